@@ -1,0 +1,48 @@
+# make demo | test | check | bench: each sets up what it needs in .venv from pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+
+.PHONY: demo demo-semantic test check bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.light: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+# torch first and by its exact version: a looser request would bring gigabytes of CUDA
+$(VENV)/.torch: $(VENV)/.light
+	$(PIP) torch==2.13.0
+	@touch $@
+
+$(VENV)/.semantic: $(VENV)/.torch
+	$(PIP) -e '.[offline]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch
+	$(PIP) -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/.light
+	$(BIN)/python examples/demo.py
+
+demo-semantic: $(VENV)/.semantic
+	$(BIN)/python examples/demo.py --semantic
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo_out bench_out out

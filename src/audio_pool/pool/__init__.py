@@ -1,0 +1,1 @@
+"""The pool: schedule (the brain), devices, factory (processes), router (sockets), pool."""
