@@ -115,5 +115,5 @@ def load_engine(name: str, **settings: Any) -> Any:
     if missing:
         extra = module.INFO.extra
         hint = f"pip install 'audio-pool[{extra}]'" if extra else f"install {', '.join(missing)}"
-        raise EngineUnavailable(f"engine {name!r} needs {', '.join(missing)}, which is not installed", hint=hint)
+        raise EngineUnavailable(f"engine {name!r} needs {', '.join(missing)}: not installed", hint=hint)
     return module.load(**settings)

@@ -1,0 +1,421 @@
+"""Framed sockets: the only place that knows zmq.
+
+Owns: contexts, sockets, polling, endpoints and their checks, CURVE keys and the allow list.
+Must not know: what the frames say.
+
+Every receive and send is non-blocking here; who waits, waits in a Poller with a deadline.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from audio_pool.errors import InvalidConfig, NotFound, Refused
+
+__all__ = [
+    "MAX_IPC_PATH_BYTES",
+    "Channel",
+    "ClientKeys",
+    "Poller",
+    "ServerKeys",
+    "Waker",
+    "check_bind",
+    "check_connect",
+    "create_keys",
+    "dealer",
+    "local_endpoint",
+    "puller",
+    "pusher",
+    "router",
+]
+
+MAX_IPC_PATH_BYTES = 107
+"""sockaddr_un on Linux holds 108 bytes with the closing zero."""
+
+_ENDPOINT = re.compile(r"^(ipc://.+|tcp://(\[[0-9A-Fa-f:.]+\]|[^:/\[\]]+):(\d{1,5}|\*)|inproc://.+)$")
+
+
+def check_connect(endpoint: str) -> str:
+    """The endpoint itself, if one can connect to such a thing.
+
+    Raises:
+        InvalidConfig: what was given and which forms are allowed.
+    """
+    if not _ENDPOINT.match(endpoint) or endpoint.endswith(":*"):
+        raise InvalidConfig(
+            f"endpoint: given {endpoint!r}, allowed is ipc://PATH or tcp://HOST:PORT, e.g. tcp://127.0.0.1:5555"
+        )
+    return endpoint
+
+
+def check_bind(endpoint: str, *, has_keys: bool = False) -> str:
+    """The endpoint itself, if it may be bound: ipc, loopback, or anything with CURVE keys.
+
+    Raises:
+        InvalidConfig: an ipc path over 107 bytes, or not an endpoint.
+        Refused: an address beyond this machine without keys.
+    """
+    found = _ENDPOINT.match(endpoint)
+    if not found:
+        raise InvalidConfig(
+            f"bind: given {endpoint!r}, allowed is ipc://PATH or tcp://ADDRESS:PORT, e.g. tcp://127.0.0.1:5555"
+        )
+    if endpoint.startswith("ipc://"):
+        size = len(os.fsencode(endpoint[len("ipc://") :]))
+        if size > MAX_IPC_PATH_BYTES:
+            raise InvalidConfig(
+                f"bind: the socket's path has {size} bytes, allowed are at most {MAX_IPC_PATH_BYTES}; "
+                f"use a shorter directory or tcp://127.0.0.1:PORT ({endpoint!r})"
+            )
+    elif endpoint.startswith("tcp://") and not has_keys and not _is_loopback(found.group(2)):
+        raise Refused(
+            f"bind: {endpoint!r} can be reached from other machines and no CURVE keys are set",
+            hint="make keys with 'audio-pool keys create DIR' and set server.keys_dir (or --keys DIR), "
+            "or bind tcp://127.0.0.1:PORT",
+        )
+    return endpoint
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # a name or an interface could be anything: treat it as reachable
+
+
+def local_endpoint(path: Path) -> str:
+    """The ipc endpoint of a socket file, its length checked."""
+    return check_bind(f"ipc://{path}")
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ServerKeys:
+    """A server's own key pair and the public keys of the clients it lets in (Z85 bytes)."""
+
+    public: bytes
+    secret: bytes
+    allowed: Path
+    """Directory of clients' ``*.key`` files."""
+
+    @classmethod
+    def read(cls, directory: Path) -> ServerKeys:
+        """Keys as ``create_keys`` lays them out. Raises NotFound naming what is missing."""
+        public, secret = _read_pair(directory / "server.key_secret")
+        allowed = directory / "allowed_clients"
+        if not allowed.is_dir():
+            raise NotFound(f"no allow list at {allowed}; make keys with 'audio-pool keys create {directory}'")
+        return cls(public, secret, allowed)
+
+
+@dataclass(frozen=True)
+class ClientKeys:
+    """A client's key pair and the public key of the server it trusts (Z85 bytes)."""
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+    @classmethod
+    def read(cls, directory: Path, name: str = "client") -> ClientKeys:
+        """``NAME.key_secret`` and ``server.key`` of a directory. Raises NotFound naming what is missing."""
+        public, secret = _read_pair(directory / f"{name}.key_secret")
+        server_file = directory / "server.key"
+        if not server_file.is_file():
+            raise NotFound(f"no server key at {server_file}; copy server.key from the server's keys directory")
+        return cls(public, secret, zmq.auth.load_certificate(server_file)[0])
+
+
+def _read_pair(path: Path) -> tuple[bytes, bytes]:
+    if not path.is_file():
+        raise NotFound(f"no key at {path}; make keys with 'audio-pool keys create {path.parent}'")
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+    except (ValueError, OSError) as exc:
+        raise InvalidConfig(f"{path} is not a CURVE key file: {exc}") from None
+    if secret is None:
+        raise InvalidConfig(f"{path} holds no secret key; the file must be the one ending in .key_secret")
+    return public, secret
+
+
+def create_keys(directory: Path, name: str = "client") -> list[Path]:
+    """Makes a server pair (unless there is one) and a client pair, and allows that client.
+
+    Returns:
+        The files written, secrets readable by their owner only.
+
+    Raises:
+        Refused: a client of that name has keys already; they are never overwritten.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    allowed = directory / "allowed_clients"
+    allowed.mkdir(exist_ok=True, mode=0o700)
+    if (directory / f"{name}.key_secret").exists():
+        raise Refused(f"{directory / name}.key_secret exists; keys are never overwritten", hint="use --name OTHER")
+    written: list[Path] = []
+    for owner in ("server", name):
+        if (directory / f"{owner}.key_secret").exists():
+            continue
+        written += [Path(path) for path in zmq.auth.create_certificates(directory, owner)]
+    for path in written:
+        path.chmod(0o600 if path.suffix == ".key_secret" else 0o644)
+    public = directory / f"{name}.key"
+    entry = allowed / f"{name}.key"
+    entry.write_bytes(public.read_bytes())
+    return [*written, entry]
+
+
+# -- sockets ---------------------------------------------------------------------------------------
+
+
+class Channel:
+    """One socket. Not thread-safe: used by the thread that made it."""
+
+    def __init__(self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None) -> None:
+        self._socket = socket
+        self._authenticator = authenticator
+
+    @property
+    def raw(self) -> zmq.Socket[bytes]:
+        """For a Poller of this module."""
+        return self._socket
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is bound, with the port the system chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def fileno(self) -> int:
+        """Edge-triggered descriptor for event loops: call ``receive`` until it gives None after each wake."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def receive(self) -> list[bytes] | None:
+        """The next multipart message, or None where there is none now."""
+        try:
+            return self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+
+    def readable(self) -> bool:
+        """Whether a message waits (needed after a send on an edge-triggered descriptor)."""
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def send(self, frames: Sequence[bytes | memoryview]) -> bool:
+        """Whether the message was taken. False: the peer is slow, its queue is full, or nobody is there yet."""
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=True)
+        except zmq.Again:
+            return False
+        return True
+
+    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> bool | None:
+        """ROUTER only. True: taken; False: the peer is slow; None: there is no such peer (any more)."""
+        try:
+            self._socket.send_multipart([identity, *frames], zmq.DONTWAIT, copy=True)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno == zmq.EHOSTUNREACH:
+                return None
+            raise
+        return True
+
+    def close(self) -> None:
+        """Closes at once; unsent messages have half a second to leave."""
+        self._socket.close(linger=500)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+
+
+class Waker:
+    """Wakes a Poller from another thread, and costs one system call."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def wake(self) -> None:
+        """Safe from any thread, and after ``close``."""
+        fd = self._fd
+        if fd >= 0:
+            try:
+                os.eventfd_write(fd, 1)
+            except (OSError, BlockingIOError):  # closed meanwhile, or already woken 2**64 times
+                pass
+
+    def clear(self) -> None:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Poller:
+    """Waits for any of several channels, wakers and descriptors."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+        self._names: dict[Any, Any] = {}
+
+    def add(self, source: Channel | Waker | int, name: Any) -> None:
+        """``name`` is what ``wait`` answers for this source."""
+        key = self._key(source)
+        self._names[key] = name
+        self._poller.register(key, zmq.POLLIN)
+
+    def remove(self, source: Channel | Waker | int) -> None:
+        key = self._key(source)
+        self._names.pop(key, None)
+        self._poller.unregister(key)
+
+    @staticmethod
+    def _key(source: Channel | Waker | int) -> Any:
+        if isinstance(source, Channel):
+            return source.raw
+        return source if isinstance(source, int) else source.fileno()
+
+    def wait(self, timeout_s: float) -> list[Any]:
+        """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
+        milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
+        return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
+
+
+def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, high_water)
+    socket.setsockopt(zmq.RCVHWM, high_water)
+    if max_bytes:
+        socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    return socket
+
+
+def router(
+    endpoint: str,
+    *,
+    high_water: int = 1000,
+    max_bytes: int = 0,
+    keys: ServerKeys | None = None,
+) -> Channel:
+    """A bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is told, not swallowed.
+
+    Args:
+        endpoint: checked with ``check_bind``.
+        max_bytes: largest frame taken (0: no limit); a larger one closes its connection.
+        keys: CURVE; only clients of the allow list get in.
+
+    Raises:
+        InvalidConfig, Refused: the endpoint cannot or may not be bound.
+    """
+    check_bind(endpoint, has_keys=keys is not None)
+    socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    # a client that comes back under its identity takes over from its own dead connection
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    authenticator = None
+    if keys is not None:
+        authenticator = ThreadAuthenticator(zmq.Context.instance())
+        authenticator.start()
+        authenticator.configure_curve(domain="*", location=str(keys.allowed))
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+    return _bound(socket, endpoint, authenticator)
+
+
+def _bound(
+    socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None
+) -> Channel:
+    try:
+        if endpoint.startswith("ipc://"):
+            _own_socket_file(endpoint)
+        socket.bind(endpoint)
+        if endpoint.startswith("ipc://"):
+            os.chmod(endpoint[len("ipc://") :], 0o600)
+    except (zmq.ZMQError, OSError) as exc:
+        socket.close(0)
+        if authenticator is not None:
+            authenticator.stop()
+        raise InvalidConfig(
+            f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
+        ) from None
+    return Channel(socket, authenticator)
+
+
+def _own_socket_file(endpoint: str) -> None:
+    """Refuses a path where a living server listens: zmq itself would silently take it over."""
+    import socket as plain
+
+    path = endpoint[len("ipc://") :]
+    Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with plain.socket(plain.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise OSError(f"{path} is in use by a running server")
+
+
+def dealer(
+    endpoint: str, *, identity: bytes | None = None, high_water: int = 1000, keys: ClientKeys | None = None
+) -> Channel:
+    """A DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s)."""
+    check_connect(endpoint)
+    socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
+    if identity is not None:
+        socket.setsockopt(zmq.IDENTITY, identity)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    socket.connect(endpoint)
+    return Channel(socket)
+
+
+def puller(endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int = 0) -> Channel:
+    """A PULL socket, bound or connected."""
+    socket = _socket(zmq.PULL, high_water=high_water, max_bytes=max_bytes)
+    if bind:
+        check_bind(endpoint)
+        return _bound(socket, endpoint)
+    socket.connect(check_connect(endpoint))
+    return Channel(socket)
+
+
+def pusher(endpoint: str, *, bind: bool, high_water: int = 1000) -> Channel:
+    """A PUSH socket, bound or connected."""
+    socket = _socket(zmq.PUSH, high_water=high_water, max_bytes=0)
+    if bind:
+        check_bind(endpoint)
+        return _bound(socket, endpoint)
+    socket.connect(check_connect(endpoint))
+    return Channel(socket)
