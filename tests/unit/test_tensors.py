@@ -177,8 +177,12 @@ def test_a_stale_reference_is_an_error_and_never_anothers_sound(
     old = writer.write(leased(arena), sound(0.25), "first")
     assert float(reader.read(old).max()) == 0.25
     arena.release(old)
+    assert float(reader.read(old).max()) == 0.25, "the last sound may be read until the next is written"
+    arena.transfer(writer.write(leased(arena), sound(0.5), "between"), "w", "reader")
+    arena.reclaim("reader")
     grant = leased(arena)
     assert grant.path == old.path, "the slot was not used again"
+    assert not grant.fresh
     new = writer.write(grant, sound(0.75), "second")
     with pytest.raises(StorageError, match="released"):
         reader.read(old)
