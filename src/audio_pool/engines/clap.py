@@ -1,0 +1,270 @@
+"""CLAP through transformers: texts and sounds as unit vectors of one space.
+
+Owns: loading a ClapModel (hub id, directory, or one of LAION's ``630k-*.pt``) and embedding with it.
+Must not know: what its vectors are used for.
+
+The same text or sound gives the same vector alone or among others, on every call: windows are cut at
+fixed places, texts of one length are batched without padding, and checkpoints with feature fusion,
+which mix the sounds of a batch, are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from audio_pool.engines._clap_windows import RATE, WINDOW, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
+from audio_pool.engines.base import Audio, EngineInfo, Vectors
+from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
+from audio_pool.weights import Found, find, locate
+
+__all__ = ["INFO", "ClapScorer", "load"]
+
+logger = logging.getLogger(__name__)
+
+INFO = EngineInfo(
+    name="clap",
+    kind="scorer",
+    model="laion/clap-htsat-unfused",
+    licence="Apache-2.0",
+    commercial_use=True,
+    sample_rate=RATE,
+    channels=1,
+    any_rate=True,
+    seeds=False,
+    dimensions=512,
+    requires=("torch", "transformers", "soxr"),
+    extra="clap",
+    summary="CLAP (LAION, HTSAT + RoBERTa): how well a sound fits words, and how alike two sounds are",
+)
+
+_TOKENS = 77
+"""LAION trained on texts cut at 77 tokens, the start and end marks counted; its own package cuts there too."""
+_TEXT_MODEL = "roberta-base"
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def load(
+    *,
+    model: str = "",
+    revision: str = "",
+    device: str = "cpu",
+    dtype: str = "float32",
+    models_dir: str = "",
+    text_model: str = "",
+    batch_size: int = 8,
+) -> ClapScorer:
+    """A CLAP, ready to embed.
+
+    Args:
+        model: hub id, directory in transformers' layout, or a LAION ``.pt`` file; "" is INFO.model.
+        revision: of a hub id; "" is its main branch.
+        device: torch's name, e.g. ``cpu`` or ``cuda:0``.
+        dtype: float32, float16 or bfloat16.
+        models_dir: directory of models, looked in before the hub's cache.
+        text_model: tokenizer for a ``.pt``, which has none: hub id or directory of roberta-base; "" is a
+            directory ``roberta-base`` beside the file, else in models_dir, else in the hub's cache.
+        batch_size: windows or texts in one forward pass, 1..256.
+
+    Raises:
+        EngineUnavailable: not on this machine (with the command to run), or no such model.
+        InvalidConfig: a setting out of bounds, or a checkpoint with feature fusion.
+    """
+    if dtype not in _DTYPES:
+        raise InvalidConfig(f"clap: dtype {dtype!r} was given, allowed is one of {', '.join(_DTYPES)}")
+    if not 1 <= batch_size <= 256:
+        raise InvalidConfig(f"clap: batch_size {batch_size} was given, allowed is 1..256")
+    name = model or INFO.model
+    found = locate(name, engine=INFO.name, models_dir=models_dir or None, revision=revision)
+    if found.path.is_file():
+        clap, extractor, tokenizer = _from_laion(found.path, text_model, models_dir)
+    else:
+        clap, extractor, tokenizer = _from_directory(found.path)
+    clap = _placed(clap, device, dtype)
+    info = msgspec.structs.replace(
+        INFO,
+        model=name,
+        model_revision=found.revision or revision,
+        dimensions=int(clap.config.projection_dim),
+    )
+    return ClapScorer(info, clap, extractor, tokenizer, batch_size)
+
+
+def _from_directory(path: Path) -> tuple[Any, Any, Any]:
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+    try:
+        clap, report = ClapModel.from_pretrained(path, local_files_only=True, output_loading_info=True)
+        extractor = ClapFeatureExtractor.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise EngineUnavailable(
+            f"clap: {path} does not load as a ClapModel with processor and tokenizer: {_first_line(exc)}",
+            hint="check it with 'audio-pool models verify clap'",
+        ) from exc
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise EngineUnavailable(
+            f"clap: {path} lacks {len(missing)} of the model's tensors ({', '.join(missing[:3])}); "
+            "their values would be random"
+        )
+    if clap.config.audio_config.enable_fusion:
+        raise InvalidConfig(
+            f"clap: {path} is a CLAP with feature fusion, whose vector of a sound depends on the sounds beside it",
+            hint=f"use an unfused one, e.g. {INFO.model}",
+        )
+    return clap.eval(), extractor, tokenizer
+
+
+def _from_laion(path: Path, text_model: str, models_dir: str) -> tuple[Any, Any, Any]:
+    from transformers import AutoTokenizer, ClapFeatureExtractor
+
+    from audio_pool.engines._laion_checkpoint import clap_model
+
+    text = tokenizer_of(path, text_model, models_dir)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(text.path, local_files_only=True)
+    except (OSError, ValueError) as exc:
+        raise EngineUnavailable(f"clap: {text.path} holds no tokenizer: {_first_line(exc)}") from exc
+    # LAION's spectrogram starts at 50 Hz; the class's own default is 0.
+    return clap_model(path), ClapFeatureExtractor(frequency_min=50), tokenizer
+
+
+def tokenizer_of(path: Path, text_model: str, models_dir: str) -> Found:
+    """Where the RoBERTa tokenizer is that a LAION checkpoint needs and does not carry.
+
+    Raises:
+        EngineUnavailable: nowhere, with the ways to give it.
+    """
+    if text_model:
+        return locate(text_model, engine=INFO.name, models_dir=models_dir or None)
+    for name in (str(path.parent / _TEXT_MODEL), _TEXT_MODEL, f"FacebookAI/{_TEXT_MODEL}"):
+        found = find(name, models_dir=models_dir or None)
+        if found is not None:
+            return found
+    raise EngineUnavailable(
+        f"clap: {path.name} carries no tokenizer, and no {_TEXT_MODEL} is on this machine",
+        hint=f"set text_model to a directory with {_TEXT_MODEL}'s tokenizer, or run: audio-pool models fetch clap "
+        f"--model FacebookAI/{_TEXT_MODEL} --only 'tokenizer*' --only vocab.json --only merges.txt --only config.json",
+    )
+
+
+def _placed(clap: Any, device: str, dtype: str) -> Any:
+    import torch
+
+    try:
+        return clap.to(device=torch.device(device), dtype=getattr(torch, dtype))
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemory(f"clap does not fit on {device}: {_first_line(exc)}", hint="device = 'cpu'") from exc
+    except (RuntimeError, AssertionError) as exc:
+        raise EngineUnavailable(f"clap cannot use device {device!r}: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__
+
+
+class ClapScorer:
+    """A loaded CLAP (engines.base.Scorer)."""
+
+    def __init__(self, info: EngineInfo, clap: Any, extractor: Any, tokenizer: Any, batch_size: int) -> None:
+        self.info = info
+        self._clap = clap
+        self._extractor = extractor
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        text = clap.config.text_config
+        # RoBERTa counts positions from its padding mark's number on.
+        self._tokens = min(_TOKENS, int(text.max_position_embeddings) - int(text.pad_token_id or 0) - 1)
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied with before a softmax over labels, as the model learned it."""
+        return float(self._clap.logit_scale_a.detach().float().exp())
+
+    def embed_text(self, texts: Sequence[str]) -> Vectors:
+        """float32 [N, D], rows of unit length. Texts over 77 tokens are cut there, with a logged warning.
+
+        Raises:
+            OutOfMemory, EngineError.
+        """
+        ids = [self._token_ids(text) for text in texts]
+        vectors = np.zeros((len(ids), self.info.dimensions), np.float32)
+        by_length: dict[int, list[int]] = {}
+        for row, tokens in enumerate(ids):
+            by_length.setdefault(len(tokens), []).append(row)
+        for rows in by_length.values():
+            for start in range(0, len(rows), self._batch_size):
+                some = rows[start : start + self._batch_size]
+                vectors[some] = self._forward(tokens=[ids[row] for row in some])
+        return vectors
+
+    def _token_ids(self, text: str) -> list[int]:
+        whole = self._tokenizer(text)["input_ids"]
+        if len(whole) <= self._tokens:
+            return list(whole)
+        logger.warning("a text of %d tokens is cut at %d for CLAP", len(whole), self._tokens)
+        return list(self._tokenizer(text, truncation=True, max_length=self._tokens)["input_ids"])
+
+    def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
+        """float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate`` (Hz).
+
+        A sound longer than 10 s is heard at its start, middle and end.
+
+        Raises:
+            InvalidAudio, OutOfMemory, EngineError; EngineUnavailable: soxr is needed and missing.
+        """
+        counts: list[int] = []
+        heard: list[Mono] = []
+        for sound in sounds:
+            parts = windows(mono_at_rate(sound, sample_rate))
+            counts.append(len(parts))
+            heard += parts
+        vectors = np.zeros((len(heard), self.info.dimensions), np.float32)
+        for start in range(0, len(heard), self._batch_size):
+            some = heard[start : start + self._batch_size]
+            vectors[start : start + len(some)] = self._forward(sounds=some)
+        return mean_of_windows(vectors, counts)
+
+    def _forward(self, *, tokens: list[list[int]] | None = None, sounds: list[Mono] | None = None) -> Vectors:
+        import torch
+
+        clap = self._clap
+        try:
+            with torch.inference_mode():
+                if sounds is not None:
+                    # No window is longer than the extractor's, so that it never draws one of its own.
+                    features = self._extractor(
+                        sounds,
+                        sampling_rate=RATE,
+                        max_length=WINDOW,
+                        truncation="rand_trunc",
+                        padding="repeatpad",
+                        return_tensors="pt",
+                    )["input_features"]
+                    found = clap.get_audio_features(input_features=features.to(clap.device, clap.dtype))
+                else:
+                    found = clap.get_text_features(input_ids=torch.tensor(tokens, device=clap.device))
+                vectors: Vectors = found.pooler_output.float().cpu().numpy()
+        except torch.OutOfMemoryError as exc:
+            raise OutOfMemory(
+                f"clap ran out of memory on {clap.device}: {_first_line(exc)}", hint="lower batch_size"
+            ) from exc
+        except RuntimeError as exc:
+            raise EngineError(f"clap failed: {_first_line(exc)}") from exc
+        return unit_rows(vectors)
+
+    def close(self) -> None:
+        """Gives the model's memory back."""
+        on_gpu = self._clap.device.type == "cuda"
+        del self._clap, self._extractor, self._tokenizer
+        if on_gpu:
+            import torch
+
+            torch.cuda.empty_cache()

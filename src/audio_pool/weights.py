@@ -1,0 +1,266 @@
+"""Where the weights of models lie on disk, and whether they are whole.
+
+Owns: looking a model up (a directory, the models directory, the hub's cache) and checking its files.
+Must not know: any engine, torch, the network: hub.py fetches what is not here.
+
+Looking up never reaches the network. The hub's cache is read by its documented layout
+(``models--OWNER--NAME/refs/REVISION`` names a folder in ``snapshots``), so a worker needs no hub library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from audio_pool.errors import EngineUnavailable, StorageError
+
+__all__ = ["WEIGHT_SUFFIXES", "Found", "Report", "find", "hub_cache", "locate", "verify"]
+
+_BLOCK = 1 << 20
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A model on this machine."""
+
+    path: Path
+    place: Literal["directory", "models_dir", "hub_cache"]
+    revision: str = ""
+    """The commit, where the place tells it."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What ``verify`` saw. Whole where ``problems`` is empty."""
+
+    path: Path
+    files: int
+    size_bytes: int
+    hashed: int
+    """Files whose content was compared with the checksum the hub gave for it."""
+    problems: tuple[str, ...]
+
+
+def hub_cache() -> Path:
+    """The hub's cache on this machine, by the same variables that the hub's own library reads."""
+    given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if given:
+        return Path(given).expanduser()
+    home = os.environ.get("HF_HOME")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home or f"{base}/huggingface").expanduser() / "hub"
+
+
+def find(model: str, *, models_dir: str | Path | None = None, revision: str = "") -> Found | None:
+    """Where a model is on this machine, or None.
+
+    Args:
+        model: a directory or file, or a hub id. A path that exists wins over a hub id.
+        models_dir: a directory of models, each in ``OWNER/NAME``, ``OWNER--NAME`` or ``NAME``.
+        revision: branch, tag or commit, for the hub's cache only: a plain directory has none.
+    """
+    given = Path(model).expanduser()
+    if given.exists():
+        return Found(path=given.resolve(), place="directory")
+    if model.startswith((".", "/", "~")):
+        return None
+    if models_dir is not None:
+        for name in (model, model.replace("/", "--"), model.rsplit("/", 1)[-1]):
+            path = Path(models_dir).expanduser() / name
+            if path.is_dir() and any(path.iterdir()):
+                return Found(path=path.resolve(), place="models_dir")
+    home = hub_cache() / f"models--{model.replace('/', '--')}"
+    ref = home / "refs" / (revision or "main")
+    commit = ref.read_text().strip() if ref.is_file() else revision
+    snapshot = home / "snapshots" / commit
+    if commit and snapshot.is_dir() and any(snapshot.iterdir()):
+        return Found(path=snapshot, place="hub_cache", revision=commit)
+    return None
+
+
+def locate(
+    model: str, *, engine: str, models_dir: str | Path | None = None, revision: str = ""
+) -> Found:
+    """Where a model is on this machine; never fetches it.
+
+    Raises:
+        EngineUnavailable: it is not here, or its fetching was cut short; names the command to run.
+    """
+    found = find(model, models_dir=models_dir, revision=revision)
+    if found is None:
+        if model.startswith((".", "/", "~")):
+            raise EngineUnavailable(
+                f"engine {engine!r}: model {model!r} is no file or directory",
+                hint="give an existing path, or a hub id and run 'audio-pool models fetch " + engine + "'",
+            )
+        at = f" at revision {revision!r}" if revision else ""
+        raise EngineUnavailable(
+            f"engine {engine!r}: model {model!r}{at} is not on this machine",
+            hint=f"run: {_fetch_command(engine, model)}",
+        )
+    if found.path.is_dir():
+        absent = _absent(found.path)
+        if absent:
+            raise EngineUnavailable(
+                f"engine {engine!r}: model {model!r} in {found.path} is incomplete: {absent[0]}",
+                hint=f"run again: {_fetch_command(engine, model)}",
+            )
+    return found
+
+
+def _fetch_command(engine: str, model: str) -> str:
+    return f"audio-pool models fetch {engine} (or, for another than its default model, with --model {model})"
+
+
+# -- checking ---------------------------------------------------------------------------------------------
+
+
+def verify(path: Path, *, hashes: bool = True) -> Report:
+    """Checks every file of a model: present, readable as what it is, of the size and checksum known.
+
+    Checksums are known where the hub's library fetched the files: its cache names each file's content by
+    SHA-256 (or git's SHA-1 for small ones), and a plain directory that it filled keeps them beside.
+
+    Args:
+        path: the model's directory, or one file.
+        hashes: False skips reading whole files, which takes about a second for each gigabyte.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    files = [path] if path.is_file() else list(_files(path))
+    if not files:
+        raise StorageError(f"{path} holds no model files")
+    problems = [] if path.is_file() else _absent(path)
+    hashed = 0
+    size = 0
+    for file in files:
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        try:
+            size += file.stat().st_size
+            problem = _damage(file)
+            etag = _etag(path, file) if hashes else None
+            if etag is not None and problem is None:
+                hashed += 1
+                if _digest(file, etag) != etag:
+                    problem = f"its content is not what the hub gave (checksum {etag[:12]}...)"
+        except OSError as exc:
+            problem = f"cannot be read: {exc.strerror or exc}"
+        if problem is not None:
+            problems.append(f"{name}: {problem}")
+    return Report(path=path, files=len(files), size_bytes=size, hashed=hashed, problems=tuple(problems))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The model's own files in order: what the hub's library keeps beside them is left out."""
+    for file in sorted(path.rglob("*")):
+        if ".cache" not in file.relative_to(path).parts and (file.is_symlink() or file.is_file()):
+            yield file
+
+
+def _absent(path: Path) -> list[str]:
+    """What the directory's own tables of contents name and it does not have."""
+    absent = []
+    index = path / "model_index.json"
+    if index.is_file():
+        for name, entry in (_json(index) or {}).items():
+            if not isinstance(entry, list) or len(entry) != 2 or None in entry:
+                continue
+            folder = path / name
+            if not folder.is_dir() or not any(folder.iterdir()):
+                absent.append(f"{name}/ is missing, which model_index.json names")
+            elif (folder / "config.json").is_file() and not _holds_weights(folder):
+                absent.append(f"{name}/ has a configuration and no weights")
+    for shards in sorted(path.rglob("*.index.json")):
+        table = (_json(shards) or {}).get("weight_map")
+        names = sorted(set(table.values())) if isinstance(table, dict) else []
+        absent += [
+            f"{name} is missing, which {shards.name} names"
+            for name in names
+            if not (shards.parent / str(name)).is_file()
+        ]
+    absent += [
+        f"{file.relative_to(path)} points to nothing"
+        for file in _files(path)
+        if file.is_symlink() and not file.exists()
+    ]
+    return absent
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any(file.suffix in WEIGHT_SUFFIXES for file in folder.iterdir())
+
+
+def _json(file: Path) -> dict[str, object] | None:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def _damage(file: Path) -> str | None:
+    if file.suffix == ".json" and file.name not in ("vocab.json", "merges.json"):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as exc:
+            return f"is not JSON: {exc}"
+    if file.suffix == ".safetensors":
+        return _safetensors_damage(file)
+    if file.suffix in WEIGHT_SUFFIXES and file.stat().st_size < 64:
+        return "is too short to hold weights"
+    return None
+
+
+def _safetensors_damage(file: Path) -> str | None:
+    """The format: 8 bytes of header length, a JSON header, then the tensors without a gap."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        if len(head) < 8:
+            return "is too short to be safetensors"
+        length = struct.unpack("<Q", head)[0]
+        if length > size - 8:
+            return f"its header says {length:,} bytes and the file has {size:,}: cut short or not safetensors"
+        try:
+            header = json.loads(stream.read(length))
+            end = max(
+                (int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"),
+                default=0,
+            )
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
+            return f"its header cannot be read: {exc}"
+    expected = 8 + length + end
+    if expected != size:
+        return f"has {size:,} bytes and its header describes {expected:,}"
+    return None
+
+
+def _etag(path: Path, file: Path) -> str | None:
+    """The checksum the hub gave for a file: 64 (SHA-256) or 40 (git) hex digits, or None if unknown."""
+    etag = ""
+    if file.is_symlink() and file.resolve().parent.name == "blobs":
+        etag = file.resolve().name
+    elif path.is_dir():
+        note = path / ".cache" / "huggingface" / "download" / f"{file.relative_to(path).as_posix()}.metadata"
+        lines = note.read_text().splitlines() if note.is_file() else []
+        etag = lines[1].strip() if len(lines) >= 2 else ""
+    known = len(etag) in (40, 64) and all(digit in "0123456789abcdef" for digit in etag)
+    return etag if known else None
+
+
+def _digest(file: Path, etag: str) -> str:
+    if len(etag) == 64:
+        digest = hashlib.sha256()
+    else:
+        digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
