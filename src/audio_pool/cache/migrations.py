@@ -1,0 +1,154 @@
+"""The store's tables, as numbered steps from an empty file to today's schema.
+
+Owns: the SQL of every schema version, and bringing a database up to date.
+Must not know: what the rows mean to anyone.
+
+A step that has been released is never edited; a change is a new step at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from audio_pool.errors import StorageError
+
+__all__ = ["SCHEMA_VERSION", "migrate"]
+
+_FIRST = """
+CREATE TABLE facts (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Narrow on purpose: look-ups and listings read this table only. AUTOINCREMENT: an id is never given twice,
+-- so that an index or a process that still knows a removed entry can never take another for it.
+CREATE TABLE entries (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity        BLOB NOT NULL,     -- the recipe's identity
+    family          BLOB NOT NULL,     -- the identity of the recipe without its seed
+    text_key        BLOB NOT NULL,     -- digest of namespace and normalised prompt
+    canonical_key   BLOB NOT NULL,     -- digest of namespace, canonical version and canonical prompt
+    prompt          TEXT NOT NULL,
+    namespace       TEXT NOT NULL,
+    engine          TEXT NOT NULL,
+    loop            INTEGER NOT NULL,
+    voice           TEXT NOT NULL,     -- '' where the recipe has none
+    negative        TEXT NOT NULL,     -- normalised; '' where there is none
+    duration_s      REAL NOT NULL,
+    sample_rate     INTEGER NOT NULL,
+    commercial      INTEGER NOT NULL,  -- 1: the licence is known to allow commercial use
+    spoken          INTEGER NOT NULL,  -- 1: words are spoken; never matched by meaning
+    clap_similarity REAL,
+    quality         REAL,
+    created_at      REAL NOT NULL,     -- seconds since 1970
+    file            TEXT NOT NULL,     -- relative to the cache directory
+    size_bytes      INTEGER NOT NULL,
+    sha256          BLOB NOT NULL
+);
+CREATE INDEX entries_text ON entries (text_key);
+CREATE INDEX entries_canonical ON entries (canonical_key);
+CREATE INDEX entries_family ON entries (family);
+
+CREATE TABLE provenance (
+    entry_id INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE,
+    recipe   BLOB NOT NULL,            -- JSON
+    metadata BLOB NOT NULL             -- JSON
+);
+
+CREATE TABLE vectors (
+    entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    encoder  TEXT NOT NULL,
+    data     BLOB NOT NULL,            -- float32, little-endian
+    PRIMARY KEY (entry_id, encoder)
+);
+
+CREATE TABLE renditions (
+    entry_id   INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    spec       TEXT NOT NULL,          -- the Rendition as JSON
+    file       TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (entry_id, spec)
+) WITHOUT ROWID;
+
+-- What other processes follow.
+CREATE TABLE changes (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    entry_id INTEGER NOT NULL,
+    removed  INTEGER NOT NULL
+);
+
+-- Files whose row is gone and which are still to be unlinked. Written in the transaction that removes the
+-- row, so that a crash between the two leaves work to do and not a file nobody knows.
+CREATE TABLE doomed (
+    file TEXT PRIMARY KEY
+) WITHOUT ROWID;
+"""
+
+_STEPS = (_FIRST,)
+SCHEMA_VERSION = len(_STEPS)
+
+
+def migrate(db: sqlite3.Connection, name: str) -> None:
+    """Brings a database to ``SCHEMA_VERSION``; two processes may do so at once.
+
+    Args:
+        db: a connection in autocommit mode that may write.
+        name: the file, for messages.
+
+    Raises:
+        StorageError: the database was written by a newer version of this package.
+    """
+    found = version_of(db, name)
+    if found == SCHEMA_VERSION:
+        return
+    _use_wal(db)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for number in range(version_of(db, name), SCHEMA_VERSION):
+            for statement in _statements(_STEPS[number]):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def version_of(db: sqlite3.Connection, name: str) -> int:
+    """The schema version of a database; 0 where it is empty.
+
+    Raises:
+        StorageError: it is newer than this package knows.
+    """
+    found: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if found > SCHEMA_VERSION:
+        raise StorageError(
+            f"{name} has schema version {found}; this version of audio_pool knows versions up to {SCHEMA_VERSION}",
+            hint="upgrade audio_pool, or use another cache directory",
+        )
+    return found
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    # SQLite does not call the busy handler for this pragma, so two first openers would trip over each other.
+    deadline = time.monotonic() + 10.0
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _statements(script: str) -> list[str]:
+    """The script's statements one by one: ``executescript`` would commit our transaction first."""
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found

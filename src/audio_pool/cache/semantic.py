@@ -1,0 +1,294 @@
+"""The cache as the pool sees it: find a fitting sound, keep a new one. Never waits, never embeds.
+
+Owns: Query, Hit, SoundCache: which entries are asked for in which order, the draw among several, the cap
+on variants of a prompt.
+Must not know: the pool, engines, sockets; how rows are stored (store.py).
+
+Threads: ``find_*`` on one (the pool's router thread), ``put``, ``remove`` and ``follow`` on another (its
+writer thread). They share nothing but the store and the index, which are made for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replace_fields
+from pathlib import Path
+from typing import Literal
+
+from audio_pool.cache.cap import CapStrategy, Variant, surplus
+from audio_pool.cache.row import Entry, Filters, Row, score_of
+from audio_pool.cache.store import Removal, Store, Vector
+from audio_pool.cache.text import text_key
+from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition
+
+__all__ = ["SOUND_PREFIX", "CacheType", "Hit", "Query", "SoundCache"]
+
+SOUND_PREFIX = "sound:"
+"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
+_SAME_LENGTH = 0.2
+"""Relative difference up to which two sounds count as variants of each other."""
+
+CacheType = Literal["exact", "canonical", "semantic", "global"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """How a request wants the cache to be read."""
+
+    match: Literal["strict", "tolerant", "threshold", "global"] = "tolerant"
+    any_engine: bool = False
+    duration_tolerance: float = 0.2
+    """Relative to the length asked for; 0 is exact to the frame."""
+    temperature: float = 0.25
+    """Of the softmax draw among fitting entries; 0 takes the best."""
+    variant_seed: int | None = None
+    """The same one draws the same entry, as long as it is there."""
+    tau_use: float = 0.35
+    """Least CLAP(query, sound), where there are CLAP vectors."""
+    tau_prompt_sem: float = 0.70
+    """Least similarity of prompts, on the calibrated scale."""
+    reuse_k: int = 8
+    """Nearest entries looked at."""
+    commercial_only: bool = False
+    speech: bool = False
+    """The engine speaks words: only the very same words will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A kept sound that answers a request, and why."""
+
+    entry: Entry
+    cache_type: CacheType
+    reason: str
+    similarity: float | None
+    """Cosine of the prompts; 1 for the same words, None where nothing was compared."""
+    warnings: tuple[str, ...]
+    metadata: Metadata
+    """How the sound was made, as it was stored, and how it came to be offered."""
+
+
+class SoundCache:
+    """One cache directory, open for look-ups and new sounds."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        create: bool = True,
+        max_per_prompt: int = 5,
+        cap_strategy: CapStrategy = "quality",
+        now: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        """
+        Args:
+            directory: the cache directory, on a local disk.
+            create: make it where it does not exist.
+            max_per_prompt: variants kept of the same words and settings.
+            cap_strategy: which one goes when there are more: the worst, or of the two most alike the worse.
+            now: seconds since 1970.
+            rng: draws where no ``variant_seed`` is given.
+
+        Raises:
+            NotFound, StorageError.
+        """
+        self.store = Store(directory, create=create)
+        self._max_per_prompt = max_per_prompt
+        self._cap_strategy = cap_strategy
+        self._now = now
+        self._rng = rng or random.Random()
+        self.vanished: set[int] = set()
+        """Entries that look-ups met without their file."""
+
+    @property
+    def incoming(self) -> Path:
+        """Where a mastering worker writes and fsyncs what is to be ``put``; this process's own."""
+        return self.store.folder.incoming
+
+    def close(self) -> None:
+        """Closes the store. Further calls are an error."""
+        self.store.close()
+
+    # -- look-ups
+
+    def find_exact(self, recipe: Recipe, query: Query) -> Hit | None:
+        """The entry for the same words, or for words that say the same, whose settings fit.
+
+        An explicit seed or init audio only ever matches the identical recipe.
+        """
+        filters = _filters(recipe, query)
+        if recipe.seed is not None or recipe.init_audio_sha256 is not None:
+            reason = "identical recipe" if recipe.seed is None else f"identical recipe, seed {recipe.seed}"
+            return self._hit(self.store.with_recipe(recipe, filters), recipe, query, "exact", reason)
+        hit = self._hit(
+            self.store.with_text(recipe.prompt, filters), recipe, query, "exact", "the same words"
+        )
+        if hit is None and not query.speech:
+            rows = self.store.with_meaning(recipe.prompt, replace_fields(filters, by_meaning=True))
+            hit = self._hit(rows, recipe, query, "canonical", "words that say the same")
+        return hit
+
+    def _hit(
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: CacheType, reason: str
+    ) -> Hit | None:
+        row = self._present(rows, recipe, query)
+        entry = self.store.entry(row.id) if row else None
+        if row is None or entry is None:
+            return None
+        similarity = 1.0 if cache_type == "exact" else None
+        return self._told(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity)
+
+    def _present(self, rows: Sequence[Row], recipe: Recipe, query: Query) -> Row | None:
+        """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
+        left = list(rows)
+        while left:
+            row = _drawn(_nearest(left, recipe.duration_s), query, self._rng)
+            if os.path.isfile(f"{self.store.folder.root}/{row.file}"):
+                return row
+            # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
+            self.vanished.add(row.id)
+            left.remove(row)
+        return None
+
+    def _told(
+        self,
+        entry: Entry,
+        row: Row,
+        recipe: Recipe,
+        cache_type: CacheType,
+        reason: str,
+        similarity: float | None,
+    ) -> Hit:
+        warnings: tuple[str, ...] = ()
+        if abs(row.duration_s - recipe.duration_s) > 0.5 / recipe.sample_rate:
+            warnings = (
+                f"duration_differs: {recipe.duration_s:.3f} s were asked for, this sound has {row.duration_s:.3f} s",
+            )
+        metadata = {
+            **entry.metadata,
+            "cached": True,
+            "cache_type": cache_type,
+            "hit_reason": reason,
+            "cache_similarity": similarity,
+            "cache_age_seconds": max(0.0, self._now() - entry.created_at),
+            "matched_prompt": row.prompt,
+            "warnings": [*entry.metadata.get("warnings", ()), *warnings],
+        }
+        return Hit(entry, cache_type, reason, similarity, warnings, metadata)
+
+    # -- keeping
+
+    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+        """Keeps a sound; when this returns, it survives a crash.
+
+        A sound that was not accepted, or that is the one too many of its prompt, is moved to ``renders``
+        and never offered: its entry has the id None. A recipe (seed included) that is already kept gives
+        the kept entry, unless ``replace``.
+
+        Args:
+            sound: its file lies in ``incoming``, fsynced.
+            vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound, others
+                the prompt.
+
+        Raises:
+            StorageError: nothing was kept and the file is where it was (``set_aside`` may still deliver it).
+            InvalidAudio: the file is not there, or is not FLAC.
+        """
+        if not sound.accepted:
+            return self._aside(sound)
+        too_many = self._too_many(sound, vectors)
+        if None in too_many:
+            return self._aside(sound)
+        entry = self.store.put(sound, vectors, replace=replace)
+        self.remove(entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id)
+        return entry
+
+    def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
+        """Which of this prompt's variants, the new one (None) included, are over the cap."""
+        recipe = sound.recipe
+        filters = _filters(recipe, Query(duration_tolerance=_SAME_LENGTH))
+        rows = self.store.with_text(recipe.prompt, replace_fields(filters, sample_rate=0))
+        if len(rows) < self._max_per_prompt or (
+            recipe.seed is not None and self.store.with_recipe(recipe, filters)
+        ):
+            return set()
+        encoder = next((name for name in sorted(vectors) if name.startswith(SOUND_PREFIX)), "")
+        known = self.store.vectors_of(encoder, [row.id for row in rows]) if encoder else {}
+        variants = [Variant(row.id, row.score, row.created_at, known.get(row.id)) for row in rows]
+        newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
+        return surplus([*variants, newcomer], self._max_per_prompt, self._cap_strategy)
+
+    def set_aside(self, path: Path | str) -> str:
+        """Moves a finished file that is not kept from ``incoming`` to ``renders``; returns its path."""
+        return str(self.store.folder.set_aside(Path(path)))
+
+    def _aside(self, sound: FinishedSound) -> Entry:
+        path = self.set_aside(sound.path)
+        return Entry(None, path, sound.recipe, sound.metadata, self._now(), os.stat(path).st_size)
+
+    def remove(self, ids: Iterable[int]) -> Removal:
+        """Removes entries and their files; from then on no process offers them."""
+        return self.store.remove(ids)
+
+    def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
+        """The path of the entry in another format, where it has been made and its file is there."""
+        return self.store.find_rendition(entry_id, rendition)
+
+    def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
+        """Keeps another format of an entry, a file in ``incoming``; returns its new path.
+
+        Raises:
+            StorageError: nothing was kept; also where the entry has been removed meanwhile.
+        """
+        return self.store.put_rendition(entry_id, rendition, path)
+
+
+def _filters(recipe: Recipe, query: Query) -> Filters:
+    # half a frame: lengths are whole frames at the entry's own rate
+    slack = query.duration_tolerance * recipe.duration_s + 0.5 / recipe.sample_rate
+    return Filters(
+        namespace=recipe.namespace,
+        engine=None if query.any_engine else recipe.engine,
+        loop=recipe.loop,
+        voice=recipe.voice or "",
+        negative=text_key(recipe.negative_prompt) if recipe.negative_prompt else "",
+        shortest_s=recipe.duration_s - slack,
+        longest_s=recipe.duration_s + slack,
+        sample_rate=recipe.sample_rate,
+        commercial_only=query.commercial_only,
+    )
+
+
+def _nearest(rows: Sequence[Row], duration_s: float) -> list[Row]:
+    """Those whose length differs least; a millisecond more or less is the same length."""
+    least = min(abs(row.duration_s - duration_s) for row in rows)
+    return [row for row in rows if abs(row.duration_s - duration_s) <= least + 1e-3]
+
+
+def _drawn(rows: Sequence[Row], query: Query, rng: random.Random) -> Row:
+    """One row, with softmax weights of its score.
+
+    Drawn by the Gumbel-max trick with noise that depends on the seed and the entry alone: a seed goes on
+    drawing the same entry when others come or go, which a draw from cumulated weights would not.
+    """
+    if len(rows) == 1:
+        return rows[0]
+    if query.temperature <= 0:
+        return max(rows, key=lambda row: (row.score, -row.id))
+
+    def weight(row: Row) -> float:
+        if query.variant_seed is None:
+            uniform = rng.random()
+        else:
+            digest = hashlib.blake2b(f"{query.variant_seed}:{row.id}".encode(), digest_size=8).digest()
+            uniform = int.from_bytes(digest, "little") / 2**64
+        return row.score / query.temperature - math.log(-math.log(min(max(uniform, 1e-12), 1 - 1e-12)))
+
+    return max(rows, key=weight)
