@@ -20,7 +20,7 @@ from msgspec import Struct
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, Refused, StorageError
 from audio_pool.weights import WEIGHT_SUFFIXES, hub_cache, verify
 
-__all__ = ["Repository", "companions", "fetch", "select"]
+__all__ = ["Repository", "companions", "fetch", "needed_of", "select"]
 
 _OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".gguf", ".xml")
 _VARIANTS = (".fp16.", ".fp32.", ".bf16.", ".non_ema.")
@@ -40,8 +40,8 @@ class Repository(Struct, frozen=True, kw_only=True):
     commercial_use: bool = True
 
 
-# Models that need a second repository beside their own. TangoFlux carries its text encoder's weights but
-# neither that encoder's configuration nor its tokenizer.
+# Models that need a second repository beside their own: TangoFlux and LAION's CLAP carry their text encoder's
+# weights, but neither its configuration nor its tokenizer.
 _COMPANIONS: dict[str, tuple[Repository, ...]] = {
     "declare-lab/TangoFlux": (
         Repository(
@@ -50,7 +50,21 @@ _COMPANIONS: dict[str, tuple[Repository, ...]] = {
             licence="Apache-2.0",
         ),
     ),
+    "lukewys/laion_clap": (
+        Repository(
+            id="FacebookAI/roberta-base",
+            only=("config.json", "tokenizer*.json", "vocab.json", "merges.txt", "README.md"),
+            licence="MIT",
+        ),
+    ),
 }
+# Of repositories that hold several models, the one that is meant.
+_ONLY: dict[str, tuple[str, ...]] = {"lukewys/laion_clap": ("630k-audioset-best.pt", "README.md")}
+
+
+def needed_of(model: str) -> tuple[str, ...]:
+    """Shell patterns of the files needed of a hub model; () is everything a loader reads."""
+    return _ONLY.get(model, ())
 
 
 def companions(model: str) -> tuple[Repository, ...]:

@@ -1,7 +1,7 @@
 """LAION's own CLAP checkpoints (``630k-*.pt``) as transformers' ClapModel.
 
-Owns: reading such a file without running code from it, and the two naming schemes.
-Must not know: tokenizers, sounds.
+Owns: finding and reading such a file without running code from it, its tokenizer, and the two naming schemes.
+Must not know: sounds.
 
 Differences beyond names: LAION's attention keeps query, key and value in one matrix; its spectrogram,
 class head and the two ``*_transform`` heads of its training play no part in an embedding.
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from audio_pool.errors import EngineUnavailable, InvalidConfig
+from audio_pool.weights import find
 
-__all__ = ["clap_model", "read_state"]
+__all__ = ["checkpoint_in", "clap_model", "read_state", "tokenizer_of"]
 
 State = dict[str, Any]
 
@@ -45,6 +46,55 @@ _NAMES = (
 _QKV = re.compile(r"^audio_branch(\.layers\.\d+\.blocks\.\d+)\.attn\.qkv\.(weight|bias)$")
 _HEAD_WIDTH = 64
 """Width of one attention head of the text encoder, in RoBERTa of every size."""
+
+
+_PREFERRED = "630k-audioset-best.pt"
+_TEXT_MODEL = "roberta-base"
+
+
+def checkpoint_in(path: Path) -> Path:
+    """The checkpoint that a file or directory stands for.
+
+    Raises:
+        EngineUnavailable: the directory has none, or several without the usual one among them.
+    """
+    if path.is_file():
+        return path
+    files = sorted(path.glob("*.pt"))
+    preferred = path / _PREFERRED
+    if len(files) == 1 or preferred in files:
+        return preferred if preferred in files else files[0]
+    raise EngineUnavailable(
+        f"{path} holds {len(files)} checkpoints (*.pt) and no {_PREFERRED}",
+        hint="give the file itself as the model",
+    )
+
+
+def tokenizer_of(path: Path, text_model: str, models_dir: str) -> Any:
+    """The RoBERTa tokenizer that a LAION checkpoint needs and does not carry.
+
+    Args:
+        path: the checkpoint; a directory ``roberta-base`` beside it is taken first.
+        text_model: hub id or directory that is to be taken instead; "" for none.
+        models_dir: directory of models; "" for none.
+
+    Raises:
+        EngineUnavailable: nowhere on this machine, with the ways to give it.
+    """
+    from transformers import AutoTokenizer
+
+    places = [text_model] if text_model else [str(path.parent / _TEXT_MODEL), _TEXT_MODEL, f"FacebookAI/{_TEXT_MODEL}"]
+    found = next(filter(None, (find(place, models_dir=models_dir or None) for place in places)), None)
+    if found is None:
+        raise EngineUnavailable(
+            f"{path.name} carries no tokenizer, and {text_model or _TEXT_MODEL} is not on this machine",
+            hint="run 'audio-pool models fetch laion_clap', or set text_model to a directory with "
+            f"{_TEXT_MODEL}'s tokenizer",
+        )
+    try:
+        return AutoTokenizer.from_pretrained(found.path, local_files_only=True)
+    except (OSError, ValueError) as exc:
+        raise EngineUnavailable(f"{found.path} holds no tokenizer: {str(exc).splitlines()[0]}") from exc
 
 
 def read_state(path: Path) -> State:

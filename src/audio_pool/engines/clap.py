@@ -19,9 +19,10 @@ import msgspec
 import numpy as np
 
 from audio_pool.engines._clap_windows import RATE, WINDOW, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
+from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
 from audio_pool.engines.base import Audio, EngineInfo, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
-from audio_pool.weights import Found, find, locate
+from audio_pool.weights import locate
 
 __all__ = ["INFO", "ClapScorer", "load"]
 
@@ -45,7 +46,6 @@ INFO = EngineInfo(
 
 _TOKENS = 77
 """LAION trained on texts cut at 77 tokens, the start and end marks counted; its own package cuts there too."""
-_TEXT_MODEL = "roberta-base"
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -62,7 +62,8 @@ def load(
     """A CLAP, ready to embed.
 
     Args:
-        model: hub id, directory in transformers' layout, or a LAION ``.pt`` file; "" is INFO.model.
+        model: hub id or directory, in transformers' layout or with a LAION ``.pt`` file, or that file itself;
+            "" is INFO.model.
         revision: of a hub id; "" is its main branch.
         device: torch's name, e.g. ``cpu`` or ``cuda:0``.
         dtype: float32, float16 or bfloat16.
@@ -81,8 +82,8 @@ def load(
         raise InvalidConfig(f"clap: batch_size {batch_size} was given, allowed is 1..256")
     name = model or INFO.model
     found = locate(name, engine=INFO.name, models_dir=models_dir or None, revision=revision)
-    if found.path.is_file():
-        clap, extractor, tokenizer = _from_laion(found.path, text_model, models_dir)
+    if found.path.is_file() or not (found.path / "config.json").exists():
+        clap, extractor, tokenizer = _from_laion(checkpoint_in(found.path), text_model, models_dir)
     else:
         clap, extractor, tokenizer = _from_directory(found.path)
     clap = _placed(clap, device, dtype)
@@ -122,36 +123,11 @@ def _from_directory(path: Path) -> tuple[Any, Any, Any]:
 
 
 def _from_laion(path: Path, text_model: str, models_dir: str) -> tuple[Any, Any, Any]:
-    from transformers import AutoTokenizer, ClapFeatureExtractor
+    from transformers import ClapFeatureExtractor
 
-    from audio_pool.engines._laion_checkpoint import clap_model
-
-    text = tokenizer_of(path, text_model, models_dir)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(text.path, local_files_only=True)
-    except (OSError, ValueError) as exc:
-        raise EngineUnavailable(f"clap: {text.path} holds no tokenizer: {_first_line(exc)}") from exc
+    tokenizer = tokenizer_of(path, text_model, models_dir)
     # LAION's spectrogram starts at 50 Hz; the class's own default is 0.
     return clap_model(path), ClapFeatureExtractor(frequency_min=50), tokenizer
-
-
-def tokenizer_of(path: Path, text_model: str, models_dir: str) -> Found:
-    """Where the RoBERTa tokenizer is that a LAION checkpoint needs and does not carry.
-
-    Raises:
-        EngineUnavailable: nowhere, with the ways to give it.
-    """
-    if text_model:
-        return locate(text_model, engine=INFO.name, models_dir=models_dir or None)
-    for name in (str(path.parent / _TEXT_MODEL), _TEXT_MODEL, f"FacebookAI/{_TEXT_MODEL}"):
-        found = find(name, models_dir=models_dir or None)
-        if found is not None:
-            return found
-    raise EngineUnavailable(
-        f"clap: {path.name} carries no tokenizer, and no {_TEXT_MODEL} is on this machine",
-        hint=f"set text_model to a directory with {_TEXT_MODEL}'s tokenizer, or run: audio-pool models fetch clap "
-        f"--model FacebookAI/{_TEXT_MODEL} --only 'tokenizer*' --only vocab.json --only merges.txt --only config.json",
-    )
 
 
 def _placed(clap: Any, device: str, dtype: str) -> Any:
