@@ -1,0 +1,82 @@
+"""Stable Audio's waveform decoder as two engines use it: fused weights, only what is asked for, in pieces.
+
+Owns: preparing and running the decoder half of diffusers' AutoencoderOobleck.
+Must not know: any single engine, the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["decode", "decoder_only", "legacy_weight_norm", "reach"]
+
+_CHUNK = 256
+"""Latent frames that a piece of a chunked decode keeps (11.9 s at the official size)."""
+
+
+@contextlib.contextmanager
+def legacy_weight_norm() -> Iterator[None]:
+    """Inside, diffusers may build an AutoencoderOobleck: its files have the old weight norm's names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch.nn.utils.weight_norm` is deprecated", FutureWarning)
+        yield
+
+
+def decoder_only(vae: Any, *, keep_encoder: bool = False) -> Any:
+    """The autoencoder without its encoder (half of its weights) and with the weight norm multiplied out.
+
+    Weight norm would otherwise be computed again at every call, and offloading cannot follow it.
+    """
+    import torch
+
+    if not keep_encoder:
+        vae.encoder = torch.nn.Identity()
+    for module in vae.modules():
+        if hasattr(module, "weight_g"):
+            torch.nn.utils.remove_weight_norm(module)
+    return vae
+
+
+def reach(ratios: list[int]) -> int:
+    """Latent frames on either side that a decoded sample depends on, for these downsampling ratios.
+
+    A kernel of 7 on the latents, then at each level a transposed convolution and three residual units
+    (kernel 7, dilations 1, 3, 9), then a kernel of 7 on the samples.
+    """
+    frames, hop = 3.0, 1
+    for ratio in reversed(ratios):
+        frames += 1.0 / hop + 1.0 / hop / ratio
+        hop *= ratio
+        frames += 3 * (1 + 3 + 9) / hop
+    return math.ceil(frames + 3 / hop)
+
+
+def decode(vae: Any, latents: torch.Tensor, samples: int, *, chunked: bool) -> torch.Tensor:
+    """[B, C, T], T >= samples where the latents reach that far, from latents [B, D, L].
+
+    Only the latents that the first ``samples`` samples depend on are decoded; in pieces where
+    ``chunked``, each with the neighbours it depends on, so that the result is that of one pass.
+    """
+    import torch
+
+    ratios = list(vae.config.downsampling_ratios)
+    if any(ratio % 2 for ratio in ratios):
+        # an odd ratio's transposed convolution is one sample short, and pieces would no longer meet
+        return vae.decoder(latents)
+    hop, margin = vae.hop_length, reach(ratios)
+    wanted = min(latents.shape[-1], math.ceil(samples / hop))
+    chunk = max(1, _CHUNK if chunked else wanted)
+    pieces = []
+    for start in range(0, wanted, chunk):
+        stop = min(wanted, start + chunk)
+        left, right = max(0, start - margin), min(latents.shape[-1], stop + margin)
+        wave = vae.decoder(latents[..., left:right])
+        pieces.append(wave[..., (start - left) * hop : (stop - left) * hop])
+    return torch.cat(pieces, dim=-1)

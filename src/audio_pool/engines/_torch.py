@@ -1,0 +1,404 @@
+"""The device side of every torch engine: settings, precision, quantisation, placement, memory limits.
+
+Owns: DeviceSettings and what each of its fields does to a model's modules.
+Must not know: any single engine, the pool. Imports torch (and torchao, quanto, bitsandbytes,
+accelerate, diffusers' hooks) only inside functions, so that settings can be checked without them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from audio_pool.engines._locate import parts_of
+from audio_pool.engines._memory import (
+    DeviceMemory,
+    amd_memory,
+    nvidia_memory,
+    parse_bytes,
+    require_free,
+    shown,
+    weight_elements,
+)
+from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "CompileShape",
+    "DeviceSettings",
+    "Placement",
+    "cap_memory",
+    "check_memory",
+    "compile_module",
+    "device_memory",
+    "dtype_of",
+    "memory_errors",
+    "quantize",
+    "settle_device",
+]
+
+logger = logging.getLogger(__name__)
+
+# What a shape to warm may be: as many items, as many seconds.
+Batch = Annotated[int, Meta(ge=1, le=64)]
+Seconds = Annotated[float, Meta(gt=0.0, le=600.0)]
+
+
+class CompileShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A batch to compile for at load, so that no request waits for the compiler."""
+
+    items: Batch = 1
+    duration_s: Seconds
+
+
+class DeviceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how a torch engine runs. The same fields on every engine."""
+
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    """"auto": the first GPU this process sees, else the CPU."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """"auto": bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Of the text encoders' and the denoiser's linear layers; activations stay in ``dtype``."""
+    quantization_backend: Literal["auto", "torchao", "quanto", "bitsandbytes"] = "auto"
+    """"auto": torchao for 8 bit, quanto for 4 bit. bitsandbytes needs a GPU."""
+    offload: Literal["none", "model", "sequential", "group"] = "none"
+    """What waits in main memory: "model" all parts but the one that works; "group" and "sequential" all
+    layers but the one that works, moved in blocks or one by one (least memory, slowest)."""
+    offload_modules: list[str] = []
+    """Only these parts wait in main memory: "encoder", "denoiser", "decoder", or parts by their names."""
+    attention_slicing: bool = False
+    vae_slicing: bool = False
+    """Decode one sound at a time."""
+    chunked_decode: bool = False
+    """Decode a sound in overlapping pieces of time."""
+    max_memory: str | None = None
+    """A hard cap for this process on the GPU, such as "4GB"."""
+    check_memory: bool = True
+    """Look at the device's free memory before loading, and refuse where the model will not fit."""
+    compile: bool = False
+    """torch.compile (with CUDA graphs on a GPU) on denoiser and decoder."""
+    compile_shapes: list[CompileShape] = []
+    """Batches to warm at load."""
+    max_batch: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Most sounds in one pass; with guidance each takes two rows."""
+
+
+def settle_device(name: str) -> torch.device:
+    """The torch device that a setting names.
+
+    Raises:
+        EngineUnavailable: where this machine does not have it.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if count <= (device.index or 0):
+            raise EngineUnavailable(
+                f"device {name!r}: torch sees {count} GPU{'' if count == 1 else 's'} in this process",
+                hint="set device = 'cpu' or 'auto', or check CUDA_VISIBLE_DEVICES and the driver",
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise EngineUnavailable("device 'mps' is not there", hint="set device = 'cpu' or 'auto'")
+    return device
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The torch dtype that a setting names, "auto" settled for the device."""
+    import torch
+
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def device_memory(device: torch.device) -> DeviceMemory | None:
+    """Free and total memory of a GPU, all processes counted; None on a CPU or where nobody can tell."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        address = f"0000:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
+        found = amd_memory(address)
+    else:
+        found = nvidia_memory(f"GPU-{properties.uuid}")
+    if found is None:
+        free, total = torch.cuda.mem_get_info(device)
+        found = DeviceMemory(free_bytes=free, total_bytes=total, source="torch")
+    return found
+
+
+def check_memory(
+    engine: str, directory: Path, settings: DeviceSettings, device: torch.device, working_bytes: int
+) -> int:
+    """Refuses before loading what will not fit, and returns the estimate of bytes needed on the device.
+
+    Args:
+        engine: its name, for the message.
+        directory: the model's; its weight files are measured, part by part.
+        settings: dtype, quantisation and offload all change what is needed.
+        device: where it will run.
+        working_bytes: what one sound takes beside the weights, at two bytes a number.
+
+    Raises:
+        OutOfMemory: with the figure needed, the figure found and what to change.
+    """
+    wide = dtype_of(settings.dtype, device).itemsize
+    each = {"none": float(wide), "8bit": 1.1, "4bit": 0.7}[settings.quantization]
+    sizes = [
+        sum(weight_elements(path) for path in files) * each for files in parts_of(directory).values()
+    ] or [0.0]
+    weights = {
+        "none": sum(sizes),
+        "model": max(sizes),
+        "group": max(sizes) / 4,
+        "sequential": max(sizes) / 16,
+    }[settings.offload]
+    needed = int(weights + working_bytes * wide / 2)
+    cap = parse_bytes(settings.max_memory) if settings.max_memory else None
+    if cap is not None and needed > cap:
+        raise OutOfMemory(
+            f"{engine} needs about {shown(needed)} on {device}; max_memory allows {shown(cap)}",
+            hint="raise max_memory, or set quantization = '4bit' or offload = 'model' or 'sequential'",
+        )
+    if settings.check_memory and device.type == "cuda":
+        require_free(engine, str(device), needed, device_memory(device))
+    return needed
+
+
+def cap_memory(max_memory: str | None, device: torch.device) -> None:
+    """Makes ``max_memory`` a hard limit of this process on the device.
+
+    Raises:
+        InvalidConfig: where the device is no GPU, or has less than that.
+    """
+    import torch
+
+    if max_memory is None:
+        return
+    cap = parse_bytes(max_memory)
+    if device.type != "cuda":
+        raise InvalidConfig(f"max_memory = {max_memory!r} limits a GPU; the device is {device}: leave it out")
+    total = torch.cuda.get_device_properties(device).total_memory
+    if cap > total:
+        raise InvalidConfig(f"max_memory = {max_memory!r}: {device} has {shown(total)}")
+    torch.cuda.set_per_process_memory_fraction(cap / total, device)
+
+
+@contextlib.contextmanager
+def memory_errors(engine: str, device: torch.device, max_memory: str | None, items: int) -> Iterator[None]:
+    """Turns torch's out-of-memory errors inside into ours, and gives the cached memory back."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+        # the CPU's allocator raises a plain RuntimeError
+        plain = type(exc) is RuntimeError and "allocate memory" not in str(exc)
+        if plain or not isinstance(exc, (torch.OutOfMemoryError, MemoryError, RuntimeError)):
+            raise
+        message = f"{engine}: out of memory on {device} with {items} sound{'' if items == 1 else 's'} at once"
+        if max_memory:
+            message += f" (max_memory = {max_memory!r})"
+        # without the cause: its traceback holds every tensor of the failed pass
+        error = OutOfMemory(
+            message,
+            hint="fewer candidates, a shorter duration, chunked_decode = true, vae_slicing = true, "
+            "quantization = '8bit' or offload = 'model'"
+            + (", or a larger max_memory" if max_memory else ""),
+        )
+    else:
+        return
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    raise error
+
+
+def quantize(module: torch.nn.Module, settings: DeviceSettings, device: torch.device) -> None:
+    """Quantises the weights of a module's linear layers in place (activations stay as they are).
+
+    Raises:
+        EngineUnavailable: the library for it is not installed.
+        InvalidConfig: bitsandbytes without a GPU.
+    """
+    if settings.quantization == "none":
+        return
+    bits = 8 if settings.quantization == "8bit" else 4
+    backend = settings.quantization_backend
+    if backend == "auto":
+        backend = "torchao" if bits == 8 else "quanto"
+    if backend == "bitsandbytes" and device.type != "cuda":
+        raise InvalidConfig(f"quantization_backend = 'bitsandbytes' needs a GPU; the device is {device}")
+    work: dict[str, Callable[[Any, int], None]] = {
+        "torchao": _torchao,
+        "quanto": _quanto,
+        "bitsandbytes": _bitsandbytes,
+    }
+    try:
+        work[backend](module, bits)
+    except ImportError as exc:
+        raise EngineUnavailable(
+            f"quantization = {settings.quantization!r} with {backend}: {exc}",
+            hint="pip install 'audio-pool[quantization]'" if backend != "bitsandbytes" else "pip install bitsandbytes",
+        ) from exc
+
+
+def _torchao(module: Any, bits: int) -> None:
+    import torch
+
+    with warnings.catch_warnings():
+        # torchao 0.18 registers constants the way torch 2.13 no longer wants it to
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torchao\.")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torchao\.")
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    if bits == 8:
+        quantize_(module, Int8WeightOnlyConfig())
+        return
+    # 4 bit in torchao is packed for bfloat16 kernels of a GPU; on a CPU it would only look like 4 bit
+    if not any(parameter.dtype == torch.bfloat16 for parameter in module.parameters()):
+        raise InvalidConfig("4 bit with torchao needs dtype = 'bfloat16' on a GPU; use quanto")
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    quantize_(module, Int4WeightOnlyConfig(group_size=64))
+
+
+def _quanto(module: Any, bits: int) -> None:
+    from optimum import quanto
+
+    quanto.quantize(module, weights=quanto.qint8 if bits == 8 else quanto.qint4)
+    quanto.freeze(module)
+
+
+def _bitsandbytes(module: Any, bits: int) -> None:
+    import bitsandbytes as bnb
+    import torch
+
+    for name, layer in list(module.named_modules()):
+        if type(layer) is not torch.nn.Linear:
+            continue
+        shape = (layer.in_features, layer.out_features, layer.bias is not None)
+        if bits == 8:
+            new = bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
+            new.weight = bnb.nn.Int8Params(layer.weight.data, requires_grad=False, has_fp16_weights=False)
+        else:
+            new = bnb.nn.Linear4bit(*shape, compute_dtype=layer.weight.dtype, quant_type="nf4")
+            new.weight = bnb.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+        new.bias = layer.bias
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, new)
+
+
+class Placement:
+    """Which parts of a model are on its device when.
+
+    A model is parts (named modules), each belonging to a stage: "encoder", "denoiser" or "decoder".
+    An engine does each stage's work inside ``with placement.stage(name)``; parts that wait in main
+    memory come to the device for that time and go back whatever happens inside. Explicit moves, not
+    forward hooks: a hook misses methods other than ``forward`` (CLAP's ``get_text_features``), and an
+    aborted run leaves its part behind.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, Mapping[str, torch.nn.Module]],
+        settings: DeviceSettings,
+        device: torch.device,
+    ) -> None:
+        """Puts every part where it starts.
+
+        Args:
+            stages: stage -> part's name -> module; a part may belong to several stages.
+            settings: offload and offload_modules.
+            device: where the work is done.
+
+        Raises:
+            InvalidConfig: offload_modules names what the model does not have.
+        """
+        self.device = device
+        self._stages = {stage: dict(parts) for stage, parts in stages.items()}
+        parts = {name: module for group in self._stages.values() for name, module in group.items()}
+        self.waiting = self._chosen(settings, list(parts))
+        if settings.offload in ("sequential", "group"):
+            for name, module in parts.items():
+                if name in self.waiting:
+                    _hooked(module, settings.offload, device)
+                else:
+                    module.to(device)
+            self.waiting = frozenset()
+            return
+        for name, module in parts.items():
+            module.to("cpu" if name in self.waiting else device)
+
+    def _chosen(self, settings: DeviceSettings, parts: list[str]) -> frozenset[str]:
+        if not settings.offload_modules:
+            return frozenset(parts if settings.offload != "none" else ())
+        chosen: set[str] = set()
+        for name in settings.offload_modules:
+            if name in self._stages:
+                chosen.update(self._stages[name])
+            elif name in parts:
+                chosen.add(name)
+            else:
+                known = ", ".join([*self._stages, *parts])
+                raise InvalidConfig(f"offload_modules: given {name!r}, allowed is any of {known}")
+        return frozenset(chosen)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """The time during which a stage's parts are on the device."""
+        moved = [module for part, module in self._stages[name].items() if part in self.waiting]
+        try:
+            for module in moved:
+                module.to(self.device)
+            yield
+        finally:
+            for module in moved:
+                module.to("cpu")
+
+
+def _hooked(module: Any, how: str, device: torch.device) -> None:
+    """Layers that come to the device one by one ("sequential") or in groups as they are needed."""
+    import torch
+
+    if how == "sequential":
+        from accelerate import cpu_offload
+
+        cpu_offload(module, device, offload_buffers=True)
+        return
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        module,
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        use_stream=device.type == "cuda",
+    )
+
+
+def compile_module(module: Any, device: torch.device) -> None:
+    """Compiles a module's forward in place; on a GPU with CUDA graphs, because launches bound these models.
+
+    Each shape is compiled by itself: graphs with symbolic sizes cannot be captured. Past torch's limit of
+    shapes the module runs uncompiled, which is slower, never wrong.
+    """
+    module.compile(mode="reduce-overhead" if device.type == "cuda" else "default", dynamic=False)

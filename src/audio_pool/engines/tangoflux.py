@@ -1,0 +1,390 @@
+"""TangoFlux: text to 44.1 kHz stereo with a rectified-flow transformer, on diffusers' parts.
+
+Owns: reading the official files, and the algorithm: how text and duration become conditions, the
+flow's steps, the decode. Paper: Hung et al., "TangoFlux", 2024.
+Must not know: the pool. Heavy imports happen inside load().
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct, structs
+
+from audio_pool.engines import _diffusion, _oobleck
+from audio_pool.engines._locate import locate, missing_model
+from audio_pool.engines.base import EngineInfo, Item, Notes
+from audio_pool.errors import EngineUnavailable
+from audio_pool.types import parse
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["INFO", "TangoFlux", "load"]
+
+INFO = EngineInfo(
+    name="tangoflux",
+    kind="generator",
+    model="declare-lab/TangoFlux",
+    licence="non-commercial research (TangoFlux, Stability AI community licence for its VAE)",
+    commercial_use=False,
+    sample_rate=44_100,
+    channels=2,
+    shortest_s=0.1,
+    longest_s=30.0,
+    steps=50,
+    guidance_scale=4.5,
+    negative_prompt=True,
+    requires=("torch", "diffusers", "transformers", "safetensors"),
+    extra="diffusers",
+    summary="Sound effects up to 30 s, 44.1 kHz stereo; fast and close to the prompt.",
+)
+
+_TEXT_BUCKET = 32
+"""Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
+_WORKING_BYTES = 2 * 2**30
+
+
+class Settings(_diffusion.DiffusionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of DiffusionSettings, and:"""
+
+    text_encoder: Annotated[str, Meta(max_length=4096)] = ""
+    """Directory or hub id of flan-t5-large's config and tokenizer; empty: a directory of that name
+    inside or beside the model, else the hub's local cache."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """The keys of config.json that the model is built from; others are upstream's for training."""
+
+    num_layers: int = 6
+    num_single_layers: int = 18
+    in_channels: int = 64
+    attention_head_dim: int = 128
+    joint_attention_dim: int = 1024
+    num_attention_heads: int = 8
+    audio_seq_len: int = 645
+    max_duration: float = 30.0
+    text_encoder_name: str = "google/flan-t5-large"
+
+
+def load(**settings: Any) -> TangoFlux:
+    """The engine, ready.
+
+    Args:
+        settings: the fields of Settings.
+
+    Raises:
+        InvalidConfig, EngineUnavailable, OutOfMemory.
+    """
+    chosen = _diffusion.settings_of(Settings, INFO.name, settings)
+    opened = _diffusion.open_model(INFO, chosen, _WORKING_BYTES)
+    engine = TangoFlux(chosen, opened)
+    engine._warm()
+    return engine
+
+
+class TangoFlux(_diffusion.DiffusionEngine):
+    """Latents are float32 [audio_seq_len, in_channels]."""
+
+    never_quantized = frozenset({"fc", "duration"})
+
+    def __init__(self, settings: Settings, opened: _diffusion.Opened) -> None:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+        from transformers import AutoTokenizer
+
+        self.config = _read_config(opened.directory)
+        text_directory = _text_directory(opened.directory, self.config, settings)
+        parts = _load_parts(opened, self.config, text_directory)
+        self._tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+        self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
+        self._duration, self._transformer, self._vae = parts["duration"], parts["transformer"], parts["vae"]
+        info = structs.replace(
+            INFO,
+            sample_rate=self._vae.config.sampling_rate,
+            channels=self._vae.config.audio_channels,
+            longest_s=float(self.config.max_duration),
+        )
+        encoder = {name: parts[name] for name in ("text_encoder", "fc", "duration")}
+        stages = {
+            "encoder": encoder,
+            "denoiser": {"transformer": self._transformer},
+            "decoder": {"vae": self._vae},
+        }
+        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+        super().__init__(info, settings, opened, stages, scheduler)
+
+    def notes(self, item: Item) -> Notes:
+        made_s = self.config.audio_seq_len * self._vae.hop_length / self.info.sample_rate
+        noted = super().notes(item)
+        if item.duration_s <= made_s + 0.5 / self.info.sample_rate:
+            return noted
+        silent = f"silent_end: the model makes {made_s:.3f} s; the last {item.duration_s - made_s:.3f} s are silent"
+        return Notes(warnings=(*noted.warnings, silent))
+
+    def _text_warnings(self, job: _diffusion.Job) -> list[str]:
+        said = []
+        length, most = len(self._tokenizer(job.item.prompt).input_ids), self._tokenizer.model_max_length
+        if length > most:
+            said.append(f"prompt_truncated: {length} tokens, of which the model reads {most}")
+        if job.guided and job.item.negative_prompt:
+            negative, most = len(self._tokenizer(job.item.negative_prompt).input_ids), min(length, most)
+            if negative > most:
+                said.append(
+                    f"negative_prompt_truncated: {negative} tokens, of which the model reads {most}, "
+                    "as many as the prompt has"
+                )
+        return said
+
+    def _encode(self, prompt: str, negative: str, guided: bool) -> _diffusion.Condition:
+        """Text states [L, D] and pooled [D], the negative's too where guided.
+
+        The negative ("" where none) is padded to the prompt's length; the transformer sees that padding
+        as text, the pooled mean does not: that is how the model was trained.
+        """
+        states, pooled = self._text(prompt, self._tokenizer.model_max_length, padding=False)
+        if not guided:
+            return {"states": states, "pooled": pooled}
+        negative_states, negative_pooled = self._text(negative, len(states), padding="max_length")
+        return {
+            "states": states,
+            "pooled": pooled,
+            "negative_states": negative_states,
+            "negative_pooled": negative_pooled,
+        }
+
+    def _text(self, text: str, length: int, padding: bool | str) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self._tokenizer(text, max_length=length, padding=padding, truncation=True, return_tensors="pt")
+        ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
+        states = self._text_encoder(input_ids=ids, attention_mask=mask)[0][0].to(self.dtype)
+        pooled = self._fc(states[mask[0] == 1].mean(dim=0))
+        return states, pooled
+
+    def _condition(
+        self, jobs: Sequence[_diffusion.Job], texts: Sequence[_diffusion.Condition]
+    ) -> _diffusion.Condition:
+        """Rows of one padded length; a mask hides each row's padding where lengths differ.
+
+        Text positions are all zero in this model, so the duration's token may stand after the padding.
+        """
+        import torch
+
+        states = [text["states"] for text in texts]
+        pooled = [text["pooled"] for text in texts]
+        durations = self._durations(jobs)
+        if jobs[0].guided:
+            states = [text["negative_states"] for text in texts] + states
+            pooled = [text["negative_pooled"] for text in texts] + pooled
+            durations = torch.cat([durations, durations])
+        lengths = torch.tensor([len(rows) for rows in states])
+        longest = int(lengths.max())
+        if self.settings.compile:
+            longest = math.ceil(longest / _TEXT_BUCKET) * _TEXT_BUCKET
+        padded = torch.zeros(len(states), longest, states[0].shape[-1], dtype=self.dtype, device=self.device)
+        for row, state in zip(padded, states, strict=True):
+            row[: len(state)] = state
+        mask = None
+        if self.settings.compile or int(lengths.min()) < longest:
+            mask = torch.ones(len(states), longest + 1 + self.config.audio_seq_len, dtype=torch.bool)
+            mask[:, :longest] = torch.arange(longest) < lengths[:, None]
+            mask = mask[:, None, None].to(self.device)
+        return {
+            "states": torch.cat([padded, durations[:, None]], dim=1),
+            "pooled": torch.stack(pooled),
+            "mask": mask,
+        }
+
+    def _durations(self, jobs: Sequence[_diffusion.Job]) -> torch.Tensor:
+        """The duration's token [B, D]."""
+        import torch
+
+        most = self.config.max_duration
+        seconds = torch.tensor([job.item.duration_s for job in jobs], dtype=torch.float32)
+        return self._duration(seconds.clamp(0.0, most) / most).to(self.dtype)
+
+    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
+        import torch
+
+        states, mask = condition["states"], condition["mask"]
+        image_ids = torch.arange(rows.shape[1], device=rows.device)[:, None].expand(-1, 3)
+        return self._transformer(
+            hidden_states=rows,
+            timestep=(t / 1000).to(rows.device).expand(len(rows)),
+            pooled_projections=condition["pooled"],
+            encoder_hidden_states=states,
+            txt_ids=torch.zeros(states.shape[1], 3, device=rows.device),
+            img_ids=image_ids,
+            joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
+            return_dict=False,
+        )[0]
+
+    def _timesteps(self, scheduler: Any, steps: int) -> None:
+        import numpy as np
+
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=self.device)
+
+    def _start(self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+        scheduler.set_begin_index(0)
+        return noise
+
+    def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def _noise_shape(self, job: _diffusion.Job) -> tuple[int, ...]:
+        return self.config.audio_seq_len, self.config.in_channels
+
+    def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
+        rows = latents.transpose(1, 2).to(next(self._vae.decoder.parameters()).dtype)
+        return _oobleck.decode(self._vae, rows, frames, chunked=self.settings.chunked_decode)
+
+
+def _read_config(directory: Path) -> Config:
+    try:
+        given = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError) as exc:
+        raise missing_model(INFO.name, f"{str(directory / 'config.json')!r} cannot be read ({exc})") from exc
+    return parse(Config, given, error=EngineUnavailable, what="TangoFlux's config.json")
+
+
+def _text_directory(directory: Path, config: Config, settings: Settings) -> Path:
+    """Where the text encoder's config and tokenizer are."""
+    if settings.text_encoder:
+        return locate(INFO.name, settings.text_encoder, offline=settings.offline)
+    name = config.text_encoder_name
+    leaf = name.rstrip("/").rsplit("/", 1)[-1]
+    for found in (directory / leaf, directory / name, directory / "text_encoder", directory.parent / leaf,
+                  directory.parent / name):
+        if (found / "config.json").is_file():
+            return found
+    try:
+        return locate(INFO.name, name, offline=settings.offline)
+    except EngineUnavailable as exc:
+        raise missing_model(
+            INFO.name,
+            f"the config and tokenizer of {name!r} are neither at {str(directory / leaf)!r} nor at "
+            f"{str(directory.parent / leaf)!r} nor in the hub's local cache (setting text_encoder names another)",
+        ) from exc
+
+
+def _load_parts(opened: _diffusion.Opened, config: Config, text_directory: Path) -> dict[str, Any]:
+    """The modules with their weights, on the CPU: text_encoder, fc, duration, transformer, vae."""
+    import torch
+    from diffusers import FluxTransformer2DModel
+    from transformers import AutoConfig, T5EncoderModel
+
+    weights = _weights(opened.directory / "tangoflux.safetensors")
+    duration_weights = weights.pop("duration_emebdder.time_positional_embedding.0.weights", None)
+    if duration_weights is None:
+        raise _wrong_weights(opened.directory, ["duration_emebdder.time_positional_embedding.0.weights"])
+    text_config = AutoConfig.from_pretrained(str(text_directory), local_files_only=True)
+    width = text_config.d_model
+    with torch.device("meta"):
+        text_encoder = T5EncoderModel(text_config)
+        fc = torch.nn.Sequential(torch.nn.Linear(width, config.joint_attention_dim), torch.nn.ReLU())
+        linear = torch.nn.Linear(2 * len(duration_weights) + 1, width)
+        transformer = FluxTransformer2DModel(
+            in_channels=config.in_channels,
+            num_layers=config.num_layers,
+            num_single_layers=config.num_single_layers,
+            attention_head_dim=config.attention_head_dim,
+            num_attention_heads=config.num_attention_heads,
+            joint_attention_dim=config.joint_attention_dim,
+            pooled_projection_dim=width,
+            guidance_embeds=False,
+        )
+    shared = weights.pop("text_encoder.encoder.embed_tokens.weight", None)
+    shared = weights.pop("text_encoder.shared.weight", shared)
+    if shared is not None:
+        weights["text_encoder.shared.weight"] = weights["text_encoder.encoder.embed_tokens.weight"] = shared
+    prefixes = {
+        "text_encoder.": text_encoder,
+        "fc.": fc,
+        "duration_emebdder.time_positional_embedding.1.": linear,
+        "transformer.": transformer,
+    }
+    _fill(opened.directory, prefixes, weights, opened.dtype)
+    # one tensor again, not two copies of it after the cast
+    text_encoder.set_input_embeddings(text_encoder.shared)
+    for name, module in text_encoder.named_modules():
+        if opened.dtype == torch.float16 and name.endswith(".wo"):
+            module.float()  # T5 overflows in float16 there
+    return {
+        "text_encoder": text_encoder,
+        "fc": fc,
+        "duration": _duration_embedder(duration_weights.float(), linear.float()),
+        "transformer": transformer,
+        "vae": _load_vae(opened),
+    }
+
+
+def _duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.nn.Module:
+    """[B] fractions of the longest duration -> [B, D]; float32, as a step of 1/1000 has to be seen."""
+    import torch
+
+    class DurationEmbedder(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("frequencies", weights)
+            self.linear = linear
+
+        def forward(self, fractions: torch.Tensor) -> torch.Tensor:
+            fractions = fractions.to(self.frequencies.device)[:, None]
+            phase = fractions * self.frequencies[None] * 2 * math.pi
+            return self.linear(torch.cat([fractions, phase.sin(), phase.cos()], dim=-1))
+
+    return DurationEmbedder()
+
+
+def _load_vae(opened: _diffusion.Opened) -> Any:
+    from diffusers import AutoencoderOobleck
+
+    path = opened.directory / "vae_config.json"
+    arguments = {}
+    if path.is_file():
+        given = json.loads(path.read_text())
+        arguments = {key: value for key, value in given.items() if not key.startswith("_")}
+    try:
+        with _oobleck.legacy_weight_norm():
+            vae = AutoencoderOobleck(**arguments)
+    except TypeError as exc:
+        raise EngineUnavailable(f"{INFO.name}: {str(path)!r}: {exc}") from exc
+    _fill(opened.directory, {"": vae}, _weights(opened.directory / "vae.safetensors"), opened.wave_dtype)
+    return _oobleck.decoder_only(vae)
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as exc:
+        raise missing_model(INFO.name, f"{str(path)!r} cannot be read ({exc})") from exc
+    return weights
+
+
+def _fill(
+    directory: Path, modules: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype
+) -> None:
+    """Gives every module the weights under its prefix, in ``dtype``; all of both must match."""
+    wrong = [name for name in weights if not name.startswith(tuple(modules))]
+    for prefix, module in modules.items():
+        own = {name[len(prefix) :]: value.to(dtype) for name, value in weights.items() if name.startswith(prefix)}
+        try:
+            missing, unexpected = module.load_state_dict(own, strict=False, assign=True)
+        except RuntimeError as exc:  # a shape that differs
+            raise _wrong_weights(directory, [str(exc)]) from exc
+        wrong += [prefix + name for name in (*missing, *unexpected)]
+    if wrong:
+        raise _wrong_weights(directory, wrong)
+
+
+def _wrong_weights(directory: Path, names: list[str]) -> EngineUnavailable:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return EngineUnavailable(
+        f"{INFO.name}: the weights in {str(directory)!r} are not those of this model: {shown}",
+        hint="audio-pool models verify tangoflux",
+    )

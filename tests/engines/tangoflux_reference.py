@@ -1,0 +1,96 @@
+"""TangoFlux's algorithm, one sound at a time, written from its description alone.
+
+No engine code is used: it reads the three official files with safetensors, builds diffusers' and
+transformers' modules, and follows the published inference step by step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderOobleck, FluxTransformer2DModel
+from safetensors.torch import load_file
+from tests.engines.checkpoints import legacy_weight_norm
+from transformers import AutoConfig, AutoTokenizer, T5EncoderModel
+
+NAMES = "num_layers num_single_layers in_channels attention_head_dim joint_attention_dim num_attention_heads"
+
+
+class Reference:
+    def __init__(self, model: Path, text: Path) -> None:
+        config = json.loads((model / "config.json").read_text())
+        weights = load_file(model / "tangoflux.safetensors")
+
+        def under(prefix: str) -> dict[str, torch.Tensor]:
+            return {name[len(prefix) :]: w for name, w in weights.items() if name.startswith(prefix)}
+
+        self.length = config["audio_seq_len"]
+        self.longest = config["max_duration"]
+        text_config = AutoConfig.from_pretrained(text)
+        width = text_config.d_model
+        self.tokenizer = AutoTokenizer.from_pretrained(text)
+        self.text_encoder = T5EncoderModel(text_config).eval()
+        self.text_encoder.load_state_dict(under("text_encoder."), strict=False)
+        self.fc = torch.nn.Sequential(torch.nn.Linear(width, config["joint_attention_dim"]), torch.nn.ReLU())
+        self.fc.load_state_dict(under("fc."))
+        prefix = "duration_emebdder.time_positional_embedding."
+        self.frequencies = weights[prefix + "0.weights"]
+        self.linear = torch.nn.Linear(257, width)
+        self.linear.load_state_dict(under(prefix + "1."))
+        self.transformer = FluxTransformer2DModel(
+            **{name: config[name] for name in NAMES.split()},
+            pooled_projection_dim=width,
+            guidance_embeds=False,
+        ).eval()
+        self.transformer.load_state_dict(under("transformer."))
+        with legacy_weight_norm():
+            self.vae = AutoencoderOobleck(**json.loads((model / "vae_config.json").read_text())).eval()
+        self.vae.load_state_dict(load_file(model / "vae.safetensors"))
+
+    def encode(self, text: str, **padding: object) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.tokenizer(text, truncation=True, return_tensors="pt", **padding)
+        states = self.text_encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+        weights = tokens.attention_mask[..., None].to(states.dtype)
+        return states, self.fc((states * weights).sum(1) / weights.sum(1))
+
+    @torch.no_grad()
+    def latents(
+        self, prompt: str, seed: int, duration_s: float, steps: int, guidance: float, negative: str = ""
+    ) -> torch.Tensor:
+        """float32 [1, audio_seq_len, 64]."""
+        states, pooled = self.encode(prompt, max_length=512)
+        fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]])
+        f = 2 * math.pi * fraction * self.frequencies
+        duration = self.linear(torch.cat([fraction, f.sin(), f.cos()], dim=-1))[:, None]
+        if guidance > 1:
+            empty, empty_pooled = self.encode(negative, max_length=states.shape[1], padding="max_length")
+            states, pooled = torch.cat([empty, states]), torch.cat([empty_pooled, pooled])
+            duration = torch.cat([duration, duration])
+        states = torch.cat([states, duration], dim=1)
+        x = torch.randn(1, self.length, 64, generator=torch.Generator().manual_seed(seed))
+        sigmas = [1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)] + [0.0] if steps > 1 else [1.0, 0.0]
+        ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3)
+        for now, following in pairwise(sigmas):
+            velocity = self.transformer(
+                hidden_states=torch.cat([x, x]) if guidance > 1 else x,
+                timestep=torch.full((len(states),), now),  # t / 1000 with t = 1000 sigma
+                pooled_projections=pooled,
+                encoder_hidden_states=states,
+                txt_ids=torch.zeros(states.shape[1], 3),
+                img_ids=ids,
+                return_dict=False,
+            )[0]
+            if guidance > 1:
+                without, towards = velocity.chunk(2)
+                velocity = without + guidance * (towards - without)
+            x = x + (following - now) * velocity
+        return x
+
+    @torch.no_grad()
+    def wave(self, latents: torch.Tensor, duration_s: float) -> torch.Tensor:
+        """float32 [2, T]."""
+        return self.vae.decode(latents.transpose(1, 2)).sample[0, :, : int(duration_s * 44100)]

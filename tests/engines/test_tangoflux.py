@@ -1,0 +1,226 @@
+"""TangoFlux against its algorithm written a second time, on a tiny checkpoint in the official layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.engines import checkpoints
+from tests.engines.tangoflux_reference import Reference
+
+from audio_pool.engines import Item, engine_info, load_engine
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, NotSupported
+
+RAIN = "rain on a tin roof"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return checkpoints.tangoflux(tmp_path_factory.mktemp("tangoflux"))
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    return load_engine("tangoflux", model=model, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def reference(model) -> Reference:
+    return Reference(model, model.parent / "flan-t5-large")
+
+
+def item(prompt: str = RAIN, seed: int = 7, duration_s: float = 3.0, steps: int = 4, **more) -> Item:
+    return Item(prompt=prompt, seed=seed, duration_s=duration_s, steps=steps, **more)
+
+
+MIXED = [
+    item(),
+    item("dog bark", 1, 1.25, guidance_scale=7.0),
+    item("the low wind on the sea", 2**63 - 1, 4.0, guidance_scale=1.0),
+    item("a dog", 3, 6.0, steps=3, negative_prompt="music", guidance_scale=2.0),
+    item(RAIN, 8, 3.0, negative_prompt="low quality"),
+]
+
+
+def expected(reference: Reference, wanted: Item) -> torch.Tensor:
+    guidance = 4.5 if wanted.guidance_scale is None else wanted.guidance_scale
+    return reference.latents(
+        wanted.prompt, wanted.seed, wanted.duration_s, wanted.steps, guidance, wanted.negative_prompt
+    )
+
+
+@pytest.mark.parametrize("wanted", MIXED, ids=lambda wanted: wanted.prompt)
+def test_latents_are_the_algorithms_alone(engine, reference, wanted):
+    np.testing.assert_allclose(
+        engine.latents([wanted])[0], expected(reference, wanted)[0].numpy(), atol=1e-4, rtol=0
+    )
+
+
+def test_latents_are_the_algorithms_in_a_mixed_batch(engine, reference):
+    for wanted, found in zip(MIXED, engine.latents(MIXED), strict=True):
+        np.testing.assert_allclose(found, expected(reference, wanted)[0].numpy(), atol=1e-4, rtol=0)
+
+
+def test_sounds_are_the_algorithms(engine, reference):
+    sounds = engine.generate(MIXED)
+    for wanted, sound in zip(MIXED, sounds, strict=True):
+        wave = reference.wave(expected(reference, wanted), wanted.duration_s).numpy()
+        assert sound.dtype == np.float32
+        assert sound.shape == (2, round(wanted.duration_s * 44100))
+        np.testing.assert_allclose(sound[:, : wave.shape[1]], wave, atol=1e-4, rtol=0)
+
+
+def test_every_input_changes_the_sound(engine):
+    """Or a test of equality would pass on an engine that ignores them."""
+    base = engine.latents([item()])[0]
+    others = [
+        item(seed=8),
+        item("dog bark"),
+        item(duration_s=4.0),
+        item(guidance_scale=3.0),
+        item(negative_prompt="dog"),
+        item(steps=5),
+    ]
+    for other in others:
+        assert np.abs(engine.latents([other])[0] - base).max() > 1e-3, other
+
+
+def test_several_candidates_differ_and_come_back_alone(engine):
+    candidates = [item(seed=seed) for seed in (5, 6, 7)]
+    together = engine.generate(candidates)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+    np.testing.assert_allclose(engine.generate([candidates[2]])[0], together[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.333, 1.00001, 7.77])
+def test_exact_length(engine, seconds):
+    assert engine.generate([item(duration_s=seconds, steps=1)])[0].shape == (2, round(seconds * 44100))
+
+
+def test_thirty_seconds_end_in_said_silence(engine):
+    """645 latent frames of 2,048 samples are 29.954 s."""
+    wanted = item(duration_s=30.0, steps=1)
+    sound = engine.generate([wanted])[0]
+    assert sound.shape == (2, 1_323_000)
+    assert not sound[:, 645 * 2048 :].any()
+    assert sound[:, 645 * 2048 - 1].any()
+    assert any(warning.startswith("silent_end: ") for warning in engine.notes(wanted).warnings)
+    assert engine.notes(item(duration_s=29.95)).warnings == ()
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_half_precision_is_close(engine, model, dtype, close):
+    half = load_engine("tangoflux", model=model, device="cpu", dtype=dtype)
+    assert next(half._transformer.parameters()).dtype == getattr(torch, dtype)
+    batch = [item(), item("dog bark", duration_s=1.5, guidance_scale=1.0)]
+    for found, wanted in zip(half.latents(batch), engine.latents(batch), strict=True):
+        assert found.dtype == np.float32
+        error = np.abs(found - wanted).mean() / np.abs(wanted).mean()
+        assert 0 < error < close
+
+
+def test_progress_counts_every_step(engine):
+    seen = []
+    engine.generate([item(), item(steps=2)], lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 6) for done in range(1, 7)]
+
+
+def test_cancel_between_steps_leaves_the_next_run_unharmed(engine):
+    before = engine.generate([item()])[0]
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 2:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        engine.generate([item()], stop)
+    assert seen == [1, 2]
+    np.testing.assert_array_equal(engine.generate([item()])[0], before)
+
+
+def test_a_prompt_is_encoded_once(engine):
+    calls = []
+    hook = engine._text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        engine.latents([item("wind wind", seed=seed, steps=1) for seed in range(3)])
+        engine.latents([item("wind wind", seed=9, steps=2)])
+    finally:
+        hook.remove()
+    assert len(calls) == 2  # the prompt and its unconditional twin
+
+
+def test_what_the_model_cannot_do_is_refused_or_said(engine):
+    with pytest.raises(NotSupported, match=r"at most 30 s; 31 s"):
+        engine.generate([item(duration_s=31.0)])
+    with pytest.raises(NotSupported, match="init_audio"):
+        engine.notes(item(init_audio=np.zeros((2, 100), np.float32)))
+    with pytest.raises(NotSupported, match="voice"):
+        engine.notes(item(voice="anna"))
+    (said,) = engine.notes(item(guidance_scale=1.0, negative_prompt="music")).warnings
+    assert said.startswith("negative_prompt_unused: ")
+    (said,) = engine.notes(item("dog", negative_prompt="rain on the roof the sea")).warnings
+    assert said.startswith("negative_prompt_truncated: ")
+    (said,) = engine.notes(item("dog " * 600)).warnings
+    assert said.startswith("prompt_truncated: ")
+
+
+def test_text_encoder_inside_the_model_or_named(tmp_path, engine):
+    inside = checkpoints.tangoflux(tmp_path / "inside", text_beside=False)
+    wanted = engine.latents([item(steps=1)])[0]
+    np.testing.assert_array_equal(
+        load_engine("tangoflux", model=inside, device="cpu").latents([item(steps=1)])[0], wanted
+    )
+    elsewhere = tmp_path / "t5"
+    shutil.move(inside / "flan-t5-large", elsewhere)
+    named = load_engine("tangoflux", model=str(inside), device="cpu", text_encoder=str(elsewhere))
+    np.testing.assert_array_equal(named.latents([item(steps=1)])[0], wanted)
+    with pytest.raises(EngineUnavailable, match=r"text_encoder names another.*audio-pool models fetch tangoflux"):
+        load_engine("tangoflux", model=inside, device="cpu")
+
+
+def test_a_missing_or_foreign_model_is_named(tmp_path, model):
+    with pytest.raises(EngineUnavailable, match=r"nowhere.*audio-pool models fetch tangoflux"):
+        load_engine("tangoflux", model=str(tmp_path / "nowhere"), device="cpu")
+    with pytest.raises(EngineUnavailable, match=r"'owner/none'.*audio-pool models fetch tangoflux"):
+        load_engine("tangoflux", model="owner/none", device="cpu")
+    broken = tmp_path / "TangoFlux"
+    shutil.copytree(model, broken)
+    shutil.copytree(model.parent / "flan-t5-large", tmp_path / "flan-t5-large")
+    weights = load_file(broken / "tangoflux.safetensors")
+    del weights["fc.0.bias"]
+    save_file(weights, broken / "tangoflux.safetensors")
+    with pytest.raises(EngineUnavailable, match=r"fc\.0\.bias"):
+        load_engine("tangoflux", model=broken, device="cpu")
+    (broken / "config.json").write_text(json.dumps({"num_layers": "six"}))
+    with pytest.raises(EngineUnavailable, match="num_layers"):
+        load_engine("tangoflux", model=broken, device="cpu")
+
+
+def test_settings_are_checked(model):
+    with pytest.raises(InvalidConfig, match=r"'dtyp'.*'dtype'"):
+        load_engine("tangoflux", model=model, dtyp="float32")
+    with pytest.raises(InvalidConfig, match="float32"):
+        load_engine("tangoflux", model=model, dtype="float64")
+    with pytest.raises(EngineUnavailable, match="GPU"):
+        load_engine("tangoflux", model=model, device="cuda:99")
+
+
+def test_info(engine, model):
+    assert engine_info("tangoflux").model == "declare-lab/TangoFlux"
+    assert not engine_info("tangoflux").commercial_use
+    assert (engine.info.sample_rate, engine.info.channels, engine.info.model) == (44100, 2, str(model))
