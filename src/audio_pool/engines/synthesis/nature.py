@@ -1,0 +1,130 @@
+"""Recipes of land and water: waves, stream, fire, and what lives there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio_pool.engines.synthesis.canvas import Canvas, Curve
+from audio_pool.engines.synthesis.grains import bubble, burst, glide
+from audio_pool.engines.synthesis.recipe import Character, recipe
+from audio_pool.engines.synthesis.spectra import Floats, band, blend
+
+
+@recipe(
+    keys="ocean, sea, wave, surf, beach, shore, seashore, seaside, coast, tide, shoreline",
+    near="water boat ship sail swim harbor harbour lake island",
+    expects="noise",
+    highpass_hz=40,
+    summary="ocean waves breaking on a beach",
+)
+def ocean_waves(c: Canvas, p: Character) -> None:
+    c.bed(band(60, 900, tilt_db=-4), Curve(0.05 * c.swells(5.0, 0.2).points), width=0.9)
+    for start_s in (0.0, 3.1 / p.speed):
+        times = c.pulse(7.5 * p.size**0.3 / p.speed, jitter=0.08, start_s=start_s)
+        swell, crash, foam = (_wave_levels(c, times, p, *form) for form in _WAVE)
+        c.bed(band(70, 500 * p.pitch, tilt_db=-3), Curve(0.16 * p.intensity**0.5 * swell), width=0.7)
+        c.bed(band(250, 4500 * p.pitch, tilt_db=-3), Curve(0.2 * p.intensity**0.5 * crash), width=0.9)
+        c.bed(band(2000, 12000, tilt_db=-2), Curve(0.05 * foam), width=1.0, per_second=5000)
+
+
+# Rise and fall (s) and delay (s) of a wave's three voices: the swell, its breaking, the foam it leaves.
+_WAVE = ((1.6, 1.3, -1.0), (0.7, 1.1, 0.3), (0.9, 2.4, 0.9))
+
+
+def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall: float, delay: float) -> Floats:
+    """The level over time of one voice of all waves, on the circle."""
+    count = max(16, round(c.seconds * 50))
+    t = np.arange(count) * (c.seconds / count)
+    total = np.zeros(count)
+    strengths = c.rng.uniform(0.5, 1.0, len(times))
+    for at_s, strength in zip(times, strengths, strict=True):
+        # Every wave is counted on the neighbouring turns of the circle too, so that it has no seam.
+        for turn in (-1, 0, 1):
+            d = (t - at_s - 1.2 - delay + turn * c.seconds) * p.speed
+            total += strength * np.where(d < 0, np.exp(-((d / rise) ** 2)), np.exp(-np.maximum(d, 0) / fall))
+    return total.astype(np.float32)
+
+
+@recipe(
+    keys="stream, brook, creek, river, babble, trickle, water flow, water run, fountain, waterfall, rapid,"
+    "water gurgle, water pour, water splash, gurgle, water trickle, faucet, tap water, running water, drip,"
+    "water drip, flowing water, water bubble, bubbling",
+    near="water liquid splash toilet flush sink bath drink pour wash swim bottle",
+    expects="noise",
+    summary="a small stream babbling over stones",
+)
+def stream(c: Canvas, p: Character) -> None:
+    flow = p.intensity * p.speed
+    c.bed(band(300, 3500, tilt_db=-3), Curve(0.05 * p.intensity * c.swells(0.5, 0.15).points), width=0.9)
+    c.bed(band(2500, 9000, tilt_db=-3), Curve(0.02 * p.intensity * c.swells(0.3, 0.2).points), width=1.0)
+    low, high = p.low(350), p.low(2600)
+    pitches = np.exp(c.rng.uniform(np.log(low), np.log(high), 48))
+    bank = [bubble(c.rate, float(f), rise=float(c.rng.uniform(0.02, 0.2))) for f in pitches]
+    # Bubbles come in gulps: a hundred a second, crowding where the water turns over.
+    gulps = np.asarray(c.scatter(9 * flow, first_s=0.01))
+    times = np.repeat(gulps, 9) + c.rng.exponential(0.06, 9 * len(gulps))
+    c.sprinkle([float(t) for t in times], bank, gain=0.12, depth=0.7, spread=0.8)
+    c.sprinkle(c.scatter(45 * flow), bank, gain=0.06, depth=0.6, spread=1.0)
+
+
+@recipe(
+    keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno",
+    near="torch ember wood pop heat cook frying sizzle snap",
+    expects="noise",
+    highpass_hz=40,
+    summary="a fire crackling",
+)
+def fire(c: Canvas, p: Character) -> None:
+    lick = c.swells(0.35 / p.speed, 0.3).points
+    c.bed(band(40, 350, tilt_db=-3), Curve(0.09 * p.size * lick), width=0.6)
+    c.bed(band(300, 4000, tilt_db=-4), Curve(0.03 * lick**1.5), width=0.9)
+    c.bed(band(1500, 11000), 0.012, per_second=60 * p.intensity, width=1.0)
+    snaps = [
+        burst(c.rng, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.0015, 0.006)))
+        for f in p.low(1) * c.rng.uniform(700, 3200, 16)
+    ]
+    pops = [
+        burst(c.rng, c.rate, blend((1, band(f, 2.5 * f)), (0.5, band(2000, 8000))), attack_s=0.0005, decay_s=0.014)
+        for f in p.low(1) * c.rng.uniform(250, 600, 6)
+    ]
+    # One snap loosens others: crackles come in little runs.
+    runs = np.asarray(c.scatter(3.2 * p.intensity * p.speed, first_s=0.01))
+    sizes = c.rng.geometric(0.22, len(runs))
+    times = np.repeat(runs, sizes) + c.rng.exponential(0.07, int(sizes.sum()))
+    c.sprinkle([float(t) for t in times], snaps, gain=0.5, depth=0.9)
+    c.sprinkle(c.scatter(1.3 * p.intensity), pops, gain=0.9, depth=0.5, spread=0.5)
+
+
+@recipe(
+    keys="cricket, cicada, grasshopper, insect, summer night, katydid",
+    near="night bug field countryside evening bee fly buzz mosquito",
+    summary="crickets chirping on a summer night",
+)
+def crickets(c: Canvas, p: Character) -> None:
+    c.bed(band(200, 2500, tilt_db=-4), 0.006, width=1.0)
+    for k in range(round(3 + 3 * p.intensity)):
+        hz = p.low(float(c.rng.uniform(3900, 5200)))
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.15, 0.5))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else 0.2
+        chirp = _chirp(c, hz, pulses=int(c.rng.integers(3, 5)), pulse_s=0.017)
+        period = float(c.rng.uniform(0.42, 0.75)) / p.speed
+        start = 0.01 if k == 0 else float(c.rng.uniform(0, period))
+        for at_s in c.pulse(period, jitter=0.03, start_s=start):
+            c.place(chirp, at_s, 0.3 * near * float(c.rng.uniform(0.85, 1.0)), pan)
+    # Tree crickets trill without end far behind.
+    trill = c.fitted_hz(p.low(3100))
+    c.tone(trill, c.wave(38 * p.speed, 0.0025, 0.003), pan=-0.6)
+    c.tone(trill * 1.012, c.wave(41 * p.speed, 0.0025, 0.003), pan=0.7)
+
+
+def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
+    """A wing stroke each: short pulses of a nearly pure tone, the first the softest."""
+    gap = 1.9 * pulse_s
+    total = np.zeros(round(c.rate * gap * (pulses + 1)), dtype=np.float32)
+    for k in range(pulses):
+        bend = float(c.rng.uniform(0.985, 1.0))
+        points = [(0.0, hz), (pulse_s, hz * bend)]
+        stroke = glide(c.rate, points, partials=(1.0, 0.06), attack_s=0.4 * pulse_s, release_s=0.5 * pulse_s)
+        start = round(c.rate * gap * k)
+        total[start : start + len(stroke)] += stroke * np.float32(0.6 + 0.4 * k / pulses)
+    return total

@@ -1,0 +1,219 @@
+"""The built-in engine's promises: determinism, batches, rates, lengths, loops, levels, layers, cancelling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.procedural_physics import centroid, made, mono, share, wrap_steps
+
+from audio_pool.engines import engine_info, load_engine
+from audio_pool.engines.base import Item
+from audio_pool.engines.procedural import load
+from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.errors import Cancelled, InvalidConfig, NotSupported
+
+NAMES = sorted(RECIPES)
+WORDS = "rain thunder wind distant heavy no without and with 120 bpm 440 hz underwater tiny metal bell"
+
+
+def _item(prompt: str, **changes: object) -> Item:
+    values = {"seed": 3, "duration_s": 2.0, "sample_rate": 22_050} | changes
+    return Item(prompt=prompt, **values)  # type: ignore[arg-type]
+
+
+def _named(name: str) -> str:
+    """A prompt that asks for exactly this recipe: its first key."""
+    return RECIPES[name].keys[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryRecipe:
+    def test_its_first_key_asks_for_it_alone(self, name: str) -> None:
+        notes = load().notes(_item(_named(name)))
+        assert [told["name"] for told in notes.details["recipes"]] == [name]
+        assert notes.warnings == ()
+
+    def test_same_seed_same_sound_and_another_seed_another(self, name: str) -> None:
+        one, again, other = (load().generate([_item(_named(name), seed=s)])[0] for s in (3, 3, 4))
+        np.testing.assert_array_equal(one, again)
+        if name not in ("beep",):  # a pure tone has no chance in it
+            assert not np.array_equal(one, other)
+
+    def test_stereo_finite_exact_and_sane_in_level(self, name: str) -> None:
+        for rate, seconds in ((8000, 0.05), (44_100, 0.05), (16_000, 1.2345), (48_000, 3.0), (96_000, 0.5)):
+            for loop in (False, True):
+                item = _item(_named(name), duration_s=seconds, sample_rate=rate, loop=loop)
+                sound = load().generate([item])[0]
+                assert sound.dtype == np.float32
+                assert sound.shape == (2, round(seconds * rate))
+                assert np.isfinite(sound).all()
+                assert 0.02 < np.abs(sound).max() <= 0.99
+                assert abs(float(sound.mean())) < 0.05
+
+    def test_it_loops_without_a_click(self, name: str) -> None:
+        for seed in (1, 2):
+            sound = load().generate([_item(_named(name), seed=seed, duration_s=3.7, loop=True, sample_rate=44_100)])[0]
+            step, usual = wrap_steps(sound)
+            largest = float(np.abs(np.diff(sound, axis=1)).max())
+            assert step <= max(2.0 * usual, 0.05 * largest, 1e-4)
+
+    def test_the_events_are_the_same_at_every_rate(self, name: str) -> None:
+        def levels(rate: int) -> np.ndarray:
+            sound = load().generate([_item(_named(name), duration_s=4.0, sample_rate=rate)])[0]
+            step = rate // 20
+            wave = mono(sound)[: 80 * step].reshape(80, step)
+            return np.log(np.sqrt((wave**2).mean(axis=1)) + 1e-3)
+
+        low, high = levels(22_000), levels(44_000)
+        if low.std() > 0.5:  # a sound with events, not a steady one
+            assert np.corrcoef(low, high)[0, 1] > 0.7
+
+
+def test_alone_or_in_a_batch_the_same() -> None:
+    items = [_item("rain and thunder", seed=1), _item("footsteps", seed=2, loop=True), _item("rain", seed=1)]
+    together = load().generate(items)
+    for item, sound in zip(items, together, strict=True):
+        np.testing.assert_array_equal(load().generate([item])[0], sound)
+
+
+def test_a_layer_does_not_depend_on_the_others() -> None:
+    both = made("footsteps and heartbeat", duration_s=4)
+    heart, steps = made("heartbeat", duration_s=4), made("footsteps", duration_s=4)
+    # Up to the gain that keeps the mix below full scale, the mix is the sum.
+    total = heart + steps
+    scale = float(np.vdot(both, total) / np.vdot(total, total))
+    assert np.abs(both - scale * total).max() < 0.02
+
+
+def test_layers_are_all_heard() -> None:
+    mix = made("heartbeat with crickets")
+    assert share(mix, 20, 150) > 0.1
+    assert share(mix, 3000, 6000) > 0.1
+
+
+def test_long_sounds_are_painted_in_blocks_and_whole() -> None:
+    sound = load().generate([_item("rain and footsteps", duration_s=600.0, sample_rate=8000, loop=True)])[0]
+    assert sound.shape == (2, 4_800_000)
+    minutes = np.sqrt((sound.reshape(2, 10, -1).astype(np.float64) ** 2).mean(axis=(0, 2)))
+    assert minutes.min() > 0.8 * minutes.max()
+
+
+def test_a_length_outside_the_limits_is_refused() -> None:
+    for seconds in (0.01, 601.0):
+        with pytest.raises(NotSupported, match=r"allowed are 0\.05 to 600"):
+            load().notes(_item("rain", duration_s=seconds))
+
+
+def test_only_its_own_model() -> None:
+    with pytest.raises(InvalidConfig, match="procedural"):
+        load_engine("procedural", model="other")
+
+
+def test_info_and_notes() -> None:
+    info = engine_info("procedural")
+    assert info.any_rate
+    assert info.loop
+    assert info.negative_prompt
+    assert not info.requires
+    notes = load().notes(_item("heartbeat"))
+    assert notes.loops
+    assert notes.highpass_hz is not None
+    assert notes.highpass_hz <= 20
+    assert "noise" in load().notes(_item("rain")).expects
+    assert "silence" in load().notes(_item("footsteps")).expects
+    assert "silence" not in load().notes(_item("rain and wind")).expects
+
+
+def test_on_step_counts_layers_and_stops_the_run() -> None:
+    seen: list[tuple[int, int]] = []
+    engine = load()
+    items = [_item("rain and thunder"), _item("wind")]
+    engine.generate(items, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(done: int, total: int) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        engine.generate(items, stop)
+    np.testing.assert_array_equal(engine.generate(items)[1], load().generate(items)[1])
+
+
+def test_a_loop_played_twice_has_no_edge_in_its_level() -> None:
+    for prompt in ("rain", "wind", "stream", "drone"):
+        sound = made(prompt, duration_s=5, loop=True)
+        rolled = np.roll(sound, sound.shape[1] // 2, axis=1)
+        levels = np.sqrt((mono(rolled)[: 100 * 2205].reshape(100, 2205) ** 2).mean(axis=1))
+        jumps = np.abs(np.diff(np.log(levels)))
+        assert jumps[48:51].max() <= 1.5 * np.quantile(jumps, 0.98)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    prompt=st.one_of(
+        st.text(min_size=1, max_size=60).filter(str.strip),
+        st.lists(
+            st.sampled_from(WORDS.split()),
+            min_size=1,
+            max_size=12,
+        ).map(" ".join),
+    ),
+    seed=st.integers(0, 2**63 - 1),
+    duration_s=st.floats(0.05, 4.0),
+    rate=st.integers(8000, 96_000),
+    loop=st.booleans(),
+)
+def test_anything_asked_gives_a_sane_sound(prompt: str, seed: int, duration_s: float, rate: int, loop: bool) -> None:
+    item = Item(prompt=prompt, seed=seed, duration_s=duration_s, sample_rate=rate, loop=loop)
+    engine = load()
+    sound = engine.generate([item])[0]
+    assert sound.shape == (2, round(duration_s * rate))
+    assert np.isfinite(sound).all()
+    assert 0.002 < np.abs(sound).max() <= 1.0
+    assert engine.notes(item) == engine.notes(item)
+
+
+class TestAdjectives:
+    def test_loud_and_quiet_change_the_level(self) -> None:
+        levels = [np.abs(made(f"{word} footsteps", duration_s=3)).max() for word in ("quiet", "", "loud")]
+        assert levels[0] < 0.5 * levels[1]
+        assert levels[2] > 1.3 * levels[1]
+
+    def test_distant_is_softer_and_duller(self) -> None:
+        near, far = made("fire"), made("distant fire")
+        assert np.abs(far).max() < 0.7 * np.abs(near).max()
+        assert share(far, 2000, 20_000) < 0.5 * share(near, 2000, 20_000)
+
+    def test_deep_and_high_move_the_pitch(self) -> None:
+        assert centroid(made("deep drone")) < 0.8 * centroid(made("drone"))
+        assert centroid(made("high drone")) > 1.3 * centroid(made("drone"))
+
+    def test_muffled_and_underwater_take_the_highs(self) -> None:
+        plain, muffled, under = (share(made(p), 2000, 20_000) for p in ("rain", "muffled rain", "rain underwater"))
+        assert muffled < 0.3 * plain
+        assert under < muffled
+
+    def test_heavy_rain_has_more_drops_than_light_rain(self) -> None:
+        light, heavy = made("light rain"), made("heavy rain")
+        assert np.sqrt((heavy**2).mean()) > 1.3 * np.sqrt((light**2).mean())
+
+    def test_indoors_rings_on(self) -> None:
+        def tail(prompt: str) -> float:
+            sound = made(prompt, duration_s=1.5)
+            return float(np.sqrt((sound[:, 13_000:20_000] ** 2).mean()) / np.abs(sound).max())
+
+        assert tail("one footstep indoors") > 3 * tail("one footstep")
+        assert tail("one footstep in a cathedral") > 2 * tail("one footstep indoors")
+
+    def test_metallic_rings_and_wooden_knocks(self) -> None:
+        def ring(prompt: str) -> float:
+            sound = made(prompt, duration_s=1.5)
+            return float((sound[:, 9000:16_000] ** 2).mean() / (sound**2).mean())
+
+        assert ring("one metallic footstep") > 5 * ring("one footstep")
+        assert share(made("wooden footsteps"), 150, 1000) > share(made("footsteps"), 150, 1000)
+
+    def test_large_is_lower_than_small(self) -> None:
+        assert centroid(made("large stream")) < centroid(made("small stream"))

@@ -1,0 +1,136 @@
+"""Reading prompts: which recipes, whose adjectives, what is ruled out, what is nearest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from audio_pool.engines.base import EngineInfo, Item, Vectors
+from audio_pool.engines.procedural import load
+from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.engines.synthesis.words import Reading, nearest_by_words, read, stem
+
+
+def _read(prompt: str, negative: str = "") -> Reading:
+    return read(prompt, RECIPES, negative_prompt=negative)
+
+
+def _names(prompt: str, negative: str = "") -> list[str]:
+    return [layer.recipe.name for layer in _read(prompt, negative).layers]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("rain", ["rain"]),
+        ("It is RAINING!", ["rain"]),
+        ("rain on a tin roof", ["rain_on_metal"]),
+        ("rain falling on a corrugated metal roof", ["rain_on_metal"]),
+        ("a tin roof in the rain", ["rain_on_metal"]),
+        ("raindrops on leaves", ["rain_on_leaves"]),
+        ("rain and a tin roof", ["rain_on_metal"]),
+        ("rain, wind and thunder", ["rain", "wind", "thunder"]),
+        ("wind with rain", ["wind", "rain"]),
+        ("rain rain rain", ["rain"]),
+        ("rain without thunder", ["rain"]),
+        ("rain, no thunder", ["rain"]),
+        ("rain but no thunder or wind", ["rain"]),
+        ("rain without thunder or wind, and footsteps", ["rain", "footsteps"]),
+        ("no thunder and rain", ["rain"]),
+        ("there isn't any wind, only waves", ["ocean_waves"]),
+        ("not too heavy rain", ["rain"]),
+        ("stormy weather", ["rain", "wind", "thunder"]),
+        ("a storm without rain", ["wind", "thunder"]),
+        ("waves crashing on the beach", ["ocean_waves"]),
+        ("a heart beating", ["heartbeat"]),
+        ("someone is walking", ["footsteps"]),
+    ],
+)
+def test_the_recipes_named(prompt: str, names: list[str]) -> None:
+    assert _names(prompt) == names
+
+
+def test_a_negative_prompt_leaves_a_recipe_out() -> None:
+    assert _names("rain and thunder", "thunder") == ["rain"]
+    assert "thunder" not in _names("thunder", "thunder")
+
+
+def test_adjectives_belong_to_the_sound_beside_them() -> None:
+    layers = _read("heavy rain with distant thunder and slow, quiet footsteps indoors").layers
+    given = {layer.recipe.name: layer.adjectives for layer in layers}
+    assert given == {"rain": ("heavy",), "thunder": ("distant",), "footsteps": ("slow", "quiet", "indoors")}
+    assert layers[0].character.intensity == 2
+    assert layers[1].character.distance > 0
+    assert layers[2].character.speed < 1
+
+
+def test_adjectives_alone_at_the_end_are_for_all() -> None:
+    layers = _read("rain and wind, underwater").layers
+    assert all(layer.character.cutoff_hz for layer in layers)
+
+
+def test_a_negated_adjective_is_not_applied() -> None:
+    assert _read("not too heavy rain").layers[0].character.intensity == 1
+
+
+def test_numbers() -> None:
+    assert _read("footsteps at 120 BPM").layers[0].character.bpm == 120
+    assert _read("440hz beep").layers[0].character.hz == 440
+    assert _read("2 kHz beep").layers[0].character.hz == 2000
+    assert _read("three beeps").layers[0].character.count == 3
+
+
+def test_what_nothing_fits_gets_its_nearest_and_says_so() -> None:
+    reading = _read("xyzzy plugh")
+    assert [layer.by for layer in reading.layers] == ["nearest"]
+    assert reading.warnings == ("nearest_recipe: nothing fits 'xyzzy plugh'; used 'drone'",)
+    assert reading.unused == ("xyzzy", "plugh")
+    assert _names("hartbeet") == ["heartbeat"]  # by spelling
+    assert _names("an avalanche") == ["thunder"]  # by related words
+    assert _names("дождь")  # never nothing
+
+
+def test_the_nearest_is_never_what_was_ruled_out() -> None:
+    assert "thunder" not in _names("no thunder")
+    assert nearest_by_words(["thunder"], RECIPES, {"thunder"}) != "thunder"
+    assert nearest_by_words([], RECIPES, {"drone"}) != "drone"
+
+
+@pytest.mark.parametrize(
+    ("forms", "same"),
+    [(("rain", "rains", "raining", "rained"), True), (("clap", "clapping", "claps"), True),
+     (("crash", "crashes", "crashing"), True), (("berry", "berries"), True), (("ring", "ringing"), True),
+     (("his", "hiss"), False), (("bus", "but"), False)],
+)
+def test_stems(forms: Sequence[str], same: bool) -> None:
+    assert (len({stem(form) for form in forms}) == 1) is same
+
+
+class LetterEncoder:
+    """An Embedder that knows words by their letter triples."""
+
+    info = EngineInfo(name="letters", kind="embedder", model="letters", licence="Apache-2.0", commercial_use=True)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), 512), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for k in range(len(text) - 2):
+                digest = hashlib.sha256(text[k : k + 3].lower().encode()).digest()
+                vectors[row, int.from_bytes(digest[:4], "little") % 512] += 1
+        return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_an_encoder_chooses_by_meaning_where_words_fit_nothing() -> None:
+    engine = load(encoder=LetterEncoder())
+    notes = engine.notes(Item(prompt="thunderlike crackliness", seed=1, duration_s=1.0))
+    assert notes.details["recipes"][0]["matched_by"] == "meaning"
+    assert notes.details["recipes"][0]["name"] == "thunder"
+    assert notes.warnings[0].startswith("nearest_recipe: ")
+    named = engine.notes(Item(prompt="rain", seed=1, duration_s=1.0))
+    assert named.details["recipes"][0]["matched_by"] == "words"
