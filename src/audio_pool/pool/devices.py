@@ -1,0 +1,195 @@
+"""GPUs as the driver reports them: name, identity and memory, every process counted.
+
+Owns: asking NVIDIA's driver (NVML) and AMD's (sysfs), and finding the card that a worker's device
+number means under its visible devices.
+Must not know: torch, CUDA contexts, workers.
+
+Nothing here touches a GPU: a process that routes can ask at any time, at no cost in graphics memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from audio_pool.errors import InvalidConfig
+
+__all__ = ["Device", "Survey", "amd_devices", "nvidia_devices", "survey", "visible"]
+
+logger = logging.getLogger(__name__)
+
+_DRM = Path("/sys/class/drm")
+_AMD = "0x1002"
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """One card. Bytes are the driver's, for all processes together."""
+
+    vendor: Literal["nvidia", "amd"]
+    index: int
+    """In the driver's order (by PCI address), which CUDA follows where CUDA_DEVICE_ORDER=PCI_BUS_ID."""
+    name: str
+    uuid: str
+    """NVIDIA: ``GPU-...``; AMD: the card's unique id, or its PCI address where it has none."""
+    pci_address: str
+    """``0000:03:00.0``, lower case."""
+    total_bytes: int
+    used_bytes: int
+    free_bytes: int
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What cards there are, and why there are no more."""
+
+    devices: tuple[Device, ...]
+    notes: tuple[str, ...] = ()
+    """One sentence for each driver that could not be asked, or card that would not tell."""
+
+
+def survey() -> Survey:
+    """Every card that a driver of this machine reports. Never raises: what fails becomes a note."""
+    nvidia = nvidia_devices()
+    amd = amd_devices()
+    return Survey(devices=nvidia.devices + amd.devices, notes=nvidia.notes + amd.notes)
+
+
+def nvidia_devices(nvml: Any = None) -> Survey:
+    """NVIDIA's cards, through NVML.
+
+    Args:
+        nvml: the module ``pynvml`` or one that speaks like it; imported where None.
+    """
+    if nvml is None:
+        try:
+            import pynvml
+        except ImportError:
+            return Survey(devices=(), notes=("nvidia: nvidia-ml-py is not installed: pip install 'audio-pool[gpu]'",))
+        nvml = pynvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as exc:
+        return Survey(devices=(), notes=(f"nvidia: the driver cannot be asked: {exc}",))
+    try:
+        return _asked(nvml)
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _asked(nvml: Any) -> Survey:
+    devices: list[Device] = []
+    notes: list[str] = []
+    try:
+        count = int(nvml.nvmlDeviceGetCount())
+    except nvml.NVMLError as exc:
+        return Survey(devices=(), notes=(f"nvidia: the driver does not say how many cards there are: {exc}",))
+    for index in range(count):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            devices.append(
+                Device(
+                    vendor="nvidia",
+                    index=index,
+                    name=_text(nvml.nvmlDeviceGetName(handle)),
+                    uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+                    pci_address=_pci(_text(nvml.nvmlDeviceGetPciInfo(handle).busId)),
+                    total_bytes=int(memory.total),
+                    used_bytes=int(memory.used),
+                    free_bytes=int(memory.free),
+                )
+            )
+        except nvml.NVMLError as exc:
+            # A card that fell off the bus must not hide the others.
+            notes.append(f"nvidia: card {index} does not answer: {exc}")
+    return Survey(devices=tuple(devices), notes=tuple(notes))
+
+
+def _text(value: Any) -> str:
+    """NVML's older bindings give bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _pci(address: str) -> str:
+    """NVML writes the domain with eight digits, the kernel with four."""
+    domain, _, rest = address.lower().partition(":")
+    return f"{domain[-4:]}:{rest}"
+
+
+def amd_devices(drm: Path = _DRM) -> Survey:
+    """AMD's cards, from the files of the amdgpu driver; needs no ROCm library.
+
+    Args:
+        drm: the kernel's directory of graphics cards.
+    """
+    found: list[tuple[str, Path]] = []
+    for card in drm.glob("card[0-9]*"):
+        device = card / "device"
+        # "card0-DP-1" are the sockets of card0.
+        if "-" in card.name or _read(device / "vendor") != _AMD:
+            continue
+        found.append((device.resolve().name, device))
+    devices: list[Device] = []
+    notes: list[str] = []
+    for index, (address, device) in enumerate(sorted(found)):
+        total, used = _read(device / "mem_info_vram_total"), _read(device / "mem_info_vram_used")
+        if not (total.isdigit() and used.isdigit()):
+            notes.append(f"amd: the card at {address} does not tell its memory: is the amdgpu driver loaded?")
+            continue
+        devices.append(
+            Device(
+                vendor="amd",
+                index=index,
+                name=_read(device / "product_name") or f"AMD {_read(device / 'device') or 'GPU'}",
+                uuid=_read(device / "unique_id") or address,
+                pci_address=address.lower(),
+                total_bytes=int(total),
+                used_bytes=int(used),
+                free_bytes=max(0, int(total) - int(used)),
+            )
+        )
+    return Survey(devices=tuple(devices), notes=tuple(notes))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def visible(devices: Sequence[Device], setting: str | None) -> list[Device]:
+    """The cards that a process with this CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) sees, in its order.
+
+    Its ``cuda:0`` is the first of them. The order of numbers is the driver's only where
+    CUDA_DEVICE_ORDER=PCI_BUS_ID is set too, as it is for our workers.
+
+    Args:
+        devices: of one vendor, in the driver's order.
+        setting: None leaves all visible, "" hides all; else numbers, or beginnings of UUIDs.
+
+    Raises:
+        InvalidConfig: an entry names no card, or a card is named twice.
+    """
+    if setting is None:
+        return list(devices)
+    chosen: list[Device] = []
+    for entry in (part.strip() for part in setting.split(",") if part.strip()):
+        if entry == "-1":
+            break  # CUDA's own rule: what comes after an invalid number is hidden
+        matching = [device for device in devices if _means(entry, device)]
+        if len(matching) != 1:
+            reason = f"{len(matching)} cards have" if matching else "no card has"
+            there = ", ".join(f"{device.index} ({device.uuid})" for device in devices) or "no card"
+            raise InvalidConfig(f"gpu {setting!r}: {reason} {entry!r}; there is {there}")
+        if matching[0] in chosen:
+            raise InvalidConfig(f"gpu {setting!r}: names {matching[0].name} ({entry}) twice")
+        chosen.append(matching[0])
+    return chosen
+
+
+def _means(entry: str, device: Device) -> bool:
+    return device.index == int(entry) if entry.isdigit() else device.uuid.startswith(entry)
