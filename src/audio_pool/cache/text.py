@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from audio_pool.cache.words import Look, look, phrases
+from audio_pool.cache.clauses import QUANTITIES, Chunk, Token, attached, chunk
+from audio_pool.cache.words import ARTICLES, NUMBERS, Look, Phrase, look, mend, phrases
 
-__all__ = ["CANONICAL_VERSION", "Analysis", "Chunk", "analyse", "canonical_key", "text_key"]
+__all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
 CANONICAL_VERSION = 1
 """Raised whenever any prompt's canonical key may change; stored keys of another version are made anew."""
@@ -37,7 +38,10 @@ def text_key(prompt: str) -> str:
     Text made of punctuation alone is kept as it is.
     """
     text = " ".join(unicodedata.normalize("NFKC", prompt).translate(_QUOTES).casefold().split())
-    return text.strip(_EDGES) or text
+    inner = text.strip(_EDGES)
+    if inner[:1].isdigit() and "-" + inner in text:
+        inner = "-" + inner
+    return inner or text
 
 
 _FILLER = re.compile(
@@ -57,45 +61,24 @@ _FILLER = re.compile(
 )
 _TRAILER = re.compile(r"(?<=\w)[\s,]+(?:please|sound\ effects?|sfx|sound\ fx|can\ be\ heard|(?:is|are)\ heard)$")
 _HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
-_TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*[a-z]*|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
+_TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_ARTICLES = _words("a an the")
-_BE = _words("is are was were be been being am")
-_AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
-_DROPPED = _ARTICLES | _AUXILIARIES | _words("of that which who just some there")
-_NEGATIONS = _words("no not without never none nothing nobody neither nor cannot nowhere")
-_CONTRACTED = {
-    "won't": ("not",), "can't": ("not",), "cannot": ("not",), "ain't": ("not",), "shan't": ("not",),
-    "it's": ("it",), "let's": ("let",),
-}  # fmt: skip
-_NUMBERS = {
-    name: str(value)
-    for value, name in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-         "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
-    )
-} | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80",
-     "ninety": "90", "hundred": "100", "thousand": "1000"}  # fmt: skip
+_CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
 _ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
-_QUANTITIES = _words("many several couple dozen twice once both every each more most all another half single")
-_PREPOSITIONS = _words("in on at by to from into onto off up down out over under through across against around along near "
-    "behind between beside among inside outside like for about above below during towards toward past "
-    "away back upon within throughout until underneath")
-_PLACES = _words("background foreground nearby outside inside overhead") | {"far away"}
+_FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
+"""Latin text. Of other scripts this grammar knows nothing; their key is the exact text."""
 
 # how parts hang together
-_THEN, _AFTER, _WHILE, _AND = "\x01", "\x02", "\x03", "\x04"
+_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
+_SIMULTANEOUS = (_WHILE, _WITH)
+_LISTED = (_AND, _COMMA)
 _JOINTS = {
     "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
-    "before": _THEN, "finally": _THEN, "eventually": _THEN,
+    "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
     "after": _AFTER,
-    "while": _WHILE, "whilst": _WHILE, "whiles": _WHILE, "as": _WHILE, "with": _WHILE, "when": _WHILE,
+    "while": _WHILE, "whilst": _WHILE, "whiles": _WHILE, "as": _WHILE, "with": _WITH, "when": _WHILE,
     "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
-    "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _AND, ";": _AND, ".": _AND, ":": _AND,
+    "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
 }  # fmt: skip
 _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
@@ -103,7 +86,7 @@ _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] =
         (("after", "that"), (_THEN,)), (("after", "this"), (_THEN,)), (("after", "which"), (_THEN,)),
         (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
     ),
-    "prior": ((("prior", "to"), (_THEN,)),),
+    "prior": ((("prior", "to"), (_BEFORE,)),),
     "next": ((("next", "to"), ("beside",)),),
     "one": (
         (("one", "after", "another"), ("successive",)), (("one", "after", "the", "other"), ("successive",)),
@@ -116,26 +99,17 @@ _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] =
     "at": (
         (("at", "the", "same", "time", "as"), (_WHILE,)), (("at", "the", "same", "time"), ()),
     ),
-    "along": ((("along", "with"), (_WHILE,)),),
-    "together": ((("together", "with"), (_WHILE,)),),
-    "accompanied": ((("accompanied", "by"), (_WHILE,)),),
-    "combined": ((("combined", "with"), (_WHILE,)),),
-    "mixed": ((("mixed", "with"), (_WHILE,)),),
+    "along": ((("along", "with"), (_WITH,)),),
+    "together": ((("together", "with"), (_WITH,)),),
+    "accompanied": ((("accompanied", "by"), (_WITH,)),),
+    "combined": ((("combined", "with"), (_WITH,)),),
+    "mixed": ((("mixed", "with"), (_WITH,)),),
     "can": ((("can", "be", "heard"), ()),),
     "could": ((("could", "be", "heard"), ()),),
     "be": ((("be", "heard"), ()),),
     "is": ((("is", "heard"), ()),),
     "are": ((("are", "heard"), ()),),
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One thing that is heard: its words in order, base forms; a plural noun ends in ``*``."""
-
-    words: tuple[str, ...]
-    kind: str
-    """C: who does what; V: a doing without its subject; N: a thing; A: only how or where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,44 +135,28 @@ def canonical_key(prompt: str) -> str:
 def analyse(prompt: str) -> Analysis:
     """The prompt taken apart into events and chunks, and its canonical key."""
     text = text_key(prompt)
-    tokens = _tokens(text)
-    events: list[tuple[Chunk, ...]] = []
-    keys: list[str] = []
-    for moment in _moments(tokens):
-        chunks = _together(moment)
-        if chunks:
-            events.append(tuple(chunks))
-            keys.append(" | ".join(_bound(chunks)))
-    return Analysis(key=" > ".join(keys) or text, events=tuple(events))
-
-
-Token = tuple[str, Look | None]
-"""A raw word and what it is; None for a joint."""
+    if not _FOLDABLE.fullmatch(text):
+        return Analysis(key=text, events=((Chunk((text,), "N"),),))
+    events = [chunks for moment in _moments(_tokens(text)) if (chunks := _together(moment))]
+    keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
+    return Analysis(key=" > ".join(keys) or text, events=tuple(map(tuple, events)))
 
 
 def _tokens(text: str) -> list[Token]:
-    """Words with phrases and numbers folded, and joints in place of conjunctions."""
+    """Words with slips mended and phrases and numbers folded; joints are their own base."""
     bare = _TRAILER.sub("", _FILLER.sub("", text, count=1))
-    words = list(_plain_words(_TOKEN.findall(_HYPHENED.sub(" ", bare or text))))
-    joined = _replaced(words)
+    words = _jointed([_plain(word) for word in _TOKEN.findall(_HYPHENED.sub(" ", bare or text)) if word != "-"])
     table = phrases()
     tokens: list[Token] = []
     i = 0
-    while i < len(joined):
-        word = joined[i]
-        joint = _JOINTS.get(word, word if word < "\x05" else None)
-        if joint is not None:
-            tokens.append((joint, None))
-            i += 1
-            continue
+    while i < len(words):
+        word = words[i]
         seen = look(word)
-        for phrase, head in table.get(seen.base, ()):
-            if len(phrase) <= len(joined) - i and all(
-                look(joined[i + k]).base == part for k, part in enumerate(phrase)
-            ):
-                last = look(joined[i + len(phrase) - 1])
-                tokens += _headed(head, seen, last)
-                i += len(phrase)
+        for phrase in table.get(seen.base, ()):
+            end = _end_of(phrase, words, i)
+            if end:
+                tokens += _headed(phrase, seen, look(words[end - 1]))
+                i = end
                 break
         else:
             tokens.append((word, seen))
@@ -206,31 +164,43 @@ def _tokens(text: str) -> list[Token]:
     return tokens
 
 
-def _headed(head: tuple[str, ...], first: Look, last: Look) -> Iterator[Token]:
-    """The words that stand for a phrase, a plural or -ing of the phrase kept on the last."""
-    for k, word in enumerate(head):
+def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
+    """Where the phrase that starts at ``start`` ends, articles overlooked; 0 where it does not stand there."""
+    i = start + 1
+    for part in phrase.parts[1:]:
+        while i < len(words) and words[i] in ARTICLES:
+            i += 1
+        if i == len(words) or look(words[i]).base != part:
+            return 0
+        i += 1
+    return i
+
+
+def _headed(phrase: Phrase, first: Look, last: Look) -> Iterator[Token]:
+    """The words that stand for a phrase; its ending goes to the last of them."""
+    for k, word in enumerate(phrase.head):
         found = look(word)
         ending = last if found.noun else first
-        if k == len(head) - 1 and ending.form and not found.form:
-            found = Look(found.base, ending.form, found.noun, found.verb, found.quality, ending.plural, True)
+        if k < len(phrase.head) - 1 or found.form:
+            pass
+        elif not (found.noun or found.verb or word in QUANTITIES):
+            found = replace(found, form="ly")
+        elif ending.form and phrase.inflects:
+            found = replace(found, form=ending.form, plural=ending.plural)
         yield word, found
 
 
-def _plain_words(raw: list[str]) -> Iterator[str]:
-    for word in raw:
-        if "'" in word:
-            if word in _CONTRACTED:
-                yield from _CONTRACTED[word]
-            elif word.endswith("n't"):
-                yield "not"
-            else:
-                yield word.partition("'")[0]
-        else:
-            yield _NUMBERS.get(word) or _ORDINALS.get(word) or word
+def _plain(word: str) -> str:
+    """A word without its apostrophe, numbers and ordinals in digits, slips mended."""
+    if "'" in word:
+        if word in _CONTRACTED or word.endswith("n't"):
+            return "not"
+        word = word.partition("'")[0]
+    return NUMBERS.get(word) or _ORDINALS.get(word) or mend(word)
 
 
-def _replaced(words: list[str]) -> list[str]:
-    """The words with joining phrases ("followed by") replaced by their joint."""
+def _jointed(words: list[str]) -> list[str]:
+    """The words with conjunctions ("while", "followed by") replaced by their joint."""
     out: list[str] = []
     i = 0
     while i < len(words):
@@ -240,190 +210,65 @@ def _replaced(words: list[str]) -> list[str]:
                 i += len(phrase)
                 break
         else:
-            out.append(words[i])
+            out.append(_JOINTS.get(words[i], words[i]))
             i += 1
     return out
 
 
 def _moments(tokens: list[Token]) -> list[list[Token]]:
     """What comes one after another, in the order of sounding."""
-    tokens = _main_clause_first(tokens)
-    marks = [mark for mark, seen in tokens if seen is None]
-    if _AFTER in marks:
-        at = next(i for i, (mark, seen) in enumerate(tokens) if mark == _AFTER and seen is None)
-        before, after = tokens[:at], tokens[at + 1 :]
-        return _moments(after) + _moments(before) if before and after else _moments(before or after)
-    if _THEN in marks and tokens[0][0] == "first":
+    while tokens and tokens[0][0] in (_THEN, *_LISTED):
         tokens = tokens[1:]
-    return _split(tokens, _THEN)
+    if tokens and tokens[0][0] in (_BEFORE, _AFTER, *_SIMULTANEOUS):
+        tokens = _main_clause_first(tokens)
+    marks = [word for word, _ in tokens]
+    if _AFTER in marks:
+        at = marks.index(_AFTER)
+        before, after = tokens[:at], tokens[at + 1 :]
+        return _moments(after) + _moments(before)
+    if marks[:1] == ["first"] and _THEN in marks:
+        tokens = tokens[1:]
+    return [part for _, part in _split(tokens, (_THEN, _BEFORE))]
 
 
 def _main_clause_first(tokens: list[Token]) -> list[Token]:
     """"While it rains, a dog barks" as "a dog barks while it rains"."""
-    if not tokens or tokens[0][0] not in (_WHILE, _AFTER, _THEN) or tokens[0][1] is not None:
-        return tokens
-    for i, (mark, seen) in enumerate(tokens):
-        if seen is None and mark == _AND and i > 1:
-            rest = tokens[i + 1 :]
-            return [*rest, *tokens[:i]] if rest else tokens[1:i]
-    return tokens[1:]
+    marks = [word for word, _ in tokens]
+    commas = [i for i, mark in enumerate(marks[:-1]) if mark == _COMMA]
+    # the comma of a list ("..., and a man speaks") is not the one that ends the clause
+    ends = [i for i in commas if marks[i + 1] not in (_AND, _THEN, _BEFORE, _AFTER, _WHILE)] or commas
+    return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]] if ends else tokens[1:]
 
 
-def _split(tokens: list[Token], mark: str) -> list[list[Token]]:
-    parts: list[list[Token]] = [[]]
+def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
+    """The parts between marks that are not empty, each with the mark that leads it ("" for the first)."""
+    parts: list[tuple[str, list[Token]]] = [("", [])]
     for token in tokens:
-        if token[1] is None and token[0] == mark:
-            parts.append([])
+        if token[0] in marks:
+            parts.append((token[0], []))
         else:
-            parts[-1].append(token)
-    return [part for part in parts if part]
+            parts[-1][1].append(token)
+    return [part for part in parts if part[1]]
 
 
 def _together(moment: list[Token]) -> list[Chunk]:
     """The chunks of one moment, in the order of the text; what hangs together is one chunk."""
+    moment = _adjectives_joined(moment)
     groups = [
-        [chunk for part in _split(group, _AND) if (chunk := _chunk(part)) is not None]
-        for group in _split(moment, _WHILE)
+        (mark, [found for _, part in _split(group, _LISTED) if (found := chunk(part)) is not None])
+        for mark, group in _split(moment, _SIMULTANEOUS)
     ]
-    total = sum(map(len, groups))
-    return [chunk for group in groups for chunk in _attached(group, free=total <= 2)]
+    free = sum(len(chunks) for _, chunks in groups) <= 2
+    return [
+        one for mark, chunks in groups for one in attached(chunks, free=free, led_by_with=mark == _WITH)
+    ]
 
 
-def _attached(group: list[Chunk], *, free: bool) -> list[Chunk]:
-    """A doing without a subject joins the clause before it; bare things join the clause they begin.
-
-    Among two chunks nothing can be mistaken (``free``): "laughs and a man speaks" has one reading.
-    """
-    out: list[Chunk] = []
-    for chunk in group:
-        previous = out[-1] if out else None
-        if chunk.kind == "A" and previous is not None:
-            out[-1] = Chunk(previous.words + chunk.words, previous.kind)
-        elif previous is not None and previous.kind == "A":
-            out[-1] = Chunk(chunk.words + previous.words, chunk.kind)
-        elif not free and previous is not None and chunk.kind == "V" and previous.kind in "CV":
-            out[-1] = Chunk((*previous.words, "+", *chunk.words), previous.kind)
-        elif not free and previous is not None and chunk.kind == "C" and previous.kind == "N":
-            out[-1] = Chunk((*previous.words, "+", *chunk.words), "C")
-        else:
-            out.append(chunk)
-    return out
-
-
-def _bound(chunks: Iterable[Chunk]) -> list[str]:
-    return sorted(" ".join(chunk.words) for chunk in chunks)
-
-
-def _chunk(part: list[Token]) -> Chunk | None:
-    """One thing heard: base forms in order, adverbs and places last, "barking dog" as "dog bark"."""
-    core: list[str] = []
-    rest: list[str] = []
-    kinds: list[str] = []
-    for i, (word, seen) in enumerate(part):
-        assert seen is not None
-        if word in _DROPPED and not (word in ("a", "an") and i == len(part) - 1 and i):
-            continue
-        if word == "to" and i + 1 < len(part) and _plain_verb(part[i + 1]):
-            continue
-        if seen.form == "ly" or seen.base in _PLACES:
-            rest.append(seen.base)
-            continue
-        kind = _kind(part, i)
-        base = seen.base
-        if kind == "N" and _is_plural(part, i):
-            base += "*"
-        elif kind == "V" and _passive(part, i):
-            base += "~"
-        core.append(base)
-        kinds.append(kind)
-    if not core:
-        return Chunk(tuple(sorted(rest)), "A") if rest else None
-    core, kinds = _subject_first(part, core, kinds)
-    return Chunk((*core, *sorted(rest)), _chunk_kind(kinds))
-
-
-def _chunk_kind(kinds: list[str]) -> str:
-    if "V" not in kinds:
-        return "N"
-    first = next((kind for kind in kinds if kind in "NV"), "N")
-    return "C" if first == "N" else "V"
-
-
-def _subject_first(part: list[Token], core: list[str], kinds: list[str]) -> tuple[list[str], list[str]]:
-    """"barking dog", "barking of a dog" and "the bark of a dog" as "dog bark"."""
-    if len(core) < 2 or "~" in core[0]:
-        return core, kinds
-    words = [word for word, _ in part if word not in _ARTICLES]
-    first = next(seen for word, seen in part if word not in _DROPPED and seen is not None and seen.form != "ly")
-    genitive = len(words) > 2 and words[1] == "of" and first.verb
-    adjectival = len(core) == 2 and first.form == "ing" and kinds == ["V", "N"]
-    if (genitive or adjectival) and core[0].rstrip("*") == first.base:
-        return [*core[1:], first.base], [*kinds[1:], "V"]
-    return core, kinds
-
-
-def _plain_verb(token: Token) -> bool:
-    word, seen = token
-    return seen is not None and seen.verb and not seen.noun and not seen.form and word == seen.base
-
-
-def _kind(part: list[Token], i: int) -> str:
-    """N thing, V doing, Q how, P relation or number."""
-    word, seen = part[i]
-    assert seen is not None
-    if word in _PREPOSITIONS or word in _NEGATIONS or word in _QUANTITIES or word[0].isdigit() or word[0] == "-":
-        return "P"
-    if seen.form == "ing" or (seen.form == "ed" and not seen.noun):
-        return "V"
-    if seen.noun and not seen.verb:
-        return "N"
-    if seen.quality:
-        return "Q"
-    if seen.form == "s":
-        return "V" if _acts(part, i) else "N"
-    if seen.verb:
-        return "V" if not seen.noun or _acts(part, i) else "N"
-    return "N"
-
-
-def _acts(part: list[Token], i: int) -> bool:
-    """Whether a word that may be a verb or a noun is a verb here, by its neighbours."""
-    seen = part[i][1]
-    assert seen is not None
-    if seen.verb and not seen.noun and seen.form == "s":
-        before = part[i - 1] if i else None
-        return before is None or not (before[1] is not None and before[1].quality) or i + 1 < len(part)
-    if i == 0:
-        return False
-    word, before_look = part[i - 1]
-    assert before_look is not None
-    if word in _DROPPED or word in _PREPOSITIONS or word in _QUANTITIES or word[0].isdigit():
-        return False
-    if before_look.quality or before_look.form == "ing":
-        return False
-    if i + 1 == len(part):
-        return True
-    following, after = part[i + 1]
-    assert after is not None
-    return (
-        following in _DROPPED or following in _PREPOSITIONS or after.form == "ly" or after.base in _PLACES
-        or after.quality
-    )
-
-
-def _is_plural(part: list[Token], i: int) -> bool:
-    seen = part[i][1]
-    assert seen is not None
-    return seen.form == "s" and (seen.plural or not _acts(part, i))
-
-
-def _passive(part: list[Token], i: int) -> bool:
-    """"a dog is chased" is not "a dog chases"; with "by" the words already tell."""
-    seen = part[i][1]
-    assert seen is not None
-    if seen.form == "ing" or seen.form == "s" or i == 0 or any(other == "by" for other, _ in part[i + 1 :]):
-        return False
-    k = i - 1
-    while k > 0 and (before := part[k][1]) is not None and before.form == "ly":
-        k -= 1
-    return part[k][0] in _BE
+def _adjectives_joined(tokens: list[Token]) -> list[Token]:
+    """"a wet, hard surface" as "a wet hard surface"."""
+    return [
+        token
+        for i, token in enumerate(tokens)
+        if not (token[0] == _COMMA and 0 < i < len(tokens) - 1 and tokens[i - 1][1].quality
+                and tokens[i + 1][1].quality)
+    ]  # fmt: skip

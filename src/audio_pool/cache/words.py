@@ -11,14 +11,25 @@ Inflection is folded by rule with the word list as arbiter ("taping" is a form o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-__all__ = ["Look", "Phrases", "is_known", "look", "phrases"]
+__all__ = ["ARTICLES", "NUMBERS", "Look", "Phrase", "look", "mend", "phrases"]
 
 Form = Literal["", "s", "ing", "ed", "ly"]
+
+ARTICLES = frozenset(("a", "an", "the"))
+NUMBERS = {
+    name: str(value)
+    for value, name in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+        sixteen seventeen eighteen nineteen twenty""".split()  # noqa: SIM905
+    )
+} | {f"{name}ty": f"{value}0" for value, name in enumerate(("thir", "for", "fif", "six", "seven", "eigh", "nine"), 3)}
+NUMBERS |= {"hundred": "100", "thousand": "1000"}
 
 _SHORTEST_MISSPELT = 5
 _VOWELS = frozenset("aeiouy")
@@ -78,6 +89,7 @@ def _lexicon() -> _Lexicon:
             sections.setdefault(section, set()).update(line.split())
     sets = tuple(tuple(item.strip() for item in line.split(",")) for line in _lines("synonyms.txt"))
     heads = {item: names[0] for names in sets for item in names[1:] if _single(item) and _single(names[0])}
+    twins = sections.pop("twin")
     listed = set().union(*sections.values(), irregular.values())
     listed.update(item for names in sets for item in names if _single(item))
     return _Lexicon(
@@ -85,7 +97,7 @@ def _lexicon() -> _Lexicon:
         verbs=frozenset(sections["verb"]),
         qualities=frozenset(sections["quality"]),
         known=frozenset(listed),
-        twins=frozenset(sections["twin"]),
+        twins=frozenset(twins),
         irregular=irregular,
         heads=heads,
         sets=sets,
@@ -96,67 +108,62 @@ def _single(item: str) -> bool:
     return " " not in item and "-" not in item
 
 
-def is_known(word: str) -> bool:
-    """Whether a lower-case word, in any inflection, is one of the word list's."""
-    return look(word).known and word not in _corrected()
-
-
 @cache
 def _corrected() -> dict[str, str]:
     """Every misspelling (two neighbouring letters exchanged) of one base form -> that form."""
     words = _lexicon()
     found: dict[str, str] = {}
-    for word in sorted(words.known):
-        if len(word) < _SHORTEST_MISSPELT or word in words.twins:
+    for word in sorted(words.known | words.irregular.keys()):
+        if len(word) < _SHORTEST_MISSPELT:
             continue
-        for i in range(len(word) - 1):
-            if word[i] != word[i + 1]:
-                slip = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-                # claimed twice: nobody knows which was meant
-                found[slip] = "" if slip in found else word
+        for slip in _slips(word):
+            # claimed twice: nobody knows which was meant
+            found[slip] = "" if slip in found else word
     return {slip: word for slip, word in found.items() if word and slip not in words.known}
+
+
+def _slips(word: str) -> Iterator[str]:
+    """The word with each two neighbouring letters exchanged."""
+    for i in range(len(word) - 1):
+        if word[i] != word[i + 1]:
+            yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+
+
+@lru_cache(maxsize=65_536)
+def mend(word: str) -> str:
+    """The word of the list of which ``word`` is a slip (two neighbouring letters exchanged); else ``word``.
+
+    Only unknown words of five letters and more are touched: a slip that is itself a word ("braking") stays.
+    """
+    words = _lexicon()
+    if len(word) < _SHORTEST_MISSPELT or word in words.twins or _base(word, words)[0] in words.known:
+        return word
+    if word in _corrected():
+        return _corrected()[word]
+    for turned in _slips(word):
+        base, form = _base(turned, words)
+        verb, noun = base in words.verbs, base in words.nouns
+        fits = {"ing": verb, "ed": verb, "s": verb or noun, "ly": base in words.known, "": False}
+        if fits[form]:
+            return turned
+    return word
 
 
 @lru_cache(maxsize=65_536)
 def look(word: str) -> Look:
-    """What a lower-case word is; numbers and unknown words are looked at by rule alone."""
+    """What a lower-case word is; unknown words are looked at by rule alone."""
     words = _lexicon()
     base, form = _base(word, words)
-    if base not in words.known and len(word) >= _SHORTEST_MISSPELT and word not in words.twins:
-        mended = _mended(word, words)
-        if mended is not None:
-            word = mended
-            base, form = _base(word, words)
-    known = base in words.known
-    noun, verb, quality = base in words.nouns, base in words.verbs, base in words.qualities
-    irregular_plural = word in words.irregular and noun and not verb and form == "s"
-    plural = form == "s" and noun and not verb
+    noun, verb = base in words.nouns, base in words.verbs
     return Look(
         base=words.heads.get(base, base),
         form=form,
         noun=noun,
         verb=verb,
-        quality=quality and not verb,
-        plural=plural or irregular_plural,
-        known=known,
+        quality=base in words.qualities and not verb,
+        plural=form == "s" and noun and not verb,
+        known=base in words.known,
     )
-
-
-def _mended(word: str, words: _Lexicon) -> str | None:
-    """The word list's word, in the same inflection, of which ``word`` is a slip of two letters."""
-    slips = _corrected()
-    if word in slips:
-        return slips[word]
-    for i in range(len(word) - 1):
-        if word[i] == word[i + 1]:
-            continue
-        turned = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-        if turned in words.irregular:
-            return turned
-        base, form = _base(turned, words)
-        if form and base in words.known and base not in words.twins and turned not in words.twins:
-            return turned
-    return None
 
 
 def _base(word: str, words: _Lexicon) -> tuple[str, Form]:
@@ -191,9 +198,8 @@ def _without_s(word: str, words: _Lexicon) -> tuple[str, Form]:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y", "s"
     if word.endswith("es"):
-        for base in (word[:-1], word[:-2]):
-            if base in words.known:
-                return base, "s"
+        if word[:-1] in words.known:
+            return word[:-1], "s"
         if word.endswith(("sses", "zzes", "ches", "shes", "xes", "oes")):
             return word[:-2], "s"
     return word[:-1], "s"
@@ -243,25 +249,30 @@ def _adverb_base(word: str, words: _Lexicon) -> str:
     return candidates[0]
 
 
-Phrases = dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
-"""First base form -> (whole phrase, what stands for it), longest first."""
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Several words that mean another word or words."""
+
+    parts: tuple[str, ...]
+    """Base forms, articles left out."""
+    head: tuple[str, ...]
+    inflects: bool
+    """Whether an ending of its last word says something ("mobile phones"), as it does not in "crowd of people"."""
 
 
 @cache
-def phrases() -> Phrases:
-    """Synonym phrases of several words, in base forms as ``look`` gives them."""
-    table: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {}
+def phrases() -> dict[str, tuple[Phrase, ...]]:
+    """Synonyms of several words by their first base form, longest first."""
+    table: dict[str, list[Phrase]] = {}
     for names in _lexicon().sets:
         head = _bases(names[0])
         for item in names:
             parts = _bases(item)
             if (len(parts) > 1 or len(head) > 1) and parts != head:
-                table.setdefault(parts[0], {})[parts] = head
-    return {
-        first: tuple(sorted(found.items(), key=lambda pair: (-len(pair[0]), pair[0])))
-        for first, found in table.items()
-    }
+                inflects = not look(item.split()[-1]).form
+                table.setdefault(parts[0], []).append(Phrase(parts, head, inflects))
+    return {first: tuple(sorted(found, key=lambda p: (-len(p.parts), p.parts))) for first, found in table.items()}
 
 
 def _bases(item: str) -> tuple[str, ...]:
-    return tuple(look(word).base for word in re.findall(r"[\w']+", item))
+    return tuple(look(NUMBERS.get(w, w)).base for w in re.findall(r"[\w']+", item) if w not in ARTICLES)

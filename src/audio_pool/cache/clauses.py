@@ -1,0 +1,217 @@
+"""One thing that is heard: who does what, from a few words, by a shallow grammar.
+
+Owns: ``Chunk``, ``chunk`` (words to a chunk) and ``attached`` (which chunks hang together).
+Must not know: how a prompt is cut into parts (text.py), the store, the index.
+
+Where the grammar cannot tell, it keeps the words as they stand: a difference kept costs at most a
+generation, a difference lost plays the wrong sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audio_pool.cache.words import ARTICLES, Look
+
+__all__ = ["NEGATIONS", "QUANTITIES", "Chunk", "Token", "attached", "chunk"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+Token = tuple[str, Look]
+"""A word as it stands and what it is."""
+
+NEGATIONS = _words("no not without never none nothing nobody neither nor nowhere hardly barely")
+QUANTITIES = _words("many several couple dozen twice once both every each more most all another half single")
+_BE = _words("is are was were be been being am")
+_AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
+_DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")
+_PREPOSITIONS = _words(
+    "in on at by to from into onto off up down out over under through across against around along near "
+    "behind between beside among inside outside like for about above below during towards toward past "
+    "away back upon within throughout until underneath"
+)
+_PLACES = _words("background foreground nearby outside inside overhead distant")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One thing that is heard."""
+
+    words: tuple[str, ...]
+    """Base forms in order; a plural noun ends in ``*``, a passive in ``~``; ``+`` joins what hangs together."""
+    kind: str
+    """C: who does what; V: a doing without its subject; N: a thing; A: only how or where."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    base: str
+    kind: str
+    """N thing, V doing, Q how, P relation or number, L an adverb, A a place."""
+    look: Look
+
+
+def chunk(part: Sequence[Token]) -> Chunk | None:
+    """The words between two joints as one thing heard; None where nothing is left of them."""
+    pieces: list[_Piece] = []
+    for i, (word, seen) in enumerate(part):
+        if word in _DROPPED and not (word in ("a", "an") and 0 < i == len(part) - 1):
+            continue
+        if word == "to" and i + 1 < len(part) and _plain_verb(part[i + 1]):
+            continue
+        kind = _kind(part, i)
+        base = seen.base
+        if kind == "N" and _is_plural(part, i):
+            base += "*"
+        elif kind == "V" and _passive(part, i):
+            base += "~"
+        pieces.append(_Piece(base, kind, seen))
+    if not pieces:
+        return None
+    core, tail = _adverbs_last(pieces)
+    if not core:
+        return Chunk(tuple(piece.base for piece in tail), "A")
+    core = _subject_first(part, core)
+    kinds = [piece.kind for piece in core]
+    return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
+
+
+def _chunk_kind(kinds: list[str]) -> str:
+    if "V" not in kinds:
+        return "N"
+    return "C" if next(kind for kind in kinds if kind in "NV") == "N" else "V"
+
+
+def _adverbs_last(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
+    """"a dog loudly barks" as "a dog barks loudly", where it cannot be said of anything else."""
+    verbs = sum(piece.kind == "V" for piece in pieces)
+    nouns = sum(piece.kind == "N" for piece in pieces)
+    adverbs = [piece for piece in pieces if piece.kind == "L"]
+    places = [piece for piece in pieces if piece.kind == "A"]
+    tail: list[_Piece] = []
+    if len(adverbs) == 1 and verbs <= 1:
+        tail += adverbs
+    if len(places) == 1 and verbs <= 1 and nouns <= 1:
+        tail += places
+    if len(tail) == len(pieces):
+        return [], tail
+    return [piece for piece in pieces if all(piece is not other for other in tail)], tail
+
+
+def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
+    """"barking dog at the door" and "the bark of a dog" as "dog bark ..."; not "hitting a man"."""
+    words = [word for word, seen in part if word not in ARTICLES and seen.form != "ly"]
+    first = core[0]
+    start = next(i for i, (_, seen) in enumerate(part) if seen is first.look)
+    if len(core) < 2 or first.base.endswith("~") or len(words) < 2:
+        return core
+    genitive = len(words) > 2 and words[1] == "of" and first.look.verb
+    adjectival = (
+        first.look.form == "ing"
+        and core[1].kind == "N"
+        and (len(core) == 2 or core[2].kind == "P")
+        and part[start + 1][1] is core[1].look
+    )
+    doing = _Piece(first.look.base, "V", first.look)
+    if genitive:
+        return [*core[1:], doing]
+    if adjectival:
+        return [core[1], doing, *core[2:]]
+    return core
+
+
+def _plain_verb(token: Token) -> bool:
+    word, seen = token
+    return seen.verb and not seen.noun and not seen.form and word == seen.base
+
+
+def _kind(part: Sequence[Token], i: int) -> str:
+    word, seen = part[i]
+    if seen.base in _PLACES:
+        return "A"
+    if word in _PREPOSITIONS or word in NEGATIONS or word in QUANTITIES or not word[0].isalpha():
+        return "P"
+    if seen.form == "ly":
+        return "L"
+    if seen.form == "ing" or (seen.form == "ed" and not seen.noun):
+        return "V"
+    if seen.noun and not seen.verb:
+        return "N"
+    if seen.quality:
+        return "Q"
+    if seen.form == "s":
+        return "V" if _acts(part, i) else "N"
+    if seen.verb:
+        return "V" if not seen.noun or _acts(part, i) else "N"
+    return "N"
+
+
+def _acts(part: Sequence[Token], i: int) -> bool:
+    """Whether a word that may be a verb or a noun is a verb here, by its neighbours."""
+    seen = part[i][1]
+    before = part[i - 1] if i else None
+    after = part[i + 1] if i + 1 < len(part) else None
+    if seen.verb and not seen.noun and seen.form == "s":
+        # "loud barks" has no doer
+        return before is None or not before[1].quality or after is not None
+    if before is None:
+        return False
+    word, doer = before
+    if word in _DROPPED or word in _PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
+        return False
+    if doer.quality or doer.form == "ing":
+        return False
+    if after is None:
+        return True
+    word, other = after
+    if word in QUANTITIES or not word[0].isalpha():
+        return True
+    if word in _DROPPED or word in _PREPOSITIONS or other.form == "ly" or other.base in _PLACES or other.quality:
+        return True
+    # "a hose sprays water" against "car horns honk"
+    return other.noun and not other.verb
+
+
+def _is_plural(part: Sequence[Token], i: int) -> bool:
+    seen = part[i][1]
+    return seen.form == "s" and (seen.plural or not _acts(part, i))
+
+
+def _passive(part: Sequence[Token], i: int) -> bool:
+    """"a dog is chased" is not "a dog chases"; with "by" the words already tell."""
+    if part[i][1].form in ("ing", "s") or i == 0 or any(word == "by" for word, _ in part[i + 1 :]):
+        return False
+    k = i - 1
+    while k > 0 and part[k][1].form == "ly":
+        k -= 1
+    return part[k][0] in _BE
+
+
+def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[Chunk]:
+    """A doing without a subject joins the clause before it; bare things join the clause they begin.
+
+    Args:
+        group: chunks between two "while"s, in order.
+        free: the moment has at most two chunks, so nothing can be mistaken: "laughs and a man speaks".
+        led_by_with: "with a drum and a man singing": the first thing stands for itself.
+    """
+    out: list[Chunk] = []
+    for i, new in enumerate(group):
+        last = out[-1] if out else None
+        if last is None:
+            out.append(new)
+        elif new.kind == "A":
+            out[-1] = Chunk(last.words + new.words, last.kind)
+        elif last.kind == "A":
+            out[-1] = Chunk(new.words + last.words, new.kind)
+        elif not free and new.kind == "V" and last.kind in "CV":
+            out[-1] = Chunk((*last.words, "+", *new.words), last.kind)
+        elif not free and new.kind == "C" and last.kind == "N" and not (led_by_with and i == 1):
+            out[-1] = Chunk((*last.words, "+", *new.words), "C")
+        else:
+            out.append(new)
+    return out
