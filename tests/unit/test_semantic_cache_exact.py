@@ -199,7 +199,7 @@ def test_the_cap_drops_the_worst_of_a_prompt_and_of_no_other(cache: SoundCache, 
         for seed, score in ((1, 0.1), (2, 0.5))
     )
     best = few.put(sound(few.incoming, seed=3, metadata={"clap_similarity": 0.9}), {})
-    assert {row[0] for row in few.store.select("id")} == {other.id, longer.id, middle.id, best.id}
+    assert {row[0] for row in few.store.query("SELECT id FROM entries")} == {other.id, longer.id, middle.id, best.id}
     assert not os.path.exists(worst.path)
     poor = few.put(sound(few.incoming, seed=4, metadata={"clap_similarity": 0.2}), {})
     assert poor.id is None and os.path.exists(poor.path)
@@ -217,7 +217,7 @@ def test_the_cap_for_diversity_drops_the_worse_of_the_two_most_alike(tmp_path: P
         )
         for seed, score, vector in ((1, 0.1, (0, 1)), (2, 0.8, (1, 0)), (3, 0.9, (1, 0.01)))
     ]
-    assert {row[0] for row in few.store.select("id")} == {kept[0].id, kept[2].id}
+    assert {row[0] for row in few.store.query("SELECT id FROM entries")} == {kept[0].id, kept[2].id}
     few.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.cache_sounds import sound
 
 from audio_pool.cache.migrations import SCHEMA_VERSION
+from audio_pool.cache.renditions import all_renditions, find_rendition, put_rendition
 from audio_pool.cache.row import Filters
 from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidAudio, NotFound, StorageError
@@ -55,7 +56,7 @@ def test_the_same_recipe_is_kept_once(store: Store) -> None:
     again = sound(store.folder.incoming, seed=1)
     assert store.put(again, {}).id == first.id
     assert not os.path.exists(again.path)
-    assert store.select("count(*)") == [(1,)]
+    assert store.query("SELECT count(*) FROM entries") == [(1,)]
 
 
 def test_replace_puts_the_new_sound_in_the_old_ones_place(store: Store) -> None:
@@ -72,28 +73,28 @@ def test_a_kept_recipe_whose_file_vanished_is_kept_anew(store: Store) -> None:
     os.unlink(first.path)
     second = store.put(sound(store.folder.incoming, seed=1), {})
     assert os.path.exists(second.path)
-    assert store.select("count(*)") == [(1,)]
+    assert store.query("SELECT count(*) FROM entries") == [(1,)]
 
 
 def test_sounds_without_a_seed_are_variants(store: Store) -> None:
     for _ in range(2):
         made = sound(store.folder.incoming)
         store.put(msgspec.structs.replace(made, recipe=msgspec.structs.replace(made.recipe, seed=None)), {})
-    assert store.select("count(*)") == [(2,)]
+    assert store.query("SELECT count(*) FROM entries") == [(2,)]
 
 
 def test_remove_takes_rows_vectors_renditions_and_files(store: Store, tmp_path: Path) -> None:
     entry = store.put(sound(store.folder.incoming), {"text:a": np.ones(4, np.float32)})
     other = store.folder.incoming / "x.ogg"
     other.write_bytes(b"OggS")
-    rendition = store.put_rendition(entry.id, OGG, other)
+    rendition = put_rendition(store, entry.id, OGG, other)
     size = os.path.getsize(entry.path) + 4
     removal = store.remove([entry.id, 999])
     assert (removal.items, removal.files, removal.freed_bytes) == (1, 2, size)
     assert not os.path.exists(entry.path)
     assert not os.path.exists(rendition)
     assert store.encoders() == {}
-    assert store.rendition_files() == []
+    assert all_renditions(store) == []
     assert store.doomed() == set()
 
 
@@ -101,18 +102,18 @@ def test_a_rendition_is_found_by_its_settings_alone(store: Store) -> None:
     entry = store.put(sound(store.folder.incoming), {})
     source = store.folder.incoming / "x.ogg"
     source.write_bytes(b"OggS")
-    path = store.put_rendition(entry.id, OGG, source)
-    assert store.find_rendition(entry.id, OGG) == path
-    assert store.find_rendition(entry.id, msgspec.structs.replace(OGG, target_lufs=-20.0)) is None
+    path = put_rendition(store, entry.id, OGG, source)
+    assert find_rendition(store, entry.id, OGG) == path
+    assert find_rendition(store, entry.id, msgspec.structs.replace(OGG, target_lufs=-20.0)) is None
     os.unlink(path)
-    assert store.find_rendition(entry.id, OGG) is None
+    assert find_rendition(store, entry.id, OGG) is None
 
 
 def test_a_rendition_of_a_removed_entry_is_refused_and_its_file_left(store: Store) -> None:
     source = store.folder.incoming / "x.ogg"
     source.write_bytes(b"OggS")
     with pytest.raises(StorageError, match="has been removed"):
-        store.put_rendition(7, OGG, source)
+        put_rendition(store, 7, OGG, source)
     assert source.exists()
 
 
@@ -239,15 +240,13 @@ def test_files_doomed_before_a_crash_are_unlinked_at_the_next_opening(tmp_path: 
 def test_filters_are_held_inside_the_search(store: Store) -> None:
     entry = store.put(sound(store.folder.incoming, voice="amy"), {})
     fits = {
-        "namespace": "default", "engine": "procedural", "loop": False, "voice": "amy", "negative": "", "shortest_s": 1.9,
-        "longest_s": 2.1,
-        "sample_rate": 44_100, "commercial_only": False, "by_meaning": False,
+        "namespace": "default", "engine": "procedural", "loop": False, "voice": "amy", "negative": "",
+        "shortest_s": 1.9, "longest_s": 2.1, "sample_rate": 44_100, "commercial_only": False, "by_meaning": False,
     }  # fmt: skip
     assert [row.id for row in store.with_text("Rain on a tin roof", Filters(**fits))] == [entry.id]
     misfits = {
         "namespace": "other", "engine": "mock", "loop": True, "voice": "", "negative": "wind", "shortest_s": 2.05,
-        "longest_s": 1.95,
-        "sample_rate": 48_000, "commercial_only": True, "by_meaning": True,
+        "longest_s": 1.95, "sample_rate": 48_000, "commercial_only": True, "by_meaning": True,
     }  # fmt: skip
     for name, value in misfits.items():
         assert store.with_text("rain on a tin roof", Filters(**{**fits, name: value})) == [], name

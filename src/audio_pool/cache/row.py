@@ -21,6 +21,7 @@ from audio_pool.types import FinishedSound, Metadata, Recipe
 __all__ = [
     "FITS",
     "ROW_COLUMNS",
+    "SOUND_PREFIX",
     "Entry",
     "Filters",
     "Row",
@@ -32,6 +33,10 @@ __all__ = [
     "score_of",
     "text_digest",
 ]
+
+
+SOUND_PREFIX = "sound:"
+"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
 
 
 class Row(NamedTuple):

@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Literal
 
 from audio_pool.cache.cap import CapStrategy, Variant, surplus
-from audio_pool.cache.row import Entry, Filters, Row, score_of
+from audio_pool.cache.renditions import find_rendition, put_rendition
+from audio_pool.cache.row import SOUND_PREFIX, Entry, Filters, Row, score_of
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.text import text_key
 from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition
 
-__all__ = ["SOUND_PREFIX", "CacheType", "Hit", "Query", "SoundCache"]
+__all__ = ["CacheType", "Hit", "Query", "SoundCache"]
 
-SOUND_PREFIX = "sound:"
-"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
 _SAME_LENGTH = 0.2
 """Relative difference up to which two sounds count as variants of each other."""
 
@@ -239,7 +238,7 @@ class SoundCache:
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
         """The path of the entry in another format, where it has been made and its file is there."""
-        return self.store.find_rendition(entry_id, rendition)
+        return find_rendition(self.store, entry_id, rendition)
 
     def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
         """Keeps another format of an entry, a file in ``incoming``; returns its new path.
@@ -247,7 +246,7 @@ class SoundCache:
         Raises:
             StorageError: nothing was kept; also where the entry has been removed meanwhile.
         """
-        return self.store.put_rendition(entry_id, rendition, path)
+        return put_rendition(self.store, entry_id, rendition, path)
 
 
 def _filters(recipe: Recipe, query: Query) -> Filters:

@@ -48,9 +48,9 @@ from audio_pool.cache.row import (
 )
 from audio_pool.cache.text import CANONICAL_VERSION
 from audio_pool.errors import StorageError
-from audio_pool.types import FinishedSound, Recipe, Rendition
+from audio_pool.types import FinishedSound, Recipe
 
-__all__ = ["Change", "Removal", "Store", "Vector"]
+__all__ = ["ID_LIST", "Change", "Removal", "Store", "Vector", "id_list", "transaction"]
 
 _log = logging.getLogger(__name__)
 
@@ -134,14 +134,14 @@ class Store:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         migrate(db, str(self.folder.database))
-        with _transaction(db):
+        with transaction(db):
             db.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (secrets.token_hex(16),))
             known = db.execute("SELECT value FROM facts WHERE name = 'canonical_version'").fetchone()
             if known is None or int(known[0]) < CANONICAL_VERSION:
                 self._rekey(db)
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             db.execute("DELETE FROM changes WHERE seq < ?", (last - _CHANGES_KEPT,))
-        self._unlink_doomed(db)
+        self.unlink_doomed(db)
         swept = self.folder.sweep(lambda file: _names(db, file))
         if swept:
             _log.info("cleared %d files that an interrupted process left in %s", len(swept), self.folder.root)
@@ -177,12 +177,13 @@ class Store:
 
     # -- reading
 
-    def _all(self, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
+    def query(self, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
+        """The rows that a SELECT of our own gives; what is slow belongs on a management Store of its own."""
         with storage_errors("reading the cache", self.folder.root), self._read_lock:
             return self._reader.execute(sql, values).fetchall()
 
     def _fact(self, name: str) -> str:
-        found = self._all("SELECT value FROM facts WHERE name = ?", (name,))
+        found = self.query("SELECT value FROM facts WHERE name = ?", (name,))
         return found[0][0] if found else ""
 
     def with_text(self, prompt: str, filters: Filters) -> list[Row]:
@@ -201,18 +202,17 @@ class Store:
         wanted = bytes.fromhex(recipe.identity())
         marks = ",".join("?" * len(rows))
         sql = f"SELECT id FROM entries WHERE identity = ? AND id IN ({marks})"
-        same = {found[0] for found in self._all(sql, (wanted, *(row.id for row in rows)))}
+        same = {found[0] for found in self.query(sql, (wanted, *(row.id for row in rows)))}
         return [row for row in rows if row.id in same]
 
     def with_ids(self, ids: Sequence[int], filters: Filters) -> list[Row]:
         """Those of the entries that exist and fit."""
-        marks = ",".join(str(int(entry_id)) for entry_id in ids)
-        sql = f"SELECT {ROW_COLUMNS} FROM entries WHERE id IN ({marks}) AND {FITS}"
-        return [Row(*found) for found in self._all(sql, bound(filters))]
+        sql = f"SELECT {ROW_COLUMNS} FROM entries WHERE id IN (SELECT value FROM json_each(:ids)) AND {FITS}"
+        return [Row(*found) for found in self.query(sql, {"ids": id_list(ids), **bound(filters)})]
 
     def _fitting(self, column: str, key: bytes, filters: Filters) -> list[Row]:
         sql = f"SELECT {ROW_COLUMNS} FROM entries WHERE {column} = :key AND {FITS}"
-        return [Row(*found) for found in self._all(sql, {"key": key, **bound(filters)})]
+        return [Row(*found) for found in self.query(sql, {"key": key, **bound(filters)})]
 
     def entry(self, entry_id: int) -> Entry | None:
         """The entry, or None where it has been removed."""
@@ -220,7 +220,7 @@ class Store:
             "SELECT file, size_bytes, created_at, recipe, metadata FROM entries"
             " JOIN provenance ON entry_id = id WHERE id = ?"
         )
-        found = self._all(sql, (entry_id,))
+        found = self.query(sql, (entry_id,))
         return self._entry(entry_id, *found[0]) if found else None
 
     def _entry(
@@ -229,29 +229,15 @@ class Store:
         path = f"{self.folder.root}/{file}"
         return Entry(entry_id, path, _decode_recipe(recipe), _decode_metadata(metadata), created_at, size)
 
-    def select(self, columns: str, rest: str = "", values: Sequence[Any] = ()) -> list[Any]:
-        """Rows of the table ``entries`` for management; not for the router thread.
-
-        Args:
-            columns: SQL column list, from our own code only.
-            rest: SQL after the table's name, from our own code only.
-            values: what its question marks stand for.
-        """
-        return self._all(f"SELECT {columns} FROM entries {rest}", values)
-
-    def rendition_files(self) -> list[tuple[int, str, str, int]]:
-        """Every rendition: (entry id, spec, file, bytes)."""
-        return self._all("SELECT entry_id, spec, file, size_bytes FROM renditions")
-
     def encoders(self) -> dict[str, int]:
         """The encoders that vectors are kept of, and how many each."""
-        return dict(self._all("SELECT encoder, count(*) FROM vectors GROUP BY encoder"))
+        return dict(self.query("SELECT encoder, count(*) FROM vectors GROUP BY encoder"))
 
     def vectors_of(self, encoder: str, ids: Iterable[int]) -> dict[int, Vector]:
         """The entries' vectors, float32 [D] each; an entry without one is left out."""
-        marks = ",".join(str(int(entry_id)) for entry_id in ids)
-        sql = f"SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id IN ({marks})"
-        return {found[0]: np.frombuffer(found[1], np.float32) for found in self._all(sql, (encoder,))}
+        sql = f"SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id IN {ID_LIST}"
+        found = self.query(sql, (encoder, id_list(ids)))
+        return {entry_id: np.frombuffer(data, np.float32) for entry_id, data in found}
 
     def all_vectors(self, encoder: str, at_once: int = 4096) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
         """Every vector of an encoder in order of id, in parts: int64 [N] ids, float32 [N, D]."""
@@ -259,7 +245,7 @@ class Store:
             "SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id > ? ORDER BY entry_id LIMIT ?"
         )
         after = 0
-        while found := self._all(sql, (encoder, after, at_once)):
+        while found := self.query(sql, (encoder, after, at_once)):
             after = found[-1][0]
             ids = np.fromiter((row[0] for row in found), np.int64, len(found))
             yield ids, np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(len(found), -1)
@@ -268,26 +254,27 @@ class Store:
 
     def data_version(self) -> int:
         """Differs from its last value when anyone else wrote; a few microseconds."""
-        found: int = self._all("PRAGMA data_version")[0][0]
+        found: int = self.query("PRAGMA data_version")[0][0]
         return found
 
     def last_seq(self) -> int:
         """The number of the last change; 0 for a cache that never had one."""
         # not max(seq): old changes are pruned, and the sequence must not fall back
-        found = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+        found = self.query("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
         return int(found[0][0]) if found else 0
 
     def changes_since(self, seq: int, limit: int = 100_000) -> list[Change] | None:
         """Changes after ``seq``, oldest first; None: they are no longer all known, start afresh."""
         sql = "SELECT seq, entry_id, removed FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
-        found = [Change(row[0], row[1], bool(row[2])) for row in self._all(sql, (seq, limit))]
+        found = [Change(row[0], row[1], bool(row[2])) for row in self.query(sql, (seq, limit))]
         first = found[0].seq if found else self.last_seq() + 1
         return found if first == seq + 1 else None
 
     # -- writing
 
     @contextmanager
-    def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+    def writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, for one caller at a time; see ``transaction``."""
         with storage_errors(doing, self.folder.root), self._write_lock:
             if self._writer is None:
                 raise StorageError(
@@ -308,7 +295,7 @@ class Store:
         source = Path(sound.path)
         with storage_errors("keeping a sound", self.folder.root):
             digest, size = fingerprint(source)
-        with self._writing("keeping a sound") as db:
+        with self.writing("keeping a sound") as db:
             old = self._kept(db, sound.recipe)
             if old is not None and not replace and (self.folder.root / old[1]).is_file():
                 source.unlink(missing_ok=True)
@@ -318,7 +305,7 @@ class Store:
             values = columns_of(sound, file, size, digest)
             mark = self.folder.place(source, file)
             try:
-                with _transaction(db):
+                with transaction(db):
                     # asked again inside the transaction: another process may have kept it meanwhile
                     newest = self._kept(db, sound.recipe)
                     if newest is not None:
@@ -335,7 +322,7 @@ class Store:
                 raise
             mark.unlink(missing_ok=True)
             if old is not None:
-                self._unlink_doomed(db)
+                self.unlink_doomed(db)
         path = str(self.folder.root / file)
         return Entry(entry_id, path, sound.recipe, sound.metadata, values["created_at"], size)
 
@@ -379,22 +366,22 @@ class Store:
         wanted = sorted(set(ids))
         total = Removal()
         for start in range(0, len(wanted), _REMOVE_AT_ONCE):
-            with self._writing("removing sounds") as db:
-                with _transaction(db):
+            with self.writing("removing sounds") as db:
+                with transaction(db):
                     items = self._delete(db, wanted[start : start + _REMOVE_AT_ONCE])
-                total += Removal(items=items) + self._unlink_doomed(db)
+                total += Removal(items=items) + self.unlink_doomed(db)
         return total
 
     def _delete(self, db: sqlite3.Connection, ids: Sequence[int]) -> int:
-        marks = ",".join(str(int(entry_id)) for entry_id in ids)
-        db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM entries WHERE id IN ({marks})")
-        db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id IN ({marks})")
-        db.execute(
-            f"INSERT INTO changes (entry_id, removed) SELECT id, 1 FROM entries WHERE id IN ({marks}) ORDER BY id"
-        )
-        return db.execute(f"DELETE FROM entries WHERE id IN ({marks})").rowcount
+        which = (id_list(ids),)
+        db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM entries WHERE id IN {ID_LIST}", which)
+        db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id IN {ID_LIST}", which)
+        gone = f"SELECT id, 1 FROM entries WHERE id IN {ID_LIST} ORDER BY id"
+        db.execute(f"INSERT INTO changes (entry_id, removed) {gone}", which)
+        return db.execute(f"DELETE FROM entries WHERE id IN {ID_LIST}", which).rowcount
 
-    def _unlink_doomed(self, db: sqlite3.Connection) -> Removal:
+    def unlink_doomed(self, db: sqlite3.Connection) -> Removal:
+        """Unlinks the files named in ``doomed``; one that cannot be is left for the next time."""
         done, total = [], Removal()
         for (file,) in db.execute("SELECT file FROM doomed").fetchall():
             try:
@@ -405,80 +392,32 @@ class Store:
             done.append((file,))
             total += Removal(files=1 if freed else 0, freed_bytes=freed)
         if done:
-            with _transaction(db):
+            with transaction(db):
                 db.executemany("DELETE FROM doomed WHERE file = ?", done)
         return total
 
-    # -- renditions
-
-    def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
-        """The path of the entry in another format, where it has been made and its file is there."""
-        sql = "SELECT file FROM renditions WHERE entry_id = ? AND spec = ?"
-        found = self._all(sql, (entry_id, _spec(rendition)))
-        if not found:
-            return None
-        path = f"{self.folder.root}/{found[0][0]}"
-        return path if os.path.isfile(path) else None
-
-    def put_rendition(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
-        """Keeps another format of an entry beside it; returns its path. An older one gives way.
-
-        Raises:
-            StorageError: nothing was kept; also where the entry has been removed meanwhile.
-        """
-        key = secrets.token_hex(16)
-        file = f"renditions/{key[:2]}/{key}.{rendition.format}"
-        with self._writing("keeping a rendition") as db:
-            size = os.stat(source).st_size
-            mark = self.folder.place(Path(source), file)
-            try:
-                with _transaction(db):
-                    if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
-                        raise StorageError(f"keeping a rendition: entry {entry_id} has been removed")
-                    at = (entry_id, _spec(rendition))
-                    db.execute(
-                        "INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id = ? AND spec = ?", at
-                    )
-                    db.execute("INSERT OR REPLACE INTO renditions VALUES (?, ?, ?, ?)", (*at, file, size))
-            except BaseException:
-                self.folder.withdraw(mark, file, Path(source))
-                raise
-            mark.unlink(missing_ok=True)
-            self._unlink_doomed(db)
-        return str(self.folder.root / file)
-
-    def drop_renditions(self, which: Iterable[tuple[int, str]]) -> None:
-        """Forgets renditions by (entry id, spec), and removes their files."""
-        with self._writing("removing renditions") as db:
-            with _transaction(db):
-                for at in which:
-                    db.execute(
-                        "INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id = ? AND spec = ?", at
-                    )
-                    db.execute("DELETE FROM renditions WHERE entry_id = ? AND spec = ?", at)
-            self._unlink_doomed(db)
-
     def doomed(self) -> set[str]:
         """Files whose row is gone and which are just being unlinked."""
-        return {found[0] for found in self._all("SELECT file FROM doomed")}
+        return {found[0] for found in self.query("SELECT file FROM doomed")}
 
     def names(self, file: str) -> bool:
         """Whether a row names this file (relative to the directory)."""
         with storage_errors("reading the cache", self.folder.root), self._read_lock:
             return _names(self._reader, file)
 
-    def is_sound(self) -> str:
-        """SQLite's own check of the database: "ok", or what is wrong."""
-        return "; ".join(row[0] for row in self._all("PRAGMA quick_check(5)"))
+
+ID_LIST = "(SELECT value FROM json_each(?))"
+"""SQL for a list of ids of any length, as ``id_list`` gives it."""
+
+
+def id_list(ids: Iterable[int]) -> str:
+    """The value that stands for ``ID_LIST``'s question mark."""
+    return f"[{','.join(str(int(entry_id)) for entry_id in ids)}]"
 
 
 class _KeptMeanwhile(Exception):
     def __init__(self, row: tuple[int, str, int, float, bytes, bytes]) -> None:
         self.row = row
-
-
-def _spec(rendition: Rendition) -> str:
-    return msgspec.json.encode(rendition, order="deterministic").decode()
 
 
 def _names(db: sqlite3.Connection, file: str) -> bool:
@@ -494,7 +433,8 @@ def _is_unwritable(exc: sqlite3.OperationalError | OSError) -> bool:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything or nothing; durable when left."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

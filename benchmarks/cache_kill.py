@@ -1,0 +1,161 @@
+"""kill -9 at random points of insert and removal: nothing acknowledged is lost, nothing amiss is left.
+
+    python -m benchmarks.cache_kill [KILLS]          # 300 where not given
+
+Each round starts a process that puts and removes sounds in one cache directory and says on its standard
+output what has been done, kills it after a random time, opens the directory and compares: every
+acknowledged insert is there with its file intact, every acknowledged removal is gone, and ``audit`` finds
+nothing. The directory is kept from round to round.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audio_pool.cache.audit import audit
+from audio_pool.cache.semantic import SoundCache
+from audio_pool.cache.store import Store
+from audio_pool.types import FinishedSound, Recipe, Rendition
+
+FLAC = b"fLaC" + bytes(range(256)) * 40
+"""Has a FLAC file's first bytes, which is what the cache looks at; about 10 kB."""
+_OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-1.0)
+
+
+def finished(folder: Path, prompt: str, seed: int, content: bytes = FLAC) -> FinishedSound:
+    """A sound as a mastering worker hands it over: written and fsynced."""
+    path = folder / f"{os.urandom(8).hex()}.flac"
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    recipe = Recipe(
+        prompt=prompt, negative_prompt="", engine="procedural", model="procedural", frames=44_100,
+        sample_rate=44_100, loop=False, seed=seed, steps=None, guidance_scale=None, candidates=1, voice=None,
+        init_audio_sha256=None, init_strength=None, namespace="default",
+    )  # fmt: skip
+    metadata = {"prompt": prompt, "seed": seed, "quality": {"score": 0.9, "issues": []}}
+    return FinishedSound(path=str(path), recipe=recipe, metadata=metadata, accepted=True)
+
+
+def churn(directory: str, seed: int) -> None:
+    """The process that is killed: puts, makes renditions and removes for as long as it lives."""
+    cache, draw = SoundCache(directory, create=False), random.Random(seed)
+    kept = [row[0] for row in cache.store.query("SELECT id FROM entries")]
+    while True:
+        if len(kept) > 12 and draw.random() < 0.6:
+            gone = [kept.pop(draw.randrange(len(kept))) for _ in range(draw.randint(1, 5))]
+            _say(f"removing {' '.join(map(str, gone))}")
+            cache.remove(gone)
+            _say(f"removed {' '.join(map(str, gone))}")
+        else:
+            number = draw.getrandbits(62)
+            entry = cache.put(finished(cache.incoming, f"sound {number}", number), {})
+            assert entry.id is not None
+            kept.append(entry.id)
+            _say(f"put {entry.id}")
+            if draw.random() < 0.3:
+                other = cache.incoming / "rendition.ogg"
+                other.write_bytes(b"OggS" * 100)
+                cache.put_rendition(entry.id, _OGG, other)
+
+
+def _say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+@dataclass
+class Tally:
+    kills: int = 0
+    inserts: int = 0
+    removals: int = 0
+    leftovers_cleared: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
+    """Kills ``kills`` processes one after the other on one directory."""
+    draw, tally = random.Random(seed), Tally()
+    present: set[int] = set()
+    Store(directory).close()
+    for number in range(kills):
+        said = _one_life(directory, number + 1000 * seed, draw.uniform(0.0, 0.12))
+        unsure: set[int] = set()
+        for line in said:
+            word, *ids = line.split()
+            numbers = {int(item) for item in ids}
+            if word == "put":
+                present |= numbers
+                tally.inserts += 1
+            else:
+                present -= numbers
+                unsure = numbers if word == "removing" else set()
+                tally.removals += len(numbers) if word == "removed" else 0
+        tally.kills += 1
+        tally.leftovers_cleared += sum(1 for _ in (directory / "incoming").glob("*/*.*"))
+        present = _judged(directory, number, present, unsure, tally)
+    return tally
+
+
+def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
+    """Runs ``churn`` and kills it that long after its first word; the whole lines it said."""
+    command = [sys.executable, "-m", "benchmarks.cache_kill", "--churn", str(directory), str(seed)]
+    root = Path(__file__).resolve().parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as child:
+        assert child.stdout is not None
+        output, deadline, kill_at = b"", time.monotonic() + 60.0, None
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while (now := time.monotonic()) < (kill_at or deadline):
+                if not selector.select((kill_at or deadline) - now):
+                    continue
+                part = os.read(child.stdout.fileno(), 65536)
+                if not part:
+                    break
+                output += part
+                kill_at = kill_at or time.monotonic() + after_s
+        child.kill()
+        output += child.stdout.read()
+    if kill_at is None:
+        raise RuntimeError(f"the process to be killed did nothing: exit code {child.returncode}")
+    return output.decode().split("\n")[:-1]
+
+
+def _judged(directory: Path, number: int, present: set[int], unsure: set[int], tally: Tally) -> set[int]:
+    """What is there after a kill, compared with what was acknowledged."""
+    store = Store(directory, create=False)
+    found = {row[0] for row in store.query("SELECT id FROM entries")}
+    lost = present - found
+    if lost:
+        tally.faults.append(f"kill {number}: acknowledged inserts {sorted(lost)} are gone")
+    extra = found - present - unsure
+    if len(extra) > 1:  # one may have been committed and not yet acknowledged
+        tally.faults.append(f"kill {number}: entries {sorted(extra)} should not be there")
+    report = audit(store)
+    tally.faults += [f"kill {number}: {problem}" for problem in report.problems]
+    store.close()
+    return found
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--churn"]:
+        churn(sys.argv[2], int(sys.argv[3]))
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    with tempfile.TemporaryDirectory() as place:
+        tally = run_kills(Path(place) / "cache", kills, seed=random.randrange(1000))
+    print(f"{tally.kills} kills, {tally.inserts} acknowledged inserts, {tally.removals} removals;")
+    print(f"{tally.leftovers_cleared} leftovers cleared at opening; {len(tally.faults)} faults")
+    print("\n".join(tally.faults))
+    sys.exit(1 if tally.faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""``audio-pool cache``: what is in a cache directory, and keeping it tidy.
+
+Owns: the commands' options, questions, tables and exit codes.
+Must not know: how entries are kept, selected and removed (cache/manage.py).
+
+Exit codes: 0 done; 1 failed, or ``verify`` found something; 2 wrong usage or input, or not confirmed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from audio_pool.cache.manage import AudioSemanticCache, Selection
+from audio_pool.config import load_config
+from audio_pool.errors import AudioPoolError, CallerError
+
+__all__ = ["group"]
+
+Json = dict[str, Any]
+
+
+@click.group("cache")
+def group() -> None:
+    """The cache of finished sounds: look into it, tidy it, check it.
+
+    Works on a directory while a server runs on it. Exit codes: 0 done, 1 failed, 2 wrong usage or input.
+    """
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """The options every command has, and errors in one line with their exit code."""
+
+    @click.option(
+        "--cache-dir",
+        type=click.Path(),
+        help="The cache directory. Default: the configuration's (AUDIO_POOL_CACHE_DIR).",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+    @functools.wraps(function)
+    def guarded(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
+        try:
+            place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
+            with AudioSemanticCache(place) as cache:
+                function(cache, as_json, **options)
+        except AudioPoolError as exc:
+            if as_json:
+                _print({"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}, as_json, [])
+            click.echo(f"error: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""), err=True)
+            raise click.exceptions.Exit(2 if isinstance(exc, CallerError) else 1) from None
+
+    return guarded
+
+
+def _removing(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
+        click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
+    ):
+        function = option(function)
+    return function
+
+
+_by = click.option(
+    "--by",
+    type=click.Choice(["any", "prompt", "sound"]),
+    default="any",
+    show_default=True,
+    help="The same words and settings, the same sound, or either.",
+)
+
+
+# -- looking
+
+
+@group.command()
+@_command
+def stats(cache: AudioSemanticCache, as_json: bool) -> None:
+    """How much is in the cache."""
+    found = cache.get_cache_stats()
+    lines = [
+        f"directory           {found['cache_dir']}",
+        f"items               {found['total_items']:,} ({found['unique_prompts']:,} prompts)",
+        f"size                {found['total_size_mb']:.1f} MB, with {found['renditions']:,} renditions",
+        f"average duration    {_figure(found['average_duration'], ' s')}",
+        f"average CLAP        {_figure(found['average_clap_similarity'])}",
+        f"oldest, newest      {_date(found['oldest_item'])}, {_date(found['newest_item'])}",
+        f"missing files       {found['missing_files']:,}",
+        f"engines             {_counts(found['engines'])}",
+        f"vectors             {_counts(found['encoders'])}",
+        f"renders (not kept)  {found['renders']:,} ({found['renders_size_mb']:.1f} MB)",
+    ]
+    _print(found, as_json, lines)
+
+
+@group.command("list")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option(
+    "--sort",
+    type=click.Choice(["timestamp", "clap_similarity", "duration", "prompt"]),
+    default="timestamp",
+    show_default=True,
+    help="Newest, best, longest, or from A to Z first.",
+)
+@click.option("--oldest-first", is_flag=True, help="The other way round: oldest, worst, shortest, from Z to A.")
+@_command
+def list_items(cache: AudioSemanticCache, as_json: bool, limit: int, sort: str, oldest_first: bool) -> None:
+    """The entries, one a line."""
+    reverse = oldest_first if sort == "prompt" else not oldest_first
+    items = cache.list_cache_items(limit, sort, reverse)
+    _print({"items": items}, as_json, _table(items) or ["the cache is empty"])
+
+
+@group.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many prompts.")
+@_command
+def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
+    """The entries by prompt, those with most variants first."""
+    groups = cache.group_by_prompt(limit)
+    lines = []
+    for found in groups:
+        lines.append(f"{found['count']:>4} x {found['prompt']!r} ({found['size_mb']:.1f} MB)")
+        lines += [f"       {line}" for line in _table(found["items"])[1:]]
+    _print({"groups": groups}, as_json, lines or ["the cache is empty"])
+
+
+@group.command()
+@click.option("--remove-duplicates", is_flag=True, help="Remove all but the best of each group.")
+@_by
+@_removing
+@_command
+def duplicates(
+    cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool
+) -> None:
+    """Entries that are one too many: the same words and settings, or the same sound."""
+    if remove_duplicates:
+        _remove(cache, cache.select_duplicates(by), "duplicates", as_json, dry_run, confirm)
+        return
+    groups = cache.find_duplicates(by)
+    lines = []
+    for found in groups:
+        lines.append(f"{found['prompt']!r}: {found['reason']}; keeps {found['keep']['id']}, could remove")
+        lines += [f"  {line}" for line in _table(found["duplicates"])[1:]]
+    count = sum(len(found["duplicates"]) for found in groups)
+    lines.append(f"{count} duplicates in {len(groups)} groups" if groups else "no duplicates")
+    _print({"groups": groups, "duplicates": count}, as_json, lines)
+
+
+# -- removing
+
+
+@group.command()
+@click.option("--days", type=click.FloatRange(0), required=True, help="Remove what is older than this.")
+@_removing
+@_command
+def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, confirm: bool) -> None:
+    """Remove entries, and delivered results that are not kept, by age."""
+    _remove(cache, cache.select_older_than(days), f"older than {days:g} days", as_json, dry_run, confirm)
+
+
+@group.command()
+@_removing
+@_command
+def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool) -> None:
+    """Remove everything."""
+    _remove(cache, cache.select_all(), "everything", as_json, dry_run, confirm)
+
+
+@group.command("remove-pattern")
+@click.argument("regex")
+@_removing
+@_command
+def remove_pattern(
+    cache: AudioSemanticCache, as_json: bool, regex: str, dry_run: bool, confirm: bool
+) -> None:
+    """Remove entries in whose prompt REGEX (as Python's re, letter case ignored) is found."""
+    _remove(cache, cache.select_pattern(regex), f"prompt matches {regex!r}", as_json, dry_run, confirm)
+
+
+@group.command()
+@click.option("--id", "ids", type=click.IntRange(1), multiple=True, required=True, help="May be repeated.")
+@_removing
+@_command
+def delete(cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], dry_run: bool, confirm: bool) -> None:
+    """Remove entries by id, as ``list`` shows it."""
+    _remove(cache, cache.select_ids(ids), f"id {', '.join(map(str, ids))}", as_json, dry_run, confirm)
+
+
+@group.command()
+@click.option("--fix", is_flag=True, help="Remove rows without a sound, and files without a row.")
+@click.option("--quick", is_flag=True, help="Trust files of the right size instead of reading every byte.")
+@click.option("--dry-run", is_flag=True, help="Only show what --fix would mend.")
+@click.option("--confirm", is_flag=True, help="Accepted as everywhere; --fix does not ask.")
+@_command
+def verify(
+    cache: AudioSemanticCache, as_json: bool, fix: bool, quick: bool, dry_run: bool, confirm: bool
+) -> None:
+    """Check that rows, files, vectors and index agree. Exit code 1 where something is left amiss."""
+    report = cache.verify(fix and not dry_run, quick)
+    lines = [f"{found['kind']}: {found['what']}: {found['detail']}" for found in report["problems"]]
+    lines.append(f"{report['entries']:,} entries and {report['files']:,} files checked")
+    if report["fixed"]:
+        lines.append(f"{report['fixed']} mended, {report['freed_space_mb']:.1f} MB freed")
+    left = len(report["problems"]) - report["fixed"]
+    lines.append("nothing is amiss" if report["ok"] else f"{left} problems" + ("" if fix else "; --fix mends"))
+    _print(report, as_json, lines)
+    if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+def _remove(
+    cache: AudioSemanticCache, selection: Selection, what: str, as_json: bool, dry_run: bool, confirm: bool
+) -> None:
+    """Shows, asks, removes and reports."""
+    files = f" and {len(selection.renders)} renders" if selection.renders else ""
+    would = f"{len(selection.items)} items{files} ({selection.size_mb:.1f} MB): {what}"
+    if dry_run:
+        told = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
+        told |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
+        _print(told, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
+        return
+    if not confirm:
+        if not sys.stdin.isatty():
+            raise CallerError(
+                f"not confirmed: would remove {would}; nothing was removed",
+                hint="there is no terminal to ask at: give --confirm, or --dry-run to see what would go",
+            )
+        if not click.confirm(f"Remove {would}?", err=True):
+            raise CallerError("not confirmed; nothing was removed")
+    before = cache.get_cache_stats()
+    done = cache.remove(selection)
+    after = cache.get_cache_stats()
+    told = {**done, "before": _brief(before), "after": _brief(after)}
+    lines = [
+        f"before   {before['total_items']:,} items, {before['total_size_mb']:.1f} MB",
+        f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
+        f"after    {after['total_items']:,} items, {after['total_size_mb']:.1f} MB",
+        f"freed    {done['freed_space_mb']:.1f} MB",
+    ]
+    _print(told, as_json, lines)
+
+
+# -- printing
+
+
+def _print(value: Json, as_json: bool, lines: list[str]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def _brief(found: Json) -> Json:
+    return {"total_items": found["total_items"], "total_size_mb": found["total_size_mb"]}
+
+
+def _table(items: list[Json]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"{'id':>6}  {'seconds':>7}  {'CLAP':>5}  {'kB':>8}  {'days':>6}  prompt"]
+    for item in items:
+        gone = "" if item["file_exists"] else "  [file is missing]"
+        lines.append(
+            f"{item['id']:>6}  {item['duration_s']:>7.2f}  {_figure(item['clap_similarity']):>5}"
+            f"  {item['file_size_kb']:>8.1f}  {item['age_days']:>6.1f}  {item['prompt']}{gone}"
+        )
+    return lines
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.2f}{unit}"
+
+
+def _date(value: float | None) -> str:
+    return "-" if value is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(value))
+
+
+def _counts(found: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(found.items())) or "none"
