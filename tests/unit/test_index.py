@@ -68,7 +68,7 @@ def test_ten_thousand_nearer_ones_that_do_not_fit_hide_nothing(target: np.ndarra
     index.compact()
     assert index.search(target, 8, [2])[0].tolist() == list(range(50_000, 50_008))
     assert set(index.search(target, 8, [1, 2])[0].tolist()) < set(range(10_000))
-    assert index.search(target, 3, allowed=[50_003, 50_011, 77])[0].tolist() == [50_003, 50_011]
+    assert index.search(target, 3, [2], allowed=[50_003, 50_011, 77])[0].tolist() == [50_003, 50_011]
     assert index.search(target, 3, [1], allowed=[50_003])[0].tolist() == []
     assert index.search(target, 3, [])[0].tolist() == []
 
