@@ -1,1 +1,15 @@
-"""Pure functions on float32 [C, T]: loop, quality, filter, loudness, codec, spectrogram."""
+"""Pure functions on float32 [C, T]: loop, quality, filter, loudness, codec, spectrogram, descriptors.
+
+Owns: the name of the array they all share.
+Must not know: requests, engines, where files are kept.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Audio"]
+
+Audio = npt.NDArray[np.float32]
+"""float32 [C, T], nominally -1..1."""

@@ -1,0 +1,261 @@
+"""Sound files: written with their recipe and loop points, read back, looked into.
+
+Owns: encodings and tags, the only use of soundfile.
+Must not know: where files are kept, what a recipe contains.
+
+libsndfile does the encoding. Two things it does not do are done here: ``smpl`` and ``apRc`` chunks after
+a WAV's ``data`` (Godot loops any file that has a ``smpl``, so only loops get one; libsndfile loses WAV
+comments of 2,048 bytes and more), and rounding to whole steps with dither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from audio_pool.audio import Audio
+from audio_pool.audio.filter import resample
+from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
+
+__all__ = ["Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
+
+BLOCK_FRAMES = 65_536
+"""libsndfile's Vorbis encoder overflows the stack on long single writes."""
+RECIPE_CHUNK = b"apRc"
+
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_CONTAINER = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3"}
+_LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
+_DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24)}
+_FLAC_EFFORT = 0.25
+"""Of 0..1: within one per cent of the default's size in a fraction of its time."""
+_LOSSY_EFFORT = {"ogg": 0.4, "opus": 0.4, "mp3": 0.3}
+"""Of 0 (largest) to 1 (smallest)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written: the codec may have needed another rate than was asked for."""
+
+    sample_rate: int
+    frames: int
+    warnings: tuple[str, ...] = ()
+
+
+def nearest_rate(format: str, sample_rate: int) -> int:
+    """The rate in Hz nearest to ``sample_rate`` that ``format`` supports, never a lower band if tied."""
+    rates = {"mp3": _MP3_RATES, "opus": _OPUS_RATES}.get(format)
+    if rates is None:
+        return sample_rate
+    return min(rates, key=lambda rate: (abs(rate - sample_rate), -rate))
+
+
+def bit_depth_for(format: str, bit_depth: int) -> int | None:
+    """``bit_depth`` where ``format`` has one, None where it is lossy.
+
+    Raises:
+        InvalidRequest: a format or depth that does not exist.
+    """
+    if format in _LOSSY_CODEC:
+        return None
+    if format not in _DEPTHS:
+        raise InvalidRequest(f"format: given {format!r}, allowed is one of {', '.join(_CONTAINER)}")
+    if bit_depth not in _DEPTHS[format]:
+        allowed = ", ".join(str(depth) for depth in _DEPTHS[format])
+        raise InvalidRequest(f"bit depth: given {bit_depth}, allowed for {format} is one of {allowed}")
+    return bit_depth
+
+
+def write(
+    path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: int, comment: str, loop: bool
+) -> Written:
+    """Encodes to ``path`` and fsyncs it. The caller renames; an error leaves no file.
+
+    24 bits are rounded, 16 get triangular dither of two steps (from a fixed seed: the same sound gives the
+    same samples), except where the sound is digital silence, which stays so.
+
+    Args:
+        audio: float32 [C, T]; beyond -1..1 it is clipped, except in 32-bit float.
+        format: wav, flac, ogg, opus or mp3.
+        bit_depth: 16, 24 or 32 (float, WAV only); ignored by lossy formats.
+        comment: the recipe as compact JSON.
+        loop: writes loop points (WAV), resamples without a seam (Opus, MP3) and warns where the
+            format cannot loop.
+
+    Raises:
+        InvalidRequest: format or depth. InvalidAudio: not finite, empty, or refused by the encoder.
+    """
+    depth = bit_depth_for(format, bit_depth)
+    if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
+        raise InvalidAudio(f"cannot write audio of shape {audio.shape}: it must be [C, T], not empty, all finite")
+    warnings = []
+    rate = nearest_rate(format, sample_rate)
+    if rate != sample_rate:
+        warnings.append(f"rate_changed: {format} has no {sample_rate} Hz; written at {rate} Hz")
+        audio = resample(audio, sample_rate, rate, circular=loop)
+    if loop and format in ("opus", "mp3"):
+        warnings.append(f"loop_in_{format}: {format} pads its frames, so players may gap at the joint; use wav")
+    try:
+        _encode(path, audio, rate, format, depth, comment)
+        if format == "wav":
+            _append_chunks(path, audio.shape[1], rate, comment, loop)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    except soundfile.LibsndfileError as exc:
+        path.unlink(missing_ok=True)
+        raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
+
+
+def _encode(path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
+    if depth is None:
+        subtype, effort = _LOSSY_CODEC[format], _LOSSY_EFFORT[format]
+    else:
+        subtype = "FLOAT" if depth == 32 else f"PCM_{depth}"
+        effort = _FLAC_EFFORT
+    with soundfile.SoundFile(
+        path,
+        "w",
+        samplerate=rate,
+        channels=audio.shape[0],
+        subtype=subtype,
+        format=_CONTAINER[format],
+        compression_level=None if format == "wav" else effort,
+    ) as file:
+        file.comment = comment
+        noise = np.random.default_rng(0)
+        for start in range(0, audio.shape[1], BLOCK_FRAMES):
+            block = audio[:, start : start + BLOCK_FRAMES].T
+            file.write(np.ascontiguousarray(block) if depth in (None, 32) else _whole_steps(block, depth, noise))
+
+
+def _whole_steps(block: Audio, depth: int, noise: np.random.Generator) -> npt.NDArray[np.int32]:
+    """int32 [T, C]: the sound in steps of 2**(1 - depth), in the topmost bits as libsndfile expects."""
+    full = float(1 << (depth - 1))
+    scaled = block * np.float32(full)
+    if depth == 16:
+        dither = noise.random(block.shape, np.float32) - noise.random(block.shape, np.float32)
+        scaled = np.where(block == 0, scaled, scaled + dither)
+    steps = np.clip(np.rint(scaled), -full, full - 1).astype(np.int32)
+    return np.ascontiguousarray(steps << (32 - depth))
+
+
+def _append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
+    """Adds ``smpl`` (loops) and ``apRc`` behind everything libsndfile wrote, and mends the RIFF size."""
+    chunks = b""
+    if loop:
+        # one forward loop over the whole file; period in ns, MIDI unity note 60, endless
+        header = struct.pack("<9I", 0, 0, round(1e9 / rate), 60, 0, 0, 0, 1, 0)
+        chunks += _chunk(b"smpl", header + struct.pack("<6I", 0, 0, 0, frames - 1, 0, 0))
+    chunks += _chunk(RECIPE_CHUNK, comment.encode())
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.write(b"\0" * (end % 2) + chunks)
+        size = file.tell() - 8
+        file.seek(4)
+        file.write(struct.pack("<I", size))
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def read(path: Path) -> tuple[Audio, int]:
+    """float32 [C, T] and its sample rate in Hz.
+
+    Raises:
+        NotFound: no such file. InvalidAudio: not a sound file, or cut short.
+    """
+    with _opened(path) as file:
+        frames, rate = file.frames, file.samplerate
+        try:
+            audio = file.read(dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as exc:
+            raise InvalidAudio(f"{path}: the audio in it is damaged: {exc}") from exc
+    if len(audio) < frames:
+        raise InvalidAudio(f"{path}: cut short: {len(audio)} of {frames} frames can be read")
+    return np.ascontiguousarray(audio.T), rate
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What a file says of itself, without decoding it.
+
+    Returns:
+        path, format, encoding, bit_depth (None where lossy), sample_rate, channels, frames, duration_s,
+        loop ({start, end} in frames, end included, or None), comment (str), recipe (the comment as a
+        mapping, None where it is not ours).
+
+    Raises:
+        NotFound, InvalidAudio.
+    """
+    with _opened(path) as file:
+        found: dict[str, Any] = {
+            "path": str(path),
+            "format": _format_of(file.format, file.subtype),
+            "encoding": file.subtype.lower(),
+            "bit_depth": {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}.get(file.subtype),
+            "sample_rate": file.samplerate,
+            "channels": file.channels,
+            "frames": file.frames,
+            "duration_s": file.frames / file.samplerate,
+            "loop": None,
+            "comment": file.comment,
+        }
+    if found["format"] == "wav":
+        with path.open("rb") as raw:
+            for name, body in _chunks(raw):
+                if name == b"smpl" and len(body) >= 60:
+                    start, end = struct.unpack_from("<2I", body, 44)
+                    found["loop"] = {"start": start, "end": end}
+                elif name == RECIPE_CHUNK:
+                    found["comment"] = body.decode(errors="replace")
+    found["recipe"] = _mapping_in(found["comment"])
+    return found
+
+
+def _format_of(container: str, subtype: str) -> str:
+    if container == "OGG":
+        return "opus" if subtype == "OPUS" else "ogg"
+    return "wav" if container == "WAVEX" else container.lower()
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """A RIFF file's chunks but ``data``, whose body is skipped."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name == b"data":
+            file.seek(size + size % 2, os.SEEK_CUR)
+            continue
+        yield name, file.read(size)
+        file.seek(size % 2, os.SEEK_CUR)
+
+
+def _mapping_in(comment: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(comment)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise NotFound(f"{path}: no such file")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as exc:
+        raise InvalidAudio(f"{path}: not a sound file that can be read: {exc.error_string}") from exc

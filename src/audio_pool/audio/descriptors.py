@@ -1,0 +1,96 @@
+"""What a sound is like, in a few numbers: to tell variants apart without a model.
+
+Owns: spectral descriptors and their distance.
+Must not know: prompts, models; numpy only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_pool.audio import Audio
+
+__all__ = ["descriptors", "distance"]
+
+_BANDS = 24
+_LOW_HZ, _HIGH_HZ = 40.0, 16_000.0
+_FLOOR_DB = -60.0
+_FRAME_S = 0.047
+_MOST_FRAMES = 400
+_SEGMENTS = 16
+_MODULATION_HZ = np.array([0.5, 1, 2, 4, 8, 16, 32])
+
+
+def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
+    """float32 [70]: four views of a sound, whatever its level, and nearly whatever its rate and length.
+
+    Levels in 24 bands from 40 Hz to 16 kHz (dB of the whole), how much each varies over time (dB), the
+    course of the whole level in 16 equal parts (dB), and how fast it flutters (share of the envelope's
+    power in six bands from 0.5 to 32 Hz, in tens of per cent). Each view is divided by the root of its
+    size, so that a plain Euclidean distance weighs them alike and reads roughly as decibels.
+
+    Args:
+        audio: float32 [C, T], T at least 1.
+    """
+    power = _band_powers(audio, sample_rate)
+    total = max(float(power.sum(axis=1).mean()), 1e-20)
+    level = _db(power.mean(axis=0) / total)
+    varying = _db(power / total).std(axis=0)
+    course = _db(_in_parts(audio, _SEGMENTS) / max(float(np.square(audio).sum(axis=0).mean()), 1e-20))
+    flutter = 10 * _modulation(audio, sample_rate)
+    views = (level, varying, course, flutter)
+    return np.concatenate([view / np.sqrt(len(view)) for view in views]).astype(np.float32)
+
+
+def distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Euclidean, roughly decibels: 0 for the same sound at any level; two seeds of steady rain are 1 to 2
+    apart, two sounds that nobody would confuse 10 and more.
+    """
+    return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
+
+
+def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
+    """[N, 24]: mean power of the channels in each band, of up to 400 frames spread over the sound."""
+    size = 1 << max(5, round(_FRAME_S * sample_rate).bit_length() - 1)
+    if audio.shape[1] < size:
+        audio = np.pad(audio, ((0, 0), (0, size - audio.shape[1])))
+    spare = audio.shape[1] - size
+    count = min(_MOST_FRAMES, 1 + spare // (size // 2))
+    places = np.linspace(0, spare, count).astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
+    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32)))).mean(axis=0)
+    power = power.astype(np.float64) * (8 / 3) * 2 / size**2
+    edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
+    band = np.searchsorted(edges, np.fft.rfftfreq(size, 1 / sample_rate)) - 1
+    bands = np.zeros((len(power), _BANDS))
+    for index in range(_BANDS):
+        bands[:, index] = power[:, band == index].sum(axis=1)
+    return bands
+
+
+def _in_parts(audio: Audio, parts: int) -> npt.NDArray[np.float64]:
+    edges = np.linspace(0, audio.shape[1], parts + 1).astype(np.int64)
+    running = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64).sum(axis=0))])
+    means: npt.NDArray[np.float64] = np.diff(running[edges]) / np.maximum(np.diff(edges), 1)
+    return means
+
+
+def _modulation(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
+    """[6]: shares of the amplitude envelope's power between the edges of ``_MODULATION_HZ``; sum at most 1."""
+    hop = max(1, round(sample_rate / 100))
+    count = audio.shape[1] // hop
+    if count < 4:
+        return np.zeros(len(_MODULATION_HZ) - 1)
+    envelope = np.sqrt(np.square(audio[:, : count * hop]).sum(axis=0).reshape(count, hop).mean(axis=1))
+    spectrum = np.square(np.abs(np.fft.rfft((envelope - envelope.mean()) * np.hanning(count))))
+    band = np.searchsorted(_MODULATION_HZ, np.fft.rfftfreq(count, 0.01), side="right") - 1
+    found = np.array([spectrum[band == index].sum() for index in range(len(_MODULATION_HZ) - 1)])
+    # a steady tone's envelope hardly moves: its tiny flutter must not count as much as a heartbeat's
+    swing = np.square(envelope - envelope.mean()).sum() / max(float(np.square(envelope).sum()), 1e-20)
+    shares: npt.NDArray[np.float64] = found / max(float(spectrum.sum()), 1e-20) * np.sqrt(swing)
+    return shares
+
+
+def _db(ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.maximum(10 * np.log10(np.maximum(ratio, 1e-20)), _FLOOR_DB)

@@ -1,0 +1,86 @@
+"""High-pass and resampler.
+
+Owns: what changes a sound's band or rate, for finite sounds and for endless loops.
+Must not know: where the sound comes from or goes to.
+
+``circular=True`` treats the array as one turn of an endless loop: the result is again exactly one turn,
+with no start and no end that a filter could ring at.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.signal
+import soxr
+
+from audio_pool.audio import Audio
+from audio_pool.audio.loop import fit_turn
+from audio_pool.errors import InvalidRequest
+
+__all__ = ["highpass", "resample"]
+
+_SETTLED = math.log(1e8)
+"""Warm-up of a circular filter in time constants: what is left of its start is under -160 dB."""
+
+
+def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, circular: bool = False) -> Audio:
+    """Butterworth high-pass, -3 dB at ``cutoff_hz``.
+
+    Causal: run forwards and backwards it would ring ahead of every click, and a footstep would be
+    heard before it falls. A finite sound starts from rest, after its constant part is taken away (which
+    the filter removes anyway), so that an offset does not become a thump.
+
+    Args:
+        audio: float32 [C, T] at ``sample_rate``.
+        cutoff_hz: 0 leaves the sound as it is; otherwise below half the rate.
+        order: 1..12; 6 dB per octave each.
+
+    Raises:
+        InvalidRequest: cut-off or order out of range.
+    """
+    if cutoff_hz <= 0 or audio.shape[1] == 0:
+        return audio
+    if cutoff_hz >= sample_rate / 2:
+        raise InvalidRequest(
+            f"high-pass: given {cutoff_hz:g} Hz, allowed is below half the sample rate, {sample_rate / 2:g} Hz"
+        )
+    if not 1 <= order <= 12:
+        raise InvalidRequest(f"high-pass: given order {order}, allowed is 1..12")
+    sos = scipy.signal.butter(order, cutoff_hz, "highpass", fs=sample_rate, output="sos")
+    signal = audio.astype(np.float64)
+    signal -= signal.mean(axis=1, keepdims=True)
+    if not circular:
+        return scipy.signal.sosfilt(sos, signal, axis=1).astype(np.float32)
+    slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
+    warm = math.ceil(sample_rate * _SETTLED / slowest)
+    before = np.take(signal, np.arange(-warm, 0), axis=1, mode="wrap")
+    out = scipy.signal.sosfilt(sos, np.concatenate([before, signal], axis=1), axis=1)
+    return out[:, warm:].astype(np.float32)
+
+
+def resample(
+    audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None
+) -> Audio:
+    """The same sound at another rate.
+
+    Args:
+        audio: float32 [C, T] at ``from_rate``.
+        circular: the array is one turn of a loop: interpolated in the frequency domain, so that any
+            ratio gives exactly one turn again.
+        frames: exact length of the result; round(T * to_rate / from_rate) where None. A finite sound is
+            trimmed or filled with zeros by the odd frame, a loop is fitted (by less than a frame's pitch).
+
+    Returns:
+        float32 [C, frames] at ``to_rate``.
+    """
+    length = audio.shape[1]
+    wanted = round(length * to_rate / from_rate) if frames is None else frames
+    if circular:
+        return fit_turn(audio, wanted)
+    if from_rate != to_rate and length:
+        audio = np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate, quality="HQ").T)
+    if audio.shape[1] < wanted:
+        return np.pad(audio, ((0, 0), (0, wanted - audio.shape[1])))
+    return audio[:, :wanted]

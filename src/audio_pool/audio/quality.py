@@ -1,0 +1,242 @@
+"""The quality gate: named faults of a sound, and one score.
+
+Owns: what counts as a fault that no listener asked for.
+Must not know: engines, prompts, what becomes of a sound that fails; numpy only.
+
+Faults are looked for in what will be heard, that is after filter, resampler and loop; only clipping is
+looked for in the raw candidate as well, because a filter tilts its flat tops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_pool.audio import Audio
+
+__all__ = ["EXPECTABLE", "Quality", "assess"]
+
+EXPECTABLE = frozenset({"noise", "silence", "decay", "mono", "clipping"})
+"""What a sound may declare; each disarms the checks that would mistake it for a fault."""
+
+_FRAME_S = 0.02
+_SILENT = 1e-3
+"""-60 dBFS: a sound whose loudest frame is below was not made."""
+_QUIET_DB = -50.0
+"""Under the loudest frame by this much is a pause or a dead tail."""
+_FLAT_RUN = 4
+"""Samples in a row at the peak and all alike: a sine of 20 Hz has fewer at 192 kHz."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """``score`` 0..100, 100 without any fault; ``issues`` by name, worst first; ``failed``: not to be used."""
+
+    score: float
+    issues: tuple[str, ...] = ()
+    failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Issue:
+    name: str
+    penalty: float
+    """0..100, taken off the score."""
+    severe: bool = False
+
+
+def assess(
+    audio: Audio,
+    sample_rate: int,
+    *,
+    frames: int,
+    loop: bool,
+    expects: frozenset[str] = frozenset(),
+    raw: Audio | None = None,
+) -> Quality:
+    """The faults of one sound.
+
+    ========================  ==========================================================  ==============
+    issue                     what is wrong                                               disarmed by
+    ========================  ==========================================================  ==============
+    nan                       not a number, or infinite: always fails
+    wrong_length              not ``frames`` long: always fails
+    silence                   nothing above -60 dBFS: fails                               silence
+    clipping                  flat tops; fails from 1 % of all samples                    clipping
+    dc                        an offset over a tenth of the level; fails from its half
+    hiss                      steady broadband noise; fails where it is all there is      noise
+    dead_tail                 ends in silence too early; fails from four fifths           decay, silence
+    cut_off_start             starts in the middle of its loudest event                   decay, noise
+    mono_in_stereo            both channels alike, or one of them empty                   mono
+    ========================  ==========================================================  ==============
+
+    Args:
+        audio: float32 [C, T] at ``sample_rate``, before its final gain.
+        frames: the length it should have.
+        loop: it will be heard endlessly.
+        expects: what the recipe or engine says belongs to this sound; see EXPECTABLE.
+        raw: float32 [C, T'] of the candidate before filter and resampler, where there is one.
+
+    Returns:
+        A severe fault makes ``failed`` true and the score at most 10, whatever the rest.
+    """
+    issues = sorted(
+        _issues(audio, sample_rate, frames, loop, expects, audio if raw is None else raw),
+        key=lambda issue: (not issue.severe, -issue.penalty),
+    )
+    failed = any(issue.severe for issue in issues)
+    score = max(0.0, 100.0 - sum(issue.penalty for issue in issues))
+    return Quality(
+        score=round(min(score, 10.0) if failed else score, 2),
+        issues=tuple(issue.name for issue in issues),
+        failed=failed,
+    )
+
+
+def _issues(
+    audio: Audio, sample_rate: int, frames: int, loop: bool, expects: frozenset[str], raw: Audio
+) -> Iterator[_Issue]:
+    if not (np.isfinite(audio).all() and np.isfinite(raw).all()):
+        yield _Issue(name="nan", penalty=100, severe=True)
+        return
+    if audio.shape[1] != frames:
+        yield _Issue(name="wrong_length", penalty=100, severe=True)
+    if audio.shape[1] == 0:
+        return
+    levels = _frame_levels(audio, sample_rate)
+    if levels.max() < _SILENT:
+        if "silence" not in expects:
+            yield _Issue(name="silence", penalty=100, severe=True)
+        return
+    if "clipping" not in expects:
+        yield from _clipping(raw)
+    yield from _dc(audio)
+    if "noise" not in expects:
+        yield from _hiss(audio, sample_rate)
+    if not expects & {"decay", "silence"}:
+        yield from _dead_tail(levels, loop)
+    if not loop and not expects & {"decay", "noise"}:
+        yield from _cut_off_start(audio, sample_rate, levels)
+    if "mono" not in expects:
+        yield from _mono_in_stereo(audio)
+
+
+def _frame_levels(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
+    """Root mean square, linear, of each 20 ms, the louder channel; at least one frame."""
+    hop = max(1, min(round(_FRAME_S * sample_rate), audio.shape[1]))
+    whole = audio[:, : audio.shape[1] // hop * hop].astype(np.float64)
+    return np.sqrt(np.square(whole).reshape(len(audio), -1, hop).mean(axis=2).max(axis=0))  # type: ignore[no-any-return]
+
+
+def _clipping(raw: Audio) -> Iterator[_Issue]:
+    share = max(_flat_share(channel) for channel in raw)
+    if share > 2e-4:
+        yield _Issue(name="clipping", penalty=min(60.0, 15 + 4000 * share), severe=share >= 0.01)
+
+
+def _flat_share(channel: Audio) -> float:
+    """Share of samples in runs at the very top or bottom of the wave."""
+    peak = float(np.abs(channel).max(initial=0.0))
+    if peak < _SILENT or len(channel) < _FLAT_RUN:
+        return 0.0
+    flat = 0
+    for side in (channel, -channel):
+        top = side >= side.max() * np.float32(0.995) if side.max() > 0.5 * peak else np.zeros(len(side), bool)
+        alike = top[1:] & top[:-1] & (np.abs(np.diff(side)) <= 1e-6 * peak)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], alike.astype(np.int8), [0]])))
+        runs = edges[1::2] - edges[::2] + 1
+        flat += int(runs[runs >= _FLAT_RUN].sum())
+    return flat / len(channel)
+
+
+def _dc(audio: Audio) -> Iterator[_Issue]:
+    offset = np.abs(audio.mean(axis=1, dtype=np.float64))
+    swing = audio.std(axis=1, dtype=np.float64)
+    share = float((offset / np.maximum(swing, 1e-9))[offset > 0.003].max(initial=0.0))
+    if share > 0.1:
+        yield _Issue(name="dc", penalty=min(60.0, 15 + 50 * share), severe=share > 0.5)
+
+
+_SPECTRA = 120
+_FLATNESS = 0.4
+"""Geometric over arithmetic mean of a noise's power spectrum: 0.56 for one channel, more for several; a
+band with a partial in it has a tenth of that."""
+
+
+def _hiss(audio: Audio, sample_rate: int) -> Iterator[_Issue]:
+    """Steady broadband noise: the part of each band that never goes away and has no partials."""
+    size = 1 << max(6, (round(0.047 * sample_rate)).bit_length() - 1)
+    if audio.shape[1] < 6 * size:
+        return
+    places = np.linspace(0, audio.shape[1] - size, _SPECTRA).astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
+    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32)))).mean(axis=0)
+    power = power.astype(np.float64) + 1e-12
+    hz = np.fft.rfftfreq(size, 1 / sample_rate)
+    edges = np.geomspace(300, min(16_000, 0.45 * sample_rate), 17)
+    noise, noisy_bands, upper_bands = 0.0, 0, 0
+    for low, high in pairwise(edges):
+        band = power[:, (hz >= low) & (hz < high)]
+        if band.shape[1] < 4:
+            continue
+        flatness = float(np.median(np.exp(np.log(band).mean(axis=1)) / band.mean(axis=1)))
+        total = band.sum(axis=1)
+        floor = float(np.percentile(total, 15))
+        steady = floor > 0.25 * float(np.median(total))
+        upper_bands += low >= 2000
+        if flatness > _FLATNESS and steady:
+            noise += floor
+            noisy_bands += low >= 2000
+    share = noise / float(power.sum(axis=1).mean())
+    if upper_bands and noisy_bands >= 0.7 * upper_bands and share > 1e-3:
+        depth = 30 + 10 * np.log10(share)
+        yield _Issue(name="hiss", penalty=float(min(60.0, 10 + 1.2 * depth)), severe=share > 0.5)
+
+
+def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:
+    quiet = levels < levels.max() * 10 ** (_QUIET_DB / 20)
+    total = len(quiet)
+    if loop:
+        pauses = sorted(_pauses_of_turn(quiet), reverse=True)
+        # one long hole among regular pauses; a single event a turn is a rhythm, not a fault
+        if len(pauses) < 3 or pauses[0] < 2.5 * pauses[1]:
+            return
+        tail = pauses[0]
+    else:
+        tail = total - 1 - int(np.flatnonzero(~quiet)[-1])
+    if tail * _FRAME_S > 0.5 and tail > 0.15 * total:
+        yield _Issue(name="dead_tail", penalty=min(60.0, 70 * tail / total), severe=tail > 0.8 * total)
+
+
+def _pauses_of_turn(quiet: npt.NDArray[np.bool_]) -> list[int]:
+    """Lengths of the quiet stretches of an endless loop, in frames."""
+    turned = np.roll(quiet, -int(np.argmin(quiet)))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], turned.astype(np.int8), [0]])))
+    return [int(length) for length in edges[1::2] - edges[::2]]
+
+
+def _cut_off_start(audio: Audio, sample_rate: int, levels: npt.NDArray[np.float64]) -> Iterator[_Issue]:
+    """The first sample is already far from rest, and the first moment is among the loudest of an event."""
+    peak = float(np.abs(audio).max())
+    first = audio[:, : max(1, round(0.002 * sample_rate))].astype(np.float64)
+    start = float(np.sqrt(np.square(first).mean(axis=1)).max())
+    jump = float(np.abs(audio[:, 0]).max())
+    event = float(levels[:3].max()) > 2 * float(np.median(levels))
+    if len(levels) >= 5 and event and jump > 0.1 * peak and start > 0.25 * float(levels.max()):
+        yield _Issue(name="cut_off_start", penalty=25)
+
+
+def _mono_in_stereo(audio: Audio) -> Iterator[_Issue]:
+    if len(audio) < 2:
+        return
+    levels = np.sqrt(np.square(audio.astype(np.float64)).mean(axis=1))
+    if float(levels.min()) < 1e-3 * float(levels.max()):
+        yield _Issue(name="mono_in_stereo", penalty=30)
+        return
+    difference = np.sqrt(np.square((audio[1:] - audio[:1]).astype(np.float64)).mean(axis=1))
+    if float(difference.max()) < 1e-3 * float(levels.max()):
+        yield _Issue(name="mono_in_stereo", penalty=10)
