@@ -9,19 +9,22 @@ Only ``audio-pool models fetch`` comes here: serving never reaches the network (
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, Refused, StorageError
-from audio_pool.weights import WEIGHT_SUFFIXES, hub_cache, verify
+from audio_pool.weights import WEIGHT_SUFFIXES, digest, hub_cache, verify
 
 __all__ = ["Repository", "companions", "fetch", "needed_of", "select"]
 
+_LARGE_BYTES = 16 << 20
 _OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".gguf", ".xml")
 _VARIANTS = (".fp16.", ".fp32.", ".bf16.", ".non_ema.")
 _DEMONSTRATIONS = (".wav", ".mp3", ".flac", ".png", ".jpg", ".mp4", ".gif", ".ipynb")
@@ -37,6 +40,7 @@ class Repository(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     """Shell patterns of the files needed; () is everything a loader reads."""
     licence: str = ""
+    """"" where it is not known beforehand: then the hub's own word is heeded."""
     commercial_use: bool = True
 
 
@@ -133,18 +137,16 @@ def fetch(
         EngineUnavailable: the hub library is missing, the model does not exist, the hub is not reached.
         StorageError: there is no room, or what came is damaged.
     """
-    if not repository.commercial_use and not accept_licence:
-        raise Refused(
-            f"the weights of {repository.id} do not allow commercial use (licence: {repository.licence})",
-            hint=f"read https://huggingface.co/{repository.id}, then run again with --accept-licence",
-        )
+    if not repository.commercial_use:
+        _check_licence(repository.id, repository.licence, accept_licence)
     try:
         import huggingface_hub
+        from huggingface_hub import constants
     except ImportError:
         raise EngineUnavailable(
             "fetching models needs huggingface_hub, which is not installed", hint="pip install 'audio-pool[hub]'"
         ) from None
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise EngineUnavailable(
             f"cannot fetch {repository.id}: HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE for this command"
         )
@@ -155,6 +157,10 @@ def fetch(
         info = huggingface_hub.HfApi(token=token).model_info(
             repository.id, revision=repository.revision or None, files_metadata=True
         )
+        if not repository.licence:
+            licence = str((info.card_data or {}).get("license") or "")
+            if "nc" in licence.lower().split("-"):
+                _check_licence(repository.id, licence, accept_licence)
         sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
         names = select(sizes, repository.only)
         if not names:
@@ -163,6 +169,9 @@ def fetch(
                 hint=f"its files: {', '.join(sorted(sizes)[:12])}",
             )
         _check_room(target or hub_cache(), sum(sizes[name] for name in names), repository.id)
+        for file in info.siblings or []:
+            if file.rfilename in names and file.lfs is not None and file.lfs.size >= _LARGE_BYTES:
+                _fetch_large(info, file, target, token)
         folder = huggingface_hub.snapshot_download(
             repository.id,
             revision=repository.revision or None,
@@ -179,6 +188,61 @@ def fetch(
             f"{repository.id} came damaged: {report.problems[0]}", hint="run the same command again"
         )
     return Path(folder)
+
+
+def _fetch_large(info: Any, file: Any, target: Path | None, token: str | None) -> None:
+    """Brings one large file to where the hub library will find it whole, going on where it was cut short.
+
+    The library by itself goes on after a lost connection, but starts a file anew after the process ended.
+
+    Args:
+        info: the hub's ModelInfo.
+        file: its RepoSibling, of known SHA-256 and size.
+        target: the model's plain directory; None for the hub's cache.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    blobs = hub_cache() / f"models--{info.id.replace('/', '--')}" / "blobs"
+    whole = target / file.rfilename if target else blobs / file.lfs.sha256
+    if whole.exists():
+        return
+    partial = (target / ".cache" / "huggingface" if target else blobs) / f"{file.lfs.sha256}.partial"
+    for path in (whole, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(
+                f"another process is fetching {file.rfilename} of {info.id}", hint="wait for it, then try again"
+            ) from None
+        http_get(
+            hf_hub_url(info.id, file.rfilename, revision=info.sha),
+            stream,
+            resume_size=stream.tell(),
+            headers=build_hf_headers(token=token),
+            expected_size=file.lfs.size,
+            displayed_filename=file.rfilename,
+        )
+        stream.flush()
+        os.fsync(stream.fileno())
+        if digest(partial, file.lfs.sha256) != file.lfs.sha256:
+            partial.unlink()
+            raise StorageError(
+                f"{file.rfilename} of {info.id} came damaged and was thrown away", hint="run the same command again"
+            )
+        partial.replace(whole)
+
+
+def _check_licence(repo: str, licence: str, accepted: bool) -> None:
+    if not accepted:
+        raise Refused(
+            f"the weights of {repo} do not allow commercial use (licence: {licence})",
+            hint=f"read https://huggingface.co/{repo}, then run again with --accept-licence "
+            "(or name the engine in policy.accepted_licences)",
+        )
 
 
 def _literal(name: str) -> str:
@@ -207,12 +271,10 @@ def _explained(exc: Exception, repository: Repository) -> Exception:
         return exc
     status = getattr(getattr(exc, "response", None), "status_code", None)
     if isinstance(exc, hub.GatedRepoError) or (status in (401, 403) and isinstance(exc, hub.HfHubHTTPError)):
-        if status == 401 or isinstance(exc, hub.RepositoryNotFoundError):
-            who = "without knowing who asks (or it does not exist)"
-        else:
-            who = "to this account"
+        who = "without knowing who asks" if status == 401 else "to this account"
+        why = "the model is gated" if isinstance(exc, hub.GatedRepoError) else "it is gated, private or not there"
         return Refused(
-            f"the hub refuses {repository.id} {who}: the model is gated",
+            f"the hub refuses {repository.id} {who}: {why}",
             hint=f"1. log in at huggingface.co and accept the terms on {page}; "
             "2. make a token with read access at https://huggingface.co/settings/tokens; "
             "3. run 'hf auth login' or set HF_TOKEN; 4. run this command again",

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from audio_pool.errors import EngineUnavailable, StorageError
 
-__all__ = ["WEIGHT_SUFFIXES", "Found", "Report", "find", "hub_cache", "locate", "verify"]
+__all__ = ["WEIGHT_SUFFIXES", "Found", "Report", "digest", "find", "hub_cache", "locate", "verify"]
 
 _BLOCK = 1 << 20
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
@@ -73,7 +73,7 @@ def find(model: str, *, models_dir: str | Path | None = None, revision: str = ""
     if models_dir is not None:
         for name in (model, model.replace("/", "--"), model.rsplit("/", 1)[-1]):
             path = Path(models_dir).expanduser() / name
-            if path.is_dir() and any(path.iterdir()):
+            if path.is_dir() and any(_files(path)):
                 return Found(path=path.resolve(), place="models_dir")
     home = hub_cache() / f"models--{model.replace('/', '--')}"
     ref = home / "refs" / (revision or "main")
@@ -148,7 +148,7 @@ def verify(path: Path, *, hashes: bool = True) -> Report:
             etag = _etag(path, file) if hashes else None
             if etag is not None and problem is None:
                 hashed += 1
-                if _digest(file, etag) != etag:
+                if digest(file, etag) != etag:
                     problem = f"its content is not what the hub gave (checksum {etag[:12]}...)"
         except OSError as exc:
             problem = f"cannot be read: {exc.strerror or exc}"
@@ -255,7 +255,8 @@ def _etag(path: Path, file: Path) -> str | None:
     return etag if known else None
 
 
-def _digest(file: Path, etag: str) -> str:
+def digest(file: Path, etag: str) -> str:
+    """The file's checksum (hex) of the same kind as ``etag``: SHA-256, or git's SHA-1 where it has 40 digits."""
     if len(etag) == 64:
         digest = hashlib.sha256()
     else:
