@@ -139,6 +139,8 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
     max_bytes: Bytes = 64 << 20
     ageing_s: Seconds = 30.0
     """Waiting this long lifts a request by one priority."""
+    arena_bytes: Bytes = 1 << 30
+    """Shared memory for sounds between workers; beyond it they travel inline."""
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 4
     """Sounds generated in one batch, where the engine can."""
 
@@ -174,7 +176,7 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
 
     name: Name
     engines: list[Name] = []
-    duties: list[Duty] = ["make", "master", "embed", "score"]
+    duties: list[Duty] = msgspec.field(default_factory=lambda: ["make", "master", "embed", "score"])
     gpu: Annotated[str, Meta(pattern=r"^$|^[A-Za-z0-9,\-]+$", max_length=200)] | None = None
     """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
     python: str = ""
@@ -213,7 +215,9 @@ class Config(_Section, frozen=True, kw_only=True):
     @property
     def render_dir(self) -> Path:
         """Absolute."""
-        return Path(self.cache.render_dir).expanduser().absolute() if self.cache.render_dir else self.cache_dir / "renders"
+        if self.cache.render_dir:
+            return Path(self.cache.render_dir).expanduser().absolute()
+        return self.cache_dir / "renders"
 
 
 def load_config(
@@ -294,7 +298,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         try:
             found.setdefault(section, {})[key] = msgspec.convert(_text_value(text), fields[key], strict=False)
         except msgspec.ValidationError as exc:
-            raise InvalidConfig(f"environment: {variable}: given {text!r}, {exc}".replace("Expected", "allowed is")) from None
+            allowed = str(exc).replace("Expected", "allowed is")
+            raise InvalidConfig(f"environment: {variable}: given {text!r}, {allowed}") from None
     return found
 
 
@@ -318,6 +323,13 @@ def _check(config: Config, where: str) -> None:
             near = nearest_name(config.defaults.engine, hosted)
             hint = f"did you mean {near!r}?" if near else f"hosted: {', '.join(sorted(hosted)) or 'none'}"
             raise InvalidConfig(f"{where}: defaults.engine {config.defaults.engine!r} is hosted by no worker; {hint}")
+        if config.cache.scorer != "off":
+            for worker in config.workers:
+                if "master" in worker.duties and "score" not in worker.duties:
+                    raise InvalidConfig(
+                        f"{where}: workers: {worker.name!r} has the duty 'master' but not 'score'; with cache.scorer "
+                        f"{config.cache.scorer!r} whoever masters judges, so give it both"
+                    )
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":

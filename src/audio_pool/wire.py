@@ -30,6 +30,7 @@ __all__ = [
     "Failed",
     "Feedback",
     "Generate",
+    "Hello",
     "Job",
     "Load",
     "MakePart",
@@ -227,16 +228,6 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     max_batch: int = 1
 
 
-class Grant(Struct, frozen=True, kw_only=True):
-    """Leave to write one tensor into one slot of the arena, until the job's reply."""
-
-    path: str
-    slot_bytes: int
-    generation: int
-    owner: str
-    fresh: bool = False
-
-
 class CandidateRef(Struct, frozen=True, kw_only=True):
     """One raw candidate on its way from the worker that made it to the one that finishes it."""
 
@@ -245,10 +236,9 @@ class CandidateRef(Struct, frozen=True, kw_only=True):
     looped: bool
     notes: dict[str, Any]
     tensor: dict[str, Any] | None = None
-    """A tensor reference into the arena; None: the tensor is binary frame number ``frame``."""
+    """A tensors.TensorRef into the arena; None: the tensor is inline, in binary frames ``frame`` and
+    ``frame + 1`` (header, payload)."""
     frame: int = -1
-    channels: int = 0
-    frames: int = 0
 
 
 class Finish(Struct, frozen=True, kw_only=True):
@@ -260,8 +250,6 @@ class Finish(Struct, frozen=True, kw_only=True):
     name: str
     tau_accept_new: float | None
     metadata: Metadata
-    score: bool = False
-    keep_raw: bool = False
 
 
 class MakePart(Struct, frozen=True, kw_only=True):
@@ -272,6 +260,7 @@ class MakePart(Struct, frozen=True, kw_only=True):
     seeds: list[int]
     finish: Finish
     init_audio: str | None = None
+    """Path of the file to start from."""
 
 
 class MakeTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="make"):
@@ -289,8 +278,8 @@ class FinishTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="finis
     recipe: Recipe
     finish: Finish
     candidates: list[CandidateRef]
-    gated: bool
-    timings_ms: dict[str, float]
+    made: Metadata
+    """What the worker that made them says of them: engine, licence, timings, warnings."""
 
 
 class EmbedTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="embed"):
@@ -335,7 +324,8 @@ class Job(Struct, frozen=True, kw_only=True, tag_field="type", tag="job"):
     attempt: int
     incarnation: int
     task: Task
-    grants: list[Grant] = []
+    grants: list[dict[str, Any]] = []
+    """Slots of the arena to write results into (tensors.Grant as mappings); valid until the reply."""
     request_ids: list[str] = []
 
 

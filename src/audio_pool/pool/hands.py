@@ -1,0 +1,543 @@
+"""What the router's decisions come to: look-ups, tasks, slots, files, replies.
+
+Owns: carrying out the schedule's actions with the cache, the arena, the clerk and the factory; what is
+known of every ticket and work while it lives.
+Must not know: sockets' frames (router, reception), any rule of order or retry (schedule).
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import itertools
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from audio_pool import wire
+from audio_pool.arena import Arena
+from audio_pool.cache.semantic import Hit, SoundCache
+from audio_pool.config import Config
+from audio_pool.engines.base import EngineInfo
+from audio_pool.errors import AudioPoolError, InvalidAudio, NotFound, StorageError
+from audio_pool.pool import acts
+from audio_pool.pool.callers import Caller, Final, Outbox
+from audio_pool.pool.clerk import Clerk
+from audio_pool.pool.factory import Factory, ProcessPlan
+from audio_pool.pool.replies import new_metadata, rendered_metadata, told
+from audio_pool.pool.router import Hands, Router
+from audio_pool.pool.settle import Settled, derived_seed, settle
+from audio_pool.tensors import Grant, TensorRef
+from audio_pool.types import AudioRequest, FinishedSound, Metadata, Recipe, Rendition
+
+__all__ = ["Kept", "PoolHands"]
+
+log = logging.getLogger(__name__)
+
+_POOL = "pool"
+"""Holder of slots that no worker holds."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """What is known of a work: fixed at its first job, so that rounds and retries agree."""
+
+    settled: Settled
+    recipe: Recipe
+    """With the base seed drawn."""
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A new sound in its place, and the path that its caller gets."""
+
+    path: str
+    metadata: Metadata
+
+
+class PoolHands(Hands):
+    """Used on the router's thread, but for what is ordered from the clerk."""
+
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        *,
+        cache: SoundCache | None,
+        arena: Arena,
+        factory: Callable[[], Factory],
+        clerk: Clerk,
+        processes: Mapping[str, ProcessPlan],
+        loads: Mapping[str, wire.Load],
+        infos: dict[str, EngineInfo],
+        encoders: tuple[str, ...],
+        incoming: Path,
+        render_dir: Path,
+    ) -> None:
+        self.config = config
+        self.router = router
+        self.cache = cache
+        self.arena = arena
+        self.clerk = clerk
+        self.infos = infos
+        self.encoders = encoders
+        self.devices: dict[str, str] = {}
+        self.tickets = itertools.count(1)
+        self.asked: dict[int, Settled] = {}
+        self.reception: Callable[[list[bytes], Outbox], None] | None = None
+        self.hits: collections.Counter[str] = collections.Counter()
+        self._factory = factory
+        self._processes = processes
+        self._loads = loads
+        self._incoming = incoming
+        self._render_dir = render_dir
+        self._making: dict[int, _Making] = {}
+        self._granted: dict[int, list[Grant]] = {}
+        """By job, until it ends."""
+        self._frames: dict[int, list[bytes]] = {}
+        """Inline tensors of a work on their way from its maker to its finisher."""
+
+    # -- arrivals ----------------------------------------------------------------------------------
+
+    def submit(self, request: AudioRequest, caller: Caller, *, events: bool = False, size_bytes: int = 0) -> int:
+        """Takes a request in. Returns its ticket (what ``cancel`` names); the caller hears the rest.
+
+        Raises:
+            CallerError: the request cannot be carried out by this pool.
+        """
+        sha256 = None
+        if request.init_audio is not None:
+            sha256 = _file_sha256(request.init_audio)
+        return self.submit_settled(settle(request, self.config, self.infos, sha256), caller, events, size_bytes)
+
+    def submit_settled(self, settled: Settled, caller: Caller, events: bool = False, size_bytes: int = 0) -> int:
+        request = settled.request
+        ticket = next(self.tickets)
+        now = time.monotonic()
+        self.router.callers[ticket] = caller
+        self.asked[ticket] = settled
+        lookup = self.cache is not None and not request.force
+        by_meaning = settled.query.match != "strict" and not settled.query.speech
+        ask = acts.Ask(
+            ticket=ticket,
+            recipe=settled.recipe,
+            join_key=settled.join_key,
+            priority=acts.PRIORITIES.index(request.priority),
+            deadline=now + request.deadline_ms / 1000 if request.deadline_ms is not None else None,
+            events=events,
+            size_bytes=size_bytes,
+            lookup=lookup,
+            near=by_meaning and settled.recipe.seed is None and settled.recipe.init_audio_sha256 is None,
+            encoders=self.encoders if self.cache is not None and by_meaning else (),
+            max_rounds=settled.max_rounds,
+        )
+        self.router.feed(acts.Submit(ask=ask))
+        return ticket
+
+    def errand(
+        self, kind: Any, payload: Any, caller: Caller, *, engine: str = "", worker: str = "", size_bytes: int = 0
+    ) -> int:
+        """Takes in a small task that is not a sound."""
+        ticket = next(self.tickets)
+        self.router.callers[ticket] = caller
+        self.router.feed(
+            acts.Errand(
+                ticket=ticket, kind=kind, payload=payload, engine=engine, worker=worker, size_bytes=size_bytes
+            )
+        )
+        return ticket
+
+    def client_said(self, frames: list[bytes], outbox: Outbox) -> None:
+        assert self.reception is not None
+        self.reception(frames, outbox)
+
+    # -- look-ups ----------------------------------------------------------------------------------
+
+    def find_exact(self, work: int, ticket: int) -> acts.Found:
+        return self._find(work, ticket, None)
+
+    def find_near(self, work: int, ticket: int, vectors: dict[str, Any]) -> acts.Found:
+        return self._find(work, ticket, _arrays(vectors))
+
+    def _find(self, work: int, ticket: int, vectors: dict[str, Any] | None) -> acts.Found:
+        settled = self.asked[ticket]
+        assert self.cache is not None
+        try:
+            if vectors is None:
+                hit = self.cache.find_exact(settled.recipe, settled.query)
+            else:
+                hit = self.cache.find_near(settled.recipe, settled.query, vectors)
+            if hit is None:
+                return acts.Found(work=work)
+            path = self._rendered(hit, settled.rendition)
+        except StorageError as exc:  # a broken cache must not stop new sounds
+            log.error("look-up failed: %s", exc)
+            return acts.Found(work=work, warning=f"cache_unreadable: {exc}")
+        return acts.Found(work=work, hit=hit, render=None if path else settled.rendition)
+
+    def _rendered(self, hit: Hit, rendition: Rendition) -> str | None:
+        """The hit's file as asked for, or None where it must be made first."""
+        assert self.cache is not None
+        if _is_master(hit.metadata, rendition):
+            return hit.entry.path
+        return self.cache.find_rendition(hit.entry.id, rendition) if hit.entry.id is not None else None
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    def task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
+        match action.kind:
+            case "make":
+                return self._make_task(action)
+            case "finish":
+                return self._finish_task(action)
+            case "embed":
+                settled = self.asked[action.tickets[0]]
+                return wire.EmbedTask(engines=action.payloads[0], text=settled.recipe.prompt), [], []
+            case "render":
+                return self._render_task(action), [], []
+            case "echo":
+                return wire.EchoTask(payload=action.payloads[0]), [], []
+            case "clap":
+                task: wire.ClapTask = action.payloads[0]
+                return task, [], []
+
+    def _make_task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
+        parts = []
+        grants: list[Grant] = []
+        for work, ticket, payload in zip(action.works, action.tickets, action.payloads, strict=True):
+            making = self._started(work, ticket)
+            recipe, round_ = making.recipe, payload["round"]
+            seeds = [derived_seed(recipe.seed or 0, round_, number) for number in range(recipe.candidates)]
+            parts.append(
+                wire.MakePart(
+                    work=work,
+                    recipe=recipe,
+                    seeds=seeds,
+                    finish=self._finish_of(making, round_),
+                    init_audio=making.settled.request.init_audio,
+                )
+            )
+            if not action.finish_here:
+                grants += self._grants(making, action.worker, action.incarnation)
+        if grants:
+            self._granted[action.job] = grants
+        task = wire.MakeTask(engine=parts[0].recipe.engine, parts=parts, finish_here=action.finish_here)
+        return task, [msgspec.to_builtins(grant) for grant in grants], []
+
+    def _started(self, work: int, ticket: int) -> _Making:
+        making = self._making.get(work)
+        if making is None:
+            settled = self.asked[ticket]
+            recipe = settled.recipe
+            if recipe.seed is None:
+                recipe = msgspec.structs.replace(recipe, seed=secrets.randbits(63))
+            making = _Making(settled, recipe, self.router.callers[ticket].request_id)
+            self._making[work] = making
+        return making
+
+    def _finish_of(self, making: _Making, round_: int) -> wire.Finish:
+        settled = making.settled
+        return wire.Finish(
+            shape=settled.shape,
+            rendition=settled.rendition,
+            directory=str(self._incoming),
+            name=f"{making.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
+            tau_accept_new=settled.tau_accept_new,
+            metadata=new_metadata(settled, making.request_id, making.recipe.seed or 0, time.time()),
+        )
+
+    def _grants(self, making: _Making, worker: str, incarnation: int) -> list[Grant]:
+        """A slot a candidate; where there is no room, fewer: the rest travels inline."""
+        info = self.infos[making.recipe.engine]
+        seconds = making.recipe.duration_s + (making.settled.shape.tail_s if making.recipe.loop else 0.0)
+        rate = making.recipe.sample_rate if info.any_rate else info.sample_rate
+        payload = (round(seconds * rate) + 4096) * max(1, info.channels or 2) * 4
+        grants = []
+        for _ in range(making.recipe.candidates):
+            grant = self.arena.lease(payload, f"{worker}:{incarnation}")
+            if grant is None:
+                break
+            grants.append(grant)
+        return grants
+
+    def _finish_task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
+        work, outcome = action.works[0], action.payloads[0]
+        making = self._making[work]
+        references = [msgspec.convert(item, wire.CandidateRef) for item in outcome["candidates"]]
+        for reference in references:
+            if reference.tensor is not None:
+                ref = msgspec.convert(reference.tensor, TensorRef)
+                self.arena.transfer(ref, _POOL, f"{action.worker}:{action.incarnation}")
+        task = wire.FinishTask(
+            work=work,
+            recipe=making.recipe,
+            finish=self._finish_of(making, 0),
+            candidates=references,
+            made=outcome["made"],
+        )
+        return task, [], self._frames.get(work, [])
+
+    def _render_task(self, action: acts.SendJob) -> wire.RenderTask:
+        hit: Hit = action.payloads[0]["hit"]
+        rendition: Rendition = action.payloads[0]["render"]
+        name = f"render-{hit.entry.id}-{secrets.token_hex(6)}.{rendition.format}"
+        return wire.RenderTask(
+            master=hit.entry.path,
+            out=str(self._incoming / name),
+            rendition=rendition,
+            loop=bool(hit.metadata.get("is_loop")),
+            comment=msgspec.json.encode({**hit.entry.metadata, "format": rendition.format}).decode(),
+        )
+
+    def landed(self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes]) -> None:
+        """The pool itself holds the slots of an outcome until a finisher gets them."""
+        used = set()
+        for work, outcome in parts.items():
+            for item in outcome.get("candidates", ()):
+                if item.get("tensor") is not None:
+                    reference = msgspec.convert(item["tensor"], TensorRef)
+                    self.arena.transfer(reference, holder, _POOL)
+                    used.add(reference.generation)
+                else:
+                    self._frames[work] = frames
+            outcome["work"] = work
+        for grant in self._granted.pop(job, ()):
+            if grant.generation not in used:
+                self.arena.release(grant)
+
+    def forget(self, work: int) -> None:
+        self._making.pop(work, None)
+        self._frames.pop(work, None)
+
+    def discard(self, outcome: dict[str, Any]) -> None:
+        for item in outcome.get("candidates", ()):
+            if item.get("tensor") is not None:
+                self.arena.release(msgspec.convert(item["tensor"], TensorRef))
+        self._frames.pop(outcome.get("work", -1), None)
+        sound = outcome.get("sound")
+        paths = [sound["path"], sound.get("delivered_path")] if sound else [outcome.get("path")]
+        doomed = [path for path in paths if path]
+        if doomed:
+            self.clerk.order(lambda: _unlink(doomed))
+
+    # -- keeping and answering ---------------------------------------------------------------------
+
+    def keep(self, action: acts.Keep) -> None:
+        making = self._making[action.work]
+        outcome = action.sound
+        sound = msgspec.convert(outcome["sound"], FinishedSound)
+        metadata = {**sound.metadata, "candidates": outcome["tried"], "rounds": outcome["rounds"]}
+        sound = msgspec.structs.replace(sound, metadata=metadata)
+        vectors = {**_arrays(action.vectors), **_arrays(outcome.get("vectors", {}))}
+
+        def errand() -> None:
+            started = time.monotonic()
+            try:
+                kept = self._kept(sound, vectors, making.settled)
+                kept.metadata.setdefault("timings_ms", {})["store"] = round((time.monotonic() - started) * 1000, 3)
+                event = acts.Kept(work=action.work, result=kept)
+            except (AudioPoolError, OSError) as exc:
+                log.exception("keeping a sound failed, request %s", making.request_id)
+                error = exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be kept: {exc}")
+                event = acts.Kept(work=action.work, error=error)
+            self.router.post(event)
+
+        self.clerk.order(errand)
+
+    def _kept(self, sound: FinishedSound, vectors: dict[str, Any], settled: Settled) -> Kept:
+        """On the clerk's thread: the sound in its place. A cache that fails costs the keeping, not the sound."""
+        metadata = dict(sound.metadata)
+        delivered = sound.delivered_path
+        wanted = {**metadata, **sound.delivered} if delivered else metadata
+        if self.cache is None:
+            return Kept(self._moved_aside(delivered or sound.path), wanted)
+        try:
+            entry = self.cache.put(sound, vectors, replace=settled.request.force and settled.request.seed is not None)
+            if delivered is None:
+                return Kept(entry.path, wanted)
+            if entry.id is None:
+                return Kept(self.cache.set_aside(delivered), wanted)
+            return Kept(self.cache.put_rendition(entry.id, settled.rendition, delivered), wanted)
+        except StorageError as exc:
+            log.error("the cache did not keep a sound: %s", exc)
+            path = self._moved_aside(delivered or sound.path)
+            wanted = {**wanted, "warnings": [*wanted.get("warnings", []), f"not_kept: {exc}"]}
+            return Kept(path, wanted)
+
+    def _moved_aside(self, path: str) -> str:
+        self._render_dir.mkdir(parents=True, exist_ok=True)
+        target = self._render_dir / Path(path).name
+        if Path(path).exists():
+            shutil.move(path, target)
+        return str(target)
+
+    def answer(self, action: acts.Answer, caller: Caller) -> Final | None:
+        settled = self.asked.pop(action.ticket, None)
+        if action.kind != "result":
+            return Final(kind=action.kind, error=action.error)
+        if settled is None:
+            return Final(kind="result", body=_body(action.value))
+        value = action.value
+        if isinstance(value, dict):  # a rendition has been made of a hit
+            self._finish_rendered(action, settled, value)
+            return None
+        if isinstance(value, Hit):
+            path = self._rendered(value, settled.rendition)
+            if path is None:
+                return Final(kind="error", error=NotFound("the cached sound was removed just now; ask again"))
+            stored = {**value.metadata, **self._changed(value.metadata, settled.rendition)}
+            self.hits[value.cache_type] += 1
+        else:
+            path, stored = value.path, value.metadata
+            self.hits[action.cache_type] += 1
+        metadata = told(
+            stored,
+            settled,
+            caller.request_id,
+            cache_type=action.cache_type,
+            times_ms=action.times_ms,
+            warnings=[*settled.warnings, *action.warnings],
+        )
+        return self._delivered(action.ticket, settled.request, path, metadata)
+
+    @staticmethod
+    def _changed(stored: Metadata, rendition: Rendition) -> Metadata:
+        return {} if _is_master(stored, rendition) else rendered_metadata(stored, rendition)
+
+    def _finish_rendered(self, action: acts.Answer, settled: Settled, value: dict[str, Any]) -> None:
+        hit: Hit = value["hit"]
+        outcome = value["outcome"]
+        caller = self.router.callers[action.ticket]
+
+        def errand() -> None:
+            try:
+                assert self.cache is not None and hit.entry.id is not None
+                path = self.cache.put_rendition(hit.entry.id, settled.rendition, outcome["path"])
+            except AudioPoolError:
+                # removed meanwhile, or the disk is full: the rendition itself is still good
+                path = self._moved_aside(outcome["path"])
+            metadata = told(
+                {**hit.metadata, **outcome["metadata"]},
+                settled,
+                caller.request_id,
+                cache_type="",
+                times_ms=action.times_ms,
+                warnings=[*settled.warnings, *action.warnings],
+            )
+            final = self._deliver_now(settled.request, path, metadata)
+            self.router.post(lambda: self.router.finish(action.ticket, final))
+
+        self.hits[hit.cache_type] += 1
+        self.clerk.order(errand)
+
+    def _delivered(self, ticket: int, request: AudioRequest, path: str, metadata: Metadata) -> Final | None:
+        """The reply at once where only a path is wanted; else when the clerk has read or linked the file."""
+        if request.delivery == "path" and request.output_path is None:
+            return Final(kind="result", path=path, metadata=metadata)
+
+        def errand() -> None:
+            final = self._deliver_now(request, path, metadata)
+            self.router.post(lambda: self.router.finish(ticket, final))
+
+        self.clerk.order(errand)
+        return None
+
+    def _deliver_now(self, request: AudioRequest, path: str, metadata: Metadata) -> Final:
+        """On the clerk's thread."""
+        try:
+            if request.output_path is not None:
+                path = _linked(Path(path), Path(request.output_path))
+            data = None
+            if request.delivery == "inline":
+                size = os.stat(path).st_size
+                if size > self.config.server.max_inline_bytes:
+                    raise InvalidAudio(
+                        f"the file has {size:,} bytes, delivered inline are at most "
+                        f"{self.config.server.max_inline_bytes:,}; ask for delivery 'path' or a lossy format"
+                    )
+                data = Path(path).read_bytes()
+            return Final(kind="result", path=path, metadata=metadata, data=data)
+        except AudioPoolError as exc:
+            return Final(kind="error", error=exc)
+        except OSError as exc:
+            return Final(kind="error", error=StorageError(f"the sound could not be delivered: {exc}"))
+
+    # -- workers -----------------------------------------------------------------------------------
+
+    def load(self, worker: str) -> wire.Load:
+        return self._loads[worker]
+
+    def spawn(self, worker: str, incarnation: int) -> None:
+        self._factory().spawn(self._processes[worker], incarnation)
+
+    def kill(self, worker: str, incarnation: int, why: str) -> None:
+        self._factory().kill(worker, incarnation, why)
+
+    def worker_ready(self, worker: str, message: wire.Ready) -> None:
+        self.devices[worker] = message.device
+        for name, info in message.engines.items():
+            self.infos[name] = msgspec.convert(info, EngineInfo)
+
+    def worker_died(self, worker: str, incarnation: int) -> None:
+        self.arena.reclaim(f"{worker}:{incarnation}")
+
+
+def _arrays(vectors: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: np.frombuffer(value, np.float32) if isinstance(value, bytes) else value
+        for name, value in vectors.items()
+    }
+
+
+def _is_master(metadata: Metadata, rendition: Rendition) -> bool:
+    """Whether the kept master itself is what was asked for."""
+    return (
+        rendition.format == "flac"
+        and rendition.bit_depth == 24
+        and rendition.sample_rate == metadata.get("sample_rate")
+        and rendition.target_lufs == metadata.get("target_lufs")
+    )
+
+
+def _body(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _linked(source: Path, target: Path) -> str:
+    """A hard link (or, across file systems, a copy) that no clear-out of the cache removes."""
+    if not target.is_absolute():
+        raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return str(target)
+
+
+def _file_sha256(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise NotFound(f"init_audio: {path!r} cannot be read: {exc.strerror}") from None
+
+
+def _unlink(paths: list[str]) -> None:
+    for path in paths:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,503 @@
+"""AudioPool: a pool of warm workers within this process, and the only place where a request's way can
+be read in order.
+
+Owns: building a pool from its configuration, its start and stop, and the callers' handles.
+
+A request's way (``submit``): *validate* and *settle* here; then, on the router's thread, *exact look-up*,
+*look-up by meaning*, *join or queue*, *generate*, *shape, judge, master* on a worker, *store* on the
+clerk's thread, *reply*. The order and every retry is schedule.py's; how each step is done, hands.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import queue
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from audio_pool import wire
+from audio_pool.arena import Arena
+from audio_pool.cache.semantic import SoundCache
+from audio_pool.channel import ServerKeys, local_endpoint
+from audio_pool.config import Config, WorkerConfig, load_config
+from audio_pool.engines import EngineInfo, engine_info
+from audio_pool.errors import AudioPoolError, PoolClosed, Timeout, UnknownEngine, WorkerStartFailed
+from audio_pool.pool import acts
+from audio_pool.pool.callers import Final, HostCaller
+from audio_pool.pool.clerk import Clerk
+from audio_pool.pool.factory import Factory, ProcessPlan
+from audio_pool.pool.hands import PoolHands
+from audio_pool.pool.reception import Reception, health, status
+from audio_pool.pool.roster import WorkerLimits, WorkerPlan
+from audio_pool.pool.router import Router
+from audio_pool.pool.schedule import Limits, Schedule
+from audio_pool.pool.settle import settle
+from audio_pool.types import AudioRequest, AudioResult, Event, parse
+
+__all__ = ["AudioPool", "Pending"]
+
+log = logging.getLogger(__name__)
+
+_END = object()
+
+
+class Pending(concurrent.futures.Future[AudioResult]):
+    """A request under way: a future with events.
+
+    ``result(timeout)`` gives the AudioResult or raises what went wrong; ``cancel()`` stops the work
+    between two steps.
+    """
+
+    def __init__(self, request_id: str, cancel: Callable[[], None]) -> None:
+        super().__init__()
+        self.request_id = request_id
+        self._ask_cancel = cancel
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.set_running_or_notify_cancel()
+
+    def cancel(self) -> bool:
+        """Asks for the end of the work; ``result`` then raises Cancelled. False where it is done already."""
+        if self.done():
+            return False
+        self._ask_cancel()
+        return True
+
+    def events(self, timeout_s: float | None = None) -> Iterator[Event]:
+        """What happens to the request until its end.
+
+        Raises:
+            Timeout: nothing for ``timeout_s``.
+        """
+        while True:
+            try:
+                event = self._events.get(timeout=timeout_s)
+            except queue.Empty:
+                raise Timeout(f"request {self.request_id}: no event within {timeout_s:g} s") from None
+            if event is _END:
+                return
+            yield event
+
+    def _notify(self, kind: Any, body: dict[str, Any]) -> None:
+        self._events.put(Event(request_id=self.request_id, type=kind, body=body))
+
+    def _finish(self, final: Final) -> None:
+        self._events.put(_END)
+        if final.error is not None:
+            self.set_exception(final.error)
+        else:
+            self.set_result(
+                AudioResult(
+                    request_id=self.request_id, path=final.path or "", metadata=final.metadata or {}, data=final.data
+                )
+            )
+
+
+class AudioPool:
+    """Sound on demand. Use it as a context manager, or call ``start`` and ``stop``.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, config: Config | None = None, *, serve: bool = False) -> None:
+        """
+        Args:
+            config: from ``load_config``; the built-in default where None.
+            serve: bind ``server.bind`` for clients, too.
+        """
+        self.config = config or load_config()
+        self._serve = serve
+        self._lock = threading.Lock()
+        self._router: Router | None = None
+        self._hands: PoolHands | None = None
+        self._stop_rest: contextlib.ExitStack = contextlib.ExitStack()
+
+    @classmethod
+    def from_config(
+        cls,
+        source: Mapping[str, Any] | str | Path | None = None,
+        *,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        serve: bool = False,
+    ) -> AudioPool:
+        """A pool from a dict, a TOML file, or nothing (the built-in default).
+
+        Raises:
+            InvalidConfig, NotFound.
+        """
+        return cls(load_config(source, overrides=overrides), serve=serve)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> AudioPool:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop(drain_timeout_s=0.0 if exc[0] is not None else None)
+
+    def start(self, *, wait: bool = True) -> AudioPool:
+        """Spawns the workers; with ``wait`` returns when all are ready.
+
+        Raises:
+            WorkerStartFailed, EngineUnavailable, ...: the real reason why a worker did not come up.
+        """
+        with self._lock:
+            if self._router is not None:
+                return self
+            try:
+                self._build()
+            except BaseException:
+                self._stop_rest.close()
+                raise
+        if wait:
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.stop(drain_timeout_s=0.0)
+                raise
+        return self
+
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Returns when every worker is ready.
+
+        Raises:
+            AudioPoolError: the start-up error of the first worker that failed.
+            Timeout: not all were ready within ``timeout_s`` (default: the configured load timeouts).
+        """
+        limits = self.config.limits
+        if timeout_s is None:
+            timeout_s = limits.hello_timeout_s + limits.load_timeout_s + 5.0
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            workers = self._on_router(
+                lambda router: [(w.state, w.error) for w in router.schedule.roster.workers.values()]
+            )
+            for state, error in workers:
+                if state == "failed":
+                    raise error or WorkerStartFailed("a worker failed to start")
+            if all(state == "ready" for state, _ in workers):
+                return
+            time.sleep(0.01)
+        raise Timeout(f"the workers were not ready within {timeout_s:g} s", hint="see the workers' logs")
+
+    def stop(self, drain_timeout_s: float | None = None) -> None:
+        """Finishes what is under way (for at most ``drain_timeout_s``), then ends every worker."""
+        with self._lock:
+            router, self._router = self._router, None
+        if router is None:
+            return
+        limits = self.config.limits
+        drain = limits.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
+        router.post(acts.Drain(deadline=time.monotonic() + drain))
+        if not router.join(drain + limits.term_timeout_s + 15.0):
+            log.error("the router did not end in time")
+        self._stop_rest.close()
+
+    def _build(self) -> None:
+        """Everything a pool is made of, in the order in which each part needs the others."""
+        config, rest = self.config, self._stop_rest
+        cache = self._open_cache()
+        arena = Arena.create(quota_bytes=config.queue.arena_bytes)
+        rest.callback(arena.close)
+        encoders = _encoders(config) if cache is not None else ()
+        workers = _workers(config)
+        endpoint = local_endpoint(arena.directory / "workers.sock")
+        schedule = Schedule(
+            [_plan(worker, encoders) for worker in workers], _limits(config)
+        )
+        keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
+        router = Router(
+            schedule,
+            endpoint,
+            clients_endpoint=(config.server.bind or default_bind()) if self._serve else None,
+            keys=keys,
+            parked_bytes=config.server.parked_bytes,
+        )
+        log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
+        factory = Factory(
+            endpoint,
+            log_dir,
+            lambda name, incarnation, reason: router.post(lambda: router.died(name, incarnation, reason)),
+        )
+        rest.callback(factory.close)
+        clerk = Clerk()
+        rest.callback(clerk.close)
+        self._hands = PoolHands(
+            config,
+            router,
+            cache=cache,
+            arena=arena,
+            factory=lambda: factory,
+            clerk=clerk,
+            processes={worker.name: _process(worker) for worker in workers},
+            loads={worker.name: _load(worker, config, encoders) for worker in workers},
+            infos=_infos(workers),
+            encoders=encoders,
+            incoming=cache.incoming if cache is not None else self._scratch(),
+            render_dir=config.render_dir,
+        )
+        self._hands.reception = Reception(self._hands)
+        router.hands = self._hands
+        self._router = router
+        router.start()
+
+    def _open_cache(self) -> SoundCache | None:
+        config = self.config
+        if not config.cache.enabled:
+            return None
+        cache = SoundCache(
+            config.cache_dir,
+            max_per_prompt=config.cache.max_per_prompt,
+            cap_strategy=config.cache.cap_strategy,
+        )
+        self._stop_rest.callback(cache.close)
+        return cache
+
+    def _scratch(self) -> Path:
+        self.config.render_dir.mkdir(parents=True, exist_ok=True)
+        return Path(self._stop_rest.enter_context(tempfile.TemporaryDirectory(dir=self.config.render_dir)))
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def submit(self, prompt: str | AudioRequest | Mapping[str, Any], **fields: Any) -> Pending:
+        """Asks for a sound and returns at once.
+
+        Args:
+            prompt: the words, or a whole request.
+            fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
+
+        Raises:
+            InvalidRequest: the field, what was given, what is allowed.
+            PoolClosed: the pool is not running.
+        """
+        if isinstance(prompt, AudioRequest):
+            request = prompt
+        else:
+            words = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
+            request = parse(AudioRequest, {**words, **fields})
+        router, hands = self._running()
+        settled = None
+        if request.init_audio is None:
+            settled = settle(request, self.config, dict(hands.infos))
+        ticket: list[int] = []
+
+        def cancel() -> None:
+            router.post(lambda: router.feed(acts.Cancel(ticket=ticket[0])) if ticket else None)
+
+        pending = Pending(secrets.token_hex(8), cancel)
+        caller = HostCaller(request_id=pending.request_id, on_final=pending._finish, on_event=pending._notify)
+
+        def take_in() -> None:
+            try:
+                if settled is not None:
+                    ticket.append(hands.submit_settled(settled, caller, events=True))
+                else:
+                    ticket.append(hands.submit(request, caller, events=True))
+            except AudioPoolError as exc:
+                caller.finish(Final(kind="error", error=exc))
+
+        router.post(take_in)
+        if router.stopped.is_set() and not pending.done():
+            raise PoolClosed("the pool has stopped")
+        return pending
+
+    def generate(
+        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+    ) -> AudioResult:
+        """Asks for a sound and waits for it.
+
+        Args:
+            timeout_s: the longest wait; None: as long as the configured limits let a request live.
+
+        Raises:
+            Timeout: the sound was not there in time (the work is cancelled).
+            AudioPoolError: what went wrong.
+        """
+        pending = self.submit(prompt, **fields)
+        limit = self._patience() if timeout_s is None else timeout_s
+        try:
+            return pending.result(limit)
+        except concurrent.futures.TimeoutError:
+            pending.cancel()
+            raise Timeout(f"no sound within {limit:g} s", hint="raise timeout_s, or see status()") from None
+
+    async def agenerate(
+        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+    ) -> AudioResult:
+        """As ``generate``, for asyncio. Cancelling the task cancels the work."""
+        pending = self.submit(prompt, **fields)
+        limit = self._patience() if timeout_s is None else timeout_s
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(pending)), limit)
+        except TimeoutError:
+            pending.cancel()
+            raise Timeout(f"no sound within {limit:g} s", hint="raise timeout_s, or see status()") from None
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
+
+    def _patience(self) -> float:
+        """Longer than any request can take: queueing, every round, every retry."""
+        limits = self.config.limits
+        return limits.load_timeout_s + limits.job_timeout_s * (limits.max_attempts + 1) * limits.max_rounds
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What the pool is doing: workers, queue, counters."""
+        _, hands = self._running()
+        answer: dict[str, Any] = self._on_router(lambda _: status(hands))
+        return answer
+
+    def health(self) -> dict[str, Any]:
+        """``state`` (starting, ready, degraded, draining), the ``reasons``, and each engine's state."""
+        _, hands = self._running()
+        answer: dict[str, Any] = self._on_router(lambda _: health(hands))
+        return answer
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where clients connect, when serving."""
+        router, _ = self._running()
+        return router.endpoint
+
+    @property
+    def running(self) -> bool:
+        router = self._router
+        return router is not None and not router.stopped.is_set()
+
+    def _running(self) -> tuple[Router, PoolHands]:
+        router, hands = self._router, self._hands
+        if router is None or hands is None or router.stopped.is_set():
+            raise PoolClosed("the pool is not running", hint="use it as a context manager, or call start()")
+        return router, hands
+
+    def _on_router(self, ask: Callable[[Router], Any], timeout_s: float = 10.0) -> Any:
+        """The answer of a question that only the router's thread may ask."""
+        router, _ = self._running()
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def put() -> None:
+            try:
+                answer.set_result(ask(router))
+            except BaseException as exc:
+                answer.set_exception(exc)
+
+        router.post(put)
+        try:
+            return answer.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            if router.failure is not None:
+                raise PoolClosed(f"the pool has failed: {router.failure}") from router.failure
+            raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
+
+
+def default_bind() -> str:
+    """The ipc endpoint that a server binds and its clients on this machine look for by default."""
+    from audio_pool.arena import default_directory
+
+    return f"ipc://{default_directory()}/serve.sock"
+
+
+# -- configuration to parts ------------------------------------------------------------------------
+
+
+def _workers(config: Config) -> list[WorkerConfig]:
+    """One entry a process: counts unfolded, the default where none is given."""
+    import msgspec
+
+    given = config.workers or [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
+    workers = []
+    for worker in given:
+        if worker.count == 1:
+            workers.append(worker)
+        for number in range(worker.count if worker.count > 1 else 0):
+            workers.append(msgspec.structs.replace(worker, name=f"{worker.name}-{number + 1}", count=1))
+    return workers
+
+
+def _encoders(config: Config) -> tuple[str, ...]:
+    """Embedder and scorer that texts are put through; () where look-up by meaning is off."""
+    from audio_pool.engines.encoders import pick_encoder
+
+    encoder = pick_encoder(config.cache.encoder, config.engines)
+    scorer = None if config.cache.scorer == "off" else config.cache.scorer
+    return tuple(name for name in (encoder, scorer) if name)
+
+
+def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> list[str]:
+    names = list(worker.engines)
+    for name in encoders:
+        duty = "score" if name == config.cache.scorer else "embed"
+        if duty in worker.duties and name not in names:
+            names.append(name)
+    return names
+
+
+def _plan(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
+    return WorkerPlan(
+        name=worker.name,
+        engines=frozenset(worker.engines),
+        duties=frozenset(worker.duties),
+        credit=worker.credit,
+        quick_credit=max(8, worker.credit),
+    )
+
+
+def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> wire.Load:
+    return wire.Load(
+        engines={name: config.engines.get(name, {}) for name in _hosted(worker, config, encoders)},
+        duties=list(worker.duties),
+        beat_s=config.limits.beat_s,
+        max_batch=config.queue.max_batch,
+    )
+
+
+def _process(worker: WorkerConfig) -> ProcessPlan:
+    return ProcessPlan(
+        name=worker.name, python=worker.python, gpu=worker.gpu, env=worker.env, threads=worker.threads
+    )
+
+
+def _limits(config: Config) -> Limits:
+    limits, waiting = config.limits, config.queue
+    return Limits(
+        max_requests=waiting.max_requests,
+        max_bytes=waiting.max_bytes,
+        ageing_s=waiting.ageing_s,
+        max_batch=waiting.max_batch,
+        max_attempts=limits.max_attempts,
+        embed_timeout_s=limits.embed_timeout_s,
+        worker=WorkerLimits(
+            hello_timeout_s=limits.hello_timeout_s,
+            load_timeout_s=limits.load_timeout_s,
+            beat_s=limits.beat_s,
+            missed_beats=limits.missed_beats,
+            restart_backoff_s=limits.restart_backoff_s,
+            restart_backoff_max_s=limits.restart_backoff_max_s,
+            max_restarts=limits.max_restarts,
+            job_timeout_s=limits.job_timeout_s,
+            term_timeout_s=limits.term_timeout_s,
+        ),
+    )
+
+
+def _infos(workers: list[WorkerConfig]) -> dict[str, EngineInfo]:
+    """What is known of the engines before they are loaded; a worker's own interpreter may know others."""
+    infos: dict[str, EngineInfo] = {}
+    for worker in workers:
+        for name in worker.engines:
+            try:
+                infos[name] = engine_info(name)
+            except UnknownEngine:
+                if not worker.python:
+                    raise
+    return infos

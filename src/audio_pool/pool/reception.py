@@ -1,0 +1,234 @@
+"""Clients' messages: taken apart, checked, carried to the pool; questions about the pool answered.
+
+Owns: the client's half of docs/protocol.md on the router's side.
+Must not know: workers, files, the schedule's rules.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import time
+from typing import Any
+
+from audio_pool import __version__, wire
+from audio_pool.engines.base import EngineInfo
+from audio_pool.errors import AudioPoolError, BadMessage, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.pool import acts
+from audio_pool.pool.callers import Caller, Final, Outbox, SocketCaller
+from audio_pool.pool.hands import PoolHands
+from audio_pool.types import AudioRequest, parse
+
+__all__ = ["Reception", "health", "status"]
+
+log = logging.getLogger(__name__)
+
+_TICKETS_REMEMBERED = 4096
+"""Finished requests whose id feedback may still name."""
+
+
+class Reception:
+    """What stands between clients' frames and the pool. Router's thread only."""
+
+    def __init__(self, hands: PoolHands) -> None:
+        self._hands = hands
+        self._router = hands.router
+        self._live: dict[tuple[bytes, str], int] = {}
+        """(client, request_id) -> ticket, of generates in flight."""
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def __call__(self, frames: list[bytes], outbox: Outbox) -> None:
+        """One multipart message; whatever is in it, nobody else is disturbed."""
+        identity, *rest = frames
+        envelope: tuple[bytes, ...] = (identity,)
+        if rest and rest[0] == b"":  # a REQ's delimiter
+            envelope, rest = (identity, b""), rest[1:]
+        request_id = ""
+        try:
+            if not rest:
+                raise BadMessage("a message without a body; send one msgpack map")
+            raw = wire.unpack(rest[0])
+            given = raw.get("request_id")
+            request_id = given if isinstance(given, str) and len(given) <= 128 else ""
+            message = wire.decode_client(raw)
+            caller: Caller = SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox)
+            if isinstance(message, wire.Generate):
+                self._generate(message, _Live(caller, self, identity), identity, len(rest[0]))
+            else:
+                self._take(message, caller, identity, len(rest[0]))
+        except AudioPoolError as exc:
+            self.counts["refused"] += 1
+            SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox).finish(Final(kind="error", error=exc))
+
+    def forget(self, identity: bytes, request_id: str) -> None:
+        self._live.pop((identity, request_id), None)
+
+    def _generate(self, message: wire.Generate, caller: Caller, identity: bytes, size: int) -> None:
+        key = (identity, message.request_id)
+        if key in self._live:
+            raise InvalidRequest(f"request_id {message.request_id!r} is in flight already; every request needs its own")
+        request = parse(AudioRequest, message.request)
+        self._live[key] = 0
+        try:
+            ticket = self._hands.submit(request, caller, events=message.events, size_bytes=size)
+        except AudioPoolError:
+            del self._live[key]
+            raise
+        if key in self._live:  # a hit has been answered already
+            self._live[key] = ticket
+
+    def _take(self, message: Any, caller: Caller, identity: bytes, size: int) -> None:
+        match message:
+            case wire.CancelRequest():
+                ticket = self._live.get((identity, message.target), 0) or self._by_id(message.target)
+                if ticket:
+                    self._router.feed(acts.Cancel(ticket=ticket))
+                caller.finish(Final(kind="result", body={"target": message.target, "cancelled": bool(ticket)}))
+            case wire.Status():
+                caller.finish(Final(kind="result", body=status(self._hands)))
+            case wire.Health():
+                caller.finish(Final(kind="result", body=health(self._hands)))
+            case wire.Engines():
+                caller.finish(Final(kind="result", body={"engines": _engines(self._hands)}))
+            case wire.CacheStats():
+                self._cache_stats(caller)
+            case wire.Feedback():
+                self._feedback(message, caller)
+            case wire.EchoRequest():
+                self._hands.errand(
+                    "echo", message.payload, caller, worker=message.worker or "", size_bytes=size
+                )
+            case wire.ClapRequest():
+                self._clap(message, caller, size)
+
+    def _by_id(self, request_id: str) -> int:
+        """Any client's request of that id: ``audio-pool cancel`` is another client than the one that asked."""
+        return next((ticket for (_, name), ticket in self._live.items() if name == request_id), 0)
+
+    def _cache_stats(self, caller: Caller) -> None:
+        cache = self._hands.cache
+        if cache is None:
+            raise NotFound("the cache is off (cache.enabled = false)")
+        router = self._router
+
+        def errand() -> None:
+            from audio_pool.cache.manage import AudioSemanticCache
+
+            try:
+                final = Final(kind="result", body=AudioSemanticCache(self._hands.config.cache_dir).get_cache_stats())
+            except AudioPoolError as exc:
+                final = Final(kind="error", error=exc)
+            router.post(lambda: caller.finish(final))
+
+        self._hands.clerk.order(errand)
+
+    def _feedback(self, message: wire.Feedback, caller: Caller) -> None:
+        log.info("feedback on %s: %s %s", message.target, message.verdict, message.comment)
+        self.counts[f"feedback_{message.verdict}"] += 1
+        caller.finish(Final(kind="result", body={"target": message.target, "noted": True}))
+
+    def _clap(self, message: wire.ClapRequest, caller: Caller, size: int) -> None:
+        scorer = self._hands.config.cache.scorer
+        if scorer == "off":
+            raise EngineUnavailable("no CLAP is configured", hint="set cache.scorer = \"clap\"")
+        if message.operation == "zero-shot" and not (message.texts and message.paths):
+            raise InvalidRequest("zero-shot: needs at least one of texts (the labels) and one of paths")
+        task = wire.ClapTask(
+            engine=scorer, operation=message.operation, texts=message.texts, paths=message.paths
+        )
+        self._hands.errand("clap", task, caller, engine=scorer, size_bytes=size)
+
+
+class _Live:
+    """A socket's caller that takes itself off the list of requests in flight when it is answered."""
+
+    def __init__(self, caller: Caller, reception: Reception, identity: bytes) -> None:
+        self.request_id = caller.request_id
+        self._caller, self._reception, self._identity = caller, reception, identity
+
+    def finish(self, final: Final) -> None:
+        self._reception.forget(self._identity, self.request_id)
+        self._caller.finish(final)
+
+    def notify(self, kind: str, body: dict[str, Any]) -> None:
+        self._caller.notify(kind, body)
+
+
+# -- questions -------------------------------------------------------------------------------------
+
+
+def health(hands: PoolHands) -> dict[str, Any]:
+    """Whether a real job could run now, from what the workers said last."""
+    schedule = hands.router.schedule
+    now = time.monotonic()
+    limits = schedule.limits.worker
+    reasons: list[str] = []
+    served: dict[str, str] = {}
+    coming = False
+    for name, worker in schedule.roster.workers.items():
+        silent_s = now - worker.last_sign
+        alive = worker.state == "ready" and not worker.killed and silent_s < max(2.5 * limits.beat_s, 0.5)
+        if worker.state in ("starting", "loading"):
+            coming = True
+        elif not alive:
+            why = str(worker.error) if worker.error else f"{worker.state}, last heard of {silent_s:.1f} s ago"
+            reasons.append(f"worker {name!r}: {why}")
+        for engine in worker.plan.engines:
+            state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
+            if served.get(engine) != "ready":
+                served[engine] = state
+    masters = any(
+        worker.state == "ready" and "master" in worker.plan.duties for worker in schedule.roster.workers.values()
+    )
+    if schedule.drain_deadline is not None:
+        overall = "draining"
+    elif reasons:
+        overall = "degraded"
+    else:
+        overall = "starting" if coming or not masters else "ready"
+    return {"state": overall, "reasons": reasons, "engines": served}
+
+
+def status(hands: PoolHands) -> dict[str, Any]:
+    """What the pool is doing."""
+    router, schedule = hands.router, hands.router.schedule
+    workers = {
+        name: {
+            "state": worker.state,
+            "incarnation": worker.incarnation,
+            "engines": sorted(worker.plan.engines),
+            "duties": sorted(worker.plan.duties),
+            "device": hands.devices.get(name, ""),
+            "jobs": len(worker.jobs),
+            "jobs_done": worker.jobs_done,
+            "crashes": worker.crashes,
+            "error": str(worker.error) if worker.error else None,
+        }
+        for name, worker in schedule.roster.workers.items()
+    }
+    outbox = dict(router.outbox.counts) if router.outbox is not None else {}
+    return {
+        "version": __version__,
+        "health": health(hands)["state"],
+        "requests": len(schedule.tickets),
+        "waiting": len(schedule.waiting),
+        "workers": workers,
+        "semantic": ", ".join(hands.encoders) or "off",
+        "cache": str(hands.config.cache_dir) if hands.cache is not None else "off",
+        "answers": dict(router.counts),
+        "cache_types": dict(hands.hits),
+        "replies": outbox,
+        "arena": hands.arena.stats(),
+    }
+
+
+def _engines(hands: PoolHands) -> list[dict[str, Any]]:
+    import msgspec
+
+    hosted = {engine for worker in hands.router.schedule.roster.workers.values() for engine in worker.plan.engines}
+
+    def told(info: EngineInfo) -> dict[str, Any]:
+        state = health(hands)["engines"].get(info.name, "not hosted")
+        return {**msgspec.to_builtins(info), "state": state}
+
+    return [told(hands.infos[name]) for name in sorted(hosted) if name in hands.infos]

@@ -1,0 +1,388 @@
+"""The loop around the schedule: sockets in, events through the schedule, actions out.
+
+Owns: the router's thread, its sockets, and carrying out what the schedule decides.
+Must not know: any rule of its own; signal processing; torch.
+
+Everything here stays under about 200 microseconds a step. What touches the disk goes to the clerk,
+what starts processes to the factory, what computes to workers; each answers with an event.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from audio_pool import wire
+from audio_pool.channel import Channel, Poller, ServerKeys, Waker, router
+from audio_pool.errors import AudioPoolError, BadMessage, PoolClosed
+from audio_pool.pool import acts
+from audio_pool.pool.callers import Caller, Final, Outbox
+from audio_pool.pool.schedule import Schedule
+
+__all__ = ["Hands", "Router"]
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 64
+"""Messages taken from one socket before the others get their turn."""
+
+
+class Hands:
+    """What a pool does for its router: the actions that need the cache, the disk or a caller's file.
+
+    Each method answers at once; what takes time ends in ``router.post(event)``.
+    """
+
+    def find_exact(self, work: int, ticket: int) -> acts.Found:
+        raise NotImplementedError
+
+    def find_near(self, work: int, ticket: int, vectors: dict[str, Any]) -> acts.Found:
+        raise NotImplementedError
+
+    def task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
+        """The task of a job, the slots granted to it, and binary frames that go with it."""
+        raise NotImplementedError
+
+    def landed(self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes]) -> None:
+        """A job has ended: takes over the slots and frames that its outcome refers to, frees the rest."""
+        raise NotImplementedError
+
+    def forget(self, work: int) -> None:
+        raise NotImplementedError
+
+    def keep(self, action: acts.Keep) -> None:
+        raise NotImplementedError
+
+    def discard(self, outcome: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def answer(self, action: acts.Answer, caller: Caller) -> Final | None:
+        """The final reply, or None where it comes later through ``router.post``."""
+        raise NotImplementedError
+
+    def load(self, worker: str) -> wire.Load:
+        raise NotImplementedError
+
+    def worker_ready(self, worker: str, message: wire.Ready) -> None: ...
+
+    def worker_died(self, worker: str, incarnation: int) -> None: ...
+
+    def spawn(self, worker: str, incarnation: int) -> None:
+        raise NotImplementedError
+
+    def kill(self, worker: str, incarnation: int, why: str) -> None:
+        raise NotImplementedError
+
+    def client_said(self, frames: list[bytes], outbox: Outbox) -> None:
+        """A client's message, its identity first."""
+        raise NotImplementedError
+
+
+@dataclass
+class _Peer:
+    """What the router has heard of one worker's incarnation."""
+
+    incarnation: int
+    lanes: set[str] = field(default_factory=set)
+    ready: wire.Ready | None = None
+
+
+class Router:
+    """One thread, one schedule, the workers' socket and (when serving) the clients' socket."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        workers_endpoint: str,
+        *,
+        clients_endpoint: str | None = None,
+        keys: ServerKeys | None = None,
+        parked_bytes: int = 64 << 20,
+    ) -> None:
+        self.schedule = schedule
+        self.hands: Hands = Hands()
+        self.callers: dict[int, Caller] = {}
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.stopped = threading.Event()
+        self.failure: BaseException | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._posts: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._waker = Waker()
+        self._workers = router(workers_endpoint)
+        self._clients: Channel | None = None
+        self.outbox: Outbox | None = None
+        if clients_endpoint is not None:
+            try:
+                self._clients = router(clients_endpoint, max_bytes=wire.MAX_CLIENT_BYTES, keys=keys)
+            except BaseException:
+                self._workers.close()
+                raise
+            self.outbox = Outbox(self._clients, parked_bytes)
+        self._thread = threading.Thread(target=self._run, name="audio-pool-router", daemon=True)
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where clients connect."""
+        return self._clients.endpoint if self._clients is not None else None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether the loop has ended within ``timeout_s``."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def post(self, what: acts.Event | Callable[[], None]) -> None:
+        """From any thread: an event for the schedule, or something to do on the router's thread."""
+        self._posts.put(what if callable(what) else lambda: self.feed(what))
+        self._waker.wake()
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as exc:
+            self.failure = exc
+            log.exception("the router failed")
+        finally:
+            self._fail_callers()
+            self._workers.close()
+            if self._clients is not None:
+                self._clients.close()
+            self.stopped.set()
+
+    def _loop(self) -> None:
+        poller = Poller()
+        poller.add(self._workers, "workers")
+        poller.add(self._waker, "posts")
+        if self._clients is not None:
+            poller.add(self._clients, "clients")
+        self.feed(acts.Tick())
+        while not self.schedule.roster.gone:
+            sources = poller.wait(self._timeout())
+            if "posts" in sources:
+                self._waker.clear()
+            while not self._posts.empty():
+                self._posts.get()()
+            if "workers" in sources:
+                self._hear_workers()
+            if "clients" in sources:
+                self._hear_clients()
+            if self.outbox is not None and self.outbox.parked:
+                self.outbox.flush()
+            deadline = self.schedule.next_deadline()
+            if deadline is not None and time.monotonic() >= deadline:
+                self.feed(acts.Tick())
+
+    def _timeout(self) -> float:
+        if not self._posts.empty():
+            return 0.0
+        deadline = self.schedule.next_deadline()
+        wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if self.outbox is not None and self.outbox.parked:
+            wait = min(wait, 0.02)
+        return wait
+
+    def _fail_callers(self) -> None:
+        """The loop is over: nobody may be left waiting."""
+        while not self._posts.empty():
+            with contextlib.suppress(Exception):
+                self._posts.get()()
+        for caller in list(self.callers.values()):
+            with contextlib.suppress(Exception):
+                caller.finish(Final(kind="error", error=PoolClosed("the pool has stopped")))
+        self.callers.clear()
+
+    # -- hearing -----------------------------------------------------------------------------------
+
+    def _hear_workers(self) -> None:
+        for _ in range(_MOST_AT_ONCE):
+            frames = self._workers.receive()
+            if frames is None:
+                return
+            try:
+                name, incarnation, lane = frames[0].decode().rsplit(":", 2)
+                self._worker_said(name, int(incarnation), lane, wire.from_worker(frames[1]), frames[2:])
+            except (BadMessage, ValueError, IndexError) as exc:
+                self.counts["bad_worker_messages"] += 1
+                log.warning("a message that is not a worker's: %s", exc)
+
+    def _worker_said(self, name: str, incarnation: int, lane: str, message: Any, frames: list[bytes]) -> None:
+        peer = self._peers.get(name)
+        if peer is None or peer.incarnation != incarnation:
+            if not isinstance(message, wire.Hello):
+                self.counts["late_worker_messages"] += 1
+                return
+            peer = self._peers[name] = _Peer(incarnation)
+        peer.lanes.add(lane)
+        match message:
+            case wire.Hello():
+                self.feed(acts.Said(worker=name, incarnation=incarnation))
+                if self.schedule.roster.current(name, incarnation) is not None:
+                    self._send(name, incarnation, "control", [wire.pack(self.hands.load(name))])
+            case wire.Ready():
+                peer.ready = message
+            case wire.LoadFailed():
+                error = wire.error_of(message.error)
+                self.feed(acts.LoadFailed(worker=name, incarnation=incarnation, error=error))
+            case wire.Beat():
+                self.feed(acts.Beaten(worker=name, incarnation=incarnation))
+            case wire.Progress():
+                body = {"stage": message.stage, "done": message.done, "total": message.total}
+                body["fraction"] = message.done / message.total if message.total else 0.0
+                self.feed(
+                    acts.JobProgress(
+                        worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, body=body
+                    )
+                )
+            case wire.Done():
+                self._done(name, incarnation, message, frames)
+            case wire.Failed():
+                self.hands.landed(message.job, f"{name}:{incarnation}", {}, [])
+                self.feed(
+                    acts.JobFailed(
+                        worker=name,
+                        incarnation=incarnation,
+                        job=message.job,
+                        attempt=message.attempt,
+                        error=wire.error_of(message.error),
+                    )
+                )
+        if peer.ready is not None and {"control", "make", "quick"} <= peer.lanes:
+            ready, peer.ready = peer.ready, None
+            self.hands.worker_ready(name, ready)
+            batching = frozenset(
+                engine for engine, info in ready.engines.items() if info.get("batch") and info.get("steps")
+            )
+            self.feed(
+                acts.Ready(
+                    worker=name, incarnation=incarnation, engines=frozenset(ready.engines), batching=batching
+                )
+            )
+
+    def _done(self, name: str, incarnation: int, message: wire.Done, frames: list[bytes]) -> None:
+        result = message.result
+        if "parts" in result:
+            parts = {int(work): part for work, part in result["parts"].items()}
+        else:  # a task of one work: the schedule knows which
+            worker = self.schedule.roster.current(name, incarnation)
+            held = worker.jobs.get(message.job) if worker is not None else None
+            parts = dict.fromkeys(held.works if held is not None else (), result)
+        self.hands.landed(message.job, f"{name}:{incarnation}", parts, frames)
+        self.feed(
+            acts.JobDone(worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, parts=parts)
+        )
+
+    def _hear_clients(self) -> None:
+        assert self._clients is not None and self.outbox is not None
+        for _ in range(_MOST_AT_ONCE):
+            frames = self._clients.receive()
+            if frames is None:
+                return
+            self.hands.client_said(frames, self.outbox)
+
+    # -- deciding and doing ------------------------------------------------------------------------
+
+    def feed(self, event: acts.Event) -> None:
+        """Router's thread only: the schedule decides, and what it decides is done."""
+        pending: collections.deque[acts.Event] = collections.deque([event])
+        while pending:
+            for action in self.schedule.handle(pending.popleft(), time.monotonic()):
+                answer = self._do(action)
+                if answer is not None:
+                    pending.append(answer)
+
+    def _do(self, action: acts.Action) -> acts.Event | None:
+        match action:
+            case acts.Answer():
+                self._answer(action)
+            case acts.Notify():
+                caller = self.callers.get(action.ticket)
+                if caller is not None:
+                    caller.notify(action.type, action.body)
+            case acts.FindExact():
+                return self.hands.find_exact(action.work, action.ticket)
+            case acts.FindNear():
+                return self.hands.find_near(action.work, action.ticket, action.vectors)
+            case acts.SendJob():
+                return self._send_job(action)
+            case acts.SendCancel():
+                message = wire.CancelJob(job=action.job, attempt=action.attempt)
+                self._send(action.worker, action.incarnation, "control", [wire.pack(message)])
+            case acts.SendStop():
+                self._send(action.worker, action.incarnation, "control", [wire.pack(wire.Stop())])
+            case acts.Keep():
+                self.hands.keep(action)
+            case acts.Discard():
+                self.hands.discard(action.outcome)
+            case acts.Forget():
+                self.hands.forget(action.work)
+            case acts.Spawn():
+                self.hands.spawn(action.worker, action.incarnation)
+            case acts.Kill():
+                self.hands.kill(action.worker, action.incarnation, action.why)
+        return None
+
+    def _send_job(self, action: acts.SendJob) -> acts.Event | None:
+        try:
+            task, grants, frames = self.hands.task(action)
+        except AudioPoolError as exc:
+            return acts.JobFailed(
+                worker=action.worker,
+                incarnation=action.incarnation,
+                job=action.job,
+                attempt=action.attempt,
+                error=exc,
+            )
+        ids = [self.callers[ticket].request_id for ticket in action.tickets if ticket in self.callers]
+        job = wire.Job(
+            job=action.job,
+            attempt=action.attempt,
+            incarnation=action.incarnation,
+            task=task,
+            grants=grants,
+            request_ids=ids,
+        )
+        lane = "make" if action.kind == "make" else "quick"
+        # a peer that does not take it is dying or hung: its death or its silence brings the job back
+        self._send(action.worker, action.incarnation, lane, [wire.pack(job), *frames])
+        return None
+
+    def _send(self, name: str, incarnation: int, lane: str, frames: list[bytes]) -> None:
+        if not self._workers.send_to(f"{name}:{incarnation}:{lane}".encode(), frames):
+            self.counts["unsent_to_workers"] += 1
+            log.warning("worker %s (%s) does not take messages", name, lane)
+
+    def _answer(self, action: acts.Answer) -> None:
+        caller = self.callers.get(action.ticket)
+        if caller is None:
+            return
+        self.counts[action.kind] += 1
+        final = self.hands.answer(action, caller)
+        if final is not None:
+            self.finish(action.ticket, final)
+
+    def finish(self, ticket: int, final: Final) -> None:
+        """Router's thread only: the reply leaves, once."""
+        caller = self.callers.pop(ticket, None)
+        if caller is not None:
+            caller.finish(final)
+
+    def died(self, name: str, incarnation: int, reason: str) -> None:
+        """Router's thread only: a worker's process is gone."""
+        # what it said before it died counts: a finished job must not be made again
+        self._hear_workers()
+        peer = self._peers.get(name)
+        if peer is not None and peer.incarnation == incarnation:
+            del self._peers[name]
+        self.hands.worker_died(name, incarnation)
+        self.feed(acts.Died(worker=name, incarnation=incarnation, reason=reason))

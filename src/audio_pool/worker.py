@@ -1,0 +1,300 @@
+"""A worker process: hello, load, ready, work, beat.
+
+Owns: the process's threads and its half of the conversation with the router. Carries tasks to engines
+and results back.
+Must not know: configuration (a Load message says everything), the pool, the cache, the router's rules.
+
+Three threads. *Control* (the main thread) says hello, beats, hears cancel and stop. *Make* generates:
+it receives its jobs on a socket of its own and answers on it, so that no message changes threads.
+*Quick* does everything short beside it (embed, master, render, echo): mastering a sound overlaps the
+next generation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from audio_pool import wire
+from audio_pool.channel import Channel, Poller, Waker, dealer
+from audio_pool.errors import AudioPoolError, Cancelled, EngineError, OutOfMemory, WorkerStartFailed
+from audio_pool.workshop import Made, Workshop
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_EVERY_S = 0.05
+
+
+class Worker:
+    """One incarnation of one worker."""
+
+    def __init__(self, endpoint: str, name: str, incarnation: int) -> None:
+        self.endpoint = endpoint
+        self.name = name
+        self.incarnation = incarnation
+        self.workshop = Workshop(name)
+        self.stopping = threading.Event()
+        self.cancelled: set[tuple[int, int]] = set()
+        self.waker = Waker()
+        self.said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        """What other threads want said on the control socket."""
+        self.finishing: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        """Candidates made here, on their way from make to quick."""
+        self.quick_waker = Waker()
+        self.make_waker = Waker()
+        self.make_ended = threading.Event()
+        self.in_hand: set[int] = set()
+
+    def connect(self, lane: str) -> Channel:
+        identity = f"{self.name}:{self.incarnation}:{lane}".encode()
+        return dealer(self.endpoint, identity=identity)
+
+    # -- control -----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until stopped. Returns the exit code: 0 stopped, 3 could not load."""
+        control = self.connect("control")
+        control.send(
+            [
+                wire.pack(
+                    wire.Hello(
+                        incarnation=self.incarnation,
+                        pid=os.getpid(),
+                        protocol=wire.PROTOCOL_VERSION,
+                        python=sys.version.split()[0],
+                    )
+                )
+            ]
+        )
+        poller = Poller()
+        poller.add(control, "control")
+        poller.add(self.waker, "said")
+        beat_s, lanes = 1.0, []
+        next_beat = time.monotonic() + beat_s
+        while True:
+            for source in poller.wait(next_beat - time.monotonic()):
+                if source == "said":
+                    self.waker.clear()
+                while source == "control" and (frames := control.receive()) is not None:
+                    message = wire.to_worker(frames[0])
+                    if isinstance(message, wire.Load):
+                        beat_s = message.beat_s
+                        lanes = self._start(message)
+                    elif isinstance(message, wire.CancelJob):
+                        self.cancelled.add((message.job, message.attempt))
+                    elif isinstance(message, wire.Stop):
+                        self.stopping.set()
+                        self.quick_waker.wake()
+                        self.make_waker.wake()
+            failed = self._say(control)
+            if failed or (self.stopping.is_set() and not any(lane.is_alive() for lane in lanes)):
+                control.close()
+                return 3 if failed else 0
+            now = time.monotonic()
+            if now >= next_beat:
+                control.send([wire.pack(wire.Beat(incarnation=self.incarnation, jobs=sorted(self.in_hand)))])
+                next_beat = now + (min(beat_s, 0.1) if self.stopping.is_set() else beat_s)
+
+    def _say(self, control: Channel) -> bool:
+        """Sends what other threads want said. Whether loading failed."""
+        failed = False
+        while not self.said.empty():
+            message = self.said.get()
+            failed = failed or isinstance(message, wire.LoadFailed)
+            control.send([wire.pack(message)])
+        return failed
+
+    def say(self, message: Any) -> None:
+        self.said.put(message)
+        self.waker.wake()
+
+    def _start(self, load: wire.Load) -> list[threading.Thread]:
+        make = threading.Thread(target=self._make_lane, args=(load,), name="make", daemon=True)
+        make.start()
+        return [make]
+
+    # -- loading -----------------------------------------------------------------------------------
+
+    def _make_lane(self, load: wire.Load) -> None:
+        started = time.monotonic()
+        try:
+            self.workshop.load(load)
+        except Exception as exc:
+            log.exception("loading failed")
+            self.say(wire.LoadFailed(incarnation=self.incarnation, error=wire.error_body(_mapped(exc, "loading"))))
+            return
+        quick = threading.Thread(target=self._lane, args=("quick", self.quick_waker), name="quick", daemon=True)
+        quick.start()
+        self.say(
+            wire.Ready(
+                incarnation=self.incarnation,
+                engines={name: msgspec.to_builtins(info) for name, info in self.workshop.infos.items()},
+                device=self.workshop.device,
+                load_s=time.monotonic() - started,
+            )
+        )
+        self._lane("make", self.make_waker)
+        self.make_ended.set()
+        self.quick_waker.wake()
+        quick.join()
+
+    # -- lanes -------------------------------------------------------------------------------------
+
+    def _lane(self, lane: str, waker: Waker) -> None:
+        channel = self.connect(lane)
+        # the router can send to an identity only after having heard of it
+        channel.send([wire.pack(wire.Beat(incarnation=self.incarnation))])
+        poller = Poller()
+        poller.add(channel, "job")
+        poller.add(waker, "waker")
+        while True:
+            for source in poller.wait(3600.0):
+                if source == "waker":
+                    waker.clear()
+            while lane == "quick" and not self.finishing.empty():
+                job, task, made = self.finishing.get()
+                self._answer(channel, job, partial(self.workshop.finish_made, task, made))
+            while (frames := channel.receive()) is not None:
+                job = wire.to_worker(frames[0])
+                if isinstance(job, wire.Job):
+                    self._work(channel, job, frames[1:])
+            # quick ends after make: something may still be on its way there
+            if self.stopping.is_set() and (lane == "make" or self.make_ended.is_set()) and self.finishing.empty():
+                channel.close()
+                return
+
+    def _work(self, channel: Channel, job: wire.Job, frames: list[bytes]) -> None:
+        self.in_hand.add(job.job)
+        if isinstance(job.task, wire.MakeTask) and job.task.finish_here:
+            task = job.task
+            try:
+                made = self._make(channel, job, task)
+            except Exception as exc:
+                self._fail(channel, job, exc)
+                return
+            self.finishing.put((job, task, made))
+            self.quick_waker.wake()
+            return
+        self._answer(channel, job, partial(self._carry_out, channel, job, frames))
+
+    def _answer(self, channel: Channel, job: wire.Job, work: Any) -> None:
+        try:
+            outcome = work()
+            result, blobs = outcome if isinstance(outcome, tuple) else (outcome, [])
+        except Exception as exc:
+            self._fail(channel, job, exc)
+            return
+        self._done(job)
+        message = wire.Done(incarnation=self.incarnation, job=job.job, attempt=job.attempt, result=result)
+        channel.send([wire.pack(message), *blobs])
+
+    def _fail(self, channel: Channel, job: wire.Job, exc: Exception) -> None:
+        if not isinstance(exc, AudioPoolError):
+            log.exception("job %d failed, requests %s", job.job, ",".join(job.request_ids))
+        self._done(job)
+        error = wire.error_body(_mapped(exc, type(job.task).__name__))
+        failed = wire.Failed(incarnation=self.incarnation, job=job.job, attempt=job.attempt, error=error)
+        channel.send([wire.pack(failed)])
+
+    def _done(self, job: wire.Job) -> None:
+        self.in_hand.discard(job.job)
+        self.cancelled.discard((job.job, job.attempt))
+
+    # -- tasks -------------------------------------------------------------------------------------
+
+    def _carry_out(self, channel: Channel, job: wire.Job, frames: list[bytes]) -> Any:
+        task = job.task
+        match task:
+            case wire.EchoTask():
+                return {"payload": task.payload}
+            case wire.MakeTask():
+                made = self._make(channel, job, task)
+                return self.workshop.hand_over(made, job.grants, ",".join(job.request_ids)[:256])
+            case wire.FinishTask():
+                return self.workshop.finish_handed(task, frames)
+            case wire.EmbedTask():
+                return self.workshop.embed(task)
+            case wire.RenderTask():
+                return self.workshop.render(task)
+            case wire.ClapTask():
+                return self.workshop.clap(task)
+
+    def _make(self, channel: Channel, job: wire.Job, task: wire.MakeTask) -> list[Made]:
+        last = 0.0
+
+        def on_step(done: int, total: int) -> None:
+            nonlocal last
+            if (job.job, job.attempt) in self.cancelled:
+                raise Cancelled("cancelled by its caller")
+            now = time.monotonic()
+            if now - last >= _PROGRESS_EVERY_S or done == total:
+                last = now
+                progress = wire.Progress(
+                    incarnation=self.incarnation,
+                    job=job.job,
+                    attempt=job.attempt,
+                    stage="generate",
+                    done=done,
+                    total=total,
+                )
+                channel.send([wire.pack(progress)])
+
+        if (job.job, job.attempt) in self.cancelled:  # it may have come while the job waited in the socket
+            raise Cancelled("cancelled by its caller")
+        return self.workshop.make(task, on_step)
+
+
+def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
+    """Ours as it is; a foreign one in general words (the log has the traceback)."""
+    if isinstance(exc, AudioPoolError):
+        return exc
+    if isinstance(exc, MemoryError):
+        return OutOfMemory(f"out of memory while {doing}", hint="ask for less, or set lower limits")
+    if doing == "loading":
+        return WorkerStartFailed(f"{type(exc).__name__}: {exc}"[:500])
+    return EngineError(f"{doing} failed: {type(exc).__name__}: {exc}"[:500])
+
+
+def _die_with(parent: int, pipe: int) -> None:
+    """Three ways, as each alone has a gap: a kernel signal, the parent's pid, the end of a pipe."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(4)
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        os._exit(4)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """``arguments``: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe."""
+    endpoint, name, incarnation, parent, pipe = arguments
+    _die_with(int(parent), int(pipe))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
+    logging.basicConfig(
+        level=os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    os.umask(0o077)
+    code = Worker(endpoint, name, int(incarnation)).run()
+    logging.shutdown()
+    sys.stdout.flush()
+    # engines' libraries may hold threads that never end; everything of ours is done by now
+    os._exit(code)
+

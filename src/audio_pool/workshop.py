@@ -1,0 +1,331 @@
+"""What a worker does: tasks in, engines at work, results out.
+
+Owns: the engines of one worker and how each task is carried out with them.
+Must not know: sockets, threads, jobs, the pool.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from audio_pool import wire
+from audio_pool.engines import EngineInfo, Item, Notes, OnStep, load_engine
+from audio_pool.engines._halving import generate_halving
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio
+from audio_pool.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
+from audio_pool.types import Metadata, Recipe, Shape
+
+__all__ = ["Made", "Workshop"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Made:
+    """The raw candidates of one part, or why there are none."""
+
+    part: wire.MakePart
+    metadata: Metadata = field(default_factory=dict)
+    candidates: list[Any] = field(default_factory=list)
+    """mastering.RawCandidate"""
+    error: AudioPoolError | None = None
+
+
+class Workshop:
+    """The engines of one worker. ``make`` may run beside everything else, nothing beside itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.device = "cpu"
+        self.engines: dict[str, Any] = {}
+        self.infos: dict[str, EngineInfo] = {}
+        self._writer: SlotWriter | None = None
+        self._reader: SlotReader | None = None
+
+    def load(self, load: wire.Load) -> None:
+        """Loads every engine. Raises what the first that fails raises."""
+        for name, settings in load.engines.items():
+            started = time.monotonic()
+            engine = load_engine(name, **settings)
+            self.engines[name], self.infos[name] = engine, engine.info
+            self.device = str(getattr(engine, "device", None) or self.device)
+            log.info("loaded %s in %.2f s", name, time.monotonic() - started)
+        if "master" in load.duties:
+            self.engines["mastering"] = load_engine("mastering")
+
+    # -- make --------------------------------------------------------------------------------------
+
+    def make(self, task: wire.MakeTask, on_step: OnStep) -> list[Made]:
+        """Raw candidates for every part, all in one batch; a part that cannot be made says why."""
+        engine = self._engine(task.engine)
+        started = time.monotonic()
+        made: list[Made] = []
+        items: list[Item] = []
+        for part in task.parts:
+            one = Made(part)
+            made.append(one)
+            try:
+                planned = self._items(engine, part)
+            except AudioPoolError as exc:
+                one.error = exc
+                continue
+            one.metadata = self._provenance(engine.info, planned[0][1])
+            one.candidates = list(planned)
+            items += [item for item, _, _ in planned]
+        sounds, warnings = generate_halving(engine, items, on_step) if items else ([], [])
+        elapsed_ms = (time.monotonic() - started) * 1000
+        rest = iter(sounds)
+        for one in made:
+            one.candidates = [
+                self._raw(engine.info, next(rest), item, notes, looped) for item, notes, looped in one.candidates
+            ]
+            one.metadata["timings_ms"] = {"generate": round(elapsed_ms, 3)}
+            one.metadata["warnings"] = [*one.metadata.get("warnings", []), *warnings]
+        return made
+
+    def _items(self, engine: Any, part: wire.MakePart) -> list[tuple[Item, Notes, bool]]:
+        """The items of a part, with the tail that its loop needs where the engine cannot loop by itself."""
+        recipe = part.recipe
+        item = Item(
+            prompt=recipe.prompt,
+            negative_prompt=recipe.negative_prompt,
+            seed=part.seeds[0],
+            duration_s=recipe.duration_s,
+            steps=recipe.steps,
+            guidance_scale=recipe.guidance_scale,
+            loop=recipe.loop and engine.info.loop,
+            sample_rate=recipe.sample_rate,
+            voice=recipe.voice,
+            init_audio=self._init_audio(engine.info, part),
+            init_strength=recipe.init_strength,
+        )
+        notes = engine.notes(item)
+        looped = item.loop and notes.loops
+        duration_s = _raw_duration(recipe, part.finish.shape, engine.info, looped)
+        item = dataclasses.replace(item, duration_s=duration_s, loop=looped)
+        return [(dataclasses.replace(item, seed=seed), notes, looped) for seed in part.seeds]
+
+    def _init_audio(self, info: EngineInfo, part: wire.MakePart) -> Any:
+        if part.init_audio is None:
+            return None
+        from audio_pool.audio import codec, filter  # only here: a worker may do without soundfile
+
+        audio, rate = codec.read(Path(part.init_audio))
+        return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
+
+    def _provenance(self, info: EngineInfo, notes: Notes) -> Metadata:
+        return {
+            "engine": info.name,
+            "model": info.model,
+            "model_revision": info.model_revision,
+            "licence": info.licence,
+            "commercial_use": info.commercial_use,
+            "engine_details": notes.details,
+            "gated": info.gated,
+            "worker": {"id": self.name, "device": self.device},
+            "warnings": list(notes.warnings),
+        }
+
+    @staticmethod
+    def _raw(info: EngineInfo, audio: Any, item: Item, notes: Notes, looped: bool) -> Any:
+        from audio_pool.engines.mastering import RawCandidate
+
+        rate = item.sample_rate if info.any_rate and item.sample_rate else info.sample_rate
+        return RawCandidate(audio=audio, sample_rate=rate, seed=item.seed, looped=looped, notes=notes)
+
+    # -- hand-over ---------------------------------------------------------------------------------
+
+    def hand_over(
+        self, made: Sequence[Made], grants: Sequence[dict[str, Any]], request_id: str
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """Candidates for another worker to finish: in granted slots, inline where there was no room."""
+        free = [msgspec.convert(grant, Grant) for grant in grants]
+        blobs: list[Any] = []
+        parts: dict[str, Any] = {}
+        for one in made:
+            if one.error is not None:
+                parts[str(one.part.work)] = {"error": wire.error_body(one.error)}
+                continue
+            references = [self._handed(raw, free, blobs, request_id) for raw in one.candidates]
+            parts[str(one.part.work)] = {
+                "candidates": [msgspec.to_builtins(reference) for reference in references],
+                "made": one.metadata,
+            }
+        return {"parts": parts}, blobs
+
+    def _handed(self, raw: Any, free: list[Grant], blobs: list[Any], request_id: str) -> wire.CandidateRef:
+        reference = wire.CandidateRef(
+            seed=raw.seed, sample_rate=raw.sample_rate, looped=raw.looped, notes=_notes_out(raw.notes)
+        )
+        grant = next((grant for grant in free if grant.slot_bytes >= raw.audio.nbytes + 4096), None)
+        if grant is None:
+            frame = len(blobs)
+            blobs.extend(to_frames(raw.audio, request_id))
+            return msgspec.structs.replace(reference, frame=frame)
+        free.remove(grant)
+        if self._writer is None:
+            self._writer = SlotWriter(Path(grant.path).parent)
+        written = self._writer.write(grant, np.ascontiguousarray(raw.audio), request_id)
+        return msgspec.structs.replace(reference, tensor=msgspec.to_builtins(written))
+
+    def _received(self, task: wire.FinishTask, frames: Sequence[bytes]) -> list[Any]:
+        from audio_pool.engines.mastering import RawCandidate
+
+        received = []
+        for reference in task.candidates:
+            if reference.tensor is None:
+                audio = from_frames(frames[reference.frame], frames[reference.frame + 1])
+            else:
+                tensor = msgspec.convert(reference.tensor, TensorRef)
+                if self._reader is None:
+                    self._reader = SlotReader(Path(tensor.path).parent)
+                audio = self._reader.read(tensor)
+            notes = _notes_in(reference.notes)
+            received.append(
+                RawCandidate(
+                    audio=audio,
+                    sample_rate=reference.sample_rate,
+                    seed=reference.seed,
+                    looped=reference.looped,
+                    notes=notes,
+                )
+            )
+        return received
+
+    # -- finish ------------------------------------------------------------------------------------
+
+    def finish_made(self, task: wire.MakeTask, made: Sequence[Made]) -> dict[str, Any]:
+        """Shape, judge and master what this worker made."""
+        parts: dict[str, Any] = {}
+        for one in made:
+            if one.error is not None:
+                parts[str(one.part.work)] = {"error": wire.error_body(one.error)}
+            else:
+                parts[str(one.part.work)] = self._finished(
+                    one.part.recipe, one.part.finish, one.candidates, one.metadata
+                )
+        return {"parts": parts}
+
+    def finish_handed(self, task: wire.FinishTask, frames: Sequence[bytes]) -> dict[str, Any]:
+        """Shape, judge and master what another worker made."""
+        candidates = self._received(task, frames)
+        return {"parts": {str(task.work): self._finished(task.recipe, task.finish, candidates, task.made)}}
+
+    def _finished(
+        self, recipe: Recipe, finish: wire.Finish, candidates: Sequence[Any], made: Metadata
+    ) -> dict[str, Any]:
+        metadata = {**finish.metadata, **made}
+        metadata["warnings"] = [*finish.metadata.get("warnings", []), *made.get("warnings", [])]
+        gated = bool(metadata.pop("gated", True))
+        try:
+            finished = self._engine("mastering").finish(
+                candidates,
+                recipe=recipe,
+                shape=finish.shape,
+                rendition=finish.rendition,
+                directory=Path(finish.directory),
+                name=finish.name,
+                metadata=metadata,
+                scorer=self._scorer(),
+                tau_accept_new=finish.tau_accept_new,
+                gated=gated,
+            )
+        except AudioPoolError as exc:
+            return {"error": wire.error_body(exc)}
+        sound = finished.sound
+        similarity = sound.metadata.get("clap_similarity")
+        return {
+            "sound": msgspec.to_builtins(sound),
+            "accepted": sound.accepted,
+            "score": sound.metadata["quality"]["score"] if similarity is None else similarity,
+            "tried": sound.metadata.get("candidates", []),
+            "vectors": {
+                name: np.ascontiguousarray(vector, np.float32).tobytes() for name, vector in finished.vectors.items()
+            },
+        }
+
+    # -- small tasks -------------------------------------------------------------------------------
+
+    def embed(self, task: wire.EmbedTask) -> dict[str, Any]:
+        """The text's vector from each engine, float32 bytes."""
+        vectors = {}
+        for name in task.engines:
+            engine = self._engine(name)
+            embed = engine.embed_text if self.infos[name].kind == "scorer" else engine.embed
+            vectors[name] = np.ascontiguousarray(embed([task.text])[0], np.float32).tobytes()
+        return {"vectors": vectors}
+
+    def render(self, task: wire.RenderTask) -> dict[str, Any]:
+        """Writes the rendition; the metadata keys that it changes."""
+        changed = self._engine("mastering").render(
+            Path(task.master), task.rendition, Path(task.out), loop=task.loop, comment=task.comment
+        )
+        return {"path": task.out, "metadata": changed}
+
+    def clap(self, task: wire.ClapTask) -> dict[str, Any]:
+        """Vectors, similarities, or labels with scores, for texts and files."""
+        from audio_pool.audio import codec
+
+        scorer = self._engine(task.engine)
+        texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
+        sounds = []
+        for path in task.paths:
+            audio, rate = codec.read(Path(path))
+            sounds.append(scorer.embed_audio([audio], rate)[0])
+        audio_vectors = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
+        if task.operation == "embed":
+            return {"texts": texts.tolist(), "paths": audio_vectors.tolist()}
+        if task.operation == "similarity":
+            everything = np.concatenate([texts, audio_vectors])
+            return {"of": [*task.texts, *task.paths], "similarity": (everything @ everything.T).tolist()}
+        if not task.texts or not task.paths:
+            raise InvalidAudio("zero-shot: needs at least one text (label) and one path")
+        return {"labels": task.texts, "paths": task.paths, "scores": (audio_vectors @ texts.T).tolist()}
+
+    # -- engines -----------------------------------------------------------------------------------
+
+    def _engine(self, name: str) -> Any:
+        engine = self.engines.get(name)
+        if engine is None:
+            known = ", ".join(self.engines)
+            raise EngineUnavailable(f"worker {self.name!r} does not host {name!r}; it hosts: {known}")
+        return engine
+
+    def _scorer(self) -> Any:
+        return next((self.engines[name] for name, info in self.infos.items() if info.kind == "scorer"), None)
+
+
+def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:
+    if looped or not recipe.loop:
+        return recipe.duration_s
+    # at the engine's limit there is no tail; make_loop then extends what there is, with a warning
+    return min(recipe.duration_s + shape.tail_s, max(info.longest_s, recipe.duration_s))
+
+
+def _notes_out(notes: Notes) -> dict[str, Any]:
+    return {
+        "loops": notes.loops,
+        "expects": sorted(notes.expects),
+        "highpass_hz": notes.highpass_hz,
+        "warnings": list(notes.warnings),
+        "details": notes.details,
+    }
+
+
+def _notes_in(mapping: dict[str, Any]) -> Notes:
+    return Notes(
+        loops=mapping["loops"],
+        expects=frozenset(mapping["expects"]),
+        highpass_hz=mapping["highpass_hz"],
+        warnings=tuple(mapping["warnings"]),
+        details=mapping["details"],
+    )
