@@ -1,0 +1,179 @@
+"""``audio-pool clap``: vectors of sounds and texts, how alike two of them are, and labels for a sound.
+
+Owns: the commands' options and what they print.
+Must not know: servers; the engine is loaded in this process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+from msgspec import Struct
+
+from audio_pool.audio import codec
+from audio_pool.config import load_config
+from audio_pool.engines import load_engine
+from audio_pool.engines.base import Vectors
+from audio_pool.errors import InvalidRequest, NotFound
+
+__all__ = ["group"]
+
+_AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".aac", ".wma", ".w64"}
+_TEMPLATE = "This is a sound of {}."
+"""The wording with which LAION measured labelling; bare labels do worse."""
+
+
+class _Input(Struct, frozen=True, kw_only=True):
+    kind: Literal["audio", "text"]
+    value: str
+
+
+@click.group("clap")
+def group() -> None:
+    """Compare sounds and words with CLAP, in this process: no server is needed."""
+
+
+def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
+        click.option("--dtype", help="float32 (default), float16 or bfloat16."),
+        click.option("--device", help="cpu (default), cuda:0, ..."),
+        click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
+        click.option("--engine", default="clap", show_default=True, help="The scorer engine."),
+        click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
+    ):
+        command = option(command)
+    return command
+
+
+@group.command("embed")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--text", "texts", is_flag=True, help="Take every INPUT for words, even where a file has that name.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the vectors to this .safetensors file."
+)
+@_engine_options
+def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bool, **engine: str | None) -> None:
+    """Print the unit vector of each INPUT: a sound file, or words."""
+    meant = [_Input(kind="text", value=value) if texts else _meant(value) for value in inputs]
+    if output is not None and output.suffix != ".safetensors":
+        raise InvalidRequest(f"--output: given {str(output)!r}, allowed is a name ending in .safetensors")
+    vectors = _embedded(_loaded(engine), meant)
+    if output is not None:
+        from safetensors.numpy import save_file
+
+        said = json.dumps([{"kind": one.kind, "input": one.value} for one in meant])
+        save_file({"vectors": vectors}, output, metadata={"inputs": said})
+    rows = [
+        {"input": one.value, "kind": one.kind, "vector": [float(value) for value in vector]}
+        for one, vector in zip(meant, vectors, strict=True)
+    ]
+    if as_json:
+        click.echo(json.dumps({"dimensions": vectors.shape[1], "vectors": rows}))
+    elif output is not None:
+        click.echo(f"{output}: float32 {list(vectors.shape)}")
+    else:
+        for row in rows:
+            click.echo(f"{row['input']}: {json.dumps(row['vector'])}")
+
+
+@group.command("similarity")
+@click.argument("first")
+@click.argument("second")
+@_engine_options
+def similarity(first: str, second: str, as_json: bool, **engine: str | None) -> None:
+    """Print how alike FIRST and SECOND are, -1..1: two sounds, two texts, or one of each."""
+    meant = [_meant(first), _meant(second)]
+    vectors = _embedded(_loaded(engine), meant)
+    value = float(vectors[0] @ vectors[1])
+    if as_json:
+        told = [{"kind": one.kind, "input": one.value} for one in meant]
+        click.echo(json.dumps({"similarity": value, "inputs": told}))
+    else:
+        click.echo(f"{value:.4f}")
+
+
+@group.command("zero-shot")
+@click.argument("sound")
+@click.argument("labels", nargs=-1, required=True)
+@click.option("--template", default=_TEMPLATE, show_default=True, help="The words around a label, which stands at {}.")
+@_engine_options
+def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool, **engine: str | None) -> None:
+    """Print how well each of LABELS fits the file SOUND, best first.
+
+    Scores add up to 1 over the labels given: one label alone always scores 1. The cosine beside it does not
+    depend on the others.
+    """
+    if "{}" not in template:
+        raise InvalidRequest(f"--template: given {template!r}, allowed is a text with {{}} where the label goes")
+    heard = _meant(sound)
+    if heard.kind != "audio":
+        raise NotFound(f"no sound file {sound!r}")
+    scorer = _loaded(engine)
+    worded = [_Input(kind="text", value=template.replace("{}", label)) for label in labels]
+    vectors = _embedded(scorer, [heard, *worded])
+    cosines = vectors[1:] @ vectors[0]
+    scores = softmax(cosines, float(getattr(scorer, "logit_scale", 1.0)))
+    rows = [
+        {"label": labels[i], "score": float(scores[i]), "similarity": float(cosines[i])}
+        for i in np.argsort(-cosines, kind="stable")
+    ]
+    if as_json:
+        click.echo(json.dumps({"sound": sound, "labels": rows}))
+    else:
+        for row in rows:
+            click.echo(f"{row['score']:.3f}  {row['similarity']:+.4f}  {row['label']}")
+
+
+def softmax(cosines: Vectors, scale: float) -> Vectors:
+    """Shares that add up to 1, float32 [N], for cosines [N] times the model's own scale."""
+    powers = np.exp(scale * (cosines - cosines.max()))
+    return np.asarray(powers / powers.sum(), dtype=np.float32)
+
+
+def _meant(value: str) -> _Input:
+    """A file that exists is a sound, all else is words; what looks like a missing sound file is refused.
+
+    Raises:
+        NotFound.
+    """
+    path = Path(value).expanduser()
+    if path.is_file():
+        return _Input(kind="audio", value=str(path))
+    if path.suffix.lower() in _AUDIO_SUFFIXES:
+        raise NotFound(f"no sound file {value!r}", hint="words need no ending such as " + path.suffix)
+    if not value.strip():
+        raise InvalidRequest("an empty text was given, allowed is a sound file or words")
+    return _Input(kind="text", value=value)
+
+
+def _loaded(options: dict[str, str | None]) -> Any:
+    """The scorer, by the command line first, then the configuration's section for this engine."""
+    name = options["engine"] or "clap"
+    config = load_config(options["config_path"])
+    settings = dict(config.engines.get(name, {}))
+    if config.policy.models_dir:
+        settings.setdefault("models_dir", config.policy.models_dir)
+    settings.update({key: options[key] for key in ("model", "device", "dtype") if options[key]})
+    scorer = load_engine(name, **settings)
+    if scorer.info.kind != "scorer":
+        raise InvalidRequest(f"--engine: {name!r} is a {scorer.info.kind}, allowed is a scorer (clap)")
+    return scorer
+
+
+def _embedded(scorer: Any, inputs: Sequence[_Input]) -> Vectors:
+    """float32 [N, D], in the order given."""
+    vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
+    worded = [row for row, one in enumerate(inputs) if one.kind == "text"]
+    if worded:
+        vectors[worded] = scorer.embed_text([inputs[row].value for row in worded])
+    for row, one in enumerate(inputs):
+        if one.kind == "audio":
+            sound, rate = codec.read(Path(one.value))
+            vectors[row] = scorer.embed_audio([sound], rate)[0]
+    return vectors
