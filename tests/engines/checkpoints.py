@@ -106,3 +106,228 @@ def tangoflux(directory: Path, *, text_beside: bool = True, sequence: int = 645)
     save_file(oobleck(**OOBLECK).state_dict(), model / "vae.safetensors")
     (model / "vae_config.json").write_text(json.dumps(OOBLECK))
     return model
+
+
+def lively(module: torch.nn.Module, gain: float = 1.0) -> None:
+    """Weights that carry a signal through: libraries start many of theirs near zero."""
+    for parameter in module.parameters():
+        if parameter.ndim >= 2:
+            parameter.data.normal_(0.0, gain * (parameter.numel() // parameter.shape[0]) ** -0.5)
+
+
+def roberta_tokenizer(directory: Path | None = None, longest: int = 64) -> object:
+    """A RoBERTa tokenizer of single bytes."""
+    from transformers import RobertaTokenizer
+
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, "Ġ": 5}
+    for letter in PIECES:
+        vocabulary[letter] = len(vocabulary)
+    return RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=longest)
+
+
+def mel_parts(text_width: int = 16) -> dict[str, object]:
+    """VAE, vocoder and scheduler of the AudioLDM family: 16 kHz, 160 samples a mel frame, scale 4."""
+    from diffusers import AutoencoderKL, DDIMScheduler
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=4,
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+        scaling_factor=0.5,
+    )
+    vocoder = SpeechT5HifiGan(
+        SpeechT5HifiGanConfig(
+            model_in_dim=16,
+            sampling_rate=16000,
+            upsample_initial_channel=16,
+            upsample_rates=[5, 4, 4, 2],
+            upsample_kernel_sizes=[16, 16, 8, 4],
+            resblock_kernel_sizes=[3, 7],
+            resblock_dilation_sizes=[[1, 3], [1, 3]],
+            normalize_before=False,
+        )
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.0015,
+        beta_end=0.0195,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    lively(vocoder, 1.2)
+    return {"vae": vae, "vocoder": vocoder, "scheduler": scheduler}
+
+
+def audioldm(directory: Path) -> Path:
+    """cvssp/audioldm's layout, as its pipeline saves it."""
+    from diffusers import AudioLDMPipeline, UNet2DConditionModel
+    from transformers import ClapTextConfig, ClapTextModelWithProjection
+
+    torch.manual_seed(12)
+    width = 64
+    tokenizer = roberta_tokenizer()
+    text = ClapTextModelWithProjection(
+        ClapTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_attention_heads=2,
+            num_hidden_layers=2,
+            projection_dim=width,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            max_position_embeddings=80,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=(16, 32),
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=width,
+        class_embeddings_concat=True,
+    )
+    lively(text)
+    lively(unet.class_embedding, 3.0)
+    pipe = AudioLDMPipeline(text_encoder=text, tokenizer=tokenizer, unet=unet, **mel_parts())
+    pipe.save_pretrained(str(directory))
+    return directory
+
+
+def audioldm2(directory: Path) -> Path:
+    """cvssp/audioldm2's layout, which names GPT2Model as its language model."""
+    from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel
+    from transformers import (
+        ClapConfig,
+        ClapFeatureExtractor,
+        ClapModel,
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPT2Model,
+        T5EncoderModel,
+        T5Tokenizer,
+    )
+
+    torch.manual_seed(13)
+    tokenizer = roberta_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "projection_dim": 16,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "max_position_embeddings": 80,
+    }
+    audio = {
+        "spec_size": 64,
+        "window_size": 4,
+        "num_mel_bins": 64,
+        "intermediate_size": 37,
+        "depths": [1, 1],
+        "num_attention_heads": [1, 1],
+        "num_hidden_layers": 2,
+        "hidden_size": 32,
+        "projection_dim": 16,
+        "patch_size": 2,
+        "patch_stride": 2,
+        "patch_embed_input_channels": 4,
+        "patch_embeds_hidden_size": 16,
+    }
+    clap = ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=16))
+    t5 = directory / "tokenizer_2"
+    vocabulary = t5_tokenizer(t5)
+    language = GPT2Config(
+        n_embd=16, n_head=2, n_layer=2, vocab_size=50, n_ctx=128, n_positions=128, bos_token_id=0, eos_token_id=1
+    )
+    language.max_new_tokens = 8
+    unet = AudioLDM2UNet2DConditionModel(
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=([None, 16, 24], [None, 16, 24]),
+    )
+    pipe = AudioLDM2Pipeline(
+        text_encoder=clap,
+        text_encoder_2=T5EncoderModel(t5_config(vocabulary, 24)),
+        projection_model=AudioLDM2ProjectionModel(16, 24, 16),
+        language_model=GPT2LMHeadModel(language),
+        tokenizer=tokenizer,
+        tokenizer_2=T5Tokenizer.from_pretrained(str(t5)),
+        feature_extractor=ClapFeatureExtractor(feature_size=64),
+        unet=unet,
+        **mel_parts(),
+    )
+    for part in (pipe.text_encoder.text_model, pipe.text_encoder_2, pipe.projection_model, pipe.language_model):
+        lively(part)
+    pipe.save_pretrained(str(directory))
+    # as the official repositories have it: the bare model, by the bare model's name
+    bare: GPT2Model = pipe.language_model.transformer
+    bare.save_pretrained(str(directory / "language_model"))
+    index = json.loads((directory / "model_index.json").read_text())
+    index["language_model"] = ["transformers", "GPT2Model"]
+    (directory / "model_index.json").write_text(json.dumps(index))
+    return directory
+
+
+def stable_audio(directory: Path) -> Path:
+    """stabilityai/stable-audio-open-1.0's layout: 1.5 s long instead of 47."""
+    from diffusers import (
+        CosineDPMSolverMultistepScheduler,
+        StableAudioDiTModel,
+        StableAudioPipeline,
+        StableAudioProjectionModel,
+    )
+    from transformers import T5EncoderModel, T5Tokenizer
+
+    torch.manual_seed(14)
+    vocabulary = t5_tokenizer(directory / "tokenizer", longest=24)
+    width, latent = 32, 4
+    pipe = StableAudioPipeline(
+        vae=oobleck(**{**OOBLECK, "decoder_input_channels": latent}),
+        text_encoder=T5EncoderModel(t5_config(vocabulary, width)),
+        projection_model=StableAudioProjectionModel(
+            text_encoder_dim=width, conditioning_dim=width, min_value=0, max_value=32
+        ),
+        tokenizer=T5Tokenizer.from_pretrained(str(directory / "tokenizer")),
+        transformer=StableAudioDiTModel(
+            sample_size=32,
+            in_channels=latent,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            num_key_value_attention_heads=1,
+            out_channels=latent,
+            cross_attention_dim=width,
+            time_proj_dim=16,
+            global_states_input_dim=2 * width,
+            cross_attention_input_dim=width,
+        ),
+        scheduler=CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=500.0),
+    )
+    lively(pipe.text_encoder)
+    pipe.save_pretrained(str(directory))
+    return directory

@@ -1,7 +1,7 @@
 """What every diffusion engine does alike: check items, batch them, denoise, decode, cut to length.
 
-Owns: the run loop from items to sounds, per-item seeds, guidance, progress, the cache of encoded
-prompts, and how a model directory is opened.
+Owns: the run loop from items to sounds, per-item seeds, guidance, progress, and the cache of
+encoded prompts.
 Must not know: any single model (each engine says how it encodes, predicts and decodes), the pool.
 
 A new engine subclasses DiffusionEngine with ``_encode``, ``_condition``, ``_predict``, ``_decode`` and
@@ -12,98 +12,36 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import logging
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta, structs
+from msgspec import structs
 
 from audio_pool.engines import _torch
-from audio_pool.engines._locate import locate, missing_model
+from audio_pool.engines._opening import DiffusionSettings, Opened
 from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
-from audio_pool.errors import InvalidConfig, NotSupported
-from audio_pool.types import frames_of, parse
+from audio_pool.errors import NotSupported
+from audio_pool.types import frames_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DiffusionEngine", "DiffusionSettings", "Job", "Opened", "load_pipeline", "open_model", "settings_of"]
+__all__ = [
+    "DiffusionEngine",
+    "Job",
+    "stacked",
+    "truncations",
+]
 
 logger = logging.getLogger(__name__)
 
 _ENCODINGS_KEPT = 64
-
-
-class DiffusionSettings(_torch.DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set on every diffusion engine."""
-
-    model: Annotated[str, Meta(min_length=1, max_length=4096)] = ""
-    """A directory, or a hub id; empty: the engine's default."""
-    revision: Annotated[str, Meta(max_length=128)] = ""
-    """Branch, tag or commit of a hub id."""
-    offline: bool = True
-    """Never download; a model that is not on disk is an error at load."""
-
-
-S = TypeVar("S", bound=DiffusionSettings)
-
-
-def settings_of(cls: type[S], engine: str, given: Mapping[str, Any]) -> S:
-    """The checked settings of an engine.
-
-    Raises:
-        InvalidConfig: naming the field, what was given and what is allowed.
-    """
-    plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
-    return parse(cls, plain, error=InvalidConfig, what=f"engine {engine!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A model directory found, checked against the device's memory, not loaded yet."""
-
-    directory: Path
-    device: torch.device
-    dtype: torch.dtype
-    wave_dtype: torch.dtype
-    """Of what makes the waveform: bfloat16's 8 bits would be audible as noise at about -50 dB."""
-
-
-def open_model(info: EngineInfo, settings: DiffusionSettings, working_bytes: int) -> Opened:
-    """Finds the model and makes sure that it will fit.
-
-    Raises:
-        EngineUnavailable, OutOfMemory, InvalidConfig.
-    """
-    import torch
-
-    device = _torch.settle_device(settings.device)
-    dtype = _torch.dtype_of(settings.dtype, device)
-    directory = locate(info.name, settings.model or info.model, settings.revision, offline=settings.offline)
-    _torch.check_memory(info.name, directory, settings, device, working_bytes)
-    _torch.cap_memory(settings.max_memory, device)
-    wave_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
-    return Opened(directory=directory, device=device, dtype=dtype, wave_dtype=wave_dtype)
-
-
-def load_pipeline(info: EngineInfo, cls: Any, opened: Opened, **parts: Any) -> Any:
-    """A diffusers pipeline from its directory, on the CPU.
-
-    Raises:
-        EngineUnavailable: naming what is missing or unreadable.
-    """
-    try:
-        pipe = cls.from_pretrained(str(opened.directory), dtype=opened.dtype, local_files_only=True, **parts)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise missing_model(info.name, f"{str(opened.directory)!r} does not load as its model: {exc}") from exc
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +68,13 @@ class Job:
 
 Condition = dict[str, Any]
 """Tensors by name, rows first; with guidance the unconditional rows come before the others."""
+
+
+def stacked(texts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One tensor of many ``[R, ...]``: all first rows, then (with guidance, R = 2) all second rows."""
+    import torch
+
+    return torch.stack(list(texts), dim=1).flatten(0, 1)
 
 
 class DiffusionEngine:
@@ -163,6 +108,7 @@ class DiffusionEngine:
         self.device = opened.device
         self.dtype = opened.dtype
         self._scheduler = scheduler
+        self._step_draws = "generator" in inspect.signature(scheduler.step).parameters
         (self._denoiser,) = stages["denoiser"].values()
         for name, part in (*stages["encoder"].items(), ("denoiser", self._denoiser)):
             if name not in self.never_quantized:
@@ -333,7 +279,9 @@ class DiffusionEngine:
     def _step_count(self, job: Job) -> int:
         return len(self._schedule(job)[1])
 
-    def _start(self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+    def _start(
+        self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
+    ) -> torch.Tensor:
         """The latents that denoising starts from."""
         return noise * scheduler.init_noise_sigma
 
@@ -341,16 +289,23 @@ class DiffusionEngine:
         """The denoiser's input, which some schedulers scale."""
         return scheduler.scale_model_input(rows, t)
 
-    def _step(self, scheduler: Any, pred: Any, t: Any, latents: Any, jobs: Sequence[Job]) -> torch.Tensor:
-        return scheduler.step(pred, t, latents).prev_sample
+    def _step(
+        self, scheduler: Any, pred: Any, t: Any, latents: Any, generators: list[torch.Generator]
+    ) -> torch.Tensor:
+        """The next latents; samplers that draw noise on the way draw each row's from its own generator."""
+        drawn = {"generator": generators} if self._step_draws else {}
+        return scheduler.step(pred, t, latents, **drawn).prev_sample
 
     def _denoise(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: _Ticker) -> torch.Tensor:
         """Float32 latents [B, ...]: the model runs in its dtype, sums and guidance in float32."""
         import torch
 
         scheduler, timesteps = self._schedule(jobs[0])
-        noise = torch.stack([self._noise(job) for job in jobs]).to(self.device)
-        latents = self._start(jobs, noise, scheduler)
+        # on the CPU in float32 whatever the device and precision: a seed means one sound
+        generators = [torch.Generator().manual_seed(job.item.seed) for job in jobs]
+        shape = self._noise_shape(jobs[0])
+        noise = torch.stack([torch.randn(shape, generator=each) for each in generators]).to(self.device)
+        latents = self._start(jobs, noise, scheduler, timesteps)
         condition = self._condition(jobs, texts)
         guided = jobs[0].guided
         scale = torch.tensor([job.guidance for job in jobs], device=self.device)
@@ -364,16 +319,9 @@ class DiffusionEngine:
             if guided:
                 without, towards = pred.chunk(2)
                 pred = without + scale * (towards - without)
-            latents = self._step(scheduler, pred, t, latents, jobs)
+            latents = self._step(scheduler, pred, t, latents, generators)
             tick()
         return latents
-
-    def _noise(self, job: Job) -> torch.Tensor:
-        """Drawn on the CPU in float32 whatever the device and precision: a seed means one sound."""
-        import torch
-
-        generator = torch.Generator().manual_seed(job.item.seed)
-        return torch.randn(self._noise_shape(job), generator=generator)
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         if not self._rows_apart:
@@ -397,6 +345,16 @@ class DiffusionEngine:
         for shape in self.settings.compile_shapes if self.settings.compile else ():
             item = Item(prompt="warm up", seed=0, duration_s=min(shape.duration_s, self.info.longest_s), steps=2)
             self.generate([item] * shape.items)
+
+
+def truncations(job: Job, tokenizer: Any) -> list[str]:
+    """Named warnings for texts of which the model reads only the beginning."""
+    said, most = [], tokenizer.model_max_length
+    for name, text in (("prompt", job.item.prompt), ("negative_prompt", job.item.negative_prompt)):
+        given = len(tokenizer(text).input_ids)
+        if given > most:
+            said.append(f"{name}_truncated: {given} tokens, of which the model reads {most}")
+    return said
 
 
 class _Ticker:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
-from audio_pool.engines import _diffusion, _oobleck
+from audio_pool.engines import _diffusion, _oobleck, _opening
 from audio_pool.engines._locate import locate, missing_model
 from audio_pool.engines.base import EngineInfo, Item, Notes
 from audio_pool.errors import EngineUnavailable
@@ -49,7 +49,7 @@ _TEXT_BUCKET = 32
 _WORKING_BYTES = 2 * 2**30
 
 
-class Settings(_diffusion.DiffusionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(_opening.DiffusionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of DiffusionSettings, and:"""
 
     text_encoder: Annotated[str, Meta(max_length=4096)] = ""
@@ -80,8 +80,8 @@ def load(**settings: Any) -> TangoFlux:
     Raises:
         InvalidConfig, EngineUnavailable, OutOfMemory.
     """
-    chosen = _diffusion.settings_of(Settings, INFO.name, settings)
-    opened = _diffusion.open_model(INFO, chosen, _WORKING_BYTES)
+    chosen = _opening.settings_of(Settings, INFO.name, settings)
+    opened = _opening.open_model(INFO, chosen, _WORKING_BYTES)
     engine = TangoFlux(chosen, opened)
     engine._warm()
     return engine
@@ -92,7 +92,7 @@ class TangoFlux(_diffusion.DiffusionEngine):
 
     never_quantized = frozenset({"fc", "duration"})
 
-    def __init__(self, settings: Settings, opened: _diffusion.Opened) -> None:
+    def __init__(self, settings: Settings, opened: _opening.Opened) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler
         from transformers import AutoTokenizer
 
@@ -226,7 +226,9 @@ class TangoFlux(_diffusion.DiffusionEngine):
 
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=self.device)
 
-    def _start(self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+    def _start(
+        self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
+    ) -> torch.Tensor:
         scheduler.set_begin_index(0)
         return noise
 
@@ -269,7 +271,7 @@ def _text_directory(directory: Path, config: Config, settings: Settings) -> Path
         ) from exc
 
 
-def _load_parts(opened: _diffusion.Opened, config: Config, text_directory: Path) -> dict[str, Any]:
+def _load_parts(opened: _opening.Opened, config: Config, text_directory: Path) -> dict[str, Any]:
     """The modules with their weights, on the CPU: text_encoder, fc, duration, transformer, vae."""
     import torch
     from diffusers import FluxTransformer2DModel
@@ -338,7 +340,7 @@ def _duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.
     return DurationEmbedder()
 
 
-def _load_vae(opened: _diffusion.Opened) -> Any:
+def _load_vae(opened: _opening.Opened) -> Any:
     from diffusers import AutoencoderOobleck
 
     path = opened.directory / "vae_config.json"

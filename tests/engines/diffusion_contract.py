@@ -1,0 +1,166 @@
+"""What every diffusers engine is held to; each engine's test module subclasses Contract.
+
+The measure is the plain library pipeline on the same checkpoint, one sound at a time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from audio_pool.engines import Item, engine_info, load_engine
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, NotSupported
+
+
+def item(prompt: str = "rain on a tin roof", seed: int = 7, duration_s: float = 0.8, **more: Any) -> Item:
+    return Item(**{"prompt": prompt, "seed": seed, "duration_s": duration_s, "steps": 4, **more})
+
+
+MIXED = [
+    item(guidance_scale=3.0),
+    item("dog", 1, 0.8, guidance_scale=5.0),
+    item("the low wind on the sea", 2**63 - 1, 0.4),
+    item("a dog", 3, 0.8, negative_prompt="music"),
+    item("bark", 4, 0.8, guidance_scale=1.0),
+    item("bark", 5, 0.8, steps=3),
+]
+
+
+def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
+    """Equal to a share of the sound's own level: some random checkpoints are quiet."""
+    assert found.shape == wanted.shape
+    assert np.abs(wanted).max() > 1e-3
+    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+class Contract:
+    name = ""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        from tests.engines import checkpoints
+
+        build = getattr(checkpoints, cls.name)
+        return build(tmp_path_factory.mktemp("models") / cls.name)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, model: Path) -> Any:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield load_engine(cls.name, model=model, device="cpu", dtype="float32")
+        torch.set_num_threads(before)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def plain(cls, model: Path) -> Any:
+        """Of an item: the library pipeline's own sound, float32 [C, T]."""
+        raise NotImplementedError
+
+    def test_sounds_are_the_plain_pipelines_alone_and_in_a_mixed_batch(self, engine, plain):
+        together = engine.generate(MIXED)
+        for wanted, found in zip(MIXED, together, strict=True):
+            assert found.dtype == np.float32
+            assert found.shape == (engine.info.channels, round(wanted.duration_s * engine.info.sample_rate))
+            close(found, plain(wanted))
+            close(engine.generate([wanted])[0], found)
+
+    def test_every_input_changes_the_sound(self, engine):
+        base = engine.generate([item()])[0]
+        others = [
+            item(seed=8),
+            item("dog bark"),
+            item(guidance_scale=1.5),
+            item(negative_prompt="dog"),
+            item(steps=5),
+        ]
+        for other in others:
+            assert np.abs(engine.generate([other])[0] - base).max() > 1e-3 * np.abs(base).max(), other
+
+    def test_several_waveforms_of_a_prompt_differ(self, engine):
+        sounds = engine.generate([item(seed=seed, steps=2) for seed in range(3)])
+        for one in range(3):
+            for other in range(one):
+                assert np.abs(sounds[one] - sounds[other]).max() > 1e-2 * np.abs(sounds[one]).max()
+
+    @pytest.mark.parametrize("seconds", [0.1, 0.29, 0.33333, 1.00003])
+    def test_exact_length(self, engine, seconds):
+        sound = engine.generate([item(duration_s=seconds, steps=1)])[0]
+        assert sound.shape == (engine.info.channels, round(seconds * engine.info.sample_rate))
+        assert sound[:, -1].any()
+
+    def test_progress_counts_every_step(self, engine):
+        seen = []
+        engine.generate([item(), item("dog"), item(steps=2)], lambda *at: seen.append(at))
+        assert seen == [(done, 6) for done in range(1, 7)]
+
+    def test_cancel_between_steps_leaves_the_next_run_unharmed(self, engine):
+        before = engine.generate([item()])[0]
+        seen = []
+
+        def stop(done: int, total: int) -> None:
+            seen.append(done)
+            if done == 2:
+                raise Cancelled("stop")
+
+        with pytest.raises(Cancelled):
+            engine.generate([item(), item("dog")], stop)
+        assert seen == [1, 2]
+        np.testing.assert_array_equal(engine.generate([item()])[0], before)
+
+    def test_refused_or_said(self, engine):
+        longest = engine.info.longest_s
+        with pytest.raises(NotSupported, match="at most"):
+            engine.generate([item(duration_s=longest + 1)])
+        with pytest.raises(NotSupported, match="voice"):
+            engine.notes(item(voice="anna"))
+        (said,) = engine.notes(item(guidance_scale=1.0, negative_prompt="dog")).warnings
+        assert said.startswith("negative_prompt_unused: ")
+        said = engine.notes(item("dog " * 300, negative_prompt="sea " * 300)).warnings
+        assert {"prompt_truncated", "negative_prompt_truncated"} <= {each.split(":")[0] for each in said}
+        assert engine.notes(item()).warnings == ()
+
+    def test_a_missing_or_broken_model_is_named(self, model, tmp_path):
+        fetch = f"audio-pool models fetch {self.name}"
+        with pytest.raises(EngineUnavailable, match=rf"nowhere.*{fetch}"):
+            load_engine(self.name, model=str(tmp_path / "nowhere"), device="cpu")
+        with pytest.raises(EngineUnavailable, match=rf"{engine_info(self.name).model}.*{fetch}"):
+            load_engine(self.name, device="cpu")
+        with pytest.raises(EngineUnavailable, match=rf"{tmp_path}.*{fetch}"):
+            load_engine(self.name, model=tmp_path, device="cpu")
+        with pytest.raises(InvalidConfig, match=r"'quantisation'.*'quantization'"):
+            load_engine(self.name, model=model, quantisation="8bit")
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_half_precision_is_close(self, engine, model, dtype):
+        half = load_engine(self.name, model=model, device="cpu", dtype=dtype)
+        wanted = engine.latents([item()])[0]
+        found = half.latents([item()])[0]
+        assert half.dtype == getattr(torch, dtype)
+        error = np.abs(found - wanted).mean() / np.abs(wanted).mean()
+        assert 0 < error < 0.06
+        assert np.isfinite(half.generate([item()])[0]).all()
+
+    def test_audio_to_audio_spans_the_given_sound_and_none_of_it(self, engine):
+        rate, channels = engine.info.sample_rate, engine.info.channels
+        time = np.arange(rate) / rate
+        tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[None].repeat(channels, 0)
+        noise = np.random.default_rng(0).normal(0.0, 0.3, (channels, rate)).astype(np.float32)
+
+        def made(given: np.ndarray | None, strength: float | None = None, seed: int = 7) -> np.ndarray:
+            return engine.latents([item(seed=seed, init_audio=given, init_strength=strength, steps=10)])[0]
+
+        kept, some = made(tone, 0.0), made(tone, 0.3)
+        np.testing.assert_array_equal(made(tone, 0.0, seed=8), kept)  # nothing but the given sound
+        np.testing.assert_array_equal(made(tone, 1.0), made(None))  # nothing of it
+        assert np.abs(some - made(noise, 0.3)).mean() > 1e-3  # some of it
+        assert np.abs(some - made(tone, 0.3, seed=8)).mean() > 1e-3  # and something new
+        assert np.abs(some - kept).mean() > 1e-3
+        np.testing.assert_array_equal(made(tone), made(tone, 0.5))
+        mixed = [item(), item(init_audio=tone, init_strength=0.3, steps=10)]
+        np.testing.assert_allclose(engine.latents(mixed)[1], some, atol=1e-4)
