@@ -1,0 +1,230 @@
+"""docs/protocol.md against the code: its bytes, its fields with their ranges and defaults, its limits and codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+
+from audio_pool import wire
+from audio_pool.config import Config
+from audio_pool.dialogue import Dialogue
+from audio_pool.errors import (
+    AudioPoolError,
+    BadMessage,
+    Busy,
+    CallerError,
+    Cancelled,
+    InvalidRequest,
+    error_from_code,
+)
+from audio_pool.pool.callers import Final, SocketCaller
+from audio_pool.types import AudioRequest, AudioResult, parse
+
+DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+EXAMPLES = [
+    (json.loads(text), bytes.fromhex(dump))
+    for text, dump in re.findall(r"```json\n(.*?)\n```\n\n```hex\n([0-9a-f \n]*)\n```", DOC)
+]
+FROM_CLIENT = [pair for pair in EXAMPLES if pair[0]["type"] in wire._CLIENT_TYPES]
+FROM_SERVER = [pair for pair in EXAMPLES if pair[0]["type"] not in wire._CLIENT_TYPES]
+
+
+def section(title: str) -> str:
+    """The text under a heading, to the next of any level."""
+    return re.split(r"\n#+ ", DOC.split(f"# {title}\n", 1)[1], maxsplit=1)[0]
+
+
+def rows(text: str) -> dict[str, str]:
+    """First cell (without its quotes) to the whole row, of every table in the text."""
+    found = [row for row in text.splitlines() if row.startswith("| `")]
+    return {row.split("|")[1].strip().strip("`"): row for row in found}
+
+
+# --- bytes
+
+
+def test_every_example_is_there() -> None:
+    assert len(EXAMPLES) == DOC.count("```json") == DOC.count("```hex") == 12
+    assert len(FROM_CLIENT) == 4
+
+
+@pytest.mark.parametrize(("message", "dump"), EXAMPLES)
+def test_the_bytes_are_the_message(message: dict[str, Any], dump: bytes) -> None:
+    assert msgpack.packb(message) == dump
+    assert wire.unpack(dump) == message
+
+
+@pytest.mark.parametrize(("message", "dump"), FROM_CLIENT)
+def test_the_server_understands_the_clients_examples(message: dict[str, Any], dump: bytes) -> None:
+    decoded = wire.decode_client(wire.unpack(dump))
+    assert decoded.request_id == message["request_id"]
+
+
+class Sent:
+    """Stands where the socket is: keeps the frames of the last message."""
+
+    def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> None:
+        self.frames = frames
+
+
+def made_by_the_server(message: dict[str, Any]) -> bytes:
+    sent = Sent()
+    caller = SocketCaller(request_id=message["request_id"], envelope=(b"id",), outbox=sent)  # type: ignore[arg-type]
+    error: AudioPoolError | None = None
+    if message["type"] in ("accepted", "progress"):
+        caller.notify(message["type"], message["body"])
+        return sent.frames[0]
+    if message["request_id"] == "r2":
+        with pytest.raises(InvalidRequest) as refused:
+            parse(AudioRequest, FROM_CLIENT[1][0]["request"])
+        error = refused.value
+    elif message["type"] == "busy":
+        error = Busy("the queue is full", retry_after_ms=800)
+    elif message["type"] == "cancelled":
+        error = Cancelled("cancelled by its caller")
+    caller.finish(
+        Final(
+            kind=message["type"],
+            path=message.get("path"),
+            metadata=message.get("metadata"),
+            body=message.get("body"),
+            error=error,
+        )
+    )
+    return sent.frames[0]
+
+
+@pytest.mark.parametrize(("message", "dump"), FROM_SERVER)
+def test_the_servers_examples_are_what_it_sends(message: dict[str, Any], dump: bytes) -> None:
+    assert made_by_the_server(message) == dump
+
+
+def test_our_own_client_understands_the_servers_examples() -> None:
+    finals: dict[str, Any] = {}
+    events: list[Any] = []
+    dialogue = Dialogue("test")
+    for request_id, kind in [("r1", "generate"), ("r2", "generate"), ("r3", "generate"), ("h1", "health")]:
+        fields = {"request": {"prompt": "rain"}} if kind == "generate" else {}
+        dialogue.ask(
+            kind, fields, now=0.0, timeout_s=1.0, request_id=request_id,
+            on_final=lambda final, key=request_id: finals.setdefault(key, final),
+            on_event=events.append if kind == "generate" else None,
+        )  # fmt: skip
+    for message, dump in FROM_SERVER:
+        if message["type"] != "cancelled":
+            dialogue.heard([b"", dump])
+    assert isinstance(finals["r1"], AudioResult)
+    assert isinstance(finals["r2"], InvalidRequest)
+    assert isinstance(finals["r3"], Busy) and finals["r3"].retry_after_ms == 800
+    assert finals["h1"]["state"] == "ready"
+    assert [event.type for event in events] == ["accepted", "progress"]
+    assert events[1].body["fraction"] == 0.25
+
+
+# --- fields
+
+
+def bounds_of(info: Any) -> list[str]:
+    """What the row of a field of this type has to say of its range."""
+    if isinstance(info, msgspec.inspect.UnionType):
+        return [token for part in info.types for token in bounds_of(part)]
+    if isinstance(info, msgspec.inspect.Metadata):
+        return bounds_of(info.type)
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return [f"`{value}`" for value in info.values]
+    if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType) and info.le is not None:
+        low, high = (int(bound) if bound == int(bound) else bound for bound in (info.ge, info.le))
+        return [f" {low}..{high} "]
+    if isinstance(info, msgspec.inspect.StrType) and info.max_length is not None:
+        return [f"{info.min_length or 0}..{info.max_length} characters"]
+    if isinstance(info, msgspec.inspect.BytesType) and info.max_length is not None:
+        return [f"0..{info.max_length} bytes"]
+    if isinstance(info, msgspec.inspect.ListType):
+        return [f"0..{info.max_length} items", *bounds_of(info.item_type)]
+    return []
+
+
+TYPE_NAMES = {"IntType": "int", "FloatType": "float", "StrType": "str", "BoolType": "bool", "DictType": "map",
+              "BytesType": "bin", "ListType": "array"}  # fmt: skip
+
+
+def types_of(info: Any) -> set[str]:
+    if isinstance(info, msgspec.inspect.UnionType):
+        return {name for part in info.types for name in types_of(part)}
+    if isinstance(info, msgspec.inspect.Metadata):
+        return types_of(info.type)
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return {"str" if isinstance(info.values[0], str) else "int"}
+    name = TYPE_NAMES.get(type(info).__name__)
+    return {name} if name else set()
+
+
+def check_fields(cls: Any, documented: dict[str, str], besides: set[str] = frozenset()) -> None:
+    fields = {field.encode_name: field for field in msgspec.inspect.type_info(cls).fields if field.name not in besides}
+    assert set(documented) == set(fields)
+    for name, field in fields.items():
+        row = documented[name]
+        for token in bounds_of(field.type):
+            assert token in row, f"{cls.__name__}.{name}: {token!r} is not in {row!r}"
+        (kind,) = types_of(field.type)
+        assert row.split("|")[2].strip().split(" ")[0] == kind, f"{name}: is a {kind}"
+        assert ("required" in row) == (field.required), name
+        if field.default not in (msgspec.NODEFAULT, None) and not isinstance(field.default, bytes):
+            assert f"`{json.dumps(field.default)}`" in row, f"{name}: default {field.default!r}"
+
+
+def test_every_field_of_a_request_is_told_with_its_range_and_default() -> None:
+    documented = rows(section("4. The fields of `request`"))
+    check_fields(AudioRequest, documented)
+    config, named = Config(), 0
+    for row in documented.values():
+        for path, key, shown in re.findall(r"\| ([a-z]+)\.([a-z_]+) \((\S+)\) \|", row):
+            assert str(getattr(getattr(config, path), key)) == shown, row
+            named += 1
+    assert named >= 15
+
+
+def test_every_message_of_a_client_is_told_with_its_fields() -> None:
+    common = rows(section("3. Messages to the server"))
+    assert set(common) == {"v", "type", "request_id"}
+    for kind, cls in wire._CLIENT_TYPES.items():
+        if kind in ("status", "health", "engines", "cache_stats"):
+            questions = rows(section("status, health, engines, cache_stats"))
+            assert kind in questions
+            assert {field.name for field in msgspec.structs.fields(cls)} == {"v", "request_id"}
+        else:
+            check_fields(cls, rows(section(kind)), besides={"v", "request_id"})
+
+
+def test_limits_are_the_codes() -> None:
+    limits = [wire._LIMITS[key] for key in ("max_str_len", "max_array_len", "max_map_len")]
+    for number in (wire.MAX_CLIENT_BYTES, *limits):
+        assert re.search(rf"\s{number:,}\s", DOC)
+    assert wire._LIMITS["max_ext_len"] == 0
+    with pytest.raises(BadMessage):
+        wire.unpack(msgpack.packb({"a": msgpack.ExtType(1, b"x")}))
+    with pytest.raises(BadMessage):
+        wire.unpack(msgpack.packb({"a": "x" * 65_537}))
+    wire.unpack(msgpack.packb({"a": "x" * 65_536}))
+
+
+# --- codes
+
+
+def tree(cls: type[AudioPoolError]) -> set[type[AudioPoolError]]:
+    return {cls}.union(*(tree(child) for child in cls.__subclasses__()))
+
+
+def test_every_error_code_is_told_with_whether_a_retry_helps() -> None:
+    codes = rows(section("5. Messages from the server").split("| code |")[1])
+    known = {cls.code: cls for cls in tree(AudioPoolError) if cls is not CallerError}
+    assert set(codes) == set(known)
+    for code, row in codes.items():
+        retryable = type(error_from_code(code, "")).retryable
+        assert row.split("|")[2].strip() == ("yes" if retryable else "no"), code
