@@ -30,13 +30,8 @@ FLAC = b"fLaC" + bytes(range(256)) * 40
 _OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-1.0)
 
 
-def finished(folder: Path, prompt: str, seed: int, content: bytes = FLAC) -> FinishedSound:
-    """A sound as a mastering worker hands it over: written and fsynced."""
-    path = folder / f"{os.urandom(8).hex()}.flac"
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def described(path: Path, prompt: str, seed: int) -> FinishedSound:
+    """A sound at a path, without a file."""
     recipe = Recipe(
         prompt=prompt, negative_prompt="", engine="procedural", model="procedural", frames=44_100,
         sample_rate=44_100, loop=False, seed=seed, steps=None, guidance_scale=None, candidates=1, voice=None,
@@ -44,6 +39,16 @@ def finished(folder: Path, prompt: str, seed: int, content: bytes = FLAC) -> Fin
     )  # fmt: skip
     metadata = {"prompt": prompt, "seed": seed, "quality": {"score": 0.9, "issues": []}}
     return FinishedSound(path=str(path), recipe=recipe, metadata=metadata, accepted=True)
+
+
+def finished(folder: Path, prompt: str, seed: int) -> FinishedSound:
+    """A sound as a mastering worker hands it over: written and fsynced."""
+    path = folder / f"{os.urandom(8).hex()}.flac"
+    with path.open("wb") as file:
+        file.write(FLAC)
+        file.flush()
+        os.fsync(file.fileno())
+    return described(path, prompt, seed)
 
 
 def churn(directory: str, seed: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import sound
 
+from audio_pool.cache.audit import audit
 from audio_pool.cache.migrations import SCHEMA_VERSION
 from audio_pool.cache.renditions import all_renditions, find_rendition, put_rendition
 from audio_pool.cache.row import Filters
@@ -26,6 +27,7 @@ ANY = Filters("default", None, False, "", "", 0.0, 600.0, 0, False)
 def store(tmp_path: Path):
     opened = Store(tmp_path / "cache")
     yield opened
+    assert audit(opened).problems == []
     opened.close()
 
 
@@ -107,6 +109,7 @@ def test_a_rendition_is_found_by_its_settings_alone(store: Store) -> None:
     assert find_rendition(store, entry.id, msgspec.structs.replace(OGG, target_lufs=-20.0)) is None
     os.unlink(path)
     assert find_rendition(store, entry.id, OGG) is None
+    assert [problem.kind for problem in audit(store, fix=True).problems] == ["missing_rendition"]
 
 
 def test_a_rendition_of_a_removed_entry_is_refused_and_its_file_left(store: Store) -> None:
@@ -139,15 +142,11 @@ def test_changes_that_are_no_longer_all_known_say_so(store: Store) -> None:
     assert store.changes_since(3) == []
 
 
-def test_all_vectors_come_in_parts_and_in_order(store: Store) -> None:
-    ids = [
-        store.put(sound(store.folder.incoming, seed=seed), {"text:a": np.full(4, seed, np.float32)}).id
-        for seed in range(5)
-    ]
-    parts = list(store.all_vectors("text:a", at_once=2))
-    assert [len(part[0]) for part in parts] == [2, 2, 1]
-    assert np.concatenate([part[0] for part in parts]).tolist() == ids
-    assert np.concatenate([part[1] for part in parts])[:, 0].tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("vector", [np.zeros(4), np.array([1, np.nan, 0, 0]), np.ones((1, 4))], ids=str)
+def test_a_vector_that_says_nothing_is_not_kept_and_costs_no_sound(store: Store, vector: np.ndarray) -> None:
+    entry = store.put(sound(store.folder.incoming), {"text:a": vector, "text:b": np.ones(4)})
+    assert os.path.exists(entry.path)
+    assert store.encoders() == {"text:b": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFFxxxx"])
@@ -214,6 +213,22 @@ def test_a_dead_owners_leftovers_are_swept_and_a_living_ones_are_not(store: Stor
     assert not orphan.exists()
     assert living.exists()
     assert os.path.exists(kept.path)
+
+
+def test_a_move_that_a_power_cut_undid_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = sound(store.folder.incoming)
+    entry = store.put(made, {})
+    content = Path(entry.path).read_bytes()
+    store.close()
+    Path(made.path).parent.mkdir()
+    os.replace(entry.path, made.path)
+    os.rmdir(Path(entry.path).parent)
+    again = Store(tmp_path)
+    assert Path(entry.path).read_bytes() == content
+    assert not os.path.exists(made.path)
+    assert audit(again).problems == []
+    again.close()
 
 
 def test_a_mark_cannot_point_out_of_the_cache(tmp_path: Path) -> None:

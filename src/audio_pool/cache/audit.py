@@ -157,10 +157,7 @@ def _orphans(store: Store, report: Report, fix: bool, quick: bool) -> None:
 def _incoming(store: Store, report: Report, fix: bool, quick: bool) -> None:
     for file in store.folder.stale():
 
-        def mend() -> None:
-            store.folder.sweep(store.names)
-
-        _found(report, Problem("stale_incoming", file, "left by a process that is gone"), fix, mend)
+        _found(report, Problem("stale_incoming", file, "left by a process that is gone"), fix, store.sweep)
 
 
 _STRAY = {

@@ -13,6 +13,10 @@ Must not know: rows, recipes, sound.
 
 A process's claim on its incoming folder is a flock: the kernel lets go of it however the process ends,
 and unlike a process id it is never given to another (also between containers). Local disks only.
+
+A master's move into place is not followed by an fsync of its directory, which would double the cost of
+keeping a sound. Where a power cut undoes the move, the file, fsynced by its maker, lies in ``incoming``
+again, and its row, which names that place as its ``origin``, brings it back at the next opening.
 """
 
 from __future__ import annotations
@@ -138,8 +142,18 @@ class Folder:
 
     # -- into place and out of it
 
-    def place(self, source: Path, target: str) -> Path:
-        """Moves a file (already fsynced) into place, durably; returns the mark to be settled.
+    def origin_of(self, source: Path) -> str:
+        """Where a file in ``incoming`` lies, relative to the directory; "" for one that lies elsewhere."""
+        absolute = Path(os.path.abspath(source))
+        return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self._incoming) else ""
+
+    def place(self, source: Path, target: str, *, durably: bool) -> Path:
+        """Moves a file (already fsynced) into place; returns the mark to be settled.
+
+        Args:
+            source: on the same file system.
+            target: relative to the directory.
+            durably: the move survives a power cut by itself.
 
         The mark says: without a row this file is rubbish. It is written before the move and removed
         after the row's commit, so that a crash anywhere between leaves nothing that a sweep cannot judge.
@@ -156,7 +170,8 @@ class Folder:
         except BaseException:
             mark.unlink(missing_ok=True)
             raise
-        _fsync(final.parent)
+        if durably:
+            _fsync(final.parent)
         return mark
 
     def withdraw(self, mark: Path, target: str, source: Path) -> None:
@@ -190,18 +205,21 @@ class Folder:
 
     # -- sweeping
 
-    def sweep(self, is_known: Callable[[str], bool], *, now: float | None = None) -> list[str]:
-        """Clears away what processes that are gone left behind; returns the files removed.
+    def sweep(
+        self, is_known: Callable[[str], bool], home_of: Callable[[str], str], *, now: float | None = None
+    ) -> list[str]:
+        """Clears away what processes that are gone left behind; returns the files removed or brought back.
 
         Args:
             is_known: whether a row names this file (relative to the directory).
+            home_of: the file that a row says came from this origin; "" where there is none.
         """
         if not self._incoming.is_dir():
             return []
         removed: list[str] = []
         with self._gate(wait=False) as mine:
             for item in self._abandoned(time.time() if now is None else now) if mine else ():
-                removed += self._clear(item, is_known)
+                removed += self._clear(item, is_known, home_of)
         return removed
 
     def stale(self, now: float | None = None) -> list[str]:
@@ -229,21 +247,30 @@ class Folder:
             elif item.is_dir() and not _is_held(item / _LOCK):
                 yield item
 
-    def _clear(self, item: Path, is_known: Callable[[str], bool]) -> list[str]:
-        removed: list[str] = []
+    def _clear(self, item: Path, is_known: Callable[[str], bool], home_of: Callable[[str], str]) -> list[str]:
+        touched: list[str] = []
         for mark in item.glob(f"*{_MARK}") if item.is_dir() else ():
             target = mark.read_text()
             inside = target.startswith(("audio/", "renditions/")) and ".." not in target
             if inside and not is_known(target) and self.discard(target):
-                removed.append(target)
+                touched.append(target)
         for file in [item] if item.is_file() else sorted(item.iterdir()):
             if file.name != _LOCK and not file.name.endswith(_MARK):
-                removed.append(str(file.relative_to(self.root)))
+                self._bring_back(file, home_of(str(file.relative_to(self.root))))
+                touched.append(str(file.relative_to(self.root)))
         if item.is_dir():
             shutil.rmtree(item, ignore_errors=True)
         else:
             item.unlink(missing_ok=True)
-        return removed
+        return touched
+
+    def _bring_back(self, file: Path, home: str) -> None:
+        final = self.root / home
+        if home and not final.exists():
+            final.parent.mkdir(mode=0o700, exist_ok=True)
+            os.replace(file, final)
+            _fsync(final.parent)
+            _fsync(final.parent.parent)
 
 
 def _is_held(lock: Path) -> bool:

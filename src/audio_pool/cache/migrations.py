@@ -43,6 +43,7 @@ CREATE TABLE entries (
     quality         REAL,
     created_at      REAL NOT NULL,     -- seconds since 1970
     file            TEXT NOT NULL,     -- relative to the cache directory
+    origin          TEXT NOT NULL,     -- where it lay before; see folder.py
     size_bytes      INTEGER NOT NULL,
     sha256          BLOB NOT NULL
 );

@@ -61,7 +61,7 @@ def put_rendition(store: Store, entry_id: int, rendition: Rendition, source: Pat
     at = (entry_id, _spec(rendition))
     with store.writing("keeping a rendition") as db:
         size = os.stat(source).st_size
-        mark = store.folder.place(Path(source), file)
+        mark = store.folder.place(Path(source), file, durably=True)
         try:
             with transaction(db):
                 if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():

@@ -128,7 +128,7 @@ def score_of(metadata: Metadata) -> float:
     return float(clap if clap is not None else (quality or {}).get("score") or 0.0)
 
 
-def columns_of(sound: FinishedSound, file: str, size: int, digest: bytes) -> dict[str, Any]:
+def columns_of(sound: FinishedSound, file: str, origin: str, size: int, digest: bytes) -> dict[str, Any]:
     """The values of the table ``entries`` for a sound that lies at ``file``."""
     recipe, metadata = sound.recipe, sound.metadata
     quality = metadata.get("quality")
@@ -152,6 +152,7 @@ def columns_of(sound: FinishedSound, file: str, size: int, digest: bytes) -> dic
         "quality": quality.get("score") if isinstance(quality, dict) else None,
         "created_at": time.time(),
         "file": file,
+        "origin": origin,
         "size_bytes": size,
         "sha256": digest,
     }

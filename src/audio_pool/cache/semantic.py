@@ -14,12 +14,13 @@ import hashlib
 import math
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from audio_pool.cache.cap import CapStrategy, Variant, surplus
 from audio_pool.cache.renditions import find_rendition, put_rendition
@@ -28,8 +29,14 @@ from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.text import text_key
 from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition
 
+if TYPE_CHECKING:
+    from audio_pool.cache.neighbours import Neighbours
+
 __all__ = ["CacheType", "Hit", "Query", "SoundCache"]
 
+_SPARE = 16
+"""Neighbours asked for beyond ``reuse_k``: some differ too much in length or are gone."""
+_MOST_LOOKED_AT = 1024
 _SAME_LENGTH = 0.2
 """Relative difference up to which two sounds count as variants of each other."""
 
@@ -103,6 +110,8 @@ class SoundCache:
         self._cap_strategy = cap_strategy
         self._now = now
         self._rng = rng or random.Random()
+        self._neighbours: dict[str, Neighbours] = {}
+        self._preparing = threading.Lock()
         self.vanished: set[int] = set()
         """Entries that look-ups met without their file."""
 
@@ -112,8 +121,40 @@ class SoundCache:
         return self.store.folder.incoming
 
     def close(self) -> None:
-        """Closes the store. Further calls are an error."""
+        """Saves the indexes and closes the store. Further calls are an error."""
+        for neighbours in self._neighbours.values():
+            neighbours.save()
         self.store.close()
+
+    def prepare(self, spaces: Iterable[str]) -> None:
+        """Loads or rebuilds the indexes of these spaces; otherwise the first look-up by meaning does.
+
+        Raises:
+            EngineUnavailable: faiss is not installed.
+        """
+        for space in spaces:
+            self._neighbours_in(space)
+
+    def follow(self) -> None:
+        """Takes over what other processes changed. For the writer thread, now and then."""
+        for neighbours in list(self._neighbours.values()):
+            neighbours.follow()
+
+    def tidy(self) -> None:
+        """Compacts and saves indexes where it is time to. For the writer thread, when there is nothing to do."""
+        for neighbours in list(self._neighbours.values()):
+            neighbours.follow()
+            neighbours.tidy()
+
+    def _neighbours_in(self, space: str) -> Neighbours:
+        found = self._neighbours.get(space)
+        if found is None:
+            from audio_pool.cache.neighbours import Neighbours
+
+            with self._preparing:
+                found = self._neighbours.get(space) or Neighbours(self.store, space)
+                self._neighbours[space] = found
+        return found
 
     # -- look-ups
 
@@ -143,6 +184,18 @@ class SoundCache:
             return None
         similarity = 1.0 if cache_type == "exact" else None
         return self._told(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity)
+
+    def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
+        """Up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
+        filters = replace_fields(_filters(recipe, query), by_meaning=True)
+        neighbours, most = self._neighbours_in(space), query.reuse_k + _SPARE
+        while True:
+            cosines = neighbours.search(vector, most, filters)
+            rows = self.store.with_ids(list(cosines), filters)
+            if len(rows) >= query.reuse_k or len(cosines) < most or most >= _MOST_LOOKED_AT:
+                found = [(row, cosines[row.id]) for row in rows]
+                return sorted(found, key=lambda pair: -pair[1])[: query.reuse_k]
+            most *= 4
 
     def _present(self, rows: Sequence[Row], recipe: Recipe, query: Query) -> Row | None:
         """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
@@ -206,7 +259,10 @@ class SoundCache:
         if None in too_many:
             return self._aside(sound)
         entry = self.store.put(sound, vectors, replace=replace)
-        self.remove(entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id)
+        surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
+        if surplus_ids:
+            self.store.remove(surplus_ids)
+        self.follow()
         return entry
 
     def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
@@ -234,7 +290,9 @@ class SoundCache:
 
     def remove(self, ids: Iterable[int]) -> Removal:
         """Removes entries and their files; from then on no process offers them."""
-        return self.store.remove(ids)
+        removal = self.store.remove(ids)
+        self.follow()
+        return removal
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
         """The path of the entry in another format, where it has been made and its file is there."""

@@ -4,7 +4,7 @@ Owns: what an entry is on disk, putting and removing one so that a crash loses a
 the change sequence that other processes follow.
 Must not know: what counts as a hit (policy.py, semantic.py), the index, engines, the pool.
 
-Order of a put: file fsynced by its maker, mark, rename, directory fsync, row committed, mark removed.
+Order of a put: file fsynced by its maker, mark, rename, row committed, mark removed.
 Order of a removal: row deleted and its file named in ``doomed`` in one transaction, file unlinked, name
 forgotten. Whatever is found half-way at the next opening can therefore be judged by the rows alone.
 
@@ -142,7 +142,7 @@ class Store:
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             db.execute("DELETE FROM changes WHERE seq < ?", (last - _CHANGES_KEPT,))
         self.unlink_doomed(db)
-        swept = self.folder.sweep(lambda file: _names(db, file))
+        swept = self.folder.sweep(lambda file: _names(db, file), lambda origin: _home(db, origin))
         if swept:
             _log.info("cleared %d files that an interrupted process left in %s", len(swept), self.folder.root)
 
@@ -239,17 +239,6 @@ class Store:
         found = self.query(sql, (encoder, id_list(ids)))
         return {entry_id: np.frombuffer(data, np.float32) for entry_id, data in found}
 
-    def all_vectors(self, encoder: str, at_once: int = 4096) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
-        """Every vector of an encoder in order of id, in parts: int64 [N] ids, float32 [N, D]."""
-        sql = (
-            "SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id > ? ORDER BY entry_id LIMIT ?"
-        )
-        after = 0
-        while found := self.query(sql, (encoder, after, at_once)):
-            after = found[-1][0]
-            ids = np.fromiter((row[0] for row in found), np.int64, len(found))
-            yield ids, np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(len(found), -1)
-
     # -- what changed
 
     def data_version(self) -> int:
@@ -302,8 +291,9 @@ class Store:
                 return self._entry(*old)
             key = secrets.token_hex(16)
             file = f"audio/{key[:2]}/{key}.flac"
-            values = columns_of(sound, file, size, digest)
-            mark = self.folder.place(source, file)
+            origin = self.folder.origin_of(source)
+            values = columns_of(sound, file, origin, size, digest)
+            mark = self.folder.place(source, file, durably=not origin)
             try:
                 with transaction(db):
                     # asked again inside the transaction: another process may have kept it meanwhile
@@ -352,8 +342,11 @@ class Store:
         recipe, metadata = msgspec.json.encode(sound.recipe), msgspec.json.encode(sound.metadata)
         db.execute("INSERT INTO provenance VALUES (?, ?, ?)", (entry_id, recipe, metadata))
         for encoder, vector in vectors.items():
-            blob = np.ascontiguousarray(vector, np.float32).tobytes()
-            db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, blob))
+            flat = np.ascontiguousarray(vector, np.float32)
+            if flat.ndim != 1 or not np.isfinite(flat).all() or not flat.any():
+                _log.warning("entry %d: its vector of %s says nothing and is not kept", entry_id, encoder)
+                continue
+            db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, flat.tobytes()))
         db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
         return entry_id
 
@@ -400,6 +393,11 @@ class Store:
         """Files whose row is gone and which are just being unlinked."""
         return {found[0] for found in self.query("SELECT file FROM doomed")}
 
+    def sweep(self) -> None:
+        """Clears away what processes that are gone left behind, as every opening does."""
+        with self.writing("sweeping the cache") as db:
+            self.folder.sweep(lambda file: _names(db, file), lambda origin: _home(db, origin))
+
     def names(self, file: str) -> bool:
         """Whether a row names this file (relative to the directory)."""
         with storage_errors("reading the cache", self.folder.root), self._read_lock:
@@ -423,6 +421,11 @@ class _KeptMeanwhile(Exception):
 def _names(db: sqlite3.Connection, file: str) -> bool:
     table = "renditions" if file.startswith("renditions/") else "entries"
     return db.execute(f"SELECT 1 FROM {table} WHERE file = ?", (file,)).fetchone() is not None
+
+
+def _home(db: sqlite3.Connection, origin: str) -> str:
+    found = db.execute("SELECT file FROM entries WHERE origin = ?", (origin,)).fetchone()
+    return found[0] if found else ""
 
 
 def _is_unwritable(exc: sqlite3.OperationalError | OSError) -> bool:
