@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from audio_pool.engines.base import Audio, Embedder, EngineInfo, Item, Notes, OnStep, Vectors
-from audio_pool.engines.synthesis import music, nature, people, signals, weather
+from audio_pool.engines.synthesis import household, machines, music, nature, people, signals, weather
 from audio_pool.engines.synthesis.canvas import Canvas
 from audio_pool.engines.synthesis.recipe import RECIPES, Recipe
 from audio_pool.engines.synthesis.space import surround
@@ -24,7 +24,7 @@ from audio_pool.types import frames_of
 __all__ = ["INFO", "ProceduralEngine", "load"]
 
 # Importing a file of recipes registers them; the tuple also fixes the order in which they are tried.
-_FILES = (weather, nature, people, signals, music)
+_FILES = (weather, nature, people, household, machines, signals, music)
 
 INFO = EngineInfo(
     name="procedural",

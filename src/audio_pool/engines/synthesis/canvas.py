@@ -24,6 +24,7 @@ _BLOCK = 65_536
 _OVERLAP = 2_048
 _CONTROL_HZ = 100.0
 _TABLE = 1 << 14
+_TABLE_SHIFT = 32 - 14
 
 
 class Curve:
@@ -39,11 +40,15 @@ class Curve:
     def part(self, start: int, stop: int, frames: int) -> Floats:
         """float32 [stop - start], the values of those frames of ``frames``."""
         count = len(self.points)
-        positions = np.arange(start, stop, dtype=np.float64) * (count / frames)
-        first = int(positions[0])
-        last = int(positions[-1]) + 2
-        window = self.points[np.arange(first, last + 1) % count]
-        return np.interp(positions, np.arange(first, last + 1), window).astype(np.float32)
+        # Read at most every 64th frame and joined by lines: ten times as fast as looking up each frame.
+        stride = 1 << int(math.log2(min(64.0, max(1.0, frames / count))))
+        coarse = np.arange(start, stop + stride, stride, dtype=np.float64) * (count / frames)
+        first = np.floor(coarse).astype(np.int64)
+        low, high = self.points[first % count], self.points[(first + 1) % count]
+        knots = (low + (high - low) * (coarse - first)).astype(np.float32)
+        ramp = np.arange(stride, dtype=np.float32) / np.float32(stride)
+        values = knots[:-1, None] + np.diff(knots)[:, None] * ramp
+        return values.reshape(-1)[: stop - start]
 
     def at(self, fraction: float) -> float:
         """The value at a fraction 0..1 of the length."""
@@ -101,7 +106,23 @@ class Canvas:
             period_s = self.seconds / max(1, round(self.seconds / period_s))
         count = max(1, math.ceil((self.seconds - start_s) / period_s - 1e-6))
         shifts = self.rng.normal(0.0, 1.0, count).clip(-2, 2) * jitter * period_s
+        shifts[0] = 0.0
         return [max(0.0, start_s + k * period_s + float(shift)) for k, shift in enumerate(shifts)]
+
+    def occasions(
+        self, every_s: float, count: int | None = None, *, jitter: float = 0.2, start_s: float = 0.02
+    ) -> list[float]:
+        """When something that happens now and then does so: ``count`` times, or until the time is up."""
+        if count is not None:
+            every_s = min(every_s, (self.seconds - start_s) / count)
+        return self.pulse(every_s, jitter=jitter, start_s=start_s)[:count]
+
+    def beat_s(self, wanted_s: float, *, bar: int = 4) -> float:
+        """Seconds a beat; in a loop fitted to whole bars where that is within 4 %, else to whole beats."""
+        if not self.loop:
+            return wanted_s
+        bars = self.seconds / (bar * max(1, round(self.seconds / (bar * wanted_s))))
+        return bars if abs(bars / wanted_s - 1) < 0.04 else self.seconds / max(1, round(self.seconds / wanted_s))
 
     def fitted_hz(self, hz: float) -> float:
         """The frequency nearest to ``hz`` that closes on a loop; ``hz`` itself where there is none."""
@@ -208,10 +229,13 @@ class Canvas:
             stop = min(start + _BLOCK, self.frames)
             if isinstance(hz, Curve):
                 steps = np.cumsum(hz.part(start, stop, self.frames).astype(np.float64)) * (fit / self.rate)
+                wave = table[((turns + steps) * _TABLE).astype(np.int64) & (_TABLE - 1)]
+                turns = (turns + float(steps[-1])) % 1.0
             else:
-                steps = np.arange(1, stop - start + 1, dtype=np.float64) * (hz * fit / self.rate)
-            wave = table[((turns + steps) * _TABLE).astype(np.int64) & (_TABLE - 1)]
-            turns = (turns + float(steps[-1])) % 1.0
+                # Phase as an unsigned 32-bit fraction of a turn wraps by itself; block starts are exact.
+                step = np.uint32(round(hz * fit / self.rate * 2**32) % 2**32)
+                begin = np.uint32(int((phase + hz * fit * start / self.rate) % 1.0 * 2**32) % 2**32)
+                wave = table[(np.arange(stop - start, dtype=np.uint32) * step + begin) >> np.uint32(_TABLE_SHIFT)]
             wave = wave * _level_part(gain, start, stop - start, self.frames)
             for side in (0, 1):
                 self.sound[side, start:stop] += sides[side] * wave
@@ -251,9 +275,11 @@ def _noise_block(rng: np.random.Generator, amplitude: Floats, clicks_per_frame: 
         np.add.at(clicks, rng.integers(0, size, count), rng.standard_normal(count, dtype=np.float32))
         spectrum = np.fft.rfft(clicks) * (amplitude / np.float32(math.sqrt(count / size)))
     else:
-        # White noise may as well be drawn as its own spectrum: one transform saved.
-        parts = rng.standard_normal(2 * len(amplitude), dtype=np.float32)
-        spectrum = parts.view(np.complex64) * (amplitude * np.float32(math.sqrt(size / 2)))
+        # White noise may as well be drawn as its own spectrum: one transform saved. Evenly spread parts
+        # (cheaper than normal ones) sum to normal samples all the same.
+        parts = rng.random(2 * len(amplitude), dtype=np.float32)
+        parts -= np.float32(0.5)
+        spectrum = parts.view(np.complex64) * (amplitude * np.float32(math.sqrt(6 * size)))
     return np.fft.irfft(spectrum, size).astype(np.float32, copy=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audio_pool.engines.synthesis.canvas import Canvas, Curve
-from audio_pool.engines.synthesis.grains import bubble, burst, glide
+from audio_pool.engines.synthesis.grains import bubble, burst, glide, ping
 from audio_pool.engines.synthesis.recipe import Character, recipe
 from audio_pool.engines.synthesis.spectra import Floats, band, blend
 
@@ -80,11 +80,11 @@ def fire(c: Canvas, p: Character) -> None:
     c.bed(band(300, 4000, tilt_db=-4), Curve(0.03 * lick**1.5), width=0.9)
     c.bed(band(1500, 11000), 0.012, per_second=60 * p.intensity, width=1.0)
     snaps = [
-        burst(c.rng, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.0015, 0.006)))
+        burst(c.noise, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.0015, 0.006)))
         for f in p.low(1) * c.rng.uniform(700, 3200, 16)
     ]
     pops = [
-        burst(c.rng, c.rate, blend((1, band(f, 2.5 * f)), (0.5, band(2000, 8000))), attack_s=0.0005, decay_s=0.014)
+        burst(c.noise, c.rate, blend((1, band(f, 2.5 * f)), (0.5, band(2000, 8000))), attack_s=0.0005, decay_s=0.014)
         for f in p.low(1) * c.rng.uniform(250, 600, 6)
     ]
     # One snap loosens others: crackles come in little runs.
@@ -128,3 +128,75 @@ def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
         start = round(c.rate * gap * k)
         total[start : start + len(stroke)] += stroke * np.float32(0.6 + 0.4 * k / pulses)
     return total
+
+
+@recipe(
+    keys="frog, toad, croak, ribbit, bullfrog, treefrog",
+    near="duck quack pond goose cow moo pig oink goat sheep bleat grunt swamp amphibian reptile",
+    summary="frogs croaking at a pond",
+)
+def frogs(c: Canvas, p: Character) -> None:
+    c.bed(band(250, 3000, tilt_db=-4), 0.004, width=1.0)
+    for k in range(round(3 + 2 * p.intensity)):
+        deep = k % 3 == 2
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.2, 0.6))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else -0.1
+        hz = p.low(float(c.rng.uniform(240, 330) if deep else c.rng.uniform(650, 1150)))
+        calls = [_croak(c, hz * float(c.rng.uniform(0.97, 1.03)), slow=deep) for _ in range(3)]
+        period = float(c.rng.uniform(0.9, 1.7)) * (1.6 if deep else 1.0) / p.speed
+        for at_s in c.pulse(period, jitter=0.12, start_s=0.02 if k == 0 else float(c.rng.uniform(0, period))):
+            c.place(calls[int(c.rng.integers(3))], at_s, 0.35 * near, pan)
+
+
+def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
+    """A train of throat pulses, each a damped ring at two resonances, rising a little towards its end."""
+    rate_hz, count = (28.0, 14) if slow else (float(c.rng.uniform(42, 60)), int(c.rng.integers(9, 16)))
+    pulses = [ping(c.rate, hz * (0.94 + 0.1 * k / count), 0.008 if slow else 0.006) for k in range(count)]
+    total = np.zeros(round(c.rate * (count + 3) / rate_hz), dtype=np.float32)
+    for k, pulse in enumerate(pulses):
+        upper = ping(c.rate, 2.4 * hz, 0.004) * np.float32(0.4)
+        start = round(c.rate * k / rate_hz)
+        loud = np.float32(np.sin(np.pi * (k + 1) / (count + 1)) ** 0.6)
+        for part in (pulse, upper):
+            part = part[: len(total) - start]
+            total[start : start + len(part)] += loud * part
+    return total
+
+
+@recipe(
+    keys="bird, birdsong, chirp, tweet, songbird, sparrow, robin, canary, warble, nightingale, blackbird, finch",
+    near="rooster crow pigeon coo seagull gull owl hoot chicken cluck whistle animal cat meow morning spring nest",
+    summary="birds singing in the trees",
+)
+def birds(c: Canvas, p: Character) -> None:
+    c.bed(band(300, 4000, tilt_db=-4), 0.003, width=1.0)
+    for k in range(round(2 + 2 * p.intensity)):
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.15, 0.5))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else 0.15
+        song = _song(c, p.low(float(c.rng.uniform(2300, 4600))), p.speed)
+        # A bird repeats its phrase with pauses, now and then leaving notes out.
+        for at_s in c.pulse(float(c.rng.uniform(1.3, 2.8)) / p.speed, jitter=0.15, start_s=0.03 if k == 0 else 0.5):
+            kept = int(c.rng.integers(max(1, len(song) - 2), len(song) + 1))
+            for start, note in song[:kept]:
+                c.place(note, at_s + start, 0.3 * near * float(c.rng.uniform(0.7, 1.0)), pan)
+
+
+def _song(c: Canvas, hz: float, speed: float) -> list[tuple[float, Floats]]:
+    """One bird's phrase: (start in seconds, note) of sweeps, arches and trills."""
+    notes: list[tuple[float, Floats]] = []
+    at_s = 0.0
+    for _ in range(int(c.rng.integers(3, 7))):
+        kind, length = int(c.rng.integers(3)), float(c.rng.uniform(0.05, 0.16)) / speed
+        one, two, three = hz * np.exp(c.rng.uniform(-0.25, 0.3, 3))
+        if kind == 2:
+            for _ in range(int(c.rng.integers(3, 7))):
+                points = [(0.0, one), (0.022 / speed, one * 1.18), (0.04 / speed, one * 0.96)]
+                notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.08), attack_s=0.006, release_s=0.014)))
+                at_s += 0.055 / speed
+        else:
+            middle = two if kind == 1 else (one + three) / 2
+            points = [(0.0, one), (0.5 * length, middle), (length, three)]
+            notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.1, 0.02), attack_s=0.01, release_s=0.03)))
+            at_s += length
+        at_s += float(c.rng.uniform(0.02, 0.09)) / speed
+    return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audio_pool.engines.synthesis.canvas import Canvas, Curve
-from audio_pool.engines.synthesis.grains import bubble, burst, modes, texture
+from audio_pool.engines.synthesis.grains import bubble, burst, envelope, modes, texture
 from audio_pool.engines.synthesis.recipe import Character, recipe
 from audio_pool.engines.synthesis.spectra import Floats, band, peaks
 
@@ -25,7 +25,7 @@ def rain(c: Canvas, p: Character) -> None:
     c.bed(band(2500, 13000, tilt_db=-1), 0.07, per_second=2500 * heavy, width=1.0)
     c.bed(band(900, 5000), 0.045, per_second=900 * heavy, width=1.0)
     drops = [bubble(c.rate, c.rng.uniform(1100, 5200)) for _ in range(16)]
-    splats = [burst(c.rng, c.rate, band(1500, 9000), decay_s=0.004) for _ in range(8)]
+    splats = [burst(c.noise, c.rate, band(1500, 9000), decay_s=0.004) for _ in range(8)]
     c.sprinkle(c.scatter(26 * heavy), drops, gain=0.022, depth=0.45)
     c.sprinkle(c.scatter(45 * heavy), splats, gain=0.06, depth=0.45)
 
@@ -57,7 +57,7 @@ def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Float
     levels = c.rng.gamma(1.0, 0.3, 9) * (700 / (700 + hz)) ** (0.5 * soft)
     decays = p.size * 0.03 * (600 / hz) ** 0.6 * c.rng.uniform(0.5, 1.3, 9)
     ring = modes(c.rate, hz.tolist(), decays.tolist(), levels.tolist())
-    tick = burst(c.rng, c.rate, band(1500, 11000), attack_s=0.0003, decay_s=0.002)
+    tick = burst(c.noise, c.rate, band(1500, 11000), attack_s=0.0003, decay_s=0.002)
     ring[: len(tick)] += np.float32(2.0) * tick[: len(ring)]
     return ring
 
@@ -77,7 +77,7 @@ def rain_on_leaves(c: Canvas, p: Character) -> None:
     c.bed(band(1200, 7000, tilt_db=-2), 0.05, per_second=900 * heavy, width=1.0)
     # A leaf is a small soft drum: a dull pat with hardly any ring.
     pats = [
-        burst(c.rng, c.rate, band(f, 3.5 * f), attack_s=0.001, decay_s=c.rng.uniform(0.004, 0.012))
+        burst(c.noise, c.rate, band(f, 3.5 * f), attack_s=0.001, decay_s=c.rng.uniform(0.004, 0.012))
         for f in c.rng.uniform(300, 1500, 20)
     ]
     drips = [bubble(c.rate, c.rng.uniform(700, 2400), rise=0.15) for _ in range(8)]
@@ -115,32 +115,32 @@ def wind(c: Canvas, p: Character) -> None:
     summary="thunder cracking and rolling away",
 )
 def thunder(c: Canvas, p: Character) -> None:
-    if p.count:
-        times = [0.02 + k * min(4.5, c.seconds / p.count) for k in range(p.count)]
-    else:
-        times = c.scatter(0.16 * p.speed, first_s=0.02)
-    for at_s in times:
-        _strike(c, p, at_s, near=c.rng.uniform(0.5, 1.0) * (1 - 0.8 * p.distance))
+    length = 3.2 * p.size * p.intensity**0.3
+    # Air keeps less and less of the highs: four rumbles, each duller, from which the claps are cut.
+    rumbles = [
+        texture(c.noise, c.rate, 2.5 * length, band(p.low(24), p.low(top), tilt_db=-3)) for top in (260, 150, 95, 65)
+    ]
+    for at_s in c.occasions(6.0 / p.speed, p.count, jitter=0.2):
+        _strike(c, rumbles, at_s, length, near=float(c.rng.uniform(0.5, 1.0)) * (1 - 0.8 * p.distance))
 
 
-def _strike(c: Canvas, p: Character, at_s: float, near: float) -> None:
+def _strike(c: Canvas, rumbles: list[Floats], at_s: float, length: float, *, near: float) -> None:
     """A crack where it is near; then claps from ever farther along the channel, each duller and softer."""
     pan = float(c.rng.uniform(-0.5, 0.5))
     if near > 0.3:
         for k in range(4):
-            crack = burst(c.rng, c.rate, band(250, 5000, tilt_db=-4), attack_s=0.002, decay_s=0.05)
+            crack = burst(c.noise, c.rate, band(250, 5000, tilt_db=-4), attack_s=0.002, decay_s=0.05)
             c.place(crack, at_s + 0.05 * k * float(c.rng.uniform(0.4, 1.6)), 0.22 * near * 0.7**k, pan)
-    length = 3.2 * p.size * p.intensity**0.3
     for k in range(14):
         later = length * (k / 14) ** 1.3 * float(c.rng.uniform(0.7, 1.2))
-        top = p.low(260) / (1 + 1.1 * later)
-        clap = burst(
-            c.rng, c.rate, band(p.low(24), max(55.0, top), tilt_db=-3), attack_s=0.03 + 0.05 * later,
-            decay_s=0.25 + 0.14 * later,
-        )
+        contour = envelope(c.rate, 0.03 + 0.05 * later, 0.2 + 0.1 * later)
+        rumble = rumbles[min(3, int(4.5 * later / length))]
+        begin = int(c.rng.integers(0, max(1, len(rumble) - len(contour))))
+        clap = rumble[begin : begin + len(contour)]
         level = 1.1 * float(c.rng.uniform(0.4, 1.0)) * np.exp(-later / (0.55 * length))
-        c.place(clap, at_s + later, float(level), pan + float(c.rng.uniform(-0.5, 0.5)))
-    roll = texture(c.rng, c.rate, 2 * length, band(22, 110, tilt_db=-3))
+        side = pan + float(c.rng.uniform(-0.5, 0.5))
+        c.place(clap * contour[: len(clap)], at_s + later, float(level), side)
+    roll = rumbles[3][: round(2 * length * c.rate)]
     t = np.arange(len(roll), dtype=np.float32) / np.float32(c.rate)
-    roll *= np.minimum(1, t / 0.15) * np.exp(-t / (0.5 * length)) * np.minimum(1, (t[-1] - t) / 0.5)
-    c.place(roll, at_s, 0.9, -0.5 * pan)
+    fade = np.minimum(1, t / 0.15) * np.exp(-t / (0.5 * length)) * np.minimum(1, (t[-1] - t) / 0.5)
+    c.place(np.asarray(roll * fade, dtype=np.float32), at_s, 0.9, -0.5 * pan)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -127,6 +128,7 @@ _SAME = {
 _SAME_STEM = {_bare(word): _bare(meant) for meant, words in _SAME.items() for word in words.split()}
 
 
+@lru_cache(maxsize=4096)
 def key_stems(key: str) -> tuple[str, ...]:
     return tuple(stem(word) for word in key.split())
 
