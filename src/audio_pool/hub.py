@@ -240,8 +240,8 @@ def _check_licence(repo: str, licence: str, accepted: bool) -> None:
     if not accepted:
         raise Refused(
             f"the weights of {repo} do not allow commercial use (licence: {licence})",
-            hint=f"read https://huggingface.co/{repo}, then run again with --accept-licence "
-            "(or name the engine in policy.accepted_licences)",
+            hint=f"read https://huggingface.co/{repo}, then run again with --accept-licence, "
+            "or name the engine in policy.accepted_licences",
         )
 
 

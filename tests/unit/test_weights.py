@@ -64,8 +64,9 @@ def test_a_revision_is_a_branch_or_a_commit_and_no_other_is_taken(cache):
     assert find("owner/name", revision="v2").path == other
     assert find("owner/name", revision="cd" * 20).path == other
     assert find("owner/name", revision="v3") is None
-    with pytest.raises(EngineUnavailable, match="at revision 'v3'"):
+    with pytest.raises(EngineUnavailable, match="at revision 'v3'") as caught:
         locate("owner/name", engine="clap", revision="v3")
+    assert caught.value.hint == "run: audio-pool models fetch clap --model owner/name --revision v3"
 
 
 def test_the_hubs_variables_are_heeded(monkeypatch, tmp_path):

@@ -16,10 +16,13 @@ from msgspec import Struct
 
 from audio_pool import hub, weights
 from audio_pool.config import Config, load_config
-from audio_pool.engines import EngineInfo, engine_info, engine_names
+from audio_pool.engines import EngineInfo, engine_info, engine_names, minilm
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 
 __all__ = ["group"]
+
+# Engines whose default model comes inside a Python package: where it lies, or None.
+_CARRIED: dict[str, Callable[[], Path | None]] = {"minilm": minilm.packaged}
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
@@ -31,6 +34,14 @@ class _Wanted(Struct, frozen=True, kw_only=True):
     models_dir: str | None
     accepted: bool
     """The configuration acknowledges the engine's licence."""
+
+    def find(self) -> weights.Found | None:
+        """Where the model is on this machine."""
+        carried = _CARRIED.get(self.info.name)
+        path = carried() if carried is not None and self.by_default else None
+        if path is not None:
+            return weights.Found(path=path, place="directory")
+        return weights.find(self.model, models_dir=self.models_dir, revision=self.revision)
 
     @property
     def by_default(self) -> bool:
@@ -87,7 +98,7 @@ def list_models(config_path: str | None, models_dir: str | None, as_json: bool) 
         try:
             info = engine_info(name)
         except AudioPoolError:
-            continue  # another package's engine that does not import; `audio-pool doctor` tells why
+            continue  # another package's engine that does not import; `audio-pool engines` tells why
         if _loads_weights(info, config):
             rows.append(_row(_wanted(config, name, models_dir=models_dir)))
     if as_json:
@@ -145,7 +156,7 @@ def path_of(
 ) -> None:
     """Print where the model of ENGINE is on this machine."""
     wanted = _wanted(load_config(config_path), engine, models_dir=models_dir, model=model, revision=revision)
-    found = weights.locate(
+    found = wanted.find() or weights.locate(
         wanted.model, engine=engine, models_dir=wanted.models_dir, revision=wanted.revision
     )
     if as_json:
@@ -175,11 +186,16 @@ def verify(
     wanted = _wanted(load_config(config_path), engine, models_dir=models_dir, model=model, revision=revision)
     reports = []
     for repository in wanted.repositories():
-        found = weights.find(repository.id, models_dir=wanted.models_dir, revision=repository.revision)
+        if repository.id == wanted.model:
+            found = wanted.find()
+        else:
+            found = weights.find(repository.id, models_dir=wanted.models_dir)
         if found is None and repository.id != wanted.model:
             continue  # what a model needs beside it may lie where its engine's own settings say
         if found is None:
-            found = weights.locate(repository.id, engine=engine, models_dir=wanted.models_dir)
+            found = weights.locate(
+                repository.id, engine=engine, models_dir=wanted.models_dir, revision=repository.revision
+            )
         reports.append((repository.id, weights.verify(found.path, hashes=not quick)))
     if as_json:
         told = [
@@ -236,7 +252,7 @@ def _loads_weights(info: EngineInfo, config: Config) -> bool:
 
 
 def _row(wanted: _Wanted) -> dict[str, Any]:
-    found = weights.find(wanted.model, models_dir=wanted.models_dir, revision=wanted.revision)
+    found = wanted.find()
     own = wanted.repositories()[0]
     return {
         "engine": wanted.info.name,
