@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-__all__ = ["ARTICLES", "NUMBERS", "Look", "Phrase", "look", "mend", "phrases"]
+__all__ = ["ARTICLES", "NUMBERS", "Look", "Phrase", "in_chorus", "look", "mend", "phrases"]
 
 Form = Literal["", "s", "ing", "ed", "ly"]
 
@@ -63,6 +63,7 @@ class _Lexicon:
     qualities: frozenset[str]
     known: frozenset[str]
     twins: frozenset[str]
+    chorus: frozenset[str]
     irregular: dict[str, str]
     heads: dict[str, str]
     """One-word synonyms: member -> head."""
@@ -98,6 +99,7 @@ def _lexicon() -> _Lexicon:
         qualities=frozenset(sections["quality"]),
         known=frozenset(listed),
         twins=frozenset(twins),
+        chorus=frozenset(sections["chorus"]),
         irregular=irregular,
         heads=heads,
         sets=sets,
@@ -120,6 +122,11 @@ def _corrected() -> dict[str, str]:
             # claimed twice: nobody knows which was meant
             found[slip] = "" if slip in found else word
     return {slip: word for slip, word in found.items() if word and slip not in words.known}
+
+
+def in_chorus(base: str) -> bool:
+    """Whether one of these and several sound much the same (birds, leaves), by base form."""
+    return base in _lexicon().chorus
 
 
 def _slips(word: str) -> Iterator[str]:

@@ -1,0 +1,252 @@
+"""What counts as a hit, and why. Pure: prompts and scores in, verdicts out.
+
+Owns: ``judge``, ``explain`` (two prompts against each other) and the encoders' calibrations.
+Must not know: the store, the index, engines; how vectors are made.
+
+A cosine alone is no judge: at MiniLM's 0.70, 96 % of the pairs that differ in one telling word pass. Here
+words decide and the cosine only confirms: every content word must have its fellow, in the same order of
+events, with the same doer. A guard that fails is named in the verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from audio_pool.cache.clauses import NEGATIONS, QUANTITIES, Chunk
+from audio_pool.cache.text import Analysis, analyse, canonical_key, text_key
+from audio_pool.cache.words import in_chorus, look
+
+__all__ = ["CALIBRATIONS", "Calibration", "Near", "Verdict", "fallback_warning", "judge", "words_agree"]
+
+Mode = Literal["strict", "tolerant", "threshold", "global"]
+Rule = Literal["text", "canonical", "words", "cosine", "sound", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How one encoder's cosines stand to the scale of ``tau_prompt_sem``: a straight line through (1, 1)."""
+
+    at_070: float
+    """The cosine that tau 0.70 stands for."""
+    measured: bool
+    """Whether it was measured with the official weights."""
+
+    def cosine_at(self, tau: float) -> float:
+        """The least cosine that ``tau`` asks of this encoder."""
+        return 1.0 - (1.0 - tau) * (1.0 - self.at_070) / 0.30
+
+
+CALIBRATIONS = {
+    # minimal pairs over AudioCaps and Clotho: benchmarks/cache_quality.py
+    "minilm": Calibration(at_070=0.80, measured=True),
+    # BGE's similarities crowd into 0.6..1 and its authors name thresholds of 0.8 to 0.9; the strict end
+    "bge": Calibration(at_070=0.90, measured=False),
+}
+"""By embedder engine. An encoder that is not here is not trusted: ``judge`` is then strict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A cached entry that may answer."""
+
+    entry_id: int
+    prompt: str
+    cosine: float
+    """Of the prompts' vectors; NaN where there is none."""
+    clap: float | None = None
+    """CLAP(query, sound), where CLAP is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an entry answers, and why."""
+
+    entry_id: int
+    accepted: bool
+    rule: Rule
+    """The rule that accepted; "" where none did."""
+    reason: str
+    """One sentence with the rule or the guard, the scores and the matched prompt."""
+    cosine: float
+    clap: float | None
+
+
+def fallback_warning(encoder: str) -> str | None:
+    """The warning for an encoder that has no calibration, else None."""
+    if encoder in CALIBRATIONS:
+        return None
+    return f"uncalibrated_encoder: {encoder!r} has no calibration; prompts match strictly (same text or same key)"
+
+
+def judge(
+    query: str,
+    near: Sequence[Near],
+    *,
+    mode: Mode,
+    calibration: Calibration | None,
+    tau_prompt_sem: float,
+    tau_use: float,
+) -> list[Verdict]:
+    """Which of the nearest entries answer the query, one verdict each, in the order given.
+
+    Args:
+        query: the prompt asked for.
+        near: entries whose sound settings fit.
+        mode: strict: same text or canonical key. tolerant: also the same words, confirmed by the cosine and,
+            where there is one, by CLAP. threshold: plain cosine and CLAP. global: tolerant, or CLAP alone.
+        calibration: of the encoder that made the cosines; None makes tolerant strict.
+        tau_prompt_sem: 0..1 on the calibrated scale; only ``threshold`` reads it as a plain cosine.
+        tau_use: least CLAP(query, sound) of a hit that is not by the same text or key.
+    """
+    return [_verdict(query, one, mode, calibration, tau_prompt_sem, tau_use) for one in near]
+
+
+def _verdict(
+    query: str, one: Near, mode: Mode, calibration: Calibration | None, tau_prompt_sem: float, tau_use: float
+) -> Verdict:
+    if text_key(query) == text_key(one.prompt):
+        return _told(one, "text", "the same text")
+    if canonical_key(query) == canonical_key(one.prompt):
+        return _told(one, "canonical", f"the same canonical key '{canonical_key(query)}'")
+    if mode == "strict":
+        return _told(one, "", "neither the same text nor the same canonical key")
+    unfit = one.clap is not None and one.clap < tau_use
+    low_clap = f"CLAP of query and sound {one.clap or 0.0:.2f} is below tau_use {tau_use:.2f}"
+    if mode == "threshold":
+        if not one.cosine >= tau_prompt_sem:
+            return _told(one, "", f"cosine is below tau_prompt_sem {tau_prompt_sem:.2f}")
+        return _told(one, "", low_clap) if unfit else _told(one, "cosine", f"cosine reaches {tau_prompt_sem:.2f}")
+    if mode == "global" and one.clap is not None and not unfit:
+        return _told(one, "sound", f"CLAP of query and sound reaches tau_use {tau_use:.2f}")
+    if calibration is None:
+        return _told(one, "", "the encoder has no calibration, so only the same text or canonical key will do")
+    least = calibration.cosine_at(tau_prompt_sem)
+    if not one.cosine >= least:
+        return _told(one, "", f"cosine is below {least:.2f}, which tau_prompt_sem {tau_prompt_sem:.2f} asks")
+    differing = words_agree(query, one.prompt)
+    if differing is not None:
+        return _told(one, "", differing)
+    return _told(one, "", low_clap) if unfit else _told(one, "words", f"all words agree and cosine reaches {least:.2f}")
+
+
+def _told(one: Near, rule: Rule, why: str) -> Verdict:
+    scores = f"cosine {one.cosine:.3f}" if one.cosine == one.cosine else "no cosine"
+    if one.clap is not None:
+        scores += f", CLAP {one.clap:.3f}"
+    reason = f"{'hit' if rule else 'no hit'}: {why} ({scores}; matched prompt: '{one.prompt}')"
+    return Verdict(one.entry_id, bool(rule), rule, reason, one.cosine, one.clap)
+
+
+# -- words ------------------------------------------------------------------------------------------------
+
+_LOOSE = frozenset(
+    ["in", "on", "at", "to", "from", "into", "onto", "upon", "over", "against", "across", "along", "around", "near",
+     "among", "through", "for", "about", "within", "during", "toward", "towards", "like", "beside", "between",
+     "it", "its", "their", "his", "her"]
+)  # fmt: skip
+"""Where something is: "rain on a tin roof" and "a tin roof in the rain". "off", "by", "up" and the like stay."""
+_LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "quite", "rather", "really"])
+"""Words that may be missing on one side unheard."""
+_SHORTEST_TYPO = 5
+
+_Moment = list[tuple[str, tuple[str, ...]]]
+"""Chunks of one moment: kind and words."""
+
+
+def words_agree(query: str, prompt: str) -> str | None:
+    """None where two prompts say the same in the same words, else the first guard that objects, in words."""
+    ours, theirs = _moments(analyse(query)), _moments(analyse(prompt))
+    mine, other = _bag(ours), _bag(theirs)
+    lacking, extra = mine - other, other - mine
+    renamed = _typos(lacking, extra)
+    if lacking or extra:
+        return _difference(lacking, extra)
+    if renamed:
+        theirs = [[(kind, tuple(renamed.get(w, w) for w in words)) for kind, words in chunks] for chunks in theirs]
+    if len(ours) != len(theirs) or [_bag([m]) for m in ours] != [_bag([m]) for m in theirs]:
+        return "guard order: the events do not come in the same order"
+    for a, b in zip(ours, theirs, strict=True):
+        if Counter(map(_form, a)) != Counter(map(_form, b)) and _sequence(a) != _sequence(b):
+            return "guard role: the same words, but who does what differs"
+    return None
+
+
+def _moments(analysis: Analysis) -> list[_Moment]:
+    return [[(chunk.kind, _plain(chunk)) for chunk in chunks] for chunks in analysis.events]
+
+
+def _plain(chunk: Chunk) -> tuple[str, ...]:
+    """A chunk's words with number let go where it is not heard, light words left out."""
+    words = tuple(
+        word[:-1] if word.endswith("*") and in_chorus(word[:-1]) else word for word in chunk.words
+    )
+    return tuple(word for word in words if word.rstrip("*") not in _LIGHT) or words
+
+
+def _bag(moments: list[_Moment]) -> Counter[str]:
+    return Counter(w for chunks in moments for _, words in chunks for w in words if w not in _LOOSE and w != "+")
+
+
+def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
+    """Takes pairs of which one is a misspelling of the other out of both; their word -> ours."""
+    renamed: dict[str, str] = {}
+    for word in sorted(extra):
+        fellow = next((own for own in sorted(lacking) if lacking[own] and _misspelt(own, word)), None)
+        if fellow is not None and lacking[fellow] == extra[word]:
+            renamed[word] = fellow
+            del lacking[fellow], extra[word]
+    return renamed
+
+
+def _misspelt(a: str, b: str) -> bool:
+    """Whether one is an unknown word a slip away from the other, which is known: never "car" and "cat"."""
+    a, b = a.rstrip("*~"), b.rstrip("*~")
+    if min(len(a), len(b)) < _SHORTEST_TYPO or a[0] != b[0] or not (a.isalpha() and b.isalpha()):
+        return False
+    return look(a).known != look(b).known and _one_slip(a, b)
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """One letter more, less or other, or two neighbouring letters exchanged."""
+    if len(a) > len(b):
+        a, b = b, a
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(a) != len(b):
+        return a[at:] == b[at + 1 :]
+    return a[at + 1 :] == b[at + 1 :] or (a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :])
+
+
+def _difference(lacking: Counter[str], extra: Counter[str]) -> str:
+    ours, theirs = sorted(lacking), sorted(extra)
+    words = {word.rstrip("*~") for word in (*ours, *theirs)}
+    same_but_number = [w.rstrip("*") for w in ours] == [w.rstrip("*") for w in theirs]
+    guard = "words"
+    if words & NEGATIONS:
+        guard = "negation"
+    elif words & QUANTITIES or same_but_number or any(word[:1].isdigit() for word in words):
+        guard = "number"
+    sides = (("the query", ours), ("the entry", theirs))
+    shown = [f"only {who} has {', '.join(map(repr, found))}" for who, found in sides if found]
+    return f"guard {guard}: {'; '.join(shown)}"
+
+
+def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """A chunk with the order of its "where"s let go, and of all its things where nothing is done."""
+    kind, words = chunk
+    segments: list[list[str]] = [[]]
+    for word in words:
+        if word in _LOOSE:
+            segments.append([])
+        else:
+            segments[-1].append(word)
+    parts = [tuple(segment) for segment in segments if segment]
+    if kind == "N" and "+" not in words:
+        return tuple(sorted(parts))
+    return (*parts[:1], *sorted(parts[1:]))
+
+
+def _sequence(moment: _Moment) -> list[str]:
+    return [word for _, words in moment for word in words if word not in _LOOSE and word != "+"]
