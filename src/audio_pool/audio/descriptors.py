@@ -44,8 +44,8 @@ def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
 
 
 def distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Euclidean, roughly decibels: 0 for the same sound at any level; two seeds of steady rain are 1 to 2
-    apart, two sounds that nobody would confuse 10 and more.
+    """Euclidean, roughly decibels: 0 for the same sound at any level; two seeds of steady rain are under
+    2 apart, two sounds that nobody would confuse 10 and more.
     """
     return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
 
@@ -85,12 +85,15 @@ def _modulation(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     envelope = np.sqrt(np.square(audio[:, : count * hop]).sum(axis=0).reshape(count, hop).mean(axis=1))
     spectrum = np.square(np.abs(np.fft.rfft((envelope - envelope.mean()) * np.hanning(count))))
     band = np.searchsorted(_MODULATION_HZ, np.fft.rfftfreq(count, 0.01), side="right") - 1
-    found = np.array([spectrum[band == index].sum() for index in range(len(_MODULATION_HZ) - 1)])
+    found: npt.NDArray[np.float64] = np.zeros(len(_MODULATION_HZ) - 1)
+    for index in range(len(found)):
+        found[index] = spectrum[band == index].sum()
     # a steady tone's envelope hardly moves: its tiny flutter must not count as much as a heartbeat's
     swing = np.square(envelope - envelope.mean()).sum() / max(float(np.square(envelope).sum()), 1e-20)
-    shares: npt.NDArray[np.float64] = found / max(float(spectrum.sum()), 1e-20) * np.sqrt(swing)
-    return shares
+    found *= float(np.sqrt(swing)) / max(float(spectrum.sum()), 1e-20)
+    return found
 
 
 def _db(ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.maximum(10 * np.log10(np.maximum(ratio, 1e-20)), _FLOOR_DB)
+    level: npt.NDArray[np.float64] = np.maximum(10 * np.log10(np.maximum(ratio, 1e-20)), _FLOOR_DB)
+    return level

@@ -68,7 +68,7 @@ def assess(
     silence                   nothing above -60 dBFS: fails                               silence
     clipping                  flat tops; fails from 1 % of all samples                    clipping
     dc                        an offset over a tenth of the level; fails from its half
-    hiss                      steady broadband noise; fails where it is all there is      noise
+    hiss                      steady broadband noise; fails where white and nothing else  noise
     dead_tail                 ends in silence too early; fails from four fifths           decay, silence
     cut_off_start             starts in the middle of its loudest event                   decay, noise
     mono_in_stereo            both channels alike, or one of them empty                   mono
@@ -161,40 +161,65 @@ def _dc(audio: Audio) -> Iterator[_Issue]:
         yield _Issue(name="dc", penalty=min(60.0, 15 + 50 * share), severe=share > 0.5)
 
 
-_SPECTRA = 120
-_FLATNESS = 0.4
-"""Geometric over arithmetic mean of a noise's power spectrum: 0.56 for one channel, more for several; a
-band with a partial in it has a tenth of that."""
+_SPECTRUM_S = 0.186
+"""Long enough to part the harmonics of an engine that turns over 25 times a second."""
+_SPECTRA = 48
+_FLAT_OVER_BANDS = 0.4
+_FLAT_OVER_TIME = 0.75
+"""Geometric over arithmetic mean of a noise's power spectrum is exp(-0.577) = 0.56, along a frame as along
+a bin. Partials are far less flat along a frame, and where they lie too close to be parted, steadier in time."""
+_WHITE_DB = 1.5
+_BANDS_HZ = np.geomspace(300, 16_000, 17)
 
 
 def _hiss(audio: Audio, sample_rate: int) -> Iterator[_Issue]:
-    """Steady broadband noise: the part of each band that never goes away and has no partials."""
-    size = 1 << max(6, (round(0.047 * sample_rate)).bit_length() - 1)
-    if audio.shape[1] < 6 * size:
+    """Steady broadband noise: bands that never go quiet and have no partials."""
+    size = 1 << max(6, round(_SPECTRUM_S * sample_rate).bit_length() - 1)
+    if audio.shape[1] < 2 * size or _upper_band_pauses(audio, sample_rate, size // 16):
         return
-    places = np.linspace(0, audio.shape[1] - size, _SPECTRA).astype(np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
-    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32)))).mean(axis=0)
-    power = power.astype(np.float64) + 1e-12
-    hz = np.fft.rfftfreq(size, 1 / sample_rate)
-    edges = np.geomspace(300, min(16_000, 0.45 * sample_rate), 17)
-    noise, noisy_bands, upper_bands = 0.0, 0, 0
-    for low, high in pairwise(edges):
-        band = power[:, (hz >= low) & (hz < high)]
-        if band.shape[1] < 4:
+    power, hz = _spectra(audio, sample_rate, size, _SPECTRA)
+    heard = float(power.sum(axis=2).mean())
+    noise, noisy, upper, density = 0.0, 0, 0, []
+    for low, high in pairwise(_BANDS_HZ):
+        band = power[:, :, (hz >= low) & (hz < high)]
+        level = band.sum(axis=2)
+        if high > 0.47 * sample_rate or level.mean() < 1e-7 * heard:
             continue
-        flatness = float(np.median(np.exp(np.log(band).mean(axis=1)) / band.mean(axis=1)))
-        total = band.sum(axis=1)
-        floor = float(np.percentile(total, 15))
-        steady = floor > 0.25 * float(np.median(total))
-        upper_bands += low >= 2000
-        if flatness > _FLATNESS and steady:
-            noise += floor
-            noisy_bands += low >= 2000
-    share = noise / float(power.sum(axis=1).mean())
-    if upper_bands and noisy_bands >= 0.7 * upper_bands and share > 1e-3:
-        depth = 30 + 10 * np.log10(share)
-        yield _Issue(name="hiss", penalty=float(min(60.0, 10 + 1.2 * depth)), severe=share > 0.5)
+        steady = np.percentile(level, 15) > 0.3 * level.mean()
+        is_noise = steady and _flatness(band, 2) > _FLAT_OVER_BANDS and _flatness(band, 1) < _FLAT_OVER_TIME
+        upper += low >= 2000
+        density.append(10 * np.log10(level.mean() / band.shape[2]))
+        if is_noise:
+            noise += float(level.mean())
+            noisy += low >= 2000
+    share = noise / heard
+    if upper < 3 or noisy < 0.7 * upper or share < 2e-3:
+        return
+    white = noisy == upper and float(np.std(density)) < _WHITE_DB
+    penalty = min(70.0, 10 + 2.2 * (27 + 10 * np.log10(share)))
+    yield _Issue(name="hiss", penalty=float(penalty), severe=white and share > 0.5)
+
+
+def _upper_band_pauses(audio: Audio, sample_rate: int, size: int) -> bool:
+    """Regular clicks look like noise in a long spectrum; between them there is nothing above 2 kHz."""
+    power, hz = _spectra(audio, sample_rate, size, 8 * _SPECTRA)
+    level = power[:, :, hz >= 2000].sum(axis=(0, 2))
+    return bool(np.percentile(level, 15) < 0.15 * level.mean())
+
+
+def _spectra(
+    audio: Audio, sample_rate: int, size: int, count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Power [C, count, size // 2 + 1] of windows spread over the sound, and the bins' frequencies in Hz."""
+    places = np.linspace(0, audio.shape[1] - size, count).astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
+    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32)))).astype(np.float64)
+    return power + 1e-12, np.fft.rfftfreq(size, 1 / sample_rate).astype(np.float64)
+
+
+def _flatness(power: npt.NDArray[np.float64], axis: int) -> float:
+    ratio = np.exp(np.log(power).mean(axis=axis)) / power.mean(axis=axis)
+    return float(np.median(ratio))
 
 
 def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:

@@ -81,7 +81,9 @@ class _Shaped:
 
     raw: RawCandidate
     audio: Audio
-    crossfade_frames: int
+    native: bool = False
+    """It loops without a crossfade."""
+    crossfade_frames: int = 0
     quality: Quality
     warnings: list[str] = field(default_factory=list)
     clap_similarity: float | None = None
@@ -153,7 +155,8 @@ class Mastering:
         scored = time.perf_counter()
 
         audio, level = _levelled(best.audio, shape.sample_rate, rendition, shape.loop)
-        told = {**metadata, **_description(best, shaped, audio, level, shape, tau_accept_new, accepted)}
+        audio, told_of_loop = _joined(audio, best, shape)
+        told = {**metadata, **_description(best, shaped, level, shape, tau_accept_new, accepted), "loop": told_of_loop}
         short = _shortfall(level, rendition)
         told["warnings"] = list(dict.fromkeys([*metadata.get("warnings", []), *best.warnings, *short]))
         comment = comment_of(recipe, told)
@@ -212,7 +215,7 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
         raise InvalidAudio(f"candidate of seed {raw.seed}: given shape {audio.shape}, allowed is [C, T]")
     if not np.isfinite(audio).all():
         nan = quality.assess(audio, raw.sample_rate, frames=audio.shape[1], loop=False)
-        return _Shaped(raw=raw, audio=audio, crossfade_frames=0, quality=nan)
+        return _Shaped(raw=raw, audio=audio, quality=nan)
     turn = shape.frames * raw.sample_rate / shape.sample_rate
     native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
     cutoff = _cutoff(shape.highpass_hz, raw.notes.highpass_hz, raw.sample_rate)
@@ -234,7 +237,9 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
     )
     if not shape.loop:
         audio = _edges_at_rest(audio, shape.sample_rate)
-    return _Shaped(raw=raw, audio=audio, crossfade_frames=crossfade, quality=judged, warnings=warnings)
+    return _Shaped(
+        raw=raw, audio=audio, native=native, crossfade_frames=crossfade, quality=judged, warnings=warnings
+    )
 
 
 def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int) -> float:
@@ -322,21 +327,28 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
     return audio * np.float32(10 ** (gain / 20)), _Level(lufs=lufs + gain, peak_dbfs=peak + gain)
 
 
+def _joined(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, Metadata | None]:
+    """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
+    from audio_pool.audio import loop
+
+    if not shape.loop:
+        return audio, None
+    if best.native:
+        audio, seam = loop.start_calmly(audio, shape.sample_rate)
+    else:
+        seam = loop.seam_score(audio, shape.sample_rate, best.crossfade_frames)
+    return audio, {"seam_score": round(seam, 2), "crossfade_s": round(best.crossfade_frames / shape.sample_rate, 6)}
+
+
 def _description(
     best: _Shaped,
     shaped: Sequence[_Shaped],
-    audio: Audio,
     level: _Level,
     shape: Shape,
     tau_accept_new: float | None,
     accepted: bool,
 ) -> Metadata:
     """What the metadata says of the shaping, judging and levelling of one sound."""
-    from audio_pool.audio.loop import seam_score
-
-    rate = shape.sample_rate
-    crossfade_s = best.crossfade_frames / rate
-    seam = round(seam_score(audio, rate, best.crossfade_frames), 2) if shape.loop else None
     quality = {"score": best.quality.score, "issues": list(best.quality.issues)}
     tried = [
         {
@@ -350,9 +362,9 @@ def _description(
     ]
     return {
         "seed": best.raw.seed,
-        "duration_s": audio.shape[1] / rate,
-        "sample_rate": rate,
-        "channels": audio.shape[0],
+        "duration_s": shape.frames / shape.sample_rate,
+        "sample_rate": shape.sample_rate,
+        "channels": best.audio.shape[0],
         "is_loop": shape.loop,
         "format": "flac",
         "bit_depth": 24,
@@ -362,7 +374,6 @@ def _description(
         "accepted": accepted,
         "quality": quality,
         **level.told(),
-        "loop": None if seam is None else {"seam_score": seam, "crossfade_s": round(crossfade_s, 6)},
     }
 
 
