@@ -347,9 +347,7 @@ def router(
     return _bound(socket, endpoint, authenticator)
 
 
-def _bound(
-    socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None
-) -> Channel:
+def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None) -> Channel:
     try:
         if endpoint.startswith("ipc://"):
             _own_socket_file(endpoint)

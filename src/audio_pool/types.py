@@ -272,9 +272,7 @@ def _numbers_checked(value: Any, path: str, error: type[AudioPoolError], label: 
     return value
 
 
-def _explained(
-    cls: Any, mapping: Any, text: str, error: type[AudioPoolError], label: str
-) -> AudioPoolError:
+def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], label: str) -> AudioPoolError:
     """A msgspec message retold: which field, what was given, what is allowed, what it may have meant."""
     found = _PATH.search(text)
     path = found.group(1) if found else ""
@@ -369,5 +367,3 @@ def _choices_at(cls: Any, path: str) -> list[str]:
         if isinstance(node, msgspec.inspect.LiteralType)
         for choice in node.values
     ]
-
-

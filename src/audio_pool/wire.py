@@ -158,9 +158,7 @@ class ClapRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     paths: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=64)] = []
 
 
-ClientMessage = (
-    Generate | CancelRequest | Status | Health | Engines | CacheStats | Feedback | EchoRequest | ClapRequest
-)
+ClientMessage = Generate | CancelRequest | Status | Health | Engines | CacheStats | Feedback | EchoRequest | ClapRequest
 _CLIENT_TYPES: dict[str, type[Any]] = {
     "generate": Generate,
     "cancel": CancelRequest,

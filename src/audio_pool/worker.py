@@ -297,4 +297,3 @@ def main(arguments: list[str]) -> int:
     sys.stdout.flush()
     # engines' libraries may hold threads that never end; everything of ours is done by now
     os._exit(code)
-

@@ -332,16 +332,5 @@ class Kill:
 
 
 Action = (
-    Answer
-    | Notify
-    | FindExact
-    | FindNear
-    | SendJob
-    | SendCancel
-    | SendStop
-    | Keep
-    | Discard
-    | Forget
-    | Spawn
-    | Kill
+    Answer | Notify | FindExact | FindNear | SendJob | SendCancel | SendStop | Keep | Discard | Forget | Spawn | Kill
 )

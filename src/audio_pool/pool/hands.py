@@ -151,9 +151,7 @@ class PoolHands(Hands):
         ticket = next(self.tickets)
         self.router.callers[ticket] = caller
         self.router.feed(
-            acts.Errand(
-                ticket=ticket, kind=kind, payload=payload, engine=engine, worker=worker, size_bytes=size_bytes
-            )
+            acts.Errand(ticket=ticket, kind=kind, payload=payload, engine=engine, worker=worker, size_bytes=size_bytes)
         )
         return ticket
 
@@ -494,8 +492,7 @@ class PoolHands(Hands):
 
 def _arrays(vectors: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: np.frombuffer(value, np.float32) if isinstance(value, bytes) else value
-        for name, value in vectors.items()
+        name: np.frombuffer(value, np.float32) if isinstance(value, bytes) else value for name, value in vectors.items()
     }
 
 

@@ -210,9 +210,7 @@ class AudioPool:
         encoders = _encoders(config) if cache is not None else ()
         workers = _workers(config)
         endpoint = local_endpoint(arena.directory / "workers.sock")
-        schedule = Schedule(
-            [_plan(worker, encoders) for worker in workers], _limits(config)
-        )
+        schedule = Schedule([_plan(worker, encoders) for worker in workers], _limits(config))
         keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
         router = Router(
             schedule,
@@ -426,9 +424,11 @@ def _workers(config: Config) -> list[WorkerConfig]:
 
 def _encoders(config: Config) -> tuple[str, ...]:
     """Embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    from audio_pool.engines.encoders import pick_encoder
+    encoder = None
+    if config.cache.encoder != "off":
+        from audio_pool.engines.encoders import pick_encoder
 
-    encoder = pick_encoder(config.cache.encoder, config.engines)
+        encoder = pick_encoder(config.cache.encoder, config.engines)
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
     return tuple(name for name in (encoder, scorer) if name)
 
@@ -462,9 +462,7 @@ def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> wi
 
 
 def _process(worker: WorkerConfig) -> ProcessPlan:
-    return ProcessPlan(
-        name=worker.name, python=worker.python, gpu=worker.gpu, env=worker.env, threads=worker.threads
-    )
+    return ProcessPlan(name=worker.name, python=worker.python, gpu=worker.gpu, env=worker.env, threads=worker.threads)
 
 
 def _limits(config: Config) -> Limits:

@@ -95,9 +95,7 @@ class Reception:
             case wire.Feedback():
                 self._feedback(message, caller)
             case wire.EchoRequest():
-                self._hands.errand(
-                    "echo", message.payload, caller, worker=message.worker or "", size_bytes=size
-                )
+                self._hands.errand("echo", message.payload, caller, worker=message.worker or "", size_bytes=size)
             case wire.ClapRequest():
                 self._clap(message, caller, size)
 
@@ -130,12 +128,10 @@ class Reception:
     def _clap(self, message: wire.ClapRequest, caller: Caller, size: int) -> None:
         scorer = self._hands.config.cache.scorer
         if scorer == "off":
-            raise EngineUnavailable("no CLAP is configured", hint="set cache.scorer = \"clap\"")
+            raise EngineUnavailable("no CLAP is configured", hint='set cache.scorer = "clap"')
         if message.operation == "zero-shot" and not (message.texts and message.paths):
             raise InvalidRequest("zero-shot: needs at least one of texts (the labels) and one of paths")
-        task = wire.ClapTask(
-            engine=scorer, operation=message.operation, texts=message.texts, paths=message.paths
-        )
+        task = wire.ClapTask(engine=scorer, operation=message.operation, texts=message.texts, paths=message.paths)
         self._hands.errand("clap", task, caller, engine=scorer, size_bytes=size)
 
 

@@ -264,9 +264,7 @@ class Router:
                 engine for engine, info in ready.engines.items() if info.get("batch") and info.get("steps")
             )
             self.feed(
-                acts.Ready(
-                    worker=name, incarnation=incarnation, engines=frozenset(ready.engines), batching=batching
-                )
+                acts.Ready(worker=name, incarnation=incarnation, engines=frozenset(ready.engines), batching=batching)
             )
 
     def _done(self, name: str, incarnation: int, message: wire.Done, frames: list[bytes]) -> None:

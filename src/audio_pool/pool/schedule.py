@@ -409,9 +409,7 @@ class Schedule:
                 return True
 
     def _hosts(self, engine: str, lane: Lane) -> bool:
-        return any(
-            worker.state == "ready" and engine in worker.engines for worker in self.roster.workers.values()
-        )
+        return any(worker.state == "ready" and engine in worker.engines for worker in self.roster.workers.values())
 
     def _dispatch(self, now: float) -> None:
         """Gives waiting works to workers with room, most urgent first, least loaded worker first."""

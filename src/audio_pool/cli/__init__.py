@@ -1,0 +1,83 @@
+"""The command line: doors that set up logging, ask the library, print, and choose an exit code.
+
+Owns: the list of commands (each loaded when it is first needed) and how errors are shown.
+Must not know: how anything is done.
+
+Exit codes: 0 done; 1 it failed; 2 wrong usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from audio_pool.errors import AudioPoolError, CallerError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "generate": ("audio_pool.cli.generate", "generate"),
+    "variants": ("audio_pool.cli.variants", "variants"),
+    "inspect": ("audio_pool.cli.inspect", "inspect"),
+    "engines": ("audio_pool.cli.engines", "engines"),
+    "serve": ("audio_pool.cli.serve", "serve"),
+    "status": ("audio_pool.cli.server", "status"),
+    "cancel": ("audio_pool.cli.server", "cancel"),
+    "keys": ("audio_pool.cli.keys", "group"),
+    "cache": ("audio_pool.cli.cache", "group"),
+    "models": ("audio_pool.cli.models", "group"),
+    "env": ("audio_pool.cli.env", "group"),
+    "clap": ("audio_pool.cli.clap", "group"),
+    "doctor": ("audio_pool.cli.doctor", "doctor"),
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when it is asked for: ``--help`` stays quick and needs no extra."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = _COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(found[0]), found[1])
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AudioPoolError as exc:
+            if ctx.params.get("verbose"):
+                traceback.print_exc()
+            hint = f" ({exc.hint})" if exc.hint else ""
+            click.echo(f"error: {exc.message}{hint}", err=True)
+            ctx.exit(2 if isinstance(exc, CallerError) else 1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as exc:
+            if ctx.params.get("verbose"):
+                raise
+            click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
+            ctx.exit(1)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", count=True, help="Show the log; with an error, show where it came from.")
+@click.version_option(package_name="audio-pool", prog_name="audio-pool")
+def main(verbose: int) -> None:
+    """Sound on demand: ask in words, get a finished, loopable, loudness-matched audio file.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or input.
+    """
+    level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -1,0 +1,42 @@
+"""``audio-pool inspect``: what a file is, and the recipe inside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["inspect"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--spectrogram", type=click.Path(path_type=Path), help="Also draw the sound into this PNG.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(file: Path, spectrogram: Path | None, as_json: bool) -> None:
+    """Show format, length, loop points, loudness and the recipe of FILE."""
+    from audio_pool.audio import codec
+    from audio_pool.audio.loudness import loudness_lufs, true_peak_dbfs
+
+    found: dict[str, Any] = codec.inspect(file)
+    audio, rate = codec.read(file)
+    circular = bool(found.get("loop"))
+    found["loudness_lufs"] = round(loudness_lufs(audio, rate, circular=circular), 2)
+    found["true_peak_dbfs"] = round(true_peak_dbfs(audio, rate, circular=circular), 2)
+    if spectrogram is not None:
+        from audio_pool.audio.spectrogram import write_png
+
+        write_png(spectrogram, audio, rate, title=file.name)
+    if as_json:
+        click.echo(json.dumps({"path": str(file), **found}))
+        return
+    click.echo(str(file))
+    for key, value in found.items():
+        if key != "recipe":
+            click.echo(f"  {key}: {value}")
+    if not found.get("recipe"):
+        click.echo("  no recipe inside: the file was not made by audio_pool, or another program rewrote it")
+    for key, value in (found.get("recipe") or {}).items():
+        click.echo(f"  recipe.{key}: {value}")

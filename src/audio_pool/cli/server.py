@@ -1,0 +1,72 @@
+"""``audio-pool status`` and ``cancel``: questions to a running server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from audio_pool.client import AudioClient
+from audio_pool.errors import NotFound
+
+__all__ = ["cancel", "status"]
+
+
+def _server_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait."),
+        click.option("--keys", type=click.Path(), help="Directory of CURVE keys."),
+        click.option("--connect", metavar="ENDPOINT", help="The server; default: where 'serve' listens by default."),
+    ):
+        command = option(command)
+    return command
+
+
+def _client(connect: str | None, keys: str | None) -> AudioClient:
+    if connect is None:
+        from audio_pool.pool.pool import default_bind
+
+        connect = default_bind()
+    return AudioClient(connect, keys=keys)
+
+
+@click.command()
+@_server_options
+def status(connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
+    """Show what a running server is doing: workers, queue, counters. Exit code 1 where it is not ready."""
+    with _client(connect, keys) as client:
+        found: dict[str, Any] = client.status(timeout_s=timeout_s)
+        healthy = client.health(timeout_s=timeout_s)
+    if as_json:
+        click.echo(json.dumps({**found, "reasons": healthy["reasons"]}))
+    else:
+        click.echo(f"{healthy['state']}: {found['requests']} requests, {found['waiting']} waiting")
+        for reason in healthy["reasons"]:
+            click.echo(f"  {reason}")
+        for name, worker in found["workers"].items():
+            click.echo(
+                f"  {name}: {worker['state']}, {', '.join(worker['engines'])} on {worker['device'] or '?'}, "
+                f"{worker['jobs']} jobs in hand, {worker['jobs_done']} done, {worker['crashes']} crashes in a row"
+            )
+        click.echo(f"  look-up by meaning: {found['semantic']}; cache: {found['cache']}")
+        click.echo(f"  answers: {found['answers']}; from: {found['cache_types']}")
+    if healthy["state"] != "ready":
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("request_id")
+@_server_options
+def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
+    """Cancel the request with this id on a running server."""
+    with _client(connect, keys) as client:
+        body: dict[str, Any] = client.cancel(request_id, timeout_s=timeout_s)
+    if as_json:
+        click.echo(json.dumps(body))
+    if not body.get("cancelled"):
+        raise NotFound(f"no request {request_id!r} is in flight; it may have finished")
+    if not as_json:
+        click.echo(f"cancelled {request_id}")
