@@ -21,6 +21,8 @@ from audio_pool.errors import InvalidRequest
 
 __all__ = ["matching"]
 
+DEADLINE_S = 10.0
+"""A plain expression takes 0.1 s on 100,000 prompts."""
 _MOST_CHARS = 1_000
 _CHILD = """
 import json, re, resource, sys
@@ -32,13 +34,19 @@ json.dump([n for n, text in enumerate(texts) if search(text)], sys.stdout)
 """
 
 
-def matching(pattern: str, texts: Sequence[str], *, deadline_s: float = 10.0) -> list[int]:
+def matching(pattern: str, texts: Sequence[str], *, deadline_s: float | None = None) -> list[int]:
     """Positions of the texts in which the expression is found anywhere, letter case ignored.
+
+    Args:
+        pattern: for Python's ``re``, 1..1,000 characters.
+        texts: searched one by one.
+        deadline_s: for all of them together; ``DEADLINE_S`` where None.
 
     Raises:
         InvalidRequest: the expression is wrong (shows where), or too slow.
     """
     _checked(pattern)
+    deadline_s = DEADLINE_S if deadline_s is None else deadline_s
     seconds = int(deadline_s) + 1
     command = [sys.executable, "-I", "-S", "-c", _CHILD % (seconds, seconds + 1)]
     given = json.dumps([pattern, list(texts)]).encode()

@@ -1,0 +1,175 @@
+"""The manager's commands as a script sees them: exit codes, JSON, and what is left on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.cache_sounds import sound
+
+from audio_pool.cache.audit import audit
+from audio_pool.cache.semantic import SoundCache
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
+REMOVING = {
+    "clean": ["clean", "--days", "0"],
+    "clear": ["clear"],
+    "duplicates": ["duplicates", "--remove-duplicates"],
+    "remove-pattern": ["remove-pattern", "rain"],
+    "delete": ["delete", "--id", "1"],
+}
+LOOKING = {
+    "stats": ["stats"],
+    "list": ["list"],
+    "grouped": ["grouped"],
+    "duplicates": ["duplicates"],
+    "verify": ["verify"],
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path):
+    cache = SoundCache(tmp_path / "cache")
+    for seed, prompt in enumerate(("rain", "Rain", "wind")):
+        cache.put(sound(cache.incoming, prompt, seed=seed), {})
+    cache.close()
+    yield tmp_path / "cache"
+    cache = SoundCache(tmp_path / "cache")
+    assert audit(cache.store).problems == []
+    cache.close()
+
+
+def run(*arguments: str, place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, "--cache-dir", str(place)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def count(place: Path) -> int:
+    return json.loads(run("stats", "--json", place=place).stdout)["total_items"]
+
+
+@pytest.mark.parametrize("arguments", LOOKING.values(), ids=LOOKING)
+def test_looking_exits_0_in_text_and_in_json(place: Path, arguments: list[str]) -> None:
+    plain = run(*arguments, place=place)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout
+    told = run(*arguments, "--json", place=place)
+    assert told.returncode == 0
+    assert isinstance(json.loads(told.stdout), dict)
+
+
+@pytest.mark.parametrize("arguments", REMOVING.values(), ids=REMOVING)
+def test_without_confirmation_or_terminal_nothing_is_done(place: Path, arguments: list[str]) -> None:
+    refused = run(*arguments, place=place)
+    assert refused.returncode == 2
+    assert "not confirmed: would remove" in refused.stderr and "MB" in refused.stderr
+    assert "--confirm" in refused.stderr
+    shown = run(*arguments, "--dry-run", "--json", place=place)
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["would_remove_items"] >= 1
+    assert count(place) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("clean", 0), ("clear", 0), ("duplicates", 2), ("remove-pattern", 1), ("delete", 2)]
+)
+def test_confirmed_it_removes_rows_and_files_and_reports_before_and_after(
+    place: Path, name: str, left: int
+) -> None:
+    done = run(*REMOVING[name], "--confirm", "--json", place=place)
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert told["removed_items"] == told["removed_files"] == 3 - left
+    assert (told["before"]["total_items"], told["after"]["total_items"]) == (3, left)
+    assert told["freed_space_mb"] > 0
+    assert len(list((place / "audio").glob("*/*.flac"))) == left
+    assert count(place) == left
+
+
+def test_the_text_report_says_the_same(place: Path) -> None:
+    done = run("clear", "--confirm", place=place)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["before", "removed", "after", "freed"]
+    assert "3 items, 3 files" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remove-pattern", "ra(in", "--confirm"], "at character 3"),
+        (["delete", "--id", "77", "--confirm"], "no entry with id 77"),
+        (["delete", "--confirm"], "--id"),
+        (["clean", "--confirm"], "--days"),
+        (["clean", "--days", "-1", "--confirm"], "--days"),
+        (["list", "--sort", "colour"], "timestamp"),
+        (["list", "--limit", "0"], "--limit"),
+        (["polish"], "No such command"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_exits_2_and_does_nothing(place: Path, arguments: list[str], words: str) -> None:
+    refused = run(*arguments, place=place)
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert count(place) == 3
+
+
+@pytest.mark.parametrize("arguments", [*LOOKING.values(), *REMOVING.values()], ids=str)
+def test_a_directory_that_does_not_exist_exits_2_and_is_not_made(tmp_path: Path, arguments: list[str]) -> None:
+    refused = run(*arguments, place=tmp_path / "typo")
+    assert refused.returncode == 2
+    assert "does not exist" in refused.stderr
+    told = run(*arguments, "--json", place=tmp_path / "typo")
+    assert json.loads(told.stdout)["error"]["code"] == "not_found"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_exits_1_until_it_is_mended(place: Path) -> None:
+    victim = next((place / "audio").glob("*/*.flac"))
+    victim.write_bytes(victim.read_bytes()[:50])
+    found = run("verify", place=place)
+    assert found.returncode == 1
+    assert "damaged_file" in found.stdout
+    assert run("verify", "--fix", "--dry-run", place=place).returncode == 1
+    mended = run("verify", "--fix", "--json", place=place)
+    assert (mended.returncode, json.loads(mended.stdout)["fixed"]) == (0, 1)
+    assert run("verify", place=place).returncode == 0
+
+
+def test_a_damaged_database_is_a_plain_failure(tmp_path: Path) -> None:
+    (tmp_path / "cache.sqlite3").write_bytes(b"not a database at all, sorry " * 100)
+    failed = run("stats", place=tmp_path)
+    assert failed.returncode == 1
+    assert "is damaged" in failed.stderr and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 2, 3)])
+def test_at_a_terminal_it_asks_and_shows_count_and_size(place: Path, answer: bytes, code: int, left: int) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(SCRIPT), "clear", "--cache-dir", str(place)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        shown = _until(ours, b"[y/N]")
+        assert b"Remove 3 items (0.0 MB): everything?" in shown
+        os.write(ours, answer)
+        assert child.wait(timeout=30) == code
+    os.close(ours)
+    assert count(place) == left
+
+
+def _until(terminal: int, words: bytes) -> bytes:
+    shown, deadline = b"", time.monotonic() + 30
+    while words not in shown:
+        assert select.select([terminal], [], [], deadline - time.monotonic())[0], shown
+        shown += os.read(terminal, 4096)
+    return shown
