@@ -181,6 +181,8 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
     python: str = ""
     """Another interpreter; empty: this one."""
+    thread: bool = False
+    """Run on a thread of the pool's process, where no timeout can kill it. For hosts that may not spawn."""
     env: dict[str, str] = {}
     count: Annotated[int, Meta(ge=1, le=64)] = 1
     credit: Annotated[int, Meta(ge=1, le=64)] = 2

@@ -235,6 +235,10 @@ class SoundCache:
         }
         return Hit(entry, cache_type, reason, similarity, warnings, metadata)
 
+    def count(self, recipe: Recipe, query: Query) -> int:
+        """How many kept sounds fit these very words and settings."""
+        return len(self.store.with_text(recipe.prompt, _filters(recipe, query)))
+
     # -- keeping
 
     def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:

@@ -61,6 +61,8 @@ class ProcessPlan:
     gpu: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
+    thread: bool = False
+    """No process at all: a thread of this one."""
 
 
 @dataclass
@@ -110,6 +112,7 @@ class Factory:
         self._waker = Waker()
         self._selector = selectors.DefaultSelector()
         self._children: dict[tuple[str, int], _Child] = {}
+        self._threads: set[tuple[str, int]] = set()
         self._pipe_read, self._pipe_write = os.pipe()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="audio-pool-factory", daemon=True)
@@ -159,6 +162,9 @@ class Factory:
         os.close(self._pipe_write)
 
     def _spawn(self, plan: ProcessPlan, incarnation: int) -> None:
+        if plan.thread:
+            self._spawn_thread(plan, incarnation)
+            return
         package = Path(audio_pool.__file__ or "").absolute()
         command = [plan.python or sys.executable, "-P", "-c", _BOOTSTRAP, str(package), self._endpoint, plan.name]
         command += [str(incarnation), str(os.getpid()), str(self._pipe_read)]
@@ -192,6 +198,26 @@ class Factory:
         self._selector.register(out, selectors.EVENT_READ, ("out", child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, ("exit", child))
         log.info("worker %s (incarnation %d) has pid %d", plan.name, incarnation, process.pid)
+
+    def _spawn_thread(self, plan: ProcessPlan, incarnation: int) -> None:
+        """The worker's own loop on a host's thread: same messages, no wall between it and the host."""
+        from audio_pool.worker import Worker
+
+        def run() -> None:
+            try:
+                reason = _told(Worker(self._endpoint, plan.name, incarnation).run())
+            except Exception as exc:
+                log.exception("worker %s failed", plan.name)
+                reason = f"{type(exc).__name__}: {exc}"
+            self._order(lambda: self._thread_ended((plan.name, incarnation), reason))
+
+        self._threads.add((plan.name, incarnation))
+        threading.Thread(target=run, name=f"audio-pool-{plan.name}", daemon=True).start()
+
+    def _thread_ended(self, key: tuple[str, int], reason: str) -> None:
+        if key in self._threads:
+            self._threads.remove(key)
+            self._on_exit(*key, reason)
 
     def _log_file(self, name: str) -> Path:
         path = self._log_dir / f"{name}.log"
@@ -243,6 +269,9 @@ class Factory:
         self._on_exit(child.plan.name, child.incarnation, reason)
 
     def _kill(self, key: tuple[str, int], why: str) -> None:
+        if key in self._threads:
+            log.warning("worker %s: %s; its thread cannot be killed and is left alone", key[0], why)
+            self._thread_ended(key, "given up: a thread cannot be killed")
         child = self._children.get(key)
         if child is None or child.kill_at is not None:
             return

@@ -59,6 +59,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
     def __init__(self, request_id: str, cancel: Callable[[], None]) -> None:
         super().__init__()
         self.request_id = request_id
+        self.background = False
+        """Made ahead of any caller: nobody waits for it."""
         self._ask_cancel = cancel
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.set_running_or_notify_cancel()
@@ -320,7 +322,7 @@ class AudioPool:
             AudioPoolError: what went wrong.
         """
         pending = self.submit(prompt, **fields)
-        limit = self._patience() if timeout_s is None else timeout_s
+        limit = self.patience_s if timeout_s is None else timeout_s
         try:
             return pending.result(limit)
         except concurrent.futures.TimeoutError:
@@ -332,7 +334,7 @@ class AudioPool:
     ) -> AudioResult:
         """As ``generate``, for asyncio. Cancelling the task cancels the work."""
         pending = self.submit(prompt, **fields)
-        limit = self._patience() if timeout_s is None else timeout_s
+        limit = self.patience_s if timeout_s is None else timeout_s
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(pending)), limit)
         except TimeoutError:
@@ -342,10 +344,21 @@ class AudioPool:
             pending.cancel()
             raise
 
-    def _patience(self) -> float:
+    @property
+    def patience_s(self) -> float:
         """Longer than any request can take: queueing, every round, every retry."""
         limits = self.config.limits
         return limits.load_timeout_s + limits.job_timeout_s * (limits.max_attempts + 1) * limits.max_rounds
+
+    def count_variants(self, request: AudioRequest) -> int:
+        """How many kept sounds the cache could offer for the very words of this request."""
+        _, hands = self._running()
+        settled = settle(request, self.config, dict(hands.infos))
+        cache = hands.cache
+        if cache is None:
+            return 0
+        count: int = self._on_router(lambda _: cache.count(settled.recipe, settled.query))
+        return count
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -462,7 +475,14 @@ def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> wi
 
 
 def _process(worker: WorkerConfig) -> ProcessPlan:
-    return ProcessPlan(name=worker.name, python=worker.python, gpu=worker.gpu, env=worker.env, threads=worker.threads)
+    return ProcessPlan(
+        name=worker.name,
+        python=worker.python,
+        gpu=worker.gpu,
+        env=worker.env,
+        threads=worker.threads,
+        thread=worker.thread,
+    )
 
 
 def _limits(config: Config) -> Limits:
