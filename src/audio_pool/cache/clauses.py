@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audio_pool.cache.words import ARTICLES, Look
+from audio_pool.cache.words import ARTICLES, Look, look
 
 __all__ = ["NEGATIONS", "QUANTITIES", "Chunk", "Token", "attached", "chunk"]
 
@@ -29,6 +29,7 @@ QUANTITIES = _words("many several couple dozen twice once both every each more m
 _BE = _words("is are was were be been being am")
 _AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
 _DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")
+_PRONOUNS = _words("it he she this that which who")
 _PREPOSITIONS = _words(
     "in on at by to from into onto off up down out over under through across against around along near "
     "behind between beside among inside outside like for about above below during towards toward past "
@@ -65,7 +66,10 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
             continue
         kind = _kind(part, i)
         base = seen.base
-        if kind == "N" and _is_plural(part, i):
+        if word == "leaves" and _acts(part, i):
+            # the one common verb form that is also another word's plural
+            kind, base = "V", look("leave").base
+        elif kind == "N" and _is_plural(part, i):
             base += "*"
         elif kind == "V" and _passive(part, i):
             base += "~"
@@ -139,6 +143,8 @@ def _kind(part: Sequence[Token], i: int) -> str:
         return "L"
     if seen.form == "ing" or (seen.form == "ed" and not seen.noun):
         return "V"
+    if seen.form == "s" and i and part[i - 1][0] in _PRONOUNS:
+        return "V"
     if seen.noun and not seen.verb:
         return "N"
     if seen.quality:
@@ -163,7 +169,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     word, doer = before
     if word in _DROPPED or word in _PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
         return False
-    if doer.quality or doer.form == "ing":
+    if doer.quality or doer.form in ("ing", "ed"):
         return False
     if after is None:
         return True

@@ -218,6 +218,9 @@ def _verb_base(stem: str, words: _Lexicon) -> str:
     if doubled:
         as_it_is = stem in words.known or (stem[-1] in "lszf" and stem[:-1] not in words.known)
         return stem if as_it_is else stem[:-1]
+    if _short(stem):
+        # "hop" would double its p: "hoping" is a form of "hope"
+        return stem + "e"
     silent_e = _wants_e(stem)
     for base in (stem + "e", stem) if silent_e else (stem, stem + "e"):
         if base in words.known:
@@ -225,18 +228,21 @@ def _verb_base(stem: str, words: _Lexicon) -> str:
     return stem + "e" if silent_e else stem
 
 
+def _short(stem: str) -> bool:
+    """One syllable of one vowel and one consonant after it."""
+    groups = re.findall(r"[aeiouy]+", stem)
+    return len(groups) == 1 and len(groups[0]) == 1 and stem[-2:-1] in _VOWELS and stem[-1] not in "aeiouywxh"
+
+
 def _wants_e(stem: str) -> bool:
-    """English spelling: rid-ing, rustl-ing, danc-ing and snooz-ing lost an e; bark-ing did not."""
-    if len(stem) < 2 or stem[-1] in "aeiouywxh":
-        return stem[-1:] in "u"
-    if stem[-1] in "vcz":
+    """English spelling: rustl-ing, danc-ing and snooz-ing lost an e; bark-ing did not."""
+    if len(stem) < 2:
+        return False
+    if stem[-1] in "vczu":
         return True
     if stem[-1] == "l" and stem[-2] not in "aeiouylrw":
         return True
-    if stem[-1] == "s" and stem[-2] in _VOWELS:
-        return True
-    groups = re.findall(r"[aeiouy]+", stem)
-    return len(groups) == 1 and len(groups[0]) == 1 and stem[-2] in _VOWELS
+    return stem[-1] == "s" and stem[-2] in _VOWELS
 
 
 def _adverb_base(word: str, words: _Lexicon) -> str:
