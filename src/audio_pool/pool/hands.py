@@ -94,7 +94,8 @@ class PoolHands(Hands):
         self.devices: dict[str, str] = {}
         self.tickets = itertools.count(1)
         self.asked: dict[int, Settled] = {}
-        self.reception: Callable[[list[bytes], Outbox], None] | None = None
+        self.reception: Any = None
+        """Reception, which is made with these hands."""
         self.hits: collections.Counter[str] = collections.Counter()
         self._factory = factory
         self._processes = processes
@@ -156,8 +157,10 @@ class PoolHands(Hands):
         return ticket
 
     def client_said(self, frames: list[bytes], outbox: Outbox) -> None:
-        assert self.reception is not None
         self.reception(frames, outbox)
+
+    def image_server_said(self, frame: bytes, send: Callable[[bytes], None]) -> None:
+        self.reception.image_request(frame, b"", send)
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -308,7 +311,8 @@ class PoolHands(Hands):
                     used.add(reference.generation)
                 else:
                     self._frames[work] = frames
-            outcome["work"] = work
+            if "candidates" in outcome:
+                outcome["work"] = work
         for grant in self._granted.pop(job, ()):
             if grant.generation not in used:
                 self.arena.release(grant)

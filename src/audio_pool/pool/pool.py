@@ -35,6 +35,7 @@ from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
 from audio_pool.pool.factory import Factory, ProcessPlan
 from audio_pool.pool.hands import PoolHands
+from audio_pool.pool.image_door import ImageDoor
 from audio_pool.pool.reception import Reception, health, status
 from audio_pool.pool.roster import WorkerLimits, WorkerPlan
 from audio_pool.pool.router import Router
@@ -221,6 +222,8 @@ class AudioPool:
             keys=keys,
             parked_bytes=config.server.parked_bytes,
         )
+        if self._serve and config.server.pull_bind:
+            router.image_door = ImageDoor(config.server.pull_bind, config.server.push_bind)
         log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
         factory = Factory(
             endpoint,

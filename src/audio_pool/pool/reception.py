@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from audio_pool import __version__, wire
@@ -17,14 +18,13 @@ from audio_pool.errors import AudioPoolError, BadMessage, EngineUnavailable, Inv
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox, SocketCaller
 from audio_pool.pool.hands import PoolHands
+from audio_pool.pool.image_door import ImageCaller
+from audio_pool.pool.image_server import alert, is_legacy, request_id_of, to_request
 from audio_pool.types import AudioRequest, parse
 
 __all__ = ["Reception", "health", "status"]
 
 log = logging.getLogger(__name__)
-
-_TICKETS_REMEMBERED = 4096
-"""Finished requests whose id feedback may still name."""
 
 
 class Reception:
@@ -43,6 +43,9 @@ class Reception:
         envelope: tuple[bytes, ...] = (identity,)
         if rest and rest[0] == b"":  # a REQ's delimiter
             envelope, rest = (identity, b""), rest[1:]
+        if rest and is_legacy(rest[0]):
+            self.image_request(rest[0], identity, lambda reply: outbox.send(envelope, [reply]))
+            return
         request_id = ""
         try:
             if not rest:
@@ -53,24 +56,48 @@ class Reception:
             message = wire.decode_client(raw)
             caller: Caller = SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox)
             if isinstance(message, wire.Generate):
-                self._generate(message, _Live(caller, self, identity), identity, len(rest[0]))
+                caller = _Live(caller, self, identity)
+                size = len(rest[0])
+                self._take_in(message.request_id, message.request, caller, identity, size, events=message.events)
             else:
                 self._take(message, caller, identity, len(rest[0]))
         except AudioPoolError as exc:
             self.counts["refused"] += 1
             SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox).finish(Final(kind="error", error=exc))
 
+    def image_request(self, frame: bytes, identity: bytes, send: Callable[[bytes], None]) -> None:
+        """An image server's JSON message: answered by one AudioReady or one Alert, whatever it is."""
+        try:
+            asked = to_request(frame)
+            if asked.clear_queue:
+                self._clear_queue(identity)
+            caller = _Live(ImageCaller.of(asked, send), self, identity)
+            self._take_in(asked.request_id, asked.request, caller, identity, len(frame), events=False)
+        except AudioPoolError as exc:
+            self.counts["refused"] += 1
+            send(alert(request_id_of(frame), exc))
+
+    def _clear_queue(self, identity: bytes) -> None:
+        """Cancels this client's requests that wait; what is in work goes on."""
+        schedule = self._router.schedule
+        for (client, _), number in list(self._live.items()):
+            ticket = schedule.tickets.get(number)
+            if client == identity and ticket is not None and ticket.work in schedule.waiting:
+                self._router.feed(acts.Cancel(ticket=number))
+
     def forget(self, identity: bytes, request_id: str) -> None:
         self._live.pop((identity, request_id), None)
 
-    def _generate(self, message: wire.Generate, caller: Caller, identity: bytes, size: int) -> None:
-        key = (identity, message.request_id)
+    def _take_in(
+        self, request_id: str, fields: dict[str, Any], caller: Caller, identity: bytes, size: int, *, events: bool
+    ) -> None:
+        key = (identity, request_id)
         if key in self._live:
-            raise InvalidRequest(f"request_id {message.request_id!r} is in flight already; every request needs its own")
-        request = parse(AudioRequest, message.request)
+            raise InvalidRequest(f"request_id {request_id!r} is in flight already; every request needs its own")
+        request = parse(AudioRequest, fields)
         self._live[key] = 0
         try:
-            ticket = self._hands.submit(request, caller, events=message.events, size_bytes=size)
+            ticket = self._hands.submit(request, caller, events=events, size_bytes=size)
         except AudioPoolError:
             del self._live[key]
             raise

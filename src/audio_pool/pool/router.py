@@ -24,6 +24,7 @@ from audio_pool.channel import Channel, Poller, ServerKeys, Waker, router
 from audio_pool.errors import AudioPoolError, BadMessage, PoolClosed
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
+from audio_pool.pool.image_door import ImageDoor
 from audio_pool.pool.schedule import Schedule
 
 __all__ = ["Hands", "Router"]
@@ -84,6 +85,10 @@ class Hands:
         """A client's message, its identity first."""
         raise NotImplementedError
 
+    def image_server_said(self, frame: bytes, send: Callable[[bytes], None]) -> None:
+        """A message from the PULL address; ``send`` answers it."""
+        raise NotImplementedError
+
 
 @dataclass
 class _Peer:
@@ -118,6 +123,7 @@ class Router:
         self._workers = router(workers_endpoint)
         self._clients: Channel | None = None
         self.outbox: Outbox | None = None
+        self.image_door: ImageDoor | None = None
         if clients_endpoint is not None:
             try:
                 self._clients = router(clients_endpoint, max_bytes=wire.MAX_CLIENT_BYTES, keys=keys)
@@ -158,6 +164,8 @@ class Router:
             self._workers.close()
             if self._clients is not None:
                 self._clients.close()
+            if self.image_door is not None:
+                self.image_door.close()
             self.stopped.set()
 
     def _loop(self) -> None:
@@ -166,6 +174,8 @@ class Router:
         poller.add(self._waker, "posts")
         if self._clients is not None:
             poller.add(self._clients, "clients")
+        if self.image_door is not None:
+            poller.add(self.image_door.pull, "images")
         self.feed(acts.Tick())
         while not self.schedule.roster.gone:
             sources = poller.wait(self._timeout())
@@ -177,8 +187,11 @@ class Router:
                 self._hear_workers()
             if "clients" in sources:
                 self._hear_clients()
-            if self.outbox is not None and self.outbox.parked:
-                self.outbox.flush()
+            if "images" in sources:
+                self._hear_image_server()
+            for outgoing in (self.outbox, self.image_door):
+                if outgoing is not None and outgoing.parked:
+                    outgoing.flush()
             deadline = self.schedule.next_deadline()
             if deadline is not None and time.monotonic() >= deadline:
                 self.feed(acts.Tick())
@@ -188,7 +201,7 @@ class Router:
             return 0.0
         deadline = self.schedule.next_deadline()
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        if self.outbox is not None and self.outbox.parked:
+        if any(outgoing is not None and outgoing.parked for outgoing in (self.outbox, self.image_door)):
             wait = min(wait, 0.02)
         return wait
 
@@ -287,6 +300,14 @@ class Router:
             if frames is None:
                 return
             self.hands.client_said(frames, self.outbox)
+
+    def _hear_image_server(self) -> None:
+        assert self.image_door is not None
+        for _ in range(_MOST_AT_ONCE):
+            frames = self.image_door.pull.receive()
+            if frames is None:
+                return
+            self.hands.image_server_said(frames[-1], self.image_door.send)
 
     # -- deciding and doing ------------------------------------------------------------------------
 
