@@ -38,6 +38,13 @@ OnEvent = Callable[[Event], None]
 _GRACE_S = 5.0
 """A blocked caller waits this much beyond its deadline for the client's own thread."""
 
+
+def _default_endpoint() -> str:
+    from audio_pool.pool.pool import default_bind  # only where it is needed: it brings the whole pool along
+
+    return default_bind()
+
+
 # --- blocking
 
 
@@ -93,12 +100,14 @@ class AudioClient(Questions[dict[str, Any]]):
     """Talks to ``audio-pool serve``; may be used by many threads at once.
 
     Args:
-        endpoint: what the server prints when it is ready, e.g. ``tcp://127.0.0.1:5555``.
+        endpoint: what the server prints when it is ready, e.g. ``tcp://127.0.0.1:5555``; None: where a
+            server of this user on this machine binds by default.
         timeout_s: most seconds from asking to the answer, where a call does not say otherwise.
         keys: for a server with CURVE keys: the directory with ``client.key_secret`` and ``server.key``.
     """
 
-    def __init__(self, endpoint: str, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+    def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+        endpoint = _default_endpoint() if endpoint is None else endpoint
         self.timeout_s = timeout_s
         self._dialogue = Dialogue(endpoint)
         self._line = Line(endpoint, keys, self._dialogue)
@@ -282,7 +291,8 @@ class AsyncPending:
 class AsyncAudioClient(Questions[Awaitable[dict[str, Any]]]):
     """As AudioClient, for one event loop: the one it is first used in. Takes the same arguments."""
 
-    def __init__(self, endpoint: str, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+    def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+        endpoint = _default_endpoint() if endpoint is None else endpoint
         self.timeout_s = timeout_s
         self._dialogue = Dialogue(endpoint)
         self._address = (endpoint, keys)

@@ -315,6 +315,42 @@ def test_an_interrupted_listener_cancels_its_request(server: Server) -> None:
         assert client.health() == {"state": "ready"}
 
 
+POOL = """
+import sys
+from audio_pool import AudioPool
+settings = {"cache": {"dir": sys.argv[2], "encoder": "off"}, "server": {"bind": sys.argv[1]}}
+with AudioPool.from_config(settings, serve=True) as pool:
+    print(pool.endpoint, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_served_pool_that_is_killed_at_work_is_an_error_at_once(connect: Any, tmp_path: Path) -> None:
+    served = subprocess.Popen(
+        [sys.executable, "-c", POOL, f"ipc://{tmp_path}/s", str(tmp_path / "cache")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        client = connect(served.stdout.readline().strip())
+        result = client.generate("rain", duration_s=0.5, delivery="inline", timeout_s=DEADLINE_S)
+        assert result.data[:4] == b"RIFF"
+        assert result.data == Path(result.path).read_bytes()
+        assert client.ask("echo", {"payload": b"\0\xff"})["payload"] == b"\0\xff"
+        assert client.status()["cache_types"] == {"new_generation": 1}
+        killer = threading.Timer(0.3, served.kill)
+        killer.start()
+        start = time.monotonic()
+        with pytest.raises(Disconnected, match="went away"):
+            client.generate("a storm that takes a while", duration_s=600, timeout_s=10 * DEADLINE_S)
+        assert time.monotonic() - start < DEADLINE_S
+        killer.join()
+    finally:
+        served.kill()
+        served.wait(DEADLINE_S)
+        served.stdin.close()
+        served.stdout.close()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
