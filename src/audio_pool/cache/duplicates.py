@@ -22,6 +22,10 @@ Method = Literal["any", "prompt", "sound"]
 _SAME_SOUND = 0.98
 """Least cosine of two unit sound vectors taken for the same sound. CLAP vectors of two takes of one prompt
 lie around 0.6 to 0.95, those of one take in two encodings above 0.99."""
+_SAME_DESCRIPTORS = 0.5
+"""Most distance of spectral descriptors (roughly decibels) taken for the same sound; two seeds of steady rain
+are 1 to 2 apart."""
+_DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 _SAME_LENGTH = 0.05
 """Relative difference up to which two sounds can be the same."""
 _BLOCK = 1024
@@ -88,13 +92,14 @@ def _by_vectors(store: Store, rows: list[tuple[int, str, int, float, bytes]], en
     having = [row for row in rows if row[0] in known]
     if len(having) < 2:
         return {}
-    units = _units(np.stack([known[row[0]] for row in having]))
+    vectors = np.stack([known[row[0]] for row in having])
+    alike_in = _close if encoder == _DESCRIPTORS else _parallel
     lengths = np.array([row[3] for row in having])
     kinds = np.array([hash((row[1], row[2])) for row in having])
     near: Neighbours = {}
     for start in range(0, len(having), _BLOCK):
         part = slice(start, start + _BLOCK)
-        alike = units[part] @ units.T >= _SAME_SOUND
+        alike = alike_in(vectors[part], vectors)
         alike &= np.abs(lengths[part, None] - lengths) <= _SAME_LENGTH * lengths[part, None]
         alike &= kinds[part, None] == kinds
         for first, second in np.argwhere(alike):
@@ -103,9 +108,20 @@ def _by_vectors(store: Store, rows: list[tuple[int, str, int, float, bytes]], en
     return near
 
 
-def _units(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
+Matrix = npt.NDArray[np.float32]
+
+
+def _parallel(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
+    """[n, N]: vectors of one direction."""
+    lengths = np.linalg.norm(some, axis=1)[:, None] * np.linalg.norm(all_, axis=1)
+    return np.asarray(some @ all_.T >= _SAME_SOUND * lengths)
+
+
+def _close(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
+    """[n, N]: vectors near to each other."""
+    wide, others = some.astype(np.float64), all_.astype(np.float64)
+    squares = (wide**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * wide @ others.T
+    return np.asarray(squares <= _SAME_DESCRIPTORS**2)
 
 
 def _led(rows: list[tuple[int, str, int, float, bytes]], near: Neighbours, reason: str) -> Iterator[Group]:

@@ -78,11 +78,12 @@ def _plain(doing: str, where: Path, name: str, text: str) -> StorageError:
 class Folder:
     """One cache directory. Threads may share it: it keeps no state but its claim."""
 
-    def __init__(self, root: Path, *, create: bool) -> None:
+    def __init__(self, root: Path, *, create: bool, renders: Path | str | None = None) -> None:
         """
         Args:
             root: the directory.
             create: make it where it does not exist; otherwise that is an error.
+            renders: another place than ``root/renders``, which may be on another disk.
 
         Raises:
             NotFound, StorageError.
@@ -91,7 +92,7 @@ class Folder:
         self.database = self.root / _DATABASE
         self.audio = self.root / "audio"
         self.renditions = self.root / "renditions"
-        self.renders = self.root / "renders"
+        self.renders = Path(os.path.abspath(renders)) if renders else self.root / "renders"
         self.index = self.root / "index"
         self._incoming = self.root / "incoming"
         self._claim: tuple[Path, int] | None = None
@@ -199,8 +200,9 @@ class Folder:
             StorageError: it stays where it was.
         """
         target = self.renders / f"{secrets.token_hex(16)}{source.suffix}"
-        with storage_errors("delivering a sound", self.root):
-            os.replace(source, target)
+        with storage_errors("delivering a sound", self.renders):
+            self.renders.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.move(source, target)
         return target
 
     # -- sweeping

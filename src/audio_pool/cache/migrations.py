@@ -64,6 +64,11 @@ CREATE TABLE vectors (
     PRIMARY KEY (entry_id, encoder)
 );
 
+-- The encoders that vectors were ever kept of, so that asking for one costs no scan.
+CREATE TABLE spaces (
+    name TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
 CREATE TABLE renditions (
     entry_id   INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
     spec       TEXT NOT NULL,          -- the Rendition as JSON
@@ -103,6 +108,8 @@ def migrate(db: sqlite3.Connection, name: str) -> None:
     found = version_of(db, name)
     if found == SCHEMA_VERSION:
         return
+    # Takes effect only before the first table: pages of removed rows can be given back to the disk.
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(db)
     db.execute("BEGIN IMMEDIATE")
     try:

@@ -114,24 +114,26 @@ class Neighbours:
 
     # -- searching
 
-    def search(self, vector: Vector, k: int, filters: Filters) -> dict[int, float]:
+    def search(self, vector: Vector, k: int, filters: Filters | None) -> dict[int, float]:
         """The k nearest entries that fit, as the index knows them: cosine by id, nearest first.
 
         Lengths are filtered to 2 % only, and an entry may have been removed meanwhile: the caller asks the
-        rows, and for more neighbours where too few are left.
+        rows, and for more neighbours where too few are left. ``filters`` None: all fit.
         """
         self._follow(_WHILE_SEARCHING, wait=False)
         index = self._index
         if index is None or len(index) == 0 or len(vector) != index.dimensions:
             return {}
-        shortest, longest = _bucket(filters.shortest_s), _bucket(filters.longest_s)
-        fitting = [
-            number for number, group in list(self._groups.items()) if group.fits(filters, shortest, longest)
-        ]
-        if not fitting:
+        fitting = None if filters is None else self._fitting(filters)
+        if fitting == []:
             return {}
         ids, cosines = index.search(np.asarray(vector, np.float32), k, fitting)
         return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
+
+    def _fitting(self, filters: Filters) -> list[int]:
+        shortest, longest = _bucket(filters.shortest_s), _bucket(filters.longest_s)
+        groups = list(self._groups.items())
+        return [number for number, group in groups if group.fits(filters, shortest, longest)]
 
     # -- staying in step
 

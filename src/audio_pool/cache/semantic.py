@@ -10,7 +10,7 @@ writer thread). They share nothing but the store and the index, which are made f
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import math
 import os
 import random
@@ -22,18 +22,28 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from audio_pool.cache.cap import CapStrategy, Variant, surplus
+from audio_pool.cache.draw import draw, of_nearest_length
+from audio_pool.cache.policy import CALIBRATIONS, Near, Verdict, judge
 from audio_pool.cache.renditions import find_rendition, put_rendition
 from audio_pool.cache.row import SOUND_PREFIX, Entry, Filters, Row, score_of
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.text import text_key
+from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition
 
 if TYPE_CHECKING:
     from audio_pool.cache.neighbours import Neighbours
 
-__all__ = ["CacheType", "Hit", "Query", "SoundCache"]
+_log = logging.getLogger(__name__)
 
+__all__ = ["CacheType", "Hit", "Query", "SoundCache", "encoder_of"]
+
+_STAGES: dict[str, CacheType] = {
+    "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global"
+}  # fmt: skip
 _SPARE = 16
 """Neighbours asked for beyond ``reuse_k``: some differ too much in length or are gone."""
 _MOST_LOOKED_AT = 1024
@@ -90,6 +100,7 @@ class SoundCache:
         create: bool = True,
         max_per_prompt: int = 5,
         cap_strategy: CapStrategy = "quality",
+        render_dir: Path | str | None = None,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -99,13 +110,14 @@ class SoundCache:
             create: make it where it does not exist.
             max_per_prompt: variants kept of the same words and settings.
             cap_strategy: which one goes when there are more: the worst, or of the two most alike the worse.
+            render_dir: where delivered results that are not kept go; ``directory/renders`` where None.
             now: seconds since 1970.
             rng: draws where no ``variant_seed`` is given.
 
         Raises:
             NotFound, StorageError.
         """
-        self.store = Store(directory, create=create)
+        self.store = Store(directory, create=create, render_dir=render_dir)
         self._max_per_prompt = max_per_prompt
         self._cap_strategy = cap_strategy
         self._now = now
@@ -114,6 +126,8 @@ class SoundCache:
         self._preparing = threading.Lock()
         self.vanished: set[int] = set()
         """Entries that look-ups met without their file."""
+        self.near_off = ""
+        """Why nothing is found by meaning (faiss is missing), or ""."""
 
     @property
     def incoming(self) -> Path:
@@ -138,12 +152,15 @@ class SoundCache:
     def follow(self) -> None:
         """Takes over what other processes changed. For the writer thread, now and then."""
         for neighbours in list(self._neighbours.values()):
-            neighbours.follow()
+            try:
+                neighbours.follow()
+            except AudioPoolError as exc:  # the index is derived: what goes wrong in it costs no sound
+                _log.warning("the index of %s does not follow: %s", neighbours.space, exc)
 
     def tidy(self) -> None:
         """Compacts and saves indexes where it is time to. For the writer thread, when there is nothing to do."""
+        self.follow()
         for neighbours in list(self._neighbours.values()):
-            neighbours.follow()
             neighbours.tidy()
 
     def _neighbours_in(self, space: str) -> Neighbours:
@@ -175,10 +192,77 @@ class SoundCache:
             hit = self._hit(rows, recipe, query, "canonical", "words that say the same")
         return hit
 
+    def find_near(self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Hit | None:
+        """The entry for words that mean the same, if the policy accepts one whose settings fit.
+
+        Args:
+            recipe: as for ``find_exact``, which is asked first.
+            query: ``strict`` finds nothing here.
+            vectors: float32 [D] of the prompt by encoder, a scorer's (CLAP) among them.
+        """
+        if query.match == "strict" or query.speech or recipe.seed is not None or recipe.init_audio_sha256:
+            return None
+        try:
+            rows, verdicts = self.judged(recipe, query, vectors)
+        except EngineError as exc:
+            self._without_near(exc)
+            return None
+        accepted = [verdict for verdict in verdicts if verdict.accepted]
+        scores = {v.entry_id: v.clap if v.clap is not None else v.cosine for v in accepted}
+        row = self._present([rows[v.entry_id] for v in accepted], recipe, query, scores)
+        entry = self.store.entry(row.id) if row else None
+        if row is None or entry is None:
+            return None
+        verdict = next(v for v in accepted if v.entry_id == row.id)
+        cosine = None if math.isnan(verdict.cosine) else verdict.cosine
+        similarity = verdict.clap if verdict.rule == "sound" or cosine is None else cosine
+        return self._told(entry, row, recipe, _STAGES[verdict.rule], verdict.reason, similarity)
+
+    def judged(
+        self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
+    ) -> tuple[dict[int, Row], list[Verdict]]:
+        """The nearest entries that fit, by id, and what the policy says of each, nearest first."""
+        prompts, scorer = self._roles(vectors)
+        sounds = SOUND_PREFIX + scorer if scorer else ""
+        found = self.nearest(recipe, query, prompts, vectors[prompts]) if prompts else []
+        rows = {row.id: row for row, _ in found}
+        cosines = {row.id: cosine for row, cosine in found}
+        if scorer and query.match == "global":
+            rows |= {row.id: row for row, _ in self.nearest(recipe, query, sounds, vectors[scorer])}
+        heard = self.store.vectors_of(sounds, rows) if scorer else {}
+        clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in heard.items()}
+        near = [
+            Near(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id))
+            for entry_id, row in rows.items()
+        ]
+        verdicts = judge(
+            recipe.prompt,
+            near,
+            mode=query.match,
+            calibration=CALIBRATIONS.get(encoder_of(prompts)),
+            tau_prompt_sem=query.tau_prompt_sem,
+            tau_use=query.tau_use,
+        )
+        return rows, verdicts
+
+    def _roles(self, vectors: Mapping[str, Vector]) -> tuple[str, str]:
+        """Which of these encoders compares prompts, and which hears sounds; "" for neither.
+
+        A scorer is one in whose space sounds' vectors are kept.
+        """
+        names = [name for name in vectors if not name.startswith(SOUND_PREFIX)]
+        scorer = next((name for name in names if self.store.has_space(SOUND_PREFIX + name)), "")
+        return next((name for name in names if name != scorer), ""), scorer
+
+    def _without_near(self, exc: EngineError) -> None:
+        if not self.near_off:
+            self.near_off = exc.message
+            _log.warning("nothing is found by meaning: %s", exc.message)
+
     def _hit(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: CacheType, reason: str
     ) -> Hit | None:
-        row = self._present(rows, recipe, query)
+        row = self._present(rows, recipe, query, {row.id: row.score for row in rows})
         entry = self.store.entry(row.id) if row else None
         if row is None or entry is None:
             return None
@@ -197,11 +281,17 @@ class SoundCache:
                 return sorted(found, key=lambda pair: -pair[1])[: query.reuse_k]
             most *= 4
 
-    def _present(self, rows: Sequence[Row], recipe: Recipe, query: Query) -> Row | None:
+    def nearest_whatever(self, space: str, vector: Vector, count: int) -> dict[int, float]:
+        """Cosines of the nearest entries by id, whatever their sound settings."""
+        return self._neighbours_in(space).search(vector, count, None)
+
+    def _present(
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float]
+    ) -> Row | None:
         """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
         while left:
-            row = _drawn(_nearest(left, recipe.duration_s), query, self._rng)
+            row = draw(of_nearest_length(left, recipe.duration_s), scores, query.temperature, query.variant_seed, self._rng)
             if os.path.isfile(f"{self.store.folder.root}/{row.file}"):
                 return row
             # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
@@ -250,8 +340,8 @@ class SoundCache:
 
         Args:
             sound: its file lies in ``incoming``, fsynced.
-            vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound, others
-                the prompt.
+            vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound (``sound:clap``
+                in the space of the prompts' ``clap``), others the prompt.
 
         Raises:
             StorageError: nothing was kept and the file is where it was (``set_aside`` may still deliver it).
@@ -327,29 +417,12 @@ def _filters(recipe: Recipe, query: Query) -> Filters:
     )
 
 
-def _nearest(rows: Sequence[Row], duration_s: float) -> list[Row]:
-    """Those whose length differs least; a millisecond more or less is the same length."""
-    least = min(abs(row.duration_s - duration_s) for row in rows)
-    return [row for row in rows if abs(row.duration_s - duration_s) <= least + 1e-3]
+def encoder_of(space: str) -> str:
+    """The embedder engine that a space of vectors is of: its name up to the first ``@``."""
+    return space.split("@", 1)[0]
 
 
-def _drawn(rows: Sequence[Row], query: Query, rng: random.Random) -> Row:
-    """One row, with softmax weights of its score.
-
-    Drawn by the Gumbel-max trick with noise that depends on the seed and the entry alone: a seed goes on
-    drawing the same entry when others come or go, which a draw from cumulated weights would not.
-    """
-    if len(rows) == 1:
-        return rows[0]
-    if query.temperature <= 0:
-        return max(rows, key=lambda row: (row.score, -row.id))
-
-    def weight(row: Row) -> float:
-        if query.variant_seed is None:
-            uniform = rng.random()
-        else:
-            digest = hashlib.blake2b(f"{query.variant_seed}:{row.id}".encode(), digest_size=8).digest()
-            uniform = int.from_bytes(digest, "little") / 2**64
-        return row.score / query.temperature - math.log(-math.log(min(max(uniform, 1e-12), 1 - 1e-12)))
-
-    return max(rows, key=weight)
+def _cosine(asked: Vector, heard: Vector) -> float | None:
+    """CLAP(query, sound); None for vectors that cannot be compared."""
+    lengths = float(np.linalg.norm(asked) * np.linalg.norm(heard)) if len(asked) == len(heard) else 0.0
+    return float(asked @ heard) / lengths if lengths > 0 else None

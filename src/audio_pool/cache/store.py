@@ -63,6 +63,8 @@ _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 _BUSY_S = 20.0
 _REMOVE_AT_ONCE = 200
 """Rows a removal takes per transaction: a server that wants to write waits for one at most."""
+_PAGES_BACK = 2_000
+"""Pages given back to the disk after each such transaction, at most: 8 MB."""
 _CHANGES_KEPT = 200_000
 
 
@@ -89,17 +91,20 @@ class Removal:
 class Store:
     """One cache directory, opened."""
 
-    def __init__(self, directory: Path | str, *, create: bool = True) -> None:
+    def __init__(
+        self, directory: Path | str, *, create: bool = True, render_dir: Path | str | None = None
+    ) -> None:
         """
         Args:
             directory: the cache directory.
             create: make it where it does not exist.
+            render_dir: where delivered results that are not kept go; ``renders`` in it where None.
 
         Raises:
             NotFound: it does not exist and ``create`` is False.
             StorageError: it cannot be read, or a newer version of this package wrote it.
         """
-        self.folder = Folder(Path(directory), create=create)
+        self.folder = Folder(Path(directory), create=create, renders=render_dir)
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
         existed = self.folder.database.exists()
@@ -210,6 +215,12 @@ class Store:
         sql = f"SELECT {ROW_COLUMNS} FROM entries WHERE id IN (SELECT value FROM json_each(:ids)) AND {FITS}"
         return [Row(*found) for found in self.query(sql, {"ids": id_list(ids), **bound(filters)})]
 
+    def ids_with_words(self, namespace: str, prompt: str) -> list[int]:
+        """Entries with the same normalised or canonical prompt, whatever their sound settings."""
+        sql = "SELECT id FROM entries WHERE text_key = ? OR canonical_key = ? ORDER BY id"
+        keys = (text_digest(namespace, prompt), canonical_digest(namespace, prompt))
+        return [found[0] for found in self.query(sql, keys)]
+
     def _fitting(self, column: str, key: bytes, filters: Filters) -> list[Row]:
         sql = f"SELECT {ROW_COLUMNS} FROM entries WHERE {column} = :key AND {FITS}"
         return [Row(*found) for found in self.query(sql, {"key": key, **bound(filters)})]
@@ -232,6 +243,10 @@ class Store:
     def encoders(self) -> dict[str, int]:
         """The encoders that vectors are kept of, and how many each."""
         return dict(self.query("SELECT encoder, count(*) FROM vectors GROUP BY encoder"))
+
+    def has_space(self, encoder: str) -> bool:
+        """Whether vectors of this encoder were ever kept."""
+        return bool(self.query("SELECT 1 FROM spaces WHERE name = ?", (encoder,)))
 
     def vectors_of(self, encoder: str, ids: Iterable[int]) -> dict[int, Vector]:
         """The entries' vectors, float32 [D] each; an entry without one is left out."""
@@ -347,6 +362,7 @@ class Store:
                 _log.warning("entry %d: its vector of %s says nothing and is not kept", entry_id, encoder)
                 continue
             db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, flat.tobytes()))
+            db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (encoder,))
         db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
         return entry_id
 
@@ -363,6 +379,7 @@ class Store:
                 with transaction(db):
                     items = self._delete(db, wanted[start : start + _REMOVE_AT_ONCE])
                 total += Removal(items=items) + self.unlink_doomed(db)
+                db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
         return total
 
     def _delete(self, db: sqlite3.Connection, ids: Sequence[int]) -> int:
