@@ -240,6 +240,17 @@ class Canvas:
             for side in (0, 1):
                 self.sound[side, start:stop] += sides[side] * wave
 
+    def reflect(self, level: float = 0.2) -> None:
+        """Adds the first echoes of unlike walls at either side, so that a single point has room round it."""
+        dry = self.sound.copy()
+        for side, echoes in enumerate((((0.0073, 0.8), (0.0171, 0.5)), ((0.0098, 0.8), (0.0217, 0.5)))):
+            for delay_s, strength in echoes:
+                late = min(self.frames - 1, round(delay_s * self.rate))
+                gain = np.float32(level * strength)
+                self.sound[side, late:] += gain * dry[side, : self.frames - late]
+                if self.loop and late:
+                    self.sound[side, :late] += gain * dry[side, -late:]
+
     def _blocks(self) -> Iterator[tuple[int, int, Floats, Floats]]:
         """(start, length, fade-in, fade-out) of overlapping blocks that go once round the circle."""
         overlap = min(_OVERLAP, self.frames // 2)
@@ -293,7 +304,7 @@ def _amplitudes(shape: Shape, size: int, rate: int) -> Floats:
     return np.asarray(amplitude / rms if rms > 0 else amplitude, dtype=np.float32)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def harmonics(partials: tuple[float, ...]) -> Floats:
     """One cycle of a tone, float32 [16384], from its harmonics' amplitudes; its peak is their worst case."""
     spectrum = np.zeros(_TABLE // 2 + 1, dtype=np.complex128)

@@ -11,7 +11,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band, formants, peaks
 
 
 @recipe(
-    keys="knock, door knock, knock door, rap, tap door, bang door, pound door, knock wood",
+    keys="knock, door knock, knock door, tap door, bang door, pound door, knock wood",
     near="door hit tap bang thud hammer wood table pound visitor bark dog chop slam",
     expects="silence decay",
     highpass_hz=60,
@@ -31,13 +31,14 @@ def door_knock(c: Canvas, p: Character) -> None:
             when = at_s + k * gap_s * float(c.rng.uniform(0.94, 1.06))
             c.place(thud, when, 0.3 * strength, 0.05)
             c.place(burst(c.noise, c.rate, band(700, 3500), attack_s=0.0005, decay_s=0.004), when, 0.5 * strength)
+    c.reflect()
 
 
 @recipe(
     keys="creak, door creak, creak door, door open, door close, squeak, squeaky door, hinge, floorboard, squeal,"
     "door, rusty, old door, gate",
     near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet",
-    expects="silence",
+    expects="silence noise",
     summary="an old door creaking open",
 )
 def door_creak(c: Canvas, p: Character) -> None:
@@ -56,6 +57,7 @@ def door_creak(c: Canvas, p: Character) -> None:
         hinge = voice(c.rate, squeal, peaks([p.low(1200), p.low(2600)], 0.5, floor=0.1), attack_s=0.3, release_s=0.4)
         c.place(_roughened(c, hinge), at_s, 0.25, 0.2)
         c.place(burst(c.noise, c.rate, band(300, 3000, tilt_db=-3), decay_s=0.02), at_s, 0.3)
+    c.reflect()
 
 
 def _roughened(c: Canvas, sound: Floats) -> Floats:
@@ -67,7 +69,7 @@ def _roughened(c: Canvas, sound: Floats) -> Floats:
 
 @recipe(
     keys="glass, glass break, glass shatter, break glass, shatter, window break, bottle break, smash, glass smash,"
-    "window shatter, clink, glass clink, dish, crockery, plate",
+    "window shatter, clink, glass clink, dish, crockery",
     near="window bottle crash broken vase mirror ceramic ice crystal crack jar silverware",
     expects="decay silence",
     summary="glass shattering",
@@ -113,10 +115,11 @@ def click(c: Canvas, p: Character) -> None:
             c.place(body, when, 0.45 * level)
             snap = burst(c.noise, c.rate, band(2000, 12_000), attack_s=0.0002, decay_s=0.0015)
             c.place(snap, when, 0.8 * level * float(c.rng.uniform(0.8, 1.1)))
+    c.reflect()
 
 
 @recipe(
-    keys="typing, type, keyboard, typewriter, computer keyboard, keystroke, type keyboard",
+    keys="typing, keyboard, typewriter, computer keyboard, keystroke, type keyboard",
     near="computer laptop office write text key desk mechanical",
     expects="silence",
     summary="typing on a keyboard",
@@ -153,8 +156,8 @@ def _key(c: Canvas, p: Character, *, wide: bool) -> Floats:
 
 @recipe(
     keys="static, white noise, pink noise, radio static, television static, tv static, radio noise, interference,"
-    "hiss, radio, vinyl, brown noise",
-    near="broadcast untuned television tv signal steam spray air fuzz distortion",
+    "hiss, vinyl, brown noise",
+    near="radio broadcast untuned television tv signal steam spray air fuzz distortion",
     expects="noise",
     summary="radio static",
 )

@@ -12,9 +12,11 @@ from audio_pool.engines.synthesis.spectra import band, peaks
 
 @recipe(
     keys="engine, car, truck, vehicle, motorcycle, motorbike, tractor, bus, traffic, idle, car engine, lawn mower,"
-    "lawnmower, chainsaw, generator, boat motor, motorboat, diesel, rev, race car, automobile",
+    "lawnmower, chainsaw, generator, boat motor, motorboat, diesel, rev, race car, automobile,"
+    "engine buzz",
     near="drive accelerate highway road drill saw airplane aircraft plane helicopter propeller jet machine vibrate"
     " sewing mower bike speedboat race",
+    expects="noise",
     highpass_hz=35,
     summary="an engine running",
 )
@@ -64,6 +66,7 @@ def hum(c: Canvas, p: Character) -> None:
 @recipe(
     keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro",
     near="station wagon track conveyor",
+    expects="noise",
     highpass_hz=35,
     summary="a train rolling over its rails, clickety-clack",
 )

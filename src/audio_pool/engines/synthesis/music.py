@@ -30,7 +30,7 @@ def drone(c: Canvas, p: Character) -> None:
             detuned = root * ratio * 2 ** ((cents + float(c.rng.normal(0, 1))) / 1200)
             breath = np.exp(c.drift(3.0 / p.speed, 0.45).points.clip(-1.2, 0.9))
             c.tone(detuned, Curve(0.1 * level * breath), partials, pan=float(cents / 9), phase=float(c.rng.random()))
-    c.bed(band(300, 2500, tilt_db=-4), Curve(0.008 * c.swells(3.0, 0.4).points), width=1.0)
+    c.bed(band(300, 2500, tilt_db=-4), Curve(0.003 * c.swells(3.0, 0.4).points), width=1.0)
 
 
 # Chords as semitones above the key's root; one a bar.

@@ -96,7 +96,7 @@ def fire(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="cricket, cicada, grasshopper, insect, summer night, katydid",
+    keys="cricket, cicada, grasshopper, insect, summer night, katydid, insect buzz",
     near="night bug field countryside evening bee fly buzz mosquito",
     summary="crickets chirping on a summer night",
 )

@@ -11,7 +11,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band, formants
 
 
 @recipe(
-    keys="footstep, step, walk, stroll, jog, run person, running person, tread, pace",
+    keys="footstep, step, walk, stroll, jog, run person, running person, tread",
     near="march shoe boot feet foot gravel stair horse gallop hoof hooves clop sprint",
     expects="silence",
     highpass_hz=50,
@@ -51,6 +51,7 @@ def heartbeat(c: Canvas, p: Character) -> None:
             c.place(ping(c.rate, hz, decay, attack_s=0.012, bend=0.35), at_s + start, 0.8 * level * strength)
             knock = burst(c.noise, c.rate, band(40, 140, tilt_db=-3), attack_s=0.01, decay_s=decay)
             c.place(knock, at_s + start, 0.5 * level * strength)
+    c.reflect(0.12)
 
 
 # Formants (Hz) of five vowels, after Peterson & Barney (1952), averaged over speakers.
@@ -58,10 +59,11 @@ _VOWELS = ((300, 2300, 3000), (530, 1850, 2500), (730, 1200, 2500), (570, 900, 2
 
 
 @recipe(
-    keys="crowd, murmur, chatter, people talk, people speak, audience, restaurant, cafe, bar, babble, walla, party,"
+    keys="crowd, murmur, chatter, people talk, people speak, audience, restaurant, cafe, babble, walla, party,"
     "crowd murmur, marketplace, market, people, pub, cafeteria, mall",
     near="man woman speech talk speak voice male female children conversation laugh say yell shout cry baby sing"
     " cheer person adult human announcer boy girl whisper scream narrate",
+    expects="noise",
     summary="the murmur of a crowd of people talking",
 )
 def crowd(c: Canvas, p: Character) -> None:

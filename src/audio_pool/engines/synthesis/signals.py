@@ -11,8 +11,8 @@ from audio_pool.engines.synthesis.spectra import Floats, band
 
 
 @recipe(
-    keys="beep, bleep, tone, sine, hz, blip, beeper, dial tone, censor",
-    near="signal electronic digital notification phone telephone ring sonar radar pure",
+    keys="beep, bleep, tone, sine, blip, beeper, dial tone, censor",
+    near="hz hertz signal electronic digital notification phone telephone ring sonar radar pure",
     expects="silence",
     highpass_hz=20,
     summary="an electronic beep",
@@ -24,6 +24,7 @@ def beep(c: Canvas, p: Character) -> None:
     sound = glide(c.rate, [(0.0, hz), (length, hz)], partials=(1.0, 0.0, 0.08), release_s=0.008)
     for at_s in c.pulse(period, start_s=0.0)[: p.count]:
         c.place(sound, at_s, 0.5)
+    c.reflect(0.12)
 
 
 @recipe(
@@ -58,6 +59,7 @@ def alarm(c: Canvas, p: Character) -> None:
             length = 0.075 / p.speed
             beep_ = glide(c.rate, [(0.0, hz), (length, hz)], partials=(1.0, 0.15, 0.35, 0.05, 0.15), release_s=0.006)
             c.place(beep_, at, 0.4)
+    c.reflect()
 
 
 # Partials of a church bell against its strike note: hum, prime, tierce, quint, nominal and above
@@ -99,6 +101,7 @@ def clock(c: Canvas, p: Character) -> None:
     tick, tock = (_tick(c, p.low(hz)) for hz in (2100.0, 1650.0))
     for k, at_s in enumerate(c.pulse(p.beat_s(120.0), jitter=0.003, start_s=0.01)[: p.count]):
         c.place(tock if k % 2 else tick, at_s, 0.5 * float(c.rng.uniform(0.92, 1.0)), 0.1)
+    c.reflect()
 
 
 def _tick(c: Canvas, hz: float) -> Floats:
@@ -114,9 +117,9 @@ def _tick(c: Canvas, hz: float) -> Floats:
 
 
 @recipe(
-    keys="explosion, explode, blast, bomb, detonation, grenade, boom, explosive, firework, cannon, gunshot, gunfire,"
-    "gun shot, gun fire, shotgun, artillery",
-    near="bang war crash collapse burst impact shoot gun rifle pop missile rocket",
+    keys="explosion, explode, bomb, detonation, grenade, boom, explosive, firework, cannon, gunshot, gunfire,"
+    "gun shot, gun fire, weapon fire, machine gun, gun, pistol, rifle, shotgun, artillery",
+    near="bang war blast slam crash collapse burst impact shoot weapon pop missile rocket",
     expects="decay silence",
     highpass_hz=25,
     summary="an explosion with debris",
@@ -157,8 +160,8 @@ def laser(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="whoosh, swoosh, swish, swing, swipe, sword swing, pass by, passing by, transition, whip, swoop, arrow",
-    near="fly throw dash jump air motion sword magic teleport jet plane arrow",
+    keys="whoosh, swoosh, swish, swipe, sword swing, pass by, passing by, transition, whip, swoop, arrow",
+    near="swing fly throw dash jump air motion sword magic teleport jet plane arrow",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",
 )
@@ -180,8 +183,7 @@ def whoosh(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="coin, pickup, pick up, collect, power up, powerup, bonus, reward, level up, treasure, success, point,"
-    "coin collect, item, game coin",
+    keys="coin, pickup, pick up, collect, power up, powerup, bonus, reward, level up, treasure, success, coin collect",
     near="money game arcade win jingle magic sparkle gold score achievement cash",
     expects="decay silence",
     summary="a coin picked up in a game",

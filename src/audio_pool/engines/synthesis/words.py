@@ -42,6 +42,8 @@ _NUMBERS = {
     "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
 }
 
+_UNITS = ("bpm", "hz", "hertz", "khz")
+
 _MULTIPLIED = ("intensity", "speed", "pitch", "size", "gain")
 # Each line: the words, and what they do to a Character: factors for _MULTIPLIED, values for the rest.
 _ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -218,7 +220,7 @@ def read(
     _give_adjectives(words, kept)
     return Reading(
         layers=tuple(_layer(match, words) for match in kept),
-        unused=tuple(w.text for w in words if not w.used and w.stem not in _STOPWORDS and w.text not in _STOPWORDS),
+        unused=tuple(w.text for w in words if not (w.used or {w.text, w.stem} & _STOPWORDS)),
         warnings=tuple(warnings),
     )
 
@@ -317,19 +319,31 @@ def _give_adjectives(words: list[_Word], found: list[_Found]) -> None:
 def _owners(words: list[_Word], place: int, found: list[_Found]) -> list[_Found]:
     """Whose adjective it is: the next recipe named in its clause, else the last one there.
 
-    In a clause without a recipe: the next one named after it, else all of them.
+    In a clause without a recipe: the next one named after it, else all of them; but nobody's where the
+    clause is about something else ("and two women speak").
     """
     clause = words[place].clause
     spots = [(spot, match) for match in found for spot in match.places]
+    if not spots:
+        return found
     here = [(spot, match) for spot, match in spots if words[spot].clause == clause]
     if here:
         after = [spot for spot, _ in here if spot > place]
         chosen = min(after) if after else max(spot for spot, _ in here)
         return [match for spot, match in here if spot == chosen]
+    if any(word.clause == clause and _is_about_something(word) for word in words):
+        return []
     later = [spot for spot, _ in spots if spot > place]
     if later:
         return [match for spot, match in spots if spot == min(later)]
     return found
+
+
+def _is_about_something(word: _Word) -> bool:
+    return not (
+        word.used or word.text in _STOPWORDS or word.stem in _STOPWORDS or word.stem in _ADJECTIVE_OF
+        or word.text in _NUMBERS or word.text in _UNITS or word.text[0].isdigit()
+    )
 
 
 def _is_number(words: list[_Word], place: int) -> str:
@@ -337,7 +351,7 @@ def _is_number(words: list[_Word], place: int) -> str:
     text = words[place].text
     if text[0].isdigit():
         following = words[place + 1].text if place + 1 < len(words) else ""
-        if following in ("bpm", "hz", "hertz", "khz"):
+        if following in _UNITS:
             return "unit"
         return "count" if text.isdigit() and 1 <= int(text) <= 60 else ""
     return "count" if text in _NUMBERS else ""
@@ -399,14 +413,14 @@ def _choose(
 
 def nearest_by_words(texts: Sequence[str], recipes: Mapping[str, Recipe], ruled_out: Collection[str]) -> str:
     """The recipe whose related words the texts share most; then by spelling; then the drone."""
-    best, best_score = "", 0.45
+    best, best_score = "", 0.59
     stems = {stem(text) for text in texts}
     for recipe in recipes.values():
         if recipe.name in ruled_out:
             continue
         parts = {part for key in recipe.keys for part in key_stems(key)}
-        shared = sum(1.0 for word in recipe.near if stem(word) in stems) + sum(0.6 for part in parts & stems)
-        spelled = max((_alike(text, part) for text in texts for part in parts), default=0.0)
+        shared = sum(1.0 for word in recipe.near if stem(word) in stems) + sum(0.62 for part in parts & stems)
+        spelled = max((_alike(text, part) for text in stems for part in parts), default=0.0)
         score = max(shared, 0.95 * spelled)
         if score > best_score:
             best, best_score = recipe.name, score
