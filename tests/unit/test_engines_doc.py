@@ -1,0 +1,59 @@
+"""docs/engines.md says of every engine of this package what its INFO says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audio_pool.engines import EngineInfo, _own_names, engine_info, engine_names
+
+TEXT = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
+ENGINES = [engine_info(name) for name in engine_names() if name in _own_names()]
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of every table row whose first cell names the engine."""
+    found = []
+    for line in TEXT.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and f"`{name}`" in cells[0]:
+            found.append(cells)
+    return found
+
+
+def model_row(info: EngineInfo) -> list[str]:
+    for cells in rows(info.name):
+        if info.model in cells[1] or ("/" not in info.model and "built in" in cells[1]):
+            return cells
+        if info.model.rsplit("/", 1)[-1] in cells[1]:
+            return cells
+    raise AssertionError(f"no row of docs/engines.md names {info.name} with its model {info.model}")
+
+
+@pytest.mark.parametrize("info", [one for one in ENGINES if one.kind == "generator"], ids=lambda one: one.name)
+def test_generators_figures(info):
+    _, _, sound, length, steps, negative, init, _ = model_row(info)
+    if info.any_rate:
+        assert "any rate" in sound and length == "any"
+    else:
+        assert f"{info.sample_rate / 1000:g} kHz {'stereo' if info.channels == 2 else 'mono'}" in sound
+        assert f"{info.shortest_s:g}–{info.longest_s:g} s" in length
+    assert steps == (f"{info.steps}, {info.guidance_scale:g}" if info.steps else "–")
+    assert (negative == "yes") == info.negative_prompt
+    assert (init == "yes") == info.init_audio
+
+
+@pytest.mark.parametrize(
+    "info", [one for one in ENGINES if one.kind in ("embedder", "scorer")], ids=lambda one: one.name
+)
+def test_embedders_and_scorers_dimensions(info):
+    assert model_row(info)[2] == str(info.dimensions)
+
+
+@pytest.mark.parametrize("info", [one for one in ENGINES if one.kind != "mastering"], ids=lambda one: one.name)
+def test_licences(info):
+    (licence,) = [cells for cells in rows(info.name) if len(cells) == 3]
+    assert (licence[2] == "yes") == info.commercial_use
+    if " " not in info.licence:
+        assert licence[1] == info.licence
