@@ -186,7 +186,9 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     count: Annotated[int, Meta(ge=1, le=64)] = 1
     credit: Annotated[int, Meta(ge=1, le=64)] = 2
-    """Jobs a worker may hold, so that the next is there when one ends."""
+    """Sounds to generate that a worker may hold, so that the next is there when one ends."""
+    quick_credit: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Short tasks (embed, master, render) that it may hold."""
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     """OMP/MKL threads; 0: the libraries' own choice."""
 

@@ -464,7 +464,7 @@ def _plan(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
         engines=frozenset(worker.engines),
         duties=frozenset(worker.duties),
         credit=worker.credit,
-        quick_credit=max(8, worker.credit),
+        quick_credit=worker.quick_credit,
     )
 
 
