@@ -10,6 +10,7 @@ time, in the order in which a put or removal would have mended it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from typing import Any
 
 from audio_pool.cache.renditions import all_renditions, drop_renditions
 from audio_pool.cache.store import Store, transaction
-from audio_pool.errors import StorageError
+from audio_pool.errors import EngineUnavailable, StorageError
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Problem", "Report", "as_json", "audit"]
 
@@ -63,7 +66,7 @@ def audit(store: Store, *, fix: bool = False, quick: bool = False) -> Report:
     if fix and store.read_only:
         raise StorageError(f"{store.folder.root} takes no writes, so nothing can be fixed")
     report = Report()
-    for check in (_database, _masters, _renditions, _orphans, _incoming, _rows, _vectors):
+    for check in (_database, _masters, _renditions, _orphans, _incoming, _rows, _vectors, _indexes):
         check(store, report, fix, quick)
     return report
 
@@ -195,6 +198,29 @@ def _vectors(store: Store, report: Report, fix: bool, quick: bool) -> None:
 
             detail = f"{count} vectors of {size // 4} dimensions among those of {usual[encoder][1] // 4}"
             _found(report, Problem("odd_vectors", encoder, detail), fix, mend)
+
+
+def _indexes(store: Store, report: Report, fix: bool, quick: bool) -> None:
+    if not store.folder.index.is_dir():
+        return
+    from audio_pool.cache.neighbours import Neighbours, snapshots
+
+    known = snapshots(store, [name for (name,) in store.query("SELECT name FROM spaces")])
+    for path in sorted(store.folder.index.iterdir()):
+        if path.name.startswith("."):  # being written, or cleared at a later opening
+            continue
+        try:
+            space = known.get(path)
+            faults = list(Neighbours.faults(store, space)) if space else ["no vectors of its encoder were ever kept"]
+        except EngineUnavailable as exc:
+            _log.warning("index snapshots are not checked: %s", exc)
+            return
+
+        def mend(gone: Path = path) -> int:
+            return store.folder.discard(str(gone.relative_to(store.folder.root)))
+
+        for fault in faults[:1]:
+            _found(report, Problem("stale_index", f"index/{path.name}", fault), fix, mend)
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import logging
 import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from audio_pool.cache.row import Filters
 from audio_pool.cache.store import ID_LIST, Change, Store, Vector, id_list
 from audio_pool.errors import StorageError
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "snapshots"]
 
 _log = logging.getLogger(__name__)
 
@@ -108,9 +108,7 @@ class Neighbours:
     @property
     def snapshot(self) -> Path:
         """Its file."""
-        readable = re.sub(r"[^A-Za-z0-9.-]+", "_", self.space)[:60]
-        unique = hashlib.blake2b(self.space.encode(), digest_size=6).hexdigest()
-        return self._store.folder.index / f"{readable}-{unique}.index"
+        return _snapshot(self._store, self.space)
 
     # -- searching
 
@@ -232,14 +230,31 @@ class Neighbours:
             except (StorageError, OSError) as exc:
                 _log.warning("%s; the next start rebuilds it", exc)
 
-    def disagreements(self) -> Iterator[str]:
-        """Where the index and the rows differ once it has caught up; for ``verify``."""
-        self.follow()
+    @classmethod
+    def faults(cls, store: Store, space: str) -> Iterator[str]:
+        """What is wrong with a snapshot: torn, or not what the store says once it has caught up."""
+        try:
+            VectorIndex.load(_snapshot(store, space), encoder=f"{space}@{store.store_id}")
+        except SnapshotUnusable as exc:
+            yield str(exc)
+            return
+        index = cls(store, space)
         sql = "SELECT id FROM vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoken = 0"
-        wanted = [row[0] for row in self._store.query(sql, (self.space,))]
-        missing = [entry_id for entry_id in wanted if entry_id not in self]
+        wanted = [row[0] for row in store.query(sql, (space,))]
+        missing = [entry_id for entry_id in wanted if entry_id not in index]
         if missing:
             yield f"{len(missing)} entries are not in it, e.g. {missing[0]}"
-        surplus = len(self) - (len(wanted) - len(missing))
+        surplus = len(index) - (len(wanted) - len(missing))
         if surplus > 0:
             yield f"{surplus} entries in it do not exist"
+
+
+def _snapshot(store: Store, space: str) -> Path:
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", space)[:60]
+    unique = hashlib.blake2b(space.encode(), digest_size=6).hexdigest()
+    return store.folder.index / f"{readable}-{unique}.index"
+
+
+def snapshots(store: Store, spaces: Iterable[str]) -> dict[Path, str]:
+    """Where each space's snapshot would lie."""
+    return {_snapshot(store, space): space for space in spaces}

@@ -291,7 +291,8 @@ class SoundCache:
         """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
         while left:
-            row = draw(of_nearest_length(left, recipe.duration_s), scores, query.temperature, query.variant_seed, self._rng)
+            near = of_nearest_length(left, recipe.duration_s)
+            row = draw(near, scores, query.temperature, query.variant_seed, self._rng)
             if os.path.isfile(f"{self.store.folder.root}/{row.file}"):
                 return row
             # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
