@@ -23,7 +23,7 @@ from audio_pool.types import frames_of
 
 __all__ = ["INFO", "ProceduralEngine", "load"]
 
-# Importing a file of recipes registers them; the tuple also fixes the order in which they are tried.
+# Importing a file of recipes registers them.
 _FILES = (weather, nature, people, household, machines, signals, music)
 
 INFO = EngineInfo(

@@ -15,7 +15,7 @@ from typing import Any
 
 from audio_pool.engines.synthesis.recipe import Character, Recipe
 
-__all__ = ["Layer", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
+__all__ = ["ADJECTIVES", "SCENES", "Layer", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
@@ -46,7 +46,7 @@ _UNITS = ("bpm", "hz", "hertz", "khz")
 
 _MULTIPLIED = ("intensity", "speed", "pitch", "size", "gain")
 # Each line: the words, and what they do to a Character: factors for _MULTIPLIED, values for the rest.
-_ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
+ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("heavy heavily hard strong strongly intense pouring torrential violent fierce mighty powerful raging"
      " roaring thick dense busy vigorous vigorously howling", {"intensity": 2.0}),
     ("light lightly gentle gently slight mild delicate sparse weak", {"intensity": 0.5}),
@@ -73,7 +73,7 @@ _ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 # Places and events that mean several sounds at once.
-_SCENES = {
+SCENES = {
     "storm": ("rain", "wind", "thunder"),
     "stormy": ("rain", "wind", "thunder"),
     "thunderstorm": ("thunder", "rain"),
@@ -138,13 +138,13 @@ def key_stems(key: str) -> tuple[str, ...]:
 def _adjective_table() -> dict[str, tuple[int, dict[str, Any]]]:
     return {
         stem(word): (number, change)
-        for number, (words, change) in enumerate(_ADJECTIVES)
+        for number, (words, change) in enumerate(ADJECTIVES)
         for word in words.split()
     }
 
 
 _ADJECTIVE_OF = _adjective_table()
-_SCENE_OF = {stem(word): recipes for word, recipes in _SCENES.items()}
+_SCENE_OF = {stem(word): recipes for word, recipes in SCENES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,151 @@
+"""Writes docs/sounds.md and the spectrogram of every recipe of the built-in engine.
+
+    python scripts/sound_gallery.py [DIRECTORY]      # default: docs
+
+Needs nothing but the package: the pictures are small PNGs of sixteen colours, written here.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from audio_pool.engines.base import Item
+from audio_pool.engines.procedural import load
+from audio_pool.engines.synthesis.recipe import RECIPES, Recipe
+from audio_pool.engines.synthesis.words import ADJECTIVES, SCENES
+
+SECONDS = 8.0
+RATE = 44_100
+WIDTH, HEIGHT = 320, 120
+LOW_HZ, HIGH_HZ = 30.0, 20_000.0
+RANGE_DB = 72.0
+
+HEAD = """# The sounds of the built-in engine
+
+The engine `procedural` makes these by synthesis: no weights, no GPU, no download; stereo, at any sample
+rate, 0.05 to 600 s, the same for the same seed, and every one of them as a loop without a crossfade.
+
+A prompt may name several ("heavy rain with distant thunder"): each becomes a layer with its own adjectives.
+Words that stand together under "asked for by" may come in any order, a few words apart.
+"no", "not" and "without" rule a sound out, and so does the negative prompt. A prompt that names none gets the
+nearest one, with the warning `nearest_recipe`. What was understood stands in the metadata under
+`engine_details`.
+
+This page and its pictures are made by `python scripts/sound_gallery.py`. A picture shows eight seconds from
+left to right (a tick below each), 30 Hz to 20 kHz from bottom to top (lines at 100 Hz, 1 kHz and 10 kHz),
+and 72 dB from dark to bright.
+"""
+
+# Perceptually even steps from night to flame: sixteen anchors, dark to bright.
+PALETTE = (
+    (8, 6, 16), (20, 12, 40), (34, 17, 66), (50, 20, 90), (68, 22, 106), (86, 25, 112), (105, 30, 112),
+    (124, 36, 107), (144, 43, 98), (164, 51, 86), (184, 62, 72), (203, 77, 56), (220, 97, 40), (234, 124, 28),
+    (245, 164, 48), (252, 222, 120),
+)  # fmt: skip
+
+
+def picture(sound: np.ndarray) -> bytes:
+    """A PNG of WIDTH x HEIGHT: the spectrogram of float32 [2, T] at RATE."""
+    size = 4096
+    wave = np.concatenate([np.zeros(size // 2), sound.mean(axis=0), np.zeros(size)])
+    starts = np.linspace(0, sound.shape[1] - 1, WIDTH * 2).astype(int)
+    window = np.hanning(size)
+    power = np.stack([np.abs(np.fft.rfft(wave[s : s + size] * window)) ** 2 for s in starts])
+    power = power.reshape(WIDTH, 2, -1).mean(axis=1)
+    edges = np.geomspace(LOW_HZ, HIGH_HZ, HEIGHT + 1) * size / RATE
+    rows = []
+    for low, high in pairwise(edges):
+        first, last = int(low), max(int(low) + 1, int(np.ceil(high)))
+        rows.append(power[:, first:last].max(axis=1))
+    level = 10 * np.log10(np.stack(rows)[::-1] + 1e-12)
+    scaled = (level - level.max()) / RANGE_DB * 16 + 16
+    pixels = np.clip(scaled, 0, 15).astype(np.uint8)
+    for hz in (100, 1000, 10_000):
+        row = HEIGHT - 1 - int(HEIGHT * np.log(hz / LOW_HZ) / np.log(HIGH_HZ / LOW_HZ))
+        pixels[row, ::4] = np.where(pixels[row, ::4] < 8, 10, 2)
+    for second in range(1, int(SECONDS)):
+        pixels[-4:, round(second * WIDTH / SECONDS)] = 15
+    return _png(pixels)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """A PNG with four bits a pixel (PNG specification, second edition, sections 4 and 11)."""
+    packed = (pixels[:, ::2] << 4 | pixels[:, 1::2]).astype(np.uint8)
+    lines = b"".join(b"\0" + row.tobytes() for row in packed)
+    height, width = pixels.shape
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)),
+            _chunk(b"PLTE", bytes(value for colour in PALETTE for value in colour)),
+            _chunk(b"IDAT", zlib.compress(lines, 9)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def prompt_of(recipe: Recipe) -> str:
+    """What is asked to show a recipe: its first key."""
+    return recipe.keys[0]
+
+
+def sound_of(recipe: Recipe) -> np.ndarray:
+    """float32 [2, T]: eight seconds of a recipe."""
+    return load().generate([Item(prompt=prompt_of(recipe), seed=1, duration_s=SECONDS, sample_rate=RATE)])[0]
+
+
+def page() -> str:
+    """The text of docs/sounds.md."""
+    parts = [HEAD, "## Adjectives\n", "| words | effect |", "| --- | --- |"]
+    for words, change in ADJECTIVES:
+        effect = ", ".join(f"{name} {_shown(name, value)}" for name, value in change.items())
+        parts.append(f"| {', '.join(words.split())} | {effect} |")
+    parts.append(
+        "\nNumbers: `120 BPM` sets the tempo of what has one, `440 Hz` the pitch of what has one, and `three` "
+        "the count of single events (\"three knocks\")."
+    )
+    parts.append("\nScenes stand for several sounds: " + "; ".join(
+        f"*{name}* ({', '.join(recipes)})" for name, recipes in SCENES.items()
+    ) + ".\n")
+    parts.append(f"## The {len(RECIPES)} sounds\n")
+    for module, recipes in groupby(RECIPES.values(), key=lambda recipe: recipe.paint.__module__):
+        parts.append(f"### {module.rpartition('.')[2].capitalize()}\n")
+        for recipe in recipes:
+            keys = ", ".join(recipe.keys)
+            parts.append(f"**{recipe.name}**: {recipe.summary}. Asked for by: {keys}.\n")
+            parts.append(f"![{recipe.name}](sounds/{recipe.name}.png)\n")
+    return "\n".join(parts)
+
+
+def _shown(name: str, value: object) -> str:
+    if name in ("intensity", "speed", "pitch", "size", "gain"):
+        return f"× {value}"
+    if name == "cutoff_hz":
+        return f"{value:g} Hz"
+    return str(value)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    (directory / "sounds").mkdir(parents=True, exist_ok=True)
+    total = 0
+    for recipe in RECIPES.values():
+        data = picture(sound_of(recipe))
+        (directory / "sounds" / f"{recipe.name}.png").write_bytes(data)
+        total += len(data)
+    (directory / "sounds.md").write_text(page(), encoding="utf-8")
+    print(f"{len(RECIPES)} pictures, {total / 1000:.0f} kB, in {directory / 'sounds'}")
+
+
+if __name__ == "__main__":
+    main()

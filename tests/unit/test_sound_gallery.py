@@ -1,0 +1,64 @@
+"""The page of sounds is what the command makes, and shows every recipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from audio_pool.engines.synthesis.recipe import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _gallery() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sound_gallery", ROOT / "scripts" / "sound_gallery.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date_and_every_recipe_has_its_picture() -> None:
+    gallery = _gallery()
+    assert (ROOT / "docs" / "sounds.md").read_text(encoding="utf-8") == gallery.page(), (
+        "run python scripts/sound_gallery.py"
+    )
+    pictures = {path.stem: path.stat().st_size for path in (ROOT / "docs" / "sounds").glob("*.png")}
+    assert set(pictures) == set(RECIPES)
+    assert max(pictures.values()) <= 15_000
+
+
+def test_a_picture_shows_a_tone_where_it_is() -> None:
+    gallery = _gallery()
+    seconds = np.arange(int(gallery.SECONDS * gallery.RATE)) / gallery.RATE
+    tone = np.tile(0.5 * np.sin(2 * np.pi * 3000 * seconds), (2, 1))
+    tone[:, : tone.shape[1] // 2] = 0
+    pixels = _decoded(gallery.picture(tone))
+    assert pixels.shape == (gallery.HEIGHT, gallery.WIDTH)
+    rows = np.arange(gallery.HEIGHT)
+    hz = gallery.LOW_HZ * (gallery.HIGH_HZ / gallery.LOW_HZ) ** ((gallery.HEIGHT - 1 - rows) / gallery.HEIGHT)
+    column = pixels[:-4, 3 * gallery.WIDTH // 4 + 1]
+    assert abs(hz[int(np.argmax(column))] / 3000 - 1) < 0.1
+    assert pixels[5:-5, gallery.WIDTH // 4 + 1].max() < 8
+
+
+def _decoded(png: bytes) -> np.ndarray:
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    place, body, size = 8, b"", (0, 0)
+    while place < len(png):
+        length, kind = struct.unpack(">I4s", png[place : place + 8])
+        data = png[place + 8 : place + 8 + length]
+        assert struct.unpack(">I", png[place + 8 + length : place + 12 + length])[0] == zlib.crc32(kind + data)
+        if kind == b"IHDR":
+            size = struct.unpack(">II", data[:8])
+        if kind == b"IDAT":
+            body += data
+        place += 12 + length
+    lines = np.frombuffer(zlib.decompress(body), np.uint8).reshape(size[1], size[0] // 2 + 1)[:, 1:]
+    return np.stack([lines >> 4, lines & 15], axis=2).reshape(size[1], size[0])
