@@ -6,6 +6,7 @@ Must not know: how either is done.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ class Ask:
     ticket: int
     """Unique for the pool's life; the key of the one table that sends final replies."""
     recipe: Recipe
-    join_key: str
-    """Requests with equal keys share one work; "" never joins."""
+    join_key: Hashable
+    """Requests with equal keys share one work; None (or "") never joins."""
     priority: int = 1
     """Index into PRIORITIES."""
     deadline: float | None = None

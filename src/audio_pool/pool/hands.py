@@ -58,6 +58,14 @@ class _Making:
 
 
 @dataclass(frozen=True, slots=True)
+class _Offer:
+    """A hit, and its file as asked for (None: that rendition has to be made)."""
+
+    hit: Hit
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A new sound in its place, and the path that its caller gets."""
 
@@ -184,7 +192,7 @@ class PoolHands(Hands):
         except StorageError as exc:  # a broken cache must not stop new sounds
             log.error("look-up failed: %s", exc)
             return acts.Found(work=work, warning=f"cache_unreadable: {exc}")
-        return acts.Found(work=work, hit=hit, render=None if path else settled.rendition)
+        return acts.Found(work=work, hit=_Offer(hit, path), render=None if path else settled.rendition)
 
     def _rendered(self, hit: Hit, rendition: Rendition) -> str | None:
         """The hit's file as asked for, or None where it must be made first."""
@@ -289,7 +297,7 @@ class PoolHands(Hands):
         return task, [], self._frames.get(work, [])
 
     def _render_task(self, action: acts.SendJob) -> wire.RenderTask:
-        hit: Hit = action.payloads[0]["hit"]
+        hit: Hit = action.payloads[0]["hit"].hit
         rendition: Rendition = action.payloads[0]["render"]
         name = f"render-{hit.entry.id}-{secrets.token_hex(6)}.{rendition.format}"
         return wire.RenderTask(
@@ -393,12 +401,10 @@ class PoolHands(Hands):
         if isinstance(value, dict):  # a rendition has been made of a hit
             self._finish_rendered(action, settled, value)
             return None
-        if isinstance(value, Hit):
-            path = self._rendered(value, settled.rendition)
-            if path is None:
-                return Final(kind="error", error=NotFound("the cached sound was removed just now; ask again"))
-            stored = {**value.metadata, **self._changed(value.metadata, settled.rendition)}
-            self.hits[value.cache_type] += 1
+        if isinstance(value, _Offer):
+            path, hit = value.path or value.hit.entry.path, value.hit
+            stored = {**hit.metadata, **self._changed(hit.metadata, settled.rendition)}
+            self.hits[hit.cache_type] += 1
         else:
             path, stored = value.path, value.metadata
             self.hits[action.cache_type] += 1
@@ -417,7 +423,7 @@ class PoolHands(Hands):
         return {} if _is_master(stored, rendition) else rendered_metadata(stored, rendition)
 
     def _finish_rendered(self, action: acts.Answer, settled: Settled, value: dict[str, Any]) -> None:
-        hit: Hit = value["hit"]
+        hit: Hit = value["hit"].hit
         outcome = value["outcome"]
         caller = self.router.callers[action.ticket]
 

@@ -178,7 +178,11 @@ class Router:
             poller.add(self.image_door.pull, "images")
         self.feed(acts.Tick())
         while not self.schedule.roster.gone:
-            sources = poller.wait(self._timeout())
+            deadline = self.schedule.next_deadline()
+            if deadline is not None and time.monotonic() >= deadline:
+                self.feed(acts.Tick())
+                deadline = self.schedule.next_deadline()
+            sources = poller.wait(self._timeout(deadline))
             if "posts" in sources:
                 self._waker.clear()
             while not self._posts.empty():
@@ -192,14 +196,10 @@ class Router:
             for outgoing in (self.outbox, self.image_door):
                 if outgoing is not None and outgoing.parked:
                     outgoing.flush()
-            deadline = self.schedule.next_deadline()
-            if deadline is not None and time.monotonic() >= deadline:
-                self.feed(acts.Tick())
 
-    def _timeout(self) -> float:
+    def _timeout(self, deadline: float | None) -> float:
         if not self._posts.empty():
             return 0.0
-        deadline = self.schedule.next_deadline()
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
         if any(outgoing is not None and outgoing.parked for outgoing in (self.outbox, self.image_door)):
             wait = min(wait, 0.02)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,10 +24,12 @@ from audio_pool.errors import (
     Cancelled,
     EngineUnavailable,
     Expired,
+    NotFound,
     PoolClosed,
     QualityError,
     Timeout,
     WorkerDied,
+    nearest_name,
 )
 from audio_pool.pool.acts import (
     Action,
@@ -66,6 +68,8 @@ __all__ = ["Limits", "Schedule"]
 
 Stage = Literal["exact", "embed", "near", "render", "make", "finish", "keep", "errand", "settled"]
 JobKind = Literal["make", "finish", "embed", "render", "echo", "clap"]
+_LOOK_EVERY_S = 0.02
+"""Between ticks, workers are looked at no more often: at thousands of events a second it would cost most."""
 _IN_HAND = ("make", "finish", "embed", "render", "errand")
 
 
@@ -131,7 +135,7 @@ class Schedule:
         self.works: dict[int, Work] = {}
         self.waiting = Waiting(limits.ageing_s)
         self.drain_deadline: float | None = None
-        self._by_join_key: dict[str, int] = {}
+        self._by_join_key: dict[Hashable, int] = {}
         self._numbers = itertools.count(1)
         self._jobs = itertools.count(1)
         self._deadlines: list[tuple[float, int]] = []
@@ -142,6 +146,7 @@ class Schedule:
         self._sent_at: dict[int, float] = {}
         self._out: list[Action] = []
         self._now = 0.0
+        self._look_at_workers = 0.0
 
     # -- the two doors -----------------------------------------------------------------------------
 
@@ -172,15 +177,17 @@ class Schedule:
                 self.roster.said_hello(event.worker, event.incarnation, now)
             case Ready():
                 self.roster.loaded(event.worker, event.incarnation, event.engines, event.batching, now)
+                self._give_up_unserved()
                 self._dispatch(now)
             case LoadFailed():
                 self.roster.load_failed(event.worker, event.incarnation, event.error)
             case Died():
+                self._look_at_workers = now
                 self._worker_died(event, now)
             case Drain():
                 self.drain_deadline = event.deadline
             case Tick():
-                pass
+                self._look_at_workers = now
         self._pass_time(now)
         out, self._out = self._out, []
         return out
@@ -188,6 +195,8 @@ class Schedule:
     def next_deadline(self) -> float | None:
         """When ``Tick`` is needed at the latest; None: only events move anything."""
         times = [time for time in (self.roster.next_deadline(), self.drain_deadline) if time is not None]
+        if self.drain_deadline is not None and self.drain_deadline <= self._now:
+            times.remove(self.drain_deadline)  # it has been acted upon: only events move anything now
         while self._deadlines and self._deadlines[0][1] not in self.tickets:
             heapq.heappop(self._deadlines)
         if self._deadlines:
@@ -262,7 +271,7 @@ class Schedule:
         if ask.priority < work.priority:
             work.priority = ask.priority
             if work.number in self.waiting:
-                self._enqueue(work, work.queued_at)
+                self._put(work)
         self._accepted(work, ask.ticket)
 
     def _refuse(self, ticket: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
@@ -346,51 +355,74 @@ class Schedule:
     def _to_make(self, work: Work, now: float) -> None:
         assert work.ask is not None
         work.stage = "make"
-        error = self._unserved(work.ask.recipe.engine)
-        if error is not None:
-            self._settle_all(work, "error", error)
-        else:
-            self._enqueue(work, now)
+        self._enqueue(work, now)
 
-    def _unserved(self, engine: str) -> AudioPoolError | None:
-        """Why no worker will ever make this, if so."""
-        errors = []
+    def _why_unserved(self, work: Work) -> AudioPoolError | None:
+        """Why no worker will ever take the work in its present stage, if so."""
+        if work.stage == "embed":
+            return None  # has a time limit of its own, and goes on without
+        key = self._key_of(work)
+        down = []
         for worker in self.roster.workers.values():
-            if engine in worker.plan.engines and "make" in worker.plan.duties:
+            if self._may_serve(worker, key):
                 if worker.state not in ("failed", "gone"):
                     return None
-                errors.append(worker.error)
-        if not errors:
+                down.append(worker)
+        duty, _, name = key.partition(":")
+        if not down:
+            if duty == "worker":
+                return NotFound(f"no worker of this pool is named {name!r}; {self._nearest_worker(name)}")
             return EngineUnavailable(
-                f"no worker hosts engine {engine!r}", hint="add it to a worker's 'engines' in the configuration"
+                f"no worker has the duty {duty!r}" if not name else f"no worker hosts engine {name!r}",
+                hint="add it to a worker's 'engines' or 'duties' in the configuration",
             )
-        return errors[0] or EngineUnavailable(f"every worker with engine {engine!r} is down")
+        return down[0].error or EngineUnavailable(f"every worker that could do this ({key}) is down")
+
+    def _nearest_worker(self, name: str) -> str:
+        near = nearest_name(name, self.roster.workers)
+        return f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self.roster.workers))}"
+
+    def _may_serve(self, worker: WorkerState, key: str) -> bool:
+        """Whether it could, once it is up: what it hosts beyond its plan is known only when it is ready."""
+        duty, _, name = key.partition(":")
+        if worker.state == "ready" or duty not in ("make", "hosts"):
+            return self._serves(worker, key)
+        if duty == "make":
+            return "make" in worker.plan.duties and name in worker.plan.engines
+        return name in worker.plan.engines or bool({"embed", "score"} & worker.plan.duties)
 
     # -- waiting and sending -----------------------------------------------------------------------
 
-    def _key_of(self, work: Work) -> list[str]:
-        """Under which names of the queue the work waits next: duty, then engine or worker."""
+    def _key_of(self, work: Work) -> str:
+        """Under which name of the queue the work waits next: duty, then engine or worker."""
         match work.stage:
             case "make":
                 assert work.ask is not None
-                return [f"make:{work.ask.recipe.engine}"]
+                return f"make:{work.ask.recipe.engine}"
             case "finish" | "render":
-                return ["master"]
+                return "master"
             case "embed":
-                return [f"embed:{name}" for name in sorted(work.missing)][:1]
+                return f"embed:{min(work.missing)}"
             case _:
                 assert work.errand is not None
                 errand = work.errand
                 if errand.engine:
-                    return [f"hosts:{errand.engine}"]
-                return [f"worker:{errand.worker}" if errand.worker else "any"]
+                    return f"hosts:{errand.engine}"
+                return f"worker:{errand.worker}" if errand.worker else "any"
 
     def _enqueue(self, work: Work, now: float) -> None:
+        """Into the queue, unless nobody will ever take it from there."""
+        error = self._why_unserved(work)
+        if error is not None:
+            self._settle_all(work, "error", error)
+            return
         work.queued_at = now
-        for key in self._key_of(work):
-            # its first arrival counts, so that a retry or a later stage does not go to the back
-            self.waiting.put(key, work.number, priority=work.priority, arrival=work.arrival)
+        self._put(work)
         self._dispatch(now)
+
+    def _put(self, work: Work) -> None:
+        # its first arrival counts, so that a retry or a later stage does not go to the back
+        self.waiting.put(self._key_of(work), work.number, priority=work.priority, arrival=work.arrival)
 
     def _serves(self, worker: WorkerState, key: str) -> bool:
         duty, _, name = key.partition(":")
@@ -534,7 +566,7 @@ class Schedule:
         work.vectors.update(vectors)
         if "error" in outcome:
             work.warnings.append(f"semantic_failed: {outcome['error'].get('message', '')}")
-            work.missing.pop()
+            work.missing.discard(min(work.missing))  # the one that was asked
         work.missing -= set(vectors)
         if work.missing:
             self._enqueue(work, now)
@@ -640,19 +672,15 @@ class Schedule:
                     hint="its log says more",
                 )
                 self._job_lost(work, error, now, again=not held.timed_out)
-        for work in [work for work in self.works.values() if work.number in self.waiting]:
-            self._give_up_if_unserved(work)
+        self._give_up_unserved()
         self._dispatch(now)
 
-    def _give_up_if_unserved(self, work: Work) -> None:
-        if work.stage == "make" and work.ask is not None:
-            error = self._unserved(work.ask.recipe.engine)
-        elif all(worker.state in ("failed", "gone") for worker in self.roster.workers.values()):
-            error = WorkerDied("every worker is down")
-        else:
-            return
-        if error is not None:
-            self._settle_all(work, "error", error)
+    def _give_up_unserved(self) -> None:
+        """Workers have come or gone: what waited for one that will never take it is answered."""
+        for work in [self.works[number] for number in self.waiting.all()]:
+            error = self._why_unserved(work)
+            if error is not None:
+                self._settle_all(work, "error", error)
 
     def _progress(self, event: JobProgress, now: float) -> None:
         worker = self.roster.current(event.worker, event.incarnation)
@@ -760,11 +788,13 @@ class Schedule:
                 work.jobs.clear()  # a late vector is dropped like any late word
                 self.waiting.remove(work.number)
                 self._embedded(work, now)
-        kills, late = self.roster.overdue(now)
-        for name, held in late:
-            self._job_timed_out(name, held)
-        self._out += kills
-        self._out += self.roster.start(now)
+        if now >= self._look_at_workers:
+            self._look_at_workers = now + _LOOK_EVERY_S
+            kills, late = self.roster.overdue(now)
+            for name, held in late:
+                self._job_timed_out(name, held)
+            self._out += kills
+            self._out += self.roster.start(now)
         if self.drain_deadline is not None:
             self._drain(now)
 

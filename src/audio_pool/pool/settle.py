@@ -8,10 +8,8 @@ Must not know: the schedule, sockets, files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-
-import msgspec
 
 from audio_pool.cache.semantic import Query
 from audio_pool.config import Config
@@ -33,8 +31,8 @@ class Settled:
     rendition: Rendition
     shape: Shape
     query: Query
-    join_key: str
-    """Requests with equal keys get the same sound made once; "" joins nothing."""
+    join_key: Hashable
+    """Requests with equal keys get the same sound made once; None joins nothing."""
     tau_accept_new: float | None
     max_rounds: int
     warnings: tuple[str, ...]
@@ -90,7 +88,8 @@ def settle(
             highpass_order=sound.highpass_filter_order,
         ),
         query=query,
-        join_key="" if request.force else _join_key(recipe, rendition, query, request),
+        # the things themselves: hashing them costs a tenth of a digest
+        join_key=None if request.force else (recipe, rendition, query, request.tau_accept_new),
         tau_accept_new=_tau_accept_new(request, config),
         # fresh seeds are not what an explicit seed asks for
         max_rounds=1 if request.seed is not None else config.limits.max_rounds,
@@ -195,8 +194,3 @@ def _tau_accept_new(request: AudioRequest, config: Config) -> float | None:
     if config.cache.scorer == "off":
         return None
     return config.cache.tau_accept_new if request.tau_accept_new is None else request.tau_accept_new
-
-
-def _join_key(recipe: Recipe, rendition: Rendition, query: Query, request: AudioRequest) -> str:
-    rest = (rendition, request.tau_accept_new, tuple(getattr(query, name) for name in Query.__slots__))
-    return recipe.identity() + hashlib.sha256(msgspec.json.encode(rest)).hexdigest()[:16]
