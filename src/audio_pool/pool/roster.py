@@ -181,8 +181,9 @@ class Roster:
                 actions.append(SendStop(worker=name, incarnation=worker.incarnation))
             elif worker.state in ("starting", "loading"):
                 worker.state, worker.due = "stopping", None
-                worker.killed = True
-                actions.append(Kill(worker=name, incarnation=worker.incarnation, why="the pool stops"))
+                if not worker.killed:
+                    worker.killed = True
+                    actions.append(Kill(worker=name, incarnation=worker.incarnation, why="the pool stops"))
         return actions
 
     @property
