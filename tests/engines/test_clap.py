@@ -245,14 +245,28 @@ def test_a_directory_with_missing_tensors_is_not_filled_with_chance(checkpoints,
         load_engine("clap", model=str(tmp_path))
 
 
-def test_settings_out_of_bounds_are_refused(checkpoints):
-    model = str(checkpoints / "tiny")
-    with pytest.raises(InvalidConfig, match="float32, float16, bfloat16"):
-        load_engine("clap", model=model, dtype="int4")
-    with pytest.raises(InvalidConfig, match=r"1\.\.256"):
-        load_engine("clap", model=model, batch_size=0)
-    with pytest.raises(EngineUnavailable, match="device"):
-        load_engine("clap", model=model, device="nonsense")
+@pytest.mark.parametrize(
+    ("setting", "error", "says"),
+    [
+        ({"dtype": "int4"}, InvalidConfig, "float32"),
+        ({"batch_size": 0}, InvalidConfig, "batch_size.*>= 1"),
+        ({"batch_size": "8"}, InvalidConfig, "batch_size"),
+        ({"batchsize": 8}, InvalidConfig, "did you mean 'batch_size'"),
+        ({"text_model": "roberta-base"}, InvalidConfig, "its own tokenizer"),
+        ({"device": "nonsense"}, InvalidConfig, "device"),
+        ({"device": "cuda:99"}, EngineUnavailable, "cuda:99"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(checkpoints, setting, error, says):
+    with pytest.raises(error, match=says):
+        load_engine("clap", model=str(checkpoints / "tiny"), **setting)
+
+
+def test_small_batches_change_nothing(clap, checkpoints):
+    one = load_engine("clap", model=str(checkpoints / "tiny"), batch_size=1, device="auto")
+    np.testing.assert_allclose(one.embed_text(TEXTS), clap.embed_text(TEXTS), atol=1e-6)
+    sounds = [noise(21.0, 12), tone(440, 1.0)]
+    np.testing.assert_allclose(one.embed_audio(sounds, RATE), clap.embed_audio(sounds, RATE), atol=1e-6)
 
 
 def test_half_precision_stays_near(clap, checkpoints):

@@ -18,10 +18,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._clap_windows import RATE, WINDOW, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
+from audio_pool.engines._torch import settle_device
 from audio_pool.engines.base import Audio, EngineInfo, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
+from audio_pool.types import parse
 from audio_pool.weights import locate
 
 __all__ = ["INFO", "ClapScorer", "load"]
@@ -46,54 +49,35 @@ INFO = EngineInfo(
 
 _TOKENS = 77
 """LAION trained on texts cut at 77 tokens, the start and end marks counted; its own package cuts there too."""
-_DTYPES = ("float32", "float16", "bfloat16")
 
 
-def load(
-    *,
-    model: str = "",
-    revision: str = "",
-    device: str = "cpu",
-    dtype: str = "float32",
-    models_dir: str = "",
-    text_model: str = "",
-    batch_size: int = 8,
-) -> ClapScorer:
+def load(**settings: Any) -> ClapScorer:
     """A CLAP, ready to embed.
 
     Args:
-        model: hub id or directory, in transformers' layout or with a LAION ``.pt`` file, or that file itself;
-            "" is INFO.model.
-        revision: of a hub id; "" is its main branch.
-        device: torch's name, e.g. ``cpu`` or ``cuda:0``.
-        dtype: float32, float16 or bfloat16.
-        models_dir: directory of models, looked in before the hub's cache.
-        text_model: tokenizer for a ``.pt``, which has none: hub id or directory of roberta-base; "" is a
-            directory ``roberta-base`` beside the file, else in models_dir, else in the hub's cache.
-        batch_size: windows or texts in one forward pass, 1..256.
+        settings: the fields of ClapSettings.
 
     Raises:
-        EngineUnavailable: not on this machine (with the command to run), or no such model.
+        EngineUnavailable: not on this machine (with the command to run), or no such model or device.
         InvalidConfig: a setting out of bounds, or a checkpoint with feature fusion.
     """
-    if dtype not in _DTYPES:
-        raise InvalidConfig(f"clap: dtype {dtype!r} was given, allowed is one of {', '.join(_DTYPES)}")
-    if not 1 <= batch_size <= 256:
-        raise InvalidConfig(f"clap: batch_size {batch_size} was given, allowed is 1..256")
-    name = model or INFO.model
-    found = locate(name, engine=INFO.name, models_dir=models_dir or None, revision=revision)
+    chosen = parse(ClapSettings, settings, error=InvalidConfig, what=f"engines.{INFO.name}")
+    name = chosen.model or INFO.model
+    found = locate(name, engine=INFO.name, models_dir=chosen.models_dir or None, revision=chosen.revision)
+    device = settle_device(chosen.device)
     if found.path.is_file() or not (found.path / "config.json").exists():
-        clap, extractor, tokenizer = _from_laion(checkpoint_in(found.path), text_model, models_dir)
+        clap, extractor, tokenizer = _from_laion(checkpoint_in(found.path), chosen)
+    elif chosen.text_model:
+        raise InvalidConfig(f"engines.{INFO.name}: text_model is for LAION's .pt files; {found.path} has its own tokenizer")
     else:
         clap, extractor, tokenizer = _from_directory(found.path)
-    clap = _placed(clap, device, dtype)
     info = msgspec.structs.replace(
         INFO,
         model=name,
-        model_revision=found.revision or revision,
+        model_revision=found.revision or chosen.revision,
         dimensions=int(clap.config.projection_dim),
     )
-    return ClapScorer(info, clap, extractor, tokenizer, batch_size)
+    return ClapScorer(info, _placed(clap, device, chosen.dtype), extractor, tokenizer, chosen.batch_size)
 
 
 def _from_directory(path: Path) -> tuple[Any, Any, Any]:
@@ -122,23 +106,21 @@ def _from_directory(path: Path) -> tuple[Any, Any, Any]:
     return clap.eval(), extractor, tokenizer
 
 
-def _from_laion(path: Path, text_model: str, models_dir: str) -> tuple[Any, Any, Any]:
+def _from_laion(path: Path, chosen: ClapSettings) -> tuple[Any, Any, Any]:
     from transformers import ClapFeatureExtractor
 
-    tokenizer = tokenizer_of(path, text_model, models_dir)
+    tokenizer = tokenizer_of(path, chosen.text_model, chosen.models_dir)
     # LAION's spectrogram starts at 50 Hz; the class's own default is 0.
     return clap_model(path), ClapFeatureExtractor(frequency_min=50), tokenizer
 
 
-def _placed(clap: Any, device: str, dtype: str) -> Any:
+def _placed(clap: Any, device: Any, dtype: str) -> Any:
     import torch
 
     try:
-        return clap.to(device=torch.device(device), dtype=getattr(torch, dtype))
+        return clap.to(device=device, dtype=getattr(torch, dtype))
     except torch.OutOfMemoryError as exc:
         raise OutOfMemory(f"clap does not fit on {device}: {_first_line(exc)}", hint="device = 'cpu'") from exc
-    except (RuntimeError, AssertionError) as exc:
-        raise EngineUnavailable(f"clap cannot use device {device!r}: {_first_line(exc)}") from exc
 
 
 def _first_line(exc: BaseException) -> str:

@@ -17,10 +17,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._clap_windows import RATE, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, tokenizer_of
+from audio_pool.engines._torch import settle_device
 from audio_pool.engines.base import Audio, EngineInfo, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
+from audio_pool.types import parse
 from audio_pool.weights import locate
 
 __all__ = ["INFO", "LaionClapScorer", "load"]
@@ -44,36 +47,24 @@ _AUDIO_MODELS = {96: "HTSAT-tiny", 128: "HTSAT-base"}
 """The package's names of its audio encoders, by the width of their patches."""
 
 
-def load(
-    *,
-    model: str = "",
-    revision: str = "",
-    device: str = "cpu",
-    models_dir: str = "",
-    text_model: str = "",
-    batch_size: int = 8,
-) -> LaionClapScorer:
+def load(**settings: Any) -> LaionClapScorer:
     """LAION's CLAP, ready to embed.
 
     Args:
-        model: a ``630k-*.pt`` file, or a directory or hub id that has one; "" is INFO.model.
-        revision: of a hub id; "" is its main branch.
-        device: torch's name, e.g. ``cpu`` or ``cuda:0``.
-        models_dir: directory of models, looked in before the hub's cache.
-        text_model: hub id or directory of roberta-base's tokenizer; "" looks for it beside the file,
-            in models_dir and in the hub's cache.
-        batch_size: windows or texts in one forward pass, 1..256.
+        settings: the fields of ClapSettings; ``model`` is, or has, a LAION ``.pt`` file, ``dtype`` is float32.
 
     Raises:
         EngineUnavailable: the model or its tokenizer is not on this machine, or the package does not load.
         InvalidConfig: a setting out of bounds, or a checkpoint with feature fusion.
     """
-    if not 1 <= batch_size <= 256:
-        raise InvalidConfig(f"laion_clap: batch_size {batch_size} was given, allowed is 1..256")
-    name = model or INFO.model
-    found = locate(name, engine=INFO.name, models_dir=models_dir or None, revision=revision)
+    chosen = parse(ClapSettings, settings, error=InvalidConfig, what=f"engines.{INFO.name}")
+    if chosen.dtype != "float32":
+        raise InvalidConfig(f"engines.{INFO.name}: dtype {chosen.dtype!r} was given, the package has float32 only")
+    name = chosen.model or INFO.model
+    found = locate(name, engine=INFO.name, models_dir=chosen.models_dir or None, revision=chosen.revision)
+    device = settle_device(chosen.device)
     path = checkpoint_in(found.path)
-    tokenizer = tokenizer_of(path, text_model, models_dir)
+    tokenizer = tokenizer_of(path, chosen.text_model, chosen.models_dir)
     state = read_state(path)
     width = int(state["audio_branch.patch_embed.proj.weight"].shape[0])
     if width not in _AUDIO_MODELS:
@@ -91,8 +82,8 @@ def load(
         raise OutOfMemory(f"laion_clap does not fit on {device}", hint="device = 'cpu'") from exc
     except (ImportError, RuntimeError, OSError, ValueError, TypeError, AttributeError) as exc:
         raise EngineUnavailable(f"laion_clap: the package does not load {path}: {str(exc)[:300]}") from exc
-    info = msgspec.structs.replace(INFO, model=name, model_revision=found.revision or revision)
-    return LaionClapScorer(info, module.eval(), batch_size)
+    info = msgspec.structs.replace(INFO, model=name, model_revision=found.revision or chosen.revision)
+    return LaionClapScorer(info, module.eval(), chosen.batch_size)
 
 
 @contextmanager
