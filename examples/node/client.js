@@ -26,10 +26,22 @@ class AudioClient {
    */
   constructor(endpoint, { curve } = {}) {
     this.endpoint = endpoint;
-    this.curve = curve;
     this.inFlight = new Map(); // request_id -> {resolve, reject, onEvent, timer}
     this.closed = false;
-    this.#open();
+    const keys = curve && {
+      curvePublicKey: curve.publicKey,
+      curveSecretKey: curve.secretKey,
+      curveServerKey: curve.serverKey,
+    };
+    this.socket = new Dealer({ linger: 0, reconnectInterval: 50, reconnectMaxInterval: 2000, ...keys });
+    this.sending = Promise.resolve(); // a socket takes one send at a time
+    // replies belong to the connection that asked: once it is gone, none can come; zmq itself reconnects
+    this.socket.events.on("disconnect", () => {
+      const message = `the server at ${this.endpoint} went away before the answer came`;
+      this.#failAll({ code: "disconnected", message, hint: "ask again", retryable: true });
+    });
+    this.socket.connect(endpoint);
+    this.#listen();
   }
 
   /** A finished sound: {path, metadata, data}; data is the file's bytes with delivery "inline", else undefined. */
@@ -51,32 +63,11 @@ class AudioClient {
     this.#failAll({ code: "closed", message: "the client was closed before the answer came" });
   }
 
-  #open() {
-    const keys = this.curve && {
-      curvePublicKey: this.curve.publicKey,
-      curveSecretKey: this.curve.secretKey,
-      curveServerKey: this.curve.serverKey,
-    };
-    const socket = new Dealer({ linger: 0, reconnectInterval: 50, reconnectMaxInterval: 2000, ...keys });
-    this.socket = socket;
-    this.sending = Promise.resolve(); // a socket takes one send at a time
-    // replies belong to the connection that asked: once it is gone, none can come
-    socket.events.on("disconnect", () => {
-      if (this.closed || this.socket !== socket || this.inFlight.size === 0) return;
-      const message = `the server at ${this.endpoint} went away before the answer came`;
-      this.#failAll({ code: "disconnected", message, hint: "ask again", retryable: true });
-      socket.close();
-      this.#open();
-    });
-    socket.connect(this.endpoint);
-    this.#listen(socket);
-  }
-
-  async #listen(socket) {
+  async #listen() {
     try {
-      for await (const [head, data] of socket) this.#heard(head, data);
+      for await (const [head, data] of this.socket) this.#heard(head, data);
     } catch (error) {
-      if (!socket.closed) throw error;
+      if (!this.closed) throw error;
     }
   }
 
@@ -118,10 +109,9 @@ class AudioClient {
   }
 
   #send(message) {
-    const socket = this.socket;
     const frame = encode(message, { useBigInt64: true, ignoreUndefined: true });
     // a send that fails (socket closed meanwhile) ends by "disconnected", "closed" or the timeout
-    this.sending = this.sending.then(() => socket.send(frame)).catch(() => {});
+    this.sending = this.sending.then(() => this.socket.send(frame)).catch(() => {});
   }
 
   #forget(requestId) {

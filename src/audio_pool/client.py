@@ -230,15 +230,8 @@ class AudioClient(Questions[dict[str, Any]]):
                         self._chores.popleft()()
             with self._lock:
                 self._line.hear()
-                lost = self._line.watch()
+                self._line.watch()
                 self._line.expire()
-            if lost:
-                poller.remove(self._line.channel)
-                poller.remove(self._line.monitor)
-                self._line.close()
-                self._line.open()
-                poller.add(self._line.channel, "channel")
-                poller.add(self._line.monitor, "monitor")
 
 
 # --- awaiting
@@ -256,12 +249,8 @@ class AsyncPending:
         self.request_id = ""
 
     async def result(self) -> Any:
-        """As Pending.result; a cancelled task cancels the request."""
-        try:
-            return await asyncio.shield(self._future)
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+        """As Pending.result. The request goes on when the task that waits is cancelled; ``cancel`` stops it."""
+        return await asyncio.shield(self._future)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.result().__await__()
@@ -340,8 +329,9 @@ class AsyncAudioClient(Questions[Awaitable[dict[str, Any]]]):
         self._dialogue.close()
         if self._timer is not None:
             self._timer.cancel()
-        if self._line is not None:
-            self._unwatch()
+        if self._line is not None and self._loop is not None:
+            for source in (self._line.channel, self._line.monitor):
+                self._loop.remove_reader(source.fileno())
             self._line.close()
             self._line = None
 
@@ -360,7 +350,8 @@ class AsyncAudioClient(Questions[Awaitable[dict[str, Any]]]):
         if self._line is None:
             self._loop = asyncio.get_running_loop()
             self._line = Line(*self._address, self._dialogue)
-            self._watch()
+            for source in (self._line.channel, self._line.monitor):
+                self._loop.add_reader(source.fileno(), self._news)
         return self._line
 
     def _ask(self, kind: str, fields: dict[str, Any], timeout_s: float, events: bool) -> AsyncPending:
@@ -384,26 +375,12 @@ class AsyncAudioClient(Questions[Awaitable[dict[str, Any]]]):
             self._line.channel.send(frames)
             self._news()
 
-    def _watch(self) -> None:
-        assert self._loop is not None and self._line is not None
-        self._loop.add_reader(self._line.channel.fileno(), self._news)
-        self._loop.add_reader(self._line.monitor.fileno(), self._news)
-
-    def _unwatch(self) -> None:
-        assert self._loop is not None and self._line is not None
-        self._loop.remove_reader(self._line.channel.fileno())
-        self._loop.remove_reader(self._line.monitor.fileno())
-
     def _news(self) -> None:
         """Takes in whatever there is: zmq's descriptors tell of a change once, a send may swallow it."""
         if self._line is None:
             return
         self._line.hear()
-        if self._line.watch():
-            self._unwatch()
-            self._line.close()
-            self._line.open()
-            self._watch()
+        self._line.watch()
         self._line.expire()
         self._wind()
 

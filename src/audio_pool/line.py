@@ -1,4 +1,4 @@
-"""A client's connection: made, watched, and made anew.
+"""A client's connection: made, and watched.
 
 Owns: the socket of one dialogue, and what zmq's monitor tells of it.
 Must not know: what messages say, and whether its user blocks or awaits.
@@ -29,19 +29,14 @@ _MONITORED = _CONNECTED | _LOST | _UNFINISHED | _BROKEN | _TURNED_AWAY
 
 
 class Line:
-    """The connection of one dialogue: opens, watches and opens it anew."""
+    """The connection of one dialogue."""
 
     def __init__(self, endpoint: str, keys: Keys, dialogue: Dialogue) -> None:
         self._endpoint = endpoint
-        self._keys = ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys
         self._dialogue = dialogue
-        self.open()
-
-    def open(self) -> None:
-        self.channel = dealer(self._endpoint, keys=self._keys)
-        self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
-        self._dialogue.connected = False
         self._refused = False  # by the handshake, just now
+        self.channel = dealer(endpoint, keys=ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys)
+        self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
 
     def close(self) -> None:
         self.channel.raw.disable_monitor()
@@ -64,8 +59,8 @@ class Line:
         for frames in self._dialogue.expire(time.monotonic()):
             self.channel.send(frames)
 
-    def watch(self) -> bool:
-        """Takes in what happened to the connection. True: it is lost, and has to be opened anew."""
+    def watch(self) -> None:
+        """Takes in what happened to the connection; zmq itself makes it anew."""
         lost = False
         while (frames := self.monitor.receive()) is not None:
             event, value = struct.unpack("=HI", frames[0])
@@ -85,7 +80,7 @@ class Line:
                 self._dialogue.trouble = "the handshake failed; are the keys the server's?"
         if lost:
             self.hear()  # what came before the end counts
+            self._dialogue.connected = False
             self._dialogue.lose(
                 Disconnected(f"the server at {self._endpoint} went away before the answer came", hint="ask again")
             )
-        return lost

@@ -56,6 +56,8 @@ class Script:
         prompt = request["prompt"]
         result = {"path": "/sounds/x.wav", "metadata": {"prompt": prompt, "request_id": request_id}}
         if prompt == "silence":
+            if events:
+                self.say(envelope, "accepted", request_id, body={"queue_position": 0})
             self.held[request_id] = envelope
         elif prompt == "die":
             os._exit(9)
