@@ -31,6 +31,8 @@ __all__ = ["Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write
 BLOCK_FRAMES = 65_536
 """libsndfile's Vorbis encoder overflows the stack on long single writes."""
 RECIPE_CHUNK = b"apRc"
+_STREAMED = 0xFFFF_FF00
+"""RIFF sizes from here on were written by programs that did not know the length."""
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
@@ -181,6 +183,8 @@ def read(path: Path) -> tuple[Audio, int]:
     """
     with _opened(path) as file:
         frames, rate = file.frames, file.samplerate
+        if file.format in ("WAV", "WAVEX"):
+            _check_riff_size(path)
         try:
             audio = file.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as exc:
@@ -242,6 +246,15 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             continue
         yield name, file.read(size)
         file.seek(size % 2, os.SEEK_CUR)
+
+
+def _check_riff_size(path: Path) -> None:
+    """libsndfile reads what is left of a WAV that was cut short, as if it had always been that long."""
+    with path.open("rb") as file:
+        claimed = struct.unpack("<I", file.read(8)[4:])[0] + 8
+    found = path.stat().st_size
+    if found < claimed < _STREAMED:
+        raise InvalidAudio(f"{path}: cut short: {found:,} of {claimed:,} bytes are there")
 
 
 def _mapping_in(comment: str) -> dict[str, Any] | None:

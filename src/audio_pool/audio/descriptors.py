@@ -17,7 +17,7 @@ _BANDS = 24
 _LOW_HZ, _HIGH_HZ = 40.0, 16_000.0
 _FLOOR_DB = -60.0
 _FRAME_S = 0.047
-_MOST_FRAMES = 400
+_MOST_FRAMES = 200
 _SEGMENTS = 16
 _MODULATION_HZ = np.array([0.5, 1, 2, 4, 8, 16, 32])
 
@@ -51,7 +51,7 @@ def distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
 
 
 def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
-    """[N, 24]: mean power of the channels in each band, of up to 400 frames spread over the sound."""
+    """[N, 24]: mean power of the channels in each band, of up to 200 frames spread over the sound."""
     size = 1 << max(5, round(_FRAME_S * sample_rate).bit_length() - 1)
     if audio.shape[1] < size:
         audio = np.pad(audio, ((0, 0), (0, size - audio.shape[1])))
@@ -59,8 +59,9 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     count = min(_MOST_FRAMES, 1 + spare // (size // 2))
     places = np.linspace(0, spare, count).astype(np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
-    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32)))).mean(axis=0)
-    power = power.astype(np.float64) * (8 / 3) * 2 / size**2
+    spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
+    power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(axis=0).astype(np.float64)
+    power *= (8 / 3) * 2 / size**2
     edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
     band = np.searchsorted(edges, np.fft.rfftfreq(size, 1 / sample_rate)) - 1
     bands = np.zeros((len(power), _BANDS))

@@ -217,6 +217,8 @@ def _gap_splice(audio: Audio, frames: int, tail: int, sample_rate: int) -> _Spli
     """
     hop = max(1, round(_ENVELOPE_S * sample_rate))
     count = audio.shape[1] // hop
+    if count < 4 or frames < hop:
+        return None
     power = np.square(audio[:, : count * hop]).sum(axis=0).reshape(count, hop).mean(axis=1)
     quiet = power <= np.percentile(power, 90) * 10 ** (_GAP_DB / 10)
     if not quiet.any() or quiet.all():
@@ -287,7 +289,7 @@ _USUAL = 99.0
 _CALM = 97.0
 """Within three points of an ordinary place."""
 _MOST_PLACES = 1_500
-_MOST_SPECTRA = 400
+_MOST_SPECTRA = 250
 
 
 def seam_score(audio: Audio, sample_rate: int, crossfade_frames: int, position: int = 0) -> float:
@@ -366,16 +368,17 @@ def _mel_distances(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int
         around = _around(audio, places[first : first + 256], size, size)
         levels = []
         for part in (around[..., :size], around[..., size:]):
-            power = np.square(np.abs(np.fft.rfft(part * window))).sum(axis=0) * (4 / size**2)
+            spectrum = np.fft.rfft(part * window)
+            power = (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0) * (4 / size**2)
             levels.append(10 * np.log10(power @ bands + _FLOOR**2))
         found[first : first + 256] = np.sqrt(np.square(levels[0] - levels[1]).mean(axis=1))
     return found
 
 
-def _mel_matrix(size: int, sample_rate: int) -> npt.NDArray[np.float64]:
-    """[size // 2 + 1, bands]: rectangles on the mel scale of Stevens and Volkmann, 2595 log10(1 + f / 700)."""
+def _mel_matrix(size: int, sample_rate: int) -> Audio:
+    """float32 [size // 2 + 1, bands]: rectangles on the mel scale of Stevens and Volkmann, 2595 log10(1 + f / 700)."""
     mel = 2595 * np.log10(1 + np.fft.rfftfreq(size, 1 / sample_rate) / 700)
     band = np.minimum((mel / mel[-1] * _MEL_BANDS).astype(int), _MEL_BANDS - 1)
-    matrix = np.zeros((len(mel), _MEL_BANDS))
+    matrix = np.zeros((len(mel), _MEL_BANDS), np.float32)
     matrix[np.arange(len(mel)), band] = 1.0
     return matrix

@@ -27,8 +27,9 @@ _WARM_S = 0.25
 """The K-weighting's slowest pole (38 Hz, critically damped) has died away by -400 dB after this."""
 
 _OVERSAMPLING = 4
-_TAPS = 24
-"""Taps per phase of the interpolator; the 12 of BS.1770-4 read up to 0.4 dB less above 15 kHz."""
+_TAPS = 32
+"""Taps per phase of the interpolator: exact to 0.02 dB up to 20 kHz at 44.1 kHz, where the 12 of BS.1770-4
+read several tenths too little."""
 _HOP = 32
 
 

@@ -1,0 +1,216 @@
+"""The gate: one crafted sound per fault, and no false alarm on clean ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.unit.audio_signals import (
+    RATE,
+    chord,
+    decaying,
+    drone,
+    growing,
+    gusts,
+    pink,
+    recordings,
+    steps,
+    tone,
+    white,
+)
+
+from audio_pool.audio import codec
+from audio_pool.audio.filter import highpass, resample
+from audio_pool.audio.quality import EXPECTABLE, assess
+
+FRAMES = 4 * RATE
+
+
+def judged(audio, expects=(), *, frames=None, loop=False, rate=RATE, raw=None):
+    wanted = audio.shape[1] if frames is None else frames
+    return assess(audio, rate, frames=wanted, loop=loop, expects=frozenset(expects), raw=raw)
+
+
+def swelling(frames):
+    """A chord that fades in over 50 ms."""
+    return chord(frames) * np.minimum(np.arange(frames) / 2205, 1).astype(np.float32)
+
+
+def with_nan():
+    audio = swelling(FRAMES)
+    audio[1, 777] = np.nan
+    return audio
+
+
+def with_infinity():
+    audio = swelling(FRAMES)
+    audio[0, 0] = np.inf
+    return audio
+
+
+def half_dead():
+    audio = swelling(FRAMES)
+    audio[:, FRAMES // 2 :] = 0
+    return audio
+
+
+def headless():
+    """A decaying chord whose first 40 ms are missing."""
+    t = np.arange(FRAMES) / RATE
+    return (3 * chord(FRAMES) * np.exp(-t / 0.8)).astype(np.float32)[:, 1760:]
+
+
+def one_sided():
+    audio = swelling(FRAMES)
+    audio[1] = 0
+    return audio
+
+
+FAULTS = {
+    "nan": (with_nan(), True),
+    "infinity": (with_infinity(), True),
+    "silence": (1e-4 * swelling(FRAMES), True),
+    "digital silence": (np.zeros((2, FRAMES), np.float32), True),
+    "clipping": (np.clip(6 * swelling(FRAMES), -1, 1), True),
+    "some clipping": (np.clip(swelling(FRAMES), -0.36, 0.36), False),
+    "dc": (swelling(FRAMES) + np.float32(0.04), False),
+    "much dc": (swelling(FRAMES) + np.float32(0.4), True),
+    "hiss": (swelling(FRAMES) + white(FRAMES, 0.03), False),
+    "pure noise": (white(FRAMES), True),
+    "pure noise, quiet": (white(FRAMES, 0.01), True),
+    "pure coloured noise": (pink(FRAMES), False),
+    "dead tail": (half_dead(), False),
+    "long dead tail": (swelling(FRAMES) * (np.arange(FRAMES) < 15_000), True),
+    "cut-off start": (headless(), False),
+    "mono in stereo": (np.repeat(swelling(FRAMES)[:1], 2, axis=0), False),
+    "one side empty": (one_sided(), False),
+}
+ISSUE = {
+    "infinity": "nan", "digital silence": "silence", "some clipping": "clipping", "much dc": "dc",
+    "pure noise": "hiss", "pure noise, quiet": "hiss", "pure coloured noise": "hiss", "dead tail": "dead_tail",
+    "long dead tail": "dead_tail", "cut-off start": "cut_off_start", "mono in stereo": "mono_in_stereo",
+    "one side empty": "mono_in_stereo",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_named_alone(name):
+    audio, severe = FAULTS[name]
+    found = judged(audio)
+    assert found.issues == (ISSUE.get(name, name),)
+    assert found.failed == severe
+    assert found.score <= (10 if severe else 95)
+
+
+def test_wrong_length_fails_by_a_single_frame():
+    for frames in (FRAMES - 1, FRAMES + 1):
+        found = judged(swelling(FRAMES), frames=frames)
+        assert found.failed
+        assert found.issues == ("wrong_length",)
+    empty = judged(np.zeros((2, 0), np.float32), frames=10)
+    assert empty.failed
+
+
+def test_a_severe_fault_fails_whatever_the_rest_and_leads_the_list():
+    audio = np.repeat(swelling(FRAMES)[:1], 2, axis=0) + np.float32(0.5)
+    found = judged(audio)
+    assert found.failed
+    assert found.issues == ("dc", "mono_in_stereo")
+    assert found.score <= 10
+
+
+CLEAN = {
+    "tone": (tone(FRAMES), ()),
+    "tone of 30 Hz": (tone(FRAMES, 30), ()),
+    "chord": (swelling(FRAMES), ()),
+    "drone": (drone(FRAMES), ()),
+    "steps": (steps(FRAMES), ("silence",)),
+    "hit": (decaying(FRAMES), ("decay",)),
+    "short hit": (decaying(2000, 0.01), ("decay",)),
+    "rain": (white(FRAMES), ("noise",)),
+    "wind": (gusts(FRAMES), ("noise",)),
+    "growing": (growing(FRAMES), ("noise",)),
+    "silence": (np.zeros((2, FRAMES), np.float32), ("silence",)),
+    "mono": (chord(FRAMES)[:1], ()),
+    "loud": (swelling(FRAMES) * np.float32(0.99 / np.abs(swelling(FRAMES)).max()), ()),
+    "beyond full scale": (swelling(FRAMES) * 4, ()),
+    "faint hiss": (swelling(FRAMES) + white(FRAMES, 10 ** (-55 / 20)), ()),
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+@pytest.mark.parametrize("loop", [False, True])
+def test_clean_sounds_raise_no_alarm(name, loop):
+    audio, expects = CLEAN[name]
+    found = judged(audio, expects, loop=loop)
+    assert found.issues == ()
+    assert (found.score, found.failed) == (100.0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "expects"),
+    [("silence", "silence"), ("clipping", "clipping"), ("pure noise", "noise"), ("dead tail", "decay"),
+     ("dead tail", "silence"), ("cut-off start", "decay"), ("mono in stereo", "mono")],
+)  # fmt: skip
+def test_what_was_declared_is_no_fault(name, expects):
+    assert expects in EXPECTABLE
+    assert judged(FAULTS[name][0], (expects,)).issues == ()
+
+
+def test_nothing_declares_away_a_broken_sound():
+    assert judged(with_nan(), EXPECTABLE).failed
+    assert judged(swelling(FRAMES), EXPECTABLE, frames=1).failed
+    assert judged(swelling(FRAMES) + np.float32(0.4), EXPECTABLE).failed
+
+
+def test_clipping_is_found_in_the_raw_candidate_behind_filter_and_resampler():
+    raw = np.clip(6 * swelling(FRAMES), -1, 1)
+    heard = resample(highpass(raw, RATE, 80.0), RATE, 48_000)
+    assert judged(heard, rate=48_000).issues == ()
+    assert judged(heard, rate=48_000, raw=raw).issues == ("clipping",)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 96_000])
+def test_rates_do_not_change_the_verdict(rate):
+    frames = 3 * rate
+    rng = np.random.default_rng(1)
+    noise = (0.1 * rng.standard_normal((2, frames))).astype(np.float32)
+    sine = tone(frames, 300, rate=rate)
+    assert judged(noise, rate=rate).failed
+    assert judged(sine, rate=rate).issues == ()
+    assert judged(sine + 0.3 * noise, rate=rate).issues == ("hiss",)
+    assert judged(np.clip(sine, -0.2, 0.2), rate=rate).issues[:1] == ("clipping",)
+
+
+def test_a_white_sound_brought_up_from_a_lower_rate_is_still_pure_noise():
+    low = (0.1 * np.random.default_rng(1).standard_normal((2, 48_000))).astype(np.float32)
+    assert judged(resample(low, 16_000, RATE)).failed
+
+
+def test_more_hiss_is_worse():
+    scores = [judged(swelling(FRAMES) + white(FRAMES, rms)).score for rms in (0.002, 0.01, 0.02, 0.05)]
+    assert scores[0] == 100
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 80
+
+
+def test_a_hole_in_a_loop_of_regular_events_is_a_dead_tail():
+    regular = steps(4 * RATE, 0.5)
+    assert judged(regular, loop=True).issues == ()
+    holed = regular.copy()
+    holed[:, 2 * RATE :] = 0
+    assert judged(holed, loop=True).issues == ("dead_tail",)
+    # a single event a turn is a rhythm
+    assert judged(decaying(2 * RATE, 0.05), loop=True).issues == ()
+
+
+def test_real_recordings_are_clean_but_for_what_is_true_of_them():
+    for path in recordings():
+        audio, rate = codec.read(path)
+        found = judged(audio, rate=rate)
+        assert not found.failed, path.name
+        true_of_it = set()
+        if path.name in ("Noise.wav", "audio-test-signal.oga"):
+            true_of_it = {"hiss"}
+        elif len(audio) == 2 and np.abs(audio[0] - audio[1]).max() < 1e-3 * np.abs(audio).max():
+            true_of_it = {"mono_in_stereo"}
+        assert set(found.issues) == true_of_it, path.name
