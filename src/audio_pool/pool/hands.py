@@ -494,7 +494,10 @@ class PoolHands(Hands):
     def worker_ready(self, worker: str, message: wire.Ready) -> None:
         self.devices[worker] = message.device
         for name, info in message.engines.items():
-            self.infos[name] = msgspec.convert(info, EngineInfo)
+            loaded = msgspec.convert(info, EngineInfo)
+            known = self.infos.get(name)
+            # the model's name is part of a recipe's identity: it must not change while the pool runs
+            self.infos[name] = msgspec.structs.replace(loaded, model=known.model) if known else loaded
 
     def worker_died(self, worker: str, incarnation: int) -> None:
         self.arena.reclaim(f"{worker}:{incarnation}")

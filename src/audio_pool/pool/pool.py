@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import importlib.util
 import logging
 import queue
 import secrets
@@ -23,13 +24,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_pool import wire
+from audio_pool import weights, wire
 from audio_pool.arena import Arena
 from audio_pool.cache.semantic import SoundCache
 from audio_pool.channel import ServerKeys, local_endpoint
 from audio_pool.config import Config, WorkerConfig, load_config
 from audio_pool.engines import EngineInfo, engine_info
-from audio_pool.errors import AudioPoolError, PoolClosed, Timeout, UnknownEngine, WorkerStartFailed
+from audio_pool.engines._encoders import pick_encoder
+from audio_pool.errors import AudioPoolError, EngineUnavailable, PoolClosed, Timeout, UnknownEngine, WorkerStartFailed
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
@@ -440,11 +442,14 @@ def _workers(config: Config) -> list[WorkerConfig]:
 
 def _encoders(config: Config) -> tuple[str, ...]:
     """Embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    encoder = None
-    if config.cache.encoder != "off":
-        from audio_pool.engines.encoders import pick_encoder
-
-        encoder = pick_encoder(config.cache.encoder, config.engines)
+    encoder = pick_encoder(config.cache.encoder, models_dir=config.policy.models_dir)
+    if encoder is not None and importlib.util.find_spec("faiss") is None:
+        if config.cache.encoder != "auto":
+            raise EngineUnavailable(
+                f"cache.encoder = {encoder!r} needs faiss, which is not installed",
+                hint="pip install 'audio-pool[semantic]', or set cache.encoder = \"off\"",
+            )
+        encoder = None
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
     return tuple(name for name in (encoder, scorer) if name)
 
@@ -470,11 +475,23 @@ def _plan(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
 
 def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> wire.Load:
     return wire.Load(
-        engines={name: config.engines.get(name, {}) for name in _hosted(worker, config, encoders)},
+        engines={name: _engine_settings(name, config) for name in _hosted(worker, config, encoders)},
         duties=list(worker.duties),
         beat_s=config.limits.beat_s,
         max_batch=config.queue.max_batch,
     )
+
+
+def _engine_settings(name: str, config: Config) -> dict[str, Any]:
+    """As configured; a model that lies in ``policy.models_dir`` by its path there."""
+    settings = dict(config.engines.get(name, {}))
+    if config.policy.models_dir:
+        with contextlib.suppress(AudioPoolError):
+            info = engine_info(name)
+            found = weights.find(str(settings.get("model", info.model)), models_dir=config.policy.models_dir)
+            if found is not None and info.requires:
+                settings["model"] = str(found.path)
+    return settings
 
 
 def _process(worker: WorkerConfig) -> ProcessPlan:
