@@ -144,7 +144,7 @@ def mel_parts(text_width: int = 16) -> dict[str, object]:
         SpeechT5HifiGanConfig(
             model_in_dim=16,
             sampling_rate=16000,
-            upsample_initial_channel=16,
+            upsample_initial_channel=64,
             upsample_rates=[5, 4, 4, 2],
             upsample_kernel_sizes=[16, 16, 8, 4],
             resblock_kernel_sizes=[3, 7],

@@ -122,7 +122,10 @@ class DiffusionEngine:
         self._placement = _torch.Placement(stages, settings, opened.device)
         self._encodings: OrderedDict[tuple[str, str, bool], Condition] = OrderedDict()
         if settings.compile:
-            _torch.compile_module(self._denoiser, self.device)
+            _torch.compile_module(self._denoiser, settings, self.device)
+            for part in stages["decoder"].values():
+                # an autoencoder's forward is encode and decode; only its decoder half is called
+                _torch.compile_module(getattr(part, "decoder", part), settings, self.device)
 
     # -- what an engine says about its model ------------------------------------------------------
 
@@ -313,7 +316,7 @@ class DiffusionEngine:
         for t in timesteps:
             rows = torch.cat([latents] * 2) if guided else latents
             rows = self._scaled(scheduler, rows, t).to(self.dtype)
-            if self.settings.compile:
+            if self.settings.compile and self.device.type == "cuda":
                 torch.compiler.cudagraph_mark_step_begin()
             pred = self._predicted(rows, t, condition).float()
             if guided:

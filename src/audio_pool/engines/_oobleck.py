@@ -58,16 +58,19 @@ def reach(ratios: list[int]) -> int:
     return math.ceil(frames + 3 / hop)
 
 
-def decode(vae: Any, latents: torch.Tensor, samples: int, *, chunked: bool) -> torch.Tensor:
+def decode(
+    vae: Any, latents: torch.Tensor, samples: int, *, chunked: bool, whole: bool = False
+) -> torch.Tensor:
     """[B, C, T], T >= samples where the latents reach that far, from latents [B, D, L].
 
     Only the latents that the first ``samples`` samples depend on are decoded; in pieces where
-    ``chunked``, each with the neighbours it depends on, so that the result is that of one pass.
+    ``chunked``, each with the neighbours it depends on, so that the result is that of one pass. ``whole``
+    decodes all of them whatever is asked for: one shape, for a compiled decoder.
     """
     import torch
 
     ratios = list(vae.config.downsampling_ratios)
-    if any(ratio % 2 for ratio in ratios):
+    if whole or any(ratio % 2 for ratio in ratios):
         # an odd ratio's transposed convolution is one sample short, and pieces would no longer meet
         return vae.decoder(latents)
     hop, margin = vae.hop_length, reach(ratios)

@@ -8,7 +8,9 @@ accelerate, diffusers' hooks) only inside functions, so that settings can be che
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +45,7 @@ __all__ = [
     "memory_errors",
     "quantize",
     "settle_device",
+    "weight_bytes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -282,10 +285,29 @@ def _torchao(module: Any, bits: int) -> None:
 
 
 def _quanto(module: Any, bits: int) -> None:
+    import torch
     from optimum import quanto
+    from optimum.quanto.library.extensions import get_extension, is_extension_available
 
+    weight = next(module.parameters())
+    if bits == 4 and weight.dtype == torch.float16 and torch.cuda.is_available():
+        if torch.cuda.get_device_capability()[0] >= 8:
+            # there quanto would compile a kernel of its own, which needs the CUDA toolkit
+            raise InvalidConfig("quantization = '4bit' on this GPU: set dtype = 'bfloat16', not 'float16'")
+    for name in ("quanto_cpp", "quanto_cuda"):
+        # quanto compiles its unpacking into its own package directory at first use: over a minute, and
+        # an error without a compiler
+        if is_extension_available(name) and get_extension(name)._lib is None:
+            get_extension(name)._lib = types.SimpleNamespace(unpack=_unpacked)
     quanto.quantize(module, weights=quanto.qint8 if bits == 8 else quanto.qint4)
     quanto.freeze(module)
+
+
+def _unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """uint8 [N * 8 / bits, ...], one value each, from uint8 [N, ...] that hold several."""
+    import torch
+
+    return torch.cat([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
 
 
 def _bitsandbytes(module: Any, bits: int) -> None:
@@ -305,6 +327,23 @@ def _bitsandbytes(module: Any, bits: int) -> None:
         new.bias = layer.bias
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, new)
+
+
+def weight_bytes(module: torch.nn.Module) -> int:
+    """Bytes that a module's parameters and buffers take, quantised ones as they are stored."""
+    seen: dict[int, int] = {}
+
+    def count(tensor: Any) -> None:
+        if hasattr(tensor, "__tensor_flatten__") and type(tensor).__module__.split(".")[0] != "torch":
+            names, _ = tensor.__tensor_flatten__()
+            for name in names:
+                count(getattr(tensor, name))
+        else:
+            seen[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+
+    for tensor in (*module.parameters(), *module.buffers()):
+        count(tensor)
+    return sum(seen.values())
 
 
 class Placement:
@@ -395,10 +434,19 @@ def _hooked(module: Any, how: str, device: torch.device) -> None:
     )
 
 
-def compile_module(module: Any, device: torch.device) -> None:
+def compile_module(module: Any, settings: DeviceSettings, device: torch.device) -> None:
     """Compiles a module's forward in place; on a GPU with CUDA graphs, because launches bound these models.
 
     Each shape is compiled by itself: graphs with symbolic sizes cannot be captured. Past torch's limit of
     shapes the module runs uncompiled, which is slower, never wrong.
+
+    Raises:
+        InvalidConfig: together with offloading, whose weights move away from under the graphs.
     """
-    module.compile(mode="reduce-overhead" if device.type == "cuda" else "default", dynamic=False)
+    if settings.offload != "none" or settings.offload_modules:
+        raise InvalidConfig("compile = true needs its weights to stay in place: leave out offload")
+    with warnings.catch_warnings():
+        # torch's own inductor still uses it, when it is first imported
+        warnings.filterwarnings("ignore", r"`torch.jit.script_method` is deprecated", DeprecationWarning)
+        importlib.import_module("torch._inductor.compile_fx")
+        module.compile(mode="reduce-overhead" if device.type == "cuda" else "default", dynamic=False)
