@@ -27,7 +27,7 @@ def engine() -> Iterator[Generator]:
         ("a monsoon pelting the countryside", {"rain", "rain_on_leaves", "rain_on_metal"}),
         ("a sedan idly purring", {"engine"}),
         ("spectators cheering for the performers", {"applause", "crowd"}),
-        ("a blade slicing the air", {"whoosh"}),
+        ("tires screeching", {"engine", "door_creak"}),
         ("logs smouldering in the grate", {"fire"}),
     ],
 )

@@ -178,6 +178,13 @@ class TestPeopleAndHouse:
         assert share(sound, 80, 1200) > 0.8
         assert len(onsets(painted("door_knock", seed=seed, count=5), gap_s=0.1)) == 5
 
+    def test_a_thud_is_one_low_blow(self, seed: int) -> None:
+        sound = painted("thud", seed=seed, duration_s=1.5, count=1)
+        assert share(sound, 20, 300) > 0.7
+        assert len(onsets(sound)) == 1
+        levels = envelope(sound, 0.05)
+        assert levels[0] > 20 * levels[-1]
+
     def test_a_creak_is_a_gliding_stick_slip(self, seed: int) -> None:
         sound = painted("door_creak", seed=seed, duration_s=1.2)
         assert share(sound, 200, 9000) > 0.9

@@ -12,7 +12,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band, formants, peaks
 
 @recipe(
     keys="knock, door knock, knock door, tap door, bang door, pound door, knock wood",
-    near="door hit tap bang thud hammer wood table pound visitor bark dog chop slam",
+    near="door tap hammer wood table pound visitor bark dog chop saw",
     expects="silence decay",
     highpass_hz=60,
     summary="knocking on a wooden door",
@@ -35,8 +35,29 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 
 @recipe(
+    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall, drop",
+    near="fall kick bump land jump fight boxing stomp crash collide heavy",
+    expects="silence decay",
+    highpass_hz=35,
+    summary="a heavy thud",
+)
+def thud(c: Canvas, p: Character) -> None:
+    for at_s in c.occasions(2.2 / p.speed, p.count):
+        strength = float(c.rng.uniform(0.8, 1.0)) * p.intensity**0.3
+        c.place(ping(c.rate, p.low(58), 0.07 * p.size, attack_s=0.002, bend=0.7), at_s, 0.8 * strength)
+        for pan in (-0.4, 0.4):
+            slap = burst(c.noise, c.rate, band(p.low(90), p.low(900), tilt_db=-4), decay_s=0.04 * p.size)
+            c.place(slap, at_s, 1.2 * strength, pan)
+        c.place(burst(c.noise, c.rate, band(500, 4000, tilt_db=-3), decay_s=0.006), at_s, 0.5 * strength)
+        # What was hit rattles on for a moment.
+        for later in c.rng.exponential(0.06, 3) + 0.04:
+            rattle = modes(c.rate, [p.low(210), p.low(370), p.low(680)], [0.02, 0.014, 0.01], [0.5, 0.4, 0.3])
+            c.place(rattle, at_s + float(later), 0.12 * strength, float(c.rng.uniform(-0.5, 0.5)))
+
+
+@recipe(
     keys="creak, door creak, creak door, door open, door close, squeak, squeaky door, hinge, floorboard, squeal,"
-    "door, rusty, old door, gate",
+    "door, rusty, old door, gate, car door",
     near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet",
     expects="silence noise",
     summary="an old door creaking open",

@@ -102,7 +102,7 @@ def _syllable(c: Canvas, pitch: float, tract: float) -> Floats:
 
 
 @recipe(
-    keys="applause, clap, ovation, crowd clap, audience clap, audience applause, crowd applause",
+    keys="applause, clap, ovation, crowd clap, audience clap, audience applause, crowd applause, people clap",
     near="cheer hand concert stadium theater theatre slap whip",
     expects="noise",
     summary="an audience applauding",

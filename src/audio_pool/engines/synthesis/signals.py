@@ -119,7 +119,7 @@ def _tick(c: Canvas, hz: float) -> Floats:
 @recipe(
     keys="explosion, explode, bomb, detonation, grenade, boom, explosive, firework, cannon, gunshot, gunfire,"
     "gun shot, gun fire, weapon fire, machine gun, gun, pistol, rifle, shotgun, artillery",
-    near="bang war blast slam crash collapse burst impact shoot weapon pop missile rocket",
+    near="war blast crash collapse burst impact shoot weapon pop missile rocket",
     expects="decay silence",
     highpass_hz=25,
     summary="an explosion with debris",
