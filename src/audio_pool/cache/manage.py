@@ -79,6 +79,11 @@ class AudioSemanticCache:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def directory(self) -> Path:
+        """The cache directory, absolute."""
+        return self._store.folder.root
+
     # -- what is there
 
     def get_cache_stats(self) -> Json:

@@ -131,6 +131,37 @@ def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
 
 
 @group.command()
+@click.argument("prompt")
+@click.option("--duration", "duration_s", type=float, help="Seconds. Default: the configuration's.")
+@click.option("--loop/--no-loop", default=None, help="Default: the configuration's.")
+@click.option("--engine", help="Default: the configuration's.")
+@click.option("--seed", type=int, help="An explicit seed matches only the identical recipe.")
+@click.option(
+    "--match",
+    type=click.Choice(["strict", "tolerant", "threshold", "global"]),
+    help="What counts as a hit. Default: the configuration's.",
+)
+@click.option("--encoder", default="auto", show_default=True, help="auto, off, or an embedder engine's name.")
+@click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file.")
+@_command
+def explain(
+    cache: AudioSemanticCache, as_json: bool, prompt: str, encoder: str, config_path: str | None, **asked: Any
+) -> None:
+    """Why PROMPT would hit or miss: what is offered, the near misses, and what speaks against each."""
+    from audio_pool.cli.explaining import explained
+
+    given = {name: value for name, value in asked.items() if value is not None}
+    told = explained(cache.directory, {"prompt": prompt, **given}, encoder, config_path)
+    lines = [f"{prompt!r}, encoder {told['encoder'] or 'off'}: {'hit' if told['hit'] else 'miss'}"]
+    lines += [f"note: {warning}" for warning in told["warnings"]]
+    for found in told["entries"]:
+        mark = "+" if found["accepted"] else "-"
+        lines.append(f"{mark} {found['id']:>6}  {found['stage']:<9}  {found['prompt']!r}")
+        lines.append(f"          {found['reason']}")
+    _print(told, as_json, lines if told["entries"] else [*lines, "nothing in the cache comes near"])
+
+
+@group.command()
 @click.option("--remove-duplicates", is_flag=True, help="Remove all but the best of each group.")
 @_by
 @_removing

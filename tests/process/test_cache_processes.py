@@ -1,0 +1,180 @@
+"""Several processes on one cache directory, and what a kill, a full disk and a read-only disk leave of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.cache_kill import described, finished, run_kills
+from tests.unit.cache_sounds import recipe, sound, write_flac
+
+from audio_pool.cache.audit import audit
+from audio_pool.cache.manage import AudioSemanticCache
+from audio_pool.cache.semantic import Query, SoundCache
+from audio_pool.cache.store import Store
+from audio_pool.errors import StorageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def sound_of(directory: Path) -> None:
+    with AudioSemanticCache(directory) as manager:
+        assert manager.verify()["problems"] == []
+
+
+WRITER = """
+    import sys
+    from audio_pool.cache.semantic import SoundCache
+    from benchmarks.cache_kill import finished
+    directory, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    cache = SoundCache(directory)
+    for number in range(first, first + count):
+        cache.put(finished(cache.incoming, f"sound {number}", number), {})
+    cache.close()
+"""
+
+
+def test_two_processes_neither_lose_nor_double_an_entry(tmp_path: Path) -> None:
+    # the directory does not exist yet: they also race for making it; 20 numbers are given to both
+    writers = [start(WRITER, tmp_path / "cache", first, 60) for first in (0, 40)]
+    for writer in writers:
+        assert writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    with AudioSemanticCache(tmp_path / "cache") as manager:
+        items = manager.list_cache_items(limit=None)
+    assert sorted(item["prompt"] for item in items) == sorted(f"sound {number}" for number in range(100))
+    assert all(item["file_exists"] for item in items)
+    sound_of(tmp_path / "cache")
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    tally = run_kills(tmp_path / "cache", kills=30, seed=7)
+    assert tally.faults == []
+    assert tally.kills == 30
+    assert tally.inserts > 30 and tally.removals > 10
+    assert tally.leftovers_cleared > 0  # else the kills never fell between two steps
+    sound_of(tmp_path / "cache")
+
+
+SERVER = """
+    import sys, time
+    from audio_pool.cache.semantic import Query, SoundCache
+    from benchmarks.cache_kill import described
+    cache, recipe = SoundCache(sys.argv[1]), described("", "victim", 1).recipe
+    import numpy as np
+    vectors, other = {"minilm": np.ones(8, np.float32)}, described("", "the victims", 1).recipe
+    deadline = time.monotonic() + 60
+    assert cache.find_exact(recipe, Query()) is not None
+    print("serving", flush=True)
+    while time.monotonic() < deadline:
+        before = time.monotonic()
+        hit = cache.find_exact(recipe, Query()) or cache.find_near(recipe, Query(match="threshold"), vectors)
+        print(before if hit else f"gone {time.monotonic()}", flush=True)
+        if hit is None:
+            break
+    cache.close()
+"""
+
+
+def test_a_running_server_stops_offering_a_removed_entry_at_once(tmp_path: Path) -> None:
+    cache = SoundCache(tmp_path / "cache")
+    entry = cache.put(finished(cache.incoming, "victim", 1), {"minilm": np.ones(8, np.float32)})
+    server = start(SERVER, tmp_path / "cache")
+    assert server.stdout is not None
+    assert server.stdout.readline() == "serving\n"
+    time.sleep(0.3)
+    with AudioSemanticCache(tmp_path / "cache") as manager:
+        manager.delete([entry.id])
+    removed_at = time.monotonic()
+    *asked, last, _ = server.communicate(timeout=60)[0].split("\n")
+    assert server.returncode == 0
+    assert last.startswith("gone")
+    assert len(asked) > 10
+    assert max(map(float, asked)) <= removed_at  # no question put after the removal was answered with a hit
+    cache.close()
+    sound_of(tmp_path / "cache")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 3 MB, where this user may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs is not allowed here: run as root, e.g. in a container with CAP_SYS_ADMIN")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+def test_a_full_disk_is_said_plainly_loses_nothing_and_the_rest_goes_on(small_disk: Path) -> None:
+    cache = SoundCache(small_disk / "cache", max_per_prompt=1000)
+    kept = [cache.put(sound(cache.incoming, f"sound {seed}", seed=seed), {}) for seed in range(5)]
+    ballast, refused = small_disk / "ballast", 0
+    for pages in range(24):  # so that the space ends at each step of a put: mark, folder, rows, log
+        ballast.unlink(missing_ok=True)
+        made = sound(cache.incoming, f"late {pages}", seed=1000 + pages)
+        fill(ballast)
+        with ballast.open("r+b") as file:
+            file.truncate(max(0, ballast.stat().st_size - 4096 * pages))
+        error = None
+        try:
+            kept.append(cache.put(made, {"text:a": np.ones(3000, np.float32)}))
+        except StorageError as exc:
+            error = exc
+        if error is not None:
+            refused += 1
+            assert "is full" in error.message and "free some space" in error.hint
+            assert Path(made.path).exists()
+            assert Path(cache.set_aside(made.path)).exists()
+        for entry in kept:
+            assert cache.find_exact(entry.recipe, Query()) is not None
+    assert 5 <= refused < 24
+    ballast.unlink()
+    assert cache.put(sound(cache.incoming, "there is room again"), {}).id is not None
+    cache.close()
+    sound_of(small_disk / "cache")
+
+
+def test_a_read_only_disk_is_served_from_and_says_so_when_written_to(small_disk: Path) -> None:
+    cache = SoundCache(small_disk / "cache")
+    entry = cache.put(sound(cache.incoming), {})
+    cache.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with AudioSemanticCache(small_disk / "cache") as manager:
+        assert manager.get_cache_stats()["total_items"] == 1
+        assert manager.verify()["ok"] is True
+        with pytest.raises(StorageError, match="cannot be written to"):
+            manager.delete([entry.id])
+    served = SoundCache(small_disk / "cache")
+    assert served.find_exact(recipe(), Query()).entry.id == entry.id
+    with pytest.raises(StorageError, match=r"cannot be written to|Read-only|takes no writes"):
+        served.put(described(write_flac(small_disk.parent / "x.flac"), "new", 1), {})
+    assert (small_disk.parent / "x.flac").exists()
+    served.close()
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    store = Store(small_disk / "cache")
+    assert audit(store).problems == []
+    store.close()
