@@ -213,9 +213,14 @@ def placed(**settings) -> tuple[_torch.Placement, dict[str, Watched]]:
 def test_model_offload_holds_one_stage_at_a_time():
     placement, parts = placed(offload="model")
     assert {name: part.sent for name, part in parts.items()} == {name: ["cpu"] for name in parts}
-    with pytest.raises(Cancelled), placement.stage("denoiser"):
-        assert parts["unet"].sent[-1] == "cuda:1"
-        raise Cancelled("stop")
+
+    def cancelled() -> None:
+        with placement.stage("denoiser"):
+            assert parts["unet"].sent[-1] == "cuda:1"
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        cancelled()
     assert parts["unet"].sent == ["cpu", "cuda:1", "cpu"]
     assert parts["vae"].sent == ["cpu"]
 
@@ -248,7 +253,8 @@ def test_what_is_no_size_is_refused(text):
 def test_what_does_not_fit_is_refused_with_both_figures():
     memory = _memory.DeviceMemory(free_bytes=3 * 2**30, total_bytes=8 * 2**30, source="NVML")
     _memory.require_free("tangoflux", "cuda:0", 3 * 2**30, memory)
-    with pytest.raises(OutOfMemory, match=r"needs about 5\.0 GB on cuda:0; 3\.0 GB of 8\.0 GB are free.*NVML") as caught:
+    said = r"needs about 5\.0 GB on cuda:0; 3\.0 GB of 8\.0 GB are free.*NVML"
+    with pytest.raises(OutOfMemory, match=said) as caught:
         _memory.require_free("tangoflux", "cuda:0", 5 * 2**30, memory)
     assert "quantization" in caught.value.hint
     _memory.require_free("tangoflux", "cuda:0", 5 * 2**30, None)
@@ -304,7 +310,11 @@ def test_max_memory_is_for_gpus(models):
 
 @pytest.mark.parametrize(
     "raised",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
     ids=["gpu", "cpu", "python"],
 )
 def test_out_of_memory_says_what_to_change(models, raised):

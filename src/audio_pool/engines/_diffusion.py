@@ -25,6 +25,7 @@ from msgspec import structs
 
 from audio_pool.engines import _torch
 from audio_pool.engines._opening import DiffusionSettings, Opened
+from audio_pool.engines._quantize import quantize
 from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
 from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
@@ -112,7 +113,7 @@ class DiffusionEngine:
         (self._denoiser,) = stages["denoiser"].values()
         for name, part in (*stages["encoder"].items(), ("denoiser", self._denoiser)):
             if name not in self.never_quantized:
-                _torch.quantize(part, settings, opened.device)
+                quantize(part, settings, opened.device)
         for parts in stages.values():
             for part in parts.values():
                 part.eval().requires_grad_(False)

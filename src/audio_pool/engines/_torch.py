@@ -1,8 +1,8 @@
-"""The device side of every torch engine: settings, precision, quantisation, placement, memory limits.
+"""The device side of every torch engine: settings, precision, placement, memory limits, compilation.
 
 Owns: DeviceSettings and what each of its fields does to a model's modules.
-Must not know: any single engine, the pool. Imports torch (and torchao, quanto, bitsandbytes,
-accelerate, diffusers' hooks) only inside functions, so that settings can be checked without them.
+Must not know: any single engine, the pool. Imports torch (and accelerate, diffusers' hooks) only
+inside functions, so that settings can be checked without them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,7 +42,6 @@ __all__ = [
     "device_memory",
     "dtype_of",
     "memory_errors",
-    "quantize",
     "settle_device",
     "weight_bytes",
 ]
@@ -233,100 +231,6 @@ def memory_errors(engine: str, device: torch.device, max_memory: str | None, ite
     if device.type == "cuda":
         torch.cuda.empty_cache()
     raise error
-
-
-def quantize(module: torch.nn.Module, settings: DeviceSettings, device: torch.device) -> None:
-    """Quantises the weights of a module's linear layers in place (activations stay as they are).
-
-    Raises:
-        EngineUnavailable: the library for it is not installed.
-        InvalidConfig: bitsandbytes without a GPU.
-    """
-    if settings.quantization == "none":
-        return
-    bits = 8 if settings.quantization == "8bit" else 4
-    backend = settings.quantization_backend
-    if backend == "auto":
-        backend = "torchao" if bits == 8 else "quanto"
-    if backend == "bitsandbytes" and device.type != "cuda":
-        raise InvalidConfig(f"quantization_backend = 'bitsandbytes' needs a GPU; the device is {device}")
-    work: dict[str, Callable[[Any, int], None]] = {
-        "torchao": _torchao,
-        "quanto": _quanto,
-        "bitsandbytes": _bitsandbytes,
-    }
-    try:
-        work[backend](module, bits)
-    except ImportError as exc:
-        raise EngineUnavailable(
-            f"quantization = {settings.quantization!r} with {backend}: {exc}",
-            hint="pip install 'audio-pool[quantization]'" if backend != "bitsandbytes" else "pip install bitsandbytes",
-        ) from exc
-
-
-def _torchao(module: Any, bits: int) -> None:
-    import torch
-
-    with warnings.catch_warnings():
-        # torchao 0.18 registers constants the way torch 2.13 no longer wants it to
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torchao\.")
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torchao\.")
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
-    if bits == 8:
-        quantize_(module, Int8WeightOnlyConfig())
-        return
-    # 4 bit in torchao is packed for bfloat16 kernels of a GPU; on a CPU it would only look like 4 bit
-    if not any(parameter.dtype == torch.bfloat16 for parameter in module.parameters()):
-        raise InvalidConfig("4 bit with torchao needs dtype = 'bfloat16' on a GPU; use quanto")
-    from torchao.quantization import Int4WeightOnlyConfig
-
-    quantize_(module, Int4WeightOnlyConfig(group_size=64))
-
-
-def _quanto(module: Any, bits: int) -> None:
-    import torch
-    from optimum import quanto
-    from optimum.quanto.library.extensions import get_extension, is_extension_available
-
-    weight = next(module.parameters())
-    if bits == 4 and weight.dtype == torch.float16 and torch.cuda.is_available():
-        if torch.cuda.get_device_capability()[0] >= 8:
-            # there quanto would compile a kernel of its own, which needs the CUDA toolkit
-            raise InvalidConfig("quantization = '4bit' on this GPU: set dtype = 'bfloat16', not 'float16'")
-    for name in ("quanto_cpp", "quanto_cuda"):
-        # quanto compiles its unpacking into its own package directory at first use: over a minute, and
-        # an error without a compiler
-        if is_extension_available(name) and get_extension(name)._lib is None:
-            get_extension(name)._lib = types.SimpleNamespace(unpack=_unpacked)
-    quanto.quantize(module, weights=quanto.qint8 if bits == 8 else quanto.qint4)
-    quanto.freeze(module)
-
-
-def _unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """uint8 [N * 8 / bits, ...], one value each, from uint8 [N, ...] that hold several."""
-    import torch
-
-    return torch.cat([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
-
-
-def _bitsandbytes(module: Any, bits: int) -> None:
-    import bitsandbytes as bnb
-    import torch
-
-    for name, layer in list(module.named_modules()):
-        if type(layer) is not torch.nn.Linear:
-            continue
-        shape = (layer.in_features, layer.out_features, layer.bias is not None)
-        if bits == 8:
-            new = bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
-            new.weight = bnb.nn.Int8Params(layer.weight.data, requires_grad=False, has_fp16_weights=False)
-        else:
-            new = bnb.nn.Linear4bit(*shape, compute_dtype=layer.weight.dtype, quant_type="nf4")
-            new.weight = bnb.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
-        new.bias = layer.bias
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, new)
 
 
 def weight_bytes(module: torch.nn.Module) -> int:

@@ -142,7 +142,8 @@ class StableAudio(_diffusion.DiffusionEngine):
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         rows = latents.to(next(self.pipe.vae.decoder.parameters()).dtype)
         chunked = self.settings.chunked_decode
-        return _oobleck.decode(self.pipe.vae, rows, frames, chunked=chunked, whole=self.settings.compile and not chunked)
+        whole = self.settings.compile and not chunked
+        return _oobleck.decode(self.pipe.vae, rows, frames, chunked=chunked, whole=whole)
 
     def _text_warnings(self, job: _diffusion.Job) -> list[str]:
         return _diffusion.truncations(job, self.pipe.tokenizer)

@@ -241,7 +241,8 @@ class TangoFlux(_diffusion.DiffusionEngine):
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         rows = latents.transpose(1, 2).to(next(self._vae.decoder.parameters()).dtype)
         chunked = self.settings.chunked_decode
-        return _oobleck.decode(self._vae, rows, frames, chunked=chunked, whole=self.settings.compile and not chunked)
+        whole = self.settings.compile and not chunked
+        return _oobleck.decode(self._vae, rows, frames, chunked=chunked, whole=whole)
 
 
 def _read_config(directory: Path) -> Config:
