@@ -151,6 +151,7 @@ class Roster:
         if worker is None or worker.state in ("down", "gone", "failed"):
             return []
         held, worker.jobs = list(worker.jobs.values()), {}
+        worker.killed = False  # done; what is due next is its restart
         if self.stopping:
             worker.state, worker.due = "gone", None
             return held
