@@ -66,7 +66,12 @@ def create(tmp_path: Path, name: str, requirements: str, *more: str):
 
 
 def test_two_environments_hold_two_versions_and_what_a_worker_needs(wheels, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # must not get in
+    # What lies on PYTHONPATH would count as installed, and not be there without it.
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with zipfile.ZipFile(wheels / "clashing-1.0-py3-none-any.whl") as archive:
+        archive.extractall(outside)
+    monkeypatch.setenv("PYTHONPATH", str(outside))
     ran = create(tmp_path, "old", "clashing==1.0\n", "--json")
     assert ran.exit_code == 0, ran.exception
     told = json.loads(ran.stdout)

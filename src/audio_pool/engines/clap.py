@@ -68,7 +68,9 @@ def load(**settings: Any) -> ClapScorer:
     if found.path.is_file() or not (found.path / "config.json").exists():
         clap, extractor, tokenizer = _from_laion(checkpoint_in(found.path), chosen)
     elif chosen.text_model:
-        raise InvalidConfig(f"engines.{INFO.name}: text_model is for LAION's .pt files; {found.path} has its own tokenizer")
+        raise InvalidConfig(
+            f"engines.{INFO.name}: text_model is for LAION's .pt files; {found.path} has its own tokenizer"
+        )
     else:
         clap, extractor, tokenizer = _from_directory(found.path)
     info = msgspec.structs.replace(
