@@ -62,12 +62,13 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(axis=0).astype(np.float64)
     power *= (8 / 3) * 2 / size**2
-    edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
-    band = np.searchsorted(edges, np.fft.rfftfreq(size, 1 / sample_rate)) - 1
-    bands = np.zeros((len(power), _BANDS))
-    for index in range(_BANDS):
-        bands[:, index] = power[:, band == index].sum(axis=1)
-    return bands
+    # bins are shared out by their overlap with a band: the lowest bands are narrower than a bin
+    step = sample_rate / size
+    below = np.concatenate([np.zeros((len(power), 1)), np.cumsum(power, axis=1)], axis=1)
+    at = np.clip(np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1) / step + 0.5, 0, below.shape[1] - 1)
+    whole = np.minimum(at.astype(np.int64), below.shape[1] - 2)
+    reached = below[:, whole] + (at - whole) * power[:, whole]
+    return np.diff(reached, axis=1)
 
 
 def _in_parts(audio: Audio, parts: int) -> npt.NDArray[np.float64]:

@@ -18,10 +18,11 @@ __all__ = ["write_png"]
 
 _DYNAMIC_DB = 80.0
 _MOST_HZ = 20_000
+_WINDOW_S = 0.05
 
 
 def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> None:
-    """Writes a PNG of 1,000 by 500 pixels: the wave, and 128 mel bands over time down to -80 dB.
+    """Writes a PNG of 1,000 by 500 pixels: the wave, and up to 128 mel bands over time down to -80 dB.
 
     Args:
         audio: float32 [C, T]; channels are averaged for the spectrogram and drawn over each other.
@@ -66,12 +67,13 @@ def _draw_wave(axes: Any, audio: Audio, sample_rate: int, title: str) -> None:
 
 
 def _draw_spectrogram(figure: Any, axes: Any, librosa: Any, audio: Audio, sample_rate: int) -> None:
-    size = 2048 if audio.shape[1] >= 2048 else 256
+    size = 1 << max(6, min(round(_WINDOW_S * sample_rate), audio.shape[1]).bit_length() - 1)
     hop = max(size // 8, audio.shape[1] // 2000)
     mono = np.pad(audio.mean(axis=0), (0, max(0, size - audio.shape[1])))
     top = min(_MOST_HZ, sample_rate / 2)
-    # low bands of a fine mel scale are narrower than a bin of the transform and would stay empty
-    bands = 128 if size == 2048 else 32
+    # a band narrower than a bin of the transform would stay empty; below 1 kHz a mel is 66.7 Hz wide
+    finest = librosa.hz_to_mel(top) * 66.7 * size / sample_rate
+    bands = max(4, min(128, int(0.8 * finest)))
     power = librosa.feature.melspectrogram(y=mono, sr=sample_rate, n_fft=size, hop_length=hop, n_mels=bands, fmax=top)
     levels = librosa.power_to_db(power, ref=max(float(power.max()), 1e-10), top_db=_DYNAMIC_DB)
     times = np.arange(levels.shape[1]) * hop / sample_rate

@@ -1,0 +1,386 @@
+"""Mastering: the best candidate as a finished file whose metadata is true of the file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tests.unit.audio_signals import RATE, amplitude_at, chord, decaying, pink, recordings, steps, tone, white
+
+from audio_pool.audio import codec, loudness
+from audio_pool.audio.loop import seam_score
+from audio_pool.engines import Item, engine_info, load_engine
+from audio_pool.engines.base import EngineInfo, Notes
+from audio_pool.engines.mastering import RawCandidate, comment_of
+from audio_pool.engines.procedural import load as load_procedural
+from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.errors import InvalidAudio, InvalidConfig, InvalidRequest, QualityError
+from audio_pool.types import Recipe, Rendition, Shape, frames_of
+
+NOISE = Notes(expects=frozenset({"noise"}))
+
+
+@pytest.fixture(scope="module")
+def mastering():
+    return load_engine("mastering")
+
+
+def recipe_for(seconds, loop=False, rate=RATE):
+    return Recipe(
+        prompt="rain on a tin roof", negative_prompt="", engine="test", model="m", frames=frames_of(seconds, rate),
+        sample_rate=rate, loop=loop, seed=7, steps=None, guidance_scale=None, candidates=2, voice=None,
+        init_audio_sha256=None, init_strength=None, namespace="default",
+    )  # fmt: skip
+
+
+def shape_for(seconds, loop=False, rate=RATE, highpass_hz=80.0):
+    frames = frames_of(seconds, rate)
+    return Shape(sample_rate=rate, frames=frames, loop=loop, tail_s=1.5, highpass_hz=highpass_hz, highpass_order=4)
+
+
+def rendition_for(format="flac", rate=RATE, depth=24, lufs=-23.0, peak=-2.0):
+    return Rendition(format=format, sample_rate=rate, bit_depth=depth, target_lufs=lufs, true_peak_dbfs=peak)
+
+
+def finish(mastering, folder, candidates, seconds, *, loop=False, rendition=None, shape=None, **more):
+    return mastering.finish(
+        candidates,
+        recipe=recipe_for(seconds, loop),
+        shape=shape or shape_for(seconds, loop),
+        rendition=rendition or rendition_for(),
+        directory=folder,
+        name="sound",
+        metadata={"prompt": "rain on a tin roof", "engine": "test", "warnings": ["first: given"]},
+        **more,
+    )
+
+
+def raw(audio, seed=1, rate=RATE, looped=False, notes=NOISE):
+    return RawCandidate(audio=audio, sample_rate=rate, seed=seed, looped=looped, notes=notes)
+
+
+class Ear:
+    """A scorer that likes what is bright: its two dimensions are dull and bright."""
+
+    info = EngineInfo(name="ear", kind="scorer", model="ear", licence="none", commercial_use=True, dimensions=2)
+
+    def __init__(self):
+        self.heard_db = []
+
+    def embed_text(self, texts):
+        return np.tile(np.array([0.0, 1.0], np.float32), (len(texts), 1))
+
+    def embed_audio(self, sounds, sample_rate):
+        vectors = []
+        for sound in sounds:
+            self.heard_db.append(loudness.loudness_lufs(sound, sample_rate))
+            brightness = np.square(np.diff(sound)).mean() / np.square(sound).mean() / 4
+            vectors.append([np.sqrt(1 - brightness**2), brightness])
+        return np.array(vectors, np.float32)
+
+    def close(self):
+        pass
+
+
+def test_the_file_is_what_the_metadata_says(mastering, tmp_path):
+    finished = finish(mastering, tmp_path, [raw(white(5 * RATE))], 5)
+    told = finished.sound.metadata
+    audio, rate = codec.read(tmp_path / "sound.flac")
+    found = codec.inspect(tmp_path / "sound.flac")
+    assert finished.sound.path == str(tmp_path / "sound.flac")
+    assert (found["format"], found["bit_depth"]) == (told["format"], told["bit_depth"]) == ("flac", 24)
+    assert audio.shape == (told["channels"], round(told["duration_s"] * rate)) == (2, 5 * RATE)
+    assert rate == told["sample_rate"]
+    assert told["loudness_lufs"] == pytest.approx(loudness.loudness_lufs(audio, rate), abs=0.02)
+    assert told["loudness_lufs"] == pytest.approx(-23.0, abs=0.02)
+    assert told["true_peak_dbfs"] == pytest.approx(loudness.true_peak_dbfs(audio, rate), abs=0.02)
+    assert (told["accepted"], told["seed"], told["is_loop"], told["loop"]) == (True, 1, False, None)
+    assert told["quality"] == {"score": 100.0, "issues": []}
+    assert told["clap_similarity"] is None
+    assert told["warnings"] == ["first: given"]
+    assert set(told["timings_ms"]) == {"score", "master"}
+    assert finished.sound.delivered_path is None
+    assert set(finished.vectors) == {"sound:descriptors"}
+    json.dumps(told)
+
+
+def test_the_recipe_is_in_the_file(mastering, tmp_path):
+    finished = finish(mastering, tmp_path, [raw(white(RATE), seed=99)], 1)
+    inside = codec.inspect(tmp_path / "sound.flac")["recipe"]
+    assert inside["prompt"] == "rain on a tin roof"
+    assert inside["seed"] == 99
+    assert inside["recipe_id"] == finished.sound.recipe.identity()
+    assert codec.inspect(tmp_path / "sound.flac")["comment"] == comment_of(
+        finished.sound.recipe, finished.sound.metadata
+    )
+
+
+def test_a_loop_has_the_exact_length_no_click_and_a_measured_seam(mastering, tmp_path):
+    finished = finish(mastering, tmp_path, [raw(pink(round(5.5 * RATE)))], 4, loop=True)
+    told = finished.sound.metadata
+    audio, rate = codec.read(tmp_path / "sound.flac")
+    assert audio.shape == (2, 4 * RATE)
+    crossfade = round(told["loop"]["crossfade_s"] * rate)
+    assert crossfade == round(1.5 * RATE)
+    assert told["loop"]["seam_score"] == pytest.approx(seam_score(audio, rate, crossfade), abs=0.1)
+    assert told["loop"]["seam_score"] > 90
+    assert told["loudness_lufs"] == pytest.approx(loudness.loudness_lufs(audio, rate, circular=True), abs=0.02)
+
+
+def test_a_native_loop_is_filtered_and_resampled_as_a_loop(mastering, tmp_path):
+    """A tone of whole cycles: any start transient, pad or crossfade would show."""
+    turn = tone(2 * 48_000, 60, 0.3, 48_000) + tone(2 * 48_000, 997, 0.1, 48_000)
+    finish(mastering, tmp_path, [raw(turn, rate=48_000, looped=True)], 2, loop=True)
+    audio, _ = codec.read(tmp_path / "sound.flac")
+    spectrum = np.abs(np.fft.rfft(audio[0]))
+    lines = {2 * 60, 2 * 997}
+    assert set(np.argsort(spectrum)[-2:]) == lines
+    rest = np.delete(spectrum, sorted(lines))
+    assert 20 * np.log10(rest.max() / spectrum.max()) < -100
+
+
+def test_a_native_loop_of_the_wrong_length_is_treated_as_material(mastering, tmp_path):
+    turn = white(3 * RATE)
+    finished = finish(mastering, tmp_path, [raw(turn, looped=True)], 2, loop=True)
+    assert finished.sound.metadata["loop"]["crossfade_s"] > 0
+    assert codec.read(tmp_path / "sound.flac")[0].shape == (2, 2 * RATE)
+
+
+def test_a_native_loop_that_starts_on_a_stroke_is_turned_to_a_calm_place(mastering, tmp_path):
+    stroke = decaying(2 * RATE, 0.2)
+    notes = Notes(expects=frozenset({"decay"}))
+    finished = finish(mastering, tmp_path, [raw(stroke, looped=True, notes=notes)], 2, loop=True)
+    audio, _ = codec.read(tmp_path / "sound.flac")
+    assert finished.sound.metadata["loop"]["seam_score"] >= 97
+    onset = np.argmax(np.abs(audio[0]) > 0.3 * np.abs(audio[0]).max()) / RATE
+    assert 0.1 < onset < 0.6
+
+
+def test_material_without_a_tail_is_extended_with_a_warning(mastering, tmp_path):
+    finished = finish(mastering, tmp_path, [raw(white(4 * RATE))], 4, loop=True)
+    assert [warning.split(":")[0] for warning in finished.sound.metadata["warnings"]] == ["first", "loop_extended"]
+
+
+@pytest.mark.parametrize(("noted", "kept"), [(None, False), (200.0, False), (20.0, True), (0.0, True)])
+def test_notes_lower_the_high_pass_but_never_raise_it(mastering, tmp_path, noted, kept):
+    audio = tone(3 * RATE, 40, 0.3) + tone(3 * RATE, 150, 0.3)
+    notes = Notes(expects=frozenset({"decay"}), highpass_hz=noted)
+    finish(mastering, tmp_path, [raw(audio, notes=notes)], 3)
+    out, _ = codec.read(tmp_path / "sound.flac")
+    middle = out[:, RATE : 2 * RATE]
+    ratio = amplitude_at(middle, 40) / amplitude_at(middle, 150)
+    assert (ratio > 0.9) == kept
+    assert amplitude_at(middle, 150) > 0.02
+
+
+def test_no_high_pass_where_none_was_asked_for(mastering, tmp_path):
+    audio = tone(2 * RATE, 40, 0.3) + tone(2 * RATE, 150, 0.3)
+    finish(mastering, tmp_path, [raw(audio)], 2, shape=shape_for(2, highpass_hz=None))
+    middle = codec.read(tmp_path / "sound.flac")[0][:, RATE // 2 : -RATE // 2]
+    assert amplitude_at(middle, 40) == pytest.approx(amplitude_at(middle, 150), rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
+def test_other_rates_give_exactly_the_frames_asked_for(mastering, tmp_path, rate):
+    seconds = 1.23457
+    engine_frames = frames_of(seconds, rate)
+    finish(mastering, tmp_path, [raw(white(engine_frames), rate=rate)], seconds)
+    audio, found = codec.read(tmp_path / "sound.flac")
+    assert (audio.shape[1], found) == (frames_of(seconds, RATE), RATE)
+
+
+def test_one_shots_start_and_end_at_rest(mastering, tmp_path):
+    finish(mastering, tmp_path, [raw(white(RATE))], 1)
+    audio, _ = codec.read(tmp_path / "sound.flac")
+    assert np.abs(audio[:, 0]).max() < 1e-3
+    assert np.abs(audio[:, -1]).max() < 1e-3
+    clean = np.zeros((2, RATE), np.float32)
+    clean[:, 100:30_000] = chord(29_900) * np.hanning(29_900).astype(np.float32)
+    finish(mastering, tmp_path, [raw(clean)], 1, shape=shape_for(1, highpass_hz=None))
+    audio, _ = codec.read(tmp_path / "sound.flac")
+    gain = np.abs(audio).max() / np.abs(clean).max()
+    assert np.abs(audio - gain * clean).max() < 1e-4, "a sound at rest at its edges is left alone"
+
+
+def test_without_a_scorer_the_best_quality_wins_and_the_first_among_equals(mastering, tmp_path):
+    hissing = chord(2 * RATE) + white(2 * RATE, 0.03)
+    clean = [raw(chord(2 * RATE) * np.float32(gain), seed, notes=Notes()) for seed, gain in ((5, 1.0), (6, 0.5))]
+    finished = finish(mastering, tmp_path, [raw(hissing, 4, notes=Notes()), *clean], 2)
+    told = finished.sound.metadata
+    assert told["seed"] == 5
+    assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "chosen", "not_chosen"]
+    assert [one["seed"] for one in told["candidates"]] == [4, 5, 6]
+    assert told["candidates"][0]["quality"]["issues"] == ["hiss"]
+
+
+def test_with_a_scorer_the_nearest_to_the_prompt_wins_among_those_that_pass(mastering, tmp_path):
+    broken = white(2 * RATE)
+    broken[0, 5] = np.nan
+    candidates = [raw(pink(2 * RATE), 1), raw(white(2 * RATE, 0.01), 2), raw(broken, 3)]
+    ear = Ear()
+    finished = finish(mastering, tmp_path, candidates, 2, scorer=ear, tau_accept_new=0.4)
+    told = finished.sound.metadata
+    assert told["seed"] == 2
+    assert told["accepted"]
+    assert told["tau_accept_new"] == 0.4
+    assert told["clap_similarity"] == told["candidates"][1]["clap_similarity"] > 0.4
+    assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "chosen", "failed_gate"]
+    assert told["candidates"][2]["clap_similarity"] is None
+    assert ear.heard_db == pytest.approx([-23.0, -23.0], abs=0.1), "it hears what will be heard"
+    assert finished.vectors["sound:ear"][1] == pytest.approx(told["clap_similarity"])
+
+
+def test_below_tau_the_best_is_delivered_but_not_accepted(mastering, tmp_path):
+    candidates = [raw(pink(2 * RATE), 1), raw(pink(2 * RATE) + white(2 * RATE, 0.02), 2)]
+    finished = finish(mastering, tmp_path, candidates, 2, scorer=Ear(), tau_accept_new=0.9)
+    told = finished.sound.metadata
+    assert (finished.sound.accepted, told["accepted"], told["seed"]) == (False, False, 2)
+    assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "best_of_rejected"]
+    assert (tmp_path / "sound.flac").exists()
+
+
+def test_when_none_passes_the_error_names_every_fault_and_nothing_is_written(mastering, tmp_path):
+    silent, short = np.zeros((2, 2 * RATE), np.float32), chord(RATE)
+    with pytest.raises(QualityError, match=r"seed 11: silence; seed 12: wrong_length"):
+        finish(mastering, tmp_path, [raw(silent, 11), raw(short, 12)], 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_engines_that_are_not_gated_deliver_what_they_make_unless_it_is_no_sound(mastering, tmp_path):
+    silent = np.zeros((2, 2 * RATE), np.float32)
+    finished = finish(mastering, tmp_path, [raw(silent)], 2, gated=False)
+    told = finished.sound.metadata
+    assert told["accepted"]
+    assert told["quality"]["issues"] == ["silence"]
+    assert (told["loudness_lufs"], told["true_peak_dbfs"]) == (None, None)
+    assert not codec.read(tmp_path / "sound.flac")[0].any()
+    with pytest.raises(QualityError, match="nan"):
+        finish(mastering, tmp_path, [raw(silent * np.nan)], 2, gated=False)
+    with pytest.raises(InvalidAudio, match=r"seed 3: given shape \(5,\)"):
+        finish(mastering, tmp_path, [raw(np.zeros(5), 3)], 2)
+
+
+def test_the_true_peak_limits_and_a_warning_says_so(mastering, tmp_path):
+    finished = finish(mastering, tmp_path, [raw(steps(3 * RATE, 1.4))], 3, rendition=rendition_for(lufs=-14.0))
+    told = finished.sound.metadata
+    audio, rate = codec.read(tmp_path / "sound.flac")
+    assert loudness.true_peak_dbfs(audio, rate) == pytest.approx(-2.0, abs=0.02)
+    assert told["loudness_lufs"] < -15
+    assert told["warnings"][-1].startswith("loudness_limited: ")
+
+
+def test_a_short_clip_is_set_by_its_peak(mastering, tmp_path):
+    notes = Notes(expects=frozenset({"decay"}))
+    finished = finish(mastering, tmp_path, [raw(decaying(round(0.2 * RATE), 0.02), notes=notes)], 0.2)
+    assert finished.sound.metadata["true_peak_dbfs"] == pytest.approx(-8.0, abs=0.1)
+    assert finished.sound.metadata["loudness_lufs"] is None
+
+
+@pytest.mark.parametrize(
+    ("format", "depth", "rate", "name"),
+    [("wav", 16, RATE, "sound.wav"), ("wav", 32, 48_000, "sound.wav"), ("flac", 16, RATE, "sound.rendition.flac"),
+     ("ogg", 16, RATE, "sound.ogg"), ("opus", 16, RATE, "sound.opus"), ("mp3", 16, 48_000, "sound.mp3")],
+)  # fmt: skip
+@pytest.mark.parametrize("loop", [False, True])
+def test_renditions_are_measured_as_they_are_heard(mastering, tmp_path, format, depth, rate, name, loop):
+    rendition = rendition_for(format, rate, depth, lufs=-16.0)
+    made = pink(round(4.5 * RATE) if loop else 3 * RATE, 0.2)
+    finished = finish(mastering, tmp_path, [raw(made)], 3, loop=loop, rendition=rendition)
+    assert finished.sound.delivered_path == str(tmp_path / name)
+    told = finished.sound.delivered
+    audio, found = codec.read(tmp_path / name)
+    assert told["format"] == format
+    assert found == told["sample_rate"] == codec.nearest_rate(format, rate)
+    assert audio.shape[1] == round(told["duration_s"] * found) == 3 * found
+    assert told["loudness_lufs"] == pytest.approx(loudness.loudness_lufs(audio, found, circular=loop), abs=0.03)
+    assert told["loudness_lufs"] == pytest.approx(-16.0, abs=0.7)
+    assert told["true_peak_dbfs"] == pytest.approx(loudness.true_peak_dbfs(audio, found, circular=loop), abs=0.03)
+    assert told["true_peak_dbfs"] <= -2.0 + 0.1
+    assert told.get("bit_depth") == (depth if format in ("wav", "flac") else None)
+    assert codec.inspect(tmp_path / name)["recipe"] == codec.inspect(tmp_path / "sound.flac")["recipe"]
+    assert (codec.inspect(tmp_path / name)["loop"] is not None) == (loop and format == "wav")
+
+
+def test_lossy_overshoot_is_taken_back(mastering, tmp_path):
+    clipped = np.clip(pink(3 * RATE, 0.3), -0.4, 0.4)
+    notes = Notes(expects=frozenset({"noise", "clipping"}))
+    rendition = rendition_for("ogg", lufs=-5.0, peak=-1.0)
+    finished = finish(mastering, tmp_path, [raw(clipped, notes=notes)], 3, rendition=rendition)
+    assert finished.sound.metadata["true_peak_dbfs"] == pytest.approx(-1.0, abs=0.02)
+    audio, rate = codec.read(tmp_path / "sound.ogg")
+    assert -2.0 < loudness.true_peak_dbfs(audio, rate) <= -0.9
+
+
+def test_a_kept_master_renders_again_at_another_rate_level_and_format(mastering, tmp_path):
+    finish(mastering, tmp_path, [raw(pink(round(4.5 * RATE)))], 3, loop=True)
+    out = tmp_path / "out.wav"
+    told = mastering.render(
+        tmp_path / "sound.flac", rendition_for("wav", 48_000, 16, lufs=-30.0), out, loop=True, comment=""
+    )
+    audio, rate = codec.read(out)
+    assert rate == told["sample_rate"] == 48_000
+    assert audio.shape == (2, 3 * 48_000)
+    assert loudness.loudness_lufs(audio, rate, circular=True) == pytest.approx(-30.0, abs=0.05)
+    assert told["loudness_lufs"] == -30.0
+    assert codec.inspect(out)["loop"] == {"start": 0, "end": 3 * 48_000 - 1}
+    assert codec.inspect(out)["recipe"] == codec.inspect(tmp_path / "sound.flac")["recipe"]
+    assert seam_score(audio, rate, 0) > 90
+    mastering.render(tmp_path / "sound.flac", rendition_for("ogg"), out, loop=True, comment='{"a":1}')
+    assert codec.inspect(out)["recipe"] == {"a": 1}
+
+
+def test_the_same_candidates_give_the_same_samples(mastering, tmp_path):
+    samples = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        finish(mastering, tmp_path / folder, [raw(white(round(3.5 * RATE)))], 2, loop=True)
+        samples.append(codec.read(tmp_path / folder / "sound.flac")[0])
+    assert np.array_equal(*samples)
+
+
+def test_a_rendition_that_cannot_be_written_leaves_no_master(mastering, tmp_path):
+    with pytest.raises(InvalidRequest, match="allowed for flac is one of 16, 24"):
+        finish(mastering, tmp_path, [raw(white(RATE))], 1, rendition=rendition_for("flac", depth=32))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_of_the_built_in_engine_passes_without_an_alarm(mastering, tmp_path, name):
+    engine = load_procedural()
+    for loop, seconds in ((True, 3.0), (False, 2.0)):
+        item = Item(prompt=name.replace("_", " "), seed=3, duration_s=seconds, loop=loop, sample_rate=RATE)
+        candidate = raw(engine.generate([item])[0], looped=loop, notes=engine.notes(item))
+        told = finish(mastering, tmp_path, [candidate], seconds, loop=loop).sound.metadata
+        assert told["quality"] == {"score": 100.0, "issues": []}
+        assert not loop or told["loop"]["seam_score"] > 95
+
+
+def test_real_recordings_are_mastered_to_level(mastering, tmp_path):
+    for path in recordings():
+        audio, rate = codec.read(path)
+        if audio.shape[1] < 0.5 * rate:
+            continue
+        seconds = audio.shape[1] / rate
+        told = finish(mastering, tmp_path, [raw(audio, rate=rate)], seconds).sound.metadata
+        out, found = codec.read(tmp_path / "sound.flac")
+        assert out.shape[1] == frames_of(seconds, RATE), path.name
+        assert loudness.true_peak_dbfs(out, found) <= -1.98, path.name
+        assert told["loudness_lufs"] == pytest.approx(-23.0, abs=0.05) or told["true_peak_dbfs"] == -2.0, path.name
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(InvalidConfig, match="'devise'; did you mean 'device'"):
+        load_engine("mastering", devise="cpu")
+    assert engine_info("mastering").kind == "mastering"
+
+
+def test_naming_the_engine_loads_no_heavy_library():
+    code = (
+        "import sys, audio_pool.engines.mastering; "
+        "print([name for name in ('scipy', 'soundfile', 'soxr', 'librosa') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
