@@ -27,7 +27,7 @@ from audio_pool.engines import _torch
 from audio_pool.engines._opening import DiffusionSettings, Opened
 from audio_pool.engines._quantize import quantize
 from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
-from audio_pool.errors import NotSupported
+from audio_pool.errors import InvalidRequest, NotSupported
 from audio_pool.types import frames_of
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class DiffusionEngine:
         raise NotImplementedError
 
     def _timesteps(self, scheduler: Any, steps: int) -> None:
-        scheduler.set_timesteps(steps, device=self.device)
+        """Sets the run's steps. On the CPU: schedulers look numbers up by them, and each would wait for a GPU."""
+        scheduler.set_timesteps(steps, device="cpu")
 
     def _text_warnings(self, job: Job) -> list[str]:
         return []
@@ -223,6 +224,7 @@ class DiffusionEngine:
 
     def _job(self, index: int, item: Item) -> Job:
         name = self.info.name
+        _checked(name, item)
         if item.duration_s > self.info.longest_s + 1e-9:
             raise NotSupported(
                 f"{name} makes at most {self.info.longest_s:g} s; {item.duration_s:g} s were asked for"
@@ -231,6 +233,8 @@ class DiffusionEngine:
             raise NotSupported(f"{name} cannot start from audio (init_audio)")
         if item.voice is not None:
             raise NotSupported(f"{name} has no voices; voice={item.voice!r} was asked for")
+        if item.loop:
+            raise NotSupported(f"{name} makes no loops of itself; ask without loop and make one of the sound")
         steps = item.steps if item.steps is not None else self.info.steps
         guidance = item.guidance_scale if item.guidance_scale is not None else self.info.guidance_scale
         assert steps is not None and guidance is not None, "a diffusion engine's INFO has both"
@@ -319,7 +323,7 @@ class DiffusionEngine:
             rows = self._scaled(scheduler, rows, t).to(self.dtype)
             if self.settings.compile and self.device.type == "cuda":
                 torch.compiler.cudagraph_mark_step_begin()
-            pred = self._predicted(rows, t, condition).float()
+            pred = self._predicted(rows, t.to(self.device), condition).float()
             if guided:
                 without, towards = pred.chunk(2)
                 pred = without + scale * (towards - without)
@@ -349,6 +353,34 @@ class DiffusionEngine:
         for shape in self.settings.compile_shapes if self.settings.compile else ():
             item = Item(prompt="warm up", seed=0, duration_s=min(shape.duration_s, self.info.longest_s), steps=2)
             self.generate([item] * shape.items)
+
+
+def _checked(name: str, item: Item) -> None:
+    """Refuses an Item that never went through a request's checks.
+
+    Raises:
+        InvalidRequest: naming the field, what was given and what is allowed.
+    """
+
+    def refuse(field: str, given: Any, allowed: str) -> None:
+        raise InvalidRequest(f"{name}: {field}: given {given!r}, allowed is {allowed}")
+
+    for field in ("prompt", "negative_prompt"):
+        if not isinstance(getattr(item, field), str):
+            refuse(field, getattr(item, field), "text")
+    if not 0 <= item.seed < 2**63:
+        refuse("seed", item.seed, "0 to 2**63 - 1")
+    if not (math.isfinite(item.duration_s) and item.duration_s > 0):
+        refuse("duration_s", item.duration_s, "a number of seconds above 0")
+    if item.steps is not None and not 1 <= item.steps <= 1000:
+        refuse("steps", item.steps, "1 to 1000")
+    if item.guidance_scale is not None and not 0 <= item.guidance_scale <= 100:
+        refuse("guidance_scale", item.guidance_scale, "0 to 100")
+    if item.init_strength is not None and not 0 <= item.init_strength <= 1:
+        refuse("init_strength", item.init_strength, "0 to 1")
+    sound = item.init_audio
+    if sound is not None and (sound.ndim != 2 or not sound.size or not np.isfinite(sound).all()):
+        refuse("init_audio", getattr(sound, "shape", sound), "a finite float32 array [C, T]")
 
 
 def truncations(job: Job, tokenizer: Any) -> list[str]:

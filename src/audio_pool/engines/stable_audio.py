@@ -29,7 +29,7 @@ INFO = EngineInfo(
     commercial_use=False,
     sample_rate=44_100,
     channels=2,
-    shortest_s=0.1,
+    shortest_s=0.05,
     longest_s=47.5,
     steps=100,
     guidance_scale=7.0,
@@ -121,7 +121,7 @@ class StableAudio(_diffusion.DiffusionEngine):
     def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
         return self.pipe.transformer(
             rows,
-            t.unsqueeze(0).to(rows.device),
+            t.unsqueeze(0),
             encoder_hidden_states=condition["text"],
             global_hidden_states=condition["spans"],
             rotary_embedding=self._rotary,
@@ -166,7 +166,7 @@ class StableAudio(_diffusion.DiffusionEngine):
         config = self._scheduler.config
         highest = config.sigma_min * (config.sigma_max / config.sigma_min) ** strength
         scheduler = type(self._scheduler).from_config(config, sigma_max=highest)
-        scheduler.set_timesteps(job.steps, device=self.device)
+        self._timesteps(scheduler, job.steps)
         # at strength 0 all levels are one, between which this sampler divides by zero
         return scheduler, scheduler.timesteps if strength > 0 else scheduler.timesteps[:0]
 

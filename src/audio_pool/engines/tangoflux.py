@@ -34,7 +34,7 @@ INFO = EngineInfo(
     commercial_use=False,
     sample_rate=44_100,
     channels=2,
-    shortest_s=0.1,
+    shortest_s=0.05,
     longest_s=30.0,
     steps=50,
     guidance_scale=4.5,
@@ -203,7 +203,8 @@ class TangoFlux(_diffusion.DiffusionEngine):
 
         most = self.config.max_duration
         seconds = torch.tensor([job.item.duration_s for job in jobs], dtype=torch.float32)
-        return self._duration(seconds.clamp(0.0, most) / most).to(self.dtype)
+        token: torch.Tensor = self._duration(seconds.clamp(0.0, most) / most)
+        return token.to(self.device, self.dtype)
 
     def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
         import torch
@@ -212,7 +213,7 @@ class TangoFlux(_diffusion.DiffusionEngine):
         image_ids = torch.arange(rows.shape[1], device=rows.device)[:, None].expand(-1, 3)
         return self._transformer(
             hidden_states=rows,
-            timestep=(t / 1000).to(rows.device).expand(len(rows)),
+            timestep=(t / 1000).expand(len(rows)),
             pooled_projections=condition["pooled"],
             encoder_hidden_states=states,
             txt_ids=torch.zeros(states.shape[1], 3, device=rows.device),
@@ -224,7 +225,7 @@ class TangoFlux(_diffusion.DiffusionEngine):
     def _timesteps(self, scheduler: Any, steps: int) -> None:
         import numpy as np
 
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=self.device)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device="cpu")
 
     def _start(
         self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
