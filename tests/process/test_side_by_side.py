@@ -63,8 +63,8 @@ def environment(home: Path, name: str, version: str, call: str) -> Path:
             (packages / need).symlink_to(ours / need)
     (packages / "clashing.py").write_text(f"def {call}():\n    return {version!r}\n")
     (packages / "teller.py").write_text(ENGINE.format(name=name, call=call))
-    points = f"[audio_pool.engines]\n{name} = teller\n"
-    for dist, release, points in (("clashing", version, ""), ("teller", "1", points)):
+    named = f"[audio_pool.engines]\n{name} = teller\n"
+    for dist, release, points in (("clashing", version, ""), ("teller", "1", named)):
         info = packages / f"{dist}-{release}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {release}\n")
