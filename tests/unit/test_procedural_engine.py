@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,22 @@ def test_long_sounds_are_painted_in_blocks_and_whole() -> None:
     assert sound.shape == (2, 4_800_000)
     minutes = np.sqrt((sound.reshape(2, 10, -1).astype(np.float64) ** 2).mean(axis=(0, 2)))
     assert minutes.min() > 0.8 * minutes.max()
+
+
+def test_memory_beside_the_sound_is_bounded() -> None:
+    for prompt in ("rain", "siren", "door knock", "footsteps"):
+        tracemalloc.start()
+        sound = load().generate([_item(prompt, duration_s=200.0, loop=True)])[0]
+        beside = tracemalloc.get_traced_memory()[1] - sound.nbytes
+        tracemalloc.stop()
+        assert beside < 12e6
+
+
+def test_a_pitch_too_high_for_the_rate_is_lowered_and_said() -> None:
+    item = _item("16 kHz beep", sample_rate=8000)
+    assert np.abs(load().generate([item])[0]).max() > 0.05
+    assert load().notes(item).warnings == ("pitch_lowered: 16000 Hz is too high for 8000 Hz; used 3200 Hz",)
+    assert load().notes(_item("3 kHz beep", sample_rate=8000)).warnings == ()
 
 
 def test_a_length_outside_the_limits_is_refused() -> None:

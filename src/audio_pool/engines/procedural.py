@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from audio_pool.engines.base import Audio, Embedder, EngineInfo, Item, Notes, OnStep, Vectors
 from audio_pool.engines.synthesis import household, machines, music, nature, people, signals, weather
 from audio_pool.engines.synthesis.canvas import Canvas
-from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.engines.synthesis.recipe import RECIPES, Character
 from audio_pool.engines.synthesis.space import surround
 from audio_pool.engines.synthesis.words import Layer, Reading, read
 from audio_pool.errors import InvalidConfig, NotSupported
@@ -47,6 +48,8 @@ INFO = EngineInfo(
 _LEVEL = 0.12
 _PEAK = 0.6
 _FADE_S = 0.06
+_HIGHEST = 0.4
+"""Of the sample rate: the highest pitch that is played."""
 
 
 def load(
@@ -84,7 +87,7 @@ class ProceduralEngine:
             loops=True,
             expects=expects,
             highpass_hz=min(recipe.highpass_hz for recipe in recipes),
-            warnings=reading.warnings,
+            warnings=reading.warnings + _limits(reading, item.sample_rate or INFO.sample_rate),
             details={"recipes": [_told(layer) for layer in reading.layers], "unused_words": list(reading.unused)},
         )
 
@@ -160,7 +163,7 @@ def _painted(layer: Layer, item: Item, rate: int) -> Audio:
     """One layer at its level, float32 [2, T]; it depends on nothing but its recipe, adjectives and seed."""
     seed = (item.seed, zlib.crc32(layer.recipe.name.encode()))
     canvas = Canvas(frames_of(item.duration_s, rate), rate, loop=item.loop, seed=seed)
-    layer.recipe.paint(canvas, layer.character)
+    layer.recipe.paint(canvas, _playable(layer.character, rate))
     sound = surround(canvas.sound, rate, layer.character, loop=item.loop)
     loudest, peak = _loudest_rms(sound, rate), _peak(sound)
     if peak > 0:
@@ -168,6 +171,21 @@ def _painted(layer: Layer, item: Item, rate: int) -> Audio:
         wanted = character.gain * character.intensity**0.35 * (1 - 0.6 * character.distance)
         sound *= np.float32(wanted * min(_LEVEL / loudest, _PEAK / peak))
     return sound
+
+
+def _playable(character: Character, rate: int) -> Character:
+    """A pitch that the rate can carry with room for an overtone's edge."""
+    if character.hz is None or character.hz <= _HIGHEST * rate:
+        return character
+    return replace(character, hz=_HIGHEST * rate)
+
+
+def _limits(reading: Reading, rate: int) -> tuple[str, ...]:
+    return tuple(
+        f"pitch_lowered: {layer.character.hz:g} Hz is too high for {rate} Hz; used {_HIGHEST * rate:g} Hz"
+        for layer in reading.layers
+        if layer.character.hz is not None and layer.character.hz > _HIGHEST * rate
+    )
 
 
 def _loudest_rms(sound: Audio, rate: int) -> float:

@@ -23,6 +23,8 @@ __all__ = ["Canvas", "Curve", "Level", "harmonics"]
 _BLOCK = 65_536
 _OVERLAP = 2_048
 _CONTROL_HZ = 100.0
+# (delay in s, strength) of the first echoes at the left and at the right.
+_ECHOES = (((0.0073, 0.8), (0.0171, 0.5)), ((0.0098, 0.8), (0.0217, 0.5)))
 _TABLE = 1 << 14
 _TABLE_SHIFT = 32 - 14
 
@@ -242,14 +244,18 @@ class Canvas:
 
     def reflect(self, level: float = 0.2) -> None:
         """Adds the first echoes of unlike walls at either side, so that a single point has room round it."""
-        dry = self.sound.copy()
-        for side, echoes in enumerate((((0.0073, 0.8), (0.0171, 0.5)), ((0.0098, 0.8), (0.0217, 0.5)))):
-            for delay_s, strength in echoes:
-                late = min(self.frames - 1, round(delay_s * self.rate))
-                gain = np.float32(level * strength)
-                self.sound[side, late:] += gain * dry[side, : self.frames - late]
-                if self.loop and late:
-                    self.sound[side, :late] += gain * dry[side, -late:]
+        for channel, echoes in zip(self.sound, _ECHOES, strict=True):
+            lates = [min(self.frames, round(delay_s * self.rate)) for delay_s, _ in echoes]
+            reach = max(lates)
+            # What comes before the first frame: in a loop its end, else nothing.
+            before = channel[-reach:].copy() if self.loop else np.zeros(reach, dtype=np.float32)
+            # From the end backwards, so that every block still finds dry sound in front of it.
+            for start in reversed(range(0, self.frames, _BLOCK)):
+                stop = min(start + _BLOCK, self.frames)
+                lead = channel[start - reach : start] if start else before
+                dry = np.concatenate([lead, channel[start:stop]])
+                for late, (_, strength) in zip(lates, echoes, strict=True):
+                    channel[start:stop] += np.float32(level * strength) * dry[reach - late : len(dry) - late]
 
     def _blocks(self) -> Iterator[tuple[int, int, Floats, Floats]]:
         """(start, length, fade-in, fade-out) of overlapping blocks that go once round the circle."""

@@ -64,7 +64,8 @@ def hum(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro, railroad car, train car",
+    keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro,"
+    "railroad car, train car",
     near="station wagon track conveyor",
     expects="noise",
     highpass_hz=35,

@@ -25,7 +25,7 @@ def band(low_hz: float, high_hz: float, *, tilt_db: float = 0.0, order: float = 
     centre = (low_hz * high_hz) ** 0.5
 
     def shape(hz: Floats) -> Floats:
-        f = np.maximum(hz, 0.5)
+        f = np.maximum(hz.astype(np.float64), 0.5)  # steep orders overflow float32
         below = (low_hz / f) ** (2 * order)
         above = (f / high_hz) ** (2 * order)
         tilted = (f / centre) ** (tilt_db / 6.02)
@@ -38,7 +38,7 @@ def lowpass(cutoff_hz: float, order: float = 2.0) -> Shape:
     """Everything under the cutoff, 3 dB down there and 6 dB per octave and order above."""
 
     def shape(hz: Floats) -> Floats:
-        return np.asarray(1 / np.sqrt(1 + (hz / cutoff_hz) ** (2 * order)), dtype=np.float32)
+        return np.asarray(1 / np.sqrt(1 + (hz.astype(np.float64) / cutoff_hz) ** (2 * order)), dtype=np.float32)
 
     return shape
 
