@@ -11,6 +11,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ __all__ = [
     "check_connect",
     "create_keys",
     "dealer",
+    "default_bind",
     "local_endpoint",
     "puller",
     "pusher",
@@ -103,6 +106,13 @@ def _is_loopback(host: str) -> bool:
 def local_endpoint(path: Path) -> str:
     """The ipc endpoint of a socket file, its length checked."""
     return check_bind(f"ipc://{path}")
+
+
+def default_bind() -> str:
+    """The ipc endpoint that a server binds, and its clients on this machine look for, by default."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    place = Path(runtime) / "audio_pool" if runtime else Path(tempfile.gettempdir()) / f"audio_pool-{os.getuid()}"
+    return f"ipc://{place}/serve.sock"
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -262,18 +272,20 @@ class Waker:
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        """A number that was closed may be another file's by the time it is written to."""
 
     def fileno(self) -> int:
         return self._fd
 
     def wake(self) -> None:
         """Safe from any thread, and after ``close``."""
-        fd = self._fd
-        if fd >= 0:
-            try:
-                os.eventfd_write(fd, 1)
-            except (OSError, BlockingIOError):  # closed meanwhile, or already woken 2**64 times
-                pass
+        with self._lock:
+            if self._fd >= 0:
+                try:
+                    os.eventfd_write(self._fd, 1)
+                except BlockingIOError:  # already woken 2**64 times
+                    pass
 
     def clear(self) -> None:
         try:
@@ -282,7 +294,8 @@ class Waker:
             pass
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
+        with self._lock:
+            fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
@@ -384,7 +397,10 @@ def _own_socket_file(endpoint: str) -> None:
     import socket as plain
 
     path = endpoint[len("ipc://") :]
-    Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = Path(path).parent
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if parent.stat().st_uid not in (os.getuid(), 0):
+        raise OSError(f"{parent} belongs to another user")
     with plain.socket(plain.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -308,7 +308,9 @@ class PoolHands(Hands):
             comment=msgspec.json.encode({**hit.entry.metadata, "format": rendition.format}).decode(),
         )
 
-    def landed(self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes]) -> None:
+    def landed(
+        self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes], unwritable: Sequence[int] = ()
+    ) -> None:
         """The pool itself holds the slots of an outcome until a finisher gets them."""
         used = set()
         for work, outcome in parts.items():
@@ -323,7 +325,7 @@ class PoolHands(Hands):
                 outcome["work"] = work
         for grant in self._granted.pop(job, ()):
             if grant.generation not in used:
-                self.arena.release(grant)
+                self.arena.release(grant, unwritable=grant.generation in unwritable)
 
     def forget(self, work: int) -> None:
         self._making.pop(work, None)
@@ -333,7 +335,8 @@ class PoolHands(Hands):
         for item in outcome.get("candidates", ()):
             if item.get("tensor") is not None:
                 self.arena.release(msgspec.convert(item["tensor"], TensorRef))
-        self._frames.pop(outcome.get("work", -1), None)
+            else:  # an outcome without frames (a late vector) must not take the hand-over's
+                self._frames.pop(outcome.get("work", -1), None)
         sound = outcome.get("sound")
         paths = [sound["path"], sound.get("delivered_path")] if sound else [outcome.get("path")]
         doomed = [path for path in paths if path]
@@ -373,10 +376,12 @@ class PoolHands(Hands):
             return Kept(self._moved_aside(delivered or sound.path), wanted)
         try:
             entry = self.cache.put(sound, vectors, replace=settled.request.force and settled.request.seed is not None)
+            if entry.id is None:  # not accepted, or one too many of its prompt
+                if delivered is not None:
+                    _unlink([entry.path])
+                return Kept(self._moved_aside(delivered or entry.path), wanted)
             if delivered is None:
                 return Kept(entry.path, wanted)
-            if entry.id is None:
-                return Kept(self.cache.set_aside(delivered), wanted)
             return Kept(self.cache.put_rendition(entry.id, settled.rendition, delivered), wanted)
         except StorageError as exc:
             log.error("the cache did not keep a sound: %s", exc)
@@ -430,7 +435,10 @@ class PoolHands(Hands):
         def errand() -> None:
             try:
                 assert self.cache is not None and hit.entry.id is not None
-                path = self.cache.put_rendition(hit.entry.id, settled.rendition, outcome["path"])
+                # there already where another caller joined this work
+                path = self.cache.find_rendition(hit.entry.id, settled.rendition) or self.cache.put_rendition(
+                    hit.entry.id, settled.rendition, outcome["path"]
+                )
             except AudioPoolError:
                 # removed meanwhile, or the disk is full: the rendition itself is still good
                 path = self._moved_aside(outcome["path"])

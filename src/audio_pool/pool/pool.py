@@ -24,10 +24,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from audio_pool import weights, wire
 from audio_pool.arena import Arena
 from audio_pool.cache.semantic import SoundCache
-from audio_pool.channel import ServerKeys, local_endpoint
+from audio_pool.channel import ServerKeys, default_bind, local_endpoint
 from audio_pool.config import Config, WorkerConfig, load_config
 from audio_pool.engines import EngineInfo, engine_info
 from audio_pool.engines._encoders import pick_encoder
@@ -205,6 +207,7 @@ class AudioPool:
         if not router.join(drain + limits.term_timeout_s + 15.0):
             log.error("the router did not end in time")
         self._stop_rest.close()
+        router.close()
 
     def _build(self) -> None:
         """Everything a pool is made of, in the order in which each part needs the others."""
@@ -214,6 +217,7 @@ class AudioPool:
         rest.callback(arena.close)
         encoders = _encoders(config) if cache is not None else ()
         workers = _workers(config)
+        infos = _infos(workers)  # may refuse: nothing that has to be undone is there yet
         endpoint = local_endpoint(arena.directory / "workers.sock")
         schedule = Schedule([_plan(worker, encoders) for worker in workers], _limits(config))
         keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
@@ -243,8 +247,8 @@ class AudioPool:
             factory=lambda: factory,
             clerk=clerk,
             processes={worker.name: _process(worker) for worker in workers},
-            loads={worker.name: _load(worker, config, encoders) for worker in workers},
-            infos=_infos(workers),
+            loads={worker.name: _load(worker, config, encoders, str(arena.directory)) for worker in workers},
+            infos=infos,
             encoders=encoders,
             incoming=cache.incoming if cache is not None else self._scratch(),
             render_dir=config.render_dir,
@@ -284,10 +288,9 @@ class AudioPool:
             PoolClosed: the pool is not running.
         """
         if isinstance(prompt, AudioRequest):
-            request = prompt
-        else:
-            words = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
-            request = parse(AudioRequest, {**words, **fields})
+            prompt = msgspec.to_builtins(prompt)  # its constructor has checked nothing
+        words = prompt if isinstance(prompt, Mapping) else {"prompt": prompt}
+        request = parse(AudioRequest, {**words, **fields})
         router, hands = self._running()
         settled = None
         if request.init_audio is None:
@@ -416,20 +419,11 @@ class AudioPool:
             raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
 
 
-def default_bind() -> str:
-    """The ipc endpoint that a server binds and its clients on this machine look for by default."""
-    from audio_pool.arena import default_directory
-
-    return f"ipc://{default_directory()}/serve.sock"
-
-
 # -- configuration to parts ------------------------------------------------------------------------
 
 
 def _workers(config: Config) -> list[WorkerConfig]:
     """One entry a process: counts unfolded, the default where none is given."""
-    import msgspec
-
     given = config.workers or [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
     workers = []
     for worker in given:
@@ -473,12 +467,12 @@ def _plan(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
     )
 
 
-def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> wire.Load:
+def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> wire.Load:
     return wire.Load(
         engines={name: _engine_settings(name, config) for name in _hosted(worker, config, encoders)},
         duties=list(worker.duties),
         beat_s=config.limits.beat_s,
-        max_batch=config.queue.max_batch,
+        arena=arena,
     )
 
 

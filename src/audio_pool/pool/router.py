@@ -15,7 +15,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +51,14 @@ class Hands:
         """The task of a job, the slots granted to it, and binary frames that go with it."""
         raise NotImplementedError
 
-    def landed(self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes]) -> None:
-        """A job has ended: takes over the slots and frames that its outcome refers to, frees the rest."""
+    def landed(
+        self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes], unwritable: Sequence[int] = ()
+    ) -> None:
+        """A job has ended: takes over the slots and frames that its outcome refers to, frees the rest.
+
+        Args:
+            unwritable: generations of granted slots that could not be made.
+        """
         raise NotImplementedError
 
     def forget(self, work: int) -> None:
@@ -146,6 +152,10 @@ class Router:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def close(self) -> None:
+        """After ``join``, and after everything that posts has ended."""
+        self._waker.close()
+
     def post(self, what: acts.Event | Callable[[], None]) -> None:
         """From any thread: an event for the schedule, or something to do on the router's thread."""
         self._posts.put(what if callable(what) else lambda: self.feed(what))
@@ -160,13 +170,13 @@ class Router:
             self.failure = exc
             log.exception("the router failed")
         finally:
+            self.stopped.set()  # first: who posts from now on sees it, who posted before is answered
             self._fail_callers()
             self._workers.close()
             if self._clients is not None:
                 self._clients.close()
             if self.image_door is not None:
                 self.image_door.close()
-            self.stopped.set()
 
     def _loop(self) -> None:
         poller = Poller()
@@ -288,7 +298,7 @@ class Router:
             worker = self.schedule.roster.current(name, incarnation)
             held = worker.jobs.get(message.job) if worker is not None else None
             parts = dict.fromkeys(held.works if held is not None else (), result)
-        self.hands.landed(message.job, f"{name}:{incarnation}", parts, frames)
+        self.hands.landed(message.job, f"{name}:{incarnation}", parts, frames, result.get("unwritable", ()))
         self.feed(
             acts.JobDone(worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, parts=parts)
         )

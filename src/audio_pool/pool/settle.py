@@ -129,6 +129,8 @@ def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str,
         raise InvalidRequest("init_strength: given without init_audio; give both or neither")
     if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
+    if request.output_path is not None and not request.output_path.startswith("/"):
+        raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
     if len(request.metadata) > MAX_LABELS:
         raise InvalidRequest(f"metadata: given {len(request.metadata)} labels, allowed are {MAX_LABELS}")
     if config.policy.commercial_only and not info.commercial_use:
