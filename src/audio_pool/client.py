@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from audio_pool.channel import Poller, Waker
+from audio_pool.channel import Poller, Waker, default_bind
 from audio_pool.dialogue import Dialogue, Final, generate_fields
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed
 from audio_pool.line import Keys, Line
@@ -37,12 +37,6 @@ log = logging.getLogger(__name__)
 OnEvent = Callable[[Event], None]
 _GRACE_S = 5.0
 """A blocked caller waits this much beyond its deadline for the client's own thread."""
-
-
-def _default_endpoint() -> str:
-    from audio_pool.pool.pool import default_bind  # only where it is needed: it brings the whole pool along
-
-    return default_bind()
 
 
 # --- blocking
@@ -107,7 +101,7 @@ class AudioClient(Questions[dict[str, Any]]):
     """
 
     def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
-        endpoint = _default_endpoint() if endpoint is None else endpoint
+        endpoint = default_bind() if endpoint is None else endpoint
         self.timeout_s = timeout_s
         self._dialogue = Dialogue(endpoint)
         self._line = Line(endpoint, keys, self._dialogue)
@@ -281,7 +275,7 @@ class AsyncAudioClient(Questions[Awaitable[dict[str, Any]]]):
     """As AudioClient, for one event loop: the one it is first used in. Takes the same arguments."""
 
     def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
-        endpoint = _default_endpoint() if endpoint is None else endpoint
+        endpoint = default_bind() if endpoint is None else endpoint
         self.timeout_s = timeout_s
         self._dialogue = Dialogue(endpoint)
         self._address = (endpoint, keys)

@@ -126,7 +126,7 @@ class CacheStats(Query, frozen=True, kw_only=True, tag="cache_stats"): ...
 
 
 class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
-    """What the caller thought of a result: ``wrong`` hits are never offered for that prompt again."""
+    """What the caller thought of a result: written to the server's log and counted, nothing else."""
 
     v: Literal[1]
     request_id: RequestId
@@ -226,7 +226,8 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     duties: list[str]
     """Of "make", "master", "embed", "score"."""
     beat_s: float
-    max_batch: int = 1
+    arena: str = ""
+    """Directory of slots; "": this worker hands over inline."""
 
 
 class CandidateRef(Struct, frozen=True, kw_only=True):

@@ -254,6 +254,7 @@ class Worker:
 
         if (job.job, job.attempt) in self.cancelled:  # it may have come while the job waited in the socket
             raise Cancelled("cancelled by its caller")
+        self.workshop.prepare(job.grants)
         return self.workshop.make(task, on_step)
 
 

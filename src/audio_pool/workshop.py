@@ -6,6 +6,7 @@ Must not know: sockets, threads, jobs, the pool.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -20,8 +21,8 @@ import numpy as np
 from audio_pool import wire
 from audio_pool.engines import EngineInfo, Item, Notes, OnStep, load_engine
 from audio_pool.engines._halving import generate_halving
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio
-from audio_pool.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, StorageError
+from audio_pool.tensors import HEADER_BYTES, Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
 from audio_pool.types import Metadata, Recipe, Shape
 
 __all__ = ["Made", "Workshop"]
@@ -53,6 +54,8 @@ class Workshop:
 
     def load(self, load: wire.Load) -> None:
         """Loads every engine. Raises what the first that fails raises."""
+        if load.arena:
+            self._writer, self._reader = SlotWriter(load.arena), SlotReader(load.arena)
         for name, settings in load.engines.items():
             started = time.monotonic()
             engine = load_engine(name, **settings)
@@ -150,34 +153,49 @@ class Workshop:
         """Candidates for another worker to finish: in granted slots, inline where there was no room."""
         free = [msgspec.convert(grant, Grant) for grant in grants]
         blobs: list[Any] = []
+        unwritable: list[int] = []
         parts: dict[str, Any] = {}
         for one in made:
             if one.error is not None:
                 parts[str(one.part.work)] = {"error": wire.error_body(one.error)}
                 continue
-            references = [self._handed(raw, free, blobs, request_id) for raw in one.candidates]
+            references = [self._handed(raw, free, blobs, unwritable, request_id) for raw in one.candidates]
             parts[str(one.part.work)] = {
                 "candidates": [msgspec.to_builtins(reference) for reference in references],
                 "made": one.metadata,
             }
-        return {"parts": parts}, blobs
+        return {"parts": parts, "unwritable": unwritable}, blobs
 
-    def _handed(self, raw: Any, free: list[Grant], blobs: list[Any], request_id: str) -> wire.CandidateRef:
+    def prepare(self, grants: Sequence[dict[str, Any]]) -> None:
+        """Makes the slots that are not made yet, so that handing over has nothing left to allocate."""
+        for grant in grants:
+            if grant["fresh"] and self._writer is not None:
+                with contextlib.suppress(StorageError):  # said again, and answered, when it is written
+                    self._writer.prepare(msgspec.convert(grant, Grant))
+
+    def _handed(
+        self, raw: Any, free: list[Grant], blobs: list[Any], unwritable: list[int], request_id: str
+    ) -> wire.CandidateRef:
         reference = wire.CandidateRef(
             seed=raw.seed, sample_rate=raw.sample_rate, looped=raw.looped, notes=_notes_out(raw.notes)
         )
-        grant = next((grant for grant in free if grant.slot_bytes >= raw.audio.nbytes + 4096), None)
-        if grant is None:
-            frame = len(blobs)
-            blobs.extend(to_frames(raw.audio, request_id))
-            return msgspec.structs.replace(reference, frame=frame)
-        free.remove(grant)
-        if self._writer is None:
-            self._writer = SlotWriter(Path(grant.path).parent)
-        written = self._writer.write(grant, np.ascontiguousarray(raw.audio), request_id)
-        return msgspec.structs.replace(reference, tensor=msgspec.to_builtins(written))
+        grant = next((grant for grant in free if grant.slot_bytes >= raw.audio.nbytes + HEADER_BYTES), None)
+        if grant is not None and self._writer is not None:
+            free.remove(grant)
+            try:
+                written = self._writer.write(grant, np.ascontiguousarray(raw.audio), request_id)
+                return msgspec.structs.replace(reference, tensor=msgspec.to_builtins(written))
+            except StorageError as exc:
+                log.warning("a sound travels inline: %s", exc)
+                unwritable.append(grant.generation)
+        frame = len(blobs)
+        blobs.extend(to_frames(raw.audio, request_id))
+        return msgspec.structs.replace(reference, frame=frame)
 
-    def _received(self, task: wire.FinishTask, frames: Sequence[bytes]) -> list[Any]:
+    def _received(
+        self, task: wire.FinishTask, frames: Sequence[bytes], borrowed: contextlib.ExitStack
+    ) -> list[Any]:
+        """The candidates, as views into their slots for as long as ``borrowed`` is open."""
         from audio_pool.engines.mastering import RawCandidate
 
         received = []
@@ -186,17 +204,15 @@ class Workshop:
                 audio = from_frames(frames[reference.frame], frames[reference.frame + 1])
             else:
                 tensor = msgspec.convert(reference.tensor, TensorRef)
-                if self._reader is None:
-                    self._reader = SlotReader(Path(tensor.path).parent)
-                audio = self._reader.read(tensor)
-            notes = _notes_in(reference.notes)
+                assert self._reader is not None, "a reference into an arena that Load did not name"
+                audio = borrowed.enter_context(self._reader.borrow(tensor))
             received.append(
                 RawCandidate(
                     audio=audio,
                     sample_rate=reference.sample_rate,
                     seed=reference.seed,
                     looped=reference.looped,
-                    notes=notes,
+                    notes=_notes_in(reference.notes),
                 )
             )
         return received
@@ -217,8 +233,9 @@ class Workshop:
 
     def finish_handed(self, task: wire.FinishTask, frames: Sequence[bytes]) -> dict[str, Any]:
         """Shape, judge and master what another worker made."""
-        candidates = self._received(task, frames)
-        return {"parts": {str(task.work): self._finished(task.recipe, task.finish, candidates, task.made)}}
+        with contextlib.ExitStack() as borrowed:
+            candidates = self._received(task, frames, borrowed)
+            return {"parts": {str(task.work): self._finished(task.recipe, task.finish, candidates, task.made)}}
 
     def _finished(
         self, recipe: Recipe, finish: wire.Finish, candidates: Sequence[Any], made: Metadata

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from audio_pool.channel import default_bind
 from audio_pool.client import AudioClient
 from audio_pool.errors import NotFound
 
@@ -27,8 +28,6 @@ def _server_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _client(connect: str | None, keys: str | None) -> AudioClient:
     if connect is None:
-        from audio_pool.pool.pool import default_bind
-
         connect = default_bind()
     return AudioClient(connect, keys=keys)
 

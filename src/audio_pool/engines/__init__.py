@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pkgutil
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ from audio_pool.engines.base import (
     Scorer,
     Vectors,
 )
-from audio_pool.errors import EngineUnavailable, UnknownEngine, nearest_name
+from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
 
 __all__ = [
     "Audio",
@@ -116,4 +117,12 @@ def load_engine(name: str, **settings: Any) -> Any:
         extra = module.INFO.extra
         hint = f"pip install 'audio-pool[{extra}]'" if extra else f"install {', '.join(missing)}"
         raise EngineUnavailable(f"engine {name!r} needs {', '.join(missing)}: not installed", hint=hint)
+    known = list(inspect.signature(module.load).parameters.values())
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+        names = [parameter.name for parameter in known]
+        for setting in settings:
+            if setting not in names:
+                near = nearest_name(setting, names)
+                hint = f"did you mean {near!r}?" if near else f"known settings: {', '.join(names)}"
+                raise InvalidConfig(f"engine {name!r}: unknown setting {setting!r}; {hint}")
     return module.load(**settings)

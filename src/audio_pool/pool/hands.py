@@ -309,7 +309,12 @@ class PoolHands(Hands):
         )
 
     def landed(
-        self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes], unwritable: Sequence[int] = ()
+        self,
+        job: int,
+        holder: str,
+        parts: dict[int, dict[str, Any]],
+        frames: list[bytes],
+        unwritable: Sequence[int] = (),
     ) -> None:
         """The pool itself holds the slots of an outcome until a finisher gets them."""
         used = set()

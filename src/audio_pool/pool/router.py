@@ -52,7 +52,12 @@ class Hands:
         raise NotImplementedError
 
     def landed(
-        self, job: int, holder: str, parts: dict[int, dict[str, Any]], frames: list[bytes], unwritable: Sequence[int] = ()
+        self,
+        job: int,
+        holder: str,
+        parts: dict[int, dict[str, Any]],
+        frames: list[bytes],
+        unwritable: Sequence[int] = (),
     ) -> None:
         """A job has ended: takes over the slots and frames that its outcome refers to, frees the rest.
 
