@@ -199,6 +199,9 @@ def test_a_hole_in_a_loop_of_regular_events_is_a_dead_tail():
     holed = regular.copy()
     holed[:, 2 * RATE :] = 0
     assert judged(holed, loop=True).issues == ("dead_tail",)
+    ambience = chord(4 * RATE)
+    ambience[:, 3 * RATE :] = 0
+    assert judged(ambience, loop=True).issues == ("dead_tail",)
     # a single event a turn is a rhythm
     assert judged(decaying(2 * RATE, 0.05), loop=True).issues == ()
 

@@ -6,6 +6,8 @@ Must not know: prompts, models; numpy only.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +39,7 @@ def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
     total = max(float(power.sum(axis=1).mean()), 1e-20)
     level = _db(power.mean(axis=0) / total)
     varying = _db(power / total).std(axis=0)
-    course = _db(_in_parts(audio, _SEGMENTS) / max(float(np.square(audio).sum(axis=0).mean()), 1e-20))
+    course = _db(_in_parts(audio, _SEGMENTS) / max(float(_in_parts(audio, 1)[0]), 1e-20))
     flutter = 10 * _modulation(audio, sample_rate)
     views = (level, varying, course, flutter)
     return np.concatenate([view / np.sqrt(len(view)) for view in views]).astype(np.float32)
@@ -73,8 +75,10 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
 
 def _in_parts(audio: Audio, parts: int) -> npt.NDArray[np.float64]:
     edges = np.linspace(0, audio.shape[1], parts + 1).astype(np.int64)
-    running = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64).sum(axis=0))])
-    means: npt.NDArray[np.float64] = np.diff(running[edges]) / np.maximum(np.diff(edges), 1)
+    means: npt.NDArray[np.float64] = np.zeros(parts)
+    for index, (start, end) in enumerate(pairwise(edges)):
+        part = audio[:, start:end]
+        means[index] = np.einsum("ct,ct->", part, part, dtype=np.float64) / max(1, end - start)
     return means
 
 

@@ -49,15 +49,14 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     if not 1 <= order <= 12:
         raise InvalidRequest(f"high-pass: given order {order}, allowed is 1..12")
     sos = scipy.signal.butter(order, cutoff_hz, "highpass", fs=sample_rate, output="sos")
-    signal = audio.astype(np.float64)
-    signal -= signal.mean(axis=1, keepdims=True)
-    if not circular:
-        return scipy.signal.sosfilt(sos, signal, axis=1).astype(np.float32)
     slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
-    warm = math.ceil(sample_rate * _SETTLED / slowest)
-    before = np.take(signal, np.arange(-warm, 0), axis=1, mode="wrap")
-    out = scipy.signal.sosfilt(sos, np.concatenate([before, signal], axis=1), axis=1)
-    return out[:, warm:].astype(np.float32)
+    warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
+    out = np.empty_like(audio, np.float32)
+    for channel, source in zip(out, audio, strict=True):  # one at a time: ten minutes in float64 are heavy
+        signal = np.take(source, np.arange(-warm, len(source)), mode="wrap").astype(np.float64)
+        signal -= signal[warm:].mean()
+        channel[:] = scipy.signal.sosfilt(sos, signal)[warm:]
+    return out
 
 
 def resample(

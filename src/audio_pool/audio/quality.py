@@ -128,8 +128,9 @@ def _issues(
 def _frame_levels(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     """Root mean square, linear, of each 20 ms, the louder channel; at least one frame."""
     hop = max(1, min(round(_FRAME_S * sample_rate), audio.shape[1]))
-    whole = audio[:, : audio.shape[1] // hop * hop].astype(np.float64)
-    return np.sqrt(np.square(whole).reshape(len(audio), -1, hop).mean(axis=2).max(axis=0))  # type: ignore[no-any-return]
+    whole = audio[:, : audio.shape[1] // hop * hop].reshape(len(audio), -1, hop)
+    power: npt.NDArray[np.float64] = np.einsum("cnt,cnt->cn", whole, whole).max(axis=0).astype(np.float64) / hop
+    return np.sqrt(power)
 
 
 def _clipping(raw: Audio) -> Iterator[_Issue]:
@@ -235,8 +236,10 @@ def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:
     total = len(quiet)
     if loop:
         pauses = sorted(_pauses_of_turn(quiet), reverse=True)
-        # one long hole among regular pauses; a single event a turn is a rhythm, not a fault
-        if len(pauses) < 3 or pauses[0] < 2.5 * pauses[1]:
+        # one long hole among regular pauses, or in a sound that otherwise never pauses; but a single short
+        # event a turn is a rhythm, not a fault
+        hole = len(pauses) == 1 and pauses[0] < 0.5 * total
+        if not hole and (len(pauses) < 3 or pauses[0] < 2.5 * pauses[1]):
             return
         tail = pauses[0]
     else:
