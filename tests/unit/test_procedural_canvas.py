@@ -33,6 +33,13 @@ class TestBed:
         c.bed(band(2000, 8000), 0.1)
         levels = np.sqrt((c.sound.reshape(2, 160, -1) ** 2).mean(axis=(0, 2)))
         assert levels.std() < 0.04 * levels.mean()
+        assert levels.max() < 1.12 * levels.mean()
+
+    def test_it_has_no_click_at_its_blocks_joints(self) -> None:
+        c = _canvas(8.0)
+        c.bed(band(20, 80, order=4), 0.1)
+        bends = np.abs(np.diff(c.sound, 2))
+        assert bends.max() < 7 * np.sqrt((bends**2).mean())
 
     def test_width_is_the_likeness_of_the_sides(self) -> None:
         for width, likeness in ((0.0, 1.0), (1.0, 0.0)):

@@ -232,5 +232,9 @@ class TestAdjectives:
         assert ring("one metallic footstep") > 5 * ring("one footstep")
         assert share(made("wooden footsteps"), 150, 1000) > share(made("footsteps"), 150, 1000)
 
+    def test_gravel_crunches(self) -> None:
+        firm, loose = made("footsteps"), made("footsteps on gravel")
+        assert share(loose, 1500, 9000) > 3 * share(firm, 1500, 9000)
+
     def test_large_is_lower_than_small(self) -> None:
         assert centroid(made("large stream")) < centroid(made("small stream"))

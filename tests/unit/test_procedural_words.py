@@ -47,6 +47,13 @@ def _names(prompt: str, negative: str = "") -> list[str]:
         ("waves crashing on the beach", ["ocean_waves"]),
         ("a heart beating", ["heartbeat"]),
         ("someone is walking", ["footsteps"]),
+        ("rain on a cafe's ambience", ["rain", "crowd"]),
+        ("dark ambience", ["drone"]),
+        ("ambient drone with rain", ["drone", "rain"]),
+        ("police siren", ["siren"]),
+        ("a car's horn", ["horn"]),
+        ("fire engine", ["siren"]),
+        ("birds in the forest", ["birds", "wind"]),
     ],
 )
 def test_the_recipes_named(prompt: str, names: list[str]) -> None:
@@ -65,6 +72,11 @@ def test_adjectives_belong_to_the_sound_beside_them() -> None:
     assert layers[0].character.intensity == 2
     assert layers[1].character.distance > 0
     assert layers[2].character.speed < 1
+
+
+def test_adjectives_of_what_no_recipe_names_are_nobodys() -> None:
+    layers = _read("birds chirp, and two women speak loudly").layers
+    assert layers[0].adjectives == ()
 
 
 def test_adjectives_alone_at_the_end_are_for_all() -> None:

@@ -177,8 +177,8 @@ def _key(c: Canvas, p: Character, *, wide: bool) -> Floats:
 
 @recipe(
     keys="static, white noise, pink noise, radio static, television static, tv static, radio noise, interference,"
-    "hiss, vinyl, brown noise",
-    near="radio broadcast untuned television tv signal steam spray air fuzz distortion",
+    "vinyl, brown noise",
+    near="hiss radio broadcast untuned television tv signal steam spray air fuzz distortion",
     expects="noise",
     summary="radio static",
 )

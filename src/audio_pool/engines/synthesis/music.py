@@ -13,7 +13,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band
 
 
 @recipe(
-    keys="drone, pad, ambient pad, ambient drone, ambience, ambient, atmosphere, soundscape, synth pad,"
+    keys="drone, pad, ambient pad, ambient drone, ambience, ambient, ambiance, atmosphere, soundscape, synth pad,"
     "space ambience, meditation, synth",
     near="background mysterious eerie ethereal dark dream space alien mystical calm relaxing spooky",
     highpass_hz=30,

@@ -46,7 +46,7 @@ def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall:
 
 
 @recipe(
-    keys="stream, brook, creek, river, babble, trickle, water flow, water run, fountain, waterfall, rapid,"
+    keys="stream, brook, creek, river, trickle, water flow, water run, fountain, waterfall, rapid,"
     "water gurgle, water pour, water splash, gurgle, water trickle, faucet, tap water, running water, drip,"
     "water drip, flowing water, water bubble, bubbling",
     near="water liquid splash toilet flush sink bath drink pour wash swim bottle",

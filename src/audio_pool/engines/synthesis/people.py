@@ -22,15 +22,27 @@ def footsteps(c: Canvas, p: Character) -> None:
     for k, at_s in enumerate(times[: p.count]):
         pan = -0.2 if k % 2 else 0.2
         strength = float(c.rng.uniform(0.75, 1.0))
+        firm = 0.45 if p.ground == "loose" else 1.0
         # The heel lands hard and low, the ball of the foot follows, softer and scraping.
         body = p.low(float(c.rng.uniform(78, 96)))
-        c.place(ping(c.rate, body, 0.035 * p.size, bend=0.8), at_s, 0.55 * strength * p.intensity**0.5, pan)
+        c.place(ping(c.rate, body, 0.035 * p.size, bend=0.8), at_s, 0.55 * firm * strength * p.intensity**0.5, pan)
         heel = burst(c.noise, c.rate, band(p.low(220), p.low(2600), tilt_db=-3), attack_s=0.001, decay_s=0.016)
-        c.place(heel, at_s, 1.1 * strength, pan)
+        c.place(heel, at_s, 1.1 * firm * strength, pan)
+        if p.ground == "loose":
+            _crunch(c, at_s, strength, pan)
+            continue
         click = burst(c.noise, c.rate, band(1800, 6500), attack_s=0.0005, decay_s=0.005)
         c.place(click, at_s, 0.28 * strength, pan)
         toe = burst(c.noise, c.rate, band(p.low(500), p.low(4500), tilt_db=-3), attack_s=0.012, decay_s=0.03)
         c.place(toe, at_s + 0.11 / p.speed**0.5, 0.22 * strength, pan)
+
+
+def _crunch(c: Canvas, at_s: float, strength: float, pan: float) -> None:
+    """Grains of gravel or snow give way under the sole for a fifth of a second, thickest as it rolls over."""
+    for delay in c.rng.beta(1.6, 2.6, 45) * 0.26:
+        grain = burst(c.noise, c.rate, band(1200, 8000), attack_s=0.0005, decay_s=0.003)
+        gain = strength * float(c.rng.uniform(0.15, 0.8))
+        c.place(grain, at_s + float(delay), gain, pan + float(c.rng.uniform(-0.3, 0.3)))
 
 
 @recipe(

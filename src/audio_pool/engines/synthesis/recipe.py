@@ -32,6 +32,8 @@ class Character:
     """"", "room", "hall", "open"."""
     material: str = ""
     """"", "metal", "wood"."""
+    ground: str = ""
+    """"" firm, "loose": what is walked on."""
     mood: str = ""
     """"", "happy", "sad", "calm", "tense"."""
     bpm: float | None = None

@@ -19,6 +19,8 @@ __all__ = ["ADJECTIVES", "SCENES", "Layer", "Nearest", "Reading", "key_stems", "
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
+# Words that mean the fallback when they stand alone, and say nothing beside a sound that is named.
+_VAGUE = frozenset({"ambience", "ambient", "ambiance", "atmosphere", "soundscape"})
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split(" "))
@@ -66,6 +68,7 @@ ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("muffled dull dampened muted wall", {"cutoff_hz": 800.0}),
     ("metallic metal", {"material": "metal"}),
     ("wooden wood", {"material": "wood"}),
+    ("gravel crunchy pebble snow sand dirt snowy sandy", {"ground": "loose"}),
     ("happy cheerful joyful upbeat bright uplifting playful", {"mood": "happy"}),
     ("sad melancholy melancholic sorrowful gloomy minor mournful", {"mood": "sad"}),
     ("calm peaceful relaxing relaxed soothing serene tranquil", {"mood": "calm"}),
@@ -78,7 +81,7 @@ SCENES = {
     "stormy": ("rain", "wind", "thunder"),
     "thunderstorm": ("thunder", "rain"),
     "forest": ("birds", "wind"),
-    "woods": ("birds", "wind"),
+    "woodland": ("birds", "wind"),
     "jungle": ("birds", "crickets", "stream"),
     "meadow": ("birds", "wind"),
     "swamp": ("frogs", "crickets"),
@@ -190,6 +193,7 @@ class _Found:
     by: str
     negated: bool
     adjectives: list[int]
+    vague: bool = False
 
 
 def read(
@@ -268,7 +272,8 @@ def _find(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Found]:
     candidates.sort(key=lambda c: (-c[0], max(c[1]) - min(c[1]), c[1]))
     for _, spot, recipe in candidates:
         if not any(words[place].used for place in spot):
-            found.append(_Found(recipe, spot, "words", words[spot[0]].negated, []))
+            vague = all(words[place].text in _VAGUE for place in spot)
+            found.append(_Found(recipe, spot, "words", words[spot[0]].negated, [], vague))
             for place in spot:
                 words[place].used = True
     for place, word in enumerate(words):
@@ -300,7 +305,10 @@ def _once(found: Iterable[_Found]) -> list[_Found]:
             kept[match.recipe.name] = match
         else:
             known.places += match.places
+            known.vague = known.vague and match.vague
     covered = {name for match in kept.values() for name in match.recipe.covers}
+    if FALLBACK in kept and len(kept) > 1 and kept[FALLBACK].vague:
+        covered.add(FALLBACK)
     return [match for name, match in kept.items() if name not in covered]
 
 
