@@ -164,7 +164,10 @@ class _OnnxEncoder:
             )
         try:
             self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-            self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            # its threads would otherwise burn a core waiting for the next prompt
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # both libraries raise their own C++ exceptions, without a common class
             raise EngineUnavailable(f"{name}: {file} or its tokenizer does not load: {_first_line(exc)}") from exc
         self._tokenizer.no_padding()
