@@ -61,6 +61,9 @@ SAME = [
     ("a piano played softly", "a piano plays quietly"),
     ("thudner rolls", "thunder rolls"),
     ("a tractor enigne satlls and strats", "a tractor engine satlls and starts"),
+    ("twenty-one drums", "21 drums"),
+    ("Suddenly, a gong sounds", "a gong sounds suddenly"),
+    ("First a gong sounds, next an owl hoots", "a gong sounds, then an owl hoots"),
     # the order of what sounds together
     ("wind and rain", "rain and wind"),
     ("A clock ticks while a cat purrs", "a cat purrs as a clock is ticking"),
@@ -91,6 +94,7 @@ DIFFERENT = [
     ("a bell, then a whistle", "a bell and a whistle"),
     ("rain before thunder", "rain after thunder"),
     ("an owl hoots after a gong sounds", "a gong sounds after an owl hoots"),
+    ("before the storm", "after the storm"),
     # negation
     ("a room with people", "a room without people"),
     ("a clock that ticks", "a clock that doesn't tick"),

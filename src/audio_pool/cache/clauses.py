@@ -25,7 +25,7 @@ Token = tuple[str, Look]
 """A word as it stands and what it is."""
 
 NEGATIONS = _words("no not without never none nothing nobody neither nor nowhere hardly barely")
-QUANTITIES = _words("many several couple dozen twice once both every each more most all another half single")
+QUANTITIES = _words("many several couple dozen twice thrice once both every each more most all another half single")
 _BE = _words("is are was were be been being am")
 _AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
 _DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")

@@ -65,6 +65,8 @@ _TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
 _ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
+_UNITS = frozenset(map(str, range(1, 10)))
+_TENS = frozenset(map(str, range(20, 100, 10)))
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 """Latin text. Of other scripts this grammar knows nothing; their key is the exact text."""
 
@@ -72,6 +74,7 @@ _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 _THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
 _SIMULTANEOUS = (_WHILE, _WITH)
 _LISTED = (_AND, _COMMA)
+_BARE = {_BEFORE: "before", _AFTER: "after"}
 _JOINTS = {
     "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
     "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
@@ -210,7 +213,12 @@ def _jointed(words: list[str]) -> list[str]:
                 i += len(phrase)
                 break
         else:
-            out.append(_JOINTS.get(words[i], words[i]))
+            word = _JOINTS.get(words[i], words[i])
+            if word == "next" and (not out or out[-1] in _LISTED):
+                word = _THEN
+            if word in _UNITS and out and out[-1] in _TENS:
+                word = str(int(out.pop()) + int(word))
+            out.append(word)
             i += 1
     return out
 
@@ -221,6 +229,7 @@ def _moments(tokens: list[Token]) -> list[list[Token]]:
         tokens = tokens[1:]
     if tokens and tokens[0][0] in (_BEFORE, _AFTER, *_SIMULTANEOUS):
         tokens = _main_clause_first(tokens)
+    tokens = _bare_words(tokens)
     marks = [word for word, _ in tokens]
     if _AFTER in marks:
         at = marks.index(_AFTER)
@@ -237,7 +246,18 @@ def _main_clause_first(tokens: list[Token]) -> list[Token]:
     commas = [i for i, mark in enumerate(marks[:-1]) if mark == _COMMA]
     # the comma of a list ("..., and a man speaks") is not the one that ends the clause
     ends = [i for i in commas if marks[i + 1] not in (_AND, _THEN, _BEFORE, _AFTER, _WHILE)] or commas
-    return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]] if ends else tokens[1:]
+    if ends:
+        return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]]
+    return tokens if tokens[0][0] in _BARE else tokens[1:]
+
+
+def _bare_words(tokens: list[Token]) -> list[Token]:
+    """"before the storm" alone has nothing that comes before: there the joint is a word."""
+    last = len(tokens) - 1
+    return [
+        (_BARE[word], look(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
+        for i, (word, seen) in enumerate(tokens)
+    ]
 
 
 def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
