@@ -158,6 +158,21 @@ def test_a_full_disk_is_said_plainly_loses_nothing_and_the_rest_goes_on(small_di
     sound_of(small_disk / "cache")
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_a_full_disk_can_be_cleared(small_disk: Path, served: bool) -> None:
+    cache = SoundCache(small_disk / "cache")
+    paths = [cache.put(sound(cache.incoming, f"sound {seed}", seed=seed), {}).path for seed in range(5)]
+    if not served:
+        cache.close()
+    fill(small_disk / "ballast")
+    with AudioSemanticCache(small_disk / "cache") as manager:
+        assert manager.clear_cache(confirm=True)["removed_items"] == 5
+    assert not any(Path(path).exists() for path in paths)
+    cache.close()
+    (small_disk / "ballast").unlink()
+    sound_of(small_disk / "cache")
+
+
 def test_a_read_only_disk_is_served_from_and_says_so_when_written_to(small_disk: Path) -> None:
     cache = SoundCache(small_disk / "cache")
     entry = cache.put(sound(cache.incoming), {})

@@ -10,6 +10,7 @@ Must not know: rows, recipes, sound.
     renders/            delivered results that are not kept
     incoming/OWNER/     files that a running process is still making; .lock is held while it lives
     index/              derived, may be deleted
+    reserve             given up where a full disk would not even let sounds be removed
 
 A process's claim on its incoming folder is a flock: the kernel lets go of it however the process ends,
 and unlike a process id it is never given to another (also between containers). Local disks only.
@@ -35,15 +36,20 @@ from pathlib import Path
 
 from audio_pool.errors import NotFound, StorageError
 
-__all__ = ["Folder", "storage_errors"]
+__all__ = ["DiskFull", "Folder", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
 _DATABASE = "cache.sqlite3"
 _MARK = ".placing"
 _LOCK = ".lock"
+_RESERVE_BYTES = 1 << 20
 _LOOSE_AGE_S = 3600.0
 """A file straight in ``incoming`` has no owner to ask; after this long nobody is writing it."""
+
+
+class DiskFull(StorageError):
+    """There is no space left."""
 
 
 @contextmanager
@@ -62,7 +68,7 @@ def storage_errors(doing: str, where: Path) -> Iterator[None]:
 
 def _plain(doing: str, where: Path, name: str, text: str) -> StorageError:
     if name.startswith("SQLITE_FULL"):
-        return StorageError(f"{doing}: the disk that holds {where} is full", hint="free some space and try again")
+        return DiskFull(f"{doing}: the disk that holds {where} is full", hint="free some space and try again")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
         return StorageError(f"{doing}: {where} cannot be written to ({text})", hint="check its owner and its mount")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -204,6 +210,24 @@ class Folder:
             self.renders.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(source, target)
         return target
+
+    def keep_reserve(self) -> None:
+        """Holds some space back: removing rows takes some before it gives any."""
+        reserve = self.root / "reserve"
+        if not reserve.exists():
+            try:
+                reserve.write_bytes(bytes(_RESERVE_BYTES))
+            except OSError:
+                reserve.unlink(missing_ok=True)
+
+    def spend_reserve(self) -> bool:
+        """Frees the space held back; False where it is spent already, or the disk takes no writes."""
+        try:
+            (self.root / "reserve").unlink()
+        except OSError:
+            return False
+        _log.warning("the disk that holds %s is full; its reserve of %d kB is spent", self.root, _RESERVE_BYTES >> 10)
+        return True
 
     # -- sweeping
 

@@ -31,7 +31,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.folder import Folder, storage_errors
+from audio_pool.cache.folder import DiskFull, Folder, storage_errors
 from audio_pool.cache.migrations import migrate, version_of
 from audio_pool.cache.row import (
     FITS,
@@ -107,22 +107,33 @@ class Store:
         self.folder = Folder(Path(directory), create=create, renders=render_dir)
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
-        existed = self.folder.database.exists()
         with storage_errors("opening the cache", self.folder.root):
-            try:
-                self._writer = self._connect("rwc" if create else "rw")
-                if not existed:
-                    os.chmod(self.folder.database, 0o600)
-                self._prepare(self._writer)
-                self._reader = self._connect("rw")
-            except (sqlite3.OperationalError, OSError) as exc:
-                if self._writer is not None:
-                    self._writer.close()
-                if not existed or not _is_unwritable(exc):
-                    raise
-                self._writer, self._reader = None, self._open_read_only()
-                _log.warning("%s takes no writes (%s): its sounds are offered, new ones are not kept", directory, exc)
+            self._open(create)
         self.store_id = self._fact("store_id")
+
+    def _open(self, create: bool) -> None:
+        existed = self.folder.database.exists()
+        try:
+            self._writer = self._connect("rwc" if create else "rw")
+            if not existed:
+                os.chmod(self.folder.database, 0o600)
+            self._prepare(self._writer)
+            self._reader = self._connect("rw")
+        except (sqlite3.OperationalError, OSError) as exc:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if not existed or not _is_unwritable(exc):
+                raise
+            if self.folder.spend_reserve():
+                self._open(create)
+                return
+            self._reader = self._open_read_only()
+            place = self.folder.root
+            _log.warning("%s takes no writes (%s): its sounds are offered, new ones are not kept", place, exc)
+        else:
+            if create:
+                self.folder.keep_reserve()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -375,12 +386,22 @@ class Store:
         wanted = sorted(set(ids))
         total = Removal()
         for start in range(0, len(wanted), _REMOVE_AT_ONCE):
-            with self.writing("removing sounds") as db:
-                with transaction(db):
-                    items = self._delete(db, wanted[start : start + _REMOVE_AT_ONCE])
-                total += Removal(items=items) + self.unlink_doomed(db)
-                db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
+            part = wanted[start : start + _REMOVE_AT_ONCE]
+            try:
+                total += self._remove(part)
+            except DiskFull:
+                if not self.folder.spend_reserve():
+                    raise
+                total += self._remove(part)
         return total
+
+    def _remove(self, ids: Sequence[int]) -> Removal:
+        with self.writing("removing sounds") as db:
+            with transaction(db):
+                items = self._delete(db, ids)
+            removal = Removal(items=items) + self.unlink_doomed(db)
+            db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
+        return removal
 
     def _delete(self, db: sqlite3.Connection, ids: Sequence[int]) -> int:
         which = (id_list(ids),)

@@ -87,14 +87,14 @@ def stats(cache: AudioSemanticCache, as_json: bool) -> None:
     lines = [
         f"directory           {found['cache_dir']}",
         f"items               {found['total_items']:,} ({found['unique_prompts']:,} prompts)",
-        f"size                {found['total_size_mb']:.1f} MB, with {found['renditions']:,} renditions",
+        f"size                {_size(found['total_size_mb'])}, with {found['renditions']:,} renditions",
         f"average duration    {_figure(found['average_duration'], ' s')}",
         f"average CLAP        {_figure(found['average_clap_similarity'])}",
         f"oldest, newest      {_date(found['oldest_item'])}, {_date(found['newest_item'])}",
         f"missing files       {found['missing_files']:,}",
         f"engines             {_counts(found['engines'])}",
         f"vectors             {_counts(found['encoders'])}",
-        f"renders (not kept)  {found['renders']:,} ({found['renders_size_mb']:.1f} MB)",
+        f"renders (not kept)  {found['renders']:,} ({_size(found['renders_size_mb'])})",
     ]
     _print(found, as_json, lines)
 
@@ -125,7 +125,7 @@ def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
     groups = cache.group_by_prompt(limit)
     lines = []
     for found in groups:
-        lines.append(f"{found['count']:>4} x {found['prompt']!r} ({found['size_mb']:.1f} MB)")
+        lines.append(f"{found['count']:>4} x {found['prompt']!r} ({_size(found['size_mb'])})")
         lines += [f"       {line}" for line in _table(found["items"])[1:]]
     _print({"groups": groups}, as_json, lines or ["the cache is empty"])
 
@@ -237,7 +237,7 @@ def verify(
     lines = [f"{found['kind']}: {found['what']}: {found['detail']}" for found in report["problems"]]
     lines.append(f"{report['entries']:,} entries and {report['files']:,} files checked")
     if report["fixed"]:
-        lines.append(f"{report['fixed']} mended, {report['freed_space_mb']:.1f} MB freed")
+        lines.append(f"{report['fixed']} mended, {_size(report['freed_space_mb'])} freed")
     left = len(report["problems"]) - report["fixed"]
     lines.append("nothing is amiss" if report["ok"] else f"{left} problems" + ("" if fix else "; --fix mends"))
     _print(report, as_json, lines)
@@ -250,7 +250,7 @@ def _remove(
 ) -> None:
     """Shows, asks, removes and reports."""
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
-    would = f"{len(selection.items)} items{files} ({selection.size_mb:.1f} MB): {what}"
+    would = f"{len(selection.items)} items{files} ({_size(selection.size_mb)}): {what}"
     if dry_run:
         told = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
         told |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
@@ -269,10 +269,10 @@ def _remove(
     after = cache.get_cache_stats()
     told = {**done, "before": _brief(before), "after": _brief(after)}
     lines = [
-        f"before   {before['total_items']:,} items, {before['total_size_mb']:.1f} MB",
+        f"before   {before['total_items']:,} items, {_size(before['total_size_mb'])}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
-        f"after    {after['total_items']:,} items, {after['total_size_mb']:.1f} MB",
-        f"freed    {done['freed_space_mb']:.1f} MB",
+        f"after    {after['total_items']:,} items, {_size(after['total_size_mb'])}",
+        f"freed    {_size(done['freed_space_mb'])}",
     ]
     _print(told, as_json, lines)
 
@@ -299,6 +299,10 @@ def _table(items: list[Json]) -> list[str]:
             f"  {item['file_size_kb']:>8.1f}  {item['age_days']:>6.1f}  {item['prompt']}{gone}"
         )
     return lines
+
+
+def _size(mb: float) -> str:
+    return f"{mb:,.1f} MB" if mb >= 1 or mb == 0 else f"{mb * 1024:.1f} kB"
 
 
 def _figure(value: float | None, unit: str = "") -> str:
