@@ -262,10 +262,12 @@ class Canvas:
         overlap = min(_OVERLAP, self.frames // 2)
         count = math.ceil(self.frames / (_BLOCK - overlap))
         hop = math.ceil(self.frames / count)
-        # Equal power: the blocks are independent, so their powers add.
-        angle = (np.arange(overlap, dtype=np.float32) + 0.5) * np.float32(0.5 * np.pi / max(1, overlap))
+        # Equal power: the blocks are independent, so their powers add. The angle itself starts and ends
+        # gently, lest a kink be heard in low noise.
+        angle = 0.5 * np.pi * np.sin((np.arange(overlap) + 0.5) * (0.5 * np.pi / max(1, overlap))) ** 2
+        ramps = (np.sin(angle).astype(np.float32), np.cos(angle).astype(np.float32))
         for start in range(0, self.frames, hop):
-            yield start, min(hop, self.frames - start) + overlap, np.sin(angle), np.cos(angle)
+            yield start, min(hop, self.frames - start) + overlap, *ramps
 
     def _wrap_add(self, sound: Floats, start: int) -> None:
         done = 0
