@@ -8,6 +8,7 @@ Every receive and send is non-blocking here; who waits, waits in a Poller with a
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -200,9 +201,13 @@ def create_keys(directory: Path, name: str = "client") -> list[Path]:
 class Channel:
     """One socket. Not thread-safe: used by the thread that made it."""
 
-    def __init__(self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None, file: Path | None = None
+    ) -> None:
+        """``file``: of a bound ipc socket; removed at the end, as zmq leaves it."""
         self._socket = socket
         self._authenticator = authenticator
+        self._file = (file, file.stat().st_ino) if file is not None else None
 
     @property
     def raw(self) -> zmq.Socket[bytes]:
@@ -261,6 +266,12 @@ class Channel:
 
     def close(self) -> None:
         """Closes at once; unsent messages have half a second to leave."""
+        if self._file is not None:
+            file, number = self._file
+            with contextlib.suppress(OSError):
+                if file.stat().st_ino == number:  # not another server's, bound where ours had been removed
+                    file.unlink()
+            self._file = None
         self._socket.close(linger=500)
         if self._authenticator is not None:
             self._authenticator.stop()
@@ -376,12 +387,13 @@ def router(
 
 
 def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None) -> Channel:
+    file = Path(endpoint[len("ipc://") :]) if endpoint.startswith("ipc://") else None
     try:
-        if endpoint.startswith("ipc://"):
+        if file is not None:
             _own_socket_file(endpoint)
         socket.bind(endpoint)
-        if endpoint.startswith("ipc://"):
-            os.chmod(endpoint[len("ipc://") :], 0o600)
+        if file is not None:
+            file.chmod(0o600)
     except (zmq.ZMQError, OSError) as exc:
         socket.close(0)
         if authenticator is not None:
@@ -389,7 +401,7 @@ def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthen
         raise InvalidConfig(
             f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
         ) from None
-    return Channel(socket, authenticator)
+    return Channel(socket, authenticator, file)
 
 
 def _own_socket_file(endpoint: str) -> None:

@@ -223,7 +223,7 @@ def test_bad_input_is_refused_before_anything_happens(pool: AudioPool) -> None:
     with pytest.raises(UnknownEngine, match="did you mean 'procedural'"):
         pool.submit("x", engine="procedual")
     with pytest.raises(NotSupported, match="init_audio"):
-        pool.submit("x", engine="mock", init_audio="/dev/null")
+        ask(pool, "x", engine="mock", init_audio="/dev/null")
 
 
 def test_fields_beside_a_whole_request_count(pool: AudioPool) -> None:

@@ -32,11 +32,13 @@ __all__ = ["Factory", "ProcessPlan"]
 log = logging.getLogger(__name__)
 
 # Loads the package from its file: another interpreter must not get this one's whole site-packages,
-# which would shadow its own numpy. -P keeps the working directory off the path, too.
+# which would shadow its own numpy. The working directory is taken off the path, too (-P would do that,
+# but an interpreter that is too old to know -P could not say so).
 _BOOTSTRAP = """
 import sys
 if sys.version_info < (3, 11):
     sys.exit("audio_pool: worker needs Python 3.11 or newer, this is %s" % sys.version.split()[0])
+sys.path[:] = [entry for entry in sys.path if entry]
 import importlib.util as u
 p = sys.argv[1]
 s = u.spec_from_file_location("audio_pool", p, submodule_search_locations=[p.rpartition("/")[0]])
@@ -166,7 +168,7 @@ class Factory:
             self._spawn_thread(plan, incarnation)
             return
         package = Path(audio_pool.__file__ or "").absolute()
-        command = [plan.python or sys.executable, "-P", "-c", _BOOTSTRAP, str(package), self._endpoint, plan.name]
+        command = [plan.python or sys.executable, "-c", _BOOTSTRAP, str(package), self._endpoint, plan.name]
         command += [str(incarnation), str(os.getpid()), str(self._pipe_read)]
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,8 @@ class WorkerState:
 
     def has_room(self, lane: Lane) -> bool:
         room = self.plan.credit if lane == "make" else self.plan.quick_credit
+        if any(held.lane == lane and held.attempt > 1 for held in self.jobs.values()):
+            return False  # it may have killed its last worker: nothing is sent behind it
         return self.state == "ready" and not self.killed and self.in_lane(lane) < room
 
 

@@ -653,19 +653,28 @@ class Schedule:
         if again:
             work.failures += 1
             if work.failures < self.limits.max_attempts:
-                if work.stage == "finish":  # the candidates' slots died with their reader: make them anew
-                    self._free_handover(work)
-                    work.stage = "make"
-                self._enqueue(work, now)
+                self._again(work, now)
                 return
         self._part_failed(work, error, now)
 
+    def _again(self, work: Work, now: float) -> None:
+        if work.stage == "finish":  # the candidates' slots died with their reader: make them anew
+            self._free_handover(work)
+            work.stage = "make"
+        self._enqueue(work, now)
+
     def _worker_died(self, event: Died, now: float) -> None:
+        at_work: set[Lane] = set()
         for held in self.roster.died(event.worker, event.incarnation, event.reason, now):
+            waited = held.lane in at_work  # behind another in its lane: not to blame
+            at_work.add(held.lane)
             self._sent_at.pop(held.job, None)
             for number in held.works:
                 work = self.works.get(number)
                 if work is None or work.jobs.pop(held.job, None) is None:
+                    continue
+                if waited:
+                    self._again(work, now)
                     continue
                 error: AudioPoolError = WorkerDied(
                     f"worker {event.worker!r} died at work: {event.reason} (tried {work.failures + 1} times)",

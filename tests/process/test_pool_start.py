@@ -1,0 +1,117 @@
+"""A pool that cannot start says the real reason at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.process.pool_bench import bench_package, bench_worker, settings
+
+from audio_pool import AudioPool
+from audio_pool.errors import AudioPoolError, UnknownEngine, WorkerStartFailed
+
+
+def start_fails(config: dict[str, Any]) -> AudioPoolError:
+    pool = AudioPool.from_config(config)
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(AudioPoolError) as caught:
+        pool.start()
+    assert not pool.running
+    assert {child.pid for child in psutil.Process().children()} <= before, "a process is left"
+    return caught.value
+
+
+def test_an_unknown_engine(tmp_path: Path) -> None:
+    error = start_fails(settings(tmp_path, [{"name": "w", "engines": ["procedual"]}]))
+    assert isinstance(error, UnknownEngine)
+    assert str(error) == "unknown engine 'procedual'; did you mean 'procedural'?"
+
+
+def test_an_engine_unknown_to_the_worker_alone(tmp_path: Path) -> None:
+    worker = bench_worker(tmp_path / "not-there")
+    assert "unknown engine 'bench'" in str(start_fails(settings(tmp_path, [worker])))
+
+
+def test_an_engine_that_does_not_load(tmp_path: Path) -> None:
+    worker = bench_worker(bench_package(tmp_path / "package"))
+    error = start_fails(settings(tmp_path, [worker], engines={"bench": {"trouble": "raise"}}))
+    assert isinstance(error, WorkerStartFailed)
+    assert "RuntimeError: the weights are torn" in str(error)
+    assert "Traceback" in (tmp_path / "cache" / "logs" / "bench.log").read_text()
+
+
+def test_an_engine_that_ends_its_process(tmp_path: Path) -> None:
+    worker = bench_worker(bench_package(tmp_path / "package"))
+    error = start_fails(settings(tmp_path, [worker], engines={"bench": {"trouble": "exit"}}))
+    assert isinstance(error, WorkerStartFailed)
+    assert "exit code 7" in str(error) and "these are my last words" in str(error)
+
+
+def test_one_worker_of_two(tmp_path: Path) -> None:
+    package = bench_package(tmp_path / "package")
+    workers = [{"name": "good", "engines": ["mock"]}, bench_worker(package)]
+    error = start_fails(settings(tmp_path, workers, engines={"bench": {"trouble": "raise"}}))
+    assert "the weights are torn" in str(error)
+
+
+def test_an_interpreter_that_does_not_exist(tmp_path: Path) -> None:
+    worker = {"name": "w", "engines": ["mock"], "python": "/no/such/python"}
+    error = start_fails(settings(tmp_path, [worker]))
+    assert isinstance(error, WorkerStartFailed)
+    assert "/no/such/python cannot be started: No such file or directory" in str(error)
+
+
+def _older_python() -> str | None:
+    candidates = [*Path.home().glob(".pyenv/versions/3.*/bin/python"), *Path("/usr/bin").glob("python3.[0-9]*")]
+    for python in candidates:
+        try:
+            told = subprocess.run(
+                [python, "-c", "import sys; print(sys.version_info < (3, 11))"], capture_output=True, text=True, timeout=60
+            )
+        except OSError:
+            continue
+        if told.stdout.strip() == "True":
+            return str(python)
+    return None
+
+
+def test_an_interpreter_that_is_too_old(tmp_path: Path) -> None:
+    python = _older_python()
+    if python is None:
+        pytest.skip("no Python older than 3.11 here; install one with pyenv to run this test")
+    error = start_fails(settings(tmp_path, [{"name": "w", "engines": ["mock"], "python": python}]))
+    assert "worker needs Python 3.11 or newer, this is 3." in str(error)
+
+
+def test_an_interpreter_that_lacks_a_library(tmp_path: Path) -> None:
+    """An empty environment of its own: the message names what is missing."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"], check=True, timeout=120)
+    worker = {"name": "w", "engines": ["mock"], "python": str(tmp_path / "empty" / "bin" / "python")}
+    error = start_fails(settings(tmp_path, [worker]))
+    assert "No module named" in str(error) and "exit code 1" in str(error)
+
+
+def test_a_worker_that_says_nothing(tmp_path: Path) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexec sleep 300\n")
+    silent.chmod(0o755)
+    worker = {"name": "w", "engines": ["mock"], "python": str(silent)}
+    error = start_fails(settings(tmp_path, [worker], limits={"hello_timeout_s": 1.0}))
+    assert isinstance(error, WorkerStartFailed)
+    assert "worker 'w' was still starting after 1 s" in str(error)
+
+
+def test_a_pool_that_failed_can_be_started_again(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    config = settings(tmp_path, [{"name": "w", "engines": ["mock"], "python": str(python)}])
+    pool = AudioPool.from_config(config)
+    with pytest.raises(WorkerStartFailed):
+        pool.start()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    with pool:
+        assert pool.generate("tone", timeout_s=120).path
