@@ -1,0 +1,57 @@
+"""One thread asks while another puts and removes, as the pool's router and clerk do."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+from tests.unit.cache_sounds import recipe, sound
+
+from audio_pool.cache.audit import audit
+from audio_pool.cache.semantic import Query, SoundCache
+
+NEAR = Query(match="threshold", temperature=0.0)
+
+
+def test_a_reader_meets_whole_entries_only_while_a_writer_works(tmp_path: Path) -> None:
+    cache = SoundCache(tmp_path / "cache", max_per_prompt=1000)
+    cache.prepare(["minilm"])
+    axis = np.eye(4, dtype=np.float32)[0]
+    done, failures = threading.Event(), []
+
+    def write() -> None:
+        try:
+            for seed in range(60):
+                entry = cache.put(sound(cache.incoming, f"rain {seed % 5}", seed=seed), {"minilm": axis})
+                if seed % 3:
+                    cache.remove([entry.id])
+                if seed % 20 == 0:
+                    cache.tidy()
+        except Exception as exc:
+            failures.append(exc)
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    asked = hits = 0
+    while not done.is_set() or asked < 50:
+        prompt = f"rain {asked % 5}"
+        for hit in (cache.find_exact(recipe(prompt), NEAR), cache.find_near(recipe("drizzle"), NEAR, {"minilm": axis})):
+            if hit is not None:
+                hits += 1
+                assert hit.entry.recipe.seed == hit.metadata["seed"]
+                assert hit.entry.recipe.prompt == hit.metadata["matched_prompt"]
+        asked += 1
+    writer.join(timeout=60)
+    assert failures == []
+    assert hits > 0
+    assert audit(cache.store).problems == []
+    assert set(cache.nearest_whatever("minilm", axis, 1000)) == {
+        row[0] for row in cache.store.query("SELECT id FROM entries")
+    }
+    kept = cache.store.query("SELECT file FROM entries")
+    assert len(kept) == 20 and all(os.path.exists(tmp_path / "cache" / file) for (file,) in kept)
+    cache.close()
