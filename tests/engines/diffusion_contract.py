@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.engines.plain_pipelines import PLAIN
 
 from audio_pool.engines import Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
@@ -60,7 +61,7 @@ class Contract:
     @classmethod
     def plain(cls, model: Path) -> Any:
         """Of an item: the library pipeline's own sound, float32 [C, T]."""
-        raise NotImplementedError
+        return PLAIN[cls.name](model)
 
     def test_sounds_are_the_plain_pipelines_alone_and_in_a_mixed_batch(self, engine, plain):
         together = engine.generate(MIXED)

@@ -21,7 +21,7 @@ NAMES = "num_layers num_single_layers in_channels attention_head_dim joint_atten
 
 
 class Reference:
-    def __init__(self, model: Path, text: Path) -> None:
+    def __init__(self, model: Path, text: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         config = json.loads((model / "config.json").read_text())
         weights = load_file(model / "tangoflux.safetensors")
 
@@ -50,9 +50,13 @@ class Reference:
         with legacy_weight_norm():
             self.vae = AutoencoderOobleck(**json.loads((model / "vae_config.json").read_text())).eval()
         self.vae.load_state_dict(load_file(model / "vae.safetensors"))
+        self.at = {"device": device, "dtype": dtype}
+        for part in (self.text_encoder, self.fc, self.linear, self.transformer, self.vae):
+            part.to(**self.at)
+        self.frequencies = self.frequencies.to(**self.at)
 
     def encode(self, text: str, **padding: object) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = self.tokenizer(text, truncation=True, return_tensors="pt", **padding)
+        tokens = self.tokenizer(text, truncation=True, return_tensors="pt", **padding).to(self.at["device"])
         states = self.text_encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)[0]
         weights = tokens.attention_mask[..., None].to(states.dtype)
         return states, self.fc((states * weights).sum(1) / weights.sum(1))
@@ -63,7 +67,7 @@ class Reference:
     ) -> torch.Tensor:
         """float32 [1, audio_seq_len, 64]."""
         states, pooled = self.encode(prompt, max_length=512)
-        fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]])
+        fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]], **self.at)
         f = 2 * math.pi * fraction * self.frequencies
         duration = self.linear(torch.cat([fraction, f.sin(), f.cos()], dim=-1))[:, None]
         if guidance > 1:
@@ -71,16 +75,16 @@ class Reference:
             states, pooled = torch.cat([empty, states]), torch.cat([empty_pooled, pooled])
             duration = torch.cat([duration, duration])
         states = torch.cat([states, duration], dim=1)
-        x = torch.randn(1, self.length, 64, generator=torch.Generator().manual_seed(seed))
+        x = torch.randn(1, self.length, 64, generator=torch.Generator().manual_seed(seed)).to(**self.at)
         sigmas = [1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)] + [0.0] if steps > 1 else [1.0, 0.0]
-        ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3)
+        ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3).to(self.at["device"])
         for now, following in pairwise(sigmas):
             velocity = self.transformer(
                 hidden_states=torch.cat([x, x]) if guidance > 1 else x,
-                timestep=torch.full((len(states),), now),  # t / 1000 with t = 1000 sigma
+                timestep=torch.full((len(states),), now, **self.at),  # t / 1000 with t = 1000 sigma
                 pooled_projections=pooled,
                 encoder_hidden_states=states,
-                txt_ids=torch.zeros(states.shape[1], 3),
+                txt_ids=torch.zeros(states.shape[1], 3, device=self.at["device"]),
                 img_ids=ids,
                 return_dict=False,
             )[0]

@@ -136,6 +136,19 @@ class StableAudio(_diffusion.DiffusionEngine):
             warnings.filterwarnings("ignore", r"Should have t[ab][<>]=t[01]", UserWarning)
             return super()._step(scheduler, pred, t, latents, generators)
 
+    def _seed_sampler(self, scheduler: Any, jobs: Sequence[_diffusion.Job], noise: torch.Tensor) -> None:
+        """Lets the sampler draw on the CPU: left to itself it draws on the device, each kind its own noise."""
+        if not hasattr(scheduler, "noise_sampler"):
+            return
+        from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler
+
+        scheduler.noise_sampler = BrownianTreeNoiseSampler(
+            noise.cpu(),
+            sigma_min=scheduler.config.sigma_min,
+            sigma_max=scheduler.config.sigma_max,
+            seed=[job.item.seed for job in jobs],
+        )
+
     def _noise_shape(self, job: _diffusion.Job) -> tuple[int, ...]:
         return self._shape
 
@@ -175,6 +188,7 @@ class StableAudio(_diffusion.DiffusionEngine):
     ) -> torch.Tensor:
         import torch
 
+        self._seed_sampler(scheduler, jobs, noise)
         noisy = super()._start(jobs, noise, scheduler, timesteps)
         if self._strength(jobs[0]) is None:
             return noisy

@@ -1,0 +1,85 @@
+"""The plain libraries' own way from an item to a sound, one at a time: what the engines are measured against.
+
+``PLAIN[name](model, device, dtype)`` gives a function of an Item that returns float32 [C, T].
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tests.engines.tangoflux_reference import Reference
+
+from audio_pool.engines import Item
+from audio_pool.engines._oobleck import legacy_weight_norm
+
+Sound = Callable[[Item], np.ndarray]
+
+
+def _options(item: Item, guidance: float) -> dict[str, Any]:
+    return {
+        "prompt": item.prompt,
+        "negative_prompt": item.negative_prompt or None,
+        "num_inference_steps": item.steps,
+        "guidance_scale": guidance if item.guidance_scale is None else item.guidance_scale,
+        "generator": torch.Generator().manual_seed(item.seed),
+    }
+
+
+def audioldm(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import AudioLDMPipeline
+
+    pipe = AudioLDMPipeline.from_pretrained(str(model), dtype=dtype).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 2.5)).audios
+
+
+def audioldm2(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import AudioLDM2Pipeline
+    from transformers import GPT2LMHeadModel
+
+    language = GPT2LMHeadModel.from_pretrained(str(model), subfolder="language_model", dtype=dtype)
+    pipe = AudioLDM2Pipeline.from_pretrained(str(model), language_model=language, dtype=dtype).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 3.5)).audios
+
+
+def stable_audio(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import StableAudioPipeline
+
+    with legacy_weight_norm():
+        pipe = StableAudioPipeline.from_pretrained(str(model), dtype=dtype).to(device)
+    pipe.set_progress_bar_config(disable=True)
+
+    def sound(item: Item) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Should have t", UserWarning)  # torchsde's, about the last step
+            made = pipe(audio_end_in_s=item.duration_s, **_options(item, 7.0)).audios[0]
+        return made.float().cpu().numpy()
+
+    return sound
+
+
+def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    reference = Reference(model, model.parent / "flan-t5-large", device, dtype)
+
+    def sound(item: Item) -> np.ndarray:
+        guidance = 4.5 if item.guidance_scale is None else item.guidance_scale
+        latents = reference.latents(
+            item.prompt, item.seed, item.duration_s, item.steps, guidance, item.negative_prompt
+        )
+        return reference.wave(latents, item.duration_s).float().cpu().numpy()
+
+    return sound
+
+
+PLAIN: dict[str, Callable[..., Sound]] = {
+    "tangoflux": tangoflux,
+    "audioldm": audioldm,
+    "audioldm2": audioldm2,
+    "stable_audio": stable_audio,
+}
