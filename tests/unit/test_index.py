@@ -36,7 +36,7 @@ def clustered(count: int, seed: int = 1) -> np.ndarray:
     """Vectors in clumps, as those of real prompts lie: an index must not be judged on white noise."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((count // 40, D))
-    return unit(centres[rng.integers(len(centres), size=count)] + 0.4 * rng.standard_normal((count, D)))
+    return unit(centres[rng.integers(len(centres), size=count)] + 0.9 * rng.standard_normal((count, D)))
 
 
 def test_finds_the_nearest_with_their_cosines(target: np.ndarray) -> None:
@@ -71,6 +71,18 @@ def test_ten_thousand_nearer_ones_that_do_not_fit_hide_nothing(target: np.ndarra
     assert index.search(target, 3, [2], allowed=[50_003, 50_011, 77])[0].tolist() == [50_003, 50_011]
     assert index.search(target, 3, [1], allowed=[50_003])[0].tolist() == []
     assert index.search(target, 3, [])[0].tolist() == []
+
+
+def test_many_that_fit_are_found_where_all_lists_near_by_hold_others(target: np.ndarray) -> None:
+    rng = np.random.default_rng(4)
+    nearer = unit(target + 0.1 * rng.standard_normal((7_000, D)))
+    fitting = unit(0.1 * rng.standard_normal((3_000, D)) - target)
+    index = VectorIndex(D, flat_below=1_000)
+    index.add(range(10_000), np.concatenate([nearer, fitting]), [1] * 7_000 + [2] * 3_000)
+    index.compact()
+    best = 7_000 + np.argsort(-(fitting @ target), kind="stable")[:8]
+    assert set(index.search(target, 8, [2])[0].tolist()) & set(best.tolist())
+    assert len(index.search(target, 8, [2])[0]) == 8
 
 
 def test_inverted_lists_find_what_comparing_all_finds() -> None:

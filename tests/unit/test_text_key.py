@@ -125,6 +125,7 @@ DIFFERENT = [
     ("a nurse sings and coughs while a boy sleeps", "a nurse sings while a boy sleeps and coughs"),
     ("a nurse and men sing", "men and a nurse cough"),
     ("a softly humming fan rattles loudly", "a loudly humming fan rattles softly"),
+    ("a loudly humming fan rattles", "a humming fan rattles loudly"),
     ("a nurse inside calls a boy outside", "a nurse outside calls a boy inside"),
     ("hitting a man", "a man hitting"),
     ("a loud drum and a quiet flute", "a quiet drum and a loud flute"),
