@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.procedural_physics import centroid, made, mono, share, wrap_steps
 
+from audio_pool.audio.quality import assess
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines.base import Item
 from audio_pool.engines.procedural import load
@@ -238,3 +239,12 @@ class TestAdjectives:
 
     def test_large_is_lower_than_small(self) -> None:
         assert centroid(made("large stream")) < centroid(made("small stream"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quality_gate_finds_no_fault_in_a_clean_sound(name: str) -> None:
+    for loop in (False, True):
+        item = _item(_named(name), duration_s=4.0, sample_rate=44_100, loop=loop)
+        sound = load().generate([item])[0]
+        found = assess(sound, 44_100, frames=sound.shape[1], loop=loop, expects=load().notes(item).expects)
+        assert found.issues == ()

@@ -21,7 +21,7 @@ _BODIES = {
     "wood": (180.0, (1.0, 1.83, 2.71, 3.9, 5.2), 0.03),
 }
 # Reverberation time to -60 dB (s) and level of the reverberation against the direct sound.
-_ROOMS = {"room": (0.45, 0.5), "hall": (2.2, 0.7), "open": (1.4, 0.35)}
+_ROOMS = {"room": (0.45, 0.5), "hall": (2.2, 0.7), "open": (0.9, 0.35)}
 
 
 def surround(sound: Floats, rate: int, character: Character, *, loop: bool) -> Floats:
