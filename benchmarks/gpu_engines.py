@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.official_sizes import SIZES, USUAL
 from tests.engines import checkpoints
 from tests.engines.plain_pipelines import PLAIN
 from torch.utils.flop_counter import FlopCounterMode
 
 from audio_pool.engines import Item, load_engine
-from benchmarks.official_sizes import SIZES, USUAL
 
 REDUCED = {"duration_s": 1.4, "steps": 8}
 PROMPTS = ("rain on a tin roof", "dog bark", "the low wind on the sea", "music on the roof")
@@ -92,10 +92,7 @@ def engine_rows(name: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as home:
         sizes = (SIZES[name],) if gpu else ()
         model = getattr(checkpoints, name)(Path(home) / name, *sizes)
-        plain = PLAIN[name](model, device, dtype)
-        seconds, memory = _measured(lambda: plain(items[0]), device, 3)
-        table.append({"setting": "plain pipeline, one by one", "batch": 1, "seconds": seconds, "memory": memory})
-        del plain
+        table.append(_plain(name, model, items[0], device, dtype))
         engine = load_engine(name, model=model, **settings)
         floor = _operations(engine, items[0]) / _matmul_rate(device, dtype)
         table += _batches(engine, items, "engine", device)
@@ -106,6 +103,12 @@ def engine_rows(name: str) -> list[dict[str, Any]]:
             table += _batches(engine, items, "engine, compiled", device)
             engine.close()
     return [_row(name, entry, table[0]["seconds"], floor, items[0]) for entry in table]
+
+
+def _plain(name: str, model: Path, item: Item, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    sound = PLAIN[name](model, device, dtype)
+    seconds, memory = _measured(lambda: sound(item), device, 3)
+    return {"setting": "plain pipeline, one by one", "batch": 1, "seconds": seconds, "memory": memory}
 
 
 def _batches(engine: Any, items: list[Item], setting: str, device: str) -> list[dict[str, Any]]:
@@ -119,7 +122,7 @@ def _batches(engine: Any, items: list[Item], setting: str, device: str) -> list[
 
 def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Item) -> dict[str, Any]:
     each = entry["seconds"] / entry["batch"]
-    row = {
+    return {
         "engine": name,
         "setting": entry["setting"],
         "batch": entry["batch"],
@@ -129,7 +132,6 @@ def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Ite
         "share of floor": f"{floor / each:.0%}",
         "peak GB": "" if entry["memory"] is None else round(entry["memory"], 2),
     }
-    return row
 
 
 def rows() -> list[dict[str, Any]]:

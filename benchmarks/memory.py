@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.official_sizes import SIZES, USUAL
 from tests.engines import checkpoints
 
 from audio_pool.engines import Item, load_engine
-from benchmarks.official_sizes import SIZES, USUAL
 
 STAGES = {
     "text_encoder": "encoder",
