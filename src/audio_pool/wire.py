@@ -179,15 +179,18 @@ def decode_client(message: dict[str, Any]) -> ClientMessage:
         BadMessage: naming the field, what was given and what is allowed.
     """
     kind = message.get("type")
-    if message.get("v") != PROTOCOL_VERSION:
-        raise BadMessage(f"field 'v': given {message.get('v')!r:.40}, allowed is {PROTOCOL_VERSION}")
-    cls = _CLIENT_TYPES.get(kind) if isinstance(kind, str) else None
-    if cls is None:
-        raise BadMessage(f"field 'type': given {kind!r:.40}, allowed is one of {', '.join(_CLIENT_TYPES)}")
-    try:  # the usual case at once; what is inside ``request`` is checked when it becomes an AudioRequest
-        return msgspec.convert(message, cls, builtin_types=(bytes,))  # type: ignore[no-any-return]
-    except msgspec.ValidationError:
-        return parse(cls, message, error=BadMessage, what=f"message {kind!r}")  # type: ignore[no-any-return]
+    try:
+        if message.get("v") != PROTOCOL_VERSION:
+            raise BadMessage(f"field 'v': given {message.get('v')!r:.40}, allowed is {PROTOCOL_VERSION}")
+        cls = _CLIENT_TYPES.get(kind) if isinstance(kind, str) else None
+        if cls is None:
+            raise BadMessage(f"field 'type': given {kind!r:.40}, allowed is one of {', '.join(_CLIENT_TYPES)}")
+        try:  # the usual case at once; what is inside ``request`` is checked when it becomes an AudioRequest
+            return msgspec.convert(message, cls, builtin_types=(bytes,))  # type: ignore[no-any-return]
+        except msgspec.ValidationError:
+            return parse(cls, message, error=BadMessage, what=f"message {kind!r}")  # type: ignore[no-any-return]
+    except RecursionError:  # msgpack nests deeper than Python's own stack, even where a value is only shown
+        raise BadMessage("nested too deep") from None
 
 
 # -- router -> client ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 from audio_pool import __version__, wire
 from audio_pool.engines.base import EngineInfo
-from audio_pool.errors import AudioPoolError, BadMessage, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.errors import AudioPoolError, BadMessage, Busy, EngineUnavailable, InvalidRequest, NotFound
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox, SocketCaller
 from audio_pool.pool.hands import PoolHands
@@ -25,6 +25,18 @@ from audio_pool.types import AudioRequest, parse
 __all__ = ["Reception", "health", "status"]
 
 log = logging.getLogger(__name__)
+
+_KINDS: dict[type[AudioPoolError], str] = {Busy: "busy"}
+"""Errors that a client hears under a name of their own."""
+
+
+def _refusal(exc: Exception) -> AudioPoolError:
+    """What a client hears of it. No message, however made, may end the router: what slips through every
+    check is our bug, told as such."""
+    if isinstance(exc, AudioPoolError):
+        return exc
+    log.error("a client's message met a bug", exc_info=exc)
+    return AudioPoolError("this message met a bug in the server; its log says more")
 
 
 class Reception:
@@ -43,7 +55,7 @@ class Reception:
         envelope: tuple[bytes, ...] = (identity,)
         if rest and rest[0] == b"":  # a REQ's delimiter
             envelope, rest = (identity, b""), rest[1:]
-        if rest and is_legacy(rest[0]):
+        if len(rest) == 1 and is_legacy(rest[0]):
             self.image_request(rest[0], identity, lambda reply: outbox.send(envelope, [reply]))
             return
         request_id = ""
@@ -53,6 +65,8 @@ class Reception:
             raw = wire.unpack(rest[0])
             given = raw.get("request_id")
             request_id = given if isinstance(given, str) and len(given) <= 128 else ""
+            if len(rest) > 1:
+                raise BadMessage(f"a message of {len(rest)} frames; send one msgpack map")
             message = wire.decode_client(raw)
             caller: Caller = SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox)
             if isinstance(message, wire.Generate):
@@ -61,9 +75,12 @@ class Reception:
                 self._take_in(message.request_id, message.request, caller, identity, size, events=message.events)
             else:
                 self._take(message, caller, identity, len(rest[0]))
-        except AudioPoolError as exc:
+        except Exception as exc:
+            error = _refusal(exc)
             self.counts["refused"] += 1
-            SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox).finish(Final(kind="error", error=exc))
+            SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox).finish(
+                Final(kind=_KINDS.get(type(error), "error"), error=error)
+            )
 
     def image_request(self, frame: bytes, identity: bytes, send: Callable[[bytes], None]) -> None:
         """An image server's JSON message: answered by one AudioReady or one Alert, whatever it is."""
@@ -73,9 +90,9 @@ class Reception:
                 self._clear_queue(identity)
             caller = _Live(ImageCaller.of(asked, send), self, identity)
             self._take_in(asked.request_id, asked.request, caller, identity, len(frame), events=False)
-        except AudioPoolError as exc:
+        except Exception as exc:
             self.counts["refused"] += 1
-            send(alert(request_id_of(frame), exc))
+            send(alert(request_id_of(frame), _refusal(exc)))
 
     def _clear_queue(self, identity: bytes) -> None:
         """Cancels this client's requests that wait; what is in work goes on."""
@@ -98,8 +115,8 @@ class Reception:
         self._live[key] = 0
         try:
             ticket = self._hands.submit(request, caller, events=events, size_bytes=size)
-        except AudioPoolError:
-            del self._live[key]
+        except BaseException:
+            self._live.pop(key, None)
             raise
         if key in self._live:  # a hit has been answered already
             self._live[key] = ticket
