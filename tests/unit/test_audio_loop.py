@@ -192,6 +192,13 @@ def test_the_judge_hears_a_jump_of_level_and_of_timbre():
     assert seam_score(bright, RATE, 0) > 95
 
 
+def test_one_click_elsewhere_does_not_excuse_one_at_the_joint():
+    frames = 8 * RATE
+    loop = make_loop(drone(frames + TAIL), frames, TAIL).audio
+    loop[:, [0, frames // 2]] += 1
+    assert seam_score(loop, RATE, 0) < 50
+
+
 def test_differences_that_nobody_hears_do_not_count():
     silent = np.zeros((2, RATE), np.float32)
     silent[:, 0] = 5e-5

@@ -164,8 +164,8 @@ def _append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool)
         chunks += _chunk(b"smpl", header + struct.pack("<6I", 0, 0, 0, frames - 1, 0, 0))
     chunks += _chunk(RECIPE_CHUNK, comment.encode())
     with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.write(b"\0" * (end % 2) + chunks)
+        file.seek(0, os.SEEK_END)  # even: libsndfile pads what it writes
+        file.write(chunks)
         size = file.tell() - 8
         file.seek(4)
         file.write(struct.pack("<I", size))

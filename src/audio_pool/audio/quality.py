@@ -165,10 +165,8 @@ def _dc(audio: Audio) -> Iterator[_Issue]:
 _SPECTRUM_S = 0.186
 """Long enough to part the harmonics of an engine that turns over 25 times a second."""
 _SPECTRA = 48
-_FLAT_OVER_BANDS = 0.4
-_FLAT_OVER_TIME = 0.75
-"""Geometric over arithmetic mean of a noise's power spectrum is exp(-0.577) = 0.56, along a frame as along
-a bin. Partials are far less flat along a frame, and where they lie too close to be parted, steadier in time."""
+_FLAT = 0.4
+"""Geometric over arithmetic mean of a noise's power spectrum is exp(-0.577) = 0.56; partials are far less flat."""
 _WHITE_DB = 1.5
 _BANDS_HZ = np.geomspace(300, 16_000, 17)
 
@@ -188,10 +186,10 @@ def _hiss(audio: Audio, sample_rate: int) -> Iterator[_Issue]:
         if high > 0.47 * sample_rate or level.mean() < 1e-7 * heard:
             continue
         steady = np.percentile(level, 15) > 0.3 * level.mean()
-        is_noise = steady and _flatness(band, 2) > _FLAT_OVER_BANDS and _flatness(band, 1) < _FLAT_OVER_TIME
+        flatness = np.exp(np.log(band).mean(axis=2)) / band.mean(axis=2)
         upper += low >= upper_hz
         density.append(10 * np.log10(level.mean() / band.shape[2]))
-        if is_noise:
+        if steady and np.median(flatness) > _FLAT:
             noise += float(level.mean())
             noisy += low >= upper_hz
     share = noise / heard
@@ -224,11 +222,6 @@ def _spectra(
     spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
     power = np.square(spectrum.real, dtype=np.float64) + np.square(spectrum.imag, dtype=np.float64)
     return power + 1e-12, np.fft.rfftfreq(size, 1 / sample_rate).astype(np.float64)
-
-
-def _flatness(power: npt.NDArray[np.float64], axis: int) -> float:
-    ratio = np.exp(np.log(power).mean(axis=axis)) / power.mean(axis=axis)
-    return float(np.median(ratio))
 
 
 def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:
