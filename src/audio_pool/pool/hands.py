@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from audio_pool.arena import Arena
 from audio_pool.cache.semantic import Hit, SoundCache
 from audio_pool.config import Config
 from audio_pool.engines.base import EngineInfo
-from audio_pool.errors import AudioPoolError, InvalidAudio, NotFound, StorageError
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound, StorageError
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.clerk import Clerk
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _POOL = "pool"
 """Holder of slots that no worker holds."""
+_MAX_INIT_BYTES = 1 << 30
+"""Largest ``init_audio``: ten minutes of 32-bit stereo at 192 kHz fit."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,8 @@ class PoolHands(Hands):
         self._loads = loads
         self._incoming = incoming
         self._render_dir = render_dir
+        self._reading: set[int] = set()
+        """Tickets whose ``init_audio`` the clerk reads."""
         self._making: dict[int, _Making] = {}
         self._granted: dict[int, list[Grant]] = {}
         """By job, until it ends."""
@@ -124,15 +129,63 @@ class PoolHands(Hands):
         Raises:
             CallerError: the request cannot be carried out by this pool.
         """
-        sha256 = None
         if request.init_audio is not None:
-            sha256 = _file_sha256(request.init_audio)
-        return self.submit_settled(settle(request, self.config, self.infos, sha256), caller, events, size_bytes)
+            return self._submit_read(request, caller, events, size_bytes)
+        return self.submit_settled(settle(request, self.config, self.infos), caller, events, size_bytes)
 
-    def submit_settled(self, settled: Settled, caller: Caller, events: bool = False, size_bytes: int = 0) -> int:
+    def _submit_read(self, request: AudioRequest, caller: Caller, events: bool, size_bytes: int) -> int:
+        """The same once the clerk has read ``init_audio``: a file's bytes are not read on the router's thread."""
+        settle(request, self.config, self.infos, "")  # what is refused anyway is refused before a byte is read
+        path = request.init_audio or ""
+        if len(self._reading) >= self.config.queue.max_requests:
+            raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
+        ticket, arrival = next(self.tickets), time.monotonic()
+        self.router.callers[ticket] = caller
+        self._reading.add(ticket)
+
+        def errand() -> None:
+            found: str | AudioPoolError
+            try:
+                found = _file_sha256(path)
+            except AudioPoolError as exc:
+                found = exc
+            self.router.post(lambda: read(found))
+
+        def read(found: str | AudioPoolError) -> None:
+            if ticket not in self._reading:
+                return  # cancelled meanwhile
+            self._reading.remove(ticket)
+            if isinstance(found, AudioPoolError):
+                self.router.finish(ticket, Final(kind="error", error=found))
+                return
+            settled = settle(request, self.config, self.infos, found)
+            self.submit_settled(settled, caller, events, size_bytes, ticket=ticket, arrival=arrival)
+
+        self.clerk.order(errand)
+        return ticket
+
+    def cancel(self, ticket: int) -> None:
+        """Router's thread only."""
+        if ticket in self._reading:
+            self._reading.remove(ticket)
+            self.router.finish(ticket, Final(kind="cancelled", error=Cancelled("cancelled by its caller")))
+        else:
+            self.router.feed(acts.Cancel(ticket=ticket))
+
+    def submit_settled(
+        self,
+        settled: Settled,
+        caller: Caller,
+        events: bool = False,
+        size_bytes: int = 0,
+        *,
+        ticket: int = 0,
+        arrival: float | None = None,
+    ) -> int:
+        """``ticket`` and ``arrival``: of a request that was taken in before."""
         request = settled.request
-        ticket = next(self.tickets)
-        now = time.monotonic()
+        ticket = ticket or next(self.tickets)
+        now = time.monotonic() if arrival is None else arrival
         self.router.callers[ticket] = caller
         self.asked[ticket] = settled
         lookup = self.cache is not None and not request.force
@@ -490,7 +543,7 @@ class PoolHands(Hands):
             return Final(kind="result", path=path, metadata=metadata, data=data)
         except AudioPoolError as exc:
             return Final(kind="error", error=exc)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # ValueError: a path with a zero byte in it
             return Final(kind="error", error=StorageError(f"the sound could not be delivered: {exc}"))
 
     # -- workers -----------------------------------------------------------------------------------
@@ -554,11 +607,22 @@ def _linked(source: Path, target: Path) -> str:
 
 
 def _file_sha256(path: str) -> str:
+    """Of a regular file: a pipe or a device would never end."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise NotFound(f"init_audio: {path!r} cannot be read: {exc.strerror}") from None
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidAudio(f"init_audio: {path!r} is not a regular file")
+            if found.st_size > _MAX_INIT_BYTES:
+                raise InvalidAudio(f"init_audio: {path!r} has {found.st_size:,} bytes, allowed are {_MAX_INIT_BYTES:,}")
+            with open(fd, "rb", closefd=False) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise NotFound(f"init_audio: {path!r} cannot be read: {reason}") from None
 
 
 def _unlink(paths: list[str]) -> None:

@@ -298,7 +298,7 @@ class AudioPool:
         ticket: list[int] = []
 
         def cancel() -> None:
-            router.post(lambda: router.feed(acts.Cancel(ticket=ticket[0])) if ticket else None)
+            router.post(lambda: hands.cancel(ticket[0]) if ticket else None)
 
         pending = Pending(secrets.token_hex(8), cancel)
         caller = HostCaller(request_id=pending.request_id, on_final=pending._finish, on_event=pending._notify)

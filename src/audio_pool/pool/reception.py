@@ -126,7 +126,7 @@ class Reception:
             case wire.CancelRequest():
                 ticket = self._live.get((identity, message.target), 0) or self._by_id(message.target)
                 if ticket:
-                    self._router.feed(acts.Cancel(ticket=ticket))
+                    self._hands.cancel(ticket)
                 caller.finish(Final(kind="result", body={"target": message.target, "cancelled": bool(ticket)}))
             case wire.Status():
                 caller.finish(Final(kind="result", body=status(self._hands)))
