@@ -171,7 +171,6 @@ class Folder:
         final = self.root / target
         if not final.parent.is_dir():
             final.parent.mkdir(mode=0o700, exist_ok=True)
-            _fsync(final.parent.parent)
         try:
             os.replace(source, final)
         except BaseException:
@@ -179,6 +178,7 @@ class Folder:
             raise
         if durably:
             _fsync(final.parent)
+            _fsync(final.parent.parent)
         return mark
 
     def withdraw(self, mark: Path, target: str, source: Path) -> None:
