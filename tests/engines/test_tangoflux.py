@@ -220,6 +220,21 @@ def test_settings_are_checked(model):
         load_engine("tangoflux", model=model, device="cuda:99")
 
 
+def test_a_snapshot_in_the_hubs_cache_is_found_by_id_and_named_by_its_commit(tmp_path, monkeypatch, model, engine):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for name, source in (("declare-lab--TangoFlux", model), ("google--flan-t5-large", model.parent / "flan-t5-large")):
+        home = tmp_path / f"models--{name}"
+        shutil.copytree(source, home / "snapshots" / commit)
+        (home / "refs").mkdir()
+        (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = load_engine("tangoflux", device="cpu")
+    assert (found.info.model, found.info.model_revision) == ("declare-lab/TangoFlux", commit)
+    np.testing.assert_array_equal(found.latents([item(steps=1)])[0], engine.latents([item(steps=1)])[0])
+    with pytest.raises(EngineUnavailable, match="at revision 'v9'"):
+        load_engine("tangoflux", revision="v9", device="cpu")
+
+
 def test_info(engine, model):
     assert engine_info("tangoflux").model == "declare-lab/TangoFlux"
     assert not engine_info("tangoflux").commercial_use

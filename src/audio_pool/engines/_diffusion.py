@@ -104,7 +104,7 @@ class DiffusionEngine:
             stages: parts by name for "encoder", "denoiser" (one part) and "decoder".
             scheduler: a diffusers scheduler; copied for each run.
         """
-        self.info = structs.replace(info, model=settings.model or info.model, model_revision=settings.revision)
+        self.info = structs.replace(info, model=settings.model or info.model, model_revision=opened.revision)
         self.settings = settings
         self.device = opened.device
         self.dtype = opened.dtype

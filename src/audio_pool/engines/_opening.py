@@ -56,6 +56,8 @@ class Opened:
     """A model directory found, checked against the device's memory, not loaded yet."""
 
     directory: Path
+    revision: str
+    """The commit where the model is a snapshot of the hub's cache, else what the setting says."""
     device: torch.device
     dtype: torch.dtype
     wave_dtype: torch.dtype
@@ -76,7 +78,15 @@ def open_model(info: EngineInfo, settings: DiffusionSettings, working_bytes: int
     _torch.check_memory(info.name, directory, settings, device, working_bytes)
     _torch.cap_memory(settings.max_memory, device)
     wave_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
-    return Opened(directory=directory, device=device, dtype=dtype, wave_dtype=wave_dtype)
+    # a snapshot's folder is named after its commit
+    revision = directory.name if directory.parent.name == "snapshots" else settings.revision
+    return Opened(
+        directory=directory,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        wave_dtype=wave_dtype,
+    )
 
 
 def load_pipeline(info: EngineInfo, cls: Any, opened: Opened, **parts: Any) -> Any:

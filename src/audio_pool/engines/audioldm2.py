@@ -16,6 +16,7 @@ from audio_pool.engines import _diffusion, _opening
 from audio_pool.engines._locate import missing_model
 from audio_pool.engines._mel_diffusion import MelDiffusion
 from audio_pool.engines.base import EngineInfo
+from audio_pool.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     import torch
@@ -54,11 +55,19 @@ def load(**settings: Any) -> AudioLDM2:
     Raises:
         InvalidConfig, EngineUnavailable, OutOfMemory.
     """
+    import torch
     from diffusers import AudioLDM2Pipeline
 
     chosen = _opening.settings_of(_opening.DiffusionSettings, INFO.name, settings)
     opened = _opening.open_model(INFO, chosen, working_bytes=2**30)
     pipe = _opening.load_pipeline(INFO, AudioLDM2Pipeline, opened, language_model=_language_model(opened))
+    if "vits" in type(pipe.text_encoder_2).__name__.lower():
+        raise EngineUnavailable(
+            f"{INFO.name}: {str(opened.directory)!r} is one of AudioLDM2's speech models; this engine runs base, "
+            "large and music"
+        )
+    # CLAP's hearing half only ranks finished sounds, which is not done here
+    pipe.text_encoder.audio_model = torch.nn.Identity()
     engine = AudioLDM2(INFO, chosen, opened, pipe)
     engine._warm()
     return engine

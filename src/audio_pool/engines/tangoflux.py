@@ -8,6 +8,7 @@ Must not know: the pool. Heavy imports happen inside load().
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ INFO = EngineInfo(
     extra="diffusers",
     summary="Sound effects up to 30 s, 44.1 kHz stereo; fast and close to the prompt.",
 )
+
+logger = logging.getLogger(__name__)
 
 _TEXT_BUCKET = 32
 """Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
@@ -374,17 +377,17 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 def _fill(
     directory: Path, modules: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> None:
-    """Gives every module the weights under its prefix, in ``dtype``; all of both must match."""
-    wrong = [name for name in weights if not name.startswith(tuple(modules))]
+    """Gives every module the weights under its prefix, in ``dtype``; every one that it needs must be there."""
     for prefix, module in modules.items():
         own = {name[len(prefix) :]: value.to(dtype) for name, value in weights.items() if name.startswith(prefix)}
         try:
             missing, unexpected = module.load_state_dict(own, strict=False, assign=True)
         except RuntimeError as exc:  # a shape that differs
             raise _wrong_weights(directory, [str(exc)]) from exc
-        wrong += [prefix + name for name in (*missing, *unexpected)]
-    if wrong:
-        raise _wrong_weights(directory, wrong)
+        if missing:
+            raise _wrong_weights(directory, [f"{prefix}{name} is missing" for name in missing])
+        if unexpected:
+            logger.warning("%s: weights that the model has no place for: %s", directory, ", ".join(unexpected[:5]))
 
 
 def _wrong_weights(directory: Path, names: list[str]) -> EngineUnavailable:
