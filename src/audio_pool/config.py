@@ -292,7 +292,13 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
     sections = _sections()
     for variable, text in environment.items():
         section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
-        if not variable.startswith(PREFIX) or section not in sections:
+        if not variable.startswith(PREFIX):
+            continue
+        if section not in sections:  # another program's, unless it looks like one of ours mistyped
+            near = nearest_name(section, sections)
+            if near:
+                hint = f"did you mean {PREFIX}{near.upper()}_{key.upper()}?"
+                raise InvalidConfig(f"environment: unknown variable {variable}; {hint}")
             continue
         fields = {field.name: field.type for field in msgspec.structs.fields(sections[section])}
         if key not in fields:
@@ -302,6 +308,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         try:
             found.setdefault(section, {})[key] = msgspec.convert(_text_value(text), fields[key], strict=False)
         except msgspec.ValidationError as exc:
+            if "enum" in str(exc):  # this one names the choices
+                parse(sections[section], {key: text}, error=InvalidConfig, what=f"environment: {variable}")
             allowed = str(exc).replace("Expected", "allowed is")
             raise InvalidConfig(f"environment: {variable}: given {text!r}, {allowed}") from None
     return found

@@ -206,13 +206,13 @@ class World:
             return {"error": error_body(more["error"])}
         match sent.kind:
             case "make":
-                return self.outcome("sound" if sent.finish_here else "handover", **({} if not sent.finish_here else more))
+                return self.outcome("sound", **more) if sent.finish_here else self.outcome("handover")
             case "finish":
                 return self.outcome("sound", **more)
             case "render":
                 return self.outcome("render")
             case "embed":
-                return {"vectors": {name: b"1234" for name in sent.payloads[index]}}
+                return {"vectors": dict.fromkeys(sent.payloads[index], b"1234")}
             case _:
                 return {"payload": sent.payloads[index]}
 
@@ -242,9 +242,9 @@ class World:
                 assert (action.kind == "result") == (action.error is None)
                 self.answers[action.ticket] = action
                 value = action.value
-                if isinstance(value, dict) and "uid" in value.get("outcome", {}):
-                    if self.fates[value["outcome"]["uid"]] != "answered":  # a joined rendition answers many
-                        self._meets(value["outcome"], "answered")
+                made = value.get("outcome", {}) if isinstance(value, dict) else {}
+                if "uid" in made and self.fates[made["uid"]] != "answered":  # a joined rendition answers many
+                    self._meets(made, "answered")
             case acts.Notify():
                 assert action.ticket not in self.answers, "an event after the final reply"
                 self.notices.append(action)

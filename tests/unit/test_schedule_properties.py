@@ -7,10 +7,10 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
+from tests.unit.schedule_world import Process, World, plan, recipe
 
 from audio_pool.errors import EngineError, OutOfMemory, QualityError, StorageError, WorkerStartFailed
 from audio_pool.pool import acts
-from tests.unit.schedule_world import Process, World, plan, recipe
 
 ENGINES = ("tone", "hum")
 LOOKUPS = ({}, {}, {"hit": "a hit"}, {"hit": "a hit", "render": "as ogg"}, {"warning": "cache_unreadable: x"})

@@ -1,0 +1,162 @@
+"""Sockets within one process: what a router tells of its peers, who owns a socket's file, and waking."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from audio_pool.channel import (
+    MAX_IPC_PATH_BYTES,
+    Channel,
+    Poller,
+    Waker,
+    dealer,
+    local_endpoint,
+    puller,
+    pusher,
+    router,
+)
+from audio_pool.errors import InvalidConfig
+
+WAIT_S = 30.0
+
+
+def test_a_path_of_107_bytes_really_binds(tmp_path: Path) -> None:
+    room = MAX_IPC_PATH_BYTES - len(os.fsencode(tmp_path)) - 1
+    if room < 1:
+        pytest.skip("the temporary directory's own path is too long")
+    path = tmp_path / ("x" * room)
+    channel = router(local_endpoint(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600, "nobody else may talk to it"
+    channel.close()
+    assert not path.exists()
+
+
+def inproc() -> str:
+    return f"inproc://{uuid.uuid4()}"
+
+
+def receive(channel: Channel, poller: Poller) -> list[bytes]:
+    assert poller.wait(WAIT_S) == ["it"]
+    frames = channel.receive()
+    assert frames is not None
+    return frames
+
+
+def test_a_router_tells_who_spoke_and_who_is_not_there() -> None:
+    endpoint = inproc()
+    server = router(endpoint)
+    client = dealer(endpoint, identity=b"me")
+    try:
+        poller = Poller()
+        poller.add(server, "it")
+        assert client.send([b"hello", b"\0binary"])
+        assert receive(server, poller) == [b"me", b"hello", b"\0binary"]
+        assert server.receive() is None
+        assert server.send_to(b"me", [b"answer"]) is True
+        assert server.send_to(b"nobody", [b"answer"]) is None, "told, not swallowed"
+        poller.remove(server)
+        poller.add(client, "it")
+        assert receive(client, poller) == [b"answer"]
+    finally:
+        server.close()
+        client.close()
+
+
+def test_a_slow_peer_is_told_from_a_vanished_one() -> None:
+    endpoint = inproc()
+    server = router(endpoint, high_water=1)
+    client = dealer(endpoint, identity=b"slow", high_water=1)
+    try:
+        poller = Poller()
+        poller.add(server, "it")
+        assert client.send([b"hello"])
+        receive(server, poller)
+        answers = [server.send_to(b"slow", [b"x"]) for _ in range(10)]
+        assert answers[0] is True and answers[-1] is False
+    finally:
+        server.close()
+        client.close()
+
+
+def test_push_and_pull() -> None:
+    endpoint = inproc()
+    sink = puller(endpoint, bind=True)
+    source = pusher(endpoint, bind=False)
+    try:
+        poller = Poller()
+        poller.add(sink, "it")
+        assert source.send([b"one"])
+        assert receive(sink, poller) == [b"one"]
+    finally:
+        source.close()
+        sink.close()
+
+
+def test_a_living_servers_socket_is_not_taken_over(tmp_path: Path) -> None:
+    endpoint = local_endpoint(tmp_path / "s")
+    first = router(endpoint)
+    with pytest.raises(InvalidConfig, match="in use by a running server"):
+        router(endpoint)
+    first.close()
+    (tmp_path / "s").touch()  # a dead one's leftover is
+    router(endpoint).close()
+
+
+def test_a_socket_file_is_removed_by_its_owner_alone(tmp_path: Path) -> None:
+    first = router(local_endpoint(tmp_path / "s"))
+    (tmp_path / "s").rename(tmp_path / "aside")
+    (tmp_path / "s").write_text("another's")
+    first.close()
+    assert (tmp_path / "s").read_text() == "another's"
+
+
+def test_an_endpoint_in_use_says_so() -> None:
+    first = router("tcp://127.0.0.1:*")
+    with pytest.raises(InvalidConfig, match="cannot be bound") as caught:
+        router(first.endpoint)
+    assert "another server" in caught.value.hint
+    first.close()
+
+
+# -- waking ----------------------------------------------------------------------------------------
+
+
+def test_a_waker_wakes_from_another_thread() -> None:
+    waker, poller = Waker(), Poller()
+    poller.add(waker, "woken")
+    assert poller.wait(0.0) == []
+    thread = threading.Thread(target=waker.wake)
+    thread.start()
+    assert poller.wait(WAIT_S) == ["woken"]
+    thread.join()
+    waker.wake()
+    waker.clear()
+    waker.clear()
+    assert poller.wait(0.0) == [], "many wakes are one"
+    waker.close()
+    waker.close()
+
+
+def test_a_closed_waker_writes_to_nobody() -> None:
+    """Its descriptor's number may be another file's by then."""
+    waker = Waker()
+    number = waker.fileno()
+    waker.close()
+    read, write = os.pipe()
+    try:
+        if number not in (read, write):
+            os.dup2(write, number)
+        waker.wake()
+        os.set_blocking(read, False)
+        with pytest.raises(BlockingIOError):
+            os.read(read, 8)
+    finally:
+        for fd in {read, write, number}:
+            os.close(fd)
+

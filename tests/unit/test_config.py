@@ -1,0 +1,109 @@
+"""Configuration: what outranks what, what a section holds, and that examples load. (Refusals: test_types.)"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from audio_pool.config import Config, load_config
+from audio_pool.errors import InvalidConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_the_built_in_default_stands() -> None:
+    config = load_config(environment={})
+    assert config == Config()
+    assert config.defaults.engine == "procedural" and config.workers == []
+
+
+def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "pool.toml"
+    file.write_text(
+        "[defaults]\nduration_s = 1\ncandidates = 2\nsteps = 3\n[queue]\nmax_requests = 4\n[cache]\ndir = 'from-file'\n"
+    )
+    environment = {
+        "AUDIO_POOL_DEFAULTS_DURATION_S": "11",
+        "AUDIO_POOL_DEFAULTS_CANDIDATES": "12",
+        "AUDIO_POOL_CACHE_TAU_USE": "0.5",
+        "UNRELATED": "x",
+        "AUDIO_POOL_LOG_LEVEL": "DEBUG",
+    }
+    config = load_config(file, environment=environment, overrides={"defaults": {"duration_s": 21}})
+    assert config.defaults.duration_s == 21  # command line
+    assert config.defaults.candidates == 12  # environment
+    assert config.defaults.steps == 3 and config.queue.max_requests == 4  # file
+    assert config.cache.dir == "from-file" and config.cache.tau_use == 0.5
+    assert config.defaults.format == "wav"  # default
+
+
+def test_the_environment_has_every_type() -> None:
+    environment = {
+        "AUDIO_POOL_CACHE_ENABLED": "false",
+        "AUDIO_POOL_CACHE_REUSE_K": "3",
+        "AUDIO_POOL_CACHE_TAU_USE": "-0.25",
+        "AUDIO_POOL_CACHE_DIR": "/somewhere",
+        "AUDIO_POOL_CACHE_MATCH": "strict",
+        "AUDIO_POOL_DEFAULTS_STEPS": "20",
+        "AUDIO_POOL_POLICY_ACCEPTED_LICENCES": "[tangoflux, clap]",
+    }
+    config = load_config(environment=environment)
+    assert config.cache.enabled is False and config.cache.reuse_k == 3 and config.cache.tau_use == -0.25
+    assert config.cache.dir == "/somewhere" and config.cache.match == "strict" and config.defaults.steps == 20
+    assert config.policy.accepted_licences == ["tangoflux", "clap"]
+
+
+def test_the_process_environment_counts_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_POOL_QUEUE_MAX_REQUESTS", "7")
+    assert load_config().queue.max_requests == 7
+
+
+def test_what_was_given_is_left_as_it_was() -> None:
+    given: dict[str, Any] = {"defaults": {"duration_s": 1}, "workers": []}
+    load_config(given, environment={"AUDIO_POOL_DEFAULTS_DURATION_S": "2"}, overrides={"defaults": {"steps": 3}})
+    assert given == {"defaults": {"duration_s": 1}, "workers": []}
+
+
+def test_directories_are_absolute_and_follow_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = load_config(environment={})
+    assert config.cache_dir == tmp_path / "audio_pool" and config.render_dir == tmp_path / "audio_pool" / "renders"
+    monkeypatch.chdir(tmp_path)
+    config = load_config({"cache": {"dir": "here", "render_dir": "~/there"}}, environment={})
+    assert config.cache_dir == tmp_path / "here" and config.render_dir == Path("~/there").expanduser()
+
+
+def _structs(cls: Any = Config) -> Iterator[Any]:
+    yield cls
+    for field in msgspec.structs.fields(cls):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from _structs(field.type)
+
+
+def test_every_section_is_frozen_and_strict_and_every_number_bounded() -> None:
+    for cls in _structs():
+        assert cls.__struct_config__.frozen and cls.__struct_config__.forbid_unknown_fields
+        if cls is Config:
+            continue
+        info = msgspec.inspect.type_info(cls)
+        assert isinstance(info, msgspec.inspect.StructType)
+        for field in info.fields:
+            for node in getattr(field.type, "types", [field.type]):
+                if isinstance(node, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+                    assert not (node.ge is None and node.gt is None), f"{cls.__name__}.{field.name} has no lower bound"
+
+
+def test_a_key_cannot_hide_in_a_section_that_is_no_table() -> None:
+    with pytest.raises(InvalidConfig, match=r"'cache'.*given 'x'"):
+        load_config({"cache": "x"}, environment={"AUDIO_POOL_CACHE_DIR": "y"}, overrides={"cache": {"dir": "z"}})
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
+def test_the_examples_load(file: Path) -> None:
+    load_config(file, environment={})
+    assert tomllib.loads(file.read_text()), "an example that sets nothing"
