@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -152,9 +153,15 @@ def test_another_process_is_followed_without_being_told(cache: SoundCache, tmp_p
 def test_a_searcher_never_waits_for_the_writer(cache: SoundCache) -> None:
     cache.prepare(["minilm"])
     entry_id = keep(cache)
-    with cache._neighbours["minilm"]._writing:
+    found: list[object] = []
+    searcher = threading.Thread(
+        target=lambda: found.append(cache.find_near(recipe(OTHER_WAY), TOLERANT, asked())), daemon=True
+    )
+    with cache._neighbours["minilm"]._writing:  # as while the writer compacts
         cache.store.remove([entry_id])
-        assert cache.find_near(recipe(OTHER_WAY), TOLERANT, asked()) is None
+        searcher.start()
+        searcher.join(timeout=10)
+        assert found == [None]
 
 
 def test_more_changes_than_a_searcher_takes_over_are_followed_by_the_writer(
