@@ -68,10 +68,9 @@ def test_an_interpreter_that_does_not_exist(tmp_path: Path) -> None:
 def _older_python() -> str | None:
     candidates = [*Path.home().glob(".pyenv/versions/3.*/bin/python"), *Path("/usr/bin").glob("python3.[0-9]*")]
     for python in candidates:
+        ask = [python, "-c", "import sys; print(sys.version_info < (3, 11))"]
         try:
-            told = subprocess.run(
-                [python, "-c", "import sys; print(sys.version_info < (3, 11))"], capture_output=True, text=True, timeout=60
-            )
+            told = subprocess.run(ask, capture_output=True, text=True, timeout=60)
         except OSError:
             continue
         if told.stdout.strip() == "True":

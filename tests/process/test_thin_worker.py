@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -43,11 +42,9 @@ def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_environment_is_thin(thin: Path) -> None:
     script = "import sys, importlib.util as u; print([n for n in sys.argv[1:] if u.find_spec(n)])"
     modules = ["numpy", "msgpack", "msgspec", "zmq", "safetensors"]
-    told = subprocess.run(
-        [thin, "-c", script, *modules, *NOT_THERE, "audio_pool"], check=True, capture_output=True, text=True, timeout=120
-    )
+    ask = [thin, "-c", script, *modules, *NOT_THERE, "audio_pool"]
+    told = subprocess.run(ask, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
     assert told.stdout.strip() == str(modules)
-    assert sysconfig.get_path("purelib") not in told.stdout
 
 
 def test_a_thin_worker_makes_and_a_full_one_masters(thin: Path, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def test_a_poisoned_job_is_given_up(tmp_path: Path, package: Path) -> None:
     with AudioPool.from_config(settings(tmp_path, [bench_worker(package)], limits=LIMITS)) as pool:
         poisoned = pool.submit("die")
         behind = [pool.submit(f"tone number {number}") for number in range(3)]
-        with pytest.raises(WorkerDied, match=r"worker 'bench' died at work: signal SIGKILL \(tried 2 times\)") as caught:
+        told = r"worker 'bench' died at work: signal SIGKILL \(tried 2 times\)"
+        with pytest.raises(WorkerDied, match=told) as caught:
             poisoned.result(PATIENCE_S)
         assert caught.value.retryable
         for one in behind:  # what waited behind it is not to blame

@@ -1,0 +1,50 @@
+"""``import audio_pool`` costs next to nothing, and every public name is there when it is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import audio_pool
+
+_LOADED = """
+import json, sys
+before = set(sys.modules)
+import audio_pool
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+HEAVY = {"torch", "zmq", "numpy", "msgspec", "msgpack", "scipy", "faiss", "soundfile", "asyncio", "sqlite3"}
+
+
+def run(script: str) -> str:
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True, timeout=120
+    )
+    return told.stdout
+
+
+def test_importing_loads_nothing_but_the_package() -> None:
+    loaded = json.loads(run(_LOADED))
+    assert not HEAVY & set(loaded)
+    assert [name for name in loaded if name.startswith("audio_pool")] == ["audio_pool"]
+
+
+def test_the_vocabulary_alone_is_light() -> None:
+    loaded = json.loads(run(_LOADED.replace("import audio_pool", "from audio_pool import AudioRequest")))
+    assert not (HEAVY - {"msgspec"}) & set(loaded)
+
+
+@pytest.mark.parametrize("name", audio_pool.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    told = run(f"import audio_pool; print(audio_pool.{name}.__name__)")
+    assert told.strip() == name
+
+
+def test_public_names_are_listed_and_others_are_refused() -> None:
+    assert audio_pool.__all__ == sorted(audio_pool.__all__)
+    assert set(audio_pool.__all__) <= set(dir(audio_pool))
+    with pytest.raises(AttributeError, match="has no attribute 'AudioPol'"):
+        audio_pool.AudioPol  # noqa: B018

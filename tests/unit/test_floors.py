@@ -1,0 +1,190 @@
+"""The floors of the house: who may import whom, read from the sources themselves."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "types", "config", "telemetry", "progress"),
+    ("wire", "channel", "tensors", "arena", "audio", "audio.*", "dialogue", "questions", "line", "weights", "hub"),
+    (
+        "engines", "engines.*", "cache", "cache.*", "pool", "pool.acts", "pool.waiting", "pool.roster",
+        "pool.schedule", "pool.devices", "pool.clerk", "pool.callers", "pool.image_server",
+        "pool.image_door", "pool.cards",
+    ),
+    (
+        "cache.semantic", "cache.manage", "cache.explain", "workshop", "worker", "pool.settle", "pool.replies",
+        "pool.router", "pool.hands", "pool.reception",
+        "pool.factory",  # runs a worker's loop on a thread where a host may not spawn
+    ),
+    ("pool.pool", "generator", "client"),
+    ("cli", "cli.*", "http", "http.*"),
+)  # fmt: skip
+"""Bottom first. A module's floor is that of the longest pattern that fits it. The package itself
+(``__init__``) stands beside the house: its public names are loaded when they are used."""
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted((SOURCE / "audio_pool").rglob("*.py")):
+        parts = path.relative_to(SOURCE / "audio_pool").with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor_of(module: str) -> int | None:
+    fits = [
+        (len(pattern), floor)
+        for floor, patterns in enumerate(FLOORS)
+        for pattern in patterns
+        if fnmatch(module, pattern)
+    ]
+    return max(fits)[1] if fits else None
+
+
+def imports(path: Path, *, at_load: bool = False) -> Iterator[str]:
+    """Full names of the modules that a file imports; ``at_load``: without those inside functions."""
+    tree = ast.parse(path.read_text())
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not used here"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}".removeprefix("audio_pool.")
+                yield f"audio_pool.{inner}" if inner in MODULES else node.module
+        if at_load and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if at_load and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        todo += ast.iter_child_nodes(node)
+
+
+def ours(path: Path, *, at_load: bool = False) -> set[str]:
+    names = {name.partition(".")[2] for name in imports(path, at_load=at_load) if name.split(".")[0] == "audio_pool"}
+    return {name for name in names if name in MODULES}
+
+
+def libraries(path: Path, *, at_load: bool = False) -> set[str]:
+    return {name.split(".")[0] for name in imports(path, at_load=at_load)} - {"audio_pool"}
+
+
+def closure(module: str, *, at_load: bool = False) -> set[str]:
+    """Every module of ours that an import of this one brings."""
+    seen: set[str] = set()
+    todo = {module}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        parents = {name.rpartition(".")[0]} - {""}
+        todo |= (ours(MODULES[name], at_load=at_load) | parents) - seen
+    return seen
+
+
+def test_every_module_has_a_floor() -> None:
+    homeless = [module for module in MODULES if floor_of(module) is None]
+    assert not homeless, "say in FLOORS where they belong"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_point_down(module: str) -> None:
+    floor = floor_of(module)
+    assert floor is not None
+    up = {other for other in ours(MODULES[module]) if (floor_of(other) or 0) > floor}
+    assert not up, f"{module} (floor {floor}) imports from above: {up}"
+
+
+def test_arrows_make_no_circle() -> None:
+    graph = {module: ours(path) - {module} for module, path in MODULES.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", ["errors", "types", "config"])
+def test_the_ground_floor_needs_msgspec_alone(module: str) -> None:
+    assert libraries(MODULES[module]) <= {*sys.stdlib_module_names, "msgspec"}
+
+
+@pytest.mark.parametrize(
+    ("who", "never"),
+    [
+        ("worker", ["pool", "pool.*", "cache", "cache.*", "config", "generator", "client", "cli", "cli.*"]),
+        ("workshop", ["pool", "pool.*", "cache", "cache.*", "config", "channel"]),
+        ("engines*", ["wire", "channel", "pool", "pool.*", "cache", "cache.*", "config", "worker", "workshop"]),
+        ("cache*", ["pool", "pool.*", "engines", "engines.*", "wire", "channel", "worker"]),
+        ("audio*", ["wire", "channel", "engines", "engines.*", "pool", "pool.*", "cache", "cache.*", "config"]),
+        ("client", ["pool", "pool.*", "cache", "cache.*", "engines", "engines.*", "worker"]),
+        ("pool.schedule", ["channel", "tensors", "arena", "cache*", "engines*", "config", "pool.router", "pool.hands"]),
+    ],
+)
+def test_never(who: str, never: list[str]) -> None:
+    """Not even through others."""
+    members = [module for module in MODULES if fnmatch(module, who)]
+    assert members
+    for module in members:
+        found = {other for other in closure(module) if any(fnmatch(other, pattern) for pattern in never)}
+        assert not found, f"{module} reaches {found}"
+
+
+def test_zmq_is_one_modules_affair() -> None:
+    assert [module for module, path in MODULES.items() if "zmq" in libraries(path)] == ["channel"]
+
+
+def test_the_schedule_knows_no_clock_and_no_socket() -> None:
+    for module in ("pool.schedule", "pool.roster", "pool.waiting", "pool.acts"):
+        assert not libraries(MODULES[module]) & {"time", "datetime", "random", "secrets", "os", "socket", "threading"}
+
+
+HEAVY = {
+    "torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr", "pyloudnorm", "faiss",
+    "sentence_transformers", "matplotlib", "onnxruntime",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["pool.pool", "client", "generator", "worker", "workshop", "engines", "cache.manage"])
+def test_importing_it_loads_nothing_heavy(module: str) -> None:
+    if module not in MODULES:
+        pytest.skip(f"there is no {module} yet")
+    for other in closure(module, at_load=True):
+        assert not libraries(MODULES[other], at_load=True) & HEAVY, f"{module} loads {other}, which loads too much"
+
+
+def test_engines_are_light_until_they_are_loaded() -> None:
+    """Their INFO is read to list them; and a worker hosts one without the libraries of another."""
+    for module in MODULES:
+        if fnmatch(module, "engines.*") and not module.rpartition(".")[2].startswith("_"):
+            heavy = {
+                library
+                for other in closure(module, at_load=True)
+                for library in libraries(MODULES[other], at_load=True) & HEAVY
+            }
+            assert not heavy, f"importing {module} loads {heavy}"
+
+
+def test_every_module_says_what_it_owns() -> None:
+    for module, path in MODULES.items():
+        told = ast.get_docstring(ast.parse(path.read_text()))
+        assert told, f"{module} has no docstring"
+
+
+def test_the_library_does_not_print() -> None:
+    for module, path in MODULES.items():
+        if not module.startswith("cli"):
+            calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), module
