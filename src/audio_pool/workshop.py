@@ -92,6 +92,7 @@ class Workshop:
                 self._raw(engine.info, next(rest), item, notes, looped) for item, notes, looped in one.candidates
             ]
             one.metadata["timings_ms"] = {"generate": round(elapsed_ms, 3)}
+            one.metadata["batch_size"] = len(items)
             one.metadata["warnings"] = [*one.metadata.get("warnings", []), *warnings]
         return made
 
@@ -132,6 +133,7 @@ class Workshop:
             "model_revision": info.model_revision,
             "licence": info.licence,
             "commercial_use": info.commercial_use,
+            "speech": info.speech,
             "engine_details": notes.details,
             "gated": info.gated,
             "worker": {"id": self.name, "device": self.device},
@@ -257,7 +259,7 @@ class Workshop:
                 gated=gated,
             )
         except AudioPoolError as exc:
-            return {"error": wire.error_body(exc)}
+            return {"error": wire.error_body(exc), "tried": getattr(exc, "tried", [])}
         sound = finished.sound
         similarity = sound.metadata.get("clap_similarity")
         return {

@@ -174,12 +174,13 @@ def told_in_lines(result: AudioResult) -> list[str]:
     loop = data.get("loop") if data.get("is_loop") else None
     seam = f", loop (seam score {loop['seam_score']:.0f} of 100)" if loop else ", loop" if data.get("is_loop") else ""
     came = f"from the cache ({data['hit_reason']})" if data.get("cached") else f"new, made by {data.get('engine')}"
-    loudness = data.get("loudness_lufs")
-    level = f"{loudness:.1f} LUFS, " if isinstance(loudness, (int, float)) else ""
+    # null where there is none: silence, or under 400 ms
+    loudness, peak = data.get("loudness_lufs"), data.get("true_peak_dbfs")
+    level = "" if loudness is None else f", {loudness:.1f} LUFS"
+    level += "" if peak is None else f", true peak {peak:.1f} dBFS"
     lines = [
         str(result.path),
-        f"  {data.get('duration_s', 0):.2f} s, {data.get('sample_rate')} Hz, {level}"
-        f"true peak {data.get('true_peak_dbfs', float('nan')):.1f} dBFS{seam}",
+        f"  {data.get('duration_s', 0):.2f} s, {data.get('sample_rate')} Hz{level}{seam}",
         f"  {came} in {data['timings_ms']['total']:.0f} ms, seed {data.get('seed')}",
     ]
     return lines + [f"  warning: {warning}" for warning in data.get("warnings", [])]

@@ -6,8 +6,11 @@ Must not know: how requests are served.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import queue
 import signal
 import threading
 from logging.handlers import RotatingFileHandler
@@ -57,12 +60,14 @@ def serve(
     settings = load_config(config, overrides=overrides)
     logs = Path(settings.server.log_dir).expanduser() if settings.server.log_dir else settings.cache_dir / "logs"
     _log_to(logs)
-    stop = threading.Event()
-    stops: list[int] = []
+    # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    stopping = False
 
     def on_signal(number: int, frame: object) -> None:
-        stops.append(number)
-        stop.set()
+        if stopping:  # a second one while draining: the operator means it; the workers die with this process
+            os._exit(128 + number)
+        signals.put(number)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
@@ -70,40 +75,32 @@ def serve(
     try:
         _say(as_json, "listening", pool.endpoint)
         threading.Thread(target=_announce, args=(pool, as_json), daemon=True).start()
-        while pool.running and not stop.wait(0.5):
-            pass
-        if not pool.running:
+        while pool.running:
+            with contextlib.suppress(queue.Empty):
+                log.info("stopping: signal %d", signals.get(timeout=0.5))
+                break
+        else:
             raise click.ClickException("the pool ended by itself; see the log")
     finally:
-        threading.Thread(target=_hurry, args=(stops,), daemon=True).start()
-        log.info("stopping")
+        stopping = True
         pool.stop()
     _say(as_json, "stopped", None)
 
 
 def _announce(pool: Any, as_json: bool) -> None:
-    from audio_pool.errors import AudioPoolError
+    from audio_pool.errors import AudioPoolError, PoolClosed
 
     try:
         pool.wait_ready()
         _say(as_json, "ready", pool.endpoint)
+    except PoolClosed:
+        return  # it was told to stop before
     except AudioPoolError as exc:
         # the server stays up and says "degraded": other workers may serve, and an operator can see why
         log.error("not ready: %s", exc)
         click.echo(f"degraded: {exc}", err=True)
-
-
-def _hurry(stops: list[int]) -> None:
-    """A second signal while draining: the operator means it."""
-    import os
-    import time
-
-    known = len(stops)
-    deadline = time.monotonic() + 86_400
-    while time.monotonic() < deadline:
-        time.sleep(0.1)
-        if len(stops) > known:
-            os._exit(130 if stops[-1] == signal.SIGINT else 143)
+        with contextlib.suppress(PoolClosed):
+            _say(as_json, "degraded", pool.endpoint)
 
 
 def _log_to(directory: Path) -> None:

@@ -78,6 +78,7 @@ def variants(prompt: str, count: int, output: Path, as_json: bool, least_distanc
         return
     for take in takes:
         near = "" if take["nearest_distance"] is None else f", {take['nearest_distance']:.3f} from the nearest before"
-        click.echo(f"{take['path']}  {take['loudness_lufs']:.1f} LUFS, seed {take['seed']}{near}")
+        loudness = "" if take["loudness_lufs"] is None else f"{take['loudness_lufs']:.1f} LUFS, "
+        click.echo(f"{take['path']}  {loudness}seed {take['seed']}{near}")
     if distances:
         click.echo(f"distance between any two: {min(distances):.3f} to {max(distances):.3f}")

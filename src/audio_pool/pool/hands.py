@@ -40,10 +40,12 @@ from audio_pool.pool.settle import Settled, derived_seed, settle
 from audio_pool.tensors import Grant, TensorRef
 from audio_pool.types import AudioRequest, FinishedSound, Metadata, Recipe, Rendition
 
-__all__ = ["Kept", "PoolHands"]
+__all__ = ["Kept", "PoolHands", "vector_space"]
 
 log = logging.getLogger(__name__)
 
+_TIDY_EVERY = 256
+"""Kept sounds between two looks at whether the indexes want compacting or saving."""
 _POOL = "pool"
 """Holder of slots that no worker holds."""
 _MAX_INIT_BYTES = 1 << 30
@@ -115,6 +117,7 @@ class PoolHands(Hands):
         self._render_dir = render_dir
         self._reading: set[int] = set()
         """Tickets whose ``init_audio`` the clerk reads."""
+        self._keeps = 0
         self._making: dict[int, _Making] = {}
         self._granted: dict[int, list[Grant]] = {}
         """By job, until it ends."""
@@ -234,18 +237,24 @@ class PoolHands(Hands):
     def _find(self, work: int, ticket: int, vectors: dict[str, Any] | None) -> acts.Found:
         settled = self.asked[ticket]
         assert self.cache is not None
+        refused: list[str] = []
         try:
             if vectors is None:
                 hit = self.cache.find_exact(settled.recipe, settled.query)
             else:
-                hit = self.cache.find_near(settled.recipe, settled.query, vectors)
+                spaces = self._in_spaces(vectors)
+                hit = self.cache.find_near(settled.recipe, settled.query, spaces, refused=refused)
             if hit is None:
-                return acts.Found(work=work)
+                return acts.Found(work=work, warning=f"hit_refused: {refused[0]}" if refused else "")
             path = self._rendered(hit, settled.rendition)
         except StorageError as exc:  # a broken cache must not stop new sounds
             log.error("look-up failed: %s", exc)
             return acts.Found(work=work, warning=f"cache_unreadable: {exc}")
         return acts.Found(work=work, hit=_Offer(hit, path), render=None if path else settled.rendition)
+
+    def _in_spaces(self, vectors: Mapping[str, Any]) -> dict[str, Any]:
+        """Vectors under the names that the cache knows their spaces by."""
+        return {vector_space(name, self.config): vector for name, vector in vectors.items()}
 
     def _rendered(self, hit: Hit, rendition: Rendition) -> str | None:
         """The hit's file as asked for, or None where it must be made first."""
@@ -409,7 +418,7 @@ class PoolHands(Hands):
         sound = msgspec.convert(outcome["sound"], FinishedSound)
         metadata = {**sound.metadata, "candidates": outcome["tried"], "rounds": outcome["rounds"]}
         sound = msgspec.structs.replace(sound, metadata=metadata)
-        vectors = {**_arrays(action.vectors), **_arrays(outcome.get("vectors", {}))}
+        vectors = self._in_spaces({**_arrays(action.vectors), **_arrays(outcome.get("vectors", {}))})
 
         def errand() -> None:
             started = time.monotonic()
@@ -422,6 +431,9 @@ class PoolHands(Hands):
                 error = exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be kept: {exc}")
                 event = acts.Kept(work=action.work, error=error)
             self.router.post(event)
+            self._keeps += 1
+            if self.cache is not None and self._keeps % _TIDY_EVERY == 0:
+                self.cache.tidy()
 
         self.clerk.order(errand)
 
@@ -567,6 +579,13 @@ class PoolHands(Hands):
 
     def worker_died(self, worker: str, incarnation: int) -> None:
         self.arena.reclaim(f"{worker}:{incarnation}")
+
+
+def vector_space(name: str, config: Config) -> str:
+    """What the cache files an encoder's vectors under: those of another model are not comparable."""
+    sound, colon, engine = name.rpartition(":")
+    model = config.engines.get(engine, {}).get("model")
+    return f"{sound}{colon}{engine}@{model}" if model else name
 
 
 def _arrays(vectors: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from audio_pool.pool import acts
 from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
 from audio_pool.pool.factory import Factory, ProcessPlan
-from audio_pool.pool.hands import PoolHands
+from audio_pool.pool.hands import PoolHands, vector_space
 from audio_pool.pool.image_door import ImageDoor
 from audio_pool.pool.reception import Reception, health, status
 from audio_pool.pool.roster import WorkerLimits, WorkerPlan
@@ -216,6 +216,9 @@ class AudioPool:
         arena = Arena.create(quota_bytes=config.queue.arena_bytes)
         rest.callback(arena.close)
         encoders = _encoders(config) if cache is not None else ()
+        if cache is not None:
+            # here and not at the first look-up: that one would wait for it on the router's thread
+            cache.prepare(vector_space(name, config) for name in encoders)
         workers = _workers(config)
         infos = _infos(workers)  # may refuse: nothing that has to be undone is there yet
         endpoint = local_endpoint(arena.directory / "workers.sock")
@@ -266,6 +269,7 @@ class AudioPool:
             config.cache_dir,
             max_per_prompt=config.cache.max_per_prompt,
             cap_strategy=config.cache.cap_strategy,
+            render_dir=config.render_dir,
         )
         self._stop_rest.callback(cache.close)
         return cache

@@ -157,7 +157,8 @@ class Reception:
             from audio_pool.cache.manage import AudioSemanticCache
 
             try:
-                final = Final(kind="result", body=AudioSemanticCache(self._hands.config.cache_dir).get_cache_stats())
+                with AudioSemanticCache(self._hands.config.cache_dir) as managed:
+                    final = Final(kind="result", body=managed.get_cache_stats())
             except AudioPoolError as exc:
                 final = Final(kind="error", error=exc)
             router.post(lambda: caller.finish(final))
@@ -175,6 +176,11 @@ class Reception:
             raise EngineUnavailable("no CLAP is configured", hint='set cache.scorer = "clap"')
         if message.operation == "zero-shot" and not (message.texts and message.paths):
             raise InvalidRequest("zero-shot: needs at least one of texts (the labels) and one of paths")
+        if not message.texts and not message.paths:
+            raise InvalidRequest(f"{message.operation}: texts and paths are both empty; give at least one of either")
+        relative = next((path for path in message.paths if not path.startswith("/")), None)
+        if relative is not None:
+            raise InvalidRequest(f"paths: given {relative!r}, allowed are absolute paths, which this server can read")
         task = wire.ClapTask(engine=scorer, operation=message.operation, texts=message.texts, paths=message.paths)
         self._hands.errand("clap", task, caller, engine=scorer, size_bytes=size)
 
@@ -253,13 +259,21 @@ def status(hands: PoolHands) -> dict[str, Any]:
         "requests": len(schedule.tickets),
         "waiting": len(schedule.waiting),
         "workers": workers,
-        "semantic": ", ".join(hands.encoders) or "off",
+        "semantic": _semantic(hands),
         "cache": str(hands.config.cache_dir) if hands.cache is not None else "off",
         "answers": dict(router.counts),
         "cache_types": dict(hands.hits),
         "replies": outbox,
         "arena": hands.arena.stats(),
     }
+
+
+def _semantic(hands: PoolHands) -> str:
+    """Which encoders look-ups by meaning use, or that and why there are none."""
+    if not hands.encoders:
+        return "off"
+    off = hands.cache.near_off if hands.cache is not None else ""
+    return f"off: {off}" if off else ", ".join(hands.encoders)
 
 
 def _engines(hands: PoolHands) -> list[dict[str, Any]]:

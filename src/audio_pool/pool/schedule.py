@@ -552,6 +552,7 @@ class Schedule:
         if work.stage == "embed":
             self._vectors_came(work, outcome, now)
         elif "error" in outcome:
+            work.tried += outcome.get("tried", [])
             self._part_failed(work, error_of(outcome["error"]), now)
         elif work.stage in ("errand", "render"):
             self._answer_all(work, {**(work.outcome or {}), "outcome": outcome} if work.stage == "render" else outcome)
