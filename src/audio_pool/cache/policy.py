@@ -72,6 +72,8 @@ class Verdict:
     """One sentence with the rule or the guard, the scores and the matched prompt."""
     cosine: float
     clap: float | None
+    unfit: bool = False
+    """Its words would do; its sound does not fit the query."""
 
 
 def fallback_warning(encoder: str) -> str | None:
@@ -118,7 +120,8 @@ def _verdict(
     if mode == "threshold":
         if not one.cosine >= tau_prompt_sem:
             return _told(one, "", f"cosine is below tau_prompt_sem {tau_prompt_sem:.2f}")
-        return _told(one, "", low_clap) if unfit else _told(one, "cosine", f"cosine reaches {tau_prompt_sem:.2f}")
+        cosine_reaches = f"cosine reaches {tau_prompt_sem:.2f}"
+        return _told(one, "", low_clap, unfit=True) if unfit else _told(one, "cosine", cosine_reaches)
     if mode == "global" and one.clap is not None and not unfit:
         return _told(one, "sound", f"CLAP of query and sound reaches tau_use {tau_use:.2f}")
     if calibration is None:
@@ -129,15 +132,17 @@ def _verdict(
     differing = words_agree(query, one.prompt)
     if differing is not None:
         return _told(one, "", differing)
-    return _told(one, "", low_clap) if unfit else _told(one, "words", f"all words agree and cosine reaches {least:.2f}")
+    if unfit:
+        return _told(one, "", low_clap, unfit=True)
+    return _told(one, "words", f"all words agree and cosine reaches {least:.2f}")
 
 
-def _told(one: Near, rule: Rule, why: str) -> Verdict:
+def _told(one: Near, rule: Rule, why: str, *, unfit: bool = False) -> Verdict:
     scores = f"cosine {one.cosine:.3f}" if one.cosine == one.cosine else "no cosine"
     if one.clap is not None:
         scores += f", CLAP {one.clap:.3f}"
     reason = f"{'hit' if rule else 'no hit'}: {why} ({scores}; matched prompt: '{one.prompt}')"
-    return Verdict(one.entry_id, bool(rule), rule, reason, one.cosine, one.clap)
+    return Verdict(one.entry_id, bool(rule), rule, reason, one.cosine, one.clap, unfit)
 
 
 # -- words ------------------------------------------------------------------------------------------------

