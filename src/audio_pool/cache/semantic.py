@@ -192,13 +192,21 @@ class SoundCache:
             hit = self._hit(rows, recipe, query, "canonical", "words that say the same")
         return hit
 
-    def find_near(self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Hit | None:
+    def find_near(
+        self,
+        recipe: Recipe,
+        query: Query,
+        vectors: Mapping[str, Vector],
+        *,
+        refused: list[str] | None = None,
+    ) -> Hit | None:
         """The entry for words that mean the same, if the policy accepts one whose settings fit.
 
         Args:
             recipe: as for ``find_exact``, which is asked first.
             query: ``strict`` finds nothing here.
             vectors: float32 [D] of the prompt by encoder, a scorer's (CLAP) among them.
+            refused: gets the reason for each entry whose words would do and whose sound does not fit.
         """
         if query.match == "strict" or query.speech or recipe.seed is not None or recipe.init_audio_sha256:
             return None
@@ -207,6 +215,8 @@ class SoundCache:
         except EngineError as exc:
             self._without_near(exc)
             return None
+        if refused is not None:
+            refused += [verdict.reason for verdict in verdicts if verdict.unfit]
         accepted = [verdict for verdict in verdicts if verdict.accepted]
         scores = {v.entry_id: v.clap if v.clap is not None else v.cosine for v in accepted}
         row = self._present([rows[v.entry_id] for v in accepted], recipe, query, scores)
