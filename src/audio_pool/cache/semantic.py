@@ -50,6 +50,8 @@ _MOST_LOOKED_AT = 1024
 _SAME_LENGTH = 0.2
 """Relative difference up to which two sounds count as variants of each other."""
 
+_ENTRIES_KNOWN = 2048
+
 CacheType = Literal["exact", "canonical", "semantic", "global"]
 
 
@@ -126,6 +128,7 @@ class SoundCache:
         self._preparing = threading.Lock()
         self.vanished: set[int] = set()
         """Entries that look-ups met without their file."""
+        self._known: dict[int, Entry] = {}
         self.near_off = ""
         """Why nothing is found by meaning (faiss is missing), or ""."""
 
@@ -220,7 +223,7 @@ class SoundCache:
         accepted = [verdict for verdict in verdicts if verdict.accepted]
         scores = {v.entry_id: v.clap if v.clap is not None else v.cosine for v in accepted}
         row = self._present([rows[v.entry_id] for v in accepted], recipe, query, scores)
-        entry = self.store.entry(row.id) if row else None
+        entry = self._entry_of(row) if row else None
         if row is None or entry is None:
             return None
         verdict = next(v for v in accepted if v.entry_id == row.id)
@@ -273,11 +276,22 @@ class SoundCache:
         self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: CacheType, reason: str
     ) -> Hit | None:
         row = self._present(rows, recipe, query, {row.id: row.score for row in rows})
-        entry = self.store.entry(row.id) if row else None
+        entry = self._entry_of(row) if row else None
         if row is None or entry is None:
             return None
         similarity = 1.0 if cache_type == "exact" else None
         return self._told(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity)
+
+    def _entry_of(self, row: Row) -> Entry | None:
+        """The row's entry. What an entry says never changes, so those asked for lately are kept decoded."""
+        known = self._known.get(row.id)
+        if known is None or known.created_at != row.created_at or not known.path.endswith(row.file):
+            known = self.store.entry(row.id)
+            if known is not None:
+                if len(self._known) >= _ENTRIES_KNOWN:
+                    self._known.pop(next(iter(self._known)))
+                self._known[row.id] = known
+        return known
 
     def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
         """Up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
