@@ -30,7 +30,7 @@ def test_the_more_urgent_go_first_until_the_others_have_aged() -> None:
     waiting.put("a", 1, priority=2, arrival=0.0)
     waiting.put("a", 2, priority=0, arrival=19.9)  # 19.9 s later, two priorities higher
     waiting.put("a", 3, priority=0, arrival=20.1)
-    waiting.put("a", 4, priority=1, arrival=9.9)
+    waiting.put("a", 4, priority=1, arrival=9.5)
     assert drained(waiting) == [4, 2, 1, 3]
 
 
