@@ -62,8 +62,16 @@ class Workshop:
             self.engines[name], self.infos[name] = engine, engine.info
             self.device = str(getattr(engine, "device", None) or self.device)
             log.info("loaded %s in %.2f s", name, time.monotonic() - started)
+        self._share_encoder()
         if "master" in load.duties:
             self.engines["mastering"] = load_engine("mastering")
+
+    def _share_encoder(self) -> None:
+        """Engines that can read a prompt by its meaning do so with the embedder that is here anyway."""
+        encoder = next((self.engines[name] for name, info in self.infos.items() if info.kind == "embedder"), None)
+        for engine in self.engines.values() if encoder is not None else ():
+            if hasattr(engine, "use_encoder"):
+                engine.use_encoder(encoder)
 
     # -- make --------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -42,6 +43,8 @@ class SentenceEmbedder:
     def __init__(self, info: EngineInfo, encoder: _Encoder) -> None:
         self.info = info
         self._encoder: _Encoder | None = encoder
+        # a worker embeds on one thread and generates on another, and a tokenizer is one thread's at a time
+        self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 [N, D], rows of unit length.
@@ -53,7 +56,8 @@ class SentenceEmbedder:
             raise EngineError(f"{self.info.name} was closed")
         if not texts:
             return np.zeros((0, self.info.dimensions), np.float32)
-        rows = np.asarray(self._encoder.encode(list(texts)), np.float32)
+        with self._lock:
+            rows = np.asarray(self._encoder.encode(list(texts)), np.float32)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or (lengths == 0).any():
             raise EngineError(f"{self.info.name} gave a vector that is not finite or has no length")

@@ -75,6 +75,10 @@ class ProceduralEngine:
     def __init__(self, encoder: Embedder | None = None) -> None:
         self._meaning = _Meaning(encoder) if encoder is not None else None
 
+    def use_encoder(self, encoder: Embedder) -> None:
+        """From now on chooses the nearest recipe by meaning where no word of a prompt fits one."""
+        self._meaning = _Meaning(encoder)
+
     def notes(self, item: Item) -> Notes:
         reading = self._read(item)
         recipes = [layer.recipe for layer in reading.layers]
