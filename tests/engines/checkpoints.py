@@ -335,13 +335,15 @@ def stable_audio_parts(sizes: Sizes = STABLE_AUDIO) -> dict[str, Any]:
     from transformers import T5EncoderModel
 
     text = T5EncoderModel(t5_config(sizes["text"]))
+    projection = StableAudioProjectionModel(**sizes["projection"])
     lively(text)
+    lively(projection, 3.0)
     with torch.device("cpu"):  # it computes its noise levels at once, which a benchmark's meta device has none of
         scheduler = CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=500.0)
     return {
         "vae": oobleck(sizes["vae"]),
         "text_encoder": text,
-        "projection_model": StableAudioProjectionModel(**sizes["projection"]),
+        "projection_model": projection,
         "tokenizer": t5_tokenizer(longest=24 if sizes is STABLE_AUDIO else 128),
         "transformer": StableAudioDiTModel(**sizes["transformer"]),
         "scheduler": scheduler,
