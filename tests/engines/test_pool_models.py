@@ -20,7 +20,15 @@ from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
 from audio_pool.cache.store import Store
 from audio_pool.engines import load_engine
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidAudio, InvalidRequest, NotSupported
+from audio_pool.errors import (
+    Cancelled,
+    EngineUnavailable,
+    InvalidAudio,
+    InvalidRequest,
+    NotSupported,
+    Refused,
+    UnknownEngine,
+)
 from audio_pool.pool.hands import vector_space
 from audio_pool.pool.settle import derived_seed
 
@@ -361,3 +369,37 @@ def test_without_a_scorer_clap_is_unavailable_and_says_what_to_set(tmp_path: Pat
         assert 'cache.scorer = "clap"' in refused.value.hint
     finally:
         pool.stop(0.0)
+
+
+# -- policy ----------------------------------------------------------------------------------------
+
+
+def test_commercial_only_offers_no_kept_sound_of_a_non_commercial_engine(pool: AudioPool, tmp_path: Path) -> None:
+    made = ask(pool, engine="audioldm", namespace="policy").metadata
+    assert made["commercial_use"] is False and made["licence"].startswith("CC-BY-NC")
+    asked = {"engine": "procedural", "any_engine": True, "namespace": "policy"}
+    found = {}
+    for commercial_only in (False, True):
+        tree = {
+            "defaults": {"duration_s": 0.5},
+            "cache": {"dir": str(pool.config.cache_dir), "encoder": "off"},
+            "policy": {"commercial_only": commercial_only},
+        }
+        with AudioPool.from_config(tree) as other:
+            found[commercial_only] = ask(other, **asked).metadata
+    assert (found[False]["cached"], found[False]["engine"]) == (True, "audioldm")
+    assert (found[True]["cached"], found[True]["engine"]) == (False, "procedural")
+
+
+def test_commercial_only_refuses_a_worker_that_hosts_a_non_commercial_engine(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    tree = pool_models.settings(models, tmp_path, policy={"commercial_only": True})
+    with pytest.raises(Refused, match=r"engine 'tangoflux' has licence 'non-commercial research.*does not allow"):
+        AudioPool.from_config(tree).start()
+    for worker in tree["workers"]:
+        worker["engines"] = ["procedural"] if worker.get("engines") else []
+    tree["defaults"] = {"engine": "procedural"}
+    tree["cache"] |= {"scorer": "off"}
+    with AudioPool.from_config(tree) as pool, pytest.raises(UnknownEngine, match="hosts engine 'tangoflux'"):
+        ask(pool, engine="tangoflux")

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.row import SOUND_PREFIX
+from audio_pool.cache.row import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest
 
@@ -25,7 +25,6 @@ lie around 0.6 to 0.95, those of one take in two encodings above 0.99."""
 _SAME_DESCRIPTORS = 0.5
 """Most distance of spectral descriptors (roughly decibels) taken for the same sound; two seeds of steady rain
 are 1 to 2 apart."""
-_DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 _SAME_LENGTH = 0.05
 """Relative difference up to which two sounds can be the same."""
 _BLOCK = 1024
@@ -93,7 +92,7 @@ def _by_vectors(store: Store, rows: list[tuple[int, str, int, float, bytes]], en
     if len(having) < 2:
         return {}
     vectors = np.stack([known[row[0]] for row in having])
-    alike_in = _close if encoder == _DESCRIPTORS else _parallel
+    alike_in = _close if encoder == DESCRIPTORS else _parallel
     lengths = np.array([row[3] for row in having])
     kinds = np.array([hash((row[1], row[2])) for row in having])
     near: Neighbours = {}

@@ -19,6 +19,7 @@ from audio_pool.errors import InvalidAudio
 from audio_pool.types import FinishedSound, Metadata, Recipe
 
 __all__ = [
+    "DESCRIPTORS",
     "FITS",
     "ROW_COLUMNS",
     "SOUND_PREFIX",
@@ -37,6 +38,7 @@ __all__ = [
 
 SOUND_PREFIX = "sound:"
 """Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
+DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 
 
 class Row(NamedTuple):

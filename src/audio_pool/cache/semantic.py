@@ -28,7 +28,7 @@ from audio_pool.cache.cap import CapStrategy, Variant, surplus
 from audio_pool.cache.draw import draw, of_nearest_length
 from audio_pool.cache.policy import CALIBRATIONS, Near, Verdict, judge
 from audio_pool.cache.renditions import find_rendition, put_rendition
-from audio_pool.cache.row import SOUND_PREFIX, Entry, Filters, Row, score_of
+from audio_pool.cache.row import DESCRIPTORS, SOUND_PREFIX, Entry, Filters, Row, score_of
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.text import text_key
 from audio_pool.errors import AudioPoolError, EngineError
@@ -129,6 +129,7 @@ class SoundCache:
         self.vanished: set[int] = set()
         """Entries that look-ups met without their file."""
         self._known: dict[int, Entry] = {}
+        self._renditions: dict[tuple[int, Rendition], str] = {}
         self.near_off = ""
         """Why nothing is found by meaning (faiss is missing), or ""."""
 
@@ -265,7 +266,10 @@ class SoundCache:
         """
         names = [name for name in vectors if not name.startswith(SOUND_PREFIX)]
         scorer = next((name for name in names if self.store.has_space(SOUND_PREFIX + name)), "")
-        return next((name for name in names if name != scorer), ""), scorer
+        others = [name for name in names if name != scorer]
+        # a scorer that has heard none of the sounds yet must not take the place of the prompts' encoder
+        prompts = [name for name in others if encoder_of(name) in CALIBRATIONS] or others
+        return prompts[0] if prompts else "", scorer
 
     def _without_near(self, exc: EngineError) -> None:
         if not self.near_off:
@@ -393,7 +397,9 @@ class SoundCache:
             recipe.seed is not None and self.store.with_recipe(recipe, filters)
         ):
             return set()
-        encoder = next((name for name in sorted(vectors) if name.startswith(SOUND_PREFIX)), "")
+        # a scorer's before the descriptors: it hears what the words are about
+        sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
+        encoder = sounds[0][1] if sounds else ""
         known = self.store.vectors_of(encoder, [row.id for row in rows]) if encoder else {}
         variants = [Variant(row.id, row.score, row.created_at, known.get(row.id)) for row in rows]
         newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
@@ -415,7 +421,15 @@ class SoundCache:
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
         """The path of the entry in another format, where it has been made and its file is there."""
-        return find_rendition(self.store, entry_id, rendition)
+        known = self._renditions.get((entry_id, rendition))
+        if known is not None and os.path.isfile(known):  # a name is used once: the file is that rendition or gone
+            return known
+        found = find_rendition(self.store, entry_id, rendition)
+        if found is not None:
+            if len(self._renditions) >= _ENTRIES_KNOWN:
+                self._renditions.pop(next(iter(self._renditions)), None)
+            self._renditions[entry_id, rendition] = found
+        return found
 
     def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
         """Keeps another format of an entry, a file in ``incoming``; returns its new path.

@@ -28,12 +28,21 @@ import msgspec
 
 from audio_pool import weights, wire
 from audio_pool.arena import Arena
+from audio_pool.cache.row import SOUND_PREFIX
 from audio_pool.cache.semantic import SoundCache
 from audio_pool.channel import ServerKeys, default_bind, local_endpoint
 from audio_pool.config import Config, WorkerConfig, load_config
 from audio_pool.engines import EngineInfo, engine_info
 from audio_pool.engines._encoders import pick_encoder
-from audio_pool.errors import AudioPoolError, EngineUnavailable, PoolClosed, Timeout, UnknownEngine, WorkerStartFailed
+from audio_pool.errors import (
+    AudioPoolError,
+    EngineUnavailable,
+    PoolClosed,
+    Refused,
+    Timeout,
+    UnknownEngine,
+    WorkerStartFailed,
+)
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
@@ -218,9 +227,11 @@ class AudioPool:
         encoders = _encoders(config) if cache is not None else ()
         if cache is not None:
             # here and not at the first look-up: that one would wait for it on the router's thread
-            cache.prepare(vector_space(name, config) for name in encoders)
+            cache.prepare(_searched(name, config) for name in encoders)
         workers = _workers(config)
         infos = _infos(workers)  # may refuse: nothing that has to be undone is there yet
+        if config.policy.commercial_only:
+            _refuse_non_commercial([*infos.values(), *map(engine_info, encoders)])
         endpoint = local_endpoint(arena.directory / "workers.sock")
         schedule = Schedule([_plan(worker, encoders) for worker in workers], _limits(config))
         keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
@@ -450,6 +461,21 @@ def _encoders(config: Config) -> tuple[str, ...]:
         encoder = None
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
     return tuple(name for name in (encoder, scorer) if name)
+
+
+def _searched(name: str, config: Config) -> str:
+    """The space in which this encoder's neighbours are looked for: a scorer's are sounds."""
+    space = vector_space(name, config)
+    return SOUND_PREFIX + space if name == config.cache.scorer else space
+
+
+def _refuse_non_commercial(infos: list[EngineInfo]) -> None:
+    for info in infos:
+        if not info.commercial_use:
+            raise Refused(
+                f"engine {info.name!r} has licence {info.licence!r}, which does not allow commercial use",
+                hint="policy.commercial_only is set; take the engine out of the workers and of [cache]",
+            )
 
 
 def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> list[str]:
