@@ -21,6 +21,7 @@ from typing import Any
 
 import zmq
 import zmq.auth
+from zmq import MessageTracker
 from zmq.auth.thread import ThreadAuthenticator
 
 from audio_pool.errors import InvalidConfig, NotFound, Refused
@@ -29,6 +30,7 @@ __all__ = [
     "MAX_IPC_PATH_BYTES",
     "Channel",
     "ClientKeys",
+    "MessageTracker",
     "Poller",
     "ServerKeys",
     "Waker",
@@ -208,6 +210,9 @@ class Channel:
         self._socket = socket
         self._authenticator = authenticator
         self._file = (file, file.stat().st_ino) if file is not None else None
+        self.from_req = False
+        """ROUTER only: whether the message received last came from a REQ, which takes one answer and no more.
+        Told only of messages with a delimiter that say ``events``: asking costs, and it matters to no other."""
 
     @property
     def raw(self) -> zmq.Socket[bytes]:
@@ -230,10 +235,19 @@ class Channel:
         try:
             frames = [self._socket.recv(_NOW)]
             while self._socket.get(_MORE):
-                frames.append(self._socket.recv(_NOW))
+                if len(frames) == 2 and not frames[1]:
+                    frames.append(self._behind_delimiter())
+                else:
+                    frames.append(self._socket.recv(_NOW))
         except zmq.Again:
             return None
         return frames
+
+    def _behind_delimiter(self) -> bytes:
+        frame = self._socket.recv(_NOW, copy=False)
+        data = frame.bytes
+        self.from_req = b"events" in data and frame.get("Socket-Type") == "REQ"
+        return data
 
     def readable(self) -> bool:
         """Whether a message waits (needed after a send on an edge-triggered descriptor)."""
@@ -263,6 +277,20 @@ class Channel:
                 return None
             raise
         return True
+
+    def send_large_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> MessageTracker | bool | None:
+        """As ``send_to``; the last frame is not copied, and the tracker says when zmq has let go of it."""
+        try:
+            for frame in (identity, *frames[:-1]):
+                self._socket.send(frame, _NOW_AND_MORE)
+            tracker: MessageTracker = self._socket.send(frames[-1], _NOW, copy=False, track=True)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno == zmq.EHOSTUNREACH:
+                return None
+            raise
+        return tracker
 
     def close(self) -> None:
         """Closes at once; unsent messages have half a second to leave."""

@@ -247,7 +247,7 @@ class Asker:
 
     def take(self, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """The next message, put where it belongs."""
-        assert self.socket.poll(int(within_s * 1000)), f"nothing within {within_s:g} s; so far {self.finals}"
+        assert self.socket.poll(int(within_s * 1000)), f"nothing within {within_s:g} s; so far {self.told()}"
         frames = self.socket.recv_multipart()
         if frames[0] == b"":
             del frames[0]
@@ -257,6 +257,11 @@ class Asker:
         place = self.events if message["type"] in ("accepted", "progress") else self.finals
         place.setdefault(message["request_id"], []).append(message)
         return message
+
+    def told(self) -> str:
+        """What has come so far, in few words."""
+        kinds = {name: [final["type"] for final in finals] for name, finals in list(self.finals.items())[-20:]}
+        return f"{len(self.finals)} finals, the last {kinds}"
 
     def final(self, request_id: str) -> dict[str, Any]:
         """The (first) final reply to a request."""
@@ -270,7 +275,7 @@ class Asker:
             for event in self.events.get(request_id, ()):
                 if event["type"] == kind:
                     return event
-            assert request_id not in self.finals, self.finals[request_id]
+            assert request_id not in self.finals, f"ended without {kind!r}: {self.told()}"
             self.take()
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ SMALL = {"max_requests": 6, "max_bytes": 1 << 20, "ageing_s": 0.5}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One worker that takes one sound at a time."""
-    with Served(tmp_path_factory.mktemp("server"), server={"parked_bytes": 4 << 20}) as served:
+    with Served(tmp_path_factory.mktemp("server"), server={"parked_bytes": 16 << 20}) as served:
         yield served.ready()
 
 

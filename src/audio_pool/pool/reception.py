@@ -56,7 +56,11 @@ class Reception:
         if rest and rest[0] == b"":  # a REQ's delimiter
             envelope, rest = (identity, b""), rest[1:]
         if len(rest) == 1 and is_legacy(rest[0]):
-            self.image_request(rest[0], identity, lambda reply: outbox.send(envelope, [reply]))
+
+            def send(reply: bytes) -> None:
+                outbox.send(envelope, [reply])
+
+            self.image_request(rest[0], identity, send)
             return
         request_id = ""
         try:
@@ -72,7 +76,8 @@ class Reception:
             if isinstance(message, wire.Generate):
                 caller = _Live(caller, self, identity)
                 size = len(rest[0])
-                self._take_in(message.request_id, message.request, caller, identity, size, events=message.events)
+                events = message.events and not (len(envelope) > 1 and outbox.from_req)
+                self._take_in(message.request_id, message.request, caller, identity, size, events=events)
             else:
                 self._take(message, caller, identity, len(rest[0]))
         except Exception as exc:
