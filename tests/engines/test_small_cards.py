@@ -325,10 +325,11 @@ def test_max_memory_is_for_gpus(models):
     "raised",
     [
         torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
         MemoryError(),
     ],
-    ids=["gpu", "cpu", "python"],
+    ids=["gpu", "cublas", "cpu", "python"],
 )
 def test_out_of_memory_says_what_to_change(models, raised):
     engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
@@ -343,14 +344,15 @@ def test_out_of_memory_says_what_to_change(models, raised):
     assert caught.value.__cause__ is None  # or the traceback would keep the tensors
 
 
-def test_other_errors_are_left_alone(models):
+@pytest.mark.parametrize("raised", [RuntimeError("shape mismatch"), NotImplementedError("shape mismatch")], ids=repr)
+def test_other_errors_are_left_alone(models, raised):
     engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
 
     def fail(*_):
-        raise RuntimeError("shape mismatch")
+        raise raised
 
     engine._predict = fail
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    with pytest.raises(type(raised), match="shape mismatch"):
         engine.generate([item()])
 
 

@@ -48,6 +48,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# How the CPU's allocator, CUDA's driver and cuBLAS say it, each as a plain RuntimeError.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 # What a shape to warm may be: as many items, as many seconds.
 Batch = Annotated[int, Meta(ge=1, le=64)]
 Seconds = Annotated[float, Meta(gt=0.0, le=600.0)]
@@ -137,8 +140,8 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
         return None
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
-        address = f"0000:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
-        found = amd_memory(address)
+        address = [getattr(properties, f"pci_{part}_id", 0) for part in ("domain", "bus", "device")]
+        found = amd_memory("{:04x}:{:02x}:{:02x}.0".format(*address))
     else:
         found = nvidia_memory(f"GPU-{properties.uuid}")
     if found is None:
@@ -189,7 +192,7 @@ def cap_memory(max_memory: str | None, device: torch.device) -> None:
     """Makes ``max_memory`` a hard limit of this process on the device.
 
     Raises:
-        InvalidConfig: where the device is no GPU, or has less than that.
+        InvalidConfig: where the device is no GPU.
     """
     import torch
 
@@ -198,10 +201,9 @@ def cap_memory(max_memory: str | None, device: torch.device) -> None:
     cap = parse_bytes(max_memory)
     if device.type != "cuda":
         raise InvalidConfig(f"max_memory = {max_memory!r} limits a GPU; the device is {device}: leave it out")
+    # a card sold as 4 GB shows a little less; a cap above what there is caps nothing
     total = torch.cuda.get_device_properties(device).total_memory
-    if cap > total:
-        raise InvalidConfig(f"max_memory = {max_memory!r}: {device} has {shown(total)}")
-    torch.cuda.set_per_process_memory_fraction(cap / total, device)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), device)
 
 
 @contextlib.contextmanager
@@ -212,9 +214,8 @@ def memory_errors(engine: str, device: torch.device, max_memory: str | None, ite
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
-        # the CPU's allocator raises a plain RuntimeError
-        plain = type(exc) is RuntimeError and "allocate memory" not in str(exc)
-        if plain or not isinstance(exc, (torch.OutOfMemoryError, MemoryError, RuntimeError)):
+        known = isinstance(exc, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(sign in str(exc) for sign in _OUT_OF_MEMORY):
             raise
         message = f"{engine}: out of memory on {device} with {items} sound{'' if items == 1 else 's'} at once"
         if max_memory:
