@@ -68,6 +68,8 @@ _WORKER_LIMITS = {
 
 def pack(message: Any) -> bytes:
     """A message (a Struct of this module or a plain mapping) as msgpack bytes."""
+    if isinstance(message, dict):  # replies: nearly always plain values all the way down
+        return msgpack.packb(message, default=msgspec.to_builtins)  # type: ignore[no-any-return]
     return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))  # type: ignore[no-any-return]
 
 

@@ -195,8 +195,12 @@ class Store:
 
     def query(self, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
         """The rows that a SELECT of our own gives; what is slow belongs on a management Store of its own."""
-        with storage_errors("reading the cache", self.folder.root), self._read_lock:
-            return self._reader.execute(sql, values).fetchall()
+        try:  # the usual case without a context manager: this is the router's hottest line
+            with self._read_lock:
+                return self._reader.execute(sql, values).fetchall()
+        except (sqlite3.Error, OSError):
+            with storage_errors("reading the cache", self.folder.root):
+                raise
 
     def _fact(self, name: str) -> str:
         found = self.query("SELECT value FROM facts WHERE name = ?", (name,))
