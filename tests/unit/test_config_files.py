@@ -1,0 +1,85 @@
+"""Every file of configs/: it loads, its engines take its settings, and a plain request fits it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from audio_pool.config import Config, load_config
+from audio_pool.engines import engine_info, engine_names, tangoflux
+from audio_pool.engines._clap_settings import ClapSettings
+from audio_pool.engines._opening import DiffusionSettings
+from audio_pool.pool.pool import _workers
+from audio_pool.pool.settle import settle
+from audio_pool.types import AudioRequest, parse
+
+FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+SETTINGS: dict[str, Any] = {
+    "tangoflux": tangoflux.Settings,
+    "audioldm": DiffusionSettings,
+    "audioldm2": DiffusionSettings,
+    "stable_audio": DiffusionSettings,
+    "clap": ClapSettings,
+}
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def config(file: Path) -> Config:
+    return load_config(file, environment={})
+
+
+def test_there_is_one_for_every_engine_that_needs_a_model() -> None:
+    names = {path.stem for path in FILES}
+    infos = [engine_info(name) for name in engine_names()]
+    assert {info.name for info in infos if info.kind == "generator" and info.requires} <= names
+    assert {"default", "one_gpu", "two_gpus", "two_gpus_shared_with_images"} <= names
+
+
+def test_the_default_file_is_the_built_in_default() -> None:
+    written = msgspec.structs.asdict(load_config(FILES[[path.stem for path in FILES].index("default")], environment={}))
+    built_in = msgspec.structs.asdict(load_config(environment={}))
+    (worker,) = written.pop("workers")
+    assert (worker.engines, built_in.pop("workers")) == (["procedural"], [])
+    assert written == built_in
+
+
+def test_its_engines_take_their_settings(config: Config) -> None:
+    hosted = {name for worker in _workers(config) for name in worker.engines}
+    used = hosted | ({config.cache.scorer} - {"off"}) | ({config.cache.encoder} - {"off", "auto"})
+    assert set(config.engines) <= used, "settings of an engine that nobody hosts"
+    for name, settings in config.engines.items():
+        chosen = parse(SETTINGS[name], settings)
+        assert chosen.model in ("", engine_info(name).model)
+    needing = {name for name in used if not engine_info(name).commercial_use}
+    assert needing <= set(config.policy.accepted_licences)
+
+
+def test_a_plain_request_fits_it(config: Config) -> None:
+    infos = {name: engine_info(name) for worker in _workers(config) for name in worker.engines}
+    settled = settle(AudioRequest(prompt="rain"), config, infos)
+    assert settled.warnings == ()
+    assert settled.recipe.duration_s == config.defaults.duration_s
+    assert settled.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
+
+
+def test_it_says_how_to_fetch_what_it_needs(file: Path, config: Config) -> None:
+    for name in {name for worker in config.workers for name in worker.engines} | {config.cache.scorer} - {"off"}:
+        info = engine_info(name)
+        accept = "" if info.commercial_use else " --accept-licence"
+        assert not info.requires or f"#   audio-pool models fetch {name}{accept}\n" in file.read_text()
+
+
+def test_what_is_commented_out_works_as_well(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        body = line.removeprefix("# ").split("   #")[0]
+        if line.startswith("# ") and " = " in body:
+            assert parse(tangoflux.Settings, tomllib.loads(body)), line
