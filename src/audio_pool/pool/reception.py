@@ -219,10 +219,11 @@ def health(hands: PoolHands) -> dict[str, Any]:
     for name, worker in schedule.roster.workers.items():
         silent_s = now - worker.last_sign
         alive = worker.state == "ready" and not worker.killed and silent_s < max(2.5 * limits.beat_s, 0.5)
-        if worker.state in ("starting", "loading"):
+        if worker.state in ("starting", "loading") and worker.error is None:
             coming = True
         elif not alive:
             why = str(worker.error) if worker.error else f"{worker.state}, last heard of {silent_s:.1f} s ago"
+            why += "; it is started again" if worker.state in ("down", "starting", "loading") else ""
             reasons.append(f"worker {name!r}: {why}")
         for engine in worker.plan.engines:
             state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
