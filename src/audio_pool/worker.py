@@ -56,6 +56,7 @@ class Worker:
         self.quick_waker = Waker()
         self.make_waker = Waker()
         self.make_ended = threading.Event()
+        self.broken = threading.Event()
         self.in_hand: set[int] = set()
 
     def connect(self, lane: str) -> Channel:
@@ -65,7 +66,7 @@ class Worker:
     # -- control -----------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Until stopped. Returns the exit code: 0 stopped, 3 could not load."""
+        """Until stopped. Returns the exit code: 0 stopped, 3 could not load, 5 a lane has broken."""
         control = self.connect("control")
         control.send(
             [
@@ -103,6 +104,9 @@ class Worker:
             if failed or (self.stopping.is_set() and not any(lane.is_alive() for lane in lanes)):
                 control.close()
                 return 3 if failed else 0
+            if self.broken.is_set():  # beating on would hide it until a job's time is over
+                control.close()
+                return 5
             now = time.monotonic()
             if now >= next_beat:
                 control.send([wire.pack(wire.Beat(incarnation=self.incarnation, jobs=sorted(self.in_hand)))])
@@ -154,6 +158,14 @@ class Worker:
     # -- lanes -------------------------------------------------------------------------------------
 
     def _lane(self, lane: str, waker: Waker) -> None:
+        try:
+            self._serve(lane, waker)
+        except Exception:
+            log.exception("lane %s has broken", lane)
+            self.broken.set()
+            self.waker.wake()
+
+    def _serve(self, lane: str, waker: Waker) -> None:
         channel = self.connect(lane)
         # the router can send to an identity only after having heard of it
         channel.send([wire.pack(wire.Beat(incarnation=self.incarnation))])
@@ -194,12 +206,15 @@ class Worker:
         try:
             outcome = work()
             result, blobs = outcome if isinstance(outcome, tuple) else (outcome, [])
+            # packed here: an engine's notes may hold what cannot be
+            message = wire.pack(
+                wire.Done(incarnation=self.incarnation, job=job.job, attempt=job.attempt, result=result)
+            )
         except Exception as exc:
             self._fail(channel, job, exc)
             return
         self._done(job)
-        message = wire.Done(incarnation=self.incarnation, job=job.job, attempt=job.attempt, result=result)
-        channel.send([wire.pack(message), *blobs])
+        channel.send([message, *blobs])
 
     def _fail(self, channel: Channel, job: wire.Job, exc: Exception) -> None:
         if not isinstance(exc, AudioPoolError):

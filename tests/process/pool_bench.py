@@ -37,7 +37,8 @@ class Bench:
     info = INFO
 
     def notes(self, item):
-        return Notes(details={"pid": os.getpid()})
+        odd = {"odd": np.float32(1)} if item.prompt.startswith("odd") else {}
+        return Notes(details={"pid": os.getpid(), **odd})
 
     def generate(self, items, on_step=None):
         sounds = []

@@ -310,6 +310,16 @@ def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) 
         eventually(lambda: pool.status()["arena"]["leased"] == 0, "every slot is free")
 
 
+@pytest.mark.parametrize("duties", [["make"], ["make", "master"]])
+def test_notes_that_cannot_be_sent_are_the_engines_fault(tmp_path: Path, package: Path, duties: list[str]) -> None:
+    workers = [bench_worker(package, "maker", duties=duties), {"name": "master", "duties": ["master"]}]
+    with AudioPool.from_config(settings(tmp_path, workers)) as pool:
+        pid = worker_processes()["maker"].pid
+        with pytest.raises(EngineError, match=r"TypeError.*numpy\.float32"):
+            ask(pool, "odd")
+        assert ask(pool, "tone").metadata["engine_details"]["pid"] == pid
+
+
 def test_no_master_left_is_told_to_the_caller(tmp_path: Path) -> None:
     workers = [{"name": "maker", "engines": ["mock"], "duties": ["make"]}, {"name": "master", "duties": ["master"]}]
     config = settings(tmp_path, workers, limits={"max_restarts": 0})
@@ -396,6 +406,25 @@ def test_stop_finishes_what_is_under_way(tmp_path: Path, package: Path) -> None:
     stopper.join(PATIENCE_S)
     assert not stopper.is_alive()
     assert not psutil.pid_exists(pid)
+
+
+def test_stop_lets_decided_replies_leave(tmp_path: Path) -> None:
+    """A hit's file is still being read for its caller while the workers end."""
+    pool = AudioPool.from_config(settings(tmp_path, [{"name": "w", "engines": ["mock"]}])).start()
+    ask(pool, "tone")
+    worker = worker_processes()["w"]
+    assert pool._hands is not None
+    gate = threading.Event()
+    pool._hands.clerk.order(lambda: gate.wait(PATIENCE_S))
+    pending = pool.submit("tone", delivery="inline")
+    stopper = threading.Thread(target=pool.stop)
+    stopper.start()
+    psutil.wait_procs([worker], timeout=PATIENCE_S)
+    gate.set()
+    result = pending.result(PATIENCE_S)
+    assert result.metadata["cached"] is True and result.data == Path(result.path).read_bytes()
+    stopper.join(PATIENCE_S)
+    assert not stopper.is_alive()
 
 
 def test_stop_does_not_wait_for_ever(tmp_path: Path, package: Path) -> None:

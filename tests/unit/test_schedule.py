@@ -609,6 +609,18 @@ def test_a_batch_goes_on_for_those_who_stay() -> None:
     assert len(of(one.cancel(second), acts.SendCancel)) == 1
 
 
+def test_deadlines_of_the_answered_do_not_pile_up() -> None:
+    one = world()
+    one.on_lookup = lambda _: {"hit": "a hit"}
+    for number in range(2000):
+        one.ask(deadline=one.now + 80_000 - number)
+    one.on_lookup = lambda _: {}
+    soon = one.ask(deadline=one.now + 5.0)
+    assert len(one.schedule._deadlines) < 200
+    one.pass_time(5.0)
+    assert isinstance(error(one, soon), Expired)
+
+
 def test_a_deadline_that_has_passed_on_arrival() -> None:
     one = world()
     ticket = one.ask(deadline=one.now)

@@ -31,6 +31,7 @@ __all__ = ["Hands", "Router"]
 
 log = logging.getLogger(__name__)
 
+_DELIVERY_S = 10.0
 _MOST_AT_ONCE = 64
 """Messages taken from one socket before the others get their turn."""
 
@@ -211,6 +212,19 @@ class Router:
             for outgoing in (self.outbox, self.image_door):
                 if outgoing is not None and outgoing.parked:
                     outgoing.flush()
+
+        self._await_deliveries()
+
+    def _await_deliveries(self) -> None:
+        """Replies that were decided leave, though the clerk is still reading or linking their files."""
+        poller = Poller()
+        poller.add(self._waker, "posts")
+        deadline = time.monotonic() + _DELIVERY_S
+        while self.callers and time.monotonic() < deadline:
+            if poller.wait(deadline - time.monotonic()):
+                self._waker.clear()
+            while not self._posts.empty():
+                self._posts.get()()
 
     def _timeout(self, deadline: float | None) -> float:
         if not self._posts.empty():

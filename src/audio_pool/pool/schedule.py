@@ -262,6 +262,9 @@ class Schedule:
         self._bytes += size
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, number))
+            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self.tickets):  # most are answered
+                self._deadlines = [entry for entry in self._deadlines if entry[1] in self.tickets]
+                heapq.heapify(self._deadlines)
 
     def _join(self, work: Work, ask: Ask) -> None:
         if len(self.tickets) >= self.limits.max_requests or self._bytes + ask.size_bytes > self.limits.max_bytes:
