@@ -297,17 +297,19 @@ def test_a_maker_and_a_master_hand_over(tmp_path: Path, arena_bytes: int, throug
 
 
 def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) -> None:
-    """The master dies again and again; the maker's slots come back, the callers get their sounds."""
+    """Master and maker die again and again; their slots come back, the callers get their sounds."""
     workers = [bench_worker(package, "maker", duties=["make"]), {"name": "master", "duties": ["master"]}]
     config = settings(tmp_path, workers, limits={"max_attempts": 10, "restart_backoff_s": 0.05})
     with AudioPool.from_config(config) as pool:
         pending = [pool.submit(f"tone {number}", duration_s=5) for number in range(6)]
         for _ in range(2):
-            master = eventually(lambda: worker_processes().get("master"), "a master runs")
-            master.kill()
-            psutil.wait_procs([master], timeout=PATIENCE_S)
+            for name in ("master", "maker"):
+                victim = eventually(lambda name=name: worker_processes().get(name), f"a {name} runs")
+                victim.kill()
+                psutil.wait_procs([victim], timeout=PATIENCE_S)
         assert {soundfile.info(one.result(PATIENCE_S).path).frames for one in pending} == {5 * 44_100}
         eventually(lambda: pool.status()["arena"]["leased"] == 0, "every slot is free")
+        assert pool._hands is not None and not pool._hands._granted and not pool._hands._making
 
 
 @pytest.mark.parametrize("duties", [["make"], ["make", "master"]])

@@ -112,6 +112,10 @@ class World:
                 if found is not None:
                     pending.append(found)
         self.actions += done
+        deadline = self.schedule.next_deadline()
+        if deadline is not None and deadline <= self.now:
+            assert not isinstance(event, acts.Tick), "a deadline that a tick does not move: the loop would spin"
+            done += self.feed(acts.Tick())  # as the router does
         self._hold_to_limits()
         return done
 
@@ -324,8 +328,6 @@ class World:
             if ticket not in self.answers:
                 assert ticket in schedule.tickets, f"ticket {ticket} is lost"
                 assert ask.deadline is None or ask.deadline > self.now, f"ticket {ticket} outlives its deadline"
-        deadline = schedule.next_deadline()
-        assert deadline is None or deadline > self.now, "a deadline that a tick does not move: the loop would spin"
 
     # -- endings -----------------------------------------------------------------------------------
 

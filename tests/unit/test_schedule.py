@@ -96,6 +96,16 @@ def test_a_hit_of_another_format_is_rendered_by_a_master() -> None:
     one.check_nothing_is_left()
 
 
+def test_a_cache_that_cannot_be_read_is_told_and_no_more() -> None:
+    one = world()
+    one.on_lookup = lambda _: {"warning": "cache_unreadable: torn"}
+    ticket = one.ask()
+    finish(one)
+    keep(one)
+    assert one.answers[ticket].warnings == ("cache_unreadable: torn",)
+    assert one.answers[ticket].times_ms["lookup"] == 0.0
+
+
 def test_without_look_up_nothing_is_looked_up() -> None:
     one = world()
     one.ask(lookup=False)
@@ -129,6 +139,9 @@ def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
     assert [(job.kind, job.payloads) for job in jobs(one)] == [("embed", (["words"],))]
     finish(one)
     assert isinstance(lookups[-1], acts.FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
+    for _ in range(6):  # past the time that the vectors had
+        one.beat()
+        one.pass_time(1.0)
     assert [job.kind for job in jobs(one)] == ["make"]
     (kept,) = of(finish(one), acts.Keep)
     assert set(kept.vectors) == {"words", "ears"}, "the store wants them too"
@@ -541,6 +554,17 @@ def test_errands_that_nobody_can_do_are_refused_with_the_nearest_name() -> None:
     assert one.answers[one.ask(recipe=recipe("absent"))].kind == "error"
 
 
+def test_what_a_worker_hosts_is_known_when_it_is_ready() -> None:
+    one = World([plan("w")], {"w": "words"})
+    one.feed(acts.Tick())
+    able, unable = one.errand(kind="clap", engine="words"), one.errand(kind="clap", engine="ears")
+    one.say_hello(one.process())
+    assert not one.answers
+    one.get_ready(one.process())
+    assert [job.tickets for job in jobs(one)] == [(able,)]
+    assert isinstance(error(one, unable), EngineUnavailable)
+
+
 def test_before_a_worker_is_ready_one_waits_for_it() -> None:
     one = World([plan("w")])
     one.feed(acts.Tick())
@@ -619,6 +643,21 @@ def test_deadlines_of_the_answered_do_not_pile_up() -> None:
     assert len(one.schedule._deadlines) < 200
     one.pass_time(5.0)
     assert isinstance(error(one, soon), Expired)
+
+
+def test_the_next_deadline_is_the_nearest_of_all() -> None:
+    one = World([plan("w")])
+    one.feed(acts.Tick())
+    assert one.schedule.next_deadline() == one.now + L.hello_timeout_s
+    first, second = one.ask(deadline=one.now + 3.0), one.ask(deadline=one.now + 2.0)
+    assert one.schedule.next_deadline() == one.now + 2.0
+    one.cancel(second)
+    assert one.schedule.next_deadline() == one.now + 3.0
+    one.cancel(first)
+    assert one.schedule.next_deadline() == one.now + L.hello_timeout_s
+    one.ask()
+    one.feed(acts.Drain(deadline=one.now + 1.0))
+    assert one.schedule.next_deadline() == one.now + 1.0
 
 
 def test_a_deadline_that_has_passed_on_arrival() -> None:

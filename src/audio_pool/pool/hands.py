@@ -119,7 +119,7 @@ class PoolHands(Hands):
         """Tickets whose ``init_audio`` the clerk reads."""
         self._keeps = 0
         self._making: dict[int, _Making] = {}
-        self._granted: dict[int, list[Grant]] = {}
+        self._granted: dict[int, tuple[str, list[Grant]]] = {}
         """By job, until it ends."""
         self._frames: dict[int, list[bytes]] = {}
         """Inline tensors of a work on their way from its maker to its finisher."""
@@ -301,7 +301,7 @@ class PoolHands(Hands):
             if not action.finish_here:
                 grants += self._grants(making, action.worker, action.incarnation)
         if grants:
-            self._granted[action.job] = grants
+            self._granted[action.job] = f"{action.worker}:{action.incarnation}", grants
         task = wire.MakeTask(engine=parts[0].recipe.engine, parts=parts, finish_here=action.finish_here)
         return task, [msgspec.to_builtins(grant) for grant in grants], []
 
@@ -390,7 +390,7 @@ class PoolHands(Hands):
                     self._frames[work] = frames
             if "candidates" in outcome:
                 outcome["work"] = work
-        for grant in self._granted.pop(job, ()):
+        for grant in self._granted.pop(job, ("", []))[1]:
             if grant.generation not in used:
                 self.arena.release(grant, unwritable=grant.generation in unwritable)
 
@@ -578,7 +578,9 @@ class PoolHands(Hands):
             self.infos[name] = msgspec.structs.replace(loaded, model=known.model) if known else loaded
 
     def worker_died(self, worker: str, incarnation: int) -> None:
-        self.arena.reclaim(f"{worker}:{incarnation}")
+        holder = f"{worker}:{incarnation}"
+        self.arena.reclaim(holder)
+        self._granted = {job: given for job, given in self._granted.items() if given[0] != holder}
 
 
 def vector_space(name: str, config: Config) -> str:
