@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import re
 import tempfile
@@ -44,6 +45,8 @@ __all__ = [
     "pusher",
     "router",
 ]
+
+log = logging.getLogger(__name__)
 
 MAX_IPC_PATH_BYTES = 107
 """sockaddr_un on Linux holds 108 bytes with the closing zero."""
@@ -158,6 +161,23 @@ class ClientKeys:
         return cls(public, secret, zmq.auth.load_certificate(server_file)[0])
 
 
+class _AllowList:
+    """Which clients get in, read anew for each that comes: what is put in or taken out counts at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """For zmq's authenticator, on its thread. ``key``: the client's public key, Z85."""
+        for file in self._directory.glob("*.key"):
+            try:
+                if zmq.auth.load_certificate(file)[0] == key:
+                    return True
+            except (OSError, ValueError) as exc:
+                log.warning("%s in the allow list is not a CURVE key file: %s", file, exc)
+        return False
+
+
 def _read_pair(path: Path) -> tuple[bytes, bytes]:
     if not path.is_file():
         raise NotFound(f"no key at {path}; make keys with 'audio-pool keys create {path.parent}'")
@@ -177,23 +197,26 @@ def create_keys(directory: Path, name: str = "client") -> list[Path]:
         The files written, secrets readable by their owner only.
 
     Raises:
+        InvalidConfig: the name cannot be a file's, or is the server's.
         Refused: a client of that name has keys already; they are never overwritten.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", name) or name == "server":
+        raise InvalidConfig(f"name: given {name!r}, allowed are 1 to 64 letters, digits, _, . and -, but not 'server'")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     allowed = directory / "allowed_clients"
     allowed.mkdir(exist_ok=True, mode=0o700)
     if (directory / f"{name}.key_secret").exists():
         raise Refused(f"{directory / name}.key_secret exists; keys are never overwritten", hint="use --name OTHER")
     written: list[Path] = []
-    for owner in ("server", name):
-        if (directory / f"{owner}.key_secret").exists():
-            continue
-        written += [Path(path) for path in zmq.auth.create_certificates(directory, owner)]
-    for path in written:
-        path.chmod(0o600 if path.suffix == ".key_secret" else 0o644)
-    public = directory / f"{name}.key"
+    with tempfile.TemporaryDirectory(dir=directory) as private:  # nobody else's eyes before the mode is set
+        for owner in ("server", name):
+            if (directory / f"{owner}.key_secret").exists():
+                continue
+            for path in map(Path, zmq.auth.create_certificates(private, owner)):
+                path.chmod(0o600 if path.suffix == ".key_secret" else 0o644)
+                written.append(path.rename(directory / path.name))
     entry = allowed / f"{name}.key"
-    entry.write_bytes(public.read_bytes())
+    entry.write_bytes((directory / f"{name}.key").read_bytes())
     return [*written, entry]
 
 
@@ -407,7 +430,7 @@ def router(
     if keys is not None:
         authenticator = ThreadAuthenticator(zmq.Context.instance())
         authenticator.start()
-        authenticator.configure_curve(domain="*", location=str(keys.allowed))
+        authenticator.configure_curve_callback(domain="*", credentials_provider=_AllowList(keys.allowed))
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
