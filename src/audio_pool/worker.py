@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.05
+_HEARD_WITHIN_S = 5.0
 
 
 class Worker:
@@ -100,10 +101,13 @@ class Worker:
                         self.stopping.set()
                         self.quick_waker.wake()
                         self.make_waker.wake()
-            failed = self._say(control)
-            if failed or (self.stopping.is_set() and not any(lane.is_alive() for lane in lanes)):
+            if self._say(control):
+                self._await_stop(control)
                 control.close()
-                return 3 if failed else 0
+                return 3
+            if self.stopping.is_set() and not any(lane.is_alive() for lane in lanes):
+                control.close()
+                return 0
             if self.broken.is_set():  # beating on would hide it until a job's time is over
                 control.close()
                 return 5
@@ -120,6 +124,17 @@ class Worker:
             failed = failed or isinstance(message, wire.LoadFailed)
             control.send([wire.pack(message)])
         return failed
+
+    def _await_stop(self, control: Channel) -> None:
+        """Until the router has read why loading failed: a process that ends at once may take its words along."""
+        poller = Poller()
+        poller.add(control, "control")
+        deadline = time.monotonic() + _HEARD_WITHIN_S
+        while not self.stopping.is_set() and time.monotonic() < deadline:
+            poller.wait(deadline - time.monotonic())
+            while (frames := control.receive()) is not None:
+                if isinstance(wire.to_worker(frames[0]), wire.Stop):
+                    self.stopping.set()
 
     def say(self, message: Any) -> None:
         self.said.put(message)

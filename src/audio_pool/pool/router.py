@@ -276,6 +276,7 @@ class Router:
             case wire.LoadFailed():
                 error = wire.error_of(message.error)
                 self.feed(acts.LoadFailed(worker=name, incarnation=incarnation, error=error))
+                self._send(name, incarnation, "control", [wire.pack(wire.Stop())])  # heard: it may go
             case wire.Beat():
                 self.feed(acts.Beaten(worker=name, incarnation=incarnation))
             case wire.Progress():
