@@ -207,7 +207,7 @@ class World:
 
     def _part(self, sent: acts.SendJob, index: int, more: dict[str, Any]) -> dict[str, Any]:
         if "error" in more:
-            return {"error": error_body(more["error"])}
+            return {**more, "error": error_body(more["error"])}
         match sent.kind:
             case "make":
                 return self.outcome("sound", **more) if sent.finish_here else self.outcome("handover")

@@ -401,6 +401,24 @@ def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> No
     assert kept.sound["score"] == 0.1, "the earlier round's passed the gate"
 
 
+def test_rounds_go_through_a_hand_over_too() -> None:
+    one = World([plan("maker", duties="make"), plan("master", "", "master")]).start()
+    ticket = one.ask(max_rounds=3)
+    finish(one, "maker")
+    finish(one, "master", accepted=False, score=0.1)
+    assert [(job.kind, job.payloads) for job in jobs(one, "maker")] == [("make", ({"round": 1},))]
+    finish(one, "maker")
+    finish(one, "master", error=QualityError("silence"), tried=["a silence"])
+    assert [(job.kind, job.payloads) for job in jobs(one, "maker")] == [("make", ({"round": 2},))]
+    assert not jobs(one, "master") and list(one.fates.values()).count("given") == 1, "only the best so far is held"
+    finish(one, "maker")
+    (kept,) = of(finish(one, "master", accepted=False, score=0.3), acts.Keep)
+    assert kept.sound["score"] == 0.3 and len(kept.sound["tried"]) == 3 and "a silence" in kept.sound["tried"]
+    keep(one)
+    assert one.answers[ticket].kind == "result"
+    one.check_nothing_is_left()
+
+
 def test_other_errors_end_it_at_once() -> None:
     one = world()
     ticket = one.ask(max_rounds=3)
