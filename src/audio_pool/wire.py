@@ -68,9 +68,9 @@ _WORKER_LIMITS = {
 
 def pack(message: Any) -> bytes:
     """A message (a Struct of this module or a plain mapping) as msgpack bytes."""
-    if isinstance(message, dict):  # replies: nearly always plain values all the way down
-        return msgpack.packb(message, default=msgspec.to_builtins)  # type: ignore[no-any-return]
-    return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))  # type: ignore[no-any-return]
+    if isinstance(message, Struct):
+        return msgspec.msgpack.encode(message)
+    return msgpack.packb(message, default=msgspec.to_builtins)  # type: ignore[no-any-return]
 
 
 def unpack(data: bytes, *, trusted: bool = False) -> dict[str, Any]:
@@ -406,19 +406,23 @@ class Failed(Struct, frozen=True, kw_only=True, tag_field="type", tag="failed"):
 FromWorker = Hello | Ready | LoadFailed | Beat | Progress | Done | Failed
 
 
+# Between router and workers the frames go straight into their types: a third of the time of unpacking
+# them first, on a private socket where sizes need no limit.
+_TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
 def to_worker(data: bytes) -> ToWorker:
     """What a worker received. Raises BadMessage."""
     try:
-        message: ToWorker = msgspec.convert(unpack(data, trusted=True), ToWorker, builtin_types=(bytes,))
-    except msgspec.ValidationError as exc:
+        return _TO_WORKER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadMessage(f"message to a worker: {exc}") from None
-    return message
 
 
 def from_worker(data: bytes) -> FromWorker:
     """What the router received from a worker. Raises BadMessage."""
     try:
-        message: FromWorker = msgspec.convert(unpack(data, trusted=True), FromWorker, builtin_types=(bytes,))
-    except msgspec.ValidationError as exc:
+        return _FROM_WORKER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadMessage(f"message from a worker: {exc}") from None
-    return message
