@@ -177,7 +177,7 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     name: Name
     engines: list[Name] = []
     duties: list[Duty] = msgspec.field(default_factory=lambda: ["make", "master", "embed", "score"])
-    gpu: Annotated[str, Meta(pattern=r"^$|^[A-Za-z0-9,\-]+$", max_length=200)] | None = None
+    gpu: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9,\-]*\Z", max_length=200)] | None = None
     """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
     python: str = ""
     """Another interpreter; empty: this one."""

@@ -47,8 +47,8 @@ LOSSY_FORMATS = ("ogg", "opus", "mp3")
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
-RequestId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
+RequestId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[\x21-\x7e]+\Z")]
 Duration = Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)]
 Seed = Annotated[int, Meta(ge=0, le=MAX_SEED)]
 Steps = Annotated[int, Meta(ge=1, le=1000)]

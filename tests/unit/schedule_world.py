@@ -379,7 +379,7 @@ class World:
         schedule = self.schedule
         schedule.next_deadline()  # drops what has passed from its heaps
         assert not schedule.tickets and not schedule.works and not len(schedule.waiting)
-        assert not schedule._by_join_key and not schedule._sent_at and schedule._bytes == 0
+        assert not schedule._by_join_key and schedule._bytes == 0
         assert not schedule._deadlines and not schedule._embed_dues
         assert not any(worker.jobs for worker in schedule.roster.workers.values() if worker.state != "ready")
         assert set(self.answers) == set(self.asked)

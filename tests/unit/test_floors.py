@@ -17,8 +17,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "types", "config", "telemetry", "progress"),
     ("wire", "channel", "tensors", "arena", "audio", "audio.*", "dialogue", "questions", "line", "weights", "hub"),
     (
-        "engines", "engines.*", "cache", "cache.*", "pool", "pool.acts", "pool.waiting", "pool.roster",
-        "pool.schedule", "pool.devices", "pool.clerk", "pool.callers", "pool.image_server",
+        "engines", "engines.*", "cache", "cache.*", "pool", "pool.acts", "pool.waiting", "pool.work", "pool.dispatch",
+        "pool.roster", "pool.schedule", "pool.devices", "pool.clerk", "pool.callers", "pool.image_server",
         "pool.image_door", "pool.cards",
     ),
     (
@@ -147,7 +147,7 @@ def test_zmq_is_one_modules_affair() -> None:
 
 
 def test_the_schedule_knows_no_clock_and_no_socket() -> None:
-    for module in ("pool.schedule", "pool.roster", "pool.waiting", "pool.acts"):
+    for module in ("pool.schedule", "pool.dispatch", "pool.roster", "pool.waiting", "pool.acts"):
         assert not libraries(MODULES[module]) & {"time", "datetime", "random", "secrets", "os", "socket", "threading"}
 
 

@@ -5,9 +5,7 @@ rounds, limits, cancels, deadlines.
 Must not know: how anything is carried out (router), how workers live (roster).
 
 A *ticket* is one caller's request; a *work* is one sound being made for one or more tickets. A work
-goes through the stages below; every way out of them ends in ``_settle``, which empties the work.
-
-    exact -> embed -> near -> (render | make -> finish -> keep) -> settled
+goes through the stages that work.py lists; every way out of them ends in ``_settle``, which empties it.
 """
 
 from __future__ import annotations
@@ -22,14 +20,11 @@ from audio_pool.errors import (
     AudioPoolError,
     Busy,
     Cancelled,
-    EngineUnavailable,
     Expired,
-    NotFound,
     PoolClosed,
     QualityError,
     Timeout,
     WorkerDied,
-    nearest_name,
 )
 from audio_pool.pool.acts import (
     Action,
@@ -56,21 +51,18 @@ from audio_pool.pool.acts import (
     Ready,
     Said,
     SendCancel,
-    SendJob,
     Submit,
     Tick,
 )
-from audio_pool.pool.roster import HeldJob, Lane, Roster, WorkerLimits, WorkerPlan, WorkerState
-from audio_pool.pool.waiting import Waiting
+from audio_pool.pool.dispatch import Dispatch
+from audio_pool.pool.roster import HeldJob, Lane, Roster, WorkerLimits, WorkerPlan
+from audio_pool.pool.work import Stage, Ticket, Work
 from audio_pool.wire import error_of
 
 __all__ = ["Limits", "Schedule"]
 
-Stage = Literal["exact", "embed", "near", "render", "make", "finish", "keep", "errand", "settled"]
-JobKind = Literal["make", "finish", "embed", "render", "echo", "clap"]
 _LOOK_EVERY_S = 0.02
 """Between ticks, workers are looked at no more often: at thousands of events a second it would cost most."""
-_IN_HAND = ("make", "finish", "embed", "render", "errand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,45 +78,6 @@ class Limits:
     worker: WorkerLimits = field(default_factory=WorkerLimits)
 
 
-@dataclass(slots=True)
-class Ticket:
-    number: int
-    work: int
-    deadline: float | None
-    events: bool
-    size_bytes: int
-    joined: bool
-
-
-@dataclass(slots=True)
-class Work:
-    number: int
-    ask: Ask | None
-    errand: Errand | None
-    arrival: float
-    stage: Stage
-    tickets: list[int] = field(default_factory=list)
-    priority: int = 1
-    failures: int = 0
-    """Times its worker died under it."""
-    round: int = 0
-    best: dict[str, Any] | None = None
-    """The best outcome of earlier rounds that passed the gate."""
-    tried: list[Any] = field(default_factory=list)
-    """Candidates of all rounds, for the metadata."""
-    outcome: dict[str, Any] | None = None
-    """What a make job handed over, on its way to finish; or the hit on its way to render."""
-    vectors: dict[str, Any] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-    """Encoders whose vectors are still awaited."""
-    embed_due: float | None = None
-    jobs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
-    """job -> (worker, incarnation, attempt) of those in hand."""
-    queued_at: float = 0.0
-    times_ms: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
 class Schedule:
     """Feed it events with the time; carry out what it answers, in order."""
 
@@ -133,17 +86,16 @@ class Schedule:
         self.roster = Roster(plans, limits.worker)
         self.tickets: dict[int, Ticket] = {}
         self.works: dict[int, Work] = {}
-        self.waiting = Waiting(limits.ageing_s)
+        self._queue = Dispatch(self.roster, self.works, limits.ageing_s, limits.max_batch)
+        self.waiting = self._queue.waiting
         self.drain_deadline: float | None = None
         self._by_join_key: dict[Hashable, int] = {}
         self._numbers = itertools.count(1)
-        self._jobs = itertools.count(1)
         self._deadlines: list[tuple[float, int]] = []
         self._embed_dues: list[tuple[float, int]] = []
         self._bytes = 0
         self._job_seconds = 1.0
         """Moving average of how long a make job takes: what ``retry_after_ms`` is reckoned from."""
-        self._sent_at: dict[int, float] = {}
         self._out: list[Action] = []
         self._now = 0.0
         self._look_at_workers = 0.0
@@ -178,7 +130,7 @@ class Schedule:
             case Ready():
                 self.roster.loaded(event.worker, event.incarnation, event.engines, event.batching, now)
                 self._give_up_unserved()
-                self._dispatch(now)
+                self._dispatch()
             case LoadFailed():
                 self.roster.load_failed(event.worker, event.incarnation, event.error)
             case Died():
@@ -274,7 +226,7 @@ class Schedule:
         if ask.priority < work.priority:
             work.priority = ask.priority
             if work.number in self.waiting:
-                self._put(work)
+                self._queue.put(work)
         self._accepted(work, ask.ticket)
 
     def _refuse(self, ticket: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
@@ -335,7 +287,7 @@ class Schedule:
     def _want_vectors(self, work: Work, now: float) -> bool:
         """Whether the work now waits for text vectors."""
         assert work.ask is not None
-        hosts = [name for name in work.ask.encoders if self._hosts(name, "quick")]
+        hosts = [name for name in work.ask.encoders if self._queue.hosts(name)]
         for name in set(work.ask.encoders) - set(hosts):
             work.warnings.append(f"semantic_unavailable: no worker that hosts {name!r} is ready")
         if not hosts:
@@ -360,187 +312,32 @@ class Schedule:
         work.stage = "make"
         self._enqueue(work, now)
 
-    def _why_unserved(self, work: Work) -> AudioPoolError | None:
-        """Why no worker will ever take the work in its present stage, if so."""
-        if work.stage == "embed":
-            return None  # has a time limit of its own, and goes on without
-        key = self._key_of(work)
-        down = []
-        for worker in self.roster.workers.values():
-            if self._may_serve(worker, key):
-                if worker.state not in ("failed", "gone"):
-                    return None
-                down.append(worker)
-        duty, _, name = key.partition(":")
-        if not down:
-            if duty == "worker":
-                return NotFound(f"no worker of this pool is named {name!r}; {self._nearest_worker(name)}")
-            return EngineUnavailable(
-                f"no worker has the duty {duty!r}" if not name else f"no worker hosts engine {name!r}",
-                hint="add it to a worker's 'engines' or 'duties' in the configuration",
-            )
-        return down[0].error or EngineUnavailable(f"every worker that could do this ({key}) is down")
-
-    def _nearest_worker(self, name: str) -> str:
-        near = nearest_name(name, self.roster.workers)
-        return f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self.roster.workers))}"
-
-    def _may_serve(self, worker: WorkerState, key: str) -> bool:
-        """Whether it could, once it is up: what it hosts beyond its plan is known only when it is ready."""
-        duty, _, name = key.partition(":")
-        if worker.state == "ready" or duty not in ("make", "hosts"):
-            return self._serves(worker, key)
-        if duty == "make":
-            return "make" in worker.plan.duties and name in worker.plan.engines
-        return name in worker.plan.engines or bool({"embed", "score"} & worker.plan.duties)
-
-    # -- waiting and sending -----------------------------------------------------------------------
-
-    def _key_of(self, work: Work) -> str:
-        """Under which name of the queue the work waits next: duty, then engine or worker."""
-        match work.stage:
-            case "make":
-                assert work.ask is not None
-                return f"make:{work.ask.recipe.engine}"
-            case "finish" | "render":
-                return "master"
-            case "embed":
-                return f"embed:{min(work.missing)}"
-            case _:
-                assert work.errand is not None
-                errand = work.errand
-                if errand.engine:
-                    return f"hosts:{errand.engine}"
-                return f"worker:{errand.worker}" if errand.worker else "any"
+    # -- waiting -----------------------------------------------------------------------------------
 
     def _enqueue(self, work: Work, now: float) -> None:
         """Into the queue, unless nobody will ever take it from there."""
-        error = self._why_unserved(work)
+        error = self._queue.why_unserved(work)
         if error is not None:
             self._settle_all(work, "error", error)
             return
         work.queued_at = now
-        self._put(work)
-        self._dispatch(now)
+        self._queue.put(work)
+        self._dispatch()
 
-    def _put(self, work: Work) -> None:
-        # its first arrival counts, so that a retry or a later stage does not go to the back
-        self.waiting.put(self._key_of(work), work.number, priority=work.priority, arrival=work.arrival)
-
-    def _serves(self, worker: WorkerState, key: str) -> bool:
-        duty, _, name = key.partition(":")
-        match duty:
-            case "make":
-                return "make" in worker.plan.duties and name in worker.engines
-            case "master":
-                return "master" in worker.plan.duties
-            case "embed":
-                return bool({"embed", "score"} & worker.plan.duties) and name in worker.engines
-            case "hosts":
-                return name in worker.engines
-            case "worker":
-                return worker.plan.name == name
-            case _:
-                return True
-
-    def _hosts(self, engine: str, lane: Lane) -> bool:
-        return any(worker.state == "ready" and engine in worker.engines for worker in self.roster.workers.values())
-
-    def _dispatch(self, now: float) -> None:
-        """Gives waiting works to workers with room, most urgent first, least loaded worker first."""
-        if not len(self.waiting):
-            return
-        for key in self.waiting.names():
-            lane: Lane = "make" if key.startswith("make:") else "quick"
-            while self.waiting.urgency(key) is not None:
-                fit = [
-                    worker
-                    for worker in self.roster.workers.values()
-                    if worker.has_room(lane) and self._serves(worker, key)
-                ]
-                if not fit:
-                    break
-                self._send(min(fit, key=lambda worker: worker.in_lane(lane)), key, lane, now)
-
-    def _send(self, worker: WorkerState, key: str, lane: Lane, now: float) -> None:
-        first = self.works[self.waiting.take(key) or 0]
-        works = [first]
-        if lane == "make":
-            works += self._batch_with(first, worker, key)
-        kind: JobKind = first.stage if first.stage != "errand" else first.errand.kind  # type: ignore[assignment,union-attr]
-        job = next(self._jobs)
-        attempt = first.failures + 1
-        name, incarnation = worker.plan.name, worker.incarnation
-        payloads = []
-        for work in works:
-            work.jobs[job] = (name, incarnation, attempt)
-            work.times_ms["queue"] = work.times_ms.get("queue", 0.0) + (now - work.queued_at) * 1000
-            payloads.append(self._payload(work, key))
-        self.roster.hold(name, HeldJob(job, attempt, lane, tuple(work.number for work in works), now))
-        self._sent_at[job] = now
-        self._out.append(
-            SendJob(
-                worker=name,
-                incarnation=incarnation,
-                job=job,
-                attempt=attempt,
-                kind=kind,
-                works=tuple(work.number for work in works),
-                tickets=tuple(work.tickets[0] if work.tickets else 0 for work in works),
-                payloads=tuple(payloads),
-                finish_here=kind == "make" and "master" in worker.plan.duties,
-            )
-        )
-
-    def _payload(self, work: Work, key: str) -> Any:
-        if work.errand is not None:
-            return work.errand.payload
-        if work.stage == "embed":
-            return [key.removeprefix("embed:")]
-        if work.stage == "make":
-            return {"round": work.round}
-        return work.outcome
-
-    def _batch_with(self, first: Work, worker: WorkerState, key: str) -> list[Work]:
-        """Further waiting works that go well into one batch with the first."""
-        assert first.ask is not None
-        recipe = first.ask.recipe
-        if recipe.engine not in worker.batching:
-            return []
-        room = self.limits.max_batch - recipe.candidates
-        others: list[Work] = []
-
-        def fits(number: int) -> bool:
-            ask = self.works[number].ask
-            return (
-                ask is not None
-                and ask.recipe.steps == recipe.steps
-                and ask.recipe.model == recipe.model
-                and ask.recipe.candidates <= room
-                and self.works[number].failures == 0
-            )
-
-        while first.failures == 0 and room > 0:  # a work that killed a worker goes alone the next time
-            number = self.waiting.take(key, fits)
-            if number is None:
-                break
-            others.append(self.works[number])
-            ask = others[-1].ask
-            assert ask is not None
-            room -= ask.recipe.candidates
-        return others
+    def _dispatch(self) -> None:
+        if len(self.waiting):
+            self._out += self._queue.send(self._now)
 
     # -- outcomes ----------------------------------------------------------------------------------
 
     def _job_done(self, event: JobDone, now: float) -> None:
         held = self.roster.release(event.worker, event.incarnation, event.job, event.attempt, now)
-        sent_at = self._sent_at.pop(event.job, now)
         if held is None:
             for outcome in event.parts.values():
                 self._out.append(Discard(outcome=outcome))
             return
         if held.lane == "make":
-            self._job_seconds += 0.2 * (now - sent_at - self._job_seconds)
+            self._job_seconds += 0.2 * (now - held.since - self._job_seconds)
         for number in held.works:
             outcome = event.parts.get(number, {"error": {"code": "internal", "message": "the worker left this out"}})
             work = self.works.get(number)
@@ -549,7 +346,7 @@ class Schedule:
                 continue
             del work.jobs[event.job]
             self._outcome(work, outcome, now)
-        self._dispatch(now)
+        self._dispatch()
 
     def _outcome(self, work: Work, outcome: dict[str, Any], now: float) -> None:
         if work.stage == "embed":
@@ -640,14 +437,13 @@ class Schedule:
 
     def _job_failed(self, event: JobFailed, now: float) -> None:
         held = self.roster.release(event.worker, event.incarnation, event.job, event.attempt, now)
-        self._sent_at.pop(event.job, None)
         if held is None:
             return
         for number in held.works:
             work = self.works.get(number)
             if work is not None and work.jobs.pop(event.job, None) is not None:
                 self._job_lost(work, event.error, now, again=len(held.works) > 1)
-        self._dispatch(now)
+        self._dispatch()
 
     def _job_lost(self, work: Work, error: AudioPoolError, now: float, *, again: bool) -> None:
         """The work's job came to nothing. ``again``: it may be another's fault, so try once more, alone."""
@@ -672,7 +468,6 @@ class Schedule:
         for held in self.roster.died(event.worker, event.incarnation, event.reason, now):
             waited = held.lane in at_work  # behind another in its lane: not to blame
             at_work.add(held.lane)
-            self._sent_at.pop(held.job, None)
             for number in held.works:
                 work = self.works.get(number)
                 if work is None or work.jobs.pop(held.job, None) is None:
@@ -686,12 +481,12 @@ class Schedule:
                 )
                 self._job_lost(work, error, now, again=not held.timed_out)
         self._give_up_unserved()
-        self._dispatch(now)
+        self._dispatch()
 
     def _give_up_unserved(self) -> None:
         """Workers have come or gone: what waited for one that will never take it is answered."""
         for work in [self.works[number] for number in self.waiting.all()]:
-            error = self._why_unserved(work)
+            error = self._queue.why_unserved(work)
             if error is not None:
                 self._settle_all(work, "error", error)
 
