@@ -309,14 +309,17 @@ class Workshop:
             audio, rate = codec.read(Path(path))
             sounds.append(scorer.embed_audio([audio], rate)[0])
         audio_vectors = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
+        about = {"model": scorer.info.model, "logit_scale": float(getattr(scorer, "logit_scale", 1.0))}
         if task.operation == "embed":
-            return {"texts": texts.tolist(), "paths": audio_vectors.tolist()}
+            return {**about, "texts": texts.tolist(), "paths": audio_vectors.tolist()}
         if task.operation == "similarity":
             everything = np.concatenate([texts, audio_vectors])
-            return {"of": [*task.texts, *task.paths], "similarity": (everything @ everything.T).tolist()}
+            cosines = (everything @ everything.T).tolist()
+            return {**about, "of": [*task.texts, *task.paths], "similarity": cosines}
         if not task.texts or not task.paths:
             raise InvalidAudio("zero-shot: needs at least one text (label) and one path")
-        return {"labels": task.texts, "paths": task.paths, "scores": (audio_vectors @ texts.T).tolist()}
+        scores = (audio_vectors @ texts.T).tolist()
+        return {**about, "labels": task.texts, "paths": task.paths, "scores": scores}
 
     # -- engines -----------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ One worker makes, a desk finishes, embeds and scores; every model is tiny and ra
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from tests.engines import pool_models
 from tests.engines.pool_models import ENGINES, PATIENCE_S, eventually
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
 from audio_pool.cache.store import Store
+from audio_pool.cli import main
 from audio_pool.engines import load_engine
 from audio_pool.errors import (
     Cancelled,
@@ -334,6 +338,7 @@ def test_clap_answers_over_the_wire(pool: AudioPool, client: AudioClient, clap: 
     body = client.ask("clap", {"operation": "embed", **fields}, timeout_s=PATIENCE_S)
     np.testing.assert_allclose(body["texts"], words, atol=1e-5)
     np.testing.assert_allclose(body["paths"], sounds, atol=1e-5)
+    assert body["model"] == clap.info.model and body["logit_scale"] == pytest.approx(clap.logit_scale)
 
     body = client.ask("clap", {"operation": "similarity", **fields}, timeout_s=PATIENCE_S)
     everything = np.concatenate([words, sounds])
@@ -343,6 +348,35 @@ def test_clap_answers_over_the_wire(pool: AudioPool, client: AudioClient, clap: 
     body = client.ask("clap", {"operation": "zero-shot", **fields}, timeout_s=PATIENCE_S)
     assert (body["labels"], body["paths"]) == (texts, files)
     np.testing.assert_allclose(body["scores"], sounds @ words.T, atol=1e-5)
+
+
+def test_the_command_line_can_ask_the_servers_clap(pool: AudioPool, models: dict[str, str]) -> None:
+    file = ask(pool, engine="audioldm", seed=112, namespace="service").path
+    for arguments in (["embed", "rain", file], ["similarity", file, "rain"], ["zero-shot", file, "rain", "a dog"]):
+        answers = []
+        for where in (["--connect", str(pool.endpoint)], ["--model", models["clap"]]):
+            ran = CliRunner().invoke(main, ["clap", *arguments, *where, "--json"])
+            assert ran.exit_code == 0, ran.output
+            answers.append([float(number) for number in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", ran.stdout)])
+        np.testing.assert_allclose(*answers, atol=1e-5)
+    ran = CliRunner().invoke(main, ["clap", "embed", "rain", "--connect", str(pool.endpoint), "--device", "cpu"])
+    assert ran.exit_code == 2 and "--device: given with --connect" in ran.output
+
+
+def test_cache_explain_says_what_clap_forbids(pool: AudioPool, tmp_path: Path) -> None:
+    assert ask(pool, "a wolf howls", engine="audioldm").metadata["cached"] is False
+    file = tmp_path / "pool.toml"
+    clap = pool.config.engines["clap"]["model"]
+    for tau, accepted in ((-1.0, True), (0.99, False)):
+        file.write_text(f'[cache]\nscorer = "clap"\ntau_use = {tau}\n[engines.clap]\nmodel = "{clap}"\n')
+        asked = ["wolves howl", "--engine", "audioldm", "--duration", "0.5", "--config", str(file)]
+        where = ["--cache-dir", str(pool.config.cache_dir), "--json"]
+        ran = CliRunner().invoke(main, ["cache", "explain", *asked, *where])
+        assert ran.exit_code == 0, ran.output
+        told = json.loads(ran.stdout)
+        (entry,) = [one for one in told["entries"] if one["prompt"] == "a wolf howls"]
+        assert (told["hit"], entry["accepted"]) == (accepted, accepted)
+        assert accepted or "is below tau_use 0.99" in entry["reason"]
 
 
 def test_clap_refuses_what_it_cannot_answer(client: AudioClient, tmp_path: Path) -> None:

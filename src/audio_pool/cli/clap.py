@@ -1,7 +1,7 @@
 """``audio-pool clap``: vectors of sounds and texts, how alike two of them are, and labels for a sound.
 
 Owns: the commands' options and what they print.
-Must not know: servers; the engine is loaded in this process.
+Must not know: how vectors are made: by an engine loaded in this process, or by a running server.
 """
 
 from __future__ import annotations
@@ -35,16 +35,19 @@ class _Input(Struct, frozen=True, kw_only=True):
 
 @click.group("clap")
 def group() -> None:
-    """Compare sounds and words with CLAP, in this process: no server is needed."""
+    """Compare sounds and words with CLAP: in this process, or with --connect by a running server's."""
 
 
 def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
+        click.option("--timeout", "timeout_s", type=float, default=120.0, help="For --connect: seconds; 120."),
+        click.option("--keys", type=click.Path(), help="For --connect: directory of CURVE keys."),
+        click.option("--connect", metavar="ENDPOINT", help="Ask this server, which has its CLAP loaded already."),
         click.option("--dtype", help="float32 (default), float16 or bfloat16."),
         click.option("--device", help="cpu (default), cuda:0, ..."),
         click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
-        click.option("--engine", default="clap", show_default=True, help="The scorer engine."),
+        click.option("--engine", help="The scorer engine. Default: clap."),
         click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
     ):
         command = option(command)
@@ -58,12 +61,12 @@ def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the vectors to this .safetensors file."
 )
 @_engine_options
-def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bool, **engine: str | None) -> None:
+def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bool, **engine: Any) -> None:
     """Print the unit vector of each INPUT: a sound file, or words."""
     meant = [_Input(kind="text", value=value) if texts else _meant(value) for value in inputs]
     if output is not None and output.suffix != ".safetensors":
         raise InvalidRequest(f"--output: given {str(output)!r}, allowed is a name ending in .safetensors")
-    vectors = _embedded(_loaded(engine), meant)
+    vectors, _ = _embedded(engine, meant)
     if output is not None:
         from safetensors.numpy import save_file
 
@@ -86,10 +89,10 @@ def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bo
 @click.argument("first")
 @click.argument("second")
 @_engine_options
-def similarity(first: str, second: str, as_json: bool, **engine: str | None) -> None:
+def similarity(first: str, second: str, as_json: bool, **engine: Any) -> None:
     """Print how alike FIRST and SECOND are, -1..1: two sounds, two texts, or one of each."""
     meant = [_meant(first), _meant(second)]
-    vectors = _embedded(_loaded(engine), meant)
+    vectors, _ = _embedded(engine, meant)
     value = float(vectors[0] @ vectors[1])
     if as_json:
         told = [{"kind": one.kind, "input": one.value} for one in meant]
@@ -103,7 +106,7 @@ def similarity(first: str, second: str, as_json: bool, **engine: str | None) -> 
 @click.argument("labels", nargs=-1, required=True)
 @click.option("--template", default=_TEMPLATE, show_default=True, help="The words around a label, which stands at {}.")
 @_engine_options
-def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool, **engine: str | None) -> None:
+def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool, **engine: Any) -> None:
     """Print how well each of LABELS fits the file SOUND, best first.
 
     Scores add up to 1 over the labels given: one label alone always scores 1. The cosine beside it does not
@@ -114,11 +117,10 @@ def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool,
     heard = _meant(sound)
     if heard.kind != "audio":
         raise NotFound(f"no sound file {sound!r}")
-    scorer = _loaded(engine)
     worded = [_Input(kind="text", value=template.replace("{}", label)) for label in labels]
-    vectors = _embedded(scorer, [heard, *worded])
+    vectors, logit_scale = _embedded(engine, [heard, *worded])
     cosines = vectors[1:] @ vectors[0]
-    scores = softmax(cosines, float(getattr(scorer, "logit_scale", 1.0)))
+    scores = softmax(cosines, logit_scale)
     rows = [
         {"label": labels[i], "score": float(scores[i]), "similarity": float(cosines[i])}
         for i in np.argsort(-cosines, kind="stable")
@@ -152,7 +154,33 @@ def _meant(value: str) -> _Input:
     return _Input(kind="text", value=value)
 
 
-def _loaded(options: dict[str, str | None]) -> Any:
+def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
+    """float32 [N, D], in the order given, and what the model scales cosines with."""
+    if options["connect"] is not None:
+        return _by_server(options, inputs)
+    scorer = _loaded(options)
+    return _by_engine(scorer, inputs), float(getattr(scorer, "logit_scale", 1.0))
+
+
+def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
+    from audio_pool.client import AudioClient
+
+    for name in ("engine", "model", "device", "dtype", "config_path"):
+        if options[name] is not None:
+            option = name.removesuffix("_path")
+            raise InvalidRequest(f"--{option}: given with --connect, where the server's own CLAP answers; leave it out")
+    fields = {
+        "operation": "embed",
+        "texts": [one.value for one in inputs if one.kind == "text"],
+        "paths": [str(Path(one.value).absolute()) for one in inputs if one.kind == "audio"],
+    }
+    with AudioClient(options["connect"], keys=options["keys"]) as client:
+        body = client.ask("clap", fields, timeout_s=options["timeout_s"])
+    found = {"text": iter(body["texts"]), "audio": iter(body["paths"])}
+    return np.array([next(found[one.kind]) for one in inputs], np.float32), float(body["logit_scale"])
+
+
+def _loaded(options: dict[str, Any]) -> Any:
     """The scorer, by the command line first, then the configuration's section for this engine."""
     name = options["engine"] or "clap"
     config = load_config(options["config_path"])
@@ -166,7 +194,7 @@ def _loaded(options: dict[str, str | None]) -> Any:
     return scorer
 
 
-def _embedded(scorer: Any, inputs: Sequence[_Input]) -> Vectors:
+def _by_engine(scorer: Any, inputs: Sequence[_Input]) -> Vectors:
     """float32 [N, D], in the order given."""
     vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
     worded = [row for row, one in enumerate(inputs) if one.kind == "text"]

@@ -1,6 +1,6 @@
-"""What ``audio-pool cache explain`` needs to ask: the request settled as a server would, and its vector.
+"""What ``audio-pool cache explain`` needs to ask: the request settled as a server would, and its vectors.
 
-Owns: loading the encoder for one prompt, and the explanation as JSON.
+Owns: loading encoder and scorer for one prompt, and the explanation as JSON.
 Must not know: the terminal.
 """
 
@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from audio_pool.cache.explain import explain
 from audio_pool.cache.policy import fallback_warning
+from audio_pool.cache.row import SOUND_PREFIX
 from audio_pool.cache.semantic import SoundCache, encoder_of
 from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines._encoders import pick_encoder
 from audio_pool.errors import EngineError
+from audio_pool.pool.hands import vector_space
 from audio_pool.pool.settle import settle
 from audio_pool.types import AudioRequest, parse
 
@@ -49,6 +51,7 @@ def explained(
     cache = SoundCache(directory, create=False)
     try:
         used, vectors, warnings = _vectors(cache, asked.prompt, encoder, config)
+        vectors |= _scorers(cache, asked.prompt, config)
         try:
             found = explain(cache, settled.recipe, settled.query, vectors)
         except EngineError as exc:  # no faiss
@@ -77,7 +80,8 @@ def _vectors(
         return "", {}, []
     if name is None:
         return "", {}, ["no encoder is installed and local, so only words were compared"]
-    if not cache.store.has_space(name):
+    space = vector_space(name, config)
+    if not cache.store.has_space(space):
         return "", {}, [f"the cache has no vectors of {name!r}, so only words were compared"]
     embedder = load_engine(name, **{"models_dir": models_dir, **config.engines.get(name, {})})
     try:
@@ -85,4 +89,17 @@ def _vectors(
     finally:
         embedder.close()
     warning = fallback_warning(encoder_of(name))
-    return name, {name: vector}, [warning] if warning else []
+    return name, {space: vector}, [warning] if warning else []
+
+
+def _scorers(cache: SoundCache, prompt: str, config: Config) -> dict[str, npt.NDArray[np.float32]]:
+    """The prompt's vector from the configured scorer, where the cache knows what it heard."""
+    name = config.cache.scorer
+    space = vector_space(name, config)
+    if name == "off" or not cache.store.has_space(SOUND_PREFIX + space):
+        return {}
+    scorer = load_engine(name, **{"models_dir": config.policy.models_dir, **config.engines.get(name, {})})
+    try:
+        return {space: scorer.embed_text([prompt])[0]}
+    finally:
+        scorer.close()
