@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic test check bench clean
+.PHONY: demo demo-semantic test check bench bench-peers clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,5 +44,16 @@ check: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
+# each peer by itself: one that cannot be installed here is said and left out of the table
+.venv-peers/.peers: benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	@grep -v '^#' $< | while read peer; do \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" || echo "not installed: $$peer"; \
+	done
+	@touch $@
+
+bench-peers: $(VENV)/.test .venv-peers/.peers
+	$(BIN)/python -m benchmarks peers
+
 clean:
-	rm -rf $(VENV) demo_out bench_out out
+	rm -rf $(VENV) .venv-peers demo_out bench_out out
