@@ -72,7 +72,8 @@ def rows() -> list[dict[str, Any]]:
             _once(client, _generate())
         found.append(_row("server CPU per hit", (server.cpu_s() - before) * 1e3, "us", ""))
         for clients in (1, 8):
-            found.append(_row(f"hits/s, {clients} clients", _load(server, "generate", clients, 8), "1/s", "reach 5,000"))
+            rate = _load(server, "generate", clients, 8)
+            found.append(_row(f"hits/s, {clients} clients", rate, "1/s", "reach 5,000"))
         for clients in (1, 8):
             found.append(_row(f"echoes/s, {clients} clients", _load(server, "echo", clients, 8), "1/s", ""))
         start = server.rss_mb()

@@ -34,11 +34,9 @@ def main(semantic: bool) -> int:
         print(f"pool ready in {time.perf_counter() - started:.1f} s; look-up by meaning: {pool.status()['semantic']}")
         # made anew the first time even if an earlier demo left them in the cache
         seen: set[str] = set()
-        number = 0
-        for prompt, fields in REQUESTS + (BY_MEANING if semantic else []):
+        for number, (prompt, fields) in enumerate(REQUESTS + (BY_MEANING if semantic else []), start=1):
             first = prompt not in seen and not prompt.startswith(("The sound", "a tin"))
             seen.add(prompt)
-            number += 1
             words = re.sub("[^a-z]+", "_", prompt.lower()).strip("_")
             asked = time.perf_counter()
             result = pool.generate(prompt, force=first, output_path=str(OUT / f"{number}_{words}.wav"), **fields)
@@ -49,8 +47,10 @@ def main(semantic: bool) -> int:
             print(f"  file      {result.path}")
             print(f"  length    {data['duration_s']:.3f} s at {data['sample_rate']} Hz, {data['channels']} channels")
             print(f"  loudness  {data['loudness_lufs']:.1f} LUFS, true peak {data['true_peak_dbfs']:.1f} dBFS")
-            print(f"  seam      {'%.1f of 100' % loop['seam_score'] if loop else '- (not a loop)'}")
-            print(f"  from      {'cache, ' + data['hit_reason'] if data['cached'] else 'new, made by ' + data['engine']}")
+            seam = f"{loop['seam_score']:.1f} of 100" if loop else "- (not a loop)"
+            came = f"cache, {data['hit_reason']}" if data["cached"] else f"new, made by {data['engine']}"
+            print(f"  seam      {seam}")
+            print(f"  from      {came}")
             print(f"  time      {took_ms:.1f} ms")
             for warning in data["warnings"]:
                 print(f"  warning   {warning}")
