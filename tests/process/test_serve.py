@@ -443,6 +443,7 @@ def test_questions_of_every_kind_are_answered(server, ask):
     assert ask.ask("cache_stats")["missing_files"] == 0
     assert ask.ask("echo", payload=b"\x00\xff")["payload"] == b"\x00\xff"
     assert ask.ask("feedback", target="x", verdict="good")["noted"] is True
+    assert ask.ask("status")["clients"]["feedback_good"] == 1
     ask.send("echo", "nowhere", worker="v")
     assert ask.final("nowhere")["error"]["code"] == "not_found"
     ask.send("clap", "clap", operation="embed", texts=["rain"])
@@ -511,6 +512,19 @@ def test_a_client_that_vanished_costs_its_answer_only(server, ask, held):
     assert replies(ask)["replies_to_vanished"] > before
     ask.generate("heir", prompt)  # what it asked for was made, and is there for the next
     assert ask.final("heir")["metadata"]["cache_type"] == "exact"
+
+
+def test_a_client_that_comes_back_under_its_own_routing_id_gets_what_it_asked_for(server, ask, held):
+    prompt, gate = held()
+    with Asker(server.endpoint, ROUTING_ID=b"a-client-of-old") as before:
+        before.generate("mine", prompt, events=True)
+        before.event("mine", "progress")
+        with Asker(server.endpoint, ROUTING_ID=b"a-client-of-old") as after:
+            after.send("health", "here")
+            after.final("here")
+            gate.touch()
+            assert after.final("mine")["type"] == "result"
+            assert before.quiet()
 
 
 # -- the image server's messages -------------------------------------------------------------------

@@ -270,6 +270,7 @@ def status(hands: PoolHands) -> dict[str, Any]:
         "answers": dict(router.counts),
         "cache_types": dict(hands.hits),
         "replies": outbox,
+        "clients": dict(hands.reception.counts) if hands.reception is not None else {},
         "arena": hands.arena.stats(),
     }
 
