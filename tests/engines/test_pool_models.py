@@ -23,7 +23,7 @@ from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
 from audio_pool.cache.store import Store
 from audio_pool.cli import main
-from audio_pool.engines import load_engine
+from audio_pool.engines import engine_info, load_engine
 from audio_pool.errors import (
     Cancelled,
     EngineUnavailable,
@@ -292,7 +292,42 @@ def test_a_batch_out_of_memory_is_halved_and_says_so(pool: AudioPool) -> None:
     assert halved.metadata["seed"] == whole.metadata["seed"] and close(heard(halved), heard(whole))
 
 
+def test_a_cancelled_request_leaves_the_others_of_its_batch_alone(pool: AudioPool) -> None:
+    fields = {"engine": "tangoflux", "steps": 40, "namespace": "leaver"}
+    alone = heard(ask(pool, "wind", seed=95, **fields))
+    busy = pool.submit("wind", engine="tangoflux", steps=1000, force=True)
+    next(event for event in busy.events(PATIENCE_S) if event.type == "progress")
+    leaver = pool.submit("dog", seed=94, **fields)
+    stayer = pool.submit("wind", seed=95, force=True, **fields)
+    eventually(lambda: pool.status()["waiting"] == 2, "both wait for the maker")
+    busy.cancel()
+    next(event for event in leaver.events(PATIENCE_S) if event.type == "progress")
+    leaver.cancel()
+    with pytest.raises(Cancelled):
+        leaver.result(PATIENCE_S)
+    made = stayer.result(PATIENCE_S)
+    assert made.metadata["batch_size"] == 2 and close(heard(made), alone)
+
+
 # -- over the wire ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_client_gets_a_finished_loop_with_everything_that_is_known_of_it(
+    client: AudioClient, models: dict[str, str], engine: str, tmp_path: Path
+) -> None:
+    fields = {"engine": engine, "candidates": 2, "loop": True, "duration_s": 0.9, "namespace": "served"}
+    result = client.generate(PROMPT, delivery="inline", **fields)
+    (tmp_path / "loop.flac").write_bytes(result.data)
+    audio, rate = codec.read(tmp_path / "loop.flac")
+    made, info = result.metadata, engine_info(engine)
+    assert (audio.shape, rate) == ((info.channels, round(0.9 * 44_100)), 44_100)
+    assert (made["engine"], made["model"], made["licence"]) == (engine, models[engine], info.licence)
+    assert made["is_loop"] is True and made["loop"]["seam_score"] > 0 and made["loop"]["crossfade_s"] > 0
+    assert (made["steps"], made["guidance_scale"]) == (2, info.guidance_scale)
+    assert made["loudness_lufs"] == pytest.approx(-23.0, abs=0.1)
+    assert len(made["candidates"]) == 2 and made["clap_similarity"] is not None and made["accepted"] is True
+    assert client.generate(PROMPT, **fields).metadata["cache_type"] == "exact"
 
 
 def test_steps_are_told_over_the_wire_and_a_cancel_between_two_leaves_the_next_run_unharmed(

@@ -98,6 +98,12 @@ def test_a_setting_that_cannot_work_is_an_error_at_start(
         pool(tmp_path, model=model, device="cpu", **settings).start()
 
 
+@pytest.mark.parametrize("name", ["bge", "tangoflux"])
+def test_a_scorer_that_is_none_is_refused_at_start(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidConfig, match=rf"cache.scorer '{name}' is a .*; allowed is off or a scorer"):
+        AudioPool.from_config({"cache": {"dir": str(tmp_path), "encoder": "off", "scorer": name}}).start()
+
+
 # -- a model that is not there ---------------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ from audio_pool.engines._encoders import pick_encoder
 from audio_pool.errors import (
     AudioPoolError,
     EngineUnavailable,
+    InvalidConfig,
     PoolClosed,
     Refused,
     Timeout,
@@ -460,6 +461,9 @@ def _encoders(config: Config) -> tuple[str, ...]:
             )
         encoder = None
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
+    kind = engine_info(scorer).kind if scorer else "scorer"
+    if kind != "scorer":
+        raise InvalidConfig(f"cache.scorer {scorer!r} is a {kind}; allowed is off or a scorer such as clap")
     return tuple(name for name in (encoder, scorer) if name)
 
 
