@@ -1,4 +1,4 @@
-"""What the tests of engines inside a pool share: every tiny checkpoint, a pool's configuration over them."""
+"""What the tests of engines inside a pool share: every tiny checkpoint, a pool's configuration, how to ask and look."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tests.engines import checkpoints, clap_checkpoints
 
+from audio_pool import AudioPool
+from audio_pool.audio import codec
+from audio_pool.cache.store import Store
+
+PROMPT = "rain on a tin roof"
 ENGINES = ("tangoflux", "audioldm", "audioldm2", "stable_audio")
 PATIENCE_S = 120.0
 """Longer than anything here takes on a machine that does much else."""
@@ -102,3 +108,34 @@ def eventually(condition: Callable[[], Any], what: str, within_s: float = PATIEN
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {within_s:g} s: {what}")
+
+
+def ask(pool: AudioPool, prompt: str = PROMPT, **fields: Any) -> Any:
+    return pool.generate(prompt, timeout_s=PATIENCE_S, **fields)
+
+
+def heard(result: Any) -> np.ndarray:
+    """float32 [C, T] of the delivered file."""
+    return codec.read(Path(result.path))[0]
+
+
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal to two ten-thousandths of the level: 24 bits and the order of sums."""
+    return one.shape == other.shape and bool(np.abs(one - other).max() <= 2e-4 * np.abs(other).max())
+
+
+def kept(pool: AudioPool, namespace: str) -> list[tuple[int, float]]:
+    """Id and CLAP similarity of a namespace's entries."""
+    store = Store(pool.config.cache_dir, create=False)
+    try:
+        return store.query("SELECT id, clap_similarity FROM entries WHERE namespace = ? ORDER BY id", (namespace,))
+    finally:
+        store.close()
+
+
+def vectors(pool: AudioPool, encoder: str, ids: list[int]) -> dict[int, np.ndarray]:
+    store = Store(pool.config.cache_dir, create=False)
+    try:
+        return {key: np.array(value) for key, value in store.vectors_of(encoder, ids).items()}
+    finally:
+        store.close()

