@@ -293,7 +293,7 @@ class SoundCache:
             known = self.store.entry(row.id)
             if known is not None:
                 if len(self._known) >= _ENTRIES_KNOWN:
-                    self._known.pop(next(iter(self._known)))
+                    self._known.clear()  # a plain dict, cleared when full: safe from two threads, no bookkeeping a hit
                 self._known[row.id] = known
         return known
 
@@ -427,7 +427,7 @@ class SoundCache:
         found = find_rendition(self.store, entry_id, rendition)
         if found is not None:
             if len(self._renditions) >= _ENTRIES_KNOWN:
-                self._renditions.pop(next(iter(self._renditions)), None)
+                self._renditions.clear()
             self._renditions[entry_id, rendition] = found
         return found
 

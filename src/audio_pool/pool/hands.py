@@ -1,8 +1,9 @@
 """What the router's decisions come to: look-ups, tasks, slots, files, replies.
 
-Owns: carrying out the schedule's actions with the cache, the arena, the clerk and the factory; what is
-known of every ticket and work while it lives.
-Must not know: sockets' frames (router, reception), any rule of order or retry (schedule).
+Owns: carrying out the schedule's actions with the cache, the arena and the factory; what is known of
+every ticket and work while it lives.
+Must not know: sockets' frames (router, reception), any rule of order or retry (schedule), how a file gets
+to its place and its caller (delivery).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import itertools
 import logging
 import os
 import secrets
-import shutil
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,19 +33,18 @@ from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, Not
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.clerk import Clerk
+from audio_pool.pool.delivery import Delivery, Kept
 from audio_pool.pool.factory import Factory, ProcessPlan
-from audio_pool.pool.replies import new_metadata, rendered_metadata, told
+from audio_pool.pool.replies import is_master, new_metadata, rendered_metadata, told
 from audio_pool.pool.router import Hands, Router
 from audio_pool.pool.settle import Settled, derived_seed, settle
 from audio_pool.tensors import Grant, TensorRef
-from audio_pool.types import AudioRequest, FinishedSound, Metadata, Recipe, Rendition
+from audio_pool.types import AudioRequest, FinishedSound, Recipe, Rendition
 
-__all__ = ["Kept", "PoolHands", "vector_space"]
+__all__ = ["PoolHands", "vector_space"]
 
 log = logging.getLogger(__name__)
 
-_TIDY_EVERY = 256
-"""Kept sounds between two looks at whether the indexes want compacting or saving."""
 _POOL = "pool"
 """Holder of slots that no worker holds."""
 _MAX_INIT_BYTES = 1 << 30
@@ -70,14 +69,6 @@ class _Offer:
     path: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A new sound in its place, and the path that its caller gets."""
-
-    path: str
-    metadata: Metadata
-
-
 class PoolHands(Hands):
     """Used on the router's thread, but for what is ordered from the clerk."""
 
@@ -95,7 +86,7 @@ class PoolHands(Hands):
         infos: dict[str, EngineInfo],
         encoders: tuple[str, ...],
         incoming: Path,
-        render_dir: Path,
+        delivery: Delivery,
     ) -> None:
         self.config = config
         self.router = router
@@ -104,6 +95,7 @@ class PoolHands(Hands):
         self.clerk = clerk
         self.infos = infos
         self.encoders = encoders
+        self.delivery = delivery
         self.devices: dict[str, str] = {}
         self.tickets = itertools.count(1)
         self.asked: dict[int, Settled] = {}
@@ -114,10 +106,8 @@ class PoolHands(Hands):
         self._processes = processes
         self._loads = loads
         self._incoming = incoming
-        self._render_dir = render_dir
         self._reading: set[int] = set()
         """Tickets whose ``init_audio`` the clerk reads."""
-        self._keeps = 0
         self._making: dict[int, _Making] = {}
         self._granted: dict[int, tuple[str, list[Grant]]] = {}
         """By job, until it ends."""
@@ -259,7 +249,7 @@ class PoolHands(Hands):
     def _rendered(self, hit: Hit, rendition: Rendition) -> str | None:
         """The hit's file as asked for, or None where it must be made first."""
         assert self.cache is not None
-        if _is_master(hit.metadata, rendition):
+        if is_master(hit.metadata, rendition):
             return hit.entry.path
         return self.cache.find_rendition(hit.entry.id, rendition) if hit.entry.id is not None else None
 
@@ -408,7 +398,7 @@ class PoolHands(Hands):
         paths = [sound["path"], sound.get("delivered_path")] if sound else [outcome.get("path")]
         doomed = [path for path in paths if path]
         if doomed:
-            self.clerk.order(lambda: _unlink(doomed))
+            self.delivery.unlink(doomed)
 
     # -- keeping and answering ---------------------------------------------------------------------
 
@@ -420,51 +410,13 @@ class PoolHands(Hands):
         sound = msgspec.structs.replace(sound, metadata=metadata)
         vectors = self._in_spaces({**_arrays(action.vectors), **_arrays(outcome.get("vectors", {}))})
 
-        def errand() -> None:
-            started = time.monotonic()
-            try:
-                kept = self._kept(sound, vectors, making.settled)
-                kept.metadata.setdefault("timings_ms", {})["store"] = round((time.monotonic() - started) * 1000, 3)
-                event = acts.Kept(work=action.work, result=kept)
-            except (AudioPoolError, OSError) as exc:
-                log.exception("keeping a sound failed, request %s", making.request_id)
-                error = exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be kept: {exc}")
-                event = acts.Kept(work=action.work, error=error)
-            self.router.post(event)
-            self._keeps += 1
-            if self.cache is not None and self._keeps % _TIDY_EVERY == 0:
-                self.cache.tidy()
+        def done(kept: Kept | AudioPoolError) -> None:
+            if isinstance(kept, AudioPoolError):
+                self.router.post(acts.Kept(work=action.work, error=kept))
+            else:
+                self.router.post(acts.Kept(work=action.work, result=kept))
 
-        self.clerk.order(errand)
-
-    def _kept(self, sound: FinishedSound, vectors: dict[str, Any], settled: Settled) -> Kept:
-        """On the clerk's thread: the sound in its place. A cache that fails costs the keeping, not the sound."""
-        metadata = dict(sound.metadata)
-        delivered = sound.delivered_path
-        wanted = {**metadata, **sound.delivered} if delivered else metadata
-        if self.cache is None:
-            return Kept(self._moved_aside(delivered or sound.path), wanted)
-        try:
-            entry = self.cache.put(sound, vectors, replace=settled.request.force and settled.request.seed is not None)
-            if entry.id is None:  # not accepted, or one too many of its prompt
-                if delivered is not None:
-                    _unlink([entry.path])
-                return Kept(self._moved_aside(delivered or entry.path), wanted)
-            if delivered is None:
-                return Kept(entry.path, wanted)
-            return Kept(self.cache.put_rendition(entry.id, settled.rendition, delivered), wanted)
-        except StorageError as exc:
-            log.error("the cache did not keep a sound: %s", exc)
-            path = self._moved_aside(delivered or sound.path)
-            wanted = {**wanted, "warnings": [*wanted.get("warnings", []), f"not_kept: {exc}"]}
-            return Kept(path, wanted)
-
-    def _moved_aside(self, path: str) -> str:
-        self._render_dir.mkdir(parents=True, exist_ok=True)
-        target = self._render_dir / Path(path).name
-        if Path(path).exists():
-            shutil.move(path, target)
-        return str(target)
+        self.delivery.keep(sound, vectors, making.settled, making.request_id, done)
 
     def answer(self, action: acts.Answer, caller: Caller) -> Final | None:
         settled = self.asked.pop(action.ticket, None)
@@ -473,16 +425,16 @@ class PoolHands(Hands):
         if settled is None:
             return Final(kind="result", body=_body(action.value))
         value = action.value
-        if isinstance(value, dict):  # a rendition has been made of a hit
-            self._finish_rendered(action, settled, value)
-            return None
-        if isinstance(value, _Offer):
-            path, hit = value.path or value.hit.entry.path, value.hit
-            stored = {**hit.metadata, **self._changed(hit.metadata, settled.rendition)}
+        made = value["outcome"] if isinstance(value, dict) else None  # a rendition has been made of a hit
+        offer: _Offer | Kept = value["hit"] if isinstance(value, dict) else value
+        if isinstance(offer, _Offer):
+            hit = offer.hit
             self.hits[hit.cache_type] += 1
+            changed = rendered_metadata(hit.metadata, settled.rendition) if made is None else made["metadata"]
+            path, stored = offer.path or hit.entry.path, {**hit.metadata, **changed}
         else:
-            path, stored = value.path, value.metadata
             self.hits[action.cache_type] += 1
+            path, stored = offer.path, offer.metadata
         metadata = told(
             stored,
             settled,
@@ -491,72 +443,14 @@ class PoolHands(Hands):
             times_ms=action.times_ms,
             warnings=[*settled.warnings, *action.warnings],
         )
-        return self._delivered(action.ticket, settled.request, path, metadata)
 
-    @staticmethod
-    def _changed(stored: Metadata, rendition: Rendition) -> Metadata:
-        return {} if _is_master(stored, rendition) else rendered_metadata(stored, rendition)
-
-    def _finish_rendered(self, action: acts.Answer, settled: Settled, value: dict[str, Any]) -> None:
-        hit: Hit = value["hit"].hit
-        outcome = value["outcome"]
-        caller = self.router.callers[action.ticket]
-
-        def errand() -> None:
-            try:
-                assert self.cache is not None and hit.entry.id is not None
-                # there already where another caller joined this work
-                path = self.cache.find_rendition(hit.entry.id, settled.rendition) or self.cache.put_rendition(
-                    hit.entry.id, settled.rendition, outcome["path"]
-                )
-            except AudioPoolError:
-                # removed meanwhile, or the disk is full: the rendition itself is still good
-                path = self._moved_aside(outcome["path"])
-            metadata = told(
-                {**hit.metadata, **outcome["metadata"]},
-                settled,
-                caller.request_id,
-                cache_type="",
-                times_ms=action.times_ms,
-                warnings=[*settled.warnings, *action.warnings],
-            )
-            final = self._deliver_now(settled.request, path, metadata)
+        def later(final: Final) -> None:
             self.router.post(lambda: self.router.finish(action.ticket, final))
 
-        self.hits[hit.cache_type] += 1
-        self.clerk.order(errand)
-
-    def _delivered(self, ticket: int, request: AudioRequest, path: str, metadata: Metadata) -> Final | None:
-        """The reply at once where only a path is wanted; else when the clerk has read or linked the file."""
-        if request.delivery == "path" and request.output_path is None:
-            return Final(kind="result", path=path, metadata=metadata)
-
-        def errand() -> None:
-            final = self._deliver_now(request, path, metadata)
-            self.router.post(lambda: self.router.finish(ticket, final))
-
-        self.clerk.order(errand)
-        return None
-
-    def _deliver_now(self, request: AudioRequest, path: str, metadata: Metadata) -> Final:
-        """On the clerk's thread."""
-        try:
-            if request.output_path is not None:
-                path = _linked(Path(path), Path(request.output_path))
-            data = None
-            if request.delivery == "inline":
-                size = os.stat(path).st_size
-                if size > self.config.server.max_inline_bytes:
-                    raise InvalidAudio(
-                        f"the file has {size:,} bytes, delivered inline are at most "
-                        f"{self.config.server.max_inline_bytes:,}; ask for delivery 'path' or a lossy format"
-                    )
-                data = Path(path).read_bytes()
-            return Final(kind="result", path=path, metadata=metadata, data=data)
-        except AudioPoolError as exc:
-            return Final(kind="error", error=exc)
-        except (OSError, ValueError) as exc:  # ValueError: a path with a zero byte in it
-            return Final(kind="error", error=StorageError(f"the sound could not be delivered: {exc}"))
+        if made is not None and isinstance(offer, _Offer):
+            self.delivery.rendered(offer.hit, settled, made["path"], metadata, later)
+            return None
+        return self.delivery.deliver(settled.request, path, metadata, later)
 
     # -- workers -----------------------------------------------------------------------------------
 
@@ -596,35 +490,8 @@ def _arrays(vectors: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_master(metadata: Metadata, rendition: Rendition) -> bool:
-    """Whether the kept master itself is what was asked for."""
-    return (
-        rendition.format == "flac"
-        and rendition.bit_depth == 24
-        and rendition.sample_rate == metadata.get("sample_rate")
-        and rendition.target_lufs == metadata.get("target_lufs")
-    )
-
-
 def _body(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
-
-
-def _linked(source: Path, target: Path) -> str:
-    """A hard link (or, across file systems, a copy) that no clear-out of the cache removes."""
-    if not target.is_absolute():
-        raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return str(target)
 
 
 def _file_sha256(path: str) -> str:
@@ -644,8 +511,3 @@ def _file_sha256(path: str) -> str:
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise NotFound(f"init_audio: {path!r} cannot be read: {reason}") from None
-
-
-def _unlink(paths: list[str]) -> None:
-    for path in paths:
-        Path(path).unlink(missing_ok=True)

@@ -47,6 +47,7 @@ from audio_pool.errors import (
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
+from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.factory import Factory, ProcessPlan
 from audio_pool.pool.hands import PoolHands, vector_space
 from audio_pool.pool.image_door import ImageDoor
@@ -266,7 +267,7 @@ class AudioPool:
             infos=infos,
             encoders=encoders,
             incoming=cache.incoming if cache is not None else self._scratch(),
-            render_dir=config.render_dir,
+            delivery=Delivery(clerk, cache, config.render_dir, config.server.max_inline_bytes),
         )
         self._hands.reception = Reception(self._hands)
         router.hands = self._hands

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from audio_pool.pool.settle import Settled
 from audio_pool.types import Metadata, Rendition
 
-__all__ = ["new_metadata", "rendered_metadata", "told"]
+__all__ = ["is_master", "new_metadata", "rendered_metadata", "told"]
 
 _NEW = {
     "cached": False,
@@ -80,8 +80,20 @@ def told(
     return metadata
 
 
+def is_master(stored: Metadata, rendition: Rendition) -> bool:
+    """Whether the kept master itself is what was asked for."""
+    return (
+        rendition.format == "flac"
+        and rendition.bit_depth == 24
+        and rendition.sample_rate == stored.get("sample_rate")
+        and rendition.target_lufs == stored.get("target_lufs")
+    )
+
+
 def rendered_metadata(stored: Metadata, rendition: Rendition) -> Metadata:
     """The keys that a kept rendition changes, reckoned from its master's: one constant gain and a codec."""
+    if is_master(stored, rendition):
+        return {}
     changed: Metadata = {"format": rendition.format, "sample_rate": rendition.sample_rate}
     if rendition.format in ("wav", "flac"):
         changed["bit_depth"] = rendition.bit_depth
