@@ -439,7 +439,8 @@ class PoolHands(Hands):
             stored,
             settled,
             caller.request_id,
-            cache_type=action.cache_type,
+            # a hit says itself what it is, also to those who joined the wait for it
+            cache_type="" if isinstance(offer, _Offer) else action.cache_type,
             times_ms=action.times_ms,
             warnings=[*settled.warnings, *action.warnings],
         )
