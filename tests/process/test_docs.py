@@ -84,6 +84,17 @@ def _prepared(page: Path, place: Path) -> str:
     return ""
 
 
+@pytest.mark.parametrize("example", ["demo.py", "host_program.py"])
+def test_example_programs_run(example: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list(tmp_path.rglob("*.wav"))) >= 3
+    assert "cache" in done.stdout
+
+
 def command_lines() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
