@@ -9,6 +9,7 @@ to its place and its caller (delivery).
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import itertools
 import logging
@@ -28,8 +29,8 @@ from audio_pool import wire
 from audio_pool.arena import Arena
 from audio_pool.cache.semantic import Hit, SoundCache
 from audio_pool.config import Config
-from audio_pool.engines.base import EngineInfo
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound, StorageError
+from audio_pool.engines import EngineInfo, engine_info
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound, StorageError, UnknownEngine
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.clerk import Clerk
@@ -482,7 +483,16 @@ def vector_space(name: str, config: Config) -> str:
     """What the cache files an encoder's vectors under: those of another model are not comparable."""
     sound, colon, engine = name.rpartition(":")
     model = config.engines.get(engine, {}).get("model")
-    return f"{sound}{colon}{engine}@{model}" if model else name
+    return f"{sound}{colon}{engine}@{model}" if model and model != _default_model(engine) else name
+
+
+@functools.cache
+def _default_model(engine: str) -> str:
+    """The one that an engine loads where nothing is said: naming it makes its vectors no others."""
+    try:
+        return engine_info(engine).model
+    except UnknownEngine:  # another interpreter's
+        return ""
 
 
 def _arrays(vectors: Mapping[str, Any]) -> dict[str, Any]:
