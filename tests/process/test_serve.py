@@ -112,7 +112,8 @@ def test_a_drain_finishes_what_is_under_way_and_takes_nothing_new(tmp_path, held
 
 def test_what_outlives_the_drain_is_answered_closed(tmp_path, held):
     prompt, _ = held()
-    with Served(tmp_path / "s", limits={"drain_timeout_s": 0.5}).ready() as served, Asker(served.endpoint) as ask:
+    limits = {"drain_timeout_s": 0.5, "term_timeout_s": 0.5}
+    with Served(tmp_path / "s", limits=limits).ready() as served, Asker(served.endpoint) as ask:
         children = served.workers()
         ask.generate("work", prompt, events=True)
         ask.event("work", "progress")
@@ -214,6 +215,9 @@ def test_a_full_queue_says_busy_and_who_waits_as_told_gets_through(small, held):
         busy = other.final("refused")
         assert busy["type"] == "busy" and busy["error"]["code"] == "busy" and busy["error"]["retryable"]
         assert busy["retry_after_ms"] == busy["error"]["retry_after_ms"] >= 10
+        time.sleep(1.5)  # the job in work turns out to be a long one
+        other.generate("later", "tone refused")
+        assert other.final("later")["retry_after_ms"] >= 1500
         gate.touch()
         tries = 0
         while busy["type"] == "busy":

@@ -241,7 +241,10 @@ class Schedule:
 
     def _busy(self) -> Busy:
         hands = max(1, sum(1 for worker in self.roster.workers.values() if worker.state == "ready"))
-        wait_s = self._job_seconds * max(1.0, len(self.waiting) / hands / 4)  # when a quarter has gone
+        # one that has taken longer than usual may well take as long again
+        since = [held.since for worker in self.roster.workers.values() for held in worker.jobs.values()]
+        each_s = max(self._job_seconds, self._now - min(since, default=self._now))
+        wait_s = each_s * max(1.0, len(self.waiting) / hands / 4)  # when a quarter has gone
         return Busy(
             f"the queue is full: {len(self.tickets)} requests, {self._bytes:,} bytes "
             f"(allowed are {self.limits.max_requests}, {self.limits.max_bytes:,})",
