@@ -430,11 +430,11 @@ class PoolHands(Hands):
         offer: _Offer | Kept = value["hit"] if isinstance(value, dict) else value
         if isinstance(offer, _Offer):
             hit = offer.hit
-            self.hits[hit.cache_type] += 1
+            self._came(hit.cache_type)
             changed = rendered_metadata(hit.metadata, settled.rendition) if made is None else made["metadata"]
             path, stored = offer.path or hit.entry.path, {**hit.metadata, **changed}
         else:
-            self.hits[action.cache_type] += 1
+            self._came(action.cache_type)
             path, stored = offer.path, offer.metadata
         metadata = told(
             stored,
@@ -453,6 +453,10 @@ class PoolHands(Hands):
             self.delivery.rendered(offer.hit, settled, made["path"], metadata, later)
             return None
         return self.delivery.deliver(settled.request, path, metadata, later)
+
+    def _came(self, cache_type: str) -> None:
+        self.hits[cache_type] += 1
+        self.router.telemetry.count("hits", cache_type=cache_type)
 
     # -- workers -----------------------------------------------------------------------------------
 

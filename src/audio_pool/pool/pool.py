@@ -56,6 +56,7 @@ from audio_pool.pool.roster import WorkerLimits, WorkerPlan
 from audio_pool.pool.router import Router
 from audio_pool.pool.schedule import Limits, Schedule
 from audio_pool.pool.settle import settle
+from audio_pool.telemetry import Telemetry
 from audio_pool.types import AudioRequest, AudioResult, Event, parse
 
 __all__ = ["AudioPool", "Pending"]
@@ -124,12 +125,16 @@ class AudioPool:
     All methods may be called from any thread.
     """
 
-    def __init__(self, config: Config | None = None, *, serve: bool = False) -> None:
+    def __init__(
+        self, config: Config | None = None, *, serve: bool = False, telemetry: Telemetry | None = None
+    ) -> None:
         """
         Args:
             config: from ``load_config``; the built-in default where None.
             serve: bind ``server.bind`` for clients, too.
+            telemetry: hears counters and timings; see telemetry.py.
         """
+        self._telemetry = telemetry
         self.config = config or load_config()
         self._serve = serve
         self._lock = threading.Lock()
@@ -243,6 +248,7 @@ class AudioPool:
             clients_endpoint=(config.server.bind or default_bind()) if self._serve else None,
             keys=keys,
             parked_bytes=config.server.parked_bytes,
+            telemetry=self._telemetry,
         )
         if self._serve and config.server.pull_bind:
             router.image_door = ImageDoor(config.server.pull_bind, config.server.push_bind)

@@ -26,6 +26,7 @@ from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.image_door import ImageDoor
 from audio_pool.pool.schedule import Schedule
+from audio_pool.telemetry import Telemetry
 
 __all__ = ["Hands", "Router"]
 
@@ -122,8 +123,10 @@ class Router:
         clients_endpoint: str | None = None,
         keys: ServerKeys | None = None,
         parked_bytes: int = 64 << 20,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.schedule = schedule
+        self.telemetry = telemetry or Telemetry()
         self.hands: Hands = Hands()
         self.callers: dict[int, Caller] = {}
         self.counts: collections.Counter[str] = collections.Counter()
@@ -401,6 +404,7 @@ class Router:
             grants=grants,
             request_ids=ids,
         )
+        self.telemetry.count("jobs", kind=action.kind)
         lane = "make" if action.kind == "make" else "quick"
         # a peer that does not take it is dying or hung: its death or its silence brings the job back
         self._send(action.worker, action.incarnation, lane, [wire.pack(job), *frames])
@@ -416,6 +420,9 @@ class Router:
         if caller is None:
             return
         self.counts[action.kind] += 1
+        self.telemetry.count("answers", kind=action.kind)
+        if "total" in action.times_ms:
+            self.telemetry.timing("request_seconds", action.times_ms["total"] / 1000, kind=action.kind)
         final = self.hands.answer(action, caller)
         if final is not None:
             self.finish(action.ticket, final)
@@ -433,5 +440,7 @@ class Router:
         peer = self._peers.get(name)
         if peer is not None and peer.incarnation == incarnation:
             del self._peers[name]
+        if not self.schedule.roster.stopping:
+            self.telemetry.count("worker_deaths", worker=name)
         self.hands.worker_died(name, incarnation)
         self.feed(acts.Died(worker=name, incarnation=incarnation, reason=reason))
