@@ -6,6 +6,7 @@ Must not know: the database, the directory, what counts as a hit.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ FITS = (  # SQL that holds for the entries that fit
 )
 
 
+@functools.lru_cache(4096)
 def text_digest(namespace: str, prompt: str) -> bytes:
     """16 bytes that stand for a namespace and a normalised prompt."""
     return hashlib.blake2b(f"{namespace}\0{text_key(prompt)}".encode(), digest_size=16).digest()

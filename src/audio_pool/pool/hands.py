@@ -40,12 +40,15 @@ from audio_pool.pool.replies import is_master, new_metadata, rendered_metadata, 
 from audio_pool.pool.router import Hands, Router
 from audio_pool.pool.settle import Settled, derived_seed, settle
 from audio_pool.tensors import Grant, TensorRef
-from audio_pool.types import AudioRequest, FinishedSound, Recipe, Rendition
+from audio_pool.types import AudioRequest, FinishedSound, Recipe, Rendition, parse
 
 __all__ = ["PoolHands", "vector_space"]
 
 log = logging.getLogger(__name__)
 
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 1024
+"""Requests, and bytes of one, that are remembered as they were settled."""
 _POOL = "pool"
 """Holder of slots that no worker holds."""
 _MAX_INIT_BYTES = 1 << 30
@@ -109,6 +112,7 @@ class PoolHands(Hands):
         self._incoming = incoming
         self._reading: set[int] = set()
         """Tickets whose ``init_audio`` the clerk reads."""
+        self._settled: dict[bytes, Settled] = {}
         self._making: dict[int, _Making] = {}
         self._granted: dict[int, tuple[str, list[Grant]]] = {}
         """By job, until it ends."""
@@ -126,6 +130,28 @@ class PoolHands(Hands):
         if request.init_audio is not None:
             return self._submit_read(request, caller, events, size_bytes)
         return self.submit_settled(settle(request, self.config, self.infos), caller, events, size_bytes)
+
+    def submit_fields(self, fields: dict[str, Any], caller: Caller, *, events: bool, size_bytes: int) -> int:
+        """As ``submit``, from the fields of a client's message.
+
+        Games ask for the same thing again and again: what the same fields came to is remembered, which saves
+        a third of a hit's work.
+        """
+        try:
+            key = wire.pack(fields)
+        except (TypeError, ValueError, OverflowError):
+            key = b""
+        settled = self._settled.get(key)
+        if settled is None:
+            request = parse(AudioRequest, fields)
+            if request.init_audio is not None:
+                return self._submit_read(request, caller, events, size_bytes)
+            settled = settle(request, self.config, self.infos)
+            if 0 < len(key) <= _LONGEST_REMEMBERED:
+                if len(self._settled) >= _MOST_REMEMBERED:
+                    self._settled.clear()
+                self._settled[key] = settled
+        return self.submit_settled(settled, caller, events, size_bytes)
 
     def _submit_read(self, request: AudioRequest, caller: Caller, events: bool, size_bytes: int) -> int:
         """The same once the clerk has read ``init_audio``: a file's bytes are not read on the router's thread."""
@@ -470,6 +496,7 @@ class PoolHands(Hands):
         self._factory().kill(worker, incarnation, why)
 
     def worker_ready(self, worker: str, message: wire.Ready) -> None:
+        self._settled.clear()  # settled by what was known of the engines before
         self.devices[worker] = message.device
         for name, info in message.engines.items():
             loaded = msgspec.convert(info, EngineInfo)

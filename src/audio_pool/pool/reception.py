@@ -20,7 +20,6 @@ from audio_pool.pool.callers import Caller, Final, Outbox, SocketCaller
 from audio_pool.pool.hands import PoolHands
 from audio_pool.pool.image_door import ImageCaller
 from audio_pool.pool.image_server import alert, is_legacy, request_id_of, to_request
-from audio_pool.types import AudioRequest, parse
 
 __all__ = ["Reception", "health", "status"]
 
@@ -116,10 +115,9 @@ class Reception:
         key = (identity, request_id)
         if key in self._live:
             raise InvalidRequest(f"request_id {request_id!r} is in flight already; every request needs its own")
-        request = parse(AudioRequest, fields)
         self._live[key] = 0
         try:
-            ticket = self._hands.submit(request, caller, events=events, size_bytes=size)
+            ticket = self._hands.submit_fields(fields, caller, events=events, size_bytes=size)
         except BaseException:
             self._live.pop(key, None)
             raise
