@@ -13,7 +13,7 @@ from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, engine_names, tangoflux
 from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._opening import DiffusionSettings
-from audio_pool.pool.pool import _workers
+from audio_pool.pool.crew import workers_of
 from audio_pool.pool.settle import settle
 from audio_pool.types import AudioRequest, parse
 
@@ -53,7 +53,7 @@ def test_the_default_file_is_the_built_in_default() -> None:
 
 
 def test_its_engines_take_their_settings(config: Config) -> None:
-    hosted = {name for worker in _workers(config) for name in worker.engines}
+    hosted = {name for worker in workers_of(config) for name in worker.engines}
     used = hosted | ({config.cache.scorer} - {"off"}) | ({config.cache.encoder} - {"off", "auto"})
     assert set(config.engines) <= used, "settings of an engine that nobody hosts"
     for name, settings in config.engines.items():
@@ -64,7 +64,7 @@ def test_its_engines_take_their_settings(config: Config) -> None:
 
 
 def test_a_plain_request_fits_it(config: Config) -> None:
-    infos = {name: engine_info(name) for worker in _workers(config) for name in worker.engines}
+    infos = {name: engine_info(name) for worker in workers_of(config) for name in worker.engines}
     settled = settle(AudioRequest(prompt="rain"), config, infos)
     assert settled.warnings == ()
     assert settled.recipe.duration_s == config.defaults.duration_s

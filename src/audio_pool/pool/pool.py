@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import importlib.util
 import logging
 import queue
 import secrets
@@ -26,35 +25,38 @@ from typing import Any
 
 import msgspec
 
-from audio_pool import weights, wire
 from audio_pool.arena import Arena
-from audio_pool.cache.row import SOUND_PREFIX
 from audio_pool.cache.semantic import SoundCache
 from audio_pool.channel import ServerKeys, default_bind, local_endpoint
-from audio_pool.config import Config, WorkerConfig, load_config
-from audio_pool.engines import EngineInfo, engine_info
-from audio_pool.engines._encoders import pick_encoder
+from audio_pool.config import Config, load_config
+from audio_pool.engines import engine_info
 from audio_pool.errors import (
     AudioPoolError,
-    EngineUnavailable,
-    InvalidConfig,
     PoolClosed,
-    Refused,
     Timeout,
-    UnknownEngine,
     WorkerStartFailed,
 )
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Final, HostCaller
 from audio_pool.pool.clerk import Clerk
+from audio_pool.pool.crew import (
+    encoders_of,
+    infos_of,
+    limits_of,
+    load_of,
+    plan_of,
+    process_of,
+    refuse_non_commercial,
+    searched_space,
+    workers_of,
+)
 from audio_pool.pool.delivery import Delivery
-from audio_pool.pool.factory import Factory, ProcessPlan
-from audio_pool.pool.hands import PoolHands, vector_space
+from audio_pool.pool.factory import Factory
+from audio_pool.pool.hands import PoolHands
 from audio_pool.pool.image_door import ImageDoor
 from audio_pool.pool.reception import Reception, health, status
-from audio_pool.pool.roster import WorkerLimits, WorkerPlan
 from audio_pool.pool.router import Router
-from audio_pool.pool.schedule import Limits, Schedule
+from audio_pool.pool.schedule import Schedule
 from audio_pool.pool.settle import settle
 from audio_pool.telemetry import Telemetry
 from audio_pool.types import AudioRequest, AudioResult, Event, parse
@@ -231,16 +233,16 @@ class AudioPool:
         cache = self._open_cache()
         arena = Arena.create(quota_bytes=config.queue.arena_bytes)
         rest.callback(arena.close)
-        encoders = _encoders(config) if cache is not None else ()
+        encoders = encoders_of(config) if cache is not None else ()
         if cache is not None:
             # here and not at the first look-up: that one would wait for it on the router's thread
-            cache.prepare(_searched(name, config) for name in encoders)
-        workers = _workers(config)
-        infos = _infos(workers)  # may refuse: nothing that has to be undone is there yet
+            cache.prepare(searched_space(name, config) for name in encoders)
+        workers = workers_of(config)
+        infos = infos_of(workers)  # may refuse: nothing that has to be undone is there yet
         if config.policy.commercial_only:
-            _refuse_non_commercial([*infos.values(), *map(engine_info, encoders)])
+            refuse_non_commercial([*infos.values(), *map(engine_info, encoders)])
         endpoint = local_endpoint(arena.directory / "workers.sock")
-        schedule = Schedule([_plan(worker, encoders) for worker in workers], _limits(config))
+        schedule = Schedule([plan_of(worker, encoders) for worker in workers], limits_of(config))
         keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
         router = Router(
             schedule,
@@ -268,8 +270,8 @@ class AudioPool:
             arena=arena,
             factory=lambda: factory,
             clerk=clerk,
-            processes={worker.name: _process(worker) for worker in workers},
-            loads={worker.name: _load(worker, config, encoders, str(arena.directory)) for worker in workers},
+            processes={worker.name: process_of(worker) for worker in workers},
+            loads={worker.name: load_of(worker, config, encoders, str(arena.directory)) for worker in workers},
             infos=infos,
             encoders=encoders,
             incoming=cache.incoming if cache is not None else self._scratch(),
@@ -440,137 +442,3 @@ class AudioPool:
             if router.failure is not None:
                 raise PoolClosed(f"the pool has failed: {router.failure}") from router.failure
             raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
-
-
-# -- configuration to parts ------------------------------------------------------------------------
-
-
-def _workers(config: Config) -> list[WorkerConfig]:
-    """One entry a process: counts unfolded, the default where none is given."""
-    given = config.workers or [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
-    workers = []
-    for worker in given:
-        if worker.count == 1:
-            workers.append(worker)
-        for number in range(worker.count if worker.count > 1 else 0):
-            workers.append(msgspec.structs.replace(worker, name=f"{worker.name}-{number + 1}", count=1))
-    return workers
-
-
-def _encoders(config: Config) -> tuple[str, ...]:
-    """Embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    encoder = pick_encoder(config.cache.encoder, models_dir=config.policy.models_dir)
-    if encoder is not None and importlib.util.find_spec("faiss") is None:
-        if config.cache.encoder != "auto":
-            raise EngineUnavailable(
-                f"cache.encoder = {encoder!r} needs faiss, which is not installed",
-                hint="pip install 'audio-pool[semantic]', or set cache.encoder = \"off\"",
-            )
-        encoder = None
-    scorer = None if config.cache.scorer == "off" else config.cache.scorer
-    kind = engine_info(scorer).kind if scorer else "scorer"
-    if kind != "scorer":
-        raise InvalidConfig(f"cache.scorer {scorer!r} is a {kind}; allowed is off or a scorer such as clap")
-    return tuple(name for name in (encoder, scorer) if name)
-
-
-def _searched(name: str, config: Config) -> str:
-    """The space in which this encoder's neighbours are looked for: a scorer's are sounds."""
-    space = vector_space(name, config)
-    return SOUND_PREFIX + space if name == config.cache.scorer else space
-
-
-def _refuse_non_commercial(infos: list[EngineInfo]) -> None:
-    for info in infos:
-        if not info.commercial_use:
-            raise Refused(
-                f"engine {info.name!r} has licence {info.licence!r}, which does not allow commercial use",
-                hint="policy.commercial_only is set; take the engine out of the workers and of [cache]",
-            )
-
-
-def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> list[str]:
-    names = list(worker.engines)
-    for name in encoders:
-        duty = "score" if name == config.cache.scorer else "embed"
-        if duty in worker.duties and name not in names:
-            names.append(name)
-    return names
-
-
-def _plan(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
-    return WorkerPlan(
-        name=worker.name,
-        engines=frozenset(worker.engines),
-        duties=frozenset(worker.duties),
-        credit=worker.credit,
-        quick_credit=worker.quick_credit,
-    )
-
-
-def _load(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> wire.Load:
-    return wire.Load(
-        engines={name: _engine_settings(name, config) for name in _hosted(worker, config, encoders)},
-        duties=list(worker.duties),
-        beat_s=config.limits.beat_s,
-        arena=arena,
-    )
-
-
-def _engine_settings(name: str, config: Config) -> dict[str, Any]:
-    """As configured; a model that lies in ``policy.models_dir`` by its path there."""
-    settings = dict(config.engines.get(name, {}))
-    if config.policy.models_dir:
-        with contextlib.suppress(AudioPoolError):
-            info = engine_info(name)
-            found = weights.find(str(settings.get("model", info.model)), models_dir=config.policy.models_dir)
-            if found is not None and info.requires:
-                settings["model"] = str(found.path)
-    return settings
-
-
-def _process(worker: WorkerConfig) -> ProcessPlan:
-    return ProcessPlan(
-        name=worker.name,
-        python=worker.python,
-        gpu=worker.gpu,
-        env=worker.env,
-        threads=worker.threads,
-        thread=worker.thread,
-    )
-
-
-def _limits(config: Config) -> Limits:
-    limits, waiting = config.limits, config.queue
-    return Limits(
-        max_requests=waiting.max_requests,
-        max_bytes=waiting.max_bytes,
-        ageing_s=waiting.ageing_s,
-        max_batch=waiting.max_batch,
-        max_attempts=limits.max_attempts,
-        embed_timeout_s=limits.embed_timeout_s,
-        worker=WorkerLimits(
-            hello_timeout_s=limits.hello_timeout_s,
-            load_timeout_s=limits.load_timeout_s,
-            beat_s=limits.beat_s,
-            missed_beats=limits.missed_beats,
-            restart_backoff_s=limits.restart_backoff_s,
-            restart_backoff_max_s=limits.restart_backoff_max_s,
-            max_restarts=limits.max_restarts,
-            job_timeout_s=limits.job_timeout_s,
-            term_timeout_s=limits.term_timeout_s,
-        ),
-    )
-
-
-def _infos(workers: list[WorkerConfig]) -> dict[str, EngineInfo]:
-    """What is known of the engines before they are loaded; a worker's own interpreter may know others."""
-    infos: dict[str, EngineInfo] = {}
-    for worker in workers:
-        for name in worker.engines:
-            try:
-                infos[name] = engine_info(name)
-            except UnknownEngine:
-                if not worker.python:
-                    raise
-    return infos
