@@ -209,7 +209,8 @@ class Event(Struct, frozen=True, kw_only=True):
     request_id: str
     type: Literal["accepted", "progress"]
     body: dict[str, Any] = {}
-    """progress: ``stage``, ``done``, ``total``, ``fraction`` 0..1; accepted: ``queue_position``."""
+    """progress: ``stage`` (generate, master) and its ``done``, ``total``, ``fraction`` 0..1; accepted:
+    ``queue_position``, ``joined``."""
 
 
 def frames_of(duration_s: float, sample_rate: int) -> int:

@@ -6,8 +6,8 @@ Must not know: configuration (a Load message says everything), the pool, the cac
 
 Three threads. *Control* (the main thread) says hello, beats, hears cancel and stop. *Make* generates:
 it receives its jobs on a socket of its own and answers on it, so that no message changes threads.
-*Quick* does everything short beside it (embed, master, render, echo): mastering a sound overlaps the
-next generation.
+*Quick* does everything short beside it (embed, master, render, echo), look-ups first: mastering a sound
+overlaps the next generation.
 """
 
 from __future__ import annotations
@@ -187,19 +187,26 @@ class Worker:
         poller = Poller()
         poller.add(channel, "job")
         poller.add(waker, "waker")
+        waiting: list[tuple[wire.Job, list[bytes]]] = []
         while True:
-            for source in poller.wait(3600.0):
+            # quick ends after make: something may still be on its way there
+            ending = self.stopping.is_set() and (lane == "make" or self.make_ended.is_set())
+            made = lane == "quick" and not self.finishing.empty()
+            for source in poller.wait(0.0 if waiting or made or ending else 3600.0):
                 if source == "waker":
                     waker.clear()
-            while lane == "quick" and not self.finishing.empty():
-                job, task, made = self.finishing.get()
-                self._answer(channel, job, partial(self.workshop.finish_made, task, made))
             while (frames := channel.receive()) is not None:
                 job = wire.to_worker(frames[0])
                 if isinstance(job, wire.Job):
-                    self._work(channel, job, frames[1:])
-            # quick ends after make: something may still be on its way there
-            if self.stopping.is_set() and (lane == "make" or self.make_ended.is_set()) and self.finishing.empty():
+                    waiting.append((job, frames[1:]))
+            # a look-up takes milliseconds and is given up soon; what it overtakes may take seconds
+            waiting.sort(key=lambda one: not isinstance(one[0].task, wire.EmbedTask))
+            if made and not (waiting and isinstance(waiting[0][0].task, wire.EmbedTask)):
+                job, task, candidates = self.finishing.get()
+                self._answer(channel, job, partial(self.workshop.finish_made, task, candidates))
+            elif waiting:
+                self._work(channel, *waiting.pop(0))
+            elif ending:
                 channel.close()
                 return
 
@@ -212,10 +219,17 @@ class Worker:
             except Exception as exc:
                 self._fail(channel, job, exc)
                 return
+            self._progress(channel, job, "master", 0, 1)  # from here, so that it comes after the steps
             self.finishing.put((job, task, made))
             self.quick_waker.wake()
             return
         self._answer(channel, job, partial(self._carry_out, channel, job, frames))
+
+    def _progress(self, channel: Channel, job: wire.Job, stage: str, done: int, total: int) -> None:
+        progress = wire.Progress(
+            incarnation=self.incarnation, job=job.job, attempt=job.attempt, stage=stage, done=done, total=total
+        )
+        channel.send([wire.pack(progress)])
 
     def _answer(self, channel: Channel, job: wire.Job, work: Any) -> None:
         try:
@@ -254,6 +268,7 @@ class Worker:
                 made = self._make(channel, job, task)
                 return self.workshop.hand_over(made, job.grants, ",".join(job.request_ids)[:256])
             case wire.FinishTask():
+                self._progress(channel, job, "master", 0, 1)
                 return self.workshop.finish_handed(task, frames)
             case wire.EmbedTask():
                 return self.workshop.embed(task)
@@ -272,15 +287,7 @@ class Worker:
             now = time.monotonic()
             if now - last >= _PROGRESS_EVERY_S or done == total:
                 last = now
-                progress = wire.Progress(
-                    incarnation=self.incarnation,
-                    job=job.job,
-                    attempt=job.attempt,
-                    stage="generate",
-                    done=done,
-                    total=total,
-                )
-                channel.send([wire.pack(progress)])
+                self._progress(channel, job, "generate", done, total)
 
         if (job.job, job.attempt) in self.cancelled:  # it may have come while the job waited in the socket
             raise Cancelled("cancelled by its caller")
