@@ -23,7 +23,7 @@ from audio_pool.engines import EngineInfo, Item, Notes, OnStep, load_engine
 from audio_pool.engines._halving import generate_halving
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, StorageError
 from audio_pool.tensors import HEADER_BYTES, Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
-from audio_pool.types import Metadata, Recipe, Shape
+from audio_pool.types import Metadata, Recipe, Shape, parse
 
 __all__ = ["Made", "Workshop"]
 
@@ -59,7 +59,10 @@ class Workshop:
         for name, settings in load.engines.items():
             started = time.monotonic()
             engine = load_engine(name, **settings)
-            self.engines[name], self.infos[name] = engine, engine.info
+            self.engines[name] = engine
+            # checked here, where its author hears of it: the router would only wonder why nobody is ready
+            info = msgspec.to_builtins(engine.info)
+            self.infos[name] = parse(EngineInfo, info, error=EngineUnavailable, what=f"INFO of engine {name!r}")
             self.device = str(getattr(engine, "device", None) or self.device)
             log.info("loaded %s in %.2f s", name, time.monotonic() - started)
         self._share_encoder()

@@ -12,7 +12,7 @@ import pytest
 from tests.process.pool_bench import bench_package, bench_worker, settings
 
 from audio_pool import AudioPool
-from audio_pool.errors import AudioPoolError, UnknownEngine, WorkerStartFailed
+from audio_pool.errors import AudioPoolError, EngineUnavailable, UnknownEngine, WorkerStartFailed
 
 
 def start_fails(config: dict[str, Any]) -> AudioPoolError:
@@ -42,6 +42,15 @@ def test_an_engine_that_does_not_load(tmp_path: Path) -> None:
     assert isinstance(error, WorkerStartFailed)
     assert "RuntimeError: the weights are torn" in str(error)
     assert "Traceback" in (tmp_path / "cache" / "logs" / "bench.log").read_text()
+
+
+def test_an_engine_that_says_nonsense_of_itself(tmp_path: Path) -> None:
+    package = bench_package(tmp_path / "package")
+    module = package / "bench_engine.py"
+    module.write_text(module.read_text().replace("sample_rate=44_100", 'sample_rate="fast"'))
+    error = start_fails(settings(tmp_path, [bench_worker(package)]))
+    assert isinstance(error, EngineUnavailable)
+    assert "INFO of engine 'bench': field 'sample_rate': given 'fast'" in str(error)
 
 
 def test_an_engine_that_ends_its_process(tmp_path: Path) -> None:
