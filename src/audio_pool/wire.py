@@ -215,8 +215,9 @@ def error_of(body: dict[str, Any]) -> AudioPoolError:
     """The exception that an error reply stands for."""
     code = str(body.get("code", "internal"))
     error = error_from_code(code, str(body.get("message", "")), hint=str(body.get("hint", "")))
-    if isinstance(error, Busy):
-        error.retry_after_ms = int(body.get("retry_after_ms", 1000))
+    wait_ms = body.get("retry_after_ms")
+    if isinstance(error, Busy) and isinstance(wait_ms, int):  # an error must not fail for what comes with it
+        error.retry_after_ms = wait_ms
     return error
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.schedule_world import recipe
 
 from audio_pool import wire
-from audio_pool.errors import BadMessage
+from audio_pool.errors import BadMessage, Busy
 from audio_pool.types import Rendition, Shape
 
 SHAPE = Shape(sample_rate=44_100, frames=100, loop=False, tail_s=1.5, highpass_hz=None, highpass_order=4)
@@ -104,6 +104,12 @@ def test_a_client_message_is_what_its_type_says(fields: dict[str, Any]) -> None:
 def test_what_is_no_message_of_a_worker_is_refused(message: bytes) -> None:
     with pytest.raises(BadMessage):
         wire.from_worker(message)
+
+
+@pytest.mark.parametrize(("given", "understood"), [(70, 70), ("soon", 1000), (None, 1000), ([], 1000)])
+def test_an_error_is_understood_whatever_comes_with_it(given: Any, understood: int) -> None:
+    error = wire.error_of({"code": "busy", "message": 7, "retry_after_ms": given})
+    assert isinstance(error, Busy) and (error.message, error.retry_after_ms) == ("7", understood)
 
 
 # -- limits ----------------------------------------------------------------------------------------

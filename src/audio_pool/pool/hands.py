@@ -178,7 +178,11 @@ class PoolHands(Hands):
             if isinstance(found, AudioPoolError):
                 self.router.finish(ticket, Final(kind="error", error=found))
                 return
-            settled = settle(request, self.config, self.infos, found)
+            try:  # again: a worker that has become ready meanwhile may have told of an engine what was not known
+                settled = settle(request, self.config, self.infos, found)
+            except AudioPoolError as exc:
+                self.router.finish(ticket, Final(kind="error", error=exc))
+                return
             self.submit_settled(settled, caller, events, size_bytes, ticket=ticket, arrival=arrival)
 
         self.clerk.order(errand)

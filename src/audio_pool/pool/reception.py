@@ -154,7 +154,8 @@ class Reception:
         cache = self._hands.cache
         if cache is None:
             raise NotFound("the cache is off (cache.enabled = false)")
-        router = self._router
+        router, ticket = self._router, next(self._hands.tickets)
+        router.callers[ticket] = caller  # so that it is answered though the pool stops meanwhile
 
         def errand() -> None:
             from audio_pool.cache.manage import AudioSemanticCache
@@ -162,9 +163,9 @@ class Reception:
             try:
                 with AudioSemanticCache(self._hands.config.cache_dir) as managed:
                     final = Final(kind="result", body=managed.get_cache_stats())
-            except AudioPoolError as exc:
-                final = Final(kind="error", error=exc)
-            router.post(lambda: caller.finish(final))
+            except Exception as exc:
+                final = Final(kind="error", error=_refusal(exc))
+            router.post(lambda: router.finish(ticket, final))
 
         self._hands.clerk.order(errand)
 
@@ -257,6 +258,8 @@ def status(hands: PoolHands) -> dict[str, Any]:
         for name, worker in schedule.roster.workers.items()
     }
     outbox = dict(router.outbox.counts) if router.outbox is not None else {}
+    if router.image_door is not None:
+        outbox["image_replies_dropped"] = router.image_door.dropped
     return {
         "version": __version__,
         "health": health(hands)["state"],
