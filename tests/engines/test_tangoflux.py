@@ -179,6 +179,18 @@ def test_what_the_model_cannot_do_is_refused_or_said(engine):
     assert said.startswith("prompt_truncated: ")
 
 
+def test_a_tokenizer_that_names_no_longest_text(tmp_path, engine):
+    beside = checkpoints.tangoflux(tmp_path)
+    told = tmp_path / "flan-t5-large" / "tokenizer_config.json"
+    settings = json.loads(told.read_text())
+    del settings["model_max_length"]
+    told.write_text(json.dumps(settings))
+    silent = load_engine("tangoflux", model=beside, device="cpu")
+    np.testing.assert_array_equal(silent.latents([item(steps=1)])[0], engine.latents([item(steps=1)])[0])
+    (said,) = silent.notes(item("dog " * 600)).warnings
+    assert said.startswith("prompt_truncated: 601 tokens, of which the model reads 512")
+
+
 def test_text_encoder_inside_the_model_or_named(tmp_path, engine):
     inside = checkpoints.tangoflux(tmp_path / "inside", text_beside=False)
     wanted = engine.latents([item(steps=1)])[0]

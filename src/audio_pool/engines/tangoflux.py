@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 _TEXT_BUCKET = 32
 """Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
+_TEXT_LONGEST = 512
+"""Tokens that the model reads, where its tokenizer does not say: flan-t5-large's."""
 _WORKING_BYTES = 2 * 2**30
 
 
@@ -103,6 +105,8 @@ class TangoFlux(_diffusion.DiffusionEngine):
         text_directory = _text_directory(opened.directory, self.config, settings)
         parts = _load_parts(opened, self.config, text_directory)
         self._tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+        if self._tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
+            self._tokenizer.model_max_length = _TEXT_LONGEST
         self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
         self._duration, self._transformer, self._vae = parts["duration"], parts["transformer"], parts["vae"]
         info = structs.replace(
