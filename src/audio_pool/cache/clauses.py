@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from audio_pool.cache.words import ARTICLES, Look, look
 
@@ -29,12 +30,14 @@ QUANTITIES = _words("many several couple dozen twice thrice once both every each
 _BE = _words("is are was were be been being am")
 _AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
 _DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")
+_WEATHER = _words("rain snow hail sleet drizzle thunder storm")
 _PRONOUNS = _words("it he she this that which who")
 _PREPOSITIONS = _words(
     "in on at by to from into onto off up down out over under through across against around along near "
     "behind between beside among inside outside like for about above below during towards toward past "
     "away back upon within throughout until underneath"
 )
+_WHERE = _words("in on at near inside under over beside behind through across along around among within underneath")
 _PLACES = _words("background foreground nearby outside inside overhead distant")
 
 
@@ -62,6 +65,8 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
     for i, (word, seen) in enumerate(part):
         if word in _DROPPED and not (word in ("a", "an") and 0 < i == len(part) - 1):
             continue
+        if word == "it" and i + 1 < len(part) and part[i + 1][1].base in _WEATHER:
+            continue
         if word == "to" and i + 1 < len(part) and _plain_verb(part[i + 1]):
             continue
         kind = _kind(part, i)
@@ -79,7 +84,7 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
     core, tail = _adverbs_last(pieces)
     if not core:
         return Chunk(tuple(piece.base for piece in tail), "A")
-    core = _subject_first(part, core)
+    core = _adjectives_sorted(_doer_first(_subject_first(part, core)))
     kinds = [piece.kind for piece in core]
     return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
 
@@ -126,6 +131,27 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     if adjectival:
         return [core[1], doing, *core[2:]]
     return core
+
+
+def _doer_first(core: list[_Piece]) -> list[_Piece]:
+    """"a drum is hit by a man" as "a man hits a drum"; also "a car parked by a house", which nothing else is."""
+    by = next((i for i, piece in enumerate(core) if piece.base == "by"), 0)
+    if by < 2 or core[by - 1].kind != "V" or core[by - 1].look.form in ("ing", "s"):
+        return core
+    if core[0].kind == "P" or sum(piece.kind == "V" for piece in core) > 1:
+        return core
+    end = next((i for i in range(by + 1, len(core)) if core[i].kind == "P"), len(core))
+    doer = core[by + 1 : end]
+    return [*doer, core[by - 1], *core[: by - 1], *core[end:]] if doer else core
+
+
+def _adjectives_sorted(core: list[_Piece]) -> list[_Piece]:
+    """"an old big door" as "a big old door"."""
+    out: list[_Piece] = []
+    for quality, found in groupby(core, key=lambda piece: piece.kind == "Q"):
+        run = list(found)
+        out += sorted(run, key=lambda piece: piece.base) if quality else run
+    return out
 
 
 def _plain_verb(token: Token) -> bool:
@@ -210,6 +236,8 @@ def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[C
         last = out[-1] if out else None
         if last is None:
             out.append(new)
+        elif free and len(group) == 2 and _where(last) and new.kind in "CN":
+            out[-1] = Chunk(new.words + last.words, new.kind)
         elif new.kind == "A":
             out[-1] = Chunk(last.words + new.words, last.kind)
         elif last.kind == "A":
@@ -221,3 +249,8 @@ def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[C
         else:
             out.append(new)
     return out
+
+
+def _where(one: Chunk) -> bool:
+    """Whether it only tells where: "in a cave, water drips" is "water drips in a cave"."""
+    return one.kind == "N" and len(one.words) > 1 and one.words[0] in _WHERE

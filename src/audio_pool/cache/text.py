@@ -61,6 +61,7 @@ _FILLER = re.compile(
 )
 _TRAILER = re.compile(r"(?<=\w)[\s,]+(?:please|sound\ effects?|sfx|sound\ fx|can\ be\ heard|(?:is|are)\ heard)$")
 _HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
+_COMPOUND = re.compile(r"(?<![\w-])([a-z]+)-([a-z]+)(?![\w-])")
 _TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
@@ -80,6 +81,7 @@ _JOINTS = {
     "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
     "after": _AFTER,
     "while": _WHILE, "whilst": _WHILE, "whiles": _WHILE, "as": _WHILE, "with": _WITH, "when": _WHILE,
+    "thereafter": _THEN, "thereupon": _THEN, "lastly": _THEN, "during": _WHILE,
     "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
     "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
 }  # fmt: skip
@@ -90,6 +92,10 @@ _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] =
         (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
     ),
     "prior": ((("prior", "to"), (_BEFORE,)),),
+    "preceded": ((("preceded", "by"), (_AFTER,)),),
+    "kind": ((("kind", "of"), ()),),
+    "sort": ((("sort", "of"), ()),),
+    "type": ((("type", "of"), ()),),
     "next": ((("next", "to"), ("beside",)),),
     "one": (
         (("one", "after", "another"), ("successive",)), (("one", "after", "the", "other"), ("successive",)),
@@ -148,7 +154,8 @@ def analyse(prompt: str) -> Analysis:
 def _tokens(text: str) -> list[Token]:
     """Words with slips mended and phrases and numbers folded; joints are their own base."""
     bare = _TRAILER.sub("", _FILLER.sub("", text, count=1))
-    words = _jointed([_plain(word) for word in _TOKEN.findall(_HYPHENED.sub(" ", bare or text)) if word != "-"])
+    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, bare or text))
+    words = _jointed([_plain(word) for word in _TOKEN.findall(spaced) if word != "-"])
     table = phrases()
     tokens: list[Token] = []
     i = 0
@@ -165,6 +172,12 @@ def _tokens(text: str) -> list[Token]:
             tokens.append((word, seen))
             i += 1
     return tokens
+
+
+def _compound(hyphened: re.Match[str]) -> str:
+    """"door-bell" as "doorbell", where that is a word of the list."""
+    joined = hyphened[1] + hyphened[2]
+    return joined if look(joined).known else hyphened[0]
 
 
 def _end_of(phrase: Phrase, words: list[str], start: int) -> int:

@@ -161,13 +161,16 @@ def look(word: str) -> Look:
     """What a lower-case word is; unknown words are looked at by rule alone."""
     words = _lexicon()
     base, form = _base(word, words)
-    noun, verb = base in words.nouns, base in words.verbs
+    head = words.heads.get(base, base)
+    # a word that is listed as a synonym alone ("rumour") is what the name of its set is
+    kin = base if base in words.nouns | words.verbs | words.qualities else head
+    noun, verb = kin in words.nouns, kin in words.verbs
     return Look(
-        base=words.heads.get(base, base),
+        base=head,
         form=form,
         noun=noun,
         verb=verb,
-        quality=base in words.qualities and not verb,
+        quality=kin in words.qualities and not verb,
         plural=form == "s" and noun and not verb,
         known=base in words.known,
     )
