@@ -324,8 +324,11 @@ def main(arguments: list[str]) -> int:
     endpoint, name, incarnation, parent, pipe = arguments
     _die_with(int(parent), int(pipe))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
+    level, known = os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO").upper(), logging.getLevelNamesMapping()
+    if level not in known:
+        sys.exit(f"AUDIO_POOL_LOG_LEVEL: given {level!r}, allowed is one of {', '.join(known)}")
     logging.basicConfig(
-        level=os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO"),
+        level=level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )

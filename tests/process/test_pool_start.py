@@ -60,6 +60,11 @@ def test_an_engine_that_ends_its_process(tmp_path: Path) -> None:
     assert "exit code 7" in str(error) and "these are my last words" in str(error)
 
 
+def test_a_log_level_that_does_not_exist(tmp_path: Path) -> None:
+    worker = {"name": "w", "engines": ["mock"], "env": {"AUDIO_POOL_LOG_LEVEL": "verbose"}}
+    assert "given 'VERBOSE', allowed is one of" in str(start_fails(settings(tmp_path, [worker])))
+
+
 def test_one_worker_of_two(tmp_path: Path) -> None:
     package = bench_package(tmp_path / "package")
     workers = [{"name": "good", "engines": ["mock"]}, bench_worker(package)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,6 +192,17 @@ def test_the_commands_that_ask_a_server(server, ask, tmp_path, held):
     assert again.returncode == 2 and "to-stop" in again.stderr
     refused = command("generate", "fail", "--connect", server.endpoint)
     assert refused.returncode == 1 and "gear" in refused.stderr
+
+
+def test_the_usual_address(server, tmp_path, monkeypatch):
+    """Without --connect the commands ask where ``serve`` listens by default."""
+    (tmp_path / "audio_pool").mkdir()
+    (tmp_path / "audio_pool" / "serve.sock").symlink_to(server.bind.removeprefix("ipc://"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    told = command("status")
+    assert told.returncode == 0 and told.stdout.startswith("ready: "), told.stderr
+    missing = command("cancel", "nobody")
+    assert missing.returncode == 2 and "'nobody'" in missing.stderr
 
 
 # -- the queue -------------------------------------------------------------------------------------
@@ -449,7 +461,13 @@ def test_questions_of_every_kind_are_answered(server, ask):
     assert ask.ask("cache_stats")["missing_files"] == 0
     assert ask.ask("echo", payload=b"\x00\xff")["payload"] == b"\x00\xff"
     assert ask.ask("feedback", target="x", verdict="good")["noted"] is True
-    assert ask.ask("status")["clients"]["feedback_good"] == 1
+    status = ask.ask("status")
+    assert status["clients"]["feedback_good"] == 1
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    told = page.partition("The body of `status`")[2].partition("###")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", told, flags=re.MULTILINE)) == set(status)
+    inner = {*status["workers"]["w"], *status["arena"], *status["replies"], *status["clients"]}
+    assert inner <= set(re.findall(r"`(\w+)`", told))
     ask.send("echo", "nowhere", worker="v")
     assert ask.final("nowhere")["error"]["code"] == "not_found"
     ask.send("clap", "clap", operation="embed", texts=["rain"])

@@ -22,6 +22,7 @@ from audio_pool.channel import (
     router,
 )
 from audio_pool.errors import InvalidConfig
+from audio_pool.pool.image_door import ImageDoor
 
 WAIT_S = 30.0
 
@@ -160,3 +161,22 @@ def test_a_closed_waker_writes_to_nobody() -> None:
         for fd in {read, write, number}:
             os.close(fd)
 
+
+
+def test_answers_that_no_image_server_takes_are_kept_up_to_a_number_and_then_counted() -> None:
+    pull, push = inproc(), inproc()
+    door = ImageDoor(pull, push)
+    server = None
+    try:
+        for number in range(10_003):
+            door.send(b"%d" % number)
+        assert door.parked and door.dropped == 3
+        server = puller(push, bind=False)
+        poller = Poller()
+        poller.add(server, "it")
+        door.flush()
+        assert receive(server, poller) == [b"3"], "the oldest went"
+    finally:
+        door.close()
+        if server is not None:
+            server.close()

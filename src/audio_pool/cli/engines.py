@@ -1,4 +1,7 @@
-"""``audio-pool engines``: which engines there are, what each may be used for, what is missing."""
+"""``audio-pool engines``: which engines there are, what each may be used for, what is missing.
+
+Owns: the table. Must not know: any engine by name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``audio-pool inspect``: what a file is, and the recipe inside it."""
+"""``audio-pool inspect``: what a file is, and the recipe inside it.
+
+Owns: how it is shown. Must not know: any file format (audio/codec.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``audio-pool keys``: CURVE keys for servers that other machines may reach."""
+"""``audio-pool keys``: CURVE keys for servers that other machines may reach.
+
+Owns: the command. Must not know: what a key looks like (channel.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``audio-pool status`` and ``cancel``: questions to a running server."""
+"""``audio-pool status`` and ``cancel``: questions to a running server.
+
+Owns: how the answers are shown, and which exit code they mean.
+Must not know: how a question travels (client.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from typing import Any
 
 import click
 
-from audio_pool.channel import default_bind
 from audio_pool.client import AudioClient
 from audio_pool.errors import NotFound
 
@@ -26,17 +29,11 @@ def _server_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _client(connect: str | None, keys: str | None) -> AudioClient:
-    if connect is None:
-        connect = default_bind()
-    return AudioClient(connect, keys=keys)
-
-
 @click.command()
 @_server_options
 def status(connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
     """Show what a running server is doing: workers, queue, counters. Exit code 1 where it is not ready."""
-    with _client(connect, keys) as client:
+    with AudioClient(connect, keys=keys) as client:
         found: dict[str, Any] = client.status(timeout_s=timeout_s)
         healthy = client.health(timeout_s=timeout_s)
     if as_json:
@@ -61,7 +58,7 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
 @_server_options
 def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
     """Cancel the request with this id on a running server."""
-    with _client(connect, keys) as client:
+    with AudioClient(connect, keys=keys) as client:
         body: dict[str, Any] = client.cancel(request_id, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(body))
