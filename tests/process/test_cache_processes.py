@@ -14,6 +14,7 @@ import pytest
 from benchmarks.cache_kill import described, finished, run_kills
 from tests.unit.cache_sounds import recipe, sound, write_flac
 
+from audio_pool.audio import codec
 from audio_pool.cache.audit import audit
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.semantic import Query, SoundCache
@@ -156,6 +157,23 @@ def test_a_full_disk_is_said_plainly_loses_nothing_and_the_rest_goes_on(small_di
     assert cache.put(sound(cache.incoming, "there is room again"), {}).id is not None
     cache.close()
     sound_of(small_disk / "cache")
+
+
+@pytest.mark.parametrize(("format", "depth"), [("flac", 24), ("wav", 16), ("ogg", 16), ("opus", 16), ("mp3", 16)])
+def test_no_format_is_cut_short_by_a_full_disk_without_a_word(small_disk: Path, format: str, depth: int) -> None:
+    audio = np.random.default_rng(1).normal(0, 0.1, (2, 5 * 44_100)).astype(np.float32)
+    out, ballast = small_disk / "sound", small_disk / "ballast"
+    codec.write(out, audio, 44_100, format, depth, "{}", False)
+    pages = -(-out.stat().st_size // 4096)
+    for left in {0, 1, pages // 2, pages - 2, pages - 1}:
+        out.unlink(missing_ok=True)
+        fill(ballast)
+        with ballast.open("r+b") as file:
+            file.truncate(ballast.stat().st_size - 4096 * left)
+        with pytest.raises(StorageError, match="is full") as raised:
+            codec.write(out, audio, 44_100, format, depth, "{}", False)
+        assert "free some space" in raised.value.hint
+        assert not out.exists()
 
 
 @pytest.mark.parametrize("served", [True, False])

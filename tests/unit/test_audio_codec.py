@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import struct
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.audio_signals import RATE, decaying, pink, recordings, tone, white
 
 from audio_pool.audio import codec
-from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
+from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
 RECIPE = {"prompt": "rain \u201con\u201d a tin roof \u96e8", "seed": 2**63 - 1, "steps": None, "nested": {"a": [1]}}
 LONG = {**RECIPE, "negative_prompt": "x" * 6000}
@@ -184,6 +185,22 @@ def test_what_is_no_sound_is_not_written(tmp_path, audio):
 def test_an_encoder_that_refuses_leaves_no_file(tmp_path):
     with pytest.raises(InvalidAudio, match="mp3 at 44100 Hz, 5 channels cannot be written"):
         written(tmp_path, white(1000, channels=5), "mp3")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [0, 1000, 8000])
+@pytest.mark.parametrize(("format", "depth"), EVERY)
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_sound(tmp_path, format, depth, kept):
+    path, _ = written(tmp_path, pink(FRAMES), format, depth)
+    whole = path.stat().st_size
+    path.unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole * kept // 10_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"takes no file .*File too large"):
+            written(tmp_path, pink(FRAMES), format, depth)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 

@@ -10,11 +10,13 @@ comments of 2,048 bytes and more), and rounding to whole steps with dither.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +26,7 @@ import soundfile
 
 from audio_pool.audio import Audio
 from audio_pool.audio.filter import resample
-from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
+from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
 __all__ = ["Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
 
@@ -96,6 +98,7 @@ def write(
 
     Raises:
         InvalidRequest: format or depth. InvalidAudio: not finite, empty, or refused by the encoder.
+        StorageError: the disk is full or takes no file.
     """
     depth = bit_depth_for(format, bit_depth)
     if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
@@ -116,20 +119,60 @@ def write(
     except soundfile.LibsndfileError as exc:
         path.unlink(missing_ok=True)
         raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
+    except OSError as exc:
+        path.unlink(missing_ok=True)
+        raise _refused(path, exc) from exc
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
 
 
+def _refused(path: Path, exc: OSError) -> StorageError:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"the disk that holds {path.parent} is full", hint="free some space and try again")
+    return StorageError(f"{path.parent} takes no file {path.name!r}: {exc.strerror}", hint="check its owner and mount")
+
+
+class _Watched:
+    """A file that remembers why a write failed and goes on as if it had not.
+
+    libsndfile would tell of "System error" at best, and cuts compressed files short without a word.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self.error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as exc:
+            self.error = exc
+        return len(data)
+
+
 def _encode(path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
+    with path.open("wb", buffering=0) as file:
+        watched = _Watched(file)
+        try:
+            _encode_into(watched, audio, rate, format, depth, comment)
+        finally:
+            if watched.error is not None:
+                raise watched.error
+
+
+def _encode_into(out: _Watched, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
     if depth is None:
         subtype, effort = _LOSSY_CODEC[format], _LOSSY_EFFORT[format]
     else:
         subtype = "FLOAT" if depth == 32 else f"PCM_{depth}"
         effort = _FLAC_EFFORT
     with soundfile.SoundFile(
-        path,
+        out,
         "w",
         samplerate=rate,
         channels=audio.shape[0],
