@@ -749,6 +749,19 @@ def test_events_go_to_those_who_want_them() -> None:
     assert [notice.type for notice in one.notices] == ["accepted", "progress"]
 
 
+def test_a_caller_hears_how_many_go_before_it() -> None:
+    one = World([plan("w", "tone hum", credit=1)], {"w": "words"}).start()
+    in_hand = one.ask(events=True, join_key="k")
+    normal = [one.ask(events=True) for _ in range(3)]
+    urgent = one.ask(events=True, priority=0)
+    of_another = one.ask(events=True, recipe=recipe("hum"))
+    looked_up = one.ask(events=True, encoders=("words",))
+    joins = one.ask(events=True, join_key="k")
+    told = {notice.ticket: notice.body["queue_position"] for notice in one.notices}
+    assert [told[ticket] for ticket in (*normal, looked_up)] == [0, 1, 2, 4]
+    assert [told[ticket] for ticket in (in_hand, urgent, of_another, joins)] == [0, 0, 0, 0]
+
+
 def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
     one = world()
     ticket = one.ask()

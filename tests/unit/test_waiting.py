@@ -39,7 +39,7 @@ def test_keys_are_apart() -> None:
     waiting.put("a", 1, priority=1, arrival=0.0)
     waiting.put("b", 2, priority=1, arrival=0.0)
     assert waiting.take("c") is None and waiting.urgency("c") is None
-    assert (waiting.count("a"), waiting.count("b"), len(waiting)) == (1, 1, 2)
+    assert len(waiting) == 2
     assert drained(waiting, "b") == [2] and 1 in waiting and 2 not in waiting
     assert waiting.names() == ["a"]
 
@@ -54,6 +54,20 @@ def test_what_was_removed_or_moved_does_not_come_up() -> None:
     waiting.put("a", 4, priority=1, arrival=0.0)
     assert sorted(waiting.all()) == [2, 3, 4]
     assert drained(waiting) == [3, 4] and drained(waiting, "b") == [2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), max_size=30), st.integers(0, 2), st.integers(0, 60))
+def test_ahead_is_how_many_are_taken_before(others: list[tuple[int, int]], priority: int, arrival: int) -> None:
+    waiting = Waiting(AGEING_S)
+    for work, (its, came) in enumerate(others, start=1):
+        waiting.put("a", work, priority=its, arrival=came)
+        waiting.put("b", -work, priority=0, arrival=0)
+    for gone in range(1, len(others), 3):
+        waiting.remove(gone)
+    told = [waiting.ahead("a", 99, priority=priority, arrival=arrival)]
+    waiting.put("a", 99, priority=priority, arrival=arrival)
+    told.append(waiting.ahead("a", 99, priority=priority, arrival=arrival))
+    assert set(told) == {drained(waiting).index(99)}
 
 
 def test_a_head_that_does_not_fit_stays_the_head() -> None:

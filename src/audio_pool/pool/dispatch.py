@@ -36,6 +36,14 @@ class Dispatch:
         # its first arrival counts, so that a retry or a later stage does not go to the back
         self.waiting.put(self._key_of(work), work.number, priority=work.priority, arrival=work.arrival)
 
+    def ahead(self, work: Work) -> int:
+        """How many sounds of the same engine go before this one; 0: it is next, or at work already."""
+        at_work = work.stage == "make" and bool(work.jobs)
+        if work.ask is None or at_work or work.stage not in ("exact", "embed", "near", "make"):
+            return 0
+        key = f"make:{work.ask.recipe.engine}"
+        return self.waiting.ahead(key, work.number, priority=work.priority, arrival=work.arrival)
+
     def send(self, now: float) -> list[SendJob]:
         """Jobs for every worker that has room and something to do; they count as held from now on."""
         jobs: list[SendJob] = []

@@ -163,10 +163,6 @@ class Schedule:
     def idle(self) -> bool:
         return not self.tickets and not self.works
 
-    def position(self, work: int) -> int:
-        """How many works wait before this one at the least (0: it is in hand or next)."""
-        return max(0, len(self.waiting) - 1) if work in self.waiting else 0
-
     # -- arrivals ----------------------------------------------------------------------------------
 
     def _submit(self, ask: Ask, now: float) -> None:
@@ -254,7 +250,7 @@ class Schedule:
 
     def _accepted(self, work: Work, ticket: int) -> None:
         if self.tickets[ticket].events:
-            body = {"queue_position": self.position(work.number), "joined": self.tickets[ticket].joined}
+            body = {"queue_position": self._queue.ahead(work), "joined": self.tickets[ticket].joined}
             self._out.append(Notify(ticket=ticket, type="accepted", body=body))
 
     # -- look-up -----------------------------------------------------------------------------------

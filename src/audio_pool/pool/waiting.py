@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 __all__ = ["Waiting"]
@@ -59,8 +60,15 @@ class Waiting:
         del self._place[head[2]]
         return head[2]
 
-    def count(self, key: str) -> int:
-        return sum(1 for place in self._place.values() if place[0] == key)
+    def ahead(self, key: str, work: int, *, priority: int, arrival: float) -> int:
+        """How many works under ``key`` go before this one, which waits there or is about to."""
+        place = self._place.get(work)
+        number = place[1] if place is not None and place[0] == key else math.inf
+        mine = arrival + priority * self._ageing_s, number
+        return sum(
+            (urgency, count) < mine and self._place.get(other) == (key, count)
+            for urgency, count, other in self._heaps.get(key, ())
+        )
 
     def names(self) -> list[str]:
         """Keys under which something may wait."""
