@@ -54,6 +54,10 @@ def _names(prompt: str, negative: str = "") -> list[str]:
         ("a car's horn", ["horn"]),
         ("fire engine", ["siren"]),
         ("birds in the forest", ["birds", "wind"]),
+        ("a spaceship door", ["whoosh"]),
+        ("a crowd cheering in a stadium", ["applause"]),
+        ("8-bit jump", ["coin"]),
+        ("a tavern with music", ["crowd", "fire", "chords"]),
     ],
 )
 def test_the_recipes_named(prompt: str, names: list[str]) -> None:
@@ -103,6 +107,24 @@ def test_what_nothing_fits_gets_its_nearest_and_says_so() -> None:
     assert _names("hartbeet") == ["heartbeat"]  # by spelling
     assert _names("an avalanche") == ["thunder"]  # by related words
     assert _names("дождь")  # never nothing
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("dog barking", "frogs"), ("dragon roar", "thunder"), ("zombie groan", "crowd"), ("wolves howling", "siren"),
+     ("spell casting", "whoosh"), ("boiling kettle", "stream"), ("paper rustle", "fire"), ("zipper", "click")],
+)  # fmt: skip
+def test_what_no_recipe_makes_gets_one_of_its_kind(prompt: str, name: str) -> None:
+    assert [(layer.recipe.name, layer.by) for layer in _read(prompt).layers] == [(name, "nearest")]
+
+
+def test_sounds_that_are_left_out_beside_others_are_told() -> None:
+    reading = _read("a dog barking in the rain")
+    assert [layer.recipe.name for layer in reading.layers] == ["rain"]
+    assert reading.warnings == ("not_heard: no recipe for 'dog', 'barking'",)
+    assert _read("owl hooting at night").warnings == ("not_heard: no recipe for 'owl', 'hooting'",)
+    for silent in ("an owl in the forest", "rain, no dog", "rain on a Tuesday", "cheering crowd in a stadium"):
+        assert _read(silent).warnings == (), silent
 
 
 def test_the_nearest_is_never_what_was_ruled_out() -> None:

@@ -12,7 +12,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band, formants, peaks
 
 @recipe(
     keys="knock, door knock, knock door, tap door, bang door, pound door, knock wood",
-    near="door tap hammer wood table pound visitor bark dog chop saw",
+    near="door tap hammer wood table pound visitor chop saw",
     expects="silence decay",
     highpass_hz=60,
     summary="knocking on a wooden door",
@@ -36,7 +36,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall, drop",
-    near="fall kick bump land jump fight boxing stomp crash collide heavy",
+    near="fall kick bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
     highpass_hz=35,
     summary="a heavy thud",
@@ -121,7 +121,7 @@ def _shard(c: Canvas, p: Character, hz: float) -> Floats:
 @recipe(
     keys="click, button, button click, mouse click, switch, light switch, ui click, menu, button press, press button,"
     "camera shutter, snap, latch, lock",
-    near="interface mouse tap select toggle plastic pen trigger camera lid key remote",
+    near="interface mouse tap select toggle plastic pen trigger camera lid key remote zipper scissors",
     expects="decay silence",
     summary="a button clicked",
 )

@@ -15,7 +15,7 @@ from audio_pool.engines.synthesis.spectra import band, peaks
     "lawnmower, chainsaw, generator, boat motor, motorboat, diesel, rev, race car, automobile,"
     "engine buzz",
     near="drive accelerate highway road drill saw airplane aircraft plane helicopter propeller jet machine vibrate"
-    " sewing mower bike speedboat race",
+    " sewing mower bike speedboat race construction excavator bulldozer",
     expects="noise",
     highpass_hz=35,
     summary="an engine running",

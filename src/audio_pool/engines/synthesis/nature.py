@@ -49,7 +49,7 @@ def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall:
     keys="stream, brook, creek, river, trickle, water flow, water run, fountain, waterfall, rapid,"
     "water gurgle, water pour, water splash, gurgle, water trickle, faucet, tap water, running water, drip,"
     "water drip, flowing water, water bubble, bubbling",
-    near="water liquid splash toilet flush sink bath drink pour wash swim bottle",
+    near="water liquid splash toilet flush sink bath drink pour wash swim bottle boil kettle potion",
     expects="noise",
     summary="a small stream babbling over stones",
 )
@@ -69,7 +69,7 @@ def stream(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno",
-    near="torch ember wood pop heat cook frying sizzle snap",
+    near="torch ember wood pop heat cook frying sizzle snap rustle paper page crumple",
     expects="noise",
     highpass_hz=40,
     summary="a fire crackling",
@@ -132,7 +132,7 @@ def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
 
 @recipe(
     keys="frog, toad, croak, ribbit, bullfrog, treefrog",
-    near="duck quack pond goose cow moo pig oink goat sheep bleat grunt swamp amphibian reptile",
+    near="duck quack pond goose cow moo pig oink goat sheep bleat grunt swamp amphibian reptile dog bark puppy",
     summary="frogs croaking at a pond",
 )
 def frogs(c: Canvas, p: Character) -> None:

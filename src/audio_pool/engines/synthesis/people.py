@@ -12,7 +12,7 @@ from audio_pool.engines.synthesis.spectra import Floats, band, formants
 
 @recipe(
     keys="footstep, step, walk, stroll, jog, run person, running person, tread",
-    near="march shoe boot feet foot gravel stair horse gallop hoof hooves clop sprint",
+    near="march shoe boot feet foot gravel stair horse gallop hoof hooves clop sprint crunch chew eat",
     expects="silence",
     highpass_hz=50,
     summary="footsteps of someone walking",
@@ -74,7 +74,7 @@ _VOWELS = ((300, 2300, 3000), (530, 1850, 2500), (730, 1200, 2500), (570, 900, 2
     keys="crowd, murmur, chatter, people talk, people speak, audience, restaurant, cafe, babble, walla, party,"
     "crowd murmur, marketplace, market, people, pub, cafeteria, mall",
     near="man woman speech talk speak voice male female children conversation laugh say yell shout cry baby sing"
-    " cheer person adult human announcer boy girl whisper scream narrate",
+    " cheer person adult human announcer boy girl whisper scream narrate groan moan zombie ghost cough snore",
     expects="noise",
     summary="the murmur of a crowd of people talking",
 )
@@ -114,7 +114,8 @@ def _syllable(c: Canvas, pitch: float, tract: float) -> Floats:
 
 
 @recipe(
-    keys="applause, clap, ovation, crowd clap, audience clap, audience applause, crowd applause, people clap",
+    keys="applause, clap, ovation, crowd clap, audience clap, audience applause, crowd applause, people clap, "
+    "crowd cheer",
     near="cheer hand concert stadium theater theatre slap whip",
     expects="noise",
     summary="an audience applauding",

@@ -141,7 +141,7 @@ def explosion(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="laser, zap, blaster, ray gun, phaser, laser gun, plasma, sci fi weapon, pew",
-    near="weapon electric futuristic spaceship energy robot scifi arcade teleport",
+    near="weapon electric futuristic spaceship energy robot scifi arcade teleport lightsaber",
     expects="decay silence",
     summary="a laser gun firing",
 )
@@ -160,8 +160,9 @@ def laser(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="whoosh, swoosh, swish, swipe, sword swing, pass by, passing by, transition, whip, swoop, arrow",
-    near="swing fly throw dash jump air motion sword magic teleport jet plane arrow",
+    keys="whoosh, swoosh, swish, swipe, sword swing, pass by, passing by, transition, whip, swoop, arrow, "
+    "spaceship door, sliding door, door slide, airlock",
+    near="swing fly throw dash jump air motion sword magic spell cast teleport jet plane arrow bow",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",
 )
@@ -183,8 +184,9 @@ def whoosh(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="coin, pickup, pick up, collect, power up, powerup, bonus, reward, level up, treasure, success, coin collect",
-    near="money game arcade win jingle magic sparkle gold score achievement cash",
+    keys="coin, pickup, pick up, collect, power up, powerup, bonus, reward, level up, treasure, success, coin collect, "
+    "bit jump, game jump",
+    near="money game arcade win jingle magic sparkle gold score achievement cash victory fanfare",
     expects="decay silence",
     summary="a coin picked up in a game",
 )

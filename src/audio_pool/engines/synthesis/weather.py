@@ -109,7 +109,7 @@ def wind(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="thunder, thunderclap, lightning, thunderous",
-    near="rumble storm boom earthquake avalanche rockslide",
+    near="rumble storm boom earthquake avalanche rockslide roar dragon lion tiger bear monster beast growl",
     expects="decay silence",
     highpass_hz=20,
     summary="thunder cracking and rolling away",

@@ -91,6 +91,10 @@ SCENES = {
     "street": ("engine", "crowd"),
     "factory": ("hum", "engine"),
     "office": ("typing", "hum"),
+    "tavern": ("crowd", "fire"),
+    "inn": ("crowd", "fire"),
+    "harbor": ("ocean_waves", "birds"),
+    "harbour": ("ocean_waves", "birds"),
     "battle": ("explosion",),
 }
 
@@ -129,6 +133,7 @@ _SAME = {
     "telephone": "phone",
     "children": "child kid",
     "footstep": "footfall",
+    "wolf": "wolves",
 }
 _SAME_STEM = {_bare(word): _bare(meant) for meant, words in _SAME.items() for word in words.split()}
 
@@ -222,11 +227,24 @@ def read(
         warnings.append(f"layers_left_out: at most {MOST_LAYERS} sounds at once; left out {left}")
         kept = kept[:MOST_LAYERS]
     _give_adjectives(words, kept)
+    if not any(warning.startswith("nearest_recipe") for warning in warnings):
+        warnings += _not_heard(words, kept, recipes)
     return Reading(
         layers=tuple(_layer(match, words) for match in kept),
         unused=tuple(w.text for w in words if not (w.used or {w.text, w.stem} & _STOPWORDS)),
         warnings=tuple(warnings),
     )
+
+
+def _not_heard(words: list[_Word], kept: list[_Found], recipes: Mapping[str, Recipe]) -> list[str]:
+    """A warning of the words that mean a sound, but none that is painted: "dog" in "a dog in the rain"."""
+    left = {word.stem: word.text for word in words if not (word.used or word.negated)}
+    for recipe in (match.recipe for match in kept):
+        for known in (*recipe.near, *(part for key in recipe.keys for part in key.split())):
+            left.pop(stem(known), None)
+    meant = {stem(near) for recipe in recipes.values() for near in recipe.near}
+    texts = [repr(text) for part, text in left.items() if part in meant]
+    return [f"not_heard: no recipe for {', '.join(texts)}"] if texts else []
 
 
 def _words(text: str) -> list[_Word]:
