@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.process.pool_bench import bench_package, bench_worker, settings
+from tests.process.pool_bench import bench_package, bench_worker, eventually, settings
 
 from audio_pool import AudioPool
-from audio_pool.errors import AudioPoolError, EngineUnavailable, UnknownEngine, WorkerStartFailed
+from audio_pool.channel import puller
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, UnknownEngine, WorkerStartFailed
 
 
 def start_fails(config: dict[str, Any]) -> AudioPoolError:
@@ -116,6 +118,24 @@ def test_a_worker_that_says_nothing(tmp_path: Path) -> None:
     error = start_fails(settings(tmp_path, [worker], limits={"hello_timeout_s": 1.0}))
     assert isinstance(error, WorkerStartFailed)
     assert "worker 'w' was still starting after 1 s" in str(error)
+
+
+def test_an_address_in_use_gives_the_others_back(tmp_path: Path) -> None:
+    taken = puller("tcp://127.0.0.1:*", bind=True)
+    server = {"bind": f"ipc://{tmp_path}/s", "pull_bind": taken.endpoint, "push_bind": "tcp://127.0.0.1:*"}
+    config = settings(tmp_path, [{"name": "w", "engines": ["mock"]}], server=server)
+    pool = AudioPool.from_config(config, serve=True)
+    with pytest.raises(InvalidConfig, match=r"tcp://127.0.0.1:\d+' cannot be bound"):
+        pool.start()
+    taken.close()
+
+    def started() -> bool:
+        with contextlib.suppress(InvalidConfig):  # zmq lets go of addresses a moment later
+            pool.start()
+        return pool.running
+
+    eventually(started, "the pool's own address is free again", within_s=20.0)
+    pool.stop()
 
 
 def test_a_pool_that_failed_can_be_started_again(tmp_path: Path) -> None:

@@ -225,7 +225,6 @@ class AudioPool:
         if not router.join(drain + limits.term_timeout_s + 15.0):
             log.error("the router did not end in time")
         self._stop_rest.close()
-        router.close()
 
     def _build(self) -> None:
         """Everything a pool is made of, in the order in which each part needs the others."""
@@ -252,6 +251,7 @@ class AudioPool:
             parked_bytes=config.server.parked_bytes,
             telemetry=self._telemetry,
         )
+        rest.callback(router.close)
         if self._serve and config.server.pull_bind:
             router.image_door = ImageDoor(config.server.pull_bind, config.server.push_bind)
         log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"

@@ -162,8 +162,16 @@ class Router:
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """After ``join``, and after everything that posts has ended."""
+        """After ``join`` (or instead of ``start``), and after everything that posts has ended."""
+        if self._thread.ident is None:  # a pool that could not be built gives its addresses back
+            self._close_sockets()
         self._waker.close()
+
+    def _close_sockets(self) -> None:
+        self._workers.close()
+        for door in (self._clients, self.image_door):
+            if door is not None:
+                door.close()
 
     def post(self, what: acts.Event | Callable[[], None]) -> None:
         """From any thread: an event for the schedule, or something to do on the router's thread."""
@@ -181,11 +189,7 @@ class Router:
         finally:
             self.stopped.set()  # first: who posts from now on sees it, who posted before is answered
             self._fail_callers()
-            self._workers.close()
-            if self._clients is not None:
-                self._clients.close()
-            if self.image_door is not None:
-                self.image_door.close()
+            self._close_sockets()
 
     def _loop(self) -> None:
         poller = Poller()
