@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 import dataclasses
-import logging
 import re
 import secrets
 import threading
@@ -42,8 +41,6 @@ from audio_pool.types import (
 )
 
 __all__ = ["AudioGenerator", "GeneratedPath", "GeneratorConfig", "create_audio_generator"]
-
-log = logging.getLogger(__name__)
 
 _last: contextvars.ContextVar[Metadata | None] = contextvars.ContextVar("audio_pool_last_metadata", default=None)
 

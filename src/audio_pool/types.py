@@ -23,7 +23,6 @@ from audio_pool.errors import AudioPoolError, InvalidRequest, nearest_name
 
 __all__ = [
     "FORMATS",
-    "LOSSY_FORMATS",
     "MAX_DURATION_S",
     "MAX_PROMPT_CHARS",
     "AudioRequest",
@@ -43,7 +42,6 @@ MIN_DURATION_S = 0.05
 MAX_DURATION_S = 600.0
 MAX_SEED = 2**63 - 1
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
-LOSSY_FORMATS = ("ogg", "opus", "mp3")
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]

@@ -375,8 +375,6 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag_field="type", tag="load_
 
 class Beat(Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"):
     incarnation: int
-    jobs: list[int] = []
-    memory_bytes: int = 0
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):

@@ -58,7 +58,6 @@ class Worker:
         self.make_waker = Waker()
         self.make_ended = threading.Event()
         self.broken = threading.Event()
-        self.in_hand: set[int] = set()
 
     def connect(self, lane: str) -> Channel:
         identity = f"{self.name}:{self.incarnation}:{lane}".encode()
@@ -113,7 +112,7 @@ class Worker:
                 return 5
             now = time.monotonic()
             if now >= next_beat:
-                control.send([wire.pack(wire.Beat(incarnation=self.incarnation, jobs=sorted(self.in_hand)))])
+                control.send([wire.pack(wire.Beat(incarnation=self.incarnation))])
                 next_beat = now + (min(beat_s, 0.1) if self.stopping.is_set() else beat_s)
 
     def _say(self, control: Channel) -> bool:
@@ -211,7 +210,6 @@ class Worker:
                 return
 
     def _work(self, channel: Channel, job: wire.Job, frames: list[bytes]) -> None:
-        self.in_hand.add(job.job)
         if isinstance(job.task, wire.MakeTask) and job.task.finish_here:
             task = job.task
             try:
@@ -254,7 +252,6 @@ class Worker:
         channel.send([wire.pack(failed)])
 
     def _done(self, job: wire.Job) -> None:
-        self.in_hand.discard(job.job)
         self.cancelled.discard((job.job, job.attempt))
 
     # -- tasks -------------------------------------------------------------------------------------

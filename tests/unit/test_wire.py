@@ -39,7 +39,7 @@ FROM_WORKER: list[wire.FromWorker] = [
     wire.Hello(incarnation=1, pid=2, protocol=1, python="3.11.7"),
     wire.Ready(incarnation=1, engines={"tone": {"name": "tone"}}, device="cuda:0", load_s=2.5),
     wire.LoadFailed(incarnation=1, error={"code": "worker_start"}),
-    wire.Beat(incarnation=1, jobs=[1, 2], memory_bytes=2**40),
+    wire.Beat(incarnation=1),
     wire.Progress(incarnation=1, job=2, attempt=3, stage="generate", done=4, total=5),
     wire.Done(incarnation=1, job=2, attempt=3, result={"vectors": {"words": b"\0" * 1536}}),
     wire.Failed(incarnation=1, job=2, attempt=3, error={"code": "out_of_memory"}),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
-import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,8 +38,6 @@ __all__ = [
     "stacked",
     "truncations",
 ]
-
-logger = logging.getLogger(__name__)
 
 _ENCODINGS_KEPT = 64
 

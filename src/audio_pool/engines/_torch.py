@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,8 +44,6 @@ __all__ = [
     "settle_device",
     "weight_bytes",
 ]
-
-logger = logging.getLogger(__name__)
 
 # How the CPU's allocator, CUDA's driver and cuBLAS say it, each as a plain RuntimeError.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")

@@ -9,7 +9,6 @@ Nothing here touches a GPU: a process that routes can ask at any time, at no cos
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +18,6 @@ from msgspec import Struct
 from audio_pool.errors import InvalidConfig
 
 __all__ = ["Device", "Survey", "amd_devices", "nvidia_devices", "survey", "visible"]
-
-logger = logging.getLogger(__name__)
 
 _DRM = Path("/sys/class/drm")
 _AMD = "0x1002"

@@ -7,7 +7,6 @@ Must not know: what the messages mean (image_server.py translates them).
 from __future__ import annotations
 
 import collections
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +16,6 @@ from audio_pool.pool.callers import Final
 from audio_pool.pool.image_server import MAX_FRAME_BYTES, Translated, alert, to_reply
 
 __all__ = ["ImageCaller", "ImageDoor"]
-
-log = logging.getLogger(__name__)
 
 _PARKED_MOST = 10_000
 
