@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from audio_pool.cache.words import ARTICLES, Look, look
 
@@ -37,7 +37,12 @@ _PREPOSITIONS = _words(
     "behind between beside among inside outside like for about above below during towards toward past "
     "away back upon within throughout until underneath"
 )
-_WHERE = _words("in on at near inside under over beside behind through across along around among within underneath")
+_WHERE = _words(
+    "in on at near inside under over beside behind through across along around among within underneath "
+    "from to into onto"
+)
+_WITH_TO = _words("begin continue try")
+"""Verbs whose "to" is always that of a verb: "starts to talk"."""
 _PLACES = _words("background foreground nearby outside inside overhead distant")
 
 
@@ -62,12 +67,15 @@ class _Piece:
 def chunk(part: Sequence[Token]) -> Chunk | None:
     """The words between two joints as one thing heard; None where nothing is left of them."""
     pieces: list[_Piece] = []
+    owners: list[int] = []
     for i, (word, seen) in enumerate(part):
+        if word == "of":
+            owners.append(len(pieces))
         if word in _DROPPED and not (word in ("a", "an") and 0 < i == len(part) - 1):
             continue
         if word == "it" and i + 1 < len(part) and part[i + 1][1].base in _WEATHER:
             continue
-        if word == "to" and i + 1 < len(part) and _plain_verb(part[i + 1]):
+        if word == "to" and i + 1 < len(part) and _infinitive(part[i - 1][1].base if i else "", part[i + 1]):
             continue
         kind = _kind(part, i)
         base = seen.base
@@ -81,10 +89,10 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
         pieces.append(_Piece(base, kind, seen))
     if not pieces:
         return None
-    core, tail = _adverbs_last(pieces)
+    core, tail = _adverbs_last(_owner_first(pieces, owners))
     if not core:
         return Chunk(tuple(piece.base for piece in tail), "A")
-    core = _adjectives_sorted(_doer_first(_subject_first(part, core)))
+    core = _wheres_sorted(_adjectives_sorted(_doer_first(_subject_first(part, core))))
     kinds = [piece.kind for piece in core]
     return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
 
@@ -118,19 +126,49 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     start = next(i for i, (_, seen) in enumerate(part) if seen is first.look)
     if len(core) < 2 or first.base.endswith("~") or len(words) < 2:
         return core
-    genitive = len(words) > 2 and words[1] == "of" and first.look.verb
+    genitive = len(words) > 2 and words[1] == "of" and first.look.verb and part[start][0] == words[0]
     adjectival = (
         first.look.form == "ing"
         and core[1].kind == "N"
-        and (len(core) == 2 or core[2].kind == "P")
         and part[start + 1][1] is core[1].look
     )
     doing = _Piece(first.look.base, "V", first.look)
     if genitive:
         return [*core[1:], doing]
     if adjectival:
-        return [core[1], doing, *core[2:]]
+        end = next((i for i in range(1, len(core)) if core[i].kind != "N"), len(core))
+        # "turning faucets on" has no faucets that turn
+        if end == len(core) or (core[end].kind == "P" and end + 1 < len(core)):
+            return [*core[1:end], doing, *core[end:]]
     return core
+
+
+def _owner_first(pieces: list[_Piece], owners: list[int]) -> list[_Piece]:
+    """"the bell of a church" as "church bell"; ``owners``: where an "of" stood, in order."""
+    for at in reversed(owners):
+        start, end = at, at
+        while start and pieces[start - 1].kind in "QN":
+            start -= 1
+        while end < len(pieces) and pieces[end].kind in "QN":
+            end += 1
+        if start < at < end and _owned(pieces[at - 1]):
+            pieces = [*pieces[:start], *pieces[at:end], *pieces[start:at], *pieces[end:]]
+    return pieces
+
+
+def _owned(thing: _Piece) -> bool:
+    """Not a doing ("the bark of a dog"), nor a word that may be missing ("the loud sound of rain")."""
+    return thing.kind == "N" and not thing.look.verb and thing.look.base not in ("sound", "noise")
+
+
+def _wheres_sorted(core: list[_Piece]) -> list[_Piece]:
+    """"in a hall at night" as "at night in a hall"."""
+    starts = [i for i, piece in enumerate(core) if i and piece.base in _WHERE]
+    last_doing = max((i for i, piece in enumerate(core) if piece.kind == "V"), default=0)
+    starts = [i for i in starts if i > last_doing]
+    segments = [core[i:j] for i, j in pairwise([*starts, len(core)])]
+    segments.sort(key=lambda segment: [piece.base for piece in segment])
+    return [*core[: starts[0]], *(piece for segment in segments for piece in segment)] if starts else core
 
 
 def _doer_first(core: list[_Piece]) -> list[_Piece]:
@@ -154,9 +192,12 @@ def _adjectives_sorted(core: list[_Piece]) -> list[_Piece]:
     return out
 
 
-def _plain_verb(token: Token) -> bool:
+def _infinitive(before: str, token: Token) -> bool:
+    """Whether a "to" between these says nothing: "starts to bark", but not "stops to bark" or "to work"."""
     word, seen = token
-    return seen.verb and not seen.noun and not seen.form and word == seen.base
+    if before == "stop" or not seen.verb:
+        return False
+    return before in _WITH_TO or (not seen.noun and not seen.form and word == seen.base)
 
 
 def _kind(part: Sequence[Token], i: int) -> str:
@@ -185,7 +226,10 @@ def _kind(part: Sequence[Token], i: int) -> str:
 def _acts(part: Sequence[Token], i: int) -> bool:
     """Whether a word that may be a verb or a noun is a verb here, by its neighbours."""
     seen = part[i][1]
-    before = part[i - 1] if i else None
+    adverbs = 0
+    while adverbs < i - 1 and part[i - 1 - adverbs][1].form == "ly":
+        adverbs += 1  # "a door loudly slams"
+    before = part[i - 1 - adverbs] if i else None
     after = part[i + 1] if i + 1 < len(part) else None
     if seen.verb and not seen.noun and seen.form == "s":
         # "loud barks" has no doer

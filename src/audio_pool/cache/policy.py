@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from audio_pool.cache.clauses import NEGATIONS, QUANTITIES, Chunk
@@ -153,6 +154,10 @@ _LOOSE = frozenset(
      "it", "its", "their", "his", "her"]
 )  # fmt: skip
 """Where something is: "rain on a tin roof" and "a tin roof in the rain". "off", "by", "up" and the like stay."""
+_AWAY = frozenset(["from"])
+_TOWARDS = frozenset(["to", "into", "onto", "toward", "towards"])
+_OPPOSED = ((_AWAY, _TOWARDS), (_TOWARDS, _AWAY))
+"""Where it comes from is not where it goes: "from left to right" and "from right to left"."""
 _LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "quite", "rather", "really"])
 """Words that may be missing on one side unheard."""
 _SHORTEST_TYPO = 5
@@ -173,6 +178,9 @@ def words_agree(query: str, prompt: str) -> str | None:
         theirs = [[(kind, tuple(renamed.get(w, w) for w in words)) for kind, words in chunks] for chunks in theirs]
     if len(ours) != len(theirs) or [_bag([m]) for m in ours] != [_bag([m]) for m in theirs]:
         return "guard order: the events do not come in the same order"
+    away, towards = (_led_by(ours, leads) & _led_by(theirs, others) for leads, others in _OPPOSED)
+    if away or towards:
+        return "guard role: the same words, but what comes from where goes there"
     for a, b in zip(ours, theirs, strict=True):
         if Counter(map(_form, a)) != Counter(map(_form, b)) and _sequence(a) != _sequence(b):
             return "guard role: the same words, but who does what differs"
@@ -193,6 +201,11 @@ def _plain(chunk: Chunk) -> tuple[str, ...]:
 
 def _bag(moments: list[_Moment]) -> Counter[str]:
     return Counter(w for chunks in moments for _, words in chunks for w in words if w not in _LOOSE and w != "+")
+
+
+def _led_by(moments: list[_Moment], leads: frozenset[str]) -> set[str]:
+    """The words that stand right after one of ``leads``."""
+    return {after for chunks in moments for _, words in chunks for word, after in pairwise(words) if word in leads}
 
 
 def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
