@@ -762,6 +762,16 @@ def test_a_caller_hears_how_many_go_before_it() -> None:
     assert [told[ticket] for ticket in (in_hand, urgent, of_another, joins)] == [0, 0, 0, 0]
 
 
+def test_what_waits_on_a_worker_behind_another_has_not_begun() -> None:
+    one = World([plan("w", "tone", credit=2)], {"w": "words"}).start()
+    works = [one.schedule.tickets[one.ask()].work for _ in range(3)]
+    assert len(jobs(one)) == 2
+    looked_up = one.schedule.tickets[one.ask(encoders=("words",))].work
+    assert [one.schedule.begun(work) for work in (*works, looked_up)] == [True, False, False, False]
+    finish(one)
+    assert [one.schedule.begun(work) for work in works] == [True, True, False], "the first is being kept"
+
+
 def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
     one = world()
     ticket = one.ask()

@@ -99,11 +99,11 @@ class Reception:
             send(alert(request_id_of(frame), _refusal(exc)))
 
     def _clear_queue(self, identity: bytes) -> None:
-        """Cancels this client's requests that wait; what is in work goes on."""
+        """Cancels this client's requests that wait; what has begun goes on."""
         schedule = self._router.schedule
         for (client, _), number in list(self._live.items()):
             ticket = schedule.tickets.get(number)
-            if client == identity and ticket is not None and ticket.work in schedule.waiting:
+            if client == identity and ticket is not None and not schedule.begun(ticket.work):
                 self._router.feed(acts.Cancel(ticket=number))
 
     def forget(self, identity: bytes, request_id: str) -> None:

@@ -214,6 +214,11 @@ class Roster:
                 break
         return held
 
+    def at_work_on(self, name: str, incarnation: int, job: int) -> bool:
+        """Whether the worker is at this job, not at one before it in the same lane."""
+        worker = self.current(name, incarnation)
+        return worker is not None and any(held.job == job for held in self._first_in_lanes(worker))
+
     def overdue(self, now: float) -> tuple[list[Action], list[tuple[str, HeldJob]]]:
         """What has lasted too long: workers to kill, and the jobs that were the reason."""
         actions: list[Action] = []

@@ -163,6 +163,14 @@ class Schedule:
     def idle(self) -> bool:
         return not self.tickets and not self.works
 
+    def begun(self, work: int) -> bool:
+        """Whether the making has begun: what is looked up, or waits here or behind another job, has not."""
+        one = self.works[work]
+        if work in self.waiting or one.stage in ("exact", "embed", "near"):
+            return False
+        held = [self.roster.at_work_on(name, incarnation, job) for job, (name, incarnation, _) in one.jobs.items()]
+        return any(held) or not held
+
     # -- arrivals ----------------------------------------------------------------------------------
 
     def _submit(self, ask: Ask, now: float) -> None:
