@@ -170,3 +170,8 @@ def test_picking_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_loading_draws_no_progress_bars_among_a_commands_answers(directory: Path, capfd) -> None:
+    load_engine("bge", model=str(directory)).close()
+    assert "%|" not in capfd.readouterr().err

@@ -6,9 +6,8 @@ Must not know: any single engine, how a sound is made, the pool.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from msgspec import Meta
 
 from audio_pool.engines import _torch
+from audio_pool.engines._bars import no_bars
 from audio_pool.engines._locate import locate, missing_model
 from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import InvalidConfig
@@ -24,7 +24,7 @@ from audio_pool.types import parse
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DiffusionSettings", "Opened", "load_pipeline", "no_bars", "open_model", "settings_of"]
+__all__ = ["DiffusionSettings", "Opened", "load_pipeline", "open_model", "settings_of"]
 
 
 class DiffusionSettings(_torch.DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,19 +103,3 @@ def load_pipeline(info: EngineInfo, cls: Any, opened: Opened, **parts: Any) -> A
         raise missing_model(info.name, f"{str(opened.directory)!r} does not load as its model: {exc}") from exc
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-@contextlib.contextmanager
-def no_bars() -> Iterator[None]:
-    """Inside, loading draws no progress bars: a worker's stderr is a log."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    loggings = [each for each in (diffusers_logging, transformers_logging) if each.is_progress_bar_enabled()]
-    for each in loggings:
-        each.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for each in loggings:
-            each.enable_progress_bar()

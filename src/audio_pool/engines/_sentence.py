@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.engines._bars import no_bars
 from audio_pool.engines.base import EngineInfo, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
 
@@ -126,7 +127,8 @@ class _TorchEncoder:
                 hint="pip install 'audio-pool[semantic]'",
             ) from exc
         try:
-            self._model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+            with no_bars():
+                self._model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
         except Exception as exc:  # what damage raises depends on where it is: safetensors has its own root class
             raise EngineUnavailable(f"{name}: {path} does not load: {_first_line(exc)}") from exc
         try:

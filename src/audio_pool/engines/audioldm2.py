@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from audio_pool.engines import _diffusion, _opening
+from audio_pool.engines._bars import no_bars
 from audio_pool.engines._locate import missing_model
 from audio_pool.engines._mel_diffusion import MelDiffusion
 from audio_pool.engines.base import EngineInfo
@@ -79,7 +80,7 @@ def _language_model(opened: _opening.Opened) -> Any:
 
     directory = str(opened.directory)
     try:
-        with _opening.no_bars():
+        with no_bars():
             return GPT2LMHeadModel.from_pretrained(
                 directory, subfolder="language_model", dtype=opened.dtype, local_files_only=True
             )
