@@ -77,6 +77,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["generate", "rain", "--duration", "nan"], 2, "finite"),
     (["generate", "x" * 10_000], 2, "10,000 characters"),
     (["generate", "rain", "--engine", "procedurel"], 2, "procedural"),
+    (["generate", "rain", "--engine", "clap"], 2, "makes no sounds"),
     (["generate", "rain", "-o", "rain.xyz"], 2, ".wav"),
     (["generate", "rain", "--format", "flac", "--bit-depth", "32"], 2, "bit_depth"),
     (["generate", "rain", "--config", "nowhere.toml"], 2, "nowhere.toml"),
@@ -108,6 +109,9 @@ def test_inspect_reads_the_recipe_back(tmp_path: Path) -> None:
     assert told["recipe"]["seed"] == 5
     assert told["loop"] == {"start": 0, "end": 3 * 44_100 - 1}
     assert told["loudness_lufs"] == pytest.approx(-23, abs=1.0)
+    shown = run(tmp_path, "inspect", "heart.wav").stdout
+    assert shown.count("slow heartbeat") == 1
+    assert "recipe.prompt: slow heartbeat" in shown
 
 
 def test_the_same_seed_is_the_same_sound(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def inspect(file: Path, spectrogram: Path | None, as_json: bool) -> None:
         return
     click.echo(str(file))
     for key, value in found.items():
-        if key != "recipe":
+        if key != "recipe" and not (key == "comment" and found.get("recipe")):
             click.echo(f"  {key}: {value}")
     if not found.get("recipe"):
         click.echo("  no recipe inside: the file was not made by audio_pool, or another program rewrote it")

@@ -56,8 +56,7 @@ def locate(engine: str, model: str, revision: str = "", *, offline: bool = True)
 def missing_model(engine: str, tried: str) -> EngineUnavailable:
     """The one message for a model that is not there, or not whole."""
     return EngineUnavailable(
-        f"{engine}: {tried}; run 'audio-pool models fetch {engine}', or set model to a directory that has it",
-        hint=f"audio-pool models fetch {engine}",
+        f"{engine}: {tried}; run 'audio-pool models fetch {engine}', or set model to a directory that has it"
     )
 
 

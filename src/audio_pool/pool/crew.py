@@ -22,6 +22,7 @@ from audio_pool.pool.factory import ProcessPlan
 from audio_pool.pool.hands import vector_space
 from audio_pool.pool.roster import WorkerLimits, WorkerPlan
 from audio_pool.pool.schedule import Limits
+from audio_pool.pool.settle import refuse_silent
 
 __all__ = [
     "encoders_of",
@@ -38,7 +39,11 @@ __all__ = [
 
 def workers_of(config: Config) -> list[WorkerConfig]:
     """One entry a process: counts unfolded, the default where none is given."""
-    given = config.workers or [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
+    given = config.workers
+    if not given:
+        # asked before it is loaded: a missing model would be told first, and be fetched in vain
+        refuse_silent(engine_info(config.defaults.engine))
+        given = [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
     workers = []
     for worker in given:
         if worker.count == 1:

@@ -111,9 +111,14 @@ def _engine(name: str, engines: Mapping[str, EngineInfo]) -> EngineInfo:
         near = nearest_name(name, engines)
         hint = f"did you mean {near!r}?" if near else f"hosted here: {', '.join(sorted(engines)) or 'none'}"
         raise UnknownEngine(f"no worker of this pool hosts engine {name!r}; {hint}")
-    if info.kind != "generator":
-        raise UnknownEngine(f"engine {name!r} is a {info.kind}: it makes no sounds")
+    refuse_silent(info)
     return info
+
+
+def refuse_silent(info: EngineInfo) -> None:
+    """Raises UnknownEngine for an engine that serves others but makes no sounds."""
+    if info.kind != "generator":
+        raise UnknownEngine(f"engine {info.name!r} makes no sounds: its kind is {info.kind!r}, not 'generator'")
 
 
 def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:
