@@ -429,6 +429,7 @@ def test_a_file_to_start_from_is_read_without_holding_anybody_up(server, ask, tm
         ("directory", str(tmp_path), "bad_audio"),
         ("nothing", str(tmp_path / "nothing"), "not_found"),
         ("zero", "/tmp/a\0b", "not_found"),
+        ("relative", "start.wav", "bad_request"),
     ):
         ask.generate(name, "tone from something", init_audio=path, init_strength=0.5)
         assert ask.final(name)["error"]["code"] == code

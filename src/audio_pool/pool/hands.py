@@ -30,7 +30,16 @@ from audio_pool.arena import Arena
 from audio_pool.cache.semantic import Hit, SoundCache
 from audio_pool.config import Config
 from audio_pool.engines import EngineInfo, engine_info
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound, StorageError, UnknownEngine
+from audio_pool.errors import (
+    AudioPoolError,
+    Busy,
+    Cancelled,
+    InvalidAudio,
+    InvalidRequest,
+    NotFound,
+    StorageError,
+    UnknownEngine,
+)
 from audio_pool.pool import acts
 from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.clerk import Clerk
@@ -157,6 +166,8 @@ class PoolHands(Hands):
         """The same once the clerk has read ``init_audio``: a file's bytes are not read on the router's thread."""
         settle(request, self.config, self.infos, "")  # what is refused anyway is refused before a byte is read
         path = request.init_audio or ""
+        if not path.startswith("/"):  # it would be looked for where this process happens to have been started
+            raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
         if len(self._reading) >= self.config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
         ticket, arrival = next(self.tickets), time.monotonic()
