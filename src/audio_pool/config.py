@@ -251,6 +251,8 @@ def load_config(
         tree, where = _read_toml(Path(source)), str(source)
     _merge(tree, _from_environment(os.environ if environment is None else environment))
     _merge(tree, {section: dict(keys) for section, keys in (overrides or {}).items()})
+    if isinstance(tree.get("workers"), dict):
+        raise InvalidConfig(f"{where}: 'workers' is one table; allowed is a list of them: head each with [[workers]]")
     config = parse(Config, tree, error=InvalidConfig, what=where)
     _check(config, where)
     return config

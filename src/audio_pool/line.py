@@ -35,6 +35,7 @@ class Line:
         self._endpoint = endpoint
         self._dialogue = dialogue
         self._refused = False  # by the handshake, just now
+        self._doubt = "are the keys the server's?" if keys else "does the server ask for keys?"
         self.channel = dealer(endpoint, keys=ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys)
         self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
 
@@ -77,7 +78,7 @@ class Line:
                                             hint="have its .key file put into allowed_clients"))  # fmt: skip
             elif event in (_UNFINISHED, _BROKEN):
                 self._refused = True
-                self._dialogue.trouble = "the handshake failed; are the keys the server's?"
+                self._dialogue.trouble = f"the handshake failed; {self._doubt}"
         if lost:
             self.hear()  # what came before the end counts
             self._dialogue.connected = False

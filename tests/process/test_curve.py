@@ -110,8 +110,8 @@ def test_another_server_s_key_or_none_at_all_gets_an_error_within_the_timeout(se
     create_keys(tmp_path / "elsewhere")
     shutil.copytree(keys, tmp_path / "mixed")
     shutil.copy(tmp_path / "elsewhere" / "server.key", tmp_path / "mixed" / "server.key")
-    for given in (tmp_path / "mixed", None):
-        with AudioClient(server.endpoint, keys=given) as client, pytest.raises(Disconnected):
+    for given, doubt in ((tmp_path / "mixed", "are the keys the server's"), (None, "does the server ask for keys")):
+        with AudioClient(server.endpoint, keys=given) as client, pytest.raises(Disconnected, match=doubt):
             client.health(timeout_s=1.0)
     assert not served(server.endpoint, TURNED_AWAY_S)
     assert served(server.endpoint, PATIENCE_S, **curve(keys))  # nobody else was disturbed

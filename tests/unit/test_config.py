@@ -103,6 +103,12 @@ def test_a_key_cannot_hide_in_a_section_that_is_no_table() -> None:
         load_config({"cache": "x"}, environment={"AUDIO_POOL_CACHE_DIR": "y"}, overrides={"cache": {"dir": "z"}})
 
 
+def test_one_table_of_workers_is_told_how_to_be_a_list(tmp_path: Path) -> None:
+    (tmp_path / "pool.toml").write_text('[workers]\nname = "cpu"\n')
+    with pytest.raises(InvalidConfig, match=r"pool.toml: 'workers' is one table; .*\[\[workers\]\]"):
+        load_config(tmp_path / "pool.toml")
+
+
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
 def test_the_examples_load(file: Path) -> None:
     load_config(file, environment={})
