@@ -85,6 +85,7 @@ _JOINTS = {
     "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
     "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
 }  # fmt: skip
+_WORDS_OF_JOINTS = {_THEN: "then", _AND: "and", _WHILE: "while"}
 _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
     "after": (
@@ -186,7 +187,8 @@ def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
     for part in phrase.parts[1:]:
         while i < len(words) and words[i] in ARTICLES:
             i += 1
-        if i == len(words) or look(words[i]).base != part:
+        # a joint was put in the place of its word: "over and over"
+        if i == len(words) or part not in (look(words[i]).base, _WORDS_OF_JOINTS.get(words[i])):
             return 0
         i += 1
     return i

@@ -284,7 +284,8 @@ def phrases() -> dict[str, tuple[Phrase, ...]]:
         head = _bases(names[0])
         for item in names:
             parts = _bases(item)
-            if (len(parts) > 1 or len(head) > 1) and parts != head:
+            # the name itself too where it is longer: or "vacuum" alone is found in "vacuum cleaner"
+            if len(parts) > 1 or len(head) > 1:
                 inflects = not look(item.split()[-1]).form
                 table.setdefault(parts[0], []).append(Phrase(parts, head, inflects))
     return {first: tuple(sorted(found, key=lambda p: (-len(p.parts), p.parts))) for first, found in table.items()}
