@@ -79,7 +79,7 @@ def counted(
 
 
 def share(outcomes: list[bool]) -> float:
-    return 100 * sum(outcomes) / len(outcomes)
+    return 100 * sum(outcomes) / len(outcomes) if outcomes else math.nan
 
 
 def overall(table: dict[tuple[str, str], dict[str, list[bool]]], label: str, mode: str) -> float:

@@ -86,6 +86,7 @@ GUARDED = [
     ("role", "rain without wind", "wind without rain"),
     ("role", "a car passes from left to right", "a car passes from right to left"),
     ("role", "a nurse calls from a boat", "a nurse calls to a boat"),
+    ("role", "a glass of water", "water on glass"),
 ]
 
 

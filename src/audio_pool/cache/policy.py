@@ -267,4 +267,10 @@ def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _sequence(moment: _Moment) -> list[str]:
-    return [word for _, words in moment for word in words if word not in _LOOSE and word != "+"]
+    """A moment's words in order. Of a mere thing "on" stays: a "water glass" is not "water on glass"."""
+    return [
+        "in" if word in _LOOSE else word
+        for kind, words in moment
+        for word in words
+        if word != "+" and (word not in _LOOSE or kind == "N")
+    ]
