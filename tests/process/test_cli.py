@@ -124,6 +124,18 @@ def test_the_same_seed_is_the_same_sound(tmp_path: Path) -> None:
     assert np.array_equal(one, other)
 
 
+def test_variants_tell_a_warning_that_all_of_them_have_once(tmp_path: Path) -> None:
+    done = run(tmp_path, "variants", "xyzzy", "-n", "2", "--duration", "1", "-o", "takes")
+    assert done.stdout.count("warning: nearest_recipe: nothing fits 'xyzzy'") == 1
+
+
+def test_a_sound_is_told_even_if_its_picture_cannot_be_drawn(tmp_path: Path) -> None:
+    done = run(tmp_path, "generate", "a bell", "--duration", "1", "-o", "bell.wav", "--spectrogram", "no/where.png")
+    assert done.returncode == 1
+    assert "bell.wav" in done.stdout
+    assert "bug" not in done.stderr
+
+
 def test_variants_differ_and_are_equally_loud(tmp_path: Path) -> None:
     done = run(tmp_path, "variants", "footsteps on gravel", "-n", "5", "--duration", "1.5", "-o", "steps", "--json")
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from audio_pool.audio import Audio
-from audio_pool.errors import EngineUnavailable, InvalidAudio
+from audio_pool.errors import EngineUnavailable, InvalidAudio, StorageError
 
 __all__ = ["write_png"]
 
@@ -29,6 +29,7 @@ def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> No
 
     Raises:
         EngineUnavailable: the extra is not installed. InvalidAudio: nothing to draw.
+        StorageError: the file cannot be written.
     """
     librosa, figures, canvases = _libraries()
     if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
@@ -39,7 +40,10 @@ def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> No
     wave, picture = figure.subplots(2, 1, height_ratios=(1, 3), sharex=True)
     _draw_wave(wave, audio, sample_rate, title)
     _draw_spectrogram(figure, picture, librosa, audio, sample_rate)
-    figure.savefig(path, format="png")
+    try:
+        figure.savefig(path, format="png")
+    except OSError as exc:
+        raise StorageError(f"the picture {str(path)!r} cannot be written: {exc.strerror}") from exc
 
 
 def _libraries() -> tuple[Any, Any, Any]:

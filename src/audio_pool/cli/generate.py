@@ -100,13 +100,13 @@ def generate(prompt: str, output: Path | None, as_json: bool, **options: Any) ->
         result = _from_own_pool(request, options, quiet=as_json)
     if output is not None and output.is_dir():
         result = _put_into(output, result)
-    if options["spectrogram"] is not None:
-        _draw(result, options["spectrogram"])
     if as_json:
         click.echo(json.dumps({"path": result.path, **result.metadata}))
     else:
         for line in told_in_lines(result):
             click.echo(line)
+    if options["spectrogram"] is not None:  # last: the sound is there even if its picture cannot be drawn
+        _draw(result, options["spectrogram"])
 
 
 def _from_own_pool(request: AudioRequest, options: dict[str, Any], *, quiet: bool) -> AudioResult:

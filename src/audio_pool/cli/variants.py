@@ -69,6 +69,7 @@ def variants(prompt: str, count: int, output: Path, as_json: bool, least_distanc
                     "seed": base + tried,
                     "loudness_lufs": result.metadata["loudness_lufs"],
                     "nearest_distance": nearest,
+                    "warnings": result.metadata.get("warnings", []),
                 }
             )
     distances = [float(distance(a, b)) for i, a in enumerate(described) for b in described[:i]]
@@ -80,5 +81,7 @@ def variants(prompt: str, count: int, output: Path, as_json: bool, least_distanc
         near = "" if take["nearest_distance"] is None else f", {take['nearest_distance']:.3f} from the nearest before"
         loudness = "" if take["loudness_lufs"] is None else f"{take['loudness_lufs']:.1f} LUFS, "
         click.echo(f"{take['path']}  {loudness}seed {take['seed']}{near}")
+    for warning in dict.fromkeys(warning for take in takes for warning in take["warnings"]):
+        click.echo(f"warning: {warning}")
     if distances:
         click.echo(f"distance between any two: {min(distances):.3f} to {max(distances):.3f}")
