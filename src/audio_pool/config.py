@@ -46,6 +46,7 @@ __all__ = [
     "SoundConfig",
     "WorkerConfig",
     "load_config",
+    "process_names",
 ]
 
 PREFIX = "AUDIO_POOL_"
@@ -321,9 +322,16 @@ def _text_value(text: str) -> Any:
     return [part.strip() for part in text[1:-1].split(",")] if text.startswith("[") and text.endswith("]") else text
 
 
+def process_names(worker: WorkerConfig) -> list[str]:
+    """Of its processes: the worker's own, or one numbered from 1 for each of several."""
+    if worker.count == 1:
+        return [worker.name]
+    return [f"{worker.name}-{number}" for number in range(1, worker.count + 1)]
+
+
 def _check(config: Config, where: str) -> None:
     """What no single field can say."""
-    names = [worker.name for worker in config.workers]
+    names = [name for worker in config.workers for name in process_names(worker)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidConfig(f"{where}: workers: the name {twice[0]!r} is given twice; names must differ")

@@ -96,6 +96,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("nobody masters", lambda: worker(duties=["make"]), InvalidConfig, "workers: none has the duty 'master'; give it to at least one"),
     ("nobody makes", lambda: worker(duties=["master"]), InvalidConfig, "workers: none has an engine and the duty 'make'"),
     ("one name twice", lambda: config(workers=[{"name": "w", **MAKE_ONLY}] * 2), InvalidConfig, "workers: the name 'w' is given twice; names must differ"),
+    ("a name that a count makes", lambda: config(workers=[{"name": "w", "count": 2, **MAKE_ONLY}, {"name": "w-2", **MAKE_ONLY}]), InvalidConfig, "workers: the name 'w-2' is given twice; names must differ"),
     ("a default that nobody hosts", lambda: worker(engines=["mock"]), InvalidConfig, "defaults.engine 'procedural' is hosted by no worker; hosted: mock"),
     ("a master who cannot judge", lambda: config(cache={"scorer": "clap"}, workers=[{"name": "w", **MAKE_ONLY}]), InvalidConfig, "'w' has the duty 'master' but not 'score'"),
     ("half a bridge", lambda: config(server={"pull_bind": "ipc:///x"}), InvalidConfig, "server.pull_bind and server.push_bind are set together or not at all"),

@@ -14,7 +14,7 @@ import msgspec
 
 from audio_pool import weights, wire
 from audio_pool.cache.row import SOUND_PREFIX
-from audio_pool.config import Config, WorkerConfig
+from audio_pool.config import Config, WorkerConfig, process_names
 from audio_pool.engines import EngineInfo, engine_info
 from audio_pool.engines._encoders import pick_encoder
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, Refused, UnknownEngine
@@ -46,10 +46,7 @@ def workers_of(config: Config) -> list[WorkerConfig]:
         given = [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
     workers = []
     for worker in given:
-        if worker.count == 1:
-            workers.append(worker)
-        for number in range(worker.count if worker.count > 1 else 0):
-            workers.append(msgspec.structs.replace(worker, name=f"{worker.name}-{number + 1}", count=1))
+        workers += [msgspec.structs.replace(worker, name=name, count=1) for name in process_names(worker)]
     return workers
 
 
