@@ -98,6 +98,25 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str],
     assert len(done.stderr.strip().splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    "arguments", [["variants", "rain", "-n", "1", "-o"], ["keys", "create"], ["serve", "--log-dir"]], ids=lambda a: a[0]
+)
+def test_a_path_that_cannot_be_is_no_bug(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "file").touch()
+    done = run(tmp_path, *arguments, "file/x")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: file/x: Not a directory"
+
+
+def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
+    code = "import os, sys; os.close(0); sys.exit()"
+    done = subprocess.run(
+        f"{sys.executable} -m audio_pool.cli models list | {sys.executable} -c '{code}'",
+        shell=True, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert "bug" not in done.stderr
+
+
 def test_verbose_shows_where(tmp_path: Path) -> None:
     assert "Traceback" in run(tmp_path, "-v", "inspect", "nowhere.wav").stderr
 

@@ -64,10 +64,15 @@ class _Commands(click.Group):
             ctx.exit(130)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:  # click ends quietly when who reads us has gone
+            raise
         except Exception as exc:
             if ctx.params.get("verbose"):
                 raise
-            click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
+            if isinstance(exc, OSError) and exc.filename is not None:
+                click.echo(f"error: {exc.filename}: {exc.strerror}", err=True)
+            else:
+                click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
             ctx.exit(1)
 
 
