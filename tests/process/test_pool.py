@@ -309,7 +309,7 @@ def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) 
                 psutil.wait_procs([victim], timeout=PATIENCE_S)
         assert {soundfile.info(one.result(PATIENCE_S).path).frames for one in pending} == {5 * 44_100}
         eventually(lambda: pool.status()["arena"]["leased"] == 0, "every slot is free")
-        assert pool._hands is not None and not pool._hands._granted and not pool._hands._making
+        assert pool._hands is not None and not pool._hands.tasks._granted and not pool._hands.tasks._making
 
 
 @pytest.mark.parametrize("duties", [["make"], ["make", "master"]])

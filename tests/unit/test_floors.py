@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "cache.semantic", "cache.manage", "cache.explain", "workshop", "worker", "pool.settle", "pool.replies",
-        "pool.router", "pool.hands", "pool.delivery", "pool.crew", "pool.reception",
+        "pool.router", "pool.hands", "pool.delivery", "pool.crew", "pool.tasks", "pool.reception",
         "pool.factory",  # runs a worker's loop on a thread where a host may not spawn
     ),
     ("pool.pool", "generator", "client"),

@@ -1,9 +1,8 @@
-"""What the router's decisions come to: look-ups, tasks, slots, files, replies.
+"""What the router's decisions come to: requests taken in, look-ups, replies, and whom each action goes to.
 
-Owns: carrying out the schedule's actions with the cache, the arena and the factory; what is known of
-every ticket and work while it lives.
-Must not know: sockets' frames (router, reception), any rule of order or retry (schedule), how a file gets
-to its place and its caller (delivery).
+Owns: every ticket's settled request while it lives, and look-ups in the cache.
+Must not know: sockets' frames (router, reception), any rule of order or retry (schedule), what workers are
+told (tasks), how a file gets to its place and its caller (delivery).
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ import hashlib
 import itertools
 import logging
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +42,11 @@ from audio_pool.pool.callers import Caller, Final, Outbox
 from audio_pool.pool.clerk import Clerk
 from audio_pool.pool.delivery import Delivery, Kept
 from audio_pool.pool.factory import Factory, ProcessPlan
-from audio_pool.pool.replies import is_master, new_metadata, rendered_metadata, told
+from audio_pool.pool.replies import is_master, rendered_metadata, told
 from audio_pool.pool.router import Hands, Router
-from audio_pool.pool.settle import Settled, derived_seed, settle
-from audio_pool.tensors import Grant, TensorRef
-from audio_pool.types import AudioRequest, FinishedSound, Recipe, Rendition, parse
+from audio_pool.pool.settle import Settled, settle
+from audio_pool.pool.tasks import Offer, Tasks
+from audio_pool.types import AudioRequest, FinishedSound, Rendition, parse
 
 __all__ = ["PoolHands", "vector_space"]
 
@@ -58,28 +55,8 @@ log = logging.getLogger(__name__)
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 1024
 """Requests, and bytes of one, that are remembered as they were settled."""
-_POOL = "pool"
-"""Holder of slots that no worker holds."""
 _MAX_INIT_BYTES = 1 << 30
 """Largest ``init_audio``: ten minutes of 32-bit stereo at 192 kHz fit."""
-
-
-@dataclass(slots=True)
-class _Making:
-    """What is known of a work: fixed at its first job, so that rounds and retries agree."""
-
-    settled: Settled
-    recipe: Recipe
-    """With the base seed drawn."""
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A hit, and its file as asked for (None: that rendition has to be made)."""
-
-    hit: Hit
-    path: str | None
 
 
 class PoolHands(Hands):
@@ -118,15 +95,10 @@ class PoolHands(Hands):
         self._factory = factory
         self._processes = processes
         self._loads = loads
-        self._incoming = incoming
+        self.tasks = Tasks(arena, infos, incoming, self.asked, lambda ticket: router.callers[ticket].request_id)
         self._reading: set[int] = set()
         """Tickets whose ``init_audio`` the clerk reads."""
         self._settled: dict[bytes, Settled] = {}
-        self._making: dict[int, _Making] = {}
-        self._granted: dict[int, tuple[str, list[Grant]]] = {}
-        """By job, until it ends."""
-        self._frames: dict[int, list[bytes]] = {}
-        """Inline tensors of a work on their way from its maker to its finisher."""
 
     # -- arrivals ----------------------------------------------------------------------------------
 
@@ -282,7 +254,7 @@ class PoolHands(Hands):
         except StorageError as exc:  # a broken cache must not stop new sounds
             log.error("look-up failed: %s", exc)
             return acts.Found(work=work, warning=f"cache_unreadable: {exc}")
-        return acts.Found(work=work, hit=_Offer(hit, path), render=None if path else settled.rendition)
+        return acts.Found(work=work, hit=Offer(hit, path), render=None if path else settled.rendition)
 
     def _in_spaces(self, vectors: Mapping[str, Any]) -> dict[str, Any]:
         """Vectors under the names that the cache knows their spaces by."""
@@ -298,109 +270,7 @@ class PoolHands(Hands):
     # -- jobs --------------------------------------------------------------------------------------
 
     def task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
-        match action.kind:
-            case "make":
-                return self._make_task(action)
-            case "finish":
-                return self._finish_task(action)
-            case "embed":
-                settled = self.asked[action.tickets[0]]
-                return wire.EmbedTask(engines=action.payloads[0], text=settled.recipe.prompt), [], []
-            case "render":
-                return self._render_task(action), [], []
-            case "echo":
-                return wire.EchoTask(payload=action.payloads[0]), [], []
-            case "clap":
-                task: wire.ClapTask = action.payloads[0]
-                return task, [], []
-
-    def _make_task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
-        parts = []
-        grants: list[Grant] = []
-        for work, ticket, payload in zip(action.works, action.tickets, action.payloads, strict=True):
-            making = self._started(work, ticket)
-            recipe, round_ = making.recipe, payload["round"]
-            seeds = [derived_seed(recipe.seed or 0, round_, number) for number in range(recipe.candidates)]
-            parts.append(
-                wire.MakePart(
-                    work=work,
-                    recipe=recipe,
-                    seeds=seeds,
-                    finish=self._finish_of(making, round_),
-                    init_audio=making.settled.request.init_audio,
-                )
-            )
-            if not action.finish_here:
-                grants += self._grants(making, action.worker, action.incarnation)
-        if grants:
-            self._granted[action.job] = f"{action.worker}:{action.incarnation}", grants
-        task = wire.MakeTask(engine=parts[0].recipe.engine, parts=parts, finish_here=action.finish_here)
-        return task, [msgspec.to_builtins(grant) for grant in grants], []
-
-    def _started(self, work: int, ticket: int) -> _Making:
-        making = self._making.get(work)
-        if making is None:
-            settled = self.asked[ticket]
-            recipe = settled.recipe
-            if recipe.seed is None:
-                recipe = msgspec.structs.replace(recipe, seed=secrets.randbits(63))
-            making = _Making(settled, recipe, self.router.callers[ticket].request_id)
-            self._making[work] = making
-        return making
-
-    def _finish_of(self, making: _Making, round_: int) -> wire.Finish:
-        settled = making.settled
-        return wire.Finish(
-            shape=settled.shape,
-            rendition=settled.rendition,
-            directory=str(self._incoming),
-            name=f"{making.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
-            tau_accept_new=settled.tau_accept_new,
-            metadata=new_metadata(settled, making.request_id, making.recipe.seed or 0, time.time()),
-        )
-
-    def _grants(self, making: _Making, worker: str, incarnation: int) -> list[Grant]:
-        """A slot a candidate; where there is no room, fewer: the rest travels inline."""
-        info = self.infos[making.recipe.engine]
-        seconds = making.recipe.duration_s + (making.settled.shape.tail_s if making.recipe.loop else 0.0)
-        rate = making.recipe.sample_rate if info.any_rate else info.sample_rate
-        payload = (round(seconds * rate) + 4096) * max(1, info.channels or 2) * 4
-        grants = []
-        for _ in range(making.recipe.candidates):
-            grant = self.arena.lease(payload, f"{worker}:{incarnation}")
-            if grant is None:
-                break
-            grants.append(grant)
-        return grants
-
-    def _finish_task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
-        work, outcome = action.works[0], action.payloads[0]
-        making = self._making[work]
-        references = [msgspec.convert(item, wire.CandidateRef) for item in outcome["candidates"]]
-        for reference in references:
-            if reference.tensor is not None:
-                ref = msgspec.convert(reference.tensor, TensorRef)
-                self.arena.transfer(ref, _POOL, f"{action.worker}:{action.incarnation}")
-        task = wire.FinishTask(
-            work=work,
-            recipe=making.recipe,
-            finish=self._finish_of(making, 0),
-            candidates=references,
-            made=outcome["made"],
-        )
-        return task, [], self._frames.get(work, [])
-
-    def _render_task(self, action: acts.SendJob) -> wire.RenderTask:
-        hit: Hit = action.payloads[0]["hit"].hit
-        rendition: Rendition = action.payloads[0]["render"]
-        name = f"render-{hit.entry.id}-{secrets.token_hex(6)}.{rendition.format}"
-        return wire.RenderTask(
-            master=hit.entry.path,
-            out=str(self._incoming / name),
-            rendition=rendition,
-            loop=bool(hit.metadata.get("is_loop")),
-            comment=msgspec.json.encode({**hit.entry.metadata, "format": rendition.format}).decode(),
-        )
+        return self.tasks.task(action)
 
     def landed(
         self,
@@ -410,32 +280,13 @@ class PoolHands(Hands):
         frames: list[bytes],
         unwritable: Sequence[int] = (),
     ) -> None:
-        """The pool itself holds the slots of an outcome until a finisher gets them."""
-        used = set()
-        for work, outcome in parts.items():
-            for item in outcome.get("candidates", ()):
-                if item.get("tensor") is not None:
-                    reference = msgspec.convert(item["tensor"], TensorRef)
-                    self.arena.transfer(reference, holder, _POOL)
-                    used.add(reference.generation)
-                else:
-                    self._frames[work] = frames
-            if "candidates" in outcome:
-                outcome["work"] = work
-        for grant in self._granted.pop(job, ("", []))[1]:
-            if grant.generation not in used:
-                self.arena.release(grant, unwritable=grant.generation in unwritable)
+        self.tasks.landed(job, holder, parts, frames, unwritable)
 
     def forget(self, work: int) -> None:
-        self._making.pop(work, None)
-        self._frames.pop(work, None)
+        self.tasks.forget(work)
 
     def discard(self, outcome: dict[str, Any]) -> None:
-        for item in outcome.get("candidates", ()):
-            if item.get("tensor") is not None:
-                self.arena.release(msgspec.convert(item["tensor"], TensorRef))
-            else:  # an outcome without frames (a late vector) must not take the hand-over's
-                self._frames.pop(outcome.get("work", -1), None)
+        self.tasks.release(outcome)
         sound = outcome.get("sound")
         paths = [sound["path"], sound.get("delivered_path")] if sound else [outcome.get("path")]
         doomed = [path for path in paths if path]
@@ -445,7 +296,7 @@ class PoolHands(Hands):
     # -- keeping and answering ---------------------------------------------------------------------
 
     def keep(self, action: acts.Keep) -> None:
-        making = self._making[action.work]
+        making = self.tasks.making(action.work)
         outcome = action.sound
         sound = msgspec.convert(outcome["sound"], FinishedSound)
         metadata = {**sound.metadata, "candidates": outcome["tried"], "rounds": outcome["rounds"]}
@@ -468,8 +319,8 @@ class PoolHands(Hands):
             return Final(kind="result", body=_body(action.value))
         value = action.value
         made = value["outcome"] if isinstance(value, dict) else None  # a rendition has been made of a hit
-        offer: _Offer | Kept = value["hit"] if isinstance(value, dict) else value
-        if isinstance(offer, _Offer):
+        offer: Offer | Kept = value["hit"] if isinstance(value, dict) else value
+        if isinstance(offer, Offer):
             hit = offer.hit
             self._came(hit.cache_type)
             changed = rendered_metadata(hit.metadata, settled.rendition) if made is None else made["metadata"]
@@ -482,7 +333,7 @@ class PoolHands(Hands):
             settled,
             caller.request_id,
             # a hit says itself what it is, also to those who joined the wait for it
-            cache_type="" if isinstance(offer, _Offer) else action.cache_type,
+            cache_type="" if isinstance(offer, Offer) else action.cache_type,
             times_ms=action.times_ms,
             warnings=[*settled.warnings, *action.warnings],
         )
@@ -490,7 +341,7 @@ class PoolHands(Hands):
         def later(final: Final) -> None:
             self.router.post(lambda: self.router.finish(action.ticket, final))
 
-        if made is not None and isinstance(offer, _Offer):
+        if made is not None and isinstance(offer, Offer):
             self.delivery.rendered(offer.hit, settled, made["path"], metadata, later)
             return None
         return self.delivery.deliver(settled.request, path, metadata, later)
@@ -520,9 +371,7 @@ class PoolHands(Hands):
             self.infos[name] = msgspec.structs.replace(loaded, model=known.model) if known else loaded
 
     def worker_died(self, worker: str, incarnation: int) -> None:
-        holder = f"{worker}:{incarnation}"
-        self.arena.reclaim(holder)
-        self._granted = {job: given for job, given in self._granted.items() if given[0] != holder}
+        self.tasks.worker_died(f"{worker}:{incarnation}")
 
 
 def vector_space(name: str, config: Config) -> str:
