@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from benchmarks.cache_kill import described, finished
 
-from audio_pool.cache.row import columns_of
-from audio_pool.cache.semantic import Query, SoundCache
-from audio_pool.cache.store import Store, transaction
+from audio_pool.cache.entry import columns_of
+from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sqlite.store import Store, transaction
 
 _SPACE = "text:benchmark"
 

@@ -20,9 +20,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audio_pool.cache.audit import audit
-from audio_pool.cache.semantic import SoundCache
-from audio_pool.cache.store import Store
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.verify import audit
 from audio_pool.types import FinishedSound, Recipe, Rendition
 
 FLAC = b"fLaC" + bytes(range(256)) * 40

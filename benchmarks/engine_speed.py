@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural import load
-from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.recipe import RECIPES
 
 SECONDS = 10.0
 RATE = 44_100

@@ -20,8 +20,8 @@ import numpy as np
 import safetensors.numpy
 import zmq
 
-from audio_pool.arena import Arena
-from audio_pool.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
+from audio_pool.transport.arena import Arena
+from audio_pool.transport.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
 
 SHAPE = (2, 30 * 44_100)
 DEADLINE_MS = 20_000

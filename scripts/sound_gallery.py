@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural import load
-from audio_pool.engines.synthesis.recipe import RECIPES, Recipe
-from audio_pool.engines.synthesis.words import ADJECTIVES, SCENES
+from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.recipe import RECIPES, Recipe
+from audio_pool.engines.procedural.words import ADJECTIVES, SCENES
 
 SECONDS = 8.0
 RATE = 44_100

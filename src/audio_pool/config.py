@@ -32,8 +32,8 @@ from audio_pool.types import (
     SampleRate,
     Steps,
     Unit,
-    parse,
 )
+from audio_pool.validation import parse
 
 __all__ = [
     "CacheConfig",

@@ -37,8 +37,8 @@ from audio_pool.types import (
     PeakDb,
     SampleRate,
     Steps,
-    parse,
 )
+from audio_pool.validation import parse
 
 __all__ = ["AudioGenerator", "GeneratedPath", "GeneratorConfig", "create_audio_generator"]
 

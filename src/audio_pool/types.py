@@ -1,51 +1,50 @@
-"""The vocabulary of a sound asked for and a sound made, and the one door through which data becomes it.
+"""The vocabulary of a sound asked for.
 
-Owns: AudioRequest, Recipe (the request with every default settled), Shape (how raw candidates become
-a finished sound), Rendition, FinishedSound, AudioResult, Metadata, Event, ``parse`` and the recipe's
-identity.
-Must not know: processes, sockets, engines, files.
+Owns: AudioRequest, Recipe (the request with every default resolved) and its identity, Shape (how raw
+candidates become a finished sound), Rendition (how that sound is written), and the bounds of every field.
+Must not know: processes, sockets, engines, files; what a request comes to (results.py).
 
-Struct constructors do not validate; everything that comes from outside goes through ``parse``.
+Struct constructors do not validate; everything that comes from outside goes through ``validation.parse``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
-
-from audio_pool.errors import AudioPoolError, InvalidRequest, nearest_name
+from msgspec import Meta, Struct
 
 __all__ = [
     "FORMATS",
     "MAX_DURATION_S",
+    "MAX_LABELS",
     "MAX_PROMPT_CHARS",
+    "STRICT_WARNINGS",
     "AudioRequest",
-    "AudioResult",
-    "Event",
-    "FinishedSound",
-    "Metadata",
+    "Label",
     "Recipe",
     "Rendition",
     "Shape",
     "frames_of",
-    "parse",
 ]
 
 MAX_PROMPT_CHARS = 2_000
 MIN_DURATION_S = 0.05
 MAX_DURATION_S = 600.0
 MAX_SEED = 2**63 - 1
+MAX_LABELS = 32
+STRICT_WARNINGS = ("nearest_recipe", "not_heard", "not_english", "layers_left_out")
+"""Names of warnings that say a sound is not quite what the words ask for; ``strict`` makes them errors."""
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
+EngineName = Annotated[str, Meta(min_length=1, max_length=69, pattern=r"\A(kind:)?[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
+Label = str | int | float | bool | None
+"""One scalar of a caller's labels or an engine's options."""
+Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[\x21-\x7e]+\Z")]
 Duration = Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)]
 Seed = Annotated[int, Meta(ge=0, le=MAX_SEED)]
@@ -59,13 +58,11 @@ Lufs = Annotated[float, Meta(ge=-70.0, le=0.0)]
 PeakDb = Annotated[float, Meta(ge=-40.0, le=0.0)]
 Format = Literal["wav", "flac", "ogg", "opus", "mp3"]
 Match = Literal["strict", "tolerant", "threshold", "global"]
+Crossfade = Annotated[float, Meta(ge=0.0, le=10.0)]
+Highpass = Annotated[float, Meta(ge=0.0, le=1000.0)]
 Priority = Literal["interactive", "normal", "background"]
 Delivery = Literal["path", "inline"]
 BitDepth = Literal[16, 24, 32]
-
-Metadata = dict[str, Any]
-"""Flat mapping of a result's provenance; its keys are listed in docs/architecture.md."""
-
 
 class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a caller asks for. ``None`` means: the pool's configured default.
@@ -79,13 +76,16 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     duration_s: Duration | None = None
     """Seconds, 0.05..600; the engine may allow less."""
     loop: bool | None = None
-    engine: Name | None = None
+    engine: EngineName | None = None
+    """A named model, or ``kind:NAME`` for the first ready one of that kind."""
     seed: Seed | None = None
     """0..2**63-1. An explicit seed only ever matches the identical recipe."""
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
     candidates: Candidates | None = None
     voice: Name | None = None
+    options: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
+    """The engine's own parameters; ``audio-pool engines NAME`` lists them."""
     init_audio: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     """Absolute path of an audio file to start from, readable by the worker."""
     init_strength: Unit | None = None
@@ -96,8 +96,16 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """WAV and FLAC only; 32 is float and WAV only."""
     target_lufs: Lufs | None = None
     true_peak_dbfs: PeakDb | None = None
+    crossfade_s: Crossfade | None = None
+    """Longest crossfade of a loop, seconds 0..10; None: the configured one."""
+    highpass_hz: Highpass | None = None
+    """Cut-off of the high-pass filter, Hz; 0: no filter; None: the configured one."""
     force: bool = False
     """Never read the cache, never join; the new sound is still stored."""
+    store: bool = True
+    """False: the new sound is delivered and not kept."""
+    strict: bool = False
+    """A sound that is not quite what the words ask for is an error, not a warning."""
     match: Match | None = None
     any_engine: bool = False
     namespace: Name = "default"
@@ -114,13 +122,15 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Milliseconds from arrival after which the answer is ``expired``."""
     delivery: Delivery = "path"
     output_path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
-    """Absolute path that receives a link to or copy of the result; same machine only."""
-    metadata: dict[str, str | int | float | bool | None] = {}
-    """The caller's own labels, returned under ``labels``; at most 32."""
+    """Absolute path that receives a copy of the result; same machine only."""
+    metadata: Annotated[dict[str, Label], Meta(max_length=MAX_LABELS)] = {}
+    """The caller's own labels, kept with the entry and returned under ``labels``; at most 32."""
+    tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] = []
+    """Words to find the entry by, kept with it and returned; at most 32."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides what the sound is, with every default settled.
+    """Everything that decides what the sound is, with every default resolved.
 
     Length counts frames at ``sample_rate``, so 2 s and 2.0000001 s are the same recipe.
     """
@@ -128,6 +138,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: str
     negative_prompt: str
     engine: str
+    """The named model that makes it."""
     model: str
     frames: int
     sample_rate: int
@@ -141,6 +152,20 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     init_audio_sha256: str | None
     init_strength: float | None
     namespace: str
+    implementation: str = ""
+    """The engine's module; "" in recipes made before there were named models: the same as ``engine``."""
+    model_revision: str = ""
+    """Commit of the model's weights; "" where it is not known."""
+    dtype: str = ""
+    """Only with an explicit seed: the same seed sounds otherwise at another precision."""
+    quantization: str = ""
+    """Only with an explicit seed."""
+    options: tuple[tuple[str, Label], ...] = ()
+    """The engine's own parameters that differ from its defaults, sorted by name."""
+    crossfade_s: float | None = None
+    """As asked for, loops only; None: the configured one."""
+    highpass_hz: float | None = None
+    """As asked for; None: the configured one."""
 
     @property
     def duration_s(self) -> float:
@@ -149,7 +174,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def identity(self) -> str:
         """SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
-        return hashlib.sha256(b"recipe-1\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
+        return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
 class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,192 +202,6 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     highpass_order: int
 
 
-class FinishedSound(Struct, frozen=True, kw_only=True):
-    """A mastered sound as a worker hands it to the pool: a file already fsynced, not yet kept."""
-
-    path: str
-    """The 24-bit FLAC master, a temporary file in the cache directory's ``incoming``."""
-    recipe: Recipe
-    metadata: Metadata
-    accepted: bool
-    delivered_path: str | None = None
-    """The rendition the caller asked for, where it is not the master itself."""
-    delivered: Metadata = {}
-    """The metadata keys that the rendition changes (format, level, ...)."""
-
-
-class AudioResult(Struct, frozen=True, kw_only=True):
-    """The answer to a request: where the sound is and how it came to be."""
-
-    request_id: str
-    path: str
-    metadata: Metadata
-    data: bytes | None = None
-    """The encoded file, only where ``delivery="inline"`` was asked for."""
-
-
-class Event(Struct, frozen=True, kw_only=True):
-    """Something that happened to a request before its final reply."""
-
-    request_id: str
-    type: Literal["accepted", "progress"]
-    body: dict[str, Any] = {}
-    """progress: ``stage`` (generate, master) and its ``done``, ``total``, ``fraction`` 0..1; accepted:
-    ``queue_position``, ``joined``."""
-
-
 def frames_of(duration_s: float, sample_rate: int) -> int:
     """The whole number of frames nearest to a duration, at least one."""
     return max(1, round(duration_s * sample_rate))
-
-
-T = TypeVar("T")
-_PATH = re.compile(r" - at `\$?\.?([^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
-_MISSING = re.compile(r"Object missing required field `([^`]*)`")
-_SHOWN = 60
-
-
-def parse(
-    cls: type[T],
-    mapping: Any,
-    *,
-    error: type[AudioPoolError] = InvalidRequest,
-    what: str = "",
-) -> T:
-    """``mapping`` as a ``cls``, every bound checked.
-
-    Integral floats are accepted for integers; NaN and infinities are refused everywhere.
-
-    Args:
-        cls: a msgspec Struct type.
-        mapping: what came from outside: a dict, nested as deep as ``cls`` is.
-        error: the class raised.
-        what: names the whole in messages; the struct's own name where empty.
-
-    Raises:
-        error: naming the field, what was given, what is allowed and, for an unknown field, the
-            nearest known one.
-    """
-    label = what or cls.__name__
-    if not isinstance(mapping, Mapping):
-        raise error(f"{label}: given {_shown(mapping)}, allowed is a mapping of field names to values")
-    try:
-        return msgspec.convert(_numbers_checked(mapping, "", error, label), cls, strict=True)
-    except msgspec.ValidationError as exc:
-        raise _explained(cls, mapping, str(exc), error, label) from None
-    except RecursionError:
-        raise error(f"{label}: nested too deep") from None
-
-
-def _numbers_checked(value: Any, path: str, error: type[AudioPoolError], label: str) -> Any:
-    """The same value with integral floats as integers (JSON writers differ), NaN and infinity refused."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise error(f"{label}: field {path or '?'!r}: given {value}, allowed is a finite number")
-        return int(value) if value.is_integer() and abs(value) <= 2**53 else value
-    if isinstance(value, Mapping):
-        return {
-            key: _numbers_checked(item, f"{path}.{key}" if path else str(key), error, label)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_numbers_checked(item, f"{path}[{i}]", error, label) for i, item in enumerate(value)]
-    return value
-
-
-def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], label: str) -> AudioPoolError:
-    """A msgspec message retold: which field, what was given, what is allowed, what it may have meant."""
-    found = _PATH.search(text)
-    path = found.group(1) if found else ""
-    reason = text[: found.start()] if found else text
-    unknown = _UNKNOWN.search(reason)
-    if unknown:
-        name = unknown.group(1)
-        known = sorted(_fields_at(cls, path))
-        near = nearest_name(name, known)
-        where = f" in {path!r}" if path else ""
-        hint = f"did you mean {near!r}?" if near else f"known fields: {', '.join(known)}"
-        return error(f"{label}: unknown field {name!r}{where}; {hint}", hint="")
-    missing = _MISSING.search(reason)
-    if missing:
-        name = f"{path}.{missing.group(1)}" if path else missing.group(1)
-        return error(f"{label}: field {name!r} is missing")
-    reason = reason.replace("Expected", "allowed is").replace("Invalid enum value", "not an allowed value")
-    reason = reason.replace("matching regex", "matching")
-    given = _shown(_value_at(mapping, path))
-    allowed = _choices_at(cls, path)
-    if allowed:
-        near = nearest_name(str(_value_at(mapping, path)), allowed)
-        tail = f"; did you mean {near!r}?" if near else ""
-        return error(f"{label}: field {path!r}: given {given}, allowed is one of {', '.join(allowed)}{tail}")
-    return error(f"{label}: field {path!r}: given {given}, {reason}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    if len(text) <= _SHOWN:
-        return text
-    size = f" ({len(value):,} characters)" if isinstance(value, str) else ""
-    return text[:_SHOWN] + "..." + size
-
-
-def _steps(path: str) -> list[str]:
-    return [part for part in re.split(r"[.\[\]]", path) if part]
-
-
-def _value_at(value: Any, path: str) -> Any:
-    for step in _steps(path):
-        if isinstance(value, Mapping) and step in value:
-            value = value[step]
-        elif isinstance(value, (list, tuple)) and step.isdigit() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return UNSET
-    return value
-
-
-def _type_at(cls: Any, path: str) -> list[Any]:
-    """The msgspec type nodes that ``path`` can lead to."""
-    nodes = [msgspec.inspect.type_info(cls)]
-    for step in _steps(path):
-        following: list[Any] = []
-        for node in _flattened(nodes):
-            if isinstance(node, msgspec.inspect.StructType):
-                following += [field.type for field in node.fields if field.encode_name == step]
-            elif isinstance(node, msgspec.inspect.DictType):
-                following.append(node.value_type)
-            elif isinstance(node, msgspec.inspect.ListType):
-                following.append(node.item_type)
-        nodes = following
-    return _flattened(nodes)
-
-
-def _flattened(nodes: list[Any]) -> list[Any]:
-    flat: list[Any] = []
-    for node in nodes:
-        if isinstance(node, msgspec.inspect.UnionType):
-            flat += _flattened(list(node.types))
-        elif isinstance(node, msgspec.inspect.Metadata):
-            flat += _flattened([node.type])
-        else:
-            flat.append(node)
-    return flat
-
-
-def _fields_at(cls: Any, path: str) -> list[str]:
-    return [
-        field.encode_name
-        for node in _type_at(cls, path)
-        if isinstance(node, msgspec.inspect.StructType)
-        for field in node.fields
-    ]
-
-
-def _choices_at(cls: Any, path: str) -> list[str]:
-    return [
-        str(choice)
-        for node in _type_at(cls, path)
-        if isinstance(node, msgspec.inspect.LiteralType)
-        for choice in node.values
-    ]

@@ -14,7 +14,7 @@ from tests.engines import checkpoints, clap_checkpoints
 
 from audio_pool import AudioPool
 from audio_pool.audio import codec
-from audio_pool.cache.store import Store
+from audio_pool.cache.sqlite.store import Store
 
 PROMPT = "rain on a tin roof"
 ENGINES = ("tangoflux", "audioldm", "audioldm2", "stable_audio")

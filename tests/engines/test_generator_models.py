@@ -19,7 +19,7 @@ from tests.engines.pool_models import PATIENCE_S
 
 from audio_pool import create_audio_generator
 from audio_pool.audio import codec
-from audio_pool.cache.store import Store
+from audio_pool.cache.sqlite.store import Store
 from audio_pool.engines import load_engine
 from audio_pool.errors import EngineUnavailable, UnknownEngine
 from audio_pool.generator import AudioGenerator

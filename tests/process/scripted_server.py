@@ -12,7 +12,8 @@ from typing import Any
 
 import msgpack
 
-from audio_pool.channel import Poller, ServerKeys, router
+from audio_pool.transport.keys import ServerKeys
+from audio_pool.transport.sockets import Poller, router
 
 BODIES: dict[str, dict[str, Any]] = {"health": {"state": "ready"}, "status": {"waiting": 0}, "echo": {}}
 

@@ -188,7 +188,7 @@ class Served:
         for child in psutil.Process(self.process.pid).children():
             try:
                 command = child.cmdline()
-                if child.status() != psutil.STATUS_ZOMBIE and "audio_pool.worker" in " ".join(command):
+                if child.status() != psutil.STATUS_ZOMBIE and "audio_pool.worker.process" in " ".join(command):
                     found[command[-4]] = child
             except psutil.Error:  # it ended just now
                 continue

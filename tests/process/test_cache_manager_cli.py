@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from tests.unit.cache_sounds import sound
 
-from audio_pool.cache.audit import audit
-from audio_pool.cache.semantic import SoundCache
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.verify import audit
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
 REMOVING = {

@@ -11,7 +11,7 @@ import click
 import pytest
 from tests.unit.cache_sounds import sound
 
-from audio_pool.cache.semantic import SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cli.cache import group
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import pytest
 from tests.unit.cache_sounds import sound
 
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.pattern import matching
-from audio_pool.cache.semantic import SoundCache
+from audio_pool.cache.regex_search import matching
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import InvalidRequest
 
 
@@ -69,7 +69,7 @@ def test_an_expression_that_runs_away_is_stopped() -> None:
 def test_an_expression_that_runs_away_is_stopped_from_the_api_too(
     cache: SoundCache, manager: AudioSemanticCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audio_pool.cache.pattern.DEADLINE_S", 0.5)
+    monkeypatch.setattr("audio_pool.cache.regex_search.DEADLINE_S", 0.5)
     keep(cache, "a" * 60 + "b", 1)
     start = time.monotonic()
     assert "took longer than 0.5 s" in manager.remove_by_prompt_pattern("(a+)+$", confirm=True)["error"]

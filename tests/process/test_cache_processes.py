@@ -15,10 +15,10 @@ from benchmarks.cache_kill import described, finished, run_kills
 from tests.unit.cache_sounds import recipe, sound, write_flac
 
 from audio_pool.audio import codec
-from audio_pool.cache.audit import audit
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.semantic import Query, SoundCache
-from audio_pool.cache.store import Store
+from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.verify import audit
 from audio_pool.errors import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def sound_of(directory: Path) -> None:
 
 WRITER = """
     import sys
-    from audio_pool.cache.semantic import SoundCache
+    from audio_pool.cache.sound_cache import SoundCache
     from benchmarks.cache_kill import finished
     directory, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     cache = SoundCache(directory)
@@ -72,7 +72,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
 
 SERVER = """
     import sys, time
-    from audio_pool.cache.semantic import Query, SoundCache
+    from audio_pool.cache.sound_cache import Query, SoundCache
     from benchmarks.cache_kill import described
     cache, recipe = SoundCache(sys.argv[1]), described("", "victim", 1).recipe
     import numpy as np

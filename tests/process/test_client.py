@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from audio_pool.channel import create_keys
-from audio_pool.client import AsyncAudioClient, AudioClient, ProgressBar
+from audio_pool.client.client import AsyncAudioClient, AudioClient, ProgressBar
 from audio_pool.errors import (
     AudioPoolError,
     BadMessage,
@@ -28,7 +27,9 @@ from audio_pool.errors import (
     Refused,
     Timeout,
 )
-from audio_pool.types import AudioRequest, Event, parse
+from audio_pool.transport.keys import create_keys
+from audio_pool.types import AudioRequest, Event
+from audio_pool.validation import parse
 
 SCRIPT = Path(__file__).with_name("scripted_server.py")
 DEADLINE_S = 20.0

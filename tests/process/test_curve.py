@@ -13,9 +13,9 @@ import pytest
 import zmq
 from tests.process.served import PATIENCE_S, Asker, Served, eventually
 
-from audio_pool.channel import create_keys
-from audio_pool.client import AudioClient
+from audio_pool.client.client import AudioClient
 from audio_pool.errors import Disconnected, Refused
+from audio_pool.transport.keys import create_keys
 
 TURNED_AWAY_S = 1.5
 """A client that is let in answers within this on any machine; one that is not hears nothing however long."""

@@ -78,7 +78,7 @@ def test_python_examples_run(page: Path, code: str, tmp_path: Path, request: pyt
 def _prepared(page: Path, place: Path) -> str:
     """What an example takes for granted: a cache to manage, a checkpoint to load."""
     if page.name == "manager.md":
-        return f"from audio_pool.cache.semantic import SoundCache\nSoundCache({str(place / 'cache')!r}).close()\n"
+        return f"from audio_pool.cache.sound_cache import SoundCache\nSoundCache({str(place / 'cache')!r}).close()\n"
     if page.name == "engines.md":
         pytest.skip("needs a model; tests/engines load tiny ones")
     return ""

@@ -22,7 +22,7 @@ with AudioPool.from_config(json.loads(sys.argv[1]), serve=True) as pool:
 """
 
 HEAVY = ("torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr", "pyloudnorm",
-         "sentence_transformers", "audio_pool.workshop", "audio_pool.engines.mastering")  # fmt: skip
+         "sentence_transformers", "audio_pool.worker.runner", "audio_pool.worker.mastering")  # fmt: skip
 
 
 def test_a_serving_process_stays_light(tmp_path: Path) -> None:

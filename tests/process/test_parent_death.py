@@ -14,8 +14,8 @@ import pytest
 from tests.process.pool_bench import PATIENCE_S, bench_package, bench_worker, eventually, settings
 
 from audio_pool import AudioPool
-from audio_pool.arena import default_directory
 from audio_pool.cache.manage import AudioSemanticCache
+from audio_pool.transport.arena import default_directory
 
 _HOST = """
 import json, sys, time

@@ -13,8 +13,8 @@ import pytest
 from tests.process.pool_bench import bench_package, bench_worker, eventually, settings
 
 from audio_pool import AudioPool
-from audio_pool.channel import puller
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, UnknownEngine, WorkerStartFailed
+from audio_pool.transport.sockets import puller
 
 
 def start_fails(config: dict[str, Any]) -> AudioPoolError:

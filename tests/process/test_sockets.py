@@ -11,19 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from audio_pool.channel import (
-    MAX_IPC_PATH_BYTES,
-    Channel,
-    Poller,
-    Waker,
-    dealer,
-    local_endpoint,
-    puller,
-    pusher,
-    router,
-)
 from audio_pool.errors import InvalidConfig
-from audio_pool.pool.image_door import ImageDoor
+from audio_pool.server.image_server import ImageDoor
+from audio_pool.transport.endpoints import MAX_IPC_PATH_BYTES, local_endpoint
+from audio_pool.transport.sockets import Channel, Poller, Waker, dealer, puller, pusher, router
 
 WAIT_S = 30.0
 

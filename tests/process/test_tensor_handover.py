@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import safetensors
 
-from audio_pool.arena import Arena, sweep
 from audio_pool.errors import BadMessage, StorageError
-from audio_pool.tensors import SlotReader, SlotWriter, TensorRef
+from audio_pool.transport.arena import Arena, sweep
+from audio_pool.transport.tensors import SlotReader, SlotWriter, TensorRef
 
 FRAMES = 300_000  # 2.4 MB: long enough to be killed in the midst of a copy
 SLOTS = 4
@@ -29,7 +29,7 @@ DEADLINE_S = 20.0
 
 WRITER = """
 import sys, msgspec, numpy as np
-from audio_pool.tensors import Grant, SlotWriter
+from audio_pool.transport.tensors import Grant, SlotWriter
 writer = SlotWriter(sys.argv[1])
 for line in sys.stdin.buffer:
     grant = msgspec.json.decode(line, type=Grant)
@@ -40,7 +40,7 @@ for line in sys.stdin.buffer:
 
 READER = """
 import sys, msgspec
-from audio_pool.tensors import SlotReader, TensorRef
+from audio_pool.transport.tensors import SlotReader, TensorRef
 reader = SlotReader(sys.argv[1])
 for line in sys.stdin.buffer:
     ref = msgspec.json.decode(line, type=TensorRef)
@@ -53,8 +53,8 @@ for line in sys.stdin.buffer:
 OWNER = """
 import sys, time, numpy as np
 from pathlib import Path
-from audio_pool.arena import Arena
-from audio_pool.tensors import SlotWriter
+from audio_pool.transport.arena import Arena
+from audio_pool.transport.tensors import SlotWriter
 arena = Arena.create(Path(sys.argv[1]), 1 << 24)
 writer = SlotWriter(arena.directory)
 while True:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from audio_pool import wire
-from audio_pool.channel import Channel, Poller, router
+from audio_pool.transport import packing, worker_messages
+from audio_pool.transport.sockets import Channel, Poller, router
 from audio_pool.types import Rendition
-from audio_pool.worker import Worker
+from audio_pool.worker.process import Worker
 
 DEADLINE_S = 60.0
 RENDITION = Rendition(format="wav", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
@@ -27,14 +27,14 @@ class SlowWorkshop:
         self.infos: dict[str, Any] = {}
         self.at_work, self.go_on = threading.Event(), threading.Event()
 
-    def load(self, load: wire.Load) -> None: ...
+    def load(self, load: worker_messages.Load) -> None: ...
 
-    def render(self, task: wire.RenderTask) -> dict[str, Any]:
+    def render(self, task: worker_messages.RenderTask) -> dict[str, Any]:
         self.at_work.set()
         assert self.go_on.wait(DEADLINE_S)
         return {}
 
-    def embed(self, task: wire.EmbedTask) -> dict[str, Any]:
+    def embed(self, task: worker_messages.EmbedTask) -> dict[str, Any]:
         return {"vectors": {}}
 
 
@@ -58,21 +58,21 @@ class Desk:
         while time.monotonic() < deadline:
             self._poller.wait(1.0)
             while (frames := self._channel.receive()) is not None:
-                message = wire.from_worker(frames[1])
+                message = worker_messages.from_worker(frames[1])
                 if isinstance(message, kind):
                     return frames[0].decode().rpartition(":")[2], message
         raise AssertionError(f"no {kind.__name__}")
 
     def send(self, lane: str, message: Any) -> None:
-        assert self._channel.send_to(f"w:1:{lane}".encode(), [wire.pack(message)])
+        assert self._channel.send_to(f"w:1:{lane}".encode(), [packing.pack(message)])
 
-    def job(self, number: int, task: wire.Task) -> None:
-        self.send("quick", wire.Job(job=number, attempt=1, incarnation=1, task=task))
+    def job(self, number: int, task: worker_messages.Task) -> None:
+        self.send("quick", worker_messages.Job(job=number, attempt=1, incarnation=1, task=task))
 
     def ready(self) -> None:
-        self.hear(wire.Hello)
-        self.send("control", wire.Load(engines={}, duties=["master", "embed"], beat_s=10.0))
-        while self.hear(wire.Beat)[0] != "quick":  # a lane can be sent to once it has spoken
+        self.hear(worker_messages.Hello)
+        self.send("control", worker_messages.Load(engines={}, duties=["master", "embed"], beat_s=10.0))
+        while self.hear(worker_messages.Beat)[0] != "quick":  # a lane can be sent to once it has spoken
             pass
 
     def close(self) -> None:
@@ -92,8 +92,8 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
     desk.close()
 
 
-def render() -> wire.RenderTask:
-    return wire.RenderTask(master="/m", out="/o", rendition=RENDITION, loop=False, comment="")
+def render() -> worker_messages.RenderTask:
+    return worker_messages.RenderTask(master="/m", out="/o", rendition=RENDITION, loop=False, comment="")
 
 
 def test_look_ups_overtake_what_takes_long_and_a_stop_waits_for_all(desk: Desk) -> None:
@@ -101,12 +101,12 @@ def test_look_ups_overtake_what_takes_long_and_a_stop_waits_for_all(desk: Desk) 
     desk.job(1, render())
     assert desk.shop.at_work.wait(DEADLINE_S)
     desk.job(2, render())
-    desk.job(3, wire.EmbedTask(engines=["words"], text="rain"))
-    desk.job(4, wire.EchoTask(payload=b""))
-    desk.job(5, wire.EmbedTask(engines=["words"], text="wind"))
-    desk.send("control", wire.Stop())
+    desk.job(3, worker_messages.EmbedTask(engines=["words"], text="rain"))
+    desk.job(4, worker_messages.EchoTask(payload=b""))
+    desk.job(5, worker_messages.EmbedTask(engines=["words"], text="wind"))
+    desk.send("control", worker_messages.Stop())
     assert desk.worker.stopping.wait(DEADLINE_S)
     desk.shop.go_on.set()
-    assert [desk.hear(wire.Done)[1].job for _ in range(5)] == [1, 3, 5, 2, 4]
+    assert [desk.hear(worker_messages.Done)[1].job for _ in range(5)] == [1, 3, 5, 2, 4]
     desk.thread.join(DEADLINE_S)
     assert desk.codes == [0]

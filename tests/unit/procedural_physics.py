@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from audio_pool.engines.base import Audio, Item
-from audio_pool.engines.procedural import load
-from audio_pool.engines.synthesis.canvas import Canvas
-from audio_pool.engines.synthesis.recipe import RECIPES, Character
+from audio_pool.engines.procedural.canvas import Canvas
+from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.recipe import RECIPES, Character
 
 RATE = 44_100
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_pool.pool import acts
-from audio_pool.pool.roster import WorkerLimits, WorkerPlan
-from audio_pool.pool.schedule import Limits, Schedule
+from audio_pool.scheduler import events
+from audio_pool.scheduler.scheduler import Limits, Schedule
+from audio_pool.scheduler.workers import WorkerLimits, WorkerPlan
+from audio_pool.transport.client_messages import error_body
 from audio_pool.types import Recipe
-from audio_pool.wire import error_body
 
 WORKER_LIMITS = WorkerLimits(
     hello_timeout_s=10.0,
@@ -58,7 +58,7 @@ def plan(name: str = "w", engines: str = "tone", duties: str = "make master embe
 class Job:
     """A job as the worker holds it."""
 
-    sent: acts.SendJob
+    sent: events.SendJob
     cancelled: bool = False
 
 
@@ -85,13 +85,13 @@ class World:
         self.hosts = hosts or {}
         self.batching: frozenset[str] = frozenset()
         self.now = 100.0
-        self.on_lookup: Callable[[acts.FindExact | acts.FindNear], dict[str, Any]] = lambda _: {}
+        self.on_lookup: Callable[[events.FindExact | events.FindNear], dict[str, Any]] = lambda _: {}
         self.processes: dict[tuple[str, int], Process] = {}
-        self.asked: dict[int, acts.Ask | acts.Errand] = {}
-        self.answers: dict[int, acts.Answer] = {}
-        self.notices: list[acts.Notify] = []
+        self.asked: dict[int, events.Ask | events.Errand] = {}
+        self.answers: dict[int, events.Answer] = {}
+        self.notices: list[events.Notify] = []
         self.actions: list[Any] = []
-        self.keeping: dict[int, acts.Keep] = {}
+        self.keeping: dict[int, events.Keep] = {}
         self.forgotten: set[int] = set()
         self.works: set[int] = set()
         self.fates: dict[int, str] = {}
@@ -114,14 +114,14 @@ class World:
         self.actions += done
         deadline = self.schedule.next_deadline()
         if deadline is not None and deadline <= self.now:
-            assert not isinstance(event, acts.Tick), "a deadline that a tick does not move: the loop would spin"
-            done += self.feed(acts.Tick())  # as the router does
+            assert not isinstance(event, events.Tick), "a deadline that a tick does not move: the loop would spin"
+            done += self.feed(events.Tick())  # as the router does
         self._hold_to_limits()
         return done
 
     def pass_time(self, seconds: float) -> list[Any]:
         self.now += seconds
-        return self.feed(acts.Tick())
+        return self.feed(events.Tick())
 
     def ask(self, **fields: Any) -> int:
         """Submits; the ticket."""
@@ -129,20 +129,20 @@ class World:
         if "recipe" not in fields:
             fields["recipe"] = recipe()
         fields.setdefault("join_key", "")
-        one = acts.Ask(ticket=self._tickets, **fields)
+        one = events.Ask(ticket=self._tickets, **fields)
         self.asked[one.ticket] = one
-        self.feed(acts.Submit(ask=one))
+        self.feed(events.Submit(ask=one))
         return one.ticket
 
     def errand(self, **fields: Any) -> int:
         self._tickets += 1
-        one = acts.Errand(ticket=self._tickets, **{"kind": "echo", "payload": b"x", **fields})
+        one = events.Errand(ticket=self._tickets, **{"kind": "echo", "payload": b"x", **fields})
         self.asked[one.ticket] = one
         self.feed(one)
         return one.ticket
 
     def cancel(self, ticket: int) -> list[Any]:
-        return self.feed(acts.Cancel(ticket=ticket))
+        return self.feed(events.Cancel(ticket=ticket))
 
     def process(self, name: str = "w") -> Process:
         """The worker's latest incarnation."""
@@ -151,7 +151,7 @@ class World:
     def say_hello(self, process: Process) -> None:
         assert process.state == "spawned"
         process.state = "said"
-        self.feed(acts.Said(worker=process.name, incarnation=process.incarnation))
+        self.feed(events.Said(worker=process.name, incarnation=process.incarnation))
 
     def get_ready(self, process: Process) -> None:
         assert process.state == "said"
@@ -159,12 +159,12 @@ class World:
         engines = self.plans[process.name].engines | frozenset(self.hosts.get(process.name, "").split())
         batching = self.batching & engines
         self.feed(
-            acts.Ready(worker=process.name, incarnation=process.incarnation, engines=engines, batching=batching)
+            events.Ready(worker=process.name, incarnation=process.incarnation, engines=engines, batching=batching)
         )
 
     def start(self) -> World:
         """Every worker up."""
-        self.feed(acts.Tick())
+        self.feed(events.Tick())
         for process in list(self.processes.values()):
             self.say_hello(process)
             self.get_ready(process)
@@ -173,11 +173,11 @@ class World:
     def beat(self) -> None:
         for process in self.processes.values():
             if process.state != "dead":
-                self.feed(acts.Beaten(worker=process.name, incarnation=process.incarnation))
+                self.feed(events.Beaten(worker=process.name, incarnation=process.incarnation))
 
     def die(self, process: Process, reason: str = "signal SIGKILL") -> list[Any]:
         process.state = "dead"
-        return self.feed(acts.Died(worker=process.name, incarnation=process.incarnation, reason=reason))
+        return self.feed(events.Died(worker=process.name, incarnation=process.incarnation, reason=reason))
 
     def outcome(self, kind: str, **more: Any) -> dict[str, Any]:
         """What a worker makes of one work: it must be kept, answered or discarded, once."""
@@ -196,7 +196,7 @@ class World:
         sent = job.sent
         parts = {work: self._part(sent, index, more) for index, work in enumerate(sent.works)}
         return self.feed(
-            acts.JobDone(
+            events.JobDone(
                 worker=process.name,
                 incarnation=process.incarnation,
                 job=number,
@@ -205,7 +205,7 @@ class World:
             )
         )
 
-    def _part(self, sent: acts.SendJob, index: int, more: dict[str, Any]) -> dict[str, Any]:
+    def _part(self, sent: events.SendJob, index: int, more: dict[str, Any]) -> dict[str, Any]:
         if "error" in more:
             return {**more, "error": error_body(more["error"])}
         match sent.kind:
@@ -223,7 +223,7 @@ class World:
     def fail(self, process: Process, number: int, error: Any) -> list[Any]:
         job = process.jobs.pop(number)
         return self.feed(
-            acts.JobFailed(
+            events.JobFailed(
                 worker=process.name,
                 incarnation=process.incarnation,
                 job=number,
@@ -234,13 +234,13 @@ class World:
 
     def keep(self, work: int, error: Any = None) -> list[Any]:
         del self.keeping[work]
-        return self.feed(acts.Kept(work=work, result=None if error else f"kept {work}", error=error))
+        return self.feed(events.Kept(work=work, result=None if error else f"kept {work}", error=error))
 
     # -- carrying out ------------------------------------------------------------------------------
 
-    def _do(self, action: Any) -> acts.Found | None:
+    def _do(self, action: Any) -> events.Found | None:
         match action:
-            case acts.Answer():
+            case events.Answer():
                 assert action.ticket not in self.answers, f"ticket {action.ticket} was answered twice"
                 assert action.ticket in self.asked
                 assert (action.kind == "result") == (action.error is None)
@@ -249,38 +249,38 @@ class World:
                 made = value.get("outcome", {}) if isinstance(value, dict) else {}
                 if "uid" in made and self.fates[made["uid"]] != "answered":  # a joined rendition answers many
                     self._meets(made, "answered")
-            case acts.Notify():
+            case events.Notify():
                 assert action.ticket not in self.answers, "an event after the final reply"
                 self.notices.append(action)
-            case acts.FindExact() | acts.FindNear():
+            case events.FindExact() | events.FindNear():
                 self._refers_to(action.work)
                 assert action.ticket not in self.answers
-                return acts.Found(work=action.work, **self.on_lookup(action))
-            case acts.SendJob():
+                return events.Found(work=action.work, **self.on_lookup(action))
+            case events.SendJob():
                 self._send(action)
-            case acts.SendCancel():
+            case events.SendCancel():
                 process = self.processes[action.worker, action.incarnation]
                 if action.job in process.jobs:
                     process.jobs[action.job].cancelled = True
-            case acts.SendStop():
+            case events.SendStop():
                 self.processes[action.worker, action.incarnation].stopping = True
-            case acts.Keep():
+            case events.Keep():
                 self._refers_to(action.work)
                 assert action.work not in self.keeping, "a work is kept once"
                 self._meets(action.sound, "kept")
                 self.keeping[action.work] = action
-            case acts.Discard():
+            case events.Discard():
                 if "hit" not in action.outcome and "error" not in action.outcome and "uid" in action.outcome:
                     self._meets(action.outcome, "discarded")
-            case acts.Forget():
+            case events.Forget():
                 self._refers_to(action.work)
                 self.forgotten.add(action.work)
-            case acts.Spawn():
+            case events.Spawn():
                 assert (action.worker, action.incarnation) not in self.processes
                 running = [p for p in self.processes.values() if p.name == action.worker and p.state != "dead"]
                 assert not running, "a worker is started beside its living predecessor"
                 self.processes[action.worker, action.incarnation] = Process(action.worker, action.incarnation)
-            case acts.Kill():
+            case events.Kill():
                 process = self.processes[action.worker, action.incarnation]
                 assert not process.doomed, "killed twice"
                 process.doomed = True
@@ -288,7 +288,7 @@ class World:
                 raise AssertionError(f"no such action: {action}")
         return None
 
-    def _send(self, action: acts.SendJob) -> None:
+    def _send(self, action: events.SendJob) -> None:
         for work, ticket in zip(action.works, action.tickets, strict=True):
             self._refers_to(work)
             assert ticket == 0 or ticket not in self.answers, "a job for a ticket that was answered"
@@ -304,9 +304,9 @@ class World:
         if action.kind == "make":
             assert "make" in one.duties
             asks = [self.asked[ticket] for ticket in action.tickets]
-            assert all(isinstance(ask, acts.Ask) and ask.recipe.engine in one.engines for ask in asks)
+            assert all(isinstance(ask, events.Ask) and ask.recipe.engine in one.engines for ask in asks)
             if len(asks) > 1:
-                together = sum(ask.recipe.candidates for ask in asks if isinstance(ask, acts.Ask))
+                together = sum(ask.recipe.candidates for ask in asks if isinstance(ask, events.Ask))
                 assert together <= self.limits.max_batch
         if action.kind in ("finish", "render"):
             assert "master" in one.duties
@@ -366,7 +366,7 @@ class World:
 
     def stop(self) -> None:
         """Drains; every process goes."""
-        self.feed(acts.Drain(deadline=self.now + 60.0))
+        self.feed(events.Drain(deadline=self.now + 60.0))
         for _ in range(500):
             if self.schedule.roster.gone:
                 return

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.semantic import Query, SoundCache
+from audio_pool.cache.sound_cache import Query, SoundCache
 
 PROMPT, OTHER_WAY = "rain on a tin roof", "a tin roof in the rain"
 TOLERANT = Query(match="tolerant", temperature=0.0)

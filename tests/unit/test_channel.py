@@ -7,16 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from audio_pool.channel import (
-    MAX_IPC_PATH_BYTES,
-    ClientKeys,
-    ServerKeys,
-    check_bind,
-    check_connect,
-    create_keys,
-    local_endpoint,
-)
 from audio_pool.errors import InvalidConfig, NotFound, Refused
+from audio_pool.transport.endpoints import MAX_IPC_PATH_BYTES, check_bind, check_connect, local_endpoint
+from audio_pool.transport.keys import ClientKeys, ServerKeys, create_keys
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, engine_names, tangoflux
 from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._opening import DiffusionSettings
-from audio_pool.pool.crew import workers_of
-from audio_pool.pool.settle import settle
-from audio_pool.types import AudioRequest, parse
+from audio_pool.pool.plan import workers_of
+from audio_pool.pool.resolve import settle
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 SETTINGS: dict[str, Any] = {

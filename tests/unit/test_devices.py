@@ -9,7 +9,7 @@ import pynvml
 import pytest
 
 from audio_pool.errors import InvalidConfig
-from audio_pool.pool.devices import amd_devices, nvidia_devices, survey, visible
+from audio_pool.gpu import amd_devices, nvidia_devices, survey, visible
 
 GIB = 1 << 30
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.dialogue import Dialogue, generate_fields
+from audio_pool.client.session import Dialogue, generate_fields
 from audio_pool.errors import Disconnected, InvalidRequest, Timeout
 from audio_pool.types import AudioRequest, AudioResult
 

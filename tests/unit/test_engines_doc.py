@@ -51,7 +51,7 @@ def test_embedders_and_scorers_dimensions(info):
     assert model_row(info)[2] == str(info.dimensions)
 
 
-@pytest.mark.parametrize("info", [one for one in ENGINES if one.kind != "mastering"], ids=lambda one: one.name)
+@pytest.mark.parametrize("info", ENGINES, ids=lambda one: one.name)
 def test_licences(info):
     (licence,) = [cells for cells in rows(info.name) if len(cells) == 3]
     assert (licence[2] == "yes") == info.commercial_use

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from audio_pool import errors, wire
+from audio_pool import errors
 from audio_pool.errors import (
     AudioPoolError,
     Busy,
@@ -20,6 +20,7 @@ from audio_pool.errors import (
     error_from_code,
     nearest_name,
 )
+from audio_pool.transport import client_messages, packing
 
 
 def tree(cls: type[AudioPoolError]) -> list[type[AudioPoolError]]:
@@ -48,21 +49,21 @@ def test_a_code_stands_for_one_class() -> None:
 @pytest.mark.parametrize("cls", [cls for cls in ALL if cls is not CallerError])
 def test_each_survives_the_wire(cls: type[AudioPoolError]) -> None:
     one = cls("what was given", hint="what to do")
-    body = wire.unpack(wire.pack(wire.error_body(one)))
-    other = wire.error_of(body)
+    body = packing.unpack(packing.pack(client_messages.error_body(one)))
+    other = client_messages.error_of(body)
     assert type(other) is cls
     assert (str(other), other.hint, other.retryable) == ("what was given", "what to do", one.retryable)
     assert set(body) >= {"code", "message", "hint", "retryable"}
 
 
 def test_busy_says_when_over_the_wire() -> None:
-    other = wire.error_of(wire.error_body(Busy("full", retry_after_ms=1234)))
+    other = client_messages.error_of(client_messages.error_body(Busy("full", retry_after_ms=1234)))
     assert isinstance(other, Busy) and other.retry_after_ms == 1234
 
 
 def test_a_code_of_a_later_version_is_still_an_error() -> None:
     assert type(error_from_code("from_the_future", "x")) is AudioPoolError
-    assert type(wire.error_of({})) is AudioPoolError
+    assert type(client_messages.error_of({})) is AudioPoolError
 
 
 def test_faults_lie_on_branches_of_their_own() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_pool.errors import BadMessage, Busy, Cancelled, NotSupported
-from audio_pool.pool.image_server import alert, is_legacy, request_id_of, to_reply, to_request
-from audio_pool.types import AudioRequest, parse
+from audio_pool.server.image_server import alert, is_legacy, request_id_of, to_reply, to_request
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 WHOLE = {
     "request_id": "6a1f-42", "generator": "tangoflux", "prompt": "rain", "duration_s": 8, "style": "on a tin roof",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tests.unit.procedural_physics import crest, pitch_track, rms, share, strongest
 
-from audio_pool.engines.synthesis.canvas import Canvas, Curve
-from audio_pool.engines.synthesis.grains import bubble, envelope, modes, ping
-from audio_pool.engines.synthesis.recipe import Character
-from audio_pool.engines.synthesis.space import surround
-from audio_pool.engines.synthesis.spectra import band, lowpass
+from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.grains import bubble, envelope, modes, ping
+from audio_pool.engines.procedural.recipe import Character
+from audio_pool.engines.procedural.space import surround
+from audio_pool.engines.procedural.spectra import band, lowpass
 
 RATE = 44_100
 

@@ -13,8 +13,8 @@ from tests.unit.procedural_physics import centroid, made, mono, share, wrap_step
 from audio_pool.audio.quality import assess
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural import load
-from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import Cancelled, InvalidConfig, NotSupported
 
 NAMES = sorted(RECIPES)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from audio_pool.engines.base import EngineInfo, Item, Vectors
-from audio_pool.engines.procedural import load
-from audio_pool.engines.synthesis.recipe import RECIPES
-from audio_pool.engines.synthesis.words import Reading, nearest_by_words, read, stem
+from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.recipe import RECIPES
+from audio_pool.engines.procedural.words import Reading, nearest_by_words, read, stem
 
 
 def _read(prompt: str, negative: str = "") -> Reading:

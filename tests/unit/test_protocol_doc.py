@@ -11,28 +11,22 @@ import msgpack
 import msgspec
 import pytest
 
-from audio_pool import wire
+from audio_pool.client.session import Dialogue
 from audio_pool.config import Config
-from audio_pool.dialogue import Dialogue
-from audio_pool.errors import (
-    AudioPoolError,
-    BadMessage,
-    Busy,
-    CallerError,
-    Cancelled,
-    InvalidRequest,
-    error_from_code,
-)
-from audio_pool.pool.callers import Final, SocketCaller
-from audio_pool.types import AudioRequest, AudioResult, parse
+from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
+from audio_pool.pool.replies import Final
+from audio_pool.server.outbox import SocketCaller
+from audio_pool.transport import client_messages, packing
+from audio_pool.types import AudioRequest, AudioResult
+from audio_pool.validation import parse
 
 DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 EXAMPLES = [
     (json.loads(text), bytes.fromhex(dump))
     for text, dump in re.findall(r"```json\n(.*?)\n```\n\n```hex\n([0-9a-f \n]*)\n```", DOC)
 ]
-FROM_CLIENT = [pair for pair in EXAMPLES if pair[0]["type"] in wire._CLIENT_TYPES]
-FROM_SERVER = [pair for pair in EXAMPLES if pair[0]["type"] not in wire._CLIENT_TYPES]
+FROM_CLIENT = [pair for pair in EXAMPLES if pair[0]["type"] in client_messages._CLIENT_TYPES]
+FROM_SERVER = [pair for pair in EXAMPLES if pair[0]["type"] not in client_messages._CLIENT_TYPES]
 
 
 def section(title: str) -> str:
@@ -57,12 +51,12 @@ def test_every_example_is_there() -> None:
 @pytest.mark.parametrize(("message", "dump"), EXAMPLES)
 def test_the_bytes_are_the_message(message: dict[str, Any], dump: bytes) -> None:
     assert msgpack.packb(message) == dump
-    assert wire.unpack(dump) == message
+    assert packing.unpack(dump) == message
 
 
 @pytest.mark.parametrize(("message", "dump"), FROM_CLIENT)
 def test_the_server_understands_the_clients_examples(message: dict[str, Any], dump: bytes) -> None:
-    decoded = wire.decode_client(wire.unpack(dump))
+    decoded = client_messages.decode_client(packing.unpack(dump))
     assert decoded.request_id == message["request_id"]
 
 
@@ -193,7 +187,7 @@ def test_every_field_of_a_request_is_told_with_its_range_and_default() -> None:
 def test_every_message_of_a_client_is_told_with_its_fields() -> None:
     common = rows(section("3. Messages to the server"))
     assert set(common) == {"v", "type", "request_id"}
-    for kind, cls in wire._CLIENT_TYPES.items():
+    for kind, cls in client_messages._CLIENT_TYPES.items():
         if kind in ("status", "health", "engines", "cache_stats"):
             questions = rows(section("status, health, engines, cache_stats"))
             assert kind in questions
@@ -203,15 +197,15 @@ def test_every_message_of_a_client_is_told_with_its_fields() -> None:
 
 
 def test_limits_are_the_codes() -> None:
-    limits = [wire._LIMITS[key] for key in ("max_str_len", "max_array_len", "max_map_len")]
-    for number in (wire.MAX_CLIENT_BYTES, *limits):
+    limits = [packing._LIMITS[key] for key in ("max_str_len", "max_array_len", "max_map_len")]
+    for number in (client_messages.MAX_CLIENT_BYTES, *limits):
         assert re.search(rf"\s{number:,}\s", DOC)
-    assert wire._LIMITS["max_ext_len"] == 0
+    assert packing._LIMITS["max_ext_len"] == 0
     with pytest.raises(BadMessage):
-        wire.unpack(msgpack.packb({"a": msgpack.ExtType(1, b"x")}))
+        packing.unpack(msgpack.packb({"a": msgpack.ExtType(1, b"x")}))
     with pytest.raises(BadMessage):
-        wire.unpack(msgpack.packb({"a": "x" * 65_537}))
-    wire.unpack(msgpack.packb({"a": "x" * 65_536}))
+        packing.unpack(msgpack.packb({"a": "x" * 65_537}))
+    packing.unpack(msgpack.packb({"a": "x" * 65_536}))
 
 
 # --- codes

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from audio_pool import wire
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.store import Store
+from audio_pool.cache.sqlite.store import Store
 from audio_pool.config import load_config
 from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import InvalidRequest
-from audio_pool.pool.callers import Caller, Final, HostCaller
-from audio_pool.pool.hands import PoolHands
-from audio_pool.pool.reception import Reception
+from audio_pool.pool.executor import PoolHands
+from audio_pool.pool.replies import Caller, Final, HostCaller
+from audio_pool.server.zmq_frontend import Reception
+from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 
 INFO = EngineInfo(
@@ -50,7 +50,7 @@ class Outbox:
         self.sent: list[dict[str, Any]] = []
 
     def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> bool:
-        self.sent.append(wire.unpack(frames[0], trusted=True))
+        self.sent.append(packing.unpack(frames[0], trusted=True))
         return True
 
 
@@ -85,7 +85,7 @@ def test_an_engine_that_turns_out_to_make_less_while_a_file_is_read(
 
 def ask_for_stats(hands: PoolHands) -> Outbox:
     outbox = Outbox()
-    message = wire.pack({"v": 1, "type": "cache_stats", "request_id": "s"})
+    message = packing.pack({"v": 1, "type": "cache_stats", "request_id": "s"})
     Reception(hands)([b"client", message], outbox)  # type: ignore[arg-type]
     return outbox
 

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.schedule_world import WORKER_LIMITS, plan
 
 from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
-from audio_pool.pool.acts import Kill, SendStop, Spawn
-from audio_pool.pool.roster import HeldJob, Lane, Roster, WorkerState
+from audio_pool.scheduler.events import Kill, SendStop, Spawn
+from audio_pool.scheduler.workers import HeldJob, Lane, Roster, WorkerState
 
 L = WORKER_LIMITS
 SILENCE_S = L.beat_s * L.missed_beats

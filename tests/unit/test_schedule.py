@@ -22,7 +22,7 @@ from audio_pool.errors import (
     WorkerDied,
     WorkerStartFailed,
 )
-from audio_pool.pool import acts
+from audio_pool.scheduler import events
 
 L = WORKER_LIMITS
 
@@ -31,7 +31,7 @@ def world(**limits: Any) -> World:
     return World([plan("w", "tone hum")], {"w": "words ears"}, **limits).start()
 
 
-def jobs(one: World, name: str = "w") -> list[acts.SendJob]:
+def jobs(one: World, name: str = "w") -> list[events.SendJob]:
     """Those that the worker holds now, in order."""
     return [job.sent for job in one.process(name).jobs.values()]
 
@@ -66,7 +66,7 @@ def test_a_new_sound_is_looked_up_made_kept_and_answered() -> None:
     (job,) = jobs(one)
     assert (job.kind, job.tickets, job.payloads, job.finish_here) == ("make", (ticket,), ({"round": 0},), True)
     one.pass_time(2.0)
-    (kept,) = of(finish(one), acts.Keep)
+    (kept,) = of(finish(one), events.Keep)
     assert kept.accepted and kept.sound["rounds"] == 1 and ticket not in one.answers, "not before the commit"
     keep(one)
     answer = one.answers[ticket]
@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_read_is_told_and_no_more() -> None:
 def test_without_look_up_nothing_is_looked_up() -> None:
     one = world()
     one.ask(lookup=False)
-    assert not of(one.actions, acts.FindExact) and [job.kind for job in jobs(one)] == ["make"]
+    assert not of(one.actions, events.FindExact) and [job.kind for job in jobs(one)] == ["make"]
 
 
 def test_a_maker_hands_over_to_a_master() -> None:
@@ -119,7 +119,7 @@ def test_a_maker_hands_over_to_a_master() -> None:
     finish(one, "maker")
     (job,) = jobs(one, "master")
     assert job.kind == "finish" and job.payloads[0]["candidates"]
-    (kept,) = of(finish(one, "master"), acts.Keep)
+    (kept,) = of(finish(one, "master"), events.Keep)
     assert kept.work == job.works[0]
     keep(one)
     assert one.answers[ticket].kind == "result"
@@ -138,12 +138,12 @@ def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
     finish(one)
     assert [(job.kind, job.payloads) for job in jobs(one)] == [("embed", (["words"],))]
     finish(one)
-    assert isinstance(lookups[-1], acts.FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
+    assert isinstance(lookups[-1], events.FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
     for _ in range(6):  # past the time that the vectors had
         one.beat()
         one.pass_time(1.0)
     assert [job.kind for job in jobs(one)] == ["make"]
-    (kept,) = of(finish(one), acts.Keep)
+    (kept,) = of(finish(one), events.Keep)
     assert set(kept.vectors) == {"words", "ears"}, "the store wants them too"
     keep(one)
     assert one.answers[ticket].warnings == ()
@@ -151,7 +151,7 @@ def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
 
 def test_a_hit_by_meaning_is_answered() -> None:
     one = world()
-    one.on_lookup = lambda action: {"hit": "near"} if isinstance(action, acts.FindNear) else {}
+    one.on_lookup = lambda action: {"hit": "near"} if isinstance(action, events.FindNear) else {}
     ticket = one.ask(encoders=("words",))
     finish(one)
     assert one.answers[ticket].value == "near"
@@ -163,7 +163,7 @@ def test_vectors_wanted_for_the_store_alone(lookup: bool, near: bool) -> None:
     one = world()
     one.ask(encoders=("words",), lookup=lookup, near=near)
     finish(one)
-    assert not of(one.actions, acts.FindNear) and [job.kind for job in jobs(one)] == ["make"]
+    assert not of(one.actions, events.FindNear) and [job.kind for job in jobs(one)] == ["make"]
 
 
 def test_a_slow_vector_is_a_miss_with_a_warning() -> None:
@@ -173,7 +173,7 @@ def test_a_slow_vector_is_a_miss_with_a_warning() -> None:
     one.pass_time(3.0)
     assert [job.kind for job in jobs(one)] == ["embed", "make"]
     finish(one)  # the vector, too late
-    assert not of(one.actions, acts.FindNear)
+    assert not of(one.actions, events.FindNear)
     finish(one)
     keep(one)
     assert one.answers[ticket].warnings == ("semantic_timeout: no text vector within 3 s",)
@@ -186,7 +186,7 @@ def test_an_encoder_that_fails_costs_its_vector_alone() -> None:
     one.fail(one.process(), jobs(one)[0].job, EngineError("no ears today"))
     assert jobs(one)[0].payloads == (["words"],), "the other one is asked"
     finish(one)
-    assert set(of(one.actions, acts.FindNear)[0].vectors) == {"words"}
+    assert set(of(one.actions, events.FindNear)[0].vectors) == {"words"}
     finish(one)
     keep(one)
     assert one.answers[ticket].warnings == ("semantic_failed: no ears today",)
@@ -250,7 +250,7 @@ def test_an_urgent_caller_lifts_what_it_joins() -> None:
 def test_one_of_two_callers_leaves() -> None:
     one = world()
     first, second = one.ask(join_key="k"), one.ask(join_key="k")
-    assert not of(one.cancel(first), acts.SendCancel)
+    assert not of(one.cancel(first), events.SendCancel)
     finish(one)
     keep(one)
     assert one.answers[first].kind == "cancelled" and one.answers[second].kind == "result"
@@ -355,7 +355,7 @@ def test_parts_of_a_batch_have_fates_of_their_own() -> None:
         sent.works[0]: {"error": {"code": "not_supported", "message": "too long"}},
         sent.works[1]: one.outcome("sound"),
     }
-    one.feed(acts.JobDone(worker="w", incarnation=1, job=sent.job, attempt=1, parts=parts))
+    one.feed(events.JobDone(worker="w", incarnation=1, job=sent.job, attempt=1, parts=parts))
     assert error(one, bad).code == "not_supported"
     one.keep(sent.works[1])
     assert one.answers[good].kind == "result"
@@ -369,7 +369,7 @@ def test_rounds_of_fresh_seeds_until_one_is_good_enough() -> None:
     ticket = one.ask(max_rounds=3)
     finish(one, accepted=False, score=0.1)
     assert jobs(one)[0].payloads == ({"round": 1},)
-    (kept,) = of(finish(one), acts.Keep)
+    (kept,) = of(finish(one), events.Keep)
     assert kept.accepted and kept.sound["rounds"] == 2 and len(kept.sound["tried"]) == 2
     keep(one)
     assert one.answers[ticket].kind == "result"
@@ -381,7 +381,7 @@ def test_the_best_of_all_rounds_is_delivered_where_none_is_good_enough() -> None
     one.ask(max_rounds=3)
     finish(one, accepted=False, score=0.1)
     finish(one, accepted=False, score=0.3)
-    (kept,) = of(finish(one, accepted=False, score=0.2), acts.Keep)
+    (kept,) = of(finish(one, accepted=False, score=0.2), events.Keep)
     assert not kept.accepted and kept.sound["score"] == 0.3 and kept.sound["rounds"] == 3
     keep(one)
     one.check_nothing_is_left()
@@ -397,7 +397,7 @@ def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> No
 
     ticket = one.ask(max_rounds=2)
     finish(one, accepted=False, score=0.1)
-    (kept,) = of(finish(one, error=QualityError("noise")), acts.Keep)
+    (kept,) = of(finish(one, error=QualityError("noise")), events.Keep)
     assert kept.sound["score"] == 0.1, "the earlier round's passed the gate"
 
 
@@ -412,7 +412,7 @@ def test_rounds_go_through_a_hand_over_too() -> None:
     assert [(job.kind, job.payloads) for job in jobs(one, "maker")] == [("make", ({"round": 2},))]
     assert not jobs(one, "master") and list(one.fates.values()).count("given") == 1, "only the best so far is held"
     finish(one, "maker")
-    (kept,) = of(finish(one, "master", accepted=False, score=0.3), acts.Keep)
+    (kept,) = of(finish(one, "master", accepted=False, score=0.3), events.Keep)
     assert kept.sound["score"] == 0.3 and len(kept.sound["tried"]) == 3 and "a silence" in kept.sound["tried"]
     keep(one)
     assert one.answers[ticket].kind == "result"
@@ -452,7 +452,7 @@ def test_what_the_dead_had_said_comes_too_late() -> None:
     dead = one.process("a")
     one.die(dead)
     (discarded,) = one.finish(dead, next(iter(dead.jobs)))
-    assert isinstance(discarded, acts.Discard) and ticket not in one.answers
+    assert isinstance(discarded, events.Discard) and ticket not in one.answers
     finish(one, "b")
     keep(one)
     assert one.answers[ticket].kind == "result"
@@ -506,7 +506,7 @@ def test_a_masters_death_makes_the_sound_anew() -> None:
     finish(one, "maker")
     holder = "master" if jobs(one, "master") else "other"
     actions = one.die(one.process(holder))
-    assert of(actions, acts.Discard) and [job.kind for job in of(actions, acts.SendJob)] == ["make"]
+    assert of(actions, events.Discard) and [job.kind for job in of(actions, events.SendJob)] == ["make"]
     finish(one, "maker")
     one.settle()
     assert one.answers[ticket].kind == "result"
@@ -530,7 +530,7 @@ def test_a_killed_worker_comes_back_without_anybodys_help() -> None:
 @pytest.mark.parametrize("how", ["waiting", "asked after", "handed over", "an errand"])
 def test_nobody_waits_for_a_worker_that_will_never_come(how: str) -> None:
     one = World([plan("maker", duties="make"), plan("master", "", "master")])
-    one.feed(acts.Tick())
+    one.feed(events.Tick())
     one.say_hello(one.process("maker"))
     one.get_ready(one.process("maker"))
     master = one.process("master")
@@ -538,7 +538,7 @@ def test_nobody_waits_for_a_worker_that_will_never_come(how: str) -> None:
 
     def fail() -> None:
         failed = WorkerStartFailed("no soxr")
-        one.feed(acts.LoadFailed(worker="master", incarnation=1, error=failed))
+        one.feed(events.LoadFailed(worker="master", incarnation=1, error=failed))
         one.die(master, "exit code 3")
 
     match how:
@@ -574,7 +574,7 @@ def test_errands_that_nobody_can_do_are_refused_with_the_nearest_name() -> None:
 
 def test_what_a_worker_hosts_is_known_when_it_is_ready() -> None:
     one = World([plan("w")], {"w": "words"})
-    one.feed(acts.Tick())
+    one.feed(events.Tick())
     able, unable = one.errand(kind="clap", engine="words"), one.errand(kind="clap", engine="ears")
     one.say_hello(one.process())
     assert not one.answers
@@ -585,7 +585,7 @@ def test_what_a_worker_hosts_is_known_when_it_is_ready() -> None:
 
 def test_before_a_worker_is_ready_one_waits_for_it() -> None:
     one = World([plan("w")])
-    one.feed(acts.Tick())
+    one.feed(events.Tick())
     ticket = one.ask()
     one.pass_time(1.0)
     one.say_hello(one.process())
@@ -604,7 +604,7 @@ def test_a_job_that_takes_too_long_is_answered_and_its_worker_killed() -> None:
         one.beat()
         actions = one.pass_time(1.0)
     assert isinstance(error(one, ticket), Timeout) and "took over 30 s" in str(error(one, ticket))
-    assert [kill.why for kill in of(actions, acts.Kill)] == ["a job took over 30 s"]
+    assert [kill.why for kill in of(actions, events.Kill)] == ["a job took over 30 s"]
     assert behind not in one.answers
     one.settle()
     assert one.answers[behind].kind == "result"
@@ -625,7 +625,7 @@ def test_a_caller_leaves_in_any_stage(stage: str, how: str) -> None:
     assert [job.kind for _, job in held] == ([] if stage == "waiting for a worker" else [stage])
     actions = one.pass_time(2.0) if how == "deadline" else one.cancel(ticket)
     assert isinstance(error(one, ticket), Expired if how == "deadline" else Cancelled)
-    assert [(cancel.worker, cancel.job) for cancel in of(actions, acts.SendCancel)] == [
+    assert [(cancel.worker, cancel.job) for cancel in of(actions, events.SendCancel)] == [
         (name, job.job) for name, job in held
     ]
     for name, job in held:  # it may have finished all the same
@@ -637,7 +637,7 @@ def test_a_sound_that_is_being_kept_is_kept_though_its_caller_left() -> None:
     one = world()
     ticket = one.ask()
     finish(one)
-    assert not of(one.cancel(ticket), acts.Discard)
+    assert not of(one.cancel(ticket), events.Discard)
     keep(one)
     one.check_nothing_is_left()
 
@@ -647,8 +647,8 @@ def test_a_batch_goes_on_for_those_who_stay() -> None:
     one.ask()
     first, second = one.ask(), one.ask()
     finish(one)
-    assert not of(one.cancel(first), acts.SendCancel)
-    assert len(of(one.cancel(second), acts.SendCancel)) == 1
+    assert not of(one.cancel(first), events.SendCancel)
+    assert len(of(one.cancel(second), events.SendCancel)) == 1
 
 
 def test_deadlines_of_the_answered_do_not_pile_up() -> None:
@@ -665,7 +665,7 @@ def test_deadlines_of_the_answered_do_not_pile_up() -> None:
 
 def test_the_next_deadline_is_the_nearest_of_all() -> None:
     one = World([plan("w")])
-    one.feed(acts.Tick())
+    one.feed(events.Tick())
     assert one.schedule.next_deadline() == one.now + L.hello_timeout_s
     first, second = one.ask(deadline=one.now + 3.0), one.ask(deadline=one.now + 2.0)
     assert one.schedule.next_deadline() == one.now + 2.0
@@ -674,7 +674,7 @@ def test_the_next_deadline_is_the_nearest_of_all() -> None:
     one.cancel(first)
     assert one.schedule.next_deadline() == one.now + L.hello_timeout_s
     one.ask()
-    one.feed(acts.Drain(deadline=one.now + 1.0))
+    one.feed(events.Drain(deadline=one.now + 1.0))
     assert one.schedule.next_deadline() == one.now + 1.0
 
 
@@ -741,10 +741,10 @@ def test_events_go_to_those_who_want_them() -> None:
     one = world()
     loud, quiet = one.ask(join_key="k", events=True), one.ask(join_key="k")
     job = jobs(one)[0]
-    said = acts.JobProgress(worker="w", incarnation=1, job=job.job, attempt=1, body={"done": 1})
-    assert [notify.ticket for notify in of(one.feed(said), acts.Notify)] == [loud]
-    late = acts.JobProgress(worker="w", incarnation=1, job=job.job, attempt=2, body={"done": 1})
-    assert not of(one.feed(late), acts.Notify)
+    said = events.JobProgress(worker="w", incarnation=1, job=job.job, attempt=1, body={"done": 1})
+    assert [notify.ticket for notify in of(one.feed(said), events.Notify)] == [loud]
+    late = events.JobProgress(worker="w", incarnation=1, job=job.job, attempt=2, body={"done": 1})
+    assert not of(one.feed(late), events.Notify)
     assert quiet not in {notice.ticket for notice in one.notices}
     assert [notice.type for notice in one.notices] == ["accepted", "progress"]
 
@@ -775,7 +775,7 @@ def test_what_waits_on_a_worker_behind_another_has_not_begun() -> None:
 def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
     one = world()
     ticket = one.ask()
-    one.feed(acts.Drain(deadline=one.now + 10.0))
+    one.feed(events.Drain(deadline=one.now + 10.0))
     assert isinstance(error(one, one.ask()), PoolClosed) and isinstance(error(one, one.errand()), PoolClosed)
     finish(one)
     assert not one.process().stopping
@@ -788,7 +788,7 @@ def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
 def test_a_drain_ends_in_time() -> None:
     one = world()
     tickets = [one.ask() for _ in range(4)]
-    one.feed(acts.Drain(deadline=one.now + 3.0))
+    one.feed(events.Drain(deadline=one.now + 3.0))
     one.pass_time(3.0)
     assert all(isinstance(error(one, ticket), PoolClosed) for ticket in tickets)
     assert one.process().stopping

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 from tests.unit.schedule_world import Process, World, plan, recipe
 
 from audio_pool.errors import EngineError, OutOfMemory, QualityError, StorageError, WorkerStartFailed
-from audio_pool.pool import acts
+from audio_pool.scheduler import events
 
 ENGINES = ("tone", "hum")
 LOOKUPS = ({}, {}, {"hit": "a hit"}, {"hit": "a hit", "render": "as ogg"}, {"warning": "cache_unreadable: x"})
@@ -32,7 +32,7 @@ class AnyOrder(RuleBasedStateMachine):
     """Draws what happens next; the world holds the schedule to its promises after every event."""
 
     tickets: Bundle[int] = Bundle("tickets")
-    late: Bundle[acts.JobDone] = Bundle("late")
+    late: Bundle[events.JobDone] = Bundle("late")
 
     @initialize(
         house=st.sampled_from(sorted(_houses())),
@@ -58,7 +58,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.found: dict[str, Any] = {}
         self.draining = False
         self.world.on_lookup = lambda _: self.found
-        self.world.feed(acts.Tick())
+        self.world.feed(events.Tick())
 
     # -- callers -----------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class AnyOrder(RuleBasedStateMachine):
         process = data.draw(st.sampled_from(self._living("said")), "process")
         if fails:
             error = WorkerStartFailed("no weights")
-            self.world.feed(acts.LoadFailed(worker=process.name, incarnation=process.incarnation, error=error))
+            self.world.feed(events.LoadFailed(worker=process.name, incarnation=process.incarnation, error=error))
             self.world.die(process, "exit code 3")
         else:
             self.world.get_ready(process)
@@ -191,7 +191,7 @@ class AnyOrder(RuleBasedStateMachine):
         process = data.draw(st.sampled_from(self._busy()), "process")
         number, job = data.draw(st.sampled_from(sorted(process.jobs.items())), "job")
         self.world.feed(
-            acts.JobProgress(
+            events.JobProgress(
                 worker=process.name, incarnation=process.incarnation, job=number, attempt=job.sent.attempt, body={}
             )
         )
@@ -214,7 +214,7 @@ class AnyOrder(RuleBasedStateMachine):
     def drain(self, within: float, really: bool) -> None:
         if really:
             self.draining = True
-            self.world.feed(acts.Drain(deadline=self.world.now + within))
+            self.world.feed(events.Drain(deadline=self.world.now + within))
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

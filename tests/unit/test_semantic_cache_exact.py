@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.semantic import Query, SoundCache
+from audio_pool.cache.sound_cache import Query, SoundCache
 
 STRICT = Query(match="strict", temperature=0.0)
 

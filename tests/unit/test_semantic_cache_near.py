@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.audit import audit
+from audio_pool.cache.entry import Filters
 from audio_pool.cache.explain import explain
-from audio_pool.cache.neighbours import Neighbours
-from audio_pool.cache.row import Filters
-from audio_pool.cache.semantic import Query, SoundCache
-from audio_pool.cache.store import Store
+from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.vectors import Neighbours
+from audio_pool.cache.verify import audit
 
 TOLERANT = Query(match="tolerant", temperature=0.0)
 PROMPT, OTHER_WAY = "rain on a tin roof", "a tin roof in the rain"

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from audio_pool.engines.synthesis.recipe import RECIPES
+from audio_pool.engines.procedural.recipe import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
 

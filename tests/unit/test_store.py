@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import sound
 
-from audio_pool.cache.audit import audit
-from audio_pool.cache.migrations import SCHEMA_VERSION
-from audio_pool.cache.renditions import all_renditions, find_rendition, put_rendition
-from audio_pool.cache.row import Filters
-from audio_pool.cache.store import Store
+from audio_pool.cache.entry import Filters
+from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
+from audio_pool.cache.sqlite.renditions import all_renditions, find_rendition, put_rendition
+from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.verify import audit
 from audio_pool.errors import InvalidAudio, NotFound, StorageError
 from audio_pool.types import Rendition
 
@@ -273,8 +273,8 @@ def test_a_new_canonical_version_files_old_entries_anew(tmp_path: Path, monkeypa
     store = Store(tmp_path)
     store.put(sound(store.folder.incoming, "the sound of rain"), {})
     store.close()
-    monkeypatch.setattr("audio_pool.cache.row.CANONICAL_VERSION", 1_000)
-    monkeypatch.setattr("audio_pool.cache.store.CANONICAL_VERSION", 1_000)
+    monkeypatch.setattr("audio_pool.cache.entry.CANONICAL_VERSION", 1_000)
+    monkeypatch.setattr("audio_pool.cache.sqlite.store.CANONICAL_VERSION", 1_000)
     again = Store(tmp_path)
     assert len(again.with_meaning("rain", ANY)) == 1
     again.close()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.cache.text import analyse, canonical_key, text_key
-from audio_pool.cache.words import look, mend
+from audio_pool.prompts.lexicon import look, mend
+from audio_pool.prompts.normalize import analyse, canonical_key, text_key
 
 
 def synonyms() -> list[list[str]]:
     """The sets of synonyms.txt."""
-    text = resources.files("audio_pool.cache").joinpath("synonyms.txt").read_text("utf-8")
+    text = resources.files("audio_pool.prompts").joinpath("synonyms.txt").read_text("utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [[name.strip() for name in line.split(",")] for line in lines]
 
@@ -254,7 +254,7 @@ def test_no_arrangement_of_joints_breaks_the_grammar(words: list[str]) -> None:
 
 def test_keys_are_the_same_in_every_process() -> None:
     prompt = "Gulls cry, waves crash and a horn blows loudly before 2 men shout"
-    code = f"from audio_pool.cache.text import canonical_key; print(canonical_key({prompt!r}))"
+    code = f"from audio_pool.prompts.normalize import canonical_key; print(canonical_key({prompt!r}))"
     for seed in ("0", "77"):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,

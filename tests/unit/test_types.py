@@ -13,8 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.schedule_world import recipe
 
-from audio_pool import wire
-from audio_pool.channel import check_bind, check_connect
 from audio_pool.config import load_config
 from audio_pool.engines import engine_info
 from audio_pool.errors import (
@@ -26,7 +24,10 @@ from audio_pool.errors import (
     Refused,
     UnknownEngine,
 )
-from audio_pool.types import MAX_SEED, AudioRequest, Recipe, frames_of, parse
+from audio_pool.transport import client_messages, packing
+from audio_pool.transport.endpoints import check_bind, check_connect
+from audio_pool.types import MAX_SEED, AudioRequest, Recipe, frames_of
+from audio_pool.validation import parse
 
 
 def request(**fields: Any) -> Any:
@@ -42,7 +43,7 @@ def environment(**variables: str) -> Any:
 
 
 def message(**fields: Any) -> Any:
-    return wire.decode_client({"v": 1, "type": "health", "request_id": "a", **fields})
+    return client_messages.decode_client({"v": 1, "type": "health", "request_id": "a", **fields})
 
 
 def worker(**fields: Any) -> Any:
@@ -172,7 +173,7 @@ def test_nothing_given_is_nothing_set() -> None:
                  duration_s=st.floats(0.05, 600), loop=st.booleans()))  # fmt: skip
 def test_a_request_survives_the_way_there_and_back(fields: dict[str, Any]) -> None:
     one = parse(AudioRequest, fields)
-    assert parse(AudioRequest, wire.unpack(wire.pack(one))) == one
+    assert parse(AudioRequest, packing.unpack(packing.pack(one))) == one
     assert {name: getattr(one, name) for name in fields} == fields
 
 

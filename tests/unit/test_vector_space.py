@@ -6,7 +6,7 @@ import pytest
 
 from audio_pool.config import load_config
 from audio_pool.engines import engine_info
-from audio_pool.pool.hands import vector_space
+from audio_pool.pool.plan import vector_space
 
 CLAP = engine_info("clap").model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.pool.waiting import Waiting
+from audio_pool.scheduler.queue import Waiting
 
 AGEING_S = 10.0
 

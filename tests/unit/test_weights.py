@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save
 
 from audio_pool.errors import EngineUnavailable, StorageError
-from audio_pool.hub import companions, select
-from audio_pool.weights import find, hub_cache, locate, verify
+from audio_pool.models.hub import companions, select
+from audio_pool.models.weights import find, hub_cache, locate, verify
 
 COMMIT = "ab" * 20
 TENSORS = save({"weight": np.zeros((4, 4), np.float32), "bias": np.ones(3, np.float16)})

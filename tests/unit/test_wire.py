@@ -10,39 +10,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.schedule_world import recipe
 
-from audio_pool import wire
 from audio_pool.errors import BadMessage, Busy
+from audio_pool.transport import client_messages, packing, worker_messages
 from audio_pool.types import Rendition, Shape
 
 SHAPE = Shape(sample_rate=44_100, frames=100, loop=False, tail_s=1.5, highpass_hz=None, highpass_order=4)
 RENDITION = Rendition(format="wav", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
-FINISH = wire.Finish(
+FINISH = worker_messages.Finish(
     shape=SHAPE, rendition=RENDITION, directory="/d", name="n", tau_accept_new=None, metadata={"prompt": "rain"}
 )
-PART = wire.MakePart(work=7, recipe=recipe(), seeds=[0, 2**63 - 1], finish=FINISH)
-REFERENCE = wire.CandidateRef(seed=1, sample_rate=44_100, looped=False, notes={}, tensor={"path": "/p"})
-TASKS: list[wire.Task] = [
-    wire.MakeTask(engine="tone", parts=[PART, PART], finish_here=True),
-    wire.FinishTask(work=7, recipe=recipe(), finish=FINISH, candidates=[REFERENCE], made={"engine": "tone"}),
-    wire.EmbedTask(engines=["words"], text="rain"),
-    wire.RenderTask(master="/m", out="/o", rendition=RENDITION, loop=True, comment="{}"),
-    wire.EchoTask(payload=b"\0\xff"),
-    wire.ClapTask(engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
+PART = worker_messages.MakePart(work=7, recipe=recipe(), seeds=[0, 2**63 - 1], finish=FINISH)
+REFERENCE = worker_messages.CandidateRef(seed=1, sample_rate=44_100, looped=False, notes={}, tensor={"path": "/p"})
+TASKS: list[worker_messages.Task] = [
+    worker_messages.MakeTask(engine="tone", parts=[PART, PART], finish_here=True),
+    worker_messages.FinishTask(work=7, recipe=recipe(), finish=FINISH, candidates=[REFERENCE], made={"engine": "tone"}),
+    worker_messages.EmbedTask(engines=["words"], text="rain"),
+    worker_messages.RenderTask(master="/m", out="/o", rendition=RENDITION, loop=True, comment="{}"),
+    worker_messages.EchoTask(payload=b"\0\xff"),
+    worker_messages.ClapTask(engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
 ]
-TO_WORKER: list[wire.ToWorker] = [
-    wire.Load(engines={"tone": {"model": "m", "deep": {"er": [1, 2.5, None]}}}, duties=["make"], beat_s=1.0),
-    wire.CancelJob(job=1, attempt=2),
-    wire.Stop(),
-    *(wire.Job(job=1, attempt=1, incarnation=3, task=task, grants=[{"slot": 1}], request_ids=["r"]) for task in TASKS),
+TO_WORKER: list[worker_messages.ToWorker] = [
+    worker_messages.Load(engines={"tone": {"model": "m", "deep": {"er": [1, 2.5, None]}}}, duties=["make"], beat_s=1.0),
+    worker_messages.CancelJob(job=1, attempt=2),
+    worker_messages.Stop(),
+    *(
+        worker_messages.Job(job=1, attempt=1, incarnation=3, task=task, grants=[{"slot": 1}], request_ids=["r"])
+        for task in TASKS
+    ),
 ]
-FROM_WORKER: list[wire.FromWorker] = [
-    wire.Hello(incarnation=1, pid=2, protocol=1, python="3.11.7"),
-    wire.Ready(incarnation=1, engines={"tone": {"name": "tone"}}, device="cuda:0", load_s=2.5),
-    wire.LoadFailed(incarnation=1, error={"code": "worker_start"}),
-    wire.Beat(incarnation=1),
-    wire.Progress(incarnation=1, job=2, attempt=3, stage="generate", done=4, total=5),
-    wire.Done(incarnation=1, job=2, attempt=3, result={"vectors": {"words": b"\0" * 1536}}),
-    wire.Failed(incarnation=1, job=2, attempt=3, error={"code": "out_of_memory"}),
+FROM_WORKER: list[worker_messages.FromWorker] = [
+    worker_messages.Hello(incarnation=1, pid=2, protocol=1, python="3.11.7"),
+    worker_messages.Ready(incarnation=1, engines={"tone": {"name": "tone"}}, device="cuda:0", load_s=2.5),
+    worker_messages.LoadFailed(incarnation=1, error={"code": "worker_start"}),
+    worker_messages.Beat(incarnation=1),
+    worker_messages.Progress(incarnation=1, job=2, attempt=3, stage="generate", done=4, total=5),
+    worker_messages.Done(incarnation=1, job=2, attempt=3, result={"vectors": {"words": b"\0" * 1536}}),
+    worker_messages.Failed(incarnation=1, job=2, attempt=3, error={"code": "out_of_memory"}),
 ]
 CLIENTS: list[dict[str, Any]] = [
     {"type": "generate", "request": {"prompt": "rain"}, "events": True},
@@ -58,24 +61,24 @@ CLIENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("message", TO_WORKER, ids=lambda message: type(getattr(message, "task", message)).__name__)
-def test_to_a_worker_and_out_again(message: wire.ToWorker) -> None:
-    assert wire.to_worker(wire.pack(message)) == message
+def test_to_a_worker_and_out_again(message: worker_messages.ToWorker) -> None:
+    assert worker_messages.to_worker(packing.pack(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_WORKER, ids=lambda message: type(message).__name__)
-def test_from_a_worker_and_out_again(message: wire.FromWorker) -> None:
-    assert wire.from_worker(wire.pack(message)) == message
+def test_from_a_worker_and_out_again(message: worker_messages.FromWorker) -> None:
+    assert worker_messages.from_worker(packing.pack(message)) == message
 
 
 def test_the_tables_are_whole() -> None:
-    assert {type(message) for message in TO_WORKER} == set(wire.ToWorker.__args__)
-    assert {type(message) for message in FROM_WORKER} == set(wire.FromWorker.__args__)
-    assert {type(task) for task in TASKS} == set(wire.Task.__args__)
-    assert {type(decoded(fields)) for fields in CLIENTS} == set(wire.ClientMessage.__args__)
+    assert {type(message) for message in TO_WORKER} == set(worker_messages.ToWorker.__args__)
+    assert {type(message) for message in FROM_WORKER} == set(worker_messages.FromWorker.__args__)
+    assert {type(task) for task in TASKS} == set(worker_messages.Task.__args__)
+    assert {type(decoded(fields)) for fields in CLIENTS} == set(client_messages.ClientMessage.__args__)
 
 
 def decoded(fields: dict[str, Any]) -> Any:
-    return wire.decode_client(wire.unpack(wire.pack({"v": 1, "request_id": "a", **fields})))
+    return client_messages.decode_client(packing.unpack(packing.pack({"v": 1, "request_id": "a", **fields})))
 
 
 @pytest.mark.parametrize("fields", CLIENTS, ids=lambda fields: fields["type"])
@@ -92,10 +95,10 @@ def test_a_client_message_is_what_its_type_says(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        wire.pack(wire.Stop()),  # the other direction's
-        wire.pack({"type": "os.system"}),
-        wire.pack({"type": "beat"}),
-        wire.pack({"type": "beat", "incarnation": "one"}),
+        packing.pack(worker_messages.Stop()),  # the other direction's
+        packing.pack({"type": "os.system"}),
+        packing.pack({"type": "beat"}),
+        packing.pack({"type": "beat", "incarnation": "one"}),
         b"",
         b"\xc1",
         b"not msgpack at all",
@@ -103,12 +106,12 @@ def test_a_client_message_is_what_its_type_says(fields: dict[str, Any]) -> None:
 )
 def test_what_is_no_message_of_a_worker_is_refused(message: bytes) -> None:
     with pytest.raises(BadMessage):
-        wire.from_worker(message)
+        worker_messages.from_worker(message)
 
 
 @pytest.mark.parametrize(("given", "understood"), [(70, 70), ("soon", 1000), (None, 1000), ([], 1000)])
 def test_an_error_is_understood_whatever_comes_with_it(given: Any, understood: int) -> None:
-    error = wire.error_of({"code": "busy", "message": 7, "retry_after_ms": given})
+    error = client_messages.error_of({"code": "busy", "message": 7, "retry_after_ms": given})
     assert isinstance(error, Busy) and (error.message, error.retry_after_ms) == ("7", understood)
 
 
@@ -134,7 +137,7 @@ BOMBS = {
     "a key that is a number": b"\x81\x01\x01",
     "a key that is a map": b"\x81\x80\x01",
     "something after the end": b"\x80\x80",
-    "cut short": wire.pack({"v": 1, "type": "health"})[:-1],
+    "cut short": packing.pack({"v": 1, "type": "health"})[:-1],
     "a list": b"\x90",
     "nothing": b"",
 }
@@ -145,16 +148,16 @@ BOMBS = {
 def test_bombs_are_refused(name: str, trusted: bool) -> None:
     beyond_clients_alone = name in ("too many elements", "too long a text")
     if trusted and beyond_clients_alone:
-        assert wire.unpack(BOMBS[name], trusted=True)
+        assert packing.unpack(BOMBS[name], trusted=True)
         return
     with pytest.raises(BadMessage) as caught:
-        wire.unpack(BOMBS[name], trusted=trusted)
+        packing.unpack(BOMBS[name], trusted=trusted)
     assert len(str(caught.value)) <= 200
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_map_or_a_bad_message(data: bytes) -> None:
-    for read in (wire.unpack, wire.from_worker, wire.to_worker):
+    for read in (packing.unpack, worker_messages.from_worker, worker_messages.to_worker):
         try:
             read(data)
         except BadMessage:
@@ -175,7 +178,7 @@ def test_any_map_is_a_client_message_or_a_bad_one(fields: dict[str, Any], kind: 
     if kind is not None:
         fields = {**fields, "v": 1, "type": kind}
     try:
-        message = wire.decode_client(wire.unpack(msgpack.packb(fields)))
+        message = client_messages.decode_client(packing.unpack(msgpack.packb(fields)))
     except BadMessage:
         return
-    assert isinstance(message, wire.ClientMessage)
+    assert isinstance(message, client_messages.ClientMessage)

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.row import DESCRIPTORS, SOUND_PREFIX
-from audio_pool.cache.store import Store
+from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX
+from audio_pool.cache.sqlite.store import Store
 from audio_pool.errors import InvalidRequest
 
 __all__ = ["Group", "Method", "duplicate_groups"]

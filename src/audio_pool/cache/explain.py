@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.policy import words_agree
-from audio_pool.cache.row import SOUND_PREFIX
-from audio_pool.cache.semantic import Query, SoundCache
-from audio_pool.cache.store import Vector
+from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sqlite.store import Vector
 from audio_pool.types import Recipe
 
 __all__ = ["Explanation", "explain"]

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.audit import as_json, audit
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
-from audio_pool.cache.pattern import matching
-from audio_pool.cache.store import ID_LIST, Removal, Store, id_list
+from audio_pool.cache.regex_search import matching
+from audio_pool.cache.sqlite.store import ID_LIST, Removal, Store, id_list
+from audio_pool.cache.verify import as_json, audit
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 
 __all__ = ["AudioSemanticCache", "Selection"]

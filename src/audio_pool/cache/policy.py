@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from audio_pool.cache.clauses import NEGATIONS, QUANTITIES, Chunk
-from audio_pool.cache.text import Analysis, analyse, canonical_key, text_key
-from audio_pool.cache.words import in_chorus, look
+from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
+from audio_pool.prompts.lexicon import in_chorus, look
+from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_key
 
 __all__ = ["CALIBRATIONS", "Calibration", "Near", "Verdict", "fallback_warning", "judge", "words_agree"]
 

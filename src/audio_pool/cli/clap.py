@@ -163,7 +163,7 @@ def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vector
 
 
 def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
-    from audio_pool.client import AudioClient
+    from audio_pool.client.client import AudioClient
 
     for name in ("engine", "model", "device", "dtype", "config_path"):
         if options[name] is not None:

@@ -88,7 +88,7 @@ def _python() -> Iterator[Finding]:
 
 
 def _arena() -> Iterator[Finding]:
-    from audio_pool.arena import default_directory
+    from audio_pool.transport.arena import default_directory
 
     place = default_directory()
     base = next(parent for parent in (place, *place.parents) if parent.exists())
@@ -115,7 +115,7 @@ def _cache(config: Config) -> Iterator[Finding]:
 
 
 def _gpus(config: Config) -> Iterator[Finding]:
-    from audio_pool.pool.devices import survey, visible
+    from audio_pool.gpu import survey, visible
 
     found = survey()
     for device in found.devices:
@@ -168,8 +168,8 @@ def _needed(config: Config) -> dict[str, str]:
 
 
 def _engines(config: Config) -> Iterator[Finding]:
-    from audio_pool import weights
     from audio_pool.engines import engine_info, missing_modules
+    from audio_pool.models import weights
 
     for name, python in _needed(config).items():
         what = f"engine {name}"

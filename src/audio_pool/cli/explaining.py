@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.explain import explain
 from audio_pool.cache.policy import fallback_warning
-from audio_pool.cache.row import SOUND_PREFIX
-from audio_pool.cache.semantic import SoundCache, encoder_of
+from audio_pool.cache.sound_cache import SoundCache, encoder_of
 from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines._encoders import pick_encoder
 from audio_pool.errors import EngineError
-from audio_pool.pool.hands import vector_space
-from audio_pool.pool.settle import settle
-from audio_pool.types import AudioRequest, parse
+from audio_pool.pool.plan import vector_space
+from audio_pool.pool.resolve import settle
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 __all__ = ["explained"]
 

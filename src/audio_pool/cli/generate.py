@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from audio_pool.errors import InvalidRequest
-from audio_pool.types import FORMATS, AudioRequest, AudioResult, parse
+from audio_pool.types import FORMATS, AudioRequest, AudioResult
+from audio_pool.validation import parse
 
 __all__ = ["generate", "open_pool", "told_in_lines"]
 
@@ -112,8 +113,8 @@ def generate(prompt: str, output: Path | None, as_json: bool, **options: Any) ->
 def _from_own_pool(request: AudioRequest, options: dict[str, Any], *, quiet: bool) -> AudioResult:
     import concurrent.futures
 
+    from audio_pool.client.progress import ProgressBar
     from audio_pool.errors import Timeout
-    from audio_pool.progress import ProgressBar
 
     if not quiet and not sys.stderr.isatty():
         click.echo("starting a pool ...", err=True)
@@ -130,7 +131,7 @@ def _from_own_pool(request: AudioRequest, options: dict[str, Any], *, quiet: boo
 
 
 def _from_server(request: AudioRequest, options: dict[str, Any]) -> AudioResult:
-    from audio_pool.client import AudioClient, ProgressBar
+    from audio_pool.client.client import AudioClient, ProgressBar
 
     with (
         AudioClient(options["connect"], timeout_s=options["timeout_s"], keys=options["keys"]) as client,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from audio_pool.channel import create_keys
+from audio_pool.transport.keys import create_keys
 
 __all__ = ["group"]
 

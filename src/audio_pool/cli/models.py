@@ -14,10 +14,10 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from audio_pool import hub, weights
 from audio_pool.config import Config, load_config
 from audio_pool.engines import EngineInfo, engine_info, engine_names, minilm
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
+from audio_pool.models import hub, weights
 
 __all__ = ["group"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from audio_pool.client import AudioClient
+from audio_pool.client.client import AudioClient
 from audio_pool.errors import NotFound
 
 __all__ = ["cancel", "status"]

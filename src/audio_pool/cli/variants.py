@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from audio_pool.cli.generate import fields_of, open_pool, request_options
-from audio_pool.types import AudioRequest, parse
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 __all__ = ["variants"]
 

@@ -15,17 +15,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from audio_pool.engines.base import (
-    Audio,
-    Embedder,
-    EngineInfo,
-    Generator,
-    Item,
-    Notes,
-    OnStep,
-    Scorer,
-    Vectors,
-)
+from audio_pool.engines.base import Audio, Embedder, EngineInfo, Generator, Item, Notes, OnStep, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
 
 __all__ = [
@@ -52,7 +42,7 @@ def _own_names() -> list[str]:
     return [
         module.name
         for module in pkgutil.iter_modules(__path__)
-        if not module.ispkg and not module.name.startswith("_") and module.name not in _NOT_ENGINES
+        if not module.name.startswith("_") and module.name not in _NOT_ENGINES
     ]
 
 

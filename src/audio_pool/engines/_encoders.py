@@ -9,7 +9,7 @@ from __future__ import annotations
 from audio_pool.engines import engine_info, minilm, missing_modules
 from audio_pool.engines.bge import INFO as BGE
 from audio_pool.errors import InvalidConfig
-from audio_pool.weights import find
+from audio_pool.models.weights import find
 
 __all__ = ["pick_encoder"]
 

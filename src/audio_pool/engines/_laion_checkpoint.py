@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from audio_pool.errors import EngineUnavailable, InvalidConfig
-from audio_pool.weights import find
+from audio_pool.models.weights import find
 
 __all__ = ["checkpoint_in", "clap_model", "read_state", "tokenizer_of"]
 

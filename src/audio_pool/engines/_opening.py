@@ -19,7 +19,7 @@ from audio_pool.engines._bars import no_bars
 from audio_pool.engines._locate import locate, missing_model
 from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import InvalidConfig
-from audio_pool.types import parse
+from audio_pool.validation import parse
 
 if TYPE_CHECKING:
     import torch

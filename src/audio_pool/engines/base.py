@@ -43,7 +43,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """What an engine is and can do, known without loading it."""
 
     name: str
-    kind: Literal["generator", "embedder", "scorer", "mastering"]
+    kind: Literal["generator", "embedder", "scorer"]
     model: str
     """Default model: a hub id, or the engine's own name where it needs no weights."""
     model_revision: str = ""

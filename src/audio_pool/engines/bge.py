@@ -13,7 +13,7 @@ import msgspec
 
 from audio_pool.engines._sentence import SentenceEmbedder, load_directory, revision_of
 from audio_pool.engines.base import EngineInfo
-from audio_pool.weights import locate
+from audio_pool.models.weights import locate
 
 __all__ = ["INFO", "load"]
 

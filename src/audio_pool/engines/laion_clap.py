@@ -23,8 +23,8 @@ from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, toke
 from audio_pool.engines._torch import settle_device
 from audio_pool.engines.base import Audio, EngineInfo, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
-from audio_pool.types import parse
-from audio_pool.weights import locate
+from audio_pool.models.weights import locate
+from audio_pool.validation import parse
 
 __all__ = ["INFO", "LaionClapScorer", "load"]
 

@@ -20,7 +20,7 @@ from audio_pool.engines import _diffusion, _oobleck, _opening
 from audio_pool.engines._locate import locate, missing_model
 from audio_pool.engines.base import EngineInfo, Item, Notes
 from audio_pool.errors import EngineUnavailable
-from audio_pool.types import parse
+from audio_pool.validation import parse
 
 if TYPE_CHECKING:
     import torch

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.semantic import Hit, SoundCache
+from audio_pool.cache.sound_cache import Hit, SoundCache
 from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
-from audio_pool.pool.callers import Final
 from audio_pool.pool.clerk import Clerk
-from audio_pool.pool.settle import Settled
+from audio_pool.pool.replies import Final
+from audio_pool.pool.resolve import Settled
 from audio_pool.types import AudioRequest, FinishedSound, Metadata
 
 __all__ = ["Delivery", "Kept"]

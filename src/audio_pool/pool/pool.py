@@ -25,21 +25,14 @@ from typing import Any
 
 import msgspec
 
-from audio_pool.arena import Arena
-from audio_pool.cache.semantic import SoundCache
-from audio_pool.channel import ServerKeys, default_bind, local_endpoint
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info
-from audio_pool.errors import (
-    AudioPoolError,
-    PoolClosed,
-    Timeout,
-    WorkerStartFailed,
-)
-from audio_pool.pool import acts
-from audio_pool.pool.callers import Final, HostCaller
+from audio_pool.errors import AudioPoolError, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pool.clerk import Clerk
-from audio_pool.pool.crew import (
+from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.executor import PoolHands
+from audio_pool.pool.plan import (
     encoders_of,
     infos_of,
     limits_of,
@@ -50,16 +43,21 @@ from audio_pool.pool.crew import (
     searched_space,
     workers_of,
 )
-from audio_pool.pool.delivery import Delivery
-from audio_pool.pool.factory import Factory
-from audio_pool.pool.hands import PoolHands
-from audio_pool.pool.image_door import ImageDoor
-from audio_pool.pool.reception import Reception, health, status
+from audio_pool.pool.replies import Final, HostCaller
+from audio_pool.pool.resolve import settle
 from audio_pool.pool.router import Router
-from audio_pool.pool.schedule import Schedule
-from audio_pool.pool.settle import settle
+from audio_pool.pool.status import health, status
+from audio_pool.pool.supervisor import Factory
+from audio_pool.scheduler import events
+from audio_pool.scheduler.scheduler import Schedule
+from audio_pool.server.image_server import ImageDoor
+from audio_pool.server.zmq_frontend import Reception
 from audio_pool.telemetry import Telemetry
-from audio_pool.types import AudioRequest, AudioResult, Event, parse
+from audio_pool.transport.arena import Arena
+from audio_pool.transport.endpoints import default_bind, local_endpoint
+from audio_pool.transport.keys import ServerKeys
+from audio_pool.types import AudioRequest, AudioResult, Event
+from audio_pool.validation import parse
 
 __all__ = ["AudioPool", "Pending"]
 
@@ -221,7 +219,7 @@ class AudioPool:
             return
         limits = self.config.limits
         drain = limits.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
-        router.post(acts.Drain(deadline=time.monotonic() + drain))
+        router.post(events.Drain(deadline=time.monotonic() + drain))
         if not router.join(drain + limits.term_timeout_s + 15.0):
             log.error("the router did not end in time")
         self._stop_rest.close()

@@ -19,14 +19,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_pool import wire
-from audio_pool.channel import Channel, Poller, ServerKeys, Waker, router
 from audio_pool.errors import AudioPoolError, BadMessage, PoolClosed
-from audio_pool.pool import acts
-from audio_pool.pool.callers import Caller, Final, Outbox
-from audio_pool.pool.image_door import ImageDoor
-from audio_pool.pool.schedule import Schedule
+from audio_pool.pool.replies import Caller, Final
+from audio_pool.scheduler import events
+from audio_pool.scheduler.scheduler import Schedule
+from audio_pool.server.image_server import ImageDoor
+from audio_pool.server.outbox import Outbox
 from audio_pool.telemetry import Telemetry
+from audio_pool.transport import client_messages, packing, worker_messages
+from audio_pool.transport.keys import ServerKeys
+from audio_pool.transport.sockets import Channel, Poller, Waker, router
 
 __all__ = ["Hands", "Router"]
 
@@ -43,13 +45,13 @@ class Hands:
     Each method answers at once; what takes time ends in ``router.post(event)``.
     """
 
-    def find_exact(self, work: int, ticket: int) -> acts.Found:
+    def find_exact(self, work: int, ticket: int) -> events.Found:
         raise NotImplementedError
 
-    def find_near(self, work: int, ticket: int, vectors: dict[str, Any]) -> acts.Found:
+    def find_near(self, work: int, ticket: int, vectors: dict[str, Any]) -> events.Found:
         raise NotImplementedError
 
-    def task(self, action: acts.SendJob) -> tuple[wire.Task, list[dict[str, Any]], list[bytes]]:
+    def task(self, action: events.SendJob) -> tuple[worker_messages.Task, list[dict[str, Any]], list[bytes]]:
         """The task of a job, the slots granted to it, and binary frames that go with it."""
         raise NotImplementedError
 
@@ -71,20 +73,20 @@ class Hands:
     def forget(self, work: int) -> None:
         raise NotImplementedError
 
-    def keep(self, action: acts.Keep) -> None:
+    def keep(self, action: events.Keep) -> None:
         raise NotImplementedError
 
     def discard(self, outcome: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def answer(self, action: acts.Answer, caller: Caller) -> Final | None:
+    def answer(self, action: events.Answer, caller: Caller) -> Final | None:
         """The final reply, or None where it comes later through ``router.post``."""
         raise NotImplementedError
 
-    def load(self, worker: str) -> wire.Load:
+    def load(self, worker: str) -> worker_messages.Load:
         raise NotImplementedError
 
-    def worker_ready(self, worker: str, message: wire.Ready) -> None: ...
+    def worker_ready(self, worker: str, message: worker_messages.Ready) -> None: ...
 
     def worker_died(self, worker: str, incarnation: int) -> None: ...
 
@@ -109,7 +111,7 @@ class _Peer:
 
     incarnation: int
     lanes: set[str] = field(default_factory=set)
-    ready: wire.Ready | None = None
+    ready: worker_messages.Ready | None = None
 
 
 class Router:
@@ -141,7 +143,7 @@ class Router:
         self.image_door: ImageDoor | None = None
         if clients_endpoint is not None:
             try:
-                self._clients = router(clients_endpoint, max_bytes=wire.MAX_CLIENT_BYTES, keys=keys)
+                self._clients = router(clients_endpoint, max_bytes=client_messages.MAX_CLIENT_BYTES, keys=keys)
             except BaseException:
                 self._workers.close()
                 raise
@@ -173,7 +175,7 @@ class Router:
             if door is not None:
                 door.close()
 
-    def post(self, what: acts.Event | Callable[[], None]) -> None:
+    def post(self, what: events.Event | Callable[[], None]) -> None:
         """From any thread: an event for the schedule, or something to do on the router's thread."""
         self._posts.put(what if callable(what) else lambda: self.feed(what))
         self._waker.wake()
@@ -199,11 +201,11 @@ class Router:
             poller.add(self._clients, "clients")
         if self.image_door is not None:
             poller.add(self.image_door.pull, "images")
-        self.feed(acts.Tick())
+        self.feed(events.Tick())
         while not self.schedule.roster.gone:
             deadline = self.schedule.next_deadline()
             if deadline is not None and time.monotonic() >= deadline:
-                self.feed(acts.Tick())
+                self.feed(events.Tick())
                 deadline = self.schedule.next_deadline()
             sources = poller.wait(self._timeout(deadline))
             if "posts" in sources:
@@ -260,7 +262,7 @@ class Router:
                 return
             try:
                 name, incarnation, lane = frames[0].decode().rsplit(":", 2)
-                self._worker_said(name, int(incarnation), lane, wire.from_worker(frames[1]), frames[2:])
+                self._worker_said(name, int(incarnation), lane, worker_messages.from_worker(frames[1]), frames[2:])
             except (BadMessage, ValueError, IndexError) as exc:
                 self.counts["bad_worker_messages"] += 1
                 log.warning("a message that is not a worker's: %s", exc)
@@ -268,43 +270,43 @@ class Router:
     def _worker_said(self, name: str, incarnation: int, lane: str, message: Any, frames: list[bytes]) -> None:
         peer = self._peers.get(name)
         if peer is None or peer.incarnation != incarnation:
-            if not isinstance(message, wire.Hello):
+            if not isinstance(message, worker_messages.Hello):
                 self.counts["late_worker_messages"] += 1
                 return
             peer = self._peers[name] = _Peer(incarnation)
         peer.lanes.add(lane)
         match message:
-            case wire.Hello():
-                self.feed(acts.Said(worker=name, incarnation=incarnation))
+            case worker_messages.Hello():
+                self.feed(events.Said(worker=name, incarnation=incarnation))
                 if self.schedule.roster.current(name, incarnation) is not None:
-                    self._send(name, incarnation, "control", [wire.pack(self.hands.load(name))])
-            case wire.Ready():
+                    self._send(name, incarnation, "control", [packing.pack(self.hands.load(name))])
+            case worker_messages.Ready():
                 peer.ready = message
-            case wire.LoadFailed():
-                error = wire.error_of(message.error)
-                self.feed(acts.LoadFailed(worker=name, incarnation=incarnation, error=error))
-                self._send(name, incarnation, "control", [wire.pack(wire.Stop())])  # heard: it may go
-            case wire.Beat():
-                self.feed(acts.Beaten(worker=name, incarnation=incarnation))
-            case wire.Progress():
+            case worker_messages.LoadFailed():
+                error = client_messages.error_of(message.error)
+                self.feed(events.LoadFailed(worker=name, incarnation=incarnation, error=error))
+                self._send(name, incarnation, "control", [packing.pack(worker_messages.Stop())])  # heard: it may go
+            case worker_messages.Beat():
+                self.feed(events.Beaten(worker=name, incarnation=incarnation))
+            case worker_messages.Progress():
                 body = {"stage": message.stage, "done": message.done, "total": message.total}
                 body["fraction"] = message.done / message.total if message.total else 0.0
                 self.feed(
-                    acts.JobProgress(
+                    events.JobProgress(
                         worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, body=body
                     )
                 )
-            case wire.Done():
+            case worker_messages.Done():
                 self._done(name, incarnation, message, frames)
-            case wire.Failed():
+            case worker_messages.Failed():
                 self.hands.landed(message.job, f"{name}:{incarnation}", {}, [])
                 self.feed(
-                    acts.JobFailed(
+                    events.JobFailed(
                         worker=name,
                         incarnation=incarnation,
                         job=message.job,
                         attempt=message.attempt,
-                        error=wire.error_of(message.error),
+                        error=client_messages.error_of(message.error),
                     )
                 )
         if peer.ready is not None and {"control", "make", "quick"} <= peer.lanes:
@@ -314,10 +316,10 @@ class Router:
                 engine for engine, info in ready.engines.items() if info.get("batch") and info.get("steps")
             )
             self.feed(
-                acts.Ready(worker=name, incarnation=incarnation, engines=frozenset(ready.engines), batching=batching)
+                events.Ready(worker=name, incarnation=incarnation, engines=frozenset(ready.engines), batching=batching)
             )
 
-    def _done(self, name: str, incarnation: int, message: wire.Done, frames: list[bytes]) -> None:
+    def _done(self, name: str, incarnation: int, message: worker_messages.Done, frames: list[bytes]) -> None:
         result = message.result
         if "parts" in result:
             parts = {int(work): part for work, part in result["parts"].items()}
@@ -327,7 +329,7 @@ class Router:
             parts = dict.fromkeys(held.works if held is not None else (), result)
         self.hands.landed(message.job, f"{name}:{incarnation}", parts, frames, result.get("unwritable", ()))
         self.feed(
-            acts.JobDone(worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, parts=parts)
+            events.JobDone(worker=name, incarnation=incarnation, job=message.job, attempt=message.attempt, parts=parts)
         )
 
     def _hear_clients(self) -> None:
@@ -348,51 +350,51 @@ class Router:
 
     # -- deciding and doing ------------------------------------------------------------------------
 
-    def feed(self, event: acts.Event) -> None:
+    def feed(self, event: events.Event) -> None:
         """Router's thread only: the schedule decides, and what it decides is done."""
-        pending: collections.deque[acts.Event] = collections.deque([event])
+        pending: collections.deque[events.Event] = collections.deque([event])
         while pending:
             for action in self.schedule.handle(pending.popleft(), time.monotonic()):
                 answer = self._do(action)
                 if answer is not None:
                     pending.append(answer)
 
-    def _do(self, action: acts.Action) -> acts.Event | None:
+    def _do(self, action: events.Action) -> events.Event | None:
         match action:
-            case acts.Answer():
+            case events.Answer():
                 self._answer(action)
-            case acts.Notify():
+            case events.Notify():
                 caller = self.callers.get(action.ticket)
                 if caller is not None:
                     caller.notify(action.type, action.body)
-            case acts.FindExact():
+            case events.FindExact():
                 return self.hands.find_exact(action.work, action.ticket)
-            case acts.FindNear():
+            case events.FindNear():
                 return self.hands.find_near(action.work, action.ticket, action.vectors)
-            case acts.SendJob():
+            case events.SendJob():
                 return self._send_job(action)
-            case acts.SendCancel():
-                message = wire.CancelJob(job=action.job, attempt=action.attempt)
-                self._send(action.worker, action.incarnation, "control", [wire.pack(message)])
-            case acts.SendStop():
-                self._send(action.worker, action.incarnation, "control", [wire.pack(wire.Stop())])
-            case acts.Keep():
+            case events.SendCancel():
+                message = worker_messages.CancelJob(job=action.job, attempt=action.attempt)
+                self._send(action.worker, action.incarnation, "control", [packing.pack(message)])
+            case events.SendStop():
+                self._send(action.worker, action.incarnation, "control", [packing.pack(worker_messages.Stop())])
+            case events.Keep():
                 self.hands.keep(action)
-            case acts.Discard():
+            case events.Discard():
                 self.hands.discard(action.outcome)
-            case acts.Forget():
+            case events.Forget():
                 self.hands.forget(action.work)
-            case acts.Spawn():
+            case events.Spawn():
                 self.hands.spawn(action.worker, action.incarnation)
-            case acts.Kill():
+            case events.Kill():
                 self.hands.kill(action.worker, action.incarnation, action.why)
         return None
 
-    def _send_job(self, action: acts.SendJob) -> acts.Event | None:
+    def _send_job(self, action: events.SendJob) -> events.Event | None:
         try:
             task, grants, frames = self.hands.task(action)
         except AudioPoolError as exc:
-            return acts.JobFailed(
+            return events.JobFailed(
                 worker=action.worker,
                 incarnation=action.incarnation,
                 job=action.job,
@@ -400,7 +402,7 @@ class Router:
                 error=exc,
             )
         ids = [self.callers[ticket].request_id for ticket in action.tickets if ticket in self.callers]
-        job = wire.Job(
+        job = worker_messages.Job(
             job=action.job,
             attempt=action.attempt,
             incarnation=action.incarnation,
@@ -411,7 +413,7 @@ class Router:
         self.telemetry.count("jobs", kind=action.kind)
         lane = "make" if action.kind == "make" else "quick"
         # a peer that does not take it is dying or hung: its death or its silence brings the job back
-        self._send(action.worker, action.incarnation, lane, [wire.pack(job), *frames])
+        self._send(action.worker, action.incarnation, lane, [packing.pack(job), *frames])
         return None
 
     def _send(self, name: str, incarnation: int, lane: str, frames: list[bytes]) -> None:
@@ -419,7 +421,7 @@ class Router:
             self.counts["unsent_to_workers"] += 1
             log.warning("worker %s (%s) does not take messages", name, lane)
 
-    def _answer(self, action: acts.Answer) -> None:
+    def _answer(self, action: events.Answer) -> None:
         caller = self.callers.get(action.ticket)
         if caller is None:
             return
@@ -447,4 +449,4 @@ class Router:
         if not self.schedule.roster.stopping:
             self.telemetry.count("worker_deaths", worker=name)
         self.hands.worker_died(name, incarnation)
-        self.feed(acts.Died(worker=name, incarnation=incarnation, reason=reason))
+        self.feed(events.Died(worker=name, incarnation=incarnation, reason=reason))

@@ -1,0 +1,115 @@
+"""What an engine says of itself, known without loading it, and what it says of one item.
+
+Owns: EngineInfo, OptionInfo, VoiceInfo, Notes.
+Must not know: any single engine, numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from audio_pool.types import Label
+
+__all__ = ["EngineInfo", "EngineRole", "Notes", "OptionInfo", "VoiceInfo"]
+
+EngineRole = Literal["generator", "embedder", "scorer"]
+
+
+class OptionInfo(Struct, frozen=True, kw_only=True):
+    """One entry of a request's ``options`` that the engine understands."""
+
+    name: str
+    type: Literal["int", "float", "bool", "str"]
+    default: Label = None
+    """None: the model's own choice."""
+    low: float | None = None
+    """Least value of a number, included; least length of a text."""
+    high: float | None = None
+    """Greatest value of a number, included; greatest length of a text."""
+    choices: tuple[str, ...] = ()
+    """Allowed texts; empty: any."""
+    summary: str = ""
+
+
+class VoiceInfo(Struct, frozen=True, kw_only=True):
+    """One voice of an engine that speaks."""
+
+    name: str
+    language: str = ""
+    """BCP 47, e.g. "en-GB"."""
+    summary: str = ""
+
+
+class EngineInfo(Struct, frozen=True, kw_only=True):
+    """What an engine is and can do: everything a caller needs to choose it and to ask it."""
+
+    name: str
+    """As it is asked for: the implementation's name, or that of a named model ``[engines.NAME]``."""
+    role: EngineRole
+    """What it does for the pool: makes sounds, turns texts into vectors, or judges sounds by texts."""
+    implementation: str = ""
+    """The module that implements it; empty: ``name``."""
+    kinds: tuple[str, ...] = ()
+    """What a generator is good for: effects, music, ambience, speech, ...; ``engine = "kind:music"`` asks by it."""
+    model: str
+    """A hub id, or the engine's own name where it needs no weights."""
+    model_revision: str = ""
+    dtype: str = ""
+    """As loaded; empty: not loaded yet, or without weights."""
+    quantization: str = ""
+    licence: str
+    commercial_use: bool
+    sample_rate: int = 0
+    """Hz; with ``any_rate`` only the default."""
+    channels: int = 0
+    shortest_s: float = 0.05
+    longest_s: float = 600.0
+    steps: int | None = None
+    """Default number of inference steps; None where the engine has none."""
+    guidance_scale: float | None = None
+    """Default guidance; None where the engine has none."""
+    any_rate: bool = False
+    negative_prompt: bool = False
+    init_audio: bool = False
+    batch: bool = True
+    """False: items run one at a time because the model cannot keep them independent."""
+    speech: bool = False
+    """Speaks words; never matched by meaning."""
+    voices: tuple[VoiceInfo, ...] = ()
+    options: tuple[OptionInfo, ...] = ()
+    """The engine's own parameters, asked for under a request's ``options``."""
+    languages: tuple[str, ...] = ()
+    """Languages whose prompts it understands, e.g. ("en",); empty: not said."""
+    loop: bool = False
+    """Can make sounds that loop natively; ``notes(item).loops`` says for which."""
+    gated: bool = True
+    """False: not put through the quality gate (test engines)."""
+    dimensions: int = 0
+    """Embedders and scorers: D."""
+    requires: tuple[str, ...] = ()
+    """Modules that must be importable, e.g. ("torch", "diffusers")."""
+    extra: str = ""
+    """The extra of this package that installs them."""
+    companions: tuple[str, ...] = ()
+    """Further model ids that its weights need, fetched with them."""
+    files: tuple[str, ...] = ()
+    """Glob patterns of the files to fetch of the model; empty: the usual layouts'."""
+    packaged: str = ""
+    """A Python package that carries the default model; empty: none does."""
+    summary: str = ""
+
+
+class Notes(Struct, frozen=True, kw_only=True):
+    """What an engine knows about an item before making it; a pure function of the item."""
+
+    loops: bool = False
+    """The engine can make this item loop natively."""
+    expects: frozenset[str] = frozenset()
+    """Quality checks to disarm: "noise", "silence", "decay", "mono", "clipping"."""
+    highpass_hz: float | None = None
+    """Highest cutoff that does not harm this sound; None: no opinion; 0: no high-pass at all."""
+    warnings: tuple[str, ...] = ()
+    """Named warnings, ``name: sentence``, e.g. "nearest_recipe: nothing fits 'xyzzy'; used 'drone'"."""
+    details: dict[str, Any] = {}  # opaque: goes into the metadata under ``engine_details``

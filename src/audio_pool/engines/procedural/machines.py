@@ -1,0 +1,109 @@
+"""Recipes of machines: engines, hums, trains, horns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.grains import burst, glide, modes
+from audio_pool.engines.procedural.recipe import Character, recipe
+from audio_pool.engines.procedural.spectra import band, peaks
+
+
+@recipe(
+    keys="engine, car, truck, vehicle, motorcycle, motorbike, tractor, bus, traffic, idle, car engine, lawn mower,"
+    "lawnmower, chainsaw, generator, boat motor, motorboat, diesel, rev, race car, automobile,"
+    "engine buzz",
+    near="drive accelerate highway road drill saw airplane aircraft plane helicopter propeller jet machine vibrate"
+    " sewing mower bike speedboat race construction excavator bulldozer",
+    expects="noise",
+    highpass_hz=35,
+    summary="an engine running",
+)
+def engine(c: Canvas, p: Character) -> None:
+    # A four-stroke at idle fires some 30 times a second; the cylinders are never quite equal, which
+    # puts half orders between the firing's harmonics.
+    firing = (p.hz or 30.0 * p.speed * p.low(1)) * 0.5
+    orders = np.arange(1, 49)
+    uneven = np.where(orders % 2 == 0, 1.0, c.rng.uniform(0.15, 0.4, 48))
+    hz = orders * firing
+    body = 1 + 1.5 * np.exp(-(((hz - 110) / 50) ** 2)) + 0.8 * np.exp(-(((hz - 280) / 90) ** 2))
+    partials = uneven * body * c.rng.uniform(0.6, 1.2, 48) / orders**0.85
+    wander = c.drift(0.5, 0.012).points
+    for pan, detune in ((-0.35, 0.999), (0.35, 1.001)):
+        turning = Curve(firing * detune * (1 + wander))
+        throb = Curve(0.06 * c.swells(0.25, 0.08).points)
+        c.tone(turning, throb, partials.tolist(), pan=pan, phase=float(c.rng.random()))
+    # Each firing is a puff through the exhaust and a clatter of valves.
+    puffs = np.maximum(0, c.wave(2 * firing, 0.6, 0.5).points) ** 2
+    c.bed(band(60, 700, tilt_db=-3), Curve(0.07 * puffs), width=0.6)
+    c.bed(peaks([900, 1700, 2900], 0.5, floor=0.2), Curve(0.006 * p.intensity * puffs), width=0.9)
+    c.bed(band(900, 6000, tilt_db=-4), 0.008 * p.intensity, width=1.0)
+
+
+@recipe(
+    keys="hum, machine hum, fan, air conditioner, refrigerator, fridge, transformer, ventilation, server,"
+    "computer fan, electric hum, ventilator, machine, machinery, vacuum cleaner, vacuum, air conditioning, buzz,"
+    "blender, hair dryer, power line, spaceship",
+    near="electric electronic appliance room mechanical industrial printer washing dryer drill whir",
+    expects="noise",
+    highpass_hz=40,
+    summary="the steady hum of a machine",
+)
+def hum(c: Canvas, p: Character) -> None:
+    mains = p.hz or p.low(50.0)
+    levels = [0.3, 1.0, 0.12, 0.5, 0.08, 0.3, 0.06, 0.2, 0.04, 0.12, 0.03, 0.08]
+    for pan in (-0.5, 0.5):
+        partials = [level * float(c.rng.uniform(0.6, 1.2)) for level in levels]
+        breath = Curve(0.05 * (1 + 0.15 * c.drift(0.8).points.clip(-2, 2)))
+        c.tone(mains, breath, partials, pan=pan, phase=float(c.rng.random()))
+    blades = c.fitted_hz(p.low(23.0) * p.speed)
+    c.tone(blades * 8, 0.008, [1.0, 0.5, 0.3], pan=0.1)
+    c.bed(band(80, 2500, tilt_db=-3), Curve(0.03 * p.intensity * (1 + 0.2 * c.wave(blades, 1.0).points)), width=0.8)
+    c.bed(band(1500, 8000, tilt_db=-3), 0.006 * p.intensity, width=1.0)
+
+
+@recipe(
+    keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro,"
+    "railroad car, train car",
+    near="station wagon track conveyor",
+    expects="noise",
+    highpass_hz=35,
+    summary="a train rolling over its rails, clickety-clack",
+)
+def train(c: Canvas, p: Character) -> None:
+    c.bed(band(35, 250, tilt_db=-3), Curve(0.1 * c.swells(0.6, 0.15).points), width=0.6)
+    c.bed(band(250, 3500, tilt_db=-4), Curve(0.035 * c.swells(0.4, 0.2).points), width=0.9)
+    c.bed(peaks([1900, 2750, 4100], 0.03), Curve(0.006 * c.swells(0.5, 0.6).points), width=0.8)
+    rail = p.low(1) * np.array([310.0, 540.0, 890.0, 1450.0, 2300.0])
+    # Two axles of one bogie, then two of the next: clickety-clack, clickety-clack, at every rail joint.
+    for joint_s in c.pulse(p.beat_s(48.0), jitter=0.01, start_s=0.03):
+        for delay, level in ((0.0, 1.0), (0.13, 0.8), (0.42, 0.9), (0.55, 0.7)):
+            at_s = joint_s + delay * min(1.0, 1.25 * p.beat_s(48.0)) / max(1.0, p.speed**0.3)
+            strength = level * float(c.rng.uniform(0.8, 1.0))
+            levels = (0.5 * c.rng.uniform(0.5, 1.0, 5)).tolist()
+            clank = modes(c.rate, rail.tolist(), [0.045, 0.035, 0.028, 0.02, 0.014], levels)
+            c.place(clank, at_s, 0.35 * strength, 0.2)
+            thud = burst(c.noise, c.rate, band(60, 500, tilt_db=-3), attack_s=0.002, decay_s=0.035)
+            c.place(thud, at_s, 1.1 * strength, -0.1)
+
+
+@recipe(
+    keys="horn, honk, train horn, car horn, foghorn, ship horn, train whistle, air horn, toot, horn honk, trumpet,"
+    "steam whistle",
+    near="whistle ship ferry brass bugle elephant bellow",
+    expects="silence",
+    summary="a horn sounding",
+)
+def horn(c: Canvas, p: Character) -> None:
+    root = p.hz or p.low(311.0)
+    partials = [1.0, 0.8, 0.75, 0.5, 0.42, 0.3, 0.22, 0.15, 0.1, 0.07]
+    period = 3.4 / p.speed
+    times = c.occasions(period, p.count, jitter=0.06)
+    for at_s in times:
+        length = float(c.rng.uniform(1.1, 1.8)) / p.speed
+        for ratio, pan in ((1.0, -0.4), (1.189, 0.0), (1.498, 0.4), (1.782, 0.2)):
+            points = [(0.0, 0.965 * root * ratio), (0.12, root * ratio), (length, root * ratio * 0.995)]
+            c.place(glide(c.rate, points, partials=partials, attack_s=0.07, release_s=0.18), at_s, 0.13, pan)
+        breath = burst(c.noise, c.rate, band(400, 5000, tilt_db=-3), attack_s=0.05, decay_s=0.1, hold_s=0.8 * length)
+        c.place(breath, at_s, 0.05)

@@ -1,0 +1,202 @@
+"""Recipes of land and water: waves, stream, fire, and what lives there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.grains import bubble, burst, glide, ping
+from audio_pool.engines.procedural.recipe import Character, recipe
+from audio_pool.engines.procedural.spectra import Floats, band, blend
+
+
+@recipe(
+    keys="ocean, sea, wave, surf, beach, shore, seashore, seaside, coast, tide, shoreline",
+    near="water boat ship sail swim harbor harbour lake island",
+    expects="noise",
+    highpass_hz=40,
+    summary="ocean waves breaking on a beach",
+)
+def ocean_waves(c: Canvas, p: Character) -> None:
+    c.bed(band(60, 900, tilt_db=-4), Curve(0.05 * c.swells(5.0, 0.2).points), width=0.9)
+    for start_s in (0.0, 3.1 / p.speed):
+        times = c.pulse(7.5 * p.size**0.3 / p.speed, jitter=0.08, start_s=start_s)
+        swell, crash, foam = (_wave_levels(c, times, p, *form) for form in _WAVE)
+        c.bed(band(70, 500 * p.pitch, tilt_db=-3), Curve(0.16 * p.intensity**0.5 * swell), width=0.7)
+        c.bed(band(250, 4500 * p.pitch, tilt_db=-3), Curve(0.2 * p.intensity**0.5 * crash), width=0.9)
+        c.bed(band(2000, 12000, tilt_db=-2), Curve(0.05 * foam), width=1.0, per_second=5000)
+
+
+# Rise and fall (s) and delay (s) of a wave's three voices: the swell, its breaking, the foam it leaves.
+_WAVE = ((1.6, 1.3, -1.0), (0.7, 1.1, 0.3), (0.9, 2.4, 0.9))
+
+
+def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall: float, delay: float) -> Floats:
+    """The level over time of one voice of all waves, on the circle."""
+    count = max(16, round(c.seconds * 50))
+    t = np.arange(count) * (c.seconds / count)
+    total = np.zeros(count)
+    strengths = c.rng.uniform(0.5, 1.0, len(times))
+    for at_s, strength in zip(times, strengths, strict=True):
+        # Every wave is counted on the neighbouring turns of the circle too, so that it has no seam.
+        for turn in (-1, 0, 1):
+            d = (t - at_s - 1.2 - delay + turn * c.seconds) * p.speed
+            total += strength * np.where(d < 0, np.exp(-((d / rise) ** 2)), np.exp(-np.maximum(d, 0) / fall))
+    return total.astype(np.float32)
+
+
+@recipe(
+    keys="stream, brook, creek, river, trickle, water flow, water run, fountain, waterfall, rapid,"
+    "water gurgle, water pour, water splash, gurgle, water trickle, faucet, tap water, running water, drip,"
+    "water drip, flowing water, water bubble, bubbling",
+    near="water liquid splash toilet flush sink bath drink pour wash swim bottle boil kettle potion",
+    expects="noise",
+    summary="a small stream babbling over stones",
+)
+def stream(c: Canvas, p: Character) -> None:
+    flow = p.intensity * p.speed
+    c.bed(band(300, 3500, tilt_db=-3), Curve(0.05 * p.intensity * c.swells(0.5, 0.15).points), width=0.9)
+    c.bed(band(2500, 9000, tilt_db=-3), Curve(0.02 * p.intensity * c.swells(0.3, 0.2).points), width=1.0)
+    low, high = p.low(350), p.low(2600)
+    pitches = np.exp(c.rng.uniform(np.log(low), np.log(high), 48))
+    bank = [bubble(c.rate, float(f), rise=float(c.rng.uniform(0.02, 0.2))) for f in pitches]
+    # Bubbles come in gulps: a hundred a second, crowding where the water turns over.
+    gulps = np.asarray(c.scatter(9 * flow, first_s=0.01))
+    times = np.repeat(gulps, 9) + c.rng.exponential(0.06, 9 * len(gulps))
+    c.sprinkle([float(t) for t in times], bank, gain=0.12, depth=0.7, spread=0.8)
+    c.sprinkle(c.scatter(45 * flow), bank, gain=0.06, depth=0.6, spread=1.0)
+
+
+@recipe(
+    keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno",
+    near="torch ember wood pop heat cook frying sizzle snap rustle paper page crumple",
+    expects="noise",
+    highpass_hz=40,
+    summary="a fire crackling",
+)
+def fire(c: Canvas, p: Character) -> None:
+    lick = c.swells(0.35 / p.speed, 0.3).points
+    c.bed(band(40, 350, tilt_db=-3), Curve(0.09 * p.size * lick), width=0.6)
+    c.bed(band(300, 4000, tilt_db=-4), Curve(0.03 * lick**1.5), width=0.9)
+    c.bed(band(1500, 11000), 0.012, per_second=60 * p.intensity, width=1.0)
+    snaps = [
+        burst(c.noise, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.0015, 0.006)))
+        for f in p.low(1) * c.rng.uniform(700, 3200, 16)
+    ]
+    pops = [
+        burst(c.noise, c.rate, blend((1, band(f, 2.5 * f)), (0.5, band(2000, 8000))), attack_s=0.0005, decay_s=0.014)
+        for f in p.low(1) * c.rng.uniform(250, 600, 6)
+    ]
+    # One snap loosens others: crackles come in little runs.
+    runs = np.asarray(c.scatter(3.2 * p.intensity * p.speed, first_s=0.01))
+    sizes = c.rng.geometric(0.22, len(runs))
+    times = np.repeat(runs, sizes) + c.rng.exponential(0.07, int(sizes.sum()))
+    c.sprinkle([float(t) for t in times], snaps, gain=0.5, depth=0.9)
+    c.sprinkle(c.scatter(1.3 * p.intensity), pops, gain=0.9, depth=0.5, spread=0.5)
+
+
+@recipe(
+    keys="cricket, cicada, grasshopper, insect, summer night, katydid, insect buzz",
+    near="night bug field countryside evening bee fly buzz mosquito",
+    summary="crickets chirping on a summer night",
+)
+def crickets(c: Canvas, p: Character) -> None:
+    c.bed(band(200, 2500, tilt_db=-4), 0.006, width=1.0)
+    for k in range(round(3 + 3 * p.intensity)):
+        hz = p.low(float(c.rng.uniform(3900, 5200)))
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.15, 0.5))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else 0.2
+        chirp = _chirp(c, hz, pulses=int(c.rng.integers(3, 5)), pulse_s=0.017)
+        period = float(c.rng.uniform(0.42, 0.75)) / p.speed
+        start = 0.01 if k == 0 else float(c.rng.uniform(0, period))
+        for at_s in c.pulse(period, jitter=0.03, start_s=start):
+            c.place(chirp, at_s, 0.3 * near * float(c.rng.uniform(0.85, 1.0)), pan)
+    # Tree crickets trill without end far behind.
+    trill = c.fitted_hz(p.low(3100))
+    c.tone(trill, c.wave(38 * p.speed, 0.0025, 0.003), pan=-0.6)
+    c.tone(trill * 1.012, c.wave(41 * p.speed, 0.0025, 0.003), pan=0.7)
+
+
+def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
+    """A wing stroke each: short pulses of a nearly pure tone, the first the softest."""
+    gap = 1.9 * pulse_s
+    total = np.zeros(round(c.rate * gap * (pulses + 1)), dtype=np.float32)
+    for k in range(pulses):
+        bend = float(c.rng.uniform(0.985, 1.0))
+        points = [(0.0, hz), (pulse_s, hz * bend)]
+        stroke = glide(c.rate, points, partials=(1.0, 0.06), attack_s=0.4 * pulse_s, release_s=0.5 * pulse_s)
+        start = round(c.rate * gap * k)
+        total[start : start + len(stroke)] += stroke * np.float32(0.6 + 0.4 * k / pulses)
+    return total
+
+
+@recipe(
+    keys="frog, toad, croak, ribbit, bullfrog, treefrog",
+    near="duck quack pond goose cow moo pig oink goat sheep bleat grunt swamp amphibian reptile dog bark puppy",
+    summary="frogs croaking at a pond",
+)
+def frogs(c: Canvas, p: Character) -> None:
+    c.bed(band(250, 3000, tilt_db=-4), 0.004, width=1.0)
+    for k in range(round(3 + 2 * p.intensity)):
+        deep = k % 3 == 2
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.2, 0.6))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else -0.1
+        hz = p.low(float(c.rng.uniform(240, 330) if deep else c.rng.uniform(650, 1150)))
+        calls = [_croak(c, hz * float(c.rng.uniform(0.97, 1.03)), slow=deep) for _ in range(3)]
+        period = float(c.rng.uniform(0.9, 1.7)) * (1.6 if deep else 1.0) / p.speed
+        for at_s in c.pulse(period, jitter=0.12, start_s=0.02 if k == 0 else float(c.rng.uniform(0, period))):
+            c.place(calls[int(c.rng.integers(3))], at_s, 0.35 * near, pan)
+
+
+def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
+    """A train of throat pulses, each a damped ring at two resonances, rising a little towards its end."""
+    rate_hz, count = (28.0, 14) if slow else (float(c.rng.uniform(42, 60)), int(c.rng.integers(9, 16)))
+    pulses = [ping(c.rate, hz * (0.94 + 0.1 * k / count), 0.008 if slow else 0.006) for k in range(count)]
+    total = np.zeros(round(c.rate * (count + 3) / rate_hz), dtype=np.float32)
+    for k, pulse in enumerate(pulses):
+        upper = ping(c.rate, 2.4 * hz, 0.004) * np.float32(0.4)
+        start = round(c.rate * k / rate_hz)
+        loud = np.float32(np.sin(np.pi * (k + 1) / (count + 1)) ** 0.6)
+        for part in (pulse, upper):
+            part = part[: len(total) - start]
+            total[start : start + len(part)] += loud * part
+    return total
+
+
+@recipe(
+    keys="bird, birdsong, chirp, tweet, songbird, sparrow, robin, canary, warble, nightingale, blackbird, finch",
+    near="rooster crow pigeon coo seagull gull owl hoot chicken cluck whistle animal cat meow morning spring nest",
+    summary="birds singing in the trees",
+)
+def birds(c: Canvas, p: Character) -> None:
+    c.bed(band(300, 4000, tilt_db=-4), 0.003, width=1.0)
+    for k in range(round(2 + 2 * p.intensity)):
+        near = 1.0 if k == 0 else float(c.rng.uniform(0.15, 0.5))
+        pan = float(c.rng.uniform(-0.9, 0.9)) if k else 0.15
+        song = _song(c, p.low(float(c.rng.uniform(2300, 4600))), p.speed)
+        # A bird repeats its phrase with pauses, now and then leaving notes out.
+        for at_s in c.pulse(float(c.rng.uniform(1.3, 2.8)) / p.speed, jitter=0.15, start_s=0.03 if k == 0 else 0.5):
+            kept = int(c.rng.integers(max(1, len(song) - 2), len(song) + 1))
+            for start, note in song[:kept]:
+                c.place(note, at_s + start, 0.3 * near * float(c.rng.uniform(0.7, 1.0)), pan)
+
+
+def _song(c: Canvas, hz: float, speed: float) -> list[tuple[float, Floats]]:
+    """One bird's phrase: (start in seconds, note) of sweeps, arches and trills."""
+    notes: list[tuple[float, Floats]] = []
+    at_s = 0.0
+    for _ in range(int(c.rng.integers(3, 7))):
+        kind, length = int(c.rng.integers(3)), float(c.rng.uniform(0.05, 0.16)) / speed
+        one, two, three = hz * np.exp(c.rng.uniform(-0.25, 0.3, 3))
+        if kind == 2:
+            for _ in range(int(c.rng.integers(3, 7))):
+                points = [(0.0, one), (0.022 / speed, one * 1.18), (0.04 / speed, one * 0.96)]
+                notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.08), attack_s=0.006, release_s=0.014)))
+                at_s += 0.055 / speed
+        else:
+            middle = two if kind == 1 else (one + three) / 2
+            points = [(0.0, one), (0.5 * length, middle), (length, three)]
+            notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.1, 0.02), attack_s=0.01, release_s=0.03)))
+            at_s += length
+        at_s += float(c.rng.uniform(0.02, 0.09)) / speed
+    return notes

@@ -1,0 +1,133 @@
+"""Recipes of people: their steps, hearts, crowds and hands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.grains import burst, ping, voice
+from audio_pool.engines.procedural.recipe import Character, recipe
+from audio_pool.engines.procedural.spectra import Floats, band, formants
+
+
+@recipe(
+    keys="footstep, step, walk, stroll, jog, run person, running person, tread",
+    near="march shoe boot feet foot gravel stair horse gallop hoof hooves clop sprint crunch chew eat",
+    expects="silence",
+    highpass_hz=50,
+    summary="footsteps of someone walking",
+)
+def footsteps(c: Canvas, p: Character) -> None:
+    times = c.pulse(p.beat_s(108.0), jitter=0.02, start_s=0.02)
+    for k, at_s in enumerate(times[: p.count]):
+        pan = -0.2 if k % 2 else 0.2
+        strength = float(c.rng.uniform(0.75, 1.0))
+        firm = 0.45 if p.ground == "loose" else 1.0
+        # The heel lands hard and low, the ball of the foot follows, softer and scraping.
+        body = p.low(float(c.rng.uniform(78, 96)))
+        c.place(ping(c.rate, body, 0.035 * p.size, bend=0.8), at_s, 0.55 * firm * strength * p.intensity**0.5, pan)
+        heel = burst(c.noise, c.rate, band(p.low(220), p.low(2600), tilt_db=-3), attack_s=0.001, decay_s=0.016)
+        c.place(heel, at_s, 1.1 * firm * strength, pan)
+        if p.ground == "loose":
+            _crunch(c, at_s, strength, pan)
+            continue
+        click = burst(c.noise, c.rate, band(1800, 6500), attack_s=0.0005, decay_s=0.005)
+        c.place(click, at_s, 0.28 * strength, pan)
+        toe = burst(c.noise, c.rate, band(p.low(500), p.low(4500), tilt_db=-3), attack_s=0.012, decay_s=0.03)
+        c.place(toe, at_s + 0.11 / p.speed**0.5, 0.22 * strength, pan)
+
+
+def _crunch(c: Canvas, at_s: float, strength: float, pan: float) -> None:
+    """Grains of gravel or snow give way under the sole for a fifth of a second, thickest as it rolls over."""
+    for delay in c.rng.beta(1.6, 2.6, 45) * 0.26:
+        grain = burst(c.noise, c.rate, band(1200, 8000), attack_s=0.0005, decay_s=0.003)
+        gain = strength * float(c.rng.uniform(0.15, 0.8))
+        c.place(grain, at_s + float(delay), gain, pan + float(c.rng.uniform(-0.3, 0.3)))
+
+
+@recipe(
+    keys="heartbeat, heart, heart beat, pulse, cardiac",
+    near="chest body alive medical ultrasound thump",
+    expects="silence",
+    highpass_hz=15,
+    summary="a heartbeat, lub-dub",
+)
+def heartbeat(c: Canvas, p: Character) -> None:
+    beat_s = p.beat_s(70.0)
+    # The second sound follows after a third of a beat, a little faster hearts shorten it less.
+    gap_s = min(0.3, 0.36 * beat_s**0.6)
+    lub_hz, dub_hz = p.low(48), p.low(62)
+    for at_s in c.pulse(beat_s, jitter=0.01, start_s=0.02):
+        strength = float(c.rng.uniform(0.9, 1.0))
+        for start, hz, decay, level in ((0.0, lub_hz, 0.045, 1.0), (gap_s, dub_hz, 0.034, 0.7)):
+            c.place(ping(c.rate, hz, decay, attack_s=0.012, bend=0.35), at_s + start, 0.8 * level * strength)
+            knock = burst(c.noise, c.rate, band(40, 140, tilt_db=-3), attack_s=0.01, decay_s=decay)
+            c.place(knock, at_s + start, 0.5 * level * strength)
+    c.reflect(0.12)
+
+
+# Formants (Hz) of five vowels, after Peterson & Barney (1952), averaged over speakers.
+_VOWELS = ((300, 2300, 3000), (530, 1850, 2500), (730, 1200, 2500), (570, 900, 2450), (320, 900, 2250))
+
+
+@recipe(
+    keys="crowd, murmur, chatter, people talk, people speak, audience, restaurant, cafe, babble, walla, party,"
+    "crowd murmur, marketplace, market, people, pub, cafeteria, mall",
+    near="man woman speech talk speak voice male female children conversation laugh say yell shout cry baby sing"
+    " cheer person adult human announcer boy girl whisper scream narrate groan moan zombie ghost cough snore",
+    expects="noise",
+    summary="the murmur of a crowd of people talking",
+)
+def crowd(c: Canvas, p: Character) -> None:
+    c.bed(band(180, 900, tilt_db=-3), Curve(0.03 * c.swells(1.0, 0.2).points), width=0.9)
+    c.bed(band(400, 3500, tilt_db=-5), Curve(0.015 * c.swells(0.6, 0.3).points), width=1.0)
+    for k in range(round(7 + 5 * p.intensity**0.7)):
+        # Men and women in turn; each speaker has a place, a distance and a way of talking.
+        pitch = p.pitch * float(c.rng.uniform(95, 135) if k % 2 else c.rng.uniform(175, 240))
+        syllables = [_syllable(c, pitch, 1.15 if k % 2 == 0 else 1.0) for _ in range(7)]
+        pan, near = float(c.rng.uniform(-0.95, 0.95)), float(c.rng.uniform(0.25, 1.0))
+        at_s = float(c.rng.uniform(-1.0, 0.3))
+        while at_s < c.seconds:
+            for _ in range(int(c.rng.integers(3, 12))):
+                if 0 <= at_s < c.seconds:
+                    gain = 0.12 * near * float(c.rng.uniform(0.5, 1.0))
+                    c.place(syllables[int(c.rng.integers(7))], at_s, gain, pan)
+                at_s += float(c.rng.uniform(0.13, 0.26)) / p.speed
+            at_s += float(c.rng.exponential(0.7))
+
+
+def _syllable(c: Canvas, pitch: float, tract: float) -> Floats:
+    """A vowel with a falling or rising pitch, and in half of them a consonant's hiss before it."""
+    first, second, third = (tract * hz for hz in _VOWELS[int(c.rng.integers(5))])
+    length = float(c.rng.uniform(0.12, 0.28))
+    one, two, three = pitch * np.exp(c.rng.normal(0, 0.1, 3))
+    mouth = formants((first, 90, 1.0), (second, 120, 0.5), (third, 200, 0.25))
+    vowel = voice(c.rate, [(0.0, one), (0.5 * length, two), (length, three * 0.93)], mouth, tilt=0.8)
+    if c.rng.random() < 0.5:
+        return vowel
+    hiss = burst(c.noise, c.rate, band(2500, 7000), attack_s=0.015, decay_s=0.012) * np.float32(0.35)
+    lead = round(0.03 * c.rate)
+    total = np.zeros(max(lead + len(vowel), len(hiss)), dtype=np.float32)
+    total[: len(hiss)] += hiss
+    total[lead : lead + len(vowel)] += vowel
+    return total
+
+
+@recipe(
+    keys="applause, clap, ovation, crowd clap, audience clap, audience applause, crowd applause, people clap, "
+    "crowd cheer",
+    near="cheer hand concert stadium theater theatre slap whip",
+    expects="noise",
+    summary="an audience applauding",
+)
+def applause(c: Canvas, p: Character) -> None:
+    c.bed(band(700, 5000, tilt_db=-2), 0.045, per_second=900 * p.intensity, width=1.0)
+    c.bed(band(400, 8000, tilt_db=-3), 0.02, width=1.0)
+    for _ in range(round(22 * p.intensity)):
+        # Cupped hands are lower than flat ones, and every pair keeps its own tempo.
+        hz = float(c.rng.uniform(700, 2200)) * p.pitch
+        hands = [burst(c.noise, c.rate, band(hz, 2.2 * hz), attack_s=0.0008, decay_s=0.006) for _ in range(2)]
+        pan, near = float(c.rng.uniform(-1, 1)), float(c.rng.uniform(0.2, 1.0))
+        period = float(c.rng.uniform(0.21, 0.34)) / p.speed
+        for at_s in c.pulse(period, jitter=0.1, start_s=float(c.rng.uniform(0, period))):
+            c.place(hands[int(c.rng.integers(2))], at_s, 0.4 * near, pan)

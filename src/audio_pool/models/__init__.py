@@ -1,0 +1,1 @@
+"""Where model weights are, how they are fetched and checked."""

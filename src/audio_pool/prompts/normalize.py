@@ -1,0 +1,309 @@
+"""What a prompt says: its normalised text, its canonical key, and the analysis that both policy and key use.
+
+Owns: ``text_key``, ``canonical_key``, ``analyse`` and CANONICAL_VERSION.
+Must not know: the store, the index, vectors, engines.
+
+Two prompts with the same canonical key ask for the same sound in other words. Folded: case, articles,
+auxiliaries, tense, filler ("the sound of ..."), digits, synonyms, two exchanged letters in a known word,
+the order of things that sound together. Kept: what comes first and what after, negation, counts,
+singular and plural, on and off, and who does what. docs/cache.md tells it with examples.
+
+The grammar is deliberately shallow. Where it cannot tell, it keeps the difference: a missed hit costs a
+generation, a false one plays the wrong sound.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
+from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Look, Phrase, look, mend, phrases
+
+__all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
+
+CANONICAL_VERSION = 1
+"""Raised whenever any prompt's canonical key may change; stored keys of another version are made anew."""
+
+_QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
+_EDGES = " .,;:!?\"'()[]{}*_~-\u2026"
+
+
+def text_key(prompt: str) -> str:
+    """The prompt's exact text, normalised: Unicode NFKC, case, white space, curly quotes and edge punctuation.
+
+    Text made of punctuation alone is kept as it is.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", prompt).translate(_QUOTES).casefold().split())
+    inner = text.strip(_EDGES)
+    if inner[:1].isdigit() and "-" + inner in text:
+        inner = "-" + inner
+    return inner or text
+
+
+_FILLER = re.compile(
+    r"""^(?:
+        (?:please|kindly|can\ you|could\ you|would\ you|i\ want|i\ need|i\ would\ like|i'd\ like|we\ want|we\ need
+          |let\ me\ hear|to\ hear|give\ me|generate|synthesi[sz]e|simulate)\b[\s,:]*
+      | (?:make|create|produce|play|render|record|me|us|to\ have|to\ get|to\ make)\b[\s,:]*
+          (?=(?:me\ |us\ )?(?:the|a|an|some|this)?\s*(?:[a-z]+\ )?(?:sounds?|audio|recordings?|noises?|sfx|clips?)\b)
+      | (?:the|a|an|some|this|these)?\s*(?:short\ |high\ quality\ |realistic\ |field\ |audio\ |sound\ )*
+          (?:sounds?|audio|recordings?|noises?|clips?|samples?|effects?|sfx|fx|soundscapes?|ambience|sound-?effects?)
+          \s*(?:is|are)?\s*(?:of|with|featuring|containing|from|:|-)\s+
+      | (?:sfx|audio|sound|fx|ambience)\s*[:\-]\s*
+      | (?:there\ is|there's|there\ are|you\ (?:can\ )?hear|we\ (?:can\ )?hear|i\ (?:can\ )?hear|one\ can\ hear
+          |hear|listen\ to)\b\s+(?=\S)
+    )+""",
+    re.VERBOSE,
+)
+_TRAILER = re.compile(r"(?<=\w)[\s,]+(?:please|sound\ effects?|sfx|sound\ fx|can\ be\ heard|(?:is|are)\ heard)$")
+_HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
+_COMPOUND = re.compile(r"(?<![\w-])([a-z]+)-([a-z]+)(?![\w-])")
+_TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
+
+_CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
+_ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
+_UNITS = frozenset(map(str, range(1, 10)))
+_TENS = frozenset(map(str, range(20, 100, 10)))
+_FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
+"""Latin text. Of other scripts this grammar knows nothing; their key is the exact text."""
+
+# how parts hang together
+_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
+_SIMULTANEOUS = (_WHILE, _WITH)
+_LISTED = (_AND, _COMMA)
+_BARE = {_BEFORE: "before", _AFTER: "after"}
+_JOINTS = {
+    "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
+    "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
+    "after": _AFTER,
+    "while": _WHILE, "whilst": _WHILE, "whiles": _WHILE, "as": _WHILE, "with": _WITH, "when": _WHILE,
+    "thereafter": _THEN, "thereupon": _THEN, "lastly": _THEN, "during": _WHILE,
+    "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
+    "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
+}  # fmt: skip
+_WORDS_OF_JOINTS = {_THEN: "then", _AND: "and", _WHILE: "while"}
+_JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+    "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
+    "after": (
+        (("after", "that"), (_THEN,)), (("after", "this"), (_THEN,)), (("after", "which"), (_THEN,)),
+        (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
+    ),
+    "prior": ((("prior", "to"), (_BEFORE,)),),
+    "preceded": ((("preceded", "by"), (_AFTER,)),),
+    "kind": ((("kind", "of"), ()),),
+    "sort": ((("sort", "of"), ()),),
+    "type": ((("type", "of"), ()),),
+    "next": ((("next", "to"), ("beside",)),),
+    "one": (
+        (("one", "after", "another"), ("successive",)), (("one", "after", "the", "other"), ("successive",)),
+    ),
+    "as": (
+        (("as", "well", "as"), (_AND,)), (("as", "if"), ("like",)), (("as", "though"), ("like",)),
+        (("as", "well"), ()),
+    ),
+    "such": ((("such", "as"), ("like",)),),
+    "at": (
+        (("at", "the", "same", "time", "as"), (_WHILE,)), (("at", "the", "same", "time"), ()),
+    ),
+    "along": ((("along", "with"), (_WITH,)),),
+    "together": ((("together", "with"), (_WITH,)),),
+    "accompanied": ((("accompanied", "by"), (_WITH,)),),
+    "combined": ((("combined", "with"), (_WITH,)),),
+    "mixed": ((("mixed", "with"), (_WITH,)),),
+    "can": ((("can", "be", "heard"), ()),),
+    "could": ((("could", "be", "heard"), ()),),
+    "be": ((("be", "heard"), ()),),
+    "is": ((("is", "heard"), ()),),
+    "are": ((("are", "heard"), ()),),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A prompt taken apart."""
+
+    key: str
+    """The canonical key."""
+    events: tuple[tuple[Chunk, ...], ...]
+    """One item for each moment in order; in it what sounds together, in no particular order."""
+
+
+def canonical_key(prompt: str) -> str:
+    """The prompt's canonical key: equal for prompts that ask for the same sound in other words.
+
+    Readable: ``>`` parts what comes one after another, ``|`` what sounds together. Never empty for a prompt
+    that is not: where everything is folded away, the key is the exact text.
+    """
+    return analyse(prompt).key
+
+
+@lru_cache(maxsize=8_192)
+def analyse(prompt: str) -> Analysis:
+    """The prompt taken apart into events and chunks, and its canonical key."""
+    text = text_key(prompt)
+    if not _FOLDABLE.fullmatch(text):
+        return Analysis(key=text, events=((Chunk((text,), "N"),),))
+    events = [chunks for moment in _moments(_tokens(text)) if (chunks := _together(moment))]
+    keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
+    return Analysis(key=" > ".join(keys) or text, events=tuple(map(tuple, events)))
+
+
+def _tokens(text: str) -> list[Token]:
+    """Words with slips mended and phrases and numbers folded; joints are their own base."""
+    bare = _TRAILER.sub("", _FILLER.sub("", text, count=1))
+    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, bare or text))
+    words = _jointed([_plain(word) for word in _TOKEN.findall(spaced) if word != "-"])
+    table = phrases()
+    tokens: list[Token] = []
+    i = 0
+    while i < len(words):
+        word = words[i]
+        seen = look(word)
+        for phrase in table.get(seen.base, ()):
+            end = _end_of(phrase, words, i)
+            if end:
+                tokens += _headed(phrase, seen, look(words[end - 1]))
+                i = end
+                break
+        else:
+            tokens.append((word, seen))
+            i += 1
+    return tokens
+
+
+def _compound(hyphened: re.Match[str]) -> str:
+    """"door-bell" as "doorbell", where that is a word of the list."""
+    joined = hyphened[1] + hyphened[2]
+    return joined if look(joined).known else hyphened[0]
+
+
+def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
+    """Where the phrase that starts at ``start`` ends, articles overlooked; 0 where it does not stand there."""
+    i = start + 1
+    for part in phrase.parts[1:]:
+        while i < len(words) and words[i] in ARTICLES:
+            i += 1
+        # a joint was put in the place of its word: "over and over"
+        if i == len(words) or part not in (look(words[i]).base, _WORDS_OF_JOINTS.get(words[i])):
+            return 0
+        i += 1
+    return i
+
+
+def _headed(phrase: Phrase, first: Look, last: Look) -> Iterator[Token]:
+    """The words that stand for a phrase; its ending goes to the last of them."""
+    for k, word in enumerate(phrase.head):
+        found = look(word)
+        ending = last if found.noun else first
+        if k < len(phrase.head) - 1 or found.form:
+            pass
+        elif not (found.noun or found.verb or word in QUANTITIES):
+            found = replace(found, form="ly")
+        elif ending.form and phrase.inflects:
+            found = replace(found, form=ending.form, plural=ending.plural)
+        yield word, found
+
+
+def _plain(word: str) -> str:
+    """A word without its apostrophe, numbers and ordinals in digits, slips mended."""
+    if "'" in word:
+        if word in _CONTRACTED or word.endswith("n't"):
+            return "not"
+        word = word.partition("'")[0]
+    return NUMBERS.get(word) or _ORDINALS.get(word) or mend(word)
+
+
+def _jointed(words: list[str]) -> list[str]:
+    """The words with conjunctions ("while", "followed by") replaced by their joint."""
+    out: list[str] = []
+    i = 0
+    while i < len(words):
+        for phrase, replacement in _JOINT_PHRASES.get(words[i], ()):
+            if tuple(words[i : i + len(phrase)]) == phrase:
+                out += replacement
+                i += len(phrase)
+                break
+        else:
+            word = _JOINTS.get(words[i], words[i])
+            if word == "next" and (not out or out[-1] in _LISTED):
+                word = _THEN
+            if word in _UNITS and out and out[-1] in _TENS:
+                word = str(int(out.pop()) + int(word))
+            out.append(word)
+            i += 1
+    return out
+
+
+def _moments(tokens: list[Token]) -> list[list[Token]]:
+    """What comes one after another, in the order of sounding."""
+    while tokens and tokens[0][0] in (_THEN, *_LISTED):
+        tokens = tokens[1:]
+    if tokens and tokens[0][0] in (_BEFORE, _AFTER, *_SIMULTANEOUS):
+        tokens = _main_clause_first(tokens)
+    tokens = _bare_words(tokens)
+    marks = [word for word, _ in tokens]
+    if _AFTER in marks:
+        at = marks.index(_AFTER)
+        before, after = tokens[:at], tokens[at + 1 :]
+        return _moments(after) + _moments(before)
+    if marks[:1] == ["first"] and _THEN in marks:
+        tokens = tokens[1:]
+    return [part for _, part in _split(tokens, (_THEN, _BEFORE))]
+
+
+def _main_clause_first(tokens: list[Token]) -> list[Token]:
+    """"While it rains, a dog barks" as "a dog barks while it rains"."""
+    marks = [word for word, _ in tokens]
+    commas = [i for i, mark in enumerate(marks[:-1]) if mark == _COMMA]
+    # the comma of a list ("..., and a man speaks") is not the one that ends the clause
+    ends = [i for i in commas if marks[i + 1] not in (_AND, _THEN, _BEFORE, _AFTER, _WHILE)] or commas
+    if ends:
+        return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]]
+    return tokens if tokens[0][0] in _BARE else tokens[1:]
+
+
+def _bare_words(tokens: list[Token]) -> list[Token]:
+    """"before the storm" alone has nothing that comes before: there the joint is a word."""
+    last = len(tokens) - 1
+    return [
+        (_BARE[word], look(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
+        for i, (word, seen) in enumerate(tokens)
+    ]
+
+
+def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
+    """The parts between marks that are not empty, each with the mark that leads it ("" for the first)."""
+    parts: list[tuple[str, list[Token]]] = [("", [])]
+    for token in tokens:
+        if token[0] in marks:
+            parts.append((token[0], []))
+        else:
+            parts[-1][1].append(token)
+    return [part for part in parts if part[1]]
+
+
+def _together(moment: list[Token]) -> list[Chunk]:
+    """The chunks of one moment, in the order of the text; what hangs together is one chunk."""
+    moment = _adjectives_joined(moment)
+    groups = [
+        (mark, [found for _, part in _split(group, _LISTED) if (found := chunk(part)) is not None])
+        for mark, group in _split(moment, _SIMULTANEOUS)
+    ]
+    free = sum(len(chunks) for _, chunks in groups) <= 2
+    return [
+        one for mark, chunks in groups for one in attached(chunks, free=free, led_by_with=mark == _WITH)
+    ]
+
+
+def _adjectives_joined(tokens: list[Token]) -> list[Token]:
+    """"a wet, hard surface" as "a wet hard surface"."""
+    return [
+        token
+        for i, token in enumerate(tokens)
+        if not (token[0] == _COMMA and 0 < i < len(tokens) - 1 and tokens[i - 1][1].quality
+                and tokens[i + 1][1].quality)
+    ]  # fmt: skip

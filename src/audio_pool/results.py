@@ -1,0 +1,317 @@
+"""What a request comes to: the finished sound, its metadata, events on the way, and failures as data.
+
+Owns: SoundMetadata and its parts, FinishedSound, AudioResult, Accepted, Progress, Failure.
+Must not know: how a sound is made, kept or sent.
+
+On the wire metadata is one flat map. In Python it is a struct with attributes that can also be read like
+a mapping, whose values are then plain data as on the wire: ``metadata.loop.seam_score`` and
+``metadata["loop"]["seam_score"]`` say the same, and ``dict(metadata)`` can be written as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from audio_pool.errors import AudioPoolError, Busy, error_from_code
+from audio_pool.types import Label, Recipe
+
+__all__ = [
+    "Accepted",
+    "AudioResult",
+    "CacheType",
+    "CandidateReport",
+    "Event",
+    "Failure",
+    "FinishedSound",
+    "LoopReport",
+    "Progress",
+    "QualityReport",
+    "RenditionReport",
+    "SoundMetadata",
+    "Timings",
+    "WorkerReport",
+]
+
+CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
+Verdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
+Stage = Literal["generate", "master", "embed", "score"]
+
+
+class PlainMapping:
+    """Lets a struct be read like a mapping of plain values, keyed and valued as on the wire."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain data of every field's own type
+        """Plain data, nested structs included, as it is encoded on the wire."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def __getitem__(self, key: str) -> Any:
+        value = getattr(self, key, UNSET) if key in self.__struct_fields__ else UNSET  # type: ignore[attr-defined]
+        if value is UNSET:
+            raise KeyError(key)
+        return msgspec.to_builtins(value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.__struct_fields__ and getattr(self, str(key)) is not UNSET  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.__struct_fields__ if getattr(self, name) is not UNSET)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def keys(self) -> KeysView[str]:
+        return self.to_dict().keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self.to_dict().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self.to_dict().items()
+
+
+Mapping.register(PlainMapping)
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """An error as data: what crosses a process border of an AudioPoolError."""
+
+    code: str = "internal"
+    message: str = ""
+    hint: str = ""
+    retryable: bool = False
+    retry_after_ms: int | UnsetType = UNSET
+    """Of ``busy`` only."""
+
+    @classmethod
+    def of(cls, error: AudioPoolError) -> Failure:
+        """The failure that stands for an exception."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+            retryable=error.retryable,
+            retry_after_ms=error.retry_after_ms if isinstance(error, Busy) else UNSET,
+        )
+
+    def error(self) -> AudioPoolError:
+        """The exception that this failure stands for; an unknown code gives the root class."""
+        error = error_from_code(self.code, self.message, hint=self.hint)
+        if isinstance(error, Busy) and isinstance(self.retry_after_ms, int):
+            error.retry_after_ms = self.retry_after_ms
+        return error
+
+
+class QualityReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The quality gate's judgement."""
+
+    score: float = 0.0
+    """0..100."""
+    issues: tuple[str, ...] = ()
+
+
+class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How well a loop closes."""
+
+    seam_score: float
+    """0..100."""
+    crossfade_s: float = 0.0
+    """Seconds; 0 where the engine made the loop natively."""
+
+
+class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One candidate of any round, chosen or not."""
+
+    seed: int
+    score: float
+    """CLAP similarity where there is a scorer, else the quality score."""
+    quality: QualityReport
+    clap_similarity: float | None = None
+    verdict: Verdict = "not_chosen"
+
+
+class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Which worker made the sound, and on what."""
+
+    id: str = ""
+    device: str = "cpu"
+
+
+class Timings(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Milliseconds spent in each stage."""
+
+    lookup: float = 0.0
+    queue: float = 0.0
+    generate: float = 0.0
+    score: float = 0.0
+    master: float = 0.0
+    store: float = 0.0
+    total: float = 0.0
+
+
+class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Where a result's sound comes from and what it is. docs/protocol.md lists every key.
+
+    Filled stage by stage with ``msgspec.structs.replace``; a hit reports how *that* sound was made.
+    """
+
+    request_id: str = ""
+    prompt: str = ""
+    negative_prompt: str = ""
+    engine: str = ""
+    """The named model that made it."""
+    implementation: str = ""
+    model: str = ""
+    model_revision: str = ""
+    dtype: str = ""
+    quantization: str = ""
+    licence: str = ""
+    commercial_use: bool = False
+    speech: bool = False
+    seed: int | None = None
+    """Of the chosen candidate."""
+    base_seed: int | None = None
+    """What to ask for to get the sound again."""
+    steps: int | None = None
+    guidance_scale: float | None = None
+    voice: str | None = None
+    options: dict[str, Label] = {}
+    namespace: str = "default"
+    requested_duration_s: float = 0.0
+    duration_s: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    format: str = "flac"
+    bit_depth: int | UnsetType = UNSET
+    """Absent for lossy formats."""
+    is_loop: bool = False
+    cached: bool = False
+    cache_type: CacheType = "new_generation"
+    hit_reason: str | None = None
+    cache_similarity: float | None = None
+    cache_age_seconds: float | None = None
+    matched_prompt: str | None = None
+    requested_prompt: str | UnsetType = UNSET
+    """Hits only: the words of this request."""
+    clap_similarity: float | None = None
+    """None where no CLAP is configured."""
+    candidates: tuple[CandidateReport, ...] = ()
+    """Of all rounds."""
+    candidates_requested: int = 1
+    rounds: int = 1
+    batch_size: int = 1
+    """Sounds generated together with it, itself included."""
+    tau_accept_new: float | None = None
+    accepted: bool = True
+    quality: QualityReport = QualityReport()
+    target_lufs: float | None = None
+    loudness_lufs: float | None = None
+    true_peak_dbfs: float | None = None
+    loop: LoopReport | None = None
+    crossfade_s: float | None = None
+    """As asked for; None: the configured one."""
+    highpass_hz: float | None = None
+    """As asked for; None: the configured one."""
+    generation_timestamp: float = 0.0
+    """Seconds since 1970."""
+    timings_ms: Timings = Timings()
+    generation_timings_ms: Timings | UnsetType | None = UNSET
+    """Hits only: what making the sound once took."""
+    worker: WorkerReport = WorkerReport()
+    engine_details: dict[str, Any] = {}  # opaque: each engine's own words about the sound
+    warnings: tuple[str, ...] = ()
+    labels: dict[str, Label] = {}
+    tags: tuple[str, ...] = ()
+
+
+class RenditionReport(Struct, frozen=True, kw_only=True):
+    """The metadata keys that a rendition changes against its master's."""
+
+    format: str
+    sample_rate: int
+    duration_s: float | UnsetType = UNSET
+    loudness_lufs: float | UnsetType | None = UNSET
+    true_peak_dbfs: float | UnsetType | None = UNSET
+    bit_depth: int | UnsetType = UNSET
+    warnings: tuple[str, ...] = ()
+
+    def applied(self, metadata: SoundMetadata) -> SoundMetadata:
+        """The metadata of the rendition whose master's are given."""
+        changes = {
+            name: value
+            for name in ("duration_s", "loudness_lufs", "true_peak_dbfs")
+            if (value := getattr(self, name)) is not UNSET
+        }
+        return msgspec.structs.replace(
+            metadata,
+            format=self.format,
+            sample_rate=self.sample_rate,
+            bit_depth=self.bit_depth,
+            warnings=(*metadata.warnings, *self.warnings),
+            **changes,
+        )
+
+
+class FinishedSound(Struct, frozen=True, kw_only=True):
+    """A mastered sound as a worker hands it to the pool: a file already fsynced, not yet kept."""
+
+    path: str
+    """The 24-bit FLAC master, a temporary file in the cache directory's ``incoming``."""
+    recipe: Recipe
+    metadata: SoundMetadata
+    accepted: bool
+    delivered_path: str | None = None
+    """The rendition the caller asked for, where it is not the master itself."""
+    delivered: RenditionReport | None = None
+    """What that rendition changes."""
+
+
+class AudioResult(Struct, frozen=True, kw_only=True):
+    """The answer to a request: where the sound is and how it came to be."""
+
+    request_id: str
+    path: str
+    metadata: SoundMetadata
+    data: bytes | None = None
+    """The encoded file, only where ``delivery="inline"`` was asked for."""
+
+
+class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The body of an ``accepted`` event."""
+
+    queue_position: int = 0
+    """Sounds of the same engine that go before this one; 0: it is next, or under way."""
+    joined: bool = False
+    """An identical request was in flight; both get its sound."""
+
+
+class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The body of a ``progress`` event."""
+
+    stage: str
+    """A task's role: generate, master, embed or score."""
+    done: int = 0
+    total: int = 0
+    fraction: float = 0.0
+    """0..1."""
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that happened to a request before its final reply."""
+
+    request_id: str
+    type: Literal["accepted", "progress"]
+    body: Accepted | Progress

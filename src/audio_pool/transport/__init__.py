@@ -1,0 +1,1 @@
+"""How processes talk: messages, sockets, keys, and the shared-memory arena for sounds."""

@@ -1,0 +1,362 @@
+"""Framed sockets: the only place that knows zmq.
+
+Owns: contexts, sockets, polling, endpoints and their checks, CURVE keys and the allow list.
+Must not know: what the frames say.
+
+Every receive and send is non-blocking here; who waits, waits in a Poller with a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.auth
+from zmq import MessageTracker
+from zmq.auth.thread import ThreadAuthenticator
+
+from audio_pool.errors import InvalidConfig
+from audio_pool.transport.endpoints import check_bind, check_connect
+from audio_pool.transport.keys import ClientKeys, ServerKeys, _AllowList
+
+__all__ = [
+    "Channel",
+    "MessageTracker",
+    "Poller",
+    "Waker",
+    "dealer",
+    "puller",
+    "pusher",
+    "router",
+]
+
+log = logging.getLogger(__name__)
+
+
+# plain integers: pyzmq's enums cost more than some of the calls they are given to
+_NOW = int(zmq.DONTWAIT)
+_NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+_EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+
+
+
+
+
+
+
+
+
+
+
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+
+
+
+
+
+
+
+
+
+
+# -- sockets ---------------------------------------------------------------------------------------
+
+
+class Channel:
+    """One socket. Not thread-safe: used by the thread that made it."""
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None, file: Path | None = None
+    ) -> None:
+        """``file``: of a bound ipc socket; removed at the end, as zmq leaves it."""
+        self._socket = socket
+        self._authenticator = authenticator
+        self._file = (file, file.stat().st_ino) if file is not None else None
+        self.from_req = False
+        """ROUTER only: whether the message received last came from a REQ, which takes one answer and no more.
+        Told only of messages with a delimiter that say ``events``: asking costs, and it matters to no other."""
+
+    @property
+    def raw(self) -> zmq.Socket[bytes]:
+        """For a Poller of this module."""
+        return self._socket
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is bound, with the port the system chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def fileno(self) -> int:
+        """Edge-triggered descriptor for event loops: call ``receive`` until it gives None after each wake."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def receive(self) -> list[bytes] | None:
+        """The next multipart message, or None where there is none now."""
+        if not self.readable():  # an eighth of what a refused receive and its exception cost
+            return None
+        try:
+            frames = [self._socket.recv(_NOW)]
+            while self._socket.get(_MORE):
+                if len(frames) == 2 and not frames[1]:
+                    frames.append(self._behind_delimiter())
+                else:
+                    frames.append(self._socket.recv(_NOW))
+        except zmq.Again:
+            return None
+        return frames
+
+    def _behind_delimiter(self) -> bytes:
+        frame = self._socket.recv(_NOW, copy=False)
+        data = frame.bytes
+        self.from_req = b"events" in data and frame.get("Socket-Type") == "REQ"
+        return data
+
+    def readable(self) -> bool:
+        """Whether a message waits (needed after a send on an edge-triggered descriptor)."""
+        return bool(int(self._socket.get(_EVENTS)) & _POLLIN)
+
+    def send(self, frames: Sequence[bytes | memoryview]) -> bool:
+        """Whether the message was taken. False: the peer is slow, its queue is full, or nobody is there yet."""
+        try:
+            self._send(frames)
+        except zmq.Again:
+            return False
+        return True
+
+    def _send(self, frames: Sequence[bytes | memoryview]) -> None:
+        last = len(frames) - 1
+        for number, frame in enumerate(frames):
+            self._socket.send(frame, _NOW if number == last else _NOW_AND_MORE)
+
+    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> bool | None:
+        """ROUTER only. True: taken; False: the peer is slow; None: there is no such peer (any more)."""
+        try:
+            self._send([identity, *frames])
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno == zmq.EHOSTUNREACH:
+                return None
+            raise
+        return True
+
+    def send_large_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> MessageTracker | bool | None:
+        """As ``send_to``; the last frame is not copied, and the tracker says when zmq has let go of it."""
+        try:
+            for frame in (identity, *frames[:-1]):
+                self._socket.send(frame, _NOW_AND_MORE)
+            tracker: MessageTracker = self._socket.send(frames[-1], _NOW, copy=False, track=True)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno == zmq.EHOSTUNREACH:
+                return None
+            raise
+        return tracker
+
+    def close(self) -> None:
+        """Closes at once; unsent messages have half a second to leave."""
+        if self._file is not None:
+            file, number = self._file
+            with contextlib.suppress(OSError):
+                if file.stat().st_ino == number:  # not another server's, bound where ours had been removed
+                    file.unlink()
+            self._file = None
+        self._socket.close(linger=500)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+
+
+class Waker:
+    """Wakes a Poller from another thread, and costs one system call."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        """A number that was closed may be another file's by the time it is written to."""
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def wake(self) -> None:
+        """Safe from any thread, and after ``close``."""
+        with self._lock:
+            if self._fd >= 0:
+                try:
+                    os.eventfd_write(self._fd, 1)
+                except BlockingIOError:  # already woken 2**64 times
+                    pass
+
+    def clear(self) -> None:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Poller:
+    """Waits for any of several channels, wakers and descriptors."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+        self._names: dict[Any, Any] = {}
+
+    def add(self, source: Channel | Waker | int, name: Any) -> None:
+        """``name`` is what ``wait`` answers for this source."""
+        key = self._key(source)
+        self._names[key] = name
+        self._poller.register(key, zmq.POLLIN)
+
+    def remove(self, source: Channel | Waker | int) -> None:
+        key = self._key(source)
+        self._names.pop(key, None)
+        self._poller.unregister(key)
+
+    @staticmethod
+    def _key(source: Channel | Waker | int) -> Any:
+        if isinstance(source, Channel):
+            return source.raw
+        return source if isinstance(source, int) else source.fileno()
+
+    def wait(self, timeout_s: float) -> list[Any]:
+        """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
+        milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
+        return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
+
+
+def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, high_water)
+    socket.setsockopt(zmq.RCVHWM, high_water)
+    if max_bytes:
+        socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    return socket
+
+
+def router(
+    endpoint: str,
+    *,
+    high_water: int = 1000,
+    max_bytes: int = 0,
+    keys: ServerKeys | None = None,
+) -> Channel:
+    """A bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is told, not swallowed.
+
+    Args:
+        endpoint: checked with ``check_bind``.
+        max_bytes: largest frame taken (0: no limit); a larger one closes its connection.
+        keys: CURVE; only clients of the allow list get in.
+
+    Raises:
+        InvalidConfig, Refused: the endpoint cannot or may not be bound.
+    """
+    check_bind(endpoint, has_keys=keys is not None)
+    socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    # a client that comes back under its identity takes over from its own dead connection
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    authenticator = None
+    if keys is not None:
+        authenticator = ThreadAuthenticator(zmq.Context.instance())
+        authenticator.start()
+        authenticator.configure_curve_callback(domain="*", credentials_provider=_AllowList(keys.allowed))
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+    return _bound(socket, endpoint, authenticator)
+
+
+def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None) -> Channel:
+    file = Path(endpoint[len("ipc://") :]) if endpoint.startswith("ipc://") else None
+    try:
+        if file is not None:
+            _own_socket_file(endpoint)
+        socket.bind(endpoint)
+        if file is not None:
+            file.chmod(0o600)
+    except (zmq.ZMQError, OSError) as exc:
+        socket.close(0)
+        if authenticator is not None:
+            authenticator.stop()
+        raise InvalidConfig(
+            f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
+        ) from None
+    return Channel(socket, authenticator, file)
+
+
+def _own_socket_file(endpoint: str) -> None:
+    """Refuses a path where a living server listens: zmq itself would silently take it over."""
+    import socket as plain
+
+    path = endpoint[len("ipc://") :]
+    parent = Path(path).parent
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if parent.stat().st_uid not in (os.getuid(), 0):
+        raise OSError(f"{parent} belongs to another user")
+    with plain.socket(plain.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise OSError(f"{path} is in use by a running server")
+
+
+def dealer(
+    endpoint: str, *, identity: bytes | None = None, high_water: int = 1000, keys: ClientKeys | None = None
+) -> Channel:
+    """A DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s)."""
+    check_connect(endpoint)
+    socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
+    if identity is not None:
+        socket.setsockopt(zmq.IDENTITY, identity)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    socket.connect(endpoint)
+    return Channel(socket)
+
+
+def puller(endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int = 0) -> Channel:
+    """A PULL socket, bound or connected."""
+    socket = _socket(zmq.PULL, high_water=high_water, max_bytes=max_bytes)
+    if bind:
+        check_bind(endpoint)
+        return _bound(socket, endpoint)
+    socket.connect(check_connect(endpoint))
+    return Channel(socket)
+
+
+def pusher(endpoint: str, *, bind: bool, high_water: int = 1000) -> Channel:
+    """A PUSH socket, bound or connected."""
+    socket = _socket(zmq.PUSH, high_water=high_water, max_bytes=0)
+    if bind:
+        check_bind(endpoint)
+        return _bound(socket, endpoint)
+    socket.connect(check_connect(endpoint))
+    return Channel(socket)

@@ -1,0 +1,1 @@
+"""A worker process: its threads, its tasks, mastering."""

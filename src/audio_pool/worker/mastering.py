@@ -1,0 +1,441 @@
+"""Raw candidates in, one finished sound out: shape, judge, choose, level, write.
+
+Owns: the order of these steps and what the metadata says of them.
+Must not know: how candidates are made, where finished sounds are kept, processes.
+
+Shape is high-pass, resampler, loop, in this order and at the final rate: nothing that depends on time
+comes after the loop. A candidate that its engine made as a loop is filtered and resampled as one and
+needs no crossfade. Then the quality gate, then CLAP where there is a scorer, then one constant gain.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audio_pool.engines.base import Audio, Notes, Scorer, Vectors
+from audio_pool.errors import InvalidAudio, QualityError
+from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition, Shape
+
+if TYPE_CHECKING:
+    from audio_pool.audio.quality import Quality
+
+__all__ = ["Finished", "Mastering", "NonePassed", "RawCandidate", "comment_of"]
+
+_FADE_IN_S = 0.002
+_FADE_OUT_S = 0.01
+_AT_REST = 10 ** (-60 / 20)
+"""An edge of a one-shot under -60 dBFS needs no fade."""
+_FEWER_FRAMES = 2
+"""By how much a native loop's length may miss before it is no loop of the length that was asked for."""
+_QUIETER_LU = 1.0
+"""How far the true peak may keep a sound under its target before a warning says so."""
+_PEAK_TOLERANCE_DB = 0.05
+_LOSSY_ROUNDS = 2
+_IN_THE_FILE = (
+    "engine", "model", "model_revision", "licence", "prompt", "negative_prompt", "seed", "steps",
+    "guidance_scale", "voice", "duration_s", "is_loop", "engine_details", "generation_timestamp",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawCandidate:
+    """What a generator made of one item: float32 [C, T] at ``sample_rate``."""
+
+    audio: Audio
+    sample_rate: int
+    seed: int
+    looped: bool = False
+    """The engine made it loop natively: T is one turn."""
+    notes: Notes = field(default_factory=Notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished sound, and what describes it: ``sound:descriptors`` [70], and ``sound:NAME`` [D] of a scorer."""
+
+    sound: FinishedSound
+    vectors: dict[str, Vectors]
+
+
+@dataclass(kw_only=True)
+class _Shaped:
+    """A candidate on its way: what it became and what was found."""
+
+    raw: RawCandidate
+    audio: Audio
+    native: bool = False
+    """It loops without a crossfade."""
+    crossfade_frames: int = 0
+    quality: Quality
+    warnings: list[str] = field(default_factory=list)
+    clap_similarity: float | None = None
+    vector: Vectors | None = None
+    verdict: str = "not_chosen"
+
+
+class NonePassed(QualityError):
+    """Every candidate failed the gate; ``tried`` is what the metadata would have said of them."""
+
+    def __init__(self, shaped: Sequence[_Shaped]) -> None:
+        super().__init__(_why_none(shaped), hint="ask again for other seeds, or in other words")
+        self.tried = [_tried(one) for one in shaped]
+
+
+class Mastering:
+    """Shapes, judges, levels and writes. Its libraries are imported when it is made, not at the first sound."""
+
+    def __init__(self) -> None:
+        from audio_pool.audio import codec, filter, loudness  # noqa: F401
+
+    def finish(
+        self,
+        candidates: Sequence[RawCandidate],
+        *,
+        recipe: Recipe,
+        shape: Shape,
+        rendition: Rendition,
+        directory: Path,
+        name: str,
+        metadata: Metadata,
+        scorer: Scorer | None = None,
+        tau_accept_new: float | None = None,
+        gated: bool = True,
+    ) -> Finished:
+        """The best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
+
+        With a scorer the candidate that is nearest to the prompt wins, among those that pass the gate;
+        without one the best quality. Among equals the first, so that the result follows from the seeds.
+
+        Args:
+            candidates: at least one; for a loop not natively made, longer by ``shape.tail_s``.
+            rendition: level and file; where it is not a 24-bit FLAC at the shape's rate, a second file is
+                written beside the master as ``name.EXTENSION`` (``name.rendition.flac`` for another FLAC).
+            metadata: what is known so far; the keys of this step are added.
+            tau_accept_new: least CLAP similarity for ``accepted``; None: passing the gate is enough.
+            gated: False delivers whatever it is, unless it is not finite.
+
+        Raises:
+            NonePassed: every candidate failed the gate; names the issues of each.
+        """
+        started = time.perf_counter()
+        shaped = [_shape(raw, shape, gated) for raw in candidates]
+        judged = time.perf_counter()
+        passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
+        if not passed:
+            raise NonePassed(shaped)
+        if scorer is not None:
+            _score(passed, scorer, recipe, shape, rendition)
+        best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
+        accepted = tau_accept_new is None or best.clap_similarity is None or best.clap_similarity >= tau_accept_new
+        accepted = accepted and not (gated and best.quality.failed)
+        best.verdict = "chosen" if accepted else "best_of_rejected"
+        scored = time.perf_counter()
+
+        audio, level = _levelled(best.audio, shape.sample_rate, rendition, shape.loop)
+        audio, told_of_loop = _joined(audio, best, shape)
+        told = {**metadata, **_description(best, shaped, level, shape, tau_accept_new, accepted), "loop": told_of_loop}
+        short = _shortfall(level, rendition)
+        told["warnings"] = list(dict.fromkeys([*metadata.get("warnings", []), *best.warnings, *short]))
+        comment = comment_of(recipe, told)
+        master, delivered_path, delivered = _written(audio, shape, rendition, directory, name, comment, level)
+        vectors = _vectors(best, audio, shape.sample_rate, scorer)
+        done = time.perf_counter()
+        told["timings_ms"] = {
+            **metadata.get("timings_ms", {}),
+            "score": round((scored - judged) * 1000, 3),
+            "master": round((judged - started + done - scored) * 1000, 3),
+        }
+        sound = FinishedSound(
+            path=str(master),
+            recipe=recipe,
+            metadata=told,
+            accepted=accepted,
+            delivered_path=None if delivered_path is None else str(delivered_path),
+            delivered=delivered,
+        )
+        return Finished(sound=sound, vectors=vectors)
+
+    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> Metadata:
+        """Writes another rendition of a kept master: rate, level, codec.
+
+        Args:
+            comment: the recipe that goes into the file; "" takes the master's own.
+
+        Returns:
+            The metadata keys that differ from the master's: format, bit_depth (lossless only),
+            sample_rate, duration_s, loudness_lufs, true_peak_dbfs, and warnings where there are any.
+
+        Raises:
+            NotFound, InvalidAudio: the master. InvalidRequest: the rendition.
+        """
+        from audio_pool.audio import codec, filter
+
+        audio, rate = codec.read(master)
+        audio = filter.resample(audio, rate, rendition.sample_rate, circular=loop)
+        audio, level = _levelled(audio, rendition.sample_rate, rendition, loop)
+        comment = comment or codec.inspect(master)["comment"]
+        return _encoded(audio, rendition.sample_rate, rendition, out, loop, comment, level)
+
+
+# ------------------------------------------------------------------------------------------------- shape
+
+
+def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
+    """High-pass, resampler, loop; then the gate."""
+    from audio_pool.audio import filter, loop, quality
+
+    audio = np.ascontiguousarray(raw.audio, np.float32)
+    if audio.ndim != 2 or not audio.shape[0]:
+        raise InvalidAudio(f"candidate of seed {raw.seed}: given shape {audio.shape}, allowed is [C, T]")
+    if not np.isfinite(audio).all():
+        nan = quality.assess(audio, raw.sample_rate, frames=audio.shape[1], loop=False)
+        return _Shaped(raw=raw, audio=audio, quality=nan)
+    turn = shape.frames * raw.sample_rate / shape.sample_rate
+    native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
+    cutoff = _cutoff(shape.highpass_hz, raw.notes.highpass_hz, raw.sample_rate)
+    audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
+    crossfade, warnings = 0, []
+    if native:
+        audio = filter.resample(audio, raw.sample_rate, shape.sample_rate, circular=True, frames=shape.frames)
+    else:
+        audio = filter.resample(audio, raw.sample_rate, shape.sample_rate)
+        if shape.loop:
+            tail = round(shape.tail_s * shape.sample_rate)
+            made = loop.make_loop(audio, shape.frames, tail, shape.sample_rate)
+            audio, crossfade, warnings = made.audio, made.crossfade_frames, list(made.warnings)
+        elif abs(audio.shape[1] - shape.frames) <= _FEWER_FRAMES:
+            # the rounding of two rates; anything more is the engine's fault and the gate's business
+            audio = filter.resample(audio, 1, 1, frames=shape.frames)
+    judged = quality.assess(
+        audio, shape.sample_rate, frames=shape.frames, loop=shape.loop, expects=raw.notes.expects, raw=raw.audio
+    )
+    if not shape.loop:
+        audio = _edges_at_rest(audio, shape.sample_rate)
+    return _Shaped(
+        raw=raw, audio=audio, native=native, crossfade_frames=crossfade, quality=judged, warnings=warnings
+    )
+
+
+def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int) -> float:
+    """0 where there is to be no filter; a recipe may lower the cut-off, never raise it."""
+    if asked_hz is None:
+        return 0.0
+    return min(asked_hz, asked_hz if bearable_hz is None else bearable_hz, 0.45 * sample_rate)
+
+
+def _edges_at_rest(audio: Audio, sample_rate: int) -> Audio:
+    """A one-shot that starts or ends in mid-swing clicks; a short fade only where it would."""
+    audio = audio.copy()
+    for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
+        frames = min(frames, audio.shape[1] // 4)
+        if frames < 2 or float(np.abs(audio[:, edge]).max()) < _AT_REST:
+            continue
+        ramp = (0.5 - 0.5 * np.cos(np.pi * np.arange(frames) / frames)).astype(np.float32)
+        if edge == 0:
+            audio[:, :frames] *= ramp
+        else:
+            audio[:, -frames:] *= ramp[::-1]
+    return audio
+
+
+# ------------------------------------------------------------------------------------------------- judge
+
+
+def _why_none(shaped: Sequence[_Shaped]) -> str:
+    each = "; ".join(f"seed {one.raw.seed}: {', '.join(one.quality.issues)}" for one in shaped)
+    return f"no candidate passed the quality gate ({each})" if shaped else "there was no candidate to judge"
+
+
+def _score(
+    shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
+) -> None:
+    """CLAP similarity of the prompt with what will be heard, at its final level."""
+    heard = [_levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
+    text = scorer.embed_text([recipe.prompt])[0]
+    for one, vector in zip(shaped, scorer.embed_audio(heard, shape.sample_rate), strict=True):
+        one.vector = np.asarray(vector, np.float32)
+        one.clap_similarity = float(np.dot(text.astype(np.float64), one.vector.astype(np.float64)))
+
+
+def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | None) -> dict[str, Vectors]:
+    from audio_pool.audio.descriptors import descriptors
+
+    vectors: dict[str, Vectors] = {"sound:descriptors": descriptors(audio, sample_rate)}
+    if scorer is not None and best.vector is not None:
+        vectors[f"sound:{scorer.info.name}"] = best.vector
+    return vectors
+
+
+# ------------------------------------------------------------------------------------------------ master
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Level:
+    """What was measured: minus infinity where a sound is silent, or too short to have a loudness."""
+
+    lufs: float
+    peak_dbfs: float
+
+    def told(self) -> Metadata:
+        """Rounded, and None for what there is not: JSON has no infinity."""
+        return {
+            "loudness_lufs": round(self.lufs, 2) if self.lufs > -np.inf else None,
+            "true_peak_dbfs": round(self.peak_dbfs, 2) if self.peak_dbfs > -np.inf else None,
+        }
+
+
+def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
+    """Loudness and true peak, each minus infinity where there is none."""
+    from audio_pool.audio import loudness
+
+    lufs = loudness.loudness_lufs(audio, sample_rate, circular=loop)
+    return lufs, loudness.true_peak_dbfs(audio, sample_rate, circular=loop)
+
+
+def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -> tuple[Audio, _Level]:
+    """The sound with its one gain, and its level after it."""
+    from audio_pool.audio import loudness
+
+    lufs, peak = _measured(audio, sample_rate, loop)
+    gain = loudness.gain_for(lufs, peak, rendition.target_lufs, rendition.true_peak_dbfs)
+    return audio * np.float32(10 ** (gain / 20)), _Level(lufs=lufs + gain, peak_dbfs=peak + gain)
+
+
+def _joined(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, Metadata | None]:
+    """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
+    from audio_pool.audio import loop
+
+    if not shape.loop:
+        return audio, None
+    if best.native:
+        audio, seam = loop.start_calmly(audio, shape.sample_rate)
+    else:
+        seam = loop.seam_score(audio, shape.sample_rate, best.crossfade_frames)
+    return audio, {"seam_score": round(seam, 2), "crossfade_s": round(best.crossfade_frames / shape.sample_rate, 6)}
+
+
+def _description(
+    best: _Shaped,
+    shaped: Sequence[_Shaped],
+    level: _Level,
+    shape: Shape,
+    tau_accept_new: float | None,
+    accepted: bool,
+) -> Metadata:
+    """What the metadata says of the shaping, judging and levelling of one sound."""
+    quality = {"score": best.quality.score, "issues": list(best.quality.issues)}
+    return {
+        "seed": best.raw.seed,
+        "duration_s": shape.frames / shape.sample_rate,
+        "sample_rate": shape.sample_rate,
+        "channels": best.audio.shape[0],
+        "is_loop": shape.loop,
+        "format": "flac",
+        "bit_depth": 24,
+        "clap_similarity": best.clap_similarity,
+        "candidates": [_tried(one) for one in shaped],
+        "tau_accept_new": tau_accept_new,
+        "accepted": accepted,
+        "quality": quality,
+        **level.told(),
+    }
+
+
+def _tried(one: _Shaped) -> Metadata:
+    """What the metadata says of one candidate."""
+    return {
+        "seed": one.raw.seed,
+        "score": one.quality.score if one.clap_similarity is None else one.clap_similarity,
+        "quality": {"score": one.quality.score, "issues": list(one.quality.issues)},
+        "clap_similarity": one.clap_similarity,
+        "verdict": "failed_gate" if one.quality.failed and one.verdict == "not_chosen" else one.verdict,
+    }
+
+
+def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
+    """A warning where the true peak kept a sound well under its target."""
+    missing = (rendition.target_lufs or -np.inf) - level.lufs
+    if not _QUIETER_LU < missing < np.inf:
+        return ()
+    return (
+        f"loudness_limited: {level.lufs:.1f} LUFS instead of {rendition.target_lufs:.1f}, "
+        f"because its true peak may not pass {rendition.true_peak_dbfs:.1f} dBFS",
+    )
+
+
+def comment_of(recipe: Recipe, metadata: Metadata) -> str:
+    """The recipe as the one compact JSON comment that goes into a file: how to make the sound again."""
+    told = {key: metadata[key] for key in _IN_THE_FILE if metadata.get(key) not in (None, "", {}, [])}
+    told = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **told}
+    # ASCII, because ID3 and RIFF readers disagree about anything else
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=True, default=str)
+
+
+# ------------------------------------------------------------------------------------------------- write
+
+
+def _written(
+    audio: Audio,
+    shape: Shape,
+    rendition: Rendition,
+    directory: Path,
+    name: str,
+    comment: str,
+    level: _Level,
+) -> tuple[Path, Path | None, Metadata]:
+    """The master and, where it is not what was asked for, the rendition beside it."""
+    from audio_pool.audio import codec, filter
+
+    master = directory / f"{name}.flac"
+    asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
+    codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
+    if asked == ("flac", 24, shape.sample_rate):
+        return master, None, {}
+    suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
+    beside = directory / f"{name}.{suffix}"
+    try:
+        if rendition.sample_rate != shape.sample_rate:
+            audio = filter.resample(audio, shape.sample_rate, rendition.sample_rate, circular=shape.loop)
+            audio, level = _levelled(audio, rendition.sample_rate, rendition, shape.loop)
+        changed = _encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
+    except BaseException:
+        master.unlink(missing_ok=True)
+        raise
+    return master, beside, changed
+
+
+def _encoded(
+    audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
+) -> Metadata:
+    """Writes one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
+    from audio_pool.audio import codec
+
+    lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
+    written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+    frames = written.frames
+    for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
+        decoded, rate = codec.read(out)
+        lufs, peak = _measured(decoded, rate, loop)
+        level, frames, excess = _Level(lufs=lufs, peak_dbfs=peak), decoded.shape[1], peak - rendition.true_peak_dbfs
+        if excess <= _PEAK_TOLERANCE_DB or not left:
+            break
+        audio = audio * np.float32(10 ** (-excess / 20))
+        written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+    changed: Metadata = {
+        "format": rendition.format,
+        "sample_rate": written.sample_rate,
+        "duration_s": frames / written.sample_rate,
+        **level.told(),
+    }
+    if not lossy:
+        changed["bit_depth"] = rendition.bit_depth
+    if written.warnings:
+        changed["warnings"] = list(written.warnings)
+    return changed
