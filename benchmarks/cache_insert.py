@@ -24,8 +24,9 @@ import numpy as np
 from benchmarks.cache_kill import described, finished
 
 from audio_pool.cache.entry import columns_of
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import Store, transaction
+from audio_pool.types import Query
 
 _SPACE = "text:benchmark"
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import Store
 from audio_pool.cache.verify import audit
-from audio_pool.types import FinishedSound, Recipe, Rendition
+from audio_pool.results import FinishedSound
+from audio_pool.types import Recipe, Rendition
 
 FLAC = b"fLaC" + bytes(range(256)) * 40
 """Has a FLAC file's first bytes, which is what the cache looks at; about 10 kB."""

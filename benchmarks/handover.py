@@ -20,8 +20,9 @@ import numpy as np
 import safetensors.numpy
 import zmq
 
+from audio_pool.tasks import Grant, TensorRef
 from audio_pool.transport.arena import Arena
-from audio_pool.transport.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
+from audio_pool.transport.tensors import SlotReader, SlotWriter, from_frames, to_frames
 
 SHAPE = (2, 30 * 44_100)
 DEADLINE_MS = 20_000

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from audio_pool.errors import AudioPoolError
     from audio_pool.generator import create_audio_generator
     from audio_pool.pool.pool import AudioPool
-    from audio_pool.types import AudioRequest, AudioResult
+    from audio_pool.results import AudioResult
+    from audio_pool.types import AudioRequest
 
 __version__ = "0.1.0"
 
@@ -35,7 +36,7 @@ _HOMES = {
     "AudioPool": "audio_pool.pool.pool",
     "AudioPoolError": "audio_pool.errors",
     "AudioRequest": "audio_pool.types",
-    "AudioResult": "audio_pool.types",
+    "AudioResult": "audio_pool.results",
     "AudioSemanticCache": "audio_pool.cache.manage",
     "create_audio_generator": "audio_pool.generator",
 }

@@ -8,8 +8,9 @@ Every report can be read like a mapping of plain values, as on the wire.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
@@ -18,7 +19,6 @@ from audio_pool.results import PlainMapping
 __all__ = [
     "CacheStats",
     "Cancellation",
-    "ClapReport",
     "EngineReport",
     "Engines",
     "FeedbackNoted",
@@ -50,11 +50,11 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     incarnation: int
     """How often it has been started."""
     engines: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
+    roles: tuple[str, ...] = msgspec.field(default=(), name="duties")  # protocol v1's name
     device: str = ""
-    tasks: int = 0
+    tasks: int = msgspec.field(default=0, name="jobs")  # protocol v1's name
     """Sent to it and not done."""
-    tasks_done: int = 0
+    tasks_done: int = msgspec.field(default=0, name="jobs_done")  # protocol v1's name
     crashes: int = 0
     """In a row, without a finished task."""
     error: str | None = None
@@ -113,8 +113,8 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     renditions: int = 0
     engines: dict[str, int] = {}
     """Entries by engine."""
-    encoders: tuple[str, ...] = ()
-    """Spaces in which vectors are kept."""
+    encoders: dict[str, int] = {}
+    """Vectors by the space that they are kept in."""
     renders: int = 0
     """Results that were delivered and not kept."""
     renders_size_mb: float = 0.0
@@ -134,9 +134,3 @@ class Cancellation(PlainMapping, Struct, frozen=True, kw_only=True):
     target: str
     cancelled: bool
     """False: no such request was in flight."""
-
-
-class ClapReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """The answer to a CLAP request; which fields it has depends on the operation."""
-
-    body: dict[str, Any] = {}  # opaque: vectors, similarities or scores, as docs/protocol.md shows them

@@ -8,6 +8,7 @@ Environment: ``AUDIO_POOL_<SECTION>_<KEY>``, e.g. ``AUDIO_POOL_CACHE_DIR``, ``AU
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Mapping
@@ -25,10 +26,13 @@ from audio_pool.types import (
     Duration,
     Format,
     Guidance,
+    Label,
     Lufs,
     Match,
     Name,
+    OptionalText,
     PeakDb,
+    SameSettings,
     SampleRate,
     Steps,
     Unit,
@@ -39,6 +43,8 @@ __all__ = [
     "CacheConfig",
     "Config",
     "DefaultsConfig",
+    "EngineConfig",
+    "EngineDefaults",
     "LimitsConfig",
     "PolicyConfig",
     "QueueConfig",
@@ -53,7 +59,7 @@ PREFIX = "AUDIO_POOL_"
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1 << 20)]
-Duty = Literal["make", "master", "embed", "score"]
+Role = Literal["generate", "master", "embed", "score"]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True): ...
@@ -106,29 +112,35 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     max_per_prompt: Annotated[int, Meta(ge=1, le=1000)] = 5
     cap_strategy: Literal["quality", "diversity"] = "quality"
+    same_settings: SameSettings = "model"
+    """Whose sounds may answer: those of the same named model and revision, of the same implementation, or any."""
+    min_steps_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    """Least steps of a kept sound against those asked for; 0.5 accepts one made in half the steps."""
+    guidance_tolerance: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0
+    """Greatest difference of guidance between a kept sound and what is asked for."""
 
 
 class LimitsConfig(_Section, frozen=True, kw_only=True):
     """How long and how often anything may try."""
 
-    job_timeout_s: Seconds = 300.0
-    """One job's work on a worker; beyond it the worker is killed and the job retried or failed."""
+    task_timeout_s: Seconds = 300.0
+    """One task's work on a worker; beyond it the worker is killed and the request fails: it is not tried again."""
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
-    """Times a job is tried when its worker dies."""
+    """Times a task is tried when its worker dies."""
     max_rounds: Annotated[int, Meta(ge=1, le=10)] = 2
     """Rounds of fresh seeds when no candidate is good enough."""
     embed_timeout_s: Seconds = 5.0
     """A look-up by meaning that takes longer counts as a miss, with a warning."""
     hello_timeout_s: Seconds = 60.0
     load_timeout_s: Seconds = 600.0
-    beat_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 1.0
-    missed_beats: Annotated[int, Meta(ge=2, le=100)] = 10
-    """Beats a worker may miss before it is taken for dead and killed."""
+    heartbeat_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 1.0
+    missed_heartbeats: Annotated[int, Meta(ge=2, le=100)] = 10
+    """Heartbeats a worker may miss before it is taken for dead and killed."""
     restart_backoff_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.25
     """First pause before a restart; doubles with each crash in a row."""
     restart_backoff_max_s: Seconds = 30.0
     max_restarts: Annotated[int, Meta(ge=0, le=1000)] = 5
-    """Crashes in a row (without a finished job) after which a worker stays down."""
+    """Crashes in a row (without a finished task) after which a worker stays down."""
     drain_timeout_s: Seconds = 30.0
     term_timeout_s: Seconds = 5.0
 
@@ -164,7 +176,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
 
 
 class PolicyConfig(_Section, frozen=True, kw_only=True):
-    """What this house allows."""
+    """Which licences may be used, and where models lie."""
 
     commercial_only: bool = False
     accepted_licences: list[str] = []
@@ -172,12 +184,38 @@ class PolicyConfig(_Section, frozen=True, kw_only=True):
     models_dir: str = ""
 
 
+class EngineDefaults(_Section, frozen=True, kw_only=True):
+    """What a request to this engine means where it says nothing; stronger than ``[defaults]``."""
+
+    duration_s: Duration | None = None
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    candidates: Candidates | None = None
+    negative_prompt: OptionalText | None = None
+    options: dict[Name, Label] = {}
+
+
+class EngineConfig(_Section, frozen=True, kw_only=True):
+    """A named model: which implementation, with which settings, asked for under which kinds.
+
+    In a file every further key of ``[engines.NAME]`` is a setting of the implementation.
+    """
+
+    implementation: Name | None = None
+    """The engine that implements it; None: the one called NAME."""
+    kinds: list[Name] | None = None
+    """What it is asked for by ``engine = "kind:..."``; None: what the implementation says."""
+    defaults: EngineDefaults = EngineDefaults()
+    settings: dict[str, Any] = {}  # opaque: each implementation checks its own
+
+
 class WorkerConfig(_Section, frozen=True, kw_only=True):
     """One worker process (or ``count`` alike)."""
 
     name: Name
     engines: list[Name] = []
-    duties: list[Duty] = msgspec.field(default_factory=lambda: ["make", "master", "embed", "score"])
+    roles: list[Role] = msgspec.field(default_factory=lambda: ["generate", "master", "embed", "score"])
+    """What it does: generates candidates, masters the best, embeds texts, scores sounds."""
     gpu: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9,\-]*\Z", max_length=200)] | None = None
     """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
     python: str = ""
@@ -188,7 +226,7 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=64)] = 1
     credit: Annotated[int, Meta(ge=1, le=64)] = 2
     """Sounds to generate that a worker may hold, so that the next is there when one ends."""
-    quick_credit: Annotated[int, Meta(ge=1, le=64)] = 8
+    aux_credit: Annotated[int, Meta(ge=1, le=64)] = 8
     """Short tasks (embed, master, render) that it may hold."""
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     """OMP/MKL threads; 0: the libraries' own choice."""
@@ -204,8 +242,8 @@ class Config(_Section, frozen=True, kw_only=True):
     queue: QueueConfig = QueueConfig()
     server: ServerConfig = ServerConfig()
     policy: PolicyConfig = PolicyConfig()
-    engines: dict[Name, dict[str, Any]] = {}
-    """Settings an engine gets at load, by engine name."""
+    engines: dict[Name, EngineConfig] = {}
+    """Named models, and settings of engines under their own names."""
     workers: list[WorkerConfig] = []
     """Empty: one worker that does it all with the default engine."""
 
@@ -254,9 +292,46 @@ def load_config(
     _merge(tree, {section: dict(keys) for section, keys in (overrides or {}).items()})
     if isinstance(tree.get("workers"), dict):
         raise InvalidConfig(f"{where}: 'workers' is one table; allowed is a list of them: head each with [[workers]]")
-    config = parse(Config, tree, error=InvalidConfig, what=where)
+    _refuse_renamed(tree, where)
+    config = parse(Config, _engines_parted(tree), error=InvalidConfig, what=where)
     _check(config, where)
     return config
+
+
+_RENAMED = {
+    ("limits", "beat_s"): "heartbeat_s",
+    ("limits", "missed_beats"): "missed_heartbeats",
+    ("limits", "job_timeout_s"): "task_timeout_s",
+    ("workers", "duties"): "roles (make is called generate)",
+    ("workers", "quick_credit"): "aux_credit",
+}
+"""(section, old key) -> the key's name now."""
+
+
+def _refuse_renamed(tree: Mapping[str, Any], where: str) -> None:
+    for (section, old), new in _RENAMED.items():
+        found = tree.get(section)
+        for table in found if isinstance(found, list) else [found]:
+            if isinstance(table, Mapping) and old in table:
+                raise InvalidConfig(f"{where}: {section}.{old} is now called {new}")
+
+
+def _engines_parted(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with each engine's own settings apart from what the pool reads of its table."""
+    parted = dict(tree)
+    engines = parted.get("engines")
+    if isinstance(engines, Mapping):
+        known = {field.name for field in msgspec.structs.fields(EngineConfig)} - {"settings"}
+        parted["engines"] = {
+            name: {
+                **{key: value for key, value in table.items() if key in known},
+                "settings": {key: value for key, value in table.items() if key not in known},
+            }
+            if isinstance(table, Mapping)
+            else table
+            for name, table in engines.items()
+        }
+    return parted
 
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,30 +367,48 @@ def _sections() -> dict[str, type[Struct]]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    sections = _sections()
+    known = _variables()
+    sections = {section for section, _ in known.values()}
     for variable, text in environment.items():
-        section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if not variable.startswith(PREFIX):
             continue
-        if section not in sections:  # another program's, unless it looks like one of ours mistyped
-            near = nearest_name(section, sections)
-            if near:
-                hint = f"did you mean {PREFIX}{near.upper()}_{key.upper()}?"
-                raise InvalidConfig(f"environment: unknown variable {variable}; {hint}")
-            continue
-        fields = {field.name: field.type for field in msgspec.structs.fields(sections[section])}
-        if key not in fields:
-            near = nearest_name(key, fields)
-            hint = f"did you mean {PREFIX}{section.upper()}_{near.upper()}?" if near else f"known: {', '.join(fields)}"
+        if variable not in known:  # another program's, unless it looks like one of ours mistyped
+            renamed = _renamed_variable(variable)
+            near = renamed or nearest_name(variable, known)
+            if near is None and variable.removeprefix(PREFIX).lower().partition("_")[0] not in sections:
+                continue
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
+            hint = f"it is called {near} now" if renamed else hint
             raise InvalidConfig(f"environment: unknown variable {variable}; {hint}")
+        section, key = known[variable]
+        cls = _sections()[section]
+        fields = {field.name: field.type for field in msgspec.structs.fields(cls)}
         try:
             found.setdefault(section, {})[key] = msgspec.convert(_text_value(text), fields[key], strict=False)
         except msgspec.ValidationError as exc:
             if "enum" in str(exc):  # this one names the choices
-                parse(sections[section], {key: text}, error=InvalidConfig, what=f"environment: {variable}")
+                parse(cls, {key: text}, error=InvalidConfig, what=f"environment: {variable}")
             allowed = str(exc).replace("Expected", "allowed is")
             raise InvalidConfig(f"environment: {variable}: given {text!r}, {allowed}") from None
     return found
+
+
+@functools.cache
+def _variables() -> dict[str, tuple[str, str]]:
+    """Every variable that is read -> (section, key)."""
+    return {
+        f"{PREFIX}{section}_{field.name}".upper(): (section, field.name)
+        for section, cls in _sections().items()
+        for field in msgspec.structs.fields(cls)
+    }
+
+
+def _renamed_variable(variable: str) -> str:
+    """What a variable of an earlier version is called now, or ""."""
+    for (section, old), new in _RENAMED.items():
+        if variable == f"{PREFIX}{section}_{old}".upper():
+            return f"{PREFIX}{section}_{new}".upper()
+    return ""
 
 
 def _text_value(text: str) -> Any:
@@ -336,10 +429,10 @@ def _check(config: Config, where: str) -> None:
     if twice:
         raise InvalidConfig(f"{where}: workers: the name {twice[0]!r} is given twice; names must differ")
     if config.workers:
-        if not any("master" in worker.duties for worker in config.workers):
-            raise InvalidConfig(f"{where}: workers: none has the duty 'master'; give it to at least one")
-        if not any(worker.engines and "make" in worker.duties for worker in config.workers):
-            raise InvalidConfig(f"{where}: workers: none has an engine and the duty 'make'; give one 'engines'")
+        if not any("master" in worker.roles for worker in config.workers):
+            raise InvalidConfig(f"{where}: workers: none has the role 'master'; give it to at least one")
+        if not any(worker.engines and "generate" in worker.roles for worker in config.workers):
+            raise InvalidConfig(f"{where}: workers: none has an engine and the role 'generate'; give one 'engines'")
         hosted = {engine for worker in config.workers for engine in worker.engines}
         if config.defaults.engine not in hosted:
             near = nearest_name(config.defaults.engine, hosted)
@@ -347,9 +440,9 @@ def _check(config: Config, where: str) -> None:
             raise InvalidConfig(f"{where}: defaults.engine {config.defaults.engine!r} is hosted by no worker; {hint}")
         if config.cache.scorer != "off":
             for worker in config.workers:
-                if "master" in worker.duties and "score" not in worker.duties:
+                if "master" in worker.roles and "score" not in worker.roles:
                     raise InvalidConfig(
-                        f"{where}: workers: {worker.name!r} has the duty 'master' but not 'score'; with cache.scorer "
+                        f"{where}: workers: {worker.name!r} has the role 'master' but not 'score'; with cache.scorer "
                         f"{config.cache.scorer!r} whoever masters judges, so give it both"
                     )
     if bool(config.server.pull_bind) != bool(config.server.push_bind):

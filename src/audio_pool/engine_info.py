@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from audio_pool.types import Label
@@ -47,7 +48,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 
     name: str
     """As it is asked for: the implementation's name, or that of a named model ``[engines.NAME]``."""
-    role: EngineRole
+    role: EngineRole = msgspec.field(name="kind")  # protocol v1's name
     """What it does for the pool: makes sounds, turns texts into vectors, or judges sounds by texts."""
     implementation: str = ""
     """The module that implements it; empty: ``name``."""

@@ -25,24 +25,13 @@ from audio_pool.config import Seconds, load_config
 from audio_pool.engines import engine_info, engine_names
 from audio_pool.errors import InvalidConfig, Timeout, UnknownEngine, nearest_name
 from audio_pool.pool.pool import AudioPool, Pending
-from audio_pool.types import (
-    AudioRequest,
-    AudioResult,
-    Candidates,
-    Cosine,
-    Duration,
-    Guidance,
-    Lufs,
-    Metadata,
-    PeakDb,
-    SampleRate,
-    Steps,
-)
+from audio_pool.results import AudioResult, SoundMetadata
+from audio_pool.types import AudioRequest, Candidates, Cosine, Duration, Guidance, Lufs, PeakDb, SampleRate, Steps
 from audio_pool.validation import parse
 
 __all__ = ["AudioGenerator", "GeneratedPath", "GeneratorConfig", "create_audio_generator"]
 
-_last: contextvars.ContextVar[Metadata | None] = contextvars.ContextVar("audio_pool_last_metadata", default=None)
+_last: contextvars.ContextVar[SoundMetadata | None] = contextvars.ContextVar("audio_pool_last_metadata", default=None)
 
 
 class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,9 +89,9 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class GeneratedPath(str):
     """The finished sound's path, as a str, with its ``metadata``."""
 
-    metadata: Metadata
+    metadata: SoundMetadata
 
-    def __new__(cls, path: str, metadata: Metadata) -> GeneratedPath:
+    def __new__(cls, path: str, metadata: SoundMetadata) -> GeneratedPath:
         made = super().__new__(cls, path)
         made.metadata = metadata
         return made
@@ -153,7 +142,7 @@ class AudioGenerator:
         self._pool = AudioPool(load_config(_pool_config(config, self.engine, model), environment={}))
         self._lock = threading.Lock()
         self._pending: set[Pending] = set()
-        self._last: Metadata | None = None
+        self._last: SoundMetadata | None = None
         self._of_thread = threading.local()
         self._stopped = False
         if not config.use_subprocess:
@@ -254,7 +243,7 @@ class AudioGenerator:
         with self._lock:
             self._pending.discard(pending)
 
-    def _remember(self, metadata: Metadata) -> None:
+    def _remember(self, metadata: SoundMetadata) -> None:
         _last.set(metadata)
         self._of_thread.metadata = metadata
         self._last = metadata
@@ -287,7 +276,7 @@ class AudioGenerator:
             pending = list(self._pending)
         return sum(1 for one in pending if one.cancel())
 
-    def get_last_generation_metadata(self) -> Metadata | None:
+    def get_last_generation_metadata(self) -> SoundMetadata | None:
         """Of this task's or thread's last sound, else of the most recent; None before the first."""
         return _last.get() or getattr(self._of_thread, "metadata", None) or self._last
 
@@ -312,7 +301,7 @@ def _engine_of(config: GeneratorConfig) -> tuple[str, str | None]:
     name = config.model_name
     if name is None:
         return "procedural", None
-    known = [engine for engine in engine_names() if engine_info(engine).kind == "generator"]
+    known = [engine for engine in engine_names() if engine_info(engine).role == "generator"]
     engine, colon, model = name.partition(":")
     if engine in known:
         return engine, model if colon else None
@@ -370,7 +359,7 @@ def _pool_config(config: GeneratorConfig, engine: str, model: str | None) -> dic
             "cap_strategy": config.cap_strategy,
         },
         "limits": {
-            "job_timeout_s": config.subprocess_timeout_seconds,
+            "task_timeout_s": config.subprocess_timeout_seconds,
             "max_attempts": 1 + config.subprocess_max_retries,
         },
         "policy": {"models_dir": config.models_dir or ""},

@@ -52,23 +52,24 @@ class PlainMapping:
         return plain
 
     def __getitem__(self, key: str) -> Any:
-        value = getattr(self, key, UNSET) if key in self.__struct_fields__ else UNSET  # type: ignore[attr-defined]
+        name = _names(type(self)).get(key)
+        value = UNSET if name is None else getattr(self, name)
         if value is UNSET:
             raise KeyError(key)
         return msgspec.to_builtins(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of ``key``, or ``default``."""
-        try:
-            return self[key]
-        except KeyError:
+        if key not in self:
             return default
+        return self[key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self.__struct_fields__ and getattr(self, str(key)) is not UNSET  # type: ignore[attr-defined]
+        name = _names(type(self)).get(str(key))
+        return name is not None and getattr(self, name) is not UNSET
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self.__struct_fields__ if getattr(self, name) is not UNSET)  # type: ignore[attr-defined]
+        return (key for key in _names(type(self)) if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -81,6 +82,16 @@ class PlainMapping:
 
     def items(self) -> ItemsView[str, Any]:
         return self.to_dict().items()
+
+
+_NAMES: dict[type, dict[str, str]] = {}
+
+
+def _names(cls: type) -> dict[str, str]:
+    """Key on the wire -> attribute."""
+    if cls not in _NAMES:
+        _NAMES[cls] = {field.encode_name: field.name for field in msgspec.structs.fields(cls)}
+    return _NAMES[cls]
 
 
 Mapping.register(PlainMapping)

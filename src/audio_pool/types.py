@@ -23,6 +23,7 @@ __all__ = [
     "STRICT_WARNINGS",
     "AudioRequest",
     "Label",
+    "Query",
     "Recipe",
     "Rendition",
     "Shape",
@@ -63,6 +64,7 @@ Highpass = Annotated[float, Meta(ge=0.0, le=1000.0)]
 Priority = Literal["interactive", "normal", "background"]
 Delivery = Literal["path", "inline"]
 BitDepth = Literal[16, 24, 32]
+SameSettings = Literal["model", "family", "any"]
 
 class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a caller asks for. ``None`` means: the pool's configured default.
@@ -200,6 +202,35 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     highpass_hz: float | None
     """None applies no filter; an engine's notes may lower it for one sound."""
     highpass_order: int
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """How a request wants the cache to be read."""
+
+    match: Match = "tolerant"
+    same_settings: SameSettings = "model"
+    """Whose sounds may answer: the same named model and revision, the same implementation, or any."""
+    min_steps_ratio: float = 1.0
+    """Least steps of an entry against those asked for; compared within one implementation."""
+    guidance_tolerance: float = 1.0
+    """Greatest difference of guidance; compared within one implementation."""
+    duration_tolerance: float = 0.2
+    """Relative to the length asked for; 0 is exact to the frame."""
+    temperature: float = 0.25
+    """Of the softmax draw among fitting entries; 0 takes the best."""
+    variant_seed: int | None = None
+    """The same one draws the same entry, as long as it is there."""
+    tau_use: float = 0.35
+    """Least CLAP(query, sound), where there are CLAP vectors."""
+    tau_prompt_sem: float = 0.70
+    """Least similarity of prompts, on the calibrated scale."""
+    reuse_k: int = 8
+    """Nearest entries looked at."""
+    commercial_only: bool = False
+    speech: bool = False
+    """The engine speaks words: only the very same words will do."""
+    strict: bool = False
+    """Leaves out entries with a warning of ``STRICT_WARNINGS``."""
 
 
 def frames_of(duration_s: float, sample_rate: int) -> int:

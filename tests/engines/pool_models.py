@@ -84,8 +84,8 @@ def settings(models: Mapping[str, str], directory: Path, **sections: Mapping[str
         "server": {"bind": f"ipc://{directory}/pool"},
         "engines": {**{name: {"model": models[name], **plain} for name in engines}, "clap": {"model": models["clap"]}},
         "workers": [
-            {"name": "maker", "engines": engines, "duties": ["make"], "credit": 1, "threads": 1, "gpu": ""},
-            {"name": "desk", "duties": ["master", "embed", "score"], "threads": 1, "gpu": ""},
+            {"name": "maker", "engines": engines, "roles": ["generate"], "credit": 1, "threads": 1, "gpu": ""},
+            {"name": "desk", "roles": ["master", "embed", "score"], "threads": 1, "gpu": ""},
         ],
     }
     for section, keys in sections.items():

@@ -12,8 +12,8 @@ from tests.unit.audio_signals import RATE, amplitude_at, chord, decaying, pink, 
 
 from audio_pool.audio import codec, loudness
 from audio_pool.audio.loop import seam_score
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Item
-from audio_pool.engines.base import EngineInfo, Notes
 from audio_pool.engines.procedural.engine import load as load_procedural
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError
@@ -65,7 +65,7 @@ def raw(audio, seed=1, rate=RATE, looped=False, notes=NOISE):
 class Ear:
     """A scorer that likes what is bright: its two dimensions are dull and bright."""
 
-    info = EngineInfo(name="ear", kind="scorer", model="ear", licence="none", commercial_use=True, dimensions=2)
+    info = EngineInfo(name="ear", role="scorer", model="ear", licence="none", commercial_use=True, dimensions=2)
 
     def __init__(self):
         self.heard_db = []

@@ -160,7 +160,7 @@ def test_a_server_without_its_model_is_degraded_and_says_what_to_fetch(tmp_path:
         [[workers]]
         name = "gpu0"
         engines = ["tangoflux"]
-        duties = ["make"]
+        roles = ["generate"]
         [[workers]]
         name = "desk"
         engines = ["procedural"]

@@ -28,7 +28,7 @@ import numpy as np
 from audio_pool.engines.base import EngineInfo, Notes
 
 INFO = EngineInfo(
-    name="bench", kind="generator", model="bench", licence="Apache-2.0", commercial_use=True,
+    name="bench", role="generator", model="bench", licence="Apache-2.0", commercial_use=True,
     sample_rate=44_100, channels=2, any_rate=True, gated=False, summary="does as its prompt says",
 )
 

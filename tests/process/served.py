@@ -65,7 +65,7 @@ class Stage:
 
 def info(name):
     return EngineInfo(
-        name=name, kind="generator", model=name, licence="Apache-2.0", commercial_use=True, sample_rate=44_100,
+        name=name, role="generator", model=name, licence="Apache-2.0", commercial_use=True, sample_rate=44_100,
         channels=2, any_rate=True, gated=False, init_audio=True, summary="does as its prompt says",
     )
 

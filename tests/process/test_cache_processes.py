@@ -16,10 +16,11 @@ from tests.unit.cache_sounds import recipe, sound, write_flac
 
 from audio_pool.audio import codec
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import Store
 from audio_pool.cache.verify import audit
 from audio_pool.errors import StorageError
+from audio_pool.types import Query
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,8 +16,8 @@ from tests.process.served import PATIENCE_S, Asker, Served, eventually
 
 FOR_S = 3.0
 WORKERS = [
-    {"name": "maker", "engines": ["stage"], "duties": ["make"], "count": 2, "credit": 2},
-    {"name": "master", "engines": [], "duties": ["master"], "count": 2},
+    {"name": "maker", "engines": ["stage"], "roles": ["generate"], "count": 2, "credit": 2},
+    {"name": "master", "engines": [], "roles": ["master"], "count": 2},
 ]
 LIMITS = {"restart_backoff_s": 0.05, "max_restarts": 1000, "max_attempts": 3}
 

@@ -27,8 +27,9 @@ from audio_pool.errors import (
     Refused,
     Timeout,
 )
+from audio_pool.results import Event
 from audio_pool.transport.keys import create_keys
-from audio_pool.types import AudioRequest, Event
+from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 SCRIPT = Path(__file__).with_name("scripted_server.py")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.process.served import Asker, Served, eventually
 
-BEATS = {"beat_s": 0.4, "missed_beats": 100, "restart_backoff_s": 0.1}
+BEATS = {"heartbeat_s": 0.4, "missed_heartbeats": 100, "restart_backoff_s": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_killed_worker_turns_it_degraded_until_it_is_replaced(server, ask):
 
 
 def test_a_silent_worker_is_killed_and_replaced(tmp_path):
-    limits = {"beat_s": 0.2, "missed_beats": 10, "restart_backoff_s": 0.1}
+    limits = {"heartbeat_s": 0.2, "missed_heartbeats": 10, "restart_backoff_s": 0.1}
     with Served(tmp_path / "s", limits=limits).ready() as served, Asker(served.endpoint) as ask:
         worker = served.workers()["w"]
         worker.send_signal(signal.SIGSTOP)
@@ -92,7 +92,7 @@ def test_a_silent_worker_is_killed_and_replaced(tmp_path):
 def test_an_engine_that_does_not_load_is_named_while_the_other_serves(tmp_path):
     workers = [
         {"name": "good", "engines": ["stage"]},
-        {"name": "bad", "engines": ["second"], "duties": ["make"]},
+        {"name": "bad", "engines": ["second"], "roles": ["generate"]},
     ]
     engines = {"second": {"trouble": "the weights are torn"}}
     with Served(tmp_path / "s", workers=workers, engines=engines) as served:

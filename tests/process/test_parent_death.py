@@ -41,8 +41,8 @@ def _host(config: dict[str, Any], *prompts: str) -> subprocess.Popen[str]:
 def test_nothing_outlives_its_parent(tmp_path: Path, at_work: str) -> None:
     package = bench_package(tmp_path / "package")
     workers = [
-        bench_worker(package, "maker", duties=["make"], count=2),
-        {"name": "master", "duties": ["master"]},
+        bench_worker(package, "maker", roles=["generate"], count=2),
+        {"name": "master", "roles": ["master"]},
     ]
     bind = tmp_path / "serve.sock"
     config = settings(tmp_path, workers, server={"bind": f"ipc://{bind}"})

@@ -275,8 +275,8 @@ def test_workers_work_beside_each_other(tmp_path: Path, package: Path) -> None:
 @pytest.mark.parametrize(("arena_bytes", "through"), [(1 << 26, "slots"), (1 << 20, "inline")])
 def test_a_maker_and_a_master_hand_over(tmp_path: Path, arena_bytes: int, through: str) -> None:
     workers = [
-        {"name": "maker", "engines": ["mock", "procedural"], "duties": ["make"]},
-        {"name": "master", "duties": ["master"]},
+        {"name": "maker", "engines": ["mock", "procedural"], "roles": ["generate"]},
+        {"name": "master", "roles": ["master"]},
     ]
     config = settings(tmp_path, workers, queue={"arena_bytes": arena_bytes})
     with AudioPool.from_config(config) as pool:
@@ -298,7 +298,7 @@ def test_a_maker_and_a_master_hand_over(tmp_path: Path, arena_bytes: int, throug
 
 def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) -> None:
     """Master and maker die again and again; their slots come back, the callers get their sounds."""
-    workers = [bench_worker(package, "maker", duties=["make"]), {"name": "master", "duties": ["master"]}]
+    workers = [bench_worker(package, "maker", roles=["generate"]), {"name": "master", "roles": ["master"]}]
     config = settings(tmp_path, workers, limits={"max_attempts": 10, "restart_backoff_s": 0.05})
     with AudioPool.from_config(config) as pool:
         pending = [pool.submit(f"tone {number}", duration_s=5) for number in range(6)]
@@ -312,9 +312,9 @@ def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) 
         assert pool._hands is not None and not pool._hands.tasks._granted and not pool._hands.tasks._making
 
 
-@pytest.mark.parametrize("duties", [["make"], ["make", "master"]])
-def test_notes_that_cannot_be_sent_are_the_engines_fault(tmp_path: Path, package: Path, duties: list[str]) -> None:
-    workers = [bench_worker(package, "maker", duties=duties), {"name": "master", "duties": ["master"]}]
+@pytest.mark.parametrize("roles", [["generate"], ["generate", "master"]])
+def test_notes_that_cannot_be_sent_are_the_engines_fault(tmp_path: Path, package: Path, roles: list[str]) -> None:
+    workers = [bench_worker(package, "maker", roles=roles), {"name": "master", "roles": ["master"]}]
     with AudioPool.from_config(settings(tmp_path, workers)) as pool:
         pid = worker_processes()["maker"].pid
         with pytest.raises(EngineError, match=r"TypeError.*numpy\.float32"):
@@ -323,7 +323,7 @@ def test_notes_that_cannot_be_sent_are_the_engines_fault(tmp_path: Path, package
 
 
 def test_no_master_left_is_told_to_the_caller(tmp_path: Path) -> None:
-    workers = [{"name": "maker", "engines": ["mock"], "duties": ["make"]}, {"name": "master", "duties": ["master"]}]
+    workers = [{"name": "maker", "engines": ["mock"], "roles": ["generate"]}, {"name": "master", "roles": ["master"]}]
     config = settings(tmp_path, workers, limits={"max_restarts": 0})
     with AudioPool.from_config(config) as pool:
         worker_processes()["master"].kill()
@@ -368,7 +368,7 @@ def test_what_workers_say_is_kept_and_told(
 
 
 def test_a_frozen_worker_is_noticed_and_replaced(tmp_path: Path, package: Path) -> None:
-    limits = {"beat_s": 0.2, "missed_beats": 15, "restart_backoff_s": 0.05}
+    limits = {"heartbeat_s": 0.2, "missed_heartbeats": 15, "restart_backoff_s": 0.05}
     with AudioPool.from_config(settings(tmp_path, [bench_worker(package)], limits=limits)) as pool:
         first = worker_processes()["bench"]
         result = ask(pool, f"freeze {tmp_path / 'once'}")  # in the middle of a job
@@ -380,7 +380,7 @@ def test_a_frozen_worker_is_noticed_and_replaced(tmp_path: Path, package: Path) 
 
 
 def test_a_job_that_never_ends_is_ended(tmp_path: Path, package: Path) -> None:
-    limits = {"job_timeout_s": 2.0, "restart_backoff_s": 0.05}
+    limits = {"task_timeout_s": 2.0, "restart_backoff_s": 0.05}
     with AudioPool.from_config(settings(tmp_path, [bench_worker(package)], limits=limits)) as pool:
         pid = worker_processes()["bench"].pid
         with pytest.raises(Timeout, match=r"took over 2 s.*stopped"):

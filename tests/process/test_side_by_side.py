@@ -25,7 +25,7 @@ import clashing
 from audio_pool.engines.base import EngineInfo, Notes
 
 INFO = EngineInfo(
-    name="{name}", kind="generator", model="{name}", licence="MIT", commercial_use=True,
+    name="{name}", role="generator", model="{name}", licence="MIT", commercial_use=True,
     sample_rate=44_100, channels=1, gated=False, requires=("clashing",),
 )
 
@@ -83,10 +83,10 @@ def places(tmp_path_factory) -> dict[str, Path]:
 
 def test_two_versions_of_one_library_work_in_one_pool(places, tmp_path):
     workers = [
-        {"name": f"{name}-worker", "engines": [name], "duties": ["make"], "python": str(place / "bin" / "python")}
+        {"name": f"{name}-worker", "engines": [name], "roles": ["generate"], "python": str(place / "bin" / "python")}
         for name, place in places.items()
     ]
-    workers.append({"name": "master", "engines": [], "duties": ["master"]})
+    workers.append({"name": "master", "engines": [], "roles": ["master"]})
     with AudioPool.from_config(settings(tmp_path, workers)) as pool:
         for name, version in (("old", "1.0"), ("new", "2.0"), ("old", "1.0")):
             made = pool.generate("a tone", engine=name, duration_s=0.5, force=True, timeout_s=PATIENCE_S)

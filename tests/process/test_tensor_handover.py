@@ -19,8 +19,9 @@ import pytest
 import safetensors
 
 from audio_pool.errors import BadMessage, StorageError
+from audio_pool.tasks import TensorRef
 from audio_pool.transport.arena import Arena, sweep
-from audio_pool.transport.tensors import SlotReader, SlotWriter, TensorRef
+from audio_pool.transport.tensors import SlotReader, SlotWriter
 
 FRAMES = 300_000  # 2.4 MB: long enough to be killed in the midst of a copy
 SLOTS = 4

@@ -49,8 +49,8 @@ def test_the_environment_is_thin(thin: Path) -> None:
 
 def test_a_thin_worker_makes_and_a_full_one_masters(thin: Path, tmp_path: Path) -> None:
     workers = [
-        {"name": "thin", "engines": ["mock"], "duties": ["make"], "python": str(thin)},
-        {"name": "full", "duties": ["master"]},
+        {"name": "thin", "engines": ["mock"], "roles": ["generate"], "python": str(thin)},
+        {"name": "full", "roles": ["master"]},
     ]
     with AudioPool.from_config(settings(tmp_path, workers)) as pool:
         assert str(thin) in worker_processes()["thin"].cmdline()[0]

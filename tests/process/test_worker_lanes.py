@@ -71,7 +71,7 @@ class Desk:
 
     def ready(self) -> None:
         self.hear(worker_messages.Hello)
-        self.send("control", worker_messages.Load(engines={}, duties=["master", "embed"], beat_s=10.0))
+        self.send("control", worker_messages.Load(engines={}, roles=["master", "embed"], heartbeat_s=10.0))
         while self.hear(worker_messages.Beat)[0] != "quick":  # a lane can be sent to once it has spoken
             pass
 

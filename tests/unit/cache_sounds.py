@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from audio_pool.types import FinishedSound, Recipe
+from audio_pool.results import FinishedSound
+from audio_pool.types import Recipe
 
 RATE = 44_100
 

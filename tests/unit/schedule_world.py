@@ -20,12 +20,12 @@ from audio_pool.types import Recipe
 WORKER_LIMITS = WorkerLimits(
     hello_timeout_s=10.0,
     load_timeout_s=20.0,
-    beat_s=1.0,
-    missed_beats=4,
+    heartbeat_s=1.0,
+    missed_heartbeats=4,
     restart_backoff_s=0.5,
     restart_backoff_max_s=4.0,
     max_restarts=3,
-    job_timeout_s=30.0,
+    task_timeout_s=30.0,
     term_timeout_s=5.0,
 )
 
@@ -50,8 +50,8 @@ def recipe(engine: str = "tone", *, steps: int | None = 8, candidates: int = 1, 
     )
 
 
-def plan(name: str = "w", engines: str = "tone", duties: str = "make master embed score", **more: Any) -> WorkerPlan:
-    return WorkerPlan(name=name, engines=frozenset(engines.split()), duties=frozenset(duties.split()), **more)
+def plan(name: str = "w", engines: str = "tone", roles: str = "make master embed score", **more: Any) -> WorkerPlan:
+    return WorkerPlan(name=name, engines=frozenset(engines.split()), roles=frozenset(roles.split()), **more)
 
 
 @dataclass
@@ -300,16 +300,16 @@ class World:
         process.jobs[action.job] = Job(action)
         held = sum(1 for job in process.jobs.values() if (job.sent.kind == "make") == (lane == "make"))
         one = self.plans[action.worker]
-        assert held <= (one.credit if lane == "make" else one.quick_credit), f"{held} jobs in lane {lane}"
+        assert held <= (one.credit if lane == "make" else one.aux_credit), f"{held} jobs in lane {lane}"
         if action.kind == "make":
-            assert "make" in one.duties
+            assert "generate" in one.roles
             asks = [self.asked[ticket] for ticket in action.tickets]
             assert all(isinstance(ask, events.Ask) and ask.recipe.engine in one.engines for ask in asks)
             if len(asks) > 1:
                 together = sum(ask.recipe.candidates for ask in asks if isinstance(ask, events.Ask))
                 assert together <= self.limits.max_batch
         if action.kind in ("finish", "render"):
-            assert "master" in one.duties
+            assert "master" in one.roles
 
     def _refers_to(self, work: int) -> None:
         assert work not in self.forgotten, f"work {work} was forgotten"

@@ -244,7 +244,7 @@ def test_delete_by_id_is_all_or_nothing(cache: SoundCache, manager: AudioSemanti
 
 def test_a_server_never_offers_what_the_manager_removed(cache: SoundCache, manager: AudioSemanticCache) -> None:
     entry_id = keep(cache, "rain", 1)
-    from audio_pool.cache.sound_cache import Query
+    from audio_pool.types import Query
 
     assert cache.find_exact(recipe("rain"), Query()) is not None
     manager.delete([entry_id])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.types import Query
 
 PROMPT, OTHER_WAY = "rain on a tin roof", "a tin roof in the rain"
 TOLERANT = Query(match="tolerant", temperature=0.0)

@@ -41,7 +41,7 @@ def config(file: Path) -> Config:
 def test_there_is_one_for_every_engine_that_needs_a_model() -> None:
     names = {path.stem for path in FILES}
     infos = [engine_info(name) for name in engine_names()]
-    assert {info.name for info in infos if info.kind == "generator" and info.requires} <= names
+    assert {info.name for info in infos if info.role == "generator" and info.requires} <= names
     assert {"default", "one_gpu", "two_gpus", "two_gpus_shared_with_images"} <= names
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from audio_pool.client.session import Dialogue, generate_fields
 from audio_pool.errors import Disconnected, InvalidRequest, Timeout
-from audio_pool.types import AudioRequest, AudioResult
+from audio_pool.results import AudioResult
+from audio_pool.types import AudioRequest
 
 
 def reply(request_id: str, kind: str = "result", **fields: Any) -> list[bytes]:

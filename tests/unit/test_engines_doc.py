@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audio_pool.engines import EngineInfo, _own_names, engine_info, engine_names
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines import _own_names, engine_info, engine_names
 
 TEXT = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
 ENGINES = [engine_info(name) for name in engine_names() if name in _own_names()]
@@ -31,7 +32,7 @@ def model_row(info: EngineInfo) -> list[str]:
     raise AssertionError(f"no row of docs/engines.md names {info.name} with its model {info.model}")
 
 
-@pytest.mark.parametrize("info", [one for one in ENGINES if one.kind == "generator"], ids=lambda one: one.name)
+@pytest.mark.parametrize("info", [one for one in ENGINES if one.role == "generator"], ids=lambda one: one.name)
 def test_generators_figures(info):
     _, _, sound, length, steps, negative, init, _ = model_row(info)
     if info.any_rate:
@@ -45,7 +46,7 @@ def test_generators_figures(info):
 
 
 @pytest.mark.parametrize(
-    "info", [one for one in ENGINES if one.kind in ("embedder", "scorer")], ids=lambda one: one.name
+    "info", [one for one in ENGINES if one.role in ("embedder", "scorer")], ids=lambda one: one.name
 )
 def test_embedders_and_scorers_dimensions(info):
     assert model_row(info)[2] == str(info.dimensions)

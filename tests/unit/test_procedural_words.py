@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from audio_pool.engines.base import EngineInfo, Item, Vectors
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines.base import Item, Vectors
 from audio_pool.engines.procedural.engine import load
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.engines.procedural.words import Reading, nearest_by_words, read, stem
@@ -146,7 +147,7 @@ def test_stems(forms: Sequence[str], same: bool) -> None:
 class LetterEncoder:
     """An Embedder that knows words by their letter triples."""
 
-    info = EngineInfo(name="letters", kind="embedder", model="letters", licence="Apache-2.0", commercial_use=True)
+    info = EngineInfo(name="letters", role="embedder", model="letters", licence="Apache-2.0", commercial_use=True)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), 512), dtype=np.float32)

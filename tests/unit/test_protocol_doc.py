@@ -15,9 +15,10 @@ from audio_pool.client.session import Dialogue
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
 from audio_pool.pool.replies import Final
+from audio_pool.results import AudioResult
 from audio_pool.server.outbox import SocketCaller
 from audio_pool.transport import client_messages, packing
-from audio_pool.types import AudioRequest, AudioResult
+from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()

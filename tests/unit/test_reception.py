@@ -12,7 +12,7 @@ import pytest
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sqlite.store import Store
 from audio_pool.config import load_config
-from audio_pool.engines.base import EngineInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.pool.executor import PoolHands
 from audio_pool.pool.replies import Caller, Final, HostCaller
@@ -21,7 +21,7 @@ from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 
 INFO = EngineInfo(
-    name="stage", kind="generator", model="stage", licence="MIT", commercial_use=True, sample_rate=44_100,
+    name="stage", role="generator", model="stage", licence="MIT", commercial_use=True, sample_rate=44_100,
     channels=2, longest_s=600.0, init_audio=True,
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from audio_pool.scheduler.events import Kill, SendStop, Spawn
 from audio_pool.scheduler.workers import HeldJob, Lane, Roster, WorkerState
 
 L = WORKER_LIMITS
-SILENCE_S = L.beat_s * L.missed_beats
+SILENCE_S = L.heartbeat_s * L.missed_heartbeats
 
 
 def roster(*plans: Any) -> Roster:
@@ -165,7 +165,7 @@ def test_a_reload_that_fails_is_not_tried_for_ever() -> None:
 
 
 def test_lanes_have_their_own_credit() -> None:
-    one = up(0.0, plan("w", credit=2, quick_credit=1))
+    one = up(0.0, plan("w", credit=2, aux_credit=1))
     hold(one, 1)
     assert worker(one).has_room("make") and worker(one).has_room("quick")
     hold(one, 2)
@@ -205,11 +205,11 @@ def test_a_jobs_clock_runs_from_when_it_came_first_in_its_lane() -> None:
         return [held.job for _, held in one.overdue(now)[1]]
 
     one.signed("w", 1, 20.0)
-    assert late(L.job_timeout_s - 0.1) == []
+    assert late(L.task_timeout_s - 0.1) == []
     one.release("w", 1, 1, 1, 29.0)
-    assert late(L.job_timeout_s + 1) == [], "the second began at 29 s"
-    assert late(L.job_timeout_s + 5) == [3]
-    assert late(29.0 + L.job_timeout_s) == [], "its worker is being killed already"
+    assert late(L.task_timeout_s + 1) == [], "the second began at 29 s"
+    assert late(L.task_timeout_s + 5) == [3]
+    assert late(29.0 + L.task_timeout_s) == [], "its worker is being killed already"
 
 
 def test_the_dead_give_back_what_they_held_in_order() -> None:

@@ -85,7 +85,7 @@ def test_a_hit_needs_no_worker() -> None:
 
 
 def test_a_hit_of_another_format_is_rendered_by_a_master() -> None:
-    one = World([plan("maker", duties="make"), plan("master", "", "master")]).start()
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     one.on_lookup = lambda _: {"hit": "a hit", "render": "ogg"}
     ticket = one.ask()
     (job,) = jobs(one, "master")
@@ -113,7 +113,7 @@ def test_without_look_up_nothing_is_looked_up() -> None:
 
 
 def test_a_maker_hands_over_to_a_master() -> None:
-    one = World([plan("maker", duties="make"), plan("master", "", "master")]).start()
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     ticket = one.ask()
     assert not jobs(one, "maker")[0].finish_here
     finish(one, "maker")
@@ -402,7 +402,7 @@ def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> No
 
 
 def test_rounds_go_through_a_hand_over_too() -> None:
-    one = World([plan("maker", duties="make"), plan("master", "", "master")]).start()
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     ticket = one.ask(max_rounds=3)
     finish(one, "maker")
     finish(one, "master", accepted=False, score=0.1)
@@ -501,7 +501,7 @@ def test_nothing_is_sent_behind_a_second_try() -> None:
 
 def test_a_masters_death_makes_the_sound_anew() -> None:
     """The hand-over's slots died with their reader."""
-    one = World([plan("maker", duties="make"), plan("master", "", "master"), plan("other", "", "master")]).start()
+    one = World([plan("maker", roles="generate"), plan("master", "", "master"), plan("other", "", "master")]).start()
     ticket = one.ask()
     finish(one, "maker")
     holder = "master" if jobs(one, "master") else "other"
@@ -516,7 +516,7 @@ def test_a_masters_death_makes_the_sound_anew() -> None:
 def test_a_killed_worker_comes_back_without_anybodys_help() -> None:
     one = world()
     ticket = one.ask()
-    one.pass_time(L.beat_s * L.missed_beats)  # not a word
+    one.pass_time(L.heartbeat_s * L.missed_heartbeats)  # not a word
     assert one.process().doomed
     one.die(one.process())
     deadline = one.schedule.next_deadline()
@@ -529,7 +529,7 @@ def test_a_killed_worker_comes_back_without_anybodys_help() -> None:
 
 @pytest.mark.parametrize("how", ["waiting", "asked after", "handed over", "an errand"])
 def test_nobody_waits_for_a_worker_that_will_never_come(how: str) -> None:
-    one = World([plan("maker", duties="make"), plan("master", "", "master")])
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")])
     one.feed(events.Tick())
     one.say_hello(one.process("maker"))
     one.get_ready(one.process("maker"))
@@ -600,7 +600,7 @@ def test_before_a_worker_is_ready_one_waits_for_it() -> None:
 def test_a_job_that_takes_too_long_is_answered_and_its_worker_killed() -> None:
     one = world()
     ticket, behind = one.ask(), one.ask()
-    for _ in range(int(L.job_timeout_s)):
+    for _ in range(int(L.task_timeout_s)):
         one.beat()
         actions = one.pass_time(1.0)
     assert isinstance(error(one, ticket), Timeout) and "took over 30 s" in str(error(one, ticket))
@@ -613,7 +613,7 @@ def test_a_job_that_takes_too_long_is_answered_and_its_worker_killed() -> None:
 @pytest.mark.parametrize("stage", ["waiting for a worker", "embed", "make", "finish", "render"])
 @pytest.mark.parametrize("how", ["deadline", "cancel"])
 def test_a_caller_leaves_in_any_stage(stage: str, how: str) -> None:
-    one = World([plan("maker", duties="make"), plan("master", "", "master embed")], {"master": "words"})
+    one = World([plan("maker", roles="generate"), plan("master", "", "master embed")], {"master": "words"})
     if stage != "waiting for a worker":
         one.start()
     if stage == "render":

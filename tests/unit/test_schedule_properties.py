@@ -20,9 +20,9 @@ def _houses() -> dict[str, list[Any]]:
     return {
         "one that does it all": [plan("w", "tone hum", credit=2)],
         "makers and a master": [
-            plan("maker", "tone", "make", credit=2, quick_credit=3),
+            plan("maker", "tone", "make", credit=2, aux_credit=3),
             plan("other", "tone hum", "make", credit=1),
-            plan("master", "", "master embed", quick_credit=2),
+            plan("master", "", "master embed", aux_credit=2),
         ],
         "two alike": [plan("a", "tone hum"), plan("b", "tone hum", credit=1)],
     }
@@ -42,7 +42,7 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def build(self, house: str, max_requests: int, max_attempts: int, batching: bool) -> None:
         plans = _houses()[house]
-        embedder = next(one.name for one in plans if "embed" in one.duties)
+        embedder = next(one.name for one in plans if "embed" in one.roles)
         self.world = World(
             plans,
             {embedder: "words ears"},

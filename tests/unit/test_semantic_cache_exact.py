@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.types import Query
 
 STRICT = Query(match="strict", temperature=0.0)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import audit
+from audio_pool.types import Query
 
 PROMPTS = ("rain", "Rain ", "wind", "a dog barks")
 FOLDED = {"Rain ": "rain"}

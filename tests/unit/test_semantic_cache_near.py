@@ -15,10 +15,11 @@ from tests.unit.cache_sounds import recipe, sound
 
 from audio_pool.cache.entry import Filters
 from audio_pool.cache.explain import explain
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import Store
 from audio_pool.cache.vectors import Neighbours
 from audio_pool.cache.verify import audit
+from audio_pool.types import Query
 
 TOLERANT = Query(match="tolerant", temperature=0.0)
 PROMPT, OTHER_WAY = "rain on a tin roof", "a tin roof in the rain"

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from tests.unit.cache_sounds import recipe, sound
 
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import audit
+from audio_pool.types import Query
 
 NEAR = Query(match="threshold", temperature=0.0)
 

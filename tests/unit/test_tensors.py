@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
 from audio_pool.errors import BadMessage, InvalidAudio, InvalidRequest, StorageError
+from audio_pool.tasks import Grant, TensorRef
 from audio_pool.transport import tensors
 from audio_pool.transport.arena import Arena, sweep
-from audio_pool.transport.tensors import Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
+from audio_pool.transport.tensors import SlotReader, SlotWriter, from_frames, to_frames
 
 DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"]
 KIB = 1024

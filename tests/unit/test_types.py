@@ -51,7 +51,7 @@ def worker(**fields: Any) -> Any:
 
 
 LONG = "x" * 10_000
-MAKE_ONLY = {"engines": ["procedural"], "duties": ["make", "master"]}
+MAKE_ONLY = {"engines": ["procedural"], "roles": ["generate", "master"]}
 
 REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     # -- a request's fields
@@ -85,17 +85,17 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("a misspelt key", lambda: config(cache={"renderdir": "x"}), InvalidConfig, "configuration: unknown field 'renderdir' in 'cache'; did you mean 'render_dir'?"),
     ("a section that is none", lambda: config(defaults=3), InvalidConfig, "field 'defaults': given 3, allowed is `object`, got `int`"),
     ("an unknown key in a file", lambda: load_config(_file("[queue]\nmax_request = 3\n"), environment={}), InvalidConfig, "pool.toml: unknown field 'max_request' in 'queue'; did you mean 'max_requests'?"),
-    ("NaN in a file", lambda: load_config(_file("[limits]\nbeat_s = nan\n"), environment={}), InvalidConfig, "pool.toml: field 'limits.beat_s': given nan, allowed is a finite number"),
+    ("NaN in a file", lambda: load_config(_file("[limits]\nbeat_s = nan\n"), environment={}), InvalidConfig, "pool.toml: field 'limits.heartbeat_s': given nan, allowed is a finite number"),
     ("a file that is no TOML", lambda: load_config(_file("a = = 1"), environment={}), InvalidConfig, "pool.toml is not TOML: Invalid value (at line 1, column 5)"),
     ("a file that is not there", lambda: load_config("/no/such.toml", environment={}), NotFound, "no configuration file at /no/such.toml"),
     ("a directory for a file", lambda: load_config("/", environment={}), InvalidConfig, "/ cannot be read: Is a directory"),
-    ("a beat of nothing", lambda: config(limits={"beat_s": 0}), InvalidConfig, "field 'limits.beat_s': given 0, allowed is `float` >= 0.05"),
+    ("a beat of nothing", lambda: config(limits={"heartbeat_s": 0}), InvalidConfig, "field 'limits.heartbeat_s': given 0, allowed is `float` >= 0.05"),
     ("a tiny queue", lambda: config(queue={"max_bytes": 1}), InvalidConfig, "field 'queue.max_bytes': given 1, allowed is `int` >= 1048576"),
     ("a misspelt key of a worker", lambda: worker(engine=["mock"]), InvalidConfig, "unknown field 'engine' in 'workers[0]'; did you mean 'engines'?"),
-    ("an unknown duty", lambda: worker(duties=["mix"]), InvalidConfig, "field 'workers[0].duties[0]': given 'mix', allowed is one of embed, make, master, score"),
+    ("an unknown duty", lambda: worker(roles=["mix"]), InvalidConfig, "field 'workers[0].roles[0]': given 'mix', allowed is one of embed, make, master, score"),
     ("a GPU with more in it", lambda: worker(gpu="0; rm"), InvalidConfig, "field 'workers[0].gpu': given '0; rm', allowed is"),
-    ("nobody masters", lambda: worker(duties=["make"]), InvalidConfig, "workers: none has the duty 'master'; give it to at least one"),
-    ("nobody makes", lambda: worker(duties=["master"]), InvalidConfig, "workers: none has an engine and the duty 'make'"),
+    ("nobody masters", lambda: worker(roles=["generate"]), InvalidConfig, "workers: none has the duty 'master'; give it to at least one"),
+    ("nobody makes", lambda: worker(roles=["master"]), InvalidConfig, "workers: none has an engine and the duty 'make'"),
     ("one name twice", lambda: config(workers=[{"name": "w", **MAKE_ONLY}] * 2), InvalidConfig, "workers: the name 'w' is given twice; names must differ"),
     ("a name that a count makes", lambda: config(workers=[{"name": "w", "count": 2, **MAKE_ONLY}, {"name": "w-2", **MAKE_ONLY}]), InvalidConfig, "workers: the name 'w-2' is given twice; names must differ"),
     ("a default that nobody hosts", lambda: worker(engines=["mock"]), InvalidConfig, "defaults.engine 'procedural' is hosted by no worker; hosted: mock"),

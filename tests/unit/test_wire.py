@@ -30,7 +30,9 @@ TASKS: list[worker_messages.Task] = [
     worker_messages.ClapTask(engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
 ]
 TO_WORKER: list[worker_messages.ToWorker] = [
-    worker_messages.Load(engines={"tone": {"model": "m", "deep": {"er": [1, 2.5, None]}}}, duties=["make"], beat_s=1.0),
+    worker_messages.Load(
+        engines={"tone": {"model": "m", "deep": {"er": [1, 2.5, None]}}}, roles=["generate"], heartbeat_s=1.0
+    ),
     worker_messages.CancelJob(job=1, attempt=2),
     worker_messages.Stop(),
     *(

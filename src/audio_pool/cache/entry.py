@@ -17,7 +17,8 @@ import msgspec
 
 from audio_pool.errors import InvalidAudio
 from audio_pool.prompts.normalize import CANONICAL_VERSION, canonical_key, text_key
-from audio_pool.types import FinishedSound, Metadata, Recipe
+from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.types import Recipe
 
 __all__ = [
     "DESCRIPTORS",
@@ -71,7 +72,7 @@ class Entry:
     id: int | None
     path: str
     recipe: Recipe
-    metadata: Metadata
+    metadata: SoundMetadata
     created_at: float
     size_bytes: int
 
@@ -126,7 +127,7 @@ def bound(filters: Filters) -> dict[str, Any]:
     return {name: getattr(filters, name) for name in Filters.__slots__}
 
 
-def score_of(metadata: Metadata) -> float:
+def score_of(metadata: SoundMetadata) -> float:
     """How good a sound is among its like, as ``Row.score``."""
     clap, quality = metadata.get("clap_similarity"), metadata.get("quality")
     return float(clap if clap is not None else (quality or {}).get("score") or 0.0)

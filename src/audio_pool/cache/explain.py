@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.policy import words_agree
-from audio_pool.cache.sound_cache import Query, SoundCache
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import Vector
-from audio_pool.types import Recipe
+from audio_pool.types import Query, Recipe
 
 __all__ = ["Explanation", "explain"]
 

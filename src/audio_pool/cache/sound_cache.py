@@ -31,7 +31,8 @@ from audio_pool.cache.sqlite.renditions import find_rendition, put_rendition
 from audio_pool.cache.sqlite.store import Removal, Store, Vector
 from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.prompts.normalize import text_key
-from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition
+from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.types import Recipe, Rendition
 
 if TYPE_CHECKING:
     from audio_pool.cache.vectors import Neighbours
@@ -87,7 +88,7 @@ class Hit:
     similarity: float | None
     """Cosine of the prompts; 1 for the same words, None where nothing was compared."""
     warnings: tuple[str, ...]
-    metadata: Metadata
+    metadata: SoundMetadata
     """How the sound was made, as it was stored, and how it came to be offered."""
 
 

@@ -189,8 +189,8 @@ def _loaded(options: dict[str, Any]) -> Any:
         settings.setdefault("models_dir", config.policy.models_dir)
     settings.update({key: options[key] for key in ("model", "device", "dtype") if options[key]})
     scorer = load_engine(name, **settings)
-    if scorer.info.kind != "scorer":
-        raise InvalidRequest(f"--engine: {name!r} is a {scorer.info.kind}, allowed is a scorer (clap)")
+    if scorer.info.role != "scorer":
+        raise InvalidRequest(f"--engine: {name!r} is a {scorer.info.role}, allowed is a scorer (clap)")
     return scorer
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from audio_pool.errors import InvalidRequest
-from audio_pool.types import FORMATS, AudioRequest, AudioResult
+from audio_pool.results import AudioResult
+from audio_pool.types import FORMATS, AudioRequest
 from audio_pool.validation import parse
 
 __all__ = ["generate", "open_pool", "told_in_lines"]

@@ -15,7 +15,8 @@ import click
 from msgspec import Struct
 
 from audio_pool.config import Config, load_config
-from audio_pool.engines import EngineInfo, engine_info, engine_names, minilm
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines import engine_info, engine_names, minilm
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 from audio_pool.models import hub, weights
 

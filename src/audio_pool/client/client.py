@@ -27,9 +27,10 @@ from audio_pool.client.control import QUESTION_TIMEOUT_S, Questions
 from audio_pool.client.progress import ProgressBar
 from audio_pool.client.session import Dialogue, Final, generate_fields
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed
+from audio_pool.results import AudioResult, Event
 from audio_pool.transport.endpoints import default_bind
 from audio_pool.transport.sockets import Poller, Waker
-from audio_pool.types import AudioRequest, AudioResult, Event
+from audio_pool.types import AudioRequest
 
 __all__ = ["AsyncAudioClient", "AsyncPending", "AudioClient", "Pending", "ProgressBar"]
 

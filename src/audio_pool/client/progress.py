@@ -9,7 +9,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from audio_pool.types import Event
+from audio_pool.results import Event
 
 __all__ = ["ProgressBar"]
 

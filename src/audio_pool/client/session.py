@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 
 from audio_pool.errors import AudioPoolError, BadMessage, Disconnected, InvalidRequest, PoolClosed, Timeout
+from audio_pool.results import AudioResult, Event
 from audio_pool.transport import client_messages, packing
-from audio_pool.types import AudioRequest, AudioResult, Event
+from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 __all__ = ["Dialogue", "Final", "generate_fields"]

@@ -15,16 +15,15 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from audio_pool.engines.base import Audio, Embedder, EngineInfo, Generator, Item, Notes, OnStep, Scorer, Vectors
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines.base import Audio, Embedder, Generator, Item, OnStep, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
 
 __all__ = [
     "Audio",
     "Embedder",
-    "EngineInfo",
     "Generator",
     "Item",
-    "Notes",
     "OnStep",
     "Scorer",
     "Vectors",

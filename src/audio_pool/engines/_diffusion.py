@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from msgspec import structs
 
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import _torch
 from audio_pool.engines._opening import DiffusionSettings, Opened
 from audio_pool.engines._quantize import quantize
-from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
+from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import InvalidRequest, NotSupported
 from audio_pool.types import frames_of
 

@@ -33,9 +33,9 @@ def pick_encoder(encoder: str = "auto", *, models_dir: str = "") -> str | None:
         return None
     if encoder != "auto":
         info = engine_info(encoder)
-        if info.kind != "embedder":
+        if info.role != "embedder":
             raise InvalidConfig(
-                f"encoder {encoder!r} is a {info.kind}; allowed is auto, off or an embedder such as minilm or bge"
+                f"encoder {encoder!r} is a {info.role}; allowed is auto, off or an embedder such as minilm or bge"
             )
         return encoder
     if not missing_modules(minilm.INFO) and minilm.packaged() is not None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import structs
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _diffusion, _mel, _opening
-from audio_pool.engines.base import EngineInfo
 
 if TYPE_CHECKING:
     import torch

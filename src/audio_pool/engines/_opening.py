@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from msgspec import Meta
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _torch
 from audio_pool.engines._bars import no_bars
 from audio_pool.engines._locate import locate, missing_model
-from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import InvalidConfig
 from audio_pool.validation import parse
 

@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._bars import no_bars
-from audio_pool.engines.base import EngineInfo, Vectors
+from audio_pool.engines.base import Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
 
 __all__ = ["Backend", "SentenceEmbedder", "load_directory", "revision_of"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _diffusion, _opening
 from audio_pool.engines._mel_diffusion import MelDiffusion
-from audio_pool.engines.base import EngineInfo
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ __all__ = ["INFO", "AudioLDM", "load"]
 
 INFO = EngineInfo(
     name="audioldm",
-    kind="generator",
+    role="generator",
     model="cvssp/audioldm-s-full-v2",
     licence="CC-BY-NC-SA-4.0",
     commercial_use=False,

@@ -12,11 +12,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _diffusion, _opening
 from audio_pool.engines._bars import no_bars
 from audio_pool.engines._locate import missing_model
 from audio_pool.engines._mel_diffusion import MelDiffusion
-from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["INFO", "AudioLDM2", "load"]
 
 INFO = EngineInfo(
     name="audioldm2",
-    kind="generator",
+    role="generator",
     model="cvssp/audioldm2",
     licence="CC-BY-NC-SA-4.0",
     commercial_use=False,

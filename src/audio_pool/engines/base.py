@@ -10,21 +10,21 @@ Scorer. docs/adding-an-engine.md shows one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.types import Label
 
 __all__ = [
     "Audio",
     "Embedder",
-    "EngineInfo",
     "Generator",
     "Item",
-    "Notes",
     "OnStep",
     "Scorer",
     "Vectors",
@@ -37,47 +37,6 @@ Vectors = npt.NDArray[np.float32]
 OnStep = Callable[[int, int], None]
 """Called as ``on_step(done, total)`` between steps; what it raises (errors.Cancelled) stops the run
 cleanly, and the next run is unharmed."""
-
-
-class EngineInfo(Struct, frozen=True, kw_only=True):
-    """What an engine is and can do, known without loading it."""
-
-    name: str
-    kind: Literal["generator", "embedder", "scorer"]
-    model: str
-    """Default model: a hub id, or the engine's own name where it needs no weights."""
-    model_revision: str = ""
-    licence: str
-    commercial_use: bool
-    sample_rate: int = 0
-    """Hz; with ``any_rate`` only the default."""
-    channels: int = 0
-    shortest_s: float = 0.05
-    longest_s: float = 600.0
-    steps: int | None = None
-    """Default number of inference steps; None where the engine has none."""
-    guidance_scale: float | None = None
-    """Default guidance; None where the engine has none."""
-    any_rate: bool = False
-    negative_prompt: bool = False
-    init_audio: bool = False
-    inpaint: bool = False
-    seeds: bool = True
-    batch: bool = True
-    """False: items run one at a time because the model cannot keep them independent."""
-    speech: bool = False
-    """Speaks words; never matched by meaning."""
-    loop: bool = False
-    """Can make sounds that loop natively; ``notes(item).loops`` says for which."""
-    gated: bool = True
-    """False: not put through the quality gate (test engines)."""
-    dimensions: int = 0
-    """Embedders and scorers: D."""
-    requires: tuple[str, ...] = ()
-    """Modules that must be importable, e.g. ("torch", "diffusers")."""
-    extra: str = ""
-    """The extra of this package that installs them."""
-    summary: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +60,8 @@ class Item:
     init_audio: Audio | None = None
     """float32 [C, T] at the engine's rate."""
     init_strength: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notes:
-    """What an engine knows about an item before making it; a pure function of the item."""
-
-    loops: bool = False
-    """The engine can make this item loop natively."""
-    expects: frozenset[str] = frozenset()
-    """Quality checks to disarm: "noise", "silence", "decay", "mono", "clipping"."""
-    highpass_hz: float | None = None
-    """Highest cutoff that does not harm this sound; None: no opinion; 0: no high-pass at all."""
-    warnings: tuple[str, ...] = ()
-    """Named warnings, ``name: sentence``, e.g. "nearest_recipe: nothing fits 'xyzzy'; used 'drone'"."""
-    details: dict[str, Any] = field(default_factory=dict)
-    """Goes into the metadata under ``engine_details`` (e.g. the recipes matched)."""
+    options: Mapping[str, Label] = field(default_factory=dict)
+    """The engine's own parameters, checked against ``INFO.options``; those not named have their default."""
 
 
 class Generator(Protocol):

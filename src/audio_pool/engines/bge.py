@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import msgspec
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._sentence import SentenceEmbedder, load_directory, revision_of
-from audio_pool.engines.base import EngineInfo
 from audio_pool.models.weights import locate
 
 __all__ = ["INFO", "load"]
 
 INFO = EngineInfo(
     name="bge",
-    kind="embedder",
+    role="embedder",
     model="BAAI/bge-small-en-v1.5",
     licence="MIT",
     commercial_use=True,
-    seeds=False,
     dimensions=384,
     requires=("torch", "sentence_transformers"),
     extra="semantic",

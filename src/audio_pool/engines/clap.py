@@ -18,11 +18,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._clap_windows import RATE, WINDOW, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
 from audio_pool.engines._torch import settle_device
-from audio_pool.engines.base import Audio, EngineInfo, Vectors
+from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
 from audio_pool.models.weights import locate
 from audio_pool.validation import parse
@@ -33,14 +34,13 @@ logger = logging.getLogger(__name__)
 
 INFO = EngineInfo(
     name="clap",
-    kind="scorer",
+    role="scorer",
     model="laion/clap-htsat-unfused",
     licence="Apache-2.0",
     commercial_use=True,
     sample_rate=RATE,
     channels=1,
     any_rate=True,
-    seeds=False,
     dimensions=512,
     requires=("torch", "transformers", "soxr"),
     extra="clap",

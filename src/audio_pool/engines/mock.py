@@ -9,14 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.types import frames_of
 
 __all__ = ["INFO", "MockEngine", "load"]
 
 INFO = EngineInfo(
     name="mock",
-    kind="generator",
+    role="generator",
     model="mock",
     model_revision="1",
     licence="Apache-2.0",

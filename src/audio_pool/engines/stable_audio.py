@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _diffusion, _oobleck, _opening
-from audio_pool.engines.base import EngineInfo
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ __all__ = ["INFO", "StableAudio", "load"]
 
 INFO = EngineInfo(
     name="stable_audio",
-    kind="generator",
+    role="generator",
     model="stabilityai/stable-audio-open-1.0",
     licence="Stability AI Community License (commercial use below a yearly revenue of 1 M USD)",
     commercial_use=False,

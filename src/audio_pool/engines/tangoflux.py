@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import _diffusion, _oobleck, _opening
 from audio_pool.engines._locate import locate, missing_model
-from audio_pool.engines.base import EngineInfo, Item, Notes
+from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
 from audio_pool.validation import parse
 
@@ -29,7 +30,7 @@ __all__ = ["INFO", "TangoFlux", "load"]
 
 INFO = EngineInfo(
     name="tangoflux",
-    kind="generator",
+    role="generator",
     model="declare-lab/TangoFlux",
     licence="non-commercial research (TangoFlux, Stability AI community licence for its VAE)",
     commercial_use=False,

@@ -21,7 +21,8 @@ from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
 from audio_pool.pool.clerk import Clerk
 from audio_pool.pool.replies import Final
 from audio_pool.pool.resolve import Settled
-from audio_pool.types import AudioRequest, FinishedSound, Metadata
+from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.types import AudioRequest
 
 __all__ = ["Delivery", "Kept"]
 
@@ -36,7 +37,7 @@ class Kept:
     """A new sound in its place: the path that its caller gets, and what is known of it."""
 
     path: str
-    metadata: Metadata
+    metadata: SoundMetadata
 
 
 class Delivery:
@@ -112,7 +113,7 @@ class Delivery:
     # -- delivering --------------------------------------------------------------------------------
 
     def rendered(
-        self, hit: Hit, settled: Settled, made: str, metadata: Metadata, later: Callable[[Final], None]
+        self, hit: Hit, settled: Settled, made: str, metadata: SoundMetadata, later: Callable[[Final], None]
     ) -> None:
         """Keeps a rendition that has just been made of a hit, and delivers it."""
 
@@ -131,7 +132,7 @@ class Delivery:
         self._clerk.order(errand)
 
     def deliver(
-        self, request: AudioRequest, path: str, metadata: Metadata, later: Callable[[Final], None]
+        self, request: AudioRequest, path: str, metadata: SoundMetadata, later: Callable[[Final], None]
     ) -> Final | None:
         """The reply at once where only a path is wanted; else None, and ``later`` gets it."""
         if request.delivery == "path" and request.output_path is None:
@@ -139,7 +140,7 @@ class Delivery:
         self._clerk.order(lambda: later(self._deliver_now(request, path, metadata)))
         return None
 
-    def _deliver_now(self, request: AudioRequest, path: str, metadata: Metadata) -> Final:
+    def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata) -> Final:
         try:
             if request.output_path is not None:
                 path = _linked(Path(path), Path(request.output_path))

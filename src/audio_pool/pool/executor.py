@@ -23,7 +23,7 @@ import numpy as np
 
 from audio_pool.cache.sound_cache import Hit, SoundCache
 from audio_pool.config import Config
-from audio_pool.engines import EngineInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import (
     AudioPoolError,
     Busy,
@@ -42,11 +42,12 @@ from audio_pool.pool.resolve import Settled, settle
 from audio_pool.pool.router import Hands, Router
 from audio_pool.pool.supervisor import Factory, ProcessPlan
 from audio_pool.pool.task_builder import Offer, Tasks
+from audio_pool.results import FinishedSound
 from audio_pool.scheduler import events as acts
 from audio_pool.server.outbox import Outbox
 from audio_pool.transport import packing, worker_messages
 from audio_pool.transport.arena import Arena
-from audio_pool.types import AudioRequest, FinishedSound, Rendition
+from audio_pool.types import AudioRequest, Rendition
 from audio_pool.validation import parse
 
 __all__ = ["PoolHands", ]

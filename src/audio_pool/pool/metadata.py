@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from audio_pool.pool.resolve import Settled
-from audio_pool.types import Metadata, Rendition
+from audio_pool.results import SoundMetadata
+from audio_pool.types import Rendition
 
 __all__ = ["is_master", "new_metadata", "rendered_metadata", "told"]
 
@@ -22,7 +23,7 @@ _NEW = {
 }
 
 
-def new_metadata(settled: Settled, request_id: str, seed: int, timestamp: float) -> Metadata:
+def new_metadata(settled: Settled, request_id: str, seed: int, timestamp: float) -> SoundMetadata:
     """What is known of a sound before it is made; engine and mastering add their parts."""
     recipe = settled.recipe
     return {
@@ -52,14 +53,14 @@ def told(
     cache_type: str,
     times_ms: Mapping[str, float],
     warnings: Iterable[str],
-) -> Metadata:
+) -> SoundMetadata:
     """The metadata of one caller's result.
 
     Args:
         stored: of the sound (or of the hit, which says already why it is one).
         cache_type: ``new_generation`` or ``joined``; "" leaves what the hit says.
     """
-    metadata: Metadata = {**stored, "request_id": request_id, "requested_duration_s": settled.recipe.duration_s}
+    metadata: SoundMetadata = {**stored, "request_id": request_id, "requested_duration_s": settled.recipe.duration_s}
     if cache_type:
         metadata |= {**_NEW, "cache_type": cache_type}
     else:
@@ -80,7 +81,7 @@ def told(
     return metadata
 
 
-def is_master(stored: Metadata, rendition: Rendition) -> bool:
+def is_master(stored: SoundMetadata, rendition: Rendition) -> bool:
     """Whether the kept master itself is what was asked for."""
     return (
         rendition.format == "flac"
@@ -90,11 +91,11 @@ def is_master(stored: Metadata, rendition: Rendition) -> bool:
     )
 
 
-def rendered_metadata(stored: Metadata, rendition: Rendition) -> Metadata:
+def rendered_metadata(stored: SoundMetadata, rendition: Rendition) -> SoundMetadata:
     """The keys that a kept rendition changes, reckoned from its master's: one constant gain and a codec."""
     if is_master(stored, rendition):
         return {}
-    changed: Metadata = {"format": rendition.format, "sample_rate": rendition.sample_rate}
+    changed: SoundMetadata = {"format": rendition.format, "sample_rate": rendition.sample_rate}
     if rendition.format in ("wav", "flac"):
         changed["bit_depth"] = rendition.bit_depth
     lufs, peak = stored.get("loudness_lufs"), stored.get("true_peak_dbfs")

@@ -15,7 +15,8 @@ import msgspec
 
 from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.config import Config, WorkerConfig, process_names
-from audio_pool.engines import EngineInfo, engine_info
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines import engine_info
 from audio_pool.engines._encoders import pick_encoder
 from audio_pool.errors import (
     AudioPoolError,
@@ -68,7 +69,7 @@ def encoders_of(config: Config) -> tuple[str, ...]:
             )
         encoder = None
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
-    kind = engine_info(scorer).kind if scorer else "scorer"
+    kind = engine_info(scorer).role if scorer else "scorer"
     if kind != "scorer":
         raise InvalidConfig(f"cache.scorer {scorer!r} is a {kind}; allowed is off or a scorer such as clap")
     return tuple(name for name in (encoder, scorer) if name)
@@ -93,7 +94,7 @@ def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> 
     names = list(worker.engines)
     for name in encoders:
         duty = "score" if name == config.cache.scorer else "embed"
-        if duty in worker.duties and name not in names:
+        if duty in worker.roles and name not in names:
             names.append(name)
     return names
 
@@ -102,17 +103,17 @@ def plan_of(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
     return WorkerPlan(
         name=worker.name,
         engines=frozenset(worker.engines),
-        duties=frozenset(worker.duties),
+        roles=frozenset(worker.roles),
         credit=worker.credit,
-        quick_credit=worker.quick_credit,
+        aux_credit=worker.aux_credit,
     )
 
 
 def load_of(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> worker_messages.Load:
     return worker_messages.Load(
         engines={name: _engine_settings(name, config) for name in _hosted(worker, config, encoders)},
-        duties=list(worker.duties),
-        beat_s=config.limits.beat_s,
+        roles=list(worker.roles),
+        heartbeat_s=config.limits.heartbeat_s,
         arena=arena,
     )
 
@@ -152,12 +153,12 @@ def limits_of(config: Config) -> Limits:
         worker=WorkerLimits(
             hello_timeout_s=limits.hello_timeout_s,
             load_timeout_s=limits.load_timeout_s,
-            beat_s=limits.beat_s,
-            missed_beats=limits.missed_beats,
+            heartbeat_s=limits.heartbeat_s,
+            missed_heartbeats=limits.missed_heartbeats,
             restart_backoff_s=limits.restart_backoff_s,
             restart_backoff_max_s=limits.restart_backoff_max_s,
             max_restarts=limits.max_restarts,
-            job_timeout_s=limits.job_timeout_s,
+            task_timeout_s=limits.task_timeout_s,
             term_timeout_s=limits.term_timeout_s,
         ),
     )

@@ -48,6 +48,7 @@ from audio_pool.pool.resolve import settle
 from audio_pool.pool.router import Router
 from audio_pool.pool.status import health, status
 from audio_pool.pool.supervisor import Factory
+from audio_pool.results import AudioResult, Event
 from audio_pool.scheduler import events
 from audio_pool.scheduler.scheduler import Schedule
 from audio_pool.server.image_server import ImageDoor
@@ -56,7 +57,7 @@ from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
 from audio_pool.transport.endpoints import default_bind, local_endpoint
 from audio_pool.transport.keys import ServerKeys
-from audio_pool.types import AudioRequest, AudioResult, Event
+from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 __all__ = ["AudioPool", "Pending"]
@@ -379,7 +380,7 @@ class AudioPool:
     def patience_s(self) -> float:
         """Longer than any request can take: queueing, every round, every retry."""
         limits = self.config.limits
-        return limits.load_timeout_s + limits.job_timeout_s * (limits.max_attempts + 1) * limits.max_rounds
+        return limits.load_timeout_s + limits.task_timeout_s * (limits.max_attempts + 1) * limits.max_rounds
 
     def count_variants(self, request: AudioRequest) -> int:
         """How many kept sounds the cache could offer for the very words of this request."""

@@ -11,11 +11,10 @@ import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
-from audio_pool.cache.sound_cache import Query
 from audio_pool.config import Config
-from audio_pool.engines.base import EngineInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
-from audio_pool.types import AudioRequest, Recipe, Rendition, Shape, frames_of
+from audio_pool.types import AudioRequest, Query, Recipe, Rendition, Shape, frames_of
 
 __all__ = ["Settled", "derived_seed", "settle"]
 
@@ -117,8 +116,8 @@ def _engine(name: str, engines: Mapping[str, EngineInfo]) -> EngineInfo:
 
 def refuse_silent(info: EngineInfo) -> None:
     """Raises UnknownEngine for an engine that serves others but makes no sounds."""
-    if info.kind != "generator":
-        raise UnknownEngine(f"engine {info.name!r} makes no sounds: its kind is {info.kind!r}, not 'generator'")
+    if info.role != "generator":
+        raise UnknownEngine(f"engine {info.name!r} makes no sounds: its kind is {info.role!r}, not 'generator'")
 
 
 def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:

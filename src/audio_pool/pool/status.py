@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from audio_pool import __version__
-from audio_pool.engines.base import EngineInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.executor import PoolHands
 
 __all__ = ["health", "status"]
@@ -25,7 +25,7 @@ def health(hands: PoolHands) -> dict[str, Any]:
     coming = False
     for name, worker in schedule.roster.workers.items():
         silent_s = now - worker.last_sign
-        alive = worker.state == "ready" and not worker.killed and silent_s < max(2.5 * limits.beat_s, 0.5)
+        alive = worker.state == "ready" and not worker.killed and silent_s < max(2.5 * limits.heartbeat_s, 0.5)
         if worker.state in ("starting", "loading") and worker.error is None:
             coming = True
         elif not alive:
@@ -37,7 +37,7 @@ def health(hands: PoolHands) -> dict[str, Any]:
             if served.get(engine) != "ready":
                 served[engine] = state
     masters = any(
-        worker.state == "ready" and "master" in worker.plan.duties for worker in schedule.roster.workers.values()
+        worker.state == "ready" and "master" in worker.plan.roles for worker in schedule.roster.workers.values()
     )
     if schedule.drain_deadline is not None:
         overall = "draining"
@@ -56,7 +56,7 @@ def status(hands: PoolHands) -> dict[str, Any]:
             "state": worker.state,
             "incarnation": worker.incarnation,
             "engines": sorted(worker.plan.engines),
-            "duties": sorted(worker.plan.duties),
+            "roles": sorted(worker.plan.roles),
             "device": hands.devices.get(name, ""),
             "jobs": len(worker.jobs),
             "jobs_done": worker.jobs_done,

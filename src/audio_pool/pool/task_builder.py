@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 
 from audio_pool.cache.sound_cache import Hit
-from audio_pool.engines import EngineInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.metadata import new_metadata
 from audio_pool.pool.resolve import Settled, derived_seed
 from audio_pool.scheduler import events
+from audio_pool.tasks import Grant, TensorRef
 from audio_pool.transport import worker_messages
 from audio_pool.transport.arena import Arena
-from audio_pool.transport.tensors import Grant, TensorRef
 from audio_pool.types import Recipe, Rendition
 
 __all__ = ["Making", "Offer", "Tasks"]

@@ -90,7 +90,7 @@ class Dispatch:
                 return NotFound(f"no worker of this pool is named {name!r}; {self._nearest_worker(name)}")
             return EngineUnavailable(
                 f"no worker has the duty {duty!r}" if not name else f"no worker hosts engine {name!r}",
-                hint="add it to a worker's 'engines' or 'duties' in the configuration",
+                hint="add it to a worker's 'engines' or 'roles' in the configuration",
             )
         return down[0].error or EngineUnavailable(f"every worker that could do this ({key}) is down")
 
@@ -104,8 +104,8 @@ class Dispatch:
         if worker.state == "ready" or duty not in ("make", "hosts"):
             return self._serves(worker, key)
         if duty == "make":
-            return "make" in worker.plan.duties and name in worker.plan.engines
-        return name in worker.plan.engines or bool({"embed", "score"} & worker.plan.duties)
+            return "generate" in worker.plan.roles and name in worker.plan.engines
+        return name in worker.plan.engines or bool({"embed", "score"} & worker.plan.roles)
 
     def _key_of(self, work: Work) -> str:
         """Under which name of the queue the work waits next: duty, then engine or worker."""
@@ -128,11 +128,11 @@ class Dispatch:
         duty, _, name = key.partition(":")
         match duty:
             case "make":
-                return "make" in worker.plan.duties and name in worker.engines
+                return "generate" in worker.plan.roles and name in worker.engines
             case "master":
-                return "master" in worker.plan.duties
+                return "master" in worker.plan.roles
             case "embed":
-                return bool({"embed", "score"} & worker.plan.duties) and name in worker.engines
+                return bool({"embed", "score"} & worker.plan.roles) and name in worker.engines
             case "hosts":
                 return name in worker.engines
             case "worker":
@@ -164,7 +164,7 @@ class Dispatch:
             works=tuple(work.number for work in works),
             tickets=tuple(work.tickets[0] if work.tickets else 0 for work in works),
             payloads=tuple(payloads),
-            finish_here=kind == "make" and "master" in worker.plan.duties,
+            finish_here=kind == "generate" and "master" in worker.plan.roles,
         )
 
     def _payload(self, work: Work, key: str) -> Any:

@@ -607,8 +607,8 @@ class Schedule:
     def _job_timed_out(self, name: str, held: HeldJob) -> None:
         """Answers at once; the worker is killed beside it."""
         error = Timeout(
-            f"worker {name!r} took over {self.limits.worker.job_timeout_s:g} s for one job and was stopped",
-            hint="raise limits.job_timeout_s, or ask for less (duration_s, steps, candidates)",
+            f"worker {name!r} took over {self.limits.worker.task_timeout_s:g} s for one job and was stopped",
+            hint="raise limits.task_timeout_s, or ask for less (duration_s, steps, candidates)",
         )
         for number in held.works:
             work = self.works.get(number)

@@ -29,9 +29,9 @@ class WorkerPlan:
 
     name: str
     engines: frozenset[str]
-    duties: frozenset[str]
+    roles: frozenset[str]
     credit: int = 2
-    quick_credit: int = 8
+    aux_credit: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,12 @@ class WorkerLimits:
 
     hello_timeout_s: float = 60.0
     load_timeout_s: float = 600.0
-    beat_s: float = 1.0
-    missed_beats: int = 10
+    heartbeat_s: float = 1.0
+    missed_heartbeats: int = 10
     restart_backoff_s: float = 0.25
     restart_backoff_max_s: float = 30.0
     max_restarts: int = 5
-    job_timeout_s: float = 300.0
+    task_timeout_s: float = 300.0
     term_timeout_s: float = 5.0
 
 
@@ -85,7 +85,7 @@ class WorkerState:
         return sum(1 for held in self.jobs.values() if held.lane == lane)
 
     def has_room(self, lane: Lane) -> bool:
-        room = self.plan.credit if lane == "make" else self.plan.quick_credit
+        room = self.plan.credit if lane == "make" else self.plan.aux_credit
         if any(held.lane == lane and held.attempt > 1 for held in self.jobs.values()):
             return False  # it may have killed its last worker: nothing is sent behind it
         return self.state == "ready" and not self.killed and self.in_lane(lane) < room
@@ -223,7 +223,7 @@ class Roster:
         """What has lasted too long: workers to kill, and the jobs that were the reason."""
         actions: list[Action] = []
         late: list[tuple[str, HeldJob]] = []
-        silence = self.limits.beat_s * self.limits.missed_beats
+        silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         for name, worker in self.workers.items():
             if worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
                 continue
@@ -238,17 +238,17 @@ class Roster:
             elif worker.state in ("loading", "ready") and now >= worker.last_sign + silence:
                 why = f"no sign of life for {silence:g} s"
             for held in self._first_in_lanes(worker):
-                if now >= held.since + self.limits.job_timeout_s:
+                if now >= held.since + self.limits.task_timeout_s:
                     held.timed_out = True
                     late.append((name, held))
-                    why = f"a job took over {self.limits.job_timeout_s:g} s"
+                    why = f"a job took over {self.limits.task_timeout_s:g} s"
             if why:
                 worker.killed = True
                 actions.append(Kill(worker=name, incarnation=worker.incarnation, why=why))
         return actions, late
 
     def next_deadline(self) -> float | None:
-        silence = self.limits.beat_s * self.limits.missed_beats
+        silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         times: list[float] = []
         for worker in self.workers.values():
             if worker.killed:
@@ -257,7 +257,7 @@ class Roster:
                 times.append(worker.due)
             if worker.state in ("loading", "ready"):
                 times.append(worker.last_sign + silence)
-            times += [held.since + self.limits.job_timeout_s for held in self._first_in_lanes(worker)]
+            times += [held.since + self.limits.task_timeout_s for held in self._first_in_lanes(worker)]
         return min(times, default=None)
 
     @staticmethod

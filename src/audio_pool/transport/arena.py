@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audio_pool.errors import BadMessage, StorageError
-from audio_pool.transport.tensors import HEADER_BYTES, Grant, TensorRef
+from audio_pool.tasks import Grant, TensorRef
+from audio_pool.transport.tensors import HEADER_BYTES
 
 __all__ = ["Arena", "default_directory", "sweep"]
 

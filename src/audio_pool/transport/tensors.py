@@ -1,6 +1,6 @@
 """The tensor hand-over: file-based, at the speed of memory.
 
-Owns: the slot's file format, what is said about a slot (Grant, TensorRef), its two ends (SlotWriter,
+Owns: the slot's file format, its two ends (SlotWriter,
 SlotReader), and the same format as two inline frames where there is no room for a slot.
 Must not know: who holds which slot (that is arena.py), sockets, the scheduler, audio.
 
@@ -30,18 +30,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from audio_pool.errors import BadMessage, InvalidAudio, InvalidRequest, StorageError
+from audio_pool.tasks import Grant, TensorRef
 
 __all__ = [
     "HEADER_BYTES",
     "SLACK",
     "TENSOR",
-    "Grant",
     "SlotReader",
     "SlotWriter",
-    "TensorRef",
     "from_frames",
     "to_frames",
 ]
@@ -65,34 +63,6 @@ _DTYPES = {
 _NUMPY = {name: np.dtype(code) for code, name in _DTYPES.items()}
 
 Array = npt.NDArray[Any]
-
-
-class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The right to write one slot once; travels with the job to the worker that holds the lease."""
-
-    path: str
-    slot_bytes: int
-    """Size of the whole file, header included."""
-    generation: int
-    owner: str
-    """The arena's id."""
-    fresh: bool = False
-    """The file is not made yet: the worker does it, ahead of time where it can (``prepare``)."""
-    retire: tuple[str, ...] = ()
-    """Slots given up to make room for this one: the worker removes them first."""
-
-
-class TensorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a tensor lies; worth something only while the lease of its generation is held."""
-
-    path: str
-    length: int
-    """Bytes of the tensor, without header and slack."""
-    generation: int
-    owner: str
-    dtype: str
-    """safetensors' name: F32, U8, ..."""
-    shape: tuple[int, ...]
 
 
 # --- the slot's file format
@@ -130,7 +100,7 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 
 
 def _parsed(header: bytes, capacity: int) -> tuple[dict[str, str], np.dtype[Any], tuple[int, ...]]:
-    """Metadata, dtype and shape out of a header block.
+    """SoundMetadata, dtype and shape out of a header block.
 
     Raises:
         InvalidAudio: not such a block, or its tensor does not fit into ``capacity`` bytes.

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.errors import BadMessage
-from audio_pool.types import Metadata, Recipe, Rendition, Shape
+from audio_pool.results import SoundMetadata
+from audio_pool.types import Recipe, Rendition, Shape
 
 __all__ = [
     "Beat",
@@ -48,9 +49,9 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
 
     engines: dict[str, dict[str, Any]]
     """Engine name -> the settings for ``load_engine``."""
-    duties: list[str]
+    roles: list[str]
     """Of "make", "master", "embed", "score"."""
-    beat_s: float
+    heartbeat_s: float
     arena: str = ""
     """Directory of slots; "": this worker hands over inline."""
 
@@ -76,7 +77,7 @@ class Finish(Struct, frozen=True, kw_only=True):
     directory: str
     name: str
     tau_accept_new: float | None
-    metadata: Metadata
+    metadata: SoundMetadata
 
 
 class MakePart(Struct, frozen=True, kw_only=True):
@@ -105,7 +106,7 @@ class FinishTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="finis
     recipe: Recipe
     finish: Finish
     candidates: list[CandidateRef]
-    made: Metadata
+    made: SoundMetadata
     """What the worker that made them says of them: engine, licence, timings, warnings."""
 
 

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audio_pool.engines.base import Audio, Notes, Scorer, Vectors
+from audio_pool.engine_info import Notes
+from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import InvalidAudio, QualityError
-from audio_pool.types import FinishedSound, Metadata, Recipe, Rendition, Shape
+from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.types import Recipe, Rendition, Shape
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
@@ -103,7 +105,7 @@ class Mastering:
         rendition: Rendition,
         directory: Path,
         name: str,
-        metadata: Metadata,
+        metadata: SoundMetadata,
         scorer: Scorer | None = None,
         tau_accept_new: float | None = None,
         gated: bool = True,
@@ -162,7 +164,7 @@ class Mastering:
         )
         return Finished(sound=sound, vectors=vectors)
 
-    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> Metadata:
+    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> SoundMetadata:
         """Writes another rendition of a kept master: rate, level, codec.
 
         Args:
@@ -283,7 +285,7 @@ class _Level:
     lufs: float
     peak_dbfs: float
 
-    def told(self) -> Metadata:
+    def told(self) -> SoundMetadata:
         """Rounded, and None for what there is not: JSON has no infinity."""
         return {
             "loudness_lufs": round(self.lufs, 2) if self.lufs > -np.inf else None,
@@ -308,7 +310,7 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
     return audio * np.float32(10 ** (gain / 20)), _Level(lufs=lufs + gain, peak_dbfs=peak + gain)
 
 
-def _joined(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, Metadata | None]:
+def _joined(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, SoundMetadata | None]:
     """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
     from audio_pool.audio import loop
 
@@ -328,7 +330,7 @@ def _description(
     shape: Shape,
     tau_accept_new: float | None,
     accepted: bool,
-) -> Metadata:
+) -> SoundMetadata:
     """What the metadata says of the shaping, judging and levelling of one sound."""
     quality = {"score": best.quality.score, "issues": list(best.quality.issues)}
     return {
@@ -348,7 +350,7 @@ def _description(
     }
 
 
-def _tried(one: _Shaped) -> Metadata:
+def _tried(one: _Shaped) -> SoundMetadata:
     """What the metadata says of one candidate."""
     return {
         "seed": one.raw.seed,
@@ -370,7 +372,7 @@ def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
     )
 
 
-def comment_of(recipe: Recipe, metadata: Metadata) -> str:
+def comment_of(recipe: Recipe, metadata: SoundMetadata) -> str:
     """The recipe as the one compact JSON comment that goes into a file: how to make the sound again."""
     told = {key: metadata[key] for key in _IN_THE_FILE if metadata.get(key) not in (None, "", {}, [])}
     told = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **told}
@@ -389,7 +391,7 @@ def _written(
     name: str,
     comment: str,
     level: _Level,
-) -> tuple[Path, Path | None, Metadata]:
+) -> tuple[Path, Path | None, SoundMetadata]:
     """The master and, where it is not what was asked for, the rendition beside it."""
     from audio_pool.audio import codec, filter
 
@@ -413,7 +415,7 @@ def _written(
 
 def _encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
-) -> Metadata:
+) -> SoundMetadata:
     """Writes one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
     from audio_pool.audio import codec
 
@@ -428,7 +430,7 @@ def _encoded(
             break
         audio = audio * np.float32(10 ** (-excess / 20))
         written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
-    changed: Metadata = {
+    changed: SoundMetadata = {
         "format": rendition.format,
         "sample_rate": written.sample_rate,
         "duration_s": frames / written.sample_rate,

@@ -83,8 +83,8 @@ class Worker:
         poller = Poller()
         poller.add(control, "control")
         poller.add(self.waker, "said")
-        beat_s, lanes = 1.0, []
-        next_beat = time.monotonic() + beat_s
+        heartbeat_s, lanes = 1.0, []
+        next_beat = time.monotonic() + heartbeat_s
         while True:
             for source in poller.wait(next_beat - time.monotonic()):
                 if source == "said":
@@ -92,7 +92,7 @@ class Worker:
                 while source == "control" and (frames := control.receive()) is not None:
                     message = worker_messages.to_worker(frames[0])
                     if isinstance(message, worker_messages.Load):
-                        beat_s = message.beat_s
+                        heartbeat_s = message.heartbeat_s
                         lanes = self._start(message)
                     elif isinstance(message, worker_messages.CancelJob):
                         self.cancelled.add((message.job, message.attempt))
@@ -113,7 +113,7 @@ class Worker:
             now = time.monotonic()
             if now >= next_beat:
                 control.send([packing.pack(worker_messages.Beat(incarnation=self.incarnation))])
-                next_beat = now + (min(beat_s, 0.1) if self.stopping.is_set() else beat_s)
+                next_beat = now + (min(heartbeat_s, 0.1) if self.stopping.is_set() else heartbeat_s)
 
     def _say(self, control: Channel) -> bool:
         """Sends what other threads want said. Whether loading failed."""

@@ -18,11 +18,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from audio_pool.engines import EngineInfo, Item, Notes, OnStep, load_engine
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines import Item, OnStep, load_engine
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, StorageError
+from audio_pool.results import SoundMetadata
+from audio_pool.tasks import Grant, TensorRef
 from audio_pool.transport import client_messages, worker_messages
-from audio_pool.transport.tensors import HEADER_BYTES, Grant, SlotReader, SlotWriter, TensorRef, from_frames, to_frames
-from audio_pool.types import Metadata, Recipe, Shape
+from audio_pool.transport.tensors import HEADER_BYTES, SlotReader, SlotWriter, from_frames, to_frames
+from audio_pool.types import Recipe, Shape
 from audio_pool.validation import parse
 from audio_pool.worker.batching import generate_halving
 from audio_pool.worker.mastering import Mastering
@@ -37,7 +40,7 @@ class Made:
     """The raw candidates of one part, or why there are none."""
 
     part: worker_messages.MakePart
-    metadata: Metadata = field(default_factory=dict)
+    metadata: SoundMetadata = field(default_factory=dict)
     candidates: list[Any] = field(default_factory=list)
     """mastering.RawCandidate"""
     error: AudioPoolError | None = None
@@ -69,12 +72,12 @@ class Workshop:
             self.device = str(getattr(engine, "device", None) or self.device)
             log.info("loaded %s in %.2f s", name, time.monotonic() - started)
         self._share_encoder()
-        if "master" in load.duties:
+        if "master" in load.roles:
             self.mastering = Mastering()
 
     def _share_encoder(self) -> None:
         """Engines that can read a prompt by its meaning do so with the embedder that is here anyway."""
-        encoder = next((self.engines[name] for name, info in self.infos.items() if info.kind == "embedder"), None)
+        encoder = next((self.engines[name] for name, info in self.infos.items() if info.role == "embedder"), None)
         for engine in self.engines.values() if encoder is not None else ():
             if hasattr(engine, "use_encoder"):
                 engine.use_encoder(encoder)
@@ -140,7 +143,7 @@ class Workshop:
         audio, rate = codec.read(Path(part.init_audio))
         return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
 
-    def _provenance(self, info: EngineInfo, notes: Notes) -> Metadata:
+    def _provenance(self, info: EngineInfo, notes: Notes) -> SoundMetadata:
         return {
             "engine": info.name,
             "model": info.model,
@@ -254,7 +257,7 @@ class Workshop:
             return {"parts": {str(task.work): self._finished(task.recipe, task.finish, candidates, task.made)}}
 
     def _finished(
-        self, recipe: Recipe, finish: worker_messages.Finish, candidates: Sequence[Any], made: Metadata
+        self, recipe: Recipe, finish: worker_messages.Finish, candidates: Sequence[Any], made: SoundMetadata
     ) -> dict[str, Any]:
         metadata = {**finish.metadata, **made}
         metadata["warnings"] = [*finish.metadata.get("warnings", []), *made.get("warnings", [])]
@@ -293,7 +296,7 @@ class Workshop:
         vectors = {}
         for name in task.engines:
             engine = self._engine(name)
-            embed = engine.embed_text if self.infos[name].kind == "scorer" else engine.embed
+            embed = engine.embed_text if self.infos[name].role == "scorer" else engine.embed
             vectors[name] = np.ascontiguousarray(embed([task.text])[0], np.float32).tobytes()
         return {"vectors": vectors}
 
@@ -341,7 +344,7 @@ class Workshop:
         return self.mastering
 
     def _scorer(self) -> Any:
-        return next((self.engines[name] for name, info in self.infos.items() if info.kind == "scorer"), None)
+        return next((self.engines[name] for name, info in self.infos.items() if info.role == "scorer"), None)
 
 
 def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:

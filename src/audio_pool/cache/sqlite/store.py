@@ -48,7 +48,8 @@ from audio_pool.cache.files import DiskFull, Folder, storage_errors
 from audio_pool.cache.sqlite.migrations import migrate, version_of
 from audio_pool.errors import StorageError
 from audio_pool.prompts.normalize import CANONICAL_VERSION
-from audio_pool.types import FinishedSound, Recipe
+from audio_pool.results import FinishedSound
+from audio_pool.types import Recipe
 
 __all__ = ["ID_LIST", "Change", "Removal", "Store", "Vector", "id_list", "transaction"]
 

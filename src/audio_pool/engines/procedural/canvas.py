@@ -119,7 +119,7 @@ class Canvas:
             every_s = min(every_s, (self.seconds - start_s) / count)
         return self.pulse(every_s, jitter=jitter, start_s=start_s)[:count]
 
-    def beat_s(self, wanted_s: float, *, bar: int = 4) -> float:
+    def heartbeat_s(self, wanted_s: float, *, bar: int = 4) -> float:
         """Seconds a beat; in a loop fitted to whole bars where that is within 4 %, else to whole beats."""
         if not self.loop:
             return wanted_s

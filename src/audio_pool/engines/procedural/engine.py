@@ -14,7 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from audio_pool.engines.base import Audio, Embedder, EngineInfo, Item, Notes, OnStep, Vectors
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.procedural import household, machines, music, nature, people, signals, weather
 from audio_pool.engines.procedural.canvas import Canvas
 from audio_pool.engines.procedural.recipe import RECIPES, Character
@@ -30,7 +31,7 @@ _FILES = (weather, nature, people, household, machines, signals, music)
 
 INFO = EngineInfo(
     name="procedural",
-    kind="generator",
+    role="generator",
     model="procedural",
     model_revision="1",
     licence="Apache-2.0",

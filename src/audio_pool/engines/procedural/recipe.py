@@ -44,7 +44,7 @@ class Character:
         """A frequency of the sounding body, moved by pitch and size."""
         return hz * self.pitch / self.size
 
-    def beat_s(self, bpm: float) -> float:
+    def heartbeat_s(self, bpm: float) -> float:
         """Seconds a beat, of the given usual tempo."""
         return 60.0 / (self.bpm or bpm * self.speed)
 

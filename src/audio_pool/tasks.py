@@ -1,0 +1,252 @@
+"""What a worker is told to do and what comes of it: tasks and their results, as data.
+
+Owns: one struct per task, the tagged union ``TaskResult``, and what both carry.
+Must not know: sockets, how a task is carried out (worker/runner.py), when it is sent (scheduler).
+
+    GenerateTask -> RawSounds (another worker masters) or MasteredSound, per job
+    MasterTask   -> MasteredSound
+    EmbedTask    -> Embedded
+    RenderTask   -> Rendered
+    EchoTask, ClapTask -> Called
+    any of them  -> Rejected
+
+Results are decoded once, at the router's door; a malformed one is that worker's fault alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from audio_pool.engine_info import Notes
+from audio_pool.results import CandidateReport, Failure, FinishedSound, RenditionReport, SoundMetadata, WorkerReport
+from audio_pool.types import Recipe, Rendition, Shape
+
+__all__ = [
+    "Called",
+    "CandidateRef",
+    "ClapOperation",
+    "ClapTask",
+    "EchoTask",
+    "EmbedTask",
+    "Embedded",
+    "GeneratePart",
+    "GenerateTask",
+    "Grant",
+    "MasterTask",
+    "MasteredSound",
+    "Mastering",
+    "Provenance",
+    "RawSounds",
+    "Rejected",
+    "RenderTask",
+    "Rendered",
+    "Task",
+    "TaskResult",
+    "TensorRef",
+]
+
+
+# -- what tasks carry ------------------------------------------------------------------------------
+
+
+class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The right to write one slot of the arena once; travels with the task to the worker that holds the lease."""
+
+    path: str
+    slot_bytes: int
+    """Size of the whole file, header included."""
+    generation: int
+    owner: str
+    """The arena's id."""
+    fresh: bool = False
+    """The file is not made yet: the worker does it, ahead of time where it can (``prepare``)."""
+    retire: tuple[str, ...] = ()
+    """Slots given up to make room for this one: the worker removes them first."""
+
+
+class TensorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a tensor lies; worth something only while the lease of its generation is held."""
+
+    path: str
+    length: int
+    """Bytes of the tensor, without header and slack."""
+    generation: int
+    owner: str
+    dtype: str
+    """safetensors' name: F32, U8, ..."""
+    shape: tuple[int, ...]
+
+
+class CandidateRef(Struct, frozen=True, kw_only=True):
+    """One raw candidate on its way from the worker that generated it to the one that masters it."""
+
+    seed: int
+    sample_rate: int
+    looped: bool
+    """The engine made it loop natively."""
+    notes: Notes
+    tensor: TensorRef | None = None
+    """None: the tensor is inline, in binary frames ``frame`` and ``frame + 1`` (header, payload)."""
+    frame: int = -1
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """What the worker that generated candidates says of them."""
+
+    engine: str
+    implementation: str
+    model: str
+    model_revision: str = ""
+    dtype: str = ""
+    quantization: str = ""
+    licence: str = ""
+    commercial_use: bool = False
+    speech: bool = False
+    gated: bool = True
+    """False: mastering delivers it whatever the quality gate says."""
+    engine_details: dict[str, Any] = {}  # opaque: each engine's own words about the sound
+    worker: WorkerReport = WorkerReport()
+    generate_ms: float = 0.0
+    batch_size: int = 1
+    warnings: tuple[str, ...] = ()
+
+
+class Mastering(Struct, frozen=True, kw_only=True):
+    """How candidates become a file: shape, judge, level, write."""
+
+    shape: Shape
+    rendition: Rendition
+    directory: str
+    name: str
+    """Of the master's file, without its ending."""
+    tau_accept_new: float | None
+    metadata: SoundMetadata
+    """What is known of the sound before it is made."""
+
+
+class GeneratePart(Struct, frozen=True, kw_only=True):
+    """The candidates of one job, within one batch."""
+
+    job: int
+    recipe: Recipe
+    seeds: list[int]
+    mastering: Mastering
+    init_audio: str | None = None
+    """Path of the file to start from."""
+    strict: bool = False
+    """An engine's warning of ``types.STRICT_WARNINGS`` rejects the part before anything is generated."""
+
+
+# -- tasks -----------------------------------------------------------------------------------------
+
+
+class GenerateTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="generate"):
+    """Generate candidates in one batch; master them too where the worker has that role (``master_here``)."""
+
+    engine: str
+    parts: list[GeneratePart]
+    master_here: bool
+
+
+class MasterTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="master"):
+    """Shape, judge and master candidates that another worker generated."""
+
+    job: int
+    recipe: Recipe
+    mastering: Mastering
+    candidates: tuple[CandidateRef, ...]
+    made: Provenance
+
+
+class EmbedTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="embed"):
+    """The text's vector from one embedder or scorer."""
+
+    job: int
+    engine: str
+    text: str
+
+
+class RenderTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="render"):
+    """Write a rendition of a kept master."""
+
+    job: int
+    master: str
+    out: str
+    rendition: Rendition
+    loop: bool
+    comment: str
+
+
+class EchoTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="echo"):
+    """Nothing but the way there and back."""
+
+    job: int = 0
+    payload: bytes = b""
+
+
+ClapOperation = Literal["embed", "similarity", "zero-shot"]
+
+
+class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
+    """Vectors, similarities, or labels with scores, from a scorer."""
+
+    job: int = 0
+    engine: str
+    operation: ClapOperation
+    texts: list[str]
+    paths: list[str]
+
+
+Task = GenerateTask | MasterTask | EmbedTask | RenderTask | EchoTask | ClapTask
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+class RawSounds(Struct, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
+    """Raw candidates, handed over for another worker to master."""
+
+    candidates: tuple[CandidateRef, ...]
+    made: Provenance
+
+
+class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sound"):
+    """The best candidate as a finished file."""
+
+    sound: FinishedSound
+    score: float
+    """CLAP similarity where there is a scorer, else the quality score."""
+    tried: tuple[CandidateReport, ...] = ()
+    vectors: dict[str, bytes] = {}
+    """float32 [D] by space: what describes the sound."""
+
+
+class Embedded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="vectors"):
+    """float32 [D] by encoder."""
+
+    vectors: dict[str, bytes]
+
+
+class Rendered(Struct, frozen=True, kw_only=True, tag_field="kind", tag="rendered"):
+    """A rendition's file, and what it changes in its master's metadata."""
+
+    path: str
+    report: RenditionReport
+
+
+class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
+    """The answer to echo or clap."""
+
+    body: dict[str, Any]  # opaque on purpose: the caller's own payload, or CLAP's figures
+
+
+class Rejected(Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
+    """No result: why, and the candidates that were tried."""
+
+    failure: Failure
+    tried: tuple[CandidateReport, ...] = ()
+
+
+TaskResult = RawSounds | MasteredSound | Embedded | Rendered | Called | Rejected
