@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import queue
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 from audio_pool.errors import AudioPoolError, Timeout
@@ -48,13 +48,13 @@ class Pending(concurrent.futures.Future[AudioResult]):
         super().__init__()
         self.request_id = request_id
         self._on_cancel = on_cancel
+        self._cancel_asked = False
         self._until = None if patience_s is None else time.monotonic() + patience_s
         self._delivered_by = delivered_by
-        self._changed = threading.Condition(threading.Lock())
-        self._queue: deque[Event] = deque()
-        self._async_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._cancel_asked = False
-        self.set_running_or_notify_cancel()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        """None: the request has ended; it stays in the queue."""
+        self._listeners: list[tuple[asyncio.Future[None], int]] = []
+        """Tasks that wait for an event: each one's waiter, and the thread of its loop."""
 
     # -- for whoever asked
 
@@ -95,13 +95,16 @@ class Pending(concurrent.futures.Future[AudioResult]):
         self, timeout_s: float | None = None, on_event: Callable[[Event], object] | None = None
     ) -> AudioResult:
         """As ``wait``, for asyncio."""
+        limit = None if timeout_s is None else asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with limit or contextlib.nullcontext():
                 if on_event is not None:
                     async for event in self.events():
                         on_event(event)
                 return await self
         except TimeoutError:
+            if limit is None or not limit.expired():  # on_event's own
+                raise
             raise Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()") from None
         finally:
             self.cancel()
@@ -127,64 +130,75 @@ class Pending(concurrent.futures.Future[AudioResult]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> AudioResult:
-        if self.done():
-            return super().result(0)
-        future = asyncio.wrap_future(self)  # cancelled together with the task that awaits it; then it calls ``cancel``
-        future.add_done_callback(_retrieve)
-        return await future
+        if not self.done():
+            # not asyncio.wrap_future: shielded, it would leave an exception that nobody reads when the task is
+            # cancelled; and it wakes the loop by a system call even from within it
+            waiter, thread = asyncio.get_running_loop().create_future(), threading.get_ident()
+            self.add_done_callback(lambda _: _wake(waiter, thread))
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return super().result(0)
 
     # -- for its owner
 
     def on_event(self, event: Event) -> None:
         """Queue an event."""
-        with self._changed:
-            self._queue.append(event)
-            self._wake()
+        self._put(event)
 
     def on_result(self, result: AudioResult) -> None:
         """End the request with its sound."""
         self.set_result(result)
-        with self._changed:
-            self._wake()
+        self._put(None)
 
     def on_error(self, error: AudioPoolError) -> None:
         """End the request with what it came to instead."""
         self.set_exception(error)
-        with self._changed:
-            self._wake()
+        self._put(None)
 
-    def _wake(self) -> None:
-        self._changed.notify_all()
-        waiters, self._async_waiters = self._async_waiters, []
-        for loop, waiter in waiters:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits in it
-                loop.call_soon_threadsafe(_release, waiter)
+    def _put(self, event: Event | None) -> None:
+        self._events.put(event)
+        # after the put: a listener looks into the queue once more after it has enlisted
+        while self._listeners:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                _wake(*self._listeners.pop())
 
     # -- waiting
 
     def _next(self, timeout_s: float | None) -> Event | None:
         """The next event; None: the request has ended. Raises Timeout."""
-        with self._changed:
-            limit = self._limit(timeout_s) if self._queue or self.done() else self._checked_limit(timeout_s)
-            if not self._changed.wait_for(lambda: bool(self._queue) or self.done(), limit):
-                raise self._no("event", timeout_s)
-            return self._queue.popleft() if self._queue else None
+        try:
+            return self._take(0.0)
+        except queue.Empty:
+            pass
+        try:
+            return self._take(self._checked_limit(timeout_s))
+        except queue.Empty:
+            raise self._no("event", timeout_s) from None
 
     async def _next_async(self, timeout_s: float | None) -> Event | None:
-        loop = asyncio.get_running_loop()
+        try:
+            return self._take(0.0)
+        except queue.Empty:
+            pass
         try:
             async with asyncio.timeout(self._limit(timeout_s)):
                 while True:
-                    with self._changed:
-                        if self._queue:
-                            return self._queue.popleft()
-                        if self.done():
-                            return None
-                        waiter: asyncio.Future[None] = loop.create_future()
-                        self._async_waiters.append((loop, waiter))
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._listeners.append((waiter, threading.get_ident()))
+                    with contextlib.suppress(queue.Empty):
+                        return self._take(0.0)
                     await waiter
         except TimeoutError:
             raise self._no("event", timeout_s) from None
+
+    def _take(self, limit_s: float | None) -> Event | None:
+        event = self._events.get(limit_s != 0.0, limit_s)
+        if event is None:
+            self._events.put(None)  # for whoever looks next
+        return event
 
     def _limit(self, timeout_s: float | None) -> float | None:
         if timeout_s is None and self._until is not None:
@@ -224,12 +238,15 @@ class Events(Iterator[Event], AsyncIterator[Event]):
         return event
 
 
+def _wake(waiter: asyncio.Future[None], thread: int) -> None:
+    """End a task's wait, from any thread; ``thread`` is its loop's."""
+    with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits in it
+        if threading.get_ident() == thread:
+            _release(waiter)
+        else:
+            waiter.get_loop().call_soon_threadsafe(_release, waiter)
+
+
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def _retrieve(future: asyncio.Future[AudioResult]) -> None:
-    """Read the exception of a future whose awaiting task was cancelled meanwhile, lest asyncio report it as lost."""
-    if not future.cancelled():
-        future.exception()

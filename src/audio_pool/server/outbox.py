@@ -11,9 +11,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from audio_pool.errors import Busy
 from audio_pool.pool.replies import Final
-from audio_pool.transport import client_messages, packing
+from audio_pool.results import Failure
+from audio_pool.transport import packing
 from audio_pool.transport.client_messages import PROTOCOL_VERSION
 from audio_pool.transport.sockets import Channel, MessageTracker
 
@@ -49,7 +52,7 @@ class SocketCaller:
         if final.body is not None:
             message["body"] = final.body
         if final.error is not None:
-            message["error"] = client_messages.error_body(final.error)
+            message["error"] = msgspec.to_builtins(Failure.of(final.error))
             if final.kind == "busy":
                 message["retry_after_ms"] = message["error"].get("retry_after_ms", 1000)
         frames = [packing.pack(message)]

@@ -73,7 +73,7 @@ class Reception:
                 raise BadMessage(f"a message of {len(rest)} frames; send one msgpack map")
             message = client_messages.decode_client(raw)
             caller: Caller = SocketCaller(request_id=request_id, envelope=envelope, outbox=outbox)
-            if isinstance(message, client_messages.Generate):
+            if isinstance(message, client_messages.GenerateRequest):
                 caller = _Live(caller, self, identity)
                 size = len(rest[0])
                 events = message.events and not (len(envelope) > 1 and outbox.from_req)
@@ -132,15 +132,15 @@ class Reception:
                 if ticket:
                     self._hands.cancel(ticket)
                 caller.finish(Final(kind="result", body={"target": message.target, "cancelled": bool(ticket)}))
-            case client_messages.Status():
+            case client_messages.StatusRequest():
                 caller.finish(Final(kind="result", body=status(self._hands)))
-            case client_messages.Health():
+            case client_messages.HealthRequest():
                 caller.finish(Final(kind="result", body=health(self._hands)))
-            case client_messages.Engines():
+            case client_messages.EnginesRequest():
                 caller.finish(Final(kind="result", body={"engines": _engines(self._hands)}))
-            case client_messages.CacheStats():
+            case client_messages.CacheStatsRequest():
                 self._cache_stats(caller)
-            case client_messages.Feedback():
+            case client_messages.FeedbackRequest():
                 self._feedback(message, caller)
             case client_messages.EchoRequest():
                 self._hands.errand("echo", message.payload, caller, worker=message.worker or "", size_bytes=size)
@@ -170,7 +170,7 @@ class Reception:
 
         self._hands.clerk.order(errand)
 
-    def _feedback(self, message: client_messages.Feedback, caller: Caller) -> None:
+    def _feedback(self, message: client_messages.FeedbackRequest, caller: Caller) -> None:
         log.info("feedback on %s: %s %s", message.target, message.verdict, message.comment)
         self.counts[f"feedback_{message.verdict}"] += 1
         caller.finish(Final(kind="result", body={"target": message.target, "noted": True}))
