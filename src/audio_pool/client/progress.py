@@ -1,6 +1,7 @@
 """A progress bar for requests in flight.
 
-Owns: how an event looks on a terminal. Must not know: where events come from.
+Owns: how an event looks on a terminal.
+Must not know: where events come from.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from audio_pool.results import Event
+from audio_pool.results import Event, Progress
 
 __all__ = ["ProgressBar"]
 
@@ -30,10 +31,10 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if not self._stream.isatty():
             return
-        fraction = min(1.0, max(0.0, float(event.body.get("fraction") or 0.0)))
+        progress = event.body if isinstance(event.body, Progress) else Progress(stage="queued")
+        fraction = min(1.0, max(0.0, progress.fraction))
         full = round(fraction * self._width)
-        stage = str(event.body.get("stage") or "queued")
-        line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {stage}"
+        line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {progress.stage}"
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(line)
