@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, FeedbackVerdict, Health, PoolStatus
+from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, Health, PoolStatus, Verdict
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
@@ -396,16 +396,16 @@ class AudioPool:
         assert isinstance(body, CacheStats)
         return body
 
-    def feedback(self, target: str, verdict: FeedbackVerdict, *, comment: str = "") -> FeedbackNoted:
+    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
         """Tell what the result of request ``target`` was like."""
         return self._on_router(lambda parts: parts.service.feedback(target, verdict, comment))
 
     def clap(
         self,
         operation: ClapOperation,
-        *,
         texts: Sequence[str] = (),
-        paths: Sequence[str] = (),
+        paths: Sequence[str | Path] = (),
+        *,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:  # opaque: figures as docs/protocol.md shows them
         """Ask the configured scorer for vectors, similarities, or labels with scores.
@@ -414,7 +414,7 @@ class AudioPool:
             EngineUnavailable: there is no scorer. InvalidRequest: what is missing. Timeout.
         """
         body = self._ask(
-            lambda parts, sink: parts.service.clap(operation, list(texts), list(paths), sink),
+            lambda parts, sink: parts.service.clap(operation, list(texts), [str(path) for path in paths], sink),
             self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
         )
         assert isinstance(body, Called)
@@ -505,7 +505,7 @@ def _sink_of(pending: Pending) -> LocalSink:
             )
 
     def notify(body: Accepted | Progress) -> None:
-        kind = "accepted" if isinstance(body, Accepted) else "progress"
-        pending.on_event(Event(request_id=pending.request_id, type=kind, body=body))
+        event_type: Literal["accepted", "progress"] = "accepted" if isinstance(body, Accepted) else "progress"
+        pending.on_event(Event(request_id=pending.request_id, type=event_type, body=body))
 
     return LocalSink(request_id=pending.request_id, on_reply=finish, on_event=notify)

@@ -66,7 +66,7 @@ class FrontEnd(Protocol):
 
     @property
     def message_counts(self) -> Mapping[str, int]:
-        """Messages refused, and feedback by verdict."""
+        """Messages refused."""
         ...
 
     def close(self) -> None:

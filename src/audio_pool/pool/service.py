@@ -6,12 +6,11 @@ Must not know: sockets, messages.
 
 from __future__ import annotations
 
-import collections
 import logging
 from collections.abc import Iterable
 from concurrent.futures import Executor as Writer
 
-from audio_pool.api import CacheStats, Cancellation, FeedbackNoted
+from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, Verdict
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound
 from audio_pool.pool.intake import Intake
@@ -69,10 +68,10 @@ class PoolService:
             if state is not None and not scheduler.has_started(state.job):
                 self.intake.cancel(number)
 
-    def feedback(self, target: str, verdict: str, comment: str, counts: collections.Counter[str]) -> FeedbackNoted:
+    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
         """Note what a caller says of a result: it goes to the log, and is counted."""
         log.info("feedback on %r: %s %r", target, verdict, comment)
-        counts[f"feedback_{verdict}"] += 1
+        self.view.feedback_counts[f"feedback_{verdict}"] += 1
         return FeedbackNoted(target=target)
 
     def cache_stats(self, sink: ReplySink) -> None:

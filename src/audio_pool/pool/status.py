@@ -41,6 +41,8 @@ class StatusView:
         infos: Mapping[str, EngineInfo],
         encoders: tuple[str, ...],
     ) -> None:
+        self.feedback_counts: collections.Counter[str] = collections.Counter()
+        """Feedback by verdict, as ``feedback_VERDICT``."""
         self._config = config
         self._router = router
         self._executor = executor
@@ -94,7 +96,7 @@ class StatusView:
             answers=dict(self._requests.answers),
             cache_types=dict(self._executor.cache_types),
             replies=self._summed(lambda front_end: front_end.reply_counts),
-            clients=self._summed(lambda front_end: front_end.message_counts),
+            clients={**self._summed(lambda front_end: front_end.message_counts), **self.feedback_counts},
             arena=self._arena.stats(),
         )
 

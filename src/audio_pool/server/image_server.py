@@ -13,9 +13,6 @@ refused: unlike our own clients it cannot be told to follow our protocol.
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -23,8 +20,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, BadMessage, Cancelled
-from audio_pool.pool.replies import Final
-from audio_pool.transport.sockets import Channel, puller, pusher
 from audio_pool.types import MAX_PROMPT_CHARS, Duration, RequestId, Seed
 from audio_pool.validation import parse
 

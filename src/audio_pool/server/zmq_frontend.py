@@ -20,16 +20,16 @@ from audio_pool.server.outbox import Outbox, SocketSink
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import (
     MAX_CLIENT_BYTES,
-    CacheStats,
+    CacheStatsRequest,
     CancelRequest,
     ClapRequest,
     ClientMessage,
     EchoRequest,
-    Engines,
-    Feedback,
-    Generate,
-    Health,
-    Status,
+    EnginesRequest,
+    FeedbackRequest,
+    GenerateRequest,
+    HealthRequest,
+    StatusRequest,
     decode_client,
 )
 from audio_pool.transport.keys import ServerKeys
@@ -86,7 +86,7 @@ class ZmqFrontEnd:
     def _take(self, message: ClientMessage, client: bytes, sink: SocketSink, *, size_bytes: int) -> None:
         service = self._service
         match message:
-            case Generate():
+            case GenerateRequest():
                 # a REQ socket takes a single reply
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
                 self._live.take_in(
@@ -96,16 +96,16 @@ class ZmqFrontEnd:
                 # another client's, too: ``audio-pool cancel`` is another client than the one that asked
                 number = self._live.number_of(client, message.target)
                 _answer(sink, service.cancel(message.target, number))
-            case Status():
+            case StatusRequest():
                 _answer(sink, service.view.status())
-            case Health():
+            case HealthRequest():
                 _answer(sink, service.view.health())
-            case Engines():
+            case EnginesRequest():
                 _answer(sink, service.view.engines())
-            case CacheStats():
+            case CacheStatsRequest():
                 service.cache_stats(sink)
-            case Feedback():
-                _answer(sink, service.feedback(message.target, message.verdict, message.comment, self._counts))
+            case FeedbackRequest():
+                _answer(sink, service.feedback(message.target, message.verdict, message.comment))
             case EchoRequest():
                 service.echo(message.payload, sink, worker=message.worker or "", size_bytes=size_bytes)
             case ClapRequest():
@@ -127,7 +127,7 @@ class ZmqFrontEnd:
 
     @property
     def message_counts(self) -> Mapping[str, int]:
-        """Messages refused, and feedback by verdict."""
+        """Messages refused."""
         return self._counts + self._image_requests.counts
 
     def close(self) -> None:

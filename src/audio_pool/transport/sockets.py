@@ -8,8 +8,8 @@ Every receive and send is non-blocking here; who waits, waits in a Poller with a
 
 from __future__ import annotations
 
-import enum
 import contextlib
+import enum
 import logging
 import os
 import threading

@@ -59,7 +59,7 @@ class Outcome:
     """What a task came to: a result per job, and binary frames that go with them."""
 
     results: dict[int, TaskResult]
-    frames: list[bytes] = field(default_factory=list)
+    frames: list[bytes | memoryview] = field(default_factory=list)
     unwritable: tuple[int, ...] = ()
     """Generations of granted slots that could not be written."""
 
@@ -214,7 +214,7 @@ class TaskRunner:
     def hand_over(self, generated: Sequence[Generated], grants: Sequence[Grant], request_id: str) -> Outcome:
         """Hand candidates over for another worker to master: in granted slots, inline where there is no room."""
         free = list(grants)
-        frames: list[bytes] = []
+        frames: list[bytes | memoryview] = []
         unwritable: list[int] = []
         results: dict[int, TaskResult] = {}
         for one in generated:
@@ -233,7 +233,12 @@ class TaskRunner:
                     self._writer.prepare(grant)
 
     def _handed(
-        self, raw: RawCandidate, free: list[Grant], frames: list[bytes], unwritable: list[int], request_id: str
+        self,
+        raw: RawCandidate,
+        free: list[Grant],
+        frames: list[bytes | memoryview],
+        unwritable: list[int],
+        request_id: str,
     ) -> CandidateRef:
         reference = CandidateRef(seed=raw.seed, sample_rate=raw.sample_rate, looped=raw.looped, notes=raw.notes)
         grant = next((grant for grant in free if grant.slot_bytes >= raw.audio.nbytes + HEADER_BYTES), None)
