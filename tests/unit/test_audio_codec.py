@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, decaying, pink, recordings, tone, white
+from tests.support.audio_signals import RATE, decaying, pink, recordings, tone, white
 
 from audio_pool.audio import codec
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
