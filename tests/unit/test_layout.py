@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,14 @@ def named(path: Path) -> str:
     return str(path.relative_to(TESTS))
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Full names of what a file imports, anywhere in it: of ``from a import b`` both ``a`` and ``a.b``."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,7 +69,7 @@ def test_a_file_holds_tests_if_and_only_if_its_name_says_so() -> None:
     for path in sources():
         tests = [
             node.name
-            for node in ast.parse(path.read_text()).body
+            for node in ast.iter_child_nodes(nodes(path)[0])
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
         ]
         assert path.name.startswith("test_") or not tests, f"{named(path)} is never looked into for {tests}"
@@ -82,6 +88,6 @@ def test_a_unit_test_starts_no_process_opens_no_socket_and_never_pauses(path: Pa
     for file in {path, *helpers(path)}:
         modules = MODULES & set(imports(file))
         assert not modules, f"{named(file)} imports {modules}: a test that needs it belongs in tests/process"
-        calls = (node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+        calls = (node.func for node in nodes(file) if isinstance(node, ast.Call))
         used = {ast.unparse(call) for call in calls if ast.unparse(call).rpartition(".")[2] in CALLS}
         assert not used, f"{named(file)} calls {used}: a test that needs it belongs in tests/process"
