@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.prompts.lexicon import look, mend
+from audio_pool.prompts.lexicon import correct_spelling, word_info
 from audio_pool.prompts.normalize import analyse, canonical_key, text_key
 
 
@@ -212,15 +212,15 @@ def test_events_come_in_the_order_of_sounding() -> None:
     ],
 )  # fmt: skip
 def test_inflection_is_folded_to_a_readable_base(word: str, base: str) -> None:
-    assert look(word).base == base
+    assert word_info(word).base == base
 
 
 def test_only_unknown_words_are_mended() -> None:
-    assert mend("thudner") == "thunder"
-    assert mend("hwolign") == "hwolign"
-    assert mend("barikng") == "barking"
+    assert correct_spelling("thudner") == "thunder"
+    assert correct_spelling("hwolign") == "hwolign"
+    assert correct_spelling("barikng") == "barking"
     for real in ("braking", "signing", "trial", "diary", "clasp", "quiet"):
-        assert mend(real) == real
+        assert correct_spelling(real) == real
 
 
 @pytest.mark.parametrize("names", synonyms(), ids=lambda names: names[0])

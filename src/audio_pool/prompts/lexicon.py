@@ -1,6 +1,6 @@
 """The words of prompts: base forms, spelling, synonyms, and what part a word can play.
 
-Owns: the reading of ``words.txt`` and ``synonyms.txt``, ``look`` (one word) and the table of phrases.
+Owns: the reading of ``words.txt`` and ``synonyms.txt``, ``word_info`` (one word) and the table of phrases.
 Must not know: how prompts are taken apart (text.py), the store, the index, engines.
 
 Inflection is folded by rule with the word list as arbiter ("taping" is a form of "tape", "tapping" of
@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-__all__ = ["ARTICLES", "NUMBERS", "Look", "Phrase", "in_chorus", "look", "mend", "phrases"]
+__all__ = ["ARTICLES", "NUMBERS", "Phrase", "WordInfo", "correct_spelling", "in_chorus", "phrases", "word_info"]
 
 Form = Literal["", "s", "ing", "ed", "ly"]
 
@@ -41,7 +41,7 @@ monopoly italy july curly bubbly wobbly woolly fully directly
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WordInfo:
     """What one word is. ``base`` is the head of its synonym set, without inflection."""
 
     base: str
@@ -70,7 +70,7 @@ class _Lexicon:
     sets: tuple[tuple[str, ...], ...]
 
 
-def _lines(name: str) -> list[str]:
+def list_lines(name: str) -> list[str]:
     text = resources.files(__package__).joinpath(name).read_text("utf-8")
     return [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
 
@@ -80,7 +80,7 @@ def _lexicon() -> _Lexicon:
     sections: dict[str, set[str]] = {}
     irregular: dict[str, str] = {}
     section = ""
-    for line in _lines("words.txt"):
+    for line in list_lines("words.txt"):
         if line.startswith("["):
             section = line.strip("[]")
         elif section == "irregular":
@@ -88,7 +88,7 @@ def _lexicon() -> _Lexicon:
             irregular.update(dict.fromkeys(forms.split(), base.strip()))
         else:
             sections.setdefault(section, set()).update(line.split())
-    sets = tuple(tuple(item.strip() for item in line.split(",")) for line in _lines("synonyms.txt"))
+    sets = tuple(tuple(item.strip() for item in line.split(",")) for line in list_lines("synonyms.txt"))
     heads = {item: names[0] for names in sets for item in names[1:] if _single(item) and _single(names[0])}
     twins = sections.pop("twin")
     listed = set().union(*sections.values(), irregular.values())
@@ -137,7 +137,7 @@ def _slips(word: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=65_536)
-def mend(word: str) -> str:
+def correct_spelling(word: str) -> str:
     """The word of the list of which ``word`` is a slip (two neighbouring letters exchanged); else ``word``.
 
     Only unknown words of five letters and more are touched: a slip that is itself a word ("braking") stays.
@@ -157,7 +157,7 @@ def mend(word: str) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def look(word: str) -> Look:
+def word_info(word: str) -> WordInfo:
     """What a lower-case word is; unknown words are looked at by rule alone."""
     words = _lexicon()
     base, form = _base(word, words)
@@ -165,7 +165,7 @@ def look(word: str) -> Look:
     # a word that is listed as a synonym alone ("rumour") is what the name of its set is
     kin = base if base in words.nouns | words.verbs | words.qualities else head
     noun, verb = kin in words.nouns, kin in words.verbs
-    return Look(
+    return WordInfo(
         base=head,
         form=form,
         noun=noun,
@@ -286,10 +286,10 @@ def phrases() -> dict[str, tuple[Phrase, ...]]:
             parts = _bases(item)
             # the name itself too where it is longer: or "vacuum" alone is found in "vacuum cleaner"
             if len(parts) > 1 or len(head) > 1:
-                inflects = not look(item.split()[-1]).form
+                inflects = not word_info(item.split()[-1]).form
                 table.setdefault(parts[0], []).append(Phrase(parts, head, inflects))
     return {first: tuple(sorted(found, key=lambda p: (-len(p.parts), p.parts))) for first, found in table.items()}
 
 
 def _bases(item: str) -> tuple[str, ...]:
-    return tuple(look(NUMBERS.get(w, w)).base for w in re.findall(r"[\w']+", item) if w not in ARTICLES)
+    return tuple(word_info(NUMBERS.get(w, w)).base for w in re.findall(r"[\w']+", item) if w not in ARTICLES)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
-from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Look, Phrase, look, mend, phrases
+from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Phrase, WordInfo, correct_spelling, phrases, word_info
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
@@ -146,7 +146,7 @@ def analyse(prompt: str) -> Analysis:
     """The prompt taken apart into events and chunks, and its canonical key."""
     text = text_key(prompt)
     if not _FOLDABLE.fullmatch(text):
-        return Analysis(key=text, events=((Chunk((text,), "N"),),))
+        return Analysis(key=text, events=((Chunk((text,), "noun"),),))
     events = [chunks for moment in _moments(_tokens(text)) if (chunks := _together(moment))]
     keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
     return Analysis(key=" > ".join(keys) or text, events=tuple(map(tuple, events)))
@@ -162,11 +162,11 @@ def _tokens(text: str) -> list[Token]:
     i = 0
     while i < len(words):
         word = words[i]
-        seen = look(word)
+        seen = word_info(word)
         for phrase in table.get(seen.base, ()):
             end = _end_of(phrase, words, i)
             if end:
-                tokens += _headed(phrase, seen, look(words[end - 1]))
+                tokens += _headed(phrase, seen, word_info(words[end - 1]))
                 i = end
                 break
         else:
@@ -178,7 +178,7 @@ def _tokens(text: str) -> list[Token]:
 def _compound(hyphened: re.Match[str]) -> str:
     """"door-bell" as "doorbell", where that is a word of the list."""
     joined = hyphened[1] + hyphened[2]
-    return joined if look(joined).known else hyphened[0]
+    return joined if word_info(joined).known else hyphened[0]
 
 
 def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
@@ -188,16 +188,16 @@ def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
         while i < len(words) and words[i] in ARTICLES:
             i += 1
         # a joint was put in the place of its word: "over and over"
-        if i == len(words) or part not in (look(words[i]).base, _WORDS_OF_JOINTS.get(words[i])):
+        if i == len(words) or part not in (word_info(words[i]).base, _WORDS_OF_JOINTS.get(words[i])):
             return 0
         i += 1
     return i
 
 
-def _headed(phrase: Phrase, first: Look, last: Look) -> Iterator[Token]:
+def _headed(phrase: Phrase, first: WordInfo, last: WordInfo) -> Iterator[Token]:
     """The words that stand for a phrase; its ending goes to the last of them."""
     for k, word in enumerate(phrase.head):
-        found = look(word)
+        found = word_info(word)
         ending = last if found.noun else first
         if k < len(phrase.head) - 1 or found.form:
             pass
@@ -214,7 +214,7 @@ def _plain(word: str) -> str:
         if word in _CONTRACTED or word.endswith("n't"):
             return "not"
         word = word.partition("'")[0]
-    return NUMBERS.get(word) or _ORDINALS.get(word) or mend(word)
+    return NUMBERS.get(word) or _ORDINALS.get(word) or correct_spelling(word)
 
 
 def _jointed(words: list[str]) -> list[str]:
@@ -270,7 +270,7 @@ def _bare_words(tokens: list[Token]) -> list[Token]:
     """"before the storm" alone has nothing that comes before: there the joint is a word."""
     last = len(tokens) - 1
     return [
-        (_BARE[word], look(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
+        (_BARE[word], word_info(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
         for i, (word, seen) in enumerate(tokens)
     ]
 
