@@ -30,11 +30,12 @@ _NAME_PARTICLES = frozenset("da de del den des di do dos du el la las le les los
 """Also in English inside the names of people and places: "Rio de la Plata birds"."""
 _ENGLISH_TOO = frozenset(
     """
-    adam ale api auto autos aux banker blitz cafe cam casa cliche con coup creme brulee crepe debut deja dolce vu
-    divorcee doppelganger era ev facade fiance fiancee forte fuoco gallo glad grace grad hay ingenue jalapeno jam ko las late latte latter
-    legno lent lento manana mare matinee melee mia naive naivete nina nino om orang par pes pies pinata pirouette pod
-    pokemon protege puree range regen resume ringer rio risque sans saute seance senor senora senorita sin
-    smorgasbord soiree souffle stem strand sub tag touche vent vis voce voila zinc
+    adam ale api auto autos aux banker blitz brulee cafe cam casa cliche con coup creme crepe debut deja
+    divorcee dolce doppelganger era ev facade fiance fiancee forte fuoco gallo glad grace grad hay ingenue
+    jalapeno jam ko las late latte latter legno lent lento manana mare matinee melee mia naive naivete nina nino
+    om orang par pes pies pinata pirouette pod pokemon protege puree range regen resume ringer rio risque sans
+    saute seance senor senora senorita sin smorgasbord soiree souffle stem strand sub tag touche vent vis voce
+    voila vu zinc
     """.split()  # noqa: SIM905
 )
 """English words, accents dropped, that words.txt lacks and that other languages share or that have accents."""
