@@ -34,7 +34,8 @@ rate, 0.05 to 600 s, the same for the same seed, and every one of them as a loop
 A prompt may name several ("heavy rain with distant thunder"): each becomes a layer with its own adjectives.
 Words that stand together under "asked for by" may come in any order, a few words apart.
 "no", "not" and "without" rule a sound out, and so does the negative prompt. A prompt that names none gets the
-nearest one, with the warning `nearest_recipe`; a sound that is left out beside others is told by `not_heard`.
+nearest one, with the warning `nearest_recipe`; sounds that are left out beside others are named in the warning
+`not_heard`. The words are English: a prompt that looks like another language gets the warning `not_english`.
 What was understood stands in the metadata under `engine_details`.
 
 This page and its pictures are made by `python scripts/sound_gallery.py`. A picture shows eight seconds from

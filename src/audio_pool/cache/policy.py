@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
-from audio_pool.prompts.lexicon import in_chorus, look
+from audio_pool.prompts.lexicon import in_chorus, word_info
 from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_key
 
 __all__ = ["CALIBRATIONS", "Calibration", "Near", "Verdict", "fallback_warning", "judge", "words_agree"]
@@ -224,7 +224,7 @@ def _misspelt(a: str, b: str) -> bool:
     a, b = a.rstrip("*~"), b.rstrip("*~")
     if min(len(a), len(b)) < _SHORTEST_TYPO or a[0] != b[0] or not (a.isalpha() and b.isalpha()):
         return False
-    return look(a).known != look(b).known and _one_slip(a, b)
+    return word_info(a).known != word_info(b).known and _one_slip(a, b)
 
 
 def _one_slip(a: str, b: str) -> bool:
@@ -261,7 +261,7 @@ def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
         else:
             segments[-1].append(word)
     parts = [tuple(segment) for segment in segments if segment]
-    if kind == "N" and "+" not in words:
+    if kind == "noun" and "+" not in words:
         return tuple(sorted(parts))
     return (*parts[:1], *sorted(parts[1:]))
 
@@ -272,5 +272,5 @@ def _sequence(moment: _Moment) -> list[str]:
         "in" if word in _LOOSE else word
         for kind, words in moment
         for word in words
-        if word != "+" and (word not in _LOOSE or kind == "N")
+        if word != "+" and (word not in _LOOSE or kind == "noun")
     ]

@@ -333,7 +333,7 @@ def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopR
     if not shape.loop:
         return audio, None
     if best.native:
-        audio, seam = loop.start_calmly(audio, shape.sample_rate)
+        audio, seam = loop.rotate_to_quiet_start(audio, shape.sample_rate)
     else:
         seam = loop.seam_score(audio, shape.sample_rate, best.crossfade_frames)
     crossfade_s = round(best.crossfade_frames / shape.sample_rate, 6)
