@@ -1,12 +1,14 @@
-# make demo | test | check | bench: each sets up what it needs in .venv from pinned versions.
+# make demo | test-unit | test | check | bench: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# one process per core; a file's tests stay together and in order, so that they share what they load
+PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic test check bench bench-peers clean
+.PHONY: demo demo-semantic test-unit test check bench bench-peers clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +36,13 @@ demo: $(VENV)/.light
 demo-semantic: $(VENV)/.semantic
 	$(BIN)/python examples/demo.py --semantic
 
+# what needs no other process and no model: under a minute on two cores
+test-unit: $(VENV)/.test
+	$(PYTEST) tests/unit
+
+# everything, the unit tests first
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

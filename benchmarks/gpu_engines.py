@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from benchmarks.official_sizes import SIZES, USUAL
-from tests.engines import checkpoints
 from tests.engines.plain_pipelines import PLAIN
+from tests.support import checkpoints
 from torch.utils.flop_counter import FlopCounterMode
 
 from audio_pool.engines import Item, load_engine

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from benchmarks.official_sizes import SIZES, USUAL
-from tests.engines import checkpoints
+from tests.support import checkpoints
 
 from audio_pool.engines import Item, load_engine
 

@@ -44,7 +44,7 @@ class Contract:
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        from tests.engines import checkpoints
+        from tests.support import checkpoints
 
         build = getattr(checkpoints, cls.name)
         return build(tmp_path_factory.mktemp("models") / cls.name)
@@ -52,10 +52,7 @@ class Contract:
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, model: Path) -> Any:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield load_engine(cls.name, model=model, device="cpu", dtype="float32")
-        torch.set_num_threads(before)
+        return load_engine(cls.name, model=model, device="cpu", dtype="float32")
 
     @pytest.fixture(scope="class")
     @classmethod

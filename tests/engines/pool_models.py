@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tests.engines import checkpoints, clap_checkpoints
+from tests.support import checkpoints, clap_checkpoints
+from tests.support.engine_packages import engine_package
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool
 from audio_pool.audio import codec
@@ -18,59 +18,18 @@ from audio_pool.cache.sqlite.store import Store
 
 PROMPT = "rain on a tin roof"
 ENGINES = ("tangoflux", "audioldm", "audioldm2", "stable_audio")
-PATIENCE_S = 120.0
-"""Longer than anything here takes on a machine that does much else."""
-
-_TIGHT = '''
-"""TangoFlux on a card that holds two sounds at once, and says so as torch does; and whose first try may be silent."""
-import msgspec
-import numpy as np
-import torch
-from audio_pool.engines import tangoflux
-
-INFO = msgspec.structs.replace(tangoflux.INFO, name="tight")
-
-
-class Tight(tangoflux.TangoFlux):
-    silent_once = True
-
-    def generate(self, items, on_step=None):
-        sounds = super().generate(items, on_step)
-        if items[0].prompt == "first nothing, then rain" and self.silent_once:
-            self.silent_once = False
-            return [np.zeros_like(sound) for sound in sounds]
-        return sounds
-
-    def _denoise(self, jobs, texts, tick):
-        if len(jobs) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super()._denoise(jobs, texts, tick)
-
-
-def load(**settings):
-    loaded = tangoflux.load(**settings)
-    loaded.__class__ = Tight
-    loaded.info = msgspec.structs.replace(loaded.info, name="tight")
-    return loaded
-'''
 
 
 def build(directory: Path, engines: tuple[str, ...] = ENGINES) -> dict[str, str]:
     """Checkpoints by engine's name, CLAP's among them."""
-    torch.set_num_threads(1)
     built = {name: str(getattr(checkpoints, name)(directory / name)) for name in engines}
     clap_checkpoints.save_directory(directory / "clap")
     return {**built, "clap": str(directory / "clap")}
 
 
 def tight_package(directory: Path) -> Path:
-    """Another package's engine ``tight``; the directory is what PYTHONPATH must name."""
-    info = directory / "tight_engine-1.0.dist-info"
-    info.mkdir(parents=True)
-    (directory / "tight_engine.py").write_text(_TIGHT)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tight-engine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[audio_pool.engines]\ntight = tight_engine\n")
-    return directory
+    """Write the package that brings ``tight``; return the directory that PYTHONPATH must name."""
+    return engine_package(directory, "tight")
 
 
 def settings(models: Mapping[str, str], directory: Path, **sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,17 +56,6 @@ def hosted_elsewhere(worker: dict[str, Any], package: Path, engine: str) -> None
     """Makes the worker host an engine that its own interpreter alone knows."""
     worker["engines"] = [*worker["engines"], engine]
     worker |= {"python": sys.executable, "env": {"PYTHONPATH": str(package)}}
-
-
-def eventually(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
-    """The condition's value once it is true."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {within_s:g} s: {what}")
 
 
 def ask(pool: AudioPool, prompt: str = PROMPT, **fields: Any) -> Any:

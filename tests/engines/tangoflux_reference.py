@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderOobleck, FluxTransformer2DModel
 from safetensors.torch import load_file
-from tests.engines.checkpoints import legacy_weight_norm
+from tests.support.checkpoints import legacy_weight_norm
 from transformers import AutoConfig, AutoTokenizer, T5EncoderModel
 
 NAMES = "num_layers num_single_layers in_channels attention_head_dim joint_attention_dim num_attention_heads"

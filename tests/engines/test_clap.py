@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from tests.engines import clap_checkpoints
+from tests.support import clap_checkpoints
 from transformers import ClapFeatureExtractor
 
 from audio_pool.engines import engine_info, load_engine
@@ -18,14 +18,6 @@ from audio_pool.engines.base import Scorer
 from audio_pool.errors import EngineUnavailable, InvalidAudio, InvalidConfig
 
 RATE = 48_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file
-from tests.engines import clap_checkpoints
+from tests.support import clap_checkpoints
 
 from audio_pool.cli.clap import group, softmax
 from audio_pool.engines import load_engine
@@ -21,7 +20,6 @@ RATE = 44_100
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("cli") / "clap"
     clap_checkpoints.save_directory(folder)
     return str(folder)

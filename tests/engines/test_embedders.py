@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.engines import sentence_checkpoints
+from tests.support import sentence_checkpoints
 
 from audio_pool.engines import load_engine
 from audio_pool.engines._encoders import pick_encoder
@@ -20,14 +20,6 @@ from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, Unk
 
 TEXTS = ["rain on a tin roof", "a dog barks", "rain", "tin roofs . a dog barks on a tin roof"]
 needs_package = pytest.mark.skipif(packaged() is None, reason="the extra 'offline' is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

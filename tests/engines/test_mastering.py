@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, amplitude_at, chord, decaying, pink, recordings, steps, tone, white
+from tests.support.audio_signals import RATE, amplitude_at, chord, decaying, pink, recordings, steps, tone, white
 
 from audio_pool.audio import codec, loudness
 from audio_pool.audio.loop import seam_score

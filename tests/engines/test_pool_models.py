@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from tests.engines import pool_models
-from tests.engines.pool_models import ENGINES, PATIENCE_S, PROMPT, ask, close, eventually, heard, kept, vectors
+from tests.engines.pool_models import ENGINES, PROMPT, ask, close, heard, kept, vectors
+from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
@@ -63,11 +63,8 @@ def client(pool: AudioPool) -> Iterator[AudioClient]:
 
 
 @pytest.fixture(scope="module")
-def clap(models: dict[str, str]) -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield load_engine("clap", model=models["clap"])
-    torch.set_num_threads(before)
+def clap(models: dict[str, str]) -> Any:
+    return load_engine("clap", model=models["clap"])
 
 
 # -- candidates ------------------------------------------------------------------------------------

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tests.engines import checkpoints
-from tests.engines.pool_models import PATIENCE_S, eventually
+from tests.support import checkpoints
+from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioClient, AudioPool
 from audio_pool.audio import codec
@@ -26,14 +25,6 @@ from audio_pool.errors import EngineUnavailable, InvalidConfig
 pytest.importorskip("diffusers")
 
 MISSING = "audio-pool models fetch tangoflux"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.engines import checkpoints
+from tests.support import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _mel, _memory, _oobleck, _torch, load_engine
@@ -20,14 +20,6 @@ from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupporte
 from audio_pool.worker.batching import generate_halving
 
 NAMES = ["tangoflux", "audioldm", "audioldm2", "stable_audio"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

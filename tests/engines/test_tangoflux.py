@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.engines import checkpoints
 from tests.engines.tangoflux_reference import Reference
+from tests.support import checkpoints
 
 from audio_pool.engines import Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, NotSupported
 
 RAIN = "rain on a tin roof"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

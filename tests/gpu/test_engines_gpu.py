@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.engines import checkpoints
+from tests.support import checkpoints
 
 from audio_pool.engines import Item, _torch, load_engine
 from audio_pool.errors import Cancelled, OutOfMemory

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.cache_sounds import sound
+from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import audit

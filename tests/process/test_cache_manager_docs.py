@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.unit.cache_sounds import sound
+from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cli.cache import group

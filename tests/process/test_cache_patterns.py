@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.cache_sounds import sound
+from tests.support.cache_sounds import sound
 
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.regex_search import matching

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.cache_kill import described, finished, run_kills
-from tests.unit.cache_sounds import recipe, sound, write_flac
+from tests.support.cache_sounds import recipe, sound, write_flac
 
 from audio_pool.audio import codec
 from audio_pool.cache.manage import AudioSemanticCache

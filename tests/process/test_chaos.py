@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import psutil
-from tests.process.served import PATIENCE_S, Asker, Served, eventually
+from tests.support.asker import Asker
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S, eventually
 
 FOR_S = 3.0
 WORKERS = [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
-from tests.process.served import PATIENCE_S, Asker, Served, eventually
+from tests.support.asker import Asker
+from tests.support.command_line import command
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import Disconnected, Refused
@@ -19,12 +20,6 @@ from audio_pool.transport.keys import create_keys
 
 TURNED_AWAY_S = 1.5
 """A client that is let in answers within this on any machine; one that is not hears nothing however long."""
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "audio_pool.cli", *arguments], capture_output=True, text=True, timeout=PATIENCE_S
-    )
 
 
 @pytest.fixture(scope="module")

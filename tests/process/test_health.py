@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.process.served import Asker, Served, eventually
+from tests.support.asker import Asker
+from tests.support.served import Served
+from tests.support.waiting import eventually
 
 BEATS = {"heartbeat_s": 0.4, "missed_heartbeats": 100, "restart_backoff_s": 0.1}
 

@@ -15,7 +15,9 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.process.served import PATIENCE_S, Asker, Served, eventually
+from tests.support.asker import Asker
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S, eventually
 
 MIB = 1 << 20
 FINALS = {"result", "error", "cancelled", "expired", "busy"}

@@ -48,3 +48,18 @@ def test_public_names_are_listed_and_others_are_refused() -> None:
     assert set(audio_pool.__all__) <= set(dir(audio_pool))
     with pytest.raises(AttributeError, match="has no attribute 'AudioPol'"):
         audio_pool.AudioPol  # noqa: B018
+
+
+def test_importing_the_index_does_not_import_faiss() -> None:
+    assert run("import sys, audio_pool.cache.index; print('faiss' in sys.modules)").strip() == "False"
+
+
+def test_without_faiss_only_the_use_fails_and_says_what_to_install() -> None:
+    told = run(
+        "import sys; sys.modules['faiss'] = None\n"
+        "from audio_pool.cache.index import VectorIndex\n"
+        "from audio_pool.errors import EngineUnavailable\n"
+        "try: VectorIndex(3)\n"
+        "except EngineUnavailable as exc: print(exc.hint)\n"
+    )
+    assert told.strip() == "pip install 'audio-pool[semantic]'"

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.process.pool_bench import PATIENCE_S, settings
+from tests.support.bench_pool import settings
+from tests.support.waiting import PATIENCE_S
 
 _HOST = """
 import json, sys

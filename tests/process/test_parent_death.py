@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.process.pool_bench import PATIENCE_S, bench_package, bench_worker, eventually, settings
+from tests.support.bench_pool import bench_package, bench_worker, settings
+from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioPool
 from audio_pool.cache.manage import AudioSemanticCache

@@ -16,14 +16,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from tests.process.pool_bench import (
-    PATIENCE_S,
-    bench_package,
-    bench_worker,
-    eventually,
-    settings,
-    worker_processes,
-)
+from tests.support.bench_pool import bench_package, bench_worker, settings
+from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.worker_processes import worker_processes
 
 from audio_pool import AudioPool, AudioRequest
 from audio_pool.cache.manage import AudioSemanticCache

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.process.pool_bench import bench_package, bench_worker, eventually, settings
+from tests.support.bench_pool import bench_package, bench_worker, settings
+from tests.support.waiting import eventually
 
 from audio_pool import AudioPool
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, UnknownEngine, WorkerStartFailed

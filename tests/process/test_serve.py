@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,10 @@ import psutil
 import pytest
 import soundfile
 import zmq
-from tests.process.served import PATIENCE_S, Asker, Served, eventually
+from tests.support.asker import Asker
+from tests.support.command_line import command
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S, eventually
 
 SMALL = {"max_requests": 6, "max_bytes": 1 << 20, "ageing_s": 0.5}
 
@@ -52,12 +53,6 @@ def held(tmp_path: Path) -> Callable[[str], tuple[str, Path]]:
         return f"hold {gate} {word}", gate
 
     return make
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "audio_pool.cli", *arguments], capture_output=True, text=True, timeout=PATIENCE_S
-    )
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.process.pool_bench import PATIENCE_S, settings
+from tests.support.bench_pool import settings
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool
 

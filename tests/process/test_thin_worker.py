@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.process.pool_bench import PATIENCE_S, settings, worker_processes
+from tests.support.bench_pool import settings
+from tests.support.waiting import PATIENCE_S
+from tests.support.worker_processes import worker_processes
 
 from audio_pool import AudioPool
 
 NEEDED = ("numpy", "msgpack", "msgspec", "pyzmq", "safetensors")
-NOT_THERE = ("torch", "faiss", "soundfile", "scipy", "soxr", "pyloudnorm", "librosa", "click", "snowballstemmer")
+NOT_THERE = ("torch", "faiss", "soundfile", "scipy", "soxr", "pyloudnorm", "librosa", "click")
 
 
 def thin_environment(directory: Path) -> Path:

@@ -7,14 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 import soundfile
-from tests.process.pool_bench import (
-    PATIENCE_S,
-    bench_package,
-    bench_worker,
-    eventually,
-    settings,
-    worker_processes,
-)
+from tests.support.bench_pool import bench_package, bench_worker, settings
+from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.worker_processes import worker_processes
 
 from audio_pool import AudioPool
 from audio_pool.errors import WorkerDied
@@ -102,8 +97,8 @@ def test_a_worker_takes_its_own_children_with_it(tmp_path: Path) -> None:
     engine = package / "bench_engine.py"
     engine.write_text(
         engine.read_text().replace(
-            "    return Bench()",
-            "    import subprocess\n    subprocess.Popen(['sleep', '3000'])\n    return Bench()",
+            "    return Bench(INFO)",
+            "    import subprocess\n    subprocess.Popen(['sleep', '3000'])\n    return Bench(INFO)",
         )
     )
     with AudioPool.from_config(settings(tmp_path, [bench_worker(package)], limits=LIMITS)) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -9,7 +10,7 @@ import struct
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, decaying, pink, recordings, tone, white
+from tests.support.audio_signals import RATE, decaying, pink, recordings, tone, white
 
 from audio_pool.audio import codec
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
@@ -188,17 +189,27 @@ def test_an_encoder_that_refuses_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def whole_file(tmp_path_factory):
+    """Of a format and a depth: a sound of several blocks, and the size of its whole file."""
+    sound = pink(FRAMES)
+
+    @functools.cache
+    def of(format, depth):
+        return sound, written(tmp_path_factory.mktemp(format), sound, format, depth)[0].stat().st_size
+
+    return of
+
+
 @pytest.mark.parametrize("kept", [0, 1000, 8000])
 @pytest.mark.parametrize(("format", "depth"), EVERY)
-def test_a_disk_that_takes_no_more_is_no_fault_of_the_sound(tmp_path, format, depth, kept):
-    path, _ = written(tmp_path, pink(FRAMES), format, depth)
-    whole = path.stat().st_size
-    path.unlink()
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_sound(tmp_path, whole_file, format, depth, kept):
+    sound, whole = whole_file(format, depth)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (whole * kept // 10_000, hard))
     try:
         with pytest.raises(StorageError, match=r"takes no file .*File too large"):
-            written(tmp_path, pink(FRAMES), format, depth)
+            written(tmp_path, sound, format, depth)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())

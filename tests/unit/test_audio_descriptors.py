@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import MATERIAL, RATE, chord, decaying, gusts, pink, steps, tone, white
+from tests.support.audio_signals import MATERIAL, RATE, chord, decaying, gusts, pink, steps, tone, white
 
 from audio_pool.audio.descriptors import descriptors, distance
 from audio_pool.audio.filter import resample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, amplitude_at, tone, white
+from tests.support.audio_signals import RATE, amplitude_at, tone, white
 
 from audio_pool.audio.filter import highpass, resample
 from audio_pool.errors import InvalidRequest

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, decaying, gusts, pink, steps, tone, white
+from tests.support.audio_signals import RATE, decaying, gusts, pink, steps, tone, white
 
 from audio_pool.audio.filter import resample
 from audio_pool.audio.loudness import gain_db, gain_for, k_weighting, loudness_lufs, true_peak_dbfs

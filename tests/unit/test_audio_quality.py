@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import (
+from tests.support.audio_signals import (
     RATE,
     chord,
     decaying,

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.unit.audio_signals import RATE, tone, white
+from tests.support.audio_signals import RATE, tone, white
 
 from audio_pool.audio.spectrogram import write_png
 from audio_pool.errors import EngineUnavailable, InvalidAudio

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import recipe, sound, write_flac
+from tests.support.cache_sounds import recipe, sound, write_flac
 
 import audio_pool
 from audio_pool.cache.manage import AudioSemanticCache

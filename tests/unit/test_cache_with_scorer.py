@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import recipe, sound
+from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.types import Query

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import sys
 from collections.abc import Iterator
@@ -50,10 +51,19 @@ def floor_of(module: str) -> int | None:
     return max(fits)[1] if fits else None
 
 
-def imports(path: Path, *, at_load: bool = False) -> Iterator[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path, *, at_load: bool = False) -> frozenset[str]:
     """Full names of the modules that a file imports; ``at_load``: without those inside functions."""
-    tree = ast.parse(path.read_text())
-    todo: list[ast.AST] = [tree]
+    return frozenset(_imports(path, at_load))
+
+
+def _imports(path: Path, at_load: bool) -> Iterator[str]:
+    todo: list[ast.AST] = [tree_of(path)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
@@ -187,12 +197,12 @@ def test_engines_are_light_until_they_are_loaded() -> None:
 
 def test_every_module_says_what_it_owns() -> None:
     for module, path in MODULES.items():
-        told = ast.get_docstring(ast.parse(path.read_text()))
+        told = ast.get_docstring(tree_of(path))
         assert told, f"{module} has no docstring"
 
 
 def test_the_library_does_not_print() -> None:
     for module, path in MODULES.items():
         if not module.startswith("cli"):
-            calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            calls = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
             assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), module

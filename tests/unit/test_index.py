@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -246,21 +244,3 @@ def test_searches_go_on_while_the_writer_works() -> None:
     assert not asker.is_alive()
     assert wrong == []
     assert len(index) == 4_000 - 30 * 20
-
-
-def test_without_faiss_only_the_use_fails_and_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['faiss'] = None\n"
-        "from audio_pool.cache.index import VectorIndex\n"
-        "from audio_pool.errors import EngineUnavailable\n"
-        "try: VectorIndex(3)\n"
-        "except EngineUnavailable as exc: print(exc.hint)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.strip() == "pip install 'audio-pool[semantic]'", done.stderr
-
-
-def test_importing_the_module_does_not_import_faiss() -> None:
-    code = "import sys, audio_pool.cache.index; print('faiss' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.strip() == "False", done.stderr

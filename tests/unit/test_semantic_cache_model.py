@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.unit.cache_sounds import recipe, sound
+from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import audit

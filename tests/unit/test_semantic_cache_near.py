@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import recipe, sound
+from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.entry import Filters
 from audio_pool.cache.explain import explain

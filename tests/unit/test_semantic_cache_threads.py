@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from tests.unit.cache_sounds import recipe, sound
+from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import audit

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import sound
+from tests.support.cache_sounds import sound
 
 from audio_pool.cache.entry import Filters
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION

@@ -1,0 +1,40 @@
+"""What the test engines have in common: the first word of a prompt is a verb, the rest is its argument.
+
+A prompt whose first word is no verb gives a tone. Pitch and length are all that differs between sounds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio_pool.engines.base import Audio, EngineInfo, Item, Notes, OnStep
+
+
+class ScriptedEngine:
+    verbs: tuple[str, ...] = ()
+    """Methods ``(argument, on_step)`` that a prompt may name."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        self.info = info
+
+    def notes(self, item: Item) -> Notes:
+        return Notes()
+
+    def generate(self, items: list[Item], on_step: OnStep | None = None) -> list[Audio]:
+        return [self.sound(item, on_step or (lambda done, total: None)) for item in items]
+
+    def sound(self, item: Item, on_step: OnStep) -> Audio:
+        verb, _, argument = item.prompt.partition(" ")
+        self.begin(item)
+        (getattr(self, verb) if verb in self.verbs else self.tone)(argument, on_step)
+        frames = round(item.duration_s * (item.sample_rate or self.info.sample_rate))
+        wave = 0.3 * np.sin(np.arange(frames) * (0.03 + item.seed % 100 / 1000))
+        return np.tile(wave.astype(np.float32), (2, 1))
+
+    def begin(self, item: Item) -> None:
+        """Note that the item's turn has come."""
+
+    def tone(self, argument: str, on_step: OnStep) -> None:
+        on_step(1, 1)
+
+    def close(self) -> None: ...
