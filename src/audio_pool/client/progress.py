@@ -31,10 +31,11 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if not self._stream.isatty():
             return
-        progress = event.body if isinstance(event.body, Progress) else Progress(stage="queued")
-        fraction = min(1.0, max(0.0, progress.fraction))
+        stage, fraction = "queued", 0.0
+        if isinstance(event.body, Progress):
+            stage, fraction = event.body.stage, min(1.0, max(0.0, event.body.fraction))
         full = round(fraction * self._width)
-        line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {progress.stage}"
+        line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {stage}"
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(line)

@@ -7,28 +7,25 @@ Must not know: processes, sockets, how a pool is put together (pool.py).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
-from typing import Any
 
 import msgspec
 
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import engine_info
-from audio_pool.engines._encoders import pick_encoder
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, Refused, UnknownEngine
-from audio_pool.models import weights
+from audio_pool.engines import configured_info, engine_info, engine_infos
+from audio_pool.errors import EngineUnavailable, InvalidConfig, Refused, UnknownEngine
+from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.workers import WorkerPlan
 from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
-    "configured_info",
+    "configured",
     "encoders_of",
-    "engine_infos",
+    "hosted_infos",
     "load_message",
     "process_spec",
     "refuse_non_commercial",
@@ -57,7 +54,8 @@ def workers_of(config: Config) -> list[WorkerConfig]:
 
 def encoders_of(config: Config) -> tuple[str, ...]:
     """Return the embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    encoder = pick_encoder(config.cache.encoder, models_dir=config.policy.models_dir)
+    infos = [configured(name, config) for name in _encoder_names(config)]
+    encoder = pick_encoder(config.cache.encoder, infos, models_dir=config.policy.models_dir)
     if encoder is not None and importlib.util.find_spec("faiss") is None:
         if config.cache.encoder != "auto":
             raise EngineUnavailable(
@@ -70,6 +68,12 @@ def encoders_of(config: Config) -> tuple[str, ...]:
     if role != "scorer":
         raise InvalidConfig(f"cache.scorer {scorer!r} is a {role}; allowed is off or a scorer such as clap")
     return tuple(name for name in (encoder, scorer) if name)
+
+
+def _encoder_names(config: Config) -> list[str]:
+    """Return every engine that could be an encoder: the implementations, and named models of the configuration."""
+    own = [name for name, engine in config.engines.items() if engine.implementation is not None]
+    return [*(info.name for info in engine_infos() if info.role == "embedder"), *own]
 
 
 def searched_space(name: str, config: Config) -> str:
@@ -124,6 +128,7 @@ def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]
         roles=list(worker.roles),
         heartbeat_s=config.limits.heartbeat_s,
         arena=arena,
+        models_dir=config.policy.models_dir,
     )
 
 
@@ -139,13 +144,13 @@ def process_spec(worker: WorkerConfig) -> ProcessSpec:
     )
 
 
-def engine_infos(workers: list[WorkerConfig], config: Config) -> dict[str, EngineInfo]:
+def hosted_infos(workers: list[WorkerConfig], config: Config) -> dict[str, EngineInfo]:
     """Return what is known of the engines before they are loaded; a worker's own interpreter may know others."""
     infos: dict[str, EngineInfo] = {}
     for worker in workers:
         for name in worker.engines:
             try:
-                infos[name] = configured_info(name, config)
+                infos[name] = configured(name, config)
             except UnknownEngine:
                 if not worker.python:
                     raise
@@ -156,15 +161,15 @@ def _implementation(name: str, config: Config) -> str:
     return config.engines.get(name, _NO_ENGINE_CONFIG).implementation or name
 
 
-def configured_info(name: str, config: Config) -> EngineInfo:
+def configured(name: str, config: Config) -> EngineInfo:
+    """Return what a named model is, as far as that is known without loading it."""
     own = config.engines.get(name, _NO_ENGINE_CONFIG)
-    info = engine_info(own.implementation or name)
-    return msgspec.structs.replace(
-        info,
-        name=name,
-        implementation=own.implementation or name,
-        model=str(own.settings.get("model", info.model)),
-        kinds=info.kinds if own.kinds is None else tuple(own.kinds),
+    return configured_info(
+        name,
+        own.implementation or "",
+        kinds=own.kinds,
+        settings=own.settings,
+        models_dir=config.policy.models_dir,
     )
 
 
@@ -178,15 +183,6 @@ def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> 
 
 
 def _setup(name: str, config: Config) -> EngineSetup:
-    """Return an engine's setup as configured; a model that lies in ``policy.models_dir`` by its path there."""
     own = config.engines.get(name, _NO_ENGINE_CONFIG)
-    settings: dict[str, Any] = dict(own.settings)  # opaque: each implementation checks its own
-    implementation = own.implementation or name
-    if config.policy.models_dir:
-        with contextlib.suppress(AudioPoolError):
-            info = engine_info(implementation)
-            found = weights.find(str(settings.get("model", info.model)), models_dir=config.policy.models_dir)
-            if found is not None and info.requires:
-                settings["model"] = str(found.path)
     kinds = None if own.kinds is None else tuple(own.kinds)
-    return EngineSetup(implementation=implementation, kinds=kinds, settings=settings)
+    return EngineSetup(implementation=own.implementation or name, kinds=kinds, settings=own.settings)

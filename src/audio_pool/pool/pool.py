@@ -36,9 +36,9 @@ from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers.local import LocalLauncher
 from audio_pool.pool.plan import (
-    configured_info,
+    configured,
     encoders_of,
-    engine_infos,
+    hosted_infos,
     load_message,
     process_spec,
     refuse_non_commercial,
@@ -202,9 +202,9 @@ class AudioPool:
             # here and not at the first look-up: that one would wait for it on the router's thread
             cache.prepare(searched_space(name, config) for name in encoders)
         workers = workers_of(config)
-        infos: dict[str, EngineInfo] = engine_infos(workers, config)  # may refuse: nothing has to be undone yet
+        infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
         if config.policy.commercial_only:
-            refuse_non_commercial([*infos.values(), *(configured_info(name, config) for name in encoders)])
+            refuse_non_commercial([*infos.values(), *(configured(name, config) for name in encoders)])
         endpoint = local_endpoint(arena.directory / "workers.sock")
         inbox = Inbox()
         link = WorkerLink(

@@ -67,6 +67,8 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     heartbeat_s: float
     arena: str = ""
     """Directory of slots; "": this worker hands over inline."""
+    models_dir: str = ""
+    """Directory of models, beside the usual places."""
 
 
 class RunTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="run_task"):

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, load_engine
+from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, ReadsMeaning, Scorer, load_engine
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, NotSupported, StorageError
 from audio_pool.results import Failure, Timings, WorkerReport
 from audio_pool.tasks import (
@@ -103,36 +103,35 @@ class TaskRunner:
             self._writer, self._reader = SlotWriter(load.arena), SlotReader(load.arena)
         for name, setup in load.engines.items():
             started = time.monotonic()
-            engine: Any = load_engine(setup.implementation, **setup.settings)
-            # checked here, where its author hears of it: the router would only wonder why nobody is ready
-            info = parse(
-                EngineInfo, msgspec.to_builtins(engine.info), error=EngineUnavailable, what=f"INFO of engine {name!r}"
+            engine = load_engine(
+                setup.implementation, setup.settings, name=name, kinds=setup.kinds, models_dir=load.models_dir
             )
-            info = msgspec.structs.replace(info, name=name, implementation=setup.implementation)
-            if setup.kinds is not None:
-                info = msgspec.structs.replace(info, kinds=setup.kinds)
-            self.infos[name] = info
-            self._host(name, info, engine)
-            self.device = str(getattr(engine, "device", None) or self.device)
+            # checked here, where its author learns of it: the router would only wonder why nobody is ready
+            info = msgspec.to_builtins(engine.info)
+            self.infos[name] = parse(EngineInfo, info, error=EngineUnavailable, what=f"INFO of engine {name!r}")
+            match self.infos[name].role, engine:
+                case "generator", Generator():
+                    self._generators[name] = engine
+                case "embedder", Embedder():
+                    self._embedders[name] = engine
+                case "scorer", Scorer():
+                    self._scorers[name] = engine
+                case role, _:
+                    raise EngineUnavailable(
+                        f"engine {name!r} says that it is a {role} and lacks what one has",
+                        hint="docs/adding-an-engine.md lists the attributes and methods of each role",
+                    )
+            self.device = engine.device or self.device
             log.info("loaded %s in %.2f s", name, time.monotonic() - started)
         self._share_encoder()
         if "master" in load.roles:
             self._mastering = Mastering()
 
-    def _host(self, name: str, info: EngineInfo, engine: Any) -> None:
-        match info.role:
-            case "generator":
-                self._generators[name] = engine
-            case "embedder":
-                self._embedders[name] = engine
-            case "scorer":
-                self._scorers[name] = engine
-
     def _share_encoder(self) -> None:
         """Let engines that can read a prompt by its meaning use the embedder that is here anyway."""
         encoder = next(iter(self._embedders.values()), None)
-        for engine in self._generators.values() if encoder is not None else ():
-            if hasattr(engine, "use_encoder"):
+        for engine in self._generators.values():
+            if isinstance(engine, ReadsMeaning) and encoder is not None:
                 engine.use_encoder(encoder)
 
     # -- generate ----------------------------------------------------------------------------------
@@ -375,7 +374,7 @@ class TaskRunner:
         heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
         body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
             "model": scorer.info.model,
-            "logit_scale": float(getattr(scorer, "logit_scale", 1.0)),
+            "logit_scale": scorer.logit_scale,
         }
         match task.operation:
             case "embed":
