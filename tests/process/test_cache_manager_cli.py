@@ -17,7 +17,7 @@ import pytest
 from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.verify import audit
+from audio_pool.cache.verify import verify
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
 REMOVING = {
@@ -45,7 +45,7 @@ def place(tmp_path: Path):
     cache.close()
     yield tmp_path / "cache"
     cache = SoundCache(tmp_path / "cache")
-    assert audit(cache.store).problems == []
+    assert verify(cache.store).problems == []
     cache.close()
 
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.sound_cache import Hit, SoundCache
+from audio_pool.cache.sound_cache import Hit, Lookup, SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, BadMessage, StorageError, WorkerError
@@ -174,27 +174,24 @@ class Executor:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
         try:
-            hit = self._cache.find_exact(resolved.recipe, resolved.query)
-            return self._found(action.job, hit, resolved.rendition, ())
+            lookup = self._cache.find_exact(resolved.recipe, resolved.query)
+            return self._lookup_done(action.job, lookup, resolved.rendition)
         except StorageError as exc:  # a broken cache must not stop new sounds
             return _unreadable(action.job, exc)
 
     def _find_near(self, action: events.FindNear) -> events.LookupDone:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
-        refused: list[str] = []
         try:
-            vectors = self._in_spaces(action.vectors)
-            hit = self._cache.find_near(resolved.recipe, resolved.query, vectors, refused=refused)
-            return self._found(action.job, hit, resolved.rendition, refused)
+            lookup = self._cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
+            return self._lookup_done(action.job, lookup, resolved.rendition)
         except StorageError as exc:
             return _unreadable(action.job, exc)
 
-    def _found(
-        self, job: int, hit: Hit | None, rendition: Rendition, refused: list[str] | tuple[str, ...]
-    ) -> events.LookupDone:
+    def _lookup_done(self, job: int, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
+        hit = lookup.hit
         if hit is None or hit.entry.id is None:
-            return events.LookupDone(job=job, warning=f"hit_refused: {refused[0]}" if refused else "")
+            return events.LookupDone(job=job, warning=f"hit_refused: {lookup.refused[0]}" if lookup.refused else "")
         path = self._file_of(hit, rendition)
         comment = ""
         if path is None:
