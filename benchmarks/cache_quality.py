@@ -17,9 +17,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from audio_pool.engines._encoders import pick_encoder
+
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, judge
 from audio_pool.engines import load_engine
-from audio_pool.engines._encoders import pick_encoder
 from audio_pool.prompts.normalize import analyse, canonical_key
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "captions" / "minimal_pairs_val.csv"

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from tests.support.cache_sounds import recipe, sound, write_flac
-=======
-from tests.unit.cache_sounds import harm, recipe, sound, write_flac
->>>>>>> cache
+from tests.support.cache_sounds import harm, recipe, sound, write_flac
 
 import audio_pool
 from audio_pool.cache.manage import AudioSemanticCache

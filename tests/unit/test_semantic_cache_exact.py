@@ -10,11 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from tests.support.cache_sounds import recipe, sound
-=======
-from tests.unit.cache_sounds import ids_in, recipe, sound
->>>>>>> cache
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.types import Query

@@ -11,11 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-<<<<<<< HEAD
-from tests.support.cache_sounds import recipe, sound
-=======
-from tests.unit.cache_sounds import ids_in, recipe, sound
->>>>>>> cache
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify

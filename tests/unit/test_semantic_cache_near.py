@@ -12,11 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from tests.support.cache_sounds import recipe, sound
-=======
-from tests.unit.cache_sounds import harm, recipe, sound
->>>>>>> cache
+from tests.support.cache_sounds import harm, recipe, sound
 
 from audio_pool.cache.explain import explain
 from audio_pool.cache.settings import filters_of

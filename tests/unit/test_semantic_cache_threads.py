@@ -7,11 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-<<<<<<< HEAD
-from tests.support.cache_sounds import recipe, sound
-=======
-from tests.unit.cache_sounds import ids_in, recipe, sound
->>>>>>> cache
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify

@@ -9,11 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from tests.support.cache_sounds import sound
-=======
-from tests.unit.cache_sounds import harm, ids_in, recipe, sound
->>>>>>> cache
+from tests.support.cache_sounds import harm, ids_in, recipe, sound
 
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.settings import filters_of
