@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audio_pool.cli.options import (
+    POOL_SECTION,
     SectionedCommand,
+    SectionedOption,
     cache_dir_option,
     config_option,
     connect_option,
@@ -52,7 +54,16 @@ __all__ = ["generate", "summary_lines"]
     cache_dir_option,
     connect_option,
     keys_option,
-    click.option("--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds to wait."),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        cls=SectionedOption,
+        section=POOL_SECTION,
+        type=click.FloatRange(0.0),
+        default=600.0,
+        show_default=True,
+        help="Seconds to wait.",
+    ),
 )
 def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | None, **options: Any) -> None:
     """Make (or find) the sound of PROMPT.

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "FILE_SECTION",
+    "POOL_SECTION",
     "SectionedCommand",
     "SectionedOption",
     "cache_dir_option",
@@ -28,6 +30,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])  # click's own: a command's function, or the command
 _JSON = "audio_pool.prints_json"
+FILE_SECTION, POOL_SECTION, _OTHERS = "The file", "The pool", "Options"
+"""Headings in a command's help; "Options" comes last."""
 
 
 def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -44,7 +48,7 @@ def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
 class SectionedOption(click.Option):
     """An option that ``--help`` lists under a heading of its own."""
 
-    def __init__(self, *args: Any, section: str = "Options", **attributes: Any) -> None:  # click's own arguments
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:  # click's own arguments
         super().__init__(*args, **attributes)
         self.section = section
 
@@ -55,13 +59,13 @@ class SectionedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
-                section = parameter.section if isinstance(parameter, SectionedOption) else "Options"
+                section = parameter.section if isinstance(parameter, SectionedOption) else _OTHERS
                 sections.setdefault(section, []).append(record)
-        for title, rows in sections.items():
+        for title in sorted(sections, key=lambda title: title == _OTHERS):
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(sections[title])
 
 
 def _note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -78,18 +82,45 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON instead of text; errors, too."
 )
 config_option = click.option(
-    "--config", "config_path", type=click.Path(), help="A TOML file; see configs/. Default: the built-in configuration."
+    "--config",
+    "config_path",
+    cls=SectionedOption,
+    section=POOL_SECTION,
+    type=click.Path(),
+    help="A TOML file; see configs/. Default: the built-in configuration.",
 )
 cache_dir_option = click.option(
-    "--cache-dir", type=click.Path(), help="Where finished sounds are kept. Default: the configuration's."
+    "--cache-dir",
+    cls=SectionedOption,
+    section=POOL_SECTION,
+    type=click.Path(),
+    help="Where finished sounds are kept. Default: the configuration's.",
 )
 connect_option = click.option(
-    "--connect", metavar="ENDPOINT", help="A running server, e.g. tcp://127.0.0.1:5577; as 'serve' prints it."
+    "--connect",
+    cls=SectionedOption,
+    section=POOL_SECTION,
+    metavar="ENDPOINT",
+    help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it.",
 )
-keys_option = click.option("--keys", type=click.Path(), help="For --connect: directory of CURVE keys.")
+keys_option = click.option(
+    "--keys",
+    cls=SectionedOption,
+    section=POOL_SECTION,
+    type=click.Path(),
+    help="For --connect: directory of CURVE keys.",
+)
 spectrogram_option = click.option(
-    "--spectrogram", type=click.Path(path_type=Path), help="Also draw the sound into this PNG."
+    "--spectrogram",
+    cls=SectionedOption,
+    section=FILE_SECTION,
+    type=click.Path(path_type=Path),
+    help="Also draw the sound into this PNG.",
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace files that exist. Without it: asked at a terminal, else refused."
+    "--overwrite",
+    cls=SectionedOption,
+    section=FILE_SECTION,
+    is_flag=True,
+    help="Replace files that exist. Without it: asked at a terminal, else refused.",
 )

@@ -15,14 +15,13 @@ from typing import Any
 import click
 from msgspec import Struct, inspect
 
-from audio_pool.cli.options import F, SectionedOption, with_options
+from audio_pool.cli.options import FILE_SECTION, F, SectionedOption, with_options
 from audio_pool.errors import InvalidRequest
 from audio_pool.types import AudioRequest, Label
 
-__all__ = ["REQUEST_OPTIONS", "SECTIONS", "request_fields", "request_options"]
+__all__ = ["REQUEST_OPTIONS", "request_fields", "request_options"]
 
-SECTIONS = ("The sound", "The file", "The cache", "The queue")
-_SOUND, _FILE, _CACHE, _QUEUE = SECTIONS
+_SOUND, _FILE, _CACHE, _QUEUE = "The sound", FILE_SECTION, "The cache", "The queue"
 
 
 class _Option(Struct, frozen=True):
@@ -88,7 +87,7 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "tau_accept_new": _Option(_CACHE, ("--tau-accept-new",), "Least CLAP similarity of a new sound."),
     "tau_prompt_sem": _Option(_CACHE, ("--tau-prompt-sem",), "Least similarity of a hit's words, calibrated."),
     "metadata": _Option(
-        _CACHE, ("--label",), "A label of your own, kept with the sound and returned. Repeatable; VALUE as for --option."
+        _CACHE, ("--label",), "A label of your own, kept with the sound. Repeatable; VALUE as for --option."
     ),
     "tags": _Option(_CACHE, ("--tag",), "A word to find the entry by, kept with it. Repeatable."),
     "priority": _Option(_QUEUE, ("--priority",), "Which goes first on a busy server."),
