@@ -23,9 +23,8 @@ __all__ = [
     "Entry",
     "Row",
     "canonical_digest",
-    "recipe_from",
+    "read_stored",
     "score_of",
-    "sound_metadata_from",
     "text_digest",
 ]
 
@@ -83,18 +82,23 @@ def canonical_digest(namespace: str, prompt: str) -> bytes:
 
 # -- what was stored -------------------------------------------------------------------------------
 
-recipe_from = msgspec.json.Decoder(Recipe).decode
-"""JSON -> Recipe. Raises msgspec.DecodeError (a ValidationError is one)."""
+_decode_recipe = msgspec.json.Decoder(Recipe).decode
 _decode_metadata = msgspec.json.Decoder(SoundMetadata).decode
 _decode_map = msgspec.json.Decoder(dict[str, Any]).decode  # opaque: checked field by field
 
 
-def sound_metadata_from(data: bytes) -> SoundMetadata:
-    """JSON, by whatever version it was written -> SoundMetadata; a field that does not fit has its default.
+def read_stored(recipe: bytes, metadata: bytes) -> tuple[Recipe, SoundMetadata] | None:
+    """Decode what was stored of a sound, by whatever version; None where it cannot be read.
 
-    Raises:
-        msgspec.DecodeError: it is not a JSON object.
+    A field of the metadata that does not fit has its default.
     """
+    try:
+        return _decode_recipe(recipe), _metadata_from(metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _metadata_from(data: bytes) -> SoundMetadata:
     try:
         metadata = _decode_metadata(data)
     except msgspec.ValidationError:
