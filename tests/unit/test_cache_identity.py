@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.unit.cache_sounds import ids_in, recipe, sound
 
+from audio_pool.cache.explain import explain
 from audio_pool.cache.settings import admits, filters_of, settings_of
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify
@@ -241,3 +242,34 @@ def test_sql_python_and_the_index_agree_on_what_fits(cache: SoundCache) -> None:
         assert {row.id for row, _ in found} == fitting
         sizes.add(len(fitting))
     assert 0 in sizes and max(sizes) > 5  # else nothing was compared
+
+
+# -- why not ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model": "cvssp/audioldm2-large"}, "model is 'cvssp/audioldm2-large', asked for is 'cvssp/audioldm2'"),
+        ({"model_revision": "bbb"}, "model_revision is 'bbb', asked for is 'aaa'"),
+        ({"engine": "another"}, "engine is 'another', asked for is 'audioldm2'"),
+        ({"steps": 10}, "it was made in 10 steps, asked for are at least 200"),
+        ({"guidance_scale": 9.0}, "guidance_scale is 9, asked for is 2.5 to 4.5"),
+        ({"options": (("top_k", 1),)}, "options, crossfade_s or highpass_hz differ"),
+        ({"metadata": {"warnings": ["not_heard: x"]}}, "it carries a warning that strict forbids"),
+    ],
+    ids=str,
+)
+def test_explain_names_the_setting_that_does_not_fit(cache: SoundCache, changes: dict[str, Any], reason: str) -> None:
+    kept = keep(cache, **changes)
+    (near,) = explain(cache, asked(), Query(strict=True), {}).entries
+    assert (near.id, near.accepted, near.stage) == (kept, False, "settings")
+    assert reason in near.reason
+
+
+def test_explain_names_what_an_explicit_seed_asks_for(cache: SoundCache) -> None:
+    keep(cache, seed=7, dtype="float16")
+    (near,) = explain(cache, asked(seed=7, dtype="float32"), Query(), {}).entries
+    assert "an explicit seed or init audio matches only the identical recipe" in near.reason
+    (near,) = explain(cache, asked(seed=7, dtype="float16"), Query(), {}).entries
+    assert (near.accepted, near.stage) == (True, "exact")

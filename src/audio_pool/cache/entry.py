@@ -1,4 +1,4 @@
-"""A kept sound: what look-ups read of it, the whole of it, and the keys that prompts are filed under.
+"""A kept sound: the row that look-ups read, the whole entry, and the keys that prompts are filed under.
 
 Owns: Row, Entry, the digests of prompts, names of vector spaces, and reading metadata of any version.
 Must not know: the database, the directory, what counts as a hit.
@@ -34,7 +34,7 @@ DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 
 
 class Row(NamedTuple):
-    """What look-ups need to know of an entry."""
+    """The columns of an entry that look-ups read."""
 
     id: int
     prompt: str
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
     @property
     def score(self) -> float:
-        """How good the sound is among its like: CLAP's judgement where there is one, else the gate's."""
+        """The sound's rank among its like: CLAP's judgement where there is one, else the quality gate's."""
         return self.clap_similarity if self.clap_similarity is not None else self.quality or 0.0
 
 
@@ -64,7 +64,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def score_of(metadata: SoundMetadata) -> float:
-    """How good a sound is among its like, as ``Row.score``."""
+    """The rank of a sound among its like, as ``Row.score``."""
     return metadata.clap_similarity if metadata.clap_similarity is not None else metadata.quality.score
 
 

@@ -1,4 +1,4 @@
-"""What must be true of the database, and mending it.
+"""Consistency checks of the database, and the repairs.
 
 Owns: the queries of verification.
 Must not know: files, what is reported.

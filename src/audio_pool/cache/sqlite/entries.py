@@ -54,7 +54,7 @@ _SAME_SETTINGS = " AND ".join(f"{name} IS :{name}" for name in Settings._fields 
 
 
 class _Stored(NamedTuple):
-    """What is stored of one entry."""
+    """One entry as it is stored."""
 
     id: int
     file: str
