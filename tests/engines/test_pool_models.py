@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli import main
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.errors import (
@@ -193,8 +193,8 @@ def test_the_cap_keeps_what_sounds_most_unlike(pool: AudioPool, clap: Any) -> No
     for seed in telling:
         ask(pool, engine="audioldm", seed=seed, namespace="cap", force=True)
     ids = [entry for entry, _ in kept(pool, "cap")]
-    store = Store(pool.config.cache_dir, create=False)
-    left = {store.entry(entry).metadata["seed"] for entry in ids}
+    store = SqliteStore(pool.config.cache_dir, create=False)
+    left = {store.entries.entry(entry).metadata["seed"] for entry in ids}
     store.close()
     assert left == set(telling) - {goes(telling)}
 
