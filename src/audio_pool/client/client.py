@@ -31,6 +31,7 @@ from audio_pool.api import (
     FeedbackNoted,
     Health,
     OnEvent,
+    PoolApi,
     PoolStatus,
     Verdict,
     as_request,
@@ -54,8 +55,8 @@ _GRACE_S = 5.0
 T = TypeVar("T")
 
 
-class AudioClient:
-    """Talks to ``audio-pool serve``; may be used by many threads at once. Satisfies ``api.PoolApi``.
+class AudioClient(PoolApi):
+    """Talks to ``audio-pool serve``; may be used by many threads at once.
 
     Args:
         endpoint: what the server prints when it is ready, e.g. ``tcp://127.0.0.1:5555``; None: where a
