@@ -1,4 +1,4 @@
-"""The image server's own JSON messages, told in ours and back.
+"""The image server's own JSON messages, translated to ours and back.
 
 Owns: AudioRenderRequest in; AudioReady and Alert out; what each field means to us.
 Must not know: sockets, the router, the schedule: pure translation.
@@ -54,7 +54,7 @@ _OWN_FIELDS = tuple(name for name in AudioRenderRequest.__struct_fields__ if nam
 
 
 class Translated(NamedTuple):
-    """An AudioRenderRequest in our words."""
+    """An AudioRenderRequest as one of ours."""
 
     request_id: str
     prompt: str
@@ -66,7 +66,7 @@ class Translated(NamedTuple):
 
 
 def is_legacy(frame: bytes) -> bool:
-    """Whether a frame is JSON's ``{`` and not one of our msgpack maps (which never start with one)."""
+    """Return True for a JSON object: no msgpack map starts with ``{``."""
     return frame[:64].lstrip(b" \t\r\n")[:1] == b"{"
 
 
