@@ -50,7 +50,7 @@ class Outbox:
         self.sent: list[dict[str, Any]] = []
 
     def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> bool:
-        self.sent.append(packing.unpack(frames[0], trusted=True))
+        self.sent.append(packing.unpack(frames[0]))
         return True
 
 
