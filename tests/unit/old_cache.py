@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.unit.cache_sounds import write_flac
+from tests.support.cache_sounds import write_flac
 
 from audio_pool.prompts.normalize import CANONICAL_VERSION, canonical_key, text_key
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import ids_in, recipe, sound
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.explain import explain
 from audio_pool.cache.settings import admits, filters_of, settings_of

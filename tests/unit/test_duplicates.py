@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import sound, write_flac
+from tests.support.cache_sounds import sound, write_flac
 
 from audio_pool.cache.duplicates import Group, duplicate_groups, groups_around
 from audio_pool.cache.sqlite.store import SqliteStore

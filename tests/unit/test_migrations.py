@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.cache_sounds import harm, ids_in, recipe
+from tests.support.cache_sounds import harm, ids_in, recipe
 from tests.unit.old_cache import OldCache
 
 from audio_pool.cache.manage import AudioSemanticCache

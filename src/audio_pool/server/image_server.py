@@ -14,9 +14,6 @@ it would otherwise be dropped without anybody knowing.
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,8 +21,6 @@ import msgspec
 from msgspec import Meta
 
 from audio_pool.errors import AudioPoolError, BadMessage, Cancelled
-from audio_pool.pool.replies import Final
-from audio_pool.transport.sockets import Channel, puller, pusher
 from audio_pool.types import MAX_LABELS, MAX_PROMPT_CHARS, AudioRequest, RequestId
 from audio_pool.validation import parse
 
