@@ -119,7 +119,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
         return True
 
     def events(self, timeout_s: float | None = None) -> Events:
-        """What happens to the request until its end, where ``submit(..., events=True)`` asked for it.
+        """The request's events until its end; none unless ``submit(..., events=True)`` asked for them.
 
         Raises:
             Timeout: while iterating, when nothing came for ``timeout_s``.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.cache_kill import described, finished, run_kills
 from tests.support.cache_sounds import recipe, sound, write_flac
+from tests.unit.old_cache import OldCache
 
 from audio_pool.audio import codec
 from audio_pool.cache.manage import AudioSemanticCache
@@ -213,3 +214,14 @@ def test_a_read_only_disk_is_served_from_and_says_so_when_written_to(small_disk:
     store = SqliteStore(small_disk / "cache")
     assert verify(store).problems == []
     store.close()
+
+
+def test_an_old_cache_on_a_read_only_disk_says_that_it_cannot_be_brought_up_to_date(small_disk: Path) -> None:
+    OldCache(small_disk / "cache").put("rain", np.ones(4, np.float32))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StorageError, match="schema version 1 and takes no writes"):
+        SoundCache(small_disk / "cache")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    cache = SoundCache(small_disk / "cache")
+    assert cache.find_exact(recipe("rain"), Query()).hit is not None
+    cache.close()

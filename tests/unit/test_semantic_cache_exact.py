@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.support.cache_sounds import ids_in, recipe, sound
 
-from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sound_cache import Lookup, SoundCache
 from audio_pool.types import Query
 
 STRICT = Query(match="strict", temperature=0.0)
@@ -227,3 +227,10 @@ def test_recipes_told_in_full_survive_the_round_trip(cache: SoundCache) -> None:
     entry = cache.put(made, {})
     assert cache.store.entries.entry(entry.id).recipe == made.recipe
     assert msgspec.structs.replace(made.recipe, seed=3).identity() != made.recipe.identity()
+
+
+def test_a_lookup_can_be_serialised_and_read_back(cache: SoundCache) -> None:
+    keep(cache, metadata={"engine_details": {"layers": ["rain"]}, "labels": {"level": 3}})
+    found = cache.find_exact(recipe(), STRICT)
+    assert found.hit is not None
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Lookup) == found

@@ -1,4 +1,4 @@
-"""What the cache asks of the place that holds its files: masters, renditions, renders, files in the making.
+"""The interface to the place of the cache's files: masters, renditions, renders, files in the making.
 
 Owns: the protocol BlobStore.
 Must not know: rows, recipes, sound. The implementation is files.py; an object store is a module beside it.
@@ -37,7 +37,7 @@ class BlobStore(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for messages."""
+        """Its place, for messages."""
 
     @property
     def incoming(self) -> Path:

@@ -1,4 +1,4 @@
-"""A kept sound: what look-ups read of it, the whole of it, and the keys that prompts are filed under.
+"""A kept sound: the row that look-ups read, the whole entry, and the keys that prompts are filed under.
 
 Owns: Row, Entry, the digests of prompts, names of vector spaces, and reading metadata of any version.
 Must not know: the database, the directory, what counts as a hit.
@@ -23,9 +23,8 @@ __all__ = [
     "Entry",
     "Row",
     "canonical_digest",
-    "recipe_from",
+    "read_stored",
     "score_of",
-    "sound_metadata_from",
     "text_digest",
 ]
 
@@ -35,7 +34,7 @@ DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 
 
 class Row(NamedTuple):
-    """What look-ups need to know of an entry."""
+    """The columns of an entry that look-ups read."""
 
     id: int
     prompt: str
@@ -49,7 +48,7 @@ class Row(NamedTuple):
 
     @property
     def score(self) -> float:
-        """How good the sound is among its like: CLAP's judgement where there is one, else the gate's."""
+        """The sound's rank among its like: CLAP's judgement where there is one, else the quality gate's."""
         return self.clap_similarity if self.clap_similarity is not None else self.quality or 0.0
 
 
@@ -65,7 +64,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def score_of(metadata: SoundMetadata) -> float:
-    """How good a sound is among its like, as ``Row.score``."""
+    """The rank of a sound among its like, as ``Row.score``."""
     return metadata.clap_similarity if metadata.clap_similarity is not None else metadata.quality.score
 
 
@@ -83,18 +82,23 @@ def canonical_digest(namespace: str, prompt: str) -> bytes:
 
 # -- what was stored -------------------------------------------------------------------------------
 
-recipe_from = msgspec.json.Decoder(Recipe).decode
-"""JSON -> Recipe. Raises msgspec.DecodeError (a ValidationError is one)."""
+_decode_recipe = msgspec.json.Decoder(Recipe).decode
 _decode_metadata = msgspec.json.Decoder(SoundMetadata).decode
 _decode_map = msgspec.json.Decoder(dict[str, Any]).decode  # opaque: checked field by field
 
 
-def sound_metadata_from(data: bytes) -> SoundMetadata:
-    """JSON, by whatever version it was written -> SoundMetadata; a field that does not fit has its default.
+def read_stored(recipe: bytes, metadata: bytes) -> tuple[Recipe, SoundMetadata] | None:
+    """Decode what was stored of a sound, by whatever version; None where it cannot be read.
 
-    Raises:
-        msgspec.DecodeError: it is not a JSON object.
+    A field of the metadata that does not fit has its default.
     """
+    try:
+        return _decode_recipe(recipe), _metadata_from(metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _metadata_from(data: bytes) -> SoundMetadata:
     try:
         metadata = _decode_metadata(data)
     except msgspec.ValidationError:

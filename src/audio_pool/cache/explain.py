@@ -23,7 +23,7 @@ __all__ = ["Explanation", "Near", "explain", "knows_space"]
 
 
 class Near(Struct, frozen=True, kw_only=True):
-    """What became of one entry."""
+    """One entry that was offered or came near, and the verdict on it."""
 
     id: int
     prompt: str

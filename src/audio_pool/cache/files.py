@@ -148,7 +148,7 @@ class LocalFiles:
     # -- reading
 
     def path_of(self, file: str) -> str:
-        """Where the file lies, absolute."""
+        """The absolute path of the file."""
         return f"{self.location}/{file}"
 
     def exists(self, file: str) -> bool:

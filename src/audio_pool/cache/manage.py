@@ -41,7 +41,7 @@ Json = dict[str, Any]  # the documented results of docs/manager.md
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a removal would take away."""
+    """The entries and renders that a removal would take away."""
 
     items: list[Json] = field(default_factory=list)
     """As ``list_cache_items`` gives them."""

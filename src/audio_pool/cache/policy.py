@@ -1,4 +1,4 @@
-"""What counts as a hit, and why. Pure: prompts and scores in, verdicts out.
+"""The policy of hits: judges by prompts and scores alone. Pure.
 
 Owns: ``judge``, ``first_objection`` (two prompts against each other) and the encoders' calibrations.
 Must not know: the store, the index, engines; how vectors are made.

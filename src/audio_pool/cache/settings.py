@@ -1,4 +1,4 @@
-"""For whom a kept sound will do: its settings, and what a request asks of them.
+"""The settings of a kept sound, and the rule by which they fit a request.
 
 Owns: Settings (of one sound), Filters (of one request), and the rule between the two.
 Must not know: prompts, the database. The rule is stated twice, here and in SQL (sqlite/rows.py), because
@@ -7,6 +7,7 @@ both kinds of search filter inside; a test holds the two together.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from typing import NamedTuple
@@ -31,7 +32,7 @@ __all__ = [
 
 
 class Settings(NamedTuple):
-    """What decides for whom a sound will do; columns of the same names are kept with every entry."""
+    """The settings of one sound; columns of the same names are kept with every entry."""
 
     namespace: str
     loop: bool
@@ -86,8 +87,9 @@ class Filters(NamedTuple):
     """True leaves out entries that speak words."""
 
 
+@functools.lru_cache(256)
 def filters_of(recipe: Recipe, query: Query, *, by_meaning: bool = False) -> Filters:
-    """What a request asks of the settings of an entry."""
+    """Derive from a request the settings that an entry must have."""
     # half a frame: lengths are whole frames at the entry's own rate
     slack = query.duration_tolerance * recipe.duration_s + 0.5 / recipe.sample_rate
     guidance, tolerance = recipe.guidance_scale, query.guidance_tolerance + 1e-9

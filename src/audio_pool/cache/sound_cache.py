@@ -63,9 +63,9 @@ class Hit(Struct, frozen=True, kw_only=True):
     similarity: float | None
     """Cosine of the prompts; 1 for the same words, None where nothing was compared."""
     metadata: SoundMetadata
-    """How the sound was made, as it was stored, and how it came to be offered."""
+    """As stored, with the fields that say how it came to be offered."""
     warnings: tuple[str, ...] = ()
-    """What this offer adds to the sound's own warnings."""
+    """Added by this offer to the sound's own."""
 
 
 class Lookup(Struct, frozen=True, kw_only=True):
@@ -118,11 +118,11 @@ class SoundCache:
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], str] = {}
         self.near_off = ""
-        """Why nothing is found by meaning (faiss is missing), or ""."""
+        """The reason why nothing is found by meaning (faiss is missing), or ""."""
 
     @property
     def incoming(self) -> Path:
-        """Where a mastering worker writes and fsyncs what is to be ``put``; this process's own."""
+        """The folder for files that are to be ``put``, written and fsynced by their maker; this process's own."""
         return self.store.blobs.incoming
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class SoundCache:
             return self._exact(entries.with_recipe(recipe, filters), recipe, query, "exact", reason)
         found = self._exact(entries.with_text(recipe.prompt, filters), recipe, query, "exact", "the same words")
         if found.hit is None and not query.speech:
-            rows = entries.with_meaning(recipe.prompt, filters._replace(by_meaning=True))
+            rows = entries.with_meaning(recipe.prompt, filters_of(recipe, query, by_meaning=True))
             found = self._exact(rows, recipe, query, "canonical", "words that say the same")
         return found
 
@@ -377,7 +377,7 @@ class SoundCache:
         return entry
 
     def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
-        """Which of this prompt's variants, the new one (None) included, are over the cap."""
+        """The variants of this prompt, the new one (None) included, that are over the cap."""
         settings = settings_of(sound.recipe, sound.metadata)
         rows = self.store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
         if len(rows) < self._max_per_prompt or self.store.entries.identical(sound) is not None:

@@ -1,4 +1,4 @@
-"""What the cache asks of a database: named queries, by noun.
+"""The interface to the cache's database: named queries, by noun.
 
 Owns: the protocols Store and its parts, and what their answers consist of.
 Must not know: any database. The implementation is ``sqlite/``; another one is a folder beside it.
@@ -48,7 +48,7 @@ Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
 
 
 class Removal(NamedTuple):
-    """What a removal took away."""
+    """Figures of a removal."""
 
     items: int = 0
     files: int = 0
@@ -187,7 +187,7 @@ class Change(NamedTuple):
 
 
 class Changes(Protocol):
-    """What came and went, for readers that keep a copy of their own."""
+    """The numbered insertions and removals, for readers that keep a copy of their own."""
 
     def version(self) -> int:
         """Differs from its last value when anyone else wrote; a few microseconds."""
@@ -233,7 +233,7 @@ class Item(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """What duplicates are found by."""
+    """The columns that duplicates are found by."""
 
     id: int
     text_key: bytes
@@ -300,14 +300,14 @@ class VectorSize(NamedTuple):
     space: str
     size_bytes: int
     vectors: int
-    """How many."""
+    """Their number."""
 
 
 class Checks(Protocol):
-    """What must be true of the database, and mending it."""
+    """Consistency of the database, and its repair."""
 
     def damage(self) -> str:
-        """What is wrong with the database itself; "" where nothing is."""
+        """The faults of the database file itself; "" where there are none."""
 
     def masters(self) -> list[KeptFile]:
         """Every master that a row names."""
@@ -331,7 +331,7 @@ class Checks(Protocol):
         """Remove what ``stray_rows`` counts."""
 
     def vector_sizes(self) -> list[VectorSize]:
-        """Which lengths there are in each space."""
+        """The lengths that there are in each space."""
 
     def remove_vectors(self, space: str, size_bytes: int) -> None:
         """Remove the vectors of one length from a space."""
@@ -346,7 +346,7 @@ class Store(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for messages."""
+        """Its place, for messages."""
 
     @property
     def index_dir(self) -> Path:
@@ -374,7 +374,7 @@ class Store(Protocol):
 
     @property
     def changes(self) -> Changes:
-        """What came and went."""
+        """Insertions and removals."""
 
     @property
     def inventory(self) -> Inventory:

@@ -1,4 +1,4 @@
-"""Whether rows, files, vectors and indexes agree, and mending what does not.
+"""Checks that rows, files, vectors and indexes agree, and mends what does not.
 
 Owns: ``verify`` and the kinds of problems there are.
 Must not know: hits, policy, the pool.
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at and found."""
+    """The result of a verification."""
 
     entries: int = 0
     files: int = 0

@@ -166,14 +166,14 @@ def explain(
     from audio_pool.cli.explaining import explained
 
     given = {name: value for name, value in asked.items() if value is not None}
-    told = explained(cache.directory, {"prompt": prompt, **given}, encoder, config_path)
-    lines = [f"{prompt!r}, encoder {told['encoder'] or 'off'}: {'hit' if told['hit'] else 'miss'}"]
-    lines += [f"note: {warning}" for warning in told["warnings"]]
-    for found in told["entries"]:
+    report = explained(cache.directory, {"prompt": prompt, **given}, encoder, config_path)
+    lines = [f"{prompt!r}, encoder {report['encoder'] or 'off'}: {'hit' if report['hit'] else 'miss'}"]
+    lines += [f"note: {warning}" for warning in report["warnings"]]
+    for found in report["entries"]:
         mark = "+" if found["accepted"] else "-"
         lines.append(f"{mark} {found['id']:>6}  {found['stage']:<9}  {found['prompt']!r}")
         lines.append(f"          {found['reason']}")
-    _print(told, as_json, lines if told["entries"] else [*lines, "nothing in the cache comes near"])
+    _print(report, as_json, lines if report["entries"] else [*lines, "nothing in the cache comes near"])
 
 
 @group.command()
@@ -267,9 +267,9 @@ def _remove(
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
     would = f"{len(selection.items)} items{files} ({_size(selection.size_mb)}): {what}"
     if dry_run:
-        told = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
-        told |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
-        _print(told, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
+        report = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
+        report |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
+        _print(report, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
         return
     if not confirm:
         if not sys.stdin.isatty():
@@ -282,14 +282,14 @@ def _remove(
     before = cache.get_cache_stats()
     done = cache.remove(selection)
     after = cache.get_cache_stats()
-    told = {**done, "before": _brief(before), "after": _brief(after)}
+    report = {**done, "before": _brief(before), "after": _brief(after)}
     lines = [
         f"before   {before.total_items:,} items, {_size(before.total_size_mb)}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
         f"after    {after.total_items:,} items, {_size(after.total_size_mb)}",
         f"freed    {_size(done['freed_space_mb'])}",
     ]
-    _print(told, as_json, lines)
+    _print(report, as_json, lines)
 
 
 # -- printing

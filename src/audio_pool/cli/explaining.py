@@ -1,4 +1,4 @@
-"""What ``audio-pool cache explain`` asks: the request resolved as a server would, and its prompt's vectors.
+"""The inputs of ``audio-pool cache explain``: the request resolved as a server would, and its prompt's vectors.
 
 Owns: loading the configuration, and encoder and scorer for one prompt.
 Must not know: the terminal; what counts as a hit (cache/explain.py).

@@ -1,4 +1,4 @@
-"""What must be true of the database, and mending it.
+"""Consistency checks of the database, and the repairs.
 
 Owns: the queries of verification.
 Must not know: files, what is reported.
@@ -6,9 +6,7 @@ Must not know: files, what is reported.
 
 from __future__ import annotations
 
-import msgspec
-
-from audio_pool.cache.entry import recipe_from, sound_metadata_from
+from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.database import Database, transaction
 from audio_pool.cache.store import KeptFile, VectorSize
 
@@ -55,15 +53,11 @@ class SqliteChecks:
         return {file for (file,) in self._database.query(sql)}
 
     def unreadable(self) -> list[int]:
-        found, last = [], 0
+        found: list[int] = []
+        last = 0
         sql = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id > ? ORDER BY entry_id LIMIT 1000"
         while rows := self._database.query(sql, (last,)):
-            for entry_id, recipe, metadata in rows:
-                try:
-                    recipe_from(recipe)
-                    sound_metadata_from(metadata)
-                except msgspec.DecodeError:
-                    found.append(entry_id)
+            found += [entry_id for entry_id, recipe, metadata in rows if read_stored(recipe, metadata) is None]
             last = rows[-1][0]
         return found
 

@@ -25,8 +25,7 @@ from audio_pool.cache.entry import (
     Entry,
     Row,
     canonical_digest,
-    recipe_from,
-    sound_metadata_from,
+    read_stored,
     text_digest,
 )
 from audio_pool.cache.files import DiskFull, fingerprint, storage_errors
@@ -55,7 +54,7 @@ _SAME_SETTINGS = " AND ".join(f"{name} IS :{name}" for name in Settings._fields 
 
 
 class _Stored(NamedTuple):
-    """What is stored of one entry."""
+    """One entry as it is stored."""
 
     id: int
     file: str
@@ -71,6 +70,8 @@ class SqliteEntries:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
+        self._unreadable: set[int] = set()
+        """Entries that were warned of."""
 
     # -- looking up
 
@@ -120,11 +121,13 @@ class SqliteEntries:
         return self._entry(_Stored._make(found[0])) if found else None
 
     def _entry(self, stored: _Stored) -> Entry | None:
-        try:
-            recipe, metadata = recipe_from(stored.recipe), sound_metadata_from(stored.metadata)
-        except msgspec.DecodeError as exc:
-            _log.warning("entry %d cannot be read and is not offered: %s", stored.id, exc)
+        found = read_stored(stored.recipe, stored.metadata)
+        if found is None:
+            if stored.id not in self._unreadable:
+                self._unreadable.add(stored.id)
+                _log.warning("entry %d cannot be read and is not offered; audio-pool cache verify names it", stored.id)
             return None
+        recipe, metadata = found
         return Entry(
             id=stored.id,
             path=self._blobs.path_of(stored.file),

@@ -14,9 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-import msgspec
-
-from audio_pool.cache.entry import recipe_from, sound_metadata_from
+from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
@@ -142,14 +140,11 @@ def _fill_identity(db: sqlite3.Connection) -> None:
             break
         last = rows[-1][0]
         for entry_id, recipe, metadata in rows:
-            try:
-                sound = FinishedSound(
-                    path="", recipe=recipe_from(recipe), metadata=sound_metadata_from(metadata), accepted=True
-                )
-            except msgspec.DecodeError:
+            stored = read_stored(recipe, metadata)
+            if stored is None:
                 unreadable += 1  # never offered from now on; ``verify`` names it
                 continue
-            values = made_columns(sound)
+            values = made_columns(FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True))
             assigned = ", ".join(f"{column} = :{column}" for column in values)
             db.execute(f"UPDATE entries SET {assigned} WHERE id = :entry_id", {**values, "entry_id": entry_id})
     if unreadable:

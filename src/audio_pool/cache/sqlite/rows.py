@@ -6,7 +6,9 @@ Must not know: connections, the directory.
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from audio_pool.cache.entry import Row, canonical_digest, text_digest
@@ -42,7 +44,8 @@ FITS = (  # holds for the entries that ``settings.admits``
 )
 
 
-def bound(filters: Filters) -> dict[str, Any]:  # Any: what SQLite stores
+@functools.lru_cache(256)
+def bound(filters: Filters) -> Mapping[str, Any]:  # Any: what SQLite stores
     """The values of the names in ``FITS``."""
     return dict(zip(Filters._fields, filters, strict=True))
 
