@@ -93,13 +93,13 @@ def engine_rows(name: str) -> list[dict[str, Any]]:
         sizes = (SIZES[name],) if gpu else ()
         model = getattr(checkpoints, name)(Path(home) / name, *sizes)
         table.append(_plain(name, model, items[0], device, dtype))
-        engine = load_engine(name, model=model, **settings)
+        engine = load_engine(name, {"model": model, **settings})
         floor = _operations(engine, items[0]) / _matmul_rate(device, dtype)
         table += _batches(engine, items, "engine", device)
         engine.close()
         if gpu:
             shapes = [{"items": size, "duration_s": items[0].duration_s} for size in (1, 8)]
-            engine = load_engine(name, model=model, compile=True, compile_shapes=shapes, **settings)
+            engine = load_engine(name, {"model": model, "compile": True, "compile_shapes": shapes, **settings})
             table += _batches(engine, items, "engine, compiled", device)
             engine.close()
     return [_row(name, entry, table[0]["seconds"], floor, items[0]) for entry in table]

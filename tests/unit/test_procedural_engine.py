@@ -126,7 +126,7 @@ def test_a_length_outside_the_limits_is_refused() -> None:
 
 def test_only_its_own_model() -> None:
     with pytest.raises(InvalidConfig, match="procedural"):
-        load_engine("procedural", model="other")
+        load_engine("procedural", {"model": "other"})
 
 
 def test_info_and_notes() -> None:

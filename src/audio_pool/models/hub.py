@@ -75,7 +75,7 @@ def ensure(
     """Return where a model is on this machine; with ``offline`` false fetch it first where it is not.
 
     Args:
-        engine: the implementation that needs it, for the command in the hint.
+        engine: the implementation that needs it, for the command in the message.
         model, models_dir, revision, packaged: as in ``weights.find``.
         offline: False is the administrator's word that a fetch, and the model's licence, are acceptable.
         files: shell patterns of the files to fetch; () is everything a loader reads.

