@@ -1,4 +1,4 @@
-"""The diffusion engines beside the plain library pipelines: seconds a clip, memory, share of the floor.
+"""The diffusion engines beside the plain library pipelines: seconds per clip, memory, share of the floor.
 
 Run it alone with ``python -m benchmarks.gpu_engines``; ``rows()`` is what ``make bench`` prints.
 On a GPU every engine has its full official size with random weights (speed does not depend on their
@@ -126,8 +126,8 @@ def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Ite
         "engine": name,
         "setting": entry["setting"],
         "batch": entry["batch"],
-        "s a batch": round(entry["seconds"], 3),
-        "s of sound a s": round(item.duration_s / each, 2),
+        "s per batch": round(entry["seconds"], 3),
+        "s of sound per s": round(item.duration_s / each, 2),
         "x plain": round(plain / each, 2),
         "share of floor": f"{floor / each:.0%}",
         "peak GB": "" if entry["memory"] is None else round(entry["memory"], 2),

@@ -94,7 +94,7 @@ class Contract:
         name, _ = self.option
         with pytest.raises(InvalidRequest, match=f"no option '{name}s'; did you mean '{name}'"):
             engine.notes(item(options={f"{name}s": 1.0}))
-        with pytest.raises(InvalidRequest, match=f"options: {name}: given -1.0, .* allows a number, "):
+        with pytest.raises(InvalidRequest, match=rf"options: {name}: given -1\.0, .* allows a number, "):
             engine.generate([item(options={name: -1.0})])
 
     def test_its_info_says_what_was_loaded_under_its_name(self, engine, model):

@@ -84,7 +84,15 @@ def test_fewer_bits_weigh_less_and_sound_alike(engines, models, name, settings, 
 
 def test_bitsandbytes_needs_a_gpu(models):
     with pytest.raises(InvalidConfig, match="bitsandbytes' needs a GPU"):
-        load_engine("audioldm", {"model": models["audioldm"], "device": "cpu", "quantization": "8bit", "quantization_backend": "bitsandbytes"})
+        load_engine(
+            "audioldm",
+            {
+                "model": models["audioldm"],
+                "device": "cpu",
+                "quantization": "8bit",
+                "quantization_backend": "bitsandbytes",
+            },
+        )
 
 
 def test_weight_bytes_counts_shared_weights_once():

@@ -97,7 +97,7 @@ def test_shift_moves_the_steps_as_the_algorithm_says(engine, reference):
     wanted = reference.latents(shifted.prompt, shifted.seed, shifted.duration_s, shifted.steps, 4.5, shift=3.0)
     np.testing.assert_allclose(found, wanted[0].numpy(), atol=1e-4, rtol=0)
     np.testing.assert_array_equal(engine.latents([item(options={"shift": 1.0})])[0], engine.latents([item()])[0])
-    with pytest.raises(InvalidRequest, match=r"options: shift: given 0, engine 'tangoflux' allows a number, 0\.1 to 10"):
+    with pytest.raises(InvalidRequest, match=r"shift: given 0, engine 'tangoflux' allows a number, 0\.1 to 10"):
         engine.notes(item(options={"shift": 0}))
 
 

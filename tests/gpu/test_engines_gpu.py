@@ -78,7 +78,9 @@ def test_fewer_bits_sound_alike(models, name, settings, close):
 def test_bitsandbytes(models, bits):
     given = {"model": models["tangoflux"], "device": "cuda:0"}
     full = load_engine("tangoflux", {"dtype": "float32", **given})
-    engine = load_engine("tangoflux", {"dtype": "float16", "quantization": bits, "quantization_backend": "bitsandbytes", **given})
+    engine = load_engine(
+        "tangoflux", {"dtype": "float16", "quantization": bits, "quantization_backend": "bitsandbytes", **given}
+    )
     assert _torch.weight_bytes(engine._denoiser) < 0.4 * _torch.weight_bytes(full._denoiser)
     assert 0 < error(engine.latents([item()])[0], full.latents([item()])[0]) < 0.4
 
@@ -146,7 +148,8 @@ def test_a_batch_that_runs_out_of_memory_is_halved(models):
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_with_cuda_graphs_sounds_the_same(models, name):
     wanted = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32"}).generate([item()])[0]
-    engine = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32", "compile": True, "compile_shapes": [{"items": 1, "duration_s": 0.5}]})
+    compiled = {"compile": True, "compile_shapes": [{"items": 1, "duration_s": 0.5}]}
+    engine = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32", **compiled})
     for _ in range(3):
         np.testing.assert_allclose(engine.generate([item()])[0], wanted, atol=1e-2 * np.abs(wanted).max())
 

@@ -50,7 +50,7 @@ def _row(name: str, config: Config) -> Row:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--config", "config_path", type=click.Path(), help="A configuration file: its named models are listed too.")
+@click.option("--config", "config_path", type=click.Path(), help="A configuration file, whose named models are listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def engines(name: str | None, config_path: str | None, as_json: bool) -> None:
     """List the engines, or describe the engine NAME: abilities, kinds, options, voices, licence."""
@@ -105,7 +105,8 @@ def _description(row: Row) -> Iterator[str]:
     for voice in info.voices:
         yield f"  voice {voice.name}: {voice.language} {voice.summary}".rstrip()
     if info.role == "generator":
-        yield "  options         " + ("none" if not info.options else "--option NAME=VALUE, or a request's field options:")
+        how = "--option NAME=VALUE, or a request's field options:" if info.options else "none"
+        yield f"  options         {how}"
     for option in info.options:
         yield f"    {option.name}: {allowed(option)}; {_default(option)}"
         if option.summary:

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo, EngineRole, missing_modules
+from audio_pool.engine_info import EngineInfo, EngineRole, Notes, OptionInfo, VoiceInfo, missing_modules
 from audio_pool.engines.base import (
     Audio,
     Embedder,
@@ -38,12 +38,16 @@ __all__ = [
     "Audio",
     "Embedder",
     "Engine",
+    "EngineInfo",
     "Generator",
     "Item",
+    "Notes",
     "OnStep",
+    "OptionInfo",
     "ReadsMeaning",
     "Scorer",
     "Vectors",
+    "VoiceInfo",
     "checked_options",
     "configured_info",
     "engine_info",

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileShape",
-    "TorchSettings",
     "Placement",
+    "TorchSettings",
     "cap_memory",
     "check_memory",
     "compile_module",

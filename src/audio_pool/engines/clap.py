@@ -78,7 +78,8 @@ def load(info: EngineInfo, settings: ClapSettings) -> ClapScorer:
         dtype=settings.dtype,
         quantization="none",
     )
-    return ClapScorer(loaded, _placed(info, clap, device, settings.dtype), extractor, tokenizer, settings.batch_size)
+    placed = _placed(info, clap, device, settings.dtype)
+    return ClapScorer(loaded, placed, extractor, tokenizer, settings.batch_size)
 
 
 def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
