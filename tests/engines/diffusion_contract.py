@@ -108,7 +108,7 @@ class Contract:
             "quick_one", self.name, ("sketches",),
         )  # fmt: skip
         assert (named.info.dtype, named.info.quantization) == ("bfloat16", "8bit-torchao")
-        with pytest.raises(NotSupported, match="^quick_one makes at most"):
+        with pytest.raises(NotSupported, match=r"^quick_one makes at most"):
             named.notes(item(duration_s=1000.0))
 
     def test_several_waveforms_of_a_prompt_differ(self, engine):

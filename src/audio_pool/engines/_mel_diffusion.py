@@ -57,12 +57,12 @@ class MelDiffusion(DiffusionEngine):
             "denoiser": {"unet": pipe.unet},
             "decoder": {"vae": pipe.vae, "vocoder": pipe.vocoder},
         }
-        self._step_takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
+        takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
         info = structs.replace(
             info,
             sample_rate=pipe.vocoder.config.sampling_rate,
             # a checkpoint may bring another sampler, which knows no eta
-            options=tuple(one for one in info.options if one is not ETA or self._step_takes_eta),
+            options=tuple(one for one in info.options if one.name != ETA.name or takes_eta),
         )
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
