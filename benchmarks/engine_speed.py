@@ -20,7 +20,7 @@ REACH = 50.0
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a recipe, a mix of three with rooms, and the slowest: seconds of sound a second of work."""
+    """One row per recipe, a mix of three with rooms, and the slowest: seconds of sound per second of work."""
     prompts = {name: recipe.keys[0] for name, recipe in RECIPES.items()}
     prompts["three layers, one far off"] = "rain on leaves, birds and distant thunder"
     speeds = {name: _speed(prompt) for name, prompt in prompts.items()}

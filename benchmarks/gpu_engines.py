@@ -37,7 +37,7 @@ def _device() -> tuple[str, torch.dtype, bool]:
 
 
 def _matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of the best of ten large matrix products."""
+    """Operations per second of the best of ten large matrix products."""
     size = 8192 if device != "cpu" else 1024
     left = torch.randn(size, size, device=device, dtype=dtype)
     times = [_seconds(lambda: left @ left, device) for _ in range(10)]
@@ -135,7 +135,7 @@ def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Ite
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row an engine and setting; the last says on which machine."""
+    """One row per engine and setting; the last says on which machine."""
     _, _, gpu = _device()
     threads = torch.get_num_threads()
     table = []

@@ -1,6 +1,6 @@
-"""``audio-pool doctor``: whether this machine has what a configuration needs, and what mends it.
+"""``audio-pool doctor``: checks that this machine has what a configuration needs, and says how to mend it.
 
-Owns: the checks and how they are told.
+Owns: the checks and their report.
 Must not know: how anything is used later.
 """
 
@@ -229,7 +229,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
 
 
 def _config_files() -> Iterator[Finding]:
-    """What each configuration file here would need, in one line."""
+    """Check each configuration file here, in one line."""
     for path in sorted(Path("configs").glob("*.toml")):
         try:
             config = load_config(path)

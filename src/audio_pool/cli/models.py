@@ -45,7 +45,7 @@ def loads_weights(info: EngineInfo, config: Config) -> bool:
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
-    """What one engine loads, as the configuration has it."""
+    """The model that one engine loads, as the configuration has it."""
 
     info: EngineInfo
     """Of the implementation."""

@@ -1,4 +1,4 @@
-"""Which engines there are, what each is, and how one is loaded.
+"""Lists engines, describes them, and loads them.
 
 Owns: the names of engines (modules and packages of this one, and entry points of other packages in the
 group ``audio_pool.engines``), ``configured_info`` and ``load_engine``.

@@ -85,7 +85,7 @@ class MelDiffusion(DiffusionEngine):
         return *super()._compatible(job), self._skipped(job)  # strength 1 skips nothing: it is like no sound at all
 
     def _skipped(self, job: Job) -> int:
-        """Steps left out at the start because the given sound already stands there."""
+        """Return the number of steps left out at the start, because the given sound already stands there."""
         if job.item.init_audio is None:
             return 0
         strength = 0.5 if job.item.init_strength is None else job.item.init_strength
