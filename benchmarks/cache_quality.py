@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from audio_pool.cache.policy import CALIBRATIONS, Near, judge
+from audio_pool.cache.policy import CALIBRATIONS, Candidate, judge
 from audio_pool.engines import engine_infos, load_engine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.prompts.normalize import analyse, canonical_key
@@ -70,9 +70,9 @@ def counted(
     calibration = CALIBRATIONS.get(encoder or "")
     for pair, cosine in zip(pairs, cosines, strict=True):
         for mode in modes:
-            near = [Near(0, pair["b"], cosine)]
+            candidates = [Candidate(0, pair["b"], cosine)]
             (verdict,) = judge(
-                pair["a"], near, mode=mode, calibration=calibration, tau_prompt_sem=TAU, tau_use=0.35
+                pair["a"], candidates, mode=mode, calibration=calibration, tau_prompt_sem=TAU, tau_use=0.35
             )
             table[pair["label"], pair["family"]][mode].append(verdict.accepted)
     return table

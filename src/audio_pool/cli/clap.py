@@ -169,13 +169,10 @@ def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vecto
         if options[name] is not None:
             option = name.removesuffix("_path")
             raise InvalidRequest(f"--{option}: given with --connect, where the server's own CLAP answers; leave it out")
-    fields = {
-        "operation": "embed",
-        "texts": [one.value for one in inputs if one.kind == "text"],
-        "paths": [str(Path(one.value).absolute()) for one in inputs if one.kind == "audio"],
-    }
+    texts = [one.value for one in inputs if one.kind == "text"]
+    paths = [one.value for one in inputs if one.kind == "audio"]
     with AudioClient(options["connect"], keys=options["keys"]) as client:
-        body = client.ask("clap", fields, timeout_s=options["timeout_s"])
+        body = client.clap("embed", texts, paths, timeout_s=options["timeout_s"])
     found = {"text": iter(body["texts"]), "audio": iter(body["paths"])}
     return np.array([next(found[one.kind]) for one in inputs], np.float32), float(body["logit_scale"])
 

@@ -32,7 +32,6 @@ _EXTRAS = {
     "clap": (("torch", "transformers"), "CLAP as the judge"),
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
-    "plots": (("librosa", "matplotlib"), "spectrograms"),
     "hub": (("huggingface_hub",), "fetching models"),
 }
 _SMALL_TMPFS = 64 << 20
@@ -168,9 +167,10 @@ def _needed(config: Config) -> dict[str, str]:
 
 
 def _engines(config: Config) -> Iterator[Finding]:
-    from audio_pool.cli.models import loads_weights, named_model
+    from audio_pool.cli.models import loads_weights
     from audio_pool.engine_info import missing_modules
     from audio_pool.models import weights
+    from audio_pool.pool.plan import configured
 
     for name, python in _needed(config).items():
         what = f"engine {name}"
@@ -182,7 +182,7 @@ def _engines(config: Config) -> Iterator[Finding]:
             )
             continue
         try:
-            info = named_model(config, name)
+            info = configured(name, config)
         except AudioPoolError as exc:
             yield Finding(what, "problem", str(exc), "audio-pool engines")
             continue

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from audio_pool.cli.models import named_model
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, missing_modules
 from audio_pool.engines import engine_names
 from audio_pool.engines.options import allowed
 from audio_pool.errors import EngineUnavailable
+from audio_pool.pool.plan import configured
 
 __all__ = ["engines"]
 
@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def _row(name: str, config: Config) -> Row:
     try:
-        info = named_model(config, name)
+        info = configured(name, config)
     except EngineUnavailable as exc:
         return Row(name=name, info=None, missing=str(exc))
     missing = ", ".join(missing_modules(info))

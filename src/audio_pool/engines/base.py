@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.audio import Audio
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.types import Label
 
@@ -32,8 +33,6 @@ __all__ = [
     "Vectors",
 ]
 
-Audio = npt.NDArray[np.float32]
-"""float32 [C, T], -1..1 by intent; a raw candidate may exceed it."""
 Vectors = npt.NDArray[np.float32]
 """float32 [N, D], rows of unit length."""
 OnStep = Callable[[int, int], None]

@@ -102,7 +102,7 @@ def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
         )
     if clap.config.audio_config.enable_fusion:
         raise InvalidConfig(
-            f"{info.name}: {path} is a CLAP with feature fusion: its vector of a sound depends on the sounds beside it",
+            f"{info.name}: {path} is a CLAP with feature fusion: a vector depends on the sounds beside it",
             hint=f"use an unfused one, e.g. {INFO.model}",
         )
     return clap.eval(), extractor, tokenizer
