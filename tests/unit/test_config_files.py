@@ -12,7 +12,7 @@ import pytest
 from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, engine_names, tangoflux
 from audio_pool.pool.plan import workers_of
-from audio_pool.pool.resolve import settle
+from audio_pool.pool.resolve import resolve
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -58,10 +58,10 @@ def test_its_engines_take_their_settings(config: Config) -> None:
 
 def test_a_plain_request_fits_it(config: Config) -> None:
     infos = {name: engine_info(name) for worker in workers_of(config) for name in worker.engines}
-    settled = settle(AudioRequest(prompt="rain"), config, infos)
-    assert settled.warnings == ()
-    assert settled.recipe.duration_s == config.defaults.duration_s
-    assert settled.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
+    resolved = resolve(AudioRequest(prompt="rain"), config, infos)
+    assert resolved.warnings == ()
+    assert resolved.recipe.duration_s == config.defaults.duration_s
+    assert resolved.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
 
 
 def test_it_says_how_to_fetch_what_it_needs(file: Path, config: Config) -> None:
