@@ -66,7 +66,7 @@ def client(pool: AudioPool) -> Iterator[AudioClient]:
 
 @pytest.fixture(scope="module")
 def clap(models: dict[str, str]) -> Any:
-    return load_engine("clap", model=models["clap"])
+    return load_engine("clap", {"model": models["clap"]})
 
 
 # -- candidates ------------------------------------------------------------------------------------
