@@ -50,13 +50,10 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return opened
 
 
-def _removing(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
-    ):
-        function = option(function)
-    return function
+_removing = with_options(
+    click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
+    click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
+)
 
 
 def _name_and_value(
