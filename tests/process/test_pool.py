@@ -139,7 +139,7 @@ def test_a_result_is_delivered_where_and_how_it_is_wanted(pool: AudioPool, tmp_p
 
 def test_events_tell_the_way(pool: AudioPool, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    pending = pool.submit(f"wait {gate}", engine="bench")
+    pending = pool.submit(f"wait {gate}", events=True, engine="bench")
     events = pending.events(PATIENCE_S)
     assert next(events).type == "accepted"
     progress = next(events)
@@ -154,7 +154,7 @@ def test_identical_requests_share_one_making(pool: AudioPool, tmp_path: Path) ->
     gate = tmp_path / "gate"
     first = pool.submit(f"wait {gate}", engine="bench")
     eventually(lambda: Path(f"{gate}.started").exists(), "the job runs")
-    second = pool.submit(f"wait {gate}", engine="bench")
+    second = pool.submit(f"wait {gate}", events=True, engine="bench")
     accepted = next(second.events(PATIENCE_S))
     assert accepted.body["joined"] is True
     first.cancel()  # one leaves, the other stays
