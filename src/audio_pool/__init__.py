@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audio_pool.cache.manage import AudioSemanticCache
-    from audio_pool.client.client import AsyncAudioClient, AudioClient
+    from audio_pool.client.async_client import AsyncAudioClient
+    from audio_pool.client.client import AudioClient
     from audio_pool.errors import AudioPoolError
     from audio_pool.generator import create_audio_generator
     from audio_pool.pool.pool import AudioPool
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncAudioClient": "audio_pool.client.client",
+    "AsyncAudioClient": "audio_pool.client.async_client",
     "AudioClient": "audio_pool.client.client",
     "AudioPool": "audio_pool.pool.pool",
     "AudioPoolError": "audio_pool.errors",

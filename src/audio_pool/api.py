@@ -1,6 +1,6 @@
-"""What a pool answers when it is asked about itself: health, status, engines, cache, feedback, CLAP.
+"""The API of a pool, wherever it runs: its verbs, and the reports that answer them.
 
-Owns: one report type per question.
+Owns: PoolApi, ``as_request``, one report type per question about the pool itself.
 Must not know: who asks (in this process, over ZMQ), how the answer is found.
 
 Every report can be read like a mapping of plain values, as on the wire.
@@ -8,34 +8,51 @@ Every report can be read like a mapping of plain values, as on the wire.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.results import PlainMapping
+from audio_pool.pending import Pending
+from audio_pool.results import AudioResult, Event, PlainMapping
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 __all__ = [
+    "Asked",
     "CacheStats",
     "Cancellation",
+    "ClapAnswer",
+    "ClapOperation",
     "EngineReport",
     "Engines",
     "FeedbackNoted",
     "Health",
     "HealthState",
+    "OnEvent",
+    "PoolApi",
     "PoolStatus",
     "Verdict",
     "WorkerStatus",
+    "as_request",
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
 Verdict = Literal["good", "wrong", "bad_sound"]
-"""What feedback can say of a result."""
+"""A caller's judgement of a result."""
+ClapOperation = Literal["embed", "similarity", "zero-shot"]
+ClapAnswer = dict[str, Any]
+"""Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
+Asked = str | AudioRequest | Mapping[str, Any]
+"""Words, a whole request, or the mapping of one (of any values: they are checked)."""
+OnEvent = Callable[[Event], object]
 
 
 class Health(PlainMapping, Struct, frozen=True, kw_only=True):
-    """Whether a real job could run now."""
+    """Readiness: ``ready`` means that a real job could run now."""
 
     state: HealthState
     reasons: tuple[str, ...] = ()
@@ -48,7 +65,7 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
 
     state: str
     incarnation: int
-    """How often it has been started."""
+    """Number of starts so far."""
     engines: tuple[str, ...] = ()
     roles: tuple[str, ...] = msgspec.field(default=(), name="duties")  # protocol v1's name
     device: str = ""
@@ -61,7 +78,7 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
-    """What the pool is doing."""
+    """Requests, workers, cache and counters of a pool."""
 
     version: str
     health: HealthState
@@ -134,3 +151,72 @@ class Cancellation(PlainMapping, Struct, frozen=True, kw_only=True):
     target: str
     cancelled: bool
     """False: no such request was in flight."""
+
+
+def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
+    """The checked request of ``generate`` and ``submit``.
+
+    Args:
+        prompt: words, a whole request (whose constructor has checked nothing), or its mapping.
+        fields: of AudioRequest; stronger than what ``prompt`` has under the same name.
+
+    Raises:
+        InvalidRequest: naming the field, what was given and what is allowed.
+    """
+    if isinstance(prompt, AudioRequest):
+        prompt = msgspec.to_builtins(prompt)
+    return parse(AudioRequest, {**(prompt if isinstance(prompt, Mapping) else {"prompt": prompt}), **fields})
+
+
+class PoolApi(Protocol):
+    """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
+
+    Every method raises an AudioPoolError (errors.py) where there is no answer.
+    """
+
+    def generate(
+        self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
+    ) -> AudioResult | Awaitable[AudioResult]:
+        """Make or find a sound, and wait for it. Whoever stops waiting cancels the request.
+
+        Args:
+            prompt: words, or a whole request.
+            timeout_s: seconds until Timeout is raised.
+            on_event: called with each event, e.g. a ProgressBar.
+            fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
+        """
+
+    def submit(
+        self, prompt: Asked, *, events: bool = False, timeout_s: float | None = None, **fields: Any
+    ) -> Pending:
+        """Ask for a sound and return at once. Raises InvalidRequest.
+
+        Args:
+            events: have accepted and progress events sent, for ``Pending.events``.
+            timeout_s: seconds until the request ends as Timeout.
+        """
+
+    def cancel(self, request_id: str) -> Cancellation | Awaitable[Cancellation]:
+        """Stop any caller's request of that id, which then ends as Cancelled."""
+
+    def engines(self) -> Engines | Awaitable[Engines]:
+        """Get the engines that can be asked for, and what each can do."""
+
+    def health(self) -> Health | Awaitable[Health]:
+        """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
+
+    def status(self) -> PoolStatus | Awaitable[PoolStatus]:
+        """Get requests, workers, cache and counters."""
+
+    def cache_stats(self) -> CacheStats | Awaitable[CacheStats]:
+        """Get figures about the whole cache. Raises NotFound where it is off."""
+
+    def feedback(
+        self, target: str, verdict: Verdict, comment: str = ""
+    ) -> FeedbackNoted | Awaitable[FeedbackNoted]:
+        """Note what the result of request ``target`` was like; logged and counted."""
+
+    def clap(
+        self, operation: ClapOperation, texts: Sequence[str] = (), paths: Sequence[str | Path] = ()
+    ) -> ClapAnswer | Awaitable[ClapAnswer]:
+        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds (``paths``)."""

@@ -1,11 +1,12 @@
 """What an engine says of itself, known without loading it, and what it says of one item.
 
-Owns: EngineInfo, OptionInfo, VoiceInfo, Notes.
+Owns: EngineInfo, OptionInfo, VoiceInfo, CompanionInfo, Notes; which modules an engine lacks here.
 Must not know: any single engine, numpy.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from audio_pool.types import Label
 
-__all__ = ["EngineInfo", "EngineRole", "Notes", "OptionInfo", "VoiceInfo"]
+__all__ = ["CompanionInfo", "EngineInfo", "EngineRole", "Notes", "OptionInfo", "VoiceInfo", "missing_modules"]
 
 EngineRole = Literal["generator", "embedder", "scorer"]
 
@@ -41,6 +42,16 @@ class VoiceInfo(Struct, frozen=True, kw_only=True):
     language: str = ""
     """BCP 47, e.g. "en-GB"."""
     summary: str = ""
+
+
+class CompanionInfo(Struct, frozen=True, kw_only=True):
+    """A further repository that a model needs beside its own files, such as its tokenizer's."""
+
+    model: str
+    """A hub id."""
+    files: tuple[str, ...] = ()
+    """Shell patterns of the files needed; empty: all that a loader reads."""
+    licence: str = ""
 
 
 class EngineInfo(Struct, frozen=True, kw_only=True):
@@ -93,12 +104,14 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """Modules that must be importable, e.g. ("torch", "diffusers")."""
     extra: str = ""
     """The extra of this package that installs them."""
-    companions: tuple[str, ...] = ()
-    """Further model ids that its weights need, fetched with them."""
+    companions: tuple[CompanionInfo, ...] = ()
+    """What the default model needs beside its own files; fetched with it."""
     files: tuple[str, ...] = ()
-    """Glob patterns of the files to fetch of the model; empty: the usual layouts'."""
+    """Shell patterns of the default model's files to fetch; empty: the usual layouts'."""
     packaged: str = ""
-    """A Python package that carries the default model; empty: none does."""
+    """An importable package that carries the default model in its folder ``model``; empty: none does."""
+    preference: int = 0
+    """Rank where the pool chooses among engines of one role by itself, greatest first; 0: never chosen unasked."""
     summary: str = ""
 
 
@@ -114,3 +127,8 @@ class Notes(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """Named warnings, ``name: sentence``, e.g. "nearest_recipe: nothing fits 'xyzzy'; used 'drone'"."""
     details: dict[str, Any] = {}  # opaque: goes into the metadata under ``engine_details``
+
+
+def missing_modules(info: EngineInfo) -> list[str]:
+    """Those of the engine's required modules that this interpreter does not have."""
+    return [name for name in info.requires if importlib.util.find_spec(name) is None]

@@ -23,15 +23,19 @@ from msgspec import Meta, Struct
 
 from audio_pool.config import Seconds, load_config
 from audio_pool.engines import engine_info, engine_names
-from audio_pool.errors import InvalidConfig, Timeout, UnknownEngine, nearest_name
-from audio_pool.pool.pool import AudioPool, Pending
-from audio_pool.results import AudioResult, SoundMetadata
+from audio_pool.errors import InvalidConfig, UnknownEngine, nearest_name
+from audio_pool.pending import Pending
+from audio_pool.pool.pool import AudioPool
+from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest, Candidates, Cosine, Duration, Guidance, Lufs, PeakDb, SampleRate, Steps
 from audio_pool.validation import parse
 
 __all__ = ["AudioGenerator", "GeneratedPath", "GeneratorConfig", "create_audio_generator"]
 
-_last: contextvars.ContextVar[SoundMetadata | None] = contextvars.ContextVar("audio_pool_last_metadata", default=None)
+Metadata = dict[str, Any]
+"""Plain data as on the wire; docs/protocol.md lists the keys."""
+
+_last: contextvars.ContextVar[Metadata | None] = contextvars.ContextVar("audio_pool_last_metadata", default=None)
 
 
 class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +48,15 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     output_dir: str | None = None
     cache_dir: str | None = None
     render_dir: str | None = None
-    cuda_visible_devices: str | None = None
+    cuda_visible_devices: str | Annotated[list[str], Meta(min_length=1, max_length=64)] | None = None
+    """One worker sees these GPUs; a list: one worker per entry."""
+    device: str | None = None
+    """"cuda", "cuda:1", "cpu"; None: the engine's own choice. This and the next keys are the engine's settings."""
+    dtype: str | None = None
+    quantization: str | None = None
+    offload: str | None = None
+    offload_modules: list[str] | None = None
+    max_memory: str | None = None
     use_subprocess: bool = True
     subprocess_timeout_seconds: Seconds = 300.0
     """One job's work."""
@@ -89,9 +101,9 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class GeneratedPath(str):
     """The finished sound's path, as a str, with its ``metadata``."""
 
-    metadata: SoundMetadata
+    metadata: Metadata
 
-    def __new__(cls, path: str, metadata: SoundMetadata) -> GeneratedPath:
+    def __new__(cls, path: str, metadata: Metadata) -> GeneratedPath:
         made = super().__new__(cls, path)
         made.metadata = metadata
         return made
@@ -142,7 +154,9 @@ class AudioGenerator:
         self._pool = AudioPool(load_config(_pool_config(config, self.engine, model), environment={}))
         self._lock = threading.Lock()
         self._pending: set[Pending] = set()
-        self._last: SoundMetadata | None = None
+        self._prefetching: set[Pending] = set()
+        """Those of them that are made ahead of any caller."""
+        self._last: Metadata | None = None
         self._of_thread = threading.local()
         self._stopped = False
         if not config.use_subprocess:
@@ -200,7 +214,7 @@ class AudioGenerator:
             await asyncio.to_thread(self.start)
         request = self._request(prompt, duration_s, force_generation, seed, fields)
         result = await self._result(request)
-        metadata = dict(result.metadata)
+        metadata = result.metadata.to_dict()
         self._remember(metadata)
         if self.config.prefetch_new and request.seed is None:
             await self._prefetch(request)
@@ -208,17 +222,7 @@ class AudioGenerator:
 
     async def _result(self, request: AudioRequest) -> AudioResult:
         pending = self._submit(request)
-        limit = self.config.timeout or self._pool.patience_s
-        try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(pending)), limit)
-        except TimeoutError:
-            pending.cancel()
-            raise Timeout(
-                f"no sound within {limit:g} s for {request.prompt[:80]!r}", hint="raise 'timeout'"
-            ) from None
-        except asyncio.CancelledError:
-            pending.cancel()
-            raise
+        return await pending.wait_async(self.config.timeout or self._pool.patience_s)
 
     def _request(
         self, prompt: str, duration_s: float | None, force: bool, seed: int | None, fields: Mapping[str, Any]
@@ -242,8 +246,9 @@ class AudioGenerator:
     def _done(self, pending: concurrent.futures.Future[AudioResult]) -> None:
         with self._lock:
             self._pending.discard(pending)
+            self._prefetching.discard(pending)
 
-    def _remember(self, metadata: SoundMetadata) -> None:
+    def _remember(self, metadata: Metadata) -> None:
         _last.set(metadata)
         self._of_thread.metadata = metadata
         self._last = metadata
@@ -259,14 +264,14 @@ class AudioGenerator:
             return
         more = msgspec.structs.replace(request, force=True, priority="background", output_path=None, deadline_ms=None)
         started = [self._submit(more) for _ in range(missing)]
-        for pending in started:
-            pending.background = True
+        with self._lock:
+            self._prefetching.update(pending for pending in started if not pending.done())
         if not self.config.prefetch_in_background:
             await asyncio.wait([asyncio.wrap_future(pending) for pending in started], timeout=self._pool.patience_s)
 
     def _background(self) -> list[Pending]:
         with self._lock:
-            return [pending for pending in self._pending if pending.background]
+            return list(self._prefetching)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -276,7 +281,7 @@ class AudioGenerator:
             pending = list(self._pending)
         return sum(1 for one in pending if one.cancel())
 
-    def get_last_generation_metadata(self) -> SoundMetadata | None:
+    def get_last_generation_metadata(self) -> Metadata | None:
         """Of this task's or thread's last sound, else of the most recent; None before the first."""
         return _last.get() or getattr(self._of_thread, "metadata", None) or self._last
 
@@ -316,9 +321,11 @@ def _engine_of(config: GeneratorConfig) -> tuple[str, str | None]:
 
 def _pool_config(config: GeneratorConfig, engine: str, model: str | None) -> dict[str, Any]:
     """The pool's configuration that the flat keys stand for."""
-    engines: dict[str, dict[str, Any]] = {}
+    engines: dict[str, dict[str, Any]] = {
+        engine: {name: value for name, value in _settings(config) if value is not None}
+    }
     if model is not None:
-        engines[engine] = {"model": model}
+        engines[engine]["model"] = model
     if config.clap_model is not None:
         engines["clap"] = {"model": config.clap_model}
     if config.bge_model is not None:
@@ -364,12 +371,28 @@ def _pool_config(config: GeneratorConfig, engine: str, model: str | None) -> dic
         },
         "policy": {"models_dir": config.models_dir or ""},
         "engines": engines,
-        "workers": [
-            {
-                "name": "generator",
-                "engines": [engine],
-                "gpu": config.cuda_visible_devices,
-                "thread": not config.use_subprocess,
-            }
-        ],
+        "workers": _workers(config, engine),
     }
+
+
+def _settings(config: GeneratorConfig) -> list[tuple[str, str | list[str] | None]]:
+    """Return the settings of the engine; which of them it knows, and what they may be, it says itself at load."""
+    return [
+        ("device", config.device),
+        ("dtype", config.dtype),
+        ("quantization", config.quantization),
+        ("offload", config.offload),
+        ("offload_modules", config.offload_modules),
+        ("max_memory", config.max_memory),
+    ]
+
+
+def _workers(config: GeneratorConfig, engine: str) -> list[dict[str, Any]]:
+    """Return one worker, or one per entry of a list of GPUs."""
+    given = config.cuda_visible_devices
+    gpus = given if isinstance(given, list) else [given]
+    names = ["generator"] if len(gpus) == 1 else [f"generator-{number}" for number in range(1, len(gpus) + 1)]
+    return [
+        {"name": name, "engines": [engine], "gpu": gpu, "thread": not config.use_subprocess}
+        for name, gpu in zip(names, gpus, strict=True)
+    ]

@@ -1,7 +1,7 @@
 """GPUs as the driver reports them: name, identity and memory, every process counted.
 
-Owns: asking NVIDIA's driver (NVML) and AMD's (sysfs), and finding the card that a worker's device
-number means under its visible devices.
+Owns: asking NVIDIA's driver (NVML) and AMD's (sysfs), finding the card that a worker's device number means
+under its visible devices, sizes such as "4GB", and the refusal of what will not fit.
 Must not know: torch, CUDA contexts, workers.
 
 Nothing here touches a GPU: a process that routes can ask at any time, at no cost in graphics memory.
@@ -9,15 +9,35 @@ Nothing here touches a GPU: a process that routes can ask at any time, at no cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from audio_pool.errors import InvalidConfig
+from audio_pool.errors import InvalidConfig, OutOfMemory
 
-__all__ = ["Device", "Survey", "amd_devices", "nvidia_devices", "survey", "visible"]
+__all__ = [
+    "Device",
+    "Memory",
+    "Survey",
+    "amd_devices",
+    "amd_memory",
+    "nvidia_devices",
+    "nvidia_memory",
+    "parse_bytes",
+    "require_free",
+    "shown",
+    "survey",
+    "visible",
+]
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*$", re.IGNORECASE)
 
 _DRM = Path("/sys/class/drm")
 _AMD = "0x1002"
@@ -190,3 +210,79 @@ def visible(devices: Sequence[Device], setting: str | None) -> list[Device]:
 
 def _means(entry: str, device: Device) -> bool:
     return device.index == int(entry) if entry.isdigit() else device.uuid.startswith(entry)
+
+
+# -- memory of one card --------------------------------------------------------------------------------
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """Bytes of one card, as ``source`` counts them."""
+
+    free_bytes: int
+    total_bytes: int
+    source: str
+    """NVML and amdgpu count all processes together."""
+
+
+def nvidia_memory(uuid: str, nvml: Any = None) -> Memory | None:
+    """Return the memory of the NVIDIA card with this UUID ("GPU-..."); None where NVML cannot tell.
+
+    By UUID, not by index: CUDA_VISIBLE_DEVICES renumbers torch's devices, NVML's stay as they are.
+    """
+    return _memory_of(nvidia_devices(nvml), "NVML", lambda device: device.uuid == uuid)
+
+
+def amd_memory(pci_address: str, drm: Path = _DRM) -> Memory | None:
+    """Return the memory of the AMD card at this PCI address ("0000:03:00.0"); None where there is no such card."""
+    return _memory_of(amd_devices(drm), "amdgpu", lambda device: device.pci_address == pci_address.lower())
+
+
+def _memory_of(found: Survey, source: str, is_meant: Callable[[Device], bool]) -> Memory | None:
+    for note in found.notes:
+        logger.info("%s", note)
+    device = next((device for device in found.devices if is_meant(device)), None)
+    if device is None:
+        return None
+    return Memory(free_bytes=device.free_bytes, total_bytes=device.total_bytes, source=source)
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of a size such as "4GB", "512MB" or "6.5 GiB" (units of 1,024: graphics cards are sold so).
+
+    Raises:
+        InvalidConfig: where the text is no size.
+    """
+    found = _SIZE.match(text)
+    size = float(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0.0
+    if size <= 0:
+        raise InvalidConfig(f"max_memory: given {text!r}, allowed is a size like '4GB' or '512MB'")
+    return int(size)
+
+
+def shown(size_bytes: float) -> str:
+    """Return a size for people: "3.2 GB"."""
+    return f"{size_bytes / 2**30:.1f} GB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.0f} MB"
+
+
+def require_free(engine: str, device: str, needed_bytes: int, memory: Memory | None) -> None:
+    """Refuse to load what will not fit.
+
+    Args:
+        engine: its name, for the message.
+        device: such as "cuda:0", for the message.
+        needed_bytes: an estimate of weights and one sound's working memory.
+        memory: what the driver found; None (nobody can tell) lets everything pass.
+
+    Raises:
+        OutOfMemory: with the figure needed, the figure found and what to change.
+    """
+    if memory is None:
+        logger.info("%s: free memory of %s cannot be read; loading unchecked", engine, device)
+        return
+    if needed_bytes > memory.free_bytes:
+        raise OutOfMemory(
+            f"{engine} needs about {shown(needed_bytes)} on {device}; {shown(memory.free_bytes)} of "
+            f"{shown(memory.total_bytes)} are free there, all processes counted ({memory.source})",
+            hint="free that device, or set quantization = '8bit' or '4bit', offload = 'model' or "
+            "'sequential', or dtype = 'float16'; docs/small-gpus.md tells what fits",
+        )

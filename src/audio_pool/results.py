@@ -32,13 +32,16 @@ __all__ = [
     "QualityReport",
     "RenditionReport",
     "SoundMetadata",
+    "Stage",
     "Timings",
+    "Verdict",
     "WorkerReport",
 ]
 
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
 Verdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
 Stage = Literal["generate", "master", "embed", "score"]
+"""A task's role, as progress names it."""
 
 
 class PlainMapping:
@@ -312,8 +315,7 @@ class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):
 class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
     """The body of a ``progress`` event."""
 
-    stage: str
-    """A task's role: generate, master, embed or score."""
+    stage: Stage
     done: int = 0
     total: int = 0
     fraction: float = 0.0

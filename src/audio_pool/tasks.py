@@ -36,7 +36,7 @@ __all__ = [
     "Grant",
     "MasterTask",
     "MasteredSound",
-    "Mastering",
+    "MasteringSpec",
     "Provenance",
     "RawSounds",
     "Rejected",
@@ -113,7 +113,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class Mastering(Struct, frozen=True, kw_only=True):
+class MasteringSpec(Struct, frozen=True, kw_only=True):
     """How candidates become a file: shape, judge, level, write."""
 
     shape: Shape
@@ -132,7 +132,7 @@ class GeneratePart(Struct, frozen=True, kw_only=True):
     job: int
     recipe: Recipe
     seeds: list[int]
-    mastering: Mastering
+    mastering: MasteringSpec
     init_audio: str | None = None
     """Path of the file to start from."""
     strict: bool = False
@@ -155,7 +155,7 @@ class MasterTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="maste
 
     job: int
     recipe: Recipe
-    mastering: Mastering
+    mastering: MasteringSpec
     candidates: tuple[CandidateRef, ...]
     made: Provenance
 
@@ -210,6 +210,8 @@ class RawSounds(Struct, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
 
     candidates: tuple[CandidateRef, ...]
     made: Provenance
+    inline: int = 0
+    """Set by the router: the task whose message carried inline tensors; 0: none did."""
 
 
 class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sound"):

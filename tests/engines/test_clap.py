@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soxr
 import torch
+from audio_pool.engines._clap_windows import WINDOW, mean_of_windows, mono_at_rate, windows
 from tests.support import clap_checkpoints
 from transformers import ClapFeatureExtractor
 
 from audio_pool.engines import engine_info, load_engine
-from audio_pool.engines._clap_windows import WINDOW, mean_of_windows, mono_at_rate, windows
 from audio_pool.engines.base import Scorer
 from audio_pool.errors import EngineUnavailable, InvalidAudio, InvalidConfig
 

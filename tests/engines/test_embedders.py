@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from audio_pool.engines._encoders import pick_encoder
 from tests.support import sentence_checkpoints
 
 from audio_pool.engines import load_engine
-from audio_pool.engines._encoders import pick_encoder
 from audio_pool.engines.base import Embedder
 from audio_pool.engines.minilm import packaged
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, UnknownEngine

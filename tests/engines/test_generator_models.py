@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool import create_audio_generator
 from audio_pool.audio import codec
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.engines import load_engine
 from audio_pool.errors import EngineUnavailable, UnknownEngine
 from audio_pool.generator import AudioGenerator
@@ -167,8 +167,8 @@ def test_use_bge_says_whether_and_by_what_prompts_are_compared(tmp_path: Path, m
     ]
     for number, (keys, cache_type, spaces) in enumerate(cases):
         told = found(tmp_path / str(number), **keys)
-        store = Store(tmp_path / str(number) / "cache", create=False)
-        kept = {name for name in store.encoders() if not name.startswith("sound:")}
+        store = SqliteStore(tmp_path / str(number) / "cache", create=False)
+        kept = {name for name in store.vectors.counts() if not name.startswith("sound:")}
         store.close()
         assert (told["cache_type"], kept) == (cache_type, spaces), keys
 

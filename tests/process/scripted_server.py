@@ -15,7 +15,18 @@ import msgpack
 from audio_pool.transport.keys import ServerKeys
 from audio_pool.transport.sockets import Poller, router
 
-BODIES: dict[str, dict[str, Any]] = {"health": {"state": "ready"}, "status": {"waiting": 0}, "echo": {}}
+ENGINE = {"name": "mock", "kind": "generator", "model": "mock", "licence": "Apache-2.0", "commercial_use": True}
+STATUS = {
+    "version": "0", "health": "ready", "requests": 0, "waiting": 0, "semantic": "off", "cache": "off", "workers": {
+        "w": {"state": "ready", "incarnation": 1, "engines": ["mock"], "duties": ["make"], "jobs": 1, "jobs_done": 2}
+    },
+}  # fmt: skip
+BODIES: dict[str, dict[str, Any]] = {
+    "health": {"state": "ready", "reasons": [], "engines": {"mock": "ready"}},
+    "engines": {"engines": [{**ENGINE, "state": "ready"}]},
+    "cache_stats": {"total_items": 3, "total_size_mb": 0.5},
+}
+"""Only what a server must say, so that clients are seen to do without the rest."""
 
 
 class Script:
@@ -45,11 +56,17 @@ class Script:
             if held is not None:
                 error = {"code": "cancelled", "message": "cancelled by its caller", "hint": "", "retryable": False}
                 self.say(held, "cancelled", message["target"], error=error)
-            self.say(envelope, "result", request_id, body={"cancelled": held is not None})
+            body = {"target": message["target"], "cancelled": held is not None}
+            self.say(envelope, "result", request_id, body=body)
         elif kind == "generate":
             self.generate(envelope, request_id, message["request"], message.get("events", False))
         elif kind == "status":
-            self.say(envelope, "result", request_id, body={"cancels": self.cancels, "held": list(self.held)})
+            clients = {"cancels": len(self.cancels), "held": len(self.held)}
+            self.say(envelope, "result", request_id, body={**STATUS, "clients": clients})
+        elif kind == "feedback":
+            self.say(envelope, "result", request_id, body={"target": message["target"], "noted": True})
+        elif kind == "echo":
+            self.say(envelope, "result", request_id, body={"payload": message["payload"]})
         else:
             self.say(envelope, "result", request_id, body=BODIES.get(kind, {"asked": message}))
 

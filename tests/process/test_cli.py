@@ -174,7 +174,6 @@ def test_engines_tells_licence_rate_and_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_spectrogram_is_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("librosa", reason="pip install 'audio-pool[plots]'")
     done = run(tmp_path, "generate", "siren", "--duration", "2", "--spectrogram", "siren.png")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "siren.png").read_bytes().startswith(b"\x89PNG")

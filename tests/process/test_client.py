@@ -9,12 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audio_pool.client.client import AsyncAudioClient, AudioClient, ProgressBar
+from audio_pool.api import Cancellation
+from audio_pool.client.async_client import AsyncAudioClient
+from audio_pool.client.client import AudioClient
+from audio_pool.client.progress import ProgressBar
 from audio_pool.errors import (
     AudioPoolError,
     BadMessage,
@@ -73,7 +77,7 @@ class Awaited:
     def generate_many(self, prompts: list[str]) -> list[Any]:
         async def all_of_them() -> list[Any]:
             pendings = [self.client.submit(prompt) for prompt in prompts]
-            return await asyncio.gather(*[pending.result() for pending in pendings])
+            return await asyncio.gather(*pendings)
 
         return self.loop.run_until_complete(all_of_them())
 
@@ -138,7 +142,7 @@ def test_a_result_by_path_and_inline(server: Server, connect: Any) -> None:
     assert (result.path, result.metadata["prompt"], result.data) == ("/sounds/x.wav", "rain", None)
     assert client.generate("rain", delivery="inline").data == b"rainrainrain"
     assert client.generate(parse(AudioRequest, {"prompt": "wind"})).metadata["prompt"] == "wind"
-    assert client.health() == {"state": "ready"}
+    assert client.health().state == "ready"
 
 
 def test_many_requests_in_flight_each_get_their_own_answer(server: Server, connect: Any) -> None:
@@ -180,14 +184,14 @@ def test_nonsense_from_the_server_disturbs_no_answer(server: Server, connect: An
     client = connect(server.endpoint)
     assert client.generate("nonsense", timeout_s=DEADLINE_S).path == "/sounds/x.wav"
     assert client.generate("twice", timeout_s=DEADLINE_S).path == "/sounds/x.wav"
-    assert client.health() == {"state": "ready"}
+    assert client.health().state == "ready"
 
 
 def test_cancel_ends_it_on_the_server_too(server: Server, connect: Any) -> None:
     client = connect(server.endpoint)
     assert isinstance(client.cancelled("silence"), Cancelled)
-    assert client.status()["held"] == []
-    assert client.cancel("of-nobody") == {"cancelled": False}
+    assert client.status().clients["held"] == 0
+    assert client.cancel("of-nobody") == Cancellation(target="of-nobody", cancelled=False)
 
 
 def test_a_timeout_is_an_error_and_cancels_the_work(server: Server, connect: Any) -> None:
@@ -195,8 +199,7 @@ def test_a_timeout_is_an_error_and_cancels_the_work(server: Server, connect: Any
     client.health()
     with pytest.raises(Timeout, match=r"within 0\.2 s"):
         client.generate("silence", timeout_s=0.2)
-    assert len(client.status()["cancels"]) == 1
-    assert client.status()["held"] == []
+    assert client.status().clients == {"cancels": 1, "held": 0}
 
 
 def test_a_server_that_dies_is_an_error_at_once_and_its_successor_is_found(
@@ -294,14 +297,67 @@ def test_a_cancelled_task_cancels_its_request(server: Server) -> None:
     async def scenario() -> None:
         async with AsyncAudioClient(server.endpoint) as client:
             task = asyncio.create_task(client.generate("silence"))
-            while not (await client.status())["held"]:
+            while not (await client.status()).clients["held"]:
                 await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             async with asyncio.timeout(DEADLINE_S):
-                while (await client.status())["held"]:
+                while (await client.status()).clients["held"]:
                     await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_callback_may_ask_again(server: Server) -> None:
+    """It runs in the thread that delivers, in the middle of taking replies in."""
+    chain: list[Future[Any]] = [Future() for _ in range(5)]
+
+    def follow(client: Any, number: int) -> None:
+        pending = client.submit(f"sound {number}", timeout_s=DEADLINE_S)
+        pending.add_done_callback(lambda done: chain[number].set_result(done.result().metadata.prompt))
+        if number + 1 < len(chain):
+            pending.add_done_callback(lambda _: follow(client, number + 1))
+
+    def check() -> None:
+        assert [link.result(DEADLINE_S) for link in chain] == [f"sound {number}" for number in range(5)]
+
+    with AudioClient(server.endpoint) as client:
+        follow(client, 0)
+        check()
+
+    async def awaiting() -> None:
+        async with AsyncAudioClient(server.endpoint) as other:
+            follow(other, 0)
+            await asyncio.wait_for(asyncio.gather(*map(asyncio.wrap_future, chain)), DEADLINE_S)
+
+    chain = [Future() for _ in range(5)]
+    asyncio.run(awaiting())
+    check()
+
+
+def test_blocking_where_the_answer_is_delivered_is_an_error_and_not_for_ever(server: Server) -> None:
+    async def scenario() -> None:
+        async with AsyncAudioClient(server.endpoint) as client:
+            pending = client.submit("silence")
+            with pytest.raises(AudioPoolError, match="wait for itself"):
+                pending.result()
+            pending.cancel()
+            with pytest.raises(Cancelled):
+                await pending
+            with pytest.raises(Cancelled):
+                pending.result()
+
+    asyncio.run(scenario())
+
+
+def test_an_awaiting_clients_request_may_be_cancelled_from_any_thread(server: Server) -> None:
+    async def scenario() -> None:
+        async with AsyncAudioClient(server.endpoint) as client:
+            pending = client.submit("silence", timeout_s=DEADLINE_S)
+            assert await asyncio.to_thread(pending.cancel)
+            with pytest.raises(Cancelled):
+                await pending
 
     asyncio.run(scenario())
 
@@ -314,7 +370,7 @@ def test_an_interrupted_listener_cancels_its_request(server: Server) -> None:
 
         with pytest.raises(KeyboardInterrupt):
             client.generate("silence", on_event=interrupt)
-        assert client.status()["held"] == []
+        assert client.status().clients["held"] == 0
 
 
 POOL = """
@@ -337,8 +393,8 @@ def test_a_served_pool_that_is_killed_at_work_is_an_error_at_once(connect: Any, 
         result = client.generate("rain", duration_s=0.5, delivery="inline", timeout_s=DEADLINE_S)
         assert result.data[:4] == b"RIFF"
         assert result.data == Path(result.path).read_bytes()
-        assert client.ask("echo", {"payload": b"\0\xff"})["payload"] == b"\0\xff"
-        assert client.status()["cache_types"] == {"new_generation": 1}
+        assert client.echo(b"\0\xff")["payload"] == b"\0\xff"
+        assert client.status().cache_types == {"new_generation": 1}
         killer = threading.Timer(0.3, served.kill)
         killer.start()
         start = time.monotonic()

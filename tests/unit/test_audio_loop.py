@@ -20,7 +20,7 @@ from tests.support.audio_signals import (
 )
 
 from audio_pool.audio import codec
-from audio_pool.audio.loop import fit_turn, make_loop, seam_score, start_calmly
+from audio_pool.audio.loop import make_loop, resample_periodic, rotate_to_quiet_start, seam_score
 
 TAIL = round(1.5 * RATE)
 
@@ -157,16 +157,16 @@ def test_is_deterministic():
 
 
 @pytest.mark.parametrize(("frames", "wanted"), [(44_100, 48_000), (44_100, 44_117), (48_000, 44_100), (1_009, 997)])
-def test_fit_turn_keeps_whole_cycles_and_their_level(frames, wanted):
+def test_resampling_a_turn_keeps_whole_cycles_and_their_level(frames, wanted):
     cycles = 57
     turn = tone(frames, cycles, 0.5, rate=frames)
-    fitted = fit_turn(turn, wanted)
+    fitted = resample_periodic(turn, wanted)
     assert np.abs(fitted - tone(wanted, cycles, 0.5, rate=wanted)).max() < 1e-5
 
 
-def test_fit_turn_up_and_down_again_is_the_same_sound():
-    turn = fit_turn(white(40_000), 44_100)  # leaves the band edge empty
-    assert np.abs(fit_turn(fit_turn(turn, 48_001), 44_100) - turn).max() < 1e-5
+def test_resampling_a_turn_up_and_down_again_is_the_same_sound():
+    turn = resample_periodic(white(40_000), 44_100)  # leaves the band edge empty
+    assert np.abs(resample_periodic(resample_periodic(turn, 48_001), 44_100) - turn).max() < 1e-5
 
 
 @pytest.mark.parametrize("make", [white, pink, drone])
@@ -184,7 +184,7 @@ def test_the_judge_hears_a_jump_of_level_and_of_timbre():
     assert seam_score(growing(frames), RATE, 0) < 10
     assert seam_score(np.roll(growing(frames), 30_000, axis=1), RATE, 0, position=30_000) < 10
     bright = white(frames)
-    dull = fit_turn(fit_turn(bright, frames // 8), frames)
+    dull = resample_periodic(resample_periodic(bright, frames // 8), frames)
     dull *= 10 ** ((level_db(bright) - level_db(dull)) / 20)
     turning = np.linspace(0, np.pi / 2, frames, dtype=np.float32)
     darkening = bright * np.cos(turning) + dull * np.sin(turning)
@@ -215,12 +215,12 @@ def test_not_a_number_scores_nothing():
 def test_a_bell_struck_at_frame_0_is_begun_a_little_earlier():
     bell = decaying(3 * RATE, 0.2)
     assert seam_score(bell, RATE, 0) < 50
-    turned, score = start_calmly(bell, RATE)
+    turned, score = rotate_to_quiet_start(bell, RATE)
     assert score >= 97
     assert np.array_equal(np.roll(turned, -round(0.15 * RATE), axis=1), bell)
     steady = drone(RATE * 3)
     steady = make_loop(steady, RATE, TAIL).audio
-    assert np.array_equal(start_calmly(steady, RATE)[0], steady)
+    assert np.array_equal(rotate_to_quiet_start(steady, RATE)[0], steady)
 
 
 def test_real_recordings_loop():

@@ -79,12 +79,12 @@ def test_adjectives_belong_to_the_sound_beside_them() -> None:
     assert layers[2].character.speed < 1
 
 
-def test_adjectives_of_what_no_recipe_names_are_nobodys() -> None:
+def test_adjectives_of_what_no_recipe_names_apply_to_no_layer() -> None:
     layers = _read("birds chirp, and two women speak loudly").layers
     assert layers[0].adjectives == ()
 
 
-def test_adjectives_alone_at_the_end_are_for_all() -> None:
+def test_adjectives_alone_at_the_end_apply_to_all_layers() -> None:
     layers = _read("rain and wind, underwater").layers
     assert all(layer.character.cutoff_hz for layer in layers)
 
@@ -93,14 +93,14 @@ def test_a_negated_adjective_is_not_applied() -> None:
     assert _read("not too heavy rain").layers[0].character.intensity == 1
 
 
-def test_numbers() -> None:
+def test_numbers_set_tempo_pitch_and_count() -> None:
     assert _read("footsteps at 120 BPM").layers[0].character.bpm == 120
     assert _read("440hz beep").layers[0].character.hz == 440
     assert _read("2 kHz beep").layers[0].character.hz == 2000
     assert _read("three beeps").layers[0].character.count == 3
 
 
-def test_what_nothing_fits_gets_its_nearest_and_says_so() -> None:
+def test_a_prompt_that_nothing_fits_gets_the_nearest_recipe_and_a_warning() -> None:
     reading = _read("xyzzy plugh")
     assert [layer.by for layer in reading.layers] == ["nearest"]
     assert reading.warnings == ("nearest_recipe: nothing fits 'xyzzy plugh'; used 'drone'",)
@@ -119,13 +119,28 @@ def test_what_no_recipe_makes_gets_one_of_its_kind(prompt: str, name: str) -> No
     assert [(layer.recipe.name, layer.by) for layer in _read(prompt).layers] == [(name, "nearest")]
 
 
-def test_sounds_that_are_left_out_beside_others_are_told() -> None:
+def test_sounds_that_are_left_out_beside_others_are_warned_of() -> None:
     reading = _read("a dog barking in the rain")
     assert [layer.recipe.name for layer in reading.layers] == ["rain"]
     assert reading.warnings == ("not_heard: no recipe for 'dog', 'barking'",)
     assert _read("owl hooting at night").warnings == ("not_heard: no recipe for 'owl', 'hooting'",)
     for silent in ("an owl in the forest", "rain, no dog", "rain on a Tuesday", "cheering crowd in a stadium"):
         assert _read(silent).warnings == (), silent
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language"),
+    [("Regen auf einem Blechdach", "German"), ("дождь по крыше", "text in Cyrillic"), ("wind in den Bäumen", "German")],
+)
+def test_a_prompt_that_is_not_english_is_warned_of(prompt: str, language: str) -> None:
+    warnings = _read(prompt).warnings
+    assert warnings[0] == f"not_english: the built-in engine knows English; this prompt looks like {language}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_names_a_recipe_is_english(name: str) -> None:
+    for key in RECIPES[name].keys:
+        assert not [warning for warning in _read(key).warnings if warning.startswith("not_english")], key
 
 
 def test_the_nearest_is_never_what_was_ruled_out() -> None:
@@ -140,7 +155,7 @@ def test_the_nearest_is_never_what_was_ruled_out() -> None:
      (("crash", "crashes", "crashing"), True), (("berry", "berries"), True), (("ring", "ringing"), True),
      (("his", "hiss"), False), (("bus", "but"), False)],
 )
-def test_stems(forms: Sequence[str], same: bool) -> None:
+def test_stems_of_one_words_forms_are_alike(forms: Sequence[str], same: bool) -> None:
     assert (len({stem(form) for form in forms}) == 1) is same
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.prompts.lexicon import look, mend
+from audio_pool.prompts.lexicon import correct_spelling, word_info
 from audio_pool.prompts.normalize import analyse, canonical_key, text_key
 
 
@@ -186,7 +186,7 @@ def test_another_sound_has_another_key(one: str, other: str) -> None:
     assert canonical_key(one) != canonical_key(other)
 
 
-def test_the_key_can_be_read() -> None:
+def test_the_key_is_readable() -> None:
     key = canonical_key("Two dogs are barking while it rains, then a door slams")
     assert key == "2 dog* bark | rain > door slam"
 
@@ -210,15 +210,15 @@ def test_events_come_in_the_order_of_sounding() -> None:
     ],
 )  # fmt: skip
 def test_inflection_is_folded_to_a_readable_base(word: str, base: str) -> None:
-    assert look(word).base == base
+    assert word_info(word).base == base
 
 
-def test_only_unknown_words_are_mended() -> None:
-    assert mend("thudner") == "thunder"
-    assert mend("hwolign") == "hwolign"
-    assert mend("barikng") == "barking"
+def test_only_unknown_words_are_corrected() -> None:
+    assert correct_spelling("thudner") == "thunder"
+    assert correct_spelling("hwolign") == "hwolign"
+    assert correct_spelling("barikng") == "barking"
     for real in ("braking", "signing", "trial", "diary", "clasp", "quiet"):
-        assert mend(real) == real
+        assert correct_spelling(real) == real
 
 
 @pytest.mark.parametrize("names", synonyms(), ids=lambda names: names[0])
@@ -246,5 +246,5 @@ def test_any_text_has_keys_and_its_text_key_has_the_same(text: str) -> None:
         max_size=14,
     )
 )
-def test_no_arrangement_of_joints_breaks_the_grammar(words: list[str]) -> None:
+def test_no_arrangement_of_conjunctions_breaks_the_grammar(words: list[str]) -> None:
     assert canonical_key(" ".join(words))

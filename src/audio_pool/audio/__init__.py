@@ -1,6 +1,6 @@
-"""Pure functions on float32 [C, T]: loop, quality, filter, loudness, codec, spectrogram, descriptors.
+"""Signal processing on float32 [C, T]: loops, quality gate, filters, loudness, codecs, spectrograms, descriptors.
 
-Owns: the name of the array they all share.
+Owns: the type of the array they all share.
 Must not know: requests, engines, where files are kept.
 """
 
@@ -12,4 +12,4 @@ import numpy.typing as npt
 __all__ = ["Audio"]
 
 Audio = npt.NDArray[np.float32]
-"""float32 [C, T], nominally -1..1."""
+"""float32 [C, T], nominally -1..1; a raw candidate may exceed it."""

@@ -1,11 +1,11 @@
-"""Sound files: written with their recipe and loop points, read back, looked into.
+"""Sound files: write them with recipe and loop points, read and inspect them.
 
 Owns: encodings and tags, the only use of soundfile.
-Must not know: where files are kept, what a recipe contains.
+Must not know: where files are stored, the contents of a recipe.
 
-libsndfile does the encoding. Two things it does not do are done here: ``smpl`` and ``apRc`` chunks after
-a WAV's ``data`` (Godot loops any file that has a ``smpl``, so only loops get one; libsndfile loses WAV
-comments of 2,048 bytes and more), and rounding to whole steps with dither.
+libsndfile encodes. Two things that it lacks are done here: ``smpl`` and ``apRc`` chunks after a WAV's
+``data`` (Godot loops any file that has a ``smpl``, so only loops get one; libsndfile loses WAV comments of
+2,048 bytes and more), and quantisation with dither.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCK_FRAMES = 65_536
 """libsndfile's Vorbis encoder overflows the stack on long single writes."""
 RECIPE_CHUNK = b"apRc"
 _STREAMED = 0xFFFF_FF00
-"""RIFF sizes from here on were written by programs that did not know the length."""
+"""RIFF sizes from here on are placeholders of programs that streamed the file."""
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
@@ -42,14 +42,14 @@ _CONTAINER = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": 
 _LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
 _DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24)}
 _FLAC_EFFORT = 0.25
-"""Of 0..1: within one per cent of the default's size in a fraction of its time."""
+"""0..1: within one per cent of the default's size in a fraction of its time."""
 _LOSSY_EFFORT = {"ogg": 0.4, "opus": 0.4, "mp3": 0.3}
-"""Of 0 (largest) to 1 (smallest)."""
+"""0 (largest file) to 1 (smallest)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written: the codec may have needed another rate than was asked for."""
+    """A written file's properties; the codec may need another rate than requested."""
 
     sample_rate: int
     frames: int
@@ -57,7 +57,7 @@ class Written:
 
 
 def nearest_rate(format: str, sample_rate: int) -> int:
-    """The rate in Hz nearest to ``sample_rate`` that ``format`` supports, never a lower band if tied."""
+    """Return the rate in Hz nearest to ``sample_rate`` that ``format`` supports, the higher of two equally near."""
     rates = {"mp3": _MP3_RATES, "opus": _OPUS_RATES}.get(format)
     if rates is None:
         return sample_rate
@@ -65,7 +65,7 @@ def nearest_rate(format: str, sample_rate: int) -> int:
 
 
 def bit_depth_for(format: str, bit_depth: int) -> int | None:
-    """``bit_depth`` where ``format`` has one, None where it is lossy.
+    """Return ``bit_depth`` where ``format`` has one, None where it is lossy.
 
     Raises:
         InvalidRequest: a format or depth that does not exist.
@@ -83,22 +83,22 @@ def bit_depth_for(format: str, bit_depth: int) -> int | None:
 def write(
     path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: int, comment: str, loop: bool
 ) -> Written:
-    """Encodes to ``path`` and fsyncs it. The caller renames; an error leaves no file.
+    """Encode to ``path`` and fsync it. The caller renames; an error leaves no file.
 
     24 bits are rounded, 16 get triangular dither of two steps (from a fixed seed: the same sound gives the
-    same samples), except where the sound is digital silence, which stays so.
+    same samples), except digital silence, which is kept.
 
     Args:
-        audio: float32 [C, T]; beyond -1..1 it is clipped, except in 32-bit float.
+        audio: float32 [C, T]; clipped to -1..1, except in 32-bit float.
         format: wav, flac, ogg, opus or mp3.
         bit_depth: 16, 24 or 32 (float, WAV only); ignored by lossy formats.
         comment: the recipe as compact JSON.
-        loop: writes loop points (WAV), resamples without a seam (Opus, MP3) and warns where the
-            format cannot loop.
+        loop: write loop points (WAV), resample periodically (Opus, MP3), and warn where the format cannot
+            loop.
 
     Raises:
         InvalidRequest: format or depth. InvalidAudio: not finite, empty, or refused by the encoder.
-        StorageError: the disk is full or takes no file.
+        StorageError: the disk is full, or the file cannot be created.
     """
     depth = bit_depth_for(format, bit_depth)
     if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
@@ -121,23 +121,23 @@ def write(
         raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
     except OSError as exc:
         path.unlink(missing_ok=True)
-        raise _refused(path, exc) from exc
+        raise _storage_error(path, exc) from exc
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
 
 
-def _refused(path: Path, exc: OSError) -> StorageError:
+def _storage_error(path: Path, exc: OSError) -> StorageError:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"the disk that holds {path.parent} is full", hint="free some space and try again")
     return StorageError(f"{path.parent} takes no file {path.name!r}: {exc.strerror}", hint="check its owner and mount")
 
 
-class _Watched:
-    """A file that remembers why a write failed and goes on as if it had not.
+class _ErrorRecorder:
+    """A file that records the error of a failed write and accepts all later ones.
 
-    libsndfile would tell of "System error" at best, and cuts compressed files short without a word.
+    libsndfile would report "System error" at best, and truncates compressed files silently.
     """
 
     def __init__(self, file: FileIO) -> None:
@@ -157,15 +157,15 @@ class _Watched:
 
 def _encode(path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
     with path.open("wb", buffering=0) as file:
-        watched = _Watched(file)
+        recorder = _ErrorRecorder(file)
         try:
-            _encode_into(watched, audio, rate, format, depth, comment)
+            _encode_into(recorder, audio, rate, format, depth, comment)
         finally:
-            if watched.error is not None:
-                raise watched.error
+            if recorder.error is not None:
+                raise recorder.error
 
 
-def _encode_into(out: _Watched, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
+def _encode_into(out: _ErrorRecorder, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
     if depth is None:
         subtype, effort = _LOSSY_CODEC[format], _LOSSY_EFFORT[format]
     else:
@@ -184,11 +184,11 @@ def _encode_into(out: _Watched, audio: Audio, rate: int, format: str, depth: int
         noise = np.random.default_rng(0)
         for start in range(0, audio.shape[1], BLOCK_FRAMES):
             block = audio[:, start : start + BLOCK_FRAMES].T
-            file.write(np.ascontiguousarray(block) if depth in (None, 32) else _whole_steps(block, depth, noise))
+            file.write(np.ascontiguousarray(block) if depth in (None, 32) else _quantised(block, depth, noise))
 
 
-def _whole_steps(block: Audio, depth: int, noise: np.random.Generator) -> npt.NDArray[np.int32]:
-    """int32 [T, C]: the sound in steps of 2**(1 - depth), in the topmost bits as libsndfile expects."""
+def _quantised(block: Audio, depth: int, noise: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Quantise to steps of 2**(1 - depth): int32 [T, C], in the topmost bits as libsndfile expects."""
     full = float(1 << (depth - 1))
     scaled = block * np.float32(full)
     if depth == 16:
@@ -199,7 +199,7 @@ def _whole_steps(block: Audio, depth: int, noise: np.random.Generator) -> npt.ND
 
 
 def _append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
-    """Adds ``smpl`` (loops) and ``apRc`` behind everything libsndfile wrote, and mends the RIFF size."""
+    """Append ``smpl`` (loops) and ``apRc`` after everything libsndfile wrote, and correct the RIFF size."""
     chunks = b""
     if loop:
         # one forward loop over the whole file; period in ns, MIDI unity note 60, endless
@@ -219,7 +219,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def read(path: Path) -> tuple[Audio, int]:
-    """float32 [C, T] and its sample rate in Hz.
+    """Read a sound file: float32 [C, T] and its sample rate in Hz.
 
     Raises:
         NotFound: no such file. InvalidAudio: not a sound file, or cut short.
@@ -238,7 +238,7 @@ def read(path: Path) -> tuple[Audio, int]:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What a file says of itself, without decoding it.
+    """Read a sound file's header, tags and loop points without decoding it.
 
     Returns:
         path, format, encoding, bit_depth (None where lossy), sample_rate, channels, frames, duration_s,
@@ -280,7 +280,7 @@ def _format_of(container: str, subtype: str) -> str:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """A RIFF file's chunks but ``data``, whose body is skipped."""
+    """Yield a RIFF file's chunks except ``data``, whose body is skipped."""
     file.seek(12)
     while len(head := file.read(8)) == 8:
         name, size = head[:4], struct.unpack("<I", head[4:])[0]
@@ -292,7 +292,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _check_riff_size(path: Path) -> None:
-    """libsndfile reads what is left of a WAV that was cut short, as if it had always been that long."""
+    """Refuse a truncated WAV; libsndfile reads the rest as if the file had always been that long."""
     with path.open("rb") as file:
         claimed = struct.unpack("<I", file.read(8)[4:])[0] + 8
     found = path.stat().st_size

@@ -1,4 +1,4 @@
-"""What a sound is like, in a few numbers: to tell variants apart without a model.
+"""Spectral descriptors: a short vector per sound, to compare variants without a model.
 
 Owns: spectral descriptors and their distance.
 Must not know: prompts, models; numpy only.
@@ -25,15 +25,18 @@ _MODULATION_HZ = np.array([0.5, 1, 2, 4, 8, 16, 32])
 
 
 def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
-    """float32 [70]: four views of a sound, whatever its level, and nearly whatever its rate and length.
+    """Compute four views of a sound, independent of its level and nearly of its rate and length.
 
-    Levels in 24 bands from 40 Hz to 16 kHz (dB of the whole), how much each varies over time (dB), the
-    course of the whole level in 16 equal parts (dB), and how fast it flutters (share of the envelope's
-    power in six bands from 0.5 to 32 Hz, in tens of per cent). Each view is divided by the root of its
-    size, so that a plain Euclidean distance weighs them alike and reads roughly as decibels.
+    Band levels in 24 bands from 40 Hz to 16 kHz (dB relative to the total), their standard deviation over time
+    (dB), the level's course in 16 equal parts (dB), and the envelope's modulation spectrum (share of its power
+    in six bands from 0.5 to 32 Hz, in tens of per cent). Each view is divided by the square root of its size,
+    so that a plain Euclidean distance weighs them equally and reads roughly as decibels.
 
     Args:
         audio: float32 [C, T], T at least 1.
+
+    Returns:
+        float32 [70].
     """
     power = _band_powers(audio, sample_rate)
     total = max(float(power.sum(axis=1).mean()), 1e-20)
@@ -46,14 +49,16 @@ def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
 
 
 def distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Euclidean, roughly decibels: 0 for the same sound at any level; two seeds of steady rain are under
-    2 apart, two sounds that nobody would confuse 10 and more.
+    """Compute the Euclidean distance of two descriptors, roughly decibels.
+
+    0 for the same sound at any level, under 2 for two seeds of steady rain, 10 and more for clearly different
+    sounds.
     """
     return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
 
 
 def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
-    """[N, 24]: mean power of the channels in each band, of up to 200 frames spread over the sound."""
+    """Compute the mean power of the channels in each band, [N, 24], of up to 200 frames spread over the sound."""
     size = 1 << max(5, round(_FRAME_S * sample_rate).bit_length() - 1)
     if audio.shape[1] < size:
         audio = np.pad(audio, ((0, 0), (0, size - audio.shape[1])))
@@ -64,7 +69,7 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(axis=0).astype(np.float64)
     power *= (8 / 3) * 2 / size**2
-    # bins are shared out by their overlap with a band: the lowest bands are narrower than a bin
+    # bins are split by their overlap with a band: the lowest bands are narrower than a bin
     step = sample_rate / size
     below = np.concatenate([np.zeros((len(power), 1)), np.cumsum(power, axis=1)], axis=1)
     at = np.clip(np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1) / step + 0.5, 0, below.shape[1] - 1)
@@ -83,7 +88,7 @@ def _in_parts(audio: Audio, parts: int) -> npt.NDArray[np.float64]:
 
 
 def _modulation(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
-    """[6]: shares of the amplitude envelope's power between the edges of ``_MODULATION_HZ``; sum at most 1."""
+    """Compute the shares, [6], of the envelope's power between the edges of ``_MODULATION_HZ``; sum at most 1."""
     hop = max(1, round(sample_rate / 100))
     count = audio.shape[1] // hop
     if count < 4:
@@ -94,7 +99,7 @@ def _modulation(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     found: npt.NDArray[np.float64] = np.zeros(len(_MODULATION_HZ) - 1)
     for index in range(len(found)):
         found[index] = spectrum[band == index].sum()
-    # a steady tone's envelope hardly moves: its tiny flutter must not count as much as a heartbeat's
+    # a steady tone's envelope hardly varies: its tiny modulation must not count as much as a heartbeat's
     swing = np.square(envelope - envelope.mean()).sum() / max(float(np.square(envelope).sum()), 1e-20)
     found *= float(np.sqrt(swing)) / max(float(spectrum.sum()), 1e-20)
     return found

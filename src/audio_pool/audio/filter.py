@@ -1,10 +1,10 @@
-"""High-pass and resampler.
+"""High-pass filter and resampler, for finite sounds and for endless loops.
 
-Owns: what changes a sound's band or rate, for finite sounds and for endless loops.
+Owns: changes of a sound's band and rate.
 Must not know: where the sound comes from or goes to.
 
 ``circular=True`` treats the array as one turn of an endless loop: the result is again exactly one turn,
-with no start and no end that a filter could ring at.
+without a start and an end at which a filter could ring.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ import scipy.signal
 import soxr
 
 from audio_pool.audio import Audio
-from audio_pool.audio.loop import fit_turn
+from audio_pool.audio.loop import resample_periodic
 from audio_pool.errors import InvalidRequest
 
 __all__ = ["highpass", "resample"]
 
 _SETTLED = math.log(1e8)
-"""Warm-up of a circular filter in time constants: what is left of its start is under -160 dB."""
+"""Warm-up of a circular filter in time constants: its transient has decayed by 160 dB."""
 
 
 def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, circular: bool = False) -> Audio:
-    """Butterworth high-pass, -3 dB at ``cutoff_hz``.
+    """Apply a Butterworth high-pass, -3 dB at ``cutoff_hz``.
 
-    Causal: run forwards and backwards it would ring ahead of every click, and a footstep would be
-    heard before it falls. A finite sound starts from rest, after its constant part is taken away (which
-    the filter removes anyway), so that an offset does not become a thump.
+    Causal: run forwards and backwards it would ring before every click. A finite sound is filtered from rest,
+    after its mean is subtracted (which the filter removes anyway), so that an offset does not become a thump.
 
     Args:
         audio: float32 [C, T] at ``sample_rate``.
-        cutoff_hz: 0 leaves the sound as it is; otherwise below half the rate.
+        cutoff_hz: 0 returns the sound unchanged; otherwise below half the rate.
         order: 1..12; 6 dB per octave each.
 
     Raises:
@@ -62,14 +61,14 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
 def resample(
     audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None
 ) -> Audio:
-    """The same sound at another rate.
+    """Resample a sound to another rate.
 
     Args:
         audio: float32 [C, T] at ``from_rate``.
         circular: the array is one turn of a loop: interpolated in the frequency domain, so that any
             ratio gives exactly one turn again.
         frames: exact length of the result; round(T * to_rate / from_rate) where None. A finite sound is
-            trimmed or filled with zeros by the odd frame, a loop is fitted (by less than a frame's pitch).
+            trimmed or zero-padded by the odd frame, a loop is stretched (by less than one frame).
 
     Returns:
         float32 [C, frames] at ``to_rate``.
@@ -77,7 +76,7 @@ def resample(
     length = audio.shape[1]
     wanted = round(length * to_rate / from_rate) if frames is None else frames
     if circular:
-        return fit_turn(audio, wanted)
+        return resample_periodic(audio, wanted)
     if from_rate != to_rate and length:
         audio = np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate, quality="HQ").T)
     if audio.shape[1] < wanted:

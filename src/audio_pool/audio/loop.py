@@ -1,6 +1,6 @@
-"""Endless loops: made from material that is longer than one turn, and judged at their joint.
+"""Endless loops: crossfaded from material longer than one turn, and scored at their seam.
 
-Owns: where and how a sound's end is blended into its start, and ``seam_score``.
+Owns: where and how a sound's end is crossfaded into its start, and ``seam_score``.
 Must not know: engines, files; numpy only.
 
 One turn is made of material ``x`` as
@@ -8,17 +8,17 @@ One turn is made of material ``x`` as
     y[t] = fade_out[t] * x[s + L + t] + fade_in[t] * x[s + t]    for t < crossfade
     y[t] = x[s + t]                                              for crossfade <= t < L
 
-so the turn ends with x[s + L - 1] and starts with x[s + L]: continuous by construction. What is left to
-choose is the start ``s``, the turn's length ``L``, the crossfade and its curves:
+so the turn ends with x[s + L - 1] and starts with x[s + L]: continuous by construction. Free parameters are
+the start ``s``, the turn's length ``L``, the crossfade and its curves:
 
 - Sounds of separate events (footsteps) are joined in a gap: a long crossfade would double the events.
-- Sounds with a pitch need both parts in phase. ``L`` is taken where they agree best, at most half a per
-  cent from the length asked for, and the turn is then fitted to exactly that length: a pitch change of
-  under nine cents, heard by nobody, where cancellation is heard by all.
-- Everything else gets the longest crossfade there is, which also hides slow changes of level and timbre.
+- Pitched sounds need both parts in phase. ``L`` is chosen where their correlation is highest, at most half a
+  per cent from the requested length, and the turn is then resampled to exactly that length: a pitch change of
+  under nine cents is inaudible, cancellation is not.
+- All others get the longest crossfade possible, which also hides slow changes of level and timbre.
 
-The curves keep the power constant for whatever correlation the two parts have: equal power for noise,
-equal gain for tones in phase.
+The curves keep the power constant for any correlation of the two parts: equal power for noise, equal gain
+for tones in phase.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.runs import runs
 
-__all__ = ["Loop", "fit_turn", "make_loop", "seam_score", "start_calmly"]
+__all__ = ["Loop", "make_loop", "resample_periodic", "rotate_to_quiet_start", "seam_score"]
 
 _MOST_STRETCH = 0.005
-"""Share of the length by which a pitched turn may differ before it is fitted: 8.6 cents."""
+"""Share of the length by which a pitched turn may differ before it is resampled: 8.6 cents."""
 _IN_PHASE = 0.3
-"""Correlation from which two parts count as the same tone rather than two noises."""
+"""Least correlation of two parts of the same tone, as against two noises."""
 _SURE = 0.7
-"""Correlation that a shorter crossfade must reach to be preferred to the longest."""
+"""Least correlation at which a shorter crossfade is preferred to the longest."""
 _SHORTEST_FADE_S = 0.01
 _ENVELOPE_S = 0.01
 _GAP_DB = -18.0
-"""Under the loud frames' level by this much is a gap between events."""
+"""Level of a gap between events, relative to the loud frames."""
 _SHORTEST_GAP_S = 0.03
 _SOFT_EDGE = 0.96
-"""Share of the narrower band above which ``fit_turn`` fades out, to ring less than a brick wall would."""
+"""Share of the narrower band above which ``resample_periodic`` rolls off: rings less than a brick wall."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +66,13 @@ class _Splice:
 
 
 def make_loop(audio: Audio, frames: int, tail_frames: int, sample_rate: int = 44_100) -> Loop:
-    """One turn of exactly ``frames`` that repeats without a seam.
+    """Make one turn of exactly ``frames`` that repeats without a seam.
 
     Args:
         audio: float32 [C, T]; T should be ``frames + tail_frames``. Where it is less, the material is
-            first extended by a stitched repetition of itself, and ``warnings`` say so.
+            first extended by a stitched repetition of itself, with a warning.
         frames: length of the turn, at least 1.
-        tail_frames: the crossfade's most; 0 still gets the shortest that does not click.
+        tail_frames: the longest crossfade; with 0 it is still the shortest that does not click.
     """
     shortest = max(1, min(round(_SHORTEST_FADE_S * sample_rate), frames // 4))
     tail = max(tail_frames, shortest)
@@ -85,17 +86,17 @@ def make_loop(audio: Audio, frames: int, tail_frames: int, sample_rate: int = 44
     splice = _gap_splice(audio, frames, tail, sample_rate) or _phase_splice(audio, frames, tail, shortest)
     turn = _spliced(audio, splice)
     fade = max(1, round(splice.fade * frames / splice.length))
-    return Loop(audio=fit_turn(turn, frames), crossfade_frames=min(fade, frames), warnings=warnings)
+    return Loop(audio=resample_periodic(turn, frames), crossfade_frames=min(fade, frames), warnings=warnings)
 
 
-def fit_turn(audio: Audio, frames: int) -> Audio:
-    """One turn of a loop at another length, interpolated in the frequency domain: exactly periodic.
+def resample_periodic(audio: Audio, frames: int) -> Audio:
+    """Resample one turn of a loop to another length in the frequency domain: exactly periodic.
 
     Args:
-        audio: float32 [C, T], taken as endlessly repeating.
+        audio: float32 [C, T], one period of an endless signal.
 
     Returns:
-        float32 [C, frames]: every frequency's cycles a turn are kept.
+        float32 [C, frames], with the same number of cycles per turn at every frequency.
     """
     length = audio.shape[1]
     if length in (frames, 0):
@@ -114,18 +115,18 @@ def fit_turn(audio: Audio, frames: int) -> Audio:
     return out
 
 
-def start_calmly(audio: Audio, sample_rate: int) -> tuple[Audio, float]:
-    """A loop that needs no joint, begun where nothing happens, and its seam score there.
+def rotate_to_quiet_start(audio: Audio, sample_rate: int) -> tuple[Audio, float]:
+    """Rotate a seamless loop so that it starts at a quiet place.
 
     A turn that starts on the stroke of a bell is seamless, yet every player that gaps, fades or seeks at the
-    joint does it on the stroke, and no measure can tell the stroke from a fault. So it is begun a little
-    earlier, or elsewhere where there is no calm just before.
+    seam does it on the stroke, and no measure can distinguish the stroke from a fault. So the start is moved a
+    little earlier, or elsewhere where no quiet place precedes it.
 
     Args:
-        audio: float32 [C, T], one turn.
+        audio: float32 [C, T], one turn of a loop that needs no crossfade.
 
     Returns:
-        float32 [C, T], the same turn rotated; unchanged where its start is calm already.
+        float32 [C, T], the same turn rotated, unchanged where its start is quiet already; and its seam score.
     """
     length = audio.shape[1]
     best, best_score = 0, -1.0
@@ -142,7 +143,7 @@ def start_calmly(audio: Audio, sample_rate: int) -> tuple[Audio, float]:
 
 
 def _spliced(audio: Audio, splice: _Splice) -> Audio:
-    """float32 [C, splice.length]: the formula in the module's docstring."""
+    """Apply the formula of the module's docstring: float32 [C, splice.length]."""
     start, length, fade = splice.start, splice.length, splice.fade
     turn = audio[:, start : start + length].copy()
     turn[:, :fade] = _blend(audio[:, start + length : start + length + fade], turn[:, :fade])
@@ -150,7 +151,7 @@ def _spliced(audio: Audio, splice: _Splice) -> Audio:
 
 
 def _blend(leaving: Audio, coming: Audio) -> Audio:
-    """A crossfade of two float32 [C, T] that keeps the power their own levels ask for."""
+    """Crossfade two float32 [C, T] at constant power, whatever their correlation."""
     steps = (np.arange(leaving.shape[1], dtype=np.float64) + 0.5) / max(1, leaving.shape[1])
     angle = np.pi / 2 * steps * steps * (3 - 2 * steps)
     fade_in, fade_out = np.sin(angle), np.cos(angle)
@@ -161,18 +162,18 @@ def _blend(leaving: Audio, coming: Audio) -> Audio:
 
 
 def _correlation(a: Audio, b: Audio) -> float:
-    """Normalised correlation of two float32 [C, T], -1..1; 0 where one is silent."""
+    """Compute the normalised correlation of two float32 [C, T], -1..1; 0 where one is silent."""
     energy = math.sqrt(_product(a, a) * _product(b, b))
     return _product(a, b) / energy if energy > 1e-12 else 0.0
 
 
 def _product(a: Audio, b: Audio) -> float:
-    """The inner product, without a library's threads: the same bits everywhere, and nobody to wait for."""
+    """Compute the inner product without BLAS threads: bit-identical everywhere, and no thread pool."""
     return float(np.einsum("ct,ct->", a, b, dtype=np.float64))
 
 
 def _correlations(part: Audio, material: Audio) -> npt.NDArray[np.float64]:
-    """Normalised correlation of ``part`` [C, n] with each stretch of ``material`` [C, m]: [m - n + 1]."""
+    """Correlate ``part`` [C, n] with each stretch of ``material`` [C, m], normalised: [m - n + 1]."""
     n, m = part.shape[1], material.shape[1]
     size = 1 << (m - 1).bit_length()  # no more: the lags kept are those that do not wrap
     product = np.zeros(size // 2 + 1, np.complex64)
@@ -186,7 +187,7 @@ def _correlations(part: Audio, material: Audio) -> npt.NDArray[np.float64]:
 
 
 def _phase_splice(audio: Audio, frames: int, tail: int, shortest: int) -> _Splice:
-    """The splice for sounds without gaps: in phase where they have a pitch, as long as can be otherwise."""
+    """Choose the splice of a sound without gaps: in phase where it has a pitch, else as long as possible."""
     reach = min(int(frames * _MOST_STRETCH), tail // 2)
     longest = max(1, min(tail - reach, frames // 2))
     best, best_rho = _aligned(audio, frames, reach, 0, longest)
@@ -204,21 +205,21 @@ def _phase_splice(audio: Audio, frames: int, tail: int, shortest: int) -> _Splic
 
 
 def _aligned(audio: Audio, frames: int, reach: int, start: int, fade: int) -> tuple[_Splice, float]:
-    """The length within ``reach`` of ``frames`` at which both parts agree best, and how well."""
+    """Find the length within ``reach`` of ``frames`` of highest correlation; return splice and correlation."""
     head = audio[:, start : start + fade]
     first = start + frames - reach
     rho = _correlations(head, audio[:, first : first + 2 * reach + fade])
-    # a hair of preference for the length asked for: it needs no fitting
+    # slightly prefer the requested length: it needs no resampling
     away = np.abs(np.arange(len(rho)) - reach) / max(1, reach)
     at = int(np.argmax(rho - 1e-3 * away))
     return _Splice(start=start, length=frames - reach + at, fade=fade), float(rho[at])
 
 
 def _gap_splice(audio: Audio, frames: int, tail: int, sample_rate: int) -> _Splice | None:
-    """A splice inside a gap between events that both parts share, or None where there is none.
+    """Choose a splice inside a gap between events that both parts share, or None where there is none.
 
-    Of all such places the one is taken where the pause across the joint comes nearest to the sound's
-    usual pause, so that no step falls too early or is missed.
+    Of all such gaps, take the one where the pause across the seam is nearest to the sound's usual pause, so
+    that no step comes too early or is missing.
     """
     hop = max(1, round(_ENVELOPE_S * sample_rate))
     count = audio.shape[1] // hop
@@ -231,31 +232,25 @@ def _gap_splice(audio: Audio, frames: int, tail: int, sample_rate: int) -> _Spli
     since, until = _distances(quiet)
     turn, places = frames // hop, tail // hop
     shared = quiet[:places] & quiet[turn : turn + places][: len(quiet[:places])]
-    runs = [(a, b) for a, b in _runs(shared) if (b - a) * hop >= _SHORTEST_GAP_S * sample_rate]
-    if not runs:
+    gaps = [(int(a), int(b)) for a, b in runs(shared) if (b - a) * hop >= _SHORTEST_GAP_S * sample_rate]
+    if not gaps:
         return None
-    pauses = [b - a for a, b in _runs(quiet)]
+    pauses = [int(b - a) for a, b in runs(quiet)]
     usual = float(np.median([pause for pause in pauses if pause * hop >= _SHORTEST_GAP_S * sample_rate]))
 
-    def strangeness(run: tuple[int, int]) -> float:
-        pause = since[turn + run[0]] + (run[1] - run[0]) + until[run[1] - 1]
+    def strangeness(gap: tuple[int, int]) -> float:
+        pause = since[turn + gap[0]] + (gap[1] - gap[0]) + until[gap[1] - 1]
         return abs(math.log(max(pause, 1) / usual))
 
-    a, b = min(runs, key=strangeness)
+    a, b = min(gaps, key=strangeness)
     # one frame off each end: the shared gap was found on a grid that the turn's length need not fit
     start, fade = (a * hop, (b - a) * hop) if b - a < 3 else ((a + 1) * hop, (b - a - 2) * hop)
     fade = min(fade, frames // 2, audio.shape[1] - frames - start)
     return _Splice(start=start, length=frames, fade=fade) if fade > 0 else None
 
 
-def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The half-open ranges in which flags hold."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
 def _distances(quiet: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each frame, how many quiet frames lie right before it, and right after it."""
+    """Count, for each frame, the quiet frames right before it and right after it."""
     at = np.arange(len(quiet))
     last_loud = np.maximum.accumulate(np.where(quiet, -1, at))
     next_loud = np.minimum.accumulate(np.where(quiet, len(quiet), at)[::-1])[::-1]
@@ -265,7 +260,7 @@ def _distances(quiet: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt
 
 
 def _extended(audio: Audio, needed: int, sample_rate: int) -> Audio:
-    """The material, lengthened to ``needed`` by repeating parts of itself where they follow best."""
+    """Lengthen the material to ``needed`` by repeating parts of itself where they continue it best."""
     if audio.shape[1] < 8:
         return np.pad(audio, ((0, 0), (0, needed - audio.shape[1])), mode="edge" if audio.size else "constant")
     source, length = audio, audio.shape[1]
@@ -280,17 +275,17 @@ def _extended(audio: Audio, needed: int, sample_rate: int) -> Audio:
     return audio[:, :needed]
 
 
-# ---------------------------------------------------------------------------------------------- the judge
+# -- seam score -------------------------------------------------------------------------------------------
 
 _STEP_S = 0.005
 _LEVEL_S = 0.1
 _MEL_S = 0.047
 _MEL_BANDS = 32
 _FLOOR = 1e-4
-"""-80 dBFS: what is below counts as silence."""
+"""-80 dBFS: below counts as silence."""
 _EQUAL_DB = 0.1
 _USUAL = 99.0
-"""Percentile of the other places up to which a place is nothing special."""
+"""Percentile of the other places up to which a place is ordinary."""
 _CALM = 97.0
 """Within three points of an ordinary place."""
 _MOST_PLACES = 1_500
@@ -298,18 +293,18 @@ _MOST_SPECTRA = 250
 
 
 def seam_score(audio: Audio, sample_rate: int, crossfade_frames: int, position: int = 0) -> float:
-    """How unremarkable a loop's joint is among all other places of the same sound, 0..100.
+    """Score how ordinary a loop's seam is among all other places of the same sound, 0..100.
 
-    The loop is heard as endless. At the joint and at the crossfade's other end three things are measured:
-    the largest step between samples within 10 ms, the jump of level between the 100 ms before and after,
-    and the log-mel distance of the frames of about 46 ms before and after. Each is held against the same measure
-    everywhere else: at or below the 99th percentile of those scores 100, twice that percentile 50, and so
-    on; the worst is the score. Differences below 0.1 dB or -80 dBFS count as equal.
+    The loop is taken as endless. At the seam and at the crossfade's other end three measures are taken: the
+    largest step between samples within 10 ms, the level change between the 100 ms before and after, and the
+    log-mel distance of the frames of about 46 ms before and after. Each is compared with the same measure at
+    all other places: at or below their 99th percentile scores 100, twice that percentile 50, and so on; the
+    worst of them is the score. Differences below 0.1 dB or -80 dBFS count as equal.
 
     Args:
         audio: float32 [C, T], one turn.
-        crossfade_frames: the second place is this far behind ``position``; 0 where there is no crossfade.
-        position: the frame taken for the joint: 0 is the real one, others are controls.
+        crossfade_frames: distance from ``position`` to the second place; 0 where there is no crossfade.
+        position: the frame taken as the seam: 0 is the real one, others are controls.
     """
     length = audio.shape[1]
     if length < 8 or not np.isfinite(audio).all():
@@ -336,14 +331,14 @@ def seam_score(audio: Audio, sample_rate: int, crossfade_frames: int, position: 
 
 
 def _around(audio: Audio, places: npt.NDArray[np.int64], before: int, after: int) -> Audio:
-    """float32 [C, N, before + after] around each place of the endless loop."""
+    """Cut windows around places of the endless loop: float32 [C, N, before + after]."""
     length = audio.shape[1]
     ring = np.take(audio, np.arange(-before, length + after), axis=1, mode="wrap")
     return np.lib.stride_tricks.sliding_window_view(ring, before + after, axis=1)[:, places]
 
 
 def _largest_steps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
-    """Linear, the largest of all channels."""
+    """Measure the largest step between samples around each place, linear, the largest of all channels."""
     half = max(2, min(round(_STEP_S * sample_rate), audio.shape[1] // 8))
     # the step at index t leads from frame t - 1 to frame t
     steps = np.abs(np.diff(audio, axis=1, prepend=audio[:, -1:])).max(axis=0, keepdims=True)
@@ -351,7 +346,7 @@ def _largest_steps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int
 
 
 def _level_jumps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
-    """dB between the 100 ms before and after; by running sums, as windows of that size are heavy."""
+    """Measure the level change, dB, between the 100 ms before and after; by running sums, which are cheap."""
     length = audio.shape[1]
     half = max(2, min(round(_LEVEL_S * sample_rate), length // 4))
     power = np.einsum("ct,ct->t", audio, audio, dtype=np.float64)
@@ -364,7 +359,7 @@ def _level_jumps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) 
 
 
 def _mel_distances(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
-    """Root-mean-square difference, dB, of the log-mel spectra before and after each place."""
+    """Measure the root-mean-square difference, dB, of the log-mel spectra before and after each place."""
     size = 1 << max(4, min(round(_MEL_S * sample_rate), audio.shape[1] // 4).bit_length() - 1)
     window = np.hanning(size).astype(np.float32)
     edges = _mel_edges(size, sample_rate)
@@ -382,7 +377,7 @@ def _mel_distances(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int
 
 
 def _mel_edges(size: int, sample_rate: int) -> npt.NDArray[np.int64]:
-    """The last bin of each band, on the mel scale of Stevens and Volkmann, 2595 log10(1 + f / 700)."""
+    """Compute the last bin of each band on the mel scale of Stevens and Volkmann, 2595 log10(1 + f / 700)."""
     highest = math.log10(1 + sample_rate / 1400)
     hz = 700 * (10 ** (highest * np.arange(1, _MEL_BANDS + 1) / _MEL_BANDS) - 1)
     return np.minimum(np.round(hz * size / sample_rate), size // 2).astype(np.int64)

@@ -1,7 +1,7 @@
-"""Loudness, true peak and the one gain that follows from them.
+"""Loudness, true peak and the gain that follows from them.
 
 Owns: ITU-R BS.1770-4 integrated loudness and an oversampled true peak, also for endless loops.
-Must not know: what the level is for, or how the sound is written.
+Must not know: the purpose of the level, file formats.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ __all__ = ["SHORT_CLIP_S", "gain_db", "gain_for", "k_weighting", "loudness_lufs"
 SHORT_CLIP_S = 0.4
 """One gating block of BS.1770-4: anything shorter has no integrated loudness."""
 SHORT_CLIP_HEADROOM_DB = 6.0
-"""A click levelled by its peak alone sounds too loud beside levelled sounds."""
+"""A click normalised by its peak alone sounds too loud beside sounds normalised by loudness."""
 _HOP_S = 0.1
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _WARM_S = 0.25
-"""The K-weighting's slowest pole (38 Hz, critically damped) has died away by -400 dB after this."""
+"""The K-weighting's slowest pole (38 Hz, critically damped) has decayed by 400 dB after this."""
 
 _OVERSAMPLING = 4
 _WINDOW = 4096
 _MARGIN = 512
-"""Of each window's ends: tapered, so that it wraps without a step, and not looked at."""
+"""Tapered ends of each window, so that it wraps without a step; ignored in the result."""
 _ROWS = 32
 _MOST_BETWEEN = 2.0
-"""No music, speech or noise rises further than this between two samples, as a ratio to its samples nearby."""
+"""Highest ratio of a peak between two samples to the samples nearby, in any music, speech or noise."""
 
 
 def k_weighting(sample_rate: int) -> npt.NDArray[np.float64]:
-    """The two biquads of BS.1770-4 (tables 1 and 2) at any rate: float64 [2, 6], second-order sections.
+    """Compute the two biquads of BS.1770-4 (tables 1 and 2) at any rate: float64 [2, 6], second-order sections.
 
     The standard gives coefficients for 48 kHz only; these are the analogue prototypes behind them (De Man,
     "Evaluation of implementations of the EBU R128 loudness measurement", 2018), transformed bilinearly.
@@ -63,11 +63,11 @@ def k_weighting(sample_rate: int) -> npt.NDArray[np.float64]:
 
 
 def loudness_lufs(audio: Audio, sample_rate: int, circular: bool = False) -> float:
-    """Integrated loudness, LUFS.
+    """Measure the integrated loudness, LUFS.
 
     Args:
         audio: float32 [C, T], one or two channels, each of weight 1.
-        circular: measured as an endless loop: the filter is settled and blocks run across the joint.
+        circular: measure an endless loop: the filter is settled and blocks run across the seam.
 
     Returns:
         minus infinity for silence and for clips under 400 ms.
@@ -95,7 +95,7 @@ def loudness_lufs(audio: Audio, sample_rate: int, circular: bool = False) -> flo
 
 
 def _gated(energy: npt.NDArray[np.float64]) -> float:
-    """BS.1770-4, section 5.1: absolute gate, then relative gate, on the blocks' mean squares."""
+    """Apply BS.1770-4, section 5.1: absolute gate, then relative gate, on the blocks' mean squares."""
     kept = energy[energy > _energy_of(_ABSOLUTE_GATE)]
     if not kept.size:
         return -math.inf
@@ -112,7 +112,7 @@ def _energy_of(lufs: float) -> float:
 
 
 def true_peak_dbfs(audio: Audio, sample_rate: int, circular: bool = False) -> float:
-    """The highest level between or at samples, dBFS (dBTP); minus infinity for digital silence.
+    """Measure the highest level between or at samples, dBFS (dBTP); minus infinity for digital silence.
 
     BS.1770-4, annex 2: four times oversampled, here up to half the rate instead of through the standard's
     short filter, and with a parabola through the highest points, so that a meter which oversamples more
@@ -124,7 +124,7 @@ def true_peak_dbfs(audio: Audio, sample_rate: int, circular: bool = False) -> fl
 
 
 def _peak_of(channel: Audio, circular: bool) -> float:
-    """Oversampled in short windows in the frequency domain: one core, and no library's threads to wait for."""
+    """Oversample in short windows in the frequency domain: one core, no thread pool."""
     hop = _WINDOW - 2 * _MARGIN
     filled = -len(channel) % hop + _MARGIN
     padded = np.pad(channel, (_MARGIN, filled), mode="wrap" if circular and len(channel) else "constant")
@@ -143,7 +143,7 @@ def _peak_of(channel: Audio, circular: bool) -> float:
 
 
 def _refined(curves: Audio) -> float:
-    """The highest vertex of parabolas through the highest points of curves, float32 [N, T]."""
+    """Find the highest vertex of parabolas through the highest points of curves, float32 [N, T]."""
     top = float(curves.max(initial=0.0))
     row, at = np.nonzero(curves[:, 1:-1] > 0.9 * top)
     left, mid, right = (curves[row, at + shift].astype(np.float64) for shift in (0, 1, 2))
@@ -156,19 +156,21 @@ def _refined(curves: Audio) -> float:
 def gain_db(
     audio: Audio, sample_rate: int, target_lufs: float | None, true_peak_limit_dbfs: float, circular: bool = False
 ) -> float:
-    """The one constant gain, dB, that reaches the target or stops at the true peak; see ``gain_for``."""
+    """Measure a sound and compute its gain, dB; see ``gain_for``."""
     lufs = loudness_lufs(audio, sample_rate, circular)
     return gain_for(lufs, true_peak_dbfs(audio, sample_rate, circular), target_lufs, true_peak_limit_dbfs)
 
 
 def gain_for(lufs: float, peak_dbfs: float, target_lufs: float | None, true_peak_limit_dbfs: float) -> float:
-    """The gain, dB, for a sound of measured loudness and true peak (either may be minus infinity).
+    """Compute the constant gain, dB, that reaches the target loudness or stops at the true-peak limit.
 
-    A sound without a loudness (under 400 ms, or too faint for the gate) is set by its peak: 6 dB below the
-    limit. Rounded down to a thousandth, so that the last bit of a measurement does not change the sound.
+    Without a measurable loudness (under 400 ms, or below the gate) the peak is set 6 dB below the limit.
+    Rounded down to a thousandth, so that the last bit of a measurement does not change the sound.
 
     Args:
-        target_lufs: None leaves the level, as far as the true peak allows.
+        lufs: measured loudness, may be minus infinity.
+        peak_dbfs: measured true peak, may be minus infinity.
+        target_lufs: None keeps the level, as far as the true peak allows.
         true_peak_limit_dbfs: the highest true peak of the result.
     """
     if peak_dbfs == -math.inf:

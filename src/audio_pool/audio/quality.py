@@ -1,10 +1,10 @@
 """The quality gate: named faults of a sound, and one score.
 
-Owns: what counts as a fault that no listener asked for.
-Must not know: engines, prompts, what becomes of a sound that fails; numpy only.
+Owns: the definition of each fault and its penalty.
+Must not know: engines, prompts, what happens to a sound that fails; numpy only.
 
-Faults are looked for in what will be heard, that is after filter, resampler and loop; only clipping is
-looked for in the raw candidate as well, because a filter tilts its flat tops.
+Faults are detected after filter, resampler and loop, in the signal to be played; only clipping is detected
+in the raw candidate, because a filter tilts its flat tops.
 """
 
 from __future__ import annotations
@@ -17,35 +17,39 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.runs import runs
 
 __all__ = ["EXPECTABLE", "Quality", "assess"]
 
 EXPECTABLE = frozenset({"noise", "silence", "decay", "mono", "clipping"})
-"""What a sound may declare; each disarms the checks that would mistake it for a fault."""
+"""Properties that a recipe or engine may declare; each disables the checks that would take it for a fault."""
 
 _FRAME_S = 0.02
 _SILENT = 1e-3
-"""-60 dBFS: a sound whose loudest frame is below was not made."""
+"""-60 dBFS: a sound whose loudest frame is below counts as silence."""
 _QUIET_DB = -50.0
-"""Under the loudest frame by this much is a pause or a dead tail."""
+"""Level of a pause or a dead tail, relative to the loudest frame."""
 _FLAT_RUN = 4
-"""Samples in a row at the peak and all alike: a sine of 20 Hz has fewer at 192 kHz."""
+"""Equal samples in a row at the peak that count as clipped: a sine of 20 Hz has fewer at 192 kHz."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """``score`` 0..100, 100 without any fault; ``issues`` by name, worst first; ``failed``: not to be used."""
+    """The result of the quality gate."""
 
     score: float
+    """0..100, 100 without any fault."""
     issues: tuple[str, ...] = ()
+    """Names of the faults, worst first."""
     failed: bool = False
+    """The sound must not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Issue:
     name: str
     penalty: float
-    """0..100, taken off the score."""
+    """0..100, subtracted from the score."""
     severe: bool = False
 
 
@@ -58,10 +62,10 @@ def assess(
     expects: frozenset[str] = frozenset(),
     raw: Audio | None = None,
 ) -> Quality:
-    """The faults of one sound.
+    """Detect the faults of one sound and score it.
 
     ========================  ==========================================================  ==============
-    issue                     what is wrong                                               disarmed by
+    issue                     fault                                                       disabled by
     ========================  ==========================================================  ==============
     nan                       not a number, or infinite: always fails
     wrong_length              not ``frames`` long: always fails
@@ -76,13 +80,13 @@ def assess(
 
     Args:
         audio: float32 [C, T] at ``sample_rate``, before its final gain.
-        frames: the length it should have.
-        loop: it will be heard endlessly.
-        expects: what the recipe or engine says belongs to this sound; see EXPECTABLE.
+        frames: its required length.
+        loop: it will be played endlessly.
+        expects: properties that recipe or engine declare for this sound; see EXPECTABLE.
         raw: float32 [C, T'] of the candidate before filter and resampler, where there is one.
 
     Returns:
-        A severe fault makes ``failed`` true and the score at most 10, whatever the rest.
+        score and faults; a severe fault makes ``failed`` true and the score at most 10.
     """
     issues = sorted(
         _issues(audio, sample_rate, frames, loop, expects, audio if raw is None else raw),
@@ -126,7 +130,7 @@ def _issues(
 
 
 def _frame_levels(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
-    """Root mean square, linear, of each 20 ms, the louder channel; at least one frame."""
+    """Compute the root mean square, linear, of each 20 ms of the louder channel; at least one frame."""
     hop = max(1, min(round(_FRAME_S * sample_rate), audio.shape[1]))
     whole = audio[:, : audio.shape[1] // hop * hop].reshape(len(audio), -1, hop)
     power: npt.NDArray[np.float64] = np.einsum("cnt,cnt->cn", whole, whole).max(axis=0).astype(np.float64) / hop
@@ -140,7 +144,7 @@ def _clipping(raw: Audio) -> Iterator[_Issue]:
 
 
 def _flat_share(channel: Audio) -> float:
-    """Share of samples in runs at the very top or bottom of the wave."""
+    """Compute the share of samples in runs at the very top or bottom of the wave."""
     peak = float(np.abs(channel).max(initial=0.0))
     if peak < _SILENT or len(channel) < _FLAT_RUN:
         return 0.0
@@ -148,9 +152,8 @@ def _flat_share(channel: Audio) -> float:
     for side in (channel, -channel):
         top = side >= side.max() * np.float32(0.995) if side.max() > 0.5 * peak else np.zeros(len(side), bool)
         alike = top[1:] & top[:-1] & (np.abs(np.diff(side)) <= 1e-6 * peak)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], alike.astype(np.int8), [0]])))
-        runs = edges[1::2] - edges[::2] + 1
-        flat += int(runs[runs >= _FLAT_RUN].sum())
+        samples = np.diff(runs(alike))[:, 0] + 1  # a run of n equal pairs has n + 1 samples
+        flat += int(samples[samples >= _FLAT_RUN].sum())
     return flat / len(channel)
 
 
@@ -163,7 +166,7 @@ def _dc(audio: Audio) -> Iterator[_Issue]:
 
 
 _SPECTRUM_S = 0.186
-"""Long enough to part the harmonics of an engine that turns over 25 times a second."""
+"""Long enough to resolve the harmonics of an engine at 25 revolutions per second."""
 _SPECTRA = 48
 _FLAT = 0.4
 """Geometric over arithmetic mean of a noise's power spectrum is exp(-0.577) = 0.56; partials are far less flat."""
@@ -172,7 +175,7 @@ _BANDS_HZ = np.geomspace(300, 16_000, 17)
 
 
 def _hiss(audio: Audio, sample_rate: int) -> Iterator[_Issue]:
-    """Steady broadband noise: bands that never go quiet and have no partials."""
+    """Detect steady broadband noise: bands that are never quiet and have no partials."""
     size = 1 << max(6, round(_SPECTRUM_S * sample_rate).bit_length() - 1)
     if audio.shape[1] < 2 * size or _upper_band_pauses(audio, sample_rate, size // 16):
         return
@@ -202,12 +205,12 @@ def _hiss(audio: Audio, sample_rate: int) -> Iterator[_Issue]:
 
 
 def _upper_hz(sample_rate: int) -> float:
-    """From where a spectrum has bands that hiss fills and most tones leave alone."""
+    """Return the frequency above which hiss fills the bands and most tones do not."""
     return min(2000.0, sample_rate / 8)
 
 
 def _upper_band_pauses(audio: Audio, sample_rate: int, size: int) -> bool:
-    """Regular clicks look like noise in a long spectrum; between them the upper bands are empty."""
+    """Return whether the upper bands are empty at times: regular clicks look like noise in a long spectrum."""
     power, hz = _spectra(audio, sample_rate, size, 8 * _SPECTRA)
     level = power[:, :, hz >= _upper_hz(sample_rate)].sum(axis=(0, 2))
     return bool(np.percentile(level, 15) < 0.15 * level.mean())
@@ -216,7 +219,11 @@ def _upper_band_pauses(audio: Audio, sample_rate: int, size: int) -> bool:
 def _spectra(
     audio: Audio, sample_rate: int, size: int, count: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Power [C, count, size // 2 + 1] of windows spread over the sound, and the bins' frequencies in Hz."""
+    """Compute power spectra of windows spread over the sound.
+
+    Returns:
+        power [C, count, size // 2 + 1], and the bins' frequencies in Hz.
+    """
     places = np.linspace(0, audio.shape[1] - size, count).astype(np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
     spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
@@ -228,9 +235,9 @@ def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:
     quiet = levels < levels.max() * 10 ** (_QUIET_DB / 20)
     total = len(quiet)
     if loop:
-        pauses = sorted(_pauses_of_turn(quiet), reverse=True)
+        pauses = sorted(_pauses_of_loop(quiet), reverse=True)
         # one long hole among regular pauses, or in a sound that otherwise never pauses; but a single short
-        # event a turn is a rhythm, not a fault
+        # event per turn is a rhythm, not a fault
         hole = len(pauses) == 1 and pauses[0] < 0.5 * total
         if not hole and (len(pauses) < 3 or pauses[0] < 2.5 * pauses[1]):
             return
@@ -241,15 +248,14 @@ def _dead_tail(levels: npt.NDArray[np.float64], loop: bool) -> Iterator[_Issue]:
         yield _Issue(name="dead_tail", penalty=min(60.0, 70 * tail / total), severe=tail > 0.8 * total)
 
 
-def _pauses_of_turn(quiet: npt.NDArray[np.bool_]) -> list[int]:
-    """Lengths of the quiet stretches of an endless loop, in frames."""
-    turned = np.roll(quiet, -int(np.argmin(quiet)))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], turned.astype(np.int8), [0]])))
-    return [int(length) for length in edges[1::2] - edges[::2]]
+def _pauses_of_loop(quiet: npt.NDArray[np.bool_]) -> list[int]:
+    """Measure the quiet stretches of an endless loop, in frames."""
+    rotated = np.roll(quiet, -int(np.argmin(quiet)))
+    return [int(end - start) for start, end in runs(rotated)]
 
 
 def _cut_off_start(audio: Audio, sample_rate: int, levels: npt.NDArray[np.float64]) -> Iterator[_Issue]:
-    """The first sample is already far from rest, and the first moment is among the loudest of an event."""
+    """Detect a first sample far from zero in a first moment that is among the loudest of an event."""
     peak = float(np.abs(audio).max())
     first = audio[:, : max(1, round(0.002 * sample_rate))].astype(np.float64)
     start = float(np.sqrt(np.square(first).mean(axis=1)).max())

@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from audio_pool.audio import codec
-from audio_pool.config import load_config
-from audio_pool.engines import load_engine
+from audio_pool.config import EngineConfig, load_config
+from audio_pool.engines import Scorer, engine_info, engine_infos, engine_names, load_engine
 from audio_pool.engines.base import Vectors
 from audio_pool.errors import InvalidRequest, NotFound
 
@@ -47,7 +47,7 @@ def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--dtype", help="float32 (default), float16 or bfloat16."),
         click.option("--device", help="cpu (default), cuda:0, ..."),
         click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
-        click.option("--engine", help="The scorer engine. Default: clap."),
+        click.option("--engine", help="The scorer engine. Default: the configured one, else clap."),
         click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
     ):
         command = option(command)
@@ -159,7 +159,7 @@ def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vector
     if options["connect"] is not None:
         return _by_server(options, inputs)
     scorer = _loaded(options)
-    return _by_engine(scorer, inputs), float(getattr(scorer, "logit_scale", 1.0))
+    return _by_engine(scorer, inputs), scorer.logit_scale
 
 
 def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
@@ -169,32 +169,37 @@ def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vecto
         if options[name] is not None:
             option = name.removesuffix("_path")
             raise InvalidRequest(f"--{option}: given with --connect, where the server's own CLAP answers; leave it out")
-    fields = {
-        "operation": "embed",
-        "texts": [one.value for one in inputs if one.kind == "text"],
-        "paths": [str(Path(one.value).absolute()) for one in inputs if one.kind == "audio"],
-    }
+    texts = [one.value for one in inputs if one.kind == "text"]
+    paths = [one.value for one in inputs if one.kind == "audio"]
     with AudioClient(options["connect"], keys=options["keys"]) as client:
-        body = client.ask("clap", fields, timeout_s=options["timeout_s"])
+        body = client.clap("embed", texts, paths, timeout_s=options["timeout_s"])
     found = {"text": iter(body["texts"]), "audio": iter(body["paths"])}
     return np.array([next(found[one.kind]) for one in inputs], np.float32), float(body["logit_scale"])
 
 
-def _loaded(options: dict[str, Any]) -> Any:
-    """The scorer, by the command line first, then the configuration's section for this engine."""
-    name = options["engine"] or "clap"
+def _loaded(options: dict[str, Any]) -> Scorer:
+    """Load the scorer, by the command line first, then the configuration's section for this engine."""
     config = load_config(options["config_path"])
-    settings = dict(config.engines.get(name, {}))
-    if config.policy.models_dir:
-        settings.setdefault("models_dir", config.policy.models_dir)
-    settings.update({key: options[key] for key in ("model", "device", "dtype") if options[key]})
-    scorer = load_engine(name, **settings)
-    if scorer.info.role != "scorer":
-        raise InvalidRequest(f"--engine: {name!r} is a {scorer.info.role}, allowed is a scorer (clap)")
+    name = options["engine"] or (config.cache.scorer if config.cache.scorer != "off" else _first_scorer())
+    given = config.engines.get(name, EngineConfig())
+    implementation = given.implementation or name
+    role = engine_info(implementation, role="scorer").role
+    if role != "scorer":
+        allowed = ", ".join(engine_names("scorer"))
+        raise InvalidRequest(f"--engine: {name!r} is a {role}, allowed is a scorer: {allowed}")
+    settings = given.settings | {key: options[key] for key in ("model", "device", "dtype") if options[key]}
+    scorer = load_engine(implementation, settings, name=name, models_dir=config.policy.models_dir)
+    assert isinstance(scorer, Scorer), "its INFO says so"
     return scorer
 
 
-def _by_engine(scorer: Any, inputs: Sequence[_Input]) -> Vectors:
+def _first_scorer() -> str:
+    """The scorer that is meant where none is named."""
+    scorers = [info for info in engine_infos() if info.role == "scorer"]
+    return max(scorers, key=lambda info: info.preference).name
+
+
+def _by_engine(scorer: Scorer, inputs: Sequence[_Input]) -> Vectors:
     """float32 [N, D], in the order given."""
     vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
     worded = [row for row, one in enumerate(inputs) if one.kind == "text"]

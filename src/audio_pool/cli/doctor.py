@@ -32,7 +32,6 @@ _EXTRAS = {
     "clap": (("torch", "transformers"), "CLAP as the judge"),
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
-    "plots": (("librosa", "matplotlib"), "spectrograms"),
     "hub": (("huggingface_hub",), "fetching models"),
 }
 _SMALL_TMPFS = 64 << 20

@@ -132,7 +132,8 @@ def _from_own_pool(request: AudioRequest, options: dict[str, Any], *, quiet: boo
 
 
 def _from_server(request: AudioRequest, options: dict[str, Any]) -> AudioResult:
-    from audio_pool.client.client import AudioClient, ProgressBar
+    from audio_pool.client.client import AudioClient
+    from audio_pool.client.progress import ProgressBar
 
     with (
         AudioClient(options["connect"], timeout_s=options["timeout_s"], keys=options["keys"]) as client,

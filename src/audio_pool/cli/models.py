@@ -14,22 +14,42 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from audio_pool.config import Config, load_config
+from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import engine_info, engine_names, minilm
+from audio_pool.engines import configured_info, engine_info, engine_infos, engine_names
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 from audio_pool.models import hub, weights
 
-__all__ = ["group"]
+__all__ = ["group", "loads_weights", "named_model"]
 
-# Engines whose default model comes inside a Python package: where it lies, or None.
-_CARRIED: dict[str, Callable[[], Path | None]] = {"minilm": minilm.packaged}
+
+def named_model(config: Config, name: str) -> EngineInfo:
+    """Return what a name stands for under a configuration, which may give it to a model of its own.
+
+    Raises:
+        UnknownEngine, EngineUnavailable.
+    """
+    given = config.engines.get(name, EngineConfig())
+    return configured_info(
+        name,
+        given.implementation or "",
+        kinds=given.kinds,
+        settings=given.settings,
+        models_dir=config.policy.models_dir,
+    )
+
+
+def loads_weights(info: EngineInfo, config: Config) -> bool:
+    """Tell engines with a model from those without: these have their own name for one, hub ids have an owner."""
+    return "/" in info.model or bool(config.engines.get(info.name, EngineConfig()).settings.get("model"))
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
     """What one engine loads, as the configuration has it."""
 
     info: EngineInfo
+    """Of the implementation."""
+    name: str
     model: str
     revision: str
     models_dir: str | None
@@ -37,27 +57,44 @@ class _Wanted(Struct, frozen=True, kw_only=True):
     """The configuration acknowledges the engine's licence."""
 
     def find(self) -> weights.Found | None:
-        """Where the model is on this machine."""
-        carried = _CARRIED.get(self.info.name)
-        path = carried() if carried is not None and self.by_default else None
-        if path is not None:
-            return weights.Found(path=path, place="directory")
-        return weights.find(self.model, models_dir=self.models_dir, revision=self.revision)
+        """Return where the model is on this machine."""
+        return weights.find(
+            self.model, models_dir=self.models_dir, revision=self.revision, packaged=self.packaged
+        )
+
+    def locate(self) -> weights.Found:
+        """Return where the model is on this machine.
+
+        Raises:
+            EngineUnavailable: it is not here, or not whole.
+        """
+        return weights.locate(
+            self.model,
+            engine=self.info.implementation,
+            models_dir=self.models_dir,
+            revision=self.revision,
+            packaged=self.packaged,
+        )
 
     @property
     def by_default(self) -> bool:
         return self.model == self.info.model
 
+    @property
+    def packaged(self) -> str:
+        return self.info.packaged if self.by_default else ""
+
     def repositories(self, only: tuple[str, ...] = ()) -> list[hub.Repository]:
-        """The model and what it needs beside it, as the hub has them."""
+        """Return the model and what it needs beside it, as the hub has them."""
+        infos = engine_infos()  # of all: one engine may load the model that is another's default
         own = hub.Repository(
             id=self.model,
             revision=self.revision,
-            only=only or hub.needed_of(self.model),
+            only=only or hub.files_of(self.model, infos),
             licence=self.info.licence if self.by_default else "",
             commercial_use=self.info.commercial_use or not self.by_default,
         )
-        return [own, *hub.companions(self.model)]
+        return [own, *hub.companions(self.model, infos)]
 
 
 @click.group("models")
@@ -92,15 +129,15 @@ def _one_model(command: Callable[..., None]) -> Callable[..., None]:
 @group.command("list")
 @_shared
 def list_models(config_path: str | None, models_dir: str | None, as_json: bool) -> None:
-    """Every engine that loads a model: its model, its licence, and where it is on this machine."""
+    """List every engine that loads a model: its model, its licence, and where it is on this machine."""
     config = load_config(config_path)
     rows = []
-    for name in engine_names():
+    for name in sorted({*engine_names(), *config.engines}):
         try:
-            info = engine_info(name)
+            info = named_model(config, name)
         except AudioPoolError:
-            continue  # another package's engine that does not import; `audio-pool engines` tells why
-        if _loads_weights(info, config):
+            continue  # another package's engine that does not import; `audio-pool engines` says why
+        if loads_weights(info, config):
             rows.append(_row(_wanted(config, name, models_dir=models_dir)))
     if as_json:
         click.echo(json.dumps({"models": rows}, indent=2))
@@ -128,7 +165,7 @@ def fetch(
 ) -> None:
     """Bring the model of ENGINE onto this machine; goes on where it was cut short.
 
-    The only command that reaches the network: serving never does.
+    Serving reaches the network only for an engine with the setting offline = false.
     """
     wanted = _wanted(load_config(config_path), engine, models_dir=models_dir, model=model, revision=revision)
     if Path(wanted.model).expanduser().exists():
@@ -157,12 +194,10 @@ def path_of(
 ) -> None:
     """Print where the model of ENGINE is on this machine."""
     wanted = _wanted(load_config(config_path), engine, models_dir=models_dir, model=model, revision=revision)
-    found = wanted.find() or weights.locate(
-        wanted.model, engine=engine, models_dir=wanted.models_dir, revision=wanted.revision
-    )
+    found = wanted.find() or wanted.locate()
     if as_json:
-        told = {"engine": engine, "model": wanted.model, "path": str(found.path), "place": found.place}
-        click.echo(json.dumps({**told, "revision": found.revision}, indent=2))
+        report = {"engine": engine, "model": wanted.model, "path": str(found.path), "place": found.place}
+        click.echo(json.dumps({**report, "revision": found.revision}, indent=2))
     else:
         click.echo(str(found.path))
 
@@ -187,16 +222,15 @@ def verify(
     wanted = _wanted(load_config(config_path), engine, models_dir=models_dir, model=model, revision=revision)
     reports = []
     for repository in wanted.repositories():
-        if repository.id == wanted.model:
-            found = wanted.find()
-        else:
-            found = weights.find(repository.id, models_dir=wanted.models_dir)
+        found = (
+            wanted.find()
+            if repository.id == wanted.model
+            else weights.find(repository.id, models_dir=wanted.models_dir)
+        )
         if found is None and repository.id != wanted.model:
             continue  # what a model needs beside it may lie where its engine's own settings say
         if found is None:
-            found = weights.locate(
-                repository.id, engine=engine, models_dir=wanted.models_dir, revision=repository.revision
-            )
+            found = wanted.locate()
         reports.append((repository.id, weights.verify(found.path, hashes=not quick)))
     if as_json:
         told = [
@@ -227,36 +261,32 @@ def verify(
 def _wanted(
     config: Config, engine: str, *, models_dir: str | None = None, model: str = "", revision: str = ""
 ) -> _Wanted:
-    """What an engine loads, by command line, configuration and its own default, in this order.
+    """Resolve what an engine loads, by command line, configuration and its own default, in this order.
 
     Raises:
         UnknownEngine; NotSupported: the engine loads no weights.
     """
-    info = engine_info(engine)
-    if not model and not _loads_weights(info, config):
+    given = config.engines.get(engine, EngineConfig())
+    if not model and not loads_weights(named_model(config, engine), config):
         raise NotSupported(f"engine {engine!r} loads no model: there is nothing to fetch or to check")
-    settings = config.engines.get(engine, {})
-    chosen = model or str(settings.get("model") or info.model)
+    info = engine_info(given.implementation or engine)
+    chosen = model or str(given.settings.get("model") or info.model)
     default_revision = info.model_revision if chosen == info.model else ""
     return _Wanted(
         info=info,
+        name=engine,
         model=chosen,
-        revision=revision or (str(settings.get("revision") or "") if not model else "") or default_revision,
-        models_dir=models_dir or config.policy.models_dir or None,
-        accepted=engine in config.policy.accepted_licences,
+        revision=revision or (str(given.settings.get("revision") or "") if not model else "") or default_revision,
+        models_dir=models_dir or str(given.settings.get("models_dir") or "") or config.policy.models_dir or None,
+        accepted=not {engine, info.implementation}.isdisjoint(config.policy.accepted_licences),
     )
-
-
-def _loads_weights(info: EngineInfo, config: Config) -> bool:
-    """An engine without weights has its own name for a model; hub ids have an owner."""
-    return "/" in info.model or bool(config.engines.get(info.name, {}).get("model"))
 
 
 def _row(wanted: _Wanted) -> dict[str, Any]:
     found = wanted.find()
     own = wanted.repositories()[0]
     return {
-        "engine": wanted.info.name,
+        "engine": wanted.name,
         "model": wanted.model,
         "revision": (found.revision if found else "") or wanted.revision,
         "licence": own.licence,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import click
 
@@ -34,22 +33,22 @@ def _server_options(command: Callable[..., None]) -> Callable[..., None]:
 def status(connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
     """Show what a running server is doing: workers, queue, counters. Exit code 1 where it is not ready."""
     with AudioClient(connect, keys=keys) as client:
-        found: dict[str, Any] = client.status(timeout_s=timeout_s)
+        found = client.status(timeout_s=timeout_s)
         healthy = client.health(timeout_s=timeout_s)
     if as_json:
-        click.echo(json.dumps({**found, "reasons": healthy["reasons"]}))
+        click.echo(json.dumps({**found, "reasons": healthy.reasons}))
     else:
-        click.echo(f"{healthy['state']}: {found['requests']} requests, {found['waiting']} waiting")
-        for reason in healthy["reasons"]:
+        click.echo(f"{healthy.state}: {found.requests} requests, {found.waiting} waiting")
+        for reason in healthy.reasons:
             click.echo(f"  {reason}")
-        for name, worker in found["workers"].items():
+        for name, worker in found.workers.items():
             click.echo(
-                f"  {name}: {worker['state']}, {', '.join(worker['engines'])} on {worker['device'] or '?'}, "
-                f"{worker['jobs']} jobs in hand, {worker['jobs_done']} done, {worker['crashes']} crashes in a row"
+                f"  {name}: {worker.state}, {', '.join(worker.engines)} on {worker.device or '?'}, "
+                f"{worker.tasks} tasks in hand, {worker.tasks_done} done, {worker.crashes} crashes in a row"
             )
-        click.echo(f"  look-up by meaning: {found['semantic']}; cache: {found['cache']}")
-        click.echo(f"  answers: {found['answers']}; from: {found['cache_types']}")
-    if healthy["state"] != "ready":
+        click.echo(f"  look-up by meaning: {found.semantic}; cache: {found.cache}")
+        click.echo(f"  answers: {found.answers}; from: {found.cache_types}")
+    if healthy.state != "ready":
         raise click.exceptions.Exit(1)
 
 
@@ -59,10 +58,10 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
 def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
     """Cancel the request with this id on a running server."""
     with AudioClient(connect, keys=keys) as client:
-        body: dict[str, Any] = client.cancel(request_id, timeout_s=timeout_s)
+        cancellation = client.cancel(request_id, timeout_s=timeout_s)
     if as_json:
-        click.echo(json.dumps(body))
-    if not body.get("cancelled"):
+        click.echo(json.dumps(dict(cancellation)))
+    if not cancellation.cancelled:
         raise NotFound(f"no request {request_id!r} is in flight; it may have finished")
     if not as_json:
         click.echo(f"cancelled {request_id}")

@@ -1,6 +1,6 @@
 """A client's connection: made, and watched.
 
-Owns: the socket of one dialogue, and what zmq's monitor tells of it.
+Owns: the socket of one session, and what zmq's monitor reports of it.
 Must not know: what messages say, and whether its user blocks or awaits.
 """
 
@@ -10,32 +10,38 @@ import struct
 import time
 from pathlib import Path
 
-from audio_pool.client.session import Dialogue
+from audio_pool.client.session import ClientSession, Frames
 from audio_pool.errors import Busy, Disconnected, Refused
 from audio_pool.transport.keys import ClientKeys
 from audio_pool.transport.sockets import Channel, dealer
 
-__all__ = ["Keys", "Line"]
+__all__ = ["Connection", "Keys"]
 
 Keys = ClientKeys | str | Path | None
 """A key pair, the directory that holds it, or nothing for a server without keys."""
 
 # zmq's socket monitor: events as in zmq.h, each a frame of uint16 event, int32 value
-_CONNECTED = 0x1000  # handshake succeeded
-_LOST = 0x0200
-_UNFINISHED = 0x0800  # handshake failed: no detail
-_BROKEN = 0x2000  # handshake failed: not the protocol, or other keys
-_TURNED_AWAY = 0x4000  # handshake failed: authentication
-_MONITORED = _CONNECTED | _LOST | _UNFINISHED | _BROKEN | _TURNED_AWAY
+_DISCONNECTED = 0x0200
+_HANDSHAKE_FAILED_NO_DETAIL = 0x0800
+_HANDSHAKE_SUCCEEDED = 0x1000
+_HANDSHAKE_FAILED_PROTOCOL = 0x2000  # not the protocol, or other keys
+_HANDSHAKE_FAILED_AUTH = 0x4000
+_MONITORED = (
+    _DISCONNECTED
+    | _HANDSHAKE_FAILED_NO_DETAIL
+    | _HANDSHAKE_SUCCEEDED
+    | _HANDSHAKE_FAILED_PROTOCOL
+    | _HANDSHAKE_FAILED_AUTH
+)
 
 
-class Line:
-    """The connection of one dialogue."""
+class Connection:
+    """The connection of one session."""
 
-    def __init__(self, endpoint: str, keys: Keys, dialogue: Dialogue) -> None:
+    def __init__(self, endpoint: str, keys: Keys, session: ClientSession) -> None:
         self._endpoint = endpoint
-        self._dialogue = dialogue
-        self._refused = False  # by the handshake, just now
+        self._session = session
+        self._handshake_failed = False  # just now
         self._doubt = "are the keys the server's?" if keys else "does the server ask for keys?"
         self.channel = dealer(endpoint, keys=ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys)
         self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
@@ -45,44 +51,45 @@ class Line:
         self.monitor.close()
         self.channel.close()
 
-    def send(self, frames: list[bytes]) -> None:
+    def send(self, frames: Frames) -> None:
         """Raises Busy: a thousand messages wait to be sent already."""
         if not self.channel.send(frames):
             raise Busy(f"too many messages wait to be sent to {self._endpoint}")
 
-    def hear(self) -> None:
-        """Takes in everything that has arrived."""
+    def receive(self) -> None:
+        """Pass on everything that has arrived."""
         while (frames := self.channel.receive()) is not None:
-            # said here too: the connection may be made before the monitor is there to tell
-            self._dialogue.connected = True
-            self._dialogue.heard(frames)
+            # set here too: the connection may be made before the monitor is there to report it
+            self._session.connected = True
+            self._session.on_message(frames)
 
     def expire(self) -> None:
-        for frames in self._dialogue.expire(time.monotonic()):
+        """End what has waited too long, here and on the server."""
+        for frames in self._session.expire(time.monotonic()):
             self.channel.send(frames)
 
-    def watch(self) -> None:
-        """Takes in what happened to the connection; zmq itself makes it anew."""
+    def poll_monitor(self) -> None:
+        """Take in what happened to the connection; zmq itself makes it anew."""
         lost = False
         while (frames := self.monitor.receive()) is not None:
             event, value = struct.unpack("=HI", frames[0])
-            if event == _CONNECTED:
-                self._dialogue.connected, self._dialogue.trouble = True, ""
-            elif event == _LOST:
+            if event == _HANDSHAKE_SUCCEEDED:
+                self._session.connected, self._session.trouble = True, ""
+            elif event == _DISCONNECTED:
                 # after a failed handshake nothing is lost: zmq tries again, with back-off
-                lost = lost or not self._refused
-                self._refused = False
-            elif event == _TURNED_AWAY:
-                self._refused = True
-                self._dialogue.trouble = "the server turned this client's key away"
-                self._dialogue.lose(Refused(f"{self._endpoint}: {self._dialogue.trouble} ({value})",
-                                            hint="have its .key file put into allowed_clients"))  # fmt: skip
-            elif event in (_UNFINISHED, _BROKEN):
-                self._refused = True
-                self._dialogue.trouble = f"the handshake failed; {self._doubt}"
+                lost = lost or not self._handshake_failed
+                self._handshake_failed = False
+            elif event == _HANDSHAKE_FAILED_AUTH:
+                self._handshake_failed = True
+                self._session.trouble = "the server turned this client's key away"
+                self._session.lose(Refused(f"{self._endpoint}: {self._session.trouble} ({value})",
+                                           hint="have its .key file put into allowed_clients"))  # fmt: skip
+            elif event in (_HANDSHAKE_FAILED_NO_DETAIL, _HANDSHAKE_FAILED_PROTOCOL):
+                self._handshake_failed = True
+                self._session.trouble = f"the handshake failed; {self._doubt}"
         if lost:
-            self.hear()  # what came before the end counts
-            self._dialogue.connected = False
-            self._dialogue.lose(
+            self.receive()  # what came before the end counts
+            self._session.connected = False
+            self._session.lose(
                 Disconnected(f"the server at {self._endpoint} went away before the answer came", hint="ask again")
             )

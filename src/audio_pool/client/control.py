@@ -1,56 +1,79 @@
-"""What a client can ask of a pool beside sounds, said once for the blocking and the awaiting client.
+"""The questions that a client can ask beside sounds, written once for the blocking and the awaiting client.
 
-Owns: the questions and their fields. Must not know: how an answer is waited for.
+Owns: the questions, their fields, and the type of each answer.
+Must not know: how an answer is waited for.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, Generic, Literal, TypeVar
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-__all__ = ["QUESTION_TIMEOUT_S", "Questions"]
+from audio_pool.api import (
+    CacheStats,
+    Cancellation,
+    ClapAnswer,
+    ClapOperation,
+    Engines,
+    FeedbackNoted,
+    Health,
+    PoolStatus,
+    Verdict,
+)
+
+__all__ = [
+    "CACHE_STATS",
+    "ENGINES",
+    "HEALTH",
+    "QUESTION_TIMEOUT_S",
+    "STATUS",
+    "EchoAnswer",
+    "Question",
+    "cancel",
+    "clap",
+    "echo",
+    "feedback",
+]
 
 QUESTION_TIMEOUT_S = 10.0
 
+EchoAnswer = dict[str, Any]
+"""Opaque: ``payload`` as it was sent."""
 Answer = TypeVar("Answer")
-"""The body of the answer, a dict; or something to await that gives it."""
 
 
-class Questions(ABC, Generic[Answer]):
-    """Each question raises what it came to instead of an answer: Timeout, Disconnected, NotFound, ..."""
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Answer]):
+    """A message of the protocol, and the type of its answer's body."""
 
-    @abstractmethod
-    def ask(self, kind: str, fields: dict[str, Any], *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """Any question of the protocol (``echo`` and ``clap`` too): its answer's body."""
+    kind: str
+    answer: type[Answer]
+    fields: Mapping[str, str | bytes | list[str] | None] = field(default_factory=dict)
+    """Checked when the message is made."""
 
-    def status(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """What the pool is doing: queue, workers, cache."""
-        return self.ask("status", {}, timeout_s=timeout_s)
 
-    def health(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """``state``: starting, ready, degraded or draining; and why."""
-        return self.ask("health", {}, timeout_s=timeout_s)
+HEALTH = Question("health", Health)
+STATUS = Question("status", PoolStatus)
+ENGINES = Question("engines", Engines)
+CACHE_STATS = Question("cache_stats", CacheStats)
 
-    def engines(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """The engines that can be asked for, and what each can do."""
-        return self.ask("engines", {}, timeout_s=timeout_s)
 
-    def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """What the cache holds."""
-        return self.ask("cache_stats", {}, timeout_s=timeout_s)
+def cancel(request_id: str) -> Question[Cancellation]:
+    return Question("cancel", Cancellation, {"target": request_id})
 
-    def feedback(
-        self,
-        target: str,
-        verdict: Literal["good", "wrong", "bad_sound"],
-        *,
-        comment: str = "",
-        timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> Answer:
-        """Tells what the result of request ``target`` was like."""
-        fields = {"target": target, "verdict": verdict, "comment": comment}
-        return self.ask("feedback", fields, timeout_s=timeout_s)
 
-    def cancel(self, target: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
-        """Stops the request with the id ``target``, which then ends as Cancelled."""
-        return self.ask("cancel", {"target": target}, timeout_s=timeout_s)
+def feedback(target: str, verdict: Verdict, comment: str) -> Question[FeedbackNoted]:
+    return Question("feedback", FeedbackNoted, {"target": target, "verdict": verdict, "comment": comment})
+
+
+def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:
+    return Question("echo", dict, {"payload": payload, "worker": worker})
+
+
+def clap(operation: ClapOperation, texts: Sequence[str], paths: Sequence[str | Path]) -> Question[ClapAnswer]:
+    # the server's working directory is not the caller's
+    absolute = [os.path.abspath(path) for path in paths]
+    return Question("clap", dict, {"operation": operation, "texts": list(texts), "paths": absolute})

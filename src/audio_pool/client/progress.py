@@ -1,6 +1,7 @@
 """A progress bar for requests in flight.
 
-Owns: how an event looks on a terminal. Must not know: where events come from.
+Owns: how an event looks on a terminal.
+Must not know: where events come from.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from audio_pool.results import Event
+from audio_pool.results import Event, Progress
 
 __all__ = ["ProgressBar"]
 
@@ -30,9 +31,10 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if not self._stream.isatty():
             return
-        fraction = min(1.0, max(0.0, float(event.body.get("fraction") or 0.0)))
+        stage, fraction = "queued", 0.0
+        if isinstance(event.body, Progress):
+            stage, fraction = event.body.stage, min(1.0, max(0.0, event.body.fraction))
         full = round(fraction * self._width)
-        stage = str(event.body.get("stage") or "queued")
         line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {stage}"
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()

@@ -1,11 +1,11 @@
 """A client's half of the protocol, without a socket, thread or clock of its own.
 
-Owns: the requests in flight on one connection: what is sent for them, what an arrival means, who has
-waited too long, what becomes of them when the connection is lost.
-Must not know: how frames travel, and whether its user blocks or awaits.
+Owns: the requests in flight on one connection: the frames sent for them, the meaning of what arrives,
+their deadlines, their end when the connection is lost.
+Must not know: how frames travel, whether its user blocks or awaits.
 
-Both clients drive it the same way: ``ask`` gives the frames to send; ``heard`` takes what arrived;
-``expire`` is called by the time ``next_deadline`` names. Every request gets exactly one ``on_final``.
+Both clients drive it the same way: ``submit`` and ``ask`` give the frames to send; ``on_message`` takes what
+arrived; ``expire`` is called by the time ``next_deadline`` names. Every request gets exactly one final call.
 """
 
 from __future__ import annotations
@@ -16,51 +16,79 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET, Struct
 
+from audio_pool.client.control import Question
 from audio_pool.errors import AudioPoolError, BadMessage, Disconnected, InvalidRequest, PoolClosed, Timeout
-from audio_pool.results import AudioResult, Event
+from audio_pool.pending import Pending
+from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
 from audio_pool.transport import client_messages, packing
+from audio_pool.transport.client_messages import (
+    PROTOCOL_VERSION,
+    BodyReply,
+    CancelRequest,
+    ErrorReply,
+    GenerateRequest,
+    ReplyHead,
+    SoundReply,
+)
 from audio_pool.types import AudioRequest
-from audio_pool.validation import parse
 
-__all__ = ["Dialogue", "Final", "generate_fields"]
+__all__ = ["ClientSession", "Frames", "new_request_id"]
 
 log = logging.getLogger(__name__)
 
-Final = Any
-"""An AudioResult, the ``body`` of a question's answer, or an AudioPoolError."""
 Frames = list[bytes]
+T = TypeVar("T")
+
+# compiled once. The server is trusted as far as sizes go, so no limits of packing.unpack apply
+_HEAD = msgspec.msgpack.Decoder(ReplyHead)
+_SOUND = msgspec.msgpack.Decoder(SoundReply)
+_ERROR = msgspec.msgpack.Decoder(ErrorReply)
+_ACCEPTED = msgspec.msgpack.Decoder(BodyReply[Accepted])
+_PROGRESS = msgspec.msgpack.Decoder(BodyReply[Progress])
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_ANSWERS: dict[type, msgspec.msgpack.Decoder[Any]] = {}  # Any: BodyReply[T] by T
+
+
+def _body_decoder(answer: type[T]) -> msgspec.msgpack.Decoder[BodyReply[T]]:
+    if answer not in _ANSWERS:
+        _ANSWERS[answer] = msgspec.msgpack.Decoder(BodyReply[answer])  # type: ignore[valid-type]
+    return _ANSWERS[answer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
+class _InFlight(Generic[T]):
+    """One request and who is called with its replies."""
+
     kind: str
-    deadline: float
     timeout_s: float
-    on_final: Callable[[Final], None]
-    on_event: Callable[[Event], None] | None
+    decode: Callable[[Sequence[bytes]], T]
+    """The ``result`` from its frames; raises one of _UNDECODABLE."""
+    on_result: Callable[[T], None]
+    on_error: Callable[[AudioPoolError], None]
+    on_event: Callable[[Event], None] | None = None
 
 
-def generate_fields(prompt: str | AudioRequest, options: dict[str, Any]) -> dict[str, Any]:
-    """The checked ``request`` of a generate message.
-
-    Raises:
-        InvalidRequest: naming the field, what was given and what is allowed.
-    """
-    base = msgspec.to_builtins(prompt) if isinstance(prompt, AudioRequest) else {"prompt": prompt}
-    request = parse(AudioRequest, {**base, **options})
-    fields: dict[str, Any] = msgspec.to_builtins(request)
-    # the server's working directory is not the caller's
-    for name in ("output_path", "init_audio"):
-        if name in fields:
-            fields[name] = os.path.abspath(fields[name])
-    return fields
+class _Code(Struct, frozen=True):
+    code: str
 
 
-class Dialogue:
+class _CodedReply(Struct, frozen=True):
+    """The one field of an error that decides what its caller does."""
+
+    error: _Code
+
+
+_CODED = msgspec.msgpack.Decoder(_CodedReply)
+
+
+class ClientSession:
     """Requests in flight, by request id. Not thread-safe.
 
     Args:
@@ -69,138 +97,202 @@ class Dialogue:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._asked: dict[str, _Asked] = {}
+        self._in_flight: dict[str, _InFlight[Any]] = {}  # Any: each with a result type of its own
         self._deadlines: list[tuple[float, str]] = []
         self.connected = False
-        """Set by the client: decides what a timeout is called."""
+        """Set by the connection: decides whether a timeout is a Timeout or Disconnected."""
         self.trouble = ""
-        """Set by the client: what kept the connection from being made, where known."""
+        """Set by the connection: what kept it from being made, where known."""
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._in_flight)
+
+    def submit(
+        self, request: AudioRequest, pending: Pending, *, now: float, timeout_s: float, events: bool = False
+    ) -> Frames:
+        """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send.
+
+        Raises:
+            InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
+        """
+        entry = _InFlight(
+            kind="generate",
+            timeout_s=timeout_s,
+            decode=_decode_sound,
+            on_result=pending.on_result,
+            on_error=pending.on_error,
+            on_event=pending.on_event if events else None,
+        )
+        self._add(pending.request_id, entry, now)
+        message = GenerateRequest(
+            v=PROTOCOL_VERSION, request_id=pending.request_id, request=_request_fields(request), events=events
+        )
+        return [packing.pack(message)]
 
     def ask(
         self,
-        kind: str,
-        fields: dict[str, Any],
+        question: Question[T],
         *,
+        request_id: str,
         now: float,
         timeout_s: float,
-        on_final: Callable[[Final], None],
-        on_event: Callable[[Event], None] | None = None,
-        request_id: str = "",
-    ) -> tuple[str, Frames]:
-        """Takes a request on: its id and the frames to send.
+        on_result: Callable[[T], None],
+        on_error: Callable[[AudioPoolError], None],
+    ) -> Frames:
+        """Take on a question: the frames to send.
 
         Raises:
             InvalidRequest: the id is in flight already, or a field is not what the protocol allows.
         """
-        request_id = request_id or uuid.uuid4().hex
-        if request_id in self._asked:
-            raise InvalidRequest(f"request_id {request_id!r} is in flight already; choose another")
-        if not timeout_s > 0:
-            raise InvalidRequest(f"timeout_s: given {timeout_s}, allowed is a positive number of seconds")
-        frames = _frames(kind, request_id, {**fields, "events": True} if on_event else fields)
-        self._asked[request_id] = _Asked(
-            kind=kind, deadline=now + timeout_s, timeout_s=timeout_s, on_final=on_final, on_event=on_event
+        fields = {"v": PROTOCOL_VERSION, "type": question.kind, "request_id": request_id, **question.fields}
+        try:
+            message = client_messages.decode_client(fields)
+        except BadMessage as exc:
+            raise InvalidRequest(exc.message, hint=exc.hint) from None
+        decoder = _body_decoder(question.answer)
+        entry = _InFlight(
+            kind=question.kind,
+            timeout_s=timeout_s,
+            decode=lambda frames: decoder.decode(frames[0]).body,
+            on_result=on_result,
+            on_error=on_error,
         )
-        heapq.heappush(self._deadlines, (now + timeout_s, request_id))
-        return request_id, frames
+        self._add(request_id, entry, now)
+        return [packing.pack(message)]
+
+    def _add(self, request_id: str, entry: _InFlight[T], now: float) -> None:
+        if request_id in self._in_flight:
+            raise InvalidRequest(f"request_id {request_id!r} is in flight already; choose another")
+        if not entry.timeout_s > 0:
+            raise InvalidRequest(f"timeout_s: given {entry.timeout_s}, allowed is a positive number of seconds")
+        self._in_flight[request_id] = entry
+        heapq.heappush(self._deadlines, (now + entry.timeout_s, request_id))
 
     def cancel(self, request_id: str) -> Frames | None:
         """The frames that ask the server to stop a request; None where it is not in flight (any more).
 
         Its own final reply, ``cancelled`` or what came first, arrives like any other.
         """
-        if request_id not in self._asked:
-            return None
-        return _frames("cancel", uuid.uuid4().hex, {"target": request_id})
+        return _cancel_frames(request_id) if request_id in self._in_flight else None
 
-    def heard(self, frames: Sequence[bytes]) -> None:
-        """Takes one multipart message from the server; what cannot be understood is logged and dropped."""
+    def on_message(self, frames: Sequence[bytes]) -> None:
+        """Take one multipart message from the server.
+
+        A result or error that cannot be decoded ends its request as BadMessage. An event that cannot be is
+        dropped, as a slow client's may be; so is a message that belongs to no request.
+        """
         if frames and not frames[0]:
             frames = frames[1:]
         try:
-            message = packing.unpack(frames[0] if frames else b"", trusted=True)
-        except BadMessage as exc:
-            log.warning("from %s: %s", self._endpoint, exc)
+            head = _HEAD.decode(frames[0] if frames else b"")
+        except _UNDECODABLE as exc:
+            log.warning("from %s: not a message of this protocol: %s", self._endpoint, exc)
             return
-        request_id = str(message.get("request_id", ""))
-        asked = self._asked.get(request_id)
-        kind = message.get("type")
-        if asked is None:  # a late answer, or the answer to a cancel
-            log.debug("from %s: %s for %s, which is not in flight", self._endpoint, kind, request_id)
-        elif kind in ("accepted", "progress"):
-            if asked.on_event is not None:
-                body = message.get("body")
-                asked.on_event(Event(request_id=request_id, type=kind, body=body if isinstance(body, dict) else {}))
+        entry = self._in_flight.get(head.request_id)
+        if entry is None:  # a late answer, or the answer to a cancel
+            log.debug("from %s: %s for %s, which is not in flight", self._endpoint, head.type, head.request_id)
+        elif head.type in ("accepted", "progress"):
+            if entry.on_event is not None:
+                try:
+                    event = _decode_event(head, frames[0])
+                except _UNDECODABLE as exc:
+                    log.warning("from %s: an event that this client does not understand: %s", self._endpoint, exc)
+                else:
+                    entry.on_event(event)
         else:
-            self._end(request_id, _final(asked.kind, message, frames[1:]))
+            self._finish(head, entry, frames)
+
+    def _finish(self, head: ReplyHead, entry: _InFlight[T], frames: Sequence[bytes]) -> None:
+        del self._in_flight[head.request_id]
+        try:
+            result = entry.decode(frames) if head.type == "result" else _decode_error(head.type, frames[0])
+        except _UNDECODABLE as exc:
+            what = "a result" if head.type == "result" else "an error"
+            result = BadMessage(
+                f"{what} that this client does not understand: {exc}", hint="is the server of another version?"
+            )
+        if isinstance(result, AudioPoolError):
+            entry.on_error(result)
+        else:
+            entry.on_result(result)
 
     def expire(self, now: float) -> list[Frames]:
-        """Ends what has waited too long; the frames to send, so that nobody works for it any more."""
+        """End what has waited too long; the frames to send, so that nobody works for it any more."""
         cancels = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, request_id = heapq.heappop(self._deadlines)
-            asked = self._asked.get(request_id)
-            if asked is None:
+            entry = self._in_flight.pop(request_id, None)
+            if entry is None:
                 continue
             if self.connected:
-                cancels.append(_frames("cancel", uuid.uuid4().hex, {"target": request_id}))
+                cancels.append(_cancel_frames(request_id))
                 error: AudioPoolError = Timeout(
-                    f"no answer to {asked.kind} {request_id} from {self._endpoint} within {asked.timeout_s:g} s",
+                    f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
                 )
             else:
                 error = Disconnected(
-                    f"no server reached at {self._endpoint} within {asked.timeout_s:g} s"
+                    f"no server reached at {self._endpoint} within {entry.timeout_s:g} s"
                     + (f": {self.trouble}" if self.trouble else ""),
                     hint="is 'audio-pool serve' running, and bound to this address?",
                 )
-            self._end(request_id, error)
+            entry.on_error(error)
         return cancels
 
     def next_deadline(self) -> float | None:
         """When ``expire`` has something to do; None: nothing is in flight."""
-        while self._deadlines and self._deadlines[0][1] not in self._asked:
+        while self._deadlines and self._deadlines[0][1] not in self._in_flight:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
     def lose(self, error: AudioPoolError) -> None:
-        """Ends everything in flight: the server that had it is gone, or will not have it."""
-        for request_id in list(self._asked):
-            self._end(request_id, error)
+        """End everything in flight: the server that had it is gone, or refuses it."""
+        for request_id in list(self._in_flight):
+            self._in_flight.pop(request_id).on_error(error)
 
     def close(self) -> None:
+        """End everything in flight as PoolClosed."""
         self.lose(PoolClosed("the client was closed before the answer came"))
 
-    def _end(self, request_id: str, final: Final) -> None:
-        self._asked.pop(request_id).on_final(final)
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid.uuid4().hex
 
 
-def _frames(kind: str, request_id: str, fields: dict[str, Any]) -> Frames:
-    message = {"v": client_messages.PROTOCOL_VERSION, "type": kind, "request_id": request_id, **fields}
+def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values of AudioRequest's fields
+    fields: dict[str, Any] = msgspec.to_builtins(request)
+    # the server's working directory is not the caller's
+    for name in ("output_path", "init_audio"):
+        if name in fields:
+            fields[name] = os.path.abspath(fields[name])
+    return fields
+
+
+def _cancel_frames(target: str) -> Frames:
+    return [packing.pack(CancelRequest(v=PROTOCOL_VERSION, request_id=new_request_id(), target=target))]
+
+
+def _decode_sound(frames: Sequence[bytes]) -> AudioResult:
+    reply = _SOUND.decode(frames[0])
+    return AudioResult(
+        request_id=reply.request_id,
+        path=reply.path or "",
+        metadata=reply.metadata,
+        data=frames[1] if len(frames) > 1 else None,
+    )
+
+
+def _decode_event(head: ReplyHead, frame: bytes) -> Event:
+    if head.type == "accepted":
+        return Event(request_id=head.request_id, type="accepted", body=_ACCEPTED.decode(frame).body)
+    return Event(request_id=head.request_id, type="progress", body=_PROGRESS.decode(frame).body)
+
+
+def _decode_error(kind: str, frame: bytes) -> AudioPoolError:
     try:
-        client_messages.decode_client(message)
-    except BadMessage as exc:
-        raise InvalidRequest(exc.message, hint=exc.hint) from None
-    return [packing.pack(message)]
-
-
-def _final(kind: str, message: dict[str, Any], binary: Sequence[bytes]) -> Final:
-    """What a final reply stands for."""
-    if message.get("type") != "result":
-        error = message.get("error")
-        return client_messages.error_of(error if isinstance(error, dict) else {"code": message.get("type")})
-    if kind != "generate":
-        body = message.get("body")
-        return {**body, "data": binary[0]} if binary and isinstance(body, dict) else body
-    try:
-        return AudioResult(
-            request_id=str(message["request_id"]),
-            path=str(message["path"] or ""),
-            metadata=dict(message["metadata"]),
-            data=binary[0] if binary else None,
-        )
-    except (KeyError, TypeError, ValueError) as exc:
-        return BadMessage(f"a result that this client does not understand: {type(exc).__name__}: {exc}")
+        failure = _ERROR.decode(frame).error
+    except msgspec.ValidationError as exc:  # an error must not fail for what comes with its code
+        code = _CODED.decode(frame).error.code
+        return Failure(code=code, message=f"an error that this client does not wholly understand: {exc}").error()
+    return (Failure(code=kind) if failure is UNSET else failure).error()

@@ -1,40 +1,63 @@
-"""Which engines there are, and how one is loaded.
+"""Which engines there are, what each is, and how one is loaded.
 
-Owns: the names of engines (modules of this package, and entry points of other packages in the group
-``audio_pool.engines``) and ``load_engine``.
-Must not know: any single engine.
+Owns: the names of engines (modules and packages of this one, and entry points of other packages in the
+group ``audio_pool.engines``), ``configured_info`` and ``load_engine``.
+Must not know: any single engine, how a pool is configured.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
-import inspect
+import os
 import pkgutil
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from audio_pool.engine_info import EngineInfo
-from audio_pool.engines.base import Audio, Embedder, Generator, Item, OnStep, Scorer, Vectors
+from msgspec import structs
+
+from audio_pool.engine_info import EngineInfo, EngineRole, missing_modules
+from audio_pool.engines.base import (
+    Audio,
+    Embedder,
+    Engine,
+    Generator,
+    Item,
+    OnStep,
+    ReadsMeaning,
+    Scorer,
+    Vectors,
+)
+from audio_pool.engines.options import checked_options
 from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
+from audio_pool.models import weights
+from audio_pool.validation import parse
 
 __all__ = [
     "Audio",
     "Embedder",
+    "Engine",
     "Generator",
     "Item",
     "OnStep",
+    "ReadsMeaning",
     "Scorer",
     "Vectors",
+    "checked_options",
+    "configured_info",
     "engine_info",
+    "engine_infos",
     "engine_names",
     "load_engine",
     "missing_modules",
 ]
 
 _GROUP = "audio_pool.engines"
-_NOT_ENGINES = {"base"}
+_NOT_ENGINES = {"base", "options"}
+
+
+# -- which there are -------------------------------------------------------------------------------------
 
 
 def _own_names() -> list[str]:
@@ -45,14 +68,89 @@ def _own_names() -> list[str]:
     ]
 
 
-def engine_names() -> list[str]:
-    """Every engine that can be named, sorted: this package's and those of entry points."""
+def engine_names(role: EngineRole | None = None) -> list[str]:
+    """Return every engine that can be named, sorted: this package's and those of entry points.
+
+    Args:
+        role: only those that do this, as far as they can be imported; None: all.
+    """
+    if role is not None:
+        return [info.name for info in engine_infos() if info.role == role]
     names = {name for name in _own_names() if hasattr(_module(name), "INFO")}
     names.update(point.name for point in importlib.metadata.entry_points(group=_GROUP))
     return sorted(names)
 
 
-def _module(name: str) -> ModuleType:
+def engine_infos() -> list[EngineInfo]:
+    """Return the description of every engine that can be imported, by name."""
+    infos = []
+    for name in engine_names():
+        try:
+            infos.append(engine_info(name))
+        except EngineUnavailable:  # another package's; ``audio-pool engines`` says why
+            continue
+    return infos
+
+
+def engine_info(name: str, *, role: EngineRole | None = None) -> EngineInfo:
+    """Return an implementation's INFO, without loading it.
+
+    Args:
+        role: what the caller wants it for: an unknown name's message then lists no others.
+
+    Raises:
+        UnknownEngine: with the nearest known name.
+        EngineUnavailable: another package's that cannot be imported.
+    """
+    info: EngineInfo = _module(name, role).INFO
+    return info if info.implementation else structs.replace(info, implementation=name)
+
+
+def configured_info(
+    name: str,
+    implementation: str = "",
+    *,
+    kinds: Iterable[str] | None = None,
+    settings: Mapping[str, Any] | None = None,  # opaque: each implementation's own
+    models_dir: str = "",
+) -> EngineInfo:
+    """Return what a named model is, as far as that is known without loading it.
+
+    Args:
+        name: as it is asked for.
+        implementation: as in ``engine_names()``; "" is ``name``.
+        kinds: what it is asked for by ``kind:...``; None: what the implementation says.
+        settings: of ``[engines.NAME]``; ``model``, ``revision`` and ``models_dir`` are read.
+        models_dir: directory of models, where the settings name none.
+
+    Returns:
+        the implementation's INFO under ``name``, with the model configured and, where the model is on this
+        machine and its place tells it, the revision. Only files are looked at.
+
+    Raises:
+        UnknownEngine, EngineUnavailable: as ``engine_info``.
+    """
+    base = engine_info(implementation or name)
+    given = settings or {}
+    model = str(given.get("model") or base.model)
+    info = structs.replace(base, name=name, model=model, kinds=base.kinds if kinds is None else tuple(kinds))
+    if model != base.model:
+        info = structs.replace(info, model_revision="", packaged="", files=(), companions=())
+    if not _has_weights(info):
+        return info
+    revision = str(given.get("revision") or "")
+    places = str(given.get("models_dir") or models_dir) or None
+    found = weights.find(model, models_dir=places, revision=revision, packaged=info.packaged)
+    known = (found.revision if found else "") or revision or info.model_revision
+    return structs.replace(info, model_revision=known)
+
+
+def _has_weights(info: EngineInfo) -> bool:
+    """An engine without weights has its own name for a model; hub ids and paths have a slash."""
+    return "/" in info.model
+
+
+def _module(name: str, role: EngineRole | None = None) -> ModuleType:
     if name in _own_names():
         return importlib.import_module(f"{__name__}.{name}")
     for point in importlib.metadata.entry_points(group=_GROUP):
@@ -69,49 +167,79 @@ def _module(name: str) -> ModuleType:
                     "see docs/adding-an-engine.md"
                 )
             return module  # type: ignore[no-any-return]
-    known = _own_names() + [point.name for point in importlib.metadata.entry_points(group=_GROUP)]
+    known = engine_names(role)
     near = nearest_name(name, known)
-    hint = f"did you mean {near!r}?" if near else f"known engines: {', '.join(engine_names())}"
+    hint = f"did you mean {near!r}?" if near else f"known engines: {', '.join(known)}"
     raise UnknownEngine(f"unknown engine {name!r}; {hint}")
 
 
-def engine_info(name: str) -> EngineInfo:
-    """The engine's INFO, without loading it.
-
-    Raises:
-        UnknownEngine: with the nearest known name.
-    """
-    info: EngineInfo = _module(name).INFO
-    return info
+# -- loading one -----------------------------------------------------------------------------------------
 
 
-def missing_modules(info: EngineInfo) -> list[str]:
-    """Those of the engine's required modules that this interpreter does not have."""
-    return [name for name in info.requires if importlib.util.find_spec(name) is None]
-
-
-def load_engine(name: str, **settings: Any) -> Any:
-    """The engine, loaded and ready: a Generator, Embedder or Scorer.
+def load_engine(
+    implementation: str,
+    settings: Mapping[str, Any] | None = None,  # opaque: checked against the implementation's Settings
+    *,
+    name: str = "",
+    kinds: Iterable[str] | None = None,
+    models_dir: str = "",
+) -> Engine:
+    """Return an engine, loaded and ready.
 
     Args:
-        name: as in ``engine_names()``.
-        settings: the engine's own; usually ``model`` (directory or hub id), ``device``, ``dtype``.
+        implementation: as in ``engine_names()``.
+        settings: the fields of its ``Settings``; usually ``model`` (directory or hub id), ``device``, ``dtype``.
+        name: as it is asked for; "" is ``implementation``.
+        kinds: what it is asked for by ``kind:...``; None: what the implementation says.
+        models_dir: directory of models, for those that load one and whose settings name none.
+
+    Returns:
+        a Generator, Embedder or Scorer whose ``info`` has this name, the implementation, the kinds, and the
+        model, revision, dtype and quantization that were really loaded.
 
     Raises:
-        UnknownEngine, EngineUnavailable (what is missing and how to get it), InvalidConfig.
+        UnknownEngine, EngineUnavailable (what is missing and how to get it), OutOfMemory.
+        InvalidConfig: a setting out of bounds, or unknown: with the nearest known name.
     """
-    module = _module(name)
-    missing = missing_modules(module.INFO)
+    module = _module(implementation)
+    info = engine_info(implementation)
+    info = structs.replace(
+        info, name=name or implementation, kinds=info.kinds if kinds is None else tuple(kinds)
+    )
+    missing = missing_modules(info)
     if missing:
-        extra = module.INFO.extra
-        hint = f"pip install 'audio-pool[{extra}]'" if extra else f"install {', '.join(missing)}"
-        raise EngineUnavailable(f"engine {name!r} needs {', '.join(missing)}: not installed", hint=hint)
-    known = list(inspect.signature(module.load).parameters.values())
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
-        names = [parameter.name for parameter in known]
-        for setting in settings:
-            if setting not in names:
-                near = nearest_name(setting, names)
-                hint = f"did you mean {near!r}?" if near else f"known settings: {', '.join(names)}"
-                raise InvalidConfig(f"engine {name!r}: unknown setting {setting!r}; {hint}")
-    return module.load(**settings)
+        hint = f"pip install 'audio-pool[{info.extra}]'" if info.extra else f"install {', '.join(missing)}"
+        raise EngineUnavailable(f"engine {info.name!r} needs {', '.join(missing)}: not installed", hint=hint)
+    given = {key: _plain(value) for key, value in (settings or {}).items()}
+    if not hasattr(module, "Settings"):
+        return _loaded_by_keywords(module, info, given)
+    if models_dir and "models_dir" in module.Settings.__struct_fields__:
+        given = {"models_dir": models_dir, **given}
+    checked = parse(module.Settings, given, error=InvalidConfig, what=f"engine {info.name!r}")
+    loaded: Engine = module.load(info, checked)
+    return loaded
+
+
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _loaded_by_keywords(module: ModuleType, info: EngineInfo, settings: Mapping[str, Any]) -> Engine:
+    """Another package's engine that declares no Settings: ``load(**settings)``, which checks its own.
+
+    Raises:
+        InvalidConfig: ``load`` does not take these keywords.
+    """
+    try:
+        engine: Any = module.load(**settings)  # another package's: nothing is known of its class
+    except TypeError as exc:
+        if exc.__traceback__ is not None and exc.__traceback__.tb_next is None:  # the call itself, not its work
+            raise InvalidConfig(f"engine {info.name!r}: {exc}; its own documentation names its settings") from None
+        raise
+    engine.info = structs.replace(
+        engine.info, name=info.name, implementation=info.implementation, kinds=info.kinds
+    )
+    if not hasattr(engine, "device"):
+        engine.device = "cpu"
+    loaded: Engine = engine
+    return loaded

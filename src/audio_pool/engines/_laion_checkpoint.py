@@ -1,7 +1,7 @@
 """LAION's own CLAP checkpoints (``630k-*.pt``) as transformers' ClapModel.
 
 Owns: finding and reading such a file without running code from it, its tokenizer, and the two naming schemes.
-Must not know: sounds.
+Must not know: sounds, which engine loads it.
 
 Differences beyond names: LAION's attention keeps query, key and value in one matrix; its spectrogram,
 class head and the two ``*_transform`` heads of its training play no part in an embedding.
@@ -70,26 +70,28 @@ def checkpoint_in(path: Path) -> Path:
     )
 
 
-def tokenizer_of(path: Path, text_model: str, models_dir: str) -> Any:
-    """The RoBERTa tokenizer that a LAION checkpoint needs and does not carry.
+def tokenizer_of(path: Path, text_model: str, models_dir: str, *, engine: str) -> Any:
+    """Return the RoBERTa tokenizer that a LAION checkpoint needs and does not carry.
 
     Args:
         path: the checkpoint; a directory ``roberta-base`` beside it is taken first.
         text_model: hub id or directory that is to be taken instead; "" for none.
         models_dir: directory of models; "" for none.
+        engine: the implementation, for the command in the hint.
 
     Raises:
         EngineUnavailable: nowhere on this machine, with the ways to give it.
     """
     from transformers import AutoTokenizer
 
-    places = [text_model] if text_model else [str(path.parent / _TEXT_MODEL), _TEXT_MODEL, f"FacebookAI/{_TEXT_MODEL}"]
+    hub_id = f"FacebookAI/{_TEXT_MODEL}"
+    places = [text_model] if text_model else [str(path.parent / _TEXT_MODEL), _TEXT_MODEL, hub_id]
     found = next(filter(None, (find(place, models_dir=models_dir or None) for place in places)), None)
     if found is None:
         raise EngineUnavailable(
             f"{path.name} carries no tokenizer, and {text_model or _TEXT_MODEL} is not on this machine",
-            hint="run 'audio-pool models fetch laion_clap', or set text_model to a directory with "
-            f"{_TEXT_MODEL}'s tokenizer",
+            hint=f"run: audio-pool models fetch {engine} --model {hub_id} --only '*.json' --only merges.txt; or set "
+            f"text_model to a directory with {_TEXT_MODEL}'s tokenizer",
         )
     try:
         return AutoTokenizer.from_pretrained(found.path, local_files_only=True)

@@ -7,21 +7,35 @@ Must not know: how a single engine makes its condition, the pool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _diffusion, _mel, _opening
+from audio_pool.engine_info import EngineInfo, OptionInfo
+from audio_pool.engines import _mel
+from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._generation import Job, truncations
+from audio_pool.engines._opening import Opened
+from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MelDiffusion"]
+__all__ = ["ETA", "MelDiffusion"]
+
+ETA = OptionInfo(
+    name="eta",
+    type="float",
+    default=0.0,
+    low=0.0,
+    high=1.0,
+    summary="Noise that the DDIM sampler adds at every step: 0 none, 1 as much as DDPM (DDIM paper, eq. 16)",
+)
 
 
-class MelDiffusion(_diffusion.DiffusionEngine):
+class MelDiffusion(DiffusionEngine):
     """A diffusers pipeline with ``unet``, ``vae`` and ``vocoder``."""
 
     trained_s = 10.24
@@ -31,8 +45,8 @@ class MelDiffusion(_diffusion.DiffusionEngine):
     def __init__(
         self,
         info: EngineInfo,
-        settings: _opening.DiffusionSettings,
-        opened: _opening.Opened,
+        settings: TorchSettings,
+        opened: Opened,
         pipe: Any,
     ) -> None:
         self.pipe = pipe
@@ -43,31 +57,41 @@ class MelDiffusion(_diffusion.DiffusionEngine):
             "denoiser": {"unet": pipe.unet},
             "decoder": {"vae": pipe.vae, "vocoder": pipe.vocoder},
         }
-        info = structs.replace(info, sample_rate=pipe.vocoder.config.sampling_rate)
+        self._step_takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
+        info = structs.replace(
+            info,
+            sample_rate=pipe.vocoder.config.sampling_rate,
+            # a checkpoint may bring another sampler, which knows no eta
+            options=tuple(one for one in info.options if one is not ETA or self._step_takes_eta),
+        )
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
-    def _noise_shape(self, job: _diffusion.Job) -> tuple[int, ...]:
+    def _step_settings(self, job: Job) -> dict[str, float]:
+        eta = job.number(ETA.name)
+        return {} if eta is None else {"eta": eta}
+
+    def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return _mel.latent_shape(self.pipe, job.frames)
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         return _mel.decode(self.pipe, latents, chunked=self.settings.chunked_decode)
 
-    def _text_warnings(self, job: _diffusion.Job) -> list[str]:
-        return _diffusion.truncations(job, self.pipe.tokenizer)
+    def _text_warnings(self, job: Job) -> list[str]:
+        return truncations(job, self.pipe.tokenizer)
 
     # -- audio-to-audio: start from the given sound, noised to the step that init_strength names -----
 
-    def _kind(self, job: _diffusion.Job) -> Any:
-        return *super()._kind(job), self._skipped(job)  # strength 1 skips nothing: it is like no sound at all
+    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
+        return *super()._compatible(job), self._skipped(job)  # strength 1 skips nothing: it is like no sound at all
 
-    def _skipped(self, job: _diffusion.Job) -> int:
+    def _skipped(self, job: Job) -> int:
         """Steps left out at the start because the given sound already stands there."""
         if job.item.init_audio is None:
             return 0
         strength = 0.5 if job.item.init_strength is None else job.item.init_strength
         return job.steps - round(job.steps * strength)
 
-    def _schedule(self, job: _diffusion.Job) -> tuple[Any, torch.Tensor]:
+    def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
         scheduler, timesteps = super()._schedule(job)
         skipped = self._skipped(job) * scheduler.order
         if skipped and hasattr(scheduler, "set_begin_index"):
@@ -75,7 +99,7 @@ class MelDiffusion(_diffusion.DiffusionEngine):
         return scheduler, timesteps[skipped:]
 
     def _start(
-        self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
+        self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
         import torch
 

@@ -16,13 +16,26 @@ from audio_pool.errors import EngineUnavailable, InvalidConfig
 if TYPE_CHECKING:
     import torch
 
-    from audio_pool.engines._torch import DeviceSettings
+    from audio_pool.engines._torch import TorchSettings
 
-__all__ = ["quantize"]
+__all__ = ["quantization_of", "quantize"]
 
 
-def quantize(module: torch.nn.Module, settings: DeviceSettings, device: torch.device) -> None:
-    """Quantises the weights of a module's linear layers in place (activations stay as they are).
+def quantization_of(settings: TorchSettings) -> str:
+    """Return what the settings come to, such as "8bit-torchao"; "none" where weights stay as they are."""
+    if settings.quantization == "none":
+        return "none"
+    return f"{settings.quantization}-{_backend(settings)}"
+
+
+def _backend(settings: TorchSettings) -> str:
+    if settings.quantization_backend != "auto":
+        return settings.quantization_backend
+    return "torchao" if settings.quantization == "8bit" else "quanto"
+
+
+def quantize(module: torch.nn.Module, settings: TorchSettings, device: torch.device) -> None:
+    """Quantise the weights of a module's linear layers in place (activations stay as they are).
 
     Raises:
         EngineUnavailable: the library for it is not installed.
@@ -31,9 +44,7 @@ def quantize(module: torch.nn.Module, settings: DeviceSettings, device: torch.de
     if settings.quantization == "none":
         return
     bits = 8 if settings.quantization == "8bit" else 4
-    backend = settings.quantization_backend
-    if backend == "auto":
-        backend = "torchao" if bits == 8 else "quanto"
+    backend = _backend(settings)
     if backend == "bitsandbytes" and device.type != "cuda":
         raise InvalidConfig(f"quantization_backend = 'bitsandbytes' needs a GPU; the device is {device}")
     work: dict[str, Callable[[Any, int], None]] = {

@@ -1,7 +1,7 @@
 """Sentence encoders: a directory in sentence-transformers' layout as an Embedder, in torch or ONNX Runtime.
 
-Owns: loading such a directory, and embedding with it.
-Must not know: which model it is (minilm.py, bge.py), what the vectors are used for.
+Owns: EncoderSettings, loading such a directory, and embedding with it.
+Must not know: any single model, what the vectors are used for.
 
 A directory without ``modules.json`` is refused: sentence-transformers would guess how to pool, and a wrong
 guess gives vectors that look right and are not.
@@ -14,23 +14,36 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines._bars import no_bars
+from audio_pool.engines._settings import Device, ModelSettings
+from audio_pool.engines._torch import first_line, no_bars, settle_device
 from audio_pool.engines.base import Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
 
-__all__ = ["Backend", "SentenceEmbedder", "load_directory", "revision_of"]
+__all__ = ["EncoderSettings", "SentenceEmbedder", "load_encoder"]
 
-Backend = Literal["torch", "onnx"]
-_DTYPES = ("float32", "float16", "bfloat16")
 _ONNX_FILES = ("onnx/model.onnx", "model.onnx")
 _BATCH = 32
+
+
+class EncoderSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set on every sentence encoder."""
+
+    device: Device = "cpu"
+    """Only the CPU for ONNX."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Only float32 for ONNX: a quantised file brings its own."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """sentence-transformers, or ONNX Runtime, which needs no torch."""
+    onnx_file: Annotated[str, Meta(max_length=4096)] = ""
+    """In the model's directory; empty: ``onnx/model.onnx`` or ``model.onnx``."""
 
 
 class _Encoder(Protocol):
@@ -42,14 +55,15 @@ class _Encoder(Protocol):
 class SentenceEmbedder:
     """A loaded sentence encoder (engines.base.Embedder)."""
 
-    def __init__(self, info: EngineInfo, encoder: _Encoder) -> None:
+    def __init__(self, info: EngineInfo, encoder: _Encoder, device: str) -> None:
         self.info = info
+        self.device = device
         self._encoder: _Encoder | None = encoder
         # a worker embeds on one thread and generates on another, and a tokenizer is one thread's at a time
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], rows of unit length.
+        """Return float32 [N, D], rows of unit length.
 
         Raises:
             OutOfMemory, EngineError.
@@ -67,48 +81,51 @@ class SentenceEmbedder:
         return unit
 
     def close(self) -> None:
-        """Gives memory back."""
+        """Give memory back."""
         self._encoder = None
 
 
-def load_directory(
-    info: EngineInfo, path: Path, *, device: str, dtype: str, backend: str, onnx_file: str
-) -> SentenceEmbedder:
-    """An embedder from a directory in sentence-transformers' layout.
+def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedder:
+    """Load an embedder from a directory in sentence-transformers' layout.
 
-    Args:
-        info: of the engine; its dimensions are those of the model in the result.
-        path: has ``modules.json``, ``tokenizer.json`` and the weights.
-        device: torch's name; only ``cpu`` for ONNX.
-        dtype: float32, float16 or bfloat16; only float32 for ONNX (a quantised file brings its own).
-        backend: ``torch`` (through sentence-transformers) or ``onnx`` (through ONNX Runtime).
-        onnx_file: in the directory; "" is ``onnx/model.onnx`` or ``model.onnx``.
+    Such a directory has ``modules.json``, ``tokenizer.json`` and the weights. The result's dimensions are
+    those of the model.
 
     Raises:
         EngineUnavailable: a library or part of the model is missing, or it would not load.
-        InvalidConfig: a setting that is not allowed.
+        InvalidConfig: settings that do not go together.
     """
-    if dtype not in _DTYPES:
-        raise InvalidConfig(f"{info.name}: dtype {dtype!r} was given, allowed is one of {', '.join(_DTYPES)}")
-    if backend not in ("torch", "onnx"):
-        raise InvalidConfig(f"{info.name}: backend {backend!r} was given, allowed is torch or onnx")
-    if backend == "onnx" and (device != "cpu" or dtype != "float32"):
-        raise InvalidConfig(f"{info.name}: with backend 'onnx', device {device!r} and dtype {dtype!r} were given; "
-                            "allowed is cpu and float32")  # fmt: skip
+    if settings.backend == "onnx" and (settings.device not in ("cpu", "auto") or settings.dtype != "float32"):
+        raise InvalidConfig(
+            f"{info.name}: with backend 'onnx', device {settings.device!r} and dtype {settings.dtype!r} were given; "
+            "allowed is cpu and float32"
+        )
+    found = settings.locate(info)
+    path = found.path
     if not (path / "modules.json").is_file():
         raise EngineUnavailable(
             f"{info.name}: {path} has no modules.json, so how its tokens become one vector is unknown",
             hint="give a directory in sentence-transformers' layout, as the hub has it",
         )
     encoder: _Encoder
-    if backend == "onnx":
-        encoder = _OnnxEncoder(info.name, path, onnx_file)
+    if settings.backend == "onnx":
+        device = "cpu"
+        encoder = _OnnxEncoder(info.name, path, settings.onnx_file)
     else:
-        encoder = _TorchEncoder(info.name, path, device, dtype)
-    return SentenceEmbedder(msgspec.structs.replace(info, dimensions=encoder.dimensions), encoder)
+        device = str(settle_device(settings.device))
+        encoder = _TorchEncoder(info.name, path, device, settings.dtype)
+    loaded = msgspec.structs.replace(
+        info,
+        model=settings.model or info.model,
+        model_revision=found.revision or settings.revision or _revision_of(path),
+        dimensions=encoder.dimensions,
+        dtype=settings.dtype,
+        quantization="none",
+    )
+    return SentenceEmbedder(loaded, encoder, device)
 
 
-def revision_of(path: Path) -> str:
+def _revision_of(path: Path) -> str:
     """What tells a plain directory's weights from others': the start of their SHA-256."""
     weights = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")) or sorted(path.rglob("*.onnx"))
     if not weights:
@@ -131,13 +148,13 @@ class _TorchEncoder:
             with no_bars():
                 self._model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
         except Exception as exc:  # what damage raises depends on where it is: safetensors has its own root class
-            raise EngineUnavailable(f"{name}: {path} does not load: {_first_line(exc)}") from exc
+            raise EngineUnavailable(f"{name}: {path} does not load: {first_line(exc)}") from exc
         try:
             self._model = self._model.to(device=torch.device(device), dtype=getattr(torch, dtype)).eval()
         except torch.OutOfMemoryError as exc:
-            raise OutOfMemory(f"{name} does not fit on {device}: {_first_line(exc)}", hint="device = 'cpu'") from exc
+            raise OutOfMemory(f"{name} does not fit on {device}: {first_line(exc)}", hint="device = 'cpu'") from exc
         except (RuntimeError, AssertionError) as exc:
-            raise EngineUnavailable(f"{name} cannot use device {device!r}: {_first_line(exc)}") from exc
+            raise EngineUnavailable(f"{name} cannot use device {device!r}: {first_line(exc)}") from exc
         self._out_of_memory = torch.OutOfMemoryError
         self.dimensions = len(self.encode(["."])[0])
 
@@ -145,7 +162,7 @@ class _TorchEncoder:
         try:
             rows = self._model.encode(list(texts), batch_size=_BATCH, show_progress_bar=False, convert_to_tensor=True)
         except self._out_of_memory as exc:
-            raise OutOfMemory(f"no memory to embed {len(texts)} texts: {_first_line(exc)}") from exc
+            raise OutOfMemory(f"no memory to embed {len(texts)} texts: {first_line(exc)}") from exc
         out: npt.NDArray[np.float32] = rows.float().cpu().numpy()
         return out
 
@@ -176,7 +193,7 @@ class _OnnxEncoder:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # both libraries raise their own C++ exceptions, without a common class
-            raise EngineUnavailable(f"{name}: {file} or its tokenizer does not load: {_first_line(exc)}") from exc
+            raise EngineUnavailable(f"{name}: {file} or its tokenizer does not load: {first_line(exc)}") from exc
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(_longest(path))
         self._inputs = {one.name for one in self._session.get_inputs()}
@@ -221,8 +238,3 @@ def _pools_first_token(name: str, path: Path) -> bool:
 def _json(file: Path) -> dict[str, Any]:
     read = json.loads(file.read_text("utf-8"))
     return read if isinstance(read, dict) else {}
-
-
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

@@ -1,6 +1,6 @@
 """The device side of every torch engine: settings, precision, placement, memory limits, compilation.
 
-Owns: DeviceSettings and what each of its fields does to a model's modules.
+Owns: TorchSettings and what each of its fields does to a model's modules; the libraries' progress bars.
 Must not know: any single engine, the pool. Imports torch (and accelerate, diffusers' hooks) only
 inside functions, so that settings can be checked without them.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,31 +17,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from audio_pool.engines._locate import parts_of
-from audio_pool.engines._memory import (
-    DeviceMemory,
-    amd_memory,
-    nvidia_memory,
-    parse_bytes,
-    require_free,
-    shown,
-    weight_elements,
-)
+from audio_pool.engines._settings import Device, ModelSettings
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
+from audio_pool.gpu import Memory, amd_memory, nvidia_memory, parse_bytes, require_free, shown
+from audio_pool.models.weights import parts_of, weight_elements
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
     "CompileShape",
-    "DeviceSettings",
     "Placement",
+    "TorchSettings",
     "cap_memory",
     "check_memory",
     "compile_module",
     "device_memory",
     "dtype_of",
+    "first_line",
     "memory_errors",
+    "no_bars",
     "settle_device",
     "weight_bytes",
 ]
@@ -48,7 +44,6 @@ __all__ = [
 # How the CPU's allocator, CUDA's driver and cuBLAS say it, each as a plain RuntimeError.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
-# What a shape to warm may be: as many items, as many seconds.
 Batch = Annotated[int, Meta(ge=1, le=64)]
 Seconds = Annotated[float, Meta(gt=0.0, le=600.0)]
 
@@ -60,11 +55,10 @@ class CompileShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     duration_s: Seconds
 
 
-class DeviceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and how a torch engine runs. The same fields on every engine."""
+class TorchSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how a model runs. The same fields on every torch engine that generates."""
 
-    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
-    """"auto": the first GPU this process sees, else the CPU."""
+    device: Device = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """"auto": bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU."""
     quantization: Literal["none", "8bit", "4bit"] = "none"
@@ -93,8 +87,31 @@ class DeviceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Most sounds in one pass; with guidance each takes two rows."""
 
 
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """Inside, the libraries imported so far draw no progress bars: not in a log, nor among a command's answers."""
+    loggings = [
+        each
+        for name in ("diffusers.utils.logging", "transformers.utils.logging")
+        if (each := sys.modules.get(name)) is not None and each.is_progress_bar_enabled()
+    ]
+    for each in loggings:
+        each.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each in loggings:
+            each.enable_progress_bar()
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of a library's message, or the name of its class where it says nothing."""
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__
+
+
 def settle_device(name: str) -> torch.device:
-    """The torch device that a setting names.
+    """Return the torch device that a setting names.
 
     Raises:
         EngineUnavailable: where this machine does not have it.
@@ -118,7 +135,7 @@ def settle_device(name: str) -> torch.device:
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """The torch dtype that a setting names, "auto" settled for the device."""
+    """Return the torch dtype that a setting names, "auto" settled for the device."""
     import torch
 
     if name == "auto":
@@ -129,8 +146,8 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def device_memory(device: torch.device) -> DeviceMemory | None:
-    """Free and total memory of a GPU, all processes counted; None on a CPU or where nobody can tell."""
+def device_memory(device: torch.device) -> Memory | None:
+    """Return the memory of a GPU, all processes counted; None on a CPU or where nobody can tell."""
     import torch
 
     if device.type != "cuda":
@@ -143,21 +160,21 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
         found = nvidia_memory(f"GPU-{properties.uuid}")
     if found is None:
         free, total = torch.cuda.mem_get_info(device)
-        found = DeviceMemory(free_bytes=free, total_bytes=total, source="torch")
+        found = Memory(free_bytes=free, total_bytes=total, source="torch")
     return found
 
 
 def check_memory(
-    engine: str, directory: Path, settings: DeviceSettings, device: torch.device, working_bytes: int
+    engine: str, directory: Path, settings: TorchSettings, device: torch.device, working_bytes: int
 ) -> int:
-    """Refuses before loading what will not fit, and returns the estimate of bytes needed on the device.
+    """Refuse before loading what will not fit, and return the estimate of bytes needed on the device.
 
     Args:
         engine: its name, for the message.
         directory: the model's; its weight files are measured, part by part.
         settings: dtype, quantisation and offload all change what is needed.
         device: where it will run.
-        working_bytes: what one sound takes beside the weights, at two bytes a number.
+        working_bytes: what one sound takes beside the weights, at two bytes per number.
 
     Raises:
         OutOfMemory: with the figure needed, the figure found and what to change.
@@ -186,7 +203,7 @@ def check_memory(
 
 
 def cap_memory(max_memory: str | None, device: torch.device) -> None:
-    """Makes ``max_memory`` a hard limit of this process on the device.
+    """Make ``max_memory`` a hard limit of this process on the device.
 
     Raises:
         InvalidConfig: where the device is no GPU.
@@ -205,7 +222,7 @@ def cap_memory(max_memory: str | None, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def memory_errors(engine: str, device: torch.device, max_memory: str | None, items: int) -> Iterator[None]:
-    """Turns torch's out-of-memory errors inside into ours, and gives the cached memory back."""
+    """Inside, turn torch's out-of-memory errors into ours, and give the cached memory back."""
     import torch
 
     try:
@@ -232,7 +249,7 @@ def memory_errors(engine: str, device: torch.device, max_memory: str | None, ite
 
 
 def weight_bytes(module: torch.nn.Module) -> int:
-    """Bytes that a module's parameters and buffers take, quantised ones as they are stored."""
+    """Return the bytes that a module's parameters and buffers take, quantised ones as they are stored."""
     seen: dict[int, int] = {}
 
     def count(tensor: Any) -> None:
@@ -249,7 +266,7 @@ def weight_bytes(module: torch.nn.Module) -> int:
 
 
 class Placement:
-    """Which parts of a model are on its device when.
+    """Moves a model's parts to its device and back.
 
     A model is parts (named modules), each belonging to a stage: "encoder", "denoiser" or "decoder".
     An engine does each stage's work inside ``with placement.stage(name)``; parts that wait in main
@@ -261,10 +278,10 @@ class Placement:
     def __init__(
         self,
         stages: Mapping[str, Mapping[str, torch.nn.Module]],
-        settings: DeviceSettings,
+        settings: TorchSettings,
         device: torch.device,
     ) -> None:
-        """Puts every part where it starts.
+        """Put every part where it starts.
 
         Args:
             stages: stage -> part's name -> module; a part may belong to several stages.
@@ -289,7 +306,7 @@ class Placement:
         for name, module in parts.items():
             module.to("cpu" if name in self.waiting else device)
 
-    def _chosen(self, settings: DeviceSettings, parts: list[str]) -> frozenset[str]:
+    def _chosen(self, settings: TorchSettings, parts: list[str]) -> frozenset[str]:
         if not settings.offload_modules:
             return frozenset(parts if settings.offload != "none" else ())
         chosen: set[str] = set()
@@ -305,7 +322,7 @@ class Placement:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The time during which a stage's parts are on the device."""
+        """Keep a stage's parts on the device for as long as the context lasts."""
         moved = [module for part, module in self._stages[name].items() if part in self.waiting]
         try:
             for module in moved:
@@ -336,8 +353,8 @@ def _hooked(module: Any, how: str, device: torch.device) -> None:
     )
 
 
-def compile_module(module: Any, settings: DeviceSettings, device: torch.device) -> None:
-    """Compiles a module's forward in place; on a GPU with CUDA graphs, because launches bound these models.
+def compile_module(module: Any, settings: TorchSettings, device: torch.device) -> None:
+    """Compile a module's forward in place; on a GPU with CUDA graphs, because launches bound these models.
 
     Each shape is compiled by itself: graphs with symbolic sizes cannot be captured. Past torch's limit of
     shapes the module runs uncompiled, which is slower, never wrong.

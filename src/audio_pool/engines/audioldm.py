@@ -7,20 +7,25 @@ Must not know: the pool. Heavy imports happen inside load().
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _diffusion, _opening
-from audio_pool.engines._mel_diffusion import MelDiffusion
+from audio_pool.engines._diffusion import stacked
+from audio_pool.engines._generation import Condition, Job
+from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
+from audio_pool.engines._opening import load_pipeline, open_model
+from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INFO", "AudioLDM", "load"]
+__all__ = ["INFO", "AudioLDM", "Settings", "load"]
 
 INFO = EngineInfo(
     name="audioldm",
     role="generator",
+    kinds=("effects", "ambience"),
+    languages=("en",),
     model="cvssp/audioldm-s-full-v2",
     licence="CC-BY-NC-SA-4.0",
     commercial_use=False,
@@ -32,26 +37,26 @@ INFO = EngineInfo(
     guidance_scale=2.5,
     negative_prompt=True,
     init_audio=True,
+    options=(ETA,),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     summary="Sound effects and ambience, 16 kHz mono; small.",
 )
 
 
-def load(**settings: Any) -> AudioLDM:
-    """The engine, ready.
+Settings = TorchSettings
 
-    Args:
-        settings: the fields of DiffusionSettings.
+
+def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM:
+    """Load the model.
 
     Raises:
-        InvalidConfig, EngineUnavailable, OutOfMemory.
+        EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
     from diffusers import AudioLDMPipeline
 
-    chosen = _opening.settings_of(_opening.DiffusionSettings, INFO.name, settings)
-    opened = _opening.open_model(INFO, chosen, working_bytes=2**30)
-    engine = AudioLDM(INFO, chosen, opened, _opening.load_pipeline(INFO, AudioLDMPipeline, opened))
+    opened = open_model(info, settings, working_bytes=2**30)
+    engine = AudioLDM(info, settings, opened, load_pipeline(info, AudioLDMPipeline, opened))
     engine._warm()
     return engine
 
@@ -61,16 +66,14 @@ class AudioLDM(MelDiffusion):
 
     encoder_parts = ("text_encoder",)
 
-    def _encode(self, prompt: str, negative: str, guided: bool) -> _diffusion.Condition:
-        rows = self.pipe._encode_prompt([prompt], self.device, 1, guided, [negative])
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
+        rows = self.pipe._encode_prompt([prompt], self._device, 1, guided, [negative])
         return {"labels": rows}
 
-    def _condition(
-        self, jobs: Sequence[_diffusion.Job], texts: Sequence[_diffusion.Condition]
-    ) -> _diffusion.Condition:
-        return {"labels": _diffusion.stacked([text["labels"] for text in texts])}
+    def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
+        return {"labels": stacked([text["labels"] for text in texts])}
 
-    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
+    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         return self.pipe.unet(
             rows, t, encoder_hidden_states=None, class_labels=condition["labels"], return_dict=False
         )[0]

@@ -13,20 +13,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _diffusion, _opening
-from audio_pool.engines._bars import no_bars
-from audio_pool.engines._locate import missing_model
-from audio_pool.engines._mel_diffusion import MelDiffusion
+from audio_pool.engines._diffusion import stacked
+from audio_pool.engines._generation import Condition, Job
+from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
+from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.errors import EngineUnavailable
+from audio_pool.models.weights import missing_model
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INFO", "AudioLDM2", "load"]
+__all__ = ["INFO", "AudioLDM2", "Settings", "load"]
 
 INFO = EngineInfo(
     name="audioldm2",
     role="generator",
+    kinds=("effects", "ambience", "music"),
+    languages=("en",),
     model="cvssp/audioldm2",
     licence="CC-BY-NC-SA-4.0",
     commercial_use=False,
@@ -38,6 +42,7 @@ INFO = EngineInfo(
     guidance_scale=3.5,
     negative_prompt=True,
     init_audio=True,
+    options=(ETA,),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     summary="Sound effects and music, 16 kHz mono; models base, large and music.",
@@ -47,35 +52,34 @@ _TEXT_BUCKET = 16
 """Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
 
 
-def load(**settings: Any) -> AudioLDM2:
-    """The engine, ready.
+Settings = TorchSettings
 
-    Args:
-        settings: the fields of DiffusionSettings.
+
+def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM2:
+    """Load the model.
 
     Raises:
-        InvalidConfig, EngineUnavailable, OutOfMemory.
+        EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
     import torch
     from diffusers import AudioLDM2Pipeline
 
-    chosen = _opening.settings_of(_opening.DiffusionSettings, INFO.name, settings)
-    opened = _opening.open_model(INFO, chosen, working_bytes=2**30)
-    pipe = _opening.load_pipeline(INFO, AudioLDM2Pipeline, opened, language_model=_language_model(opened))
+    opened = open_model(info, settings, working_bytes=2**30)
+    pipe = load_pipeline(info, AudioLDM2Pipeline, opened, language_model=_language_model(info, opened))
     if "vits" in type(pipe.text_encoder_2).__name__.lower():
         raise EngineUnavailable(
-            f"{INFO.name}: {str(opened.directory)!r} is one of AudioLDM2's speech models; this engine runs base, "
+            f"{info.name}: {str(opened.directory)!r} is one of AudioLDM2's speech models; this engine runs base, "
             "large and music"
         )
-    # CLAP's hearing half only ranks finished sounds, which is not done here
+    # the sound half of its CLAP only ranks finished sounds, which is not done here
     pipe.text_encoder.audio_model = torch.nn.Identity()
-    engine = AudioLDM2(INFO, chosen, opened, pipe)
+    engine = AudioLDM2(info, settings, opened, pipe)
     engine._warm()
     return engine
 
 
-def _language_model(opened: _opening.Opened) -> Any:
-    """The official layout names GPT2Model, which today's transformers cannot generate with."""
+def _language_model(info: EngineInfo, opened: Opened) -> Any:
+    """Read the language model: the official layout names GPT2Model, which today's transformers cannot generate with."""
     from transformers import GPT2LMHeadModel
 
     directory = str(opened.directory)
@@ -85,7 +89,7 @@ def _language_model(opened: _opening.Opened) -> Any:
                 directory, subfolder="language_model", dtype=opened.dtype, local_files_only=True
             )
     except (OSError, ValueError) as exc:
-        raise missing_model(INFO.name, f"{directory!r} has no language_model that loads ({exc})") from exc
+        raise missing_model(info.implementation, f"{directory!r} has no language_model that loads ({exc})") from exc
 
 
 class AudioLDM2(MelDiffusion):
@@ -94,16 +98,14 @@ class AudioLDM2(MelDiffusion):
     encoder_parts = ("text_encoder", "text_encoder_2", "projection_model", "language_model")
     never_quantized = frozenset({"projection_model"})
 
-    def _encode(self, prompt: str, negative: str, guided: bool) -> _diffusion.Condition:
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """By itself: encoded together, prompts of other lengths would change the language model's states."""
         text, mask, generated = self.pipe.encode_prompt(
-            [prompt], self.device, 1, guided, negative_prompt=[negative] if guided else None
+            [prompt], self._device, 1, guided, negative_prompt=[negative] if guided else None
         )
         return {"text": text, "mask": mask, "generated": generated}
 
-    def _condition(
-        self, jobs: Sequence[_diffusion.Job], texts: Sequence[_diffusion.Condition]
-    ) -> _diffusion.Condition:
+    def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
         """Text states zero-padded to one length; the mask hides the padding."""
         from torch.nn.functional import pad
 
@@ -114,12 +116,12 @@ class AudioLDM2(MelDiffusion):
         padded = zip(texts, missing, strict=True)
         masked = zip(texts, missing, strict=True)
         return {
-            "text": _diffusion.stacked([pad(text["text"], (0, 0, 0, more)) for text, more in padded]),
-            "mask": _diffusion.stacked([pad(text["mask"], (0, more)) for text, more in masked]),
-            "generated": _diffusion.stacked([text["generated"] for text in texts]),
+            "text": stacked([pad(text["text"], (0, 0, 0, more)) for text, more in padded]),
+            "mask": stacked([pad(text["mask"], (0, more)) for text, more in masked]),
+            "generated": stacked([text["generated"] for text in texts]),
         }
 
-    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
+    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         return self.pipe.unet(
             rows,
             t,
@@ -129,14 +131,14 @@ class AudioLDM2(MelDiffusion):
             return_dict=False,
         )[0]
 
-    def _text_warnings(self, job: _diffusion.Job) -> list[str]:
-        said = super()._text_warnings(job)
+    def _text_warnings(self, job: Job) -> list[str]:
+        warnings = super()._text_warnings(job)
         if job.guided and job.item.negative_prompt:
             most = len(self.pipe.tokenizer_2(job.item.prompt).input_ids)
             given = len(self.pipe.tokenizer_2(job.item.negative_prompt).input_ids)
             if given > most:
-                said.append(
+                warnings.append(
                     f"negative_prompt_truncated: {given} tokens, of which one of the model's two text "
                     f"encoders reads {most}, as many as the prompt has"
                 )
-        return said
+        return warnings

@@ -1,11 +1,11 @@
-"""What an engine is: the protocols, EngineInfo, Item and Notes.
+"""What an engine is: the protocols Generator, Embedder and Scorer, and the Item that a generator makes.
 
 Owns: the contract between a worker and an engine.
-Must not know: wire, channel, the pool. An engine can be loaded and used by itself.
+Must not know: the wire, sockets, the pool. An engine can be loaded and used by itself.
 
-An engine is ONE module with two names: ``INFO`` (an EngineInfo; the module's own imports are light)
-and ``load(**settings)``, which imports the heavy libraries and returns a Generator, Embedder or
-Scorer. docs/adding-an-engine.md shows one.
+An engine is a module or a package with ``INFO`` (an EngineInfo; its own imports are light), usually
+``Settings`` (a frozen msgspec Struct), and ``load``, which imports the heavy libraries and returns a
+Generator, Embedder or Scorer. docs/adding-an-engine.md shows one.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.audio import Audio
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.types import Label
 
 __all__ = [
     "Audio",
     "Embedder",
+    "Engine",
     "Generator",
     "Item",
     "OnStep",
+    "ReadsMeaning",
     "Scorer",
     "Vectors",
 ]
 
-Audio = npt.NDArray[np.float32]
-"""float32 [C, T], -1..1 by intent; a raw candidate may exceed it."""
 Vectors = npt.NDArray[np.float32]
 """float32 [N, D], rows of unit length."""
 OnStep = Callable[[int, int], None]
@@ -64,31 +65,36 @@ class Item:
     """The engine's own parameters, checked against ``INFO.options``; those not named have their default."""
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Makes sounds."""
 
     info: EngineInfo
+    """INFO under the name it is asked for, with what the loaded model knows better."""
+    device: str
+    """Where it computes: "cpu", "cuda:0", ..."""
 
     def notes(self, item: Item) -> Notes:
-        """What is known about the item beforehand.
+        """Return what is known about the item beforehand.
 
         Raises:
             NotSupported: the model cannot do what the item asks.
+            InvalidRequest: a field or an option out of bounds.
         """
         ...
 
     def generate(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
-        """One float32 [C, T] an item, each of its own exact length, in order.
+        """Return one float32 [C, T] per item, each of its own exact length, in order.
 
         The same item gives the same sound alone and in any batch.
 
         Raises:
-            NotSupported, OutOfMemory, EngineError; whatever ``on_step`` raises.
+            NotSupported, InvalidRequest, OutOfMemory, EngineError; whatever ``on_step`` raises.
         """
         ...
 
     def close(self) -> None:
-        """Gives memory back. The engine is not used afterwards."""
+        """Give memory back. The engine is not used afterwards."""
         ...
 
 
@@ -97,12 +103,15 @@ class Embedder(Protocol):
     """Turns texts into vectors."""
 
     info: EngineInfo
+    device: str
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], rows of unit length."""
+        """Return float32 [N, D], rows of unit length."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give memory back. The engine is not used afterwards."""
+        ...
 
 
 @runtime_checkable
@@ -110,13 +119,33 @@ class Scorer(Protocol):
     """Puts texts and sounds into one space (CLAP)."""
 
     info: EngineInfo
+    device: str
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
+        ...
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], rows of unit length."""
+        """Return float32 [N, D], rows of unit length."""
         ...
 
     def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
-        """float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate``."""
+        """Return float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate``."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give memory back. The engine is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class ReadsMeaning(Protocol):
+    """A generator that can read prompts by their meaning, once it is given an embedder."""
+
+    def use_encoder(self, encoder: Embedder) -> None:
+        """Compare prompts by this embedder's vectors from now on."""
+        ...
+
+
+Engine = Generator | Embedder | Scorer

@@ -19,22 +19,20 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines._clap_settings import ClapSettings
-from audio_pool.engines._clap_windows import RATE, WINDOW, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
+from audio_pool.engines._clap import RATE, WINDOW, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
-from audio_pool.engines._torch import settle_device
+from audio_pool.engines._torch import first_line, settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
-from audio_pool.models.weights import locate
-from audio_pool.validation import parse
 
-__all__ = ["INFO", "ClapScorer", "load"]
+__all__ = ["INFO", "ClapScorer", "Settings", "load"]
 
 logger = logging.getLogger(__name__)
 
 INFO = EngineInfo(
     name="clap",
     role="scorer",
+    languages=("en",),
     model="laion/clap-htsat-unfused",
     licence="Apache-2.0",
     commercial_use=True,
@@ -44,6 +42,7 @@ INFO = EngineInfo(
     dimensions=512,
     requires=("torch", "transformers", "soxr"),
     extra="clap",
+    preference=10,
     summary="CLAP (LAION, HTSAT + RoBERTa): how well a sound fits words, and how alike two sounds are",
 )
 
@@ -51,38 +50,38 @@ _TOKENS = 77
 """LAION trained on texts cut at 77 tokens, the start and end marks counted; its own package cuts there too."""
 
 
-def load(**settings: Any) -> ClapScorer:
-    """A CLAP, ready to embed.
+Settings = ClapSettings
 
-    Args:
-        settings: the fields of ClapSettings.
+
+def load(info: EngineInfo, settings: ClapSettings) -> ClapScorer:
+    """Load the model.
 
     Raises:
         EngineUnavailable: not on this machine (with the command to run), or no such model or device.
-        InvalidConfig: a setting out of bounds, or a checkpoint with feature fusion.
+        InvalidConfig: settings that do not go together, or a checkpoint with feature fusion.
     """
-    chosen = parse(ClapSettings, settings, error=InvalidConfig, what=f"engines.{INFO.name}")
-    name = chosen.model or INFO.model
-    found = locate(name, engine=INFO.name, models_dir=chosen.models_dir or None, revision=chosen.revision)
-    device = settle_device(chosen.device)
+    found = settings.locate(info)
+    device = settle_device(settings.device)
     if found.path.is_file() or not (found.path / "config.json").exists():
-        clap, extractor, tokenizer = _from_laion(checkpoint_in(found.path), chosen)
-    elif chosen.text_model:
+        clap, extractor, tokenizer = _from_laion(info, checkpoint_in(found.path), settings)
+    elif settings.text_model:
         raise InvalidConfig(
-            f"engines.{INFO.name}: text_model is for LAION's .pt files; {found.path} has its own tokenizer"
+            f"engine {info.name!r}: text_model is for LAION's .pt files; {found.path} has its own tokenizer"
         )
     else:
-        clap, extractor, tokenizer = _from_directory(found.path)
-    info = msgspec.structs.replace(
-        INFO,
-        model=name,
-        model_revision=found.revision or chosen.revision,
+        clap, extractor, tokenizer = _from_directory(info, found.path)
+    loaded = msgspec.structs.replace(
+        info,
+        model=settings.model or info.model,
+        model_revision=found.revision or settings.revision,
         dimensions=int(clap.config.projection_dim),
+        dtype=settings.dtype,
+        quantization="none",
     )
-    return ClapScorer(info, _placed(clap, device, chosen.dtype), extractor, tokenizer, chosen.batch_size)
+    return ClapScorer(loaded, _placed(info, clap, device, settings.dtype), extractor, tokenizer, settings.batch_size)
 
 
-def _from_directory(path: Path) -> tuple[Any, Any, Any]:
+def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
     from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
     try:
@@ -91,43 +90,38 @@ def _from_directory(path: Path) -> tuple[Any, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as exc:
         raise EngineUnavailable(
-            f"clap: {path} does not load as a ClapModel with processor and tokenizer: {_first_line(exc)}",
-            hint="check it with 'audio-pool models verify clap'",
+            f"{info.name}: {path} does not load as a ClapModel with processor and tokenizer: {first_line(exc)}",
+            hint=f"check it with 'audio-pool models verify {info.implementation}'",
         ) from exc
     missing = sorted(report["missing_keys"])
     if missing:
         raise EngineUnavailable(
-            f"clap: {path} lacks {len(missing)} of the model's tensors ({', '.join(missing[:3])}); "
+            f"{info.name}: {path} lacks {len(missing)} of the model's tensors ({', '.join(missing[:3])}); "
             "their values would be random"
         )
     if clap.config.audio_config.enable_fusion:
         raise InvalidConfig(
-            f"clap: {path} is a CLAP with feature fusion, whose vector of a sound depends on the sounds beside it",
+            f"{info.name}: {path} is a CLAP with feature fusion: a vector depends on the sounds beside it",
             hint=f"use an unfused one, e.g. {INFO.model}",
         )
     return clap.eval(), extractor, tokenizer
 
 
-def _from_laion(path: Path, chosen: ClapSettings) -> tuple[Any, Any, Any]:
+def _from_laion(info: EngineInfo, path: Path, settings: ClapSettings) -> tuple[Any, Any, Any]:
     from transformers import ClapFeatureExtractor
 
-    tokenizer = tokenizer_of(path, chosen.text_model, chosen.models_dir)
+    tokenizer = tokenizer_of(path, settings.text_model, settings.models_dir, engine=info.implementation)
     # LAION's spectrogram starts at 50 Hz; the class's own default is 0.
     return clap_model(path), ClapFeatureExtractor(frequency_min=50), tokenizer
 
 
-def _placed(clap: Any, device: Any, dtype: str) -> Any:
+def _placed(info: EngineInfo, clap: Any, device: Any, dtype: str) -> Any:
     import torch
 
     try:
         return clap.to(device=device, dtype=getattr(torch, dtype))
     except torch.OutOfMemoryError as exc:
-        raise OutOfMemory(f"clap does not fit on {device}: {_first_line(exc)}", hint="device = 'cpu'") from exc
-
-
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__
+        raise OutOfMemory(f"{info.name} does not fit on {device}: {first_line(exc)}", hint="device = 'cpu'") from exc
 
 
 class ClapScorer:
@@ -135,6 +129,7 @@ class ClapScorer:
 
     def __init__(self, info: EngineInfo, clap: Any, extractor: Any, tokenizer: Any, batch_size: int) -> None:
         self.info = info
+        self.device = str(clap.device)
         self._clap = clap
         self._extractor = extractor
         self._tokenizer = tokenizer
@@ -145,11 +140,11 @@ class ClapScorer:
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied with before a softmax over labels, as the model learned it."""
+        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
         return float(self._clap.logit_scale_a.detach().float().exp())
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], rows of unit length. Texts over 77 tokens are cut there, with a logged warning.
+        """Return float32 [N, D], rows of unit length. Texts over 77 tokens are cut there, with a logged warning.
 
         Raises:
             OutOfMemory, EngineError.
@@ -173,26 +168,22 @@ class ClapScorer:
         return list(self._tokenizer(text, truncation=True, max_length=self._tokens)["input_ids"])
 
     def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
-        """float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate`` (Hz).
+        """Return float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate`` (Hz).
 
-        A sound longer than 10 s is heard at its start, middle and end.
+        Of a sound longer than 10 s its start, middle and end are taken.
 
         Raises:
             InvalidAudio, OutOfMemory, EngineError; EngineUnavailable: soxr is needed and missing.
         """
-        counts: list[int] = []
-        heard: list[Mono] = []
-        for sound in sounds:
-            parts = windows(mono_at_rate(sound, sample_rate))
-            counts.append(len(parts))
-            heard += parts
-        vectors = np.zeros((len(heard), self.info.dimensions), np.float32)
-        for start in range(0, len(heard), self._batch_size):
-            some = heard[start : start + self._batch_size]
-            vectors[start : start + len(some)] = self._forward(sounds=some)
-        return mean_of_windows(vectors, counts)
+        return embed_windows(
+            sounds,
+            sample_rate,
+            dimensions=self.info.dimensions,
+            batch_size=self._batch_size,
+            embed=lambda batch: self._forward(sounds=batch),
+        )
 
-    def _forward(self, *, tokens: list[list[int]] | None = None, sounds: list[Mono] | None = None) -> Vectors:
+    def _forward(self, *, tokens: list[list[int]] | None = None, sounds: Sequence[Mono] | None = None) -> Vectors:
         import torch
 
         clap = self._clap
@@ -201,7 +192,7 @@ class ClapScorer:
                 if sounds is not None:
                     # No window is longer than the extractor's, so that it never draws one of its own.
                     features = self._extractor(
-                        sounds,
+                        list(sounds),
                         sampling_rate=RATE,
                         max_length=WINDOW,
                         truncation="rand_trunc",
@@ -214,14 +205,14 @@ class ClapScorer:
                 vectors: Vectors = found.pooler_output.float().cpu().numpy()
         except torch.OutOfMemoryError as exc:
             raise OutOfMemory(
-                f"clap ran out of memory on {clap.device}: {_first_line(exc)}", hint="lower batch_size"
+                f"{self.info.name} ran out of memory on {clap.device}: {first_line(exc)}", hint="lower batch_size"
             ) from exc
         except RuntimeError as exc:
-            raise EngineError(f"clap failed: {_first_line(exc)}") from exc
+            raise EngineError(f"{self.info.name} failed: {first_line(exc)}") from exc
         return unit_rows(vectors)
 
     def close(self) -> None:
-        """Gives the model's memory back."""
+        """Give the model's memory back."""
         on_gpu = self._clap.device.type == "cuda"
         del self._clap, self._extractor, self._tokenizer
         if on_gpu:

@@ -17,21 +17,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from audio_pool.engine_info import EngineInfo
-from audio_pool.engines._clap_settings import ClapSettings
-from audio_pool.engines._clap_windows import RATE, Mono, mean_of_windows, mono_at_rate, unit_rows, windows
+from audio_pool.engine_info import CompanionInfo, EngineInfo
+from audio_pool.engines._clap import RATE, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, tokenizer_of
 from audio_pool.engines._torch import settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
-from audio_pool.models.weights import locate
-from audio_pool.validation import parse
 
-__all__ = ["INFO", "LaionClapScorer", "load"]
+__all__ = ["INFO", "LaionClapScorer", "Settings", "load"]
 
 INFO = EngineInfo(
     name="laion_clap",
     role="scorer",
+    languages=("en",),
     model="lukewys/laion_clap",
     licence="CC0-1.0",
     commercial_use=True,
@@ -40,6 +38,15 @@ INFO = EngineInfo(
     any_rate=True,
     dimensions=512,
     requires=("torch", "transformers", "soxr", "laion_clap"),
+    # the repository holds several models; this is the one meant, and it carries no tokenizer
+    files=("630k-audioset-best.pt", "README.md"),
+    companions=(
+        CompanionInfo(
+            model="FacebookAI/roberta-base",
+            files=("config.json", "tokenizer*.json", "vocab.json", "merges.txt", "README.md"),
+            licence="MIT",
+        ),
+    ),
     summary="CLAP by LAION's own package, for those who compare; the same vectors as clap",
 )
 
@@ -47,28 +54,26 @@ _AUDIO_MODELS = {96: "HTSAT-tiny", 128: "HTSAT-base"}
 """The package's names of its audio encoders, by the width of their patches."""
 
 
-def load(**settings: Any) -> LaionClapScorer:
-    """LAION's CLAP, ready to embed.
+Settings = ClapSettings
 
-    Args:
-        settings: the fields of ClapSettings; ``model`` is, or has, a LAION ``.pt`` file, ``dtype`` is float32.
+
+def load(info: EngineInfo, settings: ClapSettings) -> LaionClapScorer:
+    """Load the package and a checkpoint: ``model`` is, or has, a LAION ``.pt`` file; ``dtype`` is float32.
 
     Raises:
         EngineUnavailable: the model or its tokenizer is not on this machine, or the package does not load.
-        InvalidConfig: a setting out of bounds, or a checkpoint with feature fusion.
+        InvalidConfig: another dtype, or a checkpoint with feature fusion.
     """
-    chosen = parse(ClapSettings, settings, error=InvalidConfig, what=f"engines.{INFO.name}")
-    if chosen.dtype != "float32":
-        raise InvalidConfig(f"engines.{INFO.name}: dtype {chosen.dtype!r} was given, the package has float32 only")
-    name = chosen.model or INFO.model
-    found = locate(name, engine=INFO.name, models_dir=chosen.models_dir or None, revision=chosen.revision)
-    device = settle_device(chosen.device)
+    if settings.dtype != "float32":
+        raise InvalidConfig(f"engine {info.name!r}: dtype {settings.dtype!r} was given, the package has float32 only")
+    found = settings.locate(info)
+    device = settle_device(settings.device)
     path = checkpoint_in(found.path)
-    tokenizer = tokenizer_of(path, chosen.text_model, chosen.models_dir)
+    tokenizer = tokenizer_of(path, settings.text_model, settings.models_dir, engine=info.implementation)
     state = read_state(path)
     width = int(state["audio_branch.patch_embed.proj.weight"].shape[0])
     if width not in _AUDIO_MODELS:
-        raise EngineUnavailable(f"laion_clap: {path} is of no size that the package knows (patch width {width})")
+        raise EngineUnavailable(f"{info.name}: {path} is of no size that the package knows (patch width {width})")
     import torch
 
     try:
@@ -79,16 +84,22 @@ def load(**settings: Any) -> LaionClapScorer:
         state.pop("text_branch.embeddings.position_ids", None)
         module.model.load_state_dict(state)
     except torch.OutOfMemoryError as exc:
-        raise OutOfMemory(f"laion_clap does not fit on {device}", hint="device = 'cpu'") from exc
+        raise OutOfMemory(f"{info.name} does not fit on {device}", hint="device = 'cpu'") from exc
     except (ImportError, RuntimeError, OSError, ValueError, TypeError, AttributeError) as exc:
-        raise EngineUnavailable(f"laion_clap: the package does not load {path}: {str(exc)[:300]}") from exc
-    info = msgspec.structs.replace(INFO, model=name, model_revision=found.revision or chosen.revision)
-    return LaionClapScorer(info, module.eval(), chosen.batch_size)
+        raise EngineUnavailable(f"{info.name}: the package does not load {path}: {str(exc)[:300]}") from exc
+    loaded = msgspec.structs.replace(
+        info,
+        model=settings.model or info.model,
+        model_revision=found.revision or settings.revision,
+        dtype=settings.dtype,
+        quantization="none",
+    )
+    return LaionClapScorer(loaded, module.eval(), str(device), settings.batch_size)
 
 
 @contextmanager
 def _nothing_fetched(tokenizer: Any) -> Iterator[None]:
-    """While it lasts, what the package would fetch by name is answered here.
+    """Inside, answer here what the package would fetch by name.
 
     The tokenizers of BERT and BART are of no use to it; RoBERTa's weights come with the checkpoint.
     """
@@ -120,18 +131,19 @@ def _put_back(owner: Any, method: Any) -> None:
 class LaionClapScorer:
     """The loaded package (engines.base.Scorer)."""
 
-    def __init__(self, info: EngineInfo, module: Any, batch_size: int) -> None:
+    def __init__(self, info: EngineInfo, module: Any, device: str, batch_size: int) -> None:
         self.info = info
+        self.device = device
         self._module = module
         self._batch_size = batch_size
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied with before a softmax over labels, as the model learned it."""
+        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
         return float(self._module.model.logit_scale_a.detach().float().exp())
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], rows of unit length; texts are cut at 77 tokens by the package."""
+        """Return float32 [N, D], rows of unit length; texts are cut at 77 tokens by the package."""
         import torch
 
         vectors = np.zeros((len(texts), self.info.dimensions), np.float32)
@@ -143,33 +155,29 @@ class LaionClapScorer:
         return unit_rows(vectors)
 
     def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
-        """float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate`` (Hz).
+        """Return float32 [N, D], rows of unit length, for float32 [C, T] sounds at ``sample_rate`` (Hz).
 
         Raises:
             InvalidAudio; EngineUnavailable: soxr is needed and missing.
         """
-        counts: list[int] = []
-        heard: list[Mono] = []
-        for sound in sounds:
-            parts = windows(mono_at_rate(sound, sample_rate))
-            counts.append(len(parts))
-            heard += parts
-        vectors = np.zeros((len(heard), self.info.dimensions), np.float32)
-        for start in range(0, len(heard), self._batch_size):
-            some = heard[start : start + self._batch_size]
-            vectors[start : start + len(some)] = self._windows(some)
-        return mean_of_windows(vectors, counts)
+        return embed_windows(
+            sounds,
+            sample_rate,
+            dimensions=self.info.dimensions,
+            batch_size=self._batch_size,
+            embed=self._windows,
+        )
 
-    def _windows(self, heard: list[Mono]) -> Vectors:
+    def _windows(self, batch: Sequence[Mono]) -> Vectors:
         import torch
 
         with torch.inference_mode():
             # Tensors in: given arrays the package first rounds them to 16 bits.
             found = self._module.get_audio_embedding_from_data(
-                [torch.from_numpy(np.ascontiguousarray(part)) for part in heard], use_tensor=True
+                [torch.from_numpy(np.ascontiguousarray(part)) for part in batch], use_tensor=True
             )
         return unit_rows(found.float().cpu().numpy())
 
     def close(self) -> None:
-        """Gives the model's memory back."""
+        """Give the model's memory back."""
         del self._module

@@ -8,22 +8,36 @@ Must not know: the pool. Heavy imports happen inside load().
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _diffusion, _oobleck, _opening
+from audio_pool.engine_info import EngineInfo, OptionInfo
+from audio_pool.engines import _oobleck
+from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._generation import Condition, Job, truncations
+from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INFO", "StableAudio", "load"]
+__all__ = ["INFO", "Settings", "StableAudio", "load"]
+
+_SIGMA_MAX = OptionInfo(
+    name="sigma_max",
+    type="float",
+    low=1.0,
+    high=1000.0,
+    summary="Noise level that sampling starts from; unset: the model's own (500). Lower: plainer, closer to its mean",
+)
 
 INFO = EngineInfo(
     name="stable_audio",
     role="generator",
+    kinds=("effects", "ambience", "music"),
+    languages=("en",),
     model="stabilityai/stable-audio-open-1.0",
     licence="Stability AI Community License (commercial use below a yearly revenue of 1 M USD)",
     commercial_use=False,
@@ -35,38 +49,38 @@ INFO = EngineInfo(
     guidance_scale=7.0,
     negative_prompt=True,
     init_audio=True,
+    options=(_SIGMA_MAX,),
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
     summary="Sound effects, loops and production elements up to 47 s, 44.1 kHz stereo; gated on the hub.",
 )
 
 
-def load(**settings: Any) -> StableAudio:
-    """The engine, ready.
+Settings = TorchSettings
 
-    Args:
-        settings: the fields of DiffusionSettings.
+
+def load(info: EngineInfo, settings: TorchSettings) -> StableAudio:
+    """Load the model.
 
     Raises:
-        InvalidConfig, EngineUnavailable, OutOfMemory.
+        EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
     from diffusers import StableAudioPipeline
 
-    chosen = _opening.settings_of(_opening.DiffusionSettings, INFO.name, settings)
-    opened = _opening.open_model(INFO, chosen, working_bytes=2 * 2**30)
+    opened = open_model(info, settings, working_bytes=2 * 2**30)
     with _oobleck.legacy_weight_norm():
-        pipe = _opening.load_pipeline(INFO, StableAudioPipeline, opened)
-    engine = StableAudio(chosen, opened, pipe)
+        pipe = load_pipeline(info, StableAudioPipeline, opened)
+    engine = StableAudio(info, settings, opened, pipe)
     engine._warm()
     return engine
 
 
-class StableAudio(_diffusion.DiffusionEngine):
+class StableAudio(DiffusionEngine):
     """Latents are float32 [C, L], always of the model's whole length."""
 
     never_quantized = frozenset({"projection_model"})
 
-    def __init__(self, settings: _opening.DiffusionSettings, opened: _opening.Opened, pipe: Any) -> None:
+    def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
         self.pipe = pipe
@@ -78,8 +92,10 @@ class StableAudio(_diffusion.DiffusionEngine):
         )
         self._rotary = (cosines.to(opened.device), sines.to(opened.device))
         rate = pipe.vae.config.sampling_rate
+        takes_sigma = {"sigma_min", "sigma_max"} <= set(pipe.scheduler.config)
         info = structs.replace(
-            INFO,
+            info,
+            options=info.options if takes_sigma else (),
             sample_rate=rate,
             channels=pipe.vae.config.audio_channels,
             longest_s=self._shape[1] * pipe.vae.hop_length / rate,
@@ -91,21 +107,19 @@ class StableAudio(_diffusion.DiffusionEngine):
         }
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
-    def _encode(self, prompt: str, negative: str, guided: bool) -> _diffusion.Condition:
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """Projected text [1, N, D]; with a negative prompt [2, N, D], the negative first."""
         twice = bool(negative) and guided
-        rows = self.pipe.encode_prompt([prompt], self.device, twice, [negative] if twice else None)
+        rows = self.pipe.encode_prompt([prompt], self._device, twice, [negative] if twice else None)
         return {"text": rows}
 
-    def _condition(
-        self, jobs: Sequence[_diffusion.Job], texts: Sequence[_diffusion.Condition]
-    ) -> _diffusion.Condition:
+    def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
         """Text and seconds; without a negative prompt the unconditional row is all zero."""
         import torch
 
         seconds = [job.item.duration_s for job in jobs]
         with self._placement.stage("encoder"):
-            start, end = self.pipe.encode_duration(0.0, seconds, self.device, False, len(jobs))
+            start, end = self.pipe.encode_duration(0.0, seconds, self._device, False, len(jobs))
         rows, empty = [], []
         for text, first, last in zip(texts, start, end, strict=True):
             rows.append(torch.cat([text["text"][-1], first, last]))
@@ -118,7 +132,7 @@ class StableAudio(_diffusion.DiffusionEngine):
             return {"text": torch.stack(empty + rows), "spans": torch.cat([spans, spans])}
         return {"text": torch.stack(rows), "spans": spans}
 
-    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
+    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         return self.pipe.transformer(
             rows,
             t.unsqueeze(0),
@@ -129,14 +143,20 @@ class StableAudio(_diffusion.DiffusionEngine):
         )[0]
 
     def _step(
-        self, scheduler: Any, pred: Any, t: Any, latents: Any, generators: list[torch.Generator]
+        self,
+        scheduler: Any,
+        pred: torch.Tensor,
+        t: torch.Tensor,
+        latents: torch.Tensor,
+        generators: list[torch.Generator],
+        job: Job,
     ) -> torch.Tensor:
         with warnings.catch_warnings():
             # the last step goes to sigma 0, below the sampler's declared interval; torchsde says so each time
             warnings.filterwarnings("ignore", r"Should have t[ab][<>]=t[01]", UserWarning)
-            return super()._step(scheduler, pred, t, latents, generators)
+            return super()._step(scheduler, pred, t, latents, generators, job)
 
-    def _seed_sampler(self, scheduler: Any, jobs: Sequence[_diffusion.Job], noise: torch.Tensor) -> None:
+    def _seed_sampler(self, scheduler: Any, jobs: Sequence[Job], noise: torch.Tensor) -> None:
         """Lets the sampler draw on the CPU: left to itself it draws on the device, each kind its own noise."""
         if not hasattr(scheduler, "noise_sampler"):
             return
@@ -149,7 +169,7 @@ class StableAudio(_diffusion.DiffusionEngine):
             seed=[job.item.seed for job in jobs],
         )
 
-    def _noise_shape(self, job: _diffusion.Job) -> tuple[int, ...]:
+    def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return self._shape
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
@@ -158,33 +178,34 @@ class StableAudio(_diffusion.DiffusionEngine):
         whole = self.settings.compile and not chunked
         return _oobleck.decode(self.pipe.vae, rows, frames, chunked=chunked, whole=whole)
 
-    def _text_warnings(self, job: _diffusion.Job) -> list[str]:
-        return _diffusion.truncations(job, self.pipe.tokenizer)
+    def _text_warnings(self, job: Job) -> list[str]:
+        return truncations(job, self.pipe.tokenizer)
 
     # -- audio-to-audio: the highest noise level is the strength --------------------------------------
 
-    def _kind(self, job: _diffusion.Job) -> Any:
-        return *super()._kind(job), self._strength(job)
+    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
+        return *super()._compatible(job), self._strength(job)
 
-    def _strength(self, job: _diffusion.Job) -> float | None:
+    def _strength(self, job: Job) -> float | None:
         """None where the item starts from noise alone: without a sound, or with one it shall ignore."""
         strength = 0.5 if job.item.init_strength is None else job.item.init_strength
         return None if job.item.init_audio is None or strength >= 1.0 else strength
 
-    def _schedule(self, job: _diffusion.Job) -> tuple[Any, torch.Tensor]:
-        """Strength 0..1 spans the model's noise levels evenly in their logarithm."""
-        strength = self._strength(job)
-        if strength is None:
-            return super()._schedule(job)
-        config = self._scheduler.config
-        highest = config.sigma_min * (config.sigma_max / config.sigma_min) ** strength
-        scheduler = type(self._scheduler).from_config(config, sigma_max=highest)
-        self._timesteps(scheduler, job.steps)
+    def _scheduler_settings(self, job: Job) -> dict[str, float]:
+        """Strength 0..1 spans the noise levels up to the highest evenly in their logarithm."""
+        highest, strength = job.number(_SIGMA_MAX.name), self._strength(job)
+        if strength is not None:
+            config = self._scheduler.config
+            highest = config.sigma_min * ((highest or config.sigma_max) / config.sigma_min) ** strength
+        return {} if highest is None else {"sigma_max": highest}
+
+    def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
+        scheduler, timesteps = super()._schedule(job)
         # at strength 0 all levels are one, between which this sampler divides by zero
-        return scheduler, scheduler.timesteps if strength > 0 else scheduler.timesteps[:0]
+        return scheduler, timesteps[:0] if self._strength(job) == 0 else timesteps
 
     def _start(
-        self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
+        self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
         import torch
 
@@ -196,7 +217,7 @@ class StableAudio(_diffusion.DiffusionEngine):
             given = torch.cat([self._sound_latents(job) for job in jobs])
         return given + noisy if len(timesteps) else given
 
-    def _sound_latents(self, job: _diffusion.Job) -> torch.Tensor:
+    def _sound_latents(self, job: Job) -> torch.Tensor:
         """float32 [1, C, L] of the item's sound, cut or padded with silence to the model's length."""
         import torch
 

@@ -16,21 +16,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
-from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import _diffusion, _oobleck, _opening
-from audio_pool.engines._locate import locate, missing_model
+from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
+from audio_pool.engines import _oobleck
+from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._generation import Condition, Job
+from audio_pool.engines._opening import Opened, open_model
+from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
+from audio_pool.models import hub
+from audio_pool.models.weights import missing_model
 from audio_pool.validation import parse
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INFO", "TangoFlux", "load"]
+__all__ = ["INFO", "Settings", "TangoFlux", "load"]
+
+_SHIFT = OptionInfo(
+    name="shift",
+    type="float",
+    default=1.0,
+    low=0.1,
+    high=10.0,
+    summary="Where the steps of the flow lie: above 1 more of them at much noise, below 1 at little",
+)
+# The model's own files have the text encoder's weights, but neither its configuration nor its tokenizer.
+_TEXT_ENCODER = CompanionInfo(
+    model="google/flan-t5-large",
+    files=("config.json", "tokenizer*", "special_tokens_map.json", "spiece.model", "README.md"),
+    licence="Apache-2.0",
+)
 
 INFO = EngineInfo(
     name="tangoflux",
     role="generator",
+    kinds=("effects", "ambience"),
+    languages=("en",),
     model="declare-lab/TangoFlux",
     licence="non-commercial research (TangoFlux, Stability AI community licence for its VAE)",
     commercial_use=False,
@@ -41,6 +63,8 @@ INFO = EngineInfo(
     steps=50,
     guidance_scale=4.5,
     negative_prompt=True,
+    options=(_SHIFT,),
+    companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
     extra="diffusers",
     summary="Sound effects up to 30 s, 44.1 kHz stereo; fast and close to the prompt.",
@@ -55,8 +79,8 @@ _TEXT_LONGEST = 512
 _WORKING_BYTES = 2 * 2**30
 
 
-class Settings(_opening.DiffusionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of DiffusionSettings, and:"""
+class Settings(TorchSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of TorchSettings, and:"""
 
     text_encoder: Annotated[str, Meta(max_length=4096)] = ""
     """Directory or hub id of flan-t5-large's config and tokenizer; empty: a directory of that name
@@ -74,31 +98,27 @@ class Config(Struct, frozen=True, kw_only=True):
     num_attention_heads: int = 8
     audio_seq_len: int = 645
     max_duration: float = 30.0
-    text_encoder_name: str = "google/flan-t5-large"
+    text_encoder_name: str = _TEXT_ENCODER.model
 
 
-def load(**settings: Any) -> TangoFlux:
-    """The engine, ready.
-
-    Args:
-        settings: the fields of Settings.
+def load(info: EngineInfo, settings: Settings) -> TangoFlux:
+    """Load the model.
 
     Raises:
-        InvalidConfig, EngineUnavailable, OutOfMemory.
+        EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
-    chosen = _opening.settings_of(Settings, INFO.name, settings)
-    opened = _opening.open_model(INFO, chosen, _WORKING_BYTES)
-    engine = TangoFlux(chosen, opened)
+    opened = open_model(info, settings, _WORKING_BYTES)
+    engine = TangoFlux(info, settings, opened)
     engine._warm()
     return engine
 
 
-class TangoFlux(_diffusion.DiffusionEngine):
+class TangoFlux(DiffusionEngine):
     """Latents are float32 [audio_seq_len, in_channels]."""
 
     never_quantized = frozenset({"fc", "duration"})
 
-    def __init__(self, settings: Settings, opened: _opening.Opened) -> None:
+    def __init__(self, info: EngineInfo, settings: Settings, opened: Opened) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler
         from transformers import AutoTokenizer
 
@@ -111,7 +131,7 @@ class TangoFlux(_diffusion.DiffusionEngine):
         self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
         self._duration, self._transformer, self._vae = parts["duration"], parts["transformer"], parts["vae"]
         info = structs.replace(
-            INFO,
+            info,
             sample_rate=self._vae.config.sampling_rate,
             channels=self._vae.config.audio_channels,
             longest_s=float(self.config.max_duration),
@@ -133,21 +153,21 @@ class TangoFlux(_diffusion.DiffusionEngine):
         silent = f"silent_end: the model makes {made_s:.3f} s; the last {item.duration_s - made_s:.3f} s are silent"
         return Notes(warnings=(*noted.warnings, silent))
 
-    def _text_warnings(self, job: _diffusion.Job) -> list[str]:
-        said = []
+    def _text_warnings(self, job: Job) -> list[str]:
+        warnings = []
         length, most = len(self._tokenizer(job.item.prompt).input_ids), self._tokenizer.model_max_length
         if length > most:
-            said.append(f"prompt_truncated: {length} tokens, of which the model reads {most}")
+            warnings.append(f"prompt_truncated: {length} tokens, of which the model reads {most}")
         if job.guided and job.item.negative_prompt:
             negative, most = len(self._tokenizer(job.item.negative_prompt).input_ids), min(length, most)
             if negative > most:
-                said.append(
+                warnings.append(
                     f"negative_prompt_truncated: {negative} tokens, of which the model reads {most}, "
                     "as many as the prompt has"
                 )
-        return said
+        return warnings
 
-    def _encode(self, prompt: str, negative: str, guided: bool) -> _diffusion.Condition:
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """Text states [L, D] and pooled [D], the negative's too where guided.
 
         The negative ("" where none) is padded to the prompt's length; the transformer sees that padding
@@ -166,14 +186,12 @@ class TangoFlux(_diffusion.DiffusionEngine):
 
     def _text(self, text: str, length: int, padding: bool | str) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self._tokenizer(text, max_length=length, padding=padding, truncation=True, return_tensors="pt")
-        ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
+        ids, mask = tokens.input_ids.to(self._device), tokens.attention_mask.to(self._device)
         states = self._text_encoder(input_ids=ids, attention_mask=mask)[0][0].to(self.dtype)
         pooled = self._fc(states[mask[0] == 1].mean(dim=0))
         return states, pooled
 
-    def _condition(
-        self, jobs: Sequence[_diffusion.Job], texts: Sequence[_diffusion.Condition]
-    ) -> _diffusion.Condition:
+    def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
         """Rows of one padded length; a mask hides each row's padding where lengths differ.
 
         Text positions are all zero in this model, so the duration's token may stand after the padding.
@@ -191,33 +209,32 @@ class TangoFlux(_diffusion.DiffusionEngine):
         longest = int(lengths.max())
         if self.settings.compile:
             longest = math.ceil(longest / _TEXT_BUCKET) * _TEXT_BUCKET
-        padded = torch.zeros(len(states), longest, states[0].shape[-1], dtype=self.dtype, device=self.device)
+        padded = torch.zeros(len(states), longest, states[0].shape[-1], dtype=self.dtype, device=self._device)
         for row, state in zip(padded, states, strict=True):
             row[: len(state)] = state
-        mask = None
+        condition = {
+            "states": torch.cat([padded, durations[:, None]], dim=1),
+            "pooled": torch.stack(pooled),
+        }
         if self.settings.compile or int(lengths.min()) < longest:
             mask = torch.ones(len(states), longest + 1 + self.config.audio_seq_len, dtype=torch.bool)
             mask[:, :longest] = torch.arange(longest) < lengths[:, None]
-            mask = mask[:, None, None].to(self.device)
-        return {
-            "states": torch.cat([padded, durations[:, None]], dim=1),
-            "pooled": torch.stack(pooled),
-            "mask": mask,
-        }
+            condition["mask"] = mask[:, None, None].to(self._device)
+        return condition
 
-    def _durations(self, jobs: Sequence[_diffusion.Job]) -> torch.Tensor:
+    def _durations(self, jobs: Sequence[Job]) -> torch.Tensor:
         """The duration's token [B, D]."""
         import torch
 
         most = self.config.max_duration
         seconds = torch.tensor([job.item.duration_s for job in jobs], dtype=torch.float32)
         token: torch.Tensor = self._duration(seconds.clamp(0.0, most) / most)
-        return token.to(self.device, self.dtype)
+        return token.to(self._device, self.dtype)
 
-    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: _diffusion.Condition) -> torch.Tensor:
+    def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         import torch
 
-        states, mask = condition["states"], condition["mask"]
+        states, mask = condition["states"], condition.get("mask")
         image_ids = torch.arange(rows.shape[1], device=rows.device)[:, None].expand(-1, 3)
         return self._transformer(
             hidden_states=rows,
@@ -230,13 +247,17 @@ class TangoFlux(_diffusion.DiffusionEngine):
             return_dict=False,
         )[0]
 
+    def _scheduler_settings(self, job: Job) -> dict[str, float]:
+        shift = job.number(_SHIFT.name)
+        return {} if shift is None else {"shift": shift}
+
     def _timesteps(self, scheduler: Any, steps: int) -> None:
         import numpy as np
 
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device="cpu")
 
     def _start(
-        self, jobs: Sequence[_diffusion.Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
+        self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
         scheduler.set_begin_index(0)
         return noise
@@ -244,7 +265,7 @@ class TangoFlux(_diffusion.DiffusionEngine):
     def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return rows
 
-    def _noise_shape(self, job: _diffusion.Job) -> tuple[int, ...]:
+    def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return self.config.audio_seq_len, self.config.in_channels
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
@@ -263,18 +284,25 @@ def _read_config(directory: Path) -> Config:
 
 
 def _text_directory(directory: Path, config: Config, settings: Settings) -> Path:
-    """Where the text encoder's config and tokenizer are."""
-    if settings.text_encoder:
-        return locate(INFO.name, settings.text_encoder, offline=settings.offline)
-    name = config.text_encoder_name
+    """Return where the text encoder's config and tokenizer are."""
+    name = settings.text_encoder or config.text_encoder_name
     leaf = name.rstrip("/").rsplit("/", 1)[-1]
-    for found in (directory / leaf, directory / name, directory / "text_encoder", directory.parent / leaf,
-                  directory.parent / name):
-        if (found / "config.json").is_file():
-            return found
+    if not settings.text_encoder:
+        for found in (directory / leaf, directory / name, directory / "text_encoder", directory.parent / leaf,
+                      directory.parent / name):  # fmt: skip
+            if (found / "config.json").is_file():
+                return found
     try:
-        return locate(INFO.name, name, offline=settings.offline)
+        return hub.ensure(
+            name,
+            engine=INFO.name,
+            models_dir=settings.models_dir or None,
+            offline=settings.offline,
+            files=_TEXT_ENCODER.files if name == _TEXT_ENCODER.model else (),
+        ).path
     except EngineUnavailable as exc:
+        if settings.text_encoder:
+            raise
         raise missing_model(
             INFO.name,
             f"the config and tokenizer of {name!r} are neither at {str(directory / leaf)!r} nor at "
@@ -282,7 +310,7 @@ def _text_directory(directory: Path, config: Config, settings: Settings) -> Path
         ) from exc
 
 
-def _load_parts(opened: _opening.Opened, config: Config, text_directory: Path) -> dict[str, Any]:
+def _load_parts(opened: Opened, config: Config, text_directory: Path) -> dict[str, Any]:
     """The modules with their weights, on the CPU: text_encoder, fc, duration, transformer, vae."""
     import torch
     from diffusers import FluxTransformer2DModel
@@ -351,7 +379,7 @@ def _duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.
     return DurationEmbedder()
 
 
-def _load_vae(opened: _opening.Opened) -> Any:
+def _load_vae(opened: Opened) -> Any:
     from diffusers import AutoencoderOobleck
 
     path = opened.directory / "vae_config.json"
@@ -399,5 +427,5 @@ def _wrong_weights(directory: Path, names: list[str]) -> EngineUnavailable:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return EngineUnavailable(
         f"{INFO.name}: the weights in {str(directory)!r} are not those of this model: {shown}",
-        hint="audio-pool models verify tangoflux",
+        hint=f"audio-pool models verify {INFO.name}",
     )

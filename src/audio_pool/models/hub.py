@@ -1,10 +1,12 @@
-"""Bringing a model from the hub onto this machine.
+"""Fetches a model from the hub onto this machine.
 
-Owns: what of a repository is needed, licences acknowledged, the hub's refusals retold; the only importer
-of huggingface_hub.
+Owns: the choice of a repository's files, the acknowledgement of licences, the hub's refusals as our errors;
+the only importer of huggingface_hub.
 Must not know: any engine, torch.
 
-Only ``audio-pool models fetch`` comes here: serving never reaches the network (weights.locate).
+Two callers reach the network through here: ``audio-pool models fetch``, and an engine that is loaded with
+the setting ``offline = false`` while its model is not on this machine (``ensure``). Without that setting
+serving never does (weights.locate).
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, Refused, StorageError
-from audio_pool.models.weights import WEIGHT_SUFFIXES, digest, hub_cache, verify
+from audio_pool.models.weights import WEIGHT_SUFFIXES, Found, digest, hub_cache, locate, verify
 
-__all__ = ["Repository", "companions", "fetch", "needed_of", "select"]
+__all__ = ["Repository", "companions", "ensure", "fetch", "files_of", "select"]
 
 _LARGE_BYTES = 16 << 20
 _OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".gguf", ".xml")
@@ -44,36 +47,50 @@ class Repository(Struct, frozen=True, kw_only=True):
     commercial_use: bool = True
 
 
-# Models that need a second repository beside their own: TangoFlux and LAION's CLAP carry their text encoder's
-# weights, but neither its configuration nor its tokenizer.
-_COMPANIONS: dict[str, tuple[Repository, ...]] = {
-    "declare-lab/TangoFlux": (
-        Repository(
-            id="google/flan-t5-large",
-            only=("config.json", "tokenizer*", "special_tokens_map.json", "spiece.model", "README.md"),
-            licence="Apache-2.0",
-        ),
-    ),
-    "lukewys/laion_clap": (
-        Repository(
-            id="FacebookAI/roberta-base",
-            only=("config.json", "tokenizer*.json", "vocab.json", "merges.txt", "README.md"),
-            licence="MIT",
-        ),
-    ),
-}
-# Of repositories that hold several models, the one that is meant.
-_ONLY: dict[str, tuple[str, ...]] = {"lukewys/laion_clap": ("630k-audioset-best.pt", "README.md")}
+def files_of(model: str, infos: Iterable[EngineInfo]) -> tuple[str, ...]:
+    """Return the shell patterns of the files needed of a hub model; () is everything a loader reads.
+
+    Args:
+        infos: of the engines that are known; the one whose default model it is says.
+    """
+    return next((info.files for info in infos if info.model == model), ())
 
 
-def needed_of(model: str) -> tuple[str, ...]:
-    """Shell patterns of the files needed of a hub model; () is everything a loader reads."""
-    return _ONLY.get(model, ())
+def companions(model: str, infos: Iterable[EngineInfo]) -> tuple[Repository, ...]:
+    """Return the further repositories that a hub model needs to load, by the engine whose default it is."""
+    found = next((info.companions for info in infos if info.model == model), ())
+    return tuple(Repository(id=one.model, only=one.files, licence=one.licence) for one in found)
 
 
-def companions(model: str) -> tuple[Repository, ...]:
-    """The further repositories that a hub model needs to load."""
-    return _COMPANIONS.get(model, ())
+def ensure(
+    model: str,
+    *,
+    engine: str,
+    models_dir: str | Path | None = None,
+    revision: str = "",
+    packaged: str = "",
+    offline: bool = True,
+    files: Sequence[str] = (),
+) -> Found:
+    """Return where a model is on this machine; with ``offline`` false fetch it first where it is not.
+
+    Args:
+        engine: the implementation that needs it, for the command in the hint.
+        model, models_dir, revision, packaged: as in ``weights.find``.
+        offline: False is the administrator's word that a fetch, and the model's licence, are acceptable.
+        files: shell patterns of the files to fetch; () is everything a loader reads.
+
+    Raises:
+        EngineUnavailable: it is not here and may not, or cannot, be fetched.
+        Refused, StorageError: as ``fetch``.
+    """
+    try:
+        return locate(model, engine=engine, models_dir=models_dir, revision=revision, packaged=packaged)
+    except EngineUnavailable:
+        if offline or model.startswith((".", "/", "~")) or model.count("/") != 1:
+            raise
+    fetch(Repository(id=model, revision=revision, only=tuple(files)), models_dir=models_dir, accept_licence=True)
+    return locate(model, engine=engine, models_dir=models_dir, revision=revision, packaged=packaged)
 
 
 def select(names: Iterable[str], only: Sequence[str] = ()) -> list[str]:

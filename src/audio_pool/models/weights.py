@@ -1,6 +1,7 @@
-"""Where the weights of models lie on disk, and whether they are whole.
+"""Where the weights of models lie on disk, how large they are, and whether they are whole.
 
-Owns: looking a model up (a directory, the models directory, the hub's cache) and checking its files.
+Owns: looking a model up (a directory, a package, the models directory, the hub's cache), the message where
+it is not there, and checking its files.
 Must not know: any engine, torch, the network: hub.py fetches what is not here.
 
 Looking up never reaches the network. The hub's cache is read by its documented layout
@@ -10,7 +11,10 @@ Looking up never reaches the network. The hub's cache is read by its documented 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -21,7 +25,19 @@ from msgspec import Struct
 
 from audio_pool.errors import EngineUnavailable, StorageError
 
-__all__ = ["WEIGHT_SUFFIXES", "Found", "Report", "digest", "find", "hub_cache", "locate", "verify"]
+__all__ = [
+    "WEIGHT_SUFFIXES",
+    "Found",
+    "Report",
+    "digest",
+    "find",
+    "hub_cache",
+    "locate",
+    "missing_model",
+    "parts_of",
+    "verify",
+    "weight_elements",
+]
 
 _BLOCK = 1 << 20
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
@@ -31,9 +47,9 @@ class Found(Struct, frozen=True, kw_only=True):
     """A model on this machine."""
 
     path: Path
-    place: Literal["directory", "models_dir", "hub_cache"]
+    place: Literal["directory", "package", "models_dir", "hub_cache"]
     revision: str = ""
-    """The commit, where the place tells it."""
+    """The commit, where the place tells it; of a package, its name and version."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -57,24 +73,32 @@ def hub_cache() -> Path:
     return Path(home or f"{base}/huggingface").expanduser() / "hub"
 
 
-def find(model: str, *, models_dir: str | Path | None = None, revision: str = "") -> Found | None:
-    """Where a model is on this machine, or None.
+def find(
+    model: str, *, models_dir: str | Path | None = None, revision: str = "", packaged: str = ""
+) -> Found | None:
+    """Return where a model is on this machine, or None.
 
     Args:
         model: a directory or file, or a hub id. A path that exists wins over a hub id.
         models_dir: a directory of models, each in ``OWNER/NAME``, ``OWNER--NAME`` or ``NAME``.
         revision: branch, tag or commit, for the hub's cache only: a plain directory has none.
+        packaged: an importable package that carries this very model; it is looked in before ``models_dir``.
     """
     given = Path(model).expanduser()
     if given.exists():
-        return Found(path=given.resolve(), place="directory")
+        path = given.resolve()
+        return Found(path=path, place="directory", revision=_commit_of(path))
     if model.startswith((".", "/", "~")):
         return None
+    carried = _in_package(packaged) if packaged and not revision else None
+    if carried is not None:
+        return carried
     if models_dir is not None:
         for name in (model, model.replace("/", "--"), model.rsplit("/", 1)[-1]):
             path = Path(models_dir).expanduser() / name
             if path.is_dir() and any(_files(path)):
-                return Found(path=path.resolve(), place="models_dir")
+                path = path.resolve()
+                return Found(path=path, place="models_dir", revision=_commit_of(path))
     home = hub_cache() / f"models--{model.replace('/', '--')}"
     ref = home / "refs" / (revision or "main")
     commit = ref.read_text().strip() if ref.is_file() else revision
@@ -84,38 +108,98 @@ def find(model: str, *, models_dir: str | Path | None = None, revision: str = ""
     return None
 
 
+def _commit_of(path: Path) -> str:
+    """The commit of a directory that the hub's library filled, or ""."""
+    if path.parent.name == "snapshots":
+        return path.name
+    notes = path / ".cache" / "huggingface" / "download"
+    commits = {file.read_text().partition("\n")[0].strip() for file in notes.rglob("*.metadata")}
+    return commits.pop() if len(commits) == 1 else ""
+
+
+def _in_package(package: str) -> Found | None:
+    """The model that an installed package carries in its folder ``model``, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "model"
+    if not path.is_dir():
+        return None
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:  # a folder on the path, not installed
+        return Found(path=path, place="package")
+    return Found(path=path, place="package", revision=f"{distribution.name} {distribution.version}")
+
+
 def locate(
-    model: str, *, engine: str, models_dir: str | Path | None = None, revision: str = ""
+    model: str, *, engine: str, models_dir: str | Path | None = None, revision: str = "", packaged: str = ""
 ) -> Found:
-    """Where a model is on this machine; never fetches it.
+    """Return where a model is on this machine; never fetch it.
+
+    Args:
+        engine: the implementation that needs it, for the command in the hint.
+        model, models_dir, revision, packaged: as in ``find``.
 
     Raises:
         EngineUnavailable: it is not here, or its fetching was cut short; names the command to run.
     """
-    found = find(model, models_dir=models_dir, revision=revision)
+    found = find(model, models_dir=models_dir, revision=revision, packaged=packaged)
     if found is None:
         if model.startswith((".", "/", "~")):
-            raise EngineUnavailable(
-                f"engine {engine!r}: model {model!r} is no file or directory",
-                hint="give an existing path, or a hub id and run 'audio-pool models fetch " + engine + "'",
-            )
+            raise missing_model(engine, f"model {model!r} is no file or directory")
         at = f" at revision {revision!r}" if revision else ""
-        raise EngineUnavailable(
-            f"engine {engine!r}: model {model!r}{at} is not on this machine",
-            hint=f"run: {_fetch_command(engine, model, revision)}",
-        )
+        carrier = f", and the package {packaged}, which carries it, is not installed" if packaged else ""
+        raise missing_model(engine, f"model {model!r}{at} is not on this machine{carrier}", model, revision)
     if found.path.is_dir():
         absent = _absent(found.path)
         if absent:
-            raise EngineUnavailable(
-                f"engine {engine!r}: model {model!r} in {found.path} is incomplete: {absent[0]}",
-                hint=f"run again: {_fetch_command(engine, model, revision)}",
-            )
+            tried = f"model {model!r} in {found.path} is incomplete: {absent[0]}"
+            raise missing_model(engine, tried, model, revision)
     return found
 
 
-def _fetch_command(engine: str, model: str, revision: str) -> str:
-    return f"audio-pool models fetch {engine} --model {model}" + (f" --revision {revision}" if revision else "")
+def missing_model(engine: str, tried: str, model: str = "", revision: str = "") -> EngineUnavailable:
+    """Return the error for a model that is not there, not whole, or not this engine's.
+
+    Args:
+        engine: the implementation.
+        tried: what was looked for, and what was found instead.
+        model, revision: to be fetched; "": the engine's default.
+    """
+    command = f"audio-pool models fetch {engine}"
+    if model and not model.startswith((".", "/", "~")):
+        command += f" --model {model}" + (f" --revision {revision}" if revision else "")
+    return EngineUnavailable(
+        f"engine {engine!r}: {tried}", hint=f"run: {command}; or set model to a directory that has it"
+    )
+
+
+def parts_of(directory: Path) -> dict[str, list[Path]]:
+    """Return the weight files by part: one list per sub-folder ("" for the directory itself).
+
+    Safetensors are preferred; variants ("fp16") beside full weights are not counted twice.
+    """
+    parts: dict[str, list[Path]] = {}
+    for folder in [directory, *sorted(path for path in directory.iterdir() if path.is_dir())]:
+        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+        plain = [path for path in files if ".fp16" not in path.name]
+        if plain or files:
+            parts["" if folder == directory else folder.name] = plain or files
+    return parts
+
+
+def weight_elements(path: Path) -> int:
+    """Return the number of parameters in a weight file, read from its header alone.
+
+    safetensors files say it exactly. Pickled ones (``.bin``) are taken as four bytes per parameter, two
+    where their name says fp16.
+    """
+    if path.suffix != ".safetensors":
+        return path.stat().st_size // (2 if "fp16" in path.name else 4)
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 # -- checking ---------------------------------------------------------------------------------------------

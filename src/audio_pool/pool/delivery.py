@@ -1,103 +1,118 @@
-"""A finished sound's way to its place and to its caller: kept, linked, read. All of it on the clerk's thread.
+"""A finished sound's way to its place and to its caller: stored, copied, read. All of it on the writer's thread.
 
 Owns: where files go: the cache, or beside it what is not kept; the caller's own path; inline bytes.
-Must not know: the schedule, sockets, workers.
+Must not know: the scheduler, sockets, workers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
-from audio_pool.cache.sound_cache import Hit, SoundCache
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
+
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
-from audio_pool.pool.clerk import Clerk
-from audio_pool.pool.replies import Final
-from audio_pool.pool.resolve import Settled
-from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.pool.replies import Reply
+from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.results import Failure, FinishedSound, SoundMetadata
+from audio_pool.scheduler.events import StoredSound
 from audio_pool.types import AudioRequest
 
-__all__ = ["Delivery", "Kept"]
+__all__ = ["Delivery", "copy_file"]
 
 log = logging.getLogger(__name__)
 
 _TIDY_EVERY = 256
-"""Kept sounds between two looks at whether the indexes want compacting or saving."""
+"""Stored sounds between two looks at whether the indexes want compacting or saving."""
+_FICLONE = 0x40049409
+"""ioctl of linux/fs.h: make a file share another's blocks, copied on write."""
 
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A new sound in its place: the path that its caller gets, and what is known of it."""
-
-    path: str
-    metadata: SoundMetadata
+Vector = npt.NDArray[np.float32]
 
 
 class Delivery:
-    """Orders errands from the clerk; each tells its outcome to the callback, on the clerk's thread."""
+    """Orders work from the writer; each order calls back on the writer's thread."""
 
-    def __init__(self, clerk: Clerk, cache: SoundCache | None, render_dir: Path, max_inline_bytes: int) -> None:
-        self._clerk = clerk
+    def __init__(self, writer: Executor, cache: SoundCache | None, render_dir: Path, max_inline_bytes: int) -> None:
+        """
+        Args:
+            writer: runs one thing at a time, in order.
+            render_dir: where results that are not kept go.
+        """
+        self._writer = writer
         self._cache = cache
         self._render_dir = render_dir
         self._max_inline_bytes = max_inline_bytes
-        self._keeps = 0
+        self._stored = 0
 
-    # -- keeping -----------------------------------------------------------------------------------
+    # -- storing -----------------------------------------------------------------------------------
 
-    def keep(
+    def store(
         self,
         sound: FinishedSound,
-        vectors: dict[str, Any],
-        settled: Settled,
+        vectors: Mapping[str, Vector],
+        resolved: ResolvedRequest,
         request_id: str,
-        done: Callable[[Kept | AudioPoolError], None],
+        done: Callable[[StoredSound | AudioPoolError], None],
     ) -> None:
-        """Stores the sound (or, not accepted, puts it where results that are not kept go)."""
+        """Store the sound, or put it where results that are not kept go."""
 
-        def errand() -> None:
+        def work() -> None:
             started = time.monotonic()
             try:
-                kept = self._kept(sound, vectors, settled)
-                kept.metadata.setdefault("timings_ms", {})["store"] = round((time.monotonic() - started) * 1000, 3)
-                done(kept)
-            except (AudioPoolError, OSError) as exc:
-                log.exception("keeping a sound failed, request %s", request_id)
-                plain = StorageError(f"the sound could not be kept: {exc}")
-                done(exc if isinstance(exc, AudioPoolError) else plain)
-            self._keeps += 1
-            if self._cache is not None and self._keeps % _TIDY_EVERY == 0:
+                stored = self._store(sound, vectors, resolved)
+                elapsed_ms = round((time.monotonic() - started) * 1000, 3)
+                timings = structs.replace(stored.metadata.timings_ms, store=elapsed_ms)
+                done(structs.replace(stored, metadata=structs.replace(stored.metadata, timings_ms=timings)))
+            except Exception as exc:  # whatever it is: the request must not be left without its answer
+                log.exception("storing a sound failed, request %s", request_id)
+                done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
+            self._stored += 1
+            if self._cache is not None and self._stored % _TIDY_EVERY == 0:
                 self._cache.tidy()
 
-        self._clerk.order(errand)
+        self._order(work)
 
-    def _kept(self, sound: FinishedSound, vectors: dict[str, Any], settled: Settled) -> Kept:
-        """A cache that fails costs the keeping, not the sound."""
-        metadata = dict(sound.metadata)
-        delivered = sound.delivered_path
-        wanted = {**metadata, **sound.delivered} if delivered else metadata
-        if self._cache is None:
-            return Kept(self._moved_aside(delivered or sound.path), wanted)
+    def _store(
+        self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest
+    ) -> StoredSound:
+        """Store in the cache; a cache that fails loses the entry, not the sound."""
+        wanted = sound.metadata if sound.delivered is None else sound.delivered.applied(sound.metadata)
+        if self._cache is None or not resolved.request.store:
+            return StoredSound(path=self._set_aside(sound), metadata=wanted)
         try:
-            entry = self._cache.put(sound, vectors, replace=settled.request.force and settled.request.seed is not None)
+            replace = resolved.request.force and resolved.request.seed is not None
+            entry = self._cache.put(sound, vectors, replace=replace)
             if entry.id is None:  # not accepted, or one too many of its prompt
-                if delivered is not None:
-                    _unlink([entry.path])
-                return Kept(self._moved_aside(delivered or entry.path), wanted)
-            if delivered is None:
-                return Kept(entry.path, wanted)
-            return Kept(self._cache.put_rendition(entry.id, settled.rendition, delivered), wanted)
+                aside = structs.replace(sound, path=entry.path)
+                return StoredSound(path=self._set_aside(aside), metadata=wanted)
+            path = entry.path
+            if sound.delivered_path is not None:
+                path = self._cache.put_rendition(entry.id, resolved.rendition, sound.delivered_path)
+            return StoredSound(path=path, metadata=wanted)
         except StorageError as exc:
             log.error("the cache did not keep a sound: %s", exc)
-            path = self._moved_aside(delivered or sound.path)
-            return Kept(path, {**wanted, "warnings": [*wanted.get("warnings", []), f"not_kept: {exc}"]})
+            told = structs.replace(wanted, warnings=(*wanted.warnings, f"not_kept: {exc}"))
+            return StoredSound(path=self._set_aside(sound), metadata=told)
+
+    def _set_aside(self, sound: FinishedSound) -> str:
+        """Move what the caller asked for to ``render_dir``; remove the master beside it."""
+        if sound.delivered_path is None:
+            return self._moved_aside(sound.path)
+        _unlink([sound.path])
+        return self._moved_aside(sound.delivered_path)
 
     def _moved_aside(self, path: str) -> str:
         self._render_dir.mkdir(parents=True, exist_ok=True)
@@ -107,43 +122,45 @@ class Delivery:
         return str(target)
 
     def unlink(self, paths: list[str]) -> None:
-        """Removes files that nobody wants any more."""
-        self._clerk.order(lambda: _unlink(paths))
+        """Remove files that nobody wants any more."""
+        self._order(lambda: _unlink(paths))
 
     # -- delivering --------------------------------------------------------------------------------
 
-    def rendered(
-        self, hit: Hit, settled: Settled, made: str, metadata: SoundMetadata, later: Callable[[Final], None]
+    def deliver_rendered(
+        self, entry: int, resolved: ResolvedRequest, made: str, metadata: SoundMetadata, later: Callable[[Reply], None]
     ) -> None:
-        """Keeps a rendition that has just been made of a hit, and delivers it."""
+        """Keep a rendition that has just been made of a hit, and deliver it."""
 
-        def errand() -> None:
-            try:
-                assert self._cache is not None and hit.entry.id is not None
-                # there already where another caller joined this work
-                path = self._cache.find_rendition(hit.entry.id, settled.rendition) or self._cache.put_rendition(
-                    hit.entry.id, settled.rendition, made
-                )
-            except AudioPoolError:
-                # removed meanwhile, or the disk is full: the rendition itself is still good
-                path = self._moved_aside(made)
-            later(self._deliver_now(settled.request, path, metadata))
+        def work() -> None:
+            later(self._deliver_now(resolved.request, self._keep_rendition(entry, resolved, made), metadata))
 
-        self._clerk.order(errand)
+        self._order(work)
+
+    def _keep_rendition(self, entry: int, resolved: ResolvedRequest, made: str) -> str:
+        try:
+            assert self._cache is not None
+            # there already where another caller joined this job
+            return self._cache.find_rendition(entry, resolved.rendition) or self._cache.put_rendition(
+                entry, resolved.rendition, made
+            )
+        except AudioPoolError:
+            # removed meanwhile, or the disk is full: the rendition itself is still good
+            return self._moved_aside(made)
 
     def deliver(
-        self, request: AudioRequest, path: str, metadata: SoundMetadata, later: Callable[[Final], None]
-    ) -> Final | None:
-        """The reply at once where only a path is wanted; else None, and ``later`` gets it."""
+        self, request: AudioRequest, path: str, metadata: SoundMetadata, later: Callable[[Reply], None]
+    ) -> Reply | None:
+        """Return the reply at once where only a path is wanted; else None, and ``later`` gets it."""
         if request.delivery == "path" and request.output_path is None:
-            return Final(kind="result", path=path, metadata=metadata)
-        self._clerk.order(lambda: later(self._deliver_now(request, path, metadata)))
+            return Reply(kind="result", path=path, metadata=metadata)
+        self._order(lambda: later(self._deliver_now(request, path, metadata)))
         return None
 
-    def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata) -> Final:
+    def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata) -> Reply:
         try:
             if request.output_path is not None:
-                path = _linked(Path(path), Path(request.output_path))
+                path = copy_file(Path(path), Path(request.output_path))
             data = None
             if request.delivery == "inline":
                 size = os.stat(path).st_size
@@ -153,28 +170,69 @@ class Delivery:
                         "ask for delivery 'path' or a lossy format"
                     )
                 data = Path(path).read_bytes()
-            return Final(kind="result", path=path, metadata=metadata, data=data)
+            return Reply(kind="result", path=path, metadata=metadata, data=data)
         except AudioPoolError as exc:
-            return Final(kind="error", error=exc)
+            return Reply(kind="error", failure=Failure.of(exc))
         except (OSError, ValueError) as exc:  # ValueError: a path with a zero byte in it
-            return Final(kind="error", error=StorageError(f"the sound could not be delivered: {exc}"))
+            # the caller named the place: the same request fails again
+            failure = Failure.of(StorageError(f"the sound could not be delivered: {exc}"))
+            return Reply(kind="error", failure=structs.replace(failure, retryable=_may_pass(exc)))
+        except Exception as exc:
+            log.exception("delivering a sound failed")
+            return Reply(kind="error", failure=Failure.of(StorageError(f"the sound could not be delivered: {exc}")))
+
+    def _order(self, work: Callable[[], None]) -> None:
+        self._writer.submit(_logged, work)
 
 
-def _linked(source: Path, target: Path) -> str:
-    """A hard link (or, across file systems, a copy) that no clear-out of the cache removes."""
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("an order to the writer failed")
+
+
+def _may_pass(exc: Exception) -> bool:
+    """Return True for an error that may be gone the next time: a full disk, not an impossible path."""
+    import errno
+
+    return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE)
+
+
+def copy_file(source: Path, target: Path) -> str:
+    """Copy a file to a place that a caller named, atomically; return the place.
+
+    The copy shares the source's blocks where the file system can (copied on write), never the file itself: an
+    edit of it reaches nobody else. Its mode follows the umask. Only regular files are replaced.
+
+    Raises:
+        InvalidAudio: the target is relative, or something other than a regular file is there.
+        OSError: it cannot be written.
+    """
     if not target.is_absolute():
         raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with contextlib.suppress(FileNotFoundError):
+        found = target.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidAudio(
+                f"output_path: {str(target)!r} is there and is not a regular file; only those are replaced"
+            )
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
     try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+        with source.open("rb") as read, open(temporary, "xb", opener=_open_by_umask) as write:
+            try:
+                fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
+            except OSError:  # another file system, or one that cannot
+                shutil.copyfileobj(read, write, 1 << 20)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     return str(target)
+
+
+def _open_by_umask(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o666)
 
 
 def _unlink(paths: list[str]) -> None:

@@ -1,56 +1,50 @@
-"""Who works here: what a configuration means for workers, their engines and their processes. Pure.
+"""Derives worker plans, process specs, load messages and engines' infos from the configuration. Pure.
 
-Owns: counts unfolded, engines hosted beside what is named, settings handed to each; what is refused at start.
+Owns: counts unfolded, engines hosted beside those named, settings handed to each, names of vector spaces;
+what is refused at start.
 Must not know: processes, sockets, how a pool is put together (pool.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
-from typing import Any
 
 import msgspec
 
-from audio_pool.cache.entry import SOUND_PREFIX
-from audio_pool.config import Config, WorkerConfig, process_names
+from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import engine_info
-from audio_pool.engines._encoders import pick_encoder
-from audio_pool.errors import (
-    AudioPoolError,
-    EngineUnavailable,
-    InvalidConfig,
-    Refused,
-    UnknownEngine,
-)
-from audio_pool.models import weights
+from audio_pool.engines import configured_info, engine_info, engine_infos
+from audio_pool.errors import EngineUnavailable, InvalidConfig, Refused, UnknownEngine
+from audio_pool.models.encoders import pick_encoder
+from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
-from audio_pool.pool.supervisor import ProcessPlan
-from audio_pool.scheduler.scheduler import Limits
-from audio_pool.scheduler.workers import WorkerLimits, WorkerPlan
-from audio_pool.transport import worker_messages
+from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
+    "configured",
     "encoders_of",
-    "infos_of",
-    "limits_of",
-    "load_of",
-    "plan_of",
-    "process_of",
+    "hosted_infos",
+    "load_message",
+    "process_spec",
     "refuse_non_commercial",
     "searched_space",
+    "vector_space",
+    "worker_plan",
     "workers_of",
 ]
 
+SOUND_PREFIX = "sound:"
+_NO_ENGINE_CONFIG = EngineConfig()
+
 
 def workers_of(config: Config) -> list[WorkerConfig]:
-    """One entry a process: counts unfolded, the default where none is given."""
+    """Return one entry per process: counts unfolded, the default where none is given."""
     given = config.workers
     if not given:
         # asked before it is loaded: a missing model would be told first, and be fetched in vain
-        refuse_silent(engine_info(config.defaults.engine))
+        refuse_silent(engine_info(_implementation(config.defaults.engine, config)))
         given = [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
     workers = []
     for worker in given:
@@ -59,8 +53,9 @@ def workers_of(config: Config) -> list[WorkerConfig]:
 
 
 def encoders_of(config: Config) -> tuple[str, ...]:
-    """Embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    encoder = pick_encoder(config.cache.encoder, models_dir=config.policy.models_dir)
+    """Return the embedder and scorer that texts are put through; () where look-up by meaning is off."""
+    infos = [configured(name, config) for name in _encoder_names(config)]
+    encoder = pick_encoder(config.cache.encoder, infos, models_dir=config.policy.models_dir)
     if encoder is not None and importlib.util.find_spec("faiss") is None:
         if config.cache.encoder != "auto":
             raise EngineUnavailable(
@@ -69,19 +64,44 @@ def encoders_of(config: Config) -> tuple[str, ...]:
             )
         encoder = None
     scorer = None if config.cache.scorer == "off" else config.cache.scorer
-    kind = engine_info(scorer).role if scorer else "scorer"
-    if kind != "scorer":
-        raise InvalidConfig(f"cache.scorer {scorer!r} is a {kind}; allowed is off or a scorer such as clap")
+    role = engine_info(_implementation(scorer, config)).role if scorer else "scorer"
+    if role != "scorer":
+        raise InvalidConfig(f"cache.scorer {scorer!r} is a {role}; allowed is off or a scorer such as clap")
     return tuple(name for name in (encoder, scorer) if name)
 
 
+def _encoder_names(config: Config) -> list[str]:
+    """Return every engine that could be an encoder: the implementations, and named models of the configuration."""
+    own = [name for name, engine in config.engines.items() if engine.implementation is not None]
+    return [*(info.name for info in engine_infos() if info.role == "embedder"), *own]
+
+
 def searched_space(name: str, config: Config) -> str:
-    """The space in which this encoder's neighbours are looked for: a scorer's are sounds."""
+    """Return the space in which this encoder's neighbours are looked for: a scorer's are sounds."""
     space = vector_space(name, config)
     return SOUND_PREFIX + space if name == config.cache.scorer else space
 
 
+def vector_space(name: str, config: Config) -> str:
+    """Return what the cache files an encoder's vectors under: those of another model are not comparable."""
+    sound, colon, engine = name.rpartition(":")
+    model = config.engines.get(engine, _NO_ENGINE_CONFIG).settings.get("model")
+    if model and model != _default_model(_implementation(engine, config)):
+        return f"{sound}{colon}{engine}@{model}"
+    return name
+
+
+@functools.cache
+def _default_model(implementation: str) -> str:
+    """Return the model that is loaded where none is configured: naming it makes its vectors no others."""
+    try:
+        return engine_info(implementation).model
+    except UnknownEngine:  # another interpreter's
+        return ""
+
+
 def refuse_non_commercial(infos: list[EngineInfo]) -> None:
+    """Raise Refused for an engine whose licence does not allow commercial use."""
     for info in infos:
         if not info.commercial_use:
             raise Refused(
@@ -90,16 +110,8 @@ def refuse_non_commercial(infos: list[EngineInfo]) -> None:
             )
 
 
-def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> list[str]:
-    names = list(worker.engines)
-    for name in encoders:
-        duty = "score" if name == config.cache.scorer else "embed"
-        if duty in worker.roles and name not in names:
-            names.append(name)
-    return names
-
-
-def plan_of(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
+def worker_plan(worker: WorkerConfig) -> WorkerPlan:
+    """Return what the scheduler needs to know of a worker."""
     return WorkerPlan(
         name=worker.name,
         engines=frozenset(worker.engines),
@@ -109,29 +121,20 @@ def plan_of(worker: WorkerConfig, encoders: tuple[str, ...]) -> WorkerPlan:
     )
 
 
-def load_of(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> worker_messages.Load:
-    return worker_messages.Load(
-        engines={name: _engine_settings(name, config) for name in _hosted(worker, config, encoders)},
+def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> Load:
+    """Return what a worker is told to load."""
+    return Load(
+        engines={name: _setup(name, config) for name in _hosted(worker, config, encoders)},
         roles=list(worker.roles),
         heartbeat_s=config.limits.heartbeat_s,
         arena=arena,
+        models_dir=config.policy.models_dir,
     )
 
 
-def _engine_settings(name: str, config: Config) -> dict[str, Any]:
-    """As configured; a model that lies in ``policy.models_dir`` by its path there."""
-    settings = dict(config.engines.get(name, {}))
-    if config.policy.models_dir:
-        with contextlib.suppress(AudioPoolError):
-            info = engine_info(name)
-            found = weights.find(str(settings.get("model", info.model)), models_dir=config.policy.models_dir)
-            if found is not None and info.requires:
-                settings["model"] = str(found.path)
-    return settings
-
-
-def process_of(worker: WorkerConfig) -> ProcessPlan:
-    return ProcessPlan(
+def process_spec(worker: WorkerConfig) -> ProcessSpec:
+    """Return how a worker's process is started."""
+    return ProcessSpec(
         name=worker.name,
         python=worker.python,
         gpu=worker.gpu,
@@ -141,53 +144,45 @@ def process_of(worker: WorkerConfig) -> ProcessPlan:
     )
 
 
-def limits_of(config: Config) -> Limits:
-    limits, waiting = config.limits, config.queue
-    return Limits(
-        max_requests=waiting.max_requests,
-        max_bytes=waiting.max_bytes,
-        ageing_s=waiting.ageing_s,
-        max_batch=waiting.max_batch,
-        max_attempts=limits.max_attempts,
-        embed_timeout_s=limits.embed_timeout_s,
-        worker=WorkerLimits(
-            hello_timeout_s=limits.hello_timeout_s,
-            load_timeout_s=limits.load_timeout_s,
-            heartbeat_s=limits.heartbeat_s,
-            missed_heartbeats=limits.missed_heartbeats,
-            restart_backoff_s=limits.restart_backoff_s,
-            restart_backoff_max_s=limits.restart_backoff_max_s,
-            max_restarts=limits.max_restarts,
-            task_timeout_s=limits.task_timeout_s,
-            term_timeout_s=limits.term_timeout_s,
-        ),
-    )
-
-
-def infos_of(workers: list[WorkerConfig]) -> dict[str, EngineInfo]:
-    """What is known of the engines before they are loaded; a worker's own interpreter may know others."""
+def hosted_infos(workers: list[WorkerConfig], config: Config) -> dict[str, EngineInfo]:
+    """Return what is known of the engines before they are loaded; a worker's own interpreter may know others."""
     infos: dict[str, EngineInfo] = {}
     for worker in workers:
         for name in worker.engines:
             try:
-                infos[name] = engine_info(name)
+                infos[name] = configured(name, config)
             except UnknownEngine:
                 if not worker.python:
                     raise
     return infos
 
 
-def vector_space(name: str, config: Config) -> str:
-    """What the cache files an encoder's vectors under: those of another model are not comparable."""
-    sound, colon, engine = name.rpartition(":")
-    model = config.engines.get(engine, {}).get("model")
-    return f"{sound}{colon}{engine}@{model}" if model and model != _default_model(engine) else name
+def _implementation(name: str, config: Config) -> str:
+    return config.engines.get(name, _NO_ENGINE_CONFIG).implementation or name
 
 
-@functools.cache
-def _default_model(engine: str) -> str:
-    """The one that an engine loads where nothing is said: naming it makes its vectors no others."""
-    try:
-        return engine_info(engine).model
-    except UnknownEngine:  # another interpreter's
-        return ""
+def configured(name: str, config: Config) -> EngineInfo:
+    """Return what a named model is, as far as that is known without loading it."""
+    own = config.engines.get(name, _NO_ENGINE_CONFIG)
+    return configured_info(
+        name,
+        own.implementation or "",
+        kinds=own.kinds,
+        settings=own.settings,
+        models_dir=config.policy.models_dir,
+    )
+
+
+def _hosted(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> list[str]:
+    names = list(worker.engines)
+    for name in encoders:
+        role = "score" if name == config.cache.scorer else "embed"
+        if role in worker.roles and name not in names:
+            names.append(name)
+    return names
+
+
+def _setup(name: str, config: Config) -> EngineSetup:
+    own = config.engines.get(name, _NO_ENGINE_CONFIG)
+    kinds = None if own.kinds is None else tuple(own.kinds)
+    return EngineSetup(implementation=own.implementation or name, kinds=kinds, settings=own.settings)

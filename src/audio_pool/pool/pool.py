@@ -1,58 +1,65 @@
-"""AudioPool: a pool of warm workers within this process, and the only place where a request's way can
-be read in order.
+"""AudioPool: a pool of warm workers within this process.
 
-Owns: building a pool from its configuration, its start and stop, and the callers' handles.
+Owns: building a pool from its configuration, its start and stop, and the verbs that its callers use.
+Must not know: how any step of a request is done.
 
-A request's way (``submit``): *validate* and *settle* here; then, on the router's thread, *exact look-up*,
-*look-up by meaning*, *join or queue*, *generate*, *shape, judge, master* on a worker, *store* on the
-clerk's thread, *reply*. The order and every retry is schedule.py's; how each step is done, hands.py's.
+A request's way: *resolve* (resolve.py), then on the router's thread *look-up*, *join or queue*, *generate*,
+*master*, *store*, *reply*: the order is ``Scheduler._next_stage``'s, what each step comes to executor.py's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import queue
 import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, Health, PoolStatus, Verdict
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
-from audio_pool.engines import engine_info
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, PoolClosed, Timeout, WorkerStartFailed
-from audio_pool.pool.clerk import Clerk
+from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
-from audio_pool.pool.executor import PoolHands
+from audio_pool.pool.executor import Executor
+from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.launchers.local import LocalLauncher
 from audio_pool.pool.plan import (
+    configured,
     encoders_of,
-    infos_of,
-    limits_of,
-    load_of,
-    plan_of,
-    process_of,
+    hosted_infos,
+    load_message,
+    process_spec,
     refuse_non_commercial,
     searched_space,
+    worker_plan,
     workers_of,
 )
-from audio_pool.pool.replies import Final, HostCaller
-from audio_pool.pool.resolve import settle
+from audio_pool.pool.replies import LocalSink, Reply
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.router import Router
-from audio_pool.pool.status import health, status
-from audio_pool.pool.supervisor import Factory
-from audio_pool.results import AudioResult, Event
+from audio_pool.pool.service import PoolService
+from audio_pool.pool.status import StatusView
+from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.worker_link import WorkerLink
+from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
 from audio_pool.scheduler import events
-from audio_pool.scheduler.scheduler import Schedule
-from audio_pool.server.image_server import ImageDoor
-from audio_pool.server.zmq_frontend import Reception
+from audio_pool.scheduler.scheduler import Scheduler
+from audio_pool.server.image_frontend import ImageFrontEnd
+from audio_pool.server.zmq_frontend import ZmqFrontEnd
+from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
 from audio_pool.transport.endpoints import default_bind, local_endpoint
@@ -60,64 +67,24 @@ from audio_pool.transport.keys import ServerKeys
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["AudioPool", "Pending"]
+__all__ = ["AudioPool"]
 
 log = logging.getLogger(__name__)
 
-_END = object()
+T = TypeVar("T")
+QUESTION_TIMEOUT_S = 10.0
 
 
-class Pending(concurrent.futures.Future[AudioResult]):
-    """A request under way: a future with events.
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What a running pool is made of, as far as its callers' verbs need it."""
 
-    ``result(timeout)`` gives the AudioResult or raises what went wrong; ``cancel()`` stops the work
-    between two steps.
-    """
-
-    def __init__(self, request_id: str, cancel: Callable[[], None]) -> None:
-        super().__init__()
-        self.request_id = request_id
-        self.background = False
-        """Made ahead of any caller: nobody waits for it."""
-        self._ask_cancel = cancel
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.set_running_or_notify_cancel()
-
-    def cancel(self) -> bool:
-        """Asks for the end of the work; ``result`` then raises Cancelled. False where it is done already."""
-        if self.done():
-            return False
-        self._ask_cancel()
-        return True
-
-    def events(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """What happens to the request until its end.
-
-        Raises:
-            Timeout: nothing for ``timeout_s``.
-        """
-        while True:
-            try:
-                event = self._events.get(timeout=timeout_s)
-            except queue.Empty:
-                raise Timeout(f"request {self.request_id}: no event within {timeout_s:g} s") from None
-            if event is _END:
-                return
-            yield event
-
-    def _notify(self, kind: Any, body: dict[str, Any]) -> None:
-        self._events.put(Event(request_id=self.request_id, type=kind, body=body))
-
-    def _finish(self, final: Final) -> None:
-        self._events.put(_END)
-        if final.error is not None:
-            self.set_exception(final.error)
-        else:
-            self.set_result(
-                AudioResult(
-                    request_id=self.request_id, path=final.path or "", metadata=final.metadata or {}, data=final.data
-                )
-            )
+    router: Router
+    intake: Intake
+    service: PoolService
+    cache: SoundCache | None
+    endpoint: str | None
+    pids: Callable[[], dict[str, int]]
 
 
 class AudioPool:
@@ -133,25 +100,24 @@ class AudioPool:
         Args:
             config: from ``load_config``; the built-in default where None.
             serve: bind ``server.bind`` for clients, too.
-            telemetry: hears counters and timings; see telemetry.py.
+            telemetry: gets counters and timings; see telemetry.py.
         """
-        self._telemetry = telemetry
         self.config = config or load_config()
+        self._telemetry = telemetry or Telemetry()
         self._serve = serve
         self._lock = threading.Lock()
-        self._router: Router | None = None
-        self._hands: PoolHands | None = None
+        self._parts: _Parts | None = None
         self._stop_rest: contextlib.ExitStack = contextlib.ExitStack()
 
     @classmethod
     def from_config(
         cls,
-        source: Mapping[str, Any] | str | Path | None = None,
+        source: Mapping[str, Any] | str | Path | None = None,  # opaque until load_config has checked it
         *,
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
         serve: bool = False,
     ) -> AudioPool:
-        """A pool from a dict, a TOML file, or nothing (the built-in default).
+        """Return a pool from a dict, a TOML file, or nothing (the built-in default).
 
         Raises:
             InvalidConfig, NotFound.
@@ -168,16 +134,16 @@ class AudioPool:
         self.stop(drain_timeout_s=0.0 if exc[0] is not None else None)
 
     def start(self, *, wait: bool = True) -> AudioPool:
-        """Spawns the workers; with ``wait`` returns when all are ready.
+        """Start the workers; with ``wait`` return when all are ready.
 
         Raises:
             WorkerStartFailed, EngineUnavailable, ...: the real reason why a worker did not come up.
         """
         with self._lock:
-            if self._router is not None:
+            if self._parts is not None:
                 return self
             try:
-                self._build()
+                self._parts = self._build()
             except BaseException:
                 self._stop_rest.close()
                 raise
@@ -190,7 +156,7 @@ class AudioPool:
         return self
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Returns when every worker is ready.
+        """Return when every worker is ready.
 
         Raises:
             AudioPoolError: the start-up error of the first worker that failed.
@@ -202,32 +168,32 @@ class AudioPool:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             workers = self._on_router(
-                lambda router: [(w.state, w.error) for w in router.schedule.roster.workers.values()]
+                lambda parts: [(w.state, w.failure) for w in parts.router.scheduler.workers.workers.values()]
             )
-            for state, error in workers:
+            for state, failure in workers:
                 if state == "failed":
-                    raise error or WorkerStartFailed("a worker failed to start")
+                    raise failure.error() if failure else WorkerStartFailed("a worker failed to start")
             if all(state == "ready" for state, _ in workers):
                 return
             time.sleep(0.01)
         raise Timeout(f"the workers were not ready within {timeout_s:g} s", hint="see the workers' logs")
 
     def stop(self, drain_timeout_s: float | None = None) -> None:
-        """Finishes what is under way (for at most ``drain_timeout_s``), then ends every worker."""
+        """Finish what is under way (for at most ``drain_timeout_s``), then end every worker."""
         with self._lock:
-            router, self._router = self._router, None
-        if router is None:
+            parts, self._parts = self._parts, None
+        if parts is None:
             return
         limits = self.config.limits
         drain = limits.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
-        router.post(events.Drain(deadline=time.monotonic() + drain))
-        if not router.join(drain + limits.term_timeout_s + 15.0):
+        parts.router.post(events.Drain(deadline=time.monotonic() + drain))
+        if not parts.router.join(drain + limits.term_timeout_s + 15.0):
             log.error("the router did not end in time")
         self._stop_rest.close()
 
-    def _build(self) -> None:
-        """Everything a pool is made of, in the order in which each part needs the others."""
-        config, rest = self.config, self._stop_rest
+    def _build(self) -> _Parts:
+        """Put together everything that a pool is made of, in the order in which each part needs the others."""
+        config, rest, telemetry = self.config, self._stop_rest, self._telemetry
         cache = self._open_cache()
         arena = Arena.create(quota_bytes=config.queue.arena_bytes)
         rest.callback(arena.close)
@@ -236,50 +202,63 @@ class AudioPool:
             # here and not at the first look-up: that one would wait for it on the router's thread
             cache.prepare(searched_space(name, config) for name in encoders)
         workers = workers_of(config)
-        infos = infos_of(workers)  # may refuse: nothing that has to be undone is there yet
+        infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
         if config.policy.commercial_only:
-            refuse_non_commercial([*infos.values(), *map(engine_info, encoders)])
+            refuse_non_commercial([*infos.values(), *(configured(name, config) for name in encoders)])
         endpoint = local_endpoint(arena.directory / "workers.sock")
-        schedule = Schedule([plan_of(worker, encoders) for worker in workers], limits_of(config))
-        keys = ServerKeys.read(Path(config.server.keys_dir)) if self._serve and config.server.keys_dir else None
-        router = Router(
-            schedule,
-            endpoint,
-            clients_endpoint=(config.server.bind or default_bind()) if self._serve else None,
-            keys=keys,
-            parked_bytes=config.server.parked_bytes,
-            telemetry=self._telemetry,
+        inbox = Inbox()
+        link = WorkerLink(
+            endpoint, {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers}
         )
-        rest.callback(router.close)
-        if self._serve and config.server.pull_bind:
-            router.image_door = ImageDoor(config.server.pull_bind, config.server.push_bind)
         log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
-        factory = Factory(
+        requests = RequestTable(telemetry)
+        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
+        launcher = LocalLauncher(
             endpoint,
             log_dir,
-            lambda name, incarnation, reason: router.post(lambda: router.died(name, incarnation, reason)),
+            lambda name, incarnation, reason: inbox.post(
+                events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
+            ),
         )
-        rest.callback(factory.close)
-        clerk = Clerk()
-        rest.callback(clerk.close)
-        self._hands = PoolHands(
+        incoming = cache.incoming if cache is not None else self._scratch()
+        executor = Executor(
             config,
-            router,
+            inbox=inbox,
+            link=link,
+            requests=requests,
             cache=cache,
-            arena=arena,
-            factory=lambda: factory,
-            clerk=clerk,
-            processes={worker.name: process_of(worker) for worker in workers},
-            loads={worker.name: load_of(worker, config, encoders, str(arena.directory)) for worker in workers},
+            tasks=TaskBuilder(arena, infos, incoming, requests),
+            delivery=Delivery(writer, cache, config.render_dir, config.server.max_inline_bytes),
+            launcher=launcher,
+            processes={worker.name: process_spec(worker) for worker in workers},
             infos=infos,
-            encoders=encoders,
-            incoming=cache.incoming if cache is not None else self._scratch(),
-            delivery=Delivery(clerk, cache, config.render_dir, config.server.max_inline_bytes),
+            telemetry=telemetry,
         )
-        self._hands.reception = Reception(self._hands)
-        router.hands = self._hands
-        self._router = router
+        scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue)
+        router = Router(scheduler, executor, link, inbox, requests, telemetry)
+        rest.callback(router.close)
+        rest.callback(launcher.close)
+        rest.callback(writer.shutdown)
+        intake = Intake(config, router, requests, infos, encoders, writer)
+        view = StatusView(
+            config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders
+        )
+        service = PoolService(config, router, intake, requests, view, writer)
+        served_at = self._add_front_ends(router, service) if self._serve else None
         router.start()
+        return _Parts(
+            router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids
+        )
+
+    def _add_front_ends(self, router: Router, service: PoolService) -> str:
+        """Register the front ends that the configuration asks for; return where clients connect."""
+        server = self.config.server
+        keys = ServerKeys.read(Path(server.keys_dir)) if server.keys_dir else None
+        clients = ZmqFrontEnd(server.bind or default_bind(), service, keys=keys, parked_bytes=server.parked_bytes)
+        router.add_front_end(clients)
+        if server.pull_bind:
+            router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))
+        return clients.endpoint
 
     def _open_cache(self) -> SoundCache | None:
         config = self.config
@@ -300,11 +279,20 @@ class AudioPool:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def submit(self, prompt: str | AudioRequest | Mapping[str, Any], **fields: Any) -> Pending:
-        """Asks for a sound and returns at once.
+    def submit(
+        self,
+        prompt: str | AudioRequest | Mapping[str, Any],
+        *,
+        events: bool = False,
+        timeout_s: float | None = None,
+        **fields: Any,
+    ) -> Pending:
+        """Ask for a sound and return at once.
 
         Args:
             prompt: the words, or a whole request.
+            events: accepted and progress events are wanted; see ``Pending.events``.
+            timeout_s: the longest wait of ``result`` where that names none.
             fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
 
         Raises:
@@ -315,129 +303,209 @@ class AudioPool:
             prompt = msgspec.to_builtins(prompt)  # its constructor has checked nothing
         words = prompt if isinstance(prompt, Mapping) else {"prompt": prompt}
         request = parse(AudioRequest, {**words, **fields})
-        router, hands = self._running()
-        settled = None
+        parts = self._running()
+        resolved: ResolvedRequest | None = None
         if request.init_audio is None:
-            settled = settle(request, self.config, dict(hands.infos))
-        ticket: list[int] = []
+            resolved = parts.intake.resolve(request)
+        number: list[int] = []
 
         def cancel() -> None:
-            router.post(lambda: hands.cancel(ticket[0]) if ticket else None)
+            parts.router.post(lambda: parts.intake.cancel(number[0]) if number else None)
 
-        pending = Pending(secrets.token_hex(8), cancel)
-        caller = HostCaller(request_id=pending.request_id, on_final=pending._finish, on_event=pending._notify)
+        pending = Pending(secrets.token_hex(8), cancel, patience_s=self.patience_s if timeout_s is None else timeout_s)
+        sink = _sink_of(pending)
 
         def take_in() -> None:
             try:
-                if settled is not None:
-                    ticket.append(hands.submit_settled(settled, caller, events=True))
+                if resolved is not None:
+                    number.append(parts.intake.submit_resolved(resolved, sink, events_wanted=events))
                 else:
-                    ticket.append(hands.submit(request, caller, events=True))
+                    number.append(parts.intake.submit(request, sink, events_wanted=events))
             except AudioPoolError as exc:
-                caller.finish(Final(kind="error", error=exc))
+                pending.on_error(exc)
 
-        router.post(take_in)
-        if router.stopped.is_set() and not pending.done():
+        parts.router.post(take_in)
+        if parts.router.stopped.is_set() and not pending.done():
             raise PoolClosed("the pool has stopped")
         return pending
 
     def generate(
-        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: str | AudioRequest | Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        **fields: Any,
     ) -> AudioResult:
-        """Asks for a sound and waits for it.
+        """Ask for a sound and wait for it.
 
         Args:
             timeout_s: the longest wait; None: as long as the configured limits let a request live.
+            on_event: called in this thread with each accepted and progress event.
 
         Raises:
             Timeout: the sound was not there in time (the work is cancelled).
             AudioPoolError: what went wrong.
         """
-        pending = self.submit(prompt, **fields)
         limit = self.patience_s if timeout_s is None else timeout_s
-        try:
-            return pending.result(limit)
-        except concurrent.futures.TimeoutError:
-            pending.cancel()
-            raise Timeout(f"no sound within {limit:g} s", hint="raise timeout_s, or see status()") from None
+        return self.submit(prompt, events=on_event is not None, timeout_s=limit, **fields).wait(limit, on_event)
 
     async def agenerate(
         self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
     ) -> AudioResult:
-        """As ``generate``, for asyncio. Cancelling the task cancels the work."""
-        pending = self.submit(prompt, **fields)
+        """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s
-        try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(pending)), limit)
-        except TimeoutError:
-            pending.cancel()
-            raise Timeout(f"no sound within {limit:g} s", hint="raise timeout_s, or see status()") from None
-        except asyncio.CancelledError:
-            pending.cancel()
-            raise
+        return await self.submit(prompt, timeout_s=limit, **fields).wait_async(limit)
 
     @property
     def patience_s(self) -> float:
-        """Longer than any request can take: queueing, every round, every retry."""
+        """Seconds longer than any request can take: queueing, every round, every retry."""
         limits = self.config.limits
         return limits.load_timeout_s + limits.task_timeout_s * (limits.max_attempts + 1) * limits.max_rounds
 
     def count_variants(self, request: AudioRequest) -> int:
-        """How many kept sounds the cache could offer for the very words of this request."""
-        _, hands = self._running()
-        settled = settle(request, self.config, dict(hands.infos))
-        cache = hands.cache
+        """Count the kept sounds that the cache could offer for the very words of this request."""
+        parts = self._running()
+        cache = parts.cache
         if cache is None:
             return 0
-        count: int = self._on_router(lambda _: cache.count(settled.recipe, settled.query))
-        return count
+        resolved = parts.intake.resolve(request)
+        return self._on_router(lambda _: cache.count(resolved.recipe, resolved.query))
 
-    # -- looking -----------------------------------------------------------------------------------
+    # -- looking, and the rest of the API ----------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """What the pool is doing: workers, queue, counters."""
-        _, hands = self._running()
-        answer: dict[str, Any] = self._on_router(lambda _: status(hands))
-        return answer
+    def cancel(self, request_id: str) -> Cancellation:
+        """Stop a request by its id, whoever asked for it; it then ends as Cancelled."""
+        return self._on_router(lambda parts: parts.service.cancel(request_id))
 
-    def health(self) -> dict[str, Any]:
-        """``state`` (starting, ready, degraded, draining), the ``reasons``, and each engine's state."""
-        _, hands = self._running()
-        answer: dict[str, Any] = self._on_router(lambda _: health(hands))
-        return answer
+    def status(self) -> PoolStatus:
+        """Report what the pool is doing: workers, queue, counters."""
+        return self._on_router(lambda parts: parts.service.view.status())
+
+    def health(self) -> Health:
+        """Report whether a real job could run now, and why not."""
+        return self._on_router(lambda parts: parts.service.view.health())
+
+    def engines(self) -> Engines:
+        """Report the engines that can be asked for, and what each can do."""
+        return self._on_router(lambda parts: parts.service.view.engines())
+
+    def cache_stats(self) -> CacheStats:
+        """Report figures about the whole cache. Raises NotFound where it is off."""
+        body = self._ask(lambda parts, sink: parts.service.cache_stats(sink))
+        assert isinstance(body, CacheStats)
+        return body
+
+    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
+        """Tell what the result of request ``target`` was like."""
+        return self._on_router(lambda parts: parts.service.feedback(target, verdict, comment))
+
+    def clap(
+        self,
+        operation: ClapOperation,
+        texts: Sequence[str] = (),
+        paths: Sequence[str | Path] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:  # opaque: figures as docs/protocol.md shows them
+        """Ask the configured scorer for vectors, similarities, or labels with scores.
+
+        Raises:
+            EngineUnavailable: there is no scorer. InvalidRequest: what is missing. Timeout.
+        """
+        body = self._ask(
+            lambda parts, sink: parts.service.clap(operation, list(texts), [str(path) for path in paths], sink),
+            self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
+        )
+        assert isinstance(body, Called)
+        return body.body
 
     @property
     def endpoint(self) -> str | None:
         """Where clients connect, when serving."""
-        router, _ = self._running()
-        return router.endpoint
+        return self._running().endpoint
 
     @property
     def running(self) -> bool:
-        router = self._router
-        return router is not None and not router.stopped.is_set()
+        """True between ``start`` and ``stop``, unless the pool has failed."""
+        parts = self._parts
+        return parts is not None and not parts.router.stopped.is_set()
 
-    def _running(self) -> tuple[Router, PoolHands]:
-        router, hands = self._router, self._hands
-        if router is None or hands is None or router.stopped.is_set():
+    def worker_pids(self) -> dict[str, int]:
+        """Return the process ids of the workers that run now, by name."""
+        return self._running().pids()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _running(self) -> _Parts:
+        parts = self._parts
+        if parts is None or parts.router.stopped.is_set():
             raise PoolClosed("the pool is not running", hint="use it as a context manager, or call start()")
-        return router, hands
+        return parts
 
-    def _on_router(self, ask: Callable[[Router], Any], timeout_s: float = 10.0) -> Any:
-        """The answer of a question that only the router's thread may ask."""
-        router, _ = self._running()
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    def _on_router(self, ask: Callable[[_Parts], T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
+        """Return the answer to a question that only the router's thread may ask."""
+        parts = self._running()
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def put() -> None:
             try:
-                answer.set_result(ask(router))
+                answer.set_result(ask(parts))
             except BaseException as exc:
                 answer.set_exception(exc)
 
-        router.post(put)
+        parts.router.post(put)
+        return self._awaited(parts, answer, timeout_s)
+
+    def _ask(
+        self, order: Callable[[_Parts, LocalSink], object], timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> msgspec.Struct:
+        """Return the body of the reply to a question that is answered later."""
+        parts = self._running()
+        answer: concurrent.futures.Future[msgspec.Struct] = concurrent.futures.Future()
+
+        def finish(reply: Reply) -> None:
+            if reply.body is not None:
+                answer.set_result(reply.body)
+            else:
+                answer.set_exception((reply.failure or Failure()).error())
+
+        sink = LocalSink(request_id=secrets.token_hex(8), on_reply=finish)
+
+        def put() -> None:
+            try:
+                order(parts, sink)
+            except BaseException as exc:
+                answer.set_exception(exc)
+
+        parts.router.post(put)
+        return self._awaited(parts, answer, timeout_s)
+
+    @staticmethod
+    def _awaited(parts: _Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:
         try:
             return answer.result(timeout_s)
         except concurrent.futures.TimeoutError:
-            if router.failure is not None:
-                raise PoolClosed(f"the pool has failed: {router.failure}") from router.failure
+            if parts.router.failure is not None:
+                raise PoolClosed(f"the pool has failed: {parts.router.failure}") from parts.router.failure
             raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
+
+
+def _sink_of(pending: Pending) -> LocalSink:
+    """Return the sink that ends a Pending."""
+
+    def finish(reply: Reply) -> None:
+        if reply.failure is not None or reply.metadata is None:
+            pending.on_error((reply.failure or Failure()).error())
+        else:
+            pending.on_result(
+                AudioResult(
+                    request_id=pending.request_id, path=reply.path or "", metadata=reply.metadata, data=reply.data
+                )
+            )
+
+    def notify(body: Accepted | Progress) -> None:
+        event_type: Literal["accepted", "progress"] = "accepted" if isinstance(body, Accepted) else "progress"
+        pending.on_event(Event(request_id=pending.request_id, type=event_type, body=body))
+
+    return LocalSink(request_id=pending.request_id, on_reply=finish, on_event=notify)

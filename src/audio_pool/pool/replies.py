@@ -1,53 +1,67 @@
-"""Final replies and where they go.
+"""Final replies, and the sinks that take a request's reply and events.
 
-Owns: Final, and the sinks that take a request's replies and events.
-Must not know: the schedule, sockets.
+Owns: Reply, the ReplySink protocol, and LocalSink for callers within this process.
+Must not know: the scheduler, sockets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from audio_pool.errors import AudioPoolError
+from msgspec import Struct
 
-__all__ = ["Caller", "Final", "HostCaller"]
+from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
+from audio_pool.scheduler.events import ReplyKind
+from audio_pool.tasks import Called
 
-@dataclass(frozen=True, kw_only=True)
-class Final:
-    """The one final reply: ``kind`` is its type on the wire."""
+__all__ = ["Body", "LocalSink", "Reply", "ReplySink"]
 
-    kind: str
+Body = Called | Struct
+"""The answer to a question: echo's or CLAP's called body, or a report of api.py."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """The one final reply to a request; ``kind`` is its type on the wire."""
+
+    kind: ReplyKind
     path: str | None = None
-    metadata: dict[str, Any] | None = None
-    body: dict[str, Any] | None = None
-    error: AudioPoolError | None = None
+    metadata: SoundMetadata | None = None
+    body: Body | None = None
+    failure: Failure | None = None
     data: bytes | None = None
+    """The encoded file, for delivery inline."""
 
 
-class Caller(Protocol):
-    """One request's asker."""
+class ReplySink(Protocol):
+    """Takes what one request comes to. Called on the router's thread; must not wait."""
 
     @property
-    def request_id(self) -> str: ...
+    def request_id(self) -> str:
+        """The caller's name for the request."""
+        ...
 
-    def finish(self, final: Final) -> None: ...
+    def finish(self, reply: Reply) -> None:
+        """Take the final reply."""
+        ...
 
-    def notify(self, kind: str, body: dict[str, Any]) -> None: ...
+    def notify(self, body: Accepted | Progress) -> None:
+        """Take an event."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostCaller:
-    """A caller in this process; the callbacks run on the router's thread and must not wait."""
+class LocalSink(Struct, frozen=True, kw_only=True):
+    """A caller in this process."""
 
     request_id: str
-    on_final: Callable[[Final], None]
-    on_event: Callable[[str, dict[str, Any]], None] | None = None
+    on_reply: Callable[[Reply], None]
+    on_event: Callable[[Accepted | Progress], None] | None = None
 
-    def finish(self, final: Final) -> None:
-        self.on_final(final)
+    def finish(self, reply: Reply) -> None:
+        """Pass the final reply on."""
+        self.on_reply(reply)
 
-    def notify(self, kind: str, body: dict[str, Any]) -> None:
+    def notify(self, body: Accepted | Progress) -> None:
+        """Pass an event on, where the caller wants events."""
         if self.on_event is not None:
-            self.on_event(kind, body)
+            self.on_event(body)

@@ -1,28 +1,31 @@
-"""A request with every default settled: what to make, how to write it, what counts as a hit.
+"""A request with every default resolved: what to make, how to write it, what counts as a hit. Pure.
 
 Owns: the step from AudioRequest to Recipe, Shape, Rendition and Query, and the checks that need an
-engine's info. Pure.
-Must not know: the schedule, sockets, files.
+engine's info.
+Must not know: the scheduler, sockets, files.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
-from audio_pool.config import Config
+from msgspec import Struct
+
+from audio_pool.config import Config, EngineDefaults
 from audio_pool.engine_info import EngineInfo
+from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
+from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import AudioRequest, Query, Recipe, Rendition, Shape, frames_of
 
-__all__ = ["Settled", "derived_seed", "settle"]
+__all__ = ["ResolvedRequest", "derived_seed", "refuse_silent", "resolve"]
 
-MAX_LABELS = 32
+_KIND = "kind:"
+_NO_DEFAULTS = EngineDefaults()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
+class ResolvedRequest(Struct, frozen=True, kw_only=True):
     """A request as the pool carries it out."""
 
     request: AudioRequest
@@ -30,51 +33,74 @@ class Settled:
     rendition: Rendition
     shape: Shape
     query: Query
-    join_key: Hashable
+    join_key: JoinKey | None
     """Requests with equal keys get the same sound made once; None joins nothing."""
     tau_accept_new: float | None
     max_rounds: int
     warnings: tuple[str, ...]
 
 
-def settle(
-    request: AudioRequest, config: Config, engines: Mapping[str, EngineInfo], init_sha256: str | None = None
-) -> Settled:
-    """What the request means under this configuration.
+def resolve(
+    request: AudioRequest,
+    config: Config,
+    engines: Mapping[str, EngineInfo],
+    *,
+    ready: Collection[str] = (),
+    init_sha256: str | None = None,
+) -> ResolvedRequest:
+    """Return what the request means under this configuration.
+
+    A request's own value is stronger than the engine's defaults, these than ``[defaults]``, these than
+    what the engine's info says.
 
     Args:
-        engines: info of the engines that workers host.
+        engines: info of the engines that workers host, in the order of the configuration.
+        ready: names of those that a ready worker hosts, for ``engine = "kind:..."``.
         init_sha256: of the file ``request.init_audio``, where there is one.
 
     Raises:
         UnknownEngine, NotSupported, InvalidRequest, Refused: what was given, what is allowed.
     """
     defaults, sound = config.defaults, config.sound
-    info = _engine(request.engine or defaults.engine, engines)
-    warnings = _able(request, info, config)
-    loop = defaults.loop if request.loop is None else request.loop
+    info = _engine(request.engine or defaults.engine, engines, ready)
+    own = config.engines[info.name].defaults if info.name in config.engines else _NO_DEFAULTS
+    warnings = _check(request, info, config)
+    loop = _loop(request, config)
     sample_rate = request.sample_rate or sound.sample_rate
-    duration_s = request.duration_s or min(defaults.duration_s, info.longest_s)
+    duration_s = request.duration_s or own.duration_s or min(defaults.duration_s, info.longest_s)
+    negative_prompt = request.negative_prompt.strip() or own.negative_prompt or ""
+    exact = request.seed is not None
     recipe = Recipe(
         prompt=request.prompt.strip(),
-        negative_prompt=request.negative_prompt.strip() if info.negative_prompt else "",
+        negative_prompt=negative_prompt if info.negative_prompt else "",
         engine=info.name,
-        model=str(config.engines.get(info.name, {}).get("model", info.model)),
+        implementation=info.implementation or info.name,
+        model=info.model,
+        model_revision=info.model_revision,
+        dtype=info.dtype if exact else "",
+        quantization=info.quantization if exact else "",
         frames=frames_of(duration_s, sample_rate),
         sample_rate=sample_rate,
         loop=loop,
         seed=request.seed,
-        steps=None if info.steps is None else request.steps or defaults.steps or info.steps,
-        guidance_scale=_guidance(request, config, info),
-        candidates=request.candidates or defaults.candidates,
+        steps=None if info.steps is None else request.steps or own.steps or defaults.steps or info.steps,
+        guidance_scale=_guidance(request, own, config, info),
+        candidates=request.candidates or own.candidates or defaults.candidates,
         voice=request.voice if info.speech else None,
+        options=checked_options(info, {**own.options, **request.options}),
         init_audio_sha256=init_sha256,
         init_strength=request.init_strength if request.init_audio else None,
+        crossfade_s=request.crossfade_s if loop else None,
+        highpass_hz=request.highpass_hz,
         namespace=request.namespace,
     )
     query = _query(request, config, info)
     rendition = _rendition(request, config, sample_rate)
-    return Settled(
+    tau_accept_new = _tau_accept_new(request, config)
+    join_key = JoinKey(
+        recipe=recipe, rendition=rendition, query=query, tau_accept_new=tau_accept_new, store=request.store
+    )
+    return ResolvedRequest(
         request=request,
         recipe=recipe,
         rendition=rendition,
@@ -82,46 +108,71 @@ def settle(
             sample_rate=sample_rate,
             frames=recipe.frames,
             loop=loop,
-            tail_s=sound.tail_duration_s,
-            highpass_hz=sound.highpass_cutoff_hz if sound.apply_highpass_filter else None,
+            tail_s=sound.tail_duration_s if recipe.crossfade_s is None else recipe.crossfade_s,
+            highpass_hz=_highpass(request, config),
             highpass_order=sound.highpass_filter_order,
         ),
         query=query,
-        # the things themselves: hashing them costs a tenth of a digest
-        join_key=None if request.force else (recipe, rendition, query, request.tau_accept_new),
-        tau_accept_new=_tau_accept_new(request, config),
+        join_key=None if request.force else join_key,
+        tau_accept_new=tau_accept_new,
         # fresh seeds are not what an explicit seed asks for
-        max_rounds=1 if request.seed is not None else config.limits.max_rounds,
+        max_rounds=1 if exact else config.limits.max_rounds,
         warnings=warnings,
     )
 
 
 def derived_seed(base: int, round_: int, candidate: int) -> int:
-    """The seed of one candidate: the base itself for the first, independent ones for the others."""
+    """Return the seed of one candidate: the base itself for the first, independent ones for the others."""
+
     if round_ == 0 and candidate == 0:
         return base
     digest = hashlib.blake2b(f"{base}:{round_}:{candidate}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def _engine(name: str, engines: Mapping[str, EngineInfo]) -> EngineInfo:
+def _engine(name: str, engines: Mapping[str, EngineInfo], ready: Collection[str]) -> EngineInfo:
+    if name.startswith(_KIND):
+        return _of_kind(name.removeprefix(_KIND), engines, ready)
     info = engines.get(name)
     if info is None:
-        near = nearest_name(name, engines)
-        hint = f"did you mean {near!r}?" if near else f"hosted here: {', '.join(sorted(engines)) or 'none'}"
+        names = [one.name for one in engines.values() if one.role == "generator"]
+        near = nearest_name(name, names)
+        hint = f"did you mean {near!r}?" if near else f"hosted here: {', '.join(sorted(names)) or 'none'}"
         raise UnknownEngine(f"no worker of this pool hosts engine {name!r}; {hint}")
     refuse_silent(info)
     return info
 
 
+def _of_kind(kind: str, engines: Mapping[str, EngineInfo], ready: Collection[str]) -> EngineInfo:
+    """Return the first engine configured for a kind of sound that is ready; else the first at all."""
+    able = [info for info in engines.values() if info.role == "generator"]
+    fit = [info for info in able if kind in info.kinds]
+    if not fit:
+        kinds = sorted({kind for info in able for kind in info.kinds})
+        near = nearest_name(kind, kinds)
+        hint = f"did you mean {near!r}?" if near else f"kinds here: {', '.join(kinds) or 'none'}"
+        raise UnknownEngine(f"no engine of this pool is configured for kind {kind!r}; {hint}")
+    return next((info for info in fit if info.name in ready), fit[0])
+
+
 def refuse_silent(info: EngineInfo) -> None:
-    """Raises UnknownEngine for an engine that serves others but makes no sounds."""
+    """Raise UnknownEngine for an engine that serves others but makes no sounds."""
     if info.role != "generator":
         raise UnknownEngine(f"engine {info.name!r} makes no sounds: its kind is {info.role!r}, not 'generator'")
 
 
-def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:
-    """Refuses what the engine cannot do, and names what it will ignore."""
+def _loop(request: AudioRequest, config: Config) -> bool:
+    return config.defaults.loop if request.loop is None else request.loop
+
+
+def _highpass(request: AudioRequest, config: Config) -> float | None:
+    if request.highpass_hz is not None:
+        return request.highpass_hz or None
+    return config.sound.highpass_cutoff_hz if config.sound.apply_highpass_filter else None
+
+
+def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:
+    """Refuse what the engine cannot do; return a warning for each thing that it will ignore."""
     duration_s = request.duration_s
     if duration_s is not None and not info.shortest_s <= duration_s <= info.longest_s:
         raise InvalidRequest(
@@ -135,8 +186,10 @@ def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str,
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
     if request.output_path is not None and not request.output_path.startswith("/"):
         raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
-    if len(request.metadata) > MAX_LABELS:
-        raise InvalidRequest(f"metadata: given {len(request.metadata)} labels, allowed are {MAX_LABELS}")
+    if request.voice is not None and info.voices and request.voice not in {voice.name for voice in info.voices}:
+        near = nearest_name(request.voice, [voice.name for voice in info.voices])
+        hint = f"did you mean {near!r}?" if near else f"its voices: {', '.join(voice.name for voice in info.voices)}"
+        raise InvalidRequest(f"voice: given {request.voice!r}, which engine {info.name!r} does not have; {hint}")
     if config.policy.commercial_only and not info.commercial_use:
         raise Refused(
             f"engine {info.name!r} has licence {info.licence!r}, which does not allow commercial use",
@@ -147,14 +200,18 @@ def _able(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str,
         ("guidance_scale", request.guidance_scale is not None and info.guidance_scale is None, "has no guidance"),
         ("negative_prompt", bool(request.negative_prompt) and not info.negative_prompt, "takes no negative prompt"),
         ("voice", request.voice is not None and not info.speech, "has no voices"),
+        ("crossfade_s", request.crossfade_s is not None and not _loop(request, config), "is not asked for a loop"),
     ]
-    return tuple(f"{name}_ignored: engine {info.name!r} {why}" for name, given, why in ignored if given)
+    warnings = tuple(f"{name}_ignored: engine {info.name!r} {why}" for name, given, why in ignored if given)
+    if request.strict and warnings:
+        raise NotSupported(f"strict: {'; '.join(warnings)}", hint="leave these fields out, or ask without 'strict'")
+    return warnings
 
 
-def _guidance(request: AudioRequest, config: Config, info: EngineInfo) -> float | None:
+def _guidance(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> float | None:
     if info.guidance_scale is None:
         return None
-    for value in (request.guidance_scale, config.defaults.guidance_scale):
+    for value in (request.guidance_scale, own.guidance_scale, config.defaults.guidance_scale):
         if value is not None:
             return value
     return info.guidance_scale
@@ -168,7 +225,9 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
 
     return Query(
         match=request.match or cache.match,
-        any_engine=request.any_engine,
+        same_settings="any" if request.any_engine else cache.same_settings,
+        min_steps_ratio=cache.min_steps_ratio,
+        guidance_tolerance=cache.guidance_tolerance,
         duration_tolerance=chosen(request.duration_tolerance, cache.duration_tolerance),
         temperature=chosen(request.temperature, cache.temperature),
         variant_seed=request.variant_seed,
@@ -177,6 +236,7 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
         reuse_k=cache.reuse_k,
         commercial_only=config.policy.commercial_only,
         speech=info.speech,
+        strict=request.strict,
     )
 
 

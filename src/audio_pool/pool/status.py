@@ -1,104 +1,145 @@
-"""What the pool is doing: health and status, from what the workers said last.
+"""What the pool is doing: health, status and engines, from what the workers sent last.
 
-Owns: ``health``, ``status`` and ``engines``.
+Owns: StatusView, which builds the reports of api.py.
 Must not know: who asks.
 """
 
 from __future__ import annotations
 
+import collections
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from audio_pool import __version__
+from audio_pool.api import EngineReport, Engines, Health, HealthState, PoolStatus, WorkerStatus
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.pool.executor import PoolHands
+from audio_pool.pool.executor import Executor
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.router import FrontEnd, Router
+from audio_pool.scheduler.workers import WorkerState
+from audio_pool.transport.arena import Arena
 
-__all__ = ["health", "status"]
-
-def health(hands: PoolHands) -> dict[str, Any]:
-    """Whether a real job could run now, from what the workers said last."""
-    schedule = hands.router.schedule
-    now = time.monotonic()
-    limits = schedule.limits.worker
-    reasons: list[str] = []
-    served: dict[str, str] = {}
-    coming = False
-    for name, worker in schedule.roster.workers.items():
-        silent_s = now - worker.last_sign
-        alive = worker.state == "ready" and not worker.killed and silent_s < max(2.5 * limits.heartbeat_s, 0.5)
-        if worker.state in ("starting", "loading") and worker.error is None:
-            coming = True
-        elif not alive:
-            why = str(worker.error) if worker.error else f"{worker.state}, last heard of {silent_s:.1f} s ago"
-            why += "; it is started again" if worker.state in ("down", "starting", "loading") else ""
-            reasons.append(f"worker {name!r}: {why}")
-        for engine in worker.plan.engines:
-            state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
-            if served.get(engine) != "ready":
-                served[engine] = state
-    masters = any(
-        worker.state == "ready" and "master" in worker.plan.roles for worker in schedule.roster.workers.values()
-    )
-    if schedule.drain_deadline is not None:
-        overall = "draining"
-    elif reasons:
-        overall = "degraded"
-    else:
-        overall = "starting" if coming or not masters else "ready"
-    return {"state": overall, "reasons": reasons, "engines": served}
+__all__ = ["StatusView"]
 
 
-def status(hands: PoolHands) -> dict[str, Any]:
-    """What the pool is doing."""
-    router, schedule = hands.router, hands.router.schedule
-    workers = {
-        name: {
-            "state": worker.state,
-            "incarnation": worker.incarnation,
-            "engines": sorted(worker.plan.engines),
-            "roles": sorted(worker.plan.roles),
-            "device": hands.devices.get(name, ""),
-            "jobs": len(worker.jobs),
-            "jobs_done": worker.jobs_done,
-            "crashes": worker.crashes,
-            "error": str(worker.error) if worker.error else None,
-        }
-        for name, worker in schedule.roster.workers.items()
-    }
-    outbox = dict(router.outbox.counts) if router.outbox is not None else {}
-    if router.image_door is not None:
-        outbox["image_replies_dropped"] = router.image_door.dropped
-    return {
-        "version": __version__,
-        "health": health(hands)["state"],
-        "requests": len(schedule.tickets),
-        "waiting": len(schedule.waiting),
-        "workers": workers,
-        "semantic": _semantic(hands),
-        "cache": str(hands.config.cache_dir) if hands.cache is not None else "off",
-        "answers": dict(router.counts),
-        "cache_types": dict(hands.hits),
-        "replies": outbox,
-        "clients": dict(hands.reception.counts) if hands.reception is not None else {},
-        "arena": hands.arena.stats(),
-    }
+class StatusView:
+    """Reads the pool's tables. Router's thread only."""
+
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        executor: Executor,
+        requests: RequestTable,
+        *,
+        cache: SoundCache | None,
+        arena: Arena,
+        infos: Mapping[str, EngineInfo],
+        encoders: tuple[str, ...],
+    ) -> None:
+        self.feedback_counts: collections.Counter[str] = collections.Counter()
+        """Feedback by verdict, as ``feedback_VERDICT``."""
+        self._config = config
+        self._router = router
+        self._executor = executor
+        self._requests = requests
+        self._cache = cache
+        self._arena = arena
+        self._infos = infos
+        self._encoders = encoders
+
+    def health(self) -> Health:
+        """Report whether a real job could run now."""
+        scheduler = self._router.scheduler
+        workers = scheduler.workers.workers
+        now = time.monotonic()
+        most_silent_s = max(2.5 * self._config.limits.heartbeat_s, 0.5)
+        reasons: list[str] = []
+        engines: dict[str, str] = {}
+        coming = False
+        for name, worker in workers.items():
+            silent_s = now - worker.last_sign
+            alive = worker.state == "ready" and not worker.killed and silent_s < most_silent_s
+            if worker.state in ("starting", "loading") and worker.failure is None:
+                coming = True
+            elif not alive:
+                reasons.append(f"worker {name!r}: {_trouble(worker, silent_s)}")
+            for engine in worker.plan.engines:
+                state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
+                if engines.get(engine) != "ready":
+                    engines[engine] = state
+        masters = any(worker.state == "ready" and "master" in worker.plan.roles for worker in workers.values())
+        overall: HealthState
+        if scheduler.drain_deadline is not None:
+            overall = "draining"
+        elif reasons:
+            overall = "degraded"
+        else:
+            overall = "starting" if coming or not masters else "ready"
+        return Health(state=overall, reasons=tuple(reasons), engines=engines)
+
+    def status(self) -> PoolStatus:
+        """Report what the pool is doing."""
+        scheduler = self._router.scheduler
+        return PoolStatus(
+            version=__version__,
+            health=self.health().state,
+            requests=len(scheduler.requests),
+            waiting=len(scheduler.waiting),
+            workers={name: self._worker(name, worker) for name, worker in scheduler.workers.workers.items()},
+            semantic=self._semantic(),
+            cache=str(self._config.cache_dir) if self._cache is not None else "off",
+            answers=dict(self._requests.answers),
+            cache_types=dict(self._executor.cache_types),
+            replies=self._summed(lambda front_end: front_end.reply_counts),
+            clients={**self._summed(lambda front_end: front_end.message_counts), **self.feedback_counts},
+            arena=self._arena.stats(),
+        )
+
+    def engines(self) -> Engines:
+        """Report the engines that workers host."""
+        workers = self._router.scheduler.workers.workers.values()
+        hosted = {engine for worker in workers for engine in worker.plan.engines}
+        states = self.health().engines
+        return Engines(
+            engines=tuple(
+                EngineReport(**msgspec.structs.asdict(self._infos[name]), state=states.get(name, "not hosted"))
+                for name in sorted(hosted)
+                if name in self._infos
+            )
+        )
+
+    def _worker(self, name: str, worker: WorkerState) -> WorkerStatus:
+        return WorkerStatus(
+            state=worker.state,
+            incarnation=worker.incarnation,
+            engines=tuple(sorted(worker.plan.engines)),
+            roles=tuple(sorted(worker.plan.roles)),
+            device=self._executor.devices.get(name, ""),
+            tasks=len(worker.tasks),
+            tasks_done=worker.tasks_done,
+            crashes=worker.crashes,
+            error=worker.failure.message if worker.failure else None,
+        )
+
+    def _summed(self, counts_of: Callable[[FrontEnd], Mapping[str, int]]) -> dict[str, int]:
+        total: collections.Counter[str] = collections.Counter()
+        for front_end in self._router.front_ends:
+            total.update(counts_of(front_end))
+        return dict(total)
+
+    def _semantic(self) -> str:
+        """Return the encoders that look-ups by meaning use, or that and why there are none."""
+        if not self._encoders:
+            return "off"
+        off = self._cache.near_off if self._cache is not None else ""
+        return f"off: {off}" if off else ", ".join(self._encoders)
 
 
-def _semantic(hands: PoolHands) -> str:
-    """Which encoders look-ups by meaning use, or that and why there are none."""
-    if not hands.encoders:
-        return "off"
-    off = hands.cache.near_off if hands.cache is not None else ""
-    return f"off: {off}" if off else ", ".join(hands.encoders)
-
-
-def _engines(hands: PoolHands) -> list[dict[str, Any]]:
-    import msgspec
-
-    hosted = {engine for worker in hands.router.schedule.roster.workers.values() for engine in worker.plan.engines}
-
-    def told(info: EngineInfo) -> dict[str, Any]:
-        state = health(hands)["engines"].get(info.name, "not hosted")
-        return {**msgspec.to_builtins(info), "state": state}
-
-    return [told(hands.infos[name]) for name in sorted(hosted) if name in hands.infos]
+def _trouble(worker: WorkerState, silent_s: float) -> str:
+    why = worker.failure.message if worker.failure else f"{worker.state}, last heard of {silent_s:.1f} s ago"
+    return why + ("; it is started again" if worker.state in ("down", "starting", "loading") else "")

@@ -1,9 +1,8 @@
-"""Worker processes: spawned, pinned, watched and stopped.
+"""Child processes: started, watched, logged and stopped.
 
-Owns: every child process, its environment, its output and its end. All of it happens on one thread
-that lives as long as the pool: the kernel ties a child's parent-death signal to the *thread* that
-started it.
-Must not know: what workers do; which should run (roster).
+Owns: every child, its output and its end. All of it happens on one thread that lives as long as the pool:
+the kernel ties a child's parent-death signal to the *thread* that started it.
+Must not know: what the children are for (launchers/local.py).
 """
 
 from __future__ import annotations
@@ -17,126 +16,161 @@ import select
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-import audio_pool
+from msgspec import Struct
+
 from audio_pool.transport.sockets import Waker
 
-__all__ = ["Factory", "ProcessPlan"]
+__all__ = ["Child", "Command", "Supervisor", "exit_reason", "start_process"]
 
 log = logging.getLogger(__name__)
 
-# Loads the package from its file: another interpreter must not get this one's whole site-packages,
-# which would shadow its own numpy. The working directory is taken off the path, too (-P would do that,
-# but an interpreter that is too old to know -P could not say so).
-_BOOTSTRAP = """
-import sys
-if sys.version_info < (3, 11):
-    sys.exit("audio_pool: worker needs Python 3.11 or newer, this is %s" % sys.version.split()[0])
-sys.path[:] = [entry for entry in sys.path if entry]
-import importlib.util as u
-p = sys.argv[1]
-s = u.spec_from_file_location("audio_pool", p, submodule_search_locations=[p.rpartition("/")[0]])
-m = u.module_from_spec(s)
-sys.modules["audio_pool"] = m
-s.loader.exec_module(m)
-from audio_pool.worker.process import main
-sys.exit(main(sys.argv[2:]))
-"""
-
-_LAST_WORDS = 12
+_LAST_LINES = 12
 _MAX_LOG_BYTES = 16 << 20
 _KILL_AFTER_S = 3.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessPlan:
-    """How one worker's process is started."""
+class Command(Struct, frozen=True, kw_only=True):
+    """What to start, and under which name its end is told."""
 
     name: str
-    python: str = ""
-    gpu: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    threads: int = 0
-    thread: bool = False
-    """No process at all: a thread of this one."""
+    incarnation: int
+    arguments: tuple[str, ...]
+    """The program and its arguments."""
+    env: dict[str, str]
+
+
+class Child(Protocol):
+    """A process that runs: what the supervisor needs of one."""
+
+    pid: int
+    exited_fd: int
+    """Readable once the process has ended."""
+    output_fd: int
+    """Its standard output and error, read without blocking."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+    def reap(self) -> int:
+        """Wait for the ended process, end its own children, close both descriptors; return the exit code."""
+        ...
+
+
+class _Process:
+    """A Child that is a process of this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        self._process = process
+        self.pid = process.pid
+        self.output_fd = process.stdout.fileno()
+        os.set_blocking(self.output_fd, False)
+        self.exited_fd = os.pidfd_open(process.pid)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def reap(self) -> int:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # its own children; the zombie keeps the group's id ours
+        os.close(self.exited_fd)
+        code = self._process.wait(timeout=5.0)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
+
+
+def start_process(command: Command, life_line: int) -> Child:
+    """Start a process that inherits the descriptor ``life_line``. Raises OSError."""
+    process = subprocess.Popen(
+        command.arguments,
+        env=command.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[life_line],
+        process_group=0,  # a terminal's ^C is the parent's; and its own children die with it
+    )
+    try:
+        return _Process(process)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 @dataclass
-class _Child:
-    plan: ProcessPlan
-    incarnation: int
-    process: subprocess.Popen[bytes]
-    pidfd: int
+class _Watched:
+    command: Command
+    child: Child
     log_file: Path
-    out: int
+    output_open: bool = True
     partial: bytes = b""
-    last_words: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=_LAST_WORDS))
+    last_lines: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=_LAST_LINES))
     kill_at: float | None = None
 
 
-def environment(plan: ProcessPlan, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The child's own environment; the parent's is never changed.
+class Supervisor:
+    """The thread that starts processes. Its methods may be called from any thread; none waits but ``close``."""
 
-    An unset GPU leaves the variables alone: setting them to "" would hide every GPU.
-    """
-    env = {key: value for key, value in inherited.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    if plan.gpu is not None:
-        env["CUDA_VISIBLE_DEVICES"] = env["HIP_VISIBLE_DEVICES"] = plan.gpu
-        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    if plan.threads:
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            env[variable] = str(plan.threads)
-    env["PYTHONUNBUFFERED"] = "1"
-    env.update(plan.env)
-    return env
-
-
-class Factory:
-    """The thread that starts processes. Its methods may be called from any thread and never wait."""
-
-    def __init__(self, endpoint: str, log_dir: Path, on_exit: Callable[[str, int, str], None]) -> None:
+    def __init__(
+        self,
+        log_dir: Path,
+        on_exit: Callable[[str, int, str], None],
+        start: Callable[[Command, int], Child] = start_process,
+    ) -> None:
         """
         Args:
-            endpoint: where workers connect.
-            log_dir: gets one file a worker.
-            on_exit: called on the factory's thread as (name, incarnation, reason) when a process is gone.
+            log_dir: gets one file per name.
+            on_exit: called on the supervisor's thread as (name, incarnation, reason) when a process is gone.
+            start: starts a command, given the descriptor that it is to inherit.
         """
-        self._endpoint = endpoint
         self._log_dir = log_dir
         self._on_exit = on_exit
+        self._start_child = start
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waker = Waker()
         self._selector = selectors.DefaultSelector()
-        self._children: dict[tuple[str, int], _Child] = {}
-        self._threads: set[tuple[str, int]] = set()
-        self._pipe_read, self._pipe_write = os.pipe()
+        self._children: dict[tuple[str, int], _Watched] = {}
+        self.life_line, self._pipe_write = os.pipe()
+        """Children inherit its reading end; it ends with this process."""
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="audio-pool-factory", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="audio-pool-supervisor", daemon=True)
         self._thread.start()
 
     # -- from any thread ---------------------------------------------------------------------------
 
-    def spawn(self, plan: ProcessPlan, incarnation: int) -> None:
-        self._order(lambda: self._spawn(plan, incarnation))
+    def start(self, command: Command) -> None:
+        """Start a command."""
+        self._order(lambda: self._start(command))
 
     def kill(self, name: str, incarnation: int, why: str) -> None:
-        """TERM now, KILL a little later; ``on_exit`` tells when it is gone."""
+        """Send TERM now, KILL a little later; ``on_exit`` tells when it is gone."""
         self._order(lambda: self._kill((name, incarnation), why))
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Kills what is left and ends the thread."""
+        """Kill what is left and end the thread."""
         self._order(self._end)
         self._thread.join(timeout_s)
 
     def pids(self) -> dict[str, int]:
-        """Of the processes that run now, by worker name."""
-        return {name: child.process.pid for (name, _), child in list(self._children.items())}
+        """Return the ids of the processes that run now, by name."""
+        return {name: watched.child.pid for (name, _), watched in list(self._children.items())}
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
@@ -147,79 +181,36 @@ class Factory:
     def _run(self) -> None:
         self._selector.register(self._waker.fileno(), selectors.EVENT_READ, None)
         while not (self._ended and not self._children):
-            due = [child.kill_at for child in self._children.values() if child.kill_at is not None]
+            due = [watched.kill_at for watched in self._children.values() if watched.kill_at is not None]
             timeout = max(0.0, min(due) - time.monotonic()) if due else 3600.0
             for key, _ in self._selector.select(timeout):
                 if key.data is None:
                     self._waker.clear()
                 else:
-                    kind, child = key.data
-                    (self._drain_output if kind == "out" else self._exited)(child)
+                    kind, watched = key.data
+                    (self._read_output if kind == "output" else self._exited)(watched)
             while not self._orders.empty():
                 self._orders.get()()
             self._kill_overdue()
         self._selector.close()
         self._waker.close()
-        os.close(self._pipe_read)
+        os.close(self.life_line)
         os.close(self._pipe_write)
 
-    def _spawn(self, plan: ProcessPlan, incarnation: int) -> None:
-        if plan.thread:
-            self._spawn_thread(plan, incarnation)
-            return
-        package = Path(audio_pool.__file__ or "").absolute()
-        command = [plan.python or sys.executable, "-c", _BOOTSTRAP, str(package), self._endpoint, plan.name]
-        command += [str(incarnation), str(os.getpid()), str(self._pipe_read)]
+    def _start(self, command: Command) -> None:
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            process = subprocess.Popen(
-                command,
-                env=environment(plan, os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[self._pipe_read],
-                process_group=0,  # a terminal's ^C is the parent's; and its own children die with it
-            )
+            child = self._start_child(command, self.life_line)
         except OSError as exc:
-            log.error("worker %s cannot be started: %s", plan.name, exc)
-            self._on_exit(plan.name, incarnation, f"{command[0]} cannot be started: {exc.strerror or exc}")
+            log.error("worker %s cannot be started: %s", command.name, exc)
+            reason = f"{command.arguments[0]} cannot be started: {exc.strerror or exc}"
+            self._on_exit(command.name, command.incarnation, reason)
             return
-        assert process.stdout is not None
-        out = process.stdout.fileno()
-        os.set_blocking(out, False)
-        child = _Child(
-            plan=plan,
-            incarnation=incarnation,
-            process=process,
-            pidfd=os.pidfd_open(process.pid),
-            log_file=self._log_file(plan.name),
-            out=out,
-        )
-        self._children[plan.name, incarnation] = child
-        self._selector.register(out, selectors.EVENT_READ, ("out", child))
-        self._selector.register(child.pidfd, selectors.EVENT_READ, ("exit", child))
-        log.info("worker %s (incarnation %d) has pid %d", plan.name, incarnation, process.pid)
-
-    def _spawn_thread(self, plan: ProcessPlan, incarnation: int) -> None:
-        """The worker's own loop on a host's thread: same messages, no wall between it and the host."""
-        from audio_pool.worker.process import Worker
-
-        def run() -> None:
-            try:
-                reason = _told(Worker(self._endpoint, plan.name, incarnation).run())
-            except Exception as exc:
-                log.exception("worker %s failed", plan.name)
-                reason = f"{type(exc).__name__}: {exc}"
-            self._order(lambda: self._thread_ended((plan.name, incarnation), reason))
-
-        self._threads.add((plan.name, incarnation))
-        threading.Thread(target=run, name=f"audio-pool-{plan.name}", daemon=True).start()
-
-    def _thread_ended(self, key: tuple[str, int], reason: str) -> None:
-        if key in self._threads:
-            self._threads.remove(key)
-            self._on_exit(*key, reason)
+        watched = _Watched(command=command, child=child, log_file=self._log_file(command.name))
+        self._children[command.name, command.incarnation] = watched
+        self._selector.register(child.output_fd, selectors.EVENT_READ, ("output", watched))
+        self._selector.register(child.exited_fd, selectors.EVENT_READ, ("exited", watched))
+        log.info("worker %s (incarnation %d) has pid %d", command.name, command.incarnation, child.pid)
 
     def _log_file(self, name: str) -> Path:
         path = self._log_dir / f"{name}.log"
@@ -228,74 +219,75 @@ class Factory:
                 path.replace(path.with_suffix(".log.1"))
         return path
 
-    def _drain_output(self, child: _Child) -> None:
-        """Reads what there is: a pipe that nobody reads would stop the worker for ever."""
+    def _read_output(self, watched: _Watched) -> None:
+        """Read what there is: a pipe that nobody reads would stop the process for ever."""
         try:
-            data = os.read(child.out, 1 << 16)
+            data = os.read(watched.child.output_fd, 1 << 16)
         except BlockingIOError:
             return
         if not data:
-            self._selector.unregister(child.out)
-            child.out = -1
+            self._selector.unregister(watched.child.output_fd)
+            watched.output_open = False
             return
-        with contextlib.suppress(OSError), child.log_file.open("ab") as file:
+        with contextlib.suppress(OSError), watched.log_file.open("ab") as file:
             file.write(data)
-        *lines, child.partial = (child.partial + data).split(b"\n")
-        child.partial = child.partial[-4096:]
+        *lines, watched.partial = (watched.partial + data).split(b"\n")
+        watched.partial = watched.partial[-4096:]
         for line in lines:
             text = line.decode(errors="replace").rstrip()
             if text:
-                child.last_words.append(text)
-                log.info("[%s] %s", child.plan.name, text)
+                watched.last_lines.append(text)
+                log.info("[%s] %s", watched.command.name, text)
 
-    def _exited(self, child: _Child) -> None:
-        for _ in range(256):  # what it said last; a grandchild may keep the pipe open, so not until its end
-            if child.out < 0 or not select.select([child.out], [], [], 0)[0]:
+    def _exited(self, watched: _Watched) -> None:
+        command = watched.command
+        for _ in range(256):  # what it wrote last; a grandchild may keep the pipe open, so not until its end
+            if not watched.output_open or not _readable(watched.child.output_fd):
                 break
-            self._drain_output(child)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.process.pid, signal.SIGKILL)  # its own children; the zombie keeps the group's id ours
-        self._selector.unregister(child.pidfd)
-        os.close(child.pidfd)
-        if child.out >= 0:
-            self._selector.unregister(child.out)
-        code = child.process.wait(timeout=5.0)
-        if child.process.stdout is not None:
-            child.process.stdout.close()
-        del self._children[child.plan.name, child.incarnation]
-        reason = _told(code)
-        last = [line for line in child.last_words if line.strip()]
+            self._read_output(watched)
+        self._selector.unregister(watched.child.exited_fd)
+        if watched.output_open:
+            self._selector.unregister(watched.child.output_fd)
+        code = watched.child.reap()
+        del self._children[command.name, command.incarnation]
+        reason = exit_reason(code)
+        last = [line for line in watched.last_lines if line.strip()]
         if code not in (0, -signal.SIGTERM, -signal.SIGKILL) and last:
-            reason += f"; its last words: {last[-1][:300]}"
-        log.log(logging.INFO if code == 0 else logging.WARNING, "worker %s ended: %s", child.plan.name, reason)
-        self._on_exit(child.plan.name, child.incarnation, reason)
+            reason += f"; its last line: {last[-1][:300]}"
+        log.log(logging.INFO if code == 0 else logging.WARNING, "worker %s ended: %s", command.name, reason)
+        self._on_exit(command.name, command.incarnation, reason)
 
     def _kill(self, key: tuple[str, int], why: str) -> None:
-        if key in self._threads:
-            log.warning("worker %s: %s; its thread cannot be killed and is left alone", key[0], why)
-            self._thread_ended(key, "given up: a thread cannot be killed")
-        child = self._children.get(key)
-        if child is None or child.kill_at is not None:
+        watched = self._children.get(key)
+        if watched is None or watched.kill_at is not None:
             return
-        log.warning("stopping worker %s: %s", child.plan.name, why)
-        child.process.terminate()
-        child.kill_at = time.monotonic() + _KILL_AFTER_S
+        log.warning("stopping worker %s: %s", key[0], why)
+        watched.child.terminate()
+        watched.kill_at = time.monotonic() + _KILL_AFTER_S
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        for child in self._children.values():
-            if child.kill_at is not None and now >= child.kill_at:
-                child.process.kill()
-                child.kill_at = now + _KILL_AFTER_S
+        for watched in self._children.values():
+            if watched.kill_at is not None and now >= watched.kill_at:
+                watched.child.kill()
+                watched.kill_at = now + _KILL_AFTER_S
 
     def _end(self) -> None:
         self._ended = True
-        for child in self._children.values():
-            child.process.kill()
-            child.kill_at = time.monotonic() + _KILL_AFTER_S
+        for watched in self._children.values():
+            watched.child.kill()
+            watched.kill_at = time.monotonic() + _KILL_AFTER_S
 
 
-def _told(code: int) -> str:
+def _readable(fd: int) -> bool:
+    """Return True if the descriptor has something; ``select`` would fail for descriptors over 1023."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def exit_reason(code: int) -> str:
+    """Return how a process ended, in words."""
     if code >= 0:
         return f"exit code {code}"
     try:

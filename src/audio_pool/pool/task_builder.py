@@ -1,229 +1,282 @@
-"""What workers are told to do: tasks with their seeds, slots and files, and what comes of the slots.
+"""Tasks with their seeds, slots and files, and the slots and inline frames of their results.
 
-Owns: what is known of a work while it is made, and the leases and inline frames of sounds between workers.
-Must not know: when a job is sent and what its outcome means (schedule), sockets, the cache's look-ups.
+Owns: what is known of a job while it is produced, and the leases and inline frames of sounds between workers.
+Must not know: when a task is sent and what its result means (scheduler), sockets, the cache's look-ups.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from audio_pool.cache.sound_cache import Hit
 from audio_pool.engine_info import EngineInfo
+from audio_pool.errors import BadMessage
 from audio_pool.pool.metadata import new_metadata
-from audio_pool.pool.resolve import Settled, derived_seed
-from audio_pool.scheduler import events
-from audio_pool.tasks import Grant, TensorRef
-from audio_pool.transport import worker_messages
+from audio_pool.pool.requests import OpenRequest
+from audio_pool.pool.resolve import ResolvedRequest, derived_seed
+from audio_pool.scheduler.events import (
+    CallWork,
+    EmbedWork,
+    GenerateWork,
+    JobRound,
+    MasterWork,
+    RenderWork,
+    SendTask,
+)
+from audio_pool.tasks import (
+    CandidateRef,
+    EmbedTask,
+    GeneratePart,
+    GenerateTask,
+    Grant,
+    MasteringSpec,
+    MasterTask,
+    RawSounds,
+    RenderTask,
+    Task,
+    TaskResult,
+)
 from audio_pool.transport.arena import Arena
-from audio_pool.types import Recipe, Rendition
+from audio_pool.types import Recipe
 
-__all__ = ["Making", "Offer", "Tasks"]
+__all__ = ["BuiltTask", "JobInputs", "TaskBuilder"]
 
 POOL = "pool"
 """Holder of slots that no worker holds."""
 
 
-@dataclass(slots=True)
-class Making:
-    """What is known of a work: fixed at its first job, so that rounds and retries agree."""
+class JobInputs(Struct, frozen=True, kw_only=True):
+    """What is known of a job: fixed at its first task, so that rounds and retries agree."""
 
-    settled: Settled
+    resolved: ResolvedRequest
     recipe: Recipe
     """With the base seed drawn."""
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A hit, and its file as asked for (None: that rendition has to be made)."""
+class BuiltTask(Struct, frozen=True, kw_only=True):
+    """A task, the slots granted to it, and binary frames that go with it."""
 
-    hit: Hit
-    path: str | None
+    task: Task
+    grants: tuple[Grant, ...] = ()
+    frames: list[bytes] = []
+    request_ids: tuple[str, ...] = ()
 
 
-class Tasks:
-    """Used on the router's thread."""
+class TaskBuilder:
+    """Router's thread only."""
 
     def __init__(
         self,
         arena: Arena,
         infos: Mapping[str, EngineInfo],
         incoming: Path,
-        asked: Mapping[int, Settled],
-        request_id_of: Callable[[int], str],
+        requests: Mapping[int, OpenRequest],
     ) -> None:
         """
         Args:
+            infos: of the engines that workers host.
             incoming: where finished files are written first.
-            asked: every ticket's settled request, while it lives.
-            request_id_of: of a ticket.
+            requests: those that are not answered yet.
         """
         self._arena = arena
         self._infos = infos
         self._incoming = incoming
-        self._asked = asked
-        self._request_id_of = request_id_of
-        self._making: dict[int, Making] = {}
-        self._granted: dict[int, tuple[str, list[Grant]]] = {}
-        """By job, until it ends."""
-        self._frames: dict[int, list[bytes]] = {}
-        """Inline tensors of a work on their way from its maker to its finisher."""
+        self._requests = requests
+        self._inputs: dict[int, JobInputs] = {}
+        self._granted: dict[int, tuple[str, tuple[Grant, ...]]] = {}
+        """By task, until it ends: the holder and the slots."""
+        self._frames: dict[tuple[int, int], list[bytes]] = {}
+        """Inline tensors on their way from the worker that generated them to the one that masters, by (job, task)."""
 
-    def making(self, work: int) -> Making:
-        """What is known of a work whose job has been sent."""
-        return self._making[work]
+    def inputs(self, job: int) -> JobInputs:
+        """Return what is known of a job whose first task has been sent."""
+        return self._inputs[job]
 
-    def task(self, action: events.SendJob) -> tuple[worker_messages.Task, list[dict[str, Any]], list[bytes]]:
-        """The task of a job, the slots granted to it, and binary frames that go with it."""
-        match action.kind:
-            case "make":
-                return self._make_task(action)
-            case "finish":
-                return self._finish_task(action)
-            case "embed":
-                settled = self._asked[action.tickets[0]]
-                return worker_messages.EmbedTask(engines=action.payloads[0], text=settled.recipe.prompt), [], []
-            case "render":
-                return self._render_task(action), [], []
-            case "echo":
-                return worker_messages.EchoTask(payload=action.payloads[0]), [], []
-            case "clap":
-                task: worker_messages.ClapTask = action.payloads[0]
-                return task, [], []
+    # -- building ----------------------------------------------------------------------------------
 
-    def _make_task(self, action: events.SendJob) -> tuple[worker_messages.Task, list[dict[str, Any]], list[bytes]]:
+    def build(self, action: SendTask) -> BuiltTask:
+        """Return the task that a worker is to be sent."""
+        work = action.work
+        match work:
+            case GenerateWork():
+                return self._generate(action, work)
+            case MasterWork():
+                return self._master(action, work)
+            case EmbedWork():
+                open_request = self._requests[work.request]
+                text = open_request.sound.recipe.prompt
+                task = EmbedTask(job=work.job, engine=work.encoder, text=text)
+                return BuiltTask(task=task, request_ids=(open_request.sink.request_id,))
+            case RenderWork():
+                return BuiltTask(task=self._render(work), request_ids=self._ids(work.request))
+            case CallWork():
+                return BuiltTask(task=msgspec.structs.replace(work.task, job=work.job))
+
+    def _generate(self, action: SendTask, work: GenerateWork) -> BuiltTask:
         parts = []
         grants: list[Grant] = []
-        for work, ticket, payload in zip(action.works, action.tickets, action.payloads, strict=True):
-            making = self._started(work, ticket)
-            recipe, round_ = making.recipe, payload["round"]
-            seeds = [derived_seed(recipe.seed or 0, round_, number) for number in range(recipe.candidates)]
+        for one in work.jobs:
+            inputs = self._begun(one)
+            recipe = inputs.recipe
+            seeds = [derived_seed(recipe.seed or 0, one.round, number) for number in range(recipe.candidates)]
             parts.append(
-                worker_messages.MakePart(
-                    work=work,
+                GeneratePart(
+                    job=one.job,
                     recipe=recipe,
                     seeds=seeds,
-                    finish=self._finish_of(making, round_),
-                    init_audio=making.settled.request.init_audio,
+                    mastering=self._mastering(inputs, one.round),
+                    init_audio=inputs.resolved.request.init_audio,
+                    strict=inputs.resolved.request.strict,
                 )
             )
-            if not action.finish_here:
-                grants += self._grants(making, action.worker, action.incarnation)
+            if not work.master_here:
+                grants += self._grants(inputs, _holder(action))
         if grants:
-            self._granted[action.job] = f"{action.worker}:{action.incarnation}", grants
-        task = worker_messages.MakeTask(engine=parts[0].recipe.engine, parts=parts, finish_here=action.finish_here)
-        return task, [msgspec.to_builtins(grant) for grant in grants], []
+            self._granted[action.task] = _holder(action), tuple(grants)
+        task = GenerateTask(engine=parts[0].recipe.engine, parts=parts, master_here=work.master_here)
+        ids = tuple(name for one in work.jobs for name in self._ids(one.request))
+        return BuiltTask(task=task, grants=tuple(grants), request_ids=ids)
 
-    def _started(self, work: int, ticket: int) -> Making:
-        making = self._making.get(work)
-        if making is None:
-            settled = self._asked[ticket]
-            recipe = settled.recipe
+    def _begun(self, one: JobRound) -> JobInputs:
+        """Return a job's inputs, fixing them at its first task: the seed is drawn here."""
+        inputs = self._inputs.get(one.job)
+        if inputs is None:
+            open_request = self._requests[one.request]
+            resolved = open_request.sound
+            recipe = resolved.recipe
             if recipe.seed is None:
-                recipe = msgspec.structs.replace(recipe, seed=secrets.randbits(63))
-            making = Making(settled, recipe, self._request_id_of(ticket))
-            self._making[work] = making
-        return making
+                info = self._infos[recipe.engine]
+                # as if this seed had been asked for: who asks for it later gets this very sound
+                recipe = msgspec.structs.replace(
+                    recipe, seed=secrets.randbits(63), dtype=info.dtype, quantization=info.quantization
+                )
+            inputs = JobInputs(resolved=resolved, recipe=recipe, request_id=open_request.sink.request_id)
+            self._inputs[one.job] = inputs
+        return inputs
 
-    def _finish_of(self, making: Making, round_: int) -> worker_messages.Finish:
-        settled = making.settled
-        return worker_messages.Finish(
-            shape=settled.shape,
-            rendition=settled.rendition,
+    def _mastering(self, inputs: JobInputs, round_: int) -> MasteringSpec:
+        resolved = inputs.resolved
+        return MasteringSpec(
+            shape=resolved.shape,
+            rendition=resolved.rendition,
             directory=str(self._incoming),
-            name=f"{making.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
-            tau_accept_new=settled.tau_accept_new,
-            metadata=new_metadata(settled, making.request_id, making.recipe.seed or 0, time.time()),
+            name=f"{inputs.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
+            tau_accept_new=resolved.tau_accept_new,
+            metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
         )
 
-    def _grants(self, making: Making, worker: str, incarnation: int) -> list[Grant]:
-        """A slot a candidate; where there is no room, fewer: the rest travels inline."""
-        info = self._infos[making.recipe.engine]
-        seconds = making.recipe.duration_s + (making.settled.shape.tail_s if making.recipe.loop else 0.0)
-        rate = making.recipe.sample_rate if info.any_rate else info.sample_rate
+    def _grants(self, inputs: JobInputs, holder: str) -> list[Grant]:
+        """Lease one slot per candidate; where there is no room, fewer: the rest travels inline."""
+        recipe = inputs.recipe
+        info = self._infos[recipe.engine]
+        seconds = recipe.duration_s + (inputs.resolved.shape.tail_s if recipe.loop else 0.0)
+        rate = recipe.sample_rate if info.any_rate else info.sample_rate
         payload = (round(seconds * rate) + 4096) * max(1, info.channels or 2) * 4
         grants = []
-        for _ in range(making.recipe.candidates):
-            grant = self._arena.lease(payload, f"{worker}:{incarnation}")
+        for _ in range(recipe.candidates):
+            grant = self._arena.lease(payload, holder)
             if grant is None:
                 break
             grants.append(grant)
         return grants
 
-    def _finish_task(self, action: events.SendJob) -> tuple[worker_messages.Task, list[dict[str, Any]], list[bytes]]:
-        work, outcome = action.works[0], action.payloads[0]
-        making = self._making[work]
-        references = [msgspec.convert(item, worker_messages.CandidateRef) for item in outcome["candidates"]]
-        for reference in references:
-            if reference.tensor is not None:
-                ref = msgspec.convert(reference.tensor, TensorRef)
-                self._arena.transfer(ref, POOL, f"{action.worker}:{action.incarnation}")
-        task = worker_messages.FinishTask(
-            work=work,
-            recipe=making.recipe,
-            finish=self._finish_of(making, 0),
-            candidates=references,
-            made=outcome["made"],
+    def _master(self, action: SendTask, work: MasterWork) -> BuiltTask:
+        inputs = self._inputs[work.job]
+        for candidate in work.raw.candidates:
+            if candidate.tensor is not None:
+                self._arena.transfer(candidate.tensor, POOL, _holder(action))
+        task = MasterTask(
+            job=work.job,
+            recipe=inputs.recipe,
+            mastering=self._mastering(inputs, work.round),
+            candidates=work.raw.candidates,
+            made=work.raw.made,
         )
-        return task, [], self._frames.get(work, [])
+        frames = self._frames.get((work.job, work.raw.inline), [])
+        return BuiltTask(task=task, frames=frames, request_ids=(inputs.request_id,))
 
-    def _render_task(self, action: events.SendJob) -> worker_messages.RenderTask:
-        hit: Hit = action.payloads[0]["hit"].hit
-        rendition: Rendition = action.payloads[0]["render"]
-        name = f"render-{hit.entry.id}-{secrets.token_hex(6)}.{rendition.format}"
-        return worker_messages.RenderTask(
-            master=hit.entry.path,
+    def _render(self, work: RenderWork) -> RenderTask:
+        rendition = self._requests[work.request].sound.rendition
+        name = f"render-{work.hit.entry}-{secrets.token_hex(6)}.{rendition.format}"
+        return RenderTask(
+            job=work.job,
+            master=work.hit.master,
             out=str(self._incoming / name),
             rendition=rendition,
-            loop=bool(hit.metadata.get("is_loop")),
-            comment=msgspec.json.encode({**hit.entry.metadata, "format": rendition.format}).decode(),
+            loop=work.hit.metadata.is_loop,
+            comment=work.hit.comment,
         )
 
-    def landed(
+    def _ids(self, request: int) -> tuple[str, ...]:
+        open_request = self._requests.get(request)
+        return (open_request.sink.request_id,) if open_request is not None else ()
+
+    # -- results -----------------------------------------------------------------------------------
+
+    def take_outputs(
         self,
-        job: int,
+        task: int,
         holder: str,
-        parts: dict[int, dict[str, Any]],
+        results: Mapping[int, TaskResult],
         frames: list[bytes],
         unwritable: Sequence[int] = (),
-    ) -> None:
-        """The pool itself holds the slots of an outcome until a finisher gets them."""
+    ) -> dict[int, TaskResult]:
+        """Take over the slots and frames that results refer to, until a mastering worker gets them; free the rest.
+
+        Args:
+            holder: worker and incarnation that held the slots.
+            unwritable: generations of granted slots that could not be created.
+
+        Returns:
+            The results; raw sounds say which task's frames hold their inline tensors.
+        """
         used = set()
-        for work, outcome in parts.items():
-            for item in outcome.get("candidates", ()):
-                if item.get("tensor") is not None:
-                    reference = msgspec.convert(item["tensor"], TensorRef)
-                    self._arena.transfer(reference, holder, POOL)
-                    used.add(reference.generation)
-                else:
-                    self._frames[work] = frames
-            if "candidates" in outcome:
-                outcome["work"] = work
-        for grant in self._granted.pop(job, ("", []))[1]:
+        taken: dict[int, TaskResult] = {}
+        for job, result in results.items():
+            if isinstance(result, RawSounds):
+                for tensor in (one.tensor for one in result.candidates if one.tensor is not None):
+                    self._arena.transfer(tensor, holder, POOL)
+                    used.add(tensor.generation)
+                inline = any(one.tensor is None for one in result.candidates)
+                if inline:
+                    _check_frames(result.candidates, frames)
+                    self._frames[job, task] = frames
+                result = msgspec.structs.replace(result, inline=task if inline else 0)
+            taken[job] = result
+        for grant in self._granted.pop(task, ("", ()))[1]:
             if grant.generation not in used:
                 self._arena.release(grant, unwritable=grant.generation in unwritable)
+        return taken
 
-    def forget(self, work: int) -> None:
-        self._making.pop(work, None)
-        self._frames.pop(work, None)
+    def release(self, job: int, result: TaskResult) -> None:
+        """Give back the slots and frames of a result that nobody wants."""
+        if isinstance(result, RawSounds):
+            for tensor in (one.tensor for one in result.candidates if one.tensor is not None):
+                self._arena.release(tensor)
+            self._frames.pop((job, result.inline), None)
 
-    def release(self, outcome: dict[str, Any]) -> None:
-        """Gives back the slots and frames of an outcome that nobody wants."""
-        for item in outcome.get("candidates", ()):
-            if item.get("tensor") is not None:
-                self._arena.release(msgspec.convert(item["tensor"], TensorRef))
-            else:  # an outcome without frames (a late vector) must not take the hand-over's
-                self._frames.pop(outcome.get("work", -1), None)
+    def forget(self, job: int) -> None:
+        """Forget a job that has ended."""
+        self._inputs.pop(job, None)
 
-    def worker_died(self, holder: str) -> None:
-        """``holder``: worker and incarnation, whose process is gone for sure."""
+    def worker_exited(self, holder: str) -> None:
+        """Take back the slots of a process that is gone for sure."""
         self._arena.reclaim(holder)
-        self._granted = {job: given for job, given in self._granted.items() if given[0] != holder}
+        self._granted = {task: granted for task, granted in self._granted.items() if granted[0] != holder}
+
+
+def _holder(action: SendTask) -> str:
+    return f"{action.worker}:{action.incarnation}"
+
+
+def _check_frames(candidates: Sequence[CandidateRef], frames: list[bytes]) -> None:
+    """Raise BadMessage for a candidate whose inline tensor did not come."""
+    for one in candidates:
+        if one.tensor is None and not 0 <= one.frame < len(frames) - 1:
+            raise BadMessage(f"a candidate refers to frame {one.frame} of {len(frames)}")

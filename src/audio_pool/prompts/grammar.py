@@ -1,10 +1,10 @@
-"""One thing that is heard: who does what, from a few words, by a shallow grammar.
+"""Shallow parser: turns a few words into one sound event (subject, verb, object, place).
 
-Owns: ``Chunk``, ``chunk`` (words to a chunk) and ``attached`` (which chunks hang together).
-Must not know: how a prompt is cut into parts (text.py), the store, the index.
+Owns: ``Chunk`` (one event), ``chunk`` (words to an event) and ``attached`` (joining events that belong together).
+Must not know: how a prompt is cut into parts (normalize.py), the store, the index.
 
-Where the grammar cannot tell, it keeps the words as they stand: a difference kept costs at most a
-generation, a difference lost plays the wrong sound.
+Where the parse is ambiguous, the words are kept in their order: a difference kept costs at most one
+generation, a difference lost returns the wrong sound.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import Literal
 
-from audio_pool.prompts.lexicon import ARTICLES, Look, look
+from audio_pool.prompts.lexicon import ARTICLES, WordInfo, word_info
 
-__all__ = ["NEGATIONS", "QUANTITIES", "Chunk", "Token", "attached", "chunk"]
+__all__ = ["FUNCTION_WORDS", "NEGATIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached", "chunk"]
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-Token = tuple[str, Look]
-"""A word as it stands and what it is."""
+Token = tuple[str, WordInfo]
+"""A word as written, and its entry in the lexicon."""
+ChunkKind = Literal["clause", "verb", "noun", "adverbial"]
+"""clause: subject and verb; verb: a verb without its subject; noun: no verb; adverbial: only how or where."""
+_PartOfSpeech = Literal["noun", "verb", "adjective", "adverb", "place", "function"]
+"""place: "nearby", "overhead"; function: prepositions, negations, quantities, numbers."""
 
 NEGATIONS = _words("no not without never none nothing nobody neither nor nowhere hardly barely")
 QUANTITIES = _words("many several couple dozen twice thrice once both every each more most all another half single")
@@ -42,30 +47,30 @@ _WHERE = _words(
     "from to into onto"
 )
 _WITH_TO = _words("begin continue try")
-"""Verbs whose "to" is always that of a verb: "starts to talk"."""
+"""Verbs after which "to" always introduces an infinitive: "starts to talk"."""
 _PLACES = _words("background foreground nearby outside inside overhead distant")
+FUNCTION_WORDS = ARTICLES | _AUXILIARIES | _DROPPED | _PRONOUNS | _PREPOSITIONS | NEGATIONS | QUANTITIES
+"""English articles, auxiliaries, pronouns, prepositions, negations and quantities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One thing that is heard."""
+    """One sound event."""
 
     words: tuple[str, ...]
-    """Base forms in order; a plural noun ends in ``*``, a passive in ``~``; ``+`` joins what hangs together."""
-    kind: str
-    """C: who does what; V: a doing without its subject; N: a thing; A: only how or where."""
+    """Base forms in order; a plural noun ends in ``*``, a passive in ``~``; ``+`` joins attached events."""
+    kind: ChunkKind
 
 
 @dataclass(slots=True)
 class _Piece:
     base: str
-    kind: str
-    """N thing, V doing, Q how, P relation or number, L an adverb, A a place."""
-    look: Look
+    kind: _PartOfSpeech
+    info: WordInfo
 
 
 def chunk(part: Sequence[Token]) -> Chunk | None:
-    """The words between two joints as one thing heard; None where nothing is left of them."""
+    """Parse the words between two conjunctions into one event; None where all of them are dropped."""
     pieces: list[_Piece] = []
     owners: list[int] = []
     for i, (word, seen) in enumerate(part):
@@ -81,34 +86,38 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
         base = seen.base
         if word == "leaves" and _acts(part, i):
             # the one common verb form that is also another word's plural
-            kind, base = "V", look("leave").base
-        elif kind == "N" and _is_plural(part, i):
+            kind, base = "verb", word_info("leave").base
+        elif kind == "noun" and _is_plural(part, i):
             base += "*"
-        elif kind == "V" and _passive(part, i):
+        elif kind == "verb" and _passive(part, i):
             base += "~"
         pieces.append(_Piece(base, kind, seen))
     if not pieces:
         return None
     core, tail = _adverbs_last(_owner_first(pieces, owners))
     if not core:
-        return Chunk(tuple(piece.base for piece in tail), "A")
-    core = _wheres_sorted(_adjectives_sorted(_doer_first(_subject_first(part, core))))
+        return Chunk(tuple(piece.base for piece in tail), "adverbial")
+    core = _places_sorted(_adjectives_sorted(_agent_first(_subject_first(part, core))))
     kinds = [piece.kind for piece in core]
     return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
 
 
-def _chunk_kind(kinds: list[str]) -> str:
-    if "V" not in kinds:
-        return "N"
-    return "C" if next(kind for kind in kinds if kind in "NV") == "N" else "V"
+def _chunk_kind(kinds: list[_PartOfSpeech]) -> ChunkKind:
+    if "verb" not in kinds:
+        return "noun"
+    return "clause" if next(kind for kind in kinds if kind in ("noun", "verb")) == "noun" else "verb"
 
 
 def _adverbs_last(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
-    """"a dog loudly barks" as "a dog barks loudly", where it cannot be said of anything else."""
-    verbs = sum(piece.kind == "V" for piece in pieces)
-    nouns = sum(piece.kind == "N" for piece in pieces)
-    adverbs = [piece for piece in pieces if piece.kind == "L"]
-    places = [piece for piece in pieces if piece.kind == "A"]
+    """Move adverbs to the end where they can belong to one verb only: "a dog loudly barks".
+
+    Returns:
+        the pieces without them, and the adverbs.
+    """
+    verbs = sum(piece.kind == "verb" for piece in pieces)
+    nouns = sum(piece.kind == "noun" for piece in pieces)
+    adverbs = [piece for piece in pieces if piece.kind == "adverb"]
+    places = [piece for piece in pieces if piece.kind == "place"]
     tail: list[_Piece] = []
     if len(adverbs) == 1 and verbs <= 1:
         tail += adverbs
@@ -120,36 +129,40 @@ def _adverbs_last(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
 
 
 def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
-    """"barking dog at the door" and "the bark of a dog" as "dog bark ..."; not "hitting a man"."""
+    """Rewrite "barking dog at the door" and "the bark of a dog" as "dog bark ..."; keep "hitting a man"."""
     words = [word for word, seen in part if word not in ARTICLES and seen.form != "ly"]
     first = core[0]
-    start = next(i for i, (_, seen) in enumerate(part) if seen is first.look)
+    start = next(i for i, (_, seen) in enumerate(part) if seen is first.info)
     if len(core) < 2 or first.base.endswith("~") or len(words) < 2:
         return core
-    genitive = len(words) > 2 and words[1] == "of" and first.look.verb and part[start][0] == words[0]
+    genitive = len(words) > 2 and words[1] == "of" and first.info.verb and part[start][0] == words[0]
     adjectival = (
-        first.look.form == "ing"
-        and core[1].kind == "N"
-        and part[start + 1][1] is core[1].look
+        first.info.form == "ing"
+        and core[1].kind == "noun"
+        and part[start + 1][1] is core[1].info
     )
-    doing = _Piece(first.look.base, "V", first.look)
+    action = _Piece(first.info.base, "verb", first.info)
     if genitive:
-        return [*core[1:], doing]
+        return [*core[1:], action]
     if adjectival:
-        end = next((i for i in range(1, len(core)) if core[i].kind != "N"), len(core))
+        end = next((i for i in range(1, len(core)) if core[i].kind != "noun"), len(core))
         # "turning faucets on" has no faucets that turn
-        if end == len(core) or (core[end].kind == "P" and end + 1 < len(core)):
-            return [*core[1:end], doing, *core[end:]]
+        if end == len(core) or (core[end].kind == "function" and end + 1 < len(core)):
+            return [*core[1:end], action, *core[end:]]
     return core
 
 
 def _owner_first(pieces: list[_Piece], owners: list[int]) -> list[_Piece]:
-    """"the bell of a church" as "church bell"; ``owners``: where an "of" stood, in order."""
+    """Rewrite "the bell of a church" as "church bell".
+
+    Args:
+        owners: indices of the pieces that followed an "of", in order.
+    """
     for at in reversed(owners):
         start, end = at, at
-        while start and pieces[start - 1].kind in "QN":
+        while start and pieces[start - 1].kind in ("adjective", "noun"):
             start -= 1
-        while end < len(pieces) and pieces[end].kind in "QN":
+        while end < len(pieces) and pieces[end].kind in ("adjective", "noun"):
             end += 1
         if start < at < end and _owned(pieces[at - 1]):
             pieces = [*pieces[:start], *pieces[at:end], *pieces[start:at], *pieces[end:]]
@@ -157,74 +170,77 @@ def _owner_first(pieces: list[_Piece], owners: list[int]) -> list[_Piece]:
 
 
 def _owned(thing: _Piece) -> bool:
-    """Not a doing ("the bark of a dog"), nor a word that may be missing ("the loud sound of rain")."""
-    return thing.kind == "N" and not thing.look.verb and thing.look.base not in ("sound", "noise")
+    """Return False for an action ("the bark of a dog") and for filler ("the loud sound of rain")."""
+    return thing.kind == "noun" and not thing.info.verb and thing.info.base not in ("sound", "noise")
 
 
-def _wheres_sorted(core: list[_Piece]) -> list[_Piece]:
-    """"in a hall at night" as "at night in a hall"."""
+def _places_sorted(core: list[_Piece]) -> list[_Piece]:
+    """Sort prepositional phrases: "in a hall at night" as "at night in a hall"."""
     starts = [i for i, piece in enumerate(core) if i and piece.base in _WHERE]
-    last_doing = max((i for i, piece in enumerate(core) if piece.kind == "V"), default=0)
-    starts = [i for i in starts if i > last_doing]
+    last_verb = max((i for i, piece in enumerate(core) if piece.kind == "verb"), default=0)
+    starts = [i for i in starts if i > last_verb]
     segments = [core[i:j] for i, j in pairwise([*starts, len(core)])]
     segments.sort(key=lambda segment: [piece.base for piece in segment])
     return [*core[: starts[0]], *(piece for segment in segments for piece in segment)] if starts else core
 
 
-def _doer_first(core: list[_Piece]) -> list[_Piece]:
-    """"a drum is hit by a man" as "a man hits a drum"; also "a car parked by a house", which nothing else is."""
+def _agent_first(core: list[_Piece]) -> list[_Piece]:
+    """Rewrite the passive "a drum is hit by a man" as "a man hits a drum".
+
+    "a car parked by a house" is rewritten likewise, which does no harm: no other prompt gets that form.
+    """
     by = next((i for i, piece in enumerate(core) if piece.base == "by"), 0)
-    if by < 2 or core[by - 1].kind != "V" or core[by - 1].look.form in ("ing", "s"):
+    if by < 2 or core[by - 1].kind != "verb" or core[by - 1].info.form in ("ing", "s"):
         return core
-    if core[0].kind == "P" or sum(piece.kind == "V" for piece in core) > 1:
+    if core[0].kind == "function" or sum(piece.kind == "verb" for piece in core) > 1:
         return core
-    end = next((i for i in range(by + 1, len(core)) if core[i].kind == "P"), len(core))
-    doer = core[by + 1 : end]
-    return [*doer, core[by - 1], *core[: by - 1], *core[end:]] if doer else core
+    end = next((i for i in range(by + 1, len(core)) if core[i].kind == "function"), len(core))
+    agent = core[by + 1 : end]
+    return [*agent, core[by - 1], *core[: by - 1], *core[end:]] if agent else core
 
 
 def _adjectives_sorted(core: list[_Piece]) -> list[_Piece]:
-    """"an old big door" as "a big old door"."""
+    """Sort adjacent adjectives: "an old big door" as "a big old door"."""
     out: list[_Piece] = []
-    for quality, found in groupby(core, key=lambda piece: piece.kind == "Q"):
+    for adjectives, found in groupby(core, key=lambda piece: piece.kind == "adjective"):
         run = list(found)
-        out += sorted(run, key=lambda piece: piece.base) if quality else run
+        out += sorted(run, key=lambda piece: piece.base) if adjectives else run
     return out
 
 
 def _infinitive(before: str, token: Token) -> bool:
-    """Whether a "to" between these says nothing: "starts to bark", but not "stops to bark" or "to work"."""
+    """Return whether a "to" between these can be dropped: "starts to bark", not "stops to bark" or "to work"."""
     word, seen = token
     if before == "stop" or not seen.verb:
         return False
     return before in _WITH_TO or (not seen.noun and not seen.form and word == seen.base)
 
 
-def _kind(part: Sequence[Token], i: int) -> str:
+def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
     word, seen = part[i]
     if seen.base in _PLACES:
-        return "A"
+        return "place"
     if word in _PREPOSITIONS or word in NEGATIONS or word in QUANTITIES or not word[0].isalpha():
-        return "P"
+        return "function"
     if seen.form == "ly":
-        return "L"
+        return "adverb"
     if seen.form == "ing" or (seen.form == "ed" and not seen.noun):
-        return "V"
+        return "verb"
     if seen.form == "s" and i and part[i - 1][0] in _PRONOUNS:
-        return "V"
+        return "verb"
     if seen.noun and not seen.verb:
-        return "N"
+        return "noun"
     if seen.quality:
-        return "Q"
+        return "adjective"
     if seen.form == "s":
-        return "V" if _acts(part, i) else "N"
+        return "verb" if _acts(part, i) else "noun"
     if seen.verb:
-        return "V" if not seen.noun or _acts(part, i) else "N"
-    return "N"
+        return "verb" if not seen.noun or _acts(part, i) else "noun"
+    return "noun"
 
 
 def _acts(part: Sequence[Token], i: int) -> bool:
-    """Whether a word that may be a verb or a noun is a verb here, by its neighbours."""
+    """Return whether a word that may be a verb or a noun is a verb here, judged by its neighbours."""
     seen = part[i][1]
     adverbs = 0
     while adverbs < i - 1 and part[i - 1 - adverbs][1].form == "ly":
@@ -232,14 +248,14 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     before = part[i - 1 - adverbs] if i else None
     after = part[i + 1] if i + 1 < len(part) else None
     if seen.verb and not seen.noun and seen.form == "s":
-        # "loud barks" has no doer
+        # "loud barks" has no subject
         return before is None or not before[1].quality or after is not None
     if before is None:
         return False
-    word, doer = before
+    word, subject = before
     if word in _DROPPED or word in _PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
         return False
-    if doer.quality or doer.form in ("ing", "ed"):
+    if subject.quality or subject.form in ("ing", "ed"):
         return False
     if after is None:
         return True
@@ -258,7 +274,7 @@ def _is_plural(part: Sequence[Token], i: int) -> bool:
 
 
 def _passive(part: Sequence[Token], i: int) -> bool:
-    """"a dog is chased" is not "a dog chases"; with "by" the words already tell."""
+    """Return whether a verb is passive ("a dog is chased") and no "by" shows it already."""
     if part[i][1].form in ("ing", "s") or i == 0 or any(word == "by" for word, _ in part[i + 1 :]):
         return False
     k = i - 1
@@ -268,33 +284,33 @@ def _passive(part: Sequence[Token], i: int) -> bool:
 
 
 def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[Chunk]:
-    """A doing without a subject joins the clause before it; bare things join the clause they begin.
+    """Attach verbs without a subject to the clause before them, and leading nouns to the clause that follows.
 
     Args:
         group: chunks between two "while"s, in order.
-        free: the moment has at most two chunks, so nothing can be mistaken: "laughs and a man speaks".
-        led_by_with: "with a drum and a man singing": the first thing stands for itself.
+        free: the moment has at most two chunks, so the attachment is unambiguous: "laughs and a man speaks".
+        led_by_with: "with a drum and a man singing": the first noun is an event of its own.
     """
     out: list[Chunk] = []
     for i, new in enumerate(group):
         last = out[-1] if out else None
         if last is None:
             out.append(new)
-        elif free and len(group) == 2 and _where(last) and new.kind in "CN":
+        elif free and len(group) == 2 and _is_place(last) and new.kind in ("clause", "noun"):
             out[-1] = Chunk(new.words + last.words, new.kind)
-        elif new.kind == "A":
+        elif new.kind == "adverbial":
             out[-1] = Chunk(last.words + new.words, last.kind)
-        elif last.kind == "A":
+        elif last.kind == "adverbial":
             out[-1] = Chunk(new.words + last.words, new.kind)
-        elif not free and new.kind == "V" and last.kind in "CV":
+        elif not free and new.kind == "verb" and last.kind in ("clause", "verb"):
             out[-1] = Chunk((*last.words, "+", *new.words), last.kind)
-        elif not free and new.kind == "C" and last.kind == "N" and not (led_by_with and i == 1):
-            out[-1] = Chunk((*last.words, "+", *new.words), "C")
+        elif not free and new.kind == "clause" and last.kind == "noun" and not (led_by_with and i == 1):
+            out[-1] = Chunk((*last.words, "+", *new.words), "clause")
         else:
             out.append(new)
     return out
 
 
-def _where(one: Chunk) -> bool:
-    """Whether it only tells where: "in a cave, water drips" is "water drips in a cave"."""
-    return one.kind == "N" and len(one.words) > 1 and one.words[0] in _WHERE
+def _is_place(one: Chunk) -> bool:
+    """Return whether a chunk is only a place: "in a cave, water drips" is "water drips in a cave"."""
+    return one.kind == "noun" and len(one.words) > 1 and one.words[0] in _WHERE

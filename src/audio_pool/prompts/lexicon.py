@@ -1,7 +1,8 @@
-"""The words of prompts: base forms, spelling, synonyms, and what part a word can play.
+"""Lexicon of prompts: base forms, spelling, synonyms, and the parts of speech a word can have.
 
-Owns: the reading of ``words.txt`` and ``synonyms.txt``, ``look`` (one word) and the table of phrases.
-Must not know: how prompts are taken apart (text.py), the store, the index, engines.
+Owns: the reading of ``words.txt`` and ``synonyms.txt``, ``word_info`` (one word), ``correct_spelling`` and the
+table of phrases.
+Must not know: how prompts are parsed (normalize.py, grammar.py), the store, the index, engines.
 
 Inflection is folded by rule with the word list as arbiter ("taping" is a form of "tape", "tapping" of
 "tap"). A stemmer like Snowball was rejected: it makes one of "engine" and "engineer", "universe" and
@@ -17,7 +18,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-__all__ = ["ARTICLES", "NUMBERS", "Look", "Phrase", "in_chorus", "look", "mend", "phrases"]
+__all__ = ["ARTICLES", "NUMBERS", "Phrase", "WordInfo", "correct_spelling", "in_chorus", "phrases", "word_info"]
 
 Form = Literal["", "s", "ing", "ed", "ly"]
 
@@ -41,15 +42,17 @@ monopoly italy july curly bubbly wobbly woolly fully directly
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one word is. ``base`` is the head of its synonym set, without inflection."""
+class WordInfo:
+    """One word's entry: base form, inflection and possible parts of speech."""
 
     base: str
+    """Without inflection; the first name of its synonym set."""
     form: Form
-    """The ending that was folded: a plural or a verb's -s, -ing, -ed, or an adverb's -ly."""
+    """The ending that was removed: a plural's or a verb's -s, -ing, -ed, or an adverb's -ly."""
     noun: bool
     verb: bool
     quality: bool
+    """An adjective."""
     plural: bool
     """Certainly plural: an irregular one, or the plural of a word that is only a noun."""
     known: bool
@@ -70,7 +73,8 @@ class _Lexicon:
     sets: tuple[tuple[str, ...], ...]
 
 
-def _lines(name: str) -> list[str]:
+def list_lines(name: str) -> list[str]:
+    """Read the lines of one of the package's word lists, comments and blank ones left out."""
     text = resources.files(__package__).joinpath(name).read_text("utf-8")
     return [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
 
@@ -80,7 +84,7 @@ def _lexicon() -> _Lexicon:
     sections: dict[str, set[str]] = {}
     irregular: dict[str, str] = {}
     section = ""
-    for line in _lines("words.txt"):
+    for line in list_lines("words.txt"):
         if line.startswith("["):
             section = line.strip("[]")
         elif section == "irregular":
@@ -88,7 +92,7 @@ def _lexicon() -> _Lexicon:
             irregular.update(dict.fromkeys(forms.split(), base.strip()))
         else:
             sections.setdefault(section, set()).update(line.split())
-    sets = tuple(tuple(item.strip() for item in line.split(",")) for line in _lines("synonyms.txt"))
+    sets = tuple(tuple(item.strip() for item in line.split(",")) for line in list_lines("synonyms.txt"))
     heads = {item: names[0] for names in sets for item in names[1:] if _single(item) and _single(names[0])}
     twins = sections.pop("twin")
     listed = set().union(*sections.values(), irregular.values())
@@ -112,35 +116,39 @@ def _single(item: str) -> bool:
 
 @cache
 def _corrected() -> dict[str, str]:
-    """Every misspelling (two neighbouring letters exchanged) of one base form -> that form."""
+    """Map every misspelling (two neighbouring letters exchanged) of one base form to that form."""
     words = _lexicon()
     found: dict[str, str] = {}
     for word in sorted(words.known | words.irregular.keys()):
         if len(word) < _SHORTEST_MISSPELT:
             continue
         for slip in _slips(word):
-            # claimed twice: nobody knows which was meant
+            # a misspelling of two words is ambiguous
             found[slip] = "" if slip in found else word
     return {slip: word for slip, word in found.items() if word and slip not in words.known}
 
 
 def in_chorus(base: str) -> bool:
-    """Whether one of these and several sound much the same (birds, leaves), by base form."""
+    """Return whether one of these and several sound much the same (birds, leaves).
+
+    Args:
+        base: a base form.
+    """
     return base in _lexicon().chorus
 
 
 def _slips(word: str) -> Iterator[str]:
-    """The word with each two neighbouring letters exchanged."""
+    """Yield the word with each two neighbouring letters exchanged."""
     for i in range(len(word) - 1):
         if word[i] != word[i + 1]:
             yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
 
 
 @lru_cache(maxsize=65_536)
-def mend(word: str) -> str:
-    """The word of the list of which ``word`` is a slip (two neighbouring letters exchanged); else ``word``.
+def correct_spelling(word: str) -> str:
+    """Correct two exchanged neighbouring letters where that gives a known word; return other words unchanged.
 
-    Only unknown words of five letters and more are touched: a slip that is itself a word ("braking") stays.
+    Only unknown words of five letters and more are corrected: a slip that is itself a word ("braking") stays.
     """
     words = _lexicon()
     if len(word) < _SHORTEST_MISSPELT or word in words.twins or _base(word, words)[0] in words.known:
@@ -157,15 +165,15 @@ def mend(word: str) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def look(word: str) -> Look:
-    """What a lower-case word is; unknown words are looked at by rule alone."""
+def word_info(word: str) -> WordInfo:
+    """Look a lower-case word up; unknown words are classified by rule alone."""
     words = _lexicon()
     base, form = _base(word, words)
     head = words.heads.get(base, base)
-    # a word that is listed as a synonym alone ("rumour") is what the name of its set is
+    # a word that is listed as a synonym alone ("rumour") has the parts of speech of its set's first name
     kin = base if base in words.nouns | words.verbs | words.qualities else head
     noun, verb = kin in words.nouns, kin in words.verbs
-    return Look(
+    return WordInfo(
         base=head,
         form=form,
         noun=noun,
@@ -177,7 +185,7 @@ def look(word: str) -> Look:
 
 
 def _base(word: str, words: _Lexicon) -> tuple[str, Form]:
-    """Base form and the ending folded."""
+    """Return the base form and the ending removed."""
     if word in words.known:
         return word, ""
     if word in words.irregular:
@@ -216,7 +224,7 @@ def _without_s(word: str, words: _Lexicon) -> tuple[str, Form]:
 
 
 def _verb_base(stem: str, words: _Lexicon) -> str:
-    """The verb of which ``stem`` is left when -ing or -ed is taken off."""
+    """Restore the verb of which ``stem`` remains once -ing or -ed is removed."""
     doubled = len(stem) > 2 and stem[-1] == stem[-2] and stem[-1] not in _VOWELS
     if doubled:
         as_it_is = stem in words.known or (stem[-1] in "lszf" and stem[:-1] not in words.known)
@@ -232,13 +240,13 @@ def _verb_base(stem: str, words: _Lexicon) -> str:
 
 
 def _short(stem: str) -> bool:
-    """One syllable of one vowel and one consonant after it."""
+    """Return whether a stem has one syllable of one vowel and one consonant after it."""
     groups = re.findall(r"[aeiouy]+", stem)
     return len(groups) == 1 and len(groups[0]) == 1 and stem[-2:-1] in _VOWELS and stem[-1] not in "aeiouywxh"
 
 
 def _wants_e(stem: str) -> bool:
-    """English spelling: rustl-ing, danc-ing and snooz-ing lost an e; bark-ing did not."""
+    """Apply English spelling: rustl-ing, danc-ing and snooz-ing lost an e; bark-ing did not."""
     if len(stem) < 2:
         return False
     if stem[-1] in "vczu":
@@ -267,18 +275,18 @@ def _adverb_base(word: str, words: _Lexicon) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Several words that mean another word or words."""
+    """Several words that stand for another word or words."""
 
     parts: tuple[str, ...]
     """Base forms, articles left out."""
     head: tuple[str, ...]
     inflects: bool
-    """Whether an ending of its last word says something ("mobile phones"), as it does not in "crowd of people"."""
+    """True where an ending of its last word matters ("mobile phones"), unlike in "crowd of people"."""
 
 
 @cache
 def phrases() -> dict[str, tuple[Phrase, ...]]:
-    """Synonyms of several words by their first base form, longest first."""
+    """Return the synonyms of several words by their first base form, longest first."""
     table: dict[str, list[Phrase]] = {}
     for names in _lexicon().sets:
         head = _bases(names[0])
@@ -286,10 +294,10 @@ def phrases() -> dict[str, tuple[Phrase, ...]]:
             parts = _bases(item)
             # the name itself too where it is longer: or "vacuum" alone is found in "vacuum cleaner"
             if len(parts) > 1 or len(head) > 1:
-                inflects = not look(item.split()[-1]).form
+                inflects = not word_info(item.split()[-1]).form
                 table.setdefault(parts[0], []).append(Phrase(parts, head, inflects))
     return {first: tuple(sorted(found, key=lambda p: (-len(p.parts), p.parts))) for first, found in table.items()}
 
 
 def _bases(item: str) -> tuple[str, ...]:
-    return tuple(look(NUMBERS.get(w, w)).base for w in re.findall(r"[\w']+", item) if w not in ARTICLES)
+    return tuple(word_info(NUMBERS.get(w, w)).base for w in re.findall(r"[\w']+", item) if w not in ARTICLES)

@@ -1,15 +1,15 @@
-"""What a prompt says: its normalised text, its canonical key, and the analysis that both policy and key use.
+"""Normalise prompts: exact text key, canonical key, and the parse that both the key and the policy use.
 
 Owns: ``text_key``, ``canonical_key``, ``analyse`` and CANONICAL_VERSION.
 Must not know: the store, the index, vectors, engines.
 
 Two prompts with the same canonical key ask for the same sound in other words. Folded: case, articles,
 auxiliaries, tense, filler ("the sound of ..."), digits, synonyms, two exchanged letters in a known word,
-the order of things that sound together. Kept: what comes first and what after, negation, counts,
-singular and plural, on and off, and who does what. docs/cache.md tells it with examples.
+the order of simultaneous events. Kept: the order of successive events, negation, counts, singular and plural,
+on and off, subject and object. docs/cache.md gives examples.
 
-The grammar is deliberately shallow. Where it cannot tell, it keeps the difference: a missed hit costs a
-generation, a false one plays the wrong sound.
+The grammar is deliberately shallow. Where it is ambiguous, the difference is kept: a missed hit costs a
+generation, a false one returns the wrong sound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
-from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Look, Phrase, look, mend, phrases
+from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Phrase, WordInfo, correct_spelling, phrases, word_info
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
@@ -33,9 +33,9 @@ _EDGES = " .,;:!?\"'()[]{}*_~-\u2026"
 
 
 def text_key(prompt: str) -> str:
-    """The prompt's exact text, normalised: Unicode NFKC, case, white space, curly quotes and edge punctuation.
+    """Normalise a prompt's exact text: Unicode NFKC, case, white space, curly quotes and edge punctuation.
 
-    Text made of punctuation alone is kept as it is.
+    Text made of punctuation alone is kept.
     """
     text = " ".join(unicodedata.normalize("NFKC", prompt).translate(_QUOTES).casefold().split())
     inner = text.strip(_EDGES)
@@ -69,14 +69,14 @@ _ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "
 _UNITS = frozenset(map(str, range(1, 10)))
 _TENS = frozenset(map(str, range(20, 100, 10)))
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
-"""Latin text. Of other scripts this grammar knows nothing; their key is the exact text."""
+"""Latin text. Other scripts are not parsed; their key is the exact text."""
 
-# how parts hang together
+# marks that take the place of conjunctions
 _THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
 _SIMULTANEOUS = (_WHILE, _WITH)
 _LISTED = (_AND, _COMMA)
 _BARE = {_BEFORE: "before", _AFTER: "after"}
-_JOINTS = {
+_CONJUNCTIONS = {
     "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
     "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
     "after": _AFTER,
@@ -85,8 +85,8 @@ _JOINTS = {
     "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
     "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
 }  # fmt: skip
-_WORDS_OF_JOINTS = {_THEN: "then", _AND: "and", _WHILE: "while"}
-_JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+_WORDS_OF_MARKS = {_THEN: "then", _AND: "and", _WHILE: "while"}
+_CONJUNCTION_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
     "after": (
         (("after", "that"), (_THEN,)), (("after", "this"), (_THEN,)), (("after", "which"), (_THEN,)),
@@ -124,49 +124,49 @@ _JOINT_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] =
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A prompt taken apart."""
+    """A parsed prompt."""
 
     key: str
     """The canonical key."""
     events: tuple[tuple[Chunk, ...], ...]
-    """One item for each moment in order; in it what sounds together, in no particular order."""
+    """One item per moment in order; in it the simultaneous events, in no particular order."""
 
 
 def canonical_key(prompt: str) -> str:
-    """The prompt's canonical key: equal for prompts that ask for the same sound in other words.
+    """Return the canonical key: equal for prompts that ask for the same sound in other words.
 
-    Readable: ``>`` parts what comes one after another, ``|`` what sounds together. Never empty for a prompt
-    that is not: where everything is folded away, the key is the exact text.
+    Readable: ``>`` separates successive events, ``|`` simultaneous ones. Empty only for an empty prompt:
+    where every word is dropped, the key is the exact text.
     """
     return analyse(prompt).key
 
 
 @lru_cache(maxsize=8_192)
 def analyse(prompt: str) -> Analysis:
-    """The prompt taken apart into events and chunks, and its canonical key."""
+    """Parse a prompt into events and chunks, and build its canonical key."""
     text = text_key(prompt)
     if not _FOLDABLE.fullmatch(text):
-        return Analysis(key=text, events=((Chunk((text,), "N"),),))
-    events = [chunks for moment in _moments(_tokens(text)) if (chunks := _together(moment))]
+        return Analysis(key=text, events=((Chunk((text,), "noun"),),))
+    events = [chunks for moment in _moments(_tokens(text)) if (chunks := _simultaneous(moment))]
     keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
     return Analysis(key=" > ".join(keys) or text, events=tuple(map(tuple, events)))
 
 
 def _tokens(text: str) -> list[Token]:
-    """Words with slips mended and phrases and numbers folded; joints are their own base."""
+    """Tokenise, with spelling corrected and phrases and numbers folded; marks of conjunctions stand for themselves."""
     bare = _TRAILER.sub("", _FILLER.sub("", text, count=1))
     spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, bare or text))
-    words = _jointed([_plain(word) for word in _TOKEN.findall(spaced) if word != "-"])
+    words = _conjunctions_marked([_normalised_word(word) for word in _TOKEN.findall(spaced) if word != "-"])
     table = phrases()
     tokens: list[Token] = []
     i = 0
     while i < len(words):
         word = words[i]
-        seen = look(word)
+        seen = word_info(word)
         for phrase in table.get(seen.base, ()):
             end = _end_of(phrase, words, i)
             if end:
-                tokens += _headed(phrase, seen, look(words[end - 1]))
+                tokens += _headed(phrase, seen, word_info(words[end - 1]))
                 i = end
                 break
         else:
@@ -176,28 +176,28 @@ def _tokens(text: str) -> list[Token]:
 
 
 def _compound(hyphened: re.Match[str]) -> str:
-    """"door-bell" as "doorbell", where that is a word of the list."""
+    """Join "door-bell" to "doorbell" where that is a known word."""
     joined = hyphened[1] + hyphened[2]
-    return joined if look(joined).known else hyphened[0]
+    return joined if word_info(joined).known else hyphened[0]
 
 
 def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
-    """Where the phrase that starts at ``start`` ends, articles overlooked; 0 where it does not stand there."""
+    """Return where the phrase that starts at ``start`` ends, articles ignored; 0 where it does not match."""
     i = start + 1
     for part in phrase.parts[1:]:
         while i < len(words) and words[i] in ARTICLES:
             i += 1
-        # a joint was put in the place of its word: "over and over"
-        if i == len(words) or part not in (look(words[i]).base, _WORDS_OF_JOINTS.get(words[i])):
+        # a mark was put in the place of its conjunction: "over and over"
+        if i == len(words) or part not in (word_info(words[i]).base, _WORDS_OF_MARKS.get(words[i])):
             return 0
         i += 1
     return i
 
 
-def _headed(phrase: Phrase, first: Look, last: Look) -> Iterator[Token]:
-    """The words that stand for a phrase; its ending goes to the last of them."""
+def _headed(phrase: Phrase, first: WordInfo, last: WordInfo) -> Iterator[Token]:
+    """Yield the words that stand for a phrase; its ending goes to the last of them."""
     for k, word in enumerate(phrase.head):
-        found = look(word)
+        found = word_info(word)
         ending = last if found.noun else first
         if k < len(phrase.head) - 1 or found.form:
             pass
@@ -208,27 +208,27 @@ def _headed(phrase: Phrase, first: Look, last: Look) -> Iterator[Token]:
         yield word, found
 
 
-def _plain(word: str) -> str:
-    """A word without its apostrophe, numbers and ordinals in digits, slips mended."""
+def _normalised_word(word: str) -> str:
+    """Normalise one word: no apostrophe, numbers and ordinals in digits, spelling corrected."""
     if "'" in word:
         if word in _CONTRACTED or word.endswith("n't"):
             return "not"
         word = word.partition("'")[0]
-    return NUMBERS.get(word) or _ORDINALS.get(word) or mend(word)
+    return NUMBERS.get(word) or _ORDINALS.get(word) or correct_spelling(word)
 
 
-def _jointed(words: list[str]) -> list[str]:
-    """The words with conjunctions ("while", "followed by") replaced by their joint."""
+def _conjunctions_marked(words: list[str]) -> list[str]:
+    """Replace conjunctions ("while", "followed by") by their marks."""
     out: list[str] = []
     i = 0
     while i < len(words):
-        for phrase, replacement in _JOINT_PHRASES.get(words[i], ()):
+        for phrase, replacement in _CONJUNCTION_PHRASES.get(words[i], ()):
             if tuple(words[i : i + len(phrase)]) == phrase:
                 out += replacement
                 i += len(phrase)
                 break
         else:
-            word = _JOINTS.get(words[i], words[i])
+            word = _CONJUNCTIONS.get(words[i], words[i])
             if word == "next" and (not out or out[-1] in _LISTED):
                 word = _THEN
             if word in _UNITS and out and out[-1] in _TENS:
@@ -239,7 +239,7 @@ def _jointed(words: list[str]) -> list[str]:
 
 
 def _moments(tokens: list[Token]) -> list[list[Token]]:
-    """What comes one after another, in the order of sounding."""
+    """Split into successive moments, in the order of sounding."""
     while tokens and tokens[0][0] in (_THEN, *_LISTED):
         tokens = tokens[1:]
     if tokens and tokens[0][0] in (_BEFORE, _AFTER, *_SIMULTANEOUS):
@@ -256,7 +256,7 @@ def _moments(tokens: list[Token]) -> list[list[Token]]:
 
 
 def _main_clause_first(tokens: list[Token]) -> list[Token]:
-    """"While it rains, a dog barks" as "a dog barks while it rains"."""
+    """Rewrite "while it rains, a dog barks" as "a dog barks while it rains"."""
     marks = [word for word, _ in tokens]
     commas = [i for i, mark in enumerate(marks[:-1]) if mark == _COMMA]
     # the comma of a list ("..., and a man speaks") is not the one that ends the clause
@@ -267,16 +267,16 @@ def _main_clause_first(tokens: list[Token]) -> list[Token]:
 
 
 def _bare_words(tokens: list[Token]) -> list[Token]:
-    """"before the storm" alone has nothing that comes before: there the joint is a word."""
+    """Turn the mark of "before the storm" back into a word where nothing stands on its other side."""
     last = len(tokens) - 1
     return [
-        (_BARE[word], look(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
+        (_BARE[word], word_info(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
         for i, (word, seen) in enumerate(tokens)
     ]
 
 
 def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
-    """The parts between marks that are not empty, each with the mark that leads it ("" for the first)."""
+    """Split at marks into non-empty parts, each with the mark that leads it ("" for the first)."""
     parts: list[tuple[str, list[Token]]] = [("", [])]
     for token in tokens:
         if token[0] in marks:
@@ -286,8 +286,8 @@ def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[
     return [part for part in parts if part[1]]
 
 
-def _together(moment: list[Token]) -> list[Chunk]:
-    """The chunks of one moment, in the order of the text; what hangs together is one chunk."""
+def _simultaneous(moment: list[Token]) -> list[Chunk]:
+    """Parse one moment into chunks, in the order of the text, attached ones joined."""
     moment = _adjectives_joined(moment)
     groups = [
         (mark, [found for _, part in _split(group, _LISTED) if (found := chunk(part)) is not None])
@@ -300,7 +300,7 @@ def _together(moment: list[Token]) -> list[Chunk]:
 
 
 def _adjectives_joined(tokens: list[Token]) -> list[Token]:
-    """"a wet, hard surface" as "a wet hard surface"."""
+    """Rewrite "a wet, hard surface" as "a wet hard surface"."""
     return [
         token
         for i, token in enumerate(tokens)

@@ -1,71 +1,198 @@
-"""What can happen to the schedule, and what it can want done.
+"""What happens to the scheduler (events) and what it wants done (actions), as data.
 
-Owns: the events and actions between ``schedule`` (which decides) and ``router`` (which carries out).
-Must not know: how either is done.
+Owns: every event and every action, and what they carry. All of them can be encoded and read back.
+Must not know: how the scheduler decides, how an action is executed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from audio_pool.errors import AudioPoolError
-from audio_pool.types import Recipe
+from msgspec import Struct
+
+from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
+from audio_pool.tasks import Called, ClapTask, EchoTask, MasteredSound, RawSounds, TaskResult
+from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
+    "PRIORITIES",
     "Action",
-    "Answer",
-    "Ask",
-    "Beaten",
+    "Call",
+    "CallReply",
+    "CallWork",
     "Cancel",
-    "Died",
+    "CancelTask",
     "Discard",
     "Drain",
-    "Errand",
+    "EmbedWork",
     "Event",
     "FindExact",
     "FindNear",
-    "Forget",
-    "Found",
-    "JobDone",
-    "JobFailed",
-    "JobProgress",
-    "Keep",
-    "Kept",
-    "Kill",
+    "GenerateWork",
+    "Heartbeat",
+    "HitFile",
+    "JobClosed",
+    "JobRound",
+    "JoinKey",
+    "KillWorker",
     "LoadFailed",
-    "Notify",
-    "Ready",
-    "Said",
-    "SendCancel",
-    "SendJob",
-    "SendStop",
-    "Spawn",
+    "LookupDone",
+    "MasterWork",
+    "RenderWork",
+    "RenderedHit",
+    "ReplyKind",
+    "ReplyValue",
+    "SendEvent",
+    "SendReply",
+    "SendTask",
+    "SpawnWorker",
+    "StopWorker",
+    "Store",
+    "Stored",
+    "StoredSound",
     "Submit",
+    "TaskDone",
+    "TaskFailed",
+    "TaskProgress",
+    "TaskWork",
+    "Thread",
     "Tick",
+    "WorkerExited",
+    "WorkerHello",
+    "WorkerReady",
+    "thread_of",
 ]
 
 PRIORITIES = ("interactive", "normal", "background")
+Thread = Literal["generate", "aux"]
+"""A worker's two threads for tasks: one generates, the other does everything short beside it."""
+ReplyKind = Literal["result", "error", "cancelled", "expired", "busy"]
+
+
+# -- what they carry -------------------------------------------------------------------------------
+
+
+class JoinKey(Struct, frozen=True, kw_only=True):
+    """Requests with equal keys share one job."""
+
+    recipe: Recipe
+    rendition: Rendition
+    query: Query
+    tau_accept_new: float | None
+    store: bool = True
+
+
+class HitFile(Struct, frozen=True, kw_only=True, tag=True):
+    """A kept sound that answers a job."""
+
+    entry: int
+    master: str
+    """Path of the 24-bit master."""
+    path: str | None
+    """The file as asked for; None: that rendition must be made first."""
+    metadata: SoundMetadata
+    """Of the master, and why it is a hit."""
+    comment: str = ""
+    """The recipe for a rendition's file; only where ``path`` is None."""
+
+
+class RenderedHit(Struct, frozen=True, kw_only=True, tag=True):
+    """A hit whose rendition has just been made."""
+
+    hit: HitFile
+    path: str
+    """The rendition, not kept yet."""
+    report: RenditionReport
+
+
+class StoredSound(Struct, frozen=True, kw_only=True, tag=True):
+    """A new sound in its place."""
+
+    path: str
+    metadata: SoundMetadata
+
+
+class CallReply(Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to an echo or CLAP call."""
+
+    called: Called
+
+
+ReplyValue = HitFile | RenderedHit | StoredSound | CallReply
+
+
+class JobRound(Struct, frozen=True, kw_only=True):
+    """One job of a batch: whose request it is, and which round of fresh seeds."""
+
+    job: int
+    request: int
+    round: int
+
+
+class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
+    """Candidates for one batch of jobs."""
+
+    jobs: tuple[JobRound, ...]
+    master_here: bool
+    """The worker masters what it generates."""
+
+
+class MasterWork(Struct, frozen=True, kw_only=True, tag="master"):
+    """Candidates that another worker generated."""
+
+    job: int
+    round: int
+    raw: RawSounds
+
+
+class EmbedWork(Struct, frozen=True, kw_only=True, tag="embed"):
+    """The text vector of a request's prompt."""
+
+    job: int
+    request: int
+    encoder: str
+
+
+class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
+    """A rendition of a hit."""
+
+    job: int
+    request: int
+    hit: HitFile
+
+
+class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
+    """An echo or CLAP call."""
+
+    job: int
+    task: EchoTask | ClapTask
+
+
+TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
+
+
+def thread_of(work: TaskWork) -> Thread:
+    """Which of a worker's threads carries the work out."""
+    return "generate" if isinstance(work, GenerateWork) else "aux"
 
 
 # -- events ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ask:
-    """One caller's wish, settled: everything the schedule needs of a request."""
+class Submit(Struct, frozen=True, kw_only=True, tag=True):
+    """One caller's request, resolved: everything the scheduler needs of it."""
 
-    ticket: int
+    request: int
     """Unique for the pool's life; the key of the one table that sends final replies."""
     recipe: Recipe
-    join_key: Hashable
-    """Requests with equal keys share one work; None (or "") never joins."""
+    join_key: JoinKey | None = None
+    """None never joins."""
     priority: int = 1
     """Index into PRIORITIES."""
     deadline: float | None = None
-    """On the schedule's clock."""
+    """On the scheduler's clock."""
     events: bool = False
+    """The caller wants accepted and progress events."""
     size_bytes: int = 0
     lookup: bool = True
     near: bool = True
@@ -75,89 +202,74 @@ class Ask:
     max_rounds: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submit:
-    ask: Ask
+class Call(Struct, frozen=True, kw_only=True, tag=True):
+    """A small task that is not a sound. It has one caller and no cache."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Errand:
-    """A small task that is not a sound: echo, clap, render. It has one caller and no cache."""
-
-    ticket: int
-    kind: Literal["echo", "clap"]
-    engine: str = ""
-    """A worker hosting this engine; "" any."""
+    request: int
+    task: EchoTask | ClapTask
     worker: str = ""
-    payload: Any = None
+    """Empty: any that can."""
     size_bytes: int = 0
     deadline: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cancel:
-    ticket: int
+class Cancel(Struct, frozen=True, kw_only=True, tag=True):
+    """A caller does not want its request any more."""
+
+    request: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """The answer to FindExact or FindNear. ``hit`` is opaque; None is a miss.
+class LookupDone(Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to FindExact or FindNear; no ``hit`` is a miss."""
 
-    ``render``: the hit's file does not fit the request yet and a rendition must be made.
-    """
-
-    work: int
-    hit: Any = None
-    render: Any = None
+    job: int
+    hit: HitFile | None = None
     warning: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """The answer to Keep: the sound's place, or why it could not be kept."""
+class Stored(Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to Store: the sound's place, or why it has none."""
 
-    work: int
-    result: Any = None
-    error: AudioPoolError | None = None
+    job: int
+    sound: StoredSound | None = None
+    failure: Failure | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """A worker process said hello: it runs, and now wants its load."""
+class WorkerHello(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker process runs, and wants its Load message."""
 
     worker: str
     incarnation: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ready:
-    """A worker has loaded. ``engines``: the names it hosts."""
+class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has loaded."""
 
     worker: str
     incarnation: int
     engines: frozenset[str]
+    """Names of the engines it hosts."""
     batching: frozenset[str] = frozenset()
     """Those of them that gain from batches."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadFailed:
+class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker could not load."""
+
     worker: str
     incarnation: int
-    error: AudioPoolError
+    failure: Failure
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Beaten:
+class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
     """A sign of life."""
 
     worker: str
     incarnation: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Died:
-    """The process is gone for sure (it was waited for)."""
+class WorkerExited(Struct, frozen=True, kw_only=True, tag=True):
+    """The process is gone for sure: it was waited for."""
 
     worker: str
     incarnation: int
@@ -165,42 +277,41 @@ class Died:
     """E.g. "exit code 1" or "signal SIGKILL"."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobProgress:
-    worker: str
-    incarnation: int
-    job: int
-    attempt: int
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobDone:
-    """``parts``: work -> its outcome (see schedule); opaque but for ``error``, ``accepted``, ``score``."""
+class TaskProgress(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has got on with a task."""
 
     worker: str
     incarnation: int
-    job: int
+    task: int
     attempt: int
-    parts: dict[int, dict[str, Any]]
+    progress: Progress
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobFailed:
+class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has finished a task: one result per job."""
+
     worker: str
     incarnation: int
-    job: int
+    task: int
     attempt: int
-    error: AudioPoolError
+    results: dict[int, TaskResult]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tick:
+class TaskFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """A task came to nothing, for all its jobs."""
+
+    worker: str
+    incarnation: int
+    task: int
+    attempt: int
+    failure: Failure
+
+
+class Tick(Struct, frozen=True, kw_only=True, tag=True):
     """Time has passed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drain:
+class Drain(Struct, frozen=True, kw_only=True, tag=True):
     """Take nothing new; what is here has until ``deadline``, then it is answered ``closed``."""
 
     deadline: float
@@ -208,18 +319,18 @@ class Drain:
 
 Event = (
     Submit
-    | Errand
+    | Call
     | Cancel
-    | Found
-    | Kept
-    | Said
-    | Ready
+    | LookupDone
+    | Stored
+    | WorkerHello
+    | WorkerReady
     | LoadFailed
-    | Beaten
-    | Died
-    | JobProgress
-    | JobDone
-    | JobFailed
+    | Heartbeat
+    | WorkerExited
+    | TaskProgress
+    | TaskDone
+    | TaskFailed
     | Tick
     | Drain
 )
@@ -228,104 +339,104 @@ Event = (
 # -- actions ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """The one final reply of a ticket. ``kind`` result: ``value`` is opaque; else ``error`` says why."""
+class SendReply(Struct, frozen=True, kw_only=True, tag=True):
+    """The one final reply to a request: ``value`` for a result, else ``failure``."""
 
-    ticket: int
-    kind: Literal["result", "error", "cancelled", "expired", "busy"]
-    value: Any = None
-    error: AudioPoolError | None = None
-    cache_type: str = ""
-    """new_generation or joined for new sounds; "" for hits (the hit knows) and errands."""
-    times_ms: dict[str, float] = field(default_factory=dict)
+    request: int
+    kind: ReplyKind
+    value: ReplyValue | None = None
+    failure: Failure | None = None
+    cache_type: CacheType | None = None
+    """new_generation or joined for new sounds; None for hits (the hit says) and calls."""
+    times_ms: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Notify:
-    ticket: int
-    type: Literal["accepted", "progress"]
-    body: dict[str, Any]
+class SendEvent(Struct, frozen=True, kw_only=True, tag=True):
+    """An event for a caller that wants events."""
+
+    request: int
+    body: Accepted | Progress
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindExact:
-    work: int
-    ticket: int
+class FindExact(Struct, frozen=True, kw_only=True, tag=True):
+    """Look for a kept sound of the same words; answered by LookupDone."""
+
+    job: int
+    request: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindNear:
-    work: int
-    ticket: int
-    vectors: dict[str, Any]
+class FindNear(Struct, frozen=True, kw_only=True, tag=True):
+    """Look for a kept sound of the same meaning; answered by LookupDone."""
+
+    job: int
+    request: int
+    vectors: dict[str, bytes]
+    """float32 [D] of the prompt, by encoder."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SendJob:
-    """``works`` of one ``kind`` for one worker. ``payloads``: what the schedule knows, a work."""
+class SendTask(Struct, frozen=True, kw_only=True, tag=True):
+    """Send a task to a worker. It is held from now on, until TaskDone, TaskFailed or WorkerExited."""
 
     worker: str
     incarnation: int
-    job: int
+    task: int
     attempt: int
-    kind: Literal["make", "finish", "embed", "render", "echo", "clap"]
-    works: tuple[int, ...]
-    tickets: tuple[int, ...]
-    """The first ticket of each work; 0 where it has none any more."""
-    payloads: tuple[Any, ...]
-    finish_here: bool = False
+    work: TaskWork
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SendCancel:
+class CancelTask(Struct, frozen=True, kw_only=True, tag=True):
+    """Nobody wants the task's result any more: stop it between two steps."""
+
     worker: str
     incarnation: int
-    job: int
+    task: int
     attempt: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SendStop:
+class StopWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """Finish what is in hand, then exit."""
+
     worker: str
     incarnation: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Keep:
-    """Store the finished sound (or, not accepted, put it where results that are not kept go)."""
+class Store(Struct, frozen=True, kw_only=True, tag=True):
+    """Keep the finished sound (or, not accepted, put it where results that are not kept go); answered by Stored."""
 
-    work: int
-    ticket: int
-    sound: Any
-    vectors: dict[str, Any]
-    accepted: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Discard:
-    """The files and slots of an outcome that nobody wants (any more)."""
-
-    outcome: dict[str, Any]
+    job: int
+    request: int
+    """A caller that waits for it; 0: none does any more."""
+    sound: MasteredSound
+    rounds: int
+    tried: tuple[CandidateReport, ...]
+    """Candidates of all rounds."""
+    vectors: dict[str, bytes]
+    """float32 [D] of the prompt, by encoder."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forget:
-    """The work has ended: whatever is kept about it can go."""
+class Discard(Struct, frozen=True, kw_only=True, tag=True):
+    """The files and slots of a result that nobody wants (any more)."""
 
-    work: int
+    job: int
+    result: TaskResult
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spawn:
+class JobClosed(Struct, frozen=True, kw_only=True, tag=True):
+    """The job has ended: whatever is remembered of it can go."""
+
+    job: int
+
+
+class SpawnWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """Start a worker's process."""
+
     worker: str
     incarnation: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kill:
-    """End the process now; Died follows when it is gone."""
+class KillWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """End the process now; WorkerExited follows when it is gone."""
 
     worker: str
     incarnation: int
@@ -333,5 +444,16 @@ class Kill:
 
 
 Action = (
-    Answer | Notify | FindExact | FindNear | SendJob | SendCancel | SendStop | Keep | Discard | Forget | Spawn | Kill
+    SendReply
+    | SendEvent
+    | FindExact
+    | FindNear
+    | SendTask
+    | CancelTask
+    | StopWorker
+    | Store
+    | Discard
+    | JobClosed
+    | SpawnWorker
+    | KillWorker
 )

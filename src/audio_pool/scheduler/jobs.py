@@ -1,61 +1,84 @@
-"""What the schedule knows of a caller's request (Ticket) and of the sound made for it (Work). Data only.
+"""What the scheduler knows of a caller's request (RequestState) and of the sound produced for it (Job). Data only.
 
-Owns: the stages a work goes through.
-Must not know: what moves it from one to the next (schedule, dispatch).
+Owns: the stages that a job passes.
+Must not know: what moves a job from one stage to the next (scheduler.py), who gets it (dispatch.py).
 
-    exact -> embed -> near -> (render | make -> finish -> keep) -> settled        errand -> settled
+    lookup -> embed -> near -> generate -> master -> store -> done
+       `-> render -> done  (a hit whose file has another format)          call -> done  (echo, CLAP)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from audio_pool.scheduler.events import Ask, Errand
+from msgspec import Struct, field
 
-__all__ = ["Stage", "Ticket", "Work"]
+from audio_pool.results import CandidateReport
+from audio_pool.scheduler.events import Call, HitFile, ReplyValue, Submit
+from audio_pool.tasks import MasteredSound, RawSounds
 
-Stage = Literal["exact", "embed", "near", "render", "make", "finish", "keep", "errand", "settled"]
+__all__ = ["Job", "RequestState", "Stage", "TaskRef"]
+
+Stage = Literal["new", "lookup", "embed", "near", "render", "generate", "master", "store", "call", "done"]
 
 
-@dataclass(slots=True)
-class Ticket:
+class RequestState(Struct, kw_only=True):
     """One caller's request."""
 
-    number: int
-    work: int
+    request: int
+    job: int
     deadline: float | None
     events: bool
     size_bytes: int
     joined: bool
 
 
-@dataclass(slots=True)
-class Work:
-    """One sound (or errand) being made, for one or more tickets."""
+class TaskRef(Struct, frozen=True, kw_only=True):
+    """Where a task of a job is in hand."""
 
-    number: int
-    ask: Ask | None
-    errand: Errand | None
+    worker: str
+    incarnation: int
+    attempt: int
+
+
+class Job(Struct, kw_only=True):
+    """One sound (or call) being produced, for one or more requests."""
+
+    job: int
+    asked: Submit | Call
+    """Of the request that opened it."""
     arrival: float
-    stage: Stage
-    tickets: list[int] = field(default_factory=list)
+    stage: Stage = "new"
+    requests: list[int] = field(default_factory=list)
     priority: int = 1
     failures: int = 0
     """Times its worker died under it."""
     round: int = 0
-    best: dict[str, Any] | None = None
-    """The best outcome of earlier rounds that passed the gate."""
-    tried: list[Any] = field(default_factory=list)
+    best: MasteredSound | None = None
+    """The best sound of the rounds so far that was not accepted."""
+    chosen: MasteredSound | None = None
+    """The sound to store: accepted, or the best of all rounds."""
+    tried: list[CandidateReport] = field(default_factory=list)
     """Candidates of all rounds, for the metadata."""
-    outcome: dict[str, Any] | None = None
-    """What a make job handed over, on its way to finish; or the hit on its way to render."""
-    vectors: dict[str, Any] = field(default_factory=dict)
+    raw: RawSounds | None = None
+    """Candidates on their way from generate to master."""
+    hit: HitFile | None = None
+    """The hit on its way to being rendered."""
+    value: ReplyValue | None = None
+    """What its requests are answered with."""
+    vectors: dict[str, bytes] = field(default_factory=dict)
+    """float32 [D] of the prompt, by encoder."""
     missing: set[str] = field(default_factory=set)
     """Encoders whose vectors are still awaited."""
     embed_due: float | None = None
-    jobs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
-    """job -> (worker, incarnation, attempt) of those in hand."""
+    tasks: dict[int, TaskRef] = field(default_factory=dict)
+    """Those in hand, by task."""
     queued_at: float = 0.0
     times_ms: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> Submit:
+        """The request for a sound that opened this job; not for calls."""
+        assert isinstance(self.asked, Submit)
+        return self.asked

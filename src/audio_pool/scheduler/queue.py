@@ -1,8 +1,8 @@
-"""The queue of works: priority with ageing, and removal in constant time.
+"""The queue of jobs: priority with ageing, and removal in constant time.
 
 Owns: the order of waiting. Must not know: what waits, or for whom.
 
-Ageing lifts a waiting work by one priority every ``ageing_s``. As all works age at the same speed,
+Ageing lifts a waiting job by one priority every ``ageing_s``. As all jobs age at the same speed,
 their order never changes while they wait: it is the order of ``arrival + priority * ageing_s``, and
 a plain heap does, where a sort at every look would cost as much as the queue is long.
 """
@@ -13,75 +13,89 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-__all__ = ["Waiting"]
+__all__ = ["JobQueue", "Need"]
 
 
-class Waiting:
-    """Works by key (an engine's or a duty's name), each in order of urgency."""
+Role = Literal["generate", "master", "embed", "engine", "worker", "any"]
+"""A worker's role; or, for calls, who must answer: a host of an engine, a worker by name, anyone."""
+
+
+class Need(NamedTuple):
+    """What a waiting job needs next, and so which line it waits in."""
+
+    role: Role
+    name: str = ""
+    """generate, embed, engine: the engine's name; worker: the worker's; master, any: empty."""
+
+
+class JobQueue:
+    """Jobs by need, each line in order of urgency."""
 
     def __init__(self, ageing_s: float) -> None:
         self._ageing_s = ageing_s
-        self._heaps: dict[str, list[tuple[float, int, int]]] = {}
-        self._place: dict[int, tuple[str, int]] = {}
+        self._heaps: dict[Need, list[tuple[float, int, int]]] = {}
+        self._place: dict[int, tuple[Need, int]] = {}
         self._count = itertools.count()
 
     def __len__(self) -> int:
         return len(self._place)
 
-    def __contains__(self, work: int) -> bool:
-        return work in self._place
+    def __contains__(self, job: int) -> bool:
+        return job in self._place
 
-    def put(self, key: str, work: int, *, priority: int, arrival: float) -> None:
-        """Adds, or moves a work that waits already."""
+    def put(self, need: Need, job: int, *, priority: int, arrival: float) -> None:
+        """Add a job, or move one that waits already."""
         number = next(self._count)
-        self._place[work] = (key, number)
-        heap = self._heaps.setdefault(key, [])
-        heapq.heappush(heap, (arrival + priority * self._ageing_s, number, work))
-        if len(heap) > 64 and len(heap) > 4 * len(self._place):  # a flood of removed works must not stay
-            heap[:] = [entry for entry in heap if self._place.get(entry[2]) == (key, entry[1])]
+        self._place[job] = (need, number)
+        heap = self._heaps.setdefault(need, [])
+        heapq.heappush(heap, (arrival + priority * self._ageing_s, number, job))
+        if len(heap) > 64 and len(heap) > 4 * len(self._place):  # a flood of removed jobs must not stay
+            heap[:] = [entry for entry in heap if self._place.get(entry[2]) == (need, entry[1])]
             heapq.heapify(heap)
 
-    def remove(self, work: int) -> bool:
-        """Whether it was waiting. Its heap entry is dropped when it comes up."""
-        return self._place.pop(work, None) is not None
+    def remove(self, job: int) -> bool:
+        """Remove a job; return whether it was waiting. Its heap entry is dropped when it comes up."""
+        return self._place.pop(job, None) is not None
 
-    def urgency(self, key: str) -> float | None:
-        """Of the first work under ``key``; None where none waits. Smaller is more urgent."""
-        head = self._head(key)
+    def urgency(self, need: Need) -> float | None:
+        """Return the urgency of the first job in a line; None where none waits. Smaller is more urgent."""
+        head = self._head(need)
         return head[0] if head else None
 
-    def take(self, key: str, fits: Callable[[int], bool] | None = None) -> int | None:
-        """Removes and gives the first work under ``key``; None where none waits, or the first does not fit."""
-        head = self._head(key)
+    def take(self, need: Need, fits: Callable[[int], bool] | None = None) -> int | None:
+        """Remove and return the first job of a line; None where none waits, or the first does not fit."""
+        head = self._head(need)
         if head is None or (fits is not None and not fits(head[2])):
             return None
-        heapq.heappop(self._heaps[key])
+        heapq.heappop(self._heaps[need])
         del self._place[head[2]]
         return head[2]
 
-    def ahead(self, key: str, work: int, *, priority: int, arrival: float) -> int:
-        """How many works under ``key`` go before this one, which waits there or is about to."""
-        place = self._place.get(work)
-        number = place[1] if place is not None and place[0] == key else math.inf
+    def ahead(self, need: Need, job: int, *, priority: int, arrival: float) -> int:
+        """Count the jobs of a line that go before this one, which waits there or is about to."""
+        place = self._place.get(job)
+        number = place[1] if place is not None and place[0] == need else math.inf
         mine = arrival + priority * self._ageing_s, number
         return sum(
-            (urgency, count) < mine and self._place.get(other) == (key, count)
-            for urgency, count, other in self._heaps.get(key, ())
+            (urgency, count) < mine and self._place.get(other) == (need, count)
+            for urgency, count, other in self._heaps.get(need, ())
         )
 
-    def names(self) -> list[str]:
-        """Keys under which something may wait."""
-        return [key for key, heap in self._heaps.items() if heap]
+    def needs(self) -> list[Need]:
+        """Needs in whose lines something may wait."""
+        return [need for need, heap in self._heaps.items() if heap]
 
     def all(self) -> list[int]:
+        """Every waiting job."""
         return list(self._place)
 
-    def _head(self, key: str) -> tuple[float, int, int] | None:
-        heap = self._heaps.get(key)
+    def _head(self, need: Need) -> tuple[float, int, int] | None:
+        heap = self._heaps.get(need)
         while heap:
             head = heap[0]
-            if self._place.get(head[2]) == (key, head[1]):
+            if self._place.get(head[2]) == (need, head[1]):
                 return head
             heapq.heappop(heap)
         return None

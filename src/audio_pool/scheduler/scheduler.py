@@ -2,149 +2,164 @@
 
 Owns: what happens to every request between its arrival and its one final reply; joins, order, retries,
 rounds, limits, cancels, deadlines.
-Must not know: how anything is carried out (router), how workers live (roster).
+Must not know: how anything is executed (pool/executor.py), how workers live (workers.py).
 
-A *ticket* is one caller's request; a *work* is one sound being made for one or more tickets. A work
-goes through the stages that work.py lists; every way out of them ends in ``_settle``, which empties it.
+A *request* is what one caller asks; requests for the same recipe share one *job*. ``_next_stage`` and
+``_advance`` are the whole way of a job; every handler only records what happened and calls them. Every
+way out ends in ``_close``.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, PoolClosed, QualityError, Timeout, WorkerDied
+from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.errors import (
+    AudioPoolError,
+    Busy,
+    Cancelled,
+    Expired,
+    PoolClosed,
+    QualityError,
+    Timeout,
+    WorkerDied,
+    WorkerError,
+)
+from audio_pool.results import Accepted, CacheType, Failure
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.events import (
     Action,
-    Answer,
-    Ask,
-    Beaten,
+    Call,
+    CallReply,
     Cancel,
-    Died,
+    CancelTask,
     Discard,
     Drain,
-    Errand,
     Event,
     FindExact,
     FindNear,
-    Forget,
-    Found,
-    JobDone,
-    JobFailed,
-    JobProgress,
-    Keep,
-    Kept,
+    Heartbeat,
+    JobClosed,
+    JoinKey,
     LoadFailed,
-    Notify,
-    Ready,
-    Said,
-    SendCancel,
+    LookupDone,
+    RenderedHit,
+    SendEvent,
+    SendReply,
+    Store,
+    Stored,
+    StoredSound,
     Submit,
+    TaskDone,
+    TaskFailed,
+    TaskProgress,
+    Thread,
     Tick,
+    WorkerExited,
+    WorkerHello,
+    WorkerReady,
 )
-from audio_pool.scheduler.jobs import Stage, Ticket, Work
-from audio_pool.scheduler.workers import HeldJob, Lane, Roster, WorkerLimits, WorkerPlan
-from audio_pool.transport.client_messages import error_of
+from audio_pool.scheduler.jobs import Job, RequestState, Stage
+from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerTable
+from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, TaskResult
 
-__all__ = ["Limits", "Schedule"]
+__all__ = ["Scheduler", "Sizes"]
 
-_LOOK_EVERY_S = 0.02
-"""Between ticks, workers are looked at no more often: at thousands of events a second it would cost most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Bounds of the schedule; config says what each is for."""
-
-    max_requests: int = 1024
-    max_bytes: int = 64 << 20
-    ageing_s: float = 30.0
-    max_batch: int = 4
-    max_attempts: int = 2
-    embed_timeout_s: float = 5.0
-    worker: WorkerLimits = field(default_factory=WorkerLimits)
+_WORKER_CHECK_S = 0.02
+"""Between ticks, workers are checked no more often: at thousands of events a second it would cost most."""
 
 
-class Schedule:
-    """Feed it events with the time; carry out what it answers, in order."""
+class Sizes(NamedTuple):
+    """How much the scheduler remembers; all zero when nothing is under way."""
 
-    def __init__(self, plans: Iterable[WorkerPlan], limits: Limits) -> None:
+    requests: int
+    jobs: int
+    waiting: int
+    joinable: int
+    deadlines: int
+    bytes: int
+
+
+class Scheduler:
+    """Feed it events with the time; execute the actions that it returns, in order."""
+
+    def __init__(self, plans: Iterable[WorkerPlan], limits: LimitsConfig, queue: QueueConfig) -> None:
         self.limits = limits
-        self.roster = Roster(plans, limits.worker)
-        self.tickets: dict[int, Ticket] = {}
-        self.works: dict[int, Work] = {}
-        self._queue = Dispatch(self.roster, self.works, limits.ageing_s, limits.max_batch)
-        self.waiting = self._queue.waiting
+        self.queue_limits = queue
+        self.workers = WorkerTable(plans, limits)
+        self.requests: dict[int, RequestState] = {}
+        self.jobs: dict[int, Job] = {}
+        self._dispatcher = Dispatch(self.workers, self.jobs, queue.ageing_s, queue.max_batch)
+        self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
-        self._by_join_key: dict[Hashable, int] = {}
+        self._by_join_key: dict[JoinKey, int] = {}
         self._numbers = itertools.count(1)
         self._deadlines: list[tuple[float, int]] = []
         self._embed_dues: list[tuple[float, int]] = []
         self._bytes = 0
-        self._job_seconds = 1.0
-        """Moving average of how long a make job takes: what ``retry_after_ms`` is reckoned from."""
+        self._generate_s = 1.0
+        """Moving average of a generate task's seconds: what ``retry_after_ms`` is estimated from."""
         self._out: list[Action] = []
         self._now = 0.0
-        self._look_at_workers = 0.0
+        self._next_worker_check = 0.0
 
-    # -- the two doors -----------------------------------------------------------------------------
+    # -- events in, actions out --------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """Everything that follows from the event, to be carried out in order."""
+        """Return everything that follows from the event, to be executed in order."""
         self._out = []
         self._now = now
         match event:
             case Submit():
-                self._submit(event.ask, now)
-            case Errand():
-                self._errand(event, now)
+                self._submit(event)
+            case Call():
+                self._call(event)
             case Cancel():
-                self._cancel(event.ticket)
-            case Found():
-                self._found(event, now)
-            case Kept():
-                self._kept(event)
-            case JobDone():
-                self._job_done(event, now)
-            case JobFailed():
-                self._job_failed(event, now)
-            case JobProgress():
-                self._progress(event, now)
-            case Beaten():
-                self.roster.signed(event.worker, event.incarnation, now)
-            case Said():
-                self.roster.said_hello(event.worker, event.incarnation, now)
-            case Ready():
-                self.roster.loaded(event.worker, event.incarnation, event.engines, event.batching, now)
-                self._give_up_unserved()
+                self._drop(event.request, "cancelled", Cancelled("cancelled by its caller"))
+            case LookupDone():
+                self._lookup_done(event)
+            case Stored():
+                self._stored(event)
+            case TaskDone():
+                self._task_done(event)
+            case TaskFailed():
+                self._task_failed(event)
+            case TaskProgress():
+                self._task_progress(event)
+            case Heartbeat():
+                self.workers.heartbeat(event.worker, event.incarnation, now)
+            case WorkerHello():
+                self.workers.on_hello(event.worker, event.incarnation, now)
+            case WorkerReady():
+                self.workers.on_ready(event.worker, event.incarnation, event.engines, event.batching, now)
+                self._fail_unservable()
                 self._dispatch()
             case LoadFailed():
-                self.roster.load_failed(event.worker, event.incarnation, event.error)
-            case Died():
-                self._look_at_workers = now
-                self._worker_died(event, now)
+                self.workers.on_load_failed(event.worker, event.incarnation, event.failure)
+            case WorkerExited():
+                self._next_worker_check = now
+                self._worker_exited(event)
             case Drain():
                 self.drain_deadline = event.deadline
             case Tick():
-                self._look_at_workers = now
-        self._pass_time(now)
+                self._next_worker_check = now
+        self._pass_time()
         out, self._out = self._out, []
         return out
 
     def next_deadline(self) -> float | None:
-        """When ``Tick`` is needed at the latest; None: only events move anything."""
-        times = [time for time in (self.roster.next_deadline(), self.drain_deadline) if time is not None]
+        """Return when ``Tick`` is needed at the latest; None: only events change anything."""
+        times = [time for time in (self.workers.next_deadline(), self.drain_deadline) if time is not None]
         if self.drain_deadline is not None and self.drain_deadline <= self._now:
-            times.remove(self.drain_deadline)  # it has been acted upon: only events move anything now
-        while self._deadlines and self._deadlines[0][1] not in self.tickets:
+            times.remove(self.drain_deadline)  # it has been acted upon: only events change anything now
+        while self._deadlines and self._deadlines[0][1] not in self.requests:
             heapq.heappop(self._deadlines)
         if self._deadlines:
             times.append(self._deadlines[0][0])
-        while self._embed_dues and not self._embedding(self._embed_dues[0]):
+        while self._embed_dues and not self._awaits_vectors(self._embed_dues[0]):
             heapq.heappop(self._embed_dues)
         if self._embed_dues:
             times.append(self._embed_dues[0][0])
@@ -152,475 +167,520 @@ class Schedule:
 
     @property
     def idle(self) -> bool:
-        return not self.tickets and not self.works
+        """True while no request and no job is under way."""
+        return not self.requests and not self.jobs
 
-    def begun(self, work: int) -> bool:
-        """Whether the making has begun: what is looked up, or waits here or behind another job, has not."""
-        one = self.works[work]
-        if work in self.waiting or one.stage in ("exact", "embed", "near"):
+    def sizes(self) -> Sizes:
+        """Count everything that is remembered, for leak checks."""
+        deadlines = len(self._deadlines) + len(self._embed_dues)
+        joinable, waiting = len(self._by_join_key), len(self.waiting)
+        return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self._bytes)
+
+    def has_started(self, job: int) -> bool:
+        """Return True once a worker is executing this job.
+
+        False during look-up, in the queue, or queued behind another task of the same worker thread.
+        """
+        one = self.jobs[job]
+        if job in self.waiting or one.stage in ("lookup", "embed", "near"):
             return False
-        held = [self.roster.at_work_on(name, incarnation, job) for job, (name, incarnation, _) in one.jobs.items()]
-        return any(held) or not held
+        running = [self.workers.is_running(ref.worker, ref.incarnation, task) for task, ref in one.tasks.items()]
+        return any(running) or not running
+
+    # -- a job's way -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _next_stage(job: Job) -> Stage:
+        """Return where a job goes next, given what is known of it. This is the whole way of a request."""
+        if job.value is not None:
+            return "done"
+        if isinstance(job.asked, Call):
+            return "call"
+        if job.hit is not None:
+            return "render"  # found, in another format than asked for
+        asked = job.asked
+        match job.stage:
+            case "new" if asked.lookup:
+                return "lookup"  # the same words?
+            case "new" | "lookup" | "embed" if job.missing:
+                return "embed"  # a vector of the prompt from each encoder, one after the other
+            case "embed" if asked.lookup and asked.near and job.vectors:
+                return "near"  # the same meaning?
+            case "generate" if job.raw is not None:
+                return "master"  # candidates that another worker generated
+            case _ if job.chosen is not None:
+                return "store"
+            case _:
+                return "generate"  # for the first time, again after a worker's death, or with fresh seeds
+
+    def _advance(self, job: Job) -> None:
+        """Move a job to its next stage and start that. The one place where a job moves on."""
+        job.stage = self._next_stage(job)
+        request = job.requests[0] if job.requests else 0
+        match job.stage:
+            case "lookup":
+                self._out.append(FindExact(job=job.job, request=request))
+            case "near":
+                self._out.append(FindNear(job=job.job, request=request, vectors=job.vectors))
+            case "embed" | "render" | "generate" | "master" | "call":
+                self._enqueue(job)
+            case "store":
+                self._store(job)
+            case "done":
+                self._reply_all(job)
 
     # -- arrivals ----------------------------------------------------------------------------------
 
-    def _submit(self, ask: Ask, now: float) -> None:
+    def _submit(self, asked: Submit) -> None:
         if self.drain_deadline is not None:
-            self._refuse(ask.ticket, PoolClosed("the pool is stopping and takes no new requests"))
+            self._refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
             return
-        if ask.deadline is not None and ask.deadline <= now:
-            self._refuse(ask.ticket, Expired("the deadline had passed on arrival"), kind="expired")
+        if asked.deadline is not None and asked.deadline <= self._now:
+            self._refuse(asked.request, Expired("the deadline had passed on arrival"), kind="expired")
             return
-        joined = self._by_join_key.get(ask.join_key) if ask.join_key else None
+        joined = self._by_join_key.get(asked.join_key) if asked.join_key is not None else None
         if joined is not None:
-            self._join(self.works[joined], ask)
+            self._join(self.jobs[joined], asked)
             return
-        work = self._open_work(ask=ask, errand=None, now=now, stage="exact")
-        work.priority = ask.priority
-        self._add_ticket(work, ask.ticket, ask.deadline, ask.events, ask.size_bytes, joined=False)
-        if ask.join_key:
-            self._by_join_key[ask.join_key] = work.number
-        if ask.lookup:
-            self._out.append(FindExact(work=work.number, ticket=ask.ticket))
-        else:
-            self._missed(work, now)
+        job = self._open(asked)
+        job.priority = asked.priority
+        self._add_request(job, asked, events=asked.events, joined=False)
+        if asked.join_key is not None:
+            self._by_join_key[asked.join_key] = job.job
+        if asked.lookup or self._admit(job):
+            self._advance(job)
 
-    def _errand(self, errand: Errand, now: float) -> None:
+    def _call(self, asked: Call) -> None:
         if self.drain_deadline is not None:
-            self._refuse(errand.ticket, PoolClosed("the pool is stopping and takes no new requests"))
+            self._refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
             return
-        work = self._open_work(ask=None, errand=errand, now=now, stage="errand")
-        self._add_ticket(work, errand.ticket, errand.deadline, False, errand.size_bytes, joined=False)
-        if self._too_full(work):
-            return
-        self._enqueue(work, now)
+        job = self._open(asked)
+        self._add_request(job, asked, events=False, joined=False)
+        if not self._too_full(job):
+            self._advance(job)
 
-    def _open_work(self, *, ask: Ask | None, errand: Errand | None, now: float, stage: Stage) -> Work:
-        work = Work(next(self._numbers), ask, errand, now, stage)
-        self.works[work.number] = work
-        return work
+    def _open(self, asked: Submit | Call) -> Job:
+        job = Job(job=next(self._numbers), asked=asked, arrival=self._now)
+        self.jobs[job.job] = job
+        return job
 
-    def _add_ticket(
-        self, work: Work, number: int, deadline: float | None, events: bool, size: int, *, joined: bool
-    ) -> None:
-        assert number not in self.tickets, "a ticket is used once"
-        self.tickets[number] = Ticket(number, work.number, deadline, events, size, joined)
-        work.tickets.append(number)
-        self._bytes += size
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, number))
-            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self.tickets):  # most are answered
-                self._deadlines = [entry for entry in self._deadlines if entry[1] in self.tickets]
+    def _add_request(self, job: Job, asked: Submit | Call, *, events: bool, joined: bool) -> None:
+        request = asked.request
+        assert request not in self.requests, "a request's number is used once"
+        self.requests[request] = RequestState(
+            request=request,
+            job=job.job,
+            deadline=asked.deadline,
+            events=events,
+            size_bytes=asked.size_bytes,
+            joined=joined,
+        )
+        job.requests.append(request)
+        self._bytes += asked.size_bytes
+        if asked.deadline is not None:
+            heapq.heappush(self._deadlines, (asked.deadline, request))
+            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self.requests):  # most are answered
+                self._deadlines = [entry for entry in self._deadlines if entry[1] in self.requests]
                 heapq.heapify(self._deadlines)
 
-    def _join(self, work: Work, ask: Ask) -> None:
-        if len(self.tickets) >= self.limits.max_requests or self._bytes + ask.size_bytes > self.limits.max_bytes:
-            self._refuse(ask.ticket, self._busy(), kind="busy")
+    def _join(self, job: Job, asked: Submit) -> None:
+        bounds = self.queue_limits
+        if len(self.requests) >= bounds.max_requests or self._bytes + asked.size_bytes > bounds.max_bytes:
+            self._refuse(asked.request, self._busy(), kind="busy")
             return
-        self._add_ticket(work, ask.ticket, ask.deadline, ask.events, ask.size_bytes, joined=True)
-        if ask.priority < work.priority:
-            work.priority = ask.priority
-            if work.number in self.waiting:
-                self._queue.put(work)
-        self._accepted(work, ask.ticket)
+        self._add_request(job, asked, events=asked.events, joined=True)
+        if asked.priority < job.priority:
+            job.priority = asked.priority
+            if job.job in self.waiting:
+                self._dispatcher.put(job)
+        self._send_accepted(job, asked.request)
 
-    def _refuse(self, ticket: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
-        self._out.append(Answer(ticket=ticket, kind=kind, error=error))
+    def _refuse(
+        self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error"
+    ) -> None:
+        self._out.append(SendReply(request=request, kind=kind, failure=Failure.of(error)))
 
-    def _too_full(self, work: Work) -> bool:
-        """Whether the work had to be turned away: asked only when it is about to wait for a worker."""
-        if len(self.tickets) <= self.limits.max_requests and self._bytes <= self.limits.max_bytes:
+    def _admit(self, job: Job) -> bool:
+        """Let a job that needs a worker in, and note which vectors it awaits; False: it was turned away."""
+        if self._too_full(job):
             return False
-        self._settle_all(work, "busy", self._busy())
+        for request in job.requests:
+            self._send_accepted(job, request)
+        encoders = job.sound.encoders
+        job.missing = {name for name in encoders if self._dispatcher.hosts(name)}
+        for name in encoders:
+            if name not in job.missing:
+                job.warnings.append(f"semantic_unavailable: no worker that hosts {name!r} is ready")
+        if job.missing:
+            job.embed_due = self._now + self.limits.embed_timeout_s
+            heapq.heappush(self._embed_dues, (job.embed_due, job.job))
+        return True
+
+    def _too_full(self, job: Job) -> bool:
+        """Turn a job away if the queue is full; asked only when it is about to wait for a worker."""
+        if len(self.requests) <= self.queue_limits.max_requests and self._bytes <= self.queue_limits.max_bytes:
+            return False
+        self._fail_all(job, Failure.of(self._busy()), kind="busy")
         return True
 
     def _busy(self) -> Busy:
-        hands = max(1, sum(1 for worker in self.roster.workers.values() if worker.state == "ready"))
+        ready = max(1, sum(1 for worker in self.workers.workers.values() if worker.state == "ready"))
         # one that has taken longer than usual may well take as long again
-        since = [held.since for worker in self.roster.workers.values() for held in worker.jobs.values()]
-        each_s = max(self._job_seconds, self._now - min(since, default=self._now))
-        wait_s = each_s * max(1.0, len(self.waiting) / hands / 4)  # when a quarter has gone
+        since = [held.since for worker in self.workers.workers.values() for held in worker.tasks.values()]
+        each_s = max(self._generate_s, self._now - min(since, default=self._now))
+        wait_s = each_s * max(1.0, len(self.waiting) / ready / 4)  # when a quarter has gone
         return Busy(
-            f"the queue is full: {len(self.tickets)} requests, {self._bytes:,} bytes "
-            f"(allowed are {self.limits.max_requests}, {self.limits.max_bytes:,})",
+            f"the queue is full: {len(self.requests)} requests, {self._bytes:,} bytes "
+            f"(allowed are {self.queue_limits.max_requests}, {self.queue_limits.max_bytes:,})",
             hint="try again after retry_after_ms",
             retry_after_ms=max(10, min(600_000, int(wait_s * 1000))),
         )
 
-    def _accepted(self, work: Work, ticket: int) -> None:
-        if self.tickets[ticket].events:
-            body = {"queue_position": self._queue.ahead(work), "joined": self.tickets[ticket].joined}
-            self._out.append(Notify(ticket=ticket, type="accepted", body=body))
+    def _send_accepted(self, job: Job, request: int) -> None:
+        state = self.requests[request]
+        if state.events:
+            body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
+            self._out.append(SendEvent(request=request, body=body))
 
-    # -- look-up -----------------------------------------------------------------------------------
+    # -- look-ups and the store --------------------------------------------------------------------
 
-    def _found(self, event: Found, now: float) -> None:
-        work = self.works.get(event.work)
-        if work is None or work.stage not in ("exact", "near"):
+    def _lookup_done(self, event: LookupDone) -> None:
+        job = self.jobs.get(event.job)
+        if job is None or job.stage not in ("lookup", "near"):
             return
         if event.warning:
-            work.warnings.append(event.warning)
-        work.times_ms["lookup"] = (now - work.arrival) * 1000
-        if event.hit is None:
-            self._missed(work, now)
-        elif event.render is not None:
-            work.stage, work.outcome = "render", {"hit": event.hit, "render": event.render}
-            if not self._too_full(work):
-                self._enqueue(work, now)
-        else:
-            self._answer_all(work, event.hit)
-
-    def _missed(self, work: Work, now: float) -> None:
-        ask = work.ask
-        assert ask is not None
-        if work.stage == "exact":
-            if self._too_full(work):
+            job.warnings.append(event.warning)
+        job.times_ms["lookup"] = (self._now - job.arrival) * 1000
+        if event.hit is not None and event.hit.path is not None:
+            job.value = event.hit
+        elif event.hit is not None:
+            job.hit = event.hit
+            if self._too_full(job):
                 return
-            for ticket in work.tickets:
-                self._accepted(work, ticket)
-            if ask.encoders and self._want_vectors(work, now):
-                return
-        self._to_make(work, now)
+        elif job.stage == "lookup" and not self._admit(job):
+            return
+        self._advance(job)
 
-    def _want_vectors(self, work: Work, now: float) -> bool:
-        """Whether the work now waits for text vectors."""
-        assert work.ask is not None
-        hosts = [name for name in work.ask.encoders if self._queue.hosts(name)]
-        for name in set(work.ask.encoders) - set(hosts):
-            work.warnings.append(f"semantic_unavailable: no worker that hosts {name!r} is ready")
-        if not hosts:
-            return False
-        work.stage, work.missing = "embed", set(hosts)
-        work.embed_due = now + self.limits.embed_timeout_s
-        heapq.heappush(self._embed_dues, (work.embed_due, work.number))
-        self._enqueue(work, now)
-        return True
+    def _store(self, job: Job) -> None:
+        chosen = job.chosen
+        assert chosen is not None
+        self._discard(job, job.best if job.best is not chosen else None)
+        job.best = None
+        self._out.append(
+            Store(
+                job=job.job,
+                request=job.requests[0] if job.requests else 0,
+                sound=chosen,
+                rounds=job.round + (1 if chosen.sound.accepted else 0),
+                tried=tuple(job.tried),
+                vectors=job.vectors,
+            )
+        )
 
-    def _embedded(self, work: Work, now: float) -> None:
-        work.embed_due = None
-        assert work.ask is not None
-        if work.ask.lookup and work.ask.near and work.vectors:
-            work.stage = "near"
-            self._out.append(FindNear(work=work.number, ticket=work.tickets[0], vectors=work.vectors))
+    def _stored(self, event: Stored) -> None:
+        job = self.jobs.get(event.job)
+        if job is None or job.stage != "store":
+            return
+        if event.sound is None:
+            self._fail_all(job, event.failure or Failure(message="the sound was not stored and nobody knows why"))
         else:
-            self._to_make(work, now)
-
-    def _to_make(self, work: Work, now: float) -> None:
-        assert work.ask is not None
-        work.stage = "make"
-        self._enqueue(work, now)
+            job.value = event.sound
+            self._advance(job)
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _enqueue(self, work: Work, now: float) -> None:
-        """Into the queue, unless nobody will ever take it from there."""
-        error = self._queue.why_unserved(work)
+    def _enqueue(self, job: Job) -> None:
+        """Put a job into the queue, unless no worker will ever take it from there."""
+        error = self._dispatcher.unservable_reason(job)
         if error is not None:
-            self._settle_all(work, "error", error)
+            self._fail_all(job, Failure.of(error))
             return
-        work.queued_at = now
-        self._queue.put(work)
+        job.queued_at = self._now
+        self._dispatcher.put(job)
         self._dispatch()
 
     def _dispatch(self) -> None:
         if len(self.waiting):
-            self._out += self._queue.send(self._now)
+            self._out += self._dispatcher.send(self._now)
 
-    # -- outcomes ----------------------------------------------------------------------------------
+    # -- results of tasks --------------------------------------------------------------------------
 
-    def _job_done(self, event: JobDone, now: float) -> None:
-        held = self.roster.release(event.worker, event.incarnation, event.job, event.attempt, now)
+    def _task_done(self, event: TaskDone) -> None:
+        held = self.workers.release(event.worker, event.incarnation, event.task, event.attempt, self._now)
         if held is None:
-            for outcome in event.parts.values():
-                self._out.append(Discard(outcome=outcome))
+            for number, result in event.results.items():
+                self._out.append(Discard(job=number, result=result))
             return
-        if held.lane == "make":
-            self._job_seconds += 0.2 * (now - held.since - self._job_seconds)
-        for number in held.works:
-            outcome = event.parts.get(number, {"error": {"code": "internal", "message": "the worker left this out"}})
-            work = self.works.get(number)
-            if work is None or event.job not in work.jobs:
-                self._out.append(Discard(outcome=outcome))
-                continue
-            del work.jobs[event.job]
-            self._outcome(work, outcome, now)
+        if held.thread == "generate":
+            self._generate_s += 0.2 * (self._now - held.since - self._generate_s)
+        left_out = Rejected(failure=Failure(message=f"worker {event.worker!r} left this out of its answer"))
+        for number in held.jobs:
+            result = event.results.get(number, left_out)
+            job = self.jobs.get(number)
+            if job is None or job.tasks.pop(event.task, None) is None:
+                self._out.append(Discard(job=number, result=result))
+            else:
+                self._take_result(job, result)
         self._dispatch()
 
-    def _outcome(self, work: Work, outcome: dict[str, Any], now: float) -> None:
-        if work.stage == "embed":
-            self._vectors_came(work, outcome, now)
-        elif "error" in outcome:
-            work.tried += outcome.get("tried", [])
-            self._part_failed(work, error_of(outcome["error"]), now)
-        elif work.stage in ("errand", "render"):
-            self._answer_all(work, {**(work.outcome or {}), "outcome": outcome} if work.stage == "render" else outcome)
-        elif work.stage == "make" and "candidates" in outcome:
-            work.stage, work.outcome = "finish", outcome
-            self._enqueue(work, now)
-        else:
-            self._sound_came(work, outcome, now)
-
-    def _vectors_came(self, work: Work, outcome: dict[str, Any], now: float) -> None:
-        vectors = outcome.get("vectors", {})
-        work.vectors.update(vectors)
-        if "error" in outcome:
-            work.warnings.append(f"semantic_failed: {outcome['error'].get('message', '')}")
-            work.missing.discard(min(work.missing))  # the one that was asked
-        work.missing -= set(vectors)
-        if work.missing:
-            self._enqueue(work, now)
-        else:
-            self._embedded(work, now)
-
-    def _sound_came(self, work: Work, outcome: dict[str, Any], now: float) -> None:
-        """A finished sound: good enough, or one more round, or the best there is."""
-        assert work.ask is not None
-        self._free_handover(work)
-        work.tried += outcome.get("tried", [])
-        if outcome.get("accepted"):
-            self._keep(work, outcome)
-            return
-        if work.best is None or outcome.get("score", 0.0) > work.best.get("score", 0.0):
-            work.best, outcome = outcome, work.best or {}
-        if outcome:
-            self._out.append(Discard(outcome=outcome))
-        self._next_round(work, None, now)
-
-    def _part_failed(self, work: Work, error: AudioPoolError, now: float) -> None:
-        if isinstance(error, QualityError) and work.ask is not None:
-            self._free_handover(work)
-            self._next_round(work, error, now)
-        else:
-            self._settle_all(work, "error", error)
-
-    def _next_round(self, work: Work, error: AudioPoolError | None, now: float) -> None:
-        assert work.ask is not None
-        work.round += 1
-        if work.round < work.ask.max_rounds:
-            work.stage = "make"
-            self._enqueue(work, now)
-        elif work.best is not None:
-            self._keep(work, work.best)
-        else:
-            self._settle_all(work, "error", error or QualityError("no candidate passed the quality gate"))
-
-    def _keep(self, work: Work, outcome: dict[str, Any]) -> None:
-        if work.best is not None and work.best is not outcome:
-            self._out.append(Discard(outcome=work.best))
-        work.best, work.stage = None, "keep"
-        outcome = {**outcome, "rounds": work.round + (1 if outcome.get("accepted") else 0), "tried": work.tried}
-        self._out.append(
-            Keep(
-                work=work.number,
-                ticket=work.tickets[0] if work.tickets else 0,
-                sound=outcome,
-                vectors=work.vectors,
-                accepted=bool(outcome.get("accepted")),
-            )
-        )
-
-    def _kept(self, event: Kept) -> None:
-        work = self.works.get(event.work)
-        if work is None or work.stage != "keep":
-            return
-        if event.error is not None:
-            self._settle_all(work, "error", event.error)
-        else:
-            self._answer_all(work, event.result)
-
-    def _free_handover(self, work: Work) -> None:
-        if work.outcome is not None:
-            self._out.append(Discard(outcome=work.outcome))
-            work.outcome = None
-
-    def _job_failed(self, event: JobFailed, now: float) -> None:
-        held = self.roster.release(event.worker, event.incarnation, event.job, event.attempt, now)
-        if held is None:
-            return
-        for number in held.works:
-            work = self.works.get(number)
-            if work is not None and work.jobs.pop(event.job, None) is not None:
-                self._job_lost(work, event.error, now, again=len(held.works) > 1)
-        self._dispatch()
-
-    def _job_lost(self, work: Work, error: AudioPoolError, now: float, *, again: bool) -> None:
-        """The work's job came to nothing. ``again``: it may be another's fault, so try once more, alone."""
-        if work.stage == "embed":
-            self._vectors_came(work, {"error": {"message": error.message}}, now)
-            return
-        if again:
-            work.failures += 1
-            if work.failures < self.limits.max_attempts:
-                self._again(work, now)
+    def _take_result(self, job: Job, result: TaskResult) -> None:
+        """Record a result on its job and move the job on."""
+        match result, job.stage:
+            case Rejected(), _:
+                job.tried += result.tried
+                self._part_failed(job, result.failure)
                 return
-        self._part_failed(work, error, now)
+            case Embedded(), "embed" if min(job.missing) in result.vectors:
+                job.vectors.update(result.vectors)
+                job.missing -= set(result.vectors)
+            case RawSounds(), "generate":
+                job.raw = result
+            case MasteredSound(), "generate" | "master":
+                self._free_raw(job)
+                job.tried += result.tried
+                self._choose(job, result)
+            case Rendered(), "render":
+                assert job.hit is not None
+                job.value = RenderedHit(hit=job.hit, path=result.path, report=result.report)
+                job.hit = None
+            case Called(), "call":
+                job.value = CallReply(called=result)
+            case _:
+                self._out.append(Discard(job=job.job, result=result))
+                wrong = WorkerError(f"a worker answered stage {job.stage!r} with {type(result).__name__}")
+                self._part_failed(job, Failure.of(wrong))
+                return
+        if job.job in self.jobs:
+            self._advance(job)
 
-    def _again(self, work: Work, now: float) -> None:
-        if work.stage == "finish":  # the candidates' slots died with their reader: make them anew
-            self._free_handover(work)
-            work.stage = "make"
-        self._enqueue(work, now)
+    def _choose(self, job: Job, sound: MasteredSound) -> None:
+        """Choose a sound that is good enough, or the best there is after the last round."""
+        if sound.sound.accepted:
+            job.chosen = sound
+            return
+        if job.best is None or sound.score > job.best.score:
+            job.best, sound_less = sound, job.best
+        else:
+            sound_less = sound
+        self._discard(job, sound_less)
+        self._next_round(job)
 
-    def _worker_died(self, event: Died, now: float) -> None:
-        at_work: set[Lane] = set()
-        for held in self.roster.died(event.worker, event.incarnation, event.reason, now):
-            waited = held.lane in at_work  # behind another in its lane: not to blame
-            at_work.add(held.lane)
-            for number in held.works:
-                work = self.works.get(number)
-                if work is None or work.jobs.pop(held.job, None) is None:
-                    continue
+    def _next_round(self, job: Job) -> None:
+        job.round += 1
+        if job.round >= job.sound.max_rounds:
+            job.chosen = job.best
+
+    def _part_failed(self, job: Job, failure: Failure) -> None:
+        """Go on without a vector, with fresh seeds, or fail the job."""
+        if job.stage == "embed":
+            job.warnings.append(f"semantic_failed: {failure.message}")
+            job.missing.discard(min(job.missing))  # the one that was asked
+            self._advance(job)
+        elif failure.code == QualityError.code and isinstance(job.asked, Submit):
+            self._free_raw(job)
+            self._next_round(job)
+            if job.round < job.sound.max_rounds or job.chosen is not None:
+                job.stage = "generate"
+                self._advance(job)
+            else:
+                self._fail_all(job, failure)
+        else:
+            self._fail_all(job, failure)
+
+    def _free_raw(self, job: Job) -> None:
+        self._discard(job, job.raw)
+        job.raw = None
+
+    def _discard(self, job: Job, result: TaskResult | None) -> None:
+        if result is not None:
+            self._out.append(Discard(job=job.job, result=result))
+
+    def _task_failed(self, event: TaskFailed) -> None:
+        held = self.workers.release(event.worker, event.incarnation, event.task, event.attempt, self._now)
+        if held is None:
+            return
+        for job in self._jobs_of(held):
+            self._task_lost(job, event.failure, again=len(held.jobs) > 1)
+        self._dispatch()
+
+    def _jobs_of(self, held: HeldTask) -> Iterator[Job]:
+        """Yield the jobs that a task which came to nothing was for, and that still await it."""
+        for number in held.jobs:
+            job = self.jobs.get(number)
+            if job is not None and job.tasks.pop(held.task, None) is not None:
+                yield job
+
+    def _task_lost(self, job: Job, failure: Failure, *, again: bool) -> None:
+        """Handle a task that came to nothing. ``again``: another job may be to blame, so try once more, alone."""
+        if again and job.stage != "embed":
+            job.failures += 1
+            if job.failures < self.limits.max_attempts:
+                self._retry(job)
+                return
+        self._part_failed(job, failure)
+
+    def _retry(self, job: Job) -> None:
+        if job.stage == "master":  # the candidates' slots died with their reader: generate them anew
+            self._free_raw(job)
+        self._advance(job)
+
+    def _worker_exited(self, event: WorkerExited) -> None:
+        running: set[Thread] = set()
+        for held in self.workers.on_exit(event.worker, event.incarnation, event.reason, self._now):
+            waited = held.thread in running  # behind another task of its thread: not to blame
+            running.add(held.thread)
+            for job in self._jobs_of(held):
                 if waited:
-                    self._again(work, now)
+                    self._retry(job)
                     continue
-                error: AudioPoolError = WorkerDied(
-                    f"worker {event.worker!r} died at work: {event.reason} (tried {work.failures + 1} times)",
+                died = WorkerDied(
+                    f"worker {event.worker!r} died at work: {event.reason} (tried {job.failures + 1} times)",
                     hint="its log says more",
                 )
-                self._job_lost(work, error, now, again=not held.timed_out)
-        self._give_up_unserved()
+                self._task_lost(job, Failure.of(died), again=not held.timed_out)
+        self._fail_unservable()
         self._dispatch()
 
-    def _give_up_unserved(self) -> None:
-        """Workers have come or gone: what waited for one that will never take it is answered."""
-        for work in [self.works[number] for number in self.waiting.all()]:
-            error = self._queue.why_unserved(work)
+    def _fail_unservable(self) -> None:
+        """Answer what waits for a worker that will never take it, after workers have come or gone."""
+        for job in [self.jobs[number] for number in self.waiting.all()]:
+            error = self._dispatcher.unservable_reason(job)
             if error is not None:
-                self._settle_all(work, "error", error)
+                self._fail_all(job, Failure.of(error))
 
-    def _progress(self, event: JobProgress, now: float) -> None:
-        worker = self.roster.current(event.worker, event.incarnation)
-        held = worker.jobs.get(event.job) if worker is not None else None
+    def _task_progress(self, event: TaskProgress) -> None:
+        worker = self.workers.current(event.worker, event.incarnation)
+        held = worker.tasks.get(event.task) if worker is not None else None
         if held is None or held.attempt != event.attempt:
             return
-        self.roster.signed(event.worker, event.incarnation, now)
-        for number in held.works:
-            work = self.works.get(number)
-            for ticket in work.tickets if work is not None else ():
-                if self.tickets[ticket].events:
-                    self._out.append(Notify(ticket=ticket, type="progress", body=event.body))
+        self.workers.heartbeat(event.worker, event.incarnation, self._now)
+        for number in held.jobs:
+            job = self.jobs.get(number)
+            for request in job.requests if job is not None else ():
+                if self.requests[request].events:
+                    self._out.append(SendEvent(request=request, body=event.progress))
 
     # -- endings -----------------------------------------------------------------------------------
 
-    def _cancel(self, ticket: int) -> None:
-        self._drop_ticket(ticket, "cancelled", Cancelled("cancelled by its caller"))
-
-    def _drop_ticket(self, number: int, kind: Literal["cancelled", "expired"], error: AudioPoolError) -> None:
-        ticket = self.tickets.get(number)
-        if ticket is None:
+    def _drop(self, request: int, kind: Literal["cancelled", "expired"], error: AudioPoolError) -> None:
+        """End one request; its job goes on where others want it."""
+        state = self.requests.get(request)
+        if state is None:
             return
-        work = self.works[ticket.work]
-        self._final(number, Answer(ticket=number, kind=kind, error=error, warnings=tuple(work.warnings)))
-        work.tickets.remove(number)
-        if not work.tickets:
-            self._abandon(work)
+        job = self.jobs[state.job]
+        self._final(SendReply(request=request, kind=kind, failure=Failure.of(error), warnings=tuple(job.warnings)))
+        job.requests.remove(request)
+        if not job.requests:
+            self._abandon(job)
 
-    def _abandon(self, work: Work) -> None:
-        """Nobody wants it any more: out of the queue, or stopped between two steps."""
-        if work.stage == "keep":
+    def _abandon(self, job: Job) -> None:
+        """Stop a job that nobody wants any more: out of the queue, or between two steps."""
+        if job.stage == "store":
             return  # a finished sound is worth keeping; its answer goes to nobody
-        for job, (name, incarnation, attempt) in work.jobs.items():
-            worker = self.roster.current(name, incarnation)
-            held = worker.jobs.get(job) if worker is not None else None
-            if held is not None and not held.cancelled and not self._wanted(held, besides=work.number):
+        for task, ref in job.tasks.items():
+            worker = self.workers.current(ref.worker, ref.incarnation)
+            held = worker.tasks.get(task) if worker is not None else None
+            wanted = held is not None and any(other != job.job and other in self.jobs for other in held.jobs)
+            if held is not None and not held.cancelled and not wanted:
                 held.cancelled = True
-                self._out.append(SendCancel(worker=name, incarnation=incarnation, job=job, attempt=attempt))
-        self._settle(work)
+                self._out.append(
+                    CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
+                )
+        self._close(job)
 
-    def _wanted(self, held: HeldJob, besides: int) -> bool:
-        return any(number != besides and number in self.works for number in held.works)
-
-    def _answer_all(self, work: Work, value: Any) -> None:
-        work.times_ms["total"] = (self._now - work.arrival) * 1000
-        for number in work.tickets:
-            made = work.stage == "keep"
-            joined = self.tickets[number].joined
-            cache_type = "joined" if joined else "new_generation" if made else ""
+    def _reply_all(self, job: Job) -> None:
+        """Answer every request of a job with what it came to."""
+        job.times_ms["total"] = (self._now - job.arrival) * 1000
+        for request in job.requests:
+            cache_type: CacheType | None = None  # a hit says itself what it is
+            if isinstance(job.value, StoredSound):
+                cache_type = "joined" if self.requests[request].joined else "new_generation"
             self._final(
-                number,
-                Answer(
-                    ticket=number,
+                SendReply(
+                    request=request,
                     kind="result",
-                    value=value,
+                    value=job.value,
                     cache_type=cache_type,
-                    times_ms=dict(work.times_ms),
-                    warnings=tuple(work.warnings),
-                ),
+                    times_ms=dict(job.times_ms),
+                    warnings=tuple(job.warnings),
+                )
             )
-        work.tickets = []
-        self._settle(work, used=True)
+        job.requests = []
+        self._close(job)
 
-    def _settle_all(self, work: Work, kind: Literal["error", "busy"], error: AudioPoolError) -> None:
-        for number in work.tickets:
-            self._final(number, Answer(ticket=number, kind=kind, error=error, warnings=tuple(work.warnings)))
-        work.tickets = []
-        self._settle(work)
+    def _fail_all(self, job: Job, failure: Failure, kind: Literal["error", "busy"] = "error") -> None:
+        """Answer every request of a job with why there is no sound."""
+        for request in job.requests:
+            self._final(SendReply(request=request, kind=kind, failure=failure, warnings=tuple(job.warnings)))
+        job.requests = []
+        self._close(job)
 
-    def _final(self, number: int, answer: Answer) -> None:
-        """The only place where a ticket ends."""
-        ticket = self.tickets.pop(number)
-        self._bytes -= ticket.size_bytes
-        self._out.append(answer)
+    def _final(self, reply: SendReply) -> None:
+        """Send a final reply. The only place where a request ends."""
+        state = self.requests.pop(reply.request)
+        self._bytes -= state.size_bytes
+        self._out.append(reply)
 
-    def _settle(self, work: Work, *, used: bool = False) -> None:
-        """The only place where a work ends: out of every table, its leftovers discarded."""
-        if not used:
-            for leftover in (work.best, work.outcome):
-                if leftover:
-                    self._out.append(Discard(outcome=leftover))
-        work.stage, work.jobs = "settled", {}
-        self.waiting.remove(work.number)
-        del self.works[work.number]
-        if work.ask is not None and self._by_join_key.get(work.ask.join_key) == work.number:
-            del self._by_join_key[work.ask.join_key]
-        self._out.append(Forget(work=work.number))
+    def _close(self, job: Job) -> None:
+        """End a job: out of every table, its leftovers discarded. The only place where a job ends."""
+        self._discard(job, job.best)
+        self._discard(job, job.raw)
+        if job.stage not in ("store", "done"):
+            self._discard(job, job.chosen)
+        job.stage, job.tasks = "done", {}
+        self.waiting.remove(job.job)
+        del self.jobs[job.job]
+        key = job.asked.join_key if isinstance(job.asked, Submit) else None
+        if key is not None and self._by_join_key.get(key) == job.job:
+            del self._by_join_key[key]
+        self._out.append(JobClosed(job=job.job))
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _embedding(self, due: tuple[float, int]) -> bool:
-        work = self.works.get(due[1])
-        return work is not None and work.embed_due == due[0]
+    def _awaits_vectors(self, due: tuple[float, int]) -> bool:
+        job = self.jobs.get(due[1])
+        return job is not None and job.stage == "embed" and job.embed_due == due[0]
 
-    def _pass_time(self, now: float) -> None:
+    def _pass_time(self) -> None:
+        now = self._now
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, number = heapq.heappop(self._deadlines)
-            if number in self.tickets:
-                self._drop_ticket(number, "expired", Expired("the deadline passed before the sound was ready"))
+            _, request = heapq.heappop(self._deadlines)
+            if request in self.requests:
+                self._drop(request, "expired", Expired("the deadline passed before the sound was ready"))
         while self._embed_dues and self._embed_dues[0][0] <= now:
             due = heapq.heappop(self._embed_dues)
-            if self._embedding(due):
-                work = self.works[due[1]]
-                work.warnings.append(f"semantic_timeout: no text vector within {self.limits.embed_timeout_s:g} s")
-                work.jobs.clear()  # a late vector is dropped like any late word
-                self.waiting.remove(work.number)
-                self._embedded(work, now)
-        if now >= self._look_at_workers:
-            self._look_at_workers = now + _LOOK_EVERY_S
-            kills, late = self.roster.overdue(now)
+            if self._awaits_vectors(due):
+                job = self.jobs[due[1]]
+                job.warnings.append(f"semantic_timeout: no text vector within {self.limits.embed_timeout_s:g} s")
+                job.tasks.clear()  # a late vector is dropped like any late message
+                self.waiting.remove(job.job)
+                job.missing.clear()
+                self._advance(job)
+        if now >= self._next_worker_check:
+            self._next_worker_check = now + _WORKER_CHECK_S
+            kills, late = self.workers.overdue(now)
             for name, held in late:
-                self._job_timed_out(name, held)
+                self._task_timed_out(name, held)
             self._out += kills
-            self._out += self.roster.start(now)
+            self._out += self.workers.start(now)
         if self.drain_deadline is not None:
-            self._drain(now)
+            self._drain(self.drain_deadline)
 
-    def _job_timed_out(self, name: str, held: HeldJob) -> None:
-        """Answers at once; the worker is killed beside it."""
+    def _task_timed_out(self, name: str, held: HeldTask) -> None:
+        """Answer at once; the worker is killed beside it."""
         error = Timeout(
-            f"worker {name!r} took over {self.limits.worker.task_timeout_s:g} s for one job and was stopped",
+            f"worker {name!r} took over {self.limits.task_timeout_s:g} s for one task and was stopped",
             hint="raise limits.task_timeout_s, or ask for less (duration_s, steps, candidates)",
         )
-        for number in held.works:
-            work = self.works.get(number)
-            if work is not None and work.jobs.pop(held.job, None) is not None:
-                self._settle_all(work, "error", error)
+        for job in self._jobs_of(held):
+            self._fail_all(job, Failure.of(error))
 
-    def _drain(self, now: float) -> None:
-        assert self.drain_deadline is not None
-        if now >= self.drain_deadline:
-            for work in list(self.works.values()):
-                if work.stage == "keep" and not work.tickets:
+    def _drain(self, deadline: float) -> None:
+        if self._now >= deadline:
+            closed = Failure.of(PoolClosed("the pool stopped before the sound was ready"))
+            for job in list(self.jobs.values()):
+                if job.stage == "store" and not job.requests:
                     continue
-                self._settle_all(work, "error", PoolClosed("the pool stopped before the sound was ready"))
-        if self.idle and not self.roster.stopping:
-            self._out += self.roster.stop(now)
+                self._fail_all(job, closed)
+        if self.idle and not self.workers.stopping:
+            self._out += self.workers.stop(self._now)

@@ -1,108 +1,106 @@
-"""The workers as the schedule sees them: states, lanes, beats, restarts. Pure, like the schedule.
+"""The workers as the scheduler sees them: states, threads, heartbeats, restarts. Pure, like the scheduler.
 
-Owns: when a worker is started, taken for dead, killed, restarted or given up; which jobs it holds.
-Must not know: processes, sockets, clocks (``now`` is passed in), what the jobs are for.
+Owns: when a worker is started, taken for dead, killed, restarted or given up; which tasks it holds.
+Must not know: processes, sockets, clocks (``now`` is passed in), what the tasks are for.
 
-    down --Spawn--> starting --hello--> loading --ready--> ready --stop--> stopping --> gone
-      ^                                                      |
-      `------- back-off <--- died <--------------------------'        (too many in a row: failed)
+    down --SpawnWorker--> starting --hello--> loading --ready--> ready --stop--> stopping --> gone
+      ^                                                            |
+      `--------- back-off <--- exited <----------------------------'        (too many in a row: failed)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
-from audio_pool.errors import AudioPoolError, WorkerDied, WorkerStartFailed
-from audio_pool.scheduler.events import Action, Kill, SendStop, Spawn
+from msgspec import Struct, field
 
-__all__ = ["HeldJob", "Lane", "Roster", "WorkerLimits", "WorkerPlan", "WorkerState"]
+from audio_pool.config import LimitsConfig
+from audio_pool.errors import WorkerDied, WorkerStartFailed
+from audio_pool.results import Failure
+from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
+
+__all__ = ["HeldTask", "WorkerPlan", "WorkerState", "WorkerTable"]
 
 State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "failed"]
-Lane = Literal["make", "quick"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerPlan:
+class WorkerPlan(Struct, frozen=True, kw_only=True):
     """What a worker is for, from the configuration."""
 
     name: str
     engines: frozenset[str]
     roles: frozenset[str]
     credit: int = 2
+    """Tasks that its generating thread may hold."""
     aux_credit: int = 8
+    """Tasks that its other thread may hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerLimits:
-    """Seconds and counts; config.LimitsConfig says what each is for."""
+class HeldTask(Struct, kw_only=True):
+    """A task sent to a worker."""
 
-    hello_timeout_s: float = 60.0
-    load_timeout_s: float = 600.0
-    heartbeat_s: float = 1.0
-    missed_heartbeats: int = 10
-    restart_backoff_s: float = 0.25
-    restart_backoff_max_s: float = 30.0
-    max_restarts: int = 5
-    task_timeout_s: float = 300.0
-    term_timeout_s: float = 5.0
-
-
-@dataclass(slots=True)
-class HeldJob:
-    """A job that a worker holds; its clock runs from when it came first in its lane."""
-
-    job: int
+    task: int
     attempt: int
-    lane: Lane
-    works: tuple[int, ...]
+    thread: Thread
+    jobs: tuple[int, ...]
     since: float
+    """When it reached the head of its thread's queue; the task timeout counts from there."""
     timed_out: bool = False
     cancelled: bool = False
 
 
-@dataclass(slots=True)
-class WorkerState:
+class WorkerState(Struct, kw_only=True):
+    """One worker, through all its incarnations."""
+
     plan: WorkerPlan
     state: State = "down"
     incarnation: int = 0
     engines: frozenset[str] = frozenset()
     batching: frozenset[str] = frozenset()
-    jobs: dict[int, HeldJob] = field(default_factory=dict)
+    tasks: dict[int, HeldTask] = field(default_factory=dict)
     """In order of sending."""
     due: float | None = None
     """When the present state has lasted too long, or (down) when to start."""
     last_sign: float = 0.0
     crashes: int = 0
-    """In a row, without a finished job."""
-    jobs_done: int = 0
-    error: AudioPoolError | None = None
+    """In a row, without a finished task."""
+    tasks_done: int = 0
+    failure: Failure | None = None
     killed: bool = False
     ever_ready: bool = False
 
-    def in_lane(self, lane: Lane) -> int:
-        return sum(1 for held in self.jobs.values() if held.lane == lane)
+    def held_by(self, thread: Thread) -> int:
+        """Count the tasks of one thread."""
+        return sum(1 for held in self.tasks.values() if held.thread == thread)
 
-    def has_room(self, lane: Lane) -> bool:
-        room = self.plan.credit if lane == "make" else self.plan.aux_credit
-        if any(held.lane == lane and held.attempt > 1 for held in self.jobs.values()):
+    def has_room(self, thread: Thread) -> bool:
+        """Return True if one more task may be sent to the thread now."""
+        room = self.plan.credit if thread == "generate" else self.plan.aux_credit
+        if any(held.thread == thread and held.attempt > 1 for held in self.tasks.values()):
             return False  # it may have killed its last worker: nothing is sent behind it
-        return self.state == "ready" and not self.killed and self.in_lane(lane) < room
+        return self.state == "ready" and not self.killed and self.held_by(thread) < room
+
+    def heads(self) -> list[HeldTask]:
+        """The task that each thread is executing; later ones of the same thread wait."""
+        first: dict[Thread, HeldTask] = {}
+        for held in self.tasks.values():
+            first.setdefault(held.thread, held)
+        return list(first.values())
 
 
-class Roster:
-    """All workers. Methods that change something answer with the actions that follow from it."""
+class WorkerTable:
+    """All workers. Methods that change something return the actions that follow from it."""
 
-    def __init__(self, plans: Iterable[WorkerPlan], limits: WorkerLimits) -> None:
+    def __init__(self, plans: Iterable[WorkerPlan], limits: LimitsConfig) -> None:
         self.limits = limits
-        self.workers = {plan.name: WorkerState(plan) for plan in plans}
+        self.workers = {plan.name: WorkerState(plan=plan) for plan in plans}
         self.stopping = False
 
     # -- life --------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        """Starts every worker that is down and due."""
+        """Start every worker that is down and due."""
         actions: list[Action] = []
         for worker in self.workers.values():
             if worker.state == "down" and not self.stopping and (worker.due is None or now >= worker.due):
@@ -110,57 +108,60 @@ class Roster:
                 worker.state, worker.killed = "starting", False
                 worker.due = now + self.limits.hello_timeout_s
                 worker.last_sign = now
-                actions.append(Spawn(worker=worker.plan.name, incarnation=worker.incarnation))
+                actions.append(SpawnWorker(worker=worker.plan.name, incarnation=worker.incarnation))
         return actions
 
     def current(self, name: str, incarnation: int) -> WorkerState | None:
-        """The worker, if this message is from its present incarnation."""
+        """Return the worker if this message is from its present incarnation."""
         worker = self.workers.get(name)
         return worker if worker is not None and worker.incarnation == incarnation else None
 
-    def said_hello(self, name: str, incarnation: int, now: float) -> bool:
-        """Whether its load should be sent now."""
+    def on_hello(self, name: str, incarnation: int, now: float) -> bool:
+        """Note a hello; return True if the Load message should be sent now."""
         worker = self.current(name, incarnation)
         if worker is None or worker.state != "starting":
             return False
         worker.state, worker.due, worker.last_sign = "loading", now + self.limits.load_timeout_s, now
         return True
 
-    def loaded(
+    def on_ready(
         self, name: str, incarnation: int, engines: frozenset[str], batching: frozenset[str], now: float
     ) -> None:
+        """Note that a worker has loaded these engines."""
         worker = self.current(name, incarnation)
         if worker is not None and worker.state == "loading":
-            worker.state, worker.due, worker.last_sign, worker.error = "ready", None, now, None
+            worker.state, worker.due, worker.last_sign, worker.failure = "ready", None, now, None
             worker.ever_ready = True
             worker.engines, worker.batching = engines, batching
 
-    def load_failed(self, name: str, incarnation: int, error: AudioPoolError) -> None:
-        """Its process ends by itself; a start-up error is not cured by trying again and again."""
+    def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
+        """Note why loading failed. The process ends by itself; trying again does not cure a start-up error."""
         worker = self.current(name, incarnation)
         if worker is not None and worker.state in ("starting", "loading"):
-            worker.error = error
+            worker.failure = failure
             worker.crashes = self.limits.max_restarts
 
-    def signed(self, name: str, incarnation: int, now: float) -> None:
+    def heartbeat(self, name: str, incarnation: int, now: float) -> None:
+        """Note a sign of life."""
         worker = self.current(name, incarnation)
         if worker is not None:
             worker.last_sign = now
 
-    def died(self, name: str, incarnation: int, reason: str, now: float) -> list[HeldJob]:
-        """The jobs it held. It is down (restart due) or, after too many crashes, failed."""
+    def on_exit(self, name: str, incarnation: int, reason: str, now: float) -> list[HeldTask]:
+        """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, failed."""
         worker = self.current(name, incarnation)
         if worker is None or worker.state in ("down", "gone", "failed"):
             return []
-        held, worker.jobs = list(worker.jobs.values()), {}
+        held, worker.tasks = list(worker.tasks.values()), {}
         worker.killed = False  # done; what is due next is its restart
         if self.stopping:
             worker.state, worker.due = "gone", None
             return held
-        if worker.state in ("starting", "loading") and worker.error is None:
-            worker.error = WorkerStartFailed(f"worker {name!r} ended while {worker.state}: {reason}; see its log")
+        if worker.state in ("starting", "loading") and worker.failure is None:
+            ended = WorkerStartFailed(f"worker {name!r} ended while {worker.state}: {reason}; see its log")
+            worker.failure = Failure.of(ended)
         elif worker.state == "ready":
-            worker.error = WorkerDied(f"worker {name!r} died: {reason}")
+            worker.failure = Failure.of(WorkerDied(f"worker {name!r} died: {reason}"))
         worker.engines = frozenset()
         # one that never came up fails at once: its caller waits for the reason, not for more tries
         if worker.crashes >= self.limits.max_restarts or not worker.ever_ready:
@@ -172,7 +173,7 @@ class Roster:
         return held
 
     def stop(self, now: float) -> list[Action]:
-        """Asks every worker to finish and exit; those not up yet are ended at once."""
+        """Ask every worker to finish and exit; kill those that are not up yet."""
         self.stopping = True
         actions: list[Action] = []
         for worker in self.workers.values():
@@ -181,48 +182,50 @@ class Roster:
                 worker.state, worker.due = "gone", None
             elif worker.state == "ready":
                 worker.state, worker.due = "stopping", now + self.limits.term_timeout_s
-                actions.append(SendStop(worker=name, incarnation=worker.incarnation))
+                actions.append(StopWorker(worker=name, incarnation=worker.incarnation))
             elif worker.state in ("starting", "loading"):
                 worker.state, worker.due = "stopping", None
                 if not worker.killed:
                     worker.killed = True
-                    actions.append(Kill(worker=name, incarnation=worker.incarnation, why="the pool stops"))
+                    actions.append(KillWorker(worker=name, incarnation=worker.incarnation, why="the pool stops"))
         return actions
 
     @property
     def gone(self) -> bool:
+        """True once every worker has ended for good."""
         return all(worker.state == "gone" for worker in self.workers.values())
 
-    # -- jobs --------------------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------------------
 
-    def hold(self, name: str, job: HeldJob) -> None:
-        self.workers[name].jobs[job.job] = job
+    def hold(self, name: str, held: HeldTask) -> None:
+        """Note that a task was sent to a worker."""
+        self.workers[name].tasks[held.task] = held
 
-    def release(self, name: str, incarnation: int, job: int, attempt: int, now: float) -> HeldJob | None:
-        """The job, no longer held; None for a late word of a dead attempt."""
+    def release(self, name: str, incarnation: int, task: int, attempt: int, now: float) -> HeldTask | None:
+        """Return the task, no longer held; None for a late message of a dead attempt."""
         worker = self.current(name, incarnation)
-        held = worker.jobs.get(job) if worker is not None else None
+        held = worker.tasks.get(task) if worker is not None else None
         if worker is None or held is None or held.attempt != attempt:
             return None
-        del worker.jobs[job]
-        worker.jobs_done += 1
+        del worker.tasks[task]
+        worker.tasks_done += 1
         worker.crashes = 0
         worker.last_sign = now
-        for other in worker.jobs.values():
-            if other.lane == held.lane:
-                other.since = now  # the next in the lane starts now
+        for other in worker.tasks.values():
+            if other.thread == held.thread:
+                other.since = now  # the next of the thread starts now
                 break
         return held
 
-    def at_work_on(self, name: str, incarnation: int, job: int) -> bool:
-        """Whether the worker is at this job, not at one before it in the same lane."""
+    def is_running(self, name: str, incarnation: int, task: int) -> bool:
+        """Return True if the worker is executing this task, not one before it in the same thread."""
         worker = self.current(name, incarnation)
-        return worker is not None and any(held.job == job for held in self._first_in_lanes(worker))
+        return worker is not None and any(held.task == task for held in worker.heads())
 
-    def overdue(self, now: float) -> tuple[list[Action], list[tuple[str, HeldJob]]]:
-        """What has lasted too long: workers to kill, and the jobs that were the reason."""
+    def overdue(self, now: float) -> tuple[list[Action], list[tuple[str, HeldTask]]]:
+        """Return the workers to kill because something lasted too long, and the tasks that were the reason."""
         actions: list[Action] = []
-        late: list[tuple[str, HeldJob]] = []
+        late: list[tuple[str, HeldTask]] = []
         silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         for name, worker in self.workers.items():
             if worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
@@ -232,22 +235,24 @@ class Roster:
                 why = f"it was {worker.state} for too long"
                 if worker.state in ("starting", "loading"):
                     limit = self.limits.hello_timeout_s if worker.state == "starting" else self.limits.load_timeout_s
-                    worker.error = WorkerStartFailed(
+                    late_start = WorkerStartFailed(
                         f"worker {name!r} was still {worker.state} after {limit:g} s; see its log"
                     )
+                    worker.failure = Failure.of(late_start)
             elif worker.state in ("loading", "ready") and now >= worker.last_sign + silence:
                 why = f"no sign of life for {silence:g} s"
-            for held in self._first_in_lanes(worker):
+            for held in worker.heads():
                 if now >= held.since + self.limits.task_timeout_s:
                     held.timed_out = True
                     late.append((name, held))
-                    why = f"a job took over {self.limits.task_timeout_s:g} s"
+                    why = f"a task took over {self.limits.task_timeout_s:g} s"
             if why:
                 worker.killed = True
-                actions.append(Kill(worker=name, incarnation=worker.incarnation, why=why))
+                actions.append(KillWorker(worker=name, incarnation=worker.incarnation, why=why))
         return actions, late
 
     def next_deadline(self) -> float | None:
+        """Return when ``overdue`` or ``start`` has something to do; None: only events change anything."""
         silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         times: list[float] = []
         for worker in self.workers.values():
@@ -257,12 +262,5 @@ class Roster:
                 times.append(worker.due)
             if worker.state in ("loading", "ready"):
                 times.append(worker.last_sign + silence)
-            times += [held.since + self.limits.task_timeout_s for held in self._first_in_lanes(worker)]
+            times += [held.since + self.limits.task_timeout_s for held in worker.heads()]
         return min(times, default=None)
-
-    @staticmethod
-    def _first_in_lanes(worker: WorkerState) -> list[HeldJob]:
-        first: dict[str, HeldJob] = {}
-        for held in worker.jobs.values():
-            first.setdefault(held.lane, held)
-        return list(first.values())

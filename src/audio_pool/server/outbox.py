@@ -1,23 +1,25 @@
-"""Who asked, and how they hear of it: clients behind sockets and callers within this process.
+"""Replies on their way out through one ROUTER: encoded, sent, parked for slow clients, dropped for vanished ones.
 
-Owns: turning answers into messages, parking replies for slow clients, dropping those of vanished ones.
-Must not know: the schedule, the store.
+Owns: Outbox, and SocketSink, which turns one request's replies into messages.
+Must not know: the scheduler, the store.
 """
 
 from __future__ import annotations
 
 import collections
 import logging
-from dataclasses import dataclass
-from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.errors import Busy
-from audio_pool.pool.replies import Final
-from audio_pool.transport import client_messages, packing
+from audio_pool.pool.replies import Reply
+from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
+from audio_pool.tasks import Called
+from audio_pool.transport import packing
 from audio_pool.transport.client_messages import PROTOCOL_VERSION
-from audio_pool.transport.sockets import Channel, MessageTracker
+from audio_pool.transport.sockets import Channel, MessageTracker, SendResult
 
-__all__ = ["Outbox", "SocketCaller"]
+__all__ = ["Outbox", "SocketSink"]
 
 log = logging.getLogger(__name__)
 
@@ -25,43 +27,66 @@ _LARGE_BYTES = 1 << 16
 _MOST_LARGE_BYTES = 16 << 20
 """Of one client in zmq's hands; a single larger file goes alone."""
 
+Envelope = tuple[bytes, ...]
+"""A client's identity, and the empty delimiter if it sent one."""
 
 
+class _ReplyMessage(Struct, frozen=True, kw_only=True):
+    """A final reply as it is encoded; docs/protocol.md."""
+
+    v: int = PROTOCOL_VERSION
+    type: str
+    request_id: str
+    path: str | UnsetType = UNSET
+    metadata: SoundMetadata | UnsetType = UNSET
+    body: Struct | dict[str, object] | UnsetType = UNSET  # opaque: a report of api.py, or a call's own answer
+    error: Failure | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET
 
 
+class _EventMessage(Struct, frozen=True, kw_only=True):
+    """An event as it is encoded."""
+
+    v: int = PROTOCOL_VERSION
+    type: str
+    request_id: str
+    body: Accepted | Progress
 
 
-
-@dataclass(frozen=True, kw_only=True)
-class SocketCaller:
-    """A client behind the ROUTER. ``envelope``: its identity, and the empty delimiter if it sent one."""
+class SocketSink(Struct, frozen=True, kw_only=True):
+    """A client behind the ROUTER."""
 
     request_id: str
-    envelope: tuple[bytes, ...]
+    envelope: Envelope
     outbox: Outbox
 
-    def finish(self, final: Final) -> None:
-        message: dict[str, Any] = {"v": PROTOCOL_VERSION, "type": final.kind, "request_id": self.request_id}
-        if final.path is not None:
-            message["path"] = final.path
-        if final.metadata is not None:
-            message["metadata"] = final.metadata
-        if final.body is not None:
-            message["body"] = final.body
-        if final.error is not None:
-            message["error"] = client_messages.error_body(final.error)
-            if final.kind == "busy":
-                message["retry_after_ms"] = message["error"].get("retry_after_ms", 1000)
+    def finish(self, reply: Reply) -> None:
+        """Send the final reply."""
+        body: Struct | dict[str, object] | UnsetType = UNSET
+        if reply.body is not None:
+            body = reply.body.body if isinstance(reply.body, Called) else reply.body
+        failure = reply.failure
+        message = _ReplyMessage(
+            type=reply.kind,
+            request_id=self.request_id,
+            path=UNSET if reply.path is None else reply.path,
+            metadata=UNSET if reply.metadata is None else reply.metadata,
+            body=body,
+            error=UNSET if failure is None else failure,
+            retry_after_ms=failure.retry_after_ms if failure is not None and reply.kind == "busy" else UNSET,
+        )
         frames = [packing.pack(message)]
-        if final.data is not None:
-            frames.append(final.data)
-        if not self.outbox.send(self.envelope, frames) and final.data is not None:
+        if reply.data is not None:
+            frames.append(reply.data)
+        if not self.outbox.send(self.envelope, frames) and reply.data is not None:
             # no room for the file: the client is told, and may ask again once it reads
-            error = Busy("this client takes files more slowly than it asks for them", retry_after_ms=1000)
-            self.finish(Final(kind="busy", error=error))
+            busy = Busy("this client takes files more slowly than it asks for them", retry_after_ms=1000)
+            self.finish(Reply(kind="busy", failure=Failure.of(busy)))
 
-    def notify(self, kind: str, body: dict[str, Any]) -> None:
-        message = {"v": PROTOCOL_VERSION, "type": kind, "request_id": self.request_id, "body": body}
+    def notify(self, body: Accepted | Progress) -> None:
+        """Send an event, unless the client is slow."""
+        kind = "accepted" if isinstance(body, Accepted) else "progress"
+        message = _EventMessage(type=kind, request_id=self.request_id, body=body)
         self.outbox.send(self.envelope, [packing.pack(message)], droppable=True)
 
 
@@ -76,25 +101,25 @@ class Outbox:
     def __init__(self, channel: Channel, parked_bytes: int) -> None:
         self._channel = channel
         self._room = parked_bytes
-        self._parked: dict[bytes, collections.deque[tuple[tuple[bytes, ...], list[bytes]]]] = {}
+        self._parked: dict[bytes, collections.deque[tuple[Envelope, list[bytes]]]] = {}
         self._held: collections.Counter[bytes] = collections.Counter()
         """Bytes parked, by client."""
         self._large: dict[bytes, collections.deque[tuple[MessageTracker, int]]] = {}
         """Large frames that zmq still holds, by client."""
         self.counts: collections.Counter[str] = collections.Counter()
 
-    def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> bool:
-        """Sends, or parks for a slow client; events to a slow client are dropped.
+    def send(self, envelope: Envelope, frames: list[bytes], *, droppable: bool = False) -> bool:
+        """Send, or park for a slow client; events to a slow client are dropped.
 
         Returns:
             False where there was no room: the reply is dropped, and counted.
         """
         identity = envelope[0]
         # order within one client is kept
-        sent = False if identity in self._parked else self._pass_on(envelope, frames)
-        if sent:
+        sent = SendResult.SLOW if identity in self._parked else self._pass_on(envelope, frames)
+        if sent is SendResult.SENT:
             return True
-        if sent is None:
+        if sent is SendResult.GONE:
             self.counts["replies_to_vanished"] += not droppable
             return True
         size = _size(frames)
@@ -110,20 +135,20 @@ class Outbox:
         self._parked.setdefault(identity, collections.deque()).append((envelope, frames))
         return True
 
-    def _pass_on(self, envelope: tuple[bytes, ...], frames: list[bytes]) -> bool | None:
-        """As ``Channel.send_to``; False, too, where zmq holds enough of this client's large frames."""
+    def _pass_on(self, envelope: Envelope, frames: list[bytes]) -> SendResult:
+        """Send to a client; it is slow, too, where zmq holds enough of its large frames."""
         identity = envelope[0]
         size = len(frames[-1])
         if size < _LARGE_BYTES:
             return self._channel.send_to(identity, [*envelope[1:], *frames])
         held = self._held_by_zmq(identity)
         if held and held + size > _MOST_LARGE_BYTES:
-            return False
+            return SendResult.SLOW
         sent = self._channel.send_large_to(identity, [*envelope[1:], *frames])
-        if isinstance(sent, bool) or sent is None:
+        if isinstance(sent, SendResult):
             return sent
         self._large.setdefault(identity, collections.deque()).append((sent, size))
-        return True
+        return SendResult.SENT
 
     def _held_by_zmq(self, identity: bytes) -> int:
         for client in list(self._large):
@@ -135,15 +160,15 @@ class Outbox:
         return sum(size for _, size in self._large.get(identity, ()))
 
     def flush(self) -> None:
-        """Tries the parked replies again."""
+        """Try the parked replies again."""
         for identity in list(self._parked):
             waiting = self._parked[identity]
             while waiting:
                 envelope, frames = waiting[0]
                 sent = self._pass_on(envelope, frames)
-                if sent is False:
+                if sent is SendResult.SLOW:
                     break
-                self.counts["replies_to_vanished"] += sent is None
+                self.counts["replies_to_vanished"] += sent is SendResult.GONE
                 waiting.popleft()
                 self._room += _size(frames)
                 self._held[identity] -= _size(frames)
@@ -152,14 +177,15 @@ class Outbox:
 
     @property
     def from_req(self) -> bool:
-        """Whether the message that is being answered came from a REQ; told only where it asks for events."""
+        """True if the message being answered came from a REQ socket; only determined where it asks for events."""
         return self._channel.from_req
 
     @property
     def parked(self) -> bool:
+        """True while replies wait for slow clients."""
         return bool(self._parked)
 
 
 def _size(frames: list[bytes]) -> int:
-    """Bytes that a parked reply takes: small ones are mostly what Python adds to them."""
+    """Return the bytes that a parked reply takes: small ones are mostly what Python adds to them."""
     return sum(len(frame) for frame in frames) + 512

@@ -1,57 +1,61 @@
-"""Messages and their bytes: msgpack maps, an explicit table of types, a protocol version.
+"""Protocol version 1: every message between a client and a served pool.
 
-Owns: every message between clients, router and workers, grouped by recipient, and ``pack``/``unpack``.
-Must not know: sockets, processes, what the messages make anybody do.
+Owns: the messages' fields and bounds, by recipient, and their decoding.
+Must not know: sockets, processes, what a message makes anybody do.
 
-Clients' messages are checked field by field (they come from anywhere). Messages between router and
-workers are checked too: a worker may run another version of this package under its own interpreter.
-docs/protocol.md tells the clients' half for other languages.
+Clients' messages come from anywhere and are checked field by field, unknown fields refused. A server's
+messages are read leniently: a newer server may send fields that this client does not know.
+docs/protocol.md describes all of them for other languages.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from audio_pool.errors import AudioPoolError, BadMessage, Busy, error_from_code
+from audio_pool.api import ClapOperation, Verdict
+from audio_pool.errors import BadMessage
+from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import Name, RequestId
 from audio_pool.validation import parse
 
 __all__ = [
     "MAX_CLIENT_BYTES",
     "PROTOCOL_VERSION",
+    "BodyReply",
+    "CacheStatsRequest",
     "CancelRequest",
     "ClapRequest",
+    "ClientMessage",
     "EchoRequest",
-    "Feedback",
-    "Generate",
-    "Query",
+    "EnginesRequest",
+    "ErrorReply",
+    "FeedbackRequest",
+    "GenerateRequest",
+    "HealthRequest",
+    "ReplyHead",
+    "SoundReply",
+    "StatusRequest",
     "decode_client",
-    "error_body",
-    "error_of",
-    ]
+]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 1
 MAX_CLIENT_BYTES = 1 << 20
 """Largest message map a client may send; the socket closes connections that exceed it."""
 
+T = TypeVar("T")
+
+# -- client -> server ------------------------------------------------------------------------------
 
 
-
-
-
-
-# -- client -> router ------------------------------------------------------------------------------
-
-
-class Generate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="generate"):
-    """Asks for a sound. ``request`` is an AudioRequest, checked by the router."""
+class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="generate"):
+    """Asks for a sound."""
 
     v: Literal[1]
     request_id: RequestId
-    request: dict[str, Any]
+    request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
     events: bool = False
 
 
@@ -63,32 +67,32 @@ class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     target: RequestId
 
 
-class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """status, health, engines, cache_stats: a question about the pool itself."""
+class _Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """A question about the pool itself."""
 
     v: Literal[1]
     request_id: RequestId
 
 
-class Status(Query, frozen=True, kw_only=True, tag="status"): ...
+class StatusRequest(_Question, frozen=True, kw_only=True, tag="status"): ...
 
 
-class Health(Query, frozen=True, kw_only=True, tag="health"): ...
+class HealthRequest(_Question, frozen=True, kw_only=True, tag="health"): ...
 
 
-class Engines(Query, frozen=True, kw_only=True, tag="engines"): ...
+class EnginesRequest(_Question, frozen=True, kw_only=True, tag="engines"): ...
 
 
-class CacheStats(Query, frozen=True, kw_only=True, tag="cache_stats"): ...
+class CacheStatsRequest(_Question, frozen=True, kw_only=True, tag="cache_stats"): ...
 
 
-class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
-    """What the caller thought of a result: written to the server's log and counted, nothing else."""
+class FeedbackRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
+    """The caller's judgement of a result: written to the server's log and counted, nothing else."""
 
     v: Literal[1]
     request_id: RequestId
     target: RequestId
-    verdict: Literal["good", "wrong", "bad_sound"]
+    verdict: Verdict
     comment: Annotated[str, Meta(max_length=1000)] = ""
 
 
@@ -104,33 +108,35 @@ class EchoRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 class ClapRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="clap"):
     """CLAP as a service: vectors, similarities, or labels with scores.
 
-    ``embed`` answers a vector a text and a path; ``similarity`` the matrix of all against all;
+    ``embed`` answers one vector per text and path; ``similarity`` the matrix of all against all;
     ``zero-shot`` a score for every label (``texts``) of every path.
     """
 
     v: Literal[1]
     request_id: RequestId
-    operation: Literal["embed", "similarity", "zero-shot"]
+    operation: ClapOperation
     texts: Annotated[list[Annotated[str, Meta(min_length=1, max_length=2000)]], Meta(max_length=256)] = []
     paths: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=64)] = []
 
 
-ClientMessage = Generate | CancelRequest | Status | Health | Engines | CacheStats | Feedback | EchoRequest | ClapRequest
-_CLIENT_TYPES: dict[str, type[Any]] = {
-    "generate": Generate,
-    "cancel": CancelRequest,
-    "status": Status,
-    "health": Health,
-    "engines": Engines,
-    "cache_stats": CacheStats,
-    "feedback": Feedback,
-    "echo": EchoRequest,
-    "clap": ClapRequest,
+ClientMessage = (
+    GenerateRequest
+    | CancelRequest
+    | StatusRequest
+    | HealthRequest
+    | EnginesRequest
+    | CacheStatsRequest
+    | FeedbackRequest
+    | EchoRequest
+    | ClapRequest
+)
+_CLIENT_TYPES: dict[str, type[ClientMessage]] = {
+    str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)
 }
 
 
 def decode_client(message: dict[str, Any]) -> ClientMessage:
-    """The typed message of a client.
+    """The typed message of a client, from what ``packing.unpack`` gave.
 
     Raises:
         BadMessage: naming the field, what was given and what is allowed.
@@ -143,92 +149,43 @@ def decode_client(message: dict[str, Any]) -> ClientMessage:
         if cls is None:
             raise BadMessage(f"field 'type': given {kind!r:.40}, allowed is one of {', '.join(_CLIENT_TYPES)}")
         try:  # the usual case at once; what is inside ``request`` is checked when it becomes an AudioRequest
-            return msgspec.convert(message, cls, builtin_types=(bytes,))  # type: ignore[no-any-return]
+            return msgspec.convert(message, cls, builtin_types=(bytes,))
         except msgspec.ValidationError:
-            return parse(cls, message, error=BadMessage, what=f"message {kind!r}")  # type: ignore[no-any-return]
+            return parse(cls, message, error=BadMessage, what=f"message {kind!r}")
     except RecursionError:  # msgpack nests deeper than Python's own stack, even where a value is only shown
         raise BadMessage("nested too deep") from None
 
 
-# -- router -> client ------------------------------------------------------------------------------
+# -- server -> client ------------------------------------------------------------------------------
+# Their fields in this order: docs/protocol.md shows the bytes.
 
 
-def error_body(error: AudioPoolError) -> dict[str, Any]:
-    """What crosses the wire of an error: code, message, hint, whether a retry can help."""
-    body: dict[str, Any] = {
-        "code": error.code,
-        "message": error.message,
-        "hint": error.hint,
-        "retryable": error.retryable,
-    }
-    if isinstance(error, Busy):
-        body["retry_after_ms"] = error.retry_after_ms
-    return body
+class ReplyHead(Struct, frozen=True, kw_only=True):
+    """The fields of every message of a server: read first, to know which of the following types it is."""
+
+    v: int = PROTOCOL_VERSION
+    type: str
+    """accepted or progress; else the final reply: result, error, cancelled, expired or busy."""
+    request_id: str
 
 
-def error_of(body: dict[str, Any]) -> AudioPoolError:
-    """The exception that an error reply stands for."""
-    code = str(body.get("code", "internal"))
-    error = error_from_code(code, str(body.get("message", "")), hint=str(body.get("hint", "")))
-    wait_ms = body.get("retry_after_ms")
-    if isinstance(error, Busy) and isinstance(wait_ms, int):  # an error must not fail for what comes with it
-        error.retry_after_ms = wait_ms
-    return error
+class SoundReply(ReplyHead, frozen=True, kw_only=True):
+    """The ``result`` of a generate. The file's bytes may follow as a second frame."""
+
+    path: str | None
+    """None: delivered as bytes alone."""
+    metadata: SoundMetadata
 
 
-# -- router -> worker ------------------------------------------------------------------------------
+class BodyReply(ReplyHead, Generic[T], frozen=True, kw_only=True):
+    """An event (Accepted, Progress), or the ``result`` of anything but a generate (a report of api.py)."""
+
+    body: T
 
 
+class ErrorReply(ReplyHead, frozen=True, kw_only=True):
+    """A final reply that is no result."""
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-# -- worker -> router ------------------------------------------------------------------------------
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+    error: Failure | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET
+    """Of ``busy`` only; as in ``error``."""

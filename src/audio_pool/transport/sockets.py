@@ -9,6 +9,7 @@ Every receive and send is non-blocking here; who waits, waits in a Poller with a
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import os
 import threading
@@ -29,6 +30,7 @@ __all__ = [
     "Channel",
     "MessageTracker",
     "Poller",
+    "SendResult",
     "Waker",
     "dealer",
     "puller",
@@ -45,31 +47,14 @@ _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
 
 
+class SendResult(enum.Enum):
+    """What became of a message for one peer."""
 
-
-
-
-
-
-
-
-
-
-
-# -- keys ------------------------------------------------------------------------------------------
-
-
-
-
-
-
-
-
-
-
-
-
-# -- sockets ---------------------------------------------------------------------------------------
+    SENT = enum.auto()
+    SLOW = enum.auto()
+    """The peer's queue is full: try again later."""
+    GONE = enum.auto()
+    """There is no such peer (any more)."""
 
 
 class Channel:
@@ -83,8 +68,8 @@ class Channel:
         self._authenticator = authenticator
         self._file = (file, file.stat().st_ino) if file is not None else None
         self.from_req = False
-        """ROUTER only: whether the message received last came from a REQ, which takes one answer and no more.
-        Told only of messages with a delimiter that say ``events``: asking costs, and it matters to no other."""
+        """True if the last message came from a REQ socket, which accepts a single reply. ROUTER only, and only
+        determined for messages with a delimiter that contain ``events``, because it needs a slower receive."""
 
     @property
     def raw(self) -> zmq.Socket[bytes]:
@@ -138,29 +123,29 @@ class Channel:
         for number, frame in enumerate(frames):
             self._socket.send(frame, _NOW if number == last else _NOW_AND_MORE)
 
-    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> bool | None:
-        """ROUTER only. True: taken; False: the peer is slow; None: there is no such peer (any more)."""
+    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> SendResult:
+        """Send to one peer of a ROUTER."""
         try:
             self._send([identity, *frames])
         except zmq.Again:
-            return False
+            return SendResult.SLOW
         except zmq.ZMQError as exc:
             if exc.errno == zmq.EHOSTUNREACH:
-                return None
+                return SendResult.GONE
             raise
-        return True
+        return SendResult.SENT
 
-    def send_large_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> MessageTracker | bool | None:
-        """As ``send_to``; the last frame is not copied, and the tracker says when zmq has let go of it."""
+    def send_large_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> SendResult | MessageTracker:
+        """Do as ``send_to`` without copying the last frame; the tracker says when zmq has let go of it."""
         try:
             for frame in (identity, *frames[:-1]):
                 self._socket.send(frame, _NOW_AND_MORE)
             tracker: MessageTracker = self._socket.send(frames[-1], _NOW, copy=False, track=True)
         except zmq.Again:
-            return False
+            return SendResult.SLOW
         except zmq.ZMQError as exc:
             if exc.errno == zmq.EHOSTUNREACH:
-                return None
+                return SendResult.GONE
             raise
         return tracker
 

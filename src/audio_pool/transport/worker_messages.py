@@ -1,164 +1,93 @@
-"""Messages between the router and its workers, decoded straight into structs.
+"""Messages between the router and its workers.
 
-Owns: every message of that conversation, grouped by recipient.
+Owns: every message of that conversation, grouped by recipient, and its decoding.
 Must not know: sockets, processes, clients.
+
+Worker messages are decoded directly into structs (about three times faster than unpacking them first).
+No size limits: the socket is private. What a worker sends is checked all the same: a message that does not
+decode is that worker's fault alone.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage
-from audio_pool.results import SoundMetadata
-from audio_pool.types import Recipe, Rendition, Shape
+from audio_pool.results import Failure, Stage
+from audio_pool.tasks import Grant, Task, TaskResult
 
 __all__ = [
-    "Beat",
-    "CancelJob",
-    "CandidateRef",
-    "ClapTask",
-    "Done",
-    "EchoTask",
-    "EmbedTask",
-    "Failed",
-    "Finish",
-    "FinishTask",
+    "WORKER_PROTOCOL",
+    "CancelTask",
+    "EngineSetup",
     "FromWorker",
+    "Heartbeat",
     "Hello",
-    "Job",
     "Load",
     "LoadFailed",
-    "MakePart",
-    "MakeTask",
-    "Progress",
     "Ready",
-    "RenderTask",
+    "RunTask",
     "Stop",
-    "Task",
+    "TaskDone",
+    "TaskFailed",
+    "TaskProgress",
     "ToWorker",
     "from_worker",
     "to_worker",
 ]
 
+WORKER_PROTOCOL = 2
+"""Of this conversation. Router and workers run the same files, so that another number means that they do not."""
+
+
+# -- router -> worker ------------------------------------------------------------------------------
+
+
+class EngineSetup(Struct, frozen=True, kw_only=True):
+    """One engine to load."""
+
+    implementation: str
+    """The module that implements it; the engine's name is the key that this is filed under."""
+    kinds: tuple[str, ...] | None = None
+    """What the configuration says it is good for; None: what the implementation says."""
+    settings: dict[str, Any] = {}  # opaque: each implementation checks its own
+
 
 class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     """Everything a worker needs to know: it reads no configuration of its own."""
 
-    engines: dict[str, dict[str, Any]]
-    """Engine name -> the settings for ``load_engine``."""
+    engines: dict[str, EngineSetup]
+    """By name."""
     roles: list[str]
-    """Of "make", "master", "embed", "score"."""
+    """Of "generate", "master", "embed", "score"."""
     heartbeat_s: float
     arena: str = ""
     """Directory of slots; "": this worker hands over inline."""
+    models_dir: str = ""
+    """Directory of models, beside the usual places."""
 
 
-class CandidateRef(Struct, frozen=True, kw_only=True):
-    """One raw candidate on its way from the worker that made it to the one that finishes it."""
+class RunTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="run_task"):
+    """Carry out a task. Its answers carry the same (incarnation, task_id, attempt)."""
 
-    seed: int
-    sample_rate: int
-    looped: bool
-    notes: dict[str, Any]
-    tensor: dict[str, Any] | None = None
-    """A tensors.TensorRef into the arena; None: the tensor is inline, in binary frames ``frame`` and
-    ``frame + 1`` (header, payload)."""
-    frame: int = -1
-
-
-class Finish(Struct, frozen=True, kw_only=True):
-    """How candidates become a file: shape, judge, master."""
-
-    shape: Shape
-    rendition: Rendition
-    directory: str
-    name: str
-    tau_accept_new: float | None
-    metadata: SoundMetadata
-
-
-class MakePart(Struct, frozen=True, kw_only=True):
-    """The candidates of one sound, within one batch."""
-
-    work: int
-    recipe: Recipe
-    seeds: list[int]
-    finish: Finish
-    init_audio: str | None = None
-    """Path of the file to start from."""
-
-
-class MakeTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="make"):
-    """Generate; finish too where the worker has that duty (``finish_here``)."""
-
-    engine: str
-    parts: list[MakePart]
-    finish_here: bool
-
-
-class FinishTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="finish"):
-    """Shape, judge and master candidates that another worker made."""
-
-    work: int
-    recipe: Recipe
-    finish: Finish
-    candidates: list[CandidateRef]
-    made: SoundMetadata
-    """What the worker that made them says of them: engine, licence, timings, warnings."""
-
-
-class EmbedTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="embed"):
-    """Text vectors of one text, from each named embedder or scorer."""
-
-    engines: list[str]
-    text: str
-
-
-class RenderTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="render"):
-    """A rendition of a kept master."""
-
-    master: str
-    out: str
-    rendition: Rendition
-    loop: bool
-    comment: str
-
-
-class EchoTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="echo"):
-    """Nothing but the way there and back."""
-
-    payload: bytes
-
-
-class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
-    """A ClapRequest, carried out by a scorer."""
-
-    engine: str
-    operation: Literal["embed", "similarity", "zero-shot"]
-    texts: list[str]
-    paths: list[str]
-
-
-Task = MakeTask | FinishTask | EmbedTask | RenderTask | EchoTask | ClapTask
-
-
-class Job(Struct, frozen=True, kw_only=True, tag_field="type", tag="job"):
-    """One task for one worker. Its answers carry the same (incarnation, job, attempt)."""
-
-    job: int
+    task_id: int
     attempt: int
     incarnation: int
     task: Task
-    grants: list[dict[str, Any]] = []
-    """Slots of the arena to write results into (tensors.Grant as mappings); valid until the reply."""
-    request_ids: list[str] = []
+    grants: tuple[Grant, ...] = ()
+    """Slots of the arena to write results into; valid until the reply."""
+    request_ids: tuple[str, ...] = ()
+    """For the worker's log."""
 
 
-class CancelJob(Struct, frozen=True, kw_only=True, tag_field="type", tag="cancel_job"):
-    job: int
+class CancelTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="cancel_task"):
+    """Nobody wants the result any more."""
+
+    task_id: int
     attempt: int
 
 
@@ -166,72 +95,84 @@ class Stop(Struct, frozen=True, kw_only=True, tag_field="type", tag="stop"):
     """Finish what is in hand, then exit."""
 
 
-ToWorker = Load | Job | CancelJob | Stop
+ToWorker = Load | RunTask | CancelTask | Stop
+
+
+# -- worker -> router ------------------------------------------------------------------------------
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
+    """The process runs and wants its Load message."""
+
     incarnation: int
-    pid: int
     protocol: int
+    """Another one than ours is refused."""
     python: str = ""
+    pid: int = 0
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):
-    """Everything is loaded. ``engines``: name -> EngineInfo as a mapping."""
+    """Everything is loaded."""
 
     incarnation: int
-    engines: dict[str, dict[str, Any]]
+    engines: dict[str, EngineInfo]
+    """By name."""
     device: str = "cpu"
     load_s: float = 0.0
 
 
 class LoadFailed(Struct, frozen=True, kw_only=True, tag_field="type", tag="load_failed"):
+    """Something could not be loaded."""
+
     incarnation: int
-    error: dict[str, Any]
+    failure: Failure
 
 
-class Beat(Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"):
+class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartbeat"):
+    """A sign of life; also a thread's first message, so that the router can address it."""
+
     incarnation: int
 
 
-class Progress(Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):
+class TaskProgress(Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):
+    """A task has got on."""
+
     incarnation: int
-    job: int
+    task_id: int
     attempt: int
-    stage: str
+    stage: Stage
     done: int
     total: int
 
 
-class Done(Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
-    """A job's result; its shape depends on the task. Binary frames may follow."""
+class TaskDone(Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
+    """A task's results, one per job. Binary frames may follow."""
 
     incarnation: int
-    job: int
+    task_id: int
     attempt: int
-    result: dict[str, Any]
+    results: dict[int, TaskResult]
+    unwritable: tuple[int, ...] = ()
+    """Generations of granted slots that could not be written."""
 
 
-class Failed(Struct, frozen=True, kw_only=True, tag_field="type", tag="failed"):
+class TaskFailed(Struct, frozen=True, kw_only=True, tag_field="type", tag="failed"):
+    """A task that came to nothing for all its jobs."""
+
     incarnation: int
-    job: int
+    task_id: int
     attempt: int
-    error: dict[str, Any]
+    failure: Failure
 
 
-FromWorker = Hello | Ready | LoadFailed | Beat | Progress | Done | Failed
+FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskDone | TaskFailed
 
-
-# Between router and workers the frames go straight into their types: a third of the time of unpacking
-# them first, on a private socket where sizes need no limit.
 _TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-
-
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 def to_worker(data: bytes) -> ToWorker:
-    """What a worker received. Raises BadMessage."""
+    """Decode what a worker received. Raises BadMessage."""
     try:
         return _TO_WORKER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -239,7 +180,7 @@ def to_worker(data: bytes) -> ToWorker:
 
 
 def from_worker(data: bytes) -> FromWorker:
-    """What the router received from a worker. Raises BadMessage."""
+    """Decode what the router received from a worker. Raises BadMessage."""
     try:
         return _FROM_WORKER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

@@ -18,17 +18,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import UNSET, structs
 
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import InvalidAudio, QualityError
-from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.results import (
+    CandidateReport,
+    FinishedSound,
+    LoopReport,
+    QualityReport,
+    RenditionReport,
+    SoundMetadata,
+    Verdict,
+)
 from audio_pool.types import Recipe, Rendition, Shape
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
-__all__ = ["Finished", "Mastering", "NonePassed", "RawCandidate", "comment_of"]
+__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of"]
 
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
@@ -79,15 +88,15 @@ class _Shaped:
     warnings: list[str] = field(default_factory=list)
     clap_similarity: float | None = None
     vector: Vectors | None = None
-    verdict: str = "not_chosen"
+    verdict: Verdict = "not_chosen"
 
 
-class NonePassed(QualityError):
+class AllRejected(QualityError):
     """Every candidate failed the gate; ``tried`` is what the metadata would have said of them."""
 
     def __init__(self, shaped: Sequence[_Shaped]) -> None:
         super().__init__(_why_none(shaped), hint="ask again for other seeds, or in other words")
-        self.tried = [_tried(one) for one in shaped]
+        self.tried = tuple(_report(one) for one in shaped)
 
 
 class Mastering:
@@ -124,14 +133,14 @@ class Mastering:
             gated: False delivers whatever it is, unless it is not finite.
 
         Raises:
-            NonePassed: every candidate failed the gate; names the issues of each.
+            AllRejected: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
         shaped = [_shape(raw, shape, gated) for raw in candidates]
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
         if not passed:
-            raise NonePassed(shaped)
+            raise AllRejected(shaped)
         if scorer is not None:
             _score(passed, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
@@ -141,38 +150,42 @@ class Mastering:
         scored = time.perf_counter()
 
         audio, level = _levelled(best.audio, shape.sample_rate, rendition, shape.loop)
-        audio, told_of_loop = _joined(audio, best, shape)
-        told = {**metadata, **_description(best, shaped, level, shape, tau_accept_new, accepted), "loop": told_of_loop}
-        short = _shortfall(level, rendition)
-        told["warnings"] = list(dict.fromkeys([*metadata.get("warnings", []), *best.warnings, *short]))
-        comment = comment_of(recipe, told)
+        audio, loop_report = _judge_seam(audio, best, shape)
+        warnings = (*metadata.warnings, *best.warnings, *_shortfall(level, rendition))
+        described = structs.replace(
+            _described(metadata, best, shaped, level, shape),
+            tau_accept_new=tau_accept_new,
+            accepted=accepted,
+            loop=loop_report,
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+        comment = comment_of(recipe, described)
         master, delivered_path, delivered = _written(audio, shape, rendition, directory, name, comment, level)
         vectors = _vectors(best, audio, shape.sample_rate, scorer)
         done = time.perf_counter()
-        told["timings_ms"] = {
-            **metadata.get("timings_ms", {}),
-            "score": round((scored - judged) * 1000, 3),
-            "master": round((judged - started + done - scored) * 1000, 3),
-        }
+        timings = structs.replace(
+            metadata.timings_ms,
+            score=round((scored - judged) * 1000, 3),
+            master=round((judged - started + done - scored) * 1000, 3),
+        )
         sound = FinishedSound(
             path=str(master),
             recipe=recipe,
-            metadata=told,
+            metadata=structs.replace(described, timings_ms=timings),
             accepted=accepted,
             delivered_path=None if delivered_path is None else str(delivered_path),
             delivered=delivered,
         )
         return Finished(sound=sound, vectors=vectors)
 
-    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> SoundMetadata:
+    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> RenditionReport:
         """Writes another rendition of a kept master: rate, level, codec.
 
         Args:
             comment: the recipe that goes into the file; "" takes the master's own.
 
         Returns:
-            The metadata keys that differ from the master's: format, bit_depth (lossless only),
-            sample_rate, duration_s, loudness_lufs, true_peak_dbfs, and warnings where there are any.
+            The metadata keys that differ from the master's.
 
         Raises:
             NotFound, InvalidAudio: the master. InvalidRequest: the rendition.
@@ -219,7 +232,7 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
         audio, shape.sample_rate, frames=shape.frames, loop=shape.loop, expects=raw.notes.expects, raw=raw.audio
     )
     if not shape.loop:
-        audio = _edges_at_rest(audio, shape.sample_rate)
+        audio = _fade_edges(audio, shape.sample_rate)
     return _Shaped(
         raw=raw, audio=audio, native=native, crossfade_frames=crossfade, quality=judged, warnings=warnings
     )
@@ -232,7 +245,7 @@ def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int)
     return min(asked_hz, asked_hz if bearable_hz is None else bearable_hz, 0.45 * sample_rate)
 
 
-def _edges_at_rest(audio: Audio, sample_rate: int) -> Audio:
+def _fade_edges(audio: Audio, sample_rate: int) -> Audio:
     """A one-shot that starts or ends in mid-swing clicks; a short fade only where it would."""
     audio = audio.copy()
     for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
@@ -285,12 +298,15 @@ class _Level:
     lufs: float
     peak_dbfs: float
 
-    def told(self) -> SoundMetadata:
-        """Rounded, and None for what there is not: JSON has no infinity."""
-        return {
-            "loudness_lufs": round(self.lufs, 2) if self.lufs > -np.inf else None,
-            "true_peak_dbfs": round(self.peak_dbfs, 2) if self.peak_dbfs > -np.inf else None,
-        }
+    @property
+    def rounded_lufs(self) -> float | None:
+        """None for what there is not: JSON has no infinity."""
+        return round(self.lufs, 2) if self.lufs > -np.inf else None
+
+    @property
+    def rounded_peak_dbfs(self) -> float | None:
+        """None for what there is not: JSON has no infinity."""
+        return round(self.peak_dbfs, 2) if self.peak_dbfs > -np.inf else None
 
 
 def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
@@ -310,55 +326,49 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
     return audio * np.float32(10 ** (gain / 20)), _Level(lufs=lufs + gain, peak_dbfs=peak + gain)
 
 
-def _joined(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, SoundMetadata | None]:
+def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
     """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
     from audio_pool.audio import loop
 
     if not shape.loop:
         return audio, None
     if best.native:
-        audio, seam = loop.start_calmly(audio, shape.sample_rate)
+        audio, seam = loop.rotate_to_quiet_start(audio, shape.sample_rate)
     else:
         seam = loop.seam_score(audio, shape.sample_rate, best.crossfade_frames)
-    return audio, {"seam_score": round(seam, 2), "crossfade_s": round(best.crossfade_frames / shape.sample_rate, 6)}
+    crossfade_s = round(best.crossfade_frames / shape.sample_rate, 6)
+    return audio, LoopReport(seam_score=round(seam, 2), crossfade_s=crossfade_s)
 
 
-def _description(
-    best: _Shaped,
-    shaped: Sequence[_Shaped],
-    level: _Level,
-    shape: Shape,
-    tau_accept_new: float | None,
-    accepted: bool,
+def _described(
+    metadata: SoundMetadata, best: _Shaped, shaped: Sequence[_Shaped], level: _Level, shape: Shape
 ) -> SoundMetadata:
-    """What the metadata says of the shaping, judging and levelling of one sound."""
-    quality = {"score": best.quality.score, "issues": list(best.quality.issues)}
-    return {
-        "seed": best.raw.seed,
-        "duration_s": shape.frames / shape.sample_rate,
-        "sample_rate": shape.sample_rate,
-        "channels": best.audio.shape[0],
-        "is_loop": shape.loop,
-        "format": "flac",
-        "bit_depth": 24,
-        "clap_similarity": best.clap_similarity,
-        "candidates": [_tried(one) for one in shaped],
-        "tau_accept_new": tau_accept_new,
-        "accepted": accepted,
-        "quality": quality,
-        **level.told(),
-    }
+    """Add what shaping, judging and levelling found of one sound."""
+    return structs.replace(
+        metadata,
+        seed=best.raw.seed,
+        duration_s=shape.frames / shape.sample_rate,
+        sample_rate=shape.sample_rate,
+        channels=best.audio.shape[0],
+        is_loop=shape.loop,
+        format="flac",
+        bit_depth=24,
+        clap_similarity=best.clap_similarity,
+        candidates=tuple(_report(one) for one in shaped),
+        quality=QualityReport(score=best.quality.score, issues=tuple(best.quality.issues)),
+        loudness_lufs=level.rounded_lufs,
+        true_peak_dbfs=level.rounded_peak_dbfs,
+    )
 
 
-def _tried(one: _Shaped) -> SoundMetadata:
-    """What the metadata says of one candidate."""
-    return {
-        "seed": one.raw.seed,
-        "score": one.quality.score if one.clap_similarity is None else one.clap_similarity,
-        "quality": {"score": one.quality.score, "issues": list(one.quality.issues)},
-        "clap_similarity": one.clap_similarity,
-        "verdict": "failed_gate" if one.quality.failed and one.verdict == "not_chosen" else one.verdict,
-    }
+def _report(one: _Shaped) -> CandidateReport:
+    return CandidateReport(
+        seed=one.raw.seed,
+        score=one.quality.score if one.clap_similarity is None else one.clap_similarity,
+        quality=QualityReport(score=one.quality.score, issues=tuple(one.quality.issues)),
+        clap_similarity=one.clap_similarity,
+        verdict="failed_gate" if one.quality.failed and one.verdict == "not_chosen" else one.verdict,
+    )
 
 
 def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
@@ -373,11 +383,11 @@ def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
 
 
 def comment_of(recipe: Recipe, metadata: SoundMetadata) -> str:
-    """The recipe as the one compact JSON comment that goes into a file: how to make the sound again."""
-    told = {key: metadata[key] for key in _IN_THE_FILE if metadata.get(key) not in (None, "", {}, [])}
-    told = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **told}
+    """Return the recipe as the one compact JSON comment that goes into a file: how to make the sound again."""
+    facts = {key: metadata[key] for key in _IN_THE_FILE if metadata.get(key) not in (None, "", {}, [])}
+    facts = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **facts}
     # ASCII, because ID3 and RIFF readers disagree about anything else
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=True, default=str)
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=True, default=str)
 
 
 # ------------------------------------------------------------------------------------------------- write
@@ -391,7 +401,7 @@ def _written(
     name: str,
     comment: str,
     level: _Level,
-) -> tuple[Path, Path | None, SoundMetadata]:
+) -> tuple[Path, Path | None, RenditionReport | None]:
     """The master and, where it is not what was asked for, the rendition beside it."""
     from audio_pool.audio import codec, filter
 
@@ -399,7 +409,7 @@ def _written(
     asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
     codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
     if asked == ("flac", 24, shape.sample_rate):
-        return master, None, {}
+        return master, None, None
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
     beside = directory / f"{name}.{suffix}"
     try:
@@ -415,7 +425,7 @@ def _written(
 
 def _encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
-) -> SoundMetadata:
+) -> RenditionReport:
     """Writes one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
     from audio_pool.audio import codec
 
@@ -430,14 +440,12 @@ def _encoded(
             break
         audio = audio * np.float32(10 ** (-excess / 20))
         written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
-    changed: SoundMetadata = {
-        "format": rendition.format,
-        "sample_rate": written.sample_rate,
-        "duration_s": frames / written.sample_rate,
-        **level.told(),
-    }
-    if not lossy:
-        changed["bit_depth"] = rendition.bit_depth
-    if written.warnings:
-        changed["warnings"] = list(written.warnings)
-    return changed
+    return RenditionReport(
+        format=rendition.format,
+        sample_rate=written.sample_rate,
+        duration_s=frames / written.sample_rate,
+        loudness_lufs=level.rounded_lufs,
+        true_peak_dbfs=level.rounded_peak_dbfs,
+        bit_depth=UNSET if lossy else rendition.bit_depth,
+        warnings=tuple(written.warnings),
+    )

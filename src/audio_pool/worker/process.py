@@ -1,13 +1,12 @@
-"""A worker process: hello, load, ready, work, beat.
+"""A worker process: hello, load, ready, work, heartbeats.
 
-Owns: the process's threads and its half of the conversation with the router. Carries tasks to engines
-and results back.
+Owns: the process's threads and its half of the conversation with the router.
 Must not know: configuration (a Load message says everything), the pool, the cache, the router's rules.
 
-Three threads. *Control* (the main thread) says hello, beats, hears cancel and stop. *Make* generates:
-it receives its jobs on a socket of its own and answers on it, so that no message changes threads.
-*Quick* does everything short beside it (embed, master, render, echo), look-ups first: mastering a sound
-overlaps the next generation.
+Three threads. *Control* (the main thread) says hello, sends heartbeats, receives cancel and stop.
+*Generate* generates: it receives its tasks on a socket of its own and answers on it, so that no message
+changes threads. *Aux* does everything short beside it (embed, master, render, echo), embedding first:
+mastering one sound overlaps generating the next.
 """
 
 from __future__ import annotations
@@ -20,23 +19,39 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-import msgspec
 
 from audio_pool.errors import AudioPoolError, Cancelled, EngineError, OutOfMemory, WorkerStartFailed
-from audio_pool.transport import client_messages, packing, worker_messages
+from audio_pool.results import Failure, Stage
+from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask
+from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, Poller, Waker, dealer
-from audio_pool.worker.runner import Made, Workshop
+from audio_pool.transport.worker_messages import (
+    WORKER_PROTOCOL,
+    CancelTask,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Load,
+    LoadFailed,
+    Ready,
+    RunTask,
+    Stop,
+    TaskDone,
+    TaskFailed,
+    TaskProgress,
+    to_worker,
+)
+from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
-__all__ = ["main"]
+__all__ = ["Worker", "main"]
 
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.05
-_HEARD_WITHIN_S = 5.0
+_STOP_WITHIN_S = 5.0
 
 
 class Worker:
@@ -46,258 +61,258 @@ class Worker:
         self.endpoint = endpoint
         self.name = name
         self.incarnation = incarnation
-        self.workshop = Workshop(name)
+        self.runner = TaskRunner(name)
         self.stopping = threading.Event()
         self.cancelled: set[tuple[int, int]] = set()
-        self.waker = Waker()
-        self.said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        """What other threads want said on the control socket."""
-        self.finishing: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        """Candidates made here, on their way from make to quick."""
-        self.quick_waker = Waker()
-        self.make_waker = Waker()
-        self.make_ended = threading.Event()
-        self.broken = threading.Event()
+        self._control_waker = Waker()
+        self._generate_waker = Waker()
+        self._aux_waker = Waker()
+        self._outgoing: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
+        """Messages of other threads for the control socket."""
+        self._to_master: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
+        """Candidates generated here, on their way from the generate to the aux thread."""
+        self._generate_ended = threading.Event()
+        self._broken = threading.Event()
 
-    def connect(self, lane: str) -> Channel:
-        identity = f"{self.name}:{self.incarnation}:{lane}".encode()
-        return dealer(self.endpoint, identity=identity)
+    def connect(self, thread: str) -> Channel:
+        """Open the socket of one of the threads: control, generate or aux."""
+        return dealer(self.endpoint, identity=f"{self.name}:{self.incarnation}:{thread}".encode())
 
     # -- control -----------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Until stopped. Returns the exit code: 0 stopped, 3 could not load, 5 a lane has broken."""
+        """Work until stopped. Return the exit code: 0 stopped, 3 could not load, 5 a thread has broken."""
         control = self.connect("control")
-        control.send(
-            [
-                packing.pack(
-                    worker_messages.Hello(
-                        incarnation=self.incarnation,
-                        pid=os.getpid(),
-                        protocol=client_messages.PROTOCOL_VERSION,
-                        python=sys.version.split()[0],
-                    )
-                )
-            ]
+        hello = Hello(
+            incarnation=self.incarnation, pid=os.getpid(), protocol=WORKER_PROTOCOL, python=sys.version.split()[0]
         )
+        control.send([packing.pack(hello)])
         poller = Poller()
         poller.add(control, "control")
-        poller.add(self.waker, "said")
-        heartbeat_s, lanes = 1.0, []
-        next_beat = time.monotonic() + heartbeat_s
+        poller.add(self._control_waker, "outgoing")
+        heartbeat_s = 1.0
+        generating: threading.Thread | None = None
+        next_heartbeat = time.monotonic() + heartbeat_s
         while True:
-            for source in poller.wait(next_beat - time.monotonic()):
-                if source == "said":
-                    self.waker.clear()
+            for source in poller.wait(next_heartbeat - time.monotonic()):
+                if source == "outgoing":
+                    self._control_waker.clear()
                 while source == "control" and (frames := control.receive()) is not None:
-                    message = worker_messages.to_worker(frames[0])
-                    if isinstance(message, worker_messages.Load):
-                        heartbeat_s = message.heartbeat_s
-                        lanes = self._start(message)
-                    elif isinstance(message, worker_messages.CancelJob):
-                        self.cancelled.add((message.job, message.attempt))
-                    elif isinstance(message, worker_messages.Stop):
-                        self.stopping.set()
-                        self.quick_waker.wake()
-                        self.make_waker.wake()
-            if self._say(control):
+                    match to_worker(frames[0]):
+                        case Load() as load:
+                            heartbeat_s = load.heartbeat_s
+                            generating = self._start(load)
+                        case CancelTask() as cancel:
+                            self.cancelled.add((cancel.task_id, cancel.attempt))
+                        case Stop():
+                            self.stopping.set()
+                            self._aux_waker.wake()
+                            self._generate_waker.wake()
+            if self._send_outgoing(control):
                 self._await_stop(control)
                 control.close()
                 return 3
-            if self.stopping.is_set() and not any(lane.is_alive() for lane in lanes):
+            if self.stopping.is_set() and (generating is None or not generating.is_alive()):
                 control.close()
                 return 0
-            if self.broken.is_set():  # beating on would hide it until a job's time is over
+            if self._broken.is_set():  # further heartbeats would hide it until a task's time is over
                 control.close()
                 return 5
             now = time.monotonic()
-            if now >= next_beat:
-                control.send([packing.pack(worker_messages.Beat(incarnation=self.incarnation))])
-                next_beat = now + (min(heartbeat_s, 0.1) if self.stopping.is_set() else heartbeat_s)
+            if now >= next_heartbeat:
+                control.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
+                next_heartbeat = now + (min(heartbeat_s, 0.1) if self.stopping.is_set() else heartbeat_s)
 
-    def _say(self, control: Channel) -> bool:
-        """Sends what other threads want said. Whether loading failed."""
+    def _send_outgoing(self, control: Channel) -> bool:
+        """Send other threads' messages; return True if one says that loading failed."""
         failed = False
-        while not self.said.empty():
-            message = self.said.get()
-            failed = failed or isinstance(message, worker_messages.LoadFailed)
+        while not self._outgoing.empty():
+            message = self._outgoing.get()
+            failed = failed or isinstance(message, LoadFailed)
             control.send([packing.pack(message)])
         return failed
 
     def _await_stop(self, control: Channel) -> None:
-        """Until the router has read why loading failed: a process that ends at once may take its words along."""
+        """Wait until the router has read why loading failed: messages of a process that ends at once may be lost."""
         poller = Poller()
         poller.add(control, "control")
-        deadline = time.monotonic() + _HEARD_WITHIN_S
+        deadline = time.monotonic() + _STOP_WITHIN_S
         while not self.stopping.is_set() and time.monotonic() < deadline:
             poller.wait(deadline - time.monotonic())
             while (frames := control.receive()) is not None:
-                if isinstance(worker_messages.to_worker(frames[0]), worker_messages.Stop):
+                if isinstance(to_worker(frames[0]), Stop):
                     self.stopping.set()
 
-    def say(self, message: Any) -> None:
-        self.said.put(message)
-        self.waker.wake()
+    def _send(self, message: FromWorker) -> None:
+        """Queue a message for the control socket, from any thread."""
+        self._outgoing.put(message)
+        self._control_waker.wake()
 
-    def _start(self, load: worker_messages.Load) -> list[threading.Thread]:
-        make = threading.Thread(target=self._make_lane, args=(load,), name="make", daemon=True)
-        make.start()
-        return [make]
+    def _start(self, load: Load) -> threading.Thread:
+        thread = threading.Thread(target=self._load_and_generate, args=(load,), name="generate", daemon=True)
+        thread.start()
+        return thread
 
     # -- loading -----------------------------------------------------------------------------------
 
-    def _make_lane(self, load: worker_messages.Load) -> None:
+    def _load_and_generate(self, load: Load) -> None:
         started = time.monotonic()
         try:
-            self.workshop.load(load)
+            self.runner.load(load)
         except Exception as exc:
             log.exception("loading failed")
-            self.say(
-                worker_messages.LoadFailed(
-                    incarnation=self.incarnation, error=client_messages.error_body(_mapped(exc, "loading"))
-                )
-            )
+            self._send(LoadFailed(incarnation=self.incarnation, failure=Failure.of(_mapped(exc, "loading"))))
             return
-        quick = threading.Thread(target=self._lane, args=("quick", self.quick_waker), name="quick", daemon=True)
-        quick.start()
-        self.say(
-            worker_messages.Ready(
-                incarnation=self.incarnation,
-                engines={name: msgspec.to_builtins(info) for name, info in self.workshop.infos.items()},
-                device=self.workshop.device,
-                load_s=time.monotonic() - started,
-            )
+        aux = threading.Thread(target=self._thread, args=("aux", self._aux_waker), name="aux", daemon=True)
+        aux.start()
+        ready = Ready(
+            incarnation=self.incarnation,
+            engines=self.runner.infos,
+            device=self.runner.device,
+            load_s=time.monotonic() - started,
         )
-        self._lane("make", self.make_waker)
-        self.make_ended.set()
-        self.quick_waker.wake()
-        quick.join()
+        self._send(ready)
+        self._thread("generate", self._generate_waker)
+        self._generate_ended.set()
+        self._aux_waker.wake()
+        aux.join()
 
-    # -- lanes -------------------------------------------------------------------------------------
+    # -- the two task threads ----------------------------------------------------------------------
 
-    def _lane(self, lane: str, waker: Waker) -> None:
+    def _thread(self, name: str, waker: Waker) -> None:
         try:
-            self._serve(lane, waker)
+            self._serve(name, waker)
         except Exception:
-            log.exception("lane %s has broken", lane)
-            self.broken.set()
-            self.waker.wake()
+            log.exception("thread %s has broken", name)
+            self._broken.set()
+            self._control_waker.wake()
 
-    def _serve(self, lane: str, waker: Waker) -> None:
-        channel = self.connect(lane)
-        # the router can send to an identity only after having heard of it
-        channel.send([packing.pack(worker_messages.Beat(incarnation=self.incarnation))])
+    def _serve(self, name: str, waker: Waker) -> None:
+        channel = self.connect(name)
+        # the router can send to an identity only after having received from it
+        channel.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
         poller = Poller()
-        poller.add(channel, "job")
+        poller.add(channel, "task")
         poller.add(waker, "waker")
-        waiting: list[tuple[worker_messages.Job, list[bytes]]] = []
+        waiting: list[tuple[RunTask, list[bytes]]] = []
         while True:
-            # quick ends after make: something may still be on its way there
-            ending = self.stopping.is_set() and (lane == "make" or self.make_ended.is_set())
-            made = lane == "quick" and not self.finishing.empty()
-            for source in poller.wait(0.0 if waiting or made or ending else 3600.0):
+            # aux ends after generate: something may still be on its way there
+            ending = self.stopping.is_set() and (name == "generate" or self._generate_ended.is_set())
+            to_master = name == "aux" and not self._to_master.empty()
+            for source in poller.wait(0.0 if waiting or to_master or ending else 3600.0):
                 if source == "waker":
                     waker.clear()
             while (frames := channel.receive()) is not None:
-                job = worker_messages.to_worker(frames[0])
-                if isinstance(job, worker_messages.Job):
-                    waiting.append((job, frames[1:]))
-            # a look-up takes milliseconds and is given up soon; what it overtakes may take seconds
-            waiting.sort(key=lambda one: not isinstance(one[0].task, worker_messages.EmbedTask))
-            if made and not (waiting and isinstance(waiting[0][0].task, worker_messages.EmbedTask)):
-                job, task, candidates = self.finishing.get()
-                self._answer(channel, job, partial(self.workshop.finish_made, task, candidates))
+                message = to_worker(frames[0])
+                if isinstance(message, RunTask):
+                    waiting.append((message, frames[1:]))
+            # embedding takes milliseconds and is given up soon; what it overtakes may take seconds
+            waiting.sort(key=lambda one: not isinstance(one[0].task, EmbedTask))
+            if to_master and not (waiting and isinstance(waiting[0][0].task, EmbedTask)):
+                run, generated = self._to_master.get()
+                self._answer(channel, run, partial(self.runner.master_generated, generated))
             elif waiting:
-                self._work(channel, *waiting.pop(0))
+                self._run_task(channel, *waiting.pop(0))
             elif ending:
                 channel.close()
                 return
 
-    def _work(self, channel: Channel, job: worker_messages.Job, frames: list[bytes]) -> None:
-        if isinstance(job.task, worker_messages.MakeTask) and job.task.finish_here:
-            task = job.task
-            try:
-                made = self._make(channel, job, task)
-            except Exception as exc:
-                self._fail(channel, job, exc)
-                return
-            self._progress(channel, job, "master", 0, 1)  # from here, so that it comes after the steps
-            self.finishing.put((job, task, made))
-            self.quick_waker.wake()
-            return
-        self._answer(channel, job, partial(self._carry_out, channel, job, frames))
-
-    def _progress(self, channel: Channel, job: worker_messages.Job, stage: str, done: int, total: int) -> None:
-        progress = worker_messages.Progress(
-            incarnation=self.incarnation, job=job.job, attempt=job.attempt, stage=stage, done=done, total=total
-        )
-        channel.send([packing.pack(progress)])
-
-    def _answer(self, channel: Channel, job: worker_messages.Job, work: Any) -> None:
-        try:
-            outcome = work()
-            result, blobs = outcome if isinstance(outcome, tuple) else (outcome, [])
-            # packed here: an engine's notes may hold what cannot be
-            message = packing.pack(
-                worker_messages.Done(incarnation=self.incarnation, job=job.job, attempt=job.attempt, result=result)
-            )
-        except Exception as exc:
-            self._fail(channel, job, exc)
-            return
-        self._done(job)
-        channel.send([message, *blobs])
-
-    def _fail(self, channel: Channel, job: worker_messages.Job, exc: Exception) -> None:
-        if not isinstance(exc, AudioPoolError):
-            log.exception("job %d failed, requests %s", job.job, ",".join(job.request_ids))
-        self._done(job)
-        error = client_messages.error_body(_mapped(exc, type(job.task).__name__))
-        failed = worker_messages.Failed(incarnation=self.incarnation, job=job.job, attempt=job.attempt, error=error)
-        channel.send([packing.pack(failed)])
-
-    def _done(self, job: worker_messages.Job) -> None:
-        self.cancelled.discard((job.job, job.attempt))
-
-    # -- tasks -------------------------------------------------------------------------------------
-
-    def _carry_out(self, channel: Channel, job: worker_messages.Job, frames: list[bytes]) -> Any:
-        task = job.task
+    def _run_task(self, channel: Channel, run: RunTask, frames: list[bytes]) -> None:
+        """Carry out a task and answer it; pass on what the aux thread is to master."""
+        task = run.task
         match task:
-            case worker_messages.EchoTask():
-                return {"payload": task.payload}
-            case worker_messages.MakeTask():
-                made = self._make(channel, job, task)
-                return self.workshop.hand_over(made, job.grants, ",".join(job.request_ids)[:256])
-            case worker_messages.FinishTask():
-                self._progress(channel, job, "master", 0, 1)
-                return self.workshop.finish_handed(task, frames)
-            case worker_messages.EmbedTask():
-                return self.workshop.embed(task)
-            case worker_messages.RenderTask():
-                return self.workshop.render(task)
-            case worker_messages.ClapTask():
-                return self.workshop.clap(task)
+            case GenerateTask() if task.master_here:
+                try:
+                    generated = self._generate(channel, run, task)
+                except Exception as exc:
+                    self._fail(channel, run, exc)
+                    return
+                self._progress(channel, run, "master", 0, 1)  # from here, so that it comes after the steps
+                self._to_master.put((run, generated))
+                self._aux_waker.wake()
+            case GenerateTask():
+                self._answer(channel, run, partial(self._generate_and_hand_over, channel, run, task))
+            case MasterTask():
+                self._progress(channel, run, "master", 0, 1)
+                self._answer(channel, run, partial(self.runner.master, task, frames))
+            case EmbedTask():
+                self._answer(channel, run, partial(self.runner.embed, task))
+            case RenderTask():
+                self._answer(channel, run, partial(self.runner.render, task))
+            case EchoTask():
+                self._answer(channel, run, partial(self.runner.echo, task))
+            case ClapTask():
+                self._answer(channel, run, partial(self.runner.clap, task))
 
-    def _make(self, channel: Channel, job: worker_messages.Job, task: worker_messages.MakeTask) -> list[Made]:
+    def _generate_and_hand_over(self, channel: Channel, run: RunTask, task: GenerateTask) -> Outcome:
+        generated = self._generate(channel, run, task)
+        return self.runner.hand_over(generated, run.grants, ",".join(run.request_ids)[:256])
+
+    def _generate(self, channel: Channel, run: RunTask, task: GenerateTask) -> list[Generated]:
         last = 0.0
 
         def on_step(done: int, total: int) -> None:
             nonlocal last
-            if (job.job, job.attempt) in self.cancelled:
+            if (run.task_id, run.attempt) in self.cancelled:
                 raise Cancelled("cancelled by its caller")
             now = time.monotonic()
             if now - last >= _PROGRESS_EVERY_S or done == total:
                 last = now
-                self._progress(channel, job, "generate", done, total)
+                self._progress(channel, run, "generate", done, total)
 
-        if (job.job, job.attempt) in self.cancelled:  # it may have come while the job waited in the socket
+        if (run.task_id, run.attempt) in self.cancelled:  # it may have come while the task waited in the socket
             raise Cancelled("cancelled by its caller")
-        self.workshop.prepare(job.grants)
-        return self.workshop.make(task, on_step)
+        self.runner.prepare(run.grants)
+        return self.runner.generate(task, on_step)
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _progress(self, channel: Channel, run: RunTask, stage: Stage, done: int, total: int) -> None:
+        progress = TaskProgress(
+            incarnation=self.incarnation,
+            task_id=run.task_id,
+            attempt=run.attempt,
+            stage=stage,
+            done=done,
+            total=total,
+        )
+        channel.send([packing.pack(progress)])
+
+    def _answer(self, channel: Channel, run: RunTask, work: Callable[[], Outcome]) -> None:
+        try:
+            outcome = work()
+            # packed here: an engine's notes may hold what cannot be
+            message = packing.pack(
+                TaskDone(
+                    incarnation=self.incarnation,
+                    task_id=run.task_id,
+                    attempt=run.attempt,
+                    results=outcome.results,
+                    unwritable=outcome.unwritable,
+                )
+            )
+        except Exception as exc:
+            self._fail(channel, run, exc)
+            return
+        self._forget(run)
+        channel.send([message, *outcome.frames])
+
+    def _fail(self, channel: Channel, run: RunTask, exc: Exception) -> None:
+        if not isinstance(exc, AudioPoolError):
+            log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
+        self._forget(run)
+        failure = Failure.of(_mapped(exc, type(run.task).__name__))
+        failed = TaskFailed(
+            incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure
+        )
+        channel.send([packing.pack(failed)])
+
+    def _forget(self, run: RunTask) -> None:
+        self.cancelled.discard((run.task_id, run.attempt))
 
 
 def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
-    """Ours as it is; a foreign one in general words (the log has the traceback)."""
+    """Return an error of ours as it is, a foreign one in general terms (the log has the traceback)."""
     if isinstance(exc, AudioPoolError):
         return exc
     if isinstance(exc, MemoryError):
@@ -308,7 +323,7 @@ def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
 
 
 def _die_with(parent: int, pipe: int) -> None:
-    """Three ways, as each alone has a gap: a kernel signal, the parent's pid, the end of a pipe."""
+    """End with the parent, in three ways, as each alone has a gap: a kernel signal, its pid, the end of a pipe."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was asked
         os._exit(4)

@@ -4,6 +4,6 @@ Owns: the names by which it is loaded as an engine.
 Must not know: any single recipe.
 """
 
-from audio_pool.engines.procedural.engine import INFO, load
+from audio_pool.engines.procedural.engine import INFO, Settings, load
 
-__all__ = ["INFO", "load"]
+__all__ = ["INFO", "Settings", "load"]

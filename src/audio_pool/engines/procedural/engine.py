@@ -1,7 +1,7 @@
 """The built-in engine: sounds made from words by synthesis, without weights, a GPU or a download.
 
-Owns: INFO, ``load`` and the mixing of a prompt's layers.
-Must not know: how a prompt is read (synthesis.words) or a sound is painted (the recipes).
+Owns: INFO, ``load``, the options and the mixing of a prompt's layers.
+Must not know: how a prompt is read (words.py) or a sound is painted (the recipes).
 """
 
 from __future__ import annotations
@@ -11,27 +11,47 @@ import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
+from msgspec import Struct
 
-from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
+from audio_pool.engines.options import option_values
 from audio_pool.engines.procedural import household, machines, music, nature, people, signals, weather
 from audio_pool.engines.procedural.canvas import Canvas
 from audio_pool.engines.procedural.recipe import RECIPES, Character
 from audio_pool.engines.procedural.space import surround
-from audio_pool.engines.procedural.words import Layer, Reading, read
-from audio_pool.errors import InvalidConfig, NotSupported
+from audio_pool.engines.procedural.words import MOST_LAYERS, Layer, Reading, read
+from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
 
-__all__ = ["INFO", "ProceduralEngine", "load"]
+__all__ = ["INFO", "ProceduralEngine", "Settings", "load"]
 
 # Importing a file of recipes registers them.
 _FILES = (weather, nature, people, household, machines, signals, music)
 
+_LAYERS = OptionInfo(
+    name="layers",
+    type="int",
+    default=MOST_LAYERS,
+    low=1,
+    high=MOST_LAYERS,
+    summary="Most sounds that are mixed; the first ones that the prompt names are kept",
+)
+_SPACE = OptionInfo(
+    name="space",
+    type="str",
+    choices=("room", "hall", "open"),
+    summary="Where every sound stands; unset: as the prompt says of each",
+)
+
 INFO = EngineInfo(
     name="procedural",
     role="generator",
+    kinds=("effects", "ambience"),
+    languages=("en",),
     model="procedural",
     model_revision="1",
     licence="Apache-2.0",
@@ -41,6 +61,7 @@ INFO = EngineInfo(
     any_rate=True,
     negative_prompt=True,
     loop=True,
+    options=(_LAYERS, _SPACE),
     summary="Built in: synthesis from words; no weights, no GPU",
 )
 
@@ -53,34 +74,39 @@ _HIGHEST = 0.4
 """Of the sample rate: the highest pitch that is played."""
 
 
-def load(
-    *, encoder: Embedder | None = None, model: str = "procedural", device: str = "cpu", dtype: str = ""
-) -> ProceduralEngine:
-    """The engine, ready.
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Accepted from callers that set them for every engine: there is one model, and it runs on one core."""
 
-    Args:
-        encoder: chooses the nearest recipe by meaning where no word of a prompt fits one.
-        model: "procedural", the only one.
-        device, dtype: accepted from callers that set them for every engine; the engine runs on one core.
-    """
-    if model != "procedural":
-        raise InvalidConfig(f"procedural: model is {model!r}; the only one is 'procedural'")
-    return ProceduralEngine(encoder)
+    model: Literal["procedural", ""] = ""
+    device: str = "cpu"
+    dtype: str = ""
+
+
+def load(info: EngineInfo = INFO, settings: Settings = Settings()) -> ProceduralEngine:
+    """Return the engine."""
+    return ProceduralEngine(info)
 
 
 class ProceduralEngine:
-    """A Generator over the registered recipes."""
+    """A Generator over the registered recipes, and a ReadsMeaning."""
 
-    info = INFO
+    device = "cpu"
 
-    def __init__(self, encoder: Embedder | None = None) -> None:
-        self._meaning = _Meaning(encoder) if encoder is not None else None
+    def __init__(self, info: EngineInfo = INFO) -> None:
+        self.info = info
+        self._meaning: _Meaning | None = None
 
     def use_encoder(self, encoder: Embedder) -> None:
-        """From now on chooses the nearest recipe by meaning where no word of a prompt fits one."""
+        """Choose the nearest recipe by meaning from now on, where no word of a prompt fits one."""
         self._meaning = _Meaning(encoder)
 
     def notes(self, item: Item) -> Notes:
+        """Return what the prompt's words come to: recipes, what is left out, what the quality gate may expect.
+
+        Raises:
+            NotSupported: a length outside the limits.
+            InvalidRequest: an option out of bounds.
+        """
         reading = self._read(item)
         recipes = [layer.recipe for layer in reading.layers]
         # What one layer expects excuses the mix only as far as it can be heard through the others.
@@ -92,17 +118,18 @@ class ProceduralEngine:
             loops=True,
             expects=expects,
             highpass_hz=min(recipe.highpass_hz for recipe in recipes),
-            warnings=reading.warnings + _limits(reading, item.sample_rate or INFO.sample_rate),
-            details={"recipes": [_told(layer) for layer in reading.layers], "unused_words": list(reading.unused)},
+            warnings=reading.warnings + _limits(reading, item.sample_rate or self.info.sample_rate),
+            details={"recipes": [_described(layer) for layer in reading.layers], "unused_words": list(reading.unused)},
         )
 
     def generate(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
+        """Return one float32 [2, T] per item; each layer of each item is a step."""
         readings = [self._read(item) for item in items]
         total = sum(len(reading.layers) for reading in readings)
         done = 0
         sounds: list[Audio] = []
         for item, reading in zip(items, readings, strict=True):
-            rate = item.sample_rate or INFO.sample_rate
+            rate = item.sample_rate or self.info.sample_rate
             mix: Audio | None = None
             for layer in reading.layers:
                 sound = _painted(layer, item, rate)
@@ -121,13 +148,18 @@ class ProceduralEngine:
         """Nothing is held."""
 
     def _read(self, item: Item) -> Reading:
-        if not INFO.shortest_s <= item.duration_s <= INFO.longest_s:
+        info = self.info
+        if not info.shortest_s <= item.duration_s <= info.longest_s:
             raise NotSupported(
-                f"procedural: duration_s is {item.duration_s:g}; allowed are "
-                f"{INFO.shortest_s:g} to {INFO.longest_s:g} seconds"
+                f"{info.name}: duration_s is {item.duration_s:g}; allowed are "
+                f"{info.shortest_s:g} to {info.longest_s:g} seconds"
             )
+        options = option_values(info, item.options)
         nearest = self._meaning.nearest if self._meaning is not None else None
-        return read(item.prompt, RECIPES, negative_prompt=item.negative_prompt, nearest=nearest)
+        reading = read(item.prompt, RECIPES, negative_prompt=item.negative_prompt, nearest=nearest)
+        reading = _limited(reading, int(options[_LAYERS.name] or MOST_LAYERS))
+        space = options[_SPACE.name]
+        return _placed(reading, space) if isinstance(space, str) else reading
 
 
 class _Meaning:
@@ -138,10 +170,10 @@ class _Meaning:
 
     @cached_property
     def _words(self) -> tuple[list[str], Vectors]:
-        """Recipe names [N] and vectors float32 [N, D]: one a summary, key and related word.
+        """Recipe names [N] and vectors float32 [N, D]: one per summary, key and related word.
 
         One vector for a recipe's whole description blurs it: that chose well for 18 of 31 trial prompts
-        against 24 with a vector each.
+        against 24 with a vector per text.
         """
         pairs = [
             (recipe.name, text) for recipe in RECIPES.values() for text in (recipe.summary, *recipe.keys, *recipe.near)
@@ -155,7 +187,22 @@ class _Meaning:
         return next((names[int(k)] for k in order if names[int(k)] not in ruled_out), None)
 
 
-def _told(layer: Layer) -> dict[str, object]:
+def _limited(reading: Reading, most: int) -> Reading:
+    """The reading with at most so many layers, and a warning of those left out."""
+    if len(reading.layers) <= most:
+        return reading
+    left = ", ".join(layer.recipe.name for layer in reading.layers[most:])
+    warning = f"layers_left_out: at most {most} sound{'' if most == 1 else 's'} at once; left out {left}"
+    return replace(reading, layers=reading.layers[:most], warnings=(*reading.warnings, warning))
+
+
+def _placed(reading: Reading, space: str) -> Reading:
+    """The reading with every layer in the same space."""
+    layers = tuple(replace(layer, character=replace(layer.character, room=space)) for layer in reading.layers)
+    return replace(reading, layers=layers)
+
+
+def _described(layer: Layer) -> dict[str, str | list[str]]:
     return {
         "name": layer.recipe.name,
         "matched_words": list(layer.words),

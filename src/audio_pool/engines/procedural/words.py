@@ -1,7 +1,10 @@
-"""Reading a prompt: which recipes it names, what its adjectives ask of each, what it rules out.
+"""Parse a prompt into layers: the recipes it names, the adjectives of each, and what it excludes.
 
 Owns: tokens, stems, negation, the words of adjectives and scenes, the choice of the nearest recipe.
-Must not know: how anything sounds. Pure: no state, no clock, no chance.
+Must not know: how anything sounds. Pure: no state, no clock, no randomness.
+
+Stems are not the base forms of ``prompts/lexicon.py``: those are made so that different words stay apart, stems
+so that related words meet. Base forms in their place give one caption in ten another recipe.
 """
 
 from __future__ import annotations
@@ -11,44 +14,62 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Literal, TypedDict
 
 from audio_pool.engines.procedural.recipe import Character, Recipe
+from audio_pool.prompts.language import foreign_language
+from audio_pool.prompts.lexicon import NUMBERS
 
 __all__ = ["ADJECTIVES", "SCENES", "Layer", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
-# Words that mean the fallback when they stand alone, and say nothing beside a sound that is named.
 _VAGUE = frozenset({"ambience", "ambient", "ambiance", "atmosphere", "soundscape"})
+"""Words that name the fallback when they stand alone, and nothing beside a sound that is named."""
 
-def _set(words: str) -> frozenset[str]:
+
+def _words(words: str) -> frozenset[str]:
     return frozenset(words.split(" "))
 
 
 _TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,.;:!?()/\n]")
-_BREAKS = _set(
+_CLAUSE_BREAKS = _words(
     ", . ; : ! ? ( ) / \n and with while then as over but plus followed whilst amid before after when"
 )
-_NEGATORS = _set("no not without minus except never neither nor non excluding lacking sans")
-_LIST_NEGATORS = _set("without minus except excluding lacking sans neither")
-_NEGATION_ENDS = _set(", . ; : ! ? but with while then plus just only although")
-_FILLERS = _set("too very so a an any the much more really quite")
-_STOPWORDS = _set(
+_NEGATORS = _words("no not without minus except never neither nor non excluding lacking sans")
+_LIST_NEGATORS = _words("without minus except excluding lacking sans neither")
+_NEGATION_ENDS = _words(", . ; : ! ? but with while then plus just only although")
+_FILLERS = _words("too very so a an any the much more really quite")
+_STOPWORDS = _words(
     "a an the of in on at to from into onto by for is are was be being been it its this that these those some"
     " several few many more very too so quite sound sounds noise noises audio sfx effect effects loop loopable"
     " seamless recording of someone something somebody there up down out off around through nearby s t"
-) | _BREAKS | _NEGATORS
-_NUMBERS = {
-    "one": 1, "single": 1, "once": 1, "two": 2, "double": 2, "twice": 2, "three": 3, "triple": 3, "thrice": 3,
-    "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
-}
-
+) | _CLAUSE_BREAKS | _NEGATORS
+_COUNTS = {name: int(digits) for name, digits in NUMBERS.items() if 1 <= int(digits) <= 12}
+_COUNTS |= {"single": 1, "once": 1, "double": 2, "twice": 2, "triple": 3, "thrice": 3}
 _UNITS = ("bpm", "hz", "hertz", "khz")
 
-_MULTIPLIED = ("intensity", "speed", "pitch", "size", "gain")
-# Each line: the words, and what they do to a Character: factors for _MULTIPLIED, values for the rest.
-ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
+
+class CharacterChange(TypedDict, total=False):
+    """What an adjective does to a Character: factors of the first five, values of the rest."""
+
+    intensity: float
+    speed: float
+    pitch: float
+    size: float
+    gain: float
+    distance: float
+    cutoff_hz: float
+    room: str
+    material: str
+    ground: str
+    mood: str
+
+
+_MULTIPLIED: tuple[Literal["intensity", "speed", "pitch", "size", "gain"], ...] = (
+    "intensity", "speed", "pitch", "size", "gain",
+)  # fmt: skip
+ADJECTIVES: tuple[tuple[str, CharacterChange], ...] = (
     ("heavy heavily hard strong strongly intense pouring torrential violent fierce mighty powerful raging"
      " roaring thick dense busy vigorous vigorously howling", {"intensity": 2.0}),
     ("light lightly gentle gently slight mild delicate sparse weak", {"intensity": 0.5}),
@@ -75,7 +96,6 @@ ADJECTIVES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tense ominous dark scary eerie creepy suspenseful menacing", {"mood": "tense"}),
 )
 
-# Places and events that mean several sounds at once.
 SCENES = {
     "storm": ("rain", "wind", "thunder"),
     "stormy": ("rain", "wind", "thunder"),
@@ -97,15 +117,16 @@ SCENES = {
     "harbour": ("ocean_waves", "birds"),
     "battle": ("explosion",),
 }
+"""Places and events that stand for several sounds at once."""
 
 
 def stem(word: str) -> str:
-    """The word without its commonest endings, one word for its synonyms; only compared with other stems."""
-    bare = _bare(word)
-    return _SAME_STEM.get(bare, bare)
+    """Strip a word's commonest endings and fold synonyms. Only to be compared with other stems."""
+    bare = _without_ending(word)
+    return _SYNONYM_STEMS.get(bare, bare)
 
 
-def _bare(word: str) -> str:
+def _without_ending(word: str) -> str:
     if len(word) <= 3:
         return word
     if word.endswith("ies"):
@@ -124,8 +145,7 @@ def _bare(word: str) -> str:
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
-# Words that mean the same wherever they stand.
-_SAME = {
+_SYNONYMS = {
     "rain": "raindrop rainfall raindrops",
     "leaf": "leaves foliage",
     "metal": "tin steel iron aluminium aluminum brass copper sheet corrugated",
@@ -135,15 +155,19 @@ _SAME = {
     "footstep": "footfall",
     "wolf": "wolves",
 }
-_SAME_STEM = {_bare(word): _bare(meant) for meant, words in _SAME.items() for word in words.split()}
+"""Words that mean the same wherever they stand."""
+_SYNONYM_STEMS = {
+    _without_ending(word): _without_ending(meant) for meant, words in _SYNONYMS.items() for word in words.split()
+}
 
 
 @lru_cache(maxsize=4096)
 def key_stems(key: str) -> tuple[str, ...]:
+    """Return the stems of a recipe's key, in order."""
     return tuple(stem(word) for word in key.split())
 
 
-def _adjective_table() -> dict[str, tuple[int, dict[str, Any]]]:
+def _adjective_table() -> dict[str, tuple[int, CharacterChange]]:
     return {
         stem(word): (number, change)
         for number, (words, change) in enumerate(ADJECTIVES)
@@ -155,31 +179,34 @@ _ADJECTIVE_OF = _adjective_table()
 _SCENE_OF = {stem(word): recipes for word, recipes in SCENES.items()}
 
 
+MatchedBy = Literal["words", "scene", "meaning", "nearest"]
+"""words: by a key of the recipe; scene: by a place; meaning: by an encoder; nearest: by related words or spelling."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One recipe to paint, and how."""
+    """One recipe to render, and its character."""
 
     recipe: Recipe
     character: Character
     words: tuple[str, ...]
     """The prompt's words that named it."""
     adjectives: tuple[str, ...]
-    by: str
-    """"words", "scene", "meaning" or "nearest"."""
+    by: MatchedBy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the engine understood of a prompt."""
+    """A parsed prompt."""
 
     layers: tuple[Layer, ...]
     unused: tuple[str, ...]
-    """Content words that changed nothing."""
+    """Content words that had no effect."""
     warnings: tuple[str, ...]
 
 
 Nearest = Callable[[str, Collection[str]], str | None]
-"""(prompt, names ruled out) -> the name of the recipe nearest in meaning."""
+"""(prompt, excluded names) -> the name of the recipe nearest in meaning, or None."""
 
 
 @dataclass
@@ -192,10 +219,10 @@ class _Word:
 
 
 @dataclass
-class _Found:
+class _Match:
     recipe: Recipe
     places: tuple[int, ...]
-    by: str
+    by: MatchedBy
     negated: bool
     adjectives: list[int]
     vague: bool = False
@@ -204,29 +231,29 @@ class _Found:
 def read(
     prompt: str, recipes: Mapping[str, Recipe], *, negative_prompt: str = "", nearest: Nearest | None = None
 ) -> Reading:
-    """The layers that a prompt asks for, at least one, in the order in which it names them.
+    """Parse a prompt into layers, at least one, in the order of the text.
 
     Args:
-        negative_prompt: recipes named here are left out.
-        nearest: how to choose by meaning where no word fits; without it words and spelling decide.
+        negative_prompt: recipes named here are excluded.
+        nearest: chooses by meaning where no word fits; without it related words and spelling decide.
     """
-    words = _words(prompt)
-    found = _find(words, recipes)
-    ruled_out = {match.recipe.name for match in found if match.negated}
+    words = _tokenised(prompt)
+    found = _matches(words, recipes)
+    excluded = {match.recipe.name for match in found if match.negated}
     kept = [match for match in found if not match.negated]
-    unwanted = {match.recipe.name for match in _find(_words(negative_prompt), recipes)}
-    ruled_out = (ruled_out - {match.recipe.name for match in kept if match.by == "words"}) | unwanted
-    kept = _once([match for match in kept if match.recipe.name not in ruled_out])
-    warnings: list[str] = []
+    unwanted = {match.recipe.name for match in _matches(_tokenised(negative_prompt), recipes)}
+    excluded = (excluded - {match.recipe.name for match in kept if match.by == "words"}) | unwanted
+    kept = _deduplicated([match for match in kept if match.recipe.name not in excluded])
+    warnings = _not_english(prompt)
     if not kept:
-        by, name = _choose(prompt, words, recipes, ruled_out, nearest)
-        kept = [_Found(recipes[name], (), by, False, [])]
-        warnings.append(f"nearest_recipe: nothing fits {_short(prompt)!r}; used {name!r}")
+        by, name = _nearest_recipe(prompt, words, recipes, excluded, nearest)
+        kept = [_Match(recipes[name], (), by, False, [])]
+        warnings.append(f"nearest_recipe: nothing fits {_shortened(prompt)!r}; used {name!r}")
     if len(kept) > MOST_LAYERS:
         left = ", ".join(match.recipe.name for match in kept[MOST_LAYERS:])
         warnings.append(f"layers_left_out: at most {MOST_LAYERS} sounds at once; left out {left}")
         kept = kept[:MOST_LAYERS]
-    _give_adjectives(words, kept)
+    _assign_adjectives(words, kept)
     if not any(warning.startswith("nearest_recipe") for warning in warnings):
         warnings += _not_heard(words, kept, recipes)
     return Reading(
@@ -236,8 +263,13 @@ def read(
     )
 
 
-def _not_heard(words: list[_Word], kept: list[_Found], recipes: Mapping[str, Recipe]) -> list[str]:
-    """A warning of the words that mean a sound, but none that is painted: "dog" in "a dog in the rain"."""
+def _not_english(prompt: str) -> list[str]:
+    language = foreign_language(prompt)
+    return [f"not_english: the built-in engine knows English; this prompt looks like {language}"] if language else []
+
+
+def _not_heard(words: list[_Word], kept: list[_Match], recipes: Mapping[str, Recipe]) -> list[str]:
+    """Warn of words that mean a sound which no layer renders: "dog" in "a dog in the rain"."""
     left = {word.stem: word.text for word in words if not (word.used or word.negated)}
     for recipe in (match.recipe for match in kept):
         for known in (*recipe.near, *(part for key in recipe.keys for part in key.split())):
@@ -247,13 +279,13 @@ def _not_heard(words: list[_Word], kept: list[_Found], recipes: Mapping[str, Rec
     return [f"not_heard: no recipe for {', '.join(texts)}"] if texts else []
 
 
-def _words(text: str) -> list[_Word]:
+def _tokenised(text: str) -> list[_Word]:
     words: list[_Word] = []
     clause = 0
     for token in _TOKEN.findall(text.lower().replace("n't", " not").replace("’", "'")):
-        if token in _BREAKS:
+        if token in _CLAUSE_BREAKS:
             clause += 1
-        words.append(_Word(token, token if token in _BREAKS else stem(token), clause))
+        words.append(_Word(token, token if token in _CLAUSE_BREAKS else stem(token), clause))
     for start, word in enumerate(words):
         if word.text in _NEGATORS:
             _negate(words, start)
@@ -261,7 +293,7 @@ def _words(text: str) -> list[_Word]:
 
 
 def _negate(words: list[_Word], start: int) -> None:
-    """Marks what the negator at ``start`` rules out: one adjective ("not too heavy"), or things."""
+    """Mark the words that the negator at ``start`` excludes: one adjective ("not too heavy"), or things."""
     place = start + 1
     while place < len(words) and words[place].text in _FILLERS:
         place += 1
@@ -274,8 +306,8 @@ def _negate(words: list[_Word], start: int) -> None:
         place += 1
 
 
-def _find(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Found]:
-    """Every recipe named, longest key first, no word counted twice; in the order of the prompt."""
+def _matches(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
+    """Match every recipe named, longest key first, no word used twice; in the order of the prompt."""
     places: dict[str, list[int]] = {}
     for place, word in enumerate(words):
         places.setdefault(word.stem, []).append(place)
@@ -284,26 +316,26 @@ def _find(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Found]:
         for key in recipe.keys:
             stems = key_stems(key)
             if all(part in places for part in stems):
-                spots = _spots(words, [places[part] for part in stems])
+                spots = _spans(words, [places[part] for part in stems])
                 candidates += [(len(stems), spot, recipe) for spot in spots]
-    found: list[_Found] = []
+    found: list[_Match] = []
     candidates.sort(key=lambda c: (-c[0], max(c[1]) - min(c[1]), c[1]))
     for _, spot, recipe in candidates:
         if not any(words[place].used for place in spot):
             vague = all(words[place].text in _VAGUE for place in spot)
-            found.append(_Found(recipe, spot, "words", words[spot[0]].negated, [], vague))
+            found.append(_Match(recipe, spot, "words", words[spot[0]].negated, [], vague))
             for place in spot:
                 words[place].used = True
     for place, word in enumerate(words):
         if not word.used and word.stem in _SCENE_OF:
             scene = [recipes[name] for name in _SCENE_OF[word.stem] if name in recipes]
-            found += [_Found(recipe, (place,), "scene", word.negated, []) for recipe in scene]
+            found += [_Match(recipe, (place,), "scene", word.negated, []) for recipe in scene]
             word.used = bool(scene)
     return sorted(found, key=lambda match: min(match.places))
 
 
-def _spots(words: list[_Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:
-    """Where all words of a key stand close together, in one clause."""
+def _spans(words: list[_Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:
+    """Find where all words of a key stand close together in one clause."""
     if len(places) == 1:
         return [(place,) for place in places[0]]
     spots = []
@@ -314,9 +346,9 @@ def _spots(words: list[_Word], places: Sequence[list[int]]) -> list[tuple[int, .
     return spots
 
 
-def _once(found: Iterable[_Found]) -> list[_Found]:
-    """Each recipe once (named words before scenes), and none that another one contains."""
-    kept: dict[str, _Found] = {}
+def _deduplicated(found: Iterable[_Match]) -> list[_Match]:
+    """Keep each recipe once (named words before scenes), and none that another one contains."""
+    kept: dict[str, _Match] = {}
     for match in found:
         known = kept.get(match.recipe.name)
         if known is None or (known.by == "scene" and match.by == "words"):
@@ -330,22 +362,22 @@ def _once(found: Iterable[_Found]) -> list[_Found]:
     return [match for name, match in kept.items() if name not in covered]
 
 
-def _give_adjectives(words: list[_Word], found: list[_Found]) -> None:
+def _assign_adjectives(words: list[_Word], found: list[_Match]) -> None:
     for place, word in enumerate(words):
-        number = _is_number(words, place)
+        number = _number_kind(words, place)
         if word.used or word.negated or not (number or word.stem in _ADJECTIVE_OF):
             continue
         word.used = True
         if number == "unit":
             words[place + 1].used = True
-        for match in _owners(words, place, found):
+        for match in _modified(words, place, found):
             match.adjectives.append(place)
 
 
-def _owners(words: list[_Word], place: int, found: list[_Found]) -> list[_Found]:
-    """Whose adjective it is: the next recipe named in its clause, else the last one there.
+def _modified(words: list[_Word], place: int, found: list[_Match]) -> list[_Match]:
+    """Find what an adjective modifies: the next recipe named in its clause, else the last one there.
 
-    In a clause without a recipe: the next one named after it, else all of them; but nobody's where the
+    In a clause without a recipe: the next one named after it, else all of them; but none where the
     clause is about something else ("and two women speak").
     """
     clause = words[place].clause
@@ -357,7 +389,7 @@ def _owners(words: list[_Word], place: int, found: list[_Found]) -> list[_Found]
         after = [spot for spot, _ in here if spot > place]
         chosen = min(after) if after else max(spot for spot, _ in here)
         return [match for spot, match in here if spot == chosen]
-    if any(word.clause == clause and _is_about_something(word) for word in words):
+    if any(word.clause == clause and _is_content_word(word) for word in words):
         return []
     later = [spot for spot, _ in spots if spot > place]
     if later:
@@ -365,31 +397,31 @@ def _owners(words: list[_Word], place: int, found: list[_Found]) -> list[_Found]
     return found
 
 
-def _is_about_something(word: _Word) -> bool:
+def _is_content_word(word: _Word) -> bool:
     return not (
         word.used or word.text in _STOPWORDS or word.stem in _STOPWORDS or word.stem in _ADJECTIVE_OF
-        or word.text in _NUMBERS or word.text in _UNITS or word.text[0].isdigit()
+        or word.text in _COUNTS or word.text in _UNITS or word.text[0].isdigit()
     )
 
 
-def _is_number(words: list[_Word], place: int) -> str:
-    """"unit" before BPM or Hz, "count" for a small whole number, else ""."""
+def _number_kind(words: list[_Word], place: int) -> Literal["unit", "count", ""]:
+    """Return "unit" for a number before BPM or Hz, "count" for a small whole number, else ""."""
     text = words[place].text
     if text[0].isdigit():
         following = words[place + 1].text if place + 1 < len(words) else ""
         if following in _UNITS:
             return "unit"
         return "count" if text.isdigit() and 1 <= int(text) <= 60 else ""
-    return "count" if text in _NUMBERS else ""
+    return "count" if text in _COUNTS else ""
 
 
-def _layer(match: _Found, words: list[_Word]) -> Layer:
+def _layer(match: _Match, words: list[_Word]) -> Layer:
     character = Character()
     applied: set[int] = set()
     texts: list[str] = []
     for place in match.adjectives:
         word = words[place]
-        kind = _is_number(words, place)
+        kind = _number_kind(words, place)
         if kind == "unit":
             value, unit = float(word.text), words[place + 1].text
             texts.append(f"{word.text} {unit}")
@@ -400,7 +432,7 @@ def _layer(match: _Found, words: list[_Word]) -> Layer:
             continue
         texts.append(word.text)
         if kind == "count":
-            character = replace(character, count=_NUMBERS.get(word.text) or int(word.text))
+            character = replace(character, count=_COUNTS.get(word.text) or int(word.text))
             continue
         number, change = _ADJECTIVE_OF[word.stem]
         if number not in applied:
@@ -415,52 +447,57 @@ def _layer(match: _Found, words: list[_Word]) -> Layer:
     )
 
 
-def _changed(character: Character, change: dict[str, Any]) -> Character:
-    values = {
-        name: getattr(character, name) * value if name in _MULTIPLIED else value for name, value in change.items()
-    }
+def _changed(character: Character, change: CharacterChange) -> Character:
+    values = change.copy()
+    for name in _MULTIPLIED:
+        if name in values:
+            values[name] *= getattr(character, name)
     if character.cutoff_hz is not None and "cutoff_hz" in values:
         values["cutoff_hz"] = min(character.cutoff_hz, values["cutoff_hz"])
     return replace(character, **values)
 
 
-def _choose(
-    prompt: str, words: list[_Word], recipes: Mapping[str, Recipe], ruled_out: Collection[str],
+def _nearest_recipe(
+    prompt: str, words: list[_Word], recipes: Mapping[str, Recipe], excluded: Collection[str],
     nearest: Nearest | None,
-) -> tuple[str, str]:
-    """("meaning" | "nearest", name) where no recipe is named."""
+) -> tuple[MatchedBy, str]:
+    """Choose the recipe nearest to a prompt that names none.
+
+    Returns:
+        how it was chosen, and its name.
+    """
     if nearest is not None:
-        name = nearest(prompt, ruled_out)
+        name = nearest(prompt, excluded)
         if name is not None:
             return "meaning", name
     texts = [w.text for w in words if not w.negated and w.text not in _STOPWORDS and w.stem not in _ADJECTIVE_OF]
-    return "nearest", nearest_by_words(texts, recipes, ruled_out)
+    return "nearest", nearest_by_words(texts, recipes, excluded)
 
 
-def nearest_by_words(texts: Sequence[str], recipes: Mapping[str, Recipe], ruled_out: Collection[str]) -> str:
-    """The recipe whose related words the texts share most; then by spelling; then the drone."""
+def nearest_by_words(texts: Sequence[str], recipes: Mapping[str, Recipe], excluded: Collection[str]) -> str:
+    """Name the recipe whose related words the texts share most; then by spelling; then the drone."""
     best, best_score = "", 0.59
     stems = {stem(text) for text in texts}
     for recipe in recipes.values():
-        if recipe.name in ruled_out:
+        if recipe.name in excluded:
             continue
         parts = {part for key in recipe.keys for part in key_stems(key)}
         shared = sum(1.0 for word in recipe.near if stem(word) in stems) + sum(0.62 for part in parts & stems)
-        spelled = max((_alike(text, part) for text in stems for part in parts), default=0.0)
+        spelled = max((_spelling_similarity(text, part) for text in stems for part in parts), default=0.0)
         score = max(shared, 0.95 * spelled)
         if score > best_score:
             best, best_score = recipe.name, score
     if best:
         return best
-    return FALLBACK if FALLBACK not in ruled_out else next(name for name in recipes if name not in ruled_out)
+    return FALLBACK if FALLBACK not in excluded else next(name for name in recipes if name not in excluded)
 
 
-def _alike(one: str, two: str) -> float:
-    """Dice's coefficient of two words' letter pairs, ends included, 0..1."""
+def _spelling_similarity(one: str, two: str) -> float:
+    """Compute Dice's coefficient of two words' letter pairs, ends included: 0..1."""
     pairs = [{f" {word} "[k : k + 2] for k in range(len(word) + 1)} for word in (one, two)]
     return 2 * len(pairs[0] & pairs[1]) / (len(pairs[0]) + len(pairs[1]))
 
 
-def _short(prompt: str) -> str:
+def _shortened(prompt: str) -> str:
     flat = " ".join(prompt.split())
     return flat if len(flat) <= 60 else flat[:57] + "..."

@@ -1,0 +1,223 @@
+"""AsyncAudioClient: a served pool for asyncio.
+
+Owns: the readers and the timer in the event loop that drive the session.
+Must not know: what messages look like (session.py), how a connection is kept (connection.py), the pool's inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from audio_pool.api import (
+    Asked,
+    CacheStats,
+    Cancellation,
+    ClapAnswer,
+    ClapOperation,
+    Engines,
+    FeedbackNoted,
+    Health,
+    OnEvent,
+    PoolApi,
+    PoolStatus,
+    Verdict,
+    as_request,
+)
+from audio_pool.client import control
+from audio_pool.client.connection import Connection, Keys
+from audio_pool.client.control import QUESTION_TIMEOUT_S, EchoAnswer, Question
+from audio_pool.client.session import ClientSession, new_request_id
+from audio_pool.errors import AudioPoolError, PoolClosed
+from audio_pool.pending import Pending
+from audio_pool.results import AudioResult
+from audio_pool.transport.endpoints import default_bind
+
+__all__ = ["AsyncAudioClient"]
+
+T = TypeVar("T")
+
+
+class AsyncAudioClient(PoolApi):
+    """As AudioClient, for one event loop: the one it is first used in. Takes the same arguments."""
+
+    def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+        endpoint = default_bind() if endpoint is None else endpoint
+        self.timeout_s = timeout_s
+        self._session = ClientSession(endpoint)
+        self._address = (endpoint, keys)
+        self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = False
+        self._sent_meanwhile = False
+        self._closed = False
+
+    # -- sounds
+
+    async def generate(
+        self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
+    ) -> AudioResult:
+        """As AudioClient.generate. Cancelling the task cancels the request."""
+        pending = self.submit(prompt, events=on_event is not None, timeout_s=timeout_s, **fields)
+        return await pending.wait_async(on_event=on_event)
+
+    def submit(
+        self, prompt: Asked, *, events: bool = False, timeout_s: float | None = None, **fields: Any
+    ) -> Pending:
+        """As AudioClient.submit, from within a running loop; ``await`` what it returns."""
+        request = as_request(prompt, fields)
+        connection = self._connect()
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        request_id = new_request_id()
+        pending = Pending(request_id, lambda: self._cancel(request_id), delivered_by=self._thread)
+        frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
+        connection.channel.send(frames)  # not taken: it then ends by its timeout
+        self._on_readable()
+        return pending
+
+    # -- questions
+
+    async def cancel(self, request_id: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Cancellation:
+        """As AudioClient.cancel."""
+        return await self._ask(control.cancel(request_id), timeout_s)
+
+    async def engines(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Engines:
+        """As AudioClient.engines."""
+        return await self._ask(control.ENGINES, timeout_s)
+
+    async def health(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Health:
+        """As AudioClient.health."""
+        return await self._ask(control.HEALTH, timeout_s)
+
+    async def status(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
+        """As AudioClient.status."""
+        return await self._ask(control.STATUS, timeout_s)
+
+    async def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> CacheStats:
+        """As AudioClient.cache_stats."""
+        return await self._ask(control.CACHE_STATS, timeout_s)
+
+    async def feedback(
+        self, target: str, verdict: Verdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> FeedbackNoted:
+        """As AudioClient.feedback."""
+        return await self._ask(control.feedback(target, verdict, comment), timeout_s)
+
+    async def clap(
+        self,
+        operation: ClapOperation,
+        texts: Sequence[str] = (),
+        paths: Sequence[str | Path] = (),
+        *,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> ClapAnswer:
+        """As AudioClient.clap."""
+        return await self._ask(control.clap(operation, texts, paths), timeout_s)
+
+    async def echo(
+        self, payload: bytes = b"", worker: str | None = None, *, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> EchoAnswer:
+        """As AudioClient.echo."""
+        return await self._ask(control.echo(payload, worker), timeout_s)
+
+    async def _ask(self, question: Question[T], timeout_s: float) -> T:
+        connection = self._connect()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def on_result(result: T) -> None:
+            if not answer.done():  # else the task that waited was cancelled
+                answer.set_result(result)
+
+        def on_error(error: AudioPoolError) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        frames = self._session.ask(
+            question,
+            request_id=new_request_id(),
+            now=time.monotonic(),
+            timeout_s=timeout_s,
+            on_result=on_result,
+            on_error=on_error,
+        )
+        connection.channel.send(frames)  # not taken: it then ends by its timeout
+        self._on_readable()
+        return await answer
+
+    # -- life
+
+    async def close(self) -> None:
+        """End what is in flight (PoolClosed) and the connection."""
+        self._closed = True
+        self._session.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connection is not None and self._loop is not None:
+            for source in (self._connection.channel, self._connection.monitor):
+                self._loop.remove_reader(source.fileno())
+            self._connection.close()
+            self._connection = None
+
+    async def __aenter__(self) -> AsyncAudioClient:
+        self._connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _connect(self) -> Connection:
+        if self._closed:
+            raise PoolClosed("the client is closed")
+        if self._connection is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.get_ident()
+            self._connection = Connection(*self._address, self._session)
+            for source in (self._connection.channel, self._connection.monitor):
+                self._loop.add_reader(source.fileno(), self._on_readable)
+        return self._connection
+
+    def _cancel(self, request_id: str) -> None:
+        if threading.get_ident() != self._thread and self._loop is not None:  # a Pending may be anywhere
+            self._loop.call_soon_threadsafe(self._cancel, request_id)
+            return
+        frames = self._session.cancel(request_id)
+        if frames is not None and self._connection is not None:
+            self._connection.channel.send(frames)
+            self._on_readable()
+
+    # -- the event loop's calls
+
+    def _on_readable(self) -> None:
+        """Take in whatever there is: zmq's descriptors report a change once, and a send may swallow it."""
+        self._sent_meanwhile = True
+        if self._connection is None or self._reading:  # a Pending's done callback that asks again
+            return
+        self._reading = True
+        try:
+            while self._sent_meanwhile:
+                self._sent_meanwhile = False
+                self._connection.receive()
+                self._connection.poll_monitor()
+                self._connection.expire()
+        finally:
+            self._reading = False
+        self._arm_timer()
+
+    def _arm_timer(self) -> None:
+        """Set the timer to the next deadline."""
+        assert self._loop is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._session.next_deadline()
+        if due is not None:
+            self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._on_readable)

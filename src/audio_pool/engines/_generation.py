@@ -1,0 +1,370 @@
+"""What every torch generator does alike: check items, batch them, encode prompts, decode, cut to length.
+
+Owns: the way from items to sounds around the model itself: jobs, batches of compatible jobs, the cache of
+encoded prompts, progress, exact lengths, notes, options.
+Must not know: how a batch is sampled (_diffusion.py denoises; a language model would draw tokens), any single
+model, the pool.
+
+An engine family subclasses StagedEngine with ``_encode``, ``_sample``, ``_decode`` and ``_step_count``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeAlias
+
+import numpy as np
+from msgspec import structs
+
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines import _torch
+from audio_pool.engines._opening import Opened
+from audio_pool.engines._quantize import quantization_of, quantize
+from audio_pool.engines.base import Audio, Item, OnStep
+from audio_pool.engines.options import option_values
+from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.types import Label, frames_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Condition", "Job", "StagedEngine", "Ticker", "cut", "truncations"]
+
+_ENCODINGS_KEPT = 64
+
+Condition: TypeAlias = "dict[str, torch.Tensor]"
+"""A prompt's or a batch's tensors by name, rows first; with guidance the unconditional rows come first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """An item with every default resolved."""
+
+    index: int
+    item: Item
+    steps: int
+    guidance: float
+    frames: int
+    """Exact length of the result at the engine's rate."""
+    options: Mapping[str, Label]
+    """Every option of the engine, as asked for or by default."""
+
+    @property
+    def guided(self) -> bool:
+        """An unconditional row is needed (guidance 1 is the prompt alone)."""
+        return self.guidance > 1.0
+
+    @property
+    def text(self) -> tuple[str, str, bool]:
+        """All that its encoding depends on."""
+        return self.item.prompt, self.item.negative_prompt if self.guided else "", self.guided
+
+    def number(self, option: str) -> float | None:
+        """A numeric option's value; None where the model's own choice holds."""
+        value = self.options.get(option)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class StagedEngine:
+    """The Generator protocol over a model in three stages: encoder, sampler, decoder."""
+
+    trained_s: ClassVar[float] = math.inf
+    """Longer sounds are made, with a warning: the model was trained on none."""
+
+    sampler_stage: ClassVar[str] = "sampler"
+    """Name of the stage between encoder and decoder, for the setting offload_modules."""
+
+    never_quantized: ClassVar[frozenset[str]] = frozenset()
+    """Parts of the encoder stage too small to be worth the loss."""
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        settings: _torch.TorchSettings,
+        opened: Opened,
+        stages: Mapping[str, Mapping[str, torch.nn.Module]],
+    ) -> None:
+        """Quantise and place the model's parts.
+
+        Args:
+            info: with what the loaded model knows better than INFO.
+            settings: checked.
+            opened: device and precisions.
+            stages: parts by name for "encoder", ``sampler_stage`` and "decoder".
+        """
+        self.info = structs.replace(
+            info,
+            model=settings.model or info.model,
+            model_revision=opened.revision,
+            dtype=str(opened.dtype).removeprefix("torch."),
+            quantization=quantization_of(settings),
+        )
+        self.settings = settings
+        self.device = str(opened.device)
+        self.dtype = opened.dtype
+        self._device = opened.device
+        for name, part in (*stages["encoder"].items(), *stages[self.sampler_stage].items()):
+            if name not in self.never_quantized:
+                quantize(part, settings, opened.device)
+        for parts in stages.values():
+            for part in parts.values():
+                part.eval().requires_grad_(False)
+        self._placement = _torch.Placement(stages, settings, opened.device)
+        self._encodings: OrderedDict[tuple[str, str, bool], Condition] = OrderedDict()
+
+    # -- what an engine says about its model ------------------------------------------------------
+
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
+        """Return one prompt's tensors, on the device."""
+        raise NotImplementedError
+
+    def _sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
+        """Return what the decoder makes sounds of, float32 [B, ...] in the jobs' order; tick after each step."""
+        raise NotImplementedError
+
+    def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
+        """Return [B, C, T] with T >= frames where the model can, from latents float32 [B, ...]."""
+        raise NotImplementedError
+
+    def _step_count(self, job: Job) -> int:
+        """Return how often ``_sample`` ticks for a batch with this job."""
+        raise NotImplementedError
+
+    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
+        """Return what jobs that share a batch have in common."""
+        return job.steps, job.guided, tuple(sorted(job.options.items()))
+
+    def _text_warnings(self, job: Job) -> list[str]:
+        return []
+
+    # -- the protocol ------------------------------------------------------------------------------
+
+    def notes(self, item: Item) -> Notes:
+        """Refuse what cannot be done, and name what is done otherwise.
+
+        Raises:
+            NotSupported: a longer sound than the model makes, init audio or a voice where there is none.
+            InvalidRequest: a field or an option out of bounds.
+        """
+        job = self._job(0, item)
+        warnings = self._text_warnings(job)
+        if item.negative_prompt and not job.guided:
+            warnings.append(
+                f"negative_prompt_unused: guidance_scale {job.guidance:g} turns guidance off, "
+                "and the negative prompt with it"
+            )
+        if item.duration_s > self.trained_s:
+            warnings.append(
+                f"beyond_training_length: {self.info.name} was trained on {self.trained_s:g} s; "
+                f"{item.duration_s:g} s may lose coherence"
+            )
+        return Notes(warnings=tuple(warnings))
+
+    def generate(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
+        """Return one float32 [C, T] per item at ``info.sample_rate``, each round(duration_s * rate) frames.
+
+        Raises:
+            NotSupported, InvalidRequest, OutOfMemory; whatever ``on_step`` raises.
+        """
+        sounds: dict[int, Audio] = {}
+        with self._running(len(items)):
+            for jobs, latents in self._sampled(items, on_step):
+                with self._placement.stage("decoder"):
+                    waves = self._decoded(latents, max(job.frames for job in jobs))
+                for job, wave in zip(jobs, waves, strict=True):
+                    sounds[job.index] = cut(wave, job.frames)
+        return [sounds[index] for index in range(len(items))]
+
+    def latents(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
+        """Return what the decoder makes the sounds of, float32, one array per item, in the model's own layout."""
+        found: dict[int, Audio] = {}
+        with self._running(len(items)):
+            for jobs, latents in self._sampled(items, on_step):
+                for job, row in zip(jobs, latents.float().cpu().numpy(), strict=True):
+                    found[job.index] = row
+        return [found[index] for index in range(len(items))]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        import torch
+
+        self._encodings.clear()
+        del self._placement
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # -- the run -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _running(self, items: int) -> Iterator[None]:
+        import torch
+
+        with _torch.memory_errors(self.info.name, self._device, self.settings.max_memory, items), torch.no_grad():
+            yield
+
+    def _job(self, index: int, item: Item) -> Job:
+        name = self.info.name
+        _check(name, item)
+        if item.duration_s > self.info.longest_s + 1e-9:
+            raise NotSupported(
+                f"{name} makes at most {self.info.longest_s:g} s; {item.duration_s:g} s were asked for"
+            )
+        if item.init_audio is not None and not self.info.init_audio:
+            raise NotSupported(f"{name} cannot start from audio (init_audio)")
+        if item.voice is not None:
+            raise NotSupported(f"{name} has no voices; voice={item.voice!r} was asked for")
+        if item.loop:
+            raise NotSupported(f"{name} makes no loops of itself; ask without loop and make one of the sound")
+        steps = item.steps if item.steps is not None else self.info.steps
+        guidance = item.guidance_scale if item.guidance_scale is not None else self.info.guidance_scale
+        assert steps is not None and guidance is not None, "the INFO of such an engine has both"
+        return Job(
+            index=index,
+            item=item,
+            steps=steps,
+            guidance=guidance,
+            frames=frames_of(item.duration_s, self.info.sample_rate),
+            options=option_values(self.info, item.options),
+        )
+
+    def _sampled(self, items: Sequence[Item], on_step: OnStep | None) -> Iterator[tuple[list[Job], torch.Tensor]]:
+        """Batches of jobs with their float32 latents, rows in the jobs' order."""
+        jobs = [self._job(index, item) for index, item in enumerate(items)]
+        with self._placement.stage("encoder"):
+            texts = {job.text: self._encoding(*job.text) for job in jobs}
+        batches = self._batches(jobs)
+        total = sum(self._step_count(batch[0]) for batch in batches)
+        tick = Ticker(on_step, total, self._device)
+        for batch in batches:
+            with self._placement.stage(self.sampler_stage):
+                latents = self._sample(batch, [texts[job.text] for job in batch], tick)
+            yield batch, latents
+
+    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Jobs that can share a pass, at most ``max_batch`` of them."""
+        groups: dict[tuple[Hashable, ...], list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(self._compatible(job), []).append(job)
+        size = self.settings.max_batch if self.info.batch else 1
+        return [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
+
+    def _encoding(self, prompt: str, negative: str, guided: bool) -> Condition:
+        """``_encode``, remembered: candidates and repeats share one pass of the text encoder."""
+        key = (prompt, negative, guided)
+        if key in self._encodings:
+            self._encodings.move_to_end(key)
+            return self._encodings[key]
+        encoded = self._encodings[key] = self._encode(prompt, negative, guided)
+        if len(self._encodings) > _ENCODINGS_KEPT:
+            self._encodings.popitem(last=False)
+        return encoded
+
+    def _decoded(self, latents: torch.Tensor, frames: int) -> list[torch.Tensor]:
+        """[C, T] per row, on the CPU."""
+        if self.settings.vae_slicing:
+            return [self._decode(row[None], frames)[0].float().cpu() for row in latents]
+        return list(self._decode(latents, frames).float().cpu())
+
+    def _warm(self) -> None:
+        """Run each configured shape once, so that the compiler's time is spent at load."""
+        for shape in self.settings.compile_shapes if self.settings.compile else ():
+            item = Item(prompt="warm up", seed=0, duration_s=min(shape.duration_s, self.info.longest_s), steps=2)
+            self.generate([item] * shape.items)
+
+
+def _check(name: str, item: Item) -> None:
+    """Refuse an Item that never went through a request's checks.
+
+    Raises:
+        InvalidRequest: naming the field, what was given and what is allowed.
+    """
+
+    def refuse(field: str, given: object, allowed: str) -> NoReturn:
+        raise InvalidRequest(f"{name}: {field}: given {given!r}, allowed is {allowed}")
+
+    for field, text in (("prompt", item.prompt), ("negative_prompt", item.negative_prompt)):
+        if not isinstance(text, str):
+            refuse(field, text, "text")
+    if not 0 <= item.seed < 2**63:
+        refuse("seed", item.seed, "0 to 2**63 - 1")
+    if not (math.isfinite(item.duration_s) and item.duration_s > 0):
+        refuse("duration_s", item.duration_s, "a number of seconds above 0")
+    if item.steps is not None and not 1 <= item.steps <= 1000:
+        refuse("steps", item.steps, "1 to 1000")
+    if item.guidance_scale is not None and not 0 <= item.guidance_scale <= 100:
+        refuse("guidance_scale", item.guidance_scale, "0 to 100")
+    if item.init_strength is not None and not 0 <= item.init_strength <= 1:
+        refuse("init_strength", item.init_strength, "0 to 1")
+    sound = item.init_audio
+    if sound is not None and (sound.ndim != 2 or not sound.size or not np.isfinite(sound).all()):
+        refuse("init_audio", getattr(sound, "shape", sound), "a finite float32 array [C, T]")
+
+
+class Tokens(Protocol):
+    """A tokenizer's answer."""
+
+    input_ids: Sequence[int]
+
+
+class Tokenizer(Protocol):
+    """As transformers' tokenizers are."""
+
+    model_max_length: int
+
+    def __call__(self, text: str) -> Tokens: ...
+
+
+def truncations(job: Job, tokenizer: Tokenizer) -> list[str]:
+    """Return named warnings for texts of which the model reads only the beginning."""
+    warnings, most = [], tokenizer.model_max_length
+    for name, text in (("prompt", job.item.prompt), ("negative_prompt", job.item.negative_prompt)):
+        given = len(tokenizer(text).input_ids)
+        if given > most:
+            warnings.append(f"{name}_truncated: {given} tokens, of which the model reads {most}")
+    return warnings
+
+
+class Ticker:
+    """Counts steps and reports them, at most two ahead of a GPU.
+
+    Launches return long before the GPU has worked; without the wait a cancel would come after all of
+    them were queued, and progress would be a fiction. Two steps in flight keep the GPU fed.
+    """
+
+    def __init__(self, on_step: OnStep | None, total: int, device: torch.device) -> None:
+        self._on_step = on_step
+        self._total = total
+        self._done = 0
+        self._events: list[torch.cuda.Event] = []
+        self._marker: Callable[[], torch.cuda.Event] | None = None
+        if on_step is not None and device.type == "cuda":
+            import torch
+
+            self._marker = torch.cuda.Event
+
+    def __call__(self) -> None:
+        """Report one more step done; raises whatever ``on_step`` raises."""
+        self._done += 1
+        if self._on_step is None:
+            return
+        if self._marker is not None:
+            event = self._marker()
+            event.record()
+            self._events.append(event)
+            if len(self._events) > 2:
+                self._events.pop(0).synchronize()
+        self._on_step(self._done, self._total)
+
+
+def cut(wave: torch.Tensor, frames: int) -> Audio:
+    """Return float32 [C, frames]; a model's last frames that it cannot make are silence (see its notes)."""
+    found = wave[:, :frames].numpy()
+    if found.shape[1] < frames:
+        found = np.pad(found, ((0, 0), (0, frames - found.shape[1])))
+    return np.ascontiguousarray(found, dtype=np.float32)

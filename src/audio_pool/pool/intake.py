@@ -1,0 +1,242 @@
+"""Requests on their way into the pool: resolved, registered, handed to the scheduler.
+
+Owns: the step from a caller's fields to a Submit or Call event, and reading ``init_audio`` before it.
+Must not know: sockets, what becomes of a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Executor as Writer
+from typing import Any
+
+from audio_pool.config import Config
+from audio_pool.engine_info import EngineInfo
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, InvalidRequest, NotFound
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.resolve import ResolvedRequest, resolve
+from audio_pool.pool.router import Router
+from audio_pool.results import Failure
+from audio_pool.scheduler import events
+from audio_pool.tasks import ClapTask, EchoTask
+from audio_pool.transport import packing
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
+
+__all__ = ["Intake"]
+
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 1024
+"""Requests, and bytes of one, whose resolution is remembered."""
+_MAX_INIT_BYTES = 1 << 30
+"""Largest ``init_audio``: ten minutes of 32-bit stereo at 192 kHz fit."""
+
+
+class Intake:
+    """Takes requests in. Router's thread only, but for ``resolve``."""
+
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        requests: RequestTable,
+        infos: Mapping[str, EngineInfo],
+        encoders: tuple[str, ...],
+        writer: Writer,
+    ) -> None:
+        """
+        Args:
+            infos: of the engines that workers host; it changes when workers become ready.
+            encoders: embedder and scorer that prompts are put through; () where there is no cache.
+            writer: the thread that touches the disk.
+        """
+        self._config = config
+        self._router = router
+        self._requests = requests
+        self._infos = infos
+        self._encoders = encoders
+        self._writer = writer
+        self._reading: set[int] = set()
+        """Requests whose ``init_audio`` is being read."""
+        self._resolved: dict[bytes, ResolvedRequest] = {}
+        self._known: tuple[EngineInfo, ...] = ()
+
+    def resolve(self, request: AudioRequest, init_sha256: str | None = None) -> ResolvedRequest:
+        """Return what a request means for this pool. May be called from any thread.
+
+        Raises:
+            CallerError: the request cannot be carried out by this pool.
+        """
+        infos = dict(self._infos)
+        return resolve(request, self._config, infos, ready=self._ready_engines(request), init_sha256=init_sha256)
+
+    def submit(
+        self, request: AudioRequest, sink: ReplySink, *, events_wanted: bool = False, size_bytes: int = 0
+    ) -> int:
+        """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
+
+        Raises:
+            CallerError, Busy: the request cannot be carried out by this pool.
+        """
+        if request.init_audio is not None:
+            return self._read_first(request, sink, events_wanted, size_bytes)
+        return self.submit_resolved(self.resolve(request), sink, events_wanted=events_wanted, size_bytes=size_bytes)
+
+    def submit_fields(
+        self,
+        fields: Mapping[str, Any],  # opaque until it has been parsed: a client's words
+        sink: ReplySink,
+        *,
+        events_wanted: bool,
+        size_bytes: int,
+    ) -> int:
+        """Do as ``submit``, from the fields of a client's message.
+
+        Games ask for the same thing again and again: what the same fields resolve to is remembered, which saves
+        a third of a hit's work.
+        """
+        try:
+            key = packing.pack(fields)
+        except (TypeError, ValueError, OverflowError):
+            key = b""
+        self._forget_if_engines_changed()
+        resolved = self._resolved.get(key)
+        if resolved is None:
+            request = parse(AudioRequest, fields)
+            if request.init_audio is not None:
+                return self._read_first(request, sink, events_wanted, size_bytes)
+            resolved = self.resolve(request)
+            by_name = request.engine is None or not request.engine.startswith("kind:")
+            if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
+                if len(self._resolved) >= _MOST_REMEMBERED:
+                    self._resolved.clear()
+                self._resolved[key] = resolved
+        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes)
+
+    def submit_resolved(
+        self,
+        resolved: ResolvedRequest,
+        sink: ReplySink,
+        *,
+        events_wanted: bool = False,
+        size_bytes: int = 0,
+        number: int = 0,
+        arrival: float | None = None,
+    ) -> int:
+        """Take a resolved request in. ``number`` and ``arrival``: of one that was registered before."""
+        request = resolved.request
+        if number:
+            self._requests[number].resolved = resolved
+        else:
+            number = self._requests.open(sink, resolved)
+        now = time.monotonic() if arrival is None else arrival
+        cached = self._config.cache.enabled
+        by_meaning = resolved.query.match != "strict" and not resolved.query.speech
+        recipe = resolved.recipe
+        self._router.feed(
+            events.Submit(
+                request=number,
+                recipe=recipe,
+                join_key=resolved.join_key,
+                priority=events.PRIORITIES.index(request.priority),
+                deadline=now + request.deadline_ms / 1000 if request.deadline_ms is not None else None,
+                events=events_wanted,
+                size_bytes=size_bytes,
+                lookup=cached and not request.force,
+                near=by_meaning and recipe.seed is None and recipe.init_audio_sha256 is None,
+                encoders=self._encoders if cached and by_meaning else (),
+                max_rounds=resolved.max_rounds,
+            )
+        )
+        return number
+
+    def call(self, task: EchoTask | ClapTask, sink: ReplySink, *, worker: str = "", size_bytes: int = 0) -> int:
+        """Take in a small task that is not a sound."""
+        number = self._requests.open(sink)
+        self._router.feed(events.Call(request=number, task=task, worker=worker, size_bytes=size_bytes))
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Cancel a request, wherever it is."""
+        if number in self._reading:
+            self._reading.remove(number)
+            failure = Failure.of(Cancelled("cancelled by its caller"))
+            self._requests.finish(number, Reply(kind="cancelled", failure=failure))
+        else:
+            self._router.feed(events.Cancel(request=number))
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _ready_engines(self, request: AudioRequest) -> Collection[str]:
+        if request.engine is None or not request.engine.startswith("kind:"):
+            return ()
+        workers = self._router.scheduler.workers.workers.values()
+        return {engine for worker in workers if worker.state == "ready" for engine in worker.engines}
+
+    def _forget_if_engines_changed(self) -> None:
+        known = tuple(self._infos.values())
+        if known != self._known:
+            self._known = known
+            self._resolved.clear()
+
+    def _read_first(self, request: AudioRequest, sink: ReplySink, events_wanted: bool, size_bytes: int) -> int:
+        """Take a request in once its ``init_audio`` has been read, off the router's thread."""
+        self.resolve(request, "")  # what is refused anyway is refused before a byte is read
+        path = request.init_audio or ""
+        if not path.startswith("/"):  # it would be looked for where this process happens to have been started
+            raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
+        if len(self._reading) >= self._config.queue.max_requests:
+            raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
+        number, arrival = self._requests.open(sink), time.monotonic()
+        self._reading.add(number)
+
+        def read() -> None:
+            found: str | AudioPoolError
+            try:
+                found = _file_sha256(path)
+            except AudioPoolError as exc:
+                found = exc
+            self._router.post(lambda: done(found))
+
+        def done(found: str | AudioPoolError) -> None:
+            if number not in self._reading:
+                return  # cancelled meanwhile
+            self._reading.remove(number)
+            try:
+                if isinstance(found, AudioPoolError):
+                    raise found
+                # again: a worker that has become ready meanwhile may know more of the engine
+                resolved = self.resolve(request, found)
+            except AudioPoolError as exc:
+                self._requests.finish(number, Reply(kind="error", failure=Failure.of(exc)))
+                return
+            self.submit_resolved(
+                resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, number=number, arrival=arrival
+            )
+
+        self._writer.submit(read)
+        return number
+
+
+def _file_sha256(path: str) -> str:
+    """Return the hash of a regular file: a pipe or a device would never end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidAudio(f"init_audio: {path!r} is not a regular file")
+            if found.st_size > _MAX_INIT_BYTES:
+                raise InvalidAudio(f"init_audio: {path!r} has {found.st_size:,} bytes, allowed are {_MAX_INIT_BYTES:,}")
+            with open(fd, "rb", closefd=False) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise NotFound(f"init_audio: {path!r} cannot be read: {reason}") from None

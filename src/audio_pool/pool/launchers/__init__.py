@@ -1,0 +1,52 @@
+"""How workers are started: the seam for other launchers than local processes.
+
+Owns: ProcessSpec and the WorkerLauncher protocol. One launcher is one module of this folder.
+Must not know: what workers do; which should run (scheduler/workers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+__all__ = ["OnExit", "ProcessSpec", "WorkerLauncher"]
+
+OnExit = Callable[[str, int, str], None]
+"""Called from a thread of the launcher as (name, incarnation, reason) when a worker is gone for sure."""
+
+
+class ProcessSpec(Struct, frozen=True, kw_only=True):
+    """How one worker is started."""
+
+    name: str
+    python: str = ""
+    """Another interpreter; empty: this one."""
+    gpu: str | None = None
+    """CUDA_VISIBLE_DEVICES; "" hides every GPU, None leaves the variable alone."""
+    env: dict[str, str] = {}
+    threads: int = 0
+    """OMP/MKL threads; 0: the libraries' own choice."""
+    thread: bool = False
+    """No process at all: a thread of this one."""
+
+
+class WorkerLauncher(Protocol):
+    """Starts and ends workers, which then connect by themselves. No method waits but ``close``."""
+
+    def spawn(self, spec: ProcessSpec, incarnation: int) -> None:
+        """Start a worker; OnExit tells if it cannot be started, and when it has ended."""
+        ...
+
+    def kill(self, name: str, incarnation: int, why: str) -> None:
+        """End a worker: gently now, by force a little later; OnExit tells when it is gone."""
+        ...
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of local workers that run now, by name."""
+        ...
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """End what is left, within ``timeout_s``."""
+        ...

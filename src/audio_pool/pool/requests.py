@@ -1,0 +1,72 @@
+"""Requests that are taken in and not answered yet: what each means, and who gets its reply.
+
+Owns: OpenRequest and the one table through which final replies leave.
+Must not know: the scheduler, sockets.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+
+from msgspec import Struct
+
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.telemetry import Telemetry
+
+__all__ = ["OpenRequest", "RequestTable"]
+
+log = logging.getLogger(__name__)
+
+
+class OpenRequest(Struct, kw_only=True):
+    """One caller's request."""
+
+    sink: ReplySink
+    resolved: ResolvedRequest | None = None
+    """None for calls, and until ``init_audio`` has been read."""
+
+    @property
+    def sound(self) -> ResolvedRequest:
+        """What the request for a sound means; not for calls."""
+        assert self.resolved is not None
+        return self.resolved
+
+
+class RequestTable(dict[int, OpenRequest]):
+    """Open requests by number. Router's thread only."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self.answers: collections.Counter[str] = collections.Counter()
+        """Final replies by kind, as they were sent."""
+        self._telemetry = telemetry
+        self._numbers = itertools.count(1)
+
+    def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None) -> int:
+        """Take a request in; return its number, unique for the pool's life."""
+        number = next(self._numbers)
+        self[number] = OpenRequest(sink=sink, resolved=resolved)
+        return number
+
+    def number_of(self, request_id: str) -> int:
+        """Return the number of a request by its caller's name for it, whoever that is; 0 where there is none."""
+        return next((number for number, one in self.items() if one.sink.request_id == request_id), 0)
+
+    def finish(self, number: int, reply: Reply) -> None:
+        """Send the final reply, once. The only place where one leaves."""
+        open_request = self.pop(number, None)
+        if open_request is not None:
+            self.answers[reply.kind] += 1
+            self._telemetry.count("answers", kind=reply.kind)
+            open_request.sink.finish(reply)
+
+    def finish_all(self, reply: Reply) -> None:
+        """Send every open request the same reply; a sink that fails keeps no other waiting."""
+        for number in list(self):
+            try:
+                self.finish(number, reply)
+            except Exception:
+                log.exception("a reply could not be sent")

@@ -1,0 +1,125 @@
+"""What every front end can ask of a pool beside sounds: cancel, feedback, cache figures, echo, CLAP, status.
+
+Owns: PoolService, the one object that a front end needs.
+Must not know: sockets, messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Executor as Writer
+
+from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, Verdict
+from audio_pool.config import Config
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.router import Router
+from audio_pool.pool.status import StatusView
+from audio_pool.results import Failure
+from audio_pool.tasks import ClapOperation, ClapTask, EchoTask
+
+__all__ = ["PoolService"]
+
+log = logging.getLogger(__name__)
+
+
+class PoolService:
+    """Router's thread only."""
+
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        intake: Intake,
+        requests: RequestTable,
+        view: StatusView,
+        writer: Writer,
+    ) -> None:
+        self.intake = intake
+        self.view = view
+        self._config = config
+        self._router = router
+        self._requests = requests
+        self._writer = writer
+
+    def refusal(self, exc: Exception) -> AudioPoolError:
+        """Return what a caller is told of an exception. No message may end the router: what slips through every
+        check is our bug, and is called one."""
+        if isinstance(exc, AudioPoolError):
+            return exc
+        log.error("a message met a bug", exc_info=exc)
+        return AudioPoolError("this message met a bug in the server; its log says more")
+
+    def cancel(self, target: str, number: int = 0) -> Cancellation:
+        """Cancel the request ``number``; 0: any caller's request with the id ``target``."""
+        number = number or self._requests.number_of(target)
+        if number:
+            self.intake.cancel(number)
+        return Cancellation(target=target, cancelled=bool(number))
+
+    def cancel_waiting(self, numbers: Iterable[int]) -> None:
+        """Cancel those requests that wait; what has started goes on."""
+        scheduler = self._router.scheduler
+        for number in list(numbers):
+            state = scheduler.requests.get(number)
+            if state is not None and not scheduler.has_started(state.job):
+                self.intake.cancel(number)
+
+    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
+        """Note what a caller says of a result: it goes to the log, and is counted."""
+        log.info("feedback on %r: %s %r", target, verdict, comment)
+        self.view.feedback_counts[f"feedback_{verdict}"] += 1
+        return FeedbackNoted(target=target)
+
+    def cache_stats(self, sink: ReplySink) -> None:
+        """Answer with figures about the whole cache, counted off the router's thread. Raises NotFound."""
+        if not self._config.cache.enabled:
+            raise NotFound("the cache is off (cache.enabled = false)")
+        number = self._requests.open(sink)  # so that it is answered though the pool stops meanwhile
+
+        def work() -> None:
+            from audio_pool.cache.manage import AudioSemanticCache
+
+            try:
+                with AudioSemanticCache(self._config.cache_dir) as managed:
+                    stats: CacheStats = managed.get_cache_stats()
+                reply = Reply(kind="result", body=stats)
+            except Exception as exc:
+                reply = Reply(kind="error", failure=Failure.of(self.refusal(exc)))
+            self._router.post(lambda: self._requests.finish(number, reply))
+
+        self._writer.submit(work)
+
+    def echo(self, payload: bytes, sink: ReplySink, *, worker: str = "", size_bytes: int = 0) -> None:
+        """Send a payload through a worker and back."""
+        self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes)
+
+    def clap(
+        self,
+        operation: ClapOperation,
+        texts: list[str],
+        paths: list[str],
+        sink: ReplySink,
+        *,
+        size_bytes: int = 0,
+    ) -> int:
+        """Ask the scorer; return the request's number.
+
+        Raises:
+            EngineUnavailable: there is none. InvalidRequest: what is missing.
+        """
+        scorer = self._config.cache.scorer
+        if scorer == "off":
+            raise EngineUnavailable("no CLAP is configured", hint='set cache.scorer = "clap"')
+        if operation == "zero-shot" and not (texts and paths):
+            raise InvalidRequest("zero-shot: needs at least one of texts (the labels) and one of paths")
+        if not texts and not paths:
+            raise InvalidRequest(f"{operation}: texts and paths are both empty; give at least one of either")
+        relative = next((path for path in paths if not path.startswith("/")), None)
+        if relative is not None:
+            raise InvalidRequest(f"paths: given {relative!r}, allowed are absolute paths, which this server can read")
+        task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths)
+        return self.intake.call(task, sink, size_bytes=size_bytes)

@@ -1,0 +1,198 @@
+"""The workers' socket: their messages become events, tasks and orders leave through it.
+
+Owns: which of a worker's threads can be addressed, and the start-up conversation (hello, load, ready).
+Must not know: when a task is sent, what a result means.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from audio_pool.errors import BadMessage, WorkerStartFailed
+from audio_pool.results import Failure, Progress
+from audio_pool.scheduler import events
+from audio_pool.transport import packing
+from audio_pool.transport.sockets import Channel, SendResult, router
+from audio_pool.transport.worker_messages import (
+    WORKER_PROTOCOL,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Load,
+    LoadFailed,
+    Ready,
+    Stop,
+    TaskDone,
+    TaskFailed,
+    TaskProgress,
+    ToWorker,
+    from_worker,
+)
+
+__all__ = ["Received", "WorkerLink"]
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 64
+"""Messages taken from the socket before the others get their turn."""
+_THREADS = {"control", "generate", "aux"}
+
+
+class Received(Struct, frozen=True, kw_only=True):
+    """An event from a worker, and what came with it."""
+
+    event: events.Event
+    frames: list[bytes] = []
+    """Inline tensors of a TaskDone."""
+    unwritable: tuple[int, ...] = ()
+    """Generations of granted slots that a TaskDone's worker could not write."""
+    ready: Ready | None = None
+    """Of a WorkerReady: what the worker says of its engines."""
+
+
+@dataclass
+class _Peer:
+    """One incarnation of one worker."""
+
+    incarnation: int
+    threads: set[str] = field(default_factory=set)
+    """Those that have been heard of, and so can be addressed."""
+    ready: Ready | None = None
+    """Until all threads can be addressed."""
+
+
+class WorkerLink:
+    """A bound ROUTER that workers connect to. Router's thread only."""
+
+    def __init__(self, endpoint: str, loads: Mapping[str, Load]) -> None:
+        """``loads``: by worker; a worker of another name is not let in."""
+        self.channel: Channel = router(endpoint)
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._loads = loads
+        self._peers: dict[str, _Peer] = {}
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.channel.close()
+
+    # -- to workers --------------------------------------------------------------------------------
+
+    def send(
+        self, worker: str, incarnation: int, thread: str, message: ToWorker, frames: list[bytes] | None = None
+    ) -> None:
+        """Send a message. A peer that does not take it is dying or hung: its death or silence brings tasks back."""
+        identity = f"{worker}:{incarnation}:{thread}".encode()
+        sent = self.channel.send_to(identity, [packing.pack(message), *(frames or ())])
+        if sent is not SendResult.SENT:
+            self.counts["unsent_to_workers"] += 1
+            log.warning("worker %s (%s) does not take messages: it is %s", worker, thread, sent.name.lower())
+
+    # -- from workers ------------------------------------------------------------------------------
+
+    def receive(self) -> Iterator[Received]:
+        """Yield events for what has arrived; what is not a worker's message is counted and dropped."""
+        for _ in range(_MOST_AT_ONCE):
+            frames = self.channel.receive()
+            if frames is None:
+                return
+            try:
+                name, number, thread = frames[0].decode().rsplit(":", 2)
+                incarnation, message = int(number), from_worker(frames[1])
+            except (BadMessage, ValueError, IndexError) as exc:
+                self.counts["bad_worker_messages"] += 1
+                log.warning("a message that is not a worker's: %s", exc)
+                continue
+            yield from self._events_of(name, incarnation, thread, message, frames[2:])
+
+    def forget(self, worker: str, incarnation: int) -> None:
+        """Forget a process that is gone."""
+        peer = self._peers.get(worker)
+        if peer is not None and peer.incarnation == incarnation:
+            del self._peers[worker]
+
+    def _events_of(
+        self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: list[bytes]
+    ) -> Iterator[Received]:
+        peer = self._peers.get(worker)
+        if peer is None or peer.incarnation != incarnation:
+            if not isinstance(message, Hello) or worker not in self._loads:
+                self.counts["late_worker_messages"] += 1
+                return
+            peer = self._peers[worker] = _Peer(incarnation)
+        peer.threads.add(thread)
+        match message:
+            case Hello():
+                yield from self._on_hello(worker, incarnation, message)
+            case Ready():
+                peer.ready = message
+            case LoadFailed():
+                event = events.LoadFailed(worker=worker, incarnation=incarnation, failure=message.failure)
+                yield Received(event=event)
+                self.send(worker, incarnation, "control", Stop())  # it has been read: the process may end
+            case Heartbeat():
+                yield Received(event=events.Heartbeat(worker=worker, incarnation=incarnation))
+            case TaskProgress():
+                yield Received(event=_progress(worker, incarnation, message))
+            case TaskDone():
+                done = events.TaskDone(
+                    worker=worker,
+                    incarnation=incarnation,
+                    task=message.task_id,
+                    attempt=message.attempt,
+                    results=message.results,
+                )
+                yield Received(event=done, frames=frames, unwritable=message.unwritable)
+            case TaskFailed():
+                failed = events.TaskFailed(
+                    worker=worker,
+                    incarnation=incarnation,
+                    task=message.task_id,
+                    attempt=message.attempt,
+                    failure=message.failure,
+                )
+                yield Received(event=failed)
+        if peer.ready is not None and peer.threads >= _THREADS:
+            ready, peer.ready = peer.ready, None
+            yield Received(event=_ready(worker, incarnation, ready), ready=ready)
+
+    def _on_hello(self, worker: str, incarnation: int, hello: Hello) -> Iterator[Received]:
+        yield Received(event=events.WorkerHello(worker=worker, incarnation=incarnation))
+        if hello.protocol != WORKER_PROTOCOL:
+            error = WorkerStartFailed(
+                f"worker {worker!r} speaks protocol {hello.protocol}, this pool {WORKER_PROTOCOL}: "
+                "it runs another version of audio_pool",
+                hint="stop everything that runs the old version, and start again",
+            )
+            failed = events.LoadFailed(worker=worker, incarnation=incarnation, failure=Failure.of(error))
+            yield Received(event=failed)
+            self.send(worker, incarnation, "control", Stop())
+            return
+        log.debug("worker %s: Python %s, pid %d", worker, hello.python, hello.pid)
+        self.send(worker, incarnation, "control", self._loads[worker])
+
+
+def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
+    log.info("worker %s has loaded %s in %.2f s", worker, ", ".join(ready.engines) or "nothing", ready.load_s)
+    return events.WorkerReady(
+        worker=worker,
+        incarnation=incarnation,
+        engines=frozenset(ready.engines),
+        batching=frozenset(name for name, info in ready.engines.items() if info.batch and info.steps),
+    )
+
+
+def _progress(worker: str, incarnation: int, message: TaskProgress) -> events.TaskProgress:
+    progress = Progress(
+        stage=message.stage,
+        done=message.done,
+        total=message.total,
+        fraction=message.done / message.total if message.total else 0.0,
+    )
+    return events.TaskProgress(
+        worker=worker, incarnation=incarnation, task=message.task_id, attempt=message.attempt, progress=progress
+    )
