@@ -34,6 +34,8 @@ from audio_pool.errors import (
     Timeout,
     UnknownEngine,
 )
+from audio_pool.pool import delivery
+from audio_pool.pool.delivery import copy_file
 
 PROMISED = {
     "request_id", "engine", "model", "model_revision", "licence", "prompt", "seed", "steps", "guidance_scale",

@@ -331,10 +331,12 @@ class AudioPool(PoolApi):
 
         def take_in() -> None:
             try:
+                intake = parts.intake
                 if resolved is not None:
-                    number.append(parts.intake.submit_resolved(resolved, sink, events_wanted=events, timeout_s=timeout_s))
+                    taken = intake.submit_resolved(resolved, sink, events_wanted=events, timeout_s=timeout_s)
                 else:
-                    number.append(parts.intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s))
+                    taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
+                number.append(taken)
             except AudioPoolError as exc:
                 pending.on_error(exc)
 
