@@ -225,7 +225,7 @@ def test_waiting_requests_share_a_batch_and_each_gets_what_it_gets_alone(pool: A
     alone = [ask(pool, engine=engine, namespace="alone", **fields) for fields in wanted]
     assert [result.metadata["batch_size"] for result in alone] == [1, 1, 1]
 
-    busy = pool.submit("wind", engine="tangoflux", steps=1000, force=True)
+    busy = pool.submit("wind", events=True, engine="tangoflux", steps=1000, force=True)
     next(event for event in busy.events(PATIENCE_S) if event.type == "progress")  # the maker is at work
     waiting = [pool.submit(engine=engine, namespace="together", **fields) for fields in wanted]
     eventually(lambda: pool.status()["waiting"] == 3, "all three looked up and waiting for the maker")
@@ -261,9 +261,9 @@ def test_a_batch_out_of_memory_is_halved_and_says_so(pool: AudioPool) -> None:
 def test_a_cancelled_request_leaves_the_others_of_its_batch_alone(pool: AudioPool) -> None:
     fields = {"engine": "tangoflux", "steps": 40, "namespace": "leaver"}
     alone = heard(ask(pool, "wind", seed=95, **fields))
-    busy = pool.submit("wind", engine="tangoflux", steps=1000, force=True)
+    busy = pool.submit("wind", events=True, engine="tangoflux", steps=1000, force=True)
     next(event for event in busy.events(PATIENCE_S) if event.type == "progress")
-    leaver = pool.submit("dog", seed=94, **fields)
+    leaver = pool.submit("dog", events=True, seed=94, **fields)
     stayer = pool.submit("wind", seed=95, force=True, **fields)
     eventually(lambda: pool.status()["waiting"] == 2, "both wait for the maker")
     busy.cancel()
