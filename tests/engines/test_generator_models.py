@@ -130,7 +130,7 @@ def test_clap_model_judges_new_sounds(tmp_path: Path, models: dict[str, str]) ->
     with generating(tmp_path / "with", clap_model=models["clap"], tau_accept_new=-1.0, candidates=3) as generator:
         path = ask(generator)
         assert generator.get_supported_capabilities()["clap"] is True
-    clap = load_engine("clap", model=models["clap"])
+    clap = load_engine("clap", {"model": models["clap"]})
     heard = clap.embed_audio([codec.read(Path(path))[0]], 44_100)[0] @ clap.embed_text([PROMPT])[0]
     assert path.metadata["clap_similarity"] == pytest.approx(float(heard), abs=5e-3)  # of 16 bits, dithered
     scores = [one["clap_similarity"] for one in path.metadata["candidates"]]

@@ -133,13 +133,13 @@ def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool,
 
 
 def softmax(cosines: Vectors, scale: float) -> Vectors:
-    """Shares that add up to 1, float32 [N], for cosines [N] times the model's own scale."""
+    """Return shares that add up to 1, float32 [N], for cosines [N] times the model's own scale."""
     powers = np.exp(scale * (cosines - cosines.max()))
     return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 
 def _meant(value: str) -> _Input:
-    """A file that exists is a sound, all else is words; what looks like a missing sound file is refused.
+    """Take a file that exists for a sound, all else for words; refuse what looks like a missing sound file.
 
     Raises:
         NotFound.
@@ -155,7 +155,7 @@ def _meant(value: str) -> _Input:
 
 
 def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
-    """float32 [N, D], in the order given, and what the model scales cosines with."""
+    """Return float32 [N, D], in the order given, and the factor by which the model scales cosines."""
     if options["connect"] is not None:
         return _by_server(options, inputs)
     scorer = _loaded(options)
@@ -200,7 +200,7 @@ def _first_scorer() -> str:
 
 
 def _by_engine(scorer: Scorer, inputs: Sequence[_Input]) -> Vectors:
-    """float32 [N, D], in the order given."""
+    """Return float32 [N, D], in the order given."""
     vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
     worded = [row for row, one in enumerate(inputs) if one.kind == "text"]
     if worded:

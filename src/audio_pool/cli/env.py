@@ -54,7 +54,7 @@ def create(
 ) -> None:
     """Make the environment NAME with the packages of a requirements file and what a worker needs.
 
-    With uv where it is installed, else with venv and pip. What they say is kept in NAME.log.
+    With uv where it is installed, else with venv and pip. Their output is kept in NAME.log.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"NAME: given {name!r}, allowed are letters, digits, '_', '-' and '.', at most 64")
@@ -107,16 +107,16 @@ def _canonical(package: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would let this interpreter's packages into the new one; proxies and indexes stay."""
+    """Return ours without what would let this interpreter's packages into the new one; proxies and indexes stay."""
     left_out = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "CONDA_PREFIX"}
     return {key: value for key, value in os.environ.items() if key not in left_out}
 
 
 def _run(command: list[str], log: Path, timeout_s: float) -> None:
-    """Runs one step, its words added to the log.
+    """Run one step, its output appended to the log.
 
     Raises:
-        AudioPoolError: it failed, with its last words; NotFound: no such program; Timeout.
+        AudioPoolError: it failed, with its last line; NotFound: no such program; Timeout.
     """
     try:
         with log.open("ab") as said:
@@ -137,12 +137,12 @@ def _run(command: list[str], log: Path, timeout_s: float) -> None:
         last = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
         raise AudioPoolError(
             f"{' '.join(command[:4])} ... ended with {done.returncode}: {last.strip()}",
-            hint=f"all it said is in {log}; nothing was left behind",
+            hint=f"its whole output is in {log}; nothing was left behind",
         )
 
 
 def _probed(python: Path, timeout_s: float) -> dict[str, Any]:
-    """What the environment holds, told by itself.
+    """Ask the environment what it holds.
 
     Raises:
         AudioPoolError: it cannot host a worker, with the reason.
@@ -152,7 +152,7 @@ def _probed(python: Path, timeout_s: float) -> dict[str, Any]:
         timeout=timeout_s, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise AudioPoolError(
             f"the environment cannot host a worker: {last}", hint="its requirements may rule out what a worker needs"
         )

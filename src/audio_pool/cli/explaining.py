@@ -18,11 +18,11 @@ from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.explain import explain, knows_space
 from audio_pool.cache.policy import fallback_warning
 from audio_pool.cache.sound_cache import SoundCache, encoder_of
-from audio_pool.config import Config, load_config
-from audio_pool.engines import engine_info, load_engine
-from audio_pool.engines._encoders import pick_encoder
-from audio_pool.pool.plan import vector_space
-from audio_pool.pool.resolve import settle
+from audio_pool.config import Config, EngineConfig, load_config
+from audio_pool.engines import Embedder, Engine, Scorer, load_engine
+from audio_pool.models.encoders import pick_encoder
+from audio_pool.pool.plan import configured, encoder_infos, vector_space
+from audio_pool.pool.resolve import resolve
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -53,7 +53,7 @@ def explained(
     config = load_config(config_path)
     asked = parse(AudioRequest, dict(request))
     name = asked.engine or config.defaults.engine
-    resolved = settle(asked, config, {name: engine_info(name)})
+    resolved = resolve(asked, config, {name: configured(name, config)})
     cache = SoundCache(directory, create=False)
     try:
         used, vectors, warnings = _vectors(cache, asked.prompt, encoder, config)
@@ -73,13 +73,15 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
     """The prompt's vector, where the cache has any to compare it with and the encoder can be loaded."""
     if encoder == "off":
         return "", {}, []
-    name = pick_encoder(config.cache.encoder if encoder == "auto" else encoder, models_dir=config.policy.models_dir)
+    wanted = config.cache.encoder if encoder == "auto" else encoder
+    name = pick_encoder(wanted, encoder_infos(config), models_dir=config.policy.models_dir)
     if name is None:
         return "", {}, ["no encoder is installed and local, so only words were compared"]
     space = vector_space(name, config)
     if not knows_space(cache, space):
         return "", {}, [f"the cache has no vectors of {name!r}, so only words were compared"]
-    embedder = load_engine(name, **_settings(name, config))
+    embedder = _loaded(name, config)
+    assert isinstance(embedder, Embedder), "pick_encoder names no other"
     try:
         vector = embedder.embed([prompt])[0]
     finally:
@@ -94,13 +96,14 @@ def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
     space = vector_space(name, config)
     if name == "off" or not knows_space(cache, SOUND_PREFIX + space):
         return {}
-    scorer = load_engine(name, **_settings(name, config))
+    scorer = _loaded(name, config)
+    assert isinstance(scorer, Scorer), "a pool with another does not start"
     try:
         return {space: scorer.embed_text([prompt])[0]}
     finally:
         scorer.close()
 
 
-def _settings(name: str, config: Config) -> dict[str, Any]:  # each implementation checks its own
-    engine = config.engines.get(name)
-    return {"models_dir": config.policy.models_dir, **(engine.settings if engine is not None else {})}
+def _loaded(name: str, config: Config) -> Engine:
+    own = config.engines.get(name, EngineConfig())
+    return load_engine(own.implementation or name, own.settings, name=name, models_dir=config.policy.models_dir)

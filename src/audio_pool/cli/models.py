@@ -16,27 +16,12 @@ from msgspec import Struct
 
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import configured_info, engine_info, engine_infos, engine_names
+from audio_pool.engines import engine_info, engine_infos, engine_names
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 from audio_pool.models import hub, weights
+from audio_pool.pool.plan import configured
 
-__all__ = ["group", "loads_weights", "named_model"]
-
-
-def named_model(config: Config, name: str) -> EngineInfo:
-    """Return what a name stands for under a configuration, which may give it to a model of its own.
-
-    Raises:
-        UnknownEngine, EngineUnavailable.
-    """
-    given = config.engines.get(name, EngineConfig())
-    return configured_info(
-        name,
-        given.implementation or "",
-        kinds=given.kinds,
-        settings=given.settings,
-        models_dir=config.policy.models_dir,
-    )
+__all__ = ["group", "loads_weights"]
 
 
 def loads_weights(info: EngineInfo, config: Config) -> bool:
@@ -45,7 +30,7 @@ def loads_weights(info: EngineInfo, config: Config) -> bool:
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
-    """What one engine loads, as the configuration has it."""
+    """The model that one engine loads, as the configuration has it."""
 
     info: EngineInfo
     """Of the implementation."""
@@ -134,7 +119,7 @@ def list_models(config_path: str | None, models_dir: str | None, as_json: bool) 
     rows = []
     for name in sorted({*engine_names(), *config.engines}):
         try:
-            info = named_model(config, name)
+            info = configured(name, config)
         except AudioPoolError:
             continue  # another package's engine that does not import; `audio-pool engines` says why
         if loads_weights(info, config):
@@ -267,7 +252,7 @@ def _wanted(
         UnknownEngine; NotSupported: the engine loads no weights.
     """
     given = config.engines.get(engine, EngineConfig())
-    if not model and not loads_weights(named_model(config, engine), config):
+    if not model and not loads_weights(configured(engine, config), config):
         raise NotSupported(f"engine {engine!r} loads no model: there is nothing to fetch or to check")
     info = engine_info(given.implementation or engine)
     chosen = model or str(given.settings.get("model") or info.model)
