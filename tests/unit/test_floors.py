@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("worker", "worker.*", "client", "client.*"),
     ("pool", "pool.*", "server", "server.*"),
     ("pool.pool",),
+    ("packs", "packs.*"),
     ("generator",),
     ("cli", "cli.*"),
 )  # fmt: skip

@@ -19,15 +19,17 @@ import click
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.config import load_config
-from audio_pool.errors import AudioPoolError, CallerError
+from audio_pool.errors import CallerError
 
 __all__ = ["group"]
 
 Json = dict[str, Any]  # the documented output of docs/manager.md
 
 
-@click.group("cache")
+@click.group("cache", cls=CommandGroup)
 def group() -> None:
     """The cache of finished sounds: look into it, tidy it, check it.
 
@@ -36,36 +38,22 @@ def group() -> None:
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command has; print an error in one line and exit with its code."""
+    """Add the options that every command has; open the cache for it."""
 
-    @click.option(
-        "--cache-dir",
-        type=click.Path(),
-        help="The cache directory. Default: the configuration's (AUDIO_POOL_CACHE_DIR).",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+    @with_options(cache_dir_option, json_option)
     @functools.wraps(function)
-    def guarded(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
-        try:
-            place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
-            with AudioSemanticCache(place) as cache:
-                function(cache, as_json, **options)
-        except AudioPoolError as exc:
-            if as_json:
-                _print({"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}, as_json, [])
-            click.echo(f"error: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""), err=True)
-            raise click.exceptions.Exit(2 if isinstance(exc, CallerError) else 1) from None
+    def opened(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
+        place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
+        with AudioSemanticCache(place) as cache:
+            function(cache, as_json, **options)
 
-    return guarded
+    return opened
 
 
-def _removing(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
-    ):
-        function = option(function)
-    return function
+_removing = with_options(
+    click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
+    click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
+)
 
 
 def _name_and_value(
@@ -166,7 +154,7 @@ def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
     help="What counts as a hit. Default: the configuration's.",
 )
 @click.option("--encoder", default="auto", show_default=True, help="auto, off, or an embedder engine's name.")
-@click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file.")
+@config_option
 @_command
 def explain(
     cache: AudioSemanticCache, as_json: bool, prompt: str, encoder: str, config_path: str | None, **asked: Any

@@ -7,7 +7,7 @@ Must not know: how vectors are made: by an engine loaded in this process, or by 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from audio_pool.audio import codec
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import config_option, connect_option, json_option, keys_option, with_options
 from audio_pool.config import EngineConfig, load_config
 from audio_pool.engines import Scorer, engine_info, engine_infos, engine_names, load_engine
 from audio_pool.engines.base import Vectors
@@ -33,25 +35,22 @@ class _Input(Struct, frozen=True, kw_only=True):
     value: str
 
 
-@click.group("clap")
+@click.group("clap", cls=CommandGroup)
 def group() -> None:
     """Compare sounds and words with CLAP: in this process, or with --connect by a running server's."""
 
 
-def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
-        click.option("--timeout", "timeout_s", type=float, default=120.0, help="For --connect: seconds; 120."),
-        click.option("--keys", type=click.Path(), help="For --connect: directory of CURVE keys."),
-        click.option("--connect", metavar="ENDPOINT", help="Ask this server, which has its CLAP loaded already."),
-        click.option("--dtype", help="float32 (default), float16 or bfloat16."),
-        click.option("--device", help="cpu (default), cuda:0, ..."),
-        click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
-        click.option("--engine", help="The scorer engine. Default: the configured one, else clap."),
-        click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
-    ):
-        command = option(command)
-    return command
+_engine_options = with_options(
+    config_option,
+    click.option("--engine", help="The scorer engine. Default: the configured one, else clap."),
+    click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
+    click.option("--device", help="cpu (default), cuda:0, ..."),
+    click.option("--dtype", help="float32 (default), float16 or bfloat16."),
+    connect_option,
+    keys_option,
+    click.option("--timeout", "timeout_s", type=float, default=120.0, help="For --connect: seconds; 120."),
+    json_option,
+)
 
 
 @group.command("embed")

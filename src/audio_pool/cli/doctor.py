@@ -19,6 +19,7 @@ from typing import Literal
 
 import click
 
+from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.errors import AudioPoolError
 
@@ -48,8 +49,7 @@ class Finding:
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(), help="The configuration to check; default: the built-in.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@with_options(config_option, json_option)
 def doctor(config_path: str | None, as_json: bool) -> None:
     """Check this machine against a configuration: Python, memory, GPUs, extras, models, addresses.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
+from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, missing_modules
 from audio_pool.engines import engine_names
@@ -50,8 +51,7 @@ def _row(name: str, config: Config) -> Row:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--config", "config_path", type=click.Path(), help="A configuration file, whose named models are listed.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@with_options(config_option, json_option)
 def engines(name: str | None, config_path: str | None, as_json: bool) -> None:
     """List the engines, or describe the engine NAME: abilities, kinds, options, voices, licence."""
     config = load_config(config_path)

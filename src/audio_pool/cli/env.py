@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import json_option
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError, Timeout
 
 __all__ = ["WORKER_NEEDS", "group"]
@@ -33,7 +35,7 @@ print(json.dumps({"python": list(sys.version_info[:3]), "installed": found}))
 """
 
 
-@click.group("env")
+@click.group("env", cls=CommandGroup)
 def group() -> None:
     """Interpreters of their own for engines whose libraries clash."""
 
@@ -48,7 +50,7 @@ def group() -> None:
 )
 @click.option("--python", default=sys.executable, help="The interpreter to build on. Default: this one.")
 @click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds each step may take.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
+@json_option
 def create(
     name: str, requirements: Path, directory: Path | None, python: str, timeout_s: float, as_json: bool
 ) -> None:

@@ -7,13 +7,14 @@ Must not know: how models are found, fetched (weights.py, hub.py) or loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from msgspec import Struct
 
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import engine_info, engine_infos, engine_names
@@ -82,33 +83,25 @@ class _Wanted(Struct, frozen=True, kw_only=True):
         return [own, *hub.companions(self.model, infos)]
 
 
-@click.group("models")
+@click.group("models", cls=CommandGroup)
 def group() -> None:
     """Models on disk: list, fetch, find and verify what engines load."""
 
 
-def _shared(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
-        click.option(
-            "--models-dir",
-            type=click.Path(file_okay=False),
-            help="Directory of models, looked in before the hub's cache. Default: policy.models_dir.",
-        ),
-        click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
-    ):
-        command = option(command)
-    return command
-
-
-def _one_model(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--revision", default="", help="Branch, tag or commit. Default: the engine's own."),
-        click.option("--model", default="", help="Hub id or path. Default: the engine's own."),
-        click.argument("engine"),
-    ):
-        command = option(command)
-    return command
+_shared = with_options(
+    config_option,
+    click.option(
+        "--models-dir",
+        type=click.Path(file_okay=False),
+        help="Directory of models, looked in before the hub's cache. Default: policy.models_dir.",
+    ),
+    json_option,
+)
+_one_model = with_options(
+    click.argument("engine"),
+    click.option("--model", default="", help="Hub id or path. Default: the engine's own."),
+    click.option("--revision", default="", help="Branch, tag or commit. Default: the engine's own."),
+)
 
 
 @group.command("list")
