@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.cache_kill import described, finished, run_kills
 from tests.support.cache_sounds import recipe, sound, write_flac
-from tests.unit.old_cache import OldCache
+from tests.support.old_cache import OldCache
 
 from audio_pool.audio import codec
 from audio_pool.cache.manage import AudioSemanticCache

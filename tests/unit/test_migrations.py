@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.cache_sounds import harm, ids_in, recipe
-from tests.unit.old_cache import OldCache
+from tests.support.old_cache import OldCache
 
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache

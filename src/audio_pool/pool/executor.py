@@ -26,7 +26,7 @@ from audio_pool.pool.metadata import is_master, rendition_report, result_metadat
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
-from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
@@ -147,8 +147,11 @@ class Executor:
 
     def _send_task(self, action: events.SendTask) -> events.TaskFailed | None:
         try:
-            built = self._tasks.build(action)
-        except AudioPoolError as exc:
+            self._send_built(action, self._tasks.build(action))
+        except Exception as exc:
+            if not isinstance(exc, AudioPoolError):
+                log.exception("task %d could not be sent", action.task)
+                exc = AudioPoolError("the task met a bug in the pool; its log says more")
             return events.TaskFailed(
                 worker=action.worker,
                 incarnation=action.incarnation,
@@ -156,6 +159,9 @@ class Executor:
                 attempt=action.attempt,
                 failure=Failure.of(exc),
             )
+        return None
+
+    def _send_built(self, action: events.SendTask, built: BuiltTask) -> None:
         run = RunTask(
             task_id=action.task,
             attempt=action.attempt,
@@ -166,7 +172,6 @@ class Executor:
         )
         self._telemetry.count("tasks", kind=_kind(action.work))
         self._link.send(action.worker, action.incarnation, events.thread_of(action.work), run, built.frames)
-        return None
 
     # -- look-ups ----------------------------------------------------------------------------------
 

@@ -115,7 +115,9 @@ def to_request(frame: bytes) -> Translated:
 
 
 def _label(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if value is None or isinstance(value, (str, float, bool)):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     return msgspec.json.encode(value).decode()
 
