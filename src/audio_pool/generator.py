@@ -114,7 +114,7 @@ def create_audio_generator(config: Any = None, output_dir: str | Path | None = N
 
     Args:
         config: the flat keys of GeneratorConfig, in a mapping or as an object's attributes.
-        output_dir: gets a hard link to or copy of every result; wins over the key of that name.
+        output_dir: gets a copy of every result; wins over the key of that name.
 
     Raises:
         InvalidConfig: an unknown key (with the nearest known one) or a value out of its bounds.
