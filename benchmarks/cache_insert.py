@@ -23,18 +23,20 @@ from typing import Any
 import numpy as np
 from benchmarks.cache_kill import described, finished
 
-from audio_pool.cache.entry import columns_of
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import Store, transaction
+from audio_pool.cache.sqlite.database import transaction
+from audio_pool.cache.sqlite.entries import insert
+from audio_pool.cache.sqlite.rows import columns_of
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.types import Query
 
 _SPACE = "text:benchmark"
 
 
-def fill(store: Store, count: int, dimensions: int = 384) -> None:
+def fill(store: SqliteStore, count: int, dimensions: int = 384) -> None:
     """Adds entries without files, as fast as SQLite takes them."""
     rng = np.random.default_rng(0)
-    with store.writing("filling") as db:
+    with store.database.writing("filling") as db:
         start = db.execute("SELECT count(*) FROM entries").fetchone()[0]
         for first in range(start, count, 5_000):
             with transaction(db):
@@ -43,7 +45,7 @@ def fill(store: Store, count: int, dimensions: int = 384) -> None:
                     key = secrets.token_hex(16)
                     values = columns_of(sound, f"audio/{key[:2]}/{key}.flac", "", 1000, bytes(32))
                     vector = rng.standard_normal(dimensions).astype(np.float32)
-                    store._insert(db, values, sound, {_SPACE: vector})
+                    insert(db, values, sound, {_SPACE: vector})
 
 
 def put_ms(cache: SoundCache, vector: np.ndarray) -> float:
@@ -67,9 +69,12 @@ def fsync_ms(path: Path) -> float:
 
 def in_turns(place: Path, entries: int, rounds: int = 300) -> dict[str, list[float]]:
     """Milliseconds of the floor and of inserts into a small and a big cache, one after the other."""
-    caches = {"small": SoundCache(place / "small"), "big": SoundCache(place / "big")}
+    caches = {}
     for name, count in (("small", 1_000), ("big", entries)):
-        fill(caches[name].store, count)
+        store = SqliteStore(place / name)
+        fill(store, count)
+        store.close()
+        caches[name] = SoundCache(place / name)
         caches[name].prepare([_SPACE])
     rng = np.random.default_rng(1)
     took: dict[str, list[float]] = {"floor": [], "small": [], "big": []}
@@ -91,7 +96,7 @@ def open_ms(directory: Path) -> tuple[float, float]:
     cache.close()
     start = time.perf_counter()
     cache = SoundCache(directory)
-    assert cache.find_exact(known.recipe, Query()) is not None
+    assert cache.find_exact(known.recipe, Query()).hit is not None
     exact = time.perf_counter()
     cache.prepare([_SPACE])
     assert cache.nearest(known.recipe, Query(), _SPACE, np.ones(384, np.float32))
@@ -101,7 +106,7 @@ def open_ms(directory: Path) -> tuple[float, float]:
 
 
 def rows(entries: int = 100_000) -> list[dict[str, Any]]:
-    """One row a figure: what, value, unit, against (what to compare with)."""
+    """One row per figure: what, value, unit, against (what to compare with)."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("AUDIO_POOL_BENCH_DIR")) as place:
         took = in_turns(Path(place), entries)
         exact, near = open_ms(Path(place) / "big")

@@ -4,7 +4,7 @@
 
 Each round starts a process that puts and removes sounds in one cache directory and says on its standard
 output what has been done, kills it after a random time, opens the directory and compares: every
-acknowledged insert is there with its file intact, every acknowledged removal is gone, and ``audit`` finds
+acknowledged insert is there with its file intact, every acknowledged removal is gone, and ``verify`` finds
 nothing. The directory is kept from round to round.
 """
 
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import Store
-from audio_pool.cache.verify import audit
-from audio_pool.results import FinishedSound
+from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.verify import verify
+from audio_pool.results import FinishedSound, QualityReport, SoundMetadata
 from audio_pool.types import Recipe, Rendition
 
 FLAC = b"fLaC" + bytes(range(256)) * 40
@@ -34,11 +34,13 @@ _OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=Non
 def described(path: Path, prompt: str, seed: int) -> FinishedSound:
     """A sound at a path, without a file."""
     recipe = Recipe(
-        prompt=prompt, negative_prompt="", engine="procedural", model="procedural", frames=44_100,
-        sample_rate=44_100, loop=False, seed=seed, steps=None, guidance_scale=None, candidates=1, voice=None,
-        init_audio_sha256=None, init_strength=None, namespace="default",
+        prompt=prompt, negative_prompt="", engine="procedural", implementation="procedural", model="procedural",
+        frames=44_100, sample_rate=44_100, loop=False, seed=seed, steps=None, guidance_scale=None, candidates=1,
+        voice=None, init_audio_sha256=None, init_strength=None, namespace="default",
     )  # fmt: skip
-    metadata = {"prompt": prompt, "seed": seed, "quality": {"score": 0.9, "issues": []}}
+    metadata = SoundMetadata(
+        prompt=prompt, engine="procedural", implementation="procedural", seed=seed, quality=QualityReport(score=0.9)
+    )
     return FinishedSound(path=str(path), recipe=recipe, metadata=metadata, accepted=True)
 
 
@@ -55,7 +57,7 @@ def finished(folder: Path, prompt: str, seed: int) -> FinishedSound:
 def churn(directory: str, seed: int) -> None:
     """The process that is killed: puts, makes renditions and removes for as long as it lives."""
     cache, draw = SoundCache(directory, create=False), random.Random(seed)
-    kept = [row[0] for row in cache.store.query("SELECT id FROM entries")]
+    kept = [item.id for item in cache.store.inventory.items()]
     while True:
         if len(kept) > 12 and draw.random() < 0.6:
             gone = [kept.pop(draw.randrange(len(kept))) for _ in range(draw.randint(1, 5))]
@@ -91,7 +93,7 @@ def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
     """Kills ``kills`` processes one after the other on one directory."""
     draw, tally = random.Random(seed), Tally()
     present: set[int] = set()
-    Store(directory).close()
+    SqliteStore(directory).close()
     for number in range(kills):
         said = _one_life(directory, number + 1000 * seed, draw.uniform(0.0, 0.12))
         unsure: set[int] = set()
@@ -137,15 +139,15 @@ def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
 
 def _judged(directory: Path, number: int, present: set[int], unsure: set[int], tally: Tally) -> set[int]:
     """What is there after a kill, compared with what was acknowledged."""
-    store = Store(directory, create=False)
-    found = {row[0] for row in store.query("SELECT id FROM entries")}
+    store = SqliteStore(directory, create=False)
+    found = {item.id for item in store.inventory.items()}
     lost = present - found
     if lost:
         tally.faults.append(f"kill {number}: acknowledged inserts {sorted(lost)} are gone")
     extra = found - present - unsure
     if len(extra) > 1:  # one may have been committed and not yet acknowledged
         tally.faults.append(f"kill {number}: entries {sorted(extra)} should not be there")
-    report = audit(store)
+    report = verify(store)
     tally.faults += [f"kill {number}: {problem}" for problem in report.problems]
     store.close()
     return found

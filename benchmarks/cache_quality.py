@@ -17,9 +17,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from audio_pool.cache.policy import CALIBRATIONS, Near, judge
-from audio_pool.engines import load_engine
-from audio_pool.engines._encoders import pick_encoder
+from audio_pool.cache.policy import CALIBRATIONS, Candidate, judge
+from audio_pool.engines import engine_infos, load_engine
+from audio_pool.models.encoders import pick_encoder
 from audio_pool.prompts.normalize import analyse, canonical_key
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "captions" / "minimal_pairs_val.csv"
@@ -50,7 +50,7 @@ def main() -> int:
 
 def similarities(pairs: list[Pair]) -> tuple[list[float], str | None]:
     """One cosine a pair (NaN without an encoder), and the encoder's name."""
-    encoder = pick_encoder()
+    encoder = pick_encoder("auto", engine_infos())
     if encoder is None:
         return [math.nan] * len(pairs), None
     engine = load_engine(encoder)
@@ -70,9 +70,9 @@ def counted(
     calibration = CALIBRATIONS.get(encoder or "")
     for pair, cosine in zip(pairs, cosines, strict=True):
         for mode in modes:
-            near = [Near(0, pair["b"], cosine)]
+            candidates = [Candidate(0, pair["b"], cosine)]
             (verdict,) = judge(
-                pair["a"], near, mode=mode, calibration=calibration, tau_prompt_sem=TAU, tau_use=0.35
+                pair["a"], candidates, mode=mode, calibration=calibration, tau_prompt_sem=TAU, tau_use=0.35
             )
             table[pair["label"], pair["family"]][mode].append(verdict.accepted)
     return table

@@ -1,4 +1,4 @@
-"""How many seconds of sound the built-in engine makes in a second, recipe by recipe, on one core.
+"""How many seconds of sound the built-in engine makes per second, recipe by recipe, on one core.
 
 Run it alone with ``python -m benchmarks.engine_speed``; ``rows()`` is what ``make bench`` prints.
 Ten seconds of stereo at 44.1 kHz each; the processor's time of this thread is counted, so that other
@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 
 SECONDS = 10.0
@@ -20,7 +20,7 @@ REACH = 50.0
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a recipe, a mix of three with rooms, and the slowest: seconds of sound a second of work."""
+    """One row per recipe, a mix of three with rooms, and the slowest: seconds of sound per second of work."""
     prompts = {name: recipe.keys[0] for name, recipe in RECIPES.items()}
     prompts["three layers, one far off"] = "rain on leaves, birds and distant thunder"
     speeds = {name: _speed(prompt) for name, prompt in prompts.items()}
@@ -41,7 +41,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _speed(prompt: str) -> float:
-    engine = load()
+    engine = ProceduralEngine()
     times = []
     for seed in range(3):
         item = Item(prompt=prompt, seed=seed, duration_s=SECONDS, sample_rate=RATE, loop=True)

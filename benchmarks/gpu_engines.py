@@ -1,4 +1,4 @@
-"""The diffusion engines beside the plain library pipelines: seconds a clip, memory, share of the floor.
+"""The diffusion engines beside the plain library pipelines: seconds per clip, memory, share of the floor.
 
 Run it alone with ``python -m benchmarks.gpu_engines``; ``rows()`` is what ``make bench`` prints.
 On a GPU every engine has its full official size with random weights (speed does not depend on their
@@ -37,7 +37,7 @@ def _device() -> tuple[str, torch.dtype, bool]:
 
 
 def _matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of the best of ten large matrix products."""
+    """Operations per second of the best of ten large matrix products."""
     size = 8192 if device != "cpu" else 1024
     left = torch.randn(size, size, device=device, dtype=dtype)
     times = [_seconds(lambda: left @ left, device) for _ in range(10)]
@@ -93,13 +93,13 @@ def engine_rows(name: str) -> list[dict[str, Any]]:
         sizes = (SIZES[name],) if gpu else ()
         model = getattr(checkpoints, name)(Path(home) / name, *sizes)
         table.append(_plain(name, model, items[0], device, dtype))
-        engine = load_engine(name, model=model, **settings)
+        engine = load_engine(name, {"model": model, **settings})
         floor = _operations(engine, items[0]) / _matmul_rate(device, dtype)
         table += _batches(engine, items, "engine", device)
         engine.close()
         if gpu:
             shapes = [{"items": size, "duration_s": items[0].duration_s} for size in (1, 8)]
-            engine = load_engine(name, model=model, compile=True, compile_shapes=shapes, **settings)
+            engine = load_engine(name, {"model": model, "compile": True, "compile_shapes": shapes, **settings})
             table += _batches(engine, items, "engine, compiled", device)
             engine.close()
     return [_row(name, entry, table[0]["seconds"], floor, items[0]) for entry in table]
@@ -126,8 +126,8 @@ def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Ite
         "engine": name,
         "setting": entry["setting"],
         "batch": entry["batch"],
-        "s a batch": round(entry["seconds"], 3),
-        "s of sound a s": round(item.duration_s / each, 2),
+        "s per batch": round(entry["seconds"], 3),
+        "s of sound per s": round(item.duration_s / each, 2),
         "x plain": round(plain / each, 2),
         "share of floor": f"{floor / each:.0%}",
         "peak GB": "" if entry["memory"] is None else round(entry["memory"], 2),
@@ -135,7 +135,7 @@ def _row(name: str, entry: dict[str, Any], plain: float, floor: float, item: Ite
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row an engine and setting; the last says on which machine."""
+    """One row per engine and setting; the last says on which machine."""
     _, _, gpu = _device()
     threads = torch.get_num_threads()
     table = []

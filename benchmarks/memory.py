@@ -88,7 +88,7 @@ def _peaks(name: str) -> list[dict[str, Any]]:
         ):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            engine = load_engine(name, model=model, device="cuda:0", **{"dtype": "float16", **setting})
+            engine = load_engine(name, {"model": model, "device": "cuda:0", "dtype": "float16", **setting})
             engine.generate([item])
             peak = round(torch.cuda.max_memory_allocated() / GIGA, 2)
             shown = ", ".join(f"{key} = {value}" for key, value in setting.items()) or "float16"

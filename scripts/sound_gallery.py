@@ -2,19 +2,19 @@
 
     python scripts/sound_gallery.py [DIRECTORY]      # default: docs
 
-Needs nothing but the package: the pictures are small PNGs of sixteen colours, written here.
+Needs nothing but the package: the pictures are small PNGs of sixteen colours.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
-import zlib
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 
+from audio_pool.audio import png
+from audio_pool.audio.spectrogram import FLAME
 from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.engine import load
 from audio_pool.engines.procedural.recipe import RECIPES, Recipe
@@ -43,13 +43,6 @@ left to right (a tick below each), 30 Hz to 20 kHz from bottom to top (lines at 
 and 72 dB from dark to bright.
 """
 
-# Perceptually even steps from night to flame: sixteen anchors, dark to bright.
-PALETTE = (
-    (8, 6, 16), (20, 12, 40), (34, 17, 66), (50, 20, 90), (68, 22, 106), (86, 25, 112), (105, 30, 112),
-    (124, 36, 107), (144, 43, 98), (164, 51, 86), (184, 62, 72), (203, 77, 56), (220, 97, 40), (234, 124, 28),
-    (245, 164, 48), (252, 222, 120),
-)  # fmt: skip
-
 
 def picture(sound: np.ndarray) -> bytes:
     """A PNG of WIDTH x HEIGHT: the spectrogram of float32 [2, T] at RATE."""
@@ -72,27 +65,7 @@ def picture(sound: np.ndarray) -> bytes:
         pixels[row, ::4] = np.where(pixels[row, ::4] < 8, 10, 2)
     for second in range(1, int(SECONDS)):
         pixels[-4:, round(second * WIDTH / SECONDS)] = 15
-    return _png(pixels)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """A PNG with four bits a pixel (PNG specification, second edition, sections 4 and 11)."""
-    packed = (pixels[:, ::2] << 4 | pixels[:, 1::2]).astype(np.uint8)
-    lines = b"".join(b"\0" + row.tobytes() for row in packed)
-    height, width = pixels.shape
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)),
-            _chunk(b"PLTE", bytes(value for colour in PALETTE for value in colour)),
-            _chunk(b"IDAT", zlib.compress(lines, 9)),
-            _chunk(b"IEND", b""),
-        )
-    )
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return png.encode(pixels, FLAME)
 
 
 def prompt_of(recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""What can be asked of a pool, wherever it runs: its verbs, and the reports that answer them.
+"""The API of a pool, wherever it runs: its verbs, and the reports that answer them.
 
 Owns: PoolApi, ``as_request``, one report type per question about the pool itself.
 Must not know: who asks (in this process, over ZMQ), how the answer is found.
@@ -42,7 +42,7 @@ __all__ = [
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
 Verdict = Literal["good", "wrong", "bad_sound"]
-"""What feedback can say of a result."""
+"""A caller's judgement of a result."""
 ClapOperation = Literal["embed", "similarity", "zero-shot"]
 ClapAnswer = dict[str, Any]
 """Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
@@ -52,7 +52,7 @@ OnEvent = Callable[[Event], object]
 
 
 class Health(PlainMapping, Struct, frozen=True, kw_only=True):
-    """Whether a real job could run now."""
+    """Readiness: ``ready`` means that a real job could run now."""
 
     state: HealthState
     reasons: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
 
     state: str
     incarnation: int
-    """How often it has been started."""
+    """Number of starts so far."""
     engines: tuple[str, ...] = ()
     roles: tuple[str, ...] = msgspec.field(default=(), name="duties")  # protocol v1's name
     device: str = ""
@@ -78,7 +78,7 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
-    """What the pool is doing."""
+    """Requests, workers, cache and counters of a pool."""
 
     version: str
     health: HealthState
@@ -169,7 +169,7 @@ def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
 
 
 class PoolApi(Protocol):
-    """What AudioPool, AudioClient and AsyncAudioClient offer alike; the last one's answers are awaited.
+    """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.
     """
@@ -177,7 +177,7 @@ class PoolApi(Protocol):
     def generate(
         self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
     ) -> AudioResult | Awaitable[AudioResult]:
-        """A finished sound; waits for it. Whoever stops waiting cancels the request.
+        """Make or find a sound, and wait for it. Whoever stops waiting cancels the request.
 
         Args:
             prompt: words, or a whole request.
@@ -200,16 +200,16 @@ class PoolApi(Protocol):
         """Stop any caller's request of that id, which then ends as Cancelled."""
 
     def engines(self) -> Engines | Awaitable[Engines]:
-        """The engines that can be asked for, and what each can do."""
+        """Get the engines that can be asked for, and what each can do."""
 
     def health(self) -> Health | Awaitable[Health]:
-        """Whether a real job could run now."""
+        """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
 
     def status(self) -> PoolStatus | Awaitable[PoolStatus]:
-        """What the pool is doing: queue, workers, cache."""
+        """Get requests, workers, cache and counters."""
 
     def cache_stats(self) -> CacheStats | Awaitable[CacheStats]:
-        """What the cache holds. Raises NotFound where it is off."""
+        """Get figures about the whole cache. Raises NotFound where it is off."""
 
     def feedback(
         self, target: str, verdict: Verdict, comment: str = ""
@@ -219,4 +219,4 @@ class PoolApi(Protocol):
     def clap(
         self, operation: ClapOperation, texts: Sequence[str] = (), paths: Sequence[str | Path] = ()
     ) -> ClapAnswer | Awaitable[ClapAnswer]:
-        """CLAP vectors, similarities, or scores of labels (``texts``) for sounds (``paths``)."""
+        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds (``paths``)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 PREFIX = "AUDIO_POOL_"
+_READ_ELSEWHERE = ("AUDIO_POOL_LOG_LEVEL",)
+"""Variables with the prefix that are no key of the configuration: workers read this one when they start."""
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1 << 20)]
@@ -372,10 +374,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
     for variable, text in environment.items():
         if not variable.startswith(PREFIX):
             continue
+        if variable in _READ_ELSEWHERE:
+            continue
         if variable not in known:  # another program's, unless it looks like one of ours mistyped
             renamed = _renamed_variable(variable)
-            near = renamed or nearest_name(variable, known)
-            if near is None and variable.removeprefix(PREFIX).lower().partition("_")[0] not in sections:
+            near = renamed or _nearest_variable(variable, known)
+            if not near and variable.removeprefix(PREFIX).lower().partition("_")[0] not in sections:
                 continue
             hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
             hint = f"it is called {near} now" if renamed else hint
@@ -406,9 +410,17 @@ def _variables() -> dict[str, tuple[str, str]]:
 def _renamed_variable(variable: str) -> str:
     """What a variable of an earlier version is called now, or ""."""
     for (section, old), new in _RENAMED.items():
-        if variable == f"{PREFIX}{section}_{old}".upper():
+        if section in _sections() and variable == f"{PREFIX}{section}_{old}".upper():
             return f"{PREFIX}{section}_{new}".upper()
     return ""
+
+
+def _nearest_variable(variable: str, known: Iterable[str]) -> str:
+    """The variable that a mistyped one comes near, or ""."""
+    # without the prefix, which would make any two look alike
+    names = [name.removeprefix(PREFIX) for name in (*known, *_READ_ELSEWHERE)]
+    near = nearest_name(variable.removeprefix(PREFIX), names)
+    return f"{PREFIX}{near}" if near else ""
 
 
 def _text_value(text: str) -> Any:

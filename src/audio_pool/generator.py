@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 import dataclasses
-import re
 import secrets
 import threading
 import warnings
@@ -24,6 +23,7 @@ from msgspec import Meta, Struct
 from audio_pool.config import Seconds, load_config
 from audio_pool.engines import engine_info, engine_names
 from audio_pool.errors import InvalidConfig, UnknownEngine, nearest_name
+from audio_pool.packs.names import slug
 from audio_pool.pending import Pending
 from audio_pool.pool.pool import AudioPool
 from audio_pool.results import AudioResult
@@ -231,8 +231,7 @@ class AudioGenerator:
         request = parse(AudioRequest, asked)
         if self.config.output_dir is not None and request.output_path is None:
             ending = request.format or "wav"
-            name = re.sub(r"[^a-z0-9]+", "_", prompt.lower()).strip("_")[:48] or "sound"
-            target = Path(self.config.output_dir).absolute() / f"{name}_{secrets.token_hex(4)}.{ending}"
+            target = Path(self.config.output_dir).absolute() / f"{slug(prompt, 48)}_{secrets.token_hex(4)}.{ending}"
             request = msgspec.structs.replace(request, output_path=str(target))
         return request
 

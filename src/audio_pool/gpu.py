@@ -60,22 +60,22 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """What cards there are, and why there are no more."""
+    """The cards that were found, and why there are no more."""
 
     devices: tuple[Device, ...]
     notes: tuple[str, ...] = ()
-    """One sentence for each driver that could not be asked, or card that would not tell."""
+    """One sentence for each driver that could not be asked, or card that did not answer."""
 
 
 def survey() -> Survey:
-    """Every card that a driver of this machine reports. Never raises: what fails becomes a note."""
+    """Ask for every card that a driver of this machine reports. Never raises: what fails becomes a note."""
     nvidia = nvidia_devices()
     amd = amd_devices()
     return Survey(devices=nvidia.devices + amd.devices, notes=nvidia.notes + amd.notes)
 
 
 def nvidia_devices(nvml: Any = None) -> Survey:
-    """NVIDIA's cards, through NVML.
+    """Ask for NVIDIA's cards, through NVML.
 
     Args:
         nvml: the module ``pynvml`` or one that speaks like it; imported where None.
@@ -137,7 +137,7 @@ def _pci(address: str) -> str:
 
 
 def amd_devices(drm: Path = _DRM) -> Survey:
-    """AMD's cards, from the files of the amdgpu driver; needs no ROCm library.
+    """Ask for AMD's cards, from the files of the amdgpu driver; needs no ROCm library.
 
     Args:
         drm: the kernel's directory of graphics cards.
@@ -154,7 +154,7 @@ def amd_devices(drm: Path = _DRM) -> Survey:
     for index, (address, device) in enumerate(sorted(found)):
         total, used = _read(device / "mem_info_vram_total"), _read(device / "mem_info_vram_used")
         if not (total.isdigit() and used.isdigit()):
-            notes.append(f"amd: the card at {address} does not tell its memory: is the amdgpu driver loaded?")
+            notes.append(f"amd: the card at {address} does not report its memory: is the amdgpu driver loaded?")
             continue
         devices.append(
             Device(
@@ -179,7 +179,7 @@ def _read(path: Path) -> str:
 
 
 def visible(devices: Sequence[Device], setting: str | None) -> list[Device]:
-    """The cards that a process with this CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) sees, in its order.
+    """Return the cards that a process with this CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) sees, in its order.
 
     Its ``cuda:0`` is the first of them. The order of numbers is the driver's only where
     CUDA_DEVICE_ORDER=PCI_BUS_ID is set too, as it is for our workers.

@@ -86,8 +86,9 @@ class Pending(concurrent.futures.Future[AudioResult]):
                     on_event(event)
             return self.result(None if until is None else until - time.monotonic())
         except BaseException as exc:
+            waited_out = isinstance(exc, Timeout) and timeout_s is not None and not self.done()
             self.cancel()
-            if isinstance(exc, Timeout) and timeout_s is not None and not self.done():
+            if waited_out:
                 raise Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()") from None
             raise
 
@@ -119,7 +120,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
         return True
 
     def events(self, timeout_s: float | None = None) -> Events:
-        """What happens to the request until its end, where ``submit(..., events=True)`` asked for it.
+        """The request's events until its end; none unless ``submit(..., events=True)`` asked for them.
 
         Raises:
             Timeout: while iterating, when nothing came for ``timeout_s``.

@@ -43,7 +43,7 @@ Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
 EngineName = Annotated[str, Meta(min_length=1, max_length=69, pattern=r"\A(kind:)?[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
-Label = str | int | float | bool | None
+Label = str | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 """One scalar of a caller's labels or an engine's options."""
 Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[\x21-\x7e]+\Z")]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.engines.plain_pipelines import PLAIN
 
-from audio_pool.engines import Item, engine_info, load_engine
+from audio_pool.engines import Generator, Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
 
 
@@ -40,6 +40,8 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> Non
 
 class Contract:
     name = ""
+    option: tuple[str, float]
+    """An option of the engine and a value that is not its default."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -52,7 +54,7 @@ class Contract:
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, model: Path) -> Any:
-        return load_engine(cls.name, model=model, device="cpu", dtype="float32")
+        return load_engine(cls.name, {"model": model, "device": "cpu", "dtype": "float32"})
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -79,6 +81,35 @@ class Contract:
         ]
         for other in others:
             assert np.abs(engine.generate([other])[0] - base).max() > 1e-3 * np.abs(base).max(), other
+
+    def test_an_option_is_the_plain_pipelines_alone_and_beside_others(self, engine, plain):
+        asked = item(options=dict([self.option]))
+        together = engine.generate([item(), asked])
+        assert np.abs(together[1] - together[0]).max() > 1e-3 * np.abs(together[0]).max()
+        close(together[0], plain(item()))
+        close(together[1], plain(asked))
+        close(engine.generate([asked])[0], together[1])
+
+    def test_an_option_that_it_does_not_have_or_allow_is_refused(self, engine):
+        name, _ = self.option
+        with pytest.raises(InvalidRequest, match=f"no option '{name}s'; did you mean '{name}'"):
+            engine.notes(item(options={f"{name}s": 1.0}))
+        with pytest.raises(InvalidRequest, match=rf"options: {name}: given -1\.0, .* allows a number, "):
+            engine.generate([item(options={name: -1.0})])
+
+    def test_its_info_says_what_was_loaded_under_its_name(self, engine, model):
+        assert (engine.info.name, engine.info.implementation) == (self.name, self.name)
+        assert (engine.info.model, engine.info.model_revision) == (str(model), "")
+        assert (engine.info.dtype, engine.info.quantization, engine.device) == ("float32", "none", "cpu")
+        assert isinstance(engine, Generator)
+        settings = {"model": model, "device": "cpu", "dtype": "bfloat16", "quantization": "8bit"}
+        named = load_engine(self.name, settings, name="quick_one", kinds=["sketches"])
+        assert (named.info.name, named.info.implementation, named.info.kinds) == (
+            "quick_one", self.name, ("sketches",),
+        )  # fmt: skip
+        assert (named.info.dtype, named.info.quantization) == ("bfloat16", "8bit-torchao")
+        with pytest.raises(NotSupported, match=r"^quick_one makes at most"):
+            named.notes(item(duration_s=1000.0))
 
     def test_several_waveforms_of_a_prompt_differ(self, engine):
         sounds = engine.generate([item(seed=seed, steps=2) for seed in range(3)])
@@ -146,17 +177,17 @@ class Contract:
     def test_a_missing_or_broken_model_is_named(self, model, tmp_path):
         fetch = f"audio-pool models fetch {self.name}"
         with pytest.raises(EngineUnavailable, match=rf"nowhere.*{fetch}"):
-            load_engine(self.name, model=str(tmp_path / "nowhere"), device="cpu")
+            load_engine(self.name, {"model": str(tmp_path / "nowhere"), "device": "cpu"})
         with pytest.raises(EngineUnavailable, match=rf"{engine_info(self.name).model}.*{fetch}"):
-            load_engine(self.name, device="cpu")
+            load_engine(self.name, {"device": "cpu"})
         with pytest.raises(EngineUnavailable, match=rf"{tmp_path}.*{fetch}"):
-            load_engine(self.name, model=tmp_path, device="cpu")
+            load_engine(self.name, {"model": tmp_path, "device": "cpu"})
         with pytest.raises(InvalidConfig, match=r"'quantisation'.*'quantization'"):
-            load_engine(self.name, model=model, quantisation="8bit")
+            load_engine(self.name, {"model": model, "quantisation": "8bit"})
 
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_half_precision_is_close(self, engine, model, dtype):
-        half = load_engine(self.name, model=model, device="cpu", dtype=dtype)
+        half = load_engine(self.name, {"model": model, "device": "cpu", "dtype": dtype})
         wanted = engine.latents([item()])[0]
         found = half.latents([item()])[0]
         assert half.dtype == getattr(torch, dtype)

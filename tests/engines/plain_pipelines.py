@@ -27,6 +27,7 @@ def _options(item: Item, guidance: float) -> dict[str, Any]:
         "num_inference_steps": item.steps,
         "guidance_scale": guidance if item.guidance_scale is None else item.guidance_scale,
         "generator": torch.Generator().manual_seed(item.seed),
+        **({"eta": item.options["eta"]} if "eta" in item.options else {}),
     }
 
 
@@ -54,8 +55,11 @@ def stable_audio(model: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
     with legacy_weight_norm():
         pipe = StableAudioPipeline.from_pretrained(str(model), dtype=dtype).to(device)
     pipe.set_progress_bar_config(disable=True)
+    as_saved = pipe.scheduler
 
     def sound(item: Item) -> np.ndarray:
+        changes = {"sigma_max": item.options["sigma_max"]} if "sigma_max" in item.options else {}
+        pipe.scheduler = type(as_saved).from_config(as_saved.config, **changes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Should have t", UserWarning)  # torchsde's, about the last step
             made = pipe(audio_end_in_s=item.duration_s, **_options(item, 7.0)).audios[0]
@@ -70,7 +74,13 @@ def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float
     def sound(item: Item) -> np.ndarray:
         guidance = 4.5 if item.guidance_scale is None else item.guidance_scale
         latents = reference.latents(
-            item.prompt, item.seed, item.duration_s, item.steps, guidance, item.negative_prompt
+            item.prompt,
+            item.seed,
+            item.duration_s,
+            item.steps,
+            guidance,
+            item.negative_prompt,
+            shift=float(item.options.get("shift", 1.0)),
         )
         return reference.wave(latents, item.duration_s).float().cpu().numpy()
 

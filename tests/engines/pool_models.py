@@ -14,7 +14,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool
 from audio_pool.audio import codec
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 
 PROMPT = "rain on a tin roof"
 ENGINES = ("tangoflux", "audioldm", "audioldm2", "stable_audio")
@@ -74,16 +74,17 @@ def close(one: np.ndarray, other: np.ndarray) -> bool:
 
 def kept(pool: AudioPool, namespace: str) -> list[tuple[int, float]]:
     """Id and CLAP similarity of a namespace's entries."""
-    store = Store(pool.config.cache_dir, create=False)
+    store = SqliteStore(pool.config.cache_dir, create=False)
     try:
-        return store.query("SELECT id, clap_similarity FROM entries WHERE namespace = ? ORDER BY id", (namespace,))
+        items = sorted(store.inventory.items(), key=lambda item: item.id)
+        return [(item.id, item.clap_similarity) for item in items if item.namespace == namespace]
     finally:
         store.close()
 
 
 def vectors(pool: AudioPool, encoder: str, ids: list[int]) -> dict[int, np.ndarray]:
-    store = Store(pool.config.cache_dir, create=False)
+    store = SqliteStore(pool.config.cache_dir, create=False)
     try:
-        return {key: np.array(value) for key, value in store.vectors_of(encoder, ids).items()}
+        return {key: np.array(value) for key, value in store.vectors.of(encoder, ids).items()}
     finally:
         store.close()

@@ -63,9 +63,17 @@ class Reference:
 
     @torch.no_grad()
     def latents(
-        self, prompt: str, seed: int, duration_s: float, steps: int, guidance: float, negative: str = ""
+        self,
+        prompt: str,
+        seed: int,
+        duration_s: float,
+        steps: int,
+        guidance: float,
+        negative: str = "",
+        *,
+        shift: float = 1.0,
     ) -> torch.Tensor:
-        """float32 [1, audio_seq_len, 64]."""
+        """float32 [1, audio_seq_len, 64]; ``shift`` as in Esser et al. 2024, eq. 23."""
         states, pooled = self.encode(prompt, max_length=512)
         fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]], **self.at)
         f = 2 * math.pi * fraction * self.frequencies
@@ -77,6 +85,7 @@ class Reference:
         states = torch.cat([states, duration], dim=1)
         x = torch.randn(1, self.length, 64, generator=torch.Generator().manual_seed(seed)).to(**self.at)
         sigmas = [1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)] + [0.0] if steps > 1 else [1.0, 0.0]
+        sigmas = [shift * sigma / (1 + (shift - 1) * sigma) for sigma in sigmas]
         ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3).to(self.at["device"])
         for now, following in pairwise(sigmas):
             velocity = self.transformer(

@@ -7,6 +7,7 @@ from tests.engines.diffusion_contract import Contract, item
 
 class TestAudioLDM2(Contract):
     name = "audioldm2"
+    option = ("eta", 0.7)
 
     def test_beyond_its_training_length_is_said(self, engine):
         (said,) = engine.notes(item(duration_s=20.0)).warnings

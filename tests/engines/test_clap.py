@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from audio_pool.engines._clap_windows import WINDOW, mean_of_windows, mono_at_rate, windows
 from tests.support import clap_checkpoints
 from transformers import ClapFeatureExtractor
 
 from audio_pool.engines import engine_info, load_engine
+from audio_pool.engines._clap import WINDOW, mean_of_windows, mono_at_rate, windows
 from audio_pool.engines.base import Scorer
 from audio_pool.errors import EngineUnavailable, InvalidAudio, InvalidConfig
 
@@ -32,7 +32,7 @@ def checkpoints(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clap(checkpoints):
-    return load_engine("clap", model=str(checkpoints / "tiny"))
+    return load_engine("clap", {"model": str(checkpoints / "tiny")})
 
 
 def noise(seconds: float, seed: int, *, channels: int = 1, rate: int = RATE) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_numpys_and_torchs_random_states_are_left_alone(clap, checkpoints):
     torch.manual_seed(7)
     clap.embed_audio([noise(31.0, 6)], RATE)
     clap.embed_text(["rain"])
-    load_engine("clap", model=str(checkpoints / "630k-tiny.pt"))
+    load_engine("clap", {"model": str(checkpoints / "630k-tiny.pt")})
     assert (np.random.random(), torch.rand(1).item()) == expected
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_sound_is_refused(clap, sound, rate, says):
 
 
 def test_a_laion_checkpoint_gives_the_same_vectors(clap, checkpoints):
-    converted = load_engine("clap", model=str(checkpoints / "630k-tiny.pt"))
+    converted = load_engine("clap", {"model": str(checkpoints / "630k-tiny.pt")})
     np.testing.assert_allclose(converted.embed_text(TEXTS), clap.embed_text(TEXTS), atol=1e-6)
     sounds = [noise(3.0, 9), noise(12.0, 10)]
     np.testing.assert_allclose(converted.embed_audio(sounds, RATE), clap.embed_audio(sounds, RATE), atol=1e-6)
@@ -180,10 +180,10 @@ def test_a_laion_checkpoint_may_hold_a_numpy_figure_but_no_code(checkpoints, tmp
     model = clap_checkpoints.tiny_model(320)
     text = str(checkpoints / "roberta-base")
     clap_checkpoints.save_laion(tmp_path / "scored.pt", model, best=np.float64(0.9), auc=np.float32(0.5))
-    assert load_engine("clap", model=str(tmp_path / "scored.pt"), text_model=text).info.dimensions == 16
+    assert load_engine("clap", {"model": str(tmp_path / "scored.pt"), "text_model": text}).info.dimensions == 16
     clap_checkpoints.save_laion(tmp_path / "code.pt", model, trainer=pickle.Unpickler)
     with pytest.raises(EngineUnavailable, match="more than tensors"):
-        load_engine("clap", model=str(tmp_path / "code.pt"), text_model=text)
+        load_engine("clap", {"model": str(tmp_path / "code.pt"), "text_model": text})
 
 
 def test_a_laion_checkpoint_without_all_tensors_or_with_others_is_refused(checkpoints, tmp_path):
@@ -196,7 +196,7 @@ def test_a_laion_checkpoint_without_all_tensors_or_with_others_is_refused(checkp
         change(state)
         torch.save({"state_dict": state}, tmp_path / f"{name}.pt")
         with pytest.raises(EngineUnavailable, match=r"does not fit CLAP.*(norm\.bias|extra\.weight)"):
-            load_engine("clap", model=str(tmp_path / f"{name}.pt"), text_model=text)
+            load_engine("clap", {"model": str(tmp_path / f"{name}.pt"), "text_model": text})
 
 
 def test_a_laion_checkpoint_needs_its_tokenizer_and_says_where_from(checkpoints, tmp_path, monkeypatch):
@@ -204,25 +204,25 @@ def test_a_laion_checkpoint_needs_its_tokenizer_and_says_where_from(checkpoints,
     alone = tmp_path / "630k-alone.pt"
     alone.write_bytes((checkpoints / "630k-tiny.pt").read_bytes())
     with pytest.raises(EngineUnavailable, match="roberta-base") as caught:
-        load_engine("clap", model=str(alone))
+        load_engine("clap", {"model": str(alone)})
     assert "text_model" in caught.value.hint and "audio-pool models fetch" in caught.value.hint
-    load_engine("clap", model=str(alone), models_dir=str(checkpoints))
+    load_engine("clap", {"model": str(alone), "models_dir": str(checkpoints)})
 
 
 def test_fused_checkpoints_are_refused_in_both_layouts(checkpoints, tmp_path):
     model = clap_checkpoints.save_directory(tmp_path / "fused", fused=True)
     with pytest.raises(InvalidConfig, match="fusion"):
-        load_engine("clap", model=str(tmp_path / "fused"))
+        load_engine("clap", {"model": str(tmp_path / "fused")})
     clap_checkpoints.save_laion(tmp_path / "fused.pt", model)
     with pytest.raises(InvalidConfig, match="fusion"):
-        load_engine("clap", model=str(tmp_path / "fused.pt"), text_model=str(checkpoints / "roberta-base"))
+        load_engine("clap", {"model": str(tmp_path / "fused.pt"), "text_model": str(checkpoints / "roberta-base")})
 
 
 def test_a_model_that_is_not_here_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(EngineUnavailable, match="laion/clap-htsat-unfused") as caught:
         load_engine("clap")
-    assert "audio-pool models fetch clap" in caught.value.hint
+    assert "audio-pool models fetch clap" in caught.value.message
 
 
 def test_a_directory_with_missing_tensors_is_not_filled_with_chance(checkpoints, tmp_path):
@@ -234,7 +234,7 @@ def test_a_directory_with_missing_tensors_is_not_filled_with_chance(checkpoints,
     state.pop("audio_projection.linear2.weight")
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineUnavailable, match=r"audio_projection\.linear2\.weight"):
-        load_engine("clap", model=str(tmp_path))
+        load_engine("clap", {"model": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
@@ -251,18 +251,18 @@ def test_a_directory_with_missing_tensors_is_not_filled_with_chance(checkpoints,
 )
 def test_settings_out_of_bounds_are_refused(checkpoints, setting, error, says):
     with pytest.raises(error, match=says):
-        load_engine("clap", model=str(checkpoints / "tiny"), **setting)
+        load_engine("clap", {"model": str(checkpoints / "tiny"), **setting})
 
 
 def test_small_batches_change_nothing(clap, checkpoints):
-    one = load_engine("clap", model=str(checkpoints / "tiny"), batch_size=1, device="auto")
+    one = load_engine("clap", {"model": str(checkpoints / "tiny"), "batch_size": 1, "device": "auto"})
     np.testing.assert_allclose(one.embed_text(TEXTS), clap.embed_text(TEXTS), atol=1e-6)
     sounds = [noise(21.0, 12), tone(440, 1.0)]
     np.testing.assert_allclose(one.embed_audio(sounds, RATE), clap.embed_audio(sounds, RATE), atol=1e-6)
 
 
 def test_half_precision_stays_near(clap, checkpoints):
-    half = load_engine("clap", model=str(checkpoints / "tiny"), dtype="bfloat16")
+    half = load_engine("clap", {"model": str(checkpoints / "tiny"), "dtype": "bfloat16"})
     sounds = [noise(3.0, 11), tone(440, 3.0)]
     near = (half.embed_audio(sounds, RATE) * clap.embed_audio(sounds, RATE)).sum(axis=1)
     assert near.min() > 0.99

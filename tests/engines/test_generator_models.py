@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool import create_audio_generator
 from audio_pool.audio import codec
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.engines import load_engine
 from audio_pool.errors import EngineUnavailable, UnknownEngine
 from audio_pool.generator import AudioGenerator
@@ -130,7 +130,7 @@ def test_clap_model_judges_new_sounds(tmp_path: Path, models: dict[str, str]) ->
     with generating(tmp_path / "with", clap_model=models["clap"], tau_accept_new=-1.0, candidates=3) as generator:
         path = ask(generator)
         assert generator.get_supported_capabilities()["clap"] is True
-    clap = load_engine("clap", model=models["clap"])
+    clap = load_engine("clap", {"model": models["clap"]})
     heard = clap.embed_audio([codec.read(Path(path))[0]], 44_100)[0] @ clap.embed_text([PROMPT])[0]
     assert path.metadata["clap_similarity"] == pytest.approx(float(heard), abs=5e-3)  # of 16 bits, dithered
     scores = [one["clap_similarity"] for one in path.metadata["candidates"]]
@@ -167,8 +167,8 @@ def test_use_bge_says_whether_and_by_what_prompts_are_compared(tmp_path: Path, m
     ]
     for number, (keys, cache_type, spaces) in enumerate(cases):
         told = found(tmp_path / str(number), **keys)
-        store = Store(tmp_path / str(number) / "cache", create=False)
-        kept = {name for name in store.encoders() if not name.startswith("sound:")}
+        store = SqliteStore(tmp_path / str(number) / "cache", create=False)
+        kept = {name for name in store.vectors.counts() if not name.startswith("sound:")}
         store.close()
         assert (told["cache_type"], kept) == (cache_type, spaces), keys
 

@@ -88,7 +88,7 @@ def test_the_package_and_ours_give_the_same_vectors(audio_model, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     theirs = np.load(tmp_path / "vectors.npz")
-    ours = load_engine("clap", model=str(checkpoint))
+    ours = load_engine("clap", {"model": str(checkpoint)})
     np.testing.assert_allclose(ours.embed_text(TEXTS), theirs["text"], atol=1e-4)
     np.testing.assert_allclose(ours.embed_audio([sounds[name] for name in "abc"], RATE), theirs["sound"], atol=1e-4)
     assert ours.logit_scale == pytest.approx(float(theirs["scale"]), rel=1e-5)

@@ -14,7 +14,7 @@ from audio_pool.audio import codec, loudness
 from audio_pool.audio.loop import seam_score
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Item
-from audio_pool.engines.procedural.engine import load as load_procedural
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
@@ -359,7 +359,7 @@ def test_a_rendition_that_cannot_be_written_leaves_no_master(mastering, tmp_path
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_of_the_built_in_engine_passes_without_an_alarm(mastering, tmp_path, name):
-    engine = load_procedural()
+    engine = ProceduralEngine()
     for loop, seconds in ((True, 3.0), (False, 2.0)):
         item = Item(prompt=name.replace("_", " "), seed=3, duration_s=seconds, loop=loop, sample_rate=RATE)
         candidate = raw(engine.generate([item])[0], looped=loop, notes=engine.notes(item))

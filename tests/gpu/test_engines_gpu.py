@@ -47,8 +47,8 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_is_the_same_sound_on_cpu_and_gpu(models, name):
     batch = [item(), item("dog", 8, guidance_scale=2.0), item(negative_prompt="music")]
-    wanted = load_engine(name, model=models[name], device="cpu").latents(batch)
-    engine = load_engine(name, model=models[name], device="cuda:0", dtype="float32")
+    wanted = load_engine(name, {"model": models[name], "device": "cpu"}).latents(batch)
+    engine = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32"})
     for found, expected in zip(engine.latents(batch), wanted, strict=True):
         assert error(found, expected) < 0.01
     alone = engine.generate([batch[1]])[0]
@@ -67,8 +67,8 @@ def test_the_same_seed_is_the_same_sound_on_cpu_and_gpu(models, name):
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
 def test_fewer_bits_sound_alike(models, name, settings, close):
-    wanted = load_engine(name, model=models[name], device="cuda:0", dtype="float32").latents([item()])[0]
-    engine = load_engine(name, model=models[name], device="cuda:0", **settings)
+    wanted = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32"}).latents([item()])[0]
+    engine = load_engine(name, {"model": models[name], "device": "cuda:0", **settings})
     assert 0 < error(engine.latents([item()])[0], wanted) < close
     assert np.isfinite(engine.generate([item()])[0]).all()
 
@@ -77,9 +77,9 @@ def test_fewer_bits_sound_alike(models, name, settings, close):
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_bitsandbytes(models, bits):
     given = {"model": models["tangoflux"], "device": "cuda:0"}
-    full = load_engine("tangoflux", dtype="float32", **given)
+    full = load_engine("tangoflux", {"dtype": "float32", **given})
     engine = load_engine(
-        "tangoflux", dtype="float16", quantization=bits, quantization_backend="bitsandbytes", **given
+        "tangoflux", {"dtype": "float16", "quantization": bits, "quantization_backend": "bitsandbytes", **given}
     )
     assert _torch.weight_bytes(engine._denoiser) < 0.4 * _torch.weight_bytes(full._denoiser)
     assert 0 < error(engine.latents([item()])[0], full.latents([item()])[0]) < 0.4
@@ -88,11 +88,11 @@ def test_bitsandbytes(models, bits):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("offload", ["model", "sequential", "group"])
 def test_offloading_frees_the_gpu_and_changes_nothing(models, name, offload):
-    wanted = load_engine(name, model=models[name], device="cuda:0", dtype="float32").generate([item()])[0]
+    wanted = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32"}).generate([item()])[0]
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    engine = load_engine(name, model=models[name], device="cuda:0", dtype="float32", offload=offload)
+    engine = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32", "offload": offload})
 
     def stop(done: int, total: int) -> None:
         raise Cancelled("stop")
@@ -119,7 +119,7 @@ def test_the_driver_counts_what_torch_takes():
 
 
 def test_max_memory_is_a_hard_cap_that_says_what_to_change(models):
-    engine = load_engine("tangoflux", model=models["tangoflux"], device="cuda:0", max_memory="3GB")
+    engine = load_engine("tangoflux", {"model": models["tangoflux"], "device": "cuda:0", "max_memory": "3GB"})
     engine._predict = lambda *_: torch.empty(4 * 2**30, dtype=torch.uint8, device="cuda:0")
     with pytest.raises(OutOfMemory, match=r"max_memory = '3GB'") as caught:
         engine.generate([item()])
@@ -127,7 +127,7 @@ def test_max_memory_is_a_hard_cap_that_says_what_to_change(models):
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(models):
-    engine = load_engine("stable_audio", model=models["stable_audio"], device="cuda:0", dtype="float32")
+    engine = load_engine("stable_audio", {"model": models["stable_audio"], "device": "cuda:0", "dtype": "float32"})
     items = [item(seed=seed) for seed in range(4)]
     wanted = engine.generate(items)
     predict = engine._predict
@@ -147,15 +147,9 @@ def test_a_batch_that_runs_out_of_memory_is_halved(models):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_with_cuda_graphs_sounds_the_same(models, name):
-    wanted = load_engine(name, model=models[name], device="cuda:0", dtype="float32").generate([item()])[0]
-    engine = load_engine(
-        name,
-        model=models[name],
-        device="cuda:0",
-        dtype="float32",
-        compile=True,
-        compile_shapes=[{"items": 1, "duration_s": 0.5}],
-    )
+    wanted = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32"}).generate([item()])[0]
+    compiled = {"compile": True, "compile_shapes": [{"items": 1, "duration_s": 0.5}]}
+    engine = load_engine(name, {"model": models[name], "device": "cuda:0", "dtype": "float32", **compiled})
     for _ in range(3):
         np.testing.assert_allclose(engine.generate([item()])[0], wanted, atol=1e-2 * np.abs(wanted).max())
 
@@ -163,7 +157,7 @@ def test_compiled_with_cuda_graphs_sounds_the_same(models, name):
 @pytest.mark.slow
 def test_a_cancel_stops_before_the_queue_is_worked_off(models):
     """At most two steps are queued ahead: progress means work done."""
-    engine = load_engine("tangoflux", model=models["tangoflux"], device="cuda:0")
+    engine = load_engine("tangoflux", {"model": models["tangoflux"], "device": "cuda:0"})
     seen = []
 
     def stop(done: int, total: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.verify import audit
+from audio_pool.cache.verify import verify
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
 REMOVING = {
@@ -41,11 +41,12 @@ LOOKING = {
 def place(tmp_path: Path):
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain", "Rain", "wind")):
-        cache.put(sound(cache.incoming, prompt, seed=seed), {})
+        metadata = {"tags": ["weather"], "labels": {"level": seed}}
+        cache.put(sound(cache.incoming, prompt, seed=seed, metadata=metadata), {})
     cache.close()
     yield tmp_path / "cache"
     cache = SoundCache(tmp_path / "cache")
-    assert audit(cache.store).problems == []
+    assert verify(cache.store).problems == []
     cache.close()
 
 
@@ -115,6 +116,7 @@ def test_the_text_report_says_the_same(place: Path) -> None:
         (["clean", "--days", "-1", "--confirm"], "--days"),
         (["list", "--sort", "colour"], "timestamp"),
         (["list", "--limit", "0"], "--limit"),
+        (["list", "--label", "level"], "NAME=VALUE"),
         (["polish"], "No such command"),
     ],
     ids=str,
@@ -135,6 +137,16 @@ def test_a_directory_that_does_not_exist_exits_2_and_is_not_made(tmp_path: Path,
     told = run(*arguments, "--json", place=tmp_path / "typo")
     assert json.loads(told.stdout)["error"]["code"] == "not_found"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_list_finds_by_tag_and_label(place: Path) -> None:
+    def prompts(*arguments: str) -> list[str]:
+        return [item["prompt"] for item in json.loads(run("list", "--json", *arguments, place=place).stdout)["items"]]
+
+    assert prompts("--tag", "weather") == ["wind", "Rain", "rain"]
+    assert prompts("--tag", "weather", "--label", "level=1") == ["Rain"]
+    assert prompts("--label", "level=9") == []
+    assert run("list", "--tag", "none", place=place).stdout == "no entry has that tag or label\n"
 
 
 def test_verify_exits_1_until_it_is_mended(place: Path) -> None:

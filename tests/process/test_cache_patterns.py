@@ -43,8 +43,8 @@ def test_removal_by_pattern_wants_confirmation_and_takes_what_matches(
     assert manager.get_cache_stats()["total_items"] == 2
     done = manager.remove_by_prompt_pattern("^rain", confirm=True)
     assert (done["removed_items"], done["removed_files"], done["pattern"]) == (1, 1, "^rain")
-    assert cache.store.entry(rain) is None
-    assert cache.store.entry(wind) is not None
+    assert cache.store.entries.entry(rain) is None
+    assert cache.store.entries.entry(wind) is not None
 
 
 def test_a_bad_expression_shows_where_and_removes_nothing(cache: SoundCache, manager: AudioSemanticCache) -> None:

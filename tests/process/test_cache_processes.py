@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from benchmarks.cache_kill import described, finished, run_kills
 from tests.support.cache_sounds import recipe, sound, write_flac
+from tests.support.old_cache import OldCache
 
 from audio_pool.audio import codec
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import Store
-from audio_pool.cache.verify import audit
+from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.verify import verify
 from audio_pool.errors import StorageError
 from audio_pool.types import Query
 
@@ -73,17 +74,18 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
 
 SERVER = """
     import sys, time
-    from audio_pool.cache.sound_cache import Query, SoundCache
+    from audio_pool.cache.sound_cache import SoundCache
+    from audio_pool.types import Query
     from benchmarks.cache_kill import described
     cache, recipe = SoundCache(sys.argv[1]), described("", "victim", 1).recipe
     import numpy as np
     vectors, other = {"minilm": np.ones(8, np.float32)}, described("", "the victims", 1).recipe
     deadline = time.monotonic() + 60
-    assert cache.find_exact(recipe, Query()) is not None
+    assert cache.find_exact(recipe, Query()).hit is not None
     print("serving", flush=True)
     while time.monotonic() < deadline:
         before = time.monotonic()
-        hit = cache.find_exact(recipe, Query()) or cache.find_near(recipe, Query(match="threshold"), vectors)
+        hit = cache.find_exact(recipe, Query()).hit or cache.find_near(recipe, Query(match="threshold"), vectors).hit
         print(before if hit else f"gone {time.monotonic()}", flush=True)
         if hit is None:
             break
@@ -152,7 +154,7 @@ def test_a_full_disk_is_said_plainly_loses_nothing_and_the_rest_goes_on(small_di
             assert Path(made.path).exists()
             assert Path(cache.set_aside(made.path)).exists()
         for entry in kept:
-            assert cache.find_exact(entry.recipe, Query()) is not None
+            assert cache.find_exact(entry.recipe, Query()).hit is not None
     assert 5 <= refused < 24
     ballast.unlink()
     assert cache.put(sound(cache.incoming, "there is room again"), {}).id is not None
@@ -203,12 +205,23 @@ def test_a_read_only_disk_is_served_from_and_says_so_when_written_to(small_disk:
         with pytest.raises(StorageError, match="cannot be written to"):
             manager.delete([entry.id])
     served = SoundCache(small_disk / "cache")
-    assert served.find_exact(recipe(), Query()).entry.id == entry.id
+    assert served.find_exact(recipe(), Query()).hit.entry.id == entry.id
     with pytest.raises(StorageError, match=r"cannot be written to|Read-only|takes no writes"):
         served.put(described(write_flac(small_disk.parent / "x.flac"), "new", 1), {})
     assert (small_disk.parent / "x.flac").exists()
     served.close()
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-    store = Store(small_disk / "cache")
-    assert audit(store).problems == []
+    store = SqliteStore(small_disk / "cache")
+    assert verify(store).problems == []
     store.close()
+
+
+def test_an_old_cache_on_a_read_only_disk_says_that_it_cannot_be_brought_up_to_date(small_disk: Path) -> None:
+    OldCache(small_disk / "cache").put("rain", np.ones(4, np.float32))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StorageError, match="schema version 1 and takes no writes"):
+        SoundCache(small_disk / "cache")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    cache = SoundCache(small_disk / "cache")
+    assert cache.find_exact(recipe("rain"), Query()).hit is not None
+    cache.close()

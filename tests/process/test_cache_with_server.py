@@ -42,10 +42,12 @@ def test_a_removed_entry_is_never_offered_again(tmp_path: Path) -> None:
         asking = threading.Thread(target=ask_in_a_loop)
         asking.start()
         while len(heard) < 20:
+            assert asking.is_alive(), "a request failed"
             time.sleep(0.005)
         report = manage(cache, "remove-pattern", "^a doomed", "--confirm")
         removed_at = time.monotonic()
         while len(heard) < 60 or heard[-1][0] <= removed_at:
+            assert asking.is_alive(), "a request failed"
             time.sleep(0.005)
         stop.set()
         asking.join(DEADLINE_S)

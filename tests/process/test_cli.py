@@ -73,7 +73,14 @@ def test_lines_for_people_and_no_progress_without_a_terminal(tmp_path: Path) -> 
 
 WRONG: list[tuple[list[str], int, str]] = [
     (["generate"], 2, "Missing argument"),
-    (["generate", "rain", "--duration", "-3"], 2, "duration_s"),
+    (["generate", "rain", "--duration", "-3"], 2, "'--duration': -3.0 is not in the range 0.05<=x<=600.0"),
+    (["generate", "rain", "--option", "loud"], 2, "--option: given 'loud', allowed is NAME=VALUE"),
+    (["generate", "rain", "--option", "loud=1"], 2, "has no option 'loud'"),
+    (["generate", "rain", "--label", "a=1", "--label", "a=2"], 2, "--label: 'a' is given twice"),
+    (["generate", "rain", "--init-audio", "x.wav"], 2, "cannot start from a sound"),
+    (["generate", "rain", "--duratoin", "3"], 2, "Did you mean '--duration'"),
+    (["generate", "rain", "--delivery", "inline"], 2, "without --output"),
+    (["generate", "rain", "--connect", "tcp://127.0.0.1:1", "--config", "x.toml"], 2, "--config: given with --connect"),
     (["generate", "rain", "--duration", "nan"], 2, "finite"),
     (["generate", "x" * 10_000], 2, "10,000 characters"),
     (["generate", "rain", "--engine", "procedurel"], 2, "procedural"),
@@ -84,7 +91,10 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["generate", "rain", "--connect", "tcp://127.0.0.1:1", "--timeout", "2"], 1, "error"),
     (["generate", "rain", "--connect", "nonsense"], 2, "ipc://PATH or tcp://HOST:PORT"),
     (["inspect", "nowhere.wav"], 2, "nowhere.wav"),
-    (["nonsense"], 2, "No such command"),
+    (["nonsense"], 2, "No such command 'nonsense'; there are generate, variants"),
+    (["generat", "rain"], 2, "No such command 'generat'; did you mean 'generate'?"),
+    (["cache", "stat"], 2, "No such command 'stat'; did you mean 'stats'?"),
+    (["keys", "crate"], 2, "No such command 'crate'; did you mean 'create'?"),
     (["cancel", "x", "--connect", "tcp://127.0.0.1:1", "--timeout", "2"], 1, "error"),
 ]
 
@@ -105,7 +115,10 @@ def test_a_path_that_cannot_be_is_no_bug(tmp_path: Path, arguments: list[str]) -
     (tmp_path / "file").touch()
     done = run(tmp_path, *arguments, "file/x")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: file/x: Not a directory"
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert done.stderr.splitlines()[-1].endswith(": Not a directory")
+    assert "file" in done.stderr
+    assert "bug" not in done.stderr
 
 
 def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
@@ -148,18 +161,13 @@ def test_variants_tell_a_warning_that_all_of_them_have_once(tmp_path: Path) -> N
     assert done.stdout.count("warning: nearest_recipe: nothing fits 'xyzzy'") == 1
 
 
-def test_a_sound_is_told_even_if_its_picture_cannot_be_drawn(tmp_path: Path) -> None:
-    done = run(tmp_path, "generate", "a bell", "--duration", "1", "-o", "bell.wav", "--spectrogram", "no/where.png")
-    assert done.returncode == 1
-    assert "bell.wav" in done.stdout
-    assert "bug" not in done.stderr
-
-
 def test_variants_differ_and_are_equally_loud(tmp_path: Path) -> None:
     done = run(tmp_path, "variants", "footsteps on gravel", "-n", "5", "--duration", "1.5", "-o", "steps", "--json")
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
-    assert len(list((tmp_path / "steps").glob("*.wav"))) == 5
+    names = [f"footsteps_on_gravel_{number:02d}.wav" for number in range(1, 6)]
+    assert sorted(path.name for path in (tmp_path / "steps").iterdir()) == names
+    assert [Path(variant["path"]).name for variant in told["variants"]] == names
     assert told["least_distance"] > 0.1
     levels = [variant["loudness_lufs"] for variant in told["variants"]]
     assert max(levels) - min(levels) < 1.0
@@ -173,11 +181,54 @@ def test_engines_tells_licence_rate_and_what_is_missing(tmp_path: Path) -> None:
     assert "procedural" in run(tmp_path, "engines").stdout
 
 
-def test_the_spectrogram_is_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("librosa", reason="pip install 'audio-pool[plots]'")
-    done = run(tmp_path, "generate", "siren", "--duration", "2", "--spectrogram", "siren.png")
+def test_a_prompt_that_is_not_english_is_warned_of(tmp_path: Path) -> None:
+    done = run(tmp_path, "generate", "el sonido de la lluvia sobre el tejado", "--duration", "0.5")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "siren.png").read_bytes().startswith(b"\x89PNG")
+    assert "warning: not_english: the built-in engine knows English" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warning"),
+    [("el sonido de la lluvia sobre el tejado", "not_english"), ("xyzzy", "nearest_recipe")],
+)
+def test_strict_makes_such_a_warning_an_error(tmp_path: Path, prompt: str, warning: str) -> None:
+    loose = run(tmp_path, "generate", prompt, "--duration", "0.5")
+    assert loose.returncode == 0 and f"warning: {warning}: " in loose.stdout
+    done = run(tmp_path, "generate", prompt, "--duration", "0.5", "--strict", "-o", "x.wav")
+    assert done.returncode != 0
+    assert f"error: strict: {warning}: " in done.stderr
+    assert "without 'strict'" in done.stderr
+    assert not (tmp_path / "x.wav").exists()
+    assert done.stdout == ""
+
+
+def test_errors_are_json_where_json_was_asked_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "generate", "rain", "--engine", "procedurel", "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)["error"]
+    assert told["code"] == "unknown_engine"
+    assert "procedural" in told["message"] + told["hint"]
+
+
+def test_labels_and_tags_come_back_with_the_sound(tmp_path: Path) -> None:
+    labels = ["--label", "scene=harbour", "--label", "take=2", "--label", "quiet=true", "--label", 'build="7"']
+    done = run(tmp_path, "generate", "wind", "--duration", "0.5", *labels, "--tag", "outside", "--json")
+    told = json.loads(done.stdout)
+    assert told["labels"] == {"scene": "harbour", "take": 2, "quiet": True, "build": "7"}
+    assert told["tags"] == ["outside"]
+
+
+def test_an_engines_own_option_reaches_it(tmp_path: Path) -> None:
+    options = ["--engine", "mock", "--duration", "0.5", "--option", "frequency_hz=440"]
+    done = run(tmp_path, "generate", "tone", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["options"] == {"frequency_hz": 440}
+
+
+def test_what_is_not_stored_is_not_found_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run(tmp_path, "generate", "wind", "--duration", "0.5", "--no-store", "--json")
+        assert json.loads(done.stdout)["cached"] is False
 
 
 def test_doctor_finds_what_a_configuration_lacks(tmp_path: Path) -> None:

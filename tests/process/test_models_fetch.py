@@ -125,6 +125,36 @@ def test_a_fetch_that_was_killed_goes_on_where_it_stopped(hub, environment, tmp_
     assert not list(tmp_path.rglob("*.partial"))
 
 
+LOCATE = """
+import sys
+from audio_pool.errors import AudioPoolError
+from audio_pool.models import hub
+try:
+    print(hub.ensure(sys.argv[1], engine="clap", offline=sys.argv[2] != "fetch").path)
+except AudioPoolError as exc:
+    sys.exit(exc.message)
+"""
+
+
+def located(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LOCATE, *arguments], env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_an_engine_reaches_the_hub_only_where_its_setting_says_so(hub, environment):
+    refused = located(environment, CLAP, "look")
+    assert refused.returncode == 1 and "audio-pool models fetch clap" in refused.stderr
+    assert not hub.asked
+    fetched = located(environment, CLAP, "fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    assert (Path(fetched.stdout.strip()) / "model.safetensors").exists()
+    asked = len(hub.asked)
+    offline = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert located(offline, CLAP, "fetch").stdout == fetched.stdout, "what is here is not asked for"
+    assert len(hub.asked) == asked
+
+
 def test_weights_without_commercial_use_are_acknowledged_first(hub, environment, tmp_path):
     hub.models[FLUX] = {"config.json": b"{}", "tangoflux.safetensors": save({"a": np.zeros(4)})}
     hub.models["google/flan-t5-large"] = {

@@ -34,6 +34,8 @@ from audio_pool.errors import (
     Timeout,
     UnknownEngine,
 )
+from audio_pool.pool import delivery
+from audio_pool.pool.delivery import copy_file
 
 PROMISED = {
     "request_id", "engine", "model", "model_revision", "licence", "prompt", "seed", "steps", "guidance_scale",
@@ -139,7 +141,7 @@ def test_a_result_is_delivered_where_and_how_it_is_wanted(pool: AudioPool, tmp_p
 
 def test_events_tell_the_way(pool: AudioPool, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    pending = pool.submit(f"wait {gate}", engine="bench")
+    pending = pool.submit(f"wait {gate}", events=True, engine="bench")
     events = pending.events(PATIENCE_S)
     assert next(events).type == "accepted"
     progress = next(events)
@@ -154,7 +156,7 @@ def test_identical_requests_share_one_making(pool: AudioPool, tmp_path: Path) ->
     gate = tmp_path / "gate"
     first = pool.submit(f"wait {gate}", engine="bench")
     eventually(lambda: Path(f"{gate}.started").exists(), "the job runs")
-    second = pool.submit(f"wait {gate}", engine="bench")
+    second = pool.submit(f"wait {gate}", events=True, engine="bench")
     accepted = next(second.events(PATIENCE_S))
     assert accepted.body["joined"] is True
     first.cancel()  # one leaves, the other stays
@@ -304,7 +306,6 @@ def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) 
                 psutil.wait_procs([victim], timeout=PATIENCE_S)
         assert {soundfile.info(one.result(PATIENCE_S).path).frames for one in pending} == {5 * 44_100}
         eventually(lambda: pool.status()["arena"]["leased"] == 0, "every slot is free")
-        assert pool._hands is not None and not pool._hands.tasks._granted and not pool._hands.tasks._making
 
 
 @pytest.mark.parametrize("roles", [["generate"], ["generate", "master"]])
@@ -405,15 +406,19 @@ def test_stop_finishes_what_is_under_way(tmp_path: Path, package: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_stop_lets_decided_replies_leave(tmp_path: Path) -> None:
+def test_stop_lets_decided_replies_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hit's file is still being read for its caller while the workers end."""
     pool = AudioPool.from_config(settings(tmp_path, [{"name": "w", "engines": ["mock"]}])).start()
     ask(pool, "tone")
     worker = worker_processes()["w"]
-    assert pool._hands is not None
     gate = threading.Event()
-    pool._hands.clerk.order(lambda: gate.wait(PATIENCE_S))
-    pending = pool.submit("tone", delivery="inline")
+
+    def slow_copy(source: Path, target: Path) -> str:
+        gate.wait(PATIENCE_S)
+        return copy_file(source, target)
+
+    monkeypatch.setattr(delivery, "copy_file", slow_copy)
+    pending = pool.submit("tone", delivery="inline", output_path=str(tmp_path / "out.wav"))
     stopper = threading.Thread(target=pool.stop)
     stopper.start()
     psutil.wait_procs([worker], timeout=PATIENCE_S)

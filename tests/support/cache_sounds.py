@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import soundfile
 
-from audio_pool.results import FinishedSound
+from audio_pool.cache.store import Store
+from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.types import Recipe
 
 RATE = 44_100
@@ -24,6 +28,7 @@ def recipe(
         "negative_prompt": "",
         "engine": "procedural",
         "model": "procedural",
+        "implementation": "procedural",
         "frames": round(duration_s * rate),
         "sample_rate": rate,
         "loop": False,
@@ -36,6 +41,8 @@ def recipe(
         "init_strength": None,
         "namespace": "default",
     }
+    if "engine" in changes and "implementation" not in changes:
+        settled["implementation"] = changes["engine"]
     return Recipe(**{**settled, **changes})
 
 
@@ -59,5 +66,26 @@ def sound(
 ) -> FinishedSound:
     made = recipe(prompt, seed=seed, **changes)
     path = write_flac(incoming / f"{os.urandom(6).hex()}.flac", seed)
-    told = {"prompt": prompt, "seed": seed, "engine": made.engine, "quality": {"score": 0.9, "issues": []}}
-    return FinishedSound(path=str(path), recipe=made, metadata={**told, **(metadata or {})}, accepted=accepted)
+    known = {
+        "prompt": prompt,
+        "seed": seed,
+        "engine": made.engine,
+        "implementation": made.implementation or made.engine,
+        "quality": {"score": 0.9, "issues": []},
+        **(metadata or {}),
+    }
+    return FinishedSound(
+        path=str(path), recipe=made, metadata=msgspec.convert(known, SoundMetadata), accepted=accepted
+    )
+
+
+def harm(cache: Path, *statements: str) -> None:
+    """Change a cache's rows behind its back, as a foreign tool or a crash would."""
+    with contextlib.closing(sqlite3.connect(cache / "cache.sqlite3", isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def ids_in(store: Store) -> set[int]:
+    """The entries that a store has."""
+    return {item.id for item in store.inventory.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from audio_pool.engines.base import Audio, Item
 from audio_pool.engines.procedural.canvas import Canvas
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES, Character
 
 RATE = 44_100
@@ -18,7 +18,7 @@ RATE = 44_100
 def made(prompt: str, *, seed: int = 1, duration_s: float = 8.0, loop: bool = False, rate: int = RATE) -> Audio:
     """The engine's own output for a prompt."""
     item = Item(prompt=prompt, seed=seed, duration_s=duration_s, loop=loop, sample_rate=rate)
-    return load().generate([item])[0]
+    return ProceduralEngine().generate([item])[0]
 
 
 def painted(

@@ -6,16 +6,15 @@ import os
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
-from tests.support.cache_sounds import recipe, sound, write_flac
+from tests.support.cache_sounds import harm, recipe, sound, write_flac
 
 import audio_pool
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import InvalidRequest, NotFound
-from audio_pool.types import Rendition
+from audio_pool.types import Query, Rendition
 
 DAY = 86_400.0
 OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=-23.0, true_peak_dbfs=-2.0)
@@ -41,8 +40,8 @@ def keep(cache: SoundCache, prompt: str, seed: int = 1, vectors=None, **changes)
 
 
 def aged(cache: SoundCache, entry_id: int, days: float) -> None:
-    with cache.store.writing("ageing") as db:
-        db.execute("UPDATE entries SET created_at = ? WHERE id = ?", (time.time() - days * DAY, entry_id))
+    then = time.time() - days * DAY
+    harm(Path(cache.store.location), f"UPDATE entries SET created_at = {then!r} WHERE id = {entry_id}")
 
 
 def ids(items: list[dict]) -> list[int]:
@@ -71,7 +70,7 @@ def test_stats_count_what_is_there(cache: SoundCache, manager: AudioSemanticCach
     keep(cache, "Rain ", 2, duration_s=4.0)
     third = keep(cache, "wind", 3, duration_s=6.0, metadata={"clap_similarity": 0.6})
     aged(cache, first, 3)
-    gone = cache.store.entry(third).path
+    gone = cache.store.entries.entry(third).path
     os.rename(gone, gone + ".away")
     found = manager.get_cache_stats()
     os.rename(gone + ".away", gone)
@@ -79,7 +78,7 @@ def test_stats_count_what_is_there(cache: SoundCache, manager: AudioSemanticCach
     assert found["average_duration"] == pytest.approx(4.0)
     assert found["average_clap_similarity"] == pytest.approx(0.5)
     assert found["newest_item"] - found["oldest_item"] == pytest.approx(3 * DAY, abs=60)
-    size = sum(os.path.getsize(cache.store.entry(n).path) for n in (1, 2, 3))
+    size = sum(os.path.getsize(cache.store.entries.entry(n).path) for n in (1, 2, 3))
     assert found["total_size_mb"] == pytest.approx(size / 2**20)
 
 
@@ -87,7 +86,7 @@ def test_items_have_the_documented_keys(cache: SoundCache, manager: AudioSemanti
     entry_id = keep(cache, "rain", metadata={"clap_similarity": 0.4})
     aged(cache, entry_id, 2)
     (item,) = manager.list_cache_items()
-    path = cache.store.entry(entry_id).path
+    path = cache.store.entries.entry(entry_id).path
     assert item["path"] == path
     assert (item["prompt"], item["duration_s"], item["clap_similarity"]) == ("rain", 2.0, 0.4)
     assert item["age_days"] == pytest.approx(2, abs=0.01)
@@ -137,14 +136,14 @@ def test_old_items_go_with_their_files_and_renditions(
     source.write_bytes(b"OggS" * 50)
     rendition = cache.put_rendition(old, OGG, source)
     aged(cache, old, 8)
-    path = cache.store.entry(old).path
+    path = cache.store.entries.entry(old).path
     render = Path(cache.put(sound(cache.incoming, "no", accepted=False), {}).path)
     os.utime(render, (time.time() - 9 * DAY,) * 2)
     freed = os.path.getsize(path) + os.path.getsize(rendition) + render.stat().st_size
     done = manager.remove_old_items(7)
     assert (done["removed_items"], done["removed_files"]) == (1, 3)
     assert done["freed_space_mb"] == pytest.approx(freed / 2**20)
-    assert files_under(tmp_path) == {cache.store.entry(young).path}
+    assert files_under(tmp_path) == {cache.store.entries.entry(young).path}
     with pytest.raises(InvalidRequest, match="days"):
         manager.remove_old_items(-1)
     with pytest.raises(InvalidRequest, match="days"):
@@ -182,7 +181,7 @@ def test_duplicates_by_words_keep_the_best(cache: SoundCache, manager: AudioSema
     (group,) = manager.find_duplicates(by="prompt")
     assert group["keep"]["id"] == best
     assert ids(group["duplicates"]) == [worse]
-    path = cache.store.entry(worse).path
+    path = cache.store.entries.entry(worse).path
     assert manager.remove_duplicates(by="prompt", confirm=True)["removed_items"] == 1
     assert not os.path.exists(path)
     assert manager.find_duplicates(by="prompt") == []
@@ -191,7 +190,7 @@ def test_duplicates_by_words_keep_the_best(cache: SoundCache, manager: AudioSema
 def test_duplicates_keep_a_sound_whose_file_is_there(cache: SoundCache, manager: AudioSemanticCache) -> None:
     other = keep(cache, "rain", 1, metadata={"clap_similarity": 0.2})
     best = keep(cache, "rain", 2, metadata={"clap_similarity": 0.9})
-    os.unlink(cache.store.entry(best).path)
+    os.unlink(cache.store.entries.entry(best).path)
     (group,) = manager.find_duplicates()
     assert group["keep"]["id"] == other
     manager.remove_duplicates(confirm=True)
@@ -244,11 +243,9 @@ def test_delete_by_id_is_all_or_nothing(cache: SoundCache, manager: AudioSemanti
 
 def test_a_server_never_offers_what_the_manager_removed(cache: SoundCache, manager: AudioSemanticCache) -> None:
     entry_id = keep(cache, "rain", 1)
-    from audio_pool.types import Query
-
-    assert cache.find_exact(recipe("rain"), Query()) is not None
+    assert cache.find_exact(recipe("rain"), Query()).hit is not None
     manager.delete([entry_id])
-    assert cache.find_exact(recipe("rain"), Query()) is None
+    assert cache.find_exact(recipe("rain"), Query()).hit is None
 
 
 def test_verify_names_each_kind_of_fault_and_mends_it(
@@ -256,7 +253,7 @@ def test_verify_names_each_kind_of_fault_and_mends_it(
 ) -> None:
     root = tmp_path / "cache"
     missing, truncated, swapped, header, fine = (keep(cache, f"sound {n}", n) for n in range(5))
-    path = {n: Path(cache.store.entry(n).path) for n in (missing, truncated, swapped, header, fine)}
+    path = {n: Path(cache.store.entries.entry(n).path) for n in (missing, truncated, swapped, header, fine)}
     path[missing].unlink()
     path[truncated].write_bytes(path[truncated].read_bytes()[:-100])
     content = bytearray(path[swapped].read_bytes())
@@ -272,10 +269,7 @@ def test_verify_names_each_kind_of_fault_and_mends_it(
     dead = root / "incoming" / "1-dead"
     dead.mkdir()
     (dead / "half.flac").write_bytes(b"fL")
-    with cache.store.writing("harm") as db:
-        db.execute("PRAGMA foreign_keys = OFF")
-        db.execute("INSERT INTO vectors VALUES (999, 'text:a', x'00')")
-        db.execute("PRAGMA foreign_keys = ON")
+    harm(root, "INSERT INTO vectors VALUES (999, 'text:a', x'00')")  # foreign keys are off by default
 
     quick = manager.verify(quick=True)
     assert "swapped" not in str(quick) and str(path[swapped].name) not in str(quick["problems"])
@@ -296,7 +290,7 @@ def test_verify_names_each_kind_of_fault_and_mends_it(
     assert mended["ok"] is True and mended["fixed"] == 8
     again = manager.verify()
     assert again["problems"] == [] and again["entries"] == 1
-    assert cache.store.entry(fine) is not None
+    assert cache.store.entries.entry(fine) is not None
     assert not orphan.exists()
 
 
@@ -306,7 +300,7 @@ def test_verify_names_vectors_of_odd_size(cache: SoundCache, manager: AudioSeman
     (problem,) = manager.verify()["problems"]
     assert problem["kind"] == "odd_vectors"
     manager.verify(fix=True)
-    assert cache.store.encoders() == {"text:a": 2}
+    assert cache.store.vectors.counts() == {"text:a": 2}
 
 
 def test_a_directory_without_a_cache_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -316,8 +310,38 @@ def test_a_directory_without_a_cache_is_refused_and_left_as_it_is(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_metadata_may_hold_what_json_can(cache: SoundCache, manager: AudioSemanticCache) -> None:
-    made = sound(cache.incoming, "ünïcode \U0001f327")
-    entry = cache.put(msgspec.structs.replace(made, metadata={"clap_similarity": None, "quality": None}), {})
-    (item,) = manager.list_cache_items()
-    assert (item["id"], item["prompt"], item["clap_similarity"]) == (entry.id, "ünïcode \U0001f327", None)
+def test_prompts_and_labels_may_be_any_text(cache: SoundCache, manager: AudioSemanticCache) -> None:
+    entry_id = keep(cache, "ünïcode \U0001f327", metadata={"labels": {"größe": "\U0001f327"}})
+    (item,) = manager.list_cache_items(label=("größe", "\U0001f327"))
+    assert (item["id"], item["prompt"], item["clap_similarity"]) == (entry_id, "ünïcode \U0001f327", None)
+
+
+def test_entries_are_found_by_tag_and_by_label(cache: SoundCache, manager: AudioSemanticCache) -> None:
+    labels = {"game": "harbour", "level": 3, "draft": True}
+    both = keep(cache, "rain", 1, metadata={"tags": ["weather", "wet", "wet"], "labels": labels})
+    tagged = keep(cache, "wind", 2, metadata={"tags": ["weather"], "labels": {"level": "3"}})
+    keep(cache, "a dog barks", 3)
+    assert ids(manager.list_cache_items(tag="weather")) == [tagged, both]
+    assert ids(manager.list_cache_items(tag="wet")) == [both]
+    assert manager.list_cache_items(tag="weath") == []
+    assert ids(manager.list_cache_items(label=("level", 3))) == [both]
+    assert ids(manager.list_cache_items(label=("level", "3"))) == [tagged, both]  # as a terminal writes it
+    assert ids(manager.list_cache_items(label=("draft", "true"), tag="weather")) == [both]
+    assert manager.list_cache_items(label=("game", "3")) == []
+    (item,) = manager.list_cache_items(tag="wet")
+    assert (item["tags"], item["labels"]) == (["weather", "wet"], labels)
+    hit = cache.find_exact(recipe("rain"), Query()).hit
+    assert (hit.metadata.tags, hit.metadata.labels) == (("weather", "wet", "wet"), labels)
+    manager.delete([both])
+    assert manager.list_cache_items(tag="wet") == []
+
+
+def test_an_entry_that_cannot_be_read_is_named_and_removed(cache: SoundCache, manager: AudioSemanticCache) -> None:
+    torn, fine = keep(cache, "rain", 1), keep(cache, "wind", 2)
+    harm(Path(cache.store.location), f"UPDATE provenance SET recipe = 'torn' WHERE entry_id = {torn}")
+    assert cache.find_exact(recipe("rain"), Query()).hit is None
+    assert [(found["kind"], found["what"]) for found in manager.verify()["problems"]] == [
+        ("unreadable_entry", f"entry {torn}")
+    ]
+    manager.verify(fix=True)
+    assert ids(manager.list_cache_items()) == [fine]

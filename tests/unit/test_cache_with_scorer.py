@@ -35,16 +35,16 @@ def test_sounds_kept_before_there_was_a_scorer_are_still_found_by_meaning(cache:
     kept = cache.put(sound(cache.incoming, PROMPT), {"minilm": vector(0.0)})
     both = {"clap": vector(1.0), "minilm": vector(0.3)}
     asked = {first: both.pop(first), **both}  # vectors come in any order
-    assert cache.find_near(recipe(OTHER_WAY), TOLERANT, asked).entry.id == kept.id
+    assert cache.find_near(recipe(OTHER_WAY), TOLERANT, asked).hit.entry.id == kept.id
 
 
 def test_the_reason_of_a_hit_that_the_sound_forbids_is_handed_out(cache: SoundCache) -> None:
     cache.put(sound(cache.incoming, PROMPT), {"minilm": vector(0.0), "sound:clap": vector(1.4)})
     cache.put(sound(cache.incoming, "a dog barks"), {"minilm": vector(0.1), "sound:clap": vector(1.4)})
-    refused: list[str] = []
     asked = {"minilm": vector(0.0), "clap": vector(0.0)}
-    assert cache.find_near(recipe(OTHER_WAY), TOLERANT, asked, refused=refused) is None
-    (reason,) = refused  # the dog's words forbid it, whatever it sounds like
+    found = cache.find_near(recipe(OTHER_WAY), TOLERANT, asked)
+    assert found.hit is None
+    (reason,) = found.refused  # the dog's words forbid it, whatever it sounds like
     assert reason.startswith("no hit: CLAP of query and sound 0.17 is below tau_use 0.35") and PROMPT in reason
 
 
@@ -55,5 +55,5 @@ def test_the_scorer_says_what_is_alike_and_not_the_descriptors(cache: SoundCache
     for seed, (by_scorer, by_descriptors) in heard.items():
         made = sound(cache.incoming, PROMPT, seed=seed, metadata={"quality": {"score": 90.0 + seed, "issues": []}})
         cache.put(made, {scorer: vector(by_scorer), "sound:descriptors": vector(by_descriptors)})
-    left = {entry.metadata["seed"] for entry in map(cache.store.entry, (1, 2, 3)) if entry is not None}
+    left = {entry.metadata["seed"] for entry in map(cache.store.entries.entry, (1, 2, 3)) if entry is not None}
     assert left == {2, 3}

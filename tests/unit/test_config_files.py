@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from audio_pool.config import Config, load_config
 from audio_pool.engines import engine_info, engine_names, tangoflux
-from audio_pool.engines._clap_settings import ClapSettings
-from audio_pool.engines._opening import DiffusionSettings
 from audio_pool.pool.plan import workers_of
-from audio_pool.pool.resolve import settle
+from audio_pool.pool.resolve import resolve
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
-SETTINGS: dict[str, Any] = {
-    "tangoflux": tangoflux.Settings,
-    "audioldm": DiffusionSettings,
-    "audioldm2": DiffusionSettings,
-    "stable_audio": DiffusionSettings,
-    "clap": ClapSettings,
-}
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -57,19 +48,20 @@ def test_its_engines_take_their_settings(config: Config) -> None:
     hosted = {name for worker in workers_of(config) for name in worker.engines}
     used = hosted | ({config.cache.scorer} - {"off"}) | ({config.cache.encoder} - {"off", "auto"})
     assert set(config.engines) <= used, "settings of an engine that nobody hosts"
-    for name, settings in config.engines.items():
-        chosen = parse(SETTINGS[name], settings)
-        assert chosen.model in ("", engine_info(name).model)
+    for name, given in config.engines.items():
+        implementation = given.implementation or name
+        chosen = parse(importlib.import_module(f"audio_pool.engines.{implementation}").Settings, given.settings)
+        assert chosen.model in ("", engine_info(implementation).model)
     needing = {name for name in used if not engine_info(name).commercial_use}
     assert needing <= set(config.policy.accepted_licences)
 
 
 def test_a_plain_request_fits_it(config: Config) -> None:
     infos = {name: engine_info(name) for worker in workers_of(config) for name in worker.engines}
-    settled = settle(AudioRequest(prompt="rain"), config, infos)
-    assert settled.warnings == ()
-    assert settled.recipe.duration_s == config.defaults.duration_s
-    assert settled.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
+    resolved = resolve(AudioRequest(prompt="rain"), config, infos)
+    assert resolved.warnings == ()
+    assert resolved.recipe.duration_s == config.defaults.duration_s
+    assert resolved.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
 
 
 def test_it_says_how_to_fetch_what_it_needs(file: Path, config: Config) -> None:

@@ -9,7 +9,7 @@ import pynvml
 import pytest
 
 from audio_pool.errors import InvalidConfig
-from audio_pool.gpu import amd_devices, nvidia_devices, survey, visible
+from audio_pool.gpu import Memory, amd_devices, amd_memory, nvidia_devices, nvidia_memory, survey, visible
 
 GIB = 1 << 30
 
@@ -110,6 +110,20 @@ def test_amdgpus_files_are_read_in_pci_order_and_other_vendors_left_out(tmp_path
 
 def test_no_such_directory_is_no_card(tmp_path):
     assert amd_devices(tmp_path / "none").devices == ()
+
+
+def test_the_memory_of_one_nvidia_card_is_found_by_its_uuid():
+    found = nvidia_memory("GPU-bbbb-2", Driver(A, None, B))
+    assert found == Memory(free_bytes=7 * GIB, total_bytes=8 * GIB, source="NVML")
+    assert nvidia_memory("GPU-cccc-3", Driver(A, B)) is None
+
+
+def test_the_memory_of_one_amd_card_is_found_by_its_pci_address(tmp_path):
+    vram = {"mem_info_vram_total": str(8 * GIB), "mem_info_vram_used": str(GIB)}
+    amd_card(tmp_path, 0, "0000:0a:00.0", vendor="0x1002", **vram)
+    found = amd_memory("0000:0A:00.0", tmp_path / "drm")
+    assert found == Memory(free_bytes=7 * GIB, total_bytes=8 * GIB, source="amdgpu")
+    assert amd_memory("0000:04:00.0", tmp_path / "drm") is None
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,21 @@ def test_licences(info):
     assert (licence[2] == "yes") == info.commercial_use
     if " " not in info.licence:
         assert licence[1] == info.licence
+
+
+@pytest.mark.parametrize("info", [one for one in ENGINES if one.role == "generator"], ids=lambda one: one.name)
+def test_kinds(info):
+    (kinds,) = [cells[1] for cells in rows(info.name) if len(cells) == 2]
+    assert kinds == ", ".join(info.kinds)
+
+
+@pytest.mark.parametrize(
+    ("info", "option"),
+    [(one, option) for one in ENGINES for option in one.options],
+    ids=lambda one: one.name,
+)
+def test_options(info, option):
+    (cells,) = [cells for cells in rows(info.name) if len(cells) == 5 and cells[1] == f"`{option.name}`"]
+    wanted = ", ".join(option.choices) or f"{option.low:g}–{option.high:g}"
+    assert cells[2] == wanted
+    assert option.default is None or cells[3] == f"{option.default:g}"

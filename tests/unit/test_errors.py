@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from audio_pool import errors
@@ -20,7 +21,8 @@ from audio_pool.errors import (
     error_from_code,
     nearest_name,
 )
-from audio_pool.transport import client_messages, packing
+from audio_pool.results import Failure
+from audio_pool.transport import packing
 
 
 def tree(cls: type[AudioPoolError]) -> list[type[AudioPoolError]]:
@@ -49,21 +51,23 @@ def test_a_code_stands_for_one_class() -> None:
 @pytest.mark.parametrize("cls", [cls for cls in ALL if cls is not CallerError])
 def test_each_survives_the_wire(cls: type[AudioPoolError]) -> None:
     one = cls("what was given", hint="what to do")
-    body = packing.unpack(packing.pack(client_messages.error_body(one)))
-    other = client_messages.error_of(body)
+    body = packing.unpack(packing.pack(Failure.of(one)))
+    other = msgspec.convert(body, Failure).error()
     assert type(other) is cls
     assert (str(other), other.hint, other.retryable) == ("what was given", "what to do", one.retryable)
     assert set(body) >= {"code", "message", "hint", "retryable"}
 
 
 def test_busy_says_when_over_the_wire() -> None:
-    other = client_messages.error_of(client_messages.error_body(Busy("full", retry_after_ms=1234)))
+    body = packing.unpack(packing.pack(Failure.of(Busy("full", retry_after_ms=1234))))
+    assert body["retry_after_ms"] == 1234
+    other = msgspec.convert(body, Failure).error()
     assert isinstance(other, Busy) and other.retry_after_ms == 1234
 
 
 def test_a_code_of_a_later_version_is_still_an_error() -> None:
     assert type(error_from_code("from_the_future", "x")) is AudioPoolError
-    assert type(client_messages.error_of({})) is AudioPoolError
+    assert type(Failure().error()) is AudioPoolError
 
 
 def test_faults_lie_on_branches_of_their_own() -> None:

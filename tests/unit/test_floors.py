@@ -15,12 +15,16 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "types", "engine_info", "results", "pending", "api", "tasks", "validation", "config", "telemetry"),
+    (
+        "errors", "types", "engine_info", "results", "pending", "api", "tasks", "validation", "config", "telemetry",
+        "claims",
+    ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*"),
     ("worker", "worker.*", "client", "client.*"),
     ("pool", "pool.*", "server", "server.*"),
     ("pool.pool",),
+    ("packs", "packs.*"),
     ("generator",),
     ("cli", "cli.*"),
 )  # fmt: skip

@@ -42,10 +42,38 @@ def test_every_field_has_its_effect() -> None:
 
 def test_what_is_left_out_is_the_pools_default() -> None:
     empty = dict.fromkeys(["generator", "duration_s", "style", "seed", "metadata", "clear_queue"])
-    for fields in ({}, empty, {"type": "AudioRenderRequest"}, {"a_newer_field": [1]}):
+    empty |= {name: None for name in AudioRequest.__struct_fields__ if name != "prompt"}
+    for fields in ({}, empty, {"type": "AudioRenderRequest"}):
         told = to_request(frame(**fields))
         assert told.request == {"prompt": "rain"}
         assert told.clear_queue is False
+
+
+EVERY = {
+    "negative_prompt": "wind", "duration_s": 3.5, "loop": True, "engine": "kind:music", "seed": 7, "steps": 20,
+    "guidance_scale": 4.5, "candidates": 2, "voice": "anna", "options": {"top_k": 50}, "init_audio": "/a.wav",
+    "init_strength": 0.5, "sample_rate": 48_000, "format": "ogg", "bit_depth": 24, "target_lufs": -20.0,
+    "true_peak_dbfs": -1.5, "crossfade_s": 0.5, "highpass_hz": 40.0, "force": True, "store": False, "strict": True,
+    "match": "strict", "any_engine": True, "namespace": "museum", "duration_tolerance": 0.1, "variant_seed": 3,
+    "temperature": 0.5, "tau_use": 0.3, "tau_accept_new": 0.2, "tau_prompt_sem": 0.9, "priority": "background",
+    "deadline_ms": 500, "output_path": "/b.ogg", "metadata": {"scene": 3}, "tags": ["calm"],
+}  # fmt: skip
+
+
+def test_every_field_of_a_request_is_taken_under_its_own_name() -> None:
+    assert {"prompt", "delivery", *EVERY} == set(AudioRequest.__struct_fields__)
+    told = to_request(frame(**EVERY))
+    assert parse(AudioRequest, told.request) == parse(AudioRequest, {"prompt": "rain", **EVERY})
+    for name, value in EVERY.items():
+        assert to_request(frame(**{name: value})).request == {"prompt": "rain", name: value}
+
+
+@pytest.mark.parametrize(
+    ("field", "nearest"), [("durations", "duration_s"), ("lop", "loop"), ("generater", "generator"), ("xyzzy", "known")]
+)
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(field: str, nearest: str) -> None:
+    with pytest.raises(BadMessage, match=f"AudioRenderRequest: unknown field '{field}'.*{nearest}"):
+        to_request(frame(**{field: 1}))
 
 
 @pytest.mark.parametrize(("generator", "engine"), [("prompt2audio", None), ("mock_audio", "mock"), ("mock", "mock")])
@@ -64,6 +92,10 @@ def test_strategies_are_told_from_engines(generator: str, engine: str | None) ->
         ({"metadata": [1]}, "metadata"),
         ({"type": "AudioRenderRequests"}, "type"),
         ({"style": "x" * 1999}, "prompt and style"),
+        ({"steps": 0}, "steps"),
+        ({"tags": [""]}, "tags"),
+        ({"delivery": "inline"}, "delivery.*path"),
+        ({"generator": "mock", "engine": "procedural"}, "generator 'mock' and engine 'procedural'; give one of them"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, object], named: str) -> None:

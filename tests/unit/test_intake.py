@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
@@ -50,7 +50,7 @@ class Outbox:
         self.sent: list[dict[str, Any]] = []
 
     def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> bool:
-        self.sent.append(packing.unpack(frames[0], trusted=True))
+        self.sent.append(packing.unpack(frames[0]))
         return True
 
 
@@ -93,7 +93,7 @@ def ask_for_stats(hands: PoolHands) -> Outbox:
 def test_statistics_come_from_the_clerk_and_are_awaited_by_the_router(
     hands: PoolHands, desk: Desk, tmp_path: Path
 ) -> None:
-    Store(tmp_path / "cache").close()
+    SqliteStore(tmp_path / "cache").close()
     outbox = ask_for_stats(hands)
     assert outbox.sent == [] and len(desk.callers) == 1, "or a pool that stops now would leave it unanswered"
     desk.orders[0]()
@@ -104,7 +104,7 @@ def test_statistics_come_from_the_clerk_and_are_awaited_by_the_router(
 def test_a_bug_in_the_statistics_is_an_answer_too(
     hands: PoolHands, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Store(tmp_path / "cache").close()
+    SqliteStore(tmp_path / "cache").close()
     monkeypatch.setattr(AudioSemanticCache, "get_cache_stats", lambda self: {}["a bug"])
     outbox = ask_for_stats(hands)
     desk.orders[0]()

@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from audio_pool.cache.policy import CALIBRATIONS, Calibration, Near, Verdict, fallback_warning, judge, words_agree
+from audio_pool.cache.policy import (
+    CALIBRATIONS,
+    Calibration,
+    Candidate,
+    Verdict,
+    fallback_warning,
+    first_objection,
+    judge,
+)
 
 MINILM = CALIBRATIONS["minilm"]
 
@@ -21,8 +29,8 @@ def verdict(
     calibration: Calibration | None = MINILM,
     tau: float = 0.70,
 ) -> Verdict:
-    near = [Near(entry_id=7, prompt=prompt, cosine=cosine, clap=clap)]
-    (one,) = judge(query, near, mode=mode, calibration=calibration, tau_prompt_sem=tau, tau_use=0.35)  # type: ignore[arg-type]
+    candidates = [Candidate(entry_id=7, prompt=prompt, cosine=cosine, clap=clap)]
+    (one,) = judge(query, candidates, mode=mode, calibration=calibration, tau_prompt_sem=tau, tau_use=0.35)  # type: ignore[arg-type]
     return one
 
 
@@ -100,16 +108,16 @@ def test_a_guard_stops_what_the_cosine_would_let_through(guard: str, query: str,
 
 
 def test_a_difference_names_the_words() -> None:
-    assert words_agree("a horse neighs", "a mule neighs") == (
+    assert first_objection("a horse neighs", "a mule neighs") == (
         "guard words: only the query has 'horse'; only the entry has 'mule'"
     )
 
 
 def test_only_a_slip_into_an_unknown_word_is_a_typo() -> None:
-    assert words_agree("a helicoptr hovers", "a helicopter hovers") is None
-    assert words_agree("a helicopter hovers", "a hellicopter hovers") is None
+    assert first_objection("a helicoptr hovers", "a helicopter hovers") is None
+    assert first_objection("a helicopter hovers", "a hellicopter hovers") is None
     for one, other in [("a boat", "a boar"), ("a crow", "a crew"), ("tiger", "tigre den"), ("horse", "house")]:
-        assert words_agree(one, other) is not None
+        assert first_objection(one, other) is not None
 
 
 def test_the_cosine_must_confirm_on_the_encoders_own_scale() -> None:
@@ -153,6 +161,10 @@ def test_an_encoder_without_calibration_is_strict_and_warned_of() -> None:
 
 
 def test_verdicts_come_one_for_each_in_the_order_given() -> None:
-    near = [Near(3, "a dog barks", 0.9), Near(1, "a wolf howls", 0.95), Near(2, "a howling wolf", math.nan)]
-    found = judge("a wolf howls", near, mode="tolerant", calibration=MINILM, tau_prompt_sem=0.7, tau_use=0.35)
+    candidates = [
+        Candidate(3, "a dog barks", 0.9),
+        Candidate(1, "a wolf howls", 0.95),
+        Candidate(2, "a howling wolf", math.nan),
+    ]
+    found = judge("a wolf howls", candidates, mode="tolerant", calibration=MINILM, tau_prompt_sem=0.7, tau_use=0.35)
     assert [(one.entry_id, one.rule) for one in found] == [(3, ""), (1, "text"), (2, "canonical")]

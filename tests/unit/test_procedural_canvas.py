@@ -81,10 +81,10 @@ class TestTime:
         assert np.diff(_canvas(10.0).pulse(0.7)) == pytest.approx(0.7)
 
     def test_a_beat_in_a_loop_fits_bars_or_else_beats(self) -> None:
-        assert _canvas(10.0, loop=True).heartbeat_s(0.5) == pytest.approx(0.5)
-        assert _canvas(8.1, loop=True).heartbeat_s(0.5) == pytest.approx(8.1 / 16)
-        assert _canvas(7.0, loop=True).heartbeat_s(0.5) == pytest.approx(0.5)
-        assert _canvas(7.3).heartbeat_s(0.5) == 0.5
+        assert _canvas(10.0, loop=True).beat_s(0.5) == pytest.approx(0.5)
+        assert _canvas(8.1, loop=True).beat_s(0.5) == pytest.approx(8.1 / 16)
+        assert _canvas(7.0, loop=True).beat_s(0.5) == pytest.approx(0.5)
+        assert _canvas(7.3).beat_s(0.5) == 0.5
 
     def test_scattered_times_have_their_rate_and_never_none(self) -> None:
         assert len(_canvas(100.0, rate=100).scatter(5.0)) == pytest.approx(500, abs=80)

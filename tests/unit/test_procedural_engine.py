@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tracemalloc
 
 import numpy as np
@@ -13,9 +14,9 @@ from tests.unit.procedural_physics import centroid, made, mono, share, wrap_step
 from audio_pool.audio.quality import assess
 from audio_pool.engines import engine_info, load_engine
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
-from audio_pool.errors import Cancelled, InvalidConfig, NotSupported
+from audio_pool.errors import Cancelled, InvalidConfig, InvalidRequest, NotSupported
 
 NAMES = sorted(RECIPES)
 WORDS = "rain thunder wind distant heavy no without and with 120 bpm 440 hz underwater tiny metal bell"
@@ -34,12 +35,12 @@ def _named(name: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRecipe:
     def test_its_first_key_asks_for_it_alone(self, name: str) -> None:
-        notes = load().notes(_item(_named(name)))
+        notes = ProceduralEngine().notes(_item(_named(name)))
         assert [told["name"] for told in notes.details["recipes"]] == [name]
         assert notes.warnings == ()
 
     def test_same_seed_same_sound_and_another_seed_another(self, name: str) -> None:
-        one, again, other = (load().generate([_item(_named(name), seed=s)])[0] for s in (3, 3, 4))
+        one, again, other = (ProceduralEngine().generate([_item(_named(name), seed=s)])[0] for s in (3, 3, 4))
         np.testing.assert_array_equal(one, again)
         assert not np.array_equal(one, other)
 
@@ -47,7 +48,7 @@ class TestEveryRecipe:
         for rate, seconds in ((8000, 0.05), (44_100, 0.05), (16_000, 1.2345), (48_000, 3.0), (96_000, 0.5)):
             for loop in (False, True):
                 item = _item(_named(name), duration_s=seconds, sample_rate=rate, loop=loop)
-                sound = load().generate([item])[0]
+                sound = ProceduralEngine().generate([item])[0]
                 assert sound.dtype == np.float32
                 assert sound.shape == (2, round(seconds * rate))
                 assert np.isfinite(sound).all()
@@ -56,14 +57,15 @@ class TestEveryRecipe:
 
     def test_it_loops_without_a_click(self, name: str) -> None:
         for seed in (1, 2):
-            sound = load().generate([_item(_named(name), seed=seed, duration_s=3.7, loop=True, sample_rate=44_100)])[0]
+            item = _item(_named(name), seed=seed, duration_s=3.7, loop=True, sample_rate=44_100)
+            sound = ProceduralEngine().generate([item])[0]
             step, usual = wrap_steps(sound)
             largest = float(np.abs(np.diff(sound, axis=1)).max())
             assert step <= max(2.0 * usual, 0.05 * largest, 1e-4)
 
     def test_the_events_are_the_same_at_every_rate(self, name: str) -> None:
         def levels(rate: int) -> np.ndarray:
-            sound = load().generate([_item(_named(name), duration_s=4.0, sample_rate=rate)])[0]
+            sound = ProceduralEngine().generate([_item(_named(name), duration_s=4.0, sample_rate=rate)])[0]
             step = rate // 20
             wave = mono(sound)[: 80 * step].reshape(80, step)
             return np.log(np.sqrt((wave**2).mean(axis=1)) + 1e-3)
@@ -75,9 +77,9 @@ class TestEveryRecipe:
 
 def test_alone_or_in_a_batch_the_same() -> None:
     items = [_item("rain and thunder", seed=1), _item("footsteps", seed=2, loop=True), _item("rain", seed=1)]
-    together = load().generate(items)
+    together = ProceduralEngine().generate(items)
     for item, sound in zip(items, together, strict=True):
-        np.testing.assert_array_equal(load().generate([item])[0], sound)
+        np.testing.assert_array_equal(ProceduralEngine().generate([item])[0], sound)
 
 
 def test_a_layer_does_not_depend_on_the_others() -> None:
@@ -96,7 +98,7 @@ def test_layers_are_all_heard() -> None:
 
 
 def test_long_sounds_are_painted_in_blocks_and_whole() -> None:
-    sound = load().generate([_item("rain and footsteps", duration_s=600.0, sample_rate=8000, loop=True)])[0]
+    sound = ProceduralEngine().generate([_item("rain and footsteps", duration_s=600.0, sample_rate=8000, loop=True)])[0]
     assert sound.shape == (2, 4_800_000)
     minutes = np.sqrt((sound.reshape(2, 10, -1).astype(np.float64) ** 2).mean(axis=(0, 2)))
     assert minutes.min() > 0.8 * minutes.max()
@@ -105,7 +107,7 @@ def test_long_sounds_are_painted_in_blocks_and_whole() -> None:
 def test_memory_beside_the_sound_is_bounded() -> None:
     for prompt in ("rain", "siren", "door knock", "footsteps"):
         tracemalloc.start()
-        sound = load().generate([_item(prompt, duration_s=200.0, loop=True)])[0]
+        sound = ProceduralEngine().generate([_item(prompt, duration_s=200.0, loop=True)])[0]
         beside = tracemalloc.get_traced_memory()[1] - sound.nbytes
         tracemalloc.stop()
         assert beside < 12e6
@@ -113,20 +115,67 @@ def test_memory_beside_the_sound_is_bounded() -> None:
 
 def test_a_pitch_too_high_for_the_rate_is_lowered_and_said() -> None:
     item = _item("16 kHz beep", sample_rate=8000)
-    assert np.abs(load().generate([item])[0]).max() > 0.05
-    assert load().notes(item).warnings == ("pitch_lowered: 16000 Hz is too high for 8000 Hz; used 3200 Hz",)
-    assert load().notes(_item("3 kHz beep", sample_rate=8000)).warnings == ()
+    assert np.abs(ProceduralEngine().generate([item])[0]).max() > 0.05
+    assert ProceduralEngine().notes(item).warnings == ("pitch_lowered: 16000 Hz is too high for 8000 Hz; used 3200 Hz",)
+    assert ProceduralEngine().notes(_item("3 kHz beep", sample_rate=8000)).warnings == ()
 
 
 def test_a_length_outside_the_limits_is_refused() -> None:
     for seconds in (0.01, 601.0):
         with pytest.raises(NotSupported, match=r"allowed are 0\.05 to 600"):
-            load().notes(_item("rain", duration_s=seconds))
+            ProceduralEngine().notes(_item("rain", duration_s=seconds))
 
 
 def test_only_its_own_model() -> None:
     with pytest.raises(InvalidConfig, match="procedural"):
-        load_engine("procedural", model="other")
+        load_engine("procedural", {"model": "other"})
+
+
+def test_layers_limits_the_mix_to_what_the_prompt_names_first() -> None:
+    both, one = (_item("rain and thunder", options=options) for options in ({}, {"layers": 1}))
+    engine = ProceduralEngine()
+    assert [told["name"] for told in engine.notes(one).details["recipes"]] == ["rain"]
+    assert engine.notes(one).warnings == ("layers_left_out: at most 1 sound at once; left out thunder",)
+    assert engine.notes(both).warnings == ()
+    mixed, alone = engine.generate([both, one])
+    assert not np.array_equal(mixed, alone)
+    np.testing.assert_array_equal(alone, engine.generate([_item("rain")])[0])
+
+
+def test_space_puts_every_layer_where_it_says() -> None:
+    engine = ProceduralEngine()
+    dry, hall, said = engine.generate(
+        [
+            _item("one footstep", duration_s=1.5),
+            _item("one footstep", duration_s=1.5, options={"space": "hall"}),
+            _item("one footstep in a cathedral", duration_s=1.5),
+        ]
+    )
+    np.testing.assert_array_equal(hall, said)
+
+    def tail(sound: np.ndarray) -> float:
+        return float(np.sqrt((sound[:, 13_000:20_000] ** 2).mean()) / np.abs(sound).max())
+
+    assert tail(hall) > 3 * tail(dry)
+
+
+def test_an_option_out_of_bounds_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="layers: given 9, engine 'procedural' allows a whole number, 1 to 8"):
+        ProceduralEngine().notes(_item("rain", options={"layers": 9}))
+    with pytest.raises(InvalidRequest, match="one of room, hall, open; did you mean 'hall'"):
+        ProceduralEngine().generate([_item("rain", options={"space": "halls"})])
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("audio_pool.prompts.language") is None, reason="languages are not detected here"
+)
+def test_a_prompt_that_is_not_english_is_said() -> None:
+    german, english = (
+        ProceduralEngine().notes(_item(prompt)).warnings
+        for prompt in ("Regen auf einem Blechdach", "rain on a tin roof")
+    )
+    assert any(warning.startswith("not_english: ") for warning in german)
+    assert english == ()
 
 
 def test_info_and_notes() -> None:
@@ -135,18 +184,18 @@ def test_info_and_notes() -> None:
     assert info.loop
     assert info.negative_prompt
     assert not info.requires
-    notes = load().notes(_item("heartbeat"))
+    notes = ProceduralEngine().notes(_item("heartbeat"))
     assert notes.loops
     assert notes.highpass_hz is not None
     assert notes.highpass_hz <= 20
-    assert "noise" in load().notes(_item("rain")).expects
-    assert "silence" in load().notes(_item("footsteps")).expects
-    assert "silence" not in load().notes(_item("rain and wind")).expects
+    assert "noise" in ProceduralEngine().notes(_item("rain")).expects
+    assert "silence" in ProceduralEngine().notes(_item("footsteps")).expects
+    assert "silence" not in ProceduralEngine().notes(_item("rain and wind")).expects
 
 
 def test_on_step_counts_layers_and_stops_the_run() -> None:
     seen: list[tuple[int, int]] = []
-    engine = load()
+    engine = ProceduralEngine()
     items = [_item("rain and thunder"), _item("wind")]
     engine.generate(items, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -156,7 +205,7 @@ def test_on_step_counts_layers_and_stops_the_run() -> None:
 
     with pytest.raises(Cancelled):
         engine.generate(items, stop)
-    np.testing.assert_array_equal(engine.generate(items)[1], load().generate(items)[1])
+    np.testing.assert_array_equal(engine.generate(items)[1], ProceduralEngine().generate(items)[1])
 
 
 def test_a_loop_played_twice_has_no_edge_in_its_level() -> None:
@@ -185,7 +234,7 @@ def test_a_loop_played_twice_has_no_edge_in_its_level() -> None:
 )
 def test_anything_asked_gives_a_sane_sound(prompt: str, seed: int, duration_s: float, rate: int, loop: bool) -> None:
     item = Item(prompt=prompt, seed=seed, duration_s=duration_s, sample_rate=rate, loop=loop)
-    engine = load()
+    engine = ProceduralEngine()
     sound = engine.generate([item])[0]
     assert sound.shape == (2, round(duration_s * rate))
     assert np.isfinite(sound).all()
@@ -245,6 +294,6 @@ class TestAdjectives:
 def test_the_quality_gate_finds_no_fault_in_a_clean_sound(name: str) -> None:
     for loop in (False, True):
         item = _item(_named(name), duration_s=4.0, sample_rate=44_100, loop=loop)
-        sound = load().generate([item])[0]
-        found = assess(sound, 44_100, frames=sound.shape[1], loop=loop, expects=load().notes(item).expects)
+        sound = ProceduralEngine().generate([item])[0]
+        found = assess(sound, 44_100, frames=sound.shape[1], loop=loop, expects=ProceduralEngine().notes(item).expects)
         assert found.issues == ()

@@ -10,7 +10,7 @@ import pytest
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.base import Item, Vectors
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.engines.procedural.words import Reading, nearest_by_words, read, stem
 
@@ -177,7 +177,8 @@ class LetterEncoder:
 
 
 def test_an_encoder_chooses_by_meaning_where_words_fit_nothing() -> None:
-    engine = load(encoder=LetterEncoder())
+    engine = ProceduralEngine()
+    engine.use_encoder(LetterEncoder())
     notes = engine.notes(Item(prompt="thunderlike crackliness", seed=1, duration_s=1.0))
     assert notes.details["recipes"][0]["matched_by"] == "meaning"
     assert notes.details["recipes"][0]["name"] == "thunder"

@@ -11,11 +11,23 @@ import msgpack
 import msgspec
 import pytest
 
-from audio_pool.client.session import Dialogue
+from audio_pool.api import CacheStats, Cancellation, EngineReport, Health, PoolStatus, WorkerStatus, as_request
+from audio_pool.client import control
+from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
+from audio_pool.pending import Pending
 from audio_pool.pool.replies import Final
-from audio_pool.results import AudioResult
+from audio_pool.results import (
+    Accepted,
+    CandidateReport,
+    LoopReport,
+    Progress,
+    QualityReport,
+    SoundMetadata,
+    Timings,
+    WorkerReport,
+)
 from audio_pool.server.outbox import SocketCaller
 from audio_pool.transport import client_messages, packing
 from audio_pool.types import AudioRequest
@@ -101,25 +113,46 @@ def test_the_servers_examples_are_what_it_sends(message: dict[str, Any], dump: b
 
 
 def test_our_own_client_understands_the_servers_examples() -> None:
-    finals: dict[str, Any] = {}
-    events: list[Any] = []
-    dialogue = Dialogue("test")
-    for request_id, kind in [("r1", "generate"), ("r2", "generate"), ("r3", "generate"), ("h1", "health")]:
-        fields = {"request": {"prompt": "rain"}} if kind == "generate" else {}
-        dialogue.ask(
-            kind, fields, now=0.0, timeout_s=1.0, request_id=request_id,
-            on_final=lambda final, key=request_id: finals.setdefault(key, final),
-            on_event=events.append if kind == "generate" else None,
-        )  # fmt: skip
+    session, answers = ClientSession("test"), []
+    pending = {name: Pending(name, lambda: None) for name in ("r1", "r2", "r3")}
+    for one in pending.values():
+        session.submit(as_request("rain", {}), one, now=0.0, timeout_s=1.0, events=True)
+    for request_id, question in [("h1", control.HEALTH), ("c1", control.cancel("r1"))]:
+        session.ask(
+            question, request_id=request_id, now=0.0, timeout_s=1.0, on_result=answers.append, on_error=answers.append
+        )
     for message, dump in FROM_SERVER:
         if message["type"] != "cancelled":
-            dialogue.heard([b"", dump])
-    assert isinstance(finals["r1"], AudioResult)
-    assert isinstance(finals["r2"], InvalidRequest)
-    assert isinstance(finals["r3"], Busy) and finals["r3"].retry_after_ms == 800
-    assert finals["h1"]["state"] == "ready"
-    assert [event.type for event in events] == ["accepted", "progress"]
-    assert events[1].body["fraction"] == 0.25
+            session.on_message([b"", dump])
+    assert pending["r1"].result(0).metadata == SoundMetadata(duration_s=2.0, is_loop=True)
+    assert isinstance(pending["r2"].exception(0), InvalidRequest)
+    busy = pending["r3"].exception(0)
+    assert isinstance(busy, Busy) and busy.retry_after_ms == 800
+    assert answers == [
+        Cancellation(target="r1", cancelled=True),
+        Health(state="ready", engines={"procedural": "ready"}),
+    ]
+    accepted, progress = pending["r1"].events(0)
+    assert (accepted.type, progress.type) == ("accepted", "progress")
+    assert isinstance(progress.body, Progress) and progress.body.fraction == 0.25
+
+
+def test_the_servers_messages_as_types_are_the_documented_bytes() -> None:
+    """Field by field and in order, whoever builds them."""
+    for message, dump in FROM_SERVER:
+        if message["type"] in ("accepted", "progress"):
+            body = Accepted if message["type"] == "accepted" else Progress
+            typed: Any = msgspec.msgpack.decode(dump, type=client_messages.BodyReply[body])
+        elif message["type"] != "result":
+            typed = msgspec.msgpack.decode(dump, type=client_messages.ErrorReply)
+        elif "body" in message:
+            body = Health if message["request_id"] == "h1" else Cancellation
+            typed = msgspec.msgpack.decode(dump, type=client_messages.BodyReply[body])
+        else:  # real metadata has more fields than the example
+            typed = msgspec.msgpack.decode(dump, type=client_messages.SoundReply)
+            assert list(msgspec.to_builtins(typed)) == list(message)
+            continue
+        assert packing.pack(typed) == dump
 
 
 # --- fields
@@ -146,7 +179,7 @@ def bounds_of(info: Any) -> list[str]:
 
 
 TYPE_NAMES = {"IntType": "int", "FloatType": "float", "StrType": "str", "BoolType": "bool", "DictType": "map",
-              "BytesType": "bin", "ListType": "array"}  # fmt: skip
+              "BytesType": "bin", "ListType": "array", "VarTupleType": "array", "StructType": "map"}  # fmt: skip
 
 
 def types_of(info: Any) -> set[str]:
@@ -197,6 +230,50 @@ def test_every_message_of_a_client_is_told_with_its_fields() -> None:
             check_fields(cls, rows(section(kind)), besides={"v", "request_id"})
 
 
+def check_report(cls: Any, documented: dict[str, str]) -> None:
+    """Names, types, and where a value may be null or a key absent, of what a server says."""
+    fields = {field.encode_name: field for field in msgspec.inspect.type_info(cls).fields}
+    assert set(documented) == set(fields)
+    for name, field in fields.items():
+        row = documented[name]
+        parts = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else [field.type]
+        (kind,) = types_of(field.type)
+        null = any(isinstance(part, msgspec.inspect.NoneType) for part in parts)
+        assert row.split("|")[2].strip() == (f"{kind} or null" if null else kind), name
+        # msgspec's inspection has no name for UNSET
+        absent = not field.required and field.default is field.default_factory is msgspec.NODEFAULT
+        assert ("absent" in row) == absent, name
+
+
+@pytest.mark.parametrize(
+    ("cls", "title"),
+    [
+        (SoundMetadata, "The result's metadata"),
+        (EngineReport, "An engine"),
+        (CacheStats, "Cache figures"),
+    ],
+)
+def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:
+    check_report(cls, rows(section(title)))
+
+
+def test_every_key_of_status_and_of_nested_maps_is_told() -> None:
+    status = rows(section("status, health, engines, cache_stats").split("The body of `status`")[1])
+    check_report(PoolStatus, status)
+    metadata = rows(section("The result's metadata"))
+    nested = [
+        (WorkerStatus, status["workers"]),
+        (CandidateReport, metadata["candidates"]),
+        (QualityReport, metadata["quality"]),
+        (LoopReport, metadata["loop"]),
+        (Timings, metadata["timings_ms"]),
+        (WorkerReport, metadata["worker"]),
+    ]
+    for cls, row in nested:
+        for field in msgspec.structs.fields(cls):
+            assert f"`{field.encode_name}`" in row, f"{cls.__name__}.{field.encode_name}"
+
+
 def test_limits_are_the_codes() -> None:
     limits = [packing._LIMITS[key] for key in ("max_str_len", "max_array_len", "max_map_len")]
     for number in (client_messages.MAX_CLIENT_BYTES, *limits):
@@ -217,7 +294,7 @@ def tree(cls: type[AudioPoolError]) -> set[type[AudioPoolError]]:
 
 
 def test_every_error_code_is_told_with_whether_a_retry_helps() -> None:
-    codes = rows(section("5. Messages from the server").split("| code |")[1])
+    codes = rows(section("Errors").split("| code |")[1])
     known = {cls.code: cls for cls in tree(AudioPoolError) if cls is not CallerError}
     assert set(codes) == set(known)
     for code, row in codes.items():

@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.support.cache_sounds import recipe, sound
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.verify import audit
+from audio_pool.cache.verify import verify
 from audio_pool.types import Query
 
 PROMPTS = ("rain", "Rain ", "wind", "a dog barks")
@@ -57,13 +57,13 @@ class CacheMachine(RuleBasedStateMachine):
             entry_id for (kept, _, looped), entry_id in self.kept.items()
             if FOLDED.get(kept, kept) == words and looped == loop
         }  # fmt: skip
-        hit = self.caches[side].find_exact(recipe(prompt, loop=loop), QUERY)
+        hit = self.caches[side].find_exact(recipe(prompt, loop=loop), QUERY).hit
         assert (hit is not None) == bool(wanted)
         assert hit is None or hit.entry.id in wanted
 
     @rule(prompt=prompts, seed=seeds, loop=st.booleans(), side=sides)
     def ask_for_a_seed(self, prompt: str, seed: int, loop: bool, side: int) -> None:
-        hit = self.caches[side].find_exact(recipe(prompt, seed=seed, loop=loop), QUERY)
+        hit = self.caches[side].find_exact(recipe(prompt, seed=seed, loop=loop), QUERY).hit
         assert (hit.entry.id if hit else None) == self.kept.get((prompt, seed, loop))
 
     @rule(side=sides)
@@ -74,19 +74,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(side=sides)
     def neighbours_are_those_kept(self, side: int) -> None:
-        found = self.caches[side].nearest_whatever("text:a", np.ones(8, np.float32), 1000)
+        found = self.caches[side].nearest_of_any_settings("text:a", np.ones(8, np.float32), 1000)
         assert set(found) == set(self.kept.values())
 
     @invariant()
     def as_many_rows_as_kept(self) -> None:
         for cache in getattr(self, "caches", ()):
-            assert cache.store.query("SELECT count(*) FROM entries") == [(len(self.kept),)]
+            assert ids_in(cache.store) == set(self.kept.values())
 
     def teardown(self) -> None:
         if not hasattr(self, "caches"):
             return
         try:
-            report = audit(self.caches[0].store)
+            report = verify(self.caches[0].store)
             assert report.problems == []
             assert report.files == report.entries == len(self.kept)
         finally:

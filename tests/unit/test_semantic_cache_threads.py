@@ -1,4 +1,4 @@
-"""One thread asks while another puts and removes, as the pool's router and clerk do."""
+"""One thread asks while another puts and removes, as the pool's router and writer thread do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from tests.support.cache_sounds import recipe, sound
+from tests.support.cache_sounds import ids_in, recipe, sound
 
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.verify import audit
+from audio_pool.cache.verify import verify
 from audio_pool.types import Query
 
 NEAR = Query(match="threshold", temperature=0.0)
@@ -40,7 +40,8 @@ def test_a_reader_meets_whole_entries_only_while_a_writer_works(tmp_path: Path) 
     asked = hits = 0
     while not done.is_set() or asked < 50:
         prompt = f"rain {asked % 5}"
-        for hit in (cache.find_exact(recipe(prompt), NEAR), cache.find_near(recipe("drizzle"), NEAR, {"minilm": axis})):
+        by_meaning = cache.find_near(recipe("drizzle"), NEAR, {"minilm": axis})
+        for hit in (cache.find_exact(recipe(prompt), NEAR).hit, by_meaning.hit):
             if hit is not None:
                 hits += 1
                 assert hit.entry.recipe.seed == hit.metadata["seed"]
@@ -49,10 +50,8 @@ def test_a_reader_meets_whole_entries_only_while_a_writer_works(tmp_path: Path) 
     writer.join(timeout=60)
     assert failures == []
     assert hits > 0
-    assert audit(cache.store).problems == []
-    assert set(cache.nearest_whatever("minilm", axis, 1000)) == {
-        row[0] for row in cache.store.query("SELECT id FROM entries")
-    }
-    kept = cache.store.query("SELECT file FROM entries")
-    assert len(kept) == 20 and all(os.path.exists(tmp_path / "cache" / file) for (file,) in kept)
+    assert verify(cache.store).problems == []
+    assert set(cache.nearest_of_any_settings("minilm", axis, 1000)) == ids_in(cache.store)
+    kept = cache.store.inventory.files()
+    assert len(kept) == 20 and all(os.path.exists(tmp_path / "cache" / file) for file in kept)
     cache.close()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import struct
-import zlib
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from tests.unit.png_pixels import png_pixels
 
 from audio_pool.engines.procedural.recipe import RECIPES
 
@@ -39,26 +38,10 @@ def test_a_picture_shows_a_tone_where_it_is() -> None:
     seconds = np.arange(int(gallery.SECONDS * gallery.RATE)) / gallery.RATE
     tone = np.tile(0.5 * np.sin(2 * np.pi * 3000 * seconds), (2, 1))
     tone[:, : tone.shape[1] // 2] = 0
-    pixels = _decoded(gallery.picture(tone))
+    pixels = png_pixels(gallery.picture(tone))
     assert pixels.shape == (gallery.HEIGHT, gallery.WIDTH)
     rows = np.arange(gallery.HEIGHT)
     hz = gallery.LOW_HZ * (gallery.HIGH_HZ / gallery.LOW_HZ) ** ((gallery.HEIGHT - 1 - rows) / gallery.HEIGHT)
     column = pixels[:-4, 3 * gallery.WIDTH // 4 + 1]
     assert abs(hz[int(np.argmax(column))] / 3000 - 1) < 0.1
     assert pixels[5:-5, gallery.WIDTH // 4 + 1].max() < 8
-
-
-def _decoded(png: bytes) -> np.ndarray:
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    place, body, size = 8, b"", (0, 0)
-    while place < len(png):
-        length, kind = struct.unpack(">I4s", png[place : place + 8])
-        data = png[place + 8 : place + 8 + length]
-        assert struct.unpack(">I", png[place + 8 + length : place + 12 + length])[0] == zlib.crc32(kind + data)
-        if kind == b"IHDR":
-            size = struct.unpack(">II", data[:8])
-        if kind == b"IDAT":
-            body += data
-        place += 12 + length
-    lines = np.frombuffer(zlib.decompress(body), np.uint8).reshape(size[1], size[0] // 2 + 1)[:, 1:]
-    return np.stack([lines >> 4, lines & 15], axis=2).reshape(size[1], size[0])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from audio_pool.engines import engine_infos
 from audio_pool.errors import EngineUnavailable, StorageError
-from audio_pool.models.hub import companions, select
+from audio_pool.models.hub import companions, files_of, select
 from audio_pool.models.weights import find, hub_cache, locate, verify
 
 COMMIT = "ab" * 20
@@ -66,7 +67,7 @@ def test_a_revision_is_a_branch_or_a_commit_and_no_other_is_taken(cache):
     assert find("owner/name", revision="v3") is None
     with pytest.raises(EngineUnavailable, match="at revision 'v3'") as caught:
         locate("owner/name", engine="clap", revision="v3")
-    assert caught.value.hint == "run: audio-pool models fetch clap --model owner/name --revision v3"
+    assert caught.value.message.endswith("; run: audio-pool models fetch clap --model owner/name --revision v3")
 
 
 def test_the_hubs_variables_are_heeded(monkeypatch, tmp_path):
@@ -82,7 +83,7 @@ def test_the_hubs_variables_are_heeded(monkeypatch, tmp_path):
 def test_what_is_not_here_names_the_command_and_a_bad_path_says_so():
     with pytest.raises(EngineUnavailable, match="'owner/name' is not on this machine") as caught:
         locate("owner/name", engine="audioldm2")
-    assert "audio-pool models fetch audioldm2" in caught.value.hint
+    assert "run: audio-pool models fetch audioldm2" in caught.value.message
     with pytest.raises(EngineUnavailable, match="no file or directory"):
         locate("./nothing/here", engine="audioldm2")
 
@@ -182,8 +183,14 @@ def test_of_a_repository_only_what_a_loader_reads_is_taken():
 
 
 def test_tangoflux_needs_its_text_encoders_tokenizer_and_none_of_its_weights():
-    (beside,) = companions("declare-lab/TangoFlux")
+    (beside,) = companions("declare-lab/TangoFlux", engine_infos())
     files = ["config.json", "tokenizer.json", "tokenizer_config.json", "spiece.model", "model.safetensors", "a.h5"]
     assert beside.id == "google/flan-t5-large"
     assert select(files, beside.only) == ["config.json", "spiece.model", "tokenizer.json", "tokenizer_config.json"]
-    assert companions("owner/other") == ()
+    assert companions("owner/other", engine_infos()) == ()
+
+
+def test_of_a_repository_with_several_models_the_one_that_is_meant_is_taken():
+    files = ["630k-best.pt", "630k-audioset-best.pt", "music_audioset_epoch_15_esc_90.14.pt", "README.md"]
+    assert select(files, files_of("lukewys/laion_clap", engine_infos())) == ["630k-audioset-best.pt", "README.md"]
+    assert select(files, files_of("owner/other", engine_infos())) == sorted(files)

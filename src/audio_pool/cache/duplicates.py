@@ -6,17 +6,17 @@ Must not know: removal; how sound vectors are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX
-from audio_pool.cache.sqlite.store import Store
+from audio_pool.cache.store import Ranked, Store, Vector
 from audio_pool.errors import InvalidRequest
 
-__all__ = ["Group", "Method", "duplicate_groups"]
+__all__ = ["Group", "Method", "duplicate_groups", "groups_around"]
 
 Method = Literal["any", "prompt", "sound"]
 _SAME_SOUND = 0.98
@@ -28,10 +28,15 @@ are 1 to 2 apart."""
 _SAME_LENGTH = 0.05
 """Relative difference up to which two sounds can be the same."""
 _BLOCK = 1024
-_RANK = "ORDER BY coalesce(clap_similarity, quality, 0) DESC, created_at DESC, id DESC"
+
+Alike = dict[int, list[int]]
+"""Entry -> those that are like it."""
+Matrix = npt.NDArray[np.float32]
 
 
 class Group(NamedTuple):
+    """Entries of which one is enough."""
+
     reason: str
     ids: list[int]
     """The one to keep first: best score, then newest."""
@@ -45,69 +50,74 @@ def duplicate_groups(store: Store, by: Method = "any") -> list[Group]:
     """
     if by not in get_args(Method):
         raise InvalidRequest(f"by: given {by!r}, allowed is one of {', '.join(get_args(Method))}")
-    groups = list(_by_words(store)) if by in ("any", "prompt") else []
-    if by in ("any", "sound"):
-        gone = {entry_id for group in groups for entry_id in group.ids[1:]}
-        left = [row for row in _sounds(store) if row[0] not in gone]
-        pairs = [(_by_bytes(left), "the same bytes")]
-        pairs += [(_by_vectors(store, left, name), f"the same sound ({name})") for name in store.encoders()]
-        for neighbours, reason in pairs:
-            for group in _led(left, neighbours, reason):
-                groups.append(group)
-                gone.update(group.ids)
-            left = [row for row in left if row[0] not in gone]
+    left = store.inventory.ranked()
+    groups = list(_by_words(left)) if by in ("any", "prompt") else []
+    if by == "prompt":
+        return groups
+    gone = {entry_id for group in groups for entry_id in group.ids[1:]}
+    for alike_among, reason in _kinds_of_likeness(store):
+        left = [one for one in left if one.id not in gone]
+        for group in groups_around([one.id for one in left], alike_among(left), reason):
+            groups.append(group)
+            gone.update(group.ids)
     return groups
 
 
-def _by_words(store: Store) -> Iterator[Group]:
-    same = "namespace, engine, loop, voice, negative, text_key, sample_rate, round(duration_s, 2)"
-    members: dict[tuple[Any, ...], list[int]] = {}
-    for entry_id, *key in store.query(f"SELECT id, {same} FROM entries {_RANK}"):
-        members.setdefault(tuple(key), []).append(entry_id)
-    for ids in members.values():
-        if len(ids) > 1:
-            yield Group("the same words and settings", ids)
+def _kinds_of_likeness(store: Store) -> Iterator[tuple[Callable[[list[Ranked]], Alike], str]]:
+    yield _by_bytes, "the same bytes"
+    for space in store.vectors.counts():
+        if space.startswith(SOUND_PREFIX):
+
+            def by_vectors(left: list[Ranked], space: str = space) -> Alike:
+                return _by_vectors(left, store.vectors.of(space, [one.id for one in left]), space)
+
+            yield by_vectors, f"the same sound ({space})"
 
 
-def _sounds(store: Store) -> list[tuple[int, str, int, float, bytes]]:
-    """id, namespace, loop, seconds, SHA-256, best first."""
-    return store.query(f"SELECT id, namespace, loop, duration_s, sha256 FROM entries {_RANK}")
+def _by_words(ranked: Iterable[Ranked]) -> Iterator[Group]:
+    for ids in _equal(ranked, _words_and_settings):
+        yield Group("the same words and settings", ids)
 
 
-Neighbours = dict[int, list[int]]
+def _words_and_settings(one: Ranked) -> Hashable:
+    length = round(one.settings.duration_s, 2)
+    return one.text_key, one.settings._replace(duration_s=length, commercial=False, inexact=False)
 
 
-def _by_bytes(rows: list[tuple[int, str, int, float, bytes]]) -> Neighbours:
-    same: dict[tuple[str, bytes], list[int]] = {}
-    for entry_id, namespace, _, _, digest in rows:
-        same.setdefault((namespace, digest), []).append(entry_id)
-    return {entry_id: ids for ids in same.values() if len(ids) > 1 for entry_id in ids}
+def _by_bytes(ranked: Iterable[Ranked]) -> Alike:
+    groups = _equal(ranked, lambda one: (one.settings.namespace, one.sha256))
+    return {entry_id: ids for ids in groups for entry_id in ids}
 
 
-def _by_vectors(store: Store, rows: list[tuple[int, str, int, float, bytes]], encoder: str) -> Neighbours:
-    if not encoder.startswith(SOUND_PREFIX):
-        return {}
-    known = store.vectors_of(encoder, [row[0] for row in rows])
-    having = [row for row in rows if row[0] in known]
+def _equal(ranked: Iterable[Ranked], key: Callable[[Ranked], Hashable]) -> list[list[int]]:
+    """Ids of those that have a key in common with another, in the order given."""
+    members: dict[Hashable, list[int]] = {}
+    for one in ranked:
+        members.setdefault(key(one), []).append(one.id)
+    return [ids for ids in members.values() if len(ids) > 1]
+
+
+def _by_vectors(ranked: list[Ranked], vectors: Mapping[int, Vector], space: str) -> Alike:
+    having = [one for one in ranked if one.id in vectors]
     if len(having) < 2:
         return {}
-    vectors = np.stack([known[row[0]] for row in having])
-    alike_in = _close if encoder == DESCRIPTORS else _parallel
-    lengths = np.array([row[3] for row in having])
-    kinds = np.array([hash((row[1], row[2])) for row in having])
-    near: Neighbours = {}
+    matrix = np.stack([vectors[one.id] for one in having])
+    alike_in = _close if space == DESCRIPTORS else _parallel
+    lengths = np.array([one.settings.duration_s for one in having])
+    numbers: dict[tuple[str, bool], int] = {}
+    kinds = np.array(
+        [numbers.setdefault((one.settings.namespace, one.settings.loop), len(numbers)) for one in having]
+    )
+    found: Alike = {}
     for start in range(0, len(having), _BLOCK):
         part = slice(start, start + _BLOCK)
-        alike = alike_in(vectors[part], vectors)
+        alike = alike_in(matrix[part], matrix)
         alike &= np.abs(lengths[part, None] - lengths) <= _SAME_LENGTH * lengths[part, None]
         alike &= kinds[part, None] == kinds
         for first, second in np.argwhere(alike):
             if start + first != second:
-                near.setdefault(having[start + first][0], []).append(having[second][0])
-    return near
-
-
-Matrix = npt.NDArray[np.float32]
+                found.setdefault(having[start + first].id, []).append(having[second].id)
+    return found
 
 
 def _parallel(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
@@ -123,12 +133,16 @@ def _close(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
     return np.asarray(squares <= _SAME_DESCRIPTORS**2)
 
 
-def _led(rows: list[tuple[int, str, int, float, bytes]], near: Neighbours, reason: str) -> Iterator[Group]:
-    """Each group around its best member: chains of likeness would bring in what is not like it."""
+def groups_around(ranked: Iterable[int], alike: Alike, reason: str) -> Iterator[Group]:
+    """Each group around its best member: chains of likeness would bring in what is not like it.
+
+    Args:
+        ranked: ids, best first.
+        alike: by id, those that are like it.
+    """
     taken: set[int] = set()
-    for row in rows:
-        leader = row[0]
-        members = [other for other in near.get(leader, ()) if other not in taken and other != leader]
+    for leader in ranked:
+        members = [other for other in alike.get(leader, ()) if other not in taken and other != leader]
         if leader not in taken and members:
             taken.update((leader, *members))
             yield Group(reason, [leader, *members])

@@ -1,6 +1,6 @@
-"""An entry as columns: what a sound is filed under, and which entries fit what is asked.
+"""A kept sound: the row that look-ups read, the whole entry, and the keys that prompts are filed under.
 
-Owns: Row, Entry, Filters, the keys' digests, and the columns of a finished sound.
+Owns: Row, Entry, the digests of prompts, names of vector spaces, and reading metadata of any version.
 Must not know: the database, the directory, what counts as a hit.
 """
 
@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
-from audio_pool.errors import InvalidAudio
 from audio_pool.prompts.normalize import CANONICAL_VERSION, canonical_key, text_key
-from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe
 
 __all__ = [
     "DESCRIPTORS",
-    "FITS",
-    "ROW_COLUMNS",
     "SOUND_PREFIX",
     "Entry",
-    "Filters",
     "Row",
-    "bound",
     "canonical_digest",
-    "columns_of",
-    "family_of",
-    "fingerprint",
+    "read_stored",
     "score_of",
     "text_digest",
 ]
-
 
 SOUND_PREFIX = "sound:"
 """Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
@@ -44,7 +34,7 @@ DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 
 
 class Row(NamedTuple):
-    """What look-ups need to know of an entry; the columns of ``ROW_COLUMNS``."""
+    """The columns of an entry that look-ups read."""
 
     id: int
     prompt: str
@@ -58,15 +48,11 @@ class Row(NamedTuple):
 
     @property
     def score(self) -> float:
-        """How good the sound is among its like: CLAP's judgement where there is one, else the gate's."""
+        """The sound's rank among its like: CLAP's judgement where there is one, else the quality gate's."""
         return self.clap_similarity if self.clap_similarity is not None else self.quality or 0.0
 
 
-ROW_COLUMNS = "id, prompt, engine, duration_s, sample_rate, clap_similarity, quality, created_at, file"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """A finished sound that is kept, or (``id`` None) one that is only delivered."""
 
     id: int | None
@@ -77,32 +63,9 @@ class Entry:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """The sound settings an entry must fit to be offered."""
-
-    namespace: str
-    engine: str | None
-    """None: any."""
-    loop: bool
-    voice: str
-    negative: str
-    """Normalised by ``text_key``; "" where there is none."""
-    shortest_s: float
-    longest_s: float
-    sample_rate: int
-    """Hz; an entry below it does not fit."""
-    commercial_only: bool
-    by_meaning: bool = False
-    """True leaves out entries that speak words."""
-
-
-FITS = (  # SQL that holds for the entries that fit
-    "namespace = :namespace AND loop = :loop AND voice = :voice AND negative = :negative"
-    " AND sample_rate >= :sample_rate AND duration_s BETWEEN :shortest_s AND :longest_s"
-    " AND (:engine IS NULL OR engine = :engine) AND commercial >= :commercial_only"
-    " AND spoken <= 1 - :by_meaning"
-)
+def score_of(metadata: SoundMetadata) -> float:
+    """The rank of a sound among its like, as ``Row.score``."""
+    return metadata.clap_similarity if metadata.clap_similarity is not None else metadata.quality.score
 
 
 @functools.lru_cache(4096)
@@ -117,60 +80,38 @@ def canonical_digest(namespace: str, prompt: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def family_of(recipe: Recipe) -> bytes:
-    """The identity of a recipe whatever its seed: 32 bytes."""
-    return bytes.fromhex(msgspec.structs.replace(recipe, seed=None).identity())
+# -- what was stored -------------------------------------------------------------------------------
+
+_decode_recipe = msgspec.json.Decoder(Recipe).decode
+_decode_metadata = msgspec.json.Decoder(SoundMetadata).decode
+_decode_map = msgspec.json.Decoder(dict[str, Any]).decode  # opaque: checked field by field
 
 
-def bound(filters: Filters) -> dict[str, Any]:
-    """The values of the names in ``FITS``."""
-    return {name: getattr(filters, name) for name in Filters.__slots__}
+def read_stored(recipe: bytes, metadata: bytes) -> tuple[Recipe, SoundMetadata] | None:
+    """Decode what was stored of a sound, by whatever version; None where it cannot be read.
 
-
-def score_of(metadata: SoundMetadata) -> float:
-    """How good a sound is among its like, as ``Row.score``."""
-    clap, quality = metadata.get("clap_similarity"), metadata.get("quality")
-    return float(clap if clap is not None else (quality or {}).get("score") or 0.0)
-
-
-def columns_of(sound: FinishedSound, file: str, origin: str, size: int, digest: bytes) -> dict[str, Any]:
-    """The values of the table ``entries`` for a sound that lies at ``file``."""
-    recipe, metadata = sound.recipe, sound.metadata
-    quality = metadata.get("quality")
-    return {
-        "identity": bytes.fromhex(recipe.identity()),
-        "family": family_of(recipe),
-        "text_key": text_digest(recipe.namespace, recipe.prompt),
-        "canonical_key": canonical_digest(recipe.namespace, recipe.prompt),
-        "prompt": recipe.prompt,
-        "namespace": recipe.namespace,
-        "engine": recipe.engine,
-        "loop": recipe.loop,
-        "voice": recipe.voice or "",
-        "negative": text_key(recipe.negative_prompt) if recipe.negative_prompt else "",
-        "duration_s": recipe.duration_s,
-        "sample_rate": recipe.sample_rate,
-        # what is not known to be allowed is not offered where only that will do
-        "commercial": metadata.get("commercial_use") is True,
-        "spoken": recipe.voice is not None or metadata.get("speech") is True,
-        "clap_similarity": metadata.get("clap_similarity"),
-        "quality": quality.get("score") if isinstance(quality, dict) else None,
-        "created_at": time.time(),
-        "file": file,
-        "origin": origin,
-        "size_bytes": size,
-        "sha256": digest,
-    }
-
-
-def fingerprint(path: Path) -> tuple[bytes, int]:
-    """SHA-256 and size of a FLAC file."""
+    A field of the metadata that does not fit has its default.
+    """
     try:
-        with path.open("rb") as file:
-            if file.read(4) != b"fLaC":
-                raise InvalidAudio(f"{path} is not a FLAC file; the cache keeps 24-bit FLAC masters")
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").digest()
-            return digest, file.tell()
-    except FileNotFoundError:
-        raise InvalidAudio(f"{path} does not exist") from None
+        return _decode_recipe(recipe), _metadata_from(metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _metadata_from(data: bytes) -> SoundMetadata:
+    try:
+        metadata = _decode_metadata(data)
+    except msgspec.ValidationError:
+        stored = _decode_map(data)
+        known = {}
+        for field in msgspec.structs.fields(SoundMetadata):
+            if field.encode_name in stored:
+                try:
+                    known[field.name] = msgspec.convert(stored[field.encode_name], field.type)
+                except msgspec.ValidationError:
+                    continue
+        metadata = SoundMetadata(**known)
+    if metadata.implementation or not metadata.engine:
+        return metadata
+    # written before there were named models
+    return msgspec.structs.replace(metadata, implementation=metadata.engine)

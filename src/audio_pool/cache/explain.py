@@ -1,106 +1,177 @@
 """Why a request hits or misses: every entry that came near, and what spoke for or against it.
 
-Owns: ``explain``.
-Must not know: the terminal; how a hit is decided (policy.py, semantic.py): it asks them.
+Owns: ``explain`` and its result.
+Must not know: the terminal, engines; how a hit is decided (policy.py, sound_cache.py): it asks them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
-from audio_pool.cache.entry import SOUND_PREFIX
-from audio_pool.cache.policy import words_agree
+from msgspec import Struct
+
+from audio_pool.cache.entry import SOUND_PREFIX, Entry
+from audio_pool.cache.policy import first_objection
+from audio_pool.cache.settings import Filters, Settings, admits, family_of, filters_of, made_as, settings_of
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import Vector
+from audio_pool.cache.store import Vector
+from audio_pool.errors import EngineError
 from audio_pool.types import Query, Recipe
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "Near", "explain", "knows_space"]
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What became of one entry."""
+class Near(Struct, frozen=True, kw_only=True):
+    """One entry that was offered or came near, and the verdict on it."""
 
-    entry_id: int
+    id: int
     prompt: str
     accepted: bool
     stage: str
-    """exact, canonical, semantic, global; settings where the sound settings do not fit."""
+    """exact, canonical, semantic, global; settings where the settings do not fit."""
     reason: str
-    cosine: float | None
-    clap: float | None
+    cosine: float | None = None
+    clap: float | None = None
 
 
-def explain(
-    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
-) -> list[Explanation]:
-    """The entry that is offered (first, where there is one) and the near misses.
+class Explanation(Struct, frozen=True, kw_only=True):
+    """The entry that is offered, if any, and the near misses."""
+
+    hit: bool
+    entries: tuple[Near, ...]
+    """Best first: the one that is offered comes before all others."""
+    by_meaning: bool
+    """Vectors were compared, not only words."""
+    warnings: tuple[str, ...] = ()
+
+
+def knows_space(cache: SoundCache, space: str) -> bool:
+    """Return True where the cache has vectors in this space to compare a prompt with."""
+    return cache.store.vectors.has_space(space)
+
+
+def explain(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Explanation:
+    """Look a request up and give an account of it.
 
     Args:
         cache: opened on the directory.
         recipe, query: what is asked for, and how.
         vectors: the prompt's, as for ``SoundCache.find_near``; empty: only words are compared.
     """
-    told: dict[int, Explanation] = {}
-    hit = cache.find_exact(recipe, query) or (cache.find_near(recipe, query, vectors) if vectors else None)
+    warnings: Sequence[str] = ()
+    try:
+        found = _found(cache, recipe, query, vectors)
+    except EngineError as exc:  # no faiss
+        warnings, vectors = (exc.message,), {}
+        found = _found(cache, recipe, query, vectors)
+    return Explanation(
+        hit=any(near.accepted for near in found),
+        entries=tuple(found),
+        by_meaning=bool(vectors),
+        warnings=tuple(warnings),
+    )
+
+
+def _found(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> list[Near]:
+    by_id: dict[int, Near] = {}
+    hit = cache.find_exact(recipe, query).hit
+    if hit is None and vectors:
+        hit = cache.find_near(recipe, query, vectors).hit
     if hit is not None and hit.entry.id is not None:
-        told[hit.entry.id] = Explanation(
-            hit.entry.id, hit.entry.recipe.prompt, True, hit.cache_type, hit.reason, hit.similarity, None
+        by_id[hit.entry.id] = Near(
+            id=hit.entry.id,
+            prompt=hit.entry.recipe.prompt,
+            accepted=True,
+            stage=hit.cache_type,
+            reason=hit.reason,
+            cosine=hit.similarity,
         )
-    for found in (*_judged(cache, recipe, query, vectors), *_misfits(cache, recipe, query, vectors)):
-        told.setdefault(found.entry_id, found)
-    return list(told.values())
+    for near in (*_judged(cache, recipe, query, vectors), *_misfits(cache, recipe, query, vectors)):
+        by_id.setdefault(near.id, near)
+    return list(by_id.values())
 
 
-def _judged(
-    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
-) -> Iterator[Explanation]:
+def _judged(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
     if not vectors:
         return
     rows, verdicts = cache.judged(recipe, query, vectors)
     for verdict in verdicts:
-        stage = "global" if verdict.rule == "sound" else verdict.rule or "semantic"
-        cosine = None if math.isnan(verdict.cosine) else verdict.cosine
-        prompt = rows[verdict.entry_id].prompt
-        yield Explanation(verdict.entry_id, prompt, verdict.accepted, stage, verdict.reason, cosine, verdict.clap)
+        yield Near(
+            id=verdict.entry_id,
+            prompt=rows[verdict.entry_id].prompt,
+            accepted=verdict.accepted,
+            stage="global" if verdict.rule == "sound" else verdict.rule or "semantic",
+            reason=verdict.reason,
+            cosine=None if math.isnan(verdict.cosine) else verdict.cosine,
+            clap=verdict.clap,
+        )
 
 
-def _misfits(
-    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
-) -> Iterator[Explanation]:
-    """Entries of the same or nearest words whose sound settings do not fit."""
-    prompts = next((name for name in vectors if not cache.store.has_space(SOUND_PREFIX + name)), "")
-    cosines = cache.nearest_whatever(prompts, vectors[prompts], query.reuse_k) if prompts else {}
-    ids = dict.fromkeys([*cache.store.ids_with_words(recipe.namespace, recipe.prompt), *cosines])
+def _misfits(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
+    """Entries of the same or nearest words whose settings do not fit."""
+    prompts = next((name for name in vectors if not knows_space(cache, SOUND_PREFIX + name)), "")
+    cosines = cache.nearest_of_any_settings(prompts, vectors[prompts], query.reuse_k) if prompts else {}
+    ids = dict.fromkeys([*cache.store.entries.with_words(recipe.namespace, recipe.prompt), *cosines])
     for entry_id in ids:
-        entry = cache.store.entry(entry_id)
-        if entry is None:
-            continue
-        differing = _differences(entry.recipe, recipe, query, entry.metadata.get("commercial_use") is True)
-        if differing:
-            words = words_agree(recipe.prompt, entry.recipe.prompt)
-            reason = f"settings do not fit: {'; '.join(differing)}" + (f"; and {words}" if words else "")
-            cosine = cosines.get(entry_id)
-            yield Explanation(entry_id, entry.recipe.prompt, False, "settings", reason, cosine, None)
+        entry = cache.store.entries.entry(entry_id)
+        differing = _differences(entry, recipe, query) if entry is not None else []
+        if entry is not None and differing:
+            objection = first_objection(recipe.prompt, entry.recipe.prompt)
+            reason = f"settings do not fit: {'; '.join(differing)}" + (f"; and {objection}" if objection else "")
+            prompt, cosine = entry.recipe.prompt, cosines.get(entry_id)
+            yield Near(id=entry_id, prompt=prompt, accepted=False, stage="settings", reason=reason, cosine=cosine)
 
 
-def _differences(kept: Recipe, asked: Recipe, query: Query, commercial: bool) -> list[str]:
-    found = [
-        f"{name} is {getattr(kept, name)!r}, asked for is {getattr(asked, name)!r}"
-        for name in ("namespace", "loop", "voice", "negative_prompt")
-        if getattr(kept, name) != getattr(asked, name)
-    ]
-    if not query.any_engine and kept.engine != asked.engine:
-        found.append(f"engine is {kept.engine!r}, asked for is {asked.engine!r}")
-    slack = query.duration_tolerance * asked.duration_s + 0.5 / asked.sample_rate
-    if abs(kept.duration_s - asked.duration_s) > slack:
-        found.append(f"length is {kept.duration_s:.3f} s, asked for is {asked.duration_s:.3f} s")
-    if kept.sample_rate < asked.sample_rate:
-        found.append(f"sample rate is {kept.sample_rate} Hz, asked for is {asked.sample_rate} Hz")
-    if asked.seed is not None and kept.identity() != asked.identity():
-        found.append("an explicit seed matches only the identical recipe")
-    if query.commercial_only and not commercial:
-        found.append("its licence is not known to allow commercial use")
+def _differences(entry: Entry, recipe: Recipe, query: Query) -> list[str]:
+    """Name every setting that does not fit, in words; empty where all fit."""
+    asked, kept = filters_of(recipe, query), settings_of(entry.recipe, entry.metadata)
+    found = [] if admits(asked, kept) else [*_unequal(asked, kept), *_made_otherwise(asked, kept, recipe)]
+    if (recipe.seed is not None or recipe.init_audio_sha256 is not None) and not _identical(entry, recipe):
+        found.append("an explicit seed or init audio matches only the identical recipe")
     return found
+
+
+def _identical(entry: Entry, recipe: Recipe) -> bool:
+    made = made_as(entry.recipe, entry.metadata)
+    named = ("model_revision", "dtype", "quantization")
+    return (
+        family_of(made) == family_of(recipe)
+        and recipe.seed in (None, made.seed)
+        and all(getattr(recipe, name) in ("", getattr(made, name)) for name in named)
+    )
+
+
+def _unequal(asked: Filters, kept: Settings) -> Iterator[str]:
+    equal = [("namespace", "namespace"), ("loop", "loop"), ("voice", "voice"), ("negative", "negative_prompt")]
+    if asked.same_settings == "model":
+        equal += [("engine", "engine"), ("model", "model")]
+        if asked.model_revision:
+            equal.append(("model_revision", "model_revision"))
+    if asked.same_settings != "any":
+        equal.append(("implementation", "implementation"))
+    for column, name in equal:
+        mine, theirs = getattr(kept, column), getattr(asked, column)
+        if mine != theirs:
+            yield f"{name} is {mine!r}, asked for is {theirs!r}"
+    if kept.extras != asked.extras:
+        yield "options, crossfade_s or highpass_hz differ"
+
+
+def _made_otherwise(asked: Filters, kept: Settings, recipe: Recipe) -> Iterator[str]:
+    if not asked.shortest_s <= kept.duration_s <= asked.longest_s:
+        yield f"length is {kept.duration_s:.3f} s, asked for is {recipe.duration_s:.3f} s"
+    if kept.sample_rate < asked.sample_rate:
+        yield f"sample rate is {kept.sample_rate} Hz, asked for is {asked.sample_rate} Hz"
+    if kept.implementation == asked.implementation:
+        if kept.steps is not None and kept.steps < asked.least_steps:
+            yield f"it was made in {kept.steps} steps, asked for are at least {math.ceil(asked.least_steps)}"
+        guidance = kept.guidance_scale
+        if guidance is not None and not asked.least_guidance <= guidance <= asked.most_guidance:
+            yield (
+                f"guidance_scale is {guidance:g}, asked for is {asked.least_guidance:g} to {asked.most_guidance:g}"
+            )
+    if asked.commercial_only and not kept.commercial:
+        yield "its licence is not known to allow commercial use"
+    if asked.strict and kept.inexact:
+        yield "it carries a warning that strict forbids"

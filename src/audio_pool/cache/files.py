@@ -1,19 +1,13 @@
-"""The cache directory: which file lies where, how one gets there, and what a dead process leaves behind.
+"""The cache's files in a local directory: which lies where, and what a dead process leaves behind.
 
 Owns: the layout below, moving files into place so that a crash leaves a trace, and the sweep of such
-traces; ``storage_errors``, which turns foreign exceptions into plain ones.
+traces; ``storage_errors``, which turns what the disk raises into plain errors.
 Must not know: rows, recipes, sound.
 
-    cache.sqlite3       the rows
     audio/ab/KEY.flac   masters
     renditions/ab/...   other formats of them
     renders/            delivered results that are not kept
     incoming/OWNER/     files that a running process is still making; .lock is held while it lives
-    index/              derived, may be deleted
-    reserve             given up where a full disk would not even let sounds be removed
-
-A process's claim on its incoming folder is a flock: the kernel lets go of it however the process ends,
-and unlike a process id it is never given to another (also between containers). Local disks only.
 
 A master's move into place is not followed by an fsync of its directory, which would double the cost of
 keeping a sound. Where a power cut undoes the move, the file, fsynced by its maker, lies in ``incoming``
@@ -23,27 +17,27 @@ again, and its row, which names that place as its ``origin``, brings it back at 
 from __future__ import annotations
 
 import errno
-import fcntl
+import hashlib
 import logging
 import os
 import secrets
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audio_pool.errors import NotFound, StorageError
+from audio_pool.cache.blobs import Placement, Render
+from audio_pool.claims import claim, gate, is_claimed
+from audio_pool.errors import InvalidAudio, NotFound, StorageError
 
-__all__ = ["DiskFull", "Folder", "storage_errors"]
+__all__ = ["DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
-_DATABASE = "cache.sqlite3"
 _MARK = ".placing"
 _LOCK = ".lock"
-_RESERVE_BYTES = 1 << 20
+_GATE_S = 10.0
 _LOOSE_AGE_S = 3600.0
 """A file straight in ``incoming`` has no owner to ask; after this long nobody is writing it."""
 
@@ -53,38 +47,54 @@ class DiskFull(StorageError):
 
 
 @contextmanager
-def storage_errors(doing: str, where: Path) -> Iterator[None]:
-    """Turns what the disk and SQLite raise into a StorageError that says what was being done and what to do."""
+def storage_errors(doing: str, where: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what was being done and what to do."""
     try:
         yield
-    except sqlite3.Error as exc:
-        name = getattr(exc, "sqlite_errorname", "")
-        raise _plain(doing, where, name, str(exc)) from exc
     except OSError as exc:
-        names = {errno.ENOSPC: "SQLITE_FULL", errno.EDQUOT: "SQLITE_FULL", errno.EROFS: "SQLITE_READONLY"}
-        names |= {errno.EACCES: "SQLITE_READONLY", errno.EPERM: "SQLITE_READONLY"}
-        raise _plain(doing, where, names.get(exc.errno or 0, ""), str(exc)) from exc
+        raise storage_error(doing, where, exc) from exc
 
 
-def _plain(doing: str, where: Path, name: str, text: str) -> StorageError:
-    if name.startswith("SQLITE_FULL"):
-        return DiskFull(f"{doing}: the disk that holds {where} is full", hint="free some space and try again")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
-        return StorageError(f"{doing}: {where} cannot be written to ({text})", hint="check its owner and its mount")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StorageError(f"{doing}: another process keeps {where} locked", hint="try again")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StorageError(
-            f"{doing}: {where / _DATABASE} is damaged ({text}); nothing was changed",
-            hint="restore it from a backup, or move the directory away and start with an empty one",
-        )
-    return StorageError(f"{doing}: {where}: {text}", hint="is it on a local disk, and does this user own it?")
+def storage_error(doing: str, where: str, exc: OSError) -> StorageError:
+    """The StorageError that stands for an OSError."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(doing, where)
+    if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return unwritable(doing, where, str(exc))
+    return StorageError(f"{doing}: {where}: {exc}", hint="is it on a local disk, and does this user own it?")
 
 
-class Folder:
-    """One cache directory. Threads may share it: it keeps no state but its claim."""
+def disk_full(doing: str, where: str) -> DiskFull:
+    """There is no space left."""
+    return DiskFull(f"{doing}: the disk that holds {where} is full", hint="free some space and try again")
 
-    def __init__(self, root: Path, *, create: bool, renders: Path | str | None = None) -> None:
+
+def unwritable(doing: str, where: str, why: str) -> StorageError:
+    """Permissions or the mount forbid writing."""
+    return StorageError(f"{doing}: {where} cannot be written to ({why})", hint="check its owner and its mount")
+
+
+def fingerprint(path: Path) -> tuple[bytes, int]:
+    """SHA-256 and size of a FLAC file.
+
+    Raises:
+        InvalidAudio: it is missing, or is not FLAC.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"fLaC":
+                raise InvalidAudio(f"{path} is not a FLAC file; the cache keeps 24-bit FLAC masters")
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").digest()
+            return digest, file.tell()
+    except FileNotFoundError:
+        raise InvalidAudio(f"{path} does not exist") from None
+
+
+class LocalFiles:
+    """One cache directory's files. Threads may share it: it keeps no state but its claim."""
+
+    def __init__(self, root: Path | str, *, create: bool = True, renders: Path | str | None = None) -> None:
         """
         Args:
             root: the directory.
@@ -95,21 +105,18 @@ class Folder:
             NotFound, StorageError.
         """
         self.root = Path(os.path.abspath(root))
-        self.database = self.root / _DATABASE
-        self.audio = self.root / "audio"
-        self.renditions = self.root / "renditions"
-        self.renders = Path(os.path.abspath(renders)) if renders else self.root / "renders"
-        self.index = self.root / "index"
+        self.location = str(self.root)
+        self._audio = self.root / "audio"
+        self._renditions = self.root / "renditions"
+        self._renders = Path(os.path.abspath(renders)) if renders else self.root / "renders"
         self._incoming = self.root / "incoming"
         self._claim: tuple[Path, int] | None = None
         if create:
-            with storage_errors("opening the cache", self.root):
-                for path in (self.root, self.audio, self.renditions, self.renders, self._incoming):
+            with storage_errors("opening the cache", self.location):
+                for path in (self.root, self._audio, self._renditions, self._renders, self._incoming):
                     path.mkdir(mode=0o700, parents=True, exist_ok=True)
         elif not self.root.is_dir():
             raise NotFound(f"cache directory {str(root)!r} does not exist", hint="check its spelling")
-        elif not self.database.is_file():
-            raise NotFound(f"directory {str(root)!r} holds no sound cache (no {_DATABASE})", hint="check its path")
 
     # -- a place for files in the making
 
@@ -117,16 +124,14 @@ class Folder:
     def incoming(self) -> Path:
         """This process's own folder for files in the making; claimed at the first call."""
         if self._claim is None:
-            with storage_errors("claiming a folder for new sounds", self.root), self._gate(wait=True):
+            with storage_errors("claiming a folder for new sounds", self.location), self._alone():
                 path = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
                 path.mkdir(mode=0o700)
-                held = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-                fcntl.flock(held, fcntl.LOCK_EX)
-                self._claim = (path, held)
+                self._claim = (path, claim(path / _LOCK))
         return self._claim[0]
 
     def release(self) -> None:
-        """Gives the claim back and removes what is left in it."""
+        """Give the claim back and remove what is left in the folder."""
         if self._claim is not None:
             path, held = self._claim
             self._claim = None
@@ -134,41 +139,48 @@ class Folder:
             os.close(held)
 
     @contextmanager
-    def _gate(self, *, wait: bool) -> Iterator[bool]:
-        """Claims and sweeps one at a time: a folder just made is not yet locked. Yields False: taken."""
-        gate = os.open(self._incoming / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            try:
-                fcntl.flock(gate, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(gate)
+    def _alone(self) -> Iterator[None]:
+        with gate(self._incoming / _LOCK, _GATE_S) as inside:
+            if not inside:
+                raise StorageError(f"another process keeps {self._incoming} locked", hint="try again")
+            yield
+
+    # -- reading
+
+    def path_of(self, file: str) -> str:
+        """The absolute path of the file."""
+        return f"{self.location}/{file}"
+
+    def exists(self, file: str) -> bool:
+        """Return True where the file is there."""
+        return os.path.isfile(f"{self.location}/{file}")
+
+    def files(self) -> Iterator[str]:
+        """Every master and rendition that is there."""
+        for place in (self._audio, self._renditions):
+            for directory, _, names in os.walk(place):
+                for name in names:
+                    yield str(Path(directory, name).relative_to(self.root))
 
     # -- into place and out of it
 
     def origin_of(self, source: Path) -> str:
-        """Where a file in ``incoming`` lies, relative to the directory; "" for one that lies elsewhere."""
+        """The name of a file in ``incoming``, relative to the directory; "" for one that lies elsewhere."""
         absolute = Path(os.path.abspath(source))
         return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self._incoming) else ""
 
-    def place(self, source: Path, target: str, *, durably: bool) -> Path:
-        """Moves a file (already fsynced) into place; returns the mark to be settled.
-
-        Args:
-            source: on the same file system.
-            target: relative to the directory.
-            durably: the move survives a power cut by itself.
+    def place(self, source: Path, file: str) -> Placement:
+        """Move a file (already fsynced) into place.
 
         The mark says: without a row this file is rubbish. It is written before the move and removed
         after the row's commit, so that a crash anywhere between leaves nothing that a sweep cannot judge.
+
+        Only a master out of ``incoming`` can be brought back after a power cut; the move of anything else
+        is made durable here.
         """
-        key = Path(target).stem
-        mark = self.incoming / f"{key}{_MARK}"
-        mark.write_text(target)
-        final = self.root / target
+        mark = self.incoming / f"{Path(file).stem}{_MARK}"
+        mark.write_text(file)
+        final = self.root / file
         if not final.parent.is_dir():
             final.parent.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -176,65 +188,63 @@ class Folder:
         except BaseException:
             mark.unlink(missing_ok=True)
             raise
-        if durably:
+        if not (final.is_relative_to(self._audio) and self.origin_of(source)):
             _fsync(final.parent)
             _fsync(final.parent.parent)
-        return mark
+        return Placement(mark, file, source)
 
-    def withdraw(self, mark: Path, target: str, source: Path) -> None:
-        """Undoes ``place`` as far as the disk lets it."""
+    def settle(self, placement: Placement) -> None:
+        """The row is committed: the mark has done its duty."""
+        placement.mark.unlink(missing_ok=True)
+
+    def withdraw(self, placement: Placement) -> None:
+        """Undo ``place`` as far as the disk lets it."""
         try:
-            os.replace(self.root / target, source)
-            mark.unlink(missing_ok=True)
+            os.replace(self.root / placement.file, placement.source)
+            placement.mark.unlink(missing_ok=True)
         except OSError:
-            _log.warning("could not move %s back; the next start will clear it away", target)
+            _log.warning("could not move %s back; the next start will clear it away", placement.file)
 
     def discard(self, file: str) -> int:
-        """Unlinks one file; returns the bytes freed, 0 where it is not there."""
-        path = self.root / file
-        try:
-            size = path.stat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
+        """Unlink one file; return the bytes freed, 0 where it is not there."""
+        return _unlinked(self.root / file)
+
+    # -- what is delivered and not kept
 
     def set_aside(self, source: Path) -> Path:
-        """Moves a file to ``renders``, under a name of its own.
+        """Move a file to ``renders``, under a name of its own.
 
         Raises:
             StorageError: it stays where it was.
         """
-        target = self.renders / f"{secrets.token_hex(16)}{source.suffix}"
-        with storage_errors("delivering a sound", self.renders):
-            self.renders.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = self._renders / f"{secrets.token_hex(16)}{source.suffix}"
+        with storage_errors("delivering a sound", str(self._renders)):
+            self._renders.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(source, target)
         return target
 
-    def keep_reserve(self) -> None:
-        """Holds some space back: removing rows takes some before it gives any."""
-        reserve = self.root / "reserve"
-        if not reserve.exists():
+    def renders(self) -> list[Render]:
+        """Delivered results that are not kept, by name."""
+        found = []
+        for path in sorted(self._renders.iterdir()) if self._renders.is_dir() else ():
             try:
-                reserve.write_bytes(bytes(_RESERVE_BYTES))
-            except OSError:
-                reserve.unlink(missing_ok=True)
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if path.is_file():
+                found.append(Render(path, status.st_size, status.st_mtime))
+        return found
 
-    def spend_reserve(self) -> bool:
-        """Frees the space held back; False where it is spent already, or the disk takes no writes."""
-        try:
-            (self.root / "reserve").unlink()
-        except OSError:
-            return False
-        _log.warning("the disk that holds %s is full; its reserve of %d kB is spent", self.root, _RESERVE_BYTES >> 10)
-        return True
+    def discard_render(self, path: Path) -> int:
+        """Unlink one of ``renders``; return the bytes freed."""
+        return _unlinked(self._renders / path.name)
 
     # -- sweeping
 
     def sweep(
         self, is_known: Callable[[str], bool], home_of: Callable[[str], str], *, now: float | None = None
     ) -> list[str]:
-        """Clears away what processes that are gone left behind; returns the files removed or brought back.
+        """Clear away what processes that are gone left behind; return the files removed or brought back.
 
         Args:
             is_known: whether a row names this file (relative to the directory).
@@ -243,8 +253,8 @@ class Folder:
         if not self._incoming.is_dir():
             return []
         removed: list[str] = []
-        with self._gate(wait=False) as mine:
-            for item in self._abandoned(time.time() if now is None else now) if mine else ():
+        with gate(self._incoming / _LOCK, 0.0) as inside:
+            for item in self._abandoned(time.time() if now is None else now) if inside else ():
                 removed += self._clear(item, is_known, home_of)
         return removed
 
@@ -252,7 +262,7 @@ class Folder:
         """Files in ``incoming`` whose maker is gone, relative to the directory. Changes nothing."""
         if not self._incoming.is_dir():
             return []
-        with self._gate(wait=True):
+        with self._alone():
             return [
                 str(file.relative_to(self.root))
                 for item in self._abandoned(time.time() if now is None else now)
@@ -261,7 +271,7 @@ class Folder:
             ]
 
     def in_flight(self, file: str) -> bool:
-        """Whether a process is just putting this file into place."""
+        """Return True while a process is putting this file into place."""
         name = f"{Path(file).stem}{_MARK}"
         return any(self._incoming.glob(f"*/{name}"))
 
@@ -270,7 +280,7 @@ class Folder:
             if item.is_file():
                 if item.name != _LOCK and now - item.stat().st_mtime > _LOOSE_AGE_S:
                     yield item
-            elif item.is_dir() and not _is_held(item / _LOCK):
+            elif item.is_dir() and not is_claimed(item / _LOCK):
                 yield item
 
     def _clear(self, item: Path, is_known: Callable[[str], bool], home_of: Callable[[str], str]) -> list[str]:
@@ -299,18 +309,13 @@ class Folder:
             _fsync(final.parent.parent)
 
 
-def _is_held(lock: Path) -> bool:
+def _unlinked(path: Path) -> int:
     try:
-        handle = os.open(lock, os.O_RDWR)
+        size = path.stat().st_size
+        path.unlink()
     except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+        return 0
+    return size
 
 
 def _fsync(directory: Path) -> None:

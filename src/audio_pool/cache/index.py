@@ -108,7 +108,7 @@ class VectorIndex:
     # -- writing
 
     def add(self, ids: Iterable[int], vectors: Floats, groups: Iterable[int]) -> None:
-        """Makes vectors findable; all of them or, on an error, none.
+        """Make vectors findable; all of them or, on an error, none.
 
         Args:
             ids: stable, never used before, one for each row.
@@ -136,7 +136,7 @@ class VectorIndex:
             self._widen_filters(start)
 
     def remove(self, ids: Iterable[int]) -> int:
-        """Makes entries unfindable at once; their room is given back by ``compact``. Unknown ids are ignored.
+        """Make entries unfindable at once; their room is given back by ``compact``. Unknown ids are ignored.
 
         Returns:
             How many were there.
@@ -162,7 +162,7 @@ class VectorIndex:
         return grown or shrunk or self._dead > max(1024, self._count // 4)
 
     def compact(self) -> None:
-        """Drops tombstones and chooses the structure by size. Searches go on meanwhile; writers must not."""
+        """Drop tombstones and chooses the structure by size. Searches go on meanwhile; writers must not."""
         keep = np.flatnonzero(self._alive[: self._count])
         rows = self._rows(keep)
         structure, trained_on = self._built(rows)
@@ -313,7 +313,7 @@ class VectorIndex:
         self._count = need
 
     def _positions(self, ids: Ids) -> Ids:
-        """Where ids stand, -1 where they do not or are removed. Ids mostly come ascending: then no table."""
+        """The positions of ids, -1 for unknown and removed ones. Ids mostly come ascending: then no table."""
         known = self._ids[: self._count]
         order = self._order
         if order is not None and len(order) != self._count:
@@ -335,7 +335,7 @@ class VectorIndex:
     # -- snapshots
 
     def save(self, path: Path | str, sequence: int) -> None:
-        """Writes a snapshot: temporary file, fsync, rename, fsync of the directory.
+        """Write a snapshot: temporary file, fsync, rename, fsync of the directory.
 
         Args:
             path: its file; replaced as a whole.

@@ -10,42 +10,44 @@ Every removal is made in two steps: a Selection says what would go (so that a pe
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audio_pool.api import CacheStats
+from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
 from audio_pool.cache.regex_search import matching
-from audio_pool.cache.sqlite.store import ID_LIST, Removal, Store, id_list
-from audio_pool.cache.verify import as_json, audit
+from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Item, Removal, Sort, Store
+from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
+from audio_pool.types import Label
 
 __all__ = ["AudioSemanticCache", "Selection"]
 
 _MB = 1024 * 1024
-_SORTS = {
+_SORTS: dict[str, Sort] = {
     "timestamp": "created_at",
     "clap_similarity": "clap_similarity",
     "duration": "duration_s",
     "duration_s": "duration_s",
-    "prompt": "prompt COLLATE NOCASE",
+    "prompt": "prompt",
 }
-_ITEM = "id, file, prompt, duration_s, clap_similarity, quality, created_at, size_bytes, engine, namespace, loop"
-Json = dict[str, Any]
+Json = dict[str, Any]  # the documented results of docs/manager.md
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a removal would take away."""
+    """The entries and renders that a removal would take away."""
 
     items: list[Json] = field(default_factory=list)
     """As ``list_cache_items`` gives them."""
     size_bytes: int = 0
     """Of masters, renditions and renders."""
-    renders: tuple[Path, ...] = ()
+    renders: tuple[Render, ...] = ()
     """Delivered results that are not entries."""
 
     @property
@@ -66,11 +68,11 @@ class AudioSemanticCache:
             NotFound: there is no such directory, or no cache in it.
             StorageError: it cannot be read.
         """
-        self._store = Store(cache_dir, create=False)
+        self._store: Store = SqliteStore(cache_dir, create=False)
         self._now = now
 
     def close(self) -> None:
-        """Closes the directory."""
+        """Close the directory."""
         self._store.close()
 
     def __enter__(self) -> AudioSemanticCache:
@@ -82,45 +84,40 @@ class AudioSemanticCache:
     @property
     def directory(self) -> Path:
         """The cache directory, absolute."""
-        return self._store.folder.root
+        return Path(self._store.location)
 
     # -- what is there
 
-    def get_cache_stats(self) -> Json:
-        """Figures about the whole cache.
-
-        Sizes in MiB; ``oldest_item`` and ``newest_item`` in seconds since 1970; averages over the entries
-        that have the value; None where there is none.
-        """
-        row = self._store.query(
-            "SELECT count(*), coalesce(sum(size_bytes), 0), min(created_at), max(created_at), avg(duration_s),"
-            " count(DISTINCT text_key), avg(clap_similarity), coalesce(sum(duration_s), 0) FROM entries"
-        )[0]
-        renditions = self._store.query("SELECT count(*), coalesce(sum(size_bytes), 0) FROM renditions")[0]
-        renders = self._renders()
-        return {
-            "total_items": row[0],
-            "total_size_mb": (row[1] + renditions[1]) / _MB,
-            "oldest_item": row[2],
-            "newest_item": row[3],
-            "average_duration": row[4],
-            "unique_prompts": row[5],
-            "average_clap_similarity": row[6],
-            "missing_files": sum(
-                not os.path.isfile(self._path(file))
-                for (file,) in self._store.query("SELECT file FROM entries")
-            ),
-            "total_duration_s": row[7],
-            "renditions": renditions[0],
-            "engines": dict(self._store.query("SELECT engine, count(*) FROM entries GROUP BY engine")),
-            "encoders": self._store.encoders(),
-            "renders": len(renders),
-            "renders_size_mb": _total(renders) / _MB,
-            "cache_dir": str(self._store.folder.root),
-        }
+    def get_cache_stats(self) -> CacheStats:
+        """Figures about the whole cache; they can be read as attributes and like a mapping."""
+        inventory, renders = self._store.inventory, self._store.blobs.renders()
+        totals = inventory.totals()
+        return CacheStats(
+            total_items=totals.entries,
+            total_size_mb=(totals.size_bytes + totals.renditions_size_bytes) / _MB,
+            oldest_item=totals.oldest,
+            newest_item=totals.newest,
+            average_duration=totals.average_duration_s,
+            unique_prompts=totals.prompts,
+            average_clap_similarity=totals.average_clap_similarity,
+            missing_files=sum(not self._store.blobs.exists(file) for file in inventory.files()),
+            total_duration_s=totals.duration_s,
+            renditions=totals.renditions,
+            engines=inventory.engines(),
+            encoders=self._store.vectors.counts(),
+            renders=len(renders),
+            renders_size_mb=sum(render.size_bytes for render in renders) / _MB,
+            cache_dir=self._store.location,
+        )
 
     def list_cache_items(
-        self, limit: int | None = 20, sort_by: str = "timestamp", reverse: bool = True
+        self,
+        limit: int | None = 20,
+        sort_by: str = "timestamp",
+        reverse: bool = True,
+        *,
+        tag: str | None = None,
+        label: tuple[str, Label] | None = None,
     ) -> list[Json]:
         """Entries, by default the newest first; one without the value sorted by comes last.
 
@@ -128,6 +125,9 @@ class AudioSemanticCache:
             limit: how many; None: all.
             sort_by: ``timestamp``, ``clap_similarity``, ``duration`` (or ``duration_s``) or ``prompt``.
             reverse: greatest (newest) first.
+            tag: only entries that carry it.
+            label: only entries with this name and value; a text also finds the number or truth value that is
+                written so.
 
         Raises:
             InvalidRequest: another ``sort_by``, or a limit below 1.
@@ -136,26 +136,19 @@ class AudioSemanticCache:
             near = nearest_name(sort_by, _SORTS)
             hint = f"did you mean {near!r}?" if near else ""
             raise InvalidRequest(f"sort_by: given {sort_by!r}, allowed is one of {', '.join(_SORTS)}", hint=hint)
-        if limit is not None and limit < 1:
-            raise InvalidRequest(f"limit: given {limit}, allowed is 1 or more")
-        column, direction = _SORTS[sort_by], "DESC" if reverse else "ASC"
-        order = f"ORDER BY {column} IS NULL, {column} {direction}, id {direction} LIMIT ?"
-        return self._items(order, (-1 if limit is None else limit,))
+        sort = _SORTS[sort_by]
+        found = self._store.inventory.items(
+            sort=sort, descending=reverse, limit=_limit(limit), tag=tag, label=label
+        )
+        return self._as_json(found)
 
     def group_by_prompt(self, limit: int | None = 20) -> list[Json]:
         """Prompts with their entries, those with most entries first."""
-        if limit is not None and limit < 1:
-            raise InvalidRequest(f"limit: given {limit}, allowed is 1 or more")
-        keys = self._store.query(
-            "SELECT text_key FROM entries GROUP BY text_key ORDER BY count(*) DESC, max(created_at) DESC LIMIT ?",
-            (-1 if limit is None else limit,),
-        )
         groups = []
-        for (key,) in keys:
-            items = self._items("WHERE text_key = ? ORDER BY created_at DESC", (key,))
-            if items:
-                size_mb = sum(item["file_size_kb"] for item in items) / 1024
-                groups.append({"prompt": items[0]["prompt"], "count": len(items), "size_mb": size_mb, "items": items})
+        for found in self._store.inventory.items_by_prompt(_limit(limit)):
+            size_mb = sum(item.size_bytes for item in found) / _MB
+            items = self._as_json(found)
+            groups.append({"prompt": items[0]["prompt"], "count": len(items), "size_mb": size_mb, "items": items})
         return groups
 
     def find_duplicates(self, by: Method = "any") -> list[Json]:
@@ -166,15 +159,15 @@ class AudioSemanticCache:
                 that hardly differ; ``any``: either.
 
         Returns:
-            One mapping a group: ``reason``, ``prompt``, ``keep`` (the item with the best score, then the
+            One mapping per group: ``reason``, ``prompt``, ``keep`` (the item with the best score, then the
             newest) and ``duplicates`` (the other items).
         """
         groups = duplicate_groups(self._store, by)
         items = {item["id"]: item for item in self._by_ids([i for group in groups for i in group.ids])}
-        return [told for group in groups if (told := _told(group, items))]
+        return [one for group in groups if (one := _group(group, items))]
 
     def verify(self, fix: bool = False, quick: bool = False) -> Json:
-        """Whether rows, files, vectors and index agree.
+        """Check that rows, files, vectors and index agree.
 
         Args:
             fix: remove what has no other half.
@@ -183,7 +176,7 @@ class AudioSemanticCache:
         Returns:
             ok, entries, files, problems (each kind, what, detail), fixed, freed_space_mb.
         """
-        return as_json(audit(self._store, fix=fix, quick=quick))
+        return as_json(verify(self._store, fix=fix, quick=quick))
 
     # -- what would go
 
@@ -192,13 +185,14 @@ class AudioSemanticCache:
         if not math.isfinite(days) or days < 0:
             raise InvalidRequest(f"days: given {days}, allowed is a number from 0 up")
         limit = self._now() - days * 86_400
-        items = self._items("WHERE created_at < ? ORDER BY created_at", (limit,))
-        return self._selection(items, [path for path in self._renders() if _mtime(path) < limit])
+        old = [render for render in self._store.blobs.renders() if render.modified_at < limit]
+        return self._selection(self._store.inventory.items_before(limit), old)
 
     def select_pattern(self, regex: str) -> Selection:
         """Entries in whose prompt the expression is found, letter case ignored."""
-        rows = self._store.query("SELECT id, prompt FROM entries ORDER BY id")
-        return self.select_ids([rows[n][0] for n in matching(regex, [row[1] for row in rows])])
+        known = self._store.inventory.prompts()
+        ids = [known[n][0] for n in matching(regex, [prompt for _, prompt in known])]
+        return self._selection(self._store.inventory.items_by_id(ids))
 
     def select_ids(self, ids: Iterable[int]) -> Selection:
         """The entries with these ids.
@@ -207,8 +201,8 @@ class AudioSemanticCache:
             NotFound: one does not exist.
         """
         wanted = list(dict.fromkeys(ids))
-        items = self._by_ids(wanted)
-        missing = set(wanted) - {item["id"] for item in items}
+        items = self._store.inventory.items_by_id(wanted)
+        missing = set(wanted) - {item.id for item in items}
         if missing:
             raise NotFound(f"no entry with id {', '.join(map(str, sorted(missing)))}")
         return self._selection(items)
@@ -216,16 +210,16 @@ class AudioSemanticCache:
     def select_duplicates(self, by: Method = "any") -> Selection:
         """All that ``find_duplicates`` would not keep."""
         ids = [item["id"] for group in self.find_duplicates(by) for item in group["duplicates"]]
-        return self._selection(self._by_ids(ids))
+        return self._selection(self._store.inventory.items_by_id(ids))
 
     def select_all(self) -> Selection:
         """Everything, renders included."""
-        return self._selection(self._items("ORDER BY id"), self._renders())
+        return self._selection(self._store.inventory.items(limit=None), self._store.blobs.renders())
 
     # -- taking it away
 
     def remove(self, selection: Selection) -> Json:
-        """Removes what was selected: rows, files, renditions and vectors; at once for every process.
+        """Remove what was selected: rows, files, renditions and vectors; at once for every process.
 
         Returns:
             removed_items, removed_files, freed_space_mb.
@@ -233,10 +227,10 @@ class AudioSemanticCache:
         Raises:
             StorageError: what is already removed stays removed.
         """
-        removal = self._store.remove(item["id"] for item in selection.items)
-        for path in selection.renders:
-            freed = self._store.folder.discard(str(path.relative_to(self._store.folder.root)))
-            removal += Removal(files=1 if freed else 0, freed_bytes=freed)
+        removal = self._store.entries.remove(item["id"] for item in selection.items)
+        for render in selection.renders:
+            freed = self._store.blobs.discard_render(render.path)
+            removal = removal.and_also(Removal(files=1 if freed else 0, freed_bytes=freed))
         return {
             "removed_items": removal.items,
             "removed_files": removal.files,
@@ -244,11 +238,11 @@ class AudioSemanticCache:
         }
 
     def remove_old_items(self, days_old: float) -> Json:
-        """Removes entries and renders older than that; see ``remove`` for what is returned."""
+        """Remove entries and renders older than that; see ``remove`` for what is returned."""
         return self.remove(self.select_older_than(days_old))
 
     def remove_by_prompt_pattern(self, regex: str, confirm: bool = False) -> Json:
-        """Removes entries by their prompt. Without ``confirm`` nothing is removed and ``error`` says what would be.
+        """Remove entries by their prompt. Without ``confirm`` nothing is removed and ``error`` says what would be.
 
         Returns:
             as ``remove``, and ``pattern``; or ``error`` and ``pattern`` (also for a bad expression).
@@ -260,15 +254,15 @@ class AudioSemanticCache:
         return {**self._confirmed(selection, confirm), "pattern": regex}
 
     def clear_cache(self, confirm: bool = False) -> Json:
-        """Removes everything. Without ``confirm`` nothing is removed and ``error`` says what would be."""
+        """Remove everything. Without ``confirm`` nothing is removed and ``error`` says what would be."""
         return self._confirmed(self.select_all(), confirm)
 
     def remove_duplicates(self, by: Method = "any", confirm: bool = False) -> Json:
-        """Removes all but the best of each group of ``find_duplicates``."""
+        """Remove all but the best of each group of ``find_duplicates``."""
         return self._confirmed(self.select_duplicates(by), confirm)
 
     def delete(self, ids: Iterable[int]) -> Json:
-        """Removes entries by id.
+        """Remove entries by id.
 
         Raises:
             NotFound: one does not exist; nothing was removed.
@@ -283,65 +277,46 @@ class AudioSemanticCache:
 
     # -- small parts
 
-    def _path(self, file: str) -> str:
-        return f"{self._store.folder.root}/{file}"
-
-    def _items(self, rest: str, values: tuple[Any, ...] = ()) -> list[Json]:
-        return [self._item(row) for row in self._store.query(f"SELECT {_ITEM} FROM entries {rest}", values)]
-
     def _by_ids(self, ids: Iterable[int]) -> list[Json]:
-        return self._items(f"WHERE id IN {ID_LIST} ORDER BY id", (id_list(ids),))
+        return self._as_json(self._store.inventory.items_by_id(ids))
 
-    def _item(self, row: tuple[Any, ...]) -> Json:
-        entry_id, file, prompt, duration_s, clap, quality, created_at, size, engine, namespace, loop = row
+    def _as_json(self, items: Iterable[Item]) -> list[Json]:
+        return [self._item(item) for item in items]
+
+    def _item(self, item: Item) -> Json:
         return {
-            "id": entry_id,
-            "path": self._path(file),
-            "prompt": prompt,
-            "duration_s": duration_s,
-            "clap_similarity": clap,
-            "quality": quality,
-            "timestamp": created_at,
-            "age_days": max(0.0, (self._now() - created_at) / 86_400),
-            "file_exists": os.path.isfile(self._path(file)),
-            "file_size_kb": size / 1024,
-            "engine": engine,
-            "namespace": namespace,
-            "is_loop": bool(loop),
+            "id": item.id,
+            "path": self._store.blobs.path_of(item.file),
+            "prompt": item.prompt,
+            "duration_s": item.duration_s,
+            "clap_similarity": item.clap_similarity,
+            "quality": item.quality,
+            "timestamp": item.created_at,
+            "age_days": max(0.0, (self._now() - item.created_at) / 86_400),
+            "file_exists": self._store.blobs.exists(item.file),
+            "file_size_kb": item.size_bytes / 1024,
+            "engine": item.engine,
+            "namespace": item.namespace,
+            "is_loop": bool(item.loop),
+            "tags": list(item.tags),
+            "labels": item.labels,
         }
 
-    def _selection(self, items: list[Json], renders: Iterable[Path] = ()) -> Selection:
-        files = tuple(renders)
-        beside = self._store.query(
-            f"SELECT coalesce(sum(size_bytes), 0) FROM renditions WHERE entry_id IN {ID_LIST}",
-            (id_list(item["id"] for item in items),),
-        )
-        masters = sum(round(item["file_size_kb"] * 1024) for item in items)
-        return Selection(items, masters + beside[0][0] + _total(files), files)
-
-    def _renders(self) -> list[Path]:
-        folder = self._store.folder.renders
-        return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    def _selection(self, items: list[Item], renders: Iterable[Render] = ()) -> Selection:
+        chosen = tuple(renders)
+        size_bytes = sum(item.size_bytes for item in items)
+        size_bytes += self._store.renditions.size_bytes(item.id for item in items)
+        size_bytes += sum(render.size_bytes for render in chosen)
+        return Selection(self._as_json(items), size_bytes, chosen)
 
 
-def _mtime(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf
+def _limit(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        raise InvalidRequest(f"limit: given {limit}, allowed is 1 or more")
+    return limit
 
 
-def _total(paths: Iterable[Path]) -> int:
-    total = 0
-    for path in paths:
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def _told(group: Group, items: dict[int, Json]) -> Json | None:
+def _group(group: Group, items: dict[int, Json]) -> Json | None:
     """The group as JSON, unless a removal by someone else has left too little of it."""
     members = [items[entry_id] for entry_id in group.ids if entry_id in items]
     if len(members) < 2:

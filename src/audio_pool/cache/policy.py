@@ -1,6 +1,6 @@
-"""What counts as a hit, and why. Pure: prompts and scores in, verdicts out.
+"""The policy of hits: judges by prompts and scores alone. Pure.
 
-Owns: ``judge``, ``explain`` (two prompts against each other) and the encoders' calibrations.
+Owns: ``judge``, ``first_objection`` (two prompts against each other) and the encoders' calibrations.
 Must not know: the store, the index, engines; how vectors are made.
 
 A cosine alone is no judge: at MiniLM's 0.70, 96 % of the pairs that differ in one telling word pass. Here
@@ -20,7 +20,7 @@ from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
 from audio_pool.prompts.lexicon import in_chorus, word_info
 from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_key
 
-__all__ = ["CALIBRATIONS", "Calibration", "Near", "Verdict", "fallback_warning", "judge", "words_agree"]
+__all__ = ["CALIBRATIONS", "Calibration", "Candidate", "Verdict", "fallback_warning", "first_objection", "judge"]
 
 Mode = Literal["strict", "tolerant", "threshold", "global"]
 Rule = Literal["text", "canonical", "words", "cosine", "sound", ""]
@@ -28,12 +28,12 @@ Rule = Literal["text", "canonical", "words", "cosine", "sound", ""]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How one encoder's cosines stand to the scale of ``tau_prompt_sem``: a straight line through (1, 1)."""
+    """Maps the scale of ``tau_prompt_sem`` to one encoder's cosines: a straight line through (1, 1)."""
 
     at_070: float
     """The cosine that tau 0.70 stands for."""
     measured: bool
-    """Whether it was measured with the official weights."""
+    """True where it was measured with the official weights."""
 
     def cosine_at(self, tau: float) -> float:
         """The least cosine that ``tau`` asks of this encoder."""
@@ -50,7 +50,7 @@ CALIBRATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class Candidate:
     """A cached entry that may answer."""
 
     entry_id: int
@@ -63,7 +63,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an entry answers, and why."""
+    """The judgement on one entry, and its reason."""
 
     entry_id: int
     accepted: bool
@@ -86,59 +86,59 @@ def fallback_warning(encoder: str) -> str | None:
 
 def judge(
     query: str,
-    near: Sequence[Near],
+    candidates: Sequence[Candidate],
     *,
     mode: Mode,
     calibration: Calibration | None,
     tau_prompt_sem: float,
     tau_use: float,
 ) -> list[Verdict]:
-    """Which of the nearest entries answer the query, one verdict each, in the order given.
+    """Judge which of the nearest entries answer the query: one verdict each, in the order given.
 
     Args:
         query: the prompt asked for.
-        near: entries whose sound settings fit.
+        candidates: entries whose settings fit.
         mode: strict: same text or canonical key. tolerant: also the same words, confirmed by the cosine and,
             where there is one, by CLAP. threshold: plain cosine and CLAP. global: tolerant, or CLAP alone.
         calibration: of the encoder that made the cosines; None makes tolerant strict.
         tau_prompt_sem: 0..1 on the calibrated scale; only ``threshold`` reads it as a plain cosine.
         tau_use: least CLAP(query, sound) of a hit that is not by the same text or key.
     """
-    return [_verdict(query, one, mode, calibration, tau_prompt_sem, tau_use) for one in near]
+    return [_verdict(query, one, mode, calibration, tau_prompt_sem, tau_use) for one in candidates]
 
 
 def _verdict(
-    query: str, one: Near, mode: Mode, calibration: Calibration | None, tau_prompt_sem: float, tau_use: float
+    query: str, one: Candidate, mode: Mode, calibration: Calibration | None, tau_prompt_sem: float, tau_use: float
 ) -> Verdict:
     if text_key(query) == text_key(one.prompt):
-        return _told(one, "text", "the same text")
+        return _verdict_by(one, "text", "the same text")
     if canonical_key(query) == canonical_key(one.prompt):
-        return _told(one, "canonical", f"the same canonical key '{canonical_key(query)}'")
+        return _verdict_by(one, "canonical", f"the same canonical key '{canonical_key(query)}'")
     if mode == "strict":
-        return _told(one, "", "neither the same text nor the same canonical key")
+        return _verdict_by(one, "", "neither the same text nor the same canonical key")
     unfit = one.clap is not None and one.clap < tau_use
     low_clap = f"CLAP of query and sound {one.clap or 0.0:.2f} is below tau_use {tau_use:.2f}"
     if mode == "threshold":
         if not one.cosine >= tau_prompt_sem:
-            return _told(one, "", f"cosine is below tau_prompt_sem {tau_prompt_sem:.2f}")
+            return _verdict_by(one, "", f"cosine is below tau_prompt_sem {tau_prompt_sem:.2f}")
         cosine_reaches = f"cosine reaches {tau_prompt_sem:.2f}"
-        return _told(one, "", low_clap, unfit=True) if unfit else _told(one, "cosine", cosine_reaches)
+        return _verdict_by(one, "", low_clap, unfit=True) if unfit else _verdict_by(one, "cosine", cosine_reaches)
     if mode == "global" and one.clap is not None and not unfit:
-        return _told(one, "sound", f"CLAP of query and sound reaches tau_use {tau_use:.2f}")
+        return _verdict_by(one, "sound", f"CLAP of query and sound reaches tau_use {tau_use:.2f}")
     if calibration is None:
-        return _told(one, "", "the encoder has no calibration, so only the same text or canonical key will do")
+        return _verdict_by(one, "", "the encoder has no calibration, so only the same text or canonical key will do")
     least = calibration.cosine_at(tau_prompt_sem)
     if not one.cosine >= least:
-        return _told(one, "", f"cosine is below {least:.2f}, which tau_prompt_sem {tau_prompt_sem:.2f} asks")
-    differing = words_agree(query, one.prompt)
+        return _verdict_by(one, "", f"cosine is below {least:.2f}, which tau_prompt_sem {tau_prompt_sem:.2f} asks")
+    differing = first_objection(query, one.prompt)
     if differing is not None:
-        return _told(one, "", differing)
+        return _verdict_by(one, "", differing)
     if unfit:
-        return _told(one, "", low_clap, unfit=True)
-    return _told(one, "words", f"all words agree and cosine reaches {least:.2f}")
+        return _verdict_by(one, "", low_clap, unfit=True)
+    return _verdict_by(one, "words", f"all words agree and cosine reaches {least:.2f}")
 
 
-def _told(one: Near, rule: Rule, why: str, *, unfit: bool = False) -> Verdict:
+def _verdict_by(one: Candidate, rule: Rule, why: str, *, unfit: bool = False) -> Verdict:
     scores = f"cosine {one.cosine:.3f}" if one.cosine == one.cosine else "no cosine"
     if one.clap is not None:
         scores += f", CLAP {one.clap:.3f}"
@@ -153,21 +153,22 @@ _LOOSE = frozenset(
      "among", "through", "for", "about", "within", "during", "toward", "towards", "like", "beside", "between",
      "it", "its", "their", "his", "her"]
 )  # fmt: skip
-"""Where something is: "rain on a tin roof" and "a tin roof in the rain". "off", "by", "up" and the like stay."""
+"""Prepositions of place, compared loosely: "rain on a tin roof" and "a tin roof in the rain". "off", "by", "up"
+and the like are compared as they stand."""
 _AWAY = frozenset(["from"])
 _TOWARDS = frozenset(["to", "into", "onto", "toward", "towards"])
 _OPPOSED = ((_AWAY, _TOWARDS), (_TOWARDS, _AWAY))
-"""Where it comes from is not where it goes: "from left to right" and "from right to left"."""
+"""Opposite directions: "from left to right" is not "from right to left"."""
 _LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "quite", "rather", "really"])
-"""Words that may be missing on one side unheard."""
+"""Words ignored in the comparison: adding or dropping them does not change the sound."""
 _SHORTEST_TYPO = 5
 
 _Moment = list[tuple[str, tuple[str, ...]]]
 """Chunks of one moment: kind and words."""
 
 
-def words_agree(query: str, prompt: str) -> str | None:
-    """None where two prompts say the same in the same words, else the first guard that objects, in words."""
+def first_objection(query: str, prompt: str) -> str | None:
+    """Name the first guard that objects to taking one prompt for the other; None where none does."""
     ours, theirs = _moments(analyse(query)), _moments(analyse(prompt))
     mine, other = _bag(ours), _bag(theirs)
     lacking, extra = mine - other, other - mine
@@ -192,7 +193,7 @@ def _moments(analysis: Analysis) -> list[_Moment]:
 
 
 def _plain(chunk: Chunk) -> tuple[str, ...]:
-    """A chunk's words with number let go where it is not heard, light words left out."""
+    """A chunk's words without the plural where number is inaudible, and without light words."""
     words = tuple(
         word[:-1] if word.endswith("*") and in_chorus(word[:-1]) else word for word in chunk.words
     )
@@ -209,7 +210,7 @@ def _led_by(moments: list[_Moment], leads: frozenset[str]) -> set[str]:
 
 
 def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
-    """Takes pairs of which one is a misspelling of the other out of both; their word -> ours."""
+    """Take pairs of which one is a misspelling of the other out of both; return their word -> ours."""
     renamed: dict[str, str] = {}
     for word in sorted(extra):
         fellow = next((own for own in sorted(lacking) if lacking[own] and _misspelt(own, word)), None)
@@ -220,7 +221,7 @@ def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
 
 
 def _misspelt(a: str, b: str) -> bool:
-    """Whether one is an unknown word a slip away from the other, which is known: never "car" and "cat"."""
+    """Return True where one is an unknown word one slip away from the other, a known one: never "car" and "cat"."""
     a, b = a.rstrip("*~"), b.rstrip("*~")
     if min(len(a), len(b)) < _SHORTEST_TYPO or a[0] != b[0] or not (a.isalpha() and b.isalpha()):
         return False
@@ -252,7 +253,7 @@ def _difference(lacking: Counter[str], extra: Counter[str]) -> str:
 
 
 def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """A chunk with the order of its "where"s let go, and of all its things where nothing is done."""
+    """A chunk with its prepositional phrases sorted, and with all its parts sorted where it has no verb."""
     kind, words = chunk
     segments: list[list[str]] = [[]]
     for word in words:
@@ -267,7 +268,7 @@ def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _sequence(moment: _Moment) -> list[str]:
-    """A moment's words in order. Of a mere thing "on" stays: a "water glass" is not "water on glass"."""
+    """A moment's words in order. A noun phrase keeps its "on": a "water glass" is not "water on glass"."""
     return [
         "in" if word in _LOOSE else word
         for kind, words in moment

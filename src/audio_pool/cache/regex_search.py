@@ -1,4 +1,4 @@
-"""Which texts a regular expression matches, whatever the expression.
+"""Searches texts by any regular expression, within limits on time and memory.
 
 Owns: the check of an expression and its bounded search.
 Must not know: the cache.
@@ -35,7 +35,7 @@ json.dump([n for n, text in enumerate(texts) if search(text)], sys.stdout)
 
 
 def matching(pattern: str, texts: Sequence[str], *, deadline_s: float | None = None) -> list[int]:
-    """Positions of the texts in which the expression is found anywhere, letter case ignored.
+    """The positions of the texts in which the expression is found anywhere, letter case ignored.
 
     Args:
         pattern: for Python's ``re``, 1..1,000 characters.

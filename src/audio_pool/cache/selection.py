@@ -1,7 +1,7 @@
-"""Which variants of a prompt go when there are more than wanted.
+"""Choosing among variants of one prompt: which is offered, and which goes when there are too many.
 
-Owns: ``surplus``, a pure function.
-Must not know: the store, sound.
+Owns: the draw, and the cap's strategies. Pure but for the random numbers passed in.
+Must not know: the store, files.
 """
 
 from __future__ import annotations
@@ -13,22 +13,72 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_pool.cache.entry import Row
+from audio_pool.cache.store import Vector
 
-__all__ = ["CapStrategy", "Variant", "surplus"]
+__all__ = ["CapStrategy", "Variant", "draw", "of_nearest_length", "surplus"]
 
 CapStrategy = Literal["quality", "diversity"]
+_EQUAL_LENGTH_S = 1e-3
+
+
+# -- the draw --------------------------------------------------------------------------------------
+
+
+def of_nearest_length(rows: Sequence[Row], duration_s: float) -> list[Row]:
+    """Those whose length differs least; a millisecond more or less is the same length."""
+    least = min(abs(row.duration_s - duration_s) for row in rows)
+    return [row for row in rows if abs(row.duration_s - duration_s) <= least + _EQUAL_LENGTH_S]
+
+
+def draw(
+    rows: Sequence[Row],
+    scores: Mapping[int, float],
+    temperature: float,
+    variant_seed: int | None,
+    rng: random.Random,
+) -> Row:
+    """Draw one row, with softmax weights of the scores.
+
+    By the Gumbel-max trick, with noise that depends on the seed and the entry alone: a seed goes on
+    drawing the same entry when others come or go, which a draw from cumulated weights would not.
+
+    Args:
+        rows: at least one.
+        scores: by id.
+        temperature: 0 takes the best, among equals the oldest.
+        variant_seed: makes the draw reproducible.
+        rng: draws where there is no seed.
+    """
+    if len(rows) == 1:
+        return rows[0]
+    if temperature <= 0:
+        return max(rows, key=lambda row: (scores[row.id], -row.id))
+    return max(rows, key=lambda row: scores[row.id] / temperature + _gumbel(row.id, variant_seed, rng))
+
+
+def _gumbel(entry_id: int, variant_seed: int | None, rng: random.Random) -> float:
+    if variant_seed is None:
+        uniform = rng.random()
+    else:
+        digest = hashlib.blake2b(f"{variant_seed}:{entry_id}".encode(), digest_size=8).digest()
+        uniform = int.from_bytes(digest, "little") / 2**64
+    return -math.log(-math.log(min(max(uniform, 1e-12), 1 - 1e-12)))
+
+
+# -- the cap ---------------------------------------------------------------------------------------
 
 
 class Variant(NamedTuple):
+    """One of several sounds of the same words and settings."""
+
     id: int | None
     """None: the newcomer."""
     score: float
     created_at: float
-    vector: npt.NDArray[np.float32] | None
-    """float32 [D], describes the sound; compared by Euclidean distance."""
+    vector: Vector | None
+    """Describes the sound; compared by Euclidean distance."""
 
 
 def surplus(variants: Sequence[Variant], most: int, strategy: CapStrategy) -> set[int | None]:
@@ -56,37 +106,3 @@ def _most_alike(variants: Sequence[Variant]) -> Sequence[Variant]:
     np.fill_diagonal(apart, np.inf)
     first, second = divmod(int(apart.argmin()), len(known))
     return [variants[first], variants[second]]
-
-
-def of_nearest_length(rows: Sequence[Row], duration_s: float) -> list[Row]:
-    """Those whose length differs least; a millisecond more or less is the same length."""
-    least = min(abs(row.duration_s - duration_s) for row in rows)
-    return [row for row in rows if abs(row.duration_s - duration_s) <= least + 1e-3]
-
-
-def draw(
-    rows: Sequence[Row],
-    scores: Mapping[int, float],
-    temperature: float,
-    variant_seed: int | None,
-    rng: random.Random,
-) -> Row:
-    """One row, with softmax weights of the scores.
-
-    Drawn by the Gumbel-max trick with noise that depends on the seed and the entry alone: a seed goes on
-    drawing the same entry when others come or go, which a draw from cumulated weights would not.
-    """
-    if len(rows) == 1:
-        return rows[0]
-    if temperature <= 0:
-        return max(rows, key=lambda row: (scores[row.id], -row.id))
-
-    def weight(row: Row) -> float:
-        if variant_seed is None:
-            uniform = rng.random()
-        else:
-            digest = hashlib.blake2b(f"{variant_seed}:{row.id}".encode(), digest_size=8).digest()
-            uniform = int.from_bytes(digest, "little") / 2**64
-        return scores[row.id] / temperature - math.log(-math.log(min(max(uniform, 1e-12), 1 - 1e-12)))
-
-    return max(rows, key=weight)

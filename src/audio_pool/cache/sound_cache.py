@@ -1,8 +1,8 @@
 """The cache as the pool sees it: find a fitting sound, keep a new one. Never waits, never embeds.
 
-Owns: Query, Hit, SoundCache: which entries are asked for in which order, the draw among several, the cap
+Owns: SoundCache, Lookup, Hit: which entries are asked for in which order, the draw among several, the cap
 on variants of a prompt.
-Must not know: the pool, engines, sockets; how rows are stored (store.py).
+Must not know: the pool, engines, sockets; how rows and files are stored (store.py, blobs.py).
 
 Threads: ``find_*`` on one (the pool's router thread), ``put``, ``remove`` and ``follow`` on another (its
 writer thread). They share nothing but the store and the index, which are made for it.
@@ -17,79 +17,66 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
-from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX, Entry, Filters, Row, score_of
-from audio_pool.cache.policy import CALIBRATIONS, Near, Verdict, judge
+from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX, Entry, Row, score_of
+from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
-from audio_pool.cache.sqlite.renditions import find_rendition, put_rendition
-from audio_pool.cache.sqlite.store import Removal, Store, Vector
+from audio_pool.cache.settings import filters_of, settings_of
+from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.errors import AudioPoolError, EngineError
-from audio_pool.prompts.normalize import text_key
 from audio_pool.results import FinishedSound, SoundMetadata
-from audio_pool.types import Recipe, Rendition
+from audio_pool.types import Query, Recipe, Rendition
 
 if TYPE_CHECKING:
-    from audio_pool.cache.vectors import Neighbours
+    from audio_pool.cache.vectors import VectorSpace
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["CacheType", "Hit", "Query", "SoundCache", "encoder_of"]
+__all__ = ["Hit", "HitType", "Lookup", "SoundCache", "encoder_of"]
 
-_STAGES: dict[str, CacheType] = {
+HitType = Literal["exact", "canonical", "semantic", "global"]
+_TYPES: dict[str, HitType] = {
     "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global"
 }  # fmt: skip
+"""By the policy's rule."""
 _SPARE = 16
-"""Neighbours asked for beyond ``reuse_k``: some differ too much in length or are gone."""
+"""Neighbours asked for beyond ``reuse_k``: some do not fit or are gone."""
 _MOST_LOOKED_AT = 1024
 _SAME_LENGTH = 0.2
 """Relative difference up to which two sounds count as variants of each other."""
-
 _ENTRIES_KNOWN = 2048
 
-CacheType = Literal["exact", "canonical", "semantic", "global"]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Query:
-    """How a request wants the cache to be read."""
-
-    match: Literal["strict", "tolerant", "threshold", "global"] = "tolerant"
-    any_engine: bool = False
-    duration_tolerance: float = 0.2
-    """Relative to the length asked for; 0 is exact to the frame."""
-    temperature: float = 0.25
-    """Of the softmax draw among fitting entries; 0 takes the best."""
-    variant_seed: int | None = None
-    """The same one draws the same entry, as long as it is there."""
-    tau_use: float = 0.35
-    """Least CLAP(query, sound), where there are CLAP vectors."""
-    tau_prompt_sem: float = 0.70
-    """Least similarity of prompts, on the calibrated scale."""
-    reuse_k: int = 8
-    """Nearest entries looked at."""
-    commercial_only: bool = False
-    speech: bool = False
-    """The engine speaks words: only the very same words will do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True, kw_only=True):
     """A kept sound that answers a request, and why."""
 
     entry: Entry
-    cache_type: CacheType
+    cache_type: HitType
     reason: str
     similarity: float | None
     """Cosine of the prompts; 1 for the same words, None where nothing was compared."""
-    warnings: tuple[str, ...]
     metadata: SoundMetadata
-    """How the sound was made, as it was stored, and how it came to be offered."""
+    """As stored, with the fields that say how it came to be offered."""
+    warnings: tuple[str, ...] = ()
+    """Added by this offer to the sound's own."""
+
+
+class Lookup(Struct, frozen=True, kw_only=True):
+    """The outcome of a look-up."""
+
+    hit: Hit | None = None
+    refused: tuple[str, ...] = ()
+    """One reason for each entry whose words would do and whose sound does not fit them."""
+
+
+_MISS = Lookup()
 
 
 class SoundCache:
@@ -119,123 +106,114 @@ class SoundCache:
         Raises:
             NotFound, StorageError.
         """
-        self.store = Store(directory, create=create, render_dir=render_dir)
+        self.store: Store = SqliteStore(directory, create=create, render_dir=render_dir)
         self._max_per_prompt = max_per_prompt
         self._cap_strategy = cap_strategy
         self._now = now
         self._rng = rng or random.Random()
-        self._neighbours: dict[str, Neighbours] = {}
+        self._spaces: dict[str, VectorSpace] = {}
         self._preparing = threading.Lock()
         self.vanished: set[int] = set()
         """Entries that look-ups met without their file."""
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], str] = {}
         self.near_off = ""
-        """Why nothing is found by meaning (faiss is missing), or ""."""
+        """The reason why nothing is found by meaning (faiss is missing), or ""."""
 
     @property
     def incoming(self) -> Path:
-        """Where a mastering worker writes and fsyncs what is to be ``put``; this process's own."""
-        return self.store.folder.incoming
+        """The folder for files that are to be ``put``, written and fsynced by their maker; this process's own."""
+        return self.store.blobs.incoming
 
     def close(self) -> None:
-        """Saves the indexes and closes the store. Further calls are an error."""
-        for neighbours in self._neighbours.values():
-            neighbours.save()
+        """Save the indexes and close the store. Further calls are an error."""
+        for space in self._spaces.values():
+            space.save()
         self.store.close()
 
     def prepare(self, spaces: Iterable[str]) -> None:
-        """Loads or rebuilds the indexes of these spaces; otherwise the first look-up by meaning does.
+        """Load or rebuild the indexes of these spaces; otherwise the first look-up by meaning does.
 
         Raises:
             EngineUnavailable: faiss is not installed.
         """
-        for space in spaces:
-            self._neighbours_in(space)
+        for name in spaces:
+            self._space(name)
 
     def follow(self) -> None:
-        """Takes over what other processes changed. For the writer thread, now and then."""
-        for neighbours in list(self._neighbours.values()):
+        """Take over what other processes changed. For the writer thread, now and then."""
+        for space in list(self._spaces.values()):
             try:
-                neighbours.follow()
+                space.follow()
             except AudioPoolError as exc:  # the index is derived: what goes wrong in it costs no sound
-                _log.warning("the index of %s does not follow: %s", neighbours.space, exc)
+                _log.warning("the index of %s does not follow: %s", space.space, exc)
 
     def tidy(self) -> None:
-        """Compacts and saves indexes where it is time to. For the writer thread, when there is nothing to do."""
+        """Compact and save indexes where it is time to. For the writer thread, when there is nothing to do."""
         self.follow()
-        for neighbours in list(self._neighbours.values()):
-            neighbours.tidy()
+        for space in list(self._spaces.values()):
+            space.tidy()
 
-    def _neighbours_in(self, space: str) -> Neighbours:
-        found = self._neighbours.get(space)
+    def _space(self, name: str) -> VectorSpace:
+        found = self._spaces.get(name)
         if found is None:
-            from audio_pool.cache.vectors import Neighbours
+            from audio_pool.cache.vectors import VectorSpace  # faiss, where there is one
 
             with self._preparing:
-                found = self._neighbours.get(space) or Neighbours(self.store, space)
-                self._neighbours[space] = found
+                found = self._spaces.get(name) or VectorSpace(self.store, name)
+                self._spaces[name] = found
         return found
 
     # -- look-ups
 
-    def find_exact(self, recipe: Recipe, query: Query) -> Hit | None:
-        """The entry for the same words, or for words that say the same, whose settings fit.
+    def find_exact(self, recipe: Recipe, query: Query) -> Lookup:
+        """Find the entry for the same words, or for words that say the same, whose settings fit.
 
         An explicit seed or init audio only ever matches the identical recipe.
         """
-        filters = _filters(recipe, query)
+        filters = filters_of(recipe, query)
+        entries = self.store.entries
         if recipe.seed is not None or recipe.init_audio_sha256 is not None:
             reason = "identical recipe" if recipe.seed is None else f"identical recipe, seed {recipe.seed}"
-            return self._hit(self.store.with_recipe(recipe, filters), recipe, query, "exact", reason)
-        hit = self._hit(
-            self.store.with_text(recipe.prompt, filters), recipe, query, "exact", "the same words"
-        )
-        if hit is None and not query.speech:
-            rows = self.store.with_meaning(recipe.prompt, replace_fields(filters, by_meaning=True))
-            hit = self._hit(rows, recipe, query, "canonical", "words that say the same")
-        return hit
+            return self._exact(entries.with_recipe(recipe, filters), recipe, query, "exact", reason)
+        found = self._exact(entries.with_text(recipe.prompt, filters), recipe, query, "exact", "the same words")
+        if found.hit is None and not query.speech:
+            rows = entries.with_meaning(recipe.prompt, filters_of(recipe, query, by_meaning=True))
+            found = self._exact(rows, recipe, query, "canonical", "words that say the same")
+        return found
 
-    def find_near(
-        self,
-        recipe: Recipe,
-        query: Query,
-        vectors: Mapping[str, Vector],
-        *,
-        refused: list[str] | None = None,
-    ) -> Hit | None:
-        """The entry for words that mean the same, if the policy accepts one whose settings fit.
+    def find_near(self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Lookup:
+        """Find the entry for words that mean the same, if the policy accepts one whose settings fit.
 
         Args:
             recipe: as for ``find_exact``, which is asked first.
-            query: ``strict`` finds nothing here.
+            query: ``strict`` matching finds nothing here.
             vectors: float32 [D] of the prompt by encoder, a scorer's (CLAP) among them.
-            refused: gets the reason for each entry whose words would do and whose sound does not fit.
         """
         if query.match == "strict" or query.speech or recipe.seed is not None or recipe.init_audio_sha256:
-            return None
+            return _MISS
         try:
             rows, verdicts = self.judged(recipe, query, vectors)
         except EngineError as exc:
             self._without_near(exc)
-            return None
-        if refused is not None:
-            refused += [verdict.reason for verdict in verdicts if verdict.unfit]
-        accepted = [verdict for verdict in verdicts if verdict.accepted]
-        scores = {v.entry_id: v.clap if v.clap is not None else v.cosine for v in accepted}
-        row = self._present([rows[v.entry_id] for v in accepted], recipe, query, scores)
-        entry = self._entry_of(row) if row else None
-        if row is None or entry is None:
-            return None
-        verdict = next(v for v in accepted if v.entry_id == row.id)
+            return _MISS
+        refused = tuple(verdict.reason for verdict in verdicts if verdict.unfit)
+        accepted = {verdict.entry_id: verdict for verdict in verdicts if verdict.accepted}
+        scores = {one.entry_id: one.clap if one.clap is not None else one.cosine for one in accepted.values()}
+        found = self._present([rows[entry_id] for entry_id in accepted], recipe, query, scores)
+        if found is None:
+            return Lookup(refused=refused)
+        row, entry = found
+        verdict = accepted[row.id]
         cosine = None if math.isnan(verdict.cosine) else verdict.cosine
         similarity = verdict.clap if verdict.rule == "sound" or cosine is None else cosine
-        return self._told(entry, row, recipe, _STAGES[verdict.rule], verdict.reason, similarity)
+        hit = self._offer(entry, row, recipe, _TYPES[verdict.rule], verdict.reason, similarity)
+        return Lookup(hit=hit, refused=refused)
 
     def judged(
         self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
     ) -> tuple[dict[int, Row], list[Verdict]]:
-        """The nearest entries that fit, by id, and what the policy says of each, nearest first."""
+        """The nearest entries that fit, by id, and the policy's verdict on each, nearest first."""
         prompts, scorer = self._roles(vectors)
         sounds = SOUND_PREFIX + scorer if scorer else ""
         found = self.nearest(recipe, query, prompts, vectors[prompts]) if prompts else []
@@ -243,15 +221,15 @@ class SoundCache:
         cosines = {row.id: cosine for row, cosine in found}
         if scorer and query.match == "global":
             rows |= {row.id: row for row, _ in self.nearest(recipe, query, sounds, vectors[scorer])}
-        heard = self.store.vectors_of(sounds, rows) if scorer else {}
-        clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in heard.items()}
-        near = [
-            Near(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id))
+        of_sounds = self.store.vectors.of(sounds, rows) if scorer else {}
+        clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in of_sounds.items()}
+        candidates = [
+            Candidate(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id))
             for entry_id, row in rows.items()
         ]
         verdicts = judge(
             recipe.prompt,
-            near,
+            candidates,
             mode=query.match,
             calibration=CALIBRATIONS.get(encoder_of(prompts)),
             tau_prompt_sem=query.tau_prompt_sem,
@@ -260,14 +238,14 @@ class SoundCache:
         return rows, verdicts
 
     def _roles(self, vectors: Mapping[str, Vector]) -> tuple[str, str]:
-        """Which of these encoders compares prompts, and which hears sounds; "" for neither.
+        """The encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.
 
         A scorer is one in whose space sounds' vectors are kept.
         """
         names = [name for name in vectors if not name.startswith(SOUND_PREFIX)]
-        scorer = next((name for name in names if self.store.has_space(SOUND_PREFIX + name)), "")
+        scorer = next((name for name in names if self.store.vectors.has_space(SOUND_PREFIX + name)), "")
         others = [name for name in names if name != scorer]
-        # a scorer that has heard none of the sounds yet must not take the place of the prompts' encoder
+        # a scorer that has scored none of the sounds yet must not take the place of the prompts' encoder
         prompts = [name for name in others if encoder_of(name) in CALIBRATIONS] or others
         return prompts[0] if prompts else "", scorer
 
@@ -276,64 +254,67 @@ class SoundCache:
             self.near_off = exc.message
             _log.warning("nothing is found by meaning: %s", exc.message)
 
-    def _hit(
-        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: CacheType, reason: str
-    ) -> Hit | None:
-        row = self._present(rows, recipe, query, {row.id: row.score for row in rows})
-        entry = self._entry_of(row) if row else None
-        if row is None or entry is None:
-            return None
-        similarity = 1.0 if cache_type == "exact" else None
-        return self._told(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity)
-
-    def _entry_of(self, row: Row) -> Entry | None:
-        """The row's entry. What an entry says never changes, so those asked for lately are kept decoded."""
-        known = self._known.get(row.id)
-        if known is None or known.created_at != row.created_at or not known.path.endswith(row.file):
-            known = self.store.entry(row.id)
-            if known is not None:
-                if len(self._known) >= _ENTRIES_KNOWN:
-                    self._known.clear()  # a plain dict, cleared when full: safe from two threads, no bookkeeping a hit
-                self._known[row.id] = known
-        return known
-
     def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
         """Up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
-        filters = replace_fields(_filters(recipe, query), by_meaning=True)
-        neighbours, most = self._neighbours_in(space), query.reuse_k + _SPARE
+        filters = filters_of(recipe, query, by_meaning=True)
+        index, most = self._space(space), query.reuse_k + _SPARE
         while True:
-            cosines = neighbours.search(vector, most, filters)
-            rows = self.store.with_ids(list(cosines), filters)
+            cosines = index.search(vector, most, filters)
+            rows = self.store.entries.with_ids(list(cosines), filters)
             if len(rows) >= query.reuse_k or len(cosines) < most or most >= _MOST_LOOKED_AT:
                 found = [(row, cosines[row.id]) for row in rows]
                 return sorted(found, key=lambda pair: -pair[1])[: query.reuse_k]
             most *= 4
 
-    def nearest_whatever(self, space: str, vector: Vector, count: int) -> dict[int, float]:
-        """Cosines of the nearest entries by id, whatever their sound settings."""
-        return self._neighbours_in(space).search(vector, count, None)
+    def nearest_of_any_settings(self, space: str, vector: Vector, count: int) -> dict[int, float]:
+        """Cosines of the nearest entries by id, whether their settings fit or not."""
+        return self._space(space).search(vector, count, None)
+
+    def _exact(
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: HitType, reason: str
+    ) -> Lookup:
+        found = self._present(rows, recipe, query, {row.id: row.score for row in rows})
+        if found is None:
+            return _MISS
+        row, entry = found
+        similarity = 1.0 if cache_type == "exact" else None
+        return Lookup(hit=self._offer(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity))
 
     def _present(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float]
-    ) -> Row | None:
+    ) -> tuple[Row, Entry] | None:
         """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
         while left:
-            near = of_nearest_length(left, recipe.duration_s)
-            row = draw(near, scores, query.temperature, query.variant_seed, self._rng)
-            if os.path.isfile(f"{self.store.folder.root}/{row.file}"):
-                return row
-            # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
-            self.vanished.add(row.id)
+            equals = of_nearest_length(left, recipe.duration_s)
+            row = draw(equals, scores, query.temperature, query.variant_seed, self._rng)
+            if self.store.blobs.exists(row.file):
+                entry = self._entry_of(row)
+                if entry is not None:
+                    return row, entry
+            else:
+                # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
+                self.vanished.add(row.id)
             left.remove(row)
         return None
 
-    def _told(
+    def _entry_of(self, row: Row) -> Entry | None:
+        """The row's entry. An entry never changes, so those asked for lately are kept decoded."""
+        known = self._known.get(row.id)
+        if known is None or known.created_at != row.created_at or not known.path.endswith(row.file):
+            known = self.store.entries.entry(row.id)
+            if known is not None:
+                if len(self._known) >= _ENTRIES_KNOWN:
+                    self._known.clear()  # a plain dict, cleared when full: safe from two threads, and no bookkeeping
+                self._known[row.id] = known
+        return known
+
+    def _offer(
         self,
         entry: Entry,
         row: Row,
         recipe: Recipe,
-        cache_type: CacheType,
+        cache_type: HitType,
         reason: str,
         similarity: float | None,
     ) -> Hit:
@@ -342,33 +323,40 @@ class SoundCache:
             warnings = (
                 f"duration_differs: {recipe.duration_s:.3f} s were asked for, this sound has {row.duration_s:.3f} s",
             )
-        metadata = {
-            **entry.metadata,
-            "cached": True,
-            "cache_type": cache_type,
-            "hit_reason": reason,
-            "cache_similarity": similarity,
-            "cache_age_seconds": max(0.0, self._now() - entry.created_at),
-            "matched_prompt": row.prompt,
-            "warnings": [*entry.metadata.get("warnings", ()), *warnings],
-        }
-        return Hit(entry, cache_type, reason, similarity, warnings, metadata)
+        metadata = msgspec.structs.replace(
+            entry.metadata,
+            cached=True,
+            cache_type=cache_type,
+            hit_reason=reason,
+            cache_similarity=similarity,
+            cache_age_seconds=max(0.0, self._now() - entry.created_at),
+            matched_prompt=row.prompt,
+            warnings=(*entry.metadata.warnings, *warnings),
+        )
+        return Hit(
+            entry=entry,
+            cache_type=cache_type,
+            reason=reason,
+            similarity=similarity,
+            metadata=metadata,
+            warnings=warnings,
+        )
 
     def count(self, recipe: Recipe, query: Query) -> int:
-        """How many kept sounds fit these very words and settings."""
-        return len(self.store.with_text(recipe.prompt, _filters(recipe, query)))
+        """The number of kept sounds of these very words whose settings fit."""
+        return len(self.store.entries.with_text(recipe.prompt, filters_of(recipe, query)))
 
     # -- keeping
 
     def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
-        """Keeps a sound; when this returns, it survives a crash.
+        """Keep a sound; when this returns, it survives a crash.
 
         A sound that was not accepted, or that is the one too many of its prompt, is moved to ``renders``
         and never offered: its entry has the id None. A recipe (seed included) that is already kept gives
         the kept entry, unless ``replace``.
 
         Args:
-            sound: its file lies in ``incoming``, fsynced.
+            sound: its file lies in ``incoming``, fsynced. Tags and labels are those of its metadata.
             vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound (``sound:clap``
                 in the space of the prompts' ``clap``), others the prompt.
 
@@ -381,41 +369,45 @@ class SoundCache:
         too_many = self._too_many(sound, vectors)
         if None in too_many:
             return self._aside(sound)
-        entry = self.store.put(sound, vectors, replace=replace)
+        entry = self.store.entries.put(sound, vectors, replace=replace)
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
-            self.store.remove(surplus_ids)
+            self.store.entries.remove(surplus_ids)
         self.follow()
         return entry
 
     def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
-        """Which of this prompt's variants, the new one (None) included, are over the cap."""
-        recipe = sound.recipe
-        filters = _filters(recipe, Query(duration_tolerance=_SAME_LENGTH))
-        rows = self.store.with_text(recipe.prompt, replace_fields(filters, sample_rate=0))
-        if len(rows) < self._max_per_prompt or (
-            recipe.seed is not None and self.store.with_recipe(recipe, filters)
-        ):
+        """The variants of this prompt, the new one (None) included, that are over the cap."""
+        settings = settings_of(sound.recipe, sound.metadata)
+        rows = self.store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
+        if len(rows) < self._max_per_prompt or self.store.entries.identical(sound) is not None:
             return set()
-        # a scorer's before the descriptors: it hears what the words are about
+        # a scorer's before the descriptors: it judges what the words are about
         sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
         encoder = sounds[0][1] if sounds else ""
-        known = self.store.vectors_of(encoder, [row.id for row in rows]) if encoder else {}
+        known = self.store.vectors.of(encoder, [row.id for row in rows]) if encoder else {}
         variants = [Variant(row.id, row.score, row.created_at, known.get(row.id)) for row in rows]
         newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
         return surplus([*variants, newcomer], self._max_per_prompt, self._cap_strategy)
 
     def set_aside(self, path: Path | str) -> str:
-        """Moves a finished file that is not kept from ``incoming`` to ``renders``; returns its path."""
-        return str(self.store.folder.set_aside(Path(path)))
+        """Move a finished file that is not kept from ``incoming`` to ``renders``; return its path."""
+        return str(self.store.blobs.set_aside(Path(path)))
 
     def _aside(self, sound: FinishedSound) -> Entry:
         path = self.set_aside(sound.path)
-        return Entry(None, path, sound.recipe, sound.metadata, self._now(), os.stat(path).st_size)
+        return Entry(
+            id=None,
+            path=path,
+            recipe=sound.recipe,
+            metadata=sound.metadata,
+            created_at=self._now(),
+            size_bytes=os.stat(path).st_size,
+        )
 
     def remove(self, ids: Iterable[int]) -> Removal:
-        """Removes entries and their files; from then on no process offers them."""
-        removal = self.store.remove(ids)
+        """Remove entries and their files; from then on no process offers them."""
+        removal = self.store.entries.remove(ids)
         self.follow()
         return removal
 
@@ -424,7 +416,7 @@ class SoundCache:
         known = self._renditions.get((entry_id, rendition))
         if known is not None and os.path.isfile(known):  # a name is used once: the file is that rendition or gone
             return known
-        found = find_rendition(self.store, entry_id, rendition)
+        found = self.store.renditions.find(entry_id, rendition)
         if found is not None:
             if len(self._renditions) >= _ENTRIES_KNOWN:
                 self._renditions.clear()
@@ -432,36 +424,20 @@ class SoundCache:
         return found
 
     def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
-        """Keeps another format of an entry, a file in ``incoming``; returns its new path.
+        """Keep another format of an entry, a file in ``incoming``; return its new path.
 
         Raises:
             StorageError: nothing was kept; also where the entry has been removed meanwhile.
         """
-        return put_rendition(self.store, entry_id, rendition, path)
-
-
-def _filters(recipe: Recipe, query: Query) -> Filters:
-    # half a frame: lengths are whole frames at the entry's own rate
-    slack = query.duration_tolerance * recipe.duration_s + 0.5 / recipe.sample_rate
-    return Filters(
-        namespace=recipe.namespace,
-        engine=None if query.any_engine else recipe.engine,
-        loop=recipe.loop,
-        voice=recipe.voice or "",
-        negative=text_key(recipe.negative_prompt) if recipe.negative_prompt else "",
-        shortest_s=recipe.duration_s - slack,
-        longest_s=recipe.duration_s + slack,
-        sample_rate=recipe.sample_rate,
-        commercial_only=query.commercial_only,
-    )
+        return self.store.renditions.put(entry_id, rendition, path)
 
 
 def encoder_of(space: str) -> str:
-    """The embedder engine that a space of vectors is of: its name up to the first ``@``."""
+    """The embedder engine of a space of vectors: the name up to the first ``@``."""
     return space.split("@", 1)[0]
 
 
-def _cosine(asked: Vector, heard: Vector) -> float | None:
+def _cosine(asked: Vector, sound: Vector) -> float | None:
     """CLAP(query, sound); None for vectors that cannot be compared."""
-    lengths = float(np.linalg.norm(asked) * np.linalg.norm(heard)) if len(asked) == len(heard) else 0.0
-    return float(asked @ heard) / lengths if lengths > 0 else None
+    lengths = float(np.linalg.norm(asked) * np.linalg.norm(sound)) if len(asked) == len(sound) else 0.0
+    return float(asked @ sound) / lengths if lengths > 0 else None

@@ -18,80 +18,100 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio_pool.cache.entry import Filters
 from audio_pool.cache.index import SnapshotUnusable, VectorIndex
-from audio_pool.cache.sqlite.store import ID_LIST, Change, Store, Vector, id_list
+from audio_pool.cache.settings import Filters, Settings, admits
+from audio_pool.cache.store import Change, KeptVector, Store, Vector
 from audio_pool.errors import StorageError
 
-__all__ = ["Neighbours", "snapshots"]
+__all__ = ["VectorSpace", "snapshots"]
 
 _log = logging.getLogger(__name__)
 
 _BUCKETS_PER_E = 50
 """Lengths are grouped by steps of e**(1/50), 2 %."""
+_BUCKETS_PER_GUIDANCE = 4
 _WHILE_SEARCHING = 64
 """Changes a searcher follows before it searches; the rest is the writer's."""
 _AT_ONCE = 4096
 _SAVE_AFTER = 2000
 """Changes after which ``tidy`` writes a new snapshot."""
-_SOURCE = (
-    "SELECT id, data, namespace, engine, loop, voice, negative, sample_rate, commercial, duration_s"
-    " FROM vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoken = 0"
-)
+_GROUPING = 2
+"""Version of the groups: a snapshot that holds others is of no use."""
 
 
-class _Group(NamedTuple):
-    """What entries of one group have in common; a search names the groups that fit."""
+class _Groups:
+    """Settings that entries have in common, by number; a search names the groups that fit.
 
-    namespace: str
-    engine: str
-    loop: bool
-    voice: str
-    negative: str
-    sample_rate: int
-    commercial: bool
-    bucket: int
+    Length and guidance are rounded down to buckets, which keeps groups few; what is asked for is rounded
+    alike, so a group that does not fit has no entry that does, and the rows decide of the others.
+    """
 
-    @property
-    def number(self) -> int:
-        """Stable over processes: the snapshot holds it."""
-        return int.from_bytes(hashlib.blake2b(repr(self).encode(), digest_size=8).digest(), "big") >> 1
+    def __init__(self) -> None:
+        self._fitting: dict[tuple[str, bool, str, str, str], dict[int, Settings]] = {}
+        """By what must be equal: namespace, loop, voice, negative, extras."""
+        self._numbers: dict[Settings, int] = {}
 
-    def fits(self, filters: Filters, shortest: int, longest: int) -> bool:
-        return (
-            shortest <= self.bucket <= longest
-            and self.namespace == filters.namespace
-            and filters.engine in (None, self.engine)
-            and self.loop == filters.loop
-            and self.voice == filters.voice
-            and self.negative == filters.negative
-            and self.sample_rate >= filters.sample_rate
-            and self.commercial >= filters.commercial_only
+    def add(self, settings: Iterable[Settings]) -> list[int]:
+        """The number of the group of each."""
+        return [self._number_of(_bucketed(one)) for one in settings]
+
+    def _number_of(self, group: Settings) -> int:
+        number = self._numbers.get(group)
+        if number is None:
+            number = self._numbers[group] = _number(group)
+            self._fitting.setdefault(group[:5], {})[number] = group
+        return number
+
+    def fitting(self, filters: Filters) -> list[int]:
+        """The numbers of the groups that may have a fitting entry."""
+        wide = filters._replace(
+            shortest_s=_length_bucket(filters.shortest_s),
+            longest_s=_length_bucket(filters.longest_s),
+            least_guidance=_guidance_bucket(filters.least_guidance),
+            most_guidance=_guidance_bucket(filters.most_guidance),
         )
+        groups = list(self._fitting.get(filters[:5], {}).items())  # the writer may add one meanwhile
+        return [number for number, group in groups if admits(wide, group)]
 
 
-def _bucket(seconds: float) -> int:
+def _bucketed(settings: Settings) -> Settings:
+    guidance = settings.guidance_scale
+    return settings._replace(
+        duration_s=_length_bucket(settings.duration_s),
+        guidance_scale=None if guidance is None else _guidance_bucket(guidance),
+    )
+
+
+def _length_bucket(seconds: float) -> float:
     return math.floor(_BUCKETS_PER_E * math.log(max(seconds, 1e-3)))
 
 
-class Neighbours:
+def _guidance_bucket(guidance: float) -> float:
+    return math.floor(_BUCKETS_PER_GUIDANCE * guidance) if math.isfinite(guidance) else guidance
+
+
+def _number(group: Settings) -> int:
+    """Stable over processes: the snapshot holds it."""
+    return int.from_bytes(hashlib.blake2b(repr(tuple(group)).encode(), digest_size=8).digest(), "big") >> 1
+
+
+class VectorSpace:
     """The index of one space (an encoder's name, as vectors are stored under)."""
 
     def __init__(self, store: Store, space: str) -> None:
-        """Loads the snapshot and catches up, or rebuilds from the store.
+        """Load the snapshot and catch up, or rebuild from the store.
 
         Raises:
             EngineUnavailable: faiss is not installed.
         """
         self.space = space
         self._store = store
-        self._name = f"{space}@{store.store_id}"
+        self._name = _index_name(store, space)
         self._writing = threading.Lock()
-        self._groups: dict[int, _Group] = {}
+        self._groups = _Groups()
         self._index: VectorIndex | None = None
         self._seq = 0
         self._saved_seq = -1
@@ -122,30 +142,25 @@ class Neighbours:
         index = self._index
         if index is None or len(index) == 0 or len(vector) != index.dimensions:
             return {}
-        fitting = None if filters is None else self._fitting(filters)
+        fitting = None if filters is None else self._groups.fitting(filters)
         if fitting == []:
             return {}
         ids, cosines = index.search(np.asarray(vector, np.float32), k, fitting)
         return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
 
-    def _fitting(self, filters: Filters) -> list[int]:
-        shortest, longest = _bucket(filters.shortest_s), _bucket(filters.longest_s)
-        groups = list(self._groups.items())
-        return [number for number, group in groups if group.fits(filters, shortest, longest)]
-
     # -- staying in step
 
     def follow(self) -> None:
-        """Takes over every change since the last time, whoever made it."""
+        """Take over every change since the last time, whoever made it."""
         self._follow(None, wait=True)
 
     def _follow(self, limit: int | None, *, wait: bool) -> None:
-        version, most = self._store.data_version(), limit or _AT_ONCE
+        version, most = self._store.changes.version(), limit or _AT_ONCE
         if version == self._version or not self._writing.acquire(blocking=wait):
             return
         try:
             while True:
-                changes = self._store.changes_since(self._seq, most)
+                changes = self._store.changes.since(self._seq, most)
                 if changes is None:
                     self._rebuild()
                     return
@@ -164,24 +179,21 @@ class Neighbours:
         if self._index is not None and removed:
             self._index.remove(removed)
         if added:
-            rows = self._store.query(f"{_SOURCE} AND entry_id IN {ID_LIST} ORDER BY id", (self.space, id_list(added)))
-            self._index = self._with(self._index, rows)
+            self._index = self._with(self._index, self._store.vectors.searchable(self.space, added))
         if changes:
             self._seq = changes[-1].seq
 
-    def _with(self, index: VectorIndex | None, rows: list[Any]) -> VectorIndex | None:
-        """The index with the rows of ``_SOURCE`` in it, those that it has already and odd ones left out."""
-        rows = [row for row in rows if index is None or row[0] not in index]
-        size = 4 * index.dimensions if index is not None else len(rows[0][1]) if rows else 0
-        rows = [row for row in rows if len(row[1]) == size]
-        if not rows:
+    def _with(self, index: VectorIndex | None, kept: list[KeptVector]) -> VectorIndex | None:
+        """The index with these in it; those that it has already and odd ones are left out."""
+        kept = [one for one in kept if index is None or one.entry_id not in index]
+        size = 4 * index.dimensions if index is not None else len(kept[0].data) if kept else 0
+        kept = [one for one in kept if len(one.data) == size]
+        if not kept:
             return index
-        vectors = np.frombuffer(b"".join(row[1] for row in rows), np.float32).reshape(len(rows), -1)
-        groups = [_Group._make([*row[2:9], _bucket(row[9])]) for row in rows]
-        self._groups.update((group.number, group) for group in set(groups))
+        vectors = np.frombuffer(b"".join(one.data for one in kept), np.float32).reshape(len(kept), -1)
         if index is None:
             index = VectorIndex(vectors.shape[1], encoder=self._name)
-        index.add([row[0] for row in rows], vectors, [group.number for group in groups])
+        index.add([one.entry_id for one in kept], vectors, self._groups.add(one.settings for one in kept))
         return index
 
     def _load(self) -> None:
@@ -193,17 +205,13 @@ class Neighbours:
                 _log.warning("%s; it is built again from the store", exc)
             self._rebuild()
             return
-        columns = "namespace, engine, loop, voice, negative, sample_rate, commercial, duration_s"
-        for row in self._store.query(f"SELECT DISTINCT {columns} FROM entries WHERE spoken = 0"):
-            group = _Group._make([*row[:7], _bucket(row[7])])
-            self._groups[group.number] = group
+        self._groups.add(self._store.vectors.settings())
 
     def _rebuild(self) -> None:
         # The number first: what is put meanwhile is then met again in the changes, and known already.
-        seq, index, after = self._store.last_seq(), None, 0
-        sql = f"{_SOURCE} AND entry_id > ? ORDER BY entry_id LIMIT {_AT_ONCE}"
-        while rows := self._store.query(sql, (self.space, after)):
-            index, after = self._with(index, rows), rows[-1][0]
+        seq, index, after = self._store.changes.last_seq(), None, 0
+        while kept := self._store.vectors.searchable_after(self.space, after, _AT_ONCE):
+            index, after = self._with(index, kept), kept[-1].entry_id
         if index is not None and index.wants_compaction:
             index.compact()
         self._index, self._seq = index, seq
@@ -211,7 +219,7 @@ class Neighbours:
     # -- upkeep
 
     def tidy(self) -> None:
-        """Compacts and saves where it is time to; seconds for a large index, so for an idle moment."""
+        """Compact and save where it is time to; seconds for a large index, so for an idle moment."""
         with self._writing:
             if self._index is not None and self._index.wants_compaction:
                 self._index.compact()
@@ -219,7 +227,7 @@ class Neighbours:
             self.save()
 
     def save(self) -> None:
-        """Writes a snapshot if anything changed since the last; a disk that takes none is only logged."""
+        """Write a snapshot if anything changed since the last; a disk that takes none is only logged."""
         if self._store.read_only or self._index is None or self._seq == self._saved_seq:
             return
         with self._writing:
@@ -232,15 +240,14 @@ class Neighbours:
 
     @classmethod
     def faults(cls, store: Store, space: str) -> Iterator[str]:
-        """What is wrong with a snapshot: torn, or not what the store says once it has caught up."""
+        """The faults of a snapshot: torn, or not what the store says once it has caught up."""
         try:
-            VectorIndex.load(_snapshot(store, space), encoder=f"{space}@{store.store_id}")
+            VectorIndex.load(_snapshot(store, space), encoder=_index_name(store, space))
         except SnapshotUnusable as exc:
             yield str(exc)
             return
         index = cls(store, space)
-        sql = "SELECT id FROM vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoken = 0"
-        wanted = [row[0] for row in store.query(sql, (space,))]
+        wanted = store.vectors.searchable_ids(space)
         missing = [entry_id for entry_id in wanted if entry_id not in index]
         if missing:
             yield f"{len(missing)} entries are not in it, e.g. {missing[0]}"
@@ -249,12 +256,16 @@ class Neighbours:
             yield f"{surplus} entries in it do not exist"
 
 
+def _index_name(store: Store, space: str) -> str:
+    return f"{space}@{store.store_id}/{_GROUPING}"
+
+
 def _snapshot(store: Store, space: str) -> Path:
     readable = re.sub(r"[^A-Za-z0-9.-]+", "_", space)[:60]
     unique = hashlib.blake2b(space.encode(), digest_size=6).hexdigest()
-    return store.folder.index / f"{readable}-{unique}.index"
+    return store.index_dir / f"{readable}-{unique}.index"
 
 
 def snapshots(store: Store, spaces: Iterable[str]) -> dict[Path, str]:
-    """Where each space's snapshot would lie."""
+    """The path of each space's snapshot, whether it exists or not."""
     return {_snapshot(store, space): space for space in spaces}

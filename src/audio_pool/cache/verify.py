@@ -1,6 +1,6 @@
-"""Do rows, files and vectors agree? And if not, make them.
+"""Checks that rows, files, vectors and indexes agree, and mends what does not.
 
-Owns: ``audit`` and the kinds of problems there are.
+Owns: ``verify`` and the kinds of problems there are.
 Must not know: hits, policy, the pool.
 
 May run while a server puts and removes on the same directory: whatever looks wrong is looked at a second
@@ -12,25 +12,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.sqlite.renditions import all_renditions, drop_renditions
-from audio_pool.cache.sqlite.store import Store, transaction
+from audio_pool.cache.store import KeptRendition, Store
 from audio_pool.errors import EngineUnavailable, StorageError
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Problem", "Report", "as_json", "audit"]
+__all__ = ["Problem", "Report", "as_json", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
+    """One thing that does not agree."""
+
     kind: str
-    """missing_file, damaged_file, orphan_file, stale_incoming, missing_rendition, orphan_rows, odd_vectors,
-    damaged_database, stale_index."""
+    """missing_file, damaged_file, orphan_file, stale_incoming, missing_rendition, orphan_rows,
+    unreadable_entry, odd_vectors, damaged_database, stale_index."""
     what: str
     """The file, entry or table."""
     detail: str
@@ -38,7 +40,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What an audit looked at and found."""
+    """The result of a verification."""
 
     entries: int = 0
     files: int = 0
@@ -52,8 +54,8 @@ class Report:
         return len(self.problems) == self.fixed
 
 
-def audit(store: Store, *, fix: bool = False, quick: bool = False) -> Report:
-    """Compares every row, file and vector.
+def verify(store: Store, *, fix: bool = False, quick: bool = False) -> Report:
+    """Compare every row, file and vector.
 
     Args:
         store: opened on the directory; opening has already cleared what an interrupted process left.
@@ -64,9 +66,9 @@ def audit(store: Store, *, fix: bool = False, quick: bool = False) -> Report:
         StorageError: ``fix`` on a directory that takes no writes; the database cannot be read.
     """
     if fix and store.read_only:
-        raise StorageError(f"{store.folder.root} takes no writes, so nothing can be fixed")
+        raise StorageError(f"{store.location} takes no writes, so nothing can be fixed")
     report = Report()
-    for check in (_database, _masters, _renditions, _orphans, _incoming, _rows, _vectors, _indexes):
+    for check in (_database, _masters, _renditions, _orphans, _incoming, _rows, _unreadable, _vectors, _indexes):
         check(store, report, fix, quick)
     return report
 
@@ -79,22 +81,25 @@ def _found(report: Report, problem: Problem, fix: bool, mend: Callable[[], int |
 
 
 def _database(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    verdict = "; ".join(row[0] for row in store.query("PRAGMA quick_check(5)"))
-    if verdict != "ok":
-        # Not mended: what SQLite can still read may be the only copy.
-        report.problems.append(Problem("damaged_database", store.folder.database.name, verdict))
+    damage = store.checks.damage()
+    if damage:
+        # Not mended: what the database can still give may be the only copy.
+        what, _, detail = damage.partition(": ")
+        report.problems.append(Problem("damaged_database", what, detail))
 
 
 def _masters(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    for entry_id, file, size, digest in store.query("SELECT id, file, size_bytes, sha256 FROM entries"):
+    for kept in store.checks.masters():
         report.entries += 1
-        kind, detail = _verdict(store.folder.root / file, size, None if quick else digest)
-        if kind and store.query("SELECT 1 FROM entries WHERE id = ?", (entry_id,)):
+        path = Path(store.blobs.path_of(kept.file))
+        kind, detail = _verdict(path, kept.size_bytes, None if quick else kept.sha256)
+        if kind and store.checks.exists(kept.entry_id):
+            problem = Problem(kind, kept.file, f"entry {kept.entry_id}: {detail}")
+            _found(report, problem, fix, partial(_remove_entry, store, kept.entry_id))
 
-            def mend(gone: int = entry_id) -> int:
-                return store.remove([gone]).freed_bytes
 
-            _found(report, Problem(kind, file, f"entry {entry_id}: {detail}"), fix, mend)
+def _remove_entry(store: Store, entry_id: int) -> int:
+    return store.entries.remove([entry_id]).freed_bytes
 
 
 def _verdict(path: Path, size: int, digest: bytes | None) -> tuple[str, str]:
@@ -116,115 +121,92 @@ def _verdict(path: Path, size: int, digest: bytes | None) -> tuple[str, str]:
 
 
 def _renditions(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    for kept in all_renditions(store):
-        path = store.folder.root / kept.file
-        if (path.is_file() and path.stat().st_size == kept.size_bytes) or kept not in all_renditions(store):
+    for kept in store.renditions.all():
+        if _is_whole(store, kept) or kept not in store.renditions.all():
             continue
-
-        def mend(gone: tuple[int, str] = kept[:2]) -> None:
-            drop_renditions(store, [gone])
-
         detail = f"entry {kept.entry_id}: a rendition's file is gone or has another size"
+        mend = partial(store.renditions.drop, kept.entry_id, kept.spec)
         _found(report, Problem("missing_rendition", kept.file, detail), fix, mend)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(root):
-        for name in names:
-            yield Path(directory, name)
+def _is_whole(store: Store, kept: KeptRendition) -> bool:
+    try:
+        return os.stat(store.blobs.path_of(kept.file)).st_size == kept.size_bytes
+    except OSError:
+        return False
 
 
 def _orphans(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    folder = store.folder
-    files = [
-        str(path.relative_to(folder.root))
-        for place in (folder.audio, folder.renditions)
-        for path in _files(place)
-    ]
+    files = list(store.blobs.files())
     report.files = len(files)
-    known = {row[0] for row in store.query("SELECT file FROM entries UNION ALL SELECT file FROM renditions")}
+    known = store.checks.known_files()
     for file in files:
-        # A put removes its mark after its commit, so: mark first, row second. A removal names the file in
-        # ``doomed`` until it is gone, so: doomed first, file second.
-        if file in known or folder.in_flight(file) or store.names(file) or file in store.doomed():
+        # A put removes its mark after its commit, so: mark first, row second. A removal's file is known until
+        # it is gone, so: row first, file second.
+        if file in known or store.blobs.in_flight(file) or store.checks.knows(file):
             continue
-        path = folder.root / file
-        if path.is_file():
-
-            def mend(gone: str = file) -> int:
-                return folder.discard(gone)
-
-            _found(report, Problem("orphan_file", file, "no entry knows this file"), fix, mend)
+        if store.blobs.exists(file):
+            problem = Problem("orphan_file", file, "no entry knows this file")
+            _found(report, problem, fix, partial(store.blobs.discard, file))
 
 
 def _incoming(store: Store, report: Report, fix: bool, quick: bool) -> None:
     # asking who is alive takes a lock, and on a disk that takes no writes nobody could mend it
-    for file in [] if store.read_only else store.folder.stale():
-
+    for file in [] if store.read_only else store.blobs.stale():
         _found(report, Problem("stale_incoming", file, "left by a process that is gone"), fix, store.sweep)
 
 
-_STRAY = {
-    "provenance": "entry_id NOT IN (SELECT id FROM entries)",
-    "vectors": "entry_id NOT IN (SELECT id FROM entries)",
-    "renditions": "entry_id NOT IN (SELECT id FROM entries)",
-    "entries": "id NOT IN (SELECT entry_id FROM provenance)",
-}
-"""Rows that cannot be: foreign keys and transactions forbid them, foreign tools do not."""
-
-
 def _rows(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    for table, stray in _STRAY.items():
-        count = store.query(f"SELECT count(*) FROM {table} WHERE {stray}")[0][0]
-        if count:
+    for table, count in store.checks.stray_rows().items():
+        problem = Problem("orphan_rows", table, f"{count} rows without their other half")
+        _found(report, problem, fix, partial(store.checks.remove_stray_rows, table))
 
-            def mend(name: str = table, which: str = stray) -> None:
-                with store.writing("removing stray rows") as db, transaction(db):
-                    db.execute(f"DELETE FROM {name} WHERE {which}")
 
-            _found(report, Problem("orphan_rows", table, f"{count} rows without their other half"), fix, mend)
+def _unreadable(store: Store, report: Report, fix: bool, quick: bool) -> None:
+    for entry_id in [] if quick else store.checks.unreadable():
+        problem = Problem("unreadable_entry", f"entry {entry_id}", "its recipe or metadata cannot be read")
+        _found(report, problem, fix, partial(_remove_entry, store, entry_id))
 
 
 def _vectors(store: Store, report: Report, fix: bool, quick: bool) -> None:
+    sizes = store.checks.vector_sizes()
     usual: dict[str, tuple[int, int]] = {}
-    sizes = store.query("SELECT encoder, length(data), count(*) FROM vectors GROUP BY 1, 2")
-    for encoder, size, count in sizes:
-        usual[encoder] = max(usual.get(encoder, (0, 0)), (count, size))
-    for encoder, size, count in sizes:
-        if size != usual[encoder][1]:
-
-            def mend(name: str = encoder, odd: int = size) -> None:
-                with store.writing("removing odd vectors") as db, transaction(db):
-                    db.execute("DELETE FROM vectors WHERE encoder = ? AND length(data) = ?", (name, odd))
-
-            detail = f"{count} vectors of {size // 4} dimensions among those of {usual[encoder][1] // 4}"
-            _found(report, Problem("odd_vectors", encoder, detail), fix, mend)
+    for one in sizes:
+        usual[one.space] = max(usual.get(one.space, (0, 0)), (one.vectors, one.size_bytes))
+    for one in sizes:
+        most = usual[one.space][1]
+        if one.size_bytes != most:
+            detail = f"{one.vectors} vectors of {one.size_bytes // 4} dimensions among those of {most // 4}"
+            mend = partial(store.checks.remove_vectors, one.space, one.size_bytes)
+            _found(report, Problem("odd_vectors", one.space, detail), fix, mend)
 
 
 def _indexes(store: Store, report: Report, fix: bool, quick: bool) -> None:
-    if not store.folder.index.is_dir():
+    if not store.index_dir.is_dir():
         return
-    from audio_pool.cache.vectors import Neighbours, snapshots
+    from audio_pool.cache.vectors import VectorSpace, snapshots  # faiss, where there is one
 
-    known = snapshots(store, [name for (name,) in store.query("SELECT name FROM spaces")])
-    for path in sorted(store.folder.index.iterdir()):
+    known = snapshots(store, store.vectors.spaces())
+    for path in sorted(store.index_dir.iterdir()):
         if path.name.startswith("."):  # being written, or cleared at a later opening
             continue
         try:
             space = known.get(path)
-            faults = list(Neighbours.faults(store, space)) if space else ["no vectors of its encoder were ever kept"]
+            faults = list(VectorSpace.faults(store, space)) if space else ["no vectors of its encoder were ever kept"]
         except EngineUnavailable as exc:
             _log.warning("index snapshots are not checked: %s", exc)
             return
-
-        def mend(gone: Path = path) -> int:
-            return store.folder.discard(str(gone.relative_to(store.folder.root)))
-
         for fault in faults[:1]:
-            _found(report, Problem("stale_index", f"index/{path.name}", fault), fix, mend)
+            _found(report, Problem("stale_index", f"index/{path.name}", fault), fix, partial(_discard, path))
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def _discard(path: Path) -> int:
+    size = path.stat().st_size
+    path.unlink()
+    return size
+
+
+def as_json(report: Report) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
     """The report as JSON values."""
     return {
         "ok": report.ok,

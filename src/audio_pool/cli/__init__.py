@@ -1,6 +1,6 @@
-"""The command line: doors that set up logging, ask the library, print, and choose an exit code.
+"""The command line: sets up logging, asks the library, prints, and chooses an exit code.
 
-Owns: the list of commands (each loaded when it is first needed) and how errors are shown.
+Owns: the list of commands, each loaded when it is first needed.
 Must not know: how anything is done.
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage or input; 130 interrupted.
@@ -11,12 +11,10 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-import traceback
-from typing import Any
 
 import click
 
-from audio_pool.errors import AudioPoolError, CallerError
+from audio_pool.cli.command_group import CommandGroup
 
 __all__ = ["main"]
 
@@ -37,7 +35,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(CommandGroup):
     """Loads a command's module only when it is asked for: ``--help`` stays quick and needs no extra."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,31 +47,6 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(found[0]), found[1])
         return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AudioPoolError as exc:
-            if ctx.params.get("verbose"):
-                traceback.print_exc()
-            hint = f" ({exc.hint})" if exc.hint else ""
-            click.echo(f"error: {exc.message}{hint}", err=True)
-            ctx.exit(2 if isinstance(exc, CallerError) else 1)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except BrokenPipeError:  # click ends quietly when who reads us has gone
-            raise
-        except Exception as exc:
-            if ctx.params.get("verbose"):
-                raise
-            if isinstance(exc, OSError) and exc.filename is not None:
-                click.echo(f"error: {exc.filename}: {exc.strerror}", err=True)
-            else:
-                click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
-            ctx.exit(1)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

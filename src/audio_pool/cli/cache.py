@@ -17,16 +17,19 @@ from typing import Any
 
 import click
 
+from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.config import load_config
-from audio_pool.errors import AudioPoolError, CallerError
+from audio_pool.errors import CallerError
 
 __all__ = ["group"]
 
-Json = dict[str, Any]
+Json = dict[str, Any]  # the documented output of docs/manager.md
 
 
-@click.group("cache")
+@click.group("cache", cls=CommandGroup)
 def group() -> None:
     """The cache of finished sounds: look into it, tidy it, check it.
 
@@ -35,36 +38,34 @@ def group() -> None:
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """The options every command has, and errors in one line with their exit code."""
+    """Add the options that every command has; open the cache for it."""
 
-    @click.option(
-        "--cache-dir",
-        type=click.Path(),
-        help="The cache directory. Default: the configuration's (AUDIO_POOL_CACHE_DIR).",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+    @with_options(cache_dir_option, json_option)
     @functools.wraps(function)
-    def guarded(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
-        try:
-            place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
-            with AudioSemanticCache(place) as cache:
-                function(cache, as_json, **options)
-        except AudioPoolError as exc:
-            if as_json:
-                _print({"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}, as_json, [])
-            click.echo(f"error: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""), err=True)
-            raise click.exceptions.Exit(2 if isinstance(exc, CallerError) else 1) from None
+    def opened(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
+        place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
+        with AudioSemanticCache(place) as cache:
+            function(cache, as_json, **options)
 
-    return guarded
+    return opened
 
 
-def _removing(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
-    ):
-        function = option(function)
-    return function
+_removing = with_options(
+    click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
+    click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
+)
+
+
+def _name_and_value(
+    context: click.Context, parameter: click.Parameter, given: str | None
+) -> tuple[str, str] | None:
+    """Part NAME=VALUE at its first equals sign."""
+    if given is None:
+        return None
+    name, equals, value = given.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"given {given!r}, allowed is NAME=VALUE, e.g. game=harbour")
+    return name, value
 
 
 _by = click.option(
@@ -82,25 +83,27 @@ _by = click.option(
 @group.command()
 @_command
 def stats(cache: AudioSemanticCache, as_json: bool) -> None:
-    """How much is in the cache."""
+    """Show how much is in the cache."""
     found = cache.get_cache_stats()
     lines = [
-        f"directory           {found['cache_dir']}",
-        f"items               {found['total_items']:,} ({found['unique_prompts']:,} prompts)",
-        f"size                {_size(found['total_size_mb'])}, with {found['renditions']:,} renditions",
-        f"average duration    {_figure(found['average_duration'], ' s')}",
-        f"average CLAP        {_figure(found['average_clap_similarity'])}",
-        f"oldest, newest      {_date(found['oldest_item'])}, {_date(found['newest_item'])}",
-        f"missing files       {found['missing_files']:,}",
-        f"engines             {_counts(found['engines'])}",
-        f"vectors             {_counts(found['encoders'])}",
-        f"renders (not kept)  {found['renders']:,} ({_size(found['renders_size_mb'])})",
+        f"directory           {found.cache_dir}",
+        f"items               {found.total_items:,} ({found.unique_prompts:,} prompts)",
+        f"size                {_size(found.total_size_mb)}, with {found.renditions:,} renditions",
+        f"average duration    {_figure(found.average_duration, ' s')}",
+        f"average CLAP        {_figure(found.average_clap_similarity)}",
+        f"oldest, newest      {_date(found.oldest_item)}, {_date(found.newest_item)}",
+        f"missing files       {found.missing_files:,}",
+        f"engines             {_counts(found.engines)}",
+        f"vectors             {_counts(found.encoders)}",
+        f"renders (not kept)  {found.renders:,} ({_size(found.renders_size_mb)})",
     ]
-    _print(found, as_json, lines)
+    _print(found.to_dict(), as_json, lines)
 
 
 @group.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--tag", help="Only entries that carry this tag.")
+@click.option("--label", metavar="NAME=VALUE", callback=_name_and_value, help="Only entries with this label.")
 @click.option(
     "--sort",
     type=click.Choice(["timestamp", "clap_similarity", "duration", "prompt"]),
@@ -110,18 +113,27 @@ def stats(cache: AudioSemanticCache, as_json: bool) -> None:
 )
 @click.option("--oldest-first", is_flag=True, help="The other way round: oldest, worst, shortest, from Z to A.")
 @_command
-def list_items(cache: AudioSemanticCache, as_json: bool, limit: int, sort: str, oldest_first: bool) -> None:
-    """The entries, one a line."""
+def list_items(
+    cache: AudioSemanticCache,
+    as_json: bool,
+    limit: int,
+    sort: str,
+    oldest_first: bool,
+    tag: str | None,
+    label: tuple[str, str] | None,
+) -> None:
+    """List the entries, one per line."""
     reverse = oldest_first if sort == "prompt" else not oldest_first
-    items = cache.list_cache_items(limit, sort, reverse)
-    _print({"items": items}, as_json, _table(items) or ["the cache is empty"])
+    items = cache.list_cache_items(limit, sort, reverse, tag=tag, label=label)
+    nothing = "no entry has that tag or label" if tag is not None or label is not None else "the cache is empty"
+    _print({"items": items}, as_json, _table(items) or [nothing])
 
 
 @group.command()
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many prompts.")
 @_command
 def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
-    """The entries by prompt, those with most variants first."""
+    """List the entries by prompt, those with most variants first."""
     groups = cache.group_by_prompt(limit)
     lines = []
     for found in groups:
@@ -142,23 +154,23 @@ def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
     help="What counts as a hit. Default: the configuration's.",
 )
 @click.option("--encoder", default="auto", show_default=True, help="auto, off, or an embedder engine's name.")
-@click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file.")
+@config_option
 @_command
 def explain(
     cache: AudioSemanticCache, as_json: bool, prompt: str, encoder: str, config_path: str | None, **asked: Any
 ) -> None:
-    """Why PROMPT would hit or miss: what is offered, the near misses, and what speaks against each."""
+    """Explain why PROMPT would hit or miss: the sound offered, the near misses, and what speaks against each."""
     from audio_pool.cli.explaining import explained
 
     given = {name: value for name, value in asked.items() if value is not None}
-    told = explained(cache.directory, {"prompt": prompt, **given}, encoder, config_path)
-    lines = [f"{prompt!r}, encoder {told['encoder'] or 'off'}: {'hit' if told['hit'] else 'miss'}"]
-    lines += [f"note: {warning}" for warning in told["warnings"]]
-    for found in told["entries"]:
+    report = explained(cache.directory, {"prompt": prompt, **given}, encoder, config_path)
+    lines = [f"{prompt!r}, encoder {report['encoder'] or 'off'}: {'hit' if report['hit'] else 'miss'}"]
+    lines += [f"note: {warning}" for warning in report["warnings"]]
+    for found in report["entries"]:
         mark = "+" if found["accepted"] else "-"
         lines.append(f"{mark} {found['id']:>6}  {found['stage']:<9}  {found['prompt']!r}")
         lines.append(f"          {found['reason']}")
-    _print(told, as_json, lines if told["entries"] else [*lines, "nothing in the cache comes near"])
+    _print(report, as_json, lines if report["entries"] else [*lines, "nothing in the cache comes near"])
 
 
 @group.command()
@@ -169,7 +181,7 @@ def explain(
 def duplicates(
     cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool
 ) -> None:
-    """Entries that are one too many: the same words and settings, or the same sound."""
+    """List entries that are one too many: the same words and settings, or the same sound."""
     if remove_duplicates:
         _remove(cache, cache.select_duplicates(by), "duplicates", as_json, dry_run, confirm)
         return
@@ -248,13 +260,13 @@ def verify(
 def _remove(
     cache: AudioSemanticCache, selection: Selection, what: str, as_json: bool, dry_run: bool, confirm: bool
 ) -> None:
-    """Shows, asks, removes and reports."""
+    """Show, ask, remove and report."""
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
     would = f"{len(selection.items)} items{files} ({_size(selection.size_mb)}): {what}"
     if dry_run:
-        told = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
-        told |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
-        _print(told, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
+        report = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
+        report |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
+        _print(report, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
         return
     if not confirm:
         if not sys.stdin.isatty():
@@ -267,14 +279,14 @@ def _remove(
     before = cache.get_cache_stats()
     done = cache.remove(selection)
     after = cache.get_cache_stats()
-    told = {**done, "before": _brief(before), "after": _brief(after)}
+    report = {**done, "before": _brief(before), "after": _brief(after)}
     lines = [
-        f"before   {before['total_items']:,} items, {_size(before['total_size_mb'])}",
+        f"before   {before.total_items:,} items, {_size(before.total_size_mb)}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
-        f"after    {after['total_items']:,} items, {_size(after['total_size_mb'])}",
+        f"after    {after.total_items:,} items, {_size(after.total_size_mb)}",
         f"freed    {_size(done['freed_space_mb'])}",
     ]
-    _print(told, as_json, lines)
+    _print(report, as_json, lines)
 
 
 # -- printing
@@ -284,8 +296,8 @@ def _print(value: Json, as_json: bool, lines: list[str]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
-def _brief(found: Json) -> Json:
-    return {"total_items": found["total_items"], "total_size_mb": found["total_size_mb"]}
+def _brief(found: CacheStats) -> Json:
+    return {"total_items": found.total_items, "total_size_mb": found.total_size_mb}
 
 
 def _table(items: list[Json]) -> list[str]:

@@ -7,7 +7,7 @@ Must not know: how vectors are made: by an engine loaded in this process, or by 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from audio_pool.audio import codec
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import config_option, connect_option, json_option, keys_option, with_options
 from audio_pool.config import EngineConfig, load_config
 from audio_pool.engines import Scorer, engine_info, engine_infos, engine_names, load_engine
 from audio_pool.engines.base import Vectors
@@ -33,25 +35,22 @@ class _Input(Struct, frozen=True, kw_only=True):
     value: str
 
 
-@click.group("clap")
+@click.group("clap", cls=CommandGroup)
 def group() -> None:
     """Compare sounds and words with CLAP: in this process, or with --connect by a running server's."""
 
 
-def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
-        click.option("--timeout", "timeout_s", type=float, default=120.0, help="For --connect: seconds; 120."),
-        click.option("--keys", type=click.Path(), help="For --connect: directory of CURVE keys."),
-        click.option("--connect", metavar="ENDPOINT", help="Ask this server, which has its CLAP loaded already."),
-        click.option("--dtype", help="float32 (default), float16 or bfloat16."),
-        click.option("--device", help="cpu (default), cuda:0, ..."),
-        click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
-        click.option("--engine", help="The scorer engine. Default: the configured one, else clap."),
-        click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
-    ):
-        command = option(command)
-    return command
+_engine_options = with_options(
+    config_option,
+    click.option("--engine", help="The scorer engine. Default: the configured one, else clap."),
+    click.option("--model", help="Hub id, directory or LAION .pt file. Default: laion/clap-htsat-unfused."),
+    click.option("--device", help="cpu (default), cuda:0, ..."),
+    click.option("--dtype", help="float32 (default), float16 or bfloat16."),
+    connect_option,
+    keys_option,
+    click.option("--timeout", "timeout_s", type=float, default=120.0, help="For --connect: seconds; 120."),
+    json_option,
+)
 
 
 @group.command("embed")
@@ -133,13 +132,13 @@ def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool,
 
 
 def softmax(cosines: Vectors, scale: float) -> Vectors:
-    """Shares that add up to 1, float32 [N], for cosines [N] times the model's own scale."""
+    """Return shares that add up to 1, float32 [N], for cosines [N] times the model's own scale."""
     powers = np.exp(scale * (cosines - cosines.max()))
     return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 
 def _meant(value: str) -> _Input:
-    """A file that exists is a sound, all else is words; what looks like a missing sound file is refused.
+    """Take a file that exists for a sound, all else for words; refuse what looks like a missing sound file.
 
     Raises:
         NotFound.
@@ -155,7 +154,7 @@ def _meant(value: str) -> _Input:
 
 
 def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
-    """float32 [N, D], in the order given, and what the model scales cosines with."""
+    """Return float32 [N, D], in the order given, and the factor by which the model scales cosines."""
     if options["connect"] is not None:
         return _by_server(options, inputs)
     scorer = _loaded(options)
@@ -200,7 +199,7 @@ def _first_scorer() -> str:
 
 
 def _by_engine(scorer: Scorer, inputs: Sequence[_Input]) -> Vectors:
-    """float32 [N, D], in the order given."""
+    """Return float32 [N, D], in the order given."""
     vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
     worded = [row for row, one in enumerate(inputs) if one.kind == "text"]
     if worded:

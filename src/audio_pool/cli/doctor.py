@@ -1,6 +1,6 @@
-"""``audio-pool doctor``: whether this machine has what a configuration needs, and what mends it.
+"""``audio-pool doctor``: checks that this machine has what a configuration needs, and says how to mend it.
 
-Owns: the checks and how they are told.
+Owns: the checks and their report.
 Must not know: how anything is used later.
 """
 
@@ -15,11 +15,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
-from audio_pool.config import Config, load_config
+from audio_pool.cli.options import config_option, json_option, with_options
+from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.errors import AudioPoolError
 
 __all__ = ["doctor"]
@@ -32,7 +33,6 @@ _EXTRAS = {
     "clap": (("torch", "transformers"), "CLAP as the judge"),
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
-    "plots": (("librosa", "matplotlib"), "spectrograms"),
     "hub": (("huggingface_hub",), "fetching models"),
 }
 _SMALL_TMPFS = 64 << 20
@@ -49,8 +49,7 @@ class Finding:
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(), help="The configuration to check; default: the built-in.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@with_options(config_option, json_option)
 def doctor(config_path: str | None, as_json: bool) -> None:
     """Check this machine against a configuration: Python, memory, GPUs, extras, models, addresses.
 
@@ -168,8 +167,10 @@ def _needed(config: Config) -> dict[str, str]:
 
 
 def _engines(config: Config) -> Iterator[Finding]:
-    from audio_pool.engines import engine_info, missing_modules
+    from audio_pool.cli.models import loads_weights
+    from audio_pool.engine_info import missing_modules
     from audio_pool.models import weights
+    from audio_pool.pool.plan import configured
 
     for name, python in _needed(config).items():
         what = f"engine {name}"
@@ -181,7 +182,7 @@ def _engines(config: Config) -> Iterator[Finding]:
             )
             continue
         try:
-            info = engine_info(name)
+            info = configured(name, config)
         except AudioPoolError as exc:
             yield Finding(what, "problem", str(exc), "audio-pool engines")
             continue
@@ -190,22 +191,25 @@ def _engines(config: Config) -> Iterator[Finding]:
             extra = f"pip install 'audio-pool[{info.extra}]'" if info.extra else f"pip install {' '.join(missing)}"
             yield Finding(what, "problem", f"needs {', '.join(missing)}", extra)
             continue
-        settings: dict[str, Any] = config.engines.get(name, {})
-        model = str(settings.get("model", info.model))
-        if model in (name, "") or not info.requires:
+        if not loads_weights(info, config):
             yield Finding(what, "ok", f"{info.licence}")
             continue
-        if name == "minilm":
-            yield Finding(what, "ok", "its weights come with the package")
-            continue
-        found = weights.find(model, models_dir=config.policy.models_dir or None)
+        settings = config.engines.get(name, EngineConfig()).settings
+        models_dir = str(settings.get("models_dir") or config.policy.models_dir) or None
+        revision = str(settings.get("revision") or "")
+        found = weights.find(info.model, models_dir=models_dir, revision=revision, packaged=info.packaged)
         if found is None:
             accept = "" if info.commercial_use else " --accept-licence"
             yield Finding(
-                what, "problem", f"model {model} is not on this machine", f"audio-pool models fetch {name}{accept}"
+                what,
+                "problem",
+                f"model {info.model} is not on this machine",
+                f"audio-pool models fetch {name}{accept}",
             )
+        elif found.place == "package":
+            yield Finding(what, "ok", f"its weights come with the package {found.revision}")
         else:
-            yield Finding(what, "ok", f"model {model} at {found.path}")
+            yield Finding(what, "ok", f"model {info.model} at {found.path}")
 
 
 def _addresses(config: Config) -> Iterator[Finding]:
@@ -225,7 +229,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
 
 
 def _config_files() -> Iterator[Finding]:
-    """What each configuration file here would need, in one line."""
+    """Check each configuration file here, in one line."""
     for path in sorted(Path("configs").glob("*.toml")):
         try:
             config = load_config(path)

@@ -1,52 +1,139 @@
-"""``audio-pool engines``: which engines there are, what each may be used for, what is missing.
+"""``audio-pool engines``: which engines there are, and what each may be asked for.
 
-Owns: the table. Must not know: any engine by name.
+Owns: the table, and one engine's description.
+Must not know: any engine by name.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
 
 import click
+import msgspec
 
-from audio_pool.engines import engine_info, engine_names, missing_modules
+from audio_pool.cli.options import config_option, json_option, with_options
+from audio_pool.config import Config, load_config
+from audio_pool.engine_info import EngineInfo, OptionInfo, missing_modules
+from audio_pool.engines import engine_names
+from audio_pool.engines.options import allowed
 from audio_pool.errors import EngineUnavailable
+from audio_pool.pool.plan import configured
 
 __all__ = ["engines"]
 
 
-def _row(name: str) -> dict[str, Any]:
-    import msgspec
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine and whether it can be loaded by this interpreter."""
 
+    name: str
+    info: EngineInfo | None
+    """None: another package's, which cannot be imported."""
+    missing: str
+    """What it lacks and how to get it; "" where it is available."""
+
+    def plain(self) -> dict[str, object]:  # JSON: the fields of EngineInfo under protocol v1's names
+        """Return the row as JSON has it."""
+        fields = msgspec.to_builtins(self.info) if self.info is not None else {}
+        return {**fields, "name": self.name, "available": not self.missing, "missing": self.missing}
+
+
+def _row(name: str, config: Config) -> Row:
     try:
-        info = engine_info(name)
+        info = configured(name, config)
     except EngineUnavailable as exc:
-        return {"name": name, "available": False, "missing": str(exc)}
-    missing = missing_modules(info)
-    extra = f"pip install 'audio-pool[{info.extra}]'" if info.extra else f"install {', '.join(missing)}"
-    return {
-        **msgspec.to_builtins(info),
-        "available": not missing,
-        "missing": f"{', '.join(missing)}: {extra}" if missing else "",
-    }
+        return Row(name=name, info=None, missing=str(exc))
+    missing = ", ".join(missing_modules(info))
+    if missing:
+        missing += f": pip install 'audio-pool[{info.extra}]'" if info.extra else f": install {missing}"
+    return Row(name=name, info=info, missing=missing)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def engines(as_json: bool) -> None:
-    """List the engines: licence, rate, longest sound, available or what is missing."""
-    rows = [_row(name) for name in engine_names()]
-    if as_json:
-        click.echo(json.dumps({"engines": rows}))
+@click.argument("name", required=False)
+@with_options(config_option, json_option)
+def engines(name: str | None, config_path: str | None, as_json: bool) -> None:
+    """List the engines, or describe the engine NAME: abilities, kinds, options, voices, licence."""
+    config = load_config(config_path)
+    if name is not None:
+        row = _row(name, config)
+        if as_json:
+            click.echo(json.dumps(row.plain()))
+        else:
+            click.echo("\n".join(_description(row)))
         return
-    click.echo(f"{'engine':14} {'kind':10} {'rate':>7} {'ch':>2} {'longest':>8}  {'licence':34} available")
+    rows = [_row(each, config) for each in sorted({*engine_names(), *config.engines})]
+    if as_json:
+        click.echo(json.dumps({"engines": [row.plain() for row in rows]}))
+        return
+    click.echo(f"{'engine':14} {'role':10} {'rate':>7} {'ch':>2} {'longest':>8}  {'licence':34} available")
     for row in rows:
-        rate = "any" if row.get("any_rate") else row.get("sample_rate") or "-"
-        longest = f"{row['longest_s']:g} s" if row.get("kind") == "generator" else "-"
-        licence = str(row.get("licence", "?")) + ("" if row.get("commercial_use") else " (non-commercial)")
-        state = "yes" if row["available"] else f"no: {row['missing']}"
-        click.echo(
-            f"{row['name']:14} {row.get('kind', '?'):10} {rate!s:>7} {row.get('channels') or '-':>2} {longest:>8}"
-            f"  {licence:34.34} {state}"
-        )
+        click.echo(_line(row))
+
+
+def _line(row: Row) -> str:
+    state = f"no: {row.missing}" if row.missing else "yes"
+    info = row.info
+    if info is None:
+        return f"{row.name:14} {'?':10} {'-':>7} {'-':>2} {'-':>8}  {'?':34} {state}"
+    rate = "any" if info.any_rate else str(info.sample_rate or "-")
+    longest = f"{info.longest_s:g} s" if info.role == "generator" else "-"
+    licence = info.licence + ("" if info.commercial_use else " (non-commercial)")
+    return f"{row.name:14} {info.role:10} {rate:>7} {info.channels or '-':>2} {longest:>8}  {licence:34.34} {state}"
+
+
+def _description(row: Row) -> Iterator[str]:
+    """One engine in words, a line per fact."""
+    info = row.info
+    if info is None:
+        yield f"{row.name}: not available: {row.missing}"
+        return
+    yield f"{row.name}: {info.summary}"
+    facts = [
+        ("available", f"no: {row.missing}" if row.missing else "yes"),
+        ("role", info.role),
+        ("implementation", info.implementation if info.implementation != info.name else ""),
+        ("model", info.model + (f" at {info.model_revision}" if info.model_revision else "")),
+        ("licence", f"{info.licence}; commercial use {'allowed' if info.commercial_use else 'not allowed'}"),
+        ("kinds", ", ".join(info.kinds)),
+        ("languages", ", ".join(info.languages)),
+        *(_sound(info) if info.role == "generator" else [("dimensions", str(info.dimensions))]),
+    ]
+    for label, fact in facts:
+        if fact:
+            yield f"  {label:15} {fact}"
+    for voice in info.voices:
+        yield f"  voice {voice.name}: {voice.language} {voice.summary}".rstrip()
+    if info.role == "generator":
+        how = "--option NAME=VALUE, or a request's field options:" if info.options else "none"
+        yield f"  options         {how}"
+    for option in info.options:
+        yield f"    {option.name}: {allowed(option)}; {_default(option)}"
+        if option.summary:
+            yield f"        {option.summary}"
+
+
+def _sound(info: EngineInfo) -> Iterator[tuple[str, str]]:
+    rate = f"any rate, by default {info.sample_rate} Hz" if info.any_rate else f"{info.sample_rate} Hz"
+    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    yield "sound", f"{rate}, {channels}, {info.shortest_s:g} to {info.longest_s:g} s"
+    if info.steps is not None:
+        yield "steps", f"{info.steps} by default"
+    if info.guidance_scale is not None:
+        yield "guidance_scale", f"{info.guidance_scale:g} by default"
+    abilities = [
+        ("a negative prompt", info.negative_prompt),
+        ("audio to start from", info.init_audio),
+        ("loops of its own", info.loop),
+        ("speech", info.speech),
+    ]
+    yield "can do", ", ".join(noun for noun, able in abilities if able)
+    yield "cannot do", ", ".join(noun for noun, able in abilities if not able)
+
+
+def _default(option: OptionInfo) -> str:
+    if option.default is None:
+        return "unset by default"
+    if isinstance(option.default, bool):
+        return f"default {str(option.default).lower()}"
+    return f"default {option.default:g}" if isinstance(option.default, float) else f"default {option.default}"

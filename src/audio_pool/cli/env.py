@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import json_option
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError, Timeout
 
 __all__ = ["WORKER_NEEDS", "group"]
@@ -33,7 +35,7 @@ print(json.dumps({"python": list(sys.version_info[:3]), "installed": found}))
 """
 
 
-@click.group("env")
+@click.group("env", cls=CommandGroup)
 def group() -> None:
     """Interpreters of their own for engines whose libraries clash."""
 
@@ -48,13 +50,13 @@ def group() -> None:
 )
 @click.option("--python", default=sys.executable, help="The interpreter to build on. Default: this one.")
 @click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds each step may take.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
+@json_option
 def create(
     name: str, requirements: Path, directory: Path | None, python: str, timeout_s: float, as_json: bool
 ) -> None:
     """Make the environment NAME with the packages of a requirements file and what a worker needs.
 
-    With uv where it is installed, else with venv and pip. What they say is kept in NAME.log.
+    With uv where it is installed, else with venv and pip. Their output is kept in NAME.log.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"NAME: given {name!r}, allowed are letters, digits, '_', '-' and '.', at most 64")
@@ -107,16 +109,16 @@ def _canonical(package: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would let this interpreter's packages into the new one; proxies and indexes stay."""
+    """Return ours without what would let this interpreter's packages into the new one; proxies and indexes stay."""
     left_out = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "CONDA_PREFIX"}
     return {key: value for key, value in os.environ.items() if key not in left_out}
 
 
 def _run(command: list[str], log: Path, timeout_s: float) -> None:
-    """Runs one step, its words added to the log.
+    """Run one step, its output appended to the log.
 
     Raises:
-        AudioPoolError: it failed, with its last words; NotFound: no such program; Timeout.
+        AudioPoolError: it failed, with its last line; NotFound: no such program; Timeout.
     """
     try:
         with log.open("ab") as said:
@@ -137,12 +139,12 @@ def _run(command: list[str], log: Path, timeout_s: float) -> None:
         last = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
         raise AudioPoolError(
             f"{' '.join(command[:4])} ... ended with {done.returncode}: {last.strip()}",
-            hint=f"all it said is in {log}; nothing was left behind",
+            hint=f"its whole output is in {log}; nothing was left behind",
         )
 
 
 def _probed(python: Path, timeout_s: float) -> dict[str, Any]:
-    """What the environment holds, told by itself.
+    """Ask the environment what it holds.
 
     Raises:
         AudioPoolError: it cannot host a worker, with the reason.
@@ -152,7 +154,7 @@ def _probed(python: Path, timeout_s: float) -> dict[str, Any]:
         timeout=timeout_s, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise AudioPoolError(
             f"the environment cannot host a worker: {last}", hint="its requirements may rule out what a worker needs"
         )

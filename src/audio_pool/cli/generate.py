@@ -6,184 +6,165 @@ Must not know: how a sound is made.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from audio_pool.errors import InvalidRequest
+from audio_pool.cli.options import (
+    POOL_SECTION,
+    SectionedCommand,
+    SectionedOption,
+    cache_dir_option,
+    config_option,
+    connect_option,
+    json_option,
+    keys_option,
+    overwrite_option,
+    spectrogram_option,
+    with_options,
+)
+from audio_pool.cli.outputs import Output, check_output, check_picture, deliver, output_of
+from audio_pool.cli.request_options import request_fields, request_options
+from audio_pool.errors import InvalidRequest, Timeout
 from audio_pool.results import AudioResult
-from audio_pool.types import FORMATS, AudioRequest
+from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["generate", "open_pool", "told_in_lines"]
-
-
-def request_options(command: Any) -> Any:
-    """The options that make up a request; shared by ``generate`` and ``variants``."""
-    options = [
-        click.option("--duration", "duration_s", type=float, help="Seconds; the engine may allow less than 600."),
-        click.option("--loop/--no-loop", default=None, help="Make it loop seamlessly."),
-        click.option("--engine", help="Which engine; 'audio-pool engines' lists them."),
-        click.option("--seed", type=int, help="The same seed gives the same sound."),
-        click.option("--candidates", type=int, help="Make so many and keep the best."),
-        click.option("--steps", type=int, help="Inference steps, where the engine has them."),
-        click.option("--guidance", "guidance_scale", type=float, help="Guidance scale, where the engine has it."),
-        click.option("--negative", "negative_prompt", help="What should not be heard."),
-        click.option(
-            "--format", "format_", type=click.Choice(FORMATS), help="Default: of the output's name, else wav."
-        ),
-        click.option("--bit-depth", type=click.Choice(["16", "24", "32"]), help="wav and flac; 32 is float wav."),
-        click.option("--sample-rate", type=int, help="Hz."),
-        click.option("--lufs", "target_lufs", type=float, help="Integrated loudness to aim for."),
-        click.option("--config", "config", type=click.Path(), help="A TOML file; see configs/."),
-        click.option("--cache-dir", type=click.Path(), help="Where finished sounds are kept."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def fields_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Request fields from given options; what was not given is left to the configuration."""
-    names = set(AudioRequest.__struct_fields__)
-    fields = {name: value for name, value in options.items() if name in names and value is not None}
-    if options.get("bit_depth") is not None:
-        fields["bit_depth"] = int(options["bit_depth"])
-    if options.get("format_"):
-        fields["format"] = options["format_"]
-    return fields
-
-
-def open_pool(config: str | None, cache_dir: str | None, engine: str | None) -> Any:
-    """A pool for one command, not yet started: ``--engine`` is hosted where no configuration says otherwise."""
-    from audio_pool.config import load_config
+if TYPE_CHECKING:
+    from audio_pool.client.client import AudioClient
+    from audio_pool.config import Config
     from audio_pool.pool.pool import AudioPool
 
-    overrides: dict[str, dict[str, Any]] = {}
-    if cache_dir is not None:
-        overrides["cache"] = {"dir": cache_dir}
-    if engine is not None and not load_config(config).workers:
-        overrides["defaults"] = {"engine": engine}
-    return AudioPool(load_config(config, overrides=overrides))
+__all__ = ["generate", "summary_lines"]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("prompt")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, or a directory that exists.")
-@request_options
-@click.option("--force", is_flag=True, help="Make a new one even if the cache has it.")
-@click.option("--connect", metavar="ENDPOINT", help="Ask a running server instead, e.g. tcp://127.0.0.1:5555.")
-@click.option("--keys", type=click.Path(), help="Directory of CURVE keys, for --connect.")
-@click.option("--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds to wait.")
-@click.option("--spectrogram", type=click.Path(path_type=Path), help="Also draw the sound into this PNG.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the metadata with 'path'.")
-def generate(prompt: str, output: Path | None, as_json: bool, **options: Any) -> None:
+@with_options(
+    request_options(),
+    overwrite_option,
+    spectrogram_option,
+    json_option,
+    config_option,
+    cache_dir_option,
+    connect_option,
+    keys_option,
+    click.option(
+        "--timeout",
+        "timeout_s",
+        cls=SectionedOption,
+        section=POOL_SECTION,
+        type=click.FloatRange(0.0),
+        default=600.0,
+        show_default=True,
+        help="Seconds to wait.",
+    ),
+)
+def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | None, **options: Any) -> None:
     """Make (or find) the sound of PROMPT.
 
-    Prints the file's path and what is known of it.
+    Prints the file's path and what is known of it; with '-o -' on standard error, since standard output then
+    carries the sound. Without -o the file stays where the cache keeps it.
     """
-    fields = fields_of(options)
-    if output is not None and "format" not in fields and output.suffix[1:].lower() in FORMATS:
-        fields["format"] = output.suffix[1:].lower()
-    if output is not None and not output.is_dir():
-        if output.suffix and output.suffix[1:].lower() != fields.get("format", "wav"):
-            raise InvalidRequest(
-                f"--output: given {output.name!r}, which is not a name for format {fields.get('format', 'wav')!r}; "
-                f"allowed endings are .{', .'.join(FORMATS)}"
-            )
-        fields["output_path"] = str(output.absolute())
-    request = parse(AudioRequest, {"prompt": prompt, "force": options["force"], **fields})
-    if options["connect"]:
-        result = _from_server(request, options)
-    else:
-        result = _from_own_pool(request, options, quiet=as_json)
-    if output is not None and output.is_dir():
-        result = _put_into(output, result)
+    config = _own_configuration(options)
+    fields = request_fields(options)
+    # a server's own default is not known here
+    default_format = "wav" if config is None else config.defaults.format
+    output = output_of(options["output_path"], fields.get("format"), default_format)
+    if output.format is not None:
+        fields["format"] = output.format
+    inline = fields.get("delivery") == "inline"
+    if output.kind == "file" and not inline:
+        fields["output_path"] = str(output.path)
+    if output.kind == "kept" and inline:
+        raise InvalidRequest("--delivery inline: given without --output; say where the sound goes")
+    request = parse(AudioRequest, {"prompt": prompt, **fields})
+    check_output(output, overwrite)
+    if spectrogram is not None:
+        check_picture(spectrogram, overwrite)
+    result = _generated(request, config, options, quiet=as_json or output.kind == "stdout")
+    if spectrogram is not None:
+        _draw(result, spectrogram)
+    result = deliver(output, result)
+    to_stderr = output.kind == "stdout"
     if as_json:
-        click.echo(json.dumps({"path": result.path, **result.metadata}))
+        where = "-" if to_stderr else result.path
+        click.echo(json.dumps({"path": where, **result.metadata}), err=to_stderr)
     else:
-        for line in told_in_lines(result):
-            click.echo(line)
-    if options["spectrogram"] is not None:  # last: the sound is there even if its picture cannot be drawn
-        _draw(result, options["spectrogram"])
+        for line in summary_lines(result, output):
+            click.echo(line, err=to_stderr)
 
 
-def _from_own_pool(request: AudioRequest, options: dict[str, Any], *, quiet: bool) -> AudioResult:
-    import concurrent.futures
+def _own_configuration(options: dict[str, Any]) -> Config | None:
+    """Return the configuration of this command's own pool; None: a server is asked, which has its own."""
+    if options["connect"] is None:
+        from audio_pool.cli.pools import configuration
 
-    from audio_pool.client.progress import ProgressBar
-    from audio_pool.errors import Timeout
-
-    if not quiet and not sys.stderr.isatty():
-        click.echo("starting a pool ...", err=True)
-    with open_pool(options["config"], options["cache_dir"], options["engine"]) as pool:
-        pending = pool.submit(request)
-        try:
-            with ProgressBar() as bar:
-                for event in pending.events(options["timeout_s"]):
-                    bar(event)
-            result: AudioResult = pending.result(options["timeout_s"])
-        except concurrent.futures.TimeoutError:
-            raise Timeout(f"no sound within {options['timeout_s']:g} s", hint="raise --timeout") from None
-        return result
+        return configuration(options["config_path"], options["cache_dir"], options["engine"])
+    for name, option in (("config_path", "--config"), ("cache_dir", "--cache-dir")):
+        if options[name] is not None:
+            raise InvalidRequest(f"{option}: given with --connect, where the server's own counts; leave it out")
+    return None
 
 
-def _from_server(request: AudioRequest, options: dict[str, Any]) -> AudioResult:
-    from audio_pool.client.client import AudioClient
+def _generated(request: AudioRequest, config: Config | None, options: dict[str, Any], *, quiet: bool) -> AudioResult:
     from audio_pool.client.progress import ProgressBar
 
-    with (
-        AudioClient(options["connect"], timeout_s=options["timeout_s"], keys=options["keys"]) as client,
-        ProgressBar() as bar,
-    ):
-        return client.generate(request, on_event=bar)
-
-
-def _put_into(directory: Path, result: AudioResult) -> AudioResult:
-    """A copy named after the prompt, never over another file."""
-    import re
-    import shutil
-
-    import msgspec
-
-    source = Path(result.path)
-    words = re.sub(
-        r"[^a-z0-9]+", "_", str(result.metadata.get("requested_prompt") or result.metadata["prompt"]).lower()
-    )
-    for number in range(1, 10_000):
-        target = directory / f"{words.strip('_')[:60]}{'' if number == 1 else f'_{number}'}{source.suffix}"
+    with _pool(config, options, quiet=quiet) as pool, ProgressBar() as bar:
         try:
-            with target.open("xb") as file, source.open("rb") as read:
-                shutil.copyfileobj(read, file)
-            return msgspec.structs.replace(result, path=str(target.absolute()))
-        except FileExistsError:
-            continue
-    raise InvalidRequest(f"--output: {directory} has 10,000 files of that name")
+            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar)
+        except Timeout as exc:
+            exc.hint = exc.hint.replace("timeout_s", "--timeout")
+            raise
 
 
-def _draw(result: AudioResult, png: Path) -> None:
+@contextlib.contextmanager
+def _pool(config: Config | None, options: dict[str, Any], *, quiet: bool) -> Iterator[AudioPool | AudioClient]:
+    """The pool that makes the sound: this command's own, or a server's."""
+    if config is None:
+        from audio_pool.client.client import AudioClient
+
+        with AudioClient(options["connect"], keys=options["keys"]) as client:
+            yield client
+        return
+    from audio_pool.cli.pools import started
+
+    with started(config, quiet=quiet) as pool:
+        yield pool
+
+
+def _draw(result: AudioResult, picture: Path) -> None:
     from audio_pool.audio import codec, spectrogram
 
-    audio, rate = codec.read(Path(result.path))
-    spectrogram.write_png(png, audio, rate, title=str(result.metadata.get("prompt", "")))
+    with contextlib.ExitStack() as stack:
+        path = Path(result.path)
+        if result.data is not None:  # a server's file, sent; it is somewhere else
+            file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=path.suffix))
+            file.write(result.data)
+            file.flush()
+            path = Path(file.name)
+        audio, rate = codec.read(path)
+    spectrogram.write_png(picture, audio, rate, title=result.metadata.prompt)
 
 
-def told_in_lines(result: AudioResult) -> list[str]:
-    """What a person wants to know of a result."""
+def summary_lines(result: AudioResult, output: Output | None = None) -> list[str]:
+    """Return what a person wants to know of a result."""
     data = result.metadata
-    loop = data.get("loop") if data.get("is_loop") else None
-    seam = f", loop (seam score {loop['seam_score']:.0f} of 100)" if loop else ", loop" if data.get("is_loop") else ""
-    came = f"from the cache ({data['hit_reason']})" if data.get("cached") else f"new, made by {data.get('engine')}"
-    # null where there is none: silence, or under 400 ms
-    loudness, peak = data.get("loudness_lufs"), data.get("true_peak_dbfs")
-    level = "" if loudness is None else f", {loudness:.1f} LUFS"
-    level += "" if peak is None else f", true peak {peak:.1f} dBFS"
+    seam = ""
+    if data.is_loop:
+        seam = f", loop (seam score {data.loop.seam_score:.0f} of 100)" if data.loop else ", loop"
+    came = f"from the cache ({data.hit_reason})" if data.cached else f"new, made by {data.engine}"
+    # None where there is none: silence, or under 400 ms
+    level = "" if data.loudness_lufs is None else f", {data.loudness_lufs:.1f} LUFS"
+    level += "" if data.true_peak_dbfs is None else f", true peak {data.true_peak_dbfs:.1f} dBFS"
     lines = [
-        str(result.path),
-        f"  {data.get('duration_s', 0):.2f} s, {data.get('sample_rate')} Hz{level}{seam}",
-        f"  {came} in {data['timings_ms']['total']:.0f} ms, seed {data.get('seed')}",
+        "written to standard output" if output is not None and output.kind == "stdout" else result.path,
+        f"  {data.duration_s:.2f} s, {data.sample_rate} Hz{level}{seam}",
+        f"  {came} in {data.timings_ms.total:.0f} ms, seed {data.seed}",
     ]
-    return lines + [f"  warning: {warning}" for warning in data.get("warnings", [])]
+    return lines + [f"  warning: {warning}" for warning in data.warnings]

@@ -1,6 +1,7 @@
 """``audio-pool inspect``: what a file is, and the recipe inside it.
 
-Owns: how it is shown. Must not know: any file format (audio/codec.py).
+Owns: how it is shown.
+Must not know: any file format (audio/codec.py).
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from typing import Any
 
 import click
 
+from audio_pool.cli.options import json_option, overwrite_option, spectrogram_option, with_options
+from audio_pool.cli.outputs import check_picture
+
 __all__ = ["inspect"]
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--spectrogram", type=click.Path(path_type=Path), help="Also draw the sound into this PNG.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def inspect(file: Path, spectrogram: Path | None, as_json: bool) -> None:
+@with_options(spectrogram_option, overwrite_option, json_option)
+def inspect(file: Path, spectrogram: Path | None, overwrite: bool, as_json: bool) -> None:
     """Show format, length, loop points, loudness and the recipe of FILE."""
     from audio_pool.audio import codec
     from audio_pool.audio.loudness import loudness_lufs, true_peak_dbfs
 
-    found: dict[str, Any] = codec.inspect(file)
+    if spectrogram is not None:
+        check_picture(spectrogram, overwrite)
+    found: dict[str, Any] = codec.inspect(file)  # JSON as printed
     audio, rate = codec.read(file)
     circular = bool(found.get("loop"))
     found["loudness_lufs"] = round(loudness_lufs(audio, rate, circular=circular), 2)

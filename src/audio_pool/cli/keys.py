@@ -1,6 +1,7 @@
 """``audio-pool keys``: CURVE keys for servers that other machines may reach.
 
-Owns: the command. Must not know: what a key looks like (channel.py).
+Owns: the command.
+Must not know: what a key looks like (transport/keys.py).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import click
 
+from audio_pool.cli.command_group import CommandGroup
 from audio_pool.transport.keys import create_keys
 
 __all__ = ["group"]
 
 
-@click.group("keys")
+@click.group("keys", cls=CommandGroup)
 def group() -> None:
     """CURVE keys for binds beyond this machine."""
 

@@ -7,36 +7,22 @@ Must not know: how models are found, fetched (weights.py, hub.py) or loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from msgspec import Struct
 
+from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import configured_info, engine_info, engine_infos, engine_names
+from audio_pool.engines import engine_info, engine_infos, engine_names
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 from audio_pool.models import hub, weights
+from audio_pool.pool.plan import configured
 
-__all__ = ["group", "loads_weights", "named_model"]
-
-
-def named_model(config: Config, name: str) -> EngineInfo:
-    """Return what a name stands for under a configuration, which may give it to a model of its own.
-
-    Raises:
-        UnknownEngine, EngineUnavailable.
-    """
-    given = config.engines.get(name, EngineConfig())
-    return configured_info(
-        name,
-        given.implementation or "",
-        kinds=given.kinds,
-        settings=given.settings,
-        models_dir=config.policy.models_dir,
-    )
+__all__ = ["group", "loads_weights"]
 
 
 def loads_weights(info: EngineInfo, config: Config) -> bool:
@@ -45,7 +31,7 @@ def loads_weights(info: EngineInfo, config: Config) -> bool:
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
-    """What one engine loads, as the configuration has it."""
+    """The model that one engine loads, as the configuration has it."""
 
     info: EngineInfo
     """Of the implementation."""
@@ -97,33 +83,25 @@ class _Wanted(Struct, frozen=True, kw_only=True):
         return [own, *hub.companions(self.model, infos)]
 
 
-@click.group("models")
+@click.group("models", cls=CommandGroup)
 def group() -> None:
     """Models on disk: list, fetch, find and verify what engines load."""
 
 
-def _shared(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text."),
-        click.option(
-            "--models-dir",
-            type=click.Path(file_okay=False),
-            help="Directory of models, looked in before the hub's cache. Default: policy.models_dir.",
-        ),
-        click.option("--config", "config_path", type=click.Path(), help="The pool's configuration file."),
-    ):
-        command = option(command)
-    return command
-
-
-def _one_model(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--revision", default="", help="Branch, tag or commit. Default: the engine's own."),
-        click.option("--model", default="", help="Hub id or path. Default: the engine's own."),
-        click.argument("engine"),
-    ):
-        command = option(command)
-    return command
+_shared = with_options(
+    config_option,
+    click.option(
+        "--models-dir",
+        type=click.Path(file_okay=False),
+        help="Directory of models, looked in before the hub's cache. Default: policy.models_dir.",
+    ),
+    json_option,
+)
+_one_model = with_options(
+    click.argument("engine"),
+    click.option("--model", default="", help="Hub id or path. Default: the engine's own."),
+    click.option("--revision", default="", help="Branch, tag or commit. Default: the engine's own."),
+)
 
 
 @group.command("list")
@@ -134,7 +112,7 @@ def list_models(config_path: str | None, models_dir: str | None, as_json: bool) 
     rows = []
     for name in sorted({*engine_names(), *config.engines}):
         try:
-            info = named_model(config, name)
+            info = configured(name, config)
         except AudioPoolError:
             continue  # another package's engine that does not import; `audio-pool engines` says why
         if loads_weights(info, config):
@@ -267,7 +245,7 @@ def _wanted(
         UnknownEngine; NotSupported: the engine loads no weights.
     """
     given = config.engines.get(engine, EngineConfig())
-    if not model and not loads_weights(named_model(config, engine), config):
+    if not model and not loads_weights(configured(engine, config), config):
         raise NotSupported(f"engine {engine!r} loads no model: there is nothing to fetch or to check")
     info = engine_info(given.implementation or engine)
     chosen = model or str(given.settings.get("model") or info.model)

@@ -1,4 +1,4 @@
-"""``audio-pool serve``: a pool behind a socket, until it is told to stop.
+"""``audio-pool serve``: a pool behind a socket, until a signal stops it.
 
 Owns: the process's signals, its log, its exit code.
 Must not know: how requests are served.
@@ -15,9 +15,14 @@ import signal
 import threading
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
+
+if TYPE_CHECKING:
+    from audio_pool.pool.pool import AudioPool
 
 __all__ = ["serve"]
 
@@ -25,14 +30,16 @@ log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--config", type=click.Path(), help="A TOML file; see configs/.")
-@click.option("--bind", help="Where to listen: ipc://PATH or tcp://127.0.0.1:PORT (* lets the system choose).")
-@click.option("--cache-dir", type=click.Path(), help="Where finished sounds are kept.")
-@click.option("--log-dir", type=click.Path(), help="Where the server's and the workers' logs go.")
-@click.option("--keys", "keys_dir", type=click.Path(), help="CURVE keys; needed for binds beyond this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is printed as JSON objects, one a line.")
+@with_options(
+    config_option,
+    click.option("--bind", help="Where to listen: ipc://PATH or tcp://127.0.0.1:PORT (* lets the system choose)."),
+    cache_dir_option,
+    click.option("--log-dir", type=click.Path(), help="Where the server's and the workers' logs go."),
+    click.option("--keys", "keys_dir", type=click.Path(), help="CURVE keys; needed for binds beyond this machine."),
+    json_option,
+)
 def serve(
-    config: str | None,
+    config_path: str | None,
     bind: str | None,
     cache_dir: str | None,
     log_dir: str | None,
@@ -48,7 +55,7 @@ def serve(
     from audio_pool.config import load_config
     from audio_pool.pool.pool import AudioPool
 
-    overrides: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, dict[str, str]] = {}
     for section, key, value in (
         ("server", "bind", bind),
         ("server", "log_dir", log_dir),
@@ -57,7 +64,7 @@ def serve(
     ):
         if value is not None:
             overrides.setdefault(section, {})[key] = value
-    settings = load_config(config, overrides=overrides)
+    settings = load_config(config_path, overrides=overrides)
     logs = Path(settings.server.log_dir).expanduser() if settings.server.log_dir else settings.cache_dir / "logs"
     _log_to(logs)
     # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
@@ -73,7 +80,7 @@ def serve(
     signal.signal(signal.SIGINT, on_signal)
     pool = AudioPool(settings, serve=True).start(wait=False)
     try:
-        _say(as_json, "listening", pool.endpoint)
+        _print_event(as_json, "listening", pool.endpoint)
         threading.Thread(target=_announce, args=(pool, as_json), daemon=True).start()
         while pool.running:
             with contextlib.suppress(queue.Empty):
@@ -84,23 +91,23 @@ def serve(
     finally:
         stopping = True
         pool.stop()
-    _say(as_json, "stopped", None)
+    _print_event(as_json, "stopped", None)
 
 
-def _announce(pool: Any, as_json: bool) -> None:
+def _announce(pool: AudioPool, as_json: bool) -> None:
     from audio_pool.errors import AudioPoolError, PoolClosed
 
     try:
         pool.wait_ready()
-        _say(as_json, "ready", pool.endpoint)
+        _print_event(as_json, "ready", pool.endpoint)
     except PoolClosed:
-        return  # it was told to stop before
+        return  # it was stopped before
     except AudioPoolError as exc:
         # the server stays up and says "degraded": other workers may serve, and an operator can see why
         log.error("not ready: %s", exc)
         click.echo(f"degraded: {exc}", err=True)
         with contextlib.suppress(PoolClosed):
-            _say(as_json, "degraded", pool.endpoint)
+            _print_event(as_json, "degraded", pool.endpoint)
 
 
 def _log_to(directory: Path) -> None:
@@ -115,7 +122,7 @@ def _log_to(directory: Path) -> None:
     root.setLevel(min(root.level, logging.INFO))
 
 
-def _say(as_json: bool, what: str, endpoint: str | None) -> None:
+def _print_event(as_json: bool, what: str, endpoint: str | None) -> None:
     if as_json:
         click.echo(json.dumps({"event": what, "endpoint": endpoint}))
     else:

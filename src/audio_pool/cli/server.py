@@ -1,31 +1,29 @@
 """``audio-pool status`` and ``cancel``: questions to a running server.
 
 Owns: how the answers are shown, and which exit code they mean.
-Must not know: how a question travels (client.py).
+Must not know: how a question travels (client/).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import click
 
+from audio_pool.cli.command_group import print_error
+from audio_pool.cli.options import connect_option, json_option, keys_option, with_options
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import NotFound
 
 __all__ = ["cancel", "status"]
 
 
-def _server_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
-        click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait."),
-        click.option("--keys", type=click.Path(), help="Directory of CURVE keys."),
-        click.option("--connect", metavar="ENDPOINT", help="The server; default: where 'serve' listens by default."),
-    ):
-        command = option(command)
-    return command
+_server_options = with_options(
+    connect_option,
+    keys_option,
+    click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait."),
+    json_option,
+)
 
 
 @click.command()
@@ -61,7 +59,8 @@ def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: fl
         cancellation = client.cancel(request_id, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(dict(cancellation)))
-    if not cancellation.cancelled:
-        raise NotFound(f"no request {request_id!r} is in flight; it may have finished")
-    if not as_json:
+    elif cancellation.cancelled:
         click.echo(f"cancelled {request_id}")
+    if not cancellation.cancelled:
+        print_error(NotFound(f"no request {request_id!r} is in flight; it may have finished"))
+        raise click.exceptions.Exit(2)

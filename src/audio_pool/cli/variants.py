@@ -1,7 +1,7 @@
 """``audio-pool variants``: several takes of one sound that differ audibly and are equally loud.
 
-Owns: how many seeds are tried until the takes differ, and the report.
-Must not know: how a sound is made or described.
+Owns: the command's options, and the report.
+Must not know: when two takes differ, which seeds are tried (packs/variants.py).
 """
 
 from __future__ import annotations
@@ -12,77 +12,102 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
-from audio_pool.cli.generate import fields_of, open_pool, request_options
+from audio_pool.cli.options import (
+    SectionedCommand,
+    cache_dir_option,
+    config_option,
+    json_option,
+    overwrite_option,
+    with_options,
+)
+from audio_pool.cli.outputs import check_replaceable
+from audio_pool.cli.request_options import request_fields, request_options
+from audio_pool.packs.names import DEFAULT_PATTERN, numbered_names
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["variants"]
+__all__ = ["NOT_OPTIONS", "variants"]
 
-_TRIES_A_VARIANT = 4
+NOT_OPTIONS = (
+    "output_path", "delivery", "priority", "deadline_ms", "match", "any_engine", "duration_tolerance", "temperature",
+    "variant_seed", "tau_use", "tau_prompt_sem",
+)  # fmt: skip
+"""Fields of a request that are of no use here: each take has a seed of its own, which matches only itself, in a
+pool of its own."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("prompt")
-@click.option("-n", "--count", type=click.IntRange(1, 100), default=5, show_default=True, help="How many.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Directory.")
-@request_options
-@click.option(
-    "--least-distance", type=float, default=0.1, show_default=True, help="Between any two, in spectral descriptors."
+@with_options(
+    click.option("-n", "--count", type=click.IntRange(1, 100), default=5, show_default=True, help="How many."),
+    click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory.  [default: this]"),
+    click.option(
+        "--name",
+        default=DEFAULT_PATTERN,
+        show_default=True,
+        help="Of each file, without its ending: {slug} stands for the prompt, {n} and {nn} for 1 and 01.",
+    ),
+    overwrite_option,
+    click.option(
+        "--least-distance",
+        type=click.FloatRange(0.0),
+        default=0.1,
+        show_default=True,
+        help="Between any two, in spectral descriptors.",
+    ),
+    json_option,
+    config_option,
+    cache_dir_option,
+    request_options(leave_out=NOT_OPTIONS),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def variants(prompt: str, count: int, output: Path, as_json: bool, least_distance: float, **options: Any) -> None:
+def variants(
+    prompt: str,
+    count: int,
+    output: Path,
+    name: str,
+    overwrite: bool,
+    least_distance: float,
+    as_json: bool,
+    config_path: str | None,
+    cache_dir: str | None,
+    **options: Any,
+) -> None:
     """Write COUNT takes of PROMPT: the same loudness, audibly different.
 
-    For footsteps and the like, where the same file twice in a row is heard. Takes closer to another than
+    For footsteps and the like, where the same file twice in a row is noticed. Takes closer to another than
     --least-distance are made anew with another seed, a few times; the report tells each one's nearest.
     """
-    from audio_pool.audio import codec
-    from audio_pool.audio.descriptors import descriptors, distance
+    from audio_pool.cli.pools import configuration, started
+    from audio_pool.client.progress import ProgressBar
+    from audio_pool.packs.variants import Take, make_variants
 
-    fields = fields_of(options)
-    base = fields.pop("seed", None)
-    base = secrets.randbits(48) if base is None else base
-    output.mkdir(parents=True, exist_ok=True)
-    ending = fields.get("format", "wav")
-    takes: list[dict[str, Any]] = []
-    described: list[Any] = []
-    with open_pool(options["config"], options["cache_dir"], options["engine"]) as pool:
-        for tried in range(count * _TRIES_A_VARIANT):
-            if len(takes) == count:
-                break
-            target = output.absolute() / f"variant_{len(takes) + 1:02d}.{ending}"
-            request = parse(
-                AudioRequest,
-                {"prompt": prompt, **fields, "seed": base + tried, "output_path": str(target)},
-            )
-            result = pool.generate(request)
-            audio, rate = codec.read(Path(result.path))
-            vector = descriptors(audio, rate)
-            nearest = min((float(distance(vector, other)) for other in described), default=None)
-            tries_left = (count * _TRIES_A_VARIANT - tried - 1) - (count - len(takes) - 1)
-            if nearest is not None and nearest < least_distance and tries_left > 0:
-                continue
-            described.append(vector)
-            takes.append(
-                {
-                    "path": result.path,
-                    "seed": base + tried,
-                    "loudness_lufs": result.metadata["loudness_lufs"],
-                    "nearest_distance": nearest,
-                    "warnings": result.metadata.get("warnings", []),
-                }
-            )
-    distances = [float(distance(a, b)) for i, a in enumerate(described) for b in described[:i]]
-    summary = {"prompt": prompt, "variants": takes, "least_distance": min(distances, default=None)}
+    config = configuration(config_path, cache_dir, options["engine"])
+    fields = request_fields(options)
+    ending = fields.setdefault("format", config.defaults.format)
+    fields.setdefault("seed", secrets.randbits(48))
+    request = parse(AudioRequest, {"prompt": prompt, **fields})
+    paths = [output.absolute() / f"{stem}.{ending}" for stem in numbered_names(name, prompt, count)]
+    check_replaceable(paths, overwrite, "--output")
+
+    bar = ProgressBar()
+
+    def show(take: Take) -> None:
+        bar.clear()
+        near = "" if take.nearest_distance is None else f", {take.nearest_distance:.3f} from the nearest before"
+        loudness = "" if take.loudness_lufs is None else f"{take.loudness_lufs:.1f} LUFS, "
+        click.echo(f"{take.path}  {loudness}seed {take.seed}{near}")
+
+    with started(config, quiet=as_json) as pool, bar:
+        made = make_variants(
+            pool, request, paths, least_distance=least_distance, on_event=bar, on_take=None if as_json else show
+        )
     if as_json:
-        click.echo(json.dumps(summary))
+        takes = msgspec.to_builtins(made.takes)
+        click.echo(json.dumps({"prompt": made.prompt, "variants": takes, "least_distance": made.least_distance}))
         return
-    for take in takes:
-        near = "" if take["nearest_distance"] is None else f", {take['nearest_distance']:.3f} from the nearest before"
-        loudness = "" if take["loudness_lufs"] is None else f"{take['loudness_lufs']:.1f} LUFS, "
-        click.echo(f"{take['path']}  {loudness}seed {take['seed']}{near}")
-    for warning in dict.fromkeys(warning for take in takes for warning in take["warnings"]):
+    for warning in dict.fromkeys(warning for take in made.takes for warning in take.warnings):
         click.echo(f"warning: {warning}")
-    if distances:
-        click.echo(f"distance between any two: {min(distances):.3f} to {max(distances):.3f}")
+    if made.least_distance is not None:
+        click.echo(f"distance between any two: {made.least_distance:.3f} to {made.greatest_distance:.3f}")

@@ -24,6 +24,7 @@ from audio_pool.api import (
     FeedbackNoted,
     Health,
     OnEvent,
+    PoolApi,
     PoolStatus,
     Verdict,
     as_request,
@@ -42,7 +43,7 @@ __all__ = ["AsyncAudioClient"]
 T = TypeVar("T")
 
 
-class AsyncAudioClient:
+class AsyncAudioClient(PoolApi):
     """As AudioClient, for one event loop: the one it is first used in. Takes the same arguments."""
 
     def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:

@@ -31,6 +31,7 @@ from audio_pool.api import (
     FeedbackNoted,
     Health,
     OnEvent,
+    PoolApi,
     PoolStatus,
     Verdict,
     as_request,
@@ -54,8 +55,8 @@ _GRACE_S = 5.0
 T = TypeVar("T")
 
 
-class AudioClient:
-    """Talks to ``audio-pool serve``; may be used by many threads at once. Satisfies ``api.PoolApi``.
+class AudioClient(PoolApi):
+    """Talks to ``audio-pool serve``; may be used by many threads at once.
 
     Args:
         endpoint: what the server prints when it is ready, e.g. ``tcp://127.0.0.1:5555``; None: where a
@@ -82,7 +83,7 @@ class AudioClient:
     def generate(
         self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
     ) -> AudioResult:
-        """A finished sound; waits for it.
+        """Make or find a sound, and wait for it. Whoever stops waiting cancels the request.
 
         Args:
             prompt: words, or a whole AudioRequest.
@@ -127,19 +128,19 @@ class AudioClient:
         return self._ask(control.cancel(request_id), timeout_s)
 
     def engines(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Engines:
-        """The engines that can be asked for, and what each can do."""
+        """Get the engines that can be asked for, and what each can do."""
         return self._ask(control.ENGINES, timeout_s)
 
     def health(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Health:
-        """``state``: starting, ready, degraded or draining; and why."""
+        """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
         return self._ask(control.HEALTH, timeout_s)
 
     def status(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
-        """What the pool is doing: queue, workers, cache."""
+        """Get requests, workers, cache and counters."""
         return self._ask(control.STATUS, timeout_s)
 
     def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> CacheStats:
-        """What the cache holds. Raises NotFound where it is off."""
+        """Get figures about the whole cache. Raises NotFound where it is off."""
         return self._ask(control.CACHE_STATS, timeout_s)
 
     def feedback(
@@ -156,7 +157,7 @@ class AudioClient:
         *,
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> ClapAnswer:
-        """CLAP vectors, similarities, or scores of labels (``texts``) for sounds that the server can read.
+        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds that the server can read.
 
         Whole sounds are embedded, so allow more than the default timeout for many.
         """

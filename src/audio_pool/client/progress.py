@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from audio_pool.results import Event, Progress
+from audio_pool.results import Accepted, Event, Progress
 
 __all__ = ["ProgressBar"]
 
@@ -31,14 +31,19 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if not self._stream.isatty():
             return
-        stage, fraction = "queued", 0.0
-        if isinstance(event.body, Progress):
-            stage, fraction = event.body.stage, min(1.0, max(0.0, event.body.fraction))
+        stage, fraction = _shown(event.body)
         full = round(fraction * self._width)
         line = f"[{'#' * full}{'.' * (self._width - full)}] {fraction:4.0%} {stage}"
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(line)
+
+    def clear(self) -> None:
+        """Remove the bar, so that a line can be printed in its place; the next event draws it again."""
+        if self._drawn:
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._stream.flush()
+            self._drawn = 0
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -49,3 +54,16 @@ class ProgressBar:
         if self._drawn:
             self._stream.write("\n")
             self._stream.flush()
+
+
+def _shown(body: Accepted | Progress) -> tuple[str, float]:
+    """Return what is being done, and how much of it is done, 0..1."""
+    match body:
+        case Progress(stage=stage, fraction=fraction):
+            return stage, min(1.0, max(0.0, fraction))
+        case Accepted(joined=True):
+            return "queued, with an identical request", 0.0
+        case Accepted(queue_position=ahead) if ahead > 0:
+            return f"queued, {ahead} before it", 0.0
+        case _:
+            return "queued", 0.0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from audio_pool.client.control import Question
 from audio_pool.errors import AudioPoolError, BadMessage, Disconnected, InvalidRequest, PoolClosed, Timeout
@@ -73,6 +73,19 @@ class _InFlight(Generic[T]):
     on_result: Callable[[T], None]
     on_error: Callable[[AudioPoolError], None]
     on_event: Callable[[Event], None] | None = None
+
+
+class _Code(Struct, frozen=True):
+    code: str
+
+
+class _CodedReply(Struct, frozen=True):
+    """The one field of an error that decides what its caller does."""
+
+    error: _Code
+
+
+_CODED = msgspec.msgpack.Decoder(_CodedReply)
 
 
 class ClientSession:
@@ -277,5 +290,9 @@ def _decode_event(head: ReplyHead, frame: bytes) -> Event:
 
 
 def _decode_error(kind: str, frame: bytes) -> AudioPoolError:
-    failure = _ERROR.decode(frame).error
+    try:
+        failure = _ERROR.decode(frame).error
+    except msgspec.ValidationError as exc:  # an error must not fail for what comes with its code
+        code = _CODED.decode(frame).error.code
+        return Failure(code=code, message=f"an error that this client does not wholly understand: {exc}").error()
     return (Failure(code=kind) if failure is UNSET else failure).error()

@@ -1,4 +1,4 @@
-"""Which engines there are, what each is, and how one is loaded.
+"""Lists engines, describes them, and loads them.
 
 Owns: the names of engines (modules and packages of this one, and entry points of other packages in the
 group ``audio_pool.engines``), ``configured_info`` and ``load_engine``.
@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo, EngineRole, missing_modules
+from audio_pool.engine_info import EngineInfo, EngineRole, Notes, OptionInfo, VoiceInfo, missing_modules
 from audio_pool.engines.base import (
     Audio,
     Embedder,
@@ -38,12 +38,16 @@ __all__ = [
     "Audio",
     "Embedder",
     "Engine",
+    "EngineInfo",
     "Generator",
     "Item",
+    "Notes",
     "OnStep",
+    "OptionInfo",
     "ReadsMeaning",
     "Scorer",
     "Vectors",
+    "VoiceInfo",
     "checked_options",
     "configured_info",
     "engine_info",

@@ -1,4 +1,4 @@
-"""What both CLAP engines share: their settings, and how a sound becomes one vector.
+"""The common half of both CLAP engines: their settings, and the way from a sound to one vector.
 
 Owns: ClapSettings; audio prepared for CLAP: mono, 48 kHz, deterministic 10 s windows (start, middle, end),
 and the mean over them.
@@ -39,7 +39,7 @@ Mono = npt.NDArray[np.float32]
 
 
 class ClapSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set on a CLAP engine.
+    """The settings of a CLAP engine.
 
     ``model`` may also be a LAION ``.pt`` file, or a directory that has one.
     """

@@ -1,4 +1,4 @@
-"""What every torch generator does alike: check items, batch them, encode prompts, decode, cut to length.
+"""The common half of all torch generators: check items, batch them, encode prompts, decode, cut to length.
 
 Owns: the way from items to sounds around the model itself: jobs, batches of compatible jobs, the cache of
 encoded prompts, progress, exact lengths, notes, options.
@@ -234,7 +234,7 @@ class StagedEngine:
         )
 
     def _sampled(self, items: Sequence[Item], on_step: OnStep | None) -> Iterator[tuple[list[Job], torch.Tensor]]:
-        """Batches of jobs with their float32 latents, rows in the jobs' order."""
+        """Yield batches of jobs with their float32 latents, rows in the jobs' order."""
         jobs = [self._job(index, item) for index, item in enumerate(items)]
         with self._placement.stage("encoder"):
             texts = {job.text: self._encoding(*job.text) for job in jobs}
@@ -247,7 +247,7 @@ class StagedEngine:
             yield batch, latents
 
     def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that can share a pass, at most ``max_batch`` of them."""
+        """Group jobs that can share a pass, at most ``max_batch`` of them."""
         groups: dict[tuple[Hashable, ...], list[Job]] = {}
         for job in jobs:
             groups.setdefault(self._compatible(job), []).append(job)

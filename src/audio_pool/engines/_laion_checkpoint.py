@@ -53,7 +53,7 @@ _TEXT_MODEL = "roberta-base"
 
 
 def checkpoint_in(path: Path) -> Path:
-    """The checkpoint that a file or directory stands for.
+    """Return the checkpoint that a file or directory stands for.
 
     Raises:
         EngineUnavailable: the directory has none, or several without the usual one among them.
@@ -100,7 +100,7 @@ def tokenizer_of(path: Path, text_model: str, models_dir: str, *, engine: str) -
 
 
 def read_state(path: Path) -> State:
-    """The checkpoint's tensors under LAION's names, without the ``module.`` of its parallel training.
+    """Read the checkpoint's tensors under LAION's names, without the ``module.`` of its parallel training.
 
     Raises:
         EngineUnavailable: not a checkpoint, or it holds more than tensors and plain values.
@@ -134,14 +134,14 @@ def read_state(path: Path) -> State:
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
     if any("fusion_model" in key or "mel_conv2d" in key for key in state):
         raise InvalidConfig(
-            f"{path} is a CLAP with feature fusion, whose vector of a sound depends on the sounds beside it",
+            f"{path} is a CLAP with feature fusion: its vector of a sound depends on the sounds beside it",
             hint="use an unfused one, e.g. 630k-audioset-best.pt",
         )
     return state
 
 
 def clap_model(path: Path) -> Any:
-    """A transformers ClapModel (float32, on the CPU, in evaluation mode) with the checkpoint's weights.
+    """Build a transformers ClapModel (float32, on the CPU, in evaluation mode) with the checkpoint's weights.
 
     Raises:
         EngineUnavailable, InvalidConfig: as ``read_state``; or tensors are missing, or are not known.
@@ -169,7 +169,7 @@ def clap_model(path: Path) -> Any:
 
 
 def _config(state: State) -> Any:
-    """Sizes as the tensors have them; what no tensor tells is the same in all of LAION's models."""
+    """Return the sizes that the tensors have; what no tensor shows is the same in all of LAION's models."""
     from transformers import ClapConfig
 
     stages = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("audio_branch.layers."))

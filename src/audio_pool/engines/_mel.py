@@ -25,12 +25,12 @@ _FFT, _HIGHEST_HZ, _FLOOR = 1024, 8000.0, 1e-5
 
 
 def hop_of(vocoder: Any) -> int:
-    """Samples a mel frame."""
+    """Return the samples per mel frame."""
     return math.prod(vocoder.config.upsample_rates)
 
 
 def latent_shape(pipe: Any, frames: int) -> tuple[int, int, int]:
-    """(channels, time, mel) of latents that decode to at least ``frames`` samples."""
+    """Return (channels, time, mel) of latents that decode to at least ``frames`` samples."""
     scale = pipe.vae_scale_factor
     mel_frames = math.ceil(frames / hop_of(pipe.vocoder))
     return (
@@ -41,7 +41,7 @@ def latent_shape(pipe: Any, frames: int) -> tuple[int, int, int]:
 
 
 def set_tiles(vae: Any) -> None:
-    """Decoding in tiles of time, blended where they meet.
+    """Decode in tiles of time from now on, blended where they meet.
 
     Not exact: the VAE's group norm sees one tile at a time.
     """
@@ -52,7 +52,7 @@ def set_tiles(vae: Any) -> None:
 
 
 def decode(pipe: Any, latents: torch.Tensor, *, chunked: bool) -> torch.Tensor:
-    """[B, 1, T] from latents [B, C, time, mel]."""
+    """Return [B, 1, T] from latents [B, C, time, mel]."""
     import torch
 
     dtype = next(pipe.vae.decoder.parameters()).dtype
@@ -82,7 +82,7 @@ def _reach(config: Any) -> int:
 
 
 def encode(pipe: Any, sound: Audio, time: int) -> torch.Tensor:
-    """Latents float32 [C, time, mel] of a sound float32 [C, T] at the vocoder's rate, cut or padded with silence."""
+    """Return latents float32 [C, time, mel] of a sound float32 [C, T] at the vocoder's rate, cut or padded."""
     import numpy as np
     import torch
     from transformers.audio_utils import mel_filter_bank

@@ -57,12 +57,12 @@ class MelDiffusion(DiffusionEngine):
             "denoiser": {"unet": pipe.unet},
             "decoder": {"vae": pipe.vae, "vocoder": pipe.vocoder},
         }
-        self._step_takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
+        takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
         info = structs.replace(
             info,
             sample_rate=pipe.vocoder.config.sampling_rate,
             # a checkpoint may bring another sampler, which knows no eta
-            options=tuple(one for one in info.options if one is not ETA or self._step_takes_eta),
+            options=tuple(one for one in info.options if one.name != ETA.name or takes_eta),
         )
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
@@ -85,7 +85,7 @@ class MelDiffusion(DiffusionEngine):
         return *super()._compatible(job), self._skipped(job)  # strength 1 skips nothing: it is like no sound at all
 
     def _skipped(self, job: Job) -> int:
-        """Steps left out at the start because the given sound already stands there."""
+        """Return the number of steps left out at the start, because the given sound already stands there."""
         if job.item.init_audio is None:
             return 0
         strength = 0.5 if job.item.init_strength is None else job.item.init_strength

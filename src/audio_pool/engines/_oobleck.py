@@ -30,7 +30,7 @@ def legacy_weight_norm() -> Iterator[None]:
 
 
 def decoder_only(vae: Any, *, keep_encoder: bool = False) -> Any:
-    """The autoencoder without its encoder (half of its weights) and with the weight norm multiplied out.
+    """Return the autoencoder without its encoder (half of its weights) and with the weight norm multiplied out.
 
     Weight norm would otherwise be computed again at every call, and offloading cannot follow it.
     """
@@ -45,7 +45,7 @@ def decoder_only(vae: Any, *, keep_encoder: bool = False) -> Any:
 
 
 def reach(ratios: list[int]) -> int:
-    """Latent frames on either side that a decoded sample depends on, for these downsampling ratios.
+    """Return the latent frames on either side that a decoded sample depends on, for these downsampling ratios.
 
     A kernel of 7 on the latents, then at each level a transposed convolution and three residual units
     (kernel 7, dilations 1, 3, 9), then a kernel of 7 on the samples.
@@ -61,7 +61,7 @@ def reach(ratios: list[int]) -> int:
 def decode(
     vae: Any, latents: torch.Tensor, samples: int, *, chunked: bool, whole: bool = False
 ) -> torch.Tensor:
-    """[B, C, T], T >= samples where the latents reach that far, from latents [B, D, L].
+    """Return [B, C, T], T >= samples where the latents reach that far, from latents [B, D, L].
 
     Only the latents that the first ``samples`` samples depend on are decoded; in pieces where
     ``chunked``, each with the neighbours it depends on, so that the result is that of one pass. ``whole``

@@ -34,7 +34,7 @@ _BATCH = 32
 
 
 class EncoderSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set on every sentence encoder."""
+    """The settings of every sentence encoder."""
 
     device: Device = "cpu"
     """Only the CPU for ONNX."""
@@ -126,7 +126,7 @@ def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedde
 
 
 def _revision_of(path: Path) -> str:
-    """What tells a plain directory's weights from others': the start of their SHA-256."""
+    """Return the start of the weights' SHA-256, which tells a plain directory's from others'."""
     weights = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")) or sorted(path.rglob("*.onnx"))
     if not weights:
         return ""
@@ -218,7 +218,7 @@ def _longest(path: Path) -> int:
 
 
 def _pools_first_token(name: str, path: Path) -> bool:
-    """Whether the first token's vector is the text's (BGE), or the mean of all (MiniLM).
+    """Return True where the first token's vector is the text's, False where the mean of all is.
 
     Raises:
         EngineUnavailable: pooled in another way.

@@ -1,4 +1,4 @@
-"""What the settings of engines with a model have in common.
+"""The settings that all engines with a model have in common.
 
 Owns: ModelSettings, and the names of devices.
 Must not know: any single engine, torch.
@@ -22,7 +22,7 @@ Path = Annotated[str, Meta(max_length=4096)]
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which model an engine loads, and where it is looked for."""
+    """The model that an engine loads, and where it is looked for."""
 
     model: Path = ""
     """A directory or file, or a hub id; empty: the engine's default."""

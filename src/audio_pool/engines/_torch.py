@@ -56,7 +56,7 @@ class CompileShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class TorchSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and how a model runs. The same fields on every torch engine that generates."""
+    """Device, precision and memory of a model. The same fields on every torch engine that generates."""
 
     device: Device = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -334,7 +334,7 @@ class Placement:
 
 
 def _hooked(module: Any, how: str, device: torch.device) -> None:
-    """Layers that come to the device one by one ("sequential") or in groups as they are needed."""
+    """Let layers come to the device one by one ("sequential") or in groups, as they are needed."""
     import torch
 
     if how == "sequential":

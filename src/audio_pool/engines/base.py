@@ -1,6 +1,6 @@
-"""What an engine is: the protocols Generator, Embedder and Scorer, and the Item that a generator makes.
+"""The contract of engines: the protocols Generator, Embedder and Scorer, and the Item that a generator makes.
 
-Owns: the contract between a worker and an engine.
+Owns: what a worker may expect of an engine, and an engine of a worker.
 Must not know: the wire, sockets, the pool. An engine can be loaded and used by itself.
 
 An engine is a module or a package with ``INFO`` (an EngineInfo; its own imports are light), usually
@@ -123,7 +123,7 @@ class Scorer(Protocol):
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
+        """Return the factor of cosines before a softmax over labels, as the model learned it."""
         ...
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:

@@ -78,7 +78,8 @@ def load(info: EngineInfo, settings: ClapSettings) -> ClapScorer:
         dtype=settings.dtype,
         quantization="none",
     )
-    return ClapScorer(loaded, _placed(info, clap, device, settings.dtype), extractor, tokenizer, settings.batch_size)
+    placed = _placed(info, clap, device, settings.dtype)
+    return ClapScorer(loaded, placed, extractor, tokenizer, settings.batch_size)
 
 
 def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
@@ -101,7 +102,7 @@ def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
         )
     if clap.config.audio_config.enable_fusion:
         raise InvalidConfig(
-            f"{info.name}: {path} is a CLAP with feature fusion, whose vector of a sound depends on the sounds beside it",
+            f"{info.name}: {path} is a CLAP with feature fusion: a vector depends on the sounds beside it",
             hint=f"use an unfused one, e.g. {INFO.model}",
         )
     return clap.eval(), extractor, tokenizer
@@ -140,7 +141,7 @@ class ClapScorer:
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
+        """Return the factor of cosines before a softmax over labels, as the model learned it."""
         return float(self._clap.logit_scale_a.detach().float().exp())
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:

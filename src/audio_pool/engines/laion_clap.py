@@ -139,7 +139,7 @@ class LaionClapScorer:
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before a softmax over labels, as the model learned it."""
+        """Return the factor of cosines before a softmax over labels, as the model learned it."""
         return float(self._module.model.logit_scale_a.detach().float().exp())
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:

@@ -51,7 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dtype: str = ""
 
 
-def load(info: EngineInfo = INFO, settings: Settings = Settings()) -> MockEngine:
+def load(info: EngineInfo, settings: Settings) -> MockEngine:
     """Return the engine."""
     return MockEngine(info)
 

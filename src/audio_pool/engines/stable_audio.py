@@ -157,7 +157,7 @@ class StableAudio(DiffusionEngine):
             return super()._step(scheduler, pred, t, latents, generators, job)
 
     def _seed_sampler(self, scheduler: Any, jobs: Sequence[Job], noise: torch.Tensor) -> None:
-        """Lets the sampler draw on the CPU: left to itself it draws on the device, each kind its own noise."""
+        """Let the sampler draw on the CPU: left to itself it draws on the device, each kind its own noise."""
         if not hasattr(scheduler, "noise_sampler"):
             return
         from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler
@@ -187,7 +187,7 @@ class StableAudio(DiffusionEngine):
         return *super()._compatible(job), self._strength(job)
 
     def _strength(self, job: Job) -> float | None:
-        """None where the item starts from noise alone: without a sound, or with one it shall ignore."""
+        """Return None where the item starts from noise alone: without a sound, or with one it shall ignore."""
         strength = 0.5 if job.item.init_strength is None else job.item.init_strength
         return None if job.item.init_audio is None or strength >= 1.0 else strength
 

@@ -192,7 +192,7 @@ class TangoFlux(DiffusionEngine):
         return states, pooled
 
     def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
-        """Rows of one padded length; a mask hides each row's padding where lengths differ.
+        """Pad rows to one length; a mask hides each row's padding where lengths differ.
 
         Text positions are all zero in this model, so the duration's token may stand after the padding.
         """
@@ -362,7 +362,7 @@ def _load_parts(opened: Opened, config: Config, text_directory: Path) -> dict[st
 
 
 def _duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.nn.Module:
-    """[B] fractions of the longest duration -> [B, D]; float32, as a step of 1/1000 has to be seen."""
+    """[B] fractions of the longest duration -> [B, D]; float32, as a step of 1/1000 must not be lost."""
     import torch
 
     class DurationEmbedder(torch.nn.Module):  # type: ignore[misc]
@@ -410,7 +410,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 def _fill(
     directory: Path, modules: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> None:
-    """Gives every module the weights under its prefix, in ``dtype``; every one that it needs must be there."""
+    """Give every module the weights under its prefix, in ``dtype``; every one that it needs must be there."""
     for prefix, module in modules.items():
         own = {name[len(prefix) :]: value.to(dtype) for name, value in weights.items() if name.startswith(prefix)}
         try:

@@ -1,1 +1,1 @@
-"""Where model weights are, how they are fetched and checked."""
+"""Looks model weights up, fetches them and checks them."""

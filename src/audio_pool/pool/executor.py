@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.sound_cache import Hit, SoundCache
+from audio_pool.cache.sound_cache import Hit, Lookup, SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, BadMessage, StorageError, WorkerError
@@ -26,7 +26,7 @@ from audio_pool.pool.metadata import is_master, rendition_report, result_metadat
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
-from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
@@ -147,8 +147,11 @@ class Executor:
 
     def _send_task(self, action: events.SendTask) -> events.TaskFailed | None:
         try:
-            built = self._tasks.build(action)
-        except AudioPoolError as exc:
+            self._send_built(action, self._tasks.build(action))
+        except Exception as exc:
+            if not isinstance(exc, AudioPoolError):
+                log.exception("task %d could not be sent", action.task)
+                exc = AudioPoolError("the task met a bug in the pool; its log says more")
             return events.TaskFailed(
                 worker=action.worker,
                 incarnation=action.incarnation,
@@ -156,6 +159,9 @@ class Executor:
                 attempt=action.attempt,
                 failure=Failure.of(exc),
             )
+        return None
+
+    def _send_built(self, action: events.SendTask, built: BuiltTask) -> None:
         run = RunTask(
             task_id=action.task,
             attempt=action.attempt,
@@ -166,7 +172,6 @@ class Executor:
         )
         self._telemetry.count("tasks", kind=_kind(action.work))
         self._link.send(action.worker, action.incarnation, events.thread_of(action.work), run, built.frames)
-        return None
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -174,27 +179,24 @@ class Executor:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
         try:
-            hit = self._cache.find_exact(resolved.recipe, resolved.query)
-            return self._found(action.job, hit, resolved.rendition, ())
+            lookup = self._cache.find_exact(resolved.recipe, resolved.query)
+            return self._lookup_done(action.job, lookup, resolved.rendition)
         except StorageError as exc:  # a broken cache must not stop new sounds
             return _unreadable(action.job, exc)
 
     def _find_near(self, action: events.FindNear) -> events.LookupDone:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
-        refused: list[str] = []
         try:
-            vectors = self._in_spaces(action.vectors)
-            hit = self._cache.find_near(resolved.recipe, resolved.query, vectors, refused=refused)
-            return self._found(action.job, hit, resolved.rendition, refused)
+            lookup = self._cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
+            return self._lookup_done(action.job, lookup, resolved.rendition)
         except StorageError as exc:
             return _unreadable(action.job, exc)
 
-    def _found(
-        self, job: int, hit: Hit | None, rendition: Rendition, refused: list[str] | tuple[str, ...]
-    ) -> events.LookupDone:
+    def _lookup_done(self, job: int, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
+        hit = lookup.hit
         if hit is None or hit.entry.id is None:
-            return events.LookupDone(job=job, warning=f"hit_refused: {refused[0]}" if refused else "")
+            return events.LookupDone(job=job, warning=f"hit_refused: {lookup.refused[0]}" if lookup.refused else "")
         path = self._file_of(hit, rendition)
         comment = ""
         if path is None:

@@ -76,7 +76,13 @@ class Intake:
         return resolve(request, self._config, infos, ready=self._ready_engines(request), init_sha256=init_sha256)
 
     def submit(
-        self, request: AudioRequest, sink: ReplySink, *, events_wanted: bool = False, size_bytes: int = 0
+        self,
+        request: AudioRequest,
+        sink: ReplySink,
+        *,
+        events_wanted: bool = False,
+        size_bytes: int = 0,
+        timeout_s: float | None = None,
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
 
@@ -84,8 +90,10 @@ class Intake:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
         if request.init_audio is not None:
-            return self._read_first(request, sink, events_wanted, size_bytes)
-        return self.submit_resolved(self.resolve(request), sink, events_wanted=events_wanted, size_bytes=size_bytes)
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s)
+        return self.submit_resolved(
+            self.resolve(request), sink, events_wanted=events_wanted, size_bytes=size_bytes, timeout_s=timeout_s
+        )
 
     def submit_fields(
         self,
@@ -125,16 +133,25 @@ class Intake:
         *,
         events_wanted: bool = False,
         size_bytes: int = 0,
+        timeout_s: float | None = None,
         number: int = 0,
         arrival: float | None = None,
     ) -> int:
-        """Take a resolved request in. ``number`` and ``arrival``: of one that was registered before."""
+        """Take a resolved request in.
+
+        Args:
+            timeout_s: a deadline beside the request's own; the earlier one counts.
+            number, arrival: of a request that was registered before.
+        """
         request = resolved.request
         if number:
             self._requests[number].resolved = resolved
         else:
             number = self._requests.open(sink, resolved)
         now = time.monotonic() if arrival is None else arrival
+        deadlines = [now + request.deadline_ms / 1000] if request.deadline_ms is not None else []
+        if timeout_s is not None:
+            deadlines.append(now + timeout_s)
         cached = self._config.cache.enabled
         by_meaning = resolved.query.match != "strict" and not resolved.query.speech
         recipe = resolved.recipe
@@ -144,7 +161,7 @@ class Intake:
                 recipe=recipe,
                 join_key=resolved.join_key,
                 priority=events.PRIORITIES.index(request.priority),
-                deadline=now + request.deadline_ms / 1000 if request.deadline_ms is not None else None,
+                deadline=min(deadlines, default=None),
                 events=events_wanted,
                 size_bytes=size_bytes,
                 lookup=cached and not request.force,
@@ -184,7 +201,14 @@ class Intake:
             self._known = known
             self._resolved.clear()
 
-    def _read_first(self, request: AudioRequest, sink: ReplySink, events_wanted: bool, size_bytes: int) -> int:
+    def _read_first(
+        self,
+        request: AudioRequest,
+        sink: ReplySink,
+        events_wanted: bool,
+        size_bytes: int,
+        timeout_s: float | None = None,
+    ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.resolve(request, "")  # what is refused anyway is refused before a byte is read
         path = request.init_audio or ""
@@ -216,7 +240,13 @@ class Intake:
                 self._requests.finish(number, Reply(kind="error", failure=Failure.of(exc)))
                 return
             self.submit_resolved(
-                resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, number=number, arrival=arrival
+                resolved,
+                sink,
+                events_wanted=events_wanted,
+                size_bytes=size_bytes,
+                timeout_s=timeout_s,
+                number=number,
+                arrival=arrival,
             )
 
         self._writer.submit(read)

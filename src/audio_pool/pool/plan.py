@@ -24,6 +24,7 @@ from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
     "configured",
+    "encoder_infos",
     "encoders_of",
     "hosted_infos",
     "load_message",
@@ -44,7 +45,7 @@ def workers_of(config: Config) -> list[WorkerConfig]:
     given = config.workers
     if not given:
         # asked before it is loaded: a missing model would be told first, and be fetched in vain
-        refuse_silent(engine_info(_implementation(config.defaults.engine, config)))
+        refuse_silent(engine_info(_implementation(config.defaults.engine, config), role="generator"))
         given = [WorkerConfig(name="built-in", engines=[config.defaults.engine])]
     workers = []
     for worker in given:
@@ -54,8 +55,7 @@ def workers_of(config: Config) -> list[WorkerConfig]:
 
 def encoders_of(config: Config) -> tuple[str, ...]:
     """Return the embedder and scorer that texts are put through; () where look-up by meaning is off."""
-    infos = [configured(name, config) for name in _encoder_names(config)]
-    encoder = pick_encoder(config.cache.encoder, infos, models_dir=config.policy.models_dir)
+    encoder = pick_encoder(config.cache.encoder, encoder_infos(config), models_dir=config.policy.models_dir)
     if encoder is not None and importlib.util.find_spec("faiss") is None:
         if config.cache.encoder != "auto":
             raise EngineUnavailable(
@@ -70,10 +70,11 @@ def encoders_of(config: Config) -> tuple[str, ...]:
     return tuple(name for name in (encoder, scorer) if name)
 
 
-def _encoder_names(config: Config) -> list[str]:
+def encoder_infos(config: Config) -> list[EngineInfo]:
     """Return every engine that could be an encoder: the implementations, and named models of the configuration."""
     own = [name for name, engine in config.engines.items() if engine.implementation is not None]
-    return [*(info.name for info in engine_infos() if info.role == "embedder"), *own]
+    names = [*(info.name for info in engine_infos()), *own]
+    return [configured(name, config) for name in names]
 
 
 def searched_space(name: str, config: Config) -> str:

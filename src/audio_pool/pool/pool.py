@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import math
 import secrets
 import tempfile
 import threading
@@ -24,11 +25,21 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, Health, PoolStatus, Verdict
+from audio_pool.api import (
+    CacheStats,
+    Cancellation,
+    Engines,
+    FeedbackNoted,
+    Health,
+    PoolApi,
+    PoolStatus,
+    Verdict,
+    as_request,
+)
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
@@ -62,6 +73,7 @@ from audio_pool.server.zmq_frontend import ZmqFrontEnd
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
+from audio_pool.transport.client_messages import PROTOCOL_VERSION, ClapRequest, FeedbackRequest
 from audio_pool.transport.endpoints import default_bind, local_endpoint
 from audio_pool.transport.keys import ServerKeys
 from audio_pool.types import AudioRequest
@@ -72,6 +84,8 @@ __all__ = ["AudioPool"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_ENVELOPE = {"v": PROTOCOL_VERSION, "request_id": "local"}
+"""What a message has beside its own fields; they are checked the same here as on the wire."""
 QUESTION_TIMEOUT_S = 10.0
 
 
@@ -87,7 +101,7 @@ class _Parts:
     pids: Callable[[], dict[str, int]]
 
 
-class AudioPool:
+class AudioPool(PoolApi):
     """Sound on demand. Use it as a context manager, or call ``start`` and ``stop``.
 
     All methods may be called from any thread.
@@ -292,17 +306,16 @@ class AudioPool:
         Args:
             prompt: the words, or a whole request.
             events: accepted and progress events are wanted; see ``Pending.events``.
-            timeout_s: the longest wait of ``result`` where that names none.
+            timeout_s: seconds until the request ends as Timeout; None: as long as the limits let it live.
             fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
 
         Raises:
             InvalidRequest: the field, what was given, what is allowed.
             PoolClosed: the pool is not running.
         """
-        if isinstance(prompt, AudioRequest):
-            prompt = msgspec.to_builtins(prompt)  # its constructor has checked nothing
-        words = prompt if isinstance(prompt, Mapping) else {"prompt": prompt}
-        request = parse(AudioRequest, {**words, **fields})
+        request = as_request(prompt, fields)
+        if timeout_s is not None and not timeout_s > 0:
+            raise InvalidRequest(f"timeout_s: given {timeout_s}, allowed is a positive number of seconds")
         parts = self._running()
         resolved: ResolvedRequest | None = None
         if request.init_audio is None:
@@ -313,14 +326,17 @@ class AudioPool:
             parts.router.post(lambda: parts.intake.cancel(number[0]) if number else None)
 
         pending = Pending(secrets.token_hex(8), cancel, patience_s=self.patience_s if timeout_s is None else timeout_s)
-        sink = _sink_of(pending)
+        own_deadline_s = request.deadline_ms / 1000 if request.deadline_ms is not None else math.inf
+        sink = _sink_of(pending, timeout_s if timeout_s is not None and timeout_s < own_deadline_s else None)
 
         def take_in() -> None:
             try:
+                intake = parts.intake
                 if resolved is not None:
-                    number.append(parts.intake.submit_resolved(resolved, sink, events_wanted=events))
+                    taken = intake.submit_resolved(resolved, sink, events_wanted=events, timeout_s=timeout_s)
                 else:
-                    number.append(parts.intake.submit(request, sink, events_wanted=events))
+                    taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
+                number.append(taken)
             except AudioPoolError as exc:
                 pending.on_error(exc)
 
@@ -348,14 +364,14 @@ class AudioPool:
             AudioPoolError: what went wrong.
         """
         limit = self.patience_s if timeout_s is None else timeout_s
-        return self.submit(prompt, events=on_event is not None, timeout_s=limit, **fields).wait(limit, on_event)
+        return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
         self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s
-        return await self.submit(prompt, timeout_s=limit, **fields).wait_async(limit)
+        return await self.submit(prompt, **fields).wait_async(limit)
 
     @property
     def patience_s(self) -> float:
@@ -398,7 +414,9 @@ class AudioPool:
 
     def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
         """Tell what the result of request ``target`` was like."""
-        return self._on_router(lambda parts: parts.service.feedback(target, verdict, comment))
+        fields = {"target": target, "verdict": verdict, "comment": comment}
+        asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")
+        return self._on_router(lambda parts: parts.service.feedback(asked.target, asked.verdict, asked.comment))
 
     def clap(
         self,
@@ -413,8 +431,10 @@ class AudioPool:
         Raises:
             EngineUnavailable: there is no scorer. InvalidRequest: what is missing. Timeout.
         """
+        fields = {"operation": operation, "texts": list(texts), "paths": [str(path) for path in paths]}
+        asked = parse(ClapRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="clap")
         body = self._ask(
-            lambda parts, sink: parts.service.clap(operation, list(texts), [str(path) for path in paths], sink),
+            lambda parts, sink: parts.service.clap(asked.operation, asked.texts, asked.paths, sink),
             self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
         )
         assert isinstance(body, Called)
@@ -491,11 +511,13 @@ class AudioPool:
             raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
 
 
-def _sink_of(pending: Pending) -> LocalSink:
-    """Return the sink that ends a Pending."""
+def _sink_of(pending: Pending, timeout_s: float | None) -> LocalSink:
+    """Return the sink that ends a Pending; ``timeout_s``: of the caller, where "expired" is not the request's own."""
 
     def finish(reply: Reply) -> None:
-        if reply.failure is not None or reply.metadata is None:
+        if reply.kind == "expired" and timeout_s is not None:
+            pending.on_error(Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()"))
+        elif reply.failure is not None or reply.metadata is None:
             pending.on_error((reply.failure or Failure()).error())
         else:
             pending.on_result(

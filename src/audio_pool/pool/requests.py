@@ -12,8 +12,10 @@ import logging
 
 from msgspec import Struct
 
+from audio_pool.errors import AudioPoolError
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.results import Failure
 from audio_pool.telemetry import Telemetry
 
 __all__ = ["OpenRequest", "RequestTable"]
@@ -61,7 +63,13 @@ class RequestTable(dict[int, OpenRequest]):
         if open_request is not None:
             self.answers[reply.kind] += 1
             self._telemetry.count("answers", kind=reply.kind)
-            open_request.sink.finish(reply)
+            try:
+                open_request.sink.finish(reply)
+            except Exception:  # a reply that cannot be encoded, say: still an answer, and nobody else's trouble
+                log.exception("a reply could not be sent, request %s", open_request.sink.request_id)
+                if reply.kind == "result":
+                    bug = AudioPoolError("the reply met a bug in the pool; its log says more")
+                    open_request.sink.finish(Reply(kind="error", failure=Failure.of(bug)))
 
     def finish_all(self, reply: Reply) -> None:
         """Send every open request the same reply; a sink that fails keeps no other waiting."""

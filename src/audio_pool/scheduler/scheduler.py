@@ -22,6 +22,7 @@ from audio_pool.errors import (
     Busy,
     Cancelled,
     Expired,
+    NotFound,
     PoolClosed,
     QualityError,
     Timeout,
@@ -476,6 +477,10 @@ class Scheduler:
         if job.stage == "embed":
             job.warnings.append(f"semantic_failed: {failure.message}")
             job.missing.discard(min(job.missing))  # the one that was asked
+            self._advance(job)
+        elif job.stage == "render" and failure.code == NotFound.code:
+            job.warnings.append(f"hit_vanished: {failure.message}")  # removed since it was found: a miss after all
+            job.hit = None
             self._advance(job)
         elif failure.code == QualityError.code and isinstance(job.asked, Submit):
             self._free_raw(job)

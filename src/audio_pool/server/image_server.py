@@ -1,14 +1,15 @@
-"""The image server's own JSON messages, told in ours and back.
+"""The image server's own JSON messages, translated to ours and back.
 
 Owns: AudioRenderRequest in; AudioReady and Alert out; what each field means to us.
 Must not know: sockets, the router, the schedule: pure translation.
 
-AudioRenderRequest  request_id, prompt, generator?, duration_s?, style?, seed?, metadata?, clear_queue?
+AudioRenderRequest  request_id, prompt, generator?, style?, metadata?, clear_queue?, and every other field
+                    of AudioRequest under its own name
 AudioReady          request_id, uri (file://), prompt, duration_s, is_loop, metadata
 Alert               request_id, severity (info | warning | error), message
 
-Every request is answered by one AudioReady or one Alert. A peer's newer fields are ignored, not
-refused: unlike our own clients it cannot be told to follow our protocol.
+Every request is answered by one AudioReady or one Alert. An unknown field is refused, a newer peer's too:
+it would otherwise be dropped without anybody knowing.
 """
 
 from __future__ import annotations
@@ -17,56 +18,59 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from audio_pool.errors import AudioPoolError, BadMessage, Cancelled
-from audio_pool.types import MAX_PROMPT_CHARS, Duration, RequestId, Seed
+from audio_pool.types import MAX_LABELS, MAX_PROMPT_CHARS, AudioRequest, RequestId
 from audio_pool.validation import parse
 
 __all__ = ["Translated", "alert", "is_legacy", "request_id_of", "to_reply", "to_request"]
 
 MAX_FRAME_BYTES = 1 << 16
-_LABELS = 32
 _STRATEGIES = {"prompt2audio": None, "mock_audio": "mock"}
 """Names of ways to make audio rather than of engines: None is the pool's default engine."""
 
 
-class AudioRenderRequest(Struct, frozen=True, kw_only=True):
-    """As the image server sends it; ``None`` is the same as leaving a field out."""
+class AudioRenderRequest(AudioRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request as the image server sends it: an AudioRequest, with fields of its own."""
 
     request_id: RequestId
-    prompt: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
-    type: Literal["AudioRenderRequest"] | None = None
-    generator: Annotated[str, Meta(max_length=64)] | None = None
-    duration_s: Duration | None = None
-    style: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
-    seed: Seed | None = None
-    metadata: dict[str, Any] | None = None
-    clear_queue: bool | None = None
+    type: Literal["AudioRenderRequest"] = "AudioRenderRequest"
+    generator: Annotated[str, Meta(max_length=69)] = ""
+    """An engine, or a way to make audio; "" is the pool's default engine."""
+    style: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] = ""
+    clear_queue: bool = False
+    delivery: Literal["path"] = "path"
+    """AudioReady is JSON, which carries no bytes."""
+    metadata: dict[str, Any] = {}  # opaque: the peer's own, which come back as labels
+
+
+_OWN_FIELDS = tuple(name for name in AudioRenderRequest.__struct_fields__ if name not in AudioRequest.__struct_fields__)
 
 
 class Translated(NamedTuple):
-    """An AudioRenderRequest in our words."""
+    """An AudioRenderRequest as one of ours."""
 
     request_id: str
     prompt: str
     """As it was sent, without the style: what AudioReady repeats."""
     request: dict[str, Any]
-    """The mapping of an AudioRequest, for ``types.parse``."""
+    """The mapping of an AudioRequest, for ``validation.parse``."""
     clear_queue: bool
     """This client's waiting requests are to be cancelled before this one is taken."""
 
 
 def is_legacy(frame: bytes) -> bool:
-    """Whether a frame is JSON's ``{`` and not one of our msgpack maps (which never start with one)."""
+    """Return True for a JSON object: no msgpack map starts with ``{``."""
     return frame[:64].lstrip(b" \t\r\n")[:1] == b"{"
 
 
 def to_request(frame: bytes) -> Translated:
     """An AudioRenderRequest, translated.
 
-    ``style`` joins the prompt after a comma, ``metadata.no_cache`` forces a new sound, and the rest
-    of ``metadata`` comes back as the result's labels (the first 32; nested values as JSON text).
+    ``null`` is the same as leaving a field out. ``style`` joins the prompt after a comma,
+    ``metadata.no_cache`` forces a new sound, and the rest of ``metadata`` comes back as the result's labels
+    (the first 32; nested values as JSON text).
 
     Raises:
         BadMessage: not JSON, or not such a request: the field, what was given, what is allowed.
@@ -77,25 +81,43 @@ def to_request(frame: bytes) -> Translated:
         mapping = msgspec.json.decode(frame)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise BadMessage(f"not a JSON message: {exc}") from None
+    if isinstance(mapping, dict):
+        mapping = {name: value for name, value in mapping.items() if value is not None}
     asked = parse(AudioRenderRequest, mapping, error=BadMessage)
-    prompt = f"{asked.prompt}, {asked.style}" if asked.style and asked.style.strip() else asked.prompt
+    if asked.generator and asked.engine is not None:
+        raise BadMessage(
+            f"AudioRenderRequest: given generator {asked.generator!r} and engine {asked.engine!r}; give one of them"
+        )
+    prompt = f"{asked.prompt}, {asked.style}" if asked.style.strip() else asked.prompt
     if len(prompt) > MAX_PROMPT_CHARS:
         raise BadMessage(
             f"AudioRenderRequest: prompt and style have {len(prompt):,} characters together, "
             f"allowed are {MAX_PROMPT_CHARS:,}"
         )
-    labels = dict(asked.metadata or {})
-    request: dict[str, Any] = {"prompt": prompt, "force": bool(labels.pop("no_cache", False))}
-    if asked.generator:
-        request["engine"] = _STRATEGIES.get(asked.generator, asked.generator)
-    request |= {"duration_s": asked.duration_s, "seed": asked.seed}
-    request["metadata"] = {key: _label(value) for key, value in list(labels.items())[:_LABELS]}
-    kept = {key: value for key, value in request.items() if value not in (None, False, {})}
-    return Translated(asked.request_id, asked.prompt, kept, bool(asked.clear_queue))
+    labels = dict(asked.metadata)
+    force = asked.force or bool(labels.pop("no_cache", False))
+    engine = _STRATEGIES.get(asked.generator, asked.generator) if asked.generator else asked.engine
+    request: dict[str, Any] = msgspec.to_builtins(asked)  # without what is left at its default
+    for name in _OWN_FIELDS:
+        request.pop(name, None)
+    changed = {
+        "prompt": prompt,
+        "engine": engine,
+        "force": force,
+        "metadata": {key: _label(value) for key, value in list(labels.items())[:MAX_LABELS]},
+    }
+    for name, value in changed.items():
+        if value:
+            request[name] = value
+        else:
+            request.pop(name, None)
+    return Translated(asked.request_id, asked.prompt, request, asked.clear_queue)
 
 
 def _label(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if value is None or isinstance(value, (str, float, bool)):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     return msgspec.json.encode(value).decode()
 

@@ -11,7 +11,6 @@ holder's only once its death is confirmed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -19,11 +18,11 @@ import secrets
 import shutil
 import stat
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from audio_pool.claims import claim, gate, is_claimed
 from audio_pool.errors import BadMessage, StorageError
 from audio_pool.tasks import Grant, TensorRef
 from audio_pool.transport.tensors import HEADER_BYTES
@@ -109,8 +108,7 @@ class Arena:
             own = base / f"arena-{os.getpid()}-{secrets.token_hex(6)}"
             try:
                 own.mkdir(mode=0o700)
-                lock_fd = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_fd = claim(own / "lock")
             except OSError as exc:
                 raise StorageError(f"cannot make an arena in {str(base)!r}: {exc.strerror}") from None
         return cls(own, quota_bytes, lock_fd)
@@ -271,26 +269,10 @@ def _sweep(base: Path) -> int:
     swept = 0
     for arena in base.iterdir():
         # by name too: the directory may be one the user keeps other things in
-        if _NAME.fullmatch(arena.name) and not arena.is_symlink() and _is_dead(arena):
+        if _NAME.fullmatch(arena.name) and not arena.is_symlink() and not is_claimed(arena / "lock"):
             shutil.rmtree(arena, ignore_errors=True)
             swept += 1
     return swept
-
-
-def _is_dead(arena: Path) -> bool:
-    try:
-        fd = os.open(arena / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True  # its owner died between mkdir and lock (we hold the base's lock), or while closing
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 @contextlib.contextmanager
@@ -307,17 +289,7 @@ def _locked_base(base: Path) -> Iterator[None]:
             f"owner {found.st_uid} and mode {stat.S_IMODE(found.st_mode):04o}",
             hint="remove it, correct its mode, or name another directory",
         )
-    fd = os.open(base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StorageError(f"{str(base)!r} stays locked by another process") from None
-                time.sleep(0.01)
+    with gate(base / ".lock", _LOCK_WAIT_S) as inside:
+        if not inside:
+            raise StorageError(f"{str(base)!r} stays locked by another process")
         yield
-    finally:
-        os.close(fd)

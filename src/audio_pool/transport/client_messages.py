@@ -87,7 +87,7 @@ class CacheStatsRequest(_Question, frozen=True, kw_only=True, tag="cache_stats")
 
 
 class FeedbackRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
-    """What the caller thought of a result: written to the server's log and counted, nothing else."""
+    """The caller's judgement of a result: written to the server's log and counted, nothing else."""
 
     v: Literal[1]
     request_id: RequestId
@@ -161,7 +161,7 @@ def decode_client(message: dict[str, Any]) -> ClientMessage:
 
 
 class ReplyHead(Struct, frozen=True, kw_only=True):
-    """What every message of a server has: read first, to know which of the following types it is."""
+    """The fields of every message of a server: read first, to know which of the following types it is."""
 
     v: int = PROTOCOL_VERSION
     type: str

@@ -11,9 +11,11 @@ import msgspec
 import numpy as np
 import torch
 
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import tangoflux
 
 INFO = msgspec.structs.replace(tangoflux.INFO, name="tight")
+Settings = tangoflux.Settings
 
 
 class Tight(tangoflux.TangoFlux):
@@ -26,14 +28,13 @@ class Tight(tangoflux.TangoFlux):
             return [np.zeros_like(sound) for sound in sounds]
         return sounds
 
-    def _denoise(self, jobs: Any, texts: Any, tick: Any) -> Any:
+    def _sample(self, jobs: Any, texts: Any, tick: Any) -> Any:
         if len(jobs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super()._denoise(jobs, texts, tick)
+        return super()._sample(jobs, texts, tick)
 
 
-def load(**settings: Any) -> Tight:
-    loaded = tangoflux.load(**settings)
+def load(info: EngineInfo, settings: tangoflux.Settings) -> tangoflux.TangoFlux:
+    loaded = tangoflux.load(info, settings)
     loaded.__class__ = Tight
-    loaded.info = msgspec.structs.replace(loaded.info, name="tight")
     return loaded

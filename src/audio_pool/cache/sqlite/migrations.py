@@ -1,19 +1,27 @@
 """The store's tables, as numbered steps from an empty file to today's schema.
 
 Owns: the SQL of every schema version, and bringing a database up to date.
-Must not know: what the rows mean to anyone.
+Must not know: connections, how rows are searched.
 
-A step that has been released is never edited; a change is a new step at the end.
+A step that has been released is never edited; a change is a new step at the end. A step that fills columns
+uses today's code for it: whoever changes what that code gives adds a step that fills them again.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
+from collections.abc import Callable
 
+from audio_pool.cache.entry import read_stored
+from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.errors import StorageError
+from audio_pool.results import FinishedSound
 
-__all__ = ["SCHEMA_VERSION", "migrate"]
+__all__ = ["SCHEMA_VERSION", "migrate", "version_of"]
+
+_log = logging.getLogger(__name__)
 
 _FIRST = """
 CREATE TABLE facts (
@@ -91,36 +99,97 @@ CREATE TABLE doomed (
 ) WITHOUT ROWID;
 """
 
-_STEPS = (_FIRST,)
+# A sound's whole identity: which model of an engine made it, how well, and with which further settings.
+_WHOLE_IDENTITY = """
+ALTER TABLE entries ADD COLUMN implementation TEXT NOT NULL DEFAULT '';
+ALTER TABLE entries ADD COLUMN model          TEXT NOT NULL DEFAULT '';
+ALTER TABLE entries ADD COLUMN model_revision TEXT NOT NULL DEFAULT '';  -- '' where it is not known
+ALTER TABLE entries ADD COLUMN dtype          TEXT NOT NULL DEFAULT '';
+ALTER TABLE entries ADD COLUMN quantization   TEXT NOT NULL DEFAULT '';
+ALTER TABLE entries ADD COLUMN seed           INTEGER;                   -- the base seed
+ALTER TABLE entries ADD COLUMN steps          INTEGER;
+ALTER TABLE entries ADD COLUMN guidance_scale REAL;
+ALTER TABLE entries ADD COLUMN extras         TEXT NOT NULL DEFAULT '';  -- digest of options, crossfade, high-pass
+ALTER TABLE entries ADD COLUMN inexact        INTEGER NOT NULL DEFAULT 0;  -- 1: has a warning of STRICT_WARNINGS
+
+CREATE TABLE tags (
+    entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    tag      TEXT NOT NULL,
+    PRIMARY KEY (entry_id, tag)
+) WITHOUT ROWID;
+CREATE INDEX tags_tag ON tags (tag);
+
+CREATE TABLE labels (
+    entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    name     TEXT NOT NULL,
+    value    TEXT NOT NULL,            -- JSON
+    PRIMARY KEY (entry_id, name)
+) WITHOUT ROWID;
+CREATE INDEX labels_label ON labels (name, value);
+"""
+
+
+def _fill_identity(db: sqlite3.Connection) -> None:
+    """Fill the new columns from what was stored of each sound, and file its identity anew."""
+    last, unreadable = 0, 0
+    while True:
+        rows = db.execute(
+            "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id > ? ORDER BY entry_id LIMIT 1000", (last,)
+        ).fetchall()
+        if not rows:
+            break
+        last = rows[-1][0]
+        for entry_id, recipe, metadata in rows:
+            stored = read_stored(recipe, metadata)
+            if stored is None:
+                unreadable += 1  # never offered from now on; ``verify`` names it
+                continue
+            values = made_columns(FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True))
+            assigned = ", ".join(f"{column} = :{column}" for column in values)
+            db.execute(f"UPDATE entries SET {assigned} WHERE id = :entry_id", {**values, "entry_id": entry_id})
+    if unreadable:
+        _log.warning("%d entries cannot be read and are not offered; audio-pool cache verify names them", unreadable)
+
+
+_Step = str | Callable[[sqlite3.Connection], None]
+_STEPS: tuple[tuple[_Step, ...], ...] = ((_FIRST,), (_WHOLE_IDENTITY, _fill_identity))
 SCHEMA_VERSION = len(_STEPS)
 
 
-def migrate(db: sqlite3.Connection, name: str) -> None:
-    """Brings a database to ``SCHEMA_VERSION``; two processes may do so at once.
+def migrate(db: sqlite3.Connection, name: str) -> int:
+    """Bring a database to ``SCHEMA_VERSION``; two processes may do so at once.
 
     Args:
         db: a connection in autocommit mode that may write.
         name: the file, for messages.
+
+    Returns:
+        The version that was found.
 
     Raises:
         StorageError: the database was written by a newer version of this package.
     """
     found = version_of(db, name)
     if found == SCHEMA_VERSION:
-        return
+        return found
     # Takes effect only before the first table: pages of removed rows can be given back to the disk.
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(db)
     db.execute("BEGIN IMMEDIATE")
     try:
         for number in range(version_of(db, name), SCHEMA_VERSION):
-            for statement in _statements(_STEPS[number]):
-                db.execute(statement)
+            for part in _STEPS[number]:
+                if isinstance(part, str):
+                    for statement in _statements(part):
+                        db.execute(statement)
+                else:
+                    part(db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
         raise
+    return found
 
 
 def version_of(db: sqlite3.Connection, name: str) -> int:

@@ -11,78 +11,68 @@ import secrets
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
-from audio_pool.cache.sqlite.store import Store, transaction
+from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
+from audio_pool.cache.sqlite.entries import unlink_doomed
+from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
 from audio_pool.types import Rendition
 
-__all__ = ["Kept", "all_renditions", "drop_renditions", "find_rendition", "put_rendition"]
+__all__ = ["SqliteRenditions"]
 
 
-class Kept(NamedTuple):
-    entry_id: int
-    spec: str
-    """The Rendition as JSON."""
-    file: str
-    """Relative to the cache directory."""
-    size_bytes: int
+class SqliteRenditions:
+    """See ``store.Renditions``."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    def find(self, entry_id: int, rendition: Rendition) -> str | None:
+        sql = "SELECT file FROM renditions WHERE entry_id = ? AND spec = ?"
+        found = self._database.query(sql, (entry_id, _spec(rendition)))
+        return self._blobs.path_of(found[0][0]) if found and self._blobs.exists(found[0][0]) else None
+
+    def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
+        key = secrets.token_hex(16)
+        file = f"renditions/{key[:2]}/{key}.{rendition.format}"
+        at = (entry_id, _spec(rendition))
+        with self._database.writing("keeping a rendition") as db:
+            size = os.stat(source).st_size
+            placement = self._blobs.place(Path(source), file)
+            try:
+                with transaction(db):
+                    if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
+                        raise StorageError(f"keeping a rendition: entry {entry_id} has been removed")
+                    _forget(db, at)
+                    db.execute("INSERT INTO renditions VALUES (?, ?, ?, ?)", (*at, file, size))
+            except BaseException:
+                self._blobs.withdraw(placement)
+                raise
+            self._blobs.settle(placement)
+            unlink_doomed(db, self._blobs)
+        return self._blobs.path_of(file)
+
+    def all(self) -> list[KeptRendition]:
+        sql = "SELECT entry_id, spec, file, size_bytes FROM renditions"
+        return [KeptRendition._make(row) for row in self._database.query(sql)]
+
+    def drop(self, entry_id: int, spec: str) -> None:
+        with self._database.writing("removing a rendition") as db:
+            with transaction(db):
+                _forget(db, (entry_id, spec))
+            unlink_doomed(db, self._blobs)
+
+    def size_bytes(self, ids: Iterable[int]) -> int:
+        sql = f"SELECT coalesce(sum(size_bytes), 0) FROM renditions WHERE entry_id IN {ID_LIST}"
+        return int(self._database.query(sql, (id_list(ids),))[0][0])
 
 
 def _spec(rendition: Rendition) -> str:
     return msgspec.json.encode(rendition, order="deterministic").decode()
-
-
-def all_renditions(store: Store) -> list[Kept]:
-    """Every rendition there is."""
-    return [Kept(*row) for row in store.query("SELECT entry_id, spec, file, size_bytes FROM renditions")]
-
-
-def find_rendition(store: Store, entry_id: int, rendition: Rendition) -> str | None:
-    """The path of the entry in another format, where it has been made and its file is there."""
-    sql = "SELECT file FROM renditions WHERE entry_id = ? AND spec = ?"
-    found = store.query(sql, (entry_id, _spec(rendition)))
-    if not found:
-        return None
-    path = f"{store.folder.root}/{found[0][0]}"
-    return path if os.path.isfile(path) else None
-
-
-def put_rendition(store: Store, entry_id: int, rendition: Rendition, source: Path | str) -> str:
-    """Moves a file from ``incoming`` beside its entry; returns its path. An older one gives way.
-
-    Raises:
-        StorageError: nothing was kept; also where the entry has been removed meanwhile.
-    """
-    key = secrets.token_hex(16)
-    file = f"renditions/{key[:2]}/{key}.{rendition.format}"
-    at = (entry_id, _spec(rendition))
-    with store.writing("keeping a rendition") as db:
-        size = os.stat(source).st_size
-        mark = store.folder.place(Path(source), file, durably=True)
-        try:
-            with transaction(db):
-                if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
-                    raise StorageError(f"keeping a rendition: entry {entry_id} has been removed")
-                _forget(db, at)
-                db.execute("INSERT INTO renditions VALUES (?, ?, ?, ?)", (*at, file, size))
-        except BaseException:
-            store.folder.withdraw(mark, file, Path(source))
-            raise
-        mark.unlink(missing_ok=True)
-        store.unlink_doomed(db)
-    return str(store.folder.root / file)
-
-
-def drop_renditions(store: Store, which: Iterable[tuple[int, str]]) -> None:
-    """Removes renditions by (entry id, spec), and their files."""
-    with store.writing("removing renditions") as db:
-        with transaction(db):
-            for at in which:
-                _forget(db, at)
-        store.unlink_doomed(db)
 
 
 def _forget(db: sqlite3.Connection, at: tuple[int, str]) -> None:

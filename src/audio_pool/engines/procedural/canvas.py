@@ -5,7 +5,7 @@ Must not know: recipes, words, engines.
 
 Noise beds and curves are circular always, placed sounds wrap around the end only in a loop, tones close
 on a whole number of cycles there: so every recipe loops without a crossfade. Long sounds are painted in
-blocks; beside the layer itself nothing here grows with its length but control points (100 a second).
+blocks; beside the layer itself nothing here grows with its length but control points (100 per second).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Canvas:
     # -- when -----------------------------------------------------------------------------------
 
     def scatter(self, per_second: float, *, first_s: float | None = None) -> list[float]:
-        """Times in seconds at random, ``per_second`` on average, sorted.
+        """Return times in seconds at random, ``per_second`` on average, sorted.
 
         With ``first_s`` one is there for certain, so that no seed and no length gives silence.
         """
@@ -119,8 +119,8 @@ class Canvas:
             every_s = min(every_s, (self.seconds - start_s) / count)
         return self.pulse(every_s, jitter=jitter, start_s=start_s)[:count]
 
-    def heartbeat_s(self, wanted_s: float, *, bar: int = 4) -> float:
-        """Seconds a beat; in a loop fitted to whole bars where that is within 4 %, else to whole beats."""
+    def beat_s(self, wanted_s: float, *, bar: int = 4) -> float:
+        """Return the seconds per beat; in a loop fitted to whole bars where that is within 4 %, else to whole beats."""
         if not self.loop:
             return wanted_s
         bars = self.seconds / (bar * max(1, round(self.seconds / (bar * wanted_s))))
@@ -166,12 +166,12 @@ class Canvas:
     # -- brushes --------------------------------------------------------------------------------
 
     def bed(self, shape: Shape, gain: Level = 1.0, *, width: float = 0.8, per_second: float = 0.0) -> None:
-        """Lays noise of a spectral shape over the whole length.
+        """Lay noise of a spectral shape over the whole length.
 
         Args:
             gain: RMS of the noise, 0..1.
             width: 0 mono .. 1 two independent sides.
-            per_second: 0 for smooth noise; else it is made of that many random clicks a second, so that
+            per_second: 0 for smooth noise; else it is made of that many random clicks per second, so that
                 it crackles and patters.
         """
         mid, side = math.cos(width * math.pi / 4), math.sin(width * math.pi / 4)
@@ -189,7 +189,7 @@ class Canvas:
             self._wrap_add(np.stack([one + two, one - two]), start)
 
     def place(self, sound: Floats, at_s: float, gain: float = 1.0, pan: float = 0.0) -> None:
-        """Adds a mono [L] or stereo [2, L] sound at a time; ``pan`` -1 left .. 1 right."""
+        """Add a mono [L] or stereo [2, L] sound at a time; ``pan`` -1 left .. 1 right."""
         start = round(at_s * self.rate)
         angle = (min(1.0, max(-1.0, pan)) + 1) * math.pi / 4
         sides = np.array([[math.cos(angle)], [math.sin(angle)]], dtype=np.float32) * np.float32(gain * 1.41421)
@@ -205,7 +205,7 @@ class Canvas:
         self, times: Sequence[float], bank: Sequence[Floats], *, gain: float = 1.0, spread: float = 0.9,
         depth: float = 0.5,
     ) -> None:
-        """Places random sounds of a bank, each with its own level (log-normal, ``depth``) and pan."""
+        """Place random sounds of a bank, each with its own level (log-normal, ``depth``) and pan."""
         picks = self.rng.integers(0, len(bank), len(times))
         gains = gain * np.exp(self.rng.normal(0, depth, len(times)).clip(-2 * depth, 2 * depth))
         pans = self.rng.uniform(-spread, spread, len(times))
@@ -216,7 +216,7 @@ class Canvas:
         self, hz: Level, gain: Level = 1.0, partials: Sequence[float] = (1.0,), *, pan: float = 0.0,
         phase: float = 0.0,
     ) -> None:
-        """Adds a steady harmonic tone: ``partials[k]`` is the amplitude of harmonic k + 1.
+        """Add a steady harmonic tone: ``partials[k]`` is the amplitude of harmonic k + 1.
 
         Frequency and gain may be curves; harmonics above the Nyquist frequency are left out.
         """
@@ -243,7 +243,7 @@ class Canvas:
                 self.sound[side, start:stop] += sides[side] * wave
 
     def reflect(self, level: float = 0.2) -> None:
-        """Adds the first echoes of unlike walls at either side, so that a single point has room round it."""
+        """Add the first echoes of unlike walls at either side, so that a single point has room round it."""
         for channel, echoes in zip(self.sound, _ECHOES, strict=True):
             lates = [min(self.frames, round(delay_s * self.rate)) for delay_s, _ in echoes]
             reach = max(lates)

@@ -82,7 +82,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dtype: str = ""
 
 
-def load(info: EngineInfo = INFO, settings: Settings = Settings()) -> ProceduralEngine:
+def load(info: EngineInfo, settings: Settings) -> ProceduralEngine:
     """Return the engine."""
     return ProceduralEngine(info)
 

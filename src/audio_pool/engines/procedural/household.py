@@ -82,7 +82,7 @@ def door_creak(c: Canvas, p: Character) -> None:
 
 
 def _roughened(c: Canvas, sound: Floats) -> Floats:
-    """The same sound with an uneven grip: its level stumbles some twenty times a second."""
+    """The same sound with an uneven grip: its level stumbles some twenty times per second."""
     count = max(4, round(len(sound) / c.rate * 22))
     grip = np.interp(np.arange(len(sound)), np.linspace(0, len(sound), count), c.rng.uniform(0.15, 1.0, count))
     return np.asarray(sound * grip, dtype=np.float32)
@@ -127,7 +127,7 @@ def _shard(c: Canvas, p: Character, hz: float) -> Floats:
 )
 def click(c: Canvas, p: Character) -> None:
     hz = p.low(2600)
-    for at_s in c.occasions(p.heartbeat_s(75.0), p.count, jitter=0.15):
+    for at_s in c.occasions(p.beat_s(75.0), p.count, jitter=0.15):
         # Down and up again: the release is higher and softer.
         for delay, pitch, level in ((0.0, 1.0, 1.0), (0.085 / p.speed, 1.28, 0.55)):
             ring = [hz * pitch * ratio for ratio in (0.31, 1.0, 1.7, 2.9)]

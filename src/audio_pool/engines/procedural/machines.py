@@ -21,7 +21,7 @@ from audio_pool.engines.procedural.spectra import band, peaks
     summary="an engine running",
 )
 def engine(c: Canvas, p: Character) -> None:
-    # A four-stroke at idle fires some 30 times a second; the cylinders are never quite equal, which
+    # A four-stroke at idle fires some 30 times per second; the cylinders are never quite equal, which
     # puts half orders between the firing's harmonics.
     firing = (p.hz or 30.0 * p.speed * p.low(1)) * 0.5
     orders = np.arange(1, 49)
@@ -77,9 +77,9 @@ def train(c: Canvas, p: Character) -> None:
     c.bed(peaks([1900, 2750, 4100], 0.03), Curve(0.006 * c.swells(0.5, 0.6).points), width=0.8)
     rail = p.low(1) * np.array([310.0, 540.0, 890.0, 1450.0, 2300.0])
     # Two axles of one bogie, then two of the next: clickety-clack, clickety-clack, at every rail joint.
-    for joint_s in c.pulse(p.heartbeat_s(48.0), jitter=0.01, start_s=0.03):
+    for joint_s in c.pulse(p.beat_s(48.0), jitter=0.01, start_s=0.03):
         for delay, level in ((0.0, 1.0), (0.13, 0.8), (0.42, 0.9), (0.55, 0.7)):
-            at_s = joint_s + delay * min(1.0, 1.25 * p.heartbeat_s(48.0)) / max(1.0, p.speed**0.3)
+            at_s = joint_s + delay * min(1.0, 1.25 * p.beat_s(48.0)) / max(1.0, p.speed**0.3)
             strength = level * float(c.rng.uniform(0.8, 1.0))
             levels = (0.5 * c.rng.uniform(0.5, 1.0, 5)).tolist()
             clank = modes(c.rate, rail.tolist(), [0.045, 0.035, 0.028, 0.02, 0.014], levels)

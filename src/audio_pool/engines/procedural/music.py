@@ -33,7 +33,7 @@ def drone(c: Canvas, p: Character) -> None:
     c.bed(band(300, 2500, tilt_db=-4), Curve(0.003 * c.swells(3.0, 0.4).points), width=1.0)
 
 
-# Chords as semitones above the key's root; one a bar.
+# Chords as semitones above the key's root; one per bar.
 _PROGRESSIONS = {
     "": ((0, 4, 7, 11), (9, 12, 16, 19), (5, 9, 12, 16), (7, 11, 14, 17)),
     "happy": ((0, 4, 7, 12), (5, 9, 12, 17), (7, 11, 14, 19), (5, 9, 12, 16)),
@@ -52,18 +52,18 @@ _TEMPI = {"": 96.0, "happy": 124.0, "sad": 68.0, "calm": 72.0, "tense": 104.0}
     summary="simple chord music",
 )
 def chords(c: Canvas, p: Character) -> None:
-    heartbeat_s = c.heartbeat_s(p.heartbeat_s(_TEMPI[p.mood]))
+    beat_s = c.beat_s(p.beat_s(_TEMPI[p.mood]))
     root = p.hz or p.low(130.8) * 2 ** (float(c.rng.integers(-3, 4)) / 12)
     progression = _PROGRESSIONS[p.mood]
     key = lru_cache(maxsize=64)(partial(_key, c))
-    beats = max(1, round(c.seconds / heartbeat_s + 0.49))
+    beats = max(1, round(c.seconds / beat_s + 0.49))
     for beat in range(beats):
-        at_s = beat * heartbeat_s
+        at_s = beat * beat_s
         if at_s >= c.seconds - 0.02:
             break
         chord = progression[(beat // 4) % 4]
         if beat % 4 == 0:
-            held = min(4 * heartbeat_s, c.seconds - at_s + 0.3)
+            held = min(4 * beat_s, c.seconds - at_s + 0.3)
             for k, tone in enumerate(chord):
                 c.place(_string(c, root * 2 ** (tone / 12), held), at_s, 0.09, -0.6 + 0.4 * k)
         if beat % 2 == 0:
@@ -73,7 +73,7 @@ def chords(c: Canvas, p: Character) -> None:
             tone = chord[(2 * beat + half + int(c.rng.integers(0, 2))) % len(chord)] + 12
             strength = (0.2 if half == 0 else 0.13) * float(c.rng.uniform(0.8, 1.0))
             note = key(root * 2 ** (tone / 12), 0.4)
-            c.place(note, at_s + 0.5 * half * heartbeat_s, strength, float(c.rng.uniform(-0.4, 0.4)))
+            c.place(note, at_s + 0.5 * half * beat_s, strength, float(c.rng.uniform(-0.4, 0.4)))
 
 
 def _key(c: Canvas, hz: float, decay_s: float) -> Floats:
@@ -104,13 +104,13 @@ def _string(c: Canvas, hz: float, seconds: float) -> Floats:
     summary="a drum beat",
 )
 def drums(c: Canvas, p: Character) -> None:
-    heartbeat_s = c.heartbeat_s(p.heartbeat_s(110.0))
+    beat_s = c.beat_s(p.beat_s(110.0))
     kick = ping(c.rate, p.low(52), 0.11, attack_s=0.001, bend=2.2)
     thump = burst(c.noise, c.rate, band(800, 5000), attack_s=0.0005, decay_s=0.004)
-    beats = max(1, round(c.seconds / heartbeat_s + 0.49))
+    beats = max(1, round(c.seconds / beat_s + 0.49))
     busy = c.rng.random(8) < 0.25 * p.intensity**0.5
     for beat in range(beats):
-        at_s = beat * heartbeat_s
+        at_s = beat * beat_s
         if at_s >= c.seconds - 0.02:
             break
         if beat % 2 == 0:
@@ -119,12 +119,12 @@ def drums(c: Canvas, p: Character) -> None:
         else:
             _snare(c, p, at_s, 1.0)
         if busy[beat % 8] and beat % 2:
-            c.place(kick, at_s + 0.5 * heartbeat_s, 0.5)
+            c.place(kick, at_s + 0.5 * beat_s, 0.5)
         elif busy[(beat + 3) % 8]:
-            _snare(c, p, at_s + 0.75 * heartbeat_s, 0.15)
+            _snare(c, p, at_s + 0.75 * beat_s, 0.15)
         for quarter in (0, 2) if p.intensity <= 1 else (0, 1, 2, 3):
             hat = burst(c.noise, c.rate, band(7000, 15_000), attack_s=0.0005, decay_s=0.02 if quarter else 0.03)
-            c.place(hat, at_s + 0.25 * quarter * heartbeat_s, 0.28 if quarter == 0 else 0.17, 0.3)
+            c.place(hat, at_s + 0.25 * quarter * beat_s, 0.28 if quarter == 0 else 0.17, 0.3)
 
 
 def _snare(c: Canvas, p: Character, at_s: float, level: float) -> None:

@@ -60,7 +60,7 @@ def stream(c: Canvas, p: Character) -> None:
     low, high = p.low(350), p.low(2600)
     pitches = np.exp(c.rng.uniform(np.log(low), np.log(high), 48))
     bank = [bubble(c.rate, float(f), rise=float(c.rng.uniform(0.02, 0.2))) for f in pitches]
-    # Bubbles come in gulps: a hundred a second, crowding where the water turns over.
+    # Bubbles come in gulps: a hundred per second, crowding where the water turns over.
     gulps = np.asarray(c.scatter(9 * flow, first_s=0.01))
     times = np.repeat(gulps, 9) + c.rng.exponential(0.06, 9 * len(gulps))
     c.sprinkle([float(t) for t in times], bank, gain=0.12, depth=0.7, spread=0.8)

@@ -18,7 +18,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, formants
     summary="footsteps of someone walking",
 )
 def footsteps(c: Canvas, p: Character) -> None:
-    times = c.pulse(p.heartbeat_s(108.0), jitter=0.02, start_s=0.02)
+    times = c.pulse(p.beat_s(108.0), jitter=0.02, start_s=0.02)
     for k, at_s in enumerate(times[: p.count]):
         pan = -0.2 if k % 2 else 0.2
         strength = float(c.rng.uniform(0.75, 1.0))
@@ -53,11 +53,11 @@ def _crunch(c: Canvas, at_s: float, strength: float, pan: float) -> None:
     summary="a heartbeat, lub-dub",
 )
 def heartbeat(c: Canvas, p: Character) -> None:
-    heartbeat_s = p.heartbeat_s(70.0)
+    beat_s = p.beat_s(70.0)
     # The second sound follows after a third of a beat, a little faster hearts shorten it less.
-    gap_s = min(0.3, 0.36 * heartbeat_s**0.6)
+    gap_s = min(0.3, 0.36 * beat_s**0.6)
     lub_hz, dub_hz = p.low(48), p.low(62)
-    for at_s in c.pulse(heartbeat_s, jitter=0.01, start_s=0.02):
+    for at_s in c.pulse(beat_s, jitter=0.01, start_s=0.02):
         strength = float(c.rng.uniform(0.9, 1.0))
         for start, hz, decay, level in ((0.0, lub_hz, 0.045, 1.0), (gap_s, dub_hz, 0.034, 0.7)):
             c.place(ping(c.rate, hz, decay, attack_s=0.012, bend=0.35), at_s + start, 0.8 * level * strength)

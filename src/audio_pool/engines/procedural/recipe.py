@@ -1,4 +1,4 @@
-"""How a sound is declared: the decorator, the register it fills, and what adjectives may change.
+"""Recipes as declared: the decorator, the register it fills, and what adjectives may change.
 
 Owns: Recipe, Character, ``recipe``, ``RECIPES``.
 Must not know: any single recipe, how prompts are read.
@@ -16,7 +16,7 @@ __all__ = ["RECIPES", "Character", "Paint", "Recipe", "recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Character:
-    """What the adjectives beside a recipe's word ask for; 1 or None is "as usual"."""
+    """The changes that the adjectives beside a recipe's word ask for; 1 or None is "as usual"."""
 
     intensity: float = 1.0
     """How much of it: 0.5 light, 2 heavy."""
@@ -41,11 +41,11 @@ class Character:
     count: int | None = None
 
     def low(self, hz: float) -> float:
-        """A frequency of the sounding body, moved by pitch and size."""
+        """Return a frequency of the sounding body, moved by pitch and size."""
         return hz * self.pitch / self.size
 
-    def heartbeat_s(self, bpm: float) -> float:
-        """Seconds a beat, of the given usual tempo."""
+    def beat_s(self, bpm: float) -> float:
+        """Return the seconds per beat, of the given usual tempo."""
         return 60.0 / (self.bpm or bpm * self.speed)
 
 
@@ -79,7 +79,7 @@ def recipe(
     *, keys: str, summary: str, near: str = "", expects: str = "", highpass_hz: float = 80.0,
     covers: Iterable[str] = (),
 ) -> Callable[[Paint], Paint]:
-    """Registers a paint function under its own name.
+    """Register a paint function under its own name.
 
     ``keys`` are separated by commas, ``near`` and ``expects`` by spaces.
     """

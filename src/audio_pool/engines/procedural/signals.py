@@ -19,7 +19,7 @@ from audio_pool.engines.procedural.spectra import Floats, band
 )
 def beep(c: Canvas, p: Character) -> None:
     hz = p.hz or p.low(1000) * float(c.rng.uniform(0.9, 1.1))
-    period = p.heartbeat_s(60.0)
+    period = p.beat_s(60.0)
     length = min(0.45 * period, 0.25 / p.speed)
     sound = glide(c.rate, [(0.0, hz), (length, hz)], partials=(1.0, 0.0, 0.08), release_s=0.008)
     for at_s in c.pulse(period, start_s=0.0)[: p.count]:
@@ -53,7 +53,7 @@ def siren(c: Canvas, p: Character) -> None:
 )
 def alarm(c: Canvas, p: Character) -> None:
     hz = p.hz or p.low(2050) * float(c.rng.uniform(0.85, 1.15))
-    for at_s in c.pulse(p.heartbeat_s(60.0)):
+    for at_s in c.pulse(p.beat_s(60.0)):
         for k in range(4):
             at = at_s + 0.13 * k / p.speed
             length = 0.075 / p.speed
@@ -84,7 +84,7 @@ def bell(c: Canvas, p: Character) -> None:
         # Two sides slightly out of tune: a bell is never quite round, so it warbles.
         levels = [0.12 * level * float(c.rng.uniform(0.7, 1.1)) for level in _BELL_LEVELS]
         sides.append(modes(c.rate, [strike * skew * ratio for ratio in _BELL], decays, levels))
-    for at_s in c.occasions(p.heartbeat_s(22.0), p.count, jitter=0.03):
+    for at_s in c.occasions(p.beat_s(22.0), p.count, jitter=0.03):
         strength = float(c.rng.uniform(0.8, 1.0))
         for pan, side in zip((-0.5, 0.5), sides, strict=True):
             c.place(side, at_s, strength, pan)
@@ -99,7 +99,7 @@ def bell(c: Canvas, p: Character) -> None:
 )
 def clock(c: Canvas, p: Character) -> None:
     tick, tock = (_tick(c, p.low(hz)) for hz in (2100.0, 1650.0))
-    for k, at_s in enumerate(c.pulse(p.heartbeat_s(120.0), jitter=0.003, start_s=0.01)[: p.count]):
+    for k, at_s in enumerate(c.pulse(p.beat_s(120.0), jitter=0.003, start_s=0.01)[: p.count]):
         c.place(tock if k % 2 else tick, at_s, 0.5 * float(c.rng.uniform(0.92, 1.0)), 0.1)
     c.reflect()
 

@@ -1,4 +1,4 @@
-"""Where a sound is and what it goes through: distance, rooms, water, walls, metal and wood.
+"""Places sounds: distance, rooms, water, walls, metal and wood as one impulse response.
 
 Owns: ``surround``, which turns those into one impulse response and folds a layer with it.
 Must not know: recipes, words.
@@ -25,7 +25,7 @@ _ROOMS = {"room": (0.45, 0.5), "hall": (2.2, 0.7), "open": (0.9, 0.35)}
 
 
 def surround(sound: Floats, rate: int, character: Character, *, loop: bool) -> Floats:
-    """The layer as heard where its adjectives put it; float32 [2, T], the same array where nothing does."""
+    """Return the layer where its adjectives put it; float32 [2, T], the same array where they put it nowhere."""
     response = _response(rate, character)
     return sound if response is None else _fold(sound, response, loop=loop)
 

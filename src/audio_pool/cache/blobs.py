@@ -1,0 +1,104 @@
+"""The interface to the place of the cache's files: masters, renditions, renders, files in the making.
+
+Owns: the protocol BlobStore.
+Must not know: rows, recipes, sound. The implementation is files.py; an object store is a module beside it.
+
+A kept file has a name relative to the store, e.g. ``audio/ab/KEY.flac``; a name is used once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+__all__ = ["BlobStore", "Placement", "Render"]
+
+
+class Placement(NamedTuple):
+    """A file that has been moved into place and whose row is not committed yet."""
+
+    mark: Path
+    """Says, as long as it exists, that without a row this file is rubbish."""
+    file: str
+    source: Path
+
+
+class Render(NamedTuple):
+    """A delivered result that is not kept."""
+
+    path: Path
+    size_bytes: int
+    modified_at: float
+
+
+class BlobStore(Protocol):
+    """Files by name, put into place so that a crash at any moment can be judged by the rows alone."""
+
+    @property
+    def location(self) -> str:
+        """Its place, for messages."""
+
+    @property
+    def incoming(self) -> Path:
+        """A local folder for files in the making; this process's own."""
+
+    def path_of(self, file: str) -> str:
+        """A local path that the file can be read at."""
+
+    def exists(self, file: str) -> bool:
+        """Return True where the file is there."""
+
+    def place(self, source: Path, file: str) -> Placement:
+        """Move a file (already fsynced, in ``incoming`` or elsewhere on the same disk) into place.
+
+        Its row is committed next, then ``settle``; or, where that fails, ``withdraw``.
+        """
+
+    def settle(self, placement: Placement) -> None:
+        """The row is committed."""
+
+    def withdraw(self, placement: Placement) -> None:
+        """No row was committed: move the file back, as far as the disk lets it."""
+
+    def origin_of(self, source: Path) -> str:
+        """The name of a file in ``incoming``, for its row; "" for one that lies elsewhere.
+
+        Where a power cut undoes the move into place, the row's origin brings the file back.
+        """
+
+    def discard(self, file: str) -> int:
+        """Unlink a file; return the bytes freed, 0 where it is not there."""
+
+    def set_aside(self, source: Path) -> Path:
+        """Move a file that is not kept to ``renders``, under a name of its own.
+
+        Raises:
+            StorageError: it stays where it was.
+        """
+
+    def renders(self) -> list[Render]:
+        """Delivered results that are not kept."""
+
+    def discard_render(self, path: Path) -> int:
+        """Unlink one of ``renders``; return the bytes freed."""
+
+    def files(self) -> Iterator[str]:
+        """Every master and rendition that is there."""
+
+    def in_flight(self, file: str) -> bool:
+        """Return True while a process is putting this file into place."""
+
+    def stale(self) -> list[str]:
+        """Files in ``incoming`` whose maker is gone. Changes nothing."""
+
+    def sweep(self, is_known: Callable[[str], bool], home_of: Callable[[str], str]) -> list[str]:
+        """Clear away what processes that are gone left behind; return the files removed or brought back.
+
+        Args:
+            is_known: whether a row names this file.
+            home_of: the file that a row says came from this origin; "" where there is none.
+        """
+
+    def release(self) -> None:
+        """Give ``incoming`` back, with what is left in it."""

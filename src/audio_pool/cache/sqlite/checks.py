@@ -1,0 +1,81 @@
+"""Consistency checks of the database, and the repairs.
+
+Owns: the queries of verification.
+Must not know: files, what is reported.
+"""
+
+from __future__ import annotations
+
+from audio_pool.cache.entry import read_stored
+from audio_pool.cache.sqlite.database import Database, transaction
+from audio_pool.cache.store import KeptFile, VectorSize
+
+__all__ = ["SqliteChecks"]
+
+_STRAY = {
+    "provenance": "entry_id NOT IN (SELECT id FROM entries)",
+    "vectors": "entry_id NOT IN (SELECT id FROM entries)",
+    "renditions": "entry_id NOT IN (SELECT id FROM entries)",
+    "tags": "entry_id NOT IN (SELECT id FROM entries)",
+    "labels": "entry_id NOT IN (SELECT id FROM entries)",
+    "entries": "id NOT IN (SELECT entry_id FROM provenance)",
+}
+"""Rows that cannot be: foreign keys and transactions forbid them, foreign tools do not."""
+
+
+class SqliteChecks:
+    """See ``store.Checks``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def damage(self) -> str:
+        verdict = "; ".join(row[0] for row in self._database.query("PRAGMA quick_check(5)"))
+        return "" if verdict == "ok" else f"{self._database.path.name}: {verdict}"
+
+    def masters(self) -> list[KeptFile]:
+        sql = "SELECT id, file, size_bytes, sha256 FROM entries"
+        return [KeptFile._make(row) for row in self._database.query(sql)]
+
+    def exists(self, entry_id: int) -> bool:
+        return bool(self._database.query("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
+
+    def knows(self, file: str) -> bool:
+        table = "renditions" if file.startswith("renditions/") else "entries"
+        # a removal names the file in ``doomed`` until it is gone: rows first, then ``doomed``
+        return bool(
+            self._database.query(f"SELECT 1 FROM {table} WHERE file = ?", (file,))
+            or self._database.query("SELECT 1 FROM doomed WHERE file = ?", (file,))
+        )
+
+    def known_files(self) -> set[str]:
+        sql = "SELECT file FROM entries UNION ALL SELECT file FROM renditions"
+        return {file for (file,) in self._database.query(sql)}
+
+    def unreadable(self) -> list[int]:
+        found: list[int] = []
+        last = 0
+        sql = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id > ? ORDER BY entry_id LIMIT 1000"
+        while rows := self._database.query(sql, (last,)):
+            found += [entry_id for entry_id, recipe, metadata in rows if read_stored(recipe, metadata) is None]
+            last = rows[-1][0]
+        return found
+
+    def stray_rows(self) -> dict[str, int]:
+        counts = {
+            table: self._database.query(f"SELECT count(*) FROM {table} WHERE {stray}")[0][0]
+            for table, stray in _STRAY.items()
+        }
+        return {table: count for table, count in counts.items() if count}
+
+    def remove_stray_rows(self, table: str) -> None:
+        with self._database.writing("removing stray rows") as db, transaction(db):
+            db.execute(f"DELETE FROM {table} WHERE {_STRAY[table]}")
+
+    def vector_sizes(self) -> list[VectorSize]:
+        sql = "SELECT encoder, length(data), count(*) FROM vectors GROUP BY 1, 2"
+        return [VectorSize._make(row) for row in self._database.query(sql)]
+
+    def remove_vectors(self, space: str, size_bytes: int) -> None:
+        with self._database.writing("removing odd vectors") as db, transaction(db):
+            db.execute("DELETE FROM vectors WHERE encoder = ? AND length(data) = ?", (space, size_bytes))

@@ -1,0 +1,226 @@
+"""The SQLite file: one connection that reads, one that writes, and what becomes of SQLite's errors.
+
+Owns: opening (also on disks that take no writes), locks, transactions, the reserve.
+Must not know: tables, sound.
+
+    cache.sqlite3       the rows
+    reserve             given up where a full disk would not even let rows be removed
+
+One connection reads and one writes, each behind its own lock, so a reader never waits for a writer; WAL lets
+both go on at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from audio_pool.cache.files import disk_full, storage_error, unwritable
+from audio_pool.errors import NotFound, StorageError
+
+__all__ = ["FILE", "ID_LIST", "Database", "Values", "id_list", "transaction"]
+
+_log = logging.getLogger(__name__)
+
+FILE = "cache.sqlite3"
+_BUSY_S = 20.0
+_RESERVE_BYTES = 1 << 20
+
+Values = Mapping[str, Any] | Sequence[Any]  # Any: what SQLite stores
+ID_LIST = "(SELECT value FROM json_each(?))"
+"""SQL for a list of ids of any length, as ``id_list`` gives it."""
+
+
+def id_list(ids: Iterable[int]) -> str:
+    """The value that stands for ``ID_LIST``'s question mark."""
+    return f"[{','.join(str(int(entry_id)) for entry_id in ids)}]"
+
+
+class Database:
+    """The rows of one cache directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        create: bool,
+        prepare: Callable[[sqlite3.Connection], None],
+        check: Callable[[sqlite3.Connection], None],
+    ) -> None:
+        """
+        Args:
+            directory: on a local disk.
+            create: make the file where it does not exist.
+            prepare: brings a database that can be written up to date.
+            check: refuses a database that cannot be read.
+
+        Raises:
+            NotFound: it does not exist and ``create`` is False.
+            StorageError: it cannot be read.
+        """
+        self.path = directory / FILE
+        self._reserve = directory / "reserve"
+        self._directory = str(directory)
+        self._check = check
+        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        if not create and not self.path.is_file():
+            raise NotFound(f"directory {str(directory)!r} holds no sound cache (no {FILE})", hint="check its path")
+        with self.errors("opening the cache"):
+            self._open(create, prepare)
+
+    def _open(self, create: bool, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        existed = self.path.exists()
+        try:
+            self._writer = self._connect("rwc" if create else "rw")
+            if not existed:
+                os.chmod(self.path, 0o600)
+            prepare(self._writer)
+            self._reader = self._connect("rw")
+        except (sqlite3.OperationalError, OSError) as exc:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if not existed or not _is_unwritable(exc):
+                raise
+            if self.spend_reserve():
+                self._open(create, prepare)
+                return
+            self._reader = self._open_read_only()
+            place = self._directory
+            _log.warning("%s takes no writes (%s): its sounds are offered, new ones are not kept", place, exc)
+        except BaseException:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            raise
+        else:
+            if create:
+                self._keep_reserve()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        try:
+            db = self._connect("ro")
+            self._check(db)
+        except sqlite3.OperationalError:
+            # a WAL database on a disk that cannot be written at all: nobody else can be writing it either
+            db = self._connect("ro&immutable=1")
+            self._check(db)
+        return db
+
+    @property
+    def read_only(self) -> bool:
+        """True where the disk takes no writes; reading goes on."""
+        return self._writer is None
+
+    def close(self) -> None:
+        """Close both connections."""
+        with self._write_lock, self._read_lock:
+            if self._writer is not None:
+                self._writer.close()
+            self._reader.close()
+
+    # -- reading and writing
+
+    def query(self, sql: str, values: Values = ()) -> list[Any]:  # Any: rows as SQLite gives them
+        """The rows of a SELECT; what is slow belongs on a Store of its own."""
+        try:  # the usual case without a context manager: this is the router's hottest line
+            with self._read_lock:
+                return self._reader.execute(sql, values).fetchall()
+        except (sqlite3.Error, OSError):
+            with self.errors("reading the cache"):
+                raise
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, for one caller at a time; see ``transaction``."""
+        with self.errors(doing), self._write_lock:
+            if self._writer is None:
+                raise StorageError(
+                    f"{doing}: {self._directory} cannot be written to", hint="check its owner and its mount"
+                )
+            yield self._writer
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn what the disk and SQLite raise into a StorageError that says what was being done."""
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise self._plain(doing, exc) from exc
+        except OSError as exc:
+            raise storage_error(doing, self._directory, exc) from exc
+
+    def _plain(self, doing: str, exc: sqlite3.Error) -> StorageError:
+        name, where = getattr(exc, "sqlite_errorname", ""), self._directory
+        if name.startswith("SQLITE_FULL"):
+            return disk_full(doing, where)
+        if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+            return unwritable(doing, where, str(exc))
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return StorageError(f"{doing}: another process keeps {where} locked", hint="try again")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return StorageError(
+                f"{doing}: {self.path} is damaged ({exc}); nothing was changed",
+                hint="restore it from a backup, or move the directory away and start with an empty one",
+            )
+        return StorageError(f"{doing}: {where}: {exc}", hint="is it on a local disk, and does this user own it?")
+
+    # -- the reserve
+
+    def _keep_reserve(self) -> None:
+        """Hold some space back: removing rows takes some before it gives any."""
+        if not self._reserve.exists():
+            try:
+                self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+            except OSError:
+                self._reserve.unlink(missing_ok=True)
+
+    def spend_reserve(self) -> bool:
+        """Free the space held back; return False where it is spent already, or the disk takes no writes."""
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        _log.warning("the disk that holds %s is full; its reserve of %d kB is spent", self.path, _RESERVE_BYTES >> 10)
+        return True
+
+
+def _is_unwritable(exc: sqlite3.OperationalError | OSError) -> bool:
+    if isinstance(exc, OSError):
+        return exc.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC)
+    names = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR_SHM", "SQLITE_IOERR_WRITE")
+    return exc.sqlite_errorname.startswith(names)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything or nothing; durable when left."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

@@ -1,0 +1,275 @@
+"""Kept sounds in SQLite: looking them up, keeping and removing them so that a crash loses at most one.
+
+Owns: the order of a put and of a removal.
+Must not know: what counts as a hit, the index.
+
+Order of a put: file fsynced by its maker, mark, rename, row committed, mark removed.
+Order of a removal: row deleted and its file named in ``doomed`` in one transaction, file unlinked, name
+forgotten. Whatever is found half-way at the next opening can therefore be judged by the rows alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.entry import (
+    Entry,
+    Row,
+    canonical_digest,
+    read_stored,
+    text_digest,
+)
+from audio_pool.cache.files import DiskFull, fingerprint, storage_errors
+from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
+from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
+from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
+from audio_pool.cache.store import Removal, Vector
+from audio_pool.results import FinishedSound
+from audio_pool.types import Recipe
+
+__all__ = ["SqliteEntries", "unlink_doomed"]
+
+_log = logging.getLogger(__name__)
+
+_REMOVE_AT_ONCE = 200
+"""Rows a removal takes per transaction: a server that wants to write waits for one at most."""
+_PAGES_BACK = 2_000
+"""Pages given back to the disk after each such transaction, at most: 8 MB."""
+_STORED = "id, file, size_bytes, created_at, recipe, metadata FROM entries JOIN provenance ON entry_id = id"
+_SAME_MAKER = (  # beside FITS: what an explicit seed is compared by, where it is known
+    "(:seed IS NULL OR seed = :seed) AND (:model_revision = '' OR model_revision = :model_revision)"
+    " AND (:dtype = '' OR dtype = :dtype) AND (:quantization = '' OR quantization = :quantization)"
+)
+_NOT_THROUGHOUT = ("sample_rate", "commercial", "inexact", "duration_s")
+_SAME_SETTINGS = " AND ".join(f"{name} IS :{name}" for name in Settings._fields if name not in _NOT_THROUGHOUT)
+
+
+class _Stored(NamedTuple):
+    """One entry as it is stored."""
+
+    id: int
+    file: str
+    size_bytes: int
+    created_at: float
+    recipe: bytes
+    metadata: bytes
+
+
+class SqliteEntries:
+    """See ``store.Entries``."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._unreadable: set[int] = set()
+        """Entries that were warned of."""
+
+    # -- looking up
+
+    def with_text(self, prompt: str, filters: Filters) -> list[Row]:
+        return self._fitting("text_key", text_digest(filters.namespace, prompt), filters)
+
+    def with_meaning(self, prompt: str, filters: Filters) -> list[Row]:
+        return self._fitting("canonical_key", canonical_digest(filters.namespace, prompt), filters)
+
+    def _fitting(self, column: str, key: bytes, filters: Filters) -> list[Row]:
+        sql = f"SELECT {ROW} FROM entries WHERE {column} = :key AND {FITS}"
+        return [Row(*found) for found in self._database.query(sql, {"key": key, **bound(filters)})]
+
+    def with_recipe(self, recipe: Recipe, filters: Filters) -> list[Row]:
+        sql = f"SELECT {ROW} FROM entries WHERE family = :key AND {FITS} AND {_SAME_MAKER}"
+        values = {"seed": recipe.seed, "dtype": recipe.dtype, "quantization": recipe.quantization}
+        found = self._database.query(sql, {"key": family_of(recipe), **values, **bound(filters)})
+        return [Row(*row) for row in found]
+
+    def with_ids(self, ids: Sequence[int], filters: Filters) -> list[Row]:
+        sql = f"SELECT {ROW} FROM entries WHERE id IN (SELECT value FROM json_each(:ids)) AND {FITS}"
+        return [Row(*found) for found in self._database.query(sql, {"ids": id_list(ids), **bound(filters)})]
+
+    def with_words(self, namespace: str, prompt: str) -> list[int]:
+        sql = "SELECT id FROM entries WHERE text_key = ? OR canonical_key = ? ORDER BY id"
+        keys = (text_digest(namespace, prompt), canonical_digest(namespace, prompt))
+        return [found[0] for found in self._database.query(sql, keys)]
+
+    def variants(self, prompt: str, settings: Settings, length_tolerance: float) -> list[Row]:
+        sql = (
+            f"SELECT {ROW} FROM entries WHERE text_key = :key AND {_SAME_SETTINGS}"
+            " AND abs(duration_s - :duration_s) <= :slack"
+        )
+        key = text_digest(settings.namespace, prompt)
+        slack = length_tolerance * settings.duration_s + 0.5 / settings.sample_rate
+        values = {"key": key, "slack": slack, **settings._asdict()}
+        return [Row(*found) for found in self._database.query(sql, values)]
+
+    def identical(self, sound: FinishedSound) -> int | None:
+        if sound.recipe.seed is None:
+            return None
+        found = self._database.query(_IDENTICAL, (family_of(sound.recipe), identity_of(sound)))
+        return found[0][0] if found else None
+
+    def entry(self, entry_id: int) -> Entry | None:
+        found = self._database.query(f"SELECT {_STORED} WHERE id = ?", (entry_id,))
+        return self._entry(_Stored._make(found[0])) if found else None
+
+    def _entry(self, stored: _Stored) -> Entry | None:
+        found = read_stored(stored.recipe, stored.metadata)
+        if found is None:
+            if stored.id not in self._unreadable:
+                self._unreadable.add(stored.id)
+                _log.warning("entry %d cannot be read and is not offered; audio-pool cache verify names it", stored.id)
+            return None
+        recipe, metadata = found
+        return Entry(
+            id=stored.id,
+            path=self._blobs.path_of(stored.file),
+            recipe=recipe,
+            metadata=metadata,
+            created_at=stored.created_at,
+            size_bytes=stored.size_bytes,
+        )
+
+    # -- keeping
+
+    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+        source = Path(sound.path)
+        with storage_errors("keeping a sound", self._blobs.location):
+            digest, size = fingerprint(source)
+        with self._database.writing("keeping a sound") as db:
+            old = self._kept(db, sound)
+            kept = self._entry(old) if old is not None and self._blobs.exists(old.file) else None
+            if kept is not None and not replace:
+                source.unlink(missing_ok=True)
+                return kept
+            key = secrets.token_hex(16)
+            file = f"audio/{key[:2]}/{key}.flac"
+            values = columns_of(sound, file, self._blobs.origin_of(source), size, digest)
+            placement = self._blobs.place(source, file)
+            try:
+                with transaction(db):
+                    # asked again inside the transaction: another process may have kept it meanwhile
+                    newest = self._kept(db, sound)
+                    if newest is not None:
+                        meanwhile = None if replace or newest == old else self._entry(newest)
+                        if meanwhile is not None:
+                            raise _KeptMeanwhile(meanwhile)
+                        _delete(db, [newest.id])
+                    entry_id = insert(db, values, sound, vectors)
+            except _KeptMeanwhile as exc:
+                self._blobs.discard(file)
+                self._blobs.settle(placement)
+                return exc.entry
+            except BaseException:
+                self._blobs.withdraw(placement)
+                raise
+            self._blobs.settle(placement)
+            if old is not None:
+                unlink_doomed(db, self._blobs)
+        return Entry(
+            id=entry_id,
+            path=self._blobs.path_of(file),
+            recipe=sound.recipe,
+            metadata=sound.metadata,
+            created_at=values["created_at"],
+            size_bytes=size,
+        )
+
+    @staticmethod
+    def _kept(db: sqlite3.Connection, sound: FinishedSound) -> _Stored | None:
+        if sound.recipe.seed is None:
+            return None
+        found = db.execute(_IDENTICAL, (family_of(sound.recipe), identity_of(sound))).fetchone()
+        return None if found is None else _Stored._make(found)
+
+    # -- removing
+
+    def remove(self, ids: Iterable[int]) -> Removal:
+        wanted = sorted(set(ids))
+        total = Removal()
+        for start in range(0, len(wanted), _REMOVE_AT_ONCE):
+            part = wanted[start : start + _REMOVE_AT_ONCE]
+            try:
+                total = total.and_also(self._remove(part))
+            except DiskFull:
+                if not self._database.spend_reserve():
+                    raise
+                total = total.and_also(self._remove(part))
+        return total
+
+    def _remove(self, ids: Sequence[int]) -> Removal:
+        with self._database.writing("removing sounds") as db:
+            with transaction(db):
+                items = _delete(db, ids)
+            removal = unlink_doomed(db, self._blobs)._replace(items=items)
+            db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
+        return removal
+
+
+_IDENTICAL = f"SELECT {_STORED} WHERE family = ? AND identity = ?"
+
+
+class _KeptMeanwhile(Exception):
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+
+def insert(
+    db: sqlite3.Connection,
+    values: Mapping[str, Any],  # Any: what SQLite stores
+    sound: FinishedSound,
+    vectors: Mapping[str, Vector],
+) -> int:
+    """Write the rows of one sound, inside a transaction; return its id."""
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    entry_id = db.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", values).lastrowid
+    assert entry_id is not None
+    recipe, metadata = msgspec.json.encode(sound.recipe), msgspec.json.encode(sound.metadata)
+    db.execute("INSERT INTO provenance VALUES (?, ?, ?)", (entry_id, recipe, metadata))
+    for tag in dict.fromkeys(sound.metadata.tags):
+        db.execute("INSERT INTO tags VALUES (?, ?)", (entry_id, tag))
+    for name, value in sound.metadata.labels.items():
+        db.execute("INSERT INTO labels VALUES (?, ?, ?)", (entry_id, name, msgspec.json.encode(value).decode()))
+    for encoder, vector in vectors.items():
+        flat = np.ascontiguousarray(vector, np.float32)
+        if flat.ndim != 1 or not np.isfinite(flat).all() or not flat.any():
+            _log.warning("entry %d: its vector of %s says nothing and is not kept", entry_id, encoder)
+            continue
+        db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, flat.tobytes()))
+        db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (encoder,))
+    db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
+    return entry_id
+
+
+def _delete(db: sqlite3.Connection, ids: Sequence[int]) -> int:
+    which = (id_list(ids),)
+    db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM entries WHERE id IN {ID_LIST}", which)
+    db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id IN {ID_LIST}", which)
+    gone = f"SELECT id, 1 FROM entries WHERE id IN {ID_LIST} ORDER BY id"
+    db.execute(f"INSERT INTO changes (entry_id, removed) {gone}", which)
+    return db.execute(f"DELETE FROM entries WHERE id IN {ID_LIST}", which).rowcount
+
+
+def unlink_doomed(db: sqlite3.Connection, blobs: BlobStore) -> Removal:
+    """Unlink the files named in ``doomed``; one that cannot be is left for the next time."""
+    done, total = [], Removal()
+    for (file,) in db.execute("SELECT file FROM doomed").fetchall():
+        try:
+            freed = blobs.discard(file)
+        except OSError as exc:
+            _log.warning("could not remove %s: %s", file, exc)
+            continue
+        done.append((file,))
+        total = total.and_also(Removal(files=1 if freed else 0, freed_bytes=freed))
+    if done:
+        with transaction(db):
+            db.executemany("DELETE FROM doomed WHERE file = ?", done)
+    return total

@@ -1,0 +1,106 @@
+"""The entries as a whole: counted, listed, compared.
+
+Owns: the queries of management.
+Must not know: files, what is shown or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
+from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
+from audio_pool.cache.store import Item, Ranked, Sort, Totals
+from audio_pool.types import Label
+
+__all__ = ["SqliteInventory"]
+
+_ORDER: dict[Sort, str] = {
+    "created_at": "created_at",
+    "clap_similarity": "clap_similarity",
+    "duration_s": "duration_s",
+    "prompt": "prompt COLLATE NOCASE",
+}
+_COLUMNS = tuple(name for name in Item._fields if name not in ("tags", "labels"))
+_TOTALS = (
+    "SELECT count(*), coalesce(sum(size_bytes), 0), min(created_at), max(created_at), avg(duration_s),"
+    " count(DISTINCT text_key), avg(clap_similarity), coalesce(sum(duration_s), 0) FROM entries"
+)
+
+
+class SqliteInventory:
+    """See ``store.Inventory``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def totals(self) -> Totals:
+        entries = self._database.query(_TOTALS)[0]
+        renditions = self._database.query("SELECT count(*), coalesce(sum(size_bytes), 0) FROM renditions")[0]
+        return Totals(*entries, *renditions)
+
+    def engines(self) -> dict[str, int]:
+        return dict(self._database.query("SELECT engine, count(*) FROM entries GROUP BY engine"))
+
+    def files(self) -> list[str]:
+        return [file for (file,) in self._database.query("SELECT file FROM entries")]
+
+    def items(
+        self,
+        *,
+        sort: Sort = "created_at",
+        descending: bool = True,
+        limit: int | None = None,
+        tag: str | None = None,
+        label: tuple[str, Label] | None = None,
+    ) -> list[Item]:
+        where: list[str] = []
+        values: list[Any] = []  # what SQLite stores
+        if tag is not None:
+            where.append("id IN (SELECT entry_id FROM tags WHERE tag = ?)")
+            values.append(tag)
+        if label is not None:
+            where.append("id IN (SELECT entry_id FROM labels WHERE name = ? AND value IN (?, ?))")
+            name, value = label
+            written = msgspec.json.encode(value).decode()
+            values += [name, written, value if isinstance(value, str) else written]
+        condition = f"WHERE {' AND '.join(where)}" if where else ""
+        column, direction = _ORDER[sort], "DESC" if descending else "ASC"
+        order = f"ORDER BY {column} IS NULL, {column} {direction}, id {direction} LIMIT ?"
+        return self._items(f"{condition} {order}", (*values, -1 if limit is None else limit))
+
+    def items_by_id(self, ids: Iterable[int]) -> list[Item]:
+        return self._items(f"WHERE id IN {ID_LIST} ORDER BY id", (id_list(ids),))
+
+    def items_before(self, created_at: float) -> list[Item]:
+        return self._items("WHERE created_at < ? ORDER BY created_at", (created_at,))
+
+    def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
+        sql = "SELECT text_key FROM entries GROUP BY text_key ORDER BY count(*) DESC, max(created_at) DESC LIMIT ?"
+        keys = self._database.query(sql, (-1 if limit is None else limit,))
+        groups = [self._items("WHERE text_key = ? ORDER BY created_at DESC", key) for key in keys]
+        return [group for group in groups if group]
+
+    def _items(self, rest: str, values: Values) -> list[Item]:
+        rows = self._database.query(f"SELECT {', '.join(_COLUMNS)} FROM entries {rest}", values)
+        ids = id_list(row[0] for row in rows)
+        tags: dict[int, list[str]] = {}
+        tagged = f"SELECT entry_id, tag FROM tags WHERE entry_id IN {ID_LIST}"
+        for entry_id, tag in self._database.query(tagged, (ids,)):
+            tags.setdefault(entry_id, []).append(tag)
+        labels: dict[int, dict[str, Label]] = {}
+        named = f"SELECT entry_id, name, value FROM labels WHERE entry_id IN {ID_LIST}"
+        for entry_id, name, value in self._database.query(named, (ids,)):
+            labels.setdefault(entry_id, {})[name] = msgspec.json.decode(value, type=Label)
+        return [Item._make((*row, tuple(tags.get(row[0], ())), labels.get(row[0], {}))) for row in rows]
+
+    def prompts(self) -> list[tuple[int, str]]:
+        return self._database.query("SELECT id, prompt FROM entries ORDER BY id")
+
+    def ranked(self) -> list[Ranked]:
+        order = f"ORDER BY {SCORE} DESC, created_at DESC, id DESC"
+        found = self._database.query(f"SELECT id, text_key, sha256, {SETTINGS} FROM entries {order}")
+        return [Ranked(row[0], row[1], row[2], settings_at(row, 3)) for row in found]

@@ -1,0 +1,391 @@
+"""The interface to the cache's database: named queries, by noun.
+
+Owns: the protocols Store and its parts, and what their answers consist of.
+Must not know: any database. The implementation is ``sqlite/``; another one is a folder beside it.
+
+Threads: every method may be called on any thread; reads never wait for writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.entry import Entry, Row
+from audio_pool.cache.settings import Filters, Settings
+from audio_pool.results import FinishedSound
+from audio_pool.types import Label, Recipe, Rendition
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Checks",
+    "Entries",
+    "Inventory",
+    "Item",
+    "KeptFile",
+    "KeptRendition",
+    "KeptVector",
+    "Ranked",
+    "Removal",
+    "Renditions",
+    "Sort",
+    "Store",
+    "Totals",
+    "Vector",
+    "VectorSize",
+    "Vectors",
+]
+
+Vector = npt.NDArray[np.float32]
+"""float32 [D]."""
+Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
+
+
+class Removal(NamedTuple):
+    """Figures of a removal."""
+
+    items: int = 0
+    files: int = 0
+    freed_bytes: int = 0
+
+    def and_also(self, other: Removal) -> Removal:
+        """The sum of both."""
+        return Removal(self.items + other.items, self.files + other.files, self.freed_bytes + other.freed_bytes)
+
+
+class Entries(Protocol):
+    """Kept sounds: looking them up, keeping and removing them."""
+
+    def with_text(self, prompt: str, filters: Filters) -> list[Row]:
+        """Fitting entries with the same normalised prompt."""
+
+    def with_meaning(self, prompt: str, filters: Filters) -> list[Row]:
+        """Fitting entries with the same canonical prompt."""
+
+    def with_recipe(self, recipe: Recipe, filters: Filters) -> list[Row]:
+        """Fitting entries of the identical recipe; without a seed in it, whatever seed was drawn.
+
+        A revision, dtype or quantization that the recipe does not name is not compared.
+        """
+
+    def with_ids(self, ids: Sequence[int], filters: Filters) -> list[Row]:
+        """Those of the entries that exist and fit."""
+
+    def with_words(self, namespace: str, prompt: str) -> list[int]:
+        """Ids of entries with the same normalised or canonical prompt, whatever their settings."""
+
+    def variants(self, prompt: str, settings: Settings, length_tolerance: float) -> list[Row]:
+        """Entries of the same text and the same settings throughout, at any rate, of about the same length."""
+
+    def identical(self, sound: FinishedSound) -> int | None:
+        """The entry of this very recipe, seed included; None for a recipe without a seed."""
+
+    def entry(self, entry_id: int) -> Entry | None:
+        """The entry; None where it has been removed or cannot be read."""
+
+    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+        """Keep a sound: its file moves into place, its row is committed when this returns.
+
+        A sound whose recipe (seed included) is already kept is not kept twice: the kept one is returned
+        and the new file removed, unless ``replace``, or the kept file is gone.
+
+        Raises:
+            StorageError: nothing was kept; the file is where it was.
+            InvalidAudio: the file is missing, or is not FLAC.
+        """
+
+    def remove(self, ids: Iterable[int]) -> Removal:
+        """Remove entries, their renditions, vectors and files. An unknown id is passed over.
+
+        Raises:
+            StorageError: those already removed stay removed.
+        """
+
+
+class KeptVector(NamedTuple):
+    """A vector and the settings of the entry that it belongs to."""
+
+    entry_id: int
+    data: bytes
+    """float32 [D]."""
+    settings: Settings
+
+
+class Vectors(Protocol):
+    """The vectors of entries, by space (an encoder's name, or ``sound:`` and a scorer's)."""
+
+    def spaces(self) -> list[str]:
+        """Spaces that vectors were ever kept in."""
+
+    def has_space(self, space: str) -> bool:
+        """Return True where vectors were ever kept in this space."""
+
+    def counts(self) -> dict[str, int]:
+        """Number of vectors by space."""
+
+    def of(self, space: str, ids: Iterable[int]) -> dict[int, Vector]:
+        """The entries' vectors, float32 [D] each; an entry without one is left out."""
+
+    def searchable(self, space: str, ids: Iterable[int]) -> list[KeptVector]:
+        """The vectors of these entries, by id; of entries that speak words there are none."""
+
+    def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
+        """The next vectors by ascending id, as ``searchable``."""
+
+    def searchable_ids(self, space: str) -> list[int]:
+        """All entries that ``searchable`` knows."""
+
+    def settings(self) -> list[Settings]:
+        """The settings that there are among entries that can be found by meaning."""
+
+
+class KeptRendition(NamedTuple):
+    """Another format, rate or level of a kept sound."""
+
+    entry_id: int
+    spec: str
+    """The Rendition as JSON."""
+    file: str
+    size_bytes: int
+
+
+class Renditions(Protocol):
+    """Other formats of kept sounds, made once and kept beside their master."""
+
+    def find(self, entry_id: int, rendition: Rendition) -> str | None:
+        """The path of the entry in another format, where it has been made and its file is there."""
+
+    def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
+        """Move a file from ``incoming`` beside its entry; return its path. An older one gives way.
+
+        Raises:
+            StorageError: nothing was kept; also where the entry has been removed meanwhile.
+        """
+
+    def all(self) -> list[KeptRendition]:
+        """Every rendition there is."""
+
+    def drop(self, entry_id: int, spec: str) -> None:
+        """Remove one rendition and its file."""
+
+    def size_bytes(self, ids: Iterable[int]) -> int:
+        """Bytes of all renditions of these entries."""
+
+
+class Change(NamedTuple):
+    """One entry that came or went."""
+
+    seq: int
+    entry_id: int
+    removed: bool
+
+
+class Changes(Protocol):
+    """The numbered insertions and removals, for readers that keep a copy of their own."""
+
+    def version(self) -> int:
+        """Differs from its last value when anyone else wrote; a few microseconds."""
+
+    def last_seq(self) -> int:
+        """The number of the last change; 0 for a cache that never had one."""
+
+    def since(self, seq: int, limit: int = 100_000) -> list[Change] | None:
+        """Changes after ``seq``, oldest first; None: they are no longer all known, start afresh."""
+
+
+class Totals(NamedTuple):
+    """Sums over all entries; None where no entry has the value."""
+
+    entries: int
+    size_bytes: int
+    oldest: float | None
+    newest: float | None
+    average_duration_s: float | None
+    prompts: int
+    average_clap_similarity: float | None
+    duration_s: float
+    renditions: int
+    renditions_size_bytes: int
+
+
+class Item(NamedTuple):
+    """One entry as a person sees it in a list."""
+
+    id: int
+    file: str
+    prompt: str
+    duration_s: float
+    clap_similarity: float | None
+    quality: float | None
+    created_at: float
+    size_bytes: int
+    engine: str
+    namespace: str
+    loop: bool
+    tags: tuple[str, ...]
+    labels: dict[str, Label]
+
+
+class Ranked(NamedTuple):
+    """The columns that duplicates are found by."""
+
+    id: int
+    text_key: bytes
+    sha256: bytes
+    settings: Settings
+
+
+class Inventory(Protocol):
+    """The entries as a whole: counted, listed, compared."""
+
+    def totals(self) -> Totals:
+        """Figures about the whole cache."""
+
+    def engines(self) -> dict[str, int]:
+        """Number of entries by engine."""
+
+    def files(self) -> list[str]:
+        """The masters that rows name."""
+
+    def items(
+        self,
+        *,
+        sort: Sort = "created_at",
+        descending: bool = True,
+        limit: int | None = None,
+        tag: str | None = None,
+        label: tuple[str, Label] | None = None,
+    ) -> list[Item]:
+        """Entries in order, those without the value sorted by last.
+
+        Args:
+            tag: only entries that carry it.
+            label: name and value; a text also finds the number or truth value that is written so.
+        """
+
+    def items_by_id(self, ids: Iterable[int]) -> list[Item]:
+        """Those of the entries that exist, by id."""
+
+    def items_before(self, created_at: float) -> list[Item]:
+        """Entries older than this moment, the oldest first."""
+
+    def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
+        """Entries of one text each, the most numerous texts first, within each the newest first."""
+
+    def prompts(self) -> list[tuple[int, str]]:
+        """Every entry's id and prompt."""
+
+    def ranked(self) -> list[Ranked]:
+        """Every entry, best score first, among equals the newest."""
+
+
+class KeptFile(NamedTuple):
+    """A master as its row describes it."""
+
+    entry_id: int
+    file: str
+    size_bytes: int
+    sha256: bytes
+
+
+class VectorSize(NamedTuple):
+    """Vectors of one length in one space."""
+
+    space: str
+    size_bytes: int
+    vectors: int
+    """Their number."""
+
+
+class Checks(Protocol):
+    """Consistency of the database, and its repair."""
+
+    def damage(self) -> str:
+        """The faults of the database file itself; "" where there are none."""
+
+    def masters(self) -> list[KeptFile]:
+        """Every master that a row names."""
+
+    def exists(self, entry_id: int) -> bool:
+        """Return True where there is such an entry."""
+
+    def knows(self, file: str) -> bool:
+        """Return True where a row names this file, or where it is just being removed."""
+
+    def known_files(self) -> set[str]:
+        """Every file that a row names."""
+
+    def unreadable(self) -> list[int]:
+        """Entries whose recipe or metadata cannot be read."""
+
+    def stray_rows(self) -> dict[str, int]:
+        """Number of rows without their other half, by table."""
+
+    def remove_stray_rows(self, table: str) -> None:
+        """Remove what ``stray_rows`` counts."""
+
+    def vector_sizes(self) -> list[VectorSize]:
+        """The lengths that there are in each space."""
+
+    def remove_vectors(self, space: str, size_bytes: int) -> None:
+        """Remove the vectors of one length from a space."""
+
+
+class Store(Protocol):
+    """One cache directory, opened."""
+
+    @property
+    def store_id(self) -> str:
+        """Tells this store from every other."""
+
+    @property
+    def location(self) -> str:
+        """Its place, for messages."""
+
+    @property
+    def index_dir(self) -> Path:
+        """A local directory for what can be built again from the store; may not exist yet."""
+
+    @property
+    def read_only(self) -> bool:
+        """True where the disk takes no writes; reading goes on."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The files."""
+
+    @property
+    def entries(self) -> Entries:
+        """Kept sounds."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """Their vectors."""
+
+    @property
+    def renditions(self) -> Renditions:
+        """Their other formats."""
+
+    @property
+    def changes(self) -> Changes:
+        """Insertions and removals."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """The whole, for management."""
+
+    @property
+    def checks(self) -> Checks:
+        """The whole, for verification."""
+
+    def sweep(self) -> None:
+        """Clear away what processes that are gone left behind, as every opening does."""
+
+    def close(self) -> None:
+        """Close it and give the ``incoming`` folder back."""

@@ -1,0 +1,68 @@
+"""A group of commands: suggests the nearest name for a mistyped one, and shows every error in one line.
+
+Owns: CommandGroup, how an error is printed and which exit code it means.
+Must not know: any single command.
+
+Exit codes: 0 done; 1 it failed; 2 wrong usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Any
+
+import click
+
+from audio_pool.cli.options import prints_json
+from audio_pool.errors import AudioPoolError, CallerError, nearest_name
+
+__all__ = ["CommandGroup", "print_error"]
+
+
+class CommandGroup(click.Group):
+    """The class of ``audio-pool`` and of every group in it."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            near = nearest_name(name, self.list_commands(ctx))
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(self.list_commands(ctx))}"
+            ctx.fail(f"No such command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # click's own: whatever a command returns
+        verbose = bool(ctx.find_root().params.get("verbose"))
+        try:
+            return super().invoke(ctx)
+        except AudioPoolError as exc:
+            if verbose:
+                traceback.print_exc()
+            print_error(exc, as_json=prints_json(ctx))
+            ctx.exit(2 if isinstance(exc, CallerError) else 1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:  # click ends quietly when the reader of the output has gone
+            raise
+        except Exception as exc:
+            if verbose:
+                raise
+            if isinstance(exc, OSError) and exc.filename is not None:
+                click.echo(f"error: {exc.filename}: {exc.strerror}", err=True)
+            else:
+                click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
+            ctx.exit(1)
+
+
+def print_error(error: AudioPoolError, *, as_json: bool = False) -> None:
+    """Print an error in one line on standard error; with ``as_json`` also as an object on standard output."""
+    if as_json:
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": told}, ensure_ascii=False))
+    hint = f" ({error.hint})" if error.hint else ""
+    click.echo(f"error: {error.message}{hint}", err=True)

@@ -1,0 +1,176 @@
+"""Where a sound goes: a file, a directory, or standard output; all that can be wrong is found before it is made.
+
+Owns: what ``--output`` means, and the question before a file is replaced.
+Must not know: how a sound is made.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import click
+from msgspec import Struct, structs
+
+from audio_pool.errors import CallerError, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.packs.names import slug, write_unused
+from audio_pool.results import AudioResult
+from audio_pool.types import FORMATS
+
+__all__ = ["Output", "check_output", "check_picture", "check_replaceable", "deliver", "output_of"]
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Where the caller wants the sound."""
+
+    kind: Literal["kept", "file", "directory", "stdout"]
+    """kept: nowhere but where the pool puts it."""
+    path: Path = Path()
+    format: str | None = None
+    """What the file's ending says, or what it got its ending from."""
+
+
+def output_of(given: str | None, format_: str | None, default_format: str) -> Output:
+    """Return what ``--output`` means.
+
+    Args:
+        format_: of ``--format``.
+        default_format: chosen where neither the name nor ``--format`` says one.
+
+    Raises:
+        InvalidRequest: an ending that is no format's, or another's; a terminal as standard output.
+    """
+    if given is None:
+        return Output(kind="kept", format=format_)
+    if given == "-":
+        if sys.stdout.isatty():
+            raise InvalidRequest(
+                "--output -: standard output is a terminal, which cannot show a sound",
+                hint="redirect it: audio-pool generate ... -o - > sound.wav",
+            )
+        return Output(kind="stdout", format=format_)
+    path = Path(given)
+    if given.endswith("/") or path.is_dir():
+        return Output(kind="directory", path=path.absolute(), format=format_)
+    ending = path.suffix[1:].lower()
+    if not ending:
+        chosen = format_ or default_format
+        return Output(kind="file", path=path.absolute().with_name(f"{path.name}.{chosen}"), format=chosen)
+    if ending != (format_ or ending) or ending not in FORMATS:
+        named = f"format {format_!r}" if format_ else "any format"
+        raise InvalidRequest(
+            f"--output: given {path.name!r}, which is not a name for {named}; "
+            f"allowed endings are .{', .'.join(FORMATS)}",
+            hint="a directory's name ends with '/'",
+        )
+    return Output(kind="file", path=path.absolute(), format=ending)
+
+
+def check_replaceable(paths: Sequence[Path], overwrite: bool, option: str) -> None:
+    """Return where every path can and may be written; ask about those that exist where there is a terminal.
+
+    Args:
+        option: names the paths in messages, e.g. "--output".
+
+    Raises:
+        InvalidRequest: something other than a regular file is there, or a file, and it may not be replaced.
+        OSError: the directory is none, or cannot be written to.
+    """
+    existing = [path for path in paths if _is_file(path, option)]
+    for directory in {path.parent for path in paths}:
+        _check_writable(directory)
+    if not existing or overwrite:
+        return
+    others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+    verb = "exist" if len(existing) > 1 else "exists"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InvalidRequest(
+            f"{option}: {existing[0]}{others} {verb} already; nothing was made",
+            hint="give --overwrite, or another name",
+        )
+    if not click.confirm(f"{existing[0]}{others} {verb} already. Replace?", err=True):
+        raise CallerError(f"{option}: not replaced; nothing was made")
+
+
+def _is_file(path: Path, option: str) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(mode):
+        raise InvalidRequest(f"{option}: {path} is there and is not a regular file; only those are replaced")
+    return True
+
+
+def _check_writable(directory: Path) -> None:
+    """Raise OSError where a file could not be written into a directory that may still have to be made."""
+    nearest = next(place for place in (directory, *directory.parents) if place.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(20, os.strerror(20), str(nearest))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(13, os.strerror(13), str(nearest))
+
+
+def check_output(output: Output, overwrite: bool) -> None:
+    """Check before a sound is made that it can be written; see ``check_replaceable`` for what is raised."""
+    if output.kind == "file":
+        check_replaceable([output.path], overwrite, "--output")
+    elif output.kind == "directory":
+        _check_writable(output.path)
+
+
+def check_picture(picture: Path, overwrite: bool) -> None:
+    """Check, before a sound is made, that it can be drawn into this file.
+
+    Raises:
+        EngineUnavailable: what is missing to draw. StorageError, InvalidRequest: the path.
+    """
+    from audio_pool.audio import spectrogram
+
+    missing = spectrogram.available()
+    if missing:
+        raise EngineUnavailable(f"--spectrogram: {missing}")
+    spectrogram.require_directory(picture)
+    check_replaceable([picture.absolute()], overwrite, "--spectrogram")
+
+
+def deliver(output: Output, result: AudioResult) -> AudioResult:
+    """Return the result with its final path, once the sound is where it was wanted.
+
+    A pool has written a file that it was told the path of; the rest is copied here.
+
+    Raises:
+        NotFound: the server's file cannot be read here. OSError: it cannot be written.
+    """
+    if output.kind == "directory":
+        with _opened(result) as source:
+            words = result.metadata.get("requested_prompt") or result.metadata.prompt
+            target = write_unused(output.path, slug(words), Path(result.path).suffix, source)
+        return structs.replace(result, path=str(target))
+    if output.kind == "stdout":
+        with _opened(result) as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    elif output.kind == "file" and result.data is not None:
+        output.path.parent.mkdir(parents=True, exist_ok=True)
+        output.path.write_bytes(result.data)
+        return structs.replace(result, path=str(output.path))
+    return result
+
+
+def _opened(result: AudioResult) -> BinaryIO:
+    if result.data is not None:
+        return io.BytesIO(result.data)
+    try:
+        return open(result.path, "rb")
+    except OSError as exc:
+        raise NotFound(
+            f"the server's file {result.path} cannot be read here: {exc.strerror}",
+            hint="--delivery inline has it sent",
+        ) from None
