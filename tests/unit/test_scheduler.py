@@ -146,6 +146,26 @@ def test_a_hit_of_another_format_is_rendered_by_a_master() -> None:
     one.check_nothing_is_left()
 
 
+def test_a_hit_that_vanished_before_it_was_rendered_is_a_miss() -> None:
+    one = world()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    one.fail(one.process(), tasks(one)[0].task, NotFound("no such file"))
+    assert kinds(one) == ["generate"]
+    one.settle()
+    reply = one.replies[request]
+    assert reply.cache_type == "new_generation" and reply.warnings == ("hit_vanished: no such file",)
+    one.check_nothing_is_left()
+
+
+def test_a_rendition_that_fails_otherwise_is_an_error() -> None:
+    one = world()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    one.fail(one.process(), tasks(one)[0].task, StorageError("the disk is full"))
+    assert isinstance(error(one, request), StorageError)
+
+
 def test_a_cache_that_cannot_be_read_is_told_and_no_more() -> None:
     one = world()
     one.on_lookup = lambda _: "cache_unreadable: torn"

@@ -13,7 +13,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import Process, World, hit, jobs_of, plan, report
 
-from audio_pool.errors import AudioPoolError, EngineError, OutOfMemory, QualityError, StorageError, WorkerStartFailed
+from audio_pool.errors import (
+    AudioPoolError,
+    EngineError,
+    NotFound,
+    OutOfMemory,
+    QualityError,
+    StorageError,
+    WorkerStartFailed,
+)
 from audio_pool.results import Progress
 from audio_pool.scheduler import events
 from audio_pool.scheduler.workers import WorkerPlan
@@ -21,6 +29,8 @@ from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, TaskResult
 
 ENGINES = ("tone", "hum")
 FOUND = (None, None, None, hit(), hit(rendered=False), "cache_unreadable: x")
+
+_FAILURES = (EngineError("no"), OutOfMemory("big"), QualityError("hum"), NotFound("the master is gone"))
 
 
 def _pools() -> dict[str, list[WorkerPlan]]:
@@ -163,6 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
                 {"accepted": False, "score": 0.9},
                 {"error": QualityError("silence"), "tried": (report(3),)},
                 {"error": EngineError("no")},
+                {"error": NotFound("the master is gone")},
             )
         ),
     )
@@ -192,7 +203,7 @@ class AnyOrder(RuleBasedStateMachine):
                     results[job] = Called(body={"of": ["a"], "nested": {"deep": [1.5, None]}})
         self.world.finish(process, number, results=results)
 
-    @rule(data=st.data(), error=st.sampled_from((EngineError("no"), OutOfMemory("big"), QualityError("hum"))))
+    @rule(data=st.data(), error=st.sampled_from(_FAILURES))
     @precondition(lambda self: self._busy())
     def fail(self, data: st.DataObject, error: AudioPoolError) -> None:
         process = data.draw(st.sampled_from(self._busy()), "process")
