@@ -51,7 +51,7 @@ class PlainMapping:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain data of every field's own type
         """Plain data, nested structs included, as it is encoded on the wire."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain: dict[str, Any] = _plain(self)
         return plain
 
     def __getitem__(self, key: str) -> Any:
@@ -59,7 +59,7 @@ class PlainMapping:
         value = UNSET if name is None else getattr(self, name)
         if value is UNSET:
             raise KeyError(key)
-        return msgspec.to_builtins(value)
+        return _plain(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of ``key``, or ``default``."""
@@ -85,6 +85,20 @@ class PlainMapping:
 
     def items(self) -> ItemsView[str, Any]:
         return self.to_dict().items()
+
+
+def _plain(value: Any) -> Any:  # Any: plain data of every field's own type
+    """The value as it is encoded on the wire: maps, lists, scalars."""
+    return _lists(msgspec.to_builtins(value))
+
+
+def _lists(value: Any) -> Any:
+    """The same value with lists for tuples, which ``to_builtins`` leaves."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lists(item) for item in value]
+    return value
 
 
 _NAMES: dict[type, dict[str, str]] = {}

@@ -18,6 +18,7 @@ from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify
+from audio_pool.engines import engine_info
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
 REMOVING = {
@@ -37,11 +38,15 @@ LOOKING = {
 }
 
 
+REVISION = engine_info("procedural").model_revision
+"""Of the engine that these sounds say made them: another revision's are no hits."""
+
+
 @pytest.fixture
 def place(tmp_path: Path):
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain", "Rain", "wind")):
-        metadata = {"tags": ["weather"], "labels": {"level": seed}}
+        metadata = {"tags": ["weather"], "labels": {"level": seed}, "model_revision": REVISION}
         cache.put(sound(cache.incoming, prompt, seed=seed, metadata=metadata), {})
     cache.close()
     yield tmp_path / "cache"
@@ -206,7 +211,7 @@ def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
     embedder = load_engine("minilm")
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain on a tin roof", "rain on two tin roofs")):
-        cache.put(sound(cache.incoming, prompt, seed=seed), {"minilm": embedder.embed([prompt])[0]})
+        cache.put(sound(cache.incoming, prompt, seed=seed, metadata={"model_revision": REVISION}), {"minilm": embedder.embed([prompt])[0]})
     cache.close()
     embedder.close()
     asked = ["explain", "a tin roof in the rain", "--duration", "2", "--no-loop", "--json"]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.schedule_world import recipe
+from tests.support.recipes import recipe
 
 from audio_pool.config import load_config
 from audio_pool.engines import engine_info

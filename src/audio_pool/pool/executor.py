@@ -81,7 +81,7 @@ class Executor:
         match action:
             case events.SendReply():
                 self._reply(action)
-            case events.SendEvent():
+            case events.SendAccepted() | events.SendProgress():
                 open_request = self._requests.get(action.request)
                 if open_request is not None:
                     open_request.sink.notify(action.body)

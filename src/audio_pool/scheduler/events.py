@@ -42,7 +42,8 @@ __all__ = [
     "RenderedHit",
     "ReplyKind",
     "ReplyValue",
-    "SendEvent",
+    "SendAccepted",
+    "SendProgress",
     "SendReply",
     "SendTask",
     "SpawnWorker",
@@ -352,11 +353,18 @@ class SendReply(Struct, frozen=True, kw_only=True, tag=True):
     warnings: tuple[str, ...] = ()
 
 
-class SendEvent(Struct, frozen=True, kw_only=True, tag=True):
-    """An event for a caller that wants events."""
+class SendAccepted(Struct, frozen=True, kw_only=True, tag=True):
+    """An ``accepted`` event for a caller that wants events."""
 
     request: int
-    body: Accepted | Progress
+    body: Accepted
+
+
+class SendProgress(Struct, frozen=True, kw_only=True, tag=True):
+    """A ``progress`` event for a caller that wants events."""
+
+    request: int
+    body: Progress
 
 
 class FindExact(Struct, frozen=True, kw_only=True, tag=True):
@@ -445,7 +453,8 @@ class KillWorker(Struct, frozen=True, kw_only=True, tag=True):
 
 Action = (
     SendReply
-    | SendEvent
+    | SendAccepted
+    | SendProgress
     | FindExact
     | FindNear
     | SendTask

@@ -48,7 +48,8 @@ from audio_pool.scheduler.events import (
     LoadFailed,
     LookupDone,
     RenderedHit,
-    SendEvent,
+    SendAccepted,
+    SendProgress,
     SendReply,
     Store,
     Stored,
@@ -341,7 +342,7 @@ class Scheduler:
         state = self.requests[request]
         if state.events:
             body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
-            self._out.append(SendEvent(request=request, body=body))
+            self._out.append(SendAccepted(request=request, body=body))
 
     # -- look-ups and the store --------------------------------------------------------------------
 
@@ -563,7 +564,7 @@ class Scheduler:
             job = self.jobs.get(number)
             for request in job.requests if job is not None else ():
                 if self.requests[request].events:
-                    self._out.append(SendEvent(request=request, body=event.progress))
+                    self._out.append(SendProgress(request=request, body=event.progress))
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -630,8 +631,6 @@ class Scheduler:
         """End a job: out of every table, its leftovers discarded. The only place where a job ends."""
         self._discard(job, job.best)
         self._discard(job, job.raw)
-        if job.stage not in ("store", "done"):
-            self._discard(job, job.chosen)
         job.stage, job.tasks = "done", {}
         self.waiting.remove(job.job)
         del self.jobs[job.job]

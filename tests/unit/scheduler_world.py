@@ -1,0 +1,546 @@
+"""A simulated world around the scheduler: its clock, its workers, its callers, its store, and accounts of them all.
+
+Every event goes through ``World.feed`` as through the router: actions are executed in order and look-ups
+answer at once. Every event and action goes through its encoding on the way, and so does every job, as a
+journal or another machine would need. Whatever happens, ``feed`` holds the scheduler to its promises.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+from tests.support.recipes import RENDITION, recipe
+
+from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.engine_info import Notes
+from audio_pool.errors import AudioPoolError
+from audio_pool.results import (
+    CandidateReport,
+    Failure,
+    FinishedSound,
+    QualityReport,
+    RenditionReport,
+    SoundMetadata,
+)
+from audio_pool.scheduler import events
+from audio_pool.scheduler.jobs import Job
+from audio_pool.scheduler.scheduler import Scheduler, Sizes
+from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.tasks import (
+    Called,
+    CandidateRef,
+    ClapTask,
+    EchoTask,
+    Embedded,
+    MasteredSound,
+    Provenance,
+    RawSounds,
+    Rejected,
+    Rendered,
+    TaskResult,
+    TensorRef,
+)
+from audio_pool.types import Query, Recipe
+
+LIMITS = LimitsConfig(
+    hello_timeout_s=10.0,
+    load_timeout_s=20.0,
+    heartbeat_s=1.0,
+    missed_heartbeats=4,
+    restart_backoff_s=0.5,
+    restart_backoff_max_s=4.0,
+    max_restarts=3,
+    task_timeout_s=30.0,
+    term_timeout_s=5.0,
+)
+ALL_ROLES = "generate master embed score"
+
+_EVENTS = msgspec.msgpack.Decoder(events.Event)
+_ACTIONS = msgspec.msgpack.Decoder(events.Action)
+_JOBS = msgspec.msgpack.Decoder(Job)
+_QUEUE_FIELDS = {one.name for one in msgspec.structs.fields(QueueConfig)}
+
+Lookup = Callable[[events.FindExact | events.FindNear], events.HitFile | str | None]
+"""A look-up's answer: a hit, a warning, or nothing."""
+
+
+def plan(name: str = "w", engines: str = "tone", roles: str = ALL_ROLES, **credits: int) -> WorkerPlan:
+    return WorkerPlan(name=name, engines=frozenset(engines.split()), roles=frozenset(roles.split()), **credits)
+
+
+def join_key(asked: Recipe, number: int = 1) -> events.JoinKey:
+    """Equal for equal recipes and numbers."""
+    return events.JoinKey(recipe=asked, rendition=RENDITION, query=Query(variant_seed=number), tau_accept_new=None)
+
+
+def hit(entry: int = 1, *, rendered: bool = True) -> events.HitFile:
+    """A kept sound, whose rendition is there or has to be made."""
+    return events.HitFile(
+        entry=entry,
+        master=f"/cache/{entry}.flac",
+        path=f"/cache/{entry}.wav" if rendered else None,
+        metadata=SoundMetadata(prompt="rain", cached=True, cache_type="exact", hit_reason="same words"),
+        comment="" if rendered else "{}",
+    )
+
+
+def report(seed: int) -> CandidateReport:
+    return CandidateReport(seed=seed, score=0.5, quality=QualityReport(score=50.0, issues=("noise",)))
+
+
+@dataclass
+class Sent:
+    """A task as its worker holds it."""
+
+    action: events.SendTask
+    cancelled: bool = False
+
+
+@dataclass
+class Process:
+    """One incarnation of one worker as the world knows it."""
+
+    name: str
+    incarnation: int
+    state: Literal["spawned", "loading", "ready", "dead"] = "spawned"
+    tasks: dict[int, Sent] = field(default_factory=dict)
+    doomed: bool = False
+    stopping: bool = False
+
+
+Fate = Literal["held", "stored", "delivered", "discarded"]
+
+
+class World:
+    """The scheduler, fed; its actions, executed and checked."""
+
+    def __init__(self, plans: list[WorkerPlan], hosts: dict[str, str] | None = None, **limits: Any) -> None:
+        """
+        Args:
+            hosts: worker -> engines that it has when ready, beyond its plan's (encoders).
+            limits: fields of LimitsConfig and QueueConfig.
+        """
+        self.queue = QueueConfig(**{name: value for name, value in limits.items() if name in _QUEUE_FIELDS})
+        self.limits = msgspec.structs.replace(
+            LIMITS, **{name: value for name, value in limits.items() if name not in _QUEUE_FIELDS}
+        )
+        self.scheduler = Scheduler(plans, self.limits, self.queue)
+        self.plans = {one.name: one for one in plans}
+        self.hosts = hosts or {}
+        self.batching: frozenset[str] = frozenset()
+        self.now = 100.0
+        self.on_lookup: Lookup = lambda _: None
+        self.processes: dict[tuple[str, int], Process] = {}
+        self.asked: dict[int, events.Submit | events.Call] = {}
+        self.replies: dict[int, events.SendReply] = {}
+        self.notices: list[events.SendAccepted | events.SendProgress] = []
+        self.actions: list[events.Action] = []
+        self.storing: dict[int, events.Store] = {}
+        self.opened: set[int] = set()
+        self.closed: set[int] = set()
+        self.fates: dict[str, Fate] = {}
+        """What became of each result's file or slot, by path."""
+        self._requests = 0
+        self._files = 0
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def feed(self, event: events.Event) -> list[events.Action]:
+        """Return the actions of the event and of the look-ups that follow from it."""
+        pending = collections.deque([event])
+        done: list[events.Action] = []
+        while pending:
+            read_back = _EVENTS.decode(msgspec.msgpack.encode(pending[0]))
+            assert read_back == pending.popleft()
+            for action in self.scheduler.handle(read_back, self.now):
+                sent = _ACTIONS.decode(msgspec.msgpack.encode(action))
+                assert sent == action
+                done.append(sent)
+                answer = self._execute(sent)
+                if answer is not None:
+                    pending.append(answer)
+        self.actions += done
+        for job in self.scheduler.jobs.values():
+            assert _JOBS.decode(msgspec.msgpack.encode(job)) == job
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None and deadline <= self.now:
+            assert not isinstance(event, events.Tick), "a deadline that a tick does not move: the loop would spin"
+            done += self.feed(events.Tick())  # as the router does
+        self._hold_to_limits()
+        return done
+
+    def pass_time(self, seconds: float) -> list[events.Action]:
+        self.now += seconds
+        return self.feed(events.Tick())
+
+    def submit(self, *, join: int | None = None, **fields: Any) -> int:
+        """Submit a request; return its number. ``join``: equal numbers join where the recipes are equal, too."""
+        self._requests += 1
+        fields.setdefault("recipe", recipe())
+        if join is not None:
+            fields["join_key"] = join_key(fields["recipe"], join)
+        asked = events.Submit(request=self._requests, **fields)
+        self.asked[asked.request] = asked
+        self.feed(asked)
+        return asked.request
+
+    def call(self, *, task: EchoTask | ClapTask | None = None, **fields: Any) -> int:
+        self._requests += 1
+        asked = events.Call(request=self._requests, task=task or EchoTask(payload=b"x"), **fields)
+        self.asked[asked.request] = asked
+        self.feed(asked)
+        return asked.request
+
+    def cancel(self, request: int) -> list[events.Action]:
+        return self.feed(events.Cancel(request=request))
+
+    def process(self, name: str = "w") -> Process:
+        """The worker's latest incarnation."""
+        return max((p for p in self.processes.values() if p.name == name), key=lambda p: p.incarnation)
+
+    def say_hello(self, process: Process) -> None:
+        assert process.state == "spawned"
+        process.state = "loading"
+        self.feed(events.WorkerHello(worker=process.name, incarnation=process.incarnation))
+
+    def get_ready(self, process: Process) -> None:
+        assert process.state == "loading"
+        process.state = "ready"
+        engines = self.plans[process.name].engines | frozenset(self.hosts.get(process.name, "").split())
+        ready = events.WorkerReady(
+            worker=process.name,
+            incarnation=process.incarnation,
+            engines=engines,
+            batching=self.batching & engines,
+        )
+        self.feed(ready)
+
+    def start(self) -> World:
+        """Every worker up."""
+        self.feed(events.Tick())
+        for process in list(self.processes.values()):
+            self.say_hello(process)
+            self.get_ready(process)
+        return self
+
+    def send_heartbeats(self) -> None:
+        for process in self.processes.values():
+            if process.state != "dead":
+                self.feed(events.Heartbeat(worker=process.name, incarnation=process.incarnation))
+
+    def fail_to_load(self, process: Process, error: AudioPoolError) -> list[events.Action]:
+        self.feed(
+            events.LoadFailed(worker=process.name, incarnation=process.incarnation, failure=Failure.of(error))
+        )
+        return self.die(process, "exit code 3")
+
+    def die(self, process: Process, reason: str = "signal SIGKILL") -> list[events.Action]:
+        process.state = "dead"
+        return self.feed(events.WorkerExited(worker=process.name, incarnation=process.incarnation, reason=reason))
+
+    def mastered(
+        self, *, accepted: bool = True, score: float = 0.5, tried: tuple[CandidateReport, ...] | None = None
+    ) -> MasteredSound:
+        """A finished sound: its file must be stored or discarded, once."""
+        path = self._file("{}.flac")
+        metadata = SoundMetadata(
+            prompt="rain", engine_details={"pid": 7, "nested": {"list": [1, 2.5, None]}}, accepted=accepted
+        )
+        sound = FinishedSound(
+            path=path,
+            recipe=recipe(seed=self._files, options=(("cfg", 1.5),)),
+            metadata=metadata,
+            accepted=accepted,
+            delivered_path=f"{path}.ogg",
+            delivered=RenditionReport(format="ogg", sample_rate=48_000),
+        )
+        tried = (report(self._files),) if tried is None else tried
+        return MasteredSound(sound=sound, score=score, tried=tried, vectors={"sound:descriptors": b"\0\0\x80?"})
+
+    def raw(self) -> RawSounds:
+        """Raw candidates in a slot, which must be given back, once; and one that travels inline."""
+        path = self._file("slot-{}")
+        tensor = TensorRef(
+            path=path, length=8, generation=self._files, owner="arena", dtype="F32", shape=(2, 1)
+        )
+        notes = Notes(expects=frozenset({"silence"}), warnings=("x: y",), details={"kind": "tone"})
+        refs = (
+            CandidateRef(seed=1, sample_rate=44_100, looped=False, notes=notes, tensor=tensor),
+            CandidateRef(seed=2, sample_rate=44_100, looped=True, notes=Notes(), frame=0),
+        )
+        return RawSounds(candidates=refs, made=Provenance(engine="tone", implementation="tone", model="tone"))
+
+    def rendered(self) -> Rendered:
+        """A rendition's file: it must be delivered or discarded, once."""
+        return Rendered(path=self._file("{}.ogg"), report=RenditionReport(format="ogg", sample_rate=44_100))
+
+    def _file(self, pattern: str) -> str:
+        self._files += 1
+        path = pattern.format(self._files)
+        self.fates[path] = "held"
+        return path
+
+    def finish(
+        self,
+        process: Process,
+        task: int,
+        *,
+        attempt: int | None = None,
+        results: dict[int, TaskResult] | None = None,
+        **more: Any,
+    ) -> list[events.Action]:
+        """The task is done.
+
+        Args:
+            results: by job; None: what the work asks for.
+            more: changes the result of every job: ``error``, ``tried``, ``accepted``, ``score``.
+        """
+        sent = process.tasks.pop(task).action
+        if results is None:
+            results = {job: self._result(sent, more) for job in jobs_of(sent.work)}
+        return self.feed(
+            events.TaskDone(
+                worker=process.name,
+                incarnation=process.incarnation,
+                task=task,
+                attempt=sent.attempt if attempt is None else attempt,
+                results=results,
+            )
+        )
+
+    def _result(self, sent: events.SendTask, more: dict[str, Any]) -> TaskResult:
+        if "error" in more:
+            return Rejected(failure=Failure.of(more["error"]), tried=more.get("tried", ()))
+        match sent.work:
+            case events.GenerateWork(master_here=False):
+                return self.raw()
+            case events.GenerateWork() | events.MasterWork():
+                return self.mastered(**more)
+            case events.RenderWork():
+                return self.rendered()
+            case events.EmbedWork(encoder=encoder):
+                return Embedded(vectors={encoder: b"1234"})
+            case events.CallWork(task=EchoTask(payload=payload)):
+                return Called(body={"payload": payload})
+            case events.CallWork():
+                return Called(body={"similarity": [[1.0, 0.5]]})
+
+    def fail(self, process: Process, task: int, error: AudioPoolError) -> list[events.Action]:
+        sent = process.tasks.pop(task).action
+        return self.feed(
+            events.TaskFailed(
+                worker=process.name,
+                incarnation=process.incarnation,
+                task=task,
+                attempt=sent.attempt,
+                failure=Failure.of(error),
+            )
+        )
+
+    def stored(self, job: int, error: AudioPoolError | None = None) -> list[events.Action]:
+        """The store has done with a job's sound."""
+        sound = self.storing.pop(job).sound.sound
+        if error is not None:
+            return self.feed(events.Stored(job=job, failure=Failure.of(error)))
+        kept = events.StoredSound(path=f"/cache/{job}.flac", metadata=sound.metadata)
+        return self.feed(events.Stored(job=job, sound=kept))
+
+    # -- executing ---------------------------------------------------------------------------------
+
+    def _execute(self, action: events.Action) -> events.LookupDone | None:
+        match action:
+            case events.SendReply():
+                self._reply(action)
+            case events.SendAccepted() | events.SendProgress():
+                asked = self.asked[action.request]
+                assert isinstance(asked, events.Submit) and asked.events
+                assert action.request not in self.replies, "an event after the final reply"
+                self.notices.append(action)
+            case events.FindExact() | events.FindNear():
+                self._refers_to(action.job)
+                assert action.request in self.asked and action.request not in self.replies
+                found = self.on_lookup(action)
+                if isinstance(found, str):
+                    return events.LookupDone(job=action.job, warning=found)
+                return events.LookupDone(job=action.job, hit=found)
+            case events.SendTask():
+                self._send(action)
+            case events.CancelTask():
+                process = self.processes[action.worker, action.incarnation]
+                if action.task in process.tasks:
+                    assert process.tasks[action.task].action.attempt == action.attempt
+                    assert not process.tasks[action.task].cancelled, "cancelled twice"
+                    process.tasks[action.task].cancelled = True
+            case events.StopWorker():
+                self.processes[action.worker, action.incarnation].stopping = True
+            case events.Store():
+                self._refers_to(action.job)
+                assert action.job not in self.storing, "a job's sound is stored once"
+                self._meets(action.sound.sound.path, "stored")
+                self.storing[action.job] = action
+            case events.Discard():
+                path = path_of(action.result)
+                if path:
+                    self._meets(path, "discarded")
+            case events.JobClosed():
+                self._refers_to(action.job)
+                self.closed.add(action.job)
+            case events.SpawnWorker():
+                assert (action.worker, action.incarnation) not in self.processes
+                running = [p for p in self.processes.values() if p.name == action.worker and p.state != "dead"]
+                assert not running, "a worker is started beside its living predecessor"
+                self.processes[action.worker, action.incarnation] = Process(action.worker, action.incarnation)
+            case events.KillWorker():
+                process = self.processes[action.worker, action.incarnation]
+                assert not process.doomed, "killed twice"
+                process.doomed = True
+        return None
+
+    def _reply(self, action: events.SendReply) -> None:
+        assert action.request not in self.replies, f"request {action.request} was answered twice"
+        asked = self.asked[action.request]
+        assert (action.kind == "result") == (action.failure is None) == (action.value is not None)
+        match action.value:
+            case events.RenderedHit(path=path):
+                if self.fates[path] != "delivered":  # a joined rendition answers many
+                    self._meets(path, "delivered")
+            case events.StoredSound():
+                assert action.cache_type in ("new_generation", "joined")
+            case events.CallReply():
+                assert isinstance(asked, events.Call)
+            case events.HitFile(path=path):
+                assert path is not None and action.cache_type is None, "a hit says itself what it is"
+        self.replies[action.request] = action
+
+    def _send(self, action: events.SendTask) -> None:
+        work = action.work
+        for job in jobs_of(work):
+            self._refers_to(job)
+        for request in _requests_of(work):
+            assert request == 0 or request not in self.replies, "a task for a request that was answered"
+        process = self.processes[action.worker, action.incarnation]
+        assert process.state == "ready", f"a task for a worker that is {process.state}"
+        assert not process.doomed and not process.stopping, "a task for a worker that is being stopped"
+        assert action.attempt <= self.limits.max_attempts
+        process.tasks[action.task] = Sent(action)
+        thread = events.thread_of(work)
+        held = sum(1 for sent in process.tasks.values() if events.thread_of(sent.action.work) == thread)
+        one = self.plans[action.worker]
+        assert held <= (one.credit if thread == "generate" else one.aux_credit), f"{held} tasks on thread {thread}"
+        match work:
+            case events.GenerateWork():
+                assert "generate" in one.roles
+                assert work.master_here == ("master" in one.roles)
+                asked = [self.asked[one.request] for one in work.jobs]
+                recipes = [submit.recipe for submit in asked if isinstance(submit, events.Submit)]
+                assert len(recipes) == len(asked) and all(recipe.engine in one.engines for recipe in recipes)
+                if len(recipes) > 1:
+                    assert sum(recipe.candidates for recipe in recipes) <= self.queue.max_batch
+            case events.MasterWork() | events.RenderWork():
+                assert "master" in one.roles
+            case events.EmbedWork():
+                assert {"embed", "score"} & one.roles
+
+    def _refers_to(self, job: int) -> None:
+        assert job not in self.closed, f"job {job} was closed"
+        self.opened.add(job)
+
+    def _meets(self, path: str, fate: Fate) -> None:
+        assert self.fates[path] == "held", f"{path} was {self.fates[path]} and is now {fate}"
+        self.fates[path] = fate
+
+    def _hold_to_limits(self) -> None:
+        scheduler = self.scheduler
+        sizes = scheduler.sizes()
+        assert sizes.requests <= self.queue.max_requests
+        assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.values()) <= self.queue.max_bytes
+        for request, asked in self.asked.items():
+            if request not in self.replies:
+                assert request in scheduler.requests, f"request {request} is lost"
+                assert asked.deadline is None or asked.deadline > self.now, f"request {request} outlives its deadline"
+
+    # -- endings -----------------------------------------------------------------------------------
+
+    def settle(self, most: int = 2000) -> None:
+        """Let the world run until nobody waits: workers come up, tasks succeed, the store stores."""
+        for _ in range(most):
+            if not self.step():
+                deadline = self.scheduler.next_deadline()
+                if self.scheduler.idle or deadline is None:
+                    break
+                self.send_heartbeats()
+                self.pass_time(max(0.0, deadline - self.now) if deadline - self.now < 0.5 else 0.5)
+        waiting = set(self.asked) - set(self.replies)
+        assert not waiting, f"requests {waiting} wait for ever"
+
+    def step(self) -> bool:
+        """Do one thing that is left to do at this moment; False: there is nothing."""
+        for process in list(self.processes.values()):
+            if process.state == "dead":
+                continue
+            if process.doomed or (process.stopping and not process.tasks):
+                self.die(process, "exit code 0")
+            elif process.state == "spawned":
+                self.say_hello(process)
+            elif process.state == "loading":
+                self.get_ready(process)
+            elif process.tasks:
+                self.finish(process, next(iter(process.tasks)))
+            else:
+                continue
+            return True
+        for job in list(self.storing):
+            self.stored(job)
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Drain; every process goes."""
+        self.feed(events.Drain(deadline=self.now + 60.0))
+        for _ in range(500):
+            if self.scheduler.workers.gone:
+                return
+            if not self.step():
+                self.pass_time(1.0)
+        raise AssertionError("the workers are never gone")
+
+    def check_nothing_is_left(self) -> None:
+        """After ``settle``: no table remembers anything, every file met one fate, every job is closed."""
+        scheduler = self.scheduler
+        scheduler.next_deadline()  # drops what has passed from its heaps
+        assert scheduler.idle and scheduler.sizes() == Sizes(0, 0, 0, 0, 0, 0)
+        assert not any(worker.tasks for worker in scheduler.workers.workers.values() if worker.state != "ready")
+        assert set(self.replies) == set(self.asked)
+        assert self.opened == self.closed == set(range(1, len(self.closed) + 1)), "jobs are numbered from 1"
+        assert not [path for path, fate in self.fates.items() if fate == "held"], self.fates
+
+
+def jobs_of(work: events.TaskWork) -> list[int]:
+    return [one.job for one in work.jobs] if isinstance(work, events.GenerateWork) else [work.job]
+
+
+def _requests_of(work: events.TaskWork) -> list[int]:
+    match work:
+        case events.GenerateWork():
+            return [one.request for one in work.jobs]
+        case events.EmbedWork() | events.RenderWork():
+            return [work.request]
+        case _:
+            return []
+
+
+def path_of(result: TaskResult) -> str:
+    """The file or slot that a result holds; "" where it holds none."""
+    match result:
+        case MasteredSound():
+            return result.sound.path
+        case RawSounds():
+            return next((one.tensor.path for one in result.candidates if one.tensor is not None), "")
+        case Rendered():
+            return result.path
+        case _:
+            return ""

@@ -1,0 +1,935 @@
+"""The scheduler on a fake clock, one promise per test. (Any order of events: test_scheduler_properties.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+from tests.support.recipes import recipe
+from tests.unit.scheduler_world import LIMITS, World, hit, jobs_of, plan, report
+
+from audio_pool.errors import (
+    AudioPoolError,
+    Busy,
+    Cancelled,
+    EngineError,
+    EngineUnavailable,
+    Expired,
+    NotFound,
+    NotSupported,
+    PoolClosed,
+    QualityError,
+    StorageError,
+    Timeout,
+    WorkerDied,
+    WorkerError,
+    WorkerStartFailed,
+)
+from audio_pool.results import Failure, Progress
+from audio_pool.scheduler import events
+from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, Rejected, TaskResult
+
+A = TypeVar("A")
+HIT, UNRENDERED = hit(), hit(rendered=False)
+
+
+def world(**limits: Any) -> World:
+    return World([plan("w", "tone hum")], {"w": "words ears"}, **limits).start()
+
+
+def tasks(one: World, name: str = "w") -> list[events.SendTask]:
+    """Those that the worker holds now, in order."""
+    return [sent.action for sent in one.process(name).tasks.values()]
+
+
+def works(one: World, name: str = "w") -> list[events.TaskWork]:
+    return [task.work for task in tasks(one, name)]
+
+
+def kinds(one: World, name: str = "w") -> list[str]:
+    return [kind(work) for work in works(one, name)]
+
+
+def kind(work: events.TaskWork) -> str:
+    return type(work).__name__.removesuffix("Work").lower()
+
+
+def requests(work: events.TaskWork) -> list[int]:
+    assert isinstance(work, events.GenerateWork)
+    return [one.request for one in work.jobs]
+
+
+def rounds(one: World, name: str = "w") -> list[int]:
+    (work,) = works(one, name)
+    assert isinstance(work, events.GenerateWork)
+    return [job.round for job in work.jobs]
+
+
+def finish(one: World, name: str = "w", **more: Any) -> list[events.Action]:
+    """The worker finishes its first task."""
+    process = one.process(name)
+    return one.finish(process, next(iter(process.tasks)), **more)
+
+
+def store(one: World) -> list[events.Action]:
+    return one.stored(next(iter(one.storing)))
+
+
+def of(actions: list[events.Action], cls: type[A]) -> list[A]:
+    return [action for action in actions if isinstance(action, cls)]
+
+
+def error(one: World, request: int) -> AudioPoolError:
+    failure = one.replies[request].failure
+    assert failure is not None
+    return failure.error()
+
+
+def clap(engine: str) -> ClapTask:
+    return ClapTask(engine=engine, operation="embed", texts=["a"], paths=[])
+
+
+def sent(one: World, name: str = "w") -> list[list[int]]:
+    """The requests of each generate task that the worker holds."""
+    return [requests(work) for work in works(one, name)]
+
+
+def come_back(one: World, name: str = "w") -> None:
+    """The worker is started again and is ready."""
+    one.pass_time(10.0)
+    one.say_hello(one.process(name))
+    one.get_ready(one.process(name))
+
+
+# -- the way of one request ------------------------------------------------------------------------
+
+
+def test_a_new_sound_is_looked_up_generated_stored_and_answered() -> None:
+    one = world()
+    request = one.submit(events=True)
+    assert [type(action).__name__ for action in one.actions[-3:]] == ["FindExact", "SendAccepted", "SendTask"]
+    assert works(one) == [
+        events.GenerateWork(jobs=(events.JobRound(job=1, request=request, round=0),), master_here=True)
+    ]
+    one.pass_time(2.0)
+    (stored,) = of(finish(one), events.Store)
+    assert stored.sound.sound.accepted and stored.rounds == 1
+    assert request not in one.replies, "not before the commit"
+    store(one)
+    reply = one.replies[request]
+    assert reply.kind == "result" and reply.cache_type == "new_generation"
+    assert isinstance(reply.value, events.StoredSound) and reply.value.metadata == stored.sound.sound.metadata
+    assert reply.times_ms["total"] == 2000.0 and reply.times_ms["queue"] == 0.0
+    one.check_nothing_is_left()
+
+
+def test_a_hit_needs_no_worker() -> None:
+    one = World([plan("w")])
+    one.on_lookup = lambda _: HIT
+    request = one.submit(events=True)
+    assert one.replies[request].value == HIT and one.replies[request].cache_type is None
+    assert not one.notices, "a hit is not accepted first: it is answered"
+    one.check_nothing_is_left()
+
+
+def test_a_hit_of_another_format_is_rendered_by_a_master() -> None:
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    assert works(one, "master") == [events.RenderWork(job=1, request=request, hit=UNRENDERED)]
+    finish(one, "master")
+    value = one.replies[request].value
+    assert isinstance(value, events.RenderedHit)
+    assert value.hit == UNRENDERED and one.fates[value.path] == "delivered" and value.report.format == "ogg"
+    assert one.replies[request].cache_type is None
+    one.check_nothing_is_left()
+
+
+def test_a_hit_that_vanished_before_it_was_rendered_is_a_miss() -> None:
+    one = world()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    one.fail(one.process(), tasks(one)[0].task, NotFound("no such file"))
+    assert kinds(one) == ["generate"]
+    one.settle()
+    reply = one.replies[request]
+    assert reply.cache_type == "new_generation" and reply.warnings == ("hit_vanished: no such file",)
+    one.check_nothing_is_left()
+
+
+def test_a_rendition_that_fails_otherwise_is_an_error() -> None:
+    one = world()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    one.fail(one.process(), tasks(one)[0].task, StorageError("the disk is full"))
+    assert isinstance(error(one, request), StorageError)
+
+
+def test_a_cache_that_cannot_be_read_is_told_and_no_more() -> None:
+    one = world()
+    one.on_lookup = lambda _: "cache_unreadable: torn"
+    request = one.submit()
+    finish(one)
+    store(one)
+    assert one.replies[request].warnings == ("cache_unreadable: torn",)
+    assert one.replies[request].times_ms["lookup"] == 0.0
+
+
+def test_without_look_up_nothing_is_looked_up() -> None:
+    one = world()
+    one.submit(lookup=False)
+    assert not of(one.actions, events.FindExact) and kinds(one) == ["generate"]
+
+
+def test_a_worker_that_generates_hands_over_to_one_that_masters() -> None:
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
+    request = one.submit()
+    (work,) = works(one, "maker")
+    assert isinstance(work, events.GenerateWork) and not work.master_here
+    finish(one, "maker")
+    (work,) = works(one, "master")
+    assert isinstance(work, events.MasterWork) and len(work.raw.candidates) == 2
+    (stored,) = of(finish(one, "master"), events.Store)
+    assert stored.job == work.job
+    assert list(one.fates.values()) == ["discarded", "stored"], "the candidates' slots are given back"
+    store(one)
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        World.rendered,
+        lambda _: Called(body={}),
+        lambda _: Embedded(vectors={"words": b"1234"}),
+        None,
+    ],
+    ids=["a rendition", "a call's body", "vectors", "nothing"],
+)
+def test_an_answer_that_does_not_fit_is_that_workers_fault(wrong: Callable[[World], TaskResult] | None) -> None:
+    """The request fails, what the answer holds is given back, and the worker goes on."""
+    one = world()
+    request = one.submit()
+    finish(one, results={} if wrong is None else {1: wrong(one)})
+    if wrong is None:
+        assert str(error(one, request)) == "worker 'w' left this out of its answer"
+    else:
+        assert isinstance(error(one, request), WorkerError)
+        assert "a worker answered stage 'generate' with" in str(error(one, request))
+    one.check_nothing_is_left()
+    again = one.submit()
+    one.settle()
+    assert one.replies[again].kind == "result"
+
+
+# -- look-up by meaning ----------------------------------------------------------------------------
+
+
+def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
+    one = world()
+    lookups: list[events.FindExact | events.FindNear] = []
+    one.on_lookup = lambda action: lookups.append(action)
+    request = one.submit(encoders=("words", "ears"))
+    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="ears")]
+    finish(one)
+    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="words")]
+    finish(one)
+    assert isinstance(lookups[-1], events.FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
+    for _ in range(6):  # past the time that the vectors had
+        one.send_heartbeats()
+        one.pass_time(1.0)
+    assert kinds(one) == ["generate"]
+    (stored,) = of(finish(one), events.Store)
+    assert set(stored.vectors) == {"words", "ears"}, "the store wants them too"
+    store(one)
+    assert one.replies[request].warnings == ()
+
+
+def test_a_hit_by_meaning_is_answered() -> None:
+    one = world()
+    one.on_lookup = lambda action: HIT if isinstance(action, events.FindNear) else None
+    request = one.submit(encoders=("words",))
+    finish(one)
+    assert one.replies[request].value == HIT
+    one.check_nothing_is_left()
+
+
+@pytest.mark.parametrize(("lookup", "near"), [(False, True), (True, False)])
+def test_vectors_wanted_for_the_store_alone(lookup: bool, near: bool) -> None:
+    one = world()
+    one.submit(encoders=("words",), lookup=lookup, near=near)
+    finish(one)
+    assert not of(one.actions, events.FindNear) and kinds(one) == ["generate"]
+
+
+def test_a_slow_vector_is_a_miss_with_a_warning() -> None:
+    one = world(embed_timeout_s=3.0)
+    request = one.submit(encoders=("words",))
+    assert one.scheduler.next_deadline() == one.now + 3.0
+    one.pass_time(3.0)
+    assert kinds(one) == ["embed", "generate"]
+    finish(one)  # the vector, too late
+    assert not of(one.actions, events.FindNear)
+    finish(one)
+    store(one)
+    assert one.replies[request].warnings == ("semantic_timeout: no text vector within 3 s",)
+    one.check_nothing_is_left()
+
+
+def test_an_encoder_that_fails_costs_its_vector_alone() -> None:
+    one = world()
+    request = one.submit(encoders=("words", "ears"))
+    one.fail(one.process(), tasks(one)[0].task, EngineError("no ears today"))
+    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="words")], "the other one is asked"
+    finish(one)
+    assert set(of(one.actions, events.FindNear)[0].vectors) == {"words"}
+    finish(one)
+    store(one)
+    assert one.replies[request].warnings == ("semantic_failed: no ears today",)
+
+
+def test_an_encoder_that_nobody_hosts_is_told() -> None:
+    one = world()
+    request = one.submit(encoders=("absent",))
+    assert kinds(one) == ["generate"]
+    finish(one)
+    store(one)
+    assert one.replies[request].warnings == ("semantic_unavailable: no worker that hosts 'absent' is ready",)
+
+
+# -- joins -----------------------------------------------------------------------------------------
+
+
+def test_equal_requests_join_and_share_one_sound() -> None:
+    one = world()
+    first = one.submit(join=1)
+    second = one.submit(join=1, events=True)
+    other = one.submit(join=2)
+    notice = one.notices[-1]
+    assert isinstance(notice, events.SendAccepted) and notice.request == second and notice.body.joined is True
+    assert sent(one) == [[first], [other]]
+    finish(one)
+    third = one.submit(join=1)  # it is being stored just now
+    store(one)
+    assert [one.replies[request].cache_type for request in (first, second, third)] == [
+        "new_generation", "joined", "joined",
+    ]  # fmt: skip
+    values = [one.replies[request].value for request in (first, second, third)]
+    assert values[0] == values[1] == values[2]
+    assert other not in one.replies
+
+
+def test_after_its_end_nothing_joins_a_job() -> None:
+    one = world()
+    first = one.submit(join=1)
+    one.cancel(first)
+    one.submit(join=1)
+    assert [jobs_of(work) for work in works(one)] == [[1], [2]]
+
+
+def test_no_key_joins_nothing() -> None:
+    one = world()
+    one.submit()
+    one.submit()
+    assert len(tasks(one)) == 2
+
+
+def test_an_urgent_caller_lifts_what_it_joins() -> None:
+    one = world()
+    for _ in range(2):
+        one.submit()
+    one.submit(priority=1, join=2)
+    background = one.submit(priority=2, join=1)
+    urgent = one.submit(priority=0, join=1)
+    finish(one)
+    assert urgent not in sent(one)[-1] and sent(one)[-1] == [background], "first request of the lifted job"
+
+
+def test_one_of_two_callers_leaves() -> None:
+    one = world()
+    first, second = one.submit(join=1), one.submit(join=1)
+    assert not of(one.cancel(first), events.CancelTask)
+    finish(one)
+    store(one)
+    assert one.replies[first].kind == "cancelled" and one.replies[second].kind == "result"
+
+
+# -- order, credit, batches ------------------------------------------------------------------------
+
+
+def test_credit_limits_what_a_worker_holds() -> None:
+    one = World([plan("w", credit=3)]).start()
+    asked = [one.submit() for _ in range(5)]
+    assert sent(one) == [[request] for request in asked[:3]]
+    finish(one)
+    assert sent(one) == [[request] for request in asked[1:4]]
+
+
+def test_priorities_and_their_ageing() -> None:
+    one = World([plan("w", credit=1)], ageing_s=1.0).start()
+    one.submit()  # is in hand
+    background = one.submit(priority=2)
+    one.now += 1.5
+    normal = one.submit(priority=1)
+    one.now += 0.1
+    interactive = one.submit(priority=0)
+    order = []
+    for _ in range(4):
+        order += sent(one)[0]
+        finish(one)
+    assert order[1:] == [interactive, background, normal], "1.5 s lift it over the next priority, not over two"
+
+
+def test_the_least_loaded_worker_gets_the_next() -> None:
+    one = World([plan("a"), plan("b")]).start()
+    for _ in range(4):
+        one.submit()
+    assert len(tasks(one, "a")) == len(tasks(one, "b")) == 2
+
+
+def test_a_worker_gets_what_it_can_do() -> None:
+    one = World([plan("a", "tone"), plan("b", "hum"), plan("c", "tone", "master")]).start()
+    one.submit(recipe=recipe("hum"))
+    assert (len(tasks(one, "a")), len(tasks(one, "b")), len(tasks(one, "c"))) == (0, 1, 0)
+    one.submit(recipe=recipe("tone"))
+    assert (len(tasks(one, "a")), len(tasks(one, "c"))) == (1, 0), "c hosts it, but does not generate"
+
+
+def batching(**limits: Any) -> World:
+    one = World([plan("w", "tone hum", credit=1)], **limits)
+    one.batching = frozenset({"tone"})
+    return one.start()
+
+
+def test_what_waits_and_fits_goes_in_one_batch() -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    waiting = [
+        one.submit(recipe=recipe(steps=8)),
+        one.submit(recipe=recipe(steps=8, candidates=2)),
+        one.submit(recipe=recipe(steps=8, candidates=2)),
+    ]
+    other_steps = one.submit(recipe=recipe(steps=20))
+    finish(one)
+    assert sent(one) == [waiting[:2]], "1 + 2 candidates; two more would be five"
+    finish(one)
+    assert sent(one) == [[waiting[2]]], "other steps do not fit"
+    finish(one)
+    assert sent(one) == [[other_steps]]
+
+
+@pytest.mark.parametrize("other", [{"model": "tone-large"}, {"options": (("sampler", "euler"),)}])
+def test_other_models_and_other_options_do_not_fit_in_a_batch(other: dict[str, Any]) -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    alike, different = one.submit(), one.submit(recipe=recipe(**other))
+    finish(one)
+    assert sent(one) == [[alike]]
+    finish(one)
+    assert sent(one) == [[different]]
+
+
+def test_an_engine_without_batches_gets_one_at_a_time() -> None:
+    one = batching()
+    for _ in range(3):
+        one.submit(recipe=recipe("hum"))
+    finish(one)
+    assert [len(jobs_of(work)) for work in works(one)] == [1]
+
+
+def test_a_batch_that_fails_is_tried_one_by_one() -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    pair = [one.submit(), one.submit()]
+    finish(one)
+    assert sent(one) == [pair]
+    one.fail(one.process(), tasks(one)[0].task, EngineError("one of them"))
+    assert sent(one) == [[pair[0]]] and tasks(one)[0].attempt == 2
+    one.fail(one.process(), tasks(one)[0].task, EngineError("this one"))
+    assert str(error(one, pair[0])) == "this one"
+    finish(one)
+    assert pair[1] not in one.replies
+    one.settle()
+    assert one.replies[pair[1]].kind == "result"
+
+
+def test_parts_of_a_batch_have_fates_of_their_own() -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    bad, good = one.submit(), one.submit()
+    finish(one)
+    first, second = jobs_of(works(one)[0])
+    finish(one, results={first: Rejected(failure=Failure.of(NotSupported("too long"))), second: one.mastered()})
+    assert error(one, bad).code == "not_supported"
+    one.stored(second)
+    assert one.replies[good].kind == "result"
+
+
+# -- rounds ----------------------------------------------------------------------------------------
+
+
+def test_rounds_of_fresh_seeds_until_one_is_good_enough() -> None:
+    one = world()
+    request = one.submit(max_rounds=3)
+    finish(one, accepted=False, score=0.1)
+    assert rounds(one) == [1]
+    (stored,) = of(finish(one), events.Store)
+    assert stored.sound.sound.accepted and stored.rounds == 2 and len(stored.tried) == 2
+    store(one)
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
+def test_the_best_of_all_rounds_is_delivered_where_none_is_good_enough() -> None:
+    one = world()
+    one.submit(max_rounds=3)
+    finish(one, accepted=False, score=0.1)
+    finish(one, accepted=False, score=0.3)
+    (stored,) = of(finish(one, accepted=False, score=0.2), events.Store)
+    assert not stored.sound.sound.accepted and stored.sound.score == 0.3 and stored.rounds == 3
+    store(one)
+    one.check_nothing_is_left()
+
+
+def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> None:
+    one = world()
+    request = one.submit(max_rounds=2)
+    finish(one, error=QualityError("silence"))
+    assert rounds(one) == [1]
+    finish(one, error=QualityError("noise"))
+    assert isinstance(error(one, request), QualityError) and str(error(one, request)) == "noise"
+
+    request = one.submit(max_rounds=2)
+    finish(one, accepted=False, score=0.1)
+    (stored,) = of(finish(one, error=QualityError("noise")), events.Store)
+    assert stored.sound.score == 0.1, "the earlier round's passed the gate"
+
+
+def test_rounds_go_through_a_hand_over_too() -> None:
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
+    request = one.submit(max_rounds=3)
+    silence = report(77)
+    finish(one, "maker")
+    finish(one, "master", accepted=False, score=0.1)
+    assert kinds(one, "maker") == ["generate"] and rounds(one, "maker") == [1]
+    finish(one, "maker")
+    finish(one, "master", error=QualityError("silence"), tried=(silence,))
+    assert kinds(one, "maker") == ["generate"] and rounds(one, "maker") == [2]
+    assert not tasks(one, "master") and list(one.fates.values()).count("held") == 1, "only the best so far is held"
+    finish(one, "maker")
+    (stored,) = of(finish(one, "master", accepted=False, score=0.3), events.Store)
+    assert stored.sound.score == 0.3 and len(stored.tried) == 3 and silence in stored.tried
+    store(one)
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
+def test_other_errors_end_it_at_once() -> None:
+    one = world()
+    request = one.submit(max_rounds=3)
+    finish(one, error=EngineError("broken"))
+    assert str(error(one, request)) == "broken" and not tasks(one)
+
+
+def test_a_sound_that_cannot_be_stored_is_an_error() -> None:
+    one = world()
+    request = one.submit()
+    finish(one)
+    one.stored(next(iter(one.storing)), StorageError("the disk is full"))
+    assert isinstance(error(one, request), StorageError)
+    one.check_nothing_is_left()
+
+
+# -- deaths ----------------------------------------------------------------------------------------
+
+
+def test_a_job_of_a_dead_worker_is_tried_again_elsewhere_at_once() -> None:
+    one = World([plan("a"), plan("b")]).start()
+    request = one.submit()
+    one.die(one.process("a"))
+    (task,) = tasks(one, "b")
+    assert requests(task.work) == [request] and task.attempt == 2
+
+
+def test_what_the_dead_had_said_comes_too_late() -> None:
+    one = World([plan("a"), plan("b")]).start()
+    request = one.submit()
+    dead = one.process("a")
+    one.die(dead)
+    (discarded,) = one.finish(dead, next(iter(dead.tasks)))
+    assert isinstance(discarded, events.Discard) and request not in one.replies
+    finish(one, "b")
+    store(one)
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
+def test_a_job_that_kills_again_and_again_is_given_up() -> None:
+    one = world(max_attempts=3)
+    request = one.submit()
+    for attempt in range(3):
+        assert request not in one.replies and tasks(one)[0].attempt == attempt + 1
+        one.die(one.process(), "signal SIGSEGV")
+        one.pass_time(10.0)
+        if attempt < 2:
+            one.say_hello(one.process())
+            one.get_ready(one.process())
+    assert isinstance(error(one, request), WorkerDied)
+    assert "signal SIGSEGV (tried 3 times)" in str(error(one, request))
+
+
+def test_what_waited_behind_a_killer_is_not_to_blame() -> None:
+    one = World([plan("w", credit=3)], max_attempts=2).start()
+    killer, *behind = (one.submit() for _ in range(3))
+    for _ in range(2):
+        assert sent(one)[0] == [killer]
+        one.die(one.process())
+        come_back(one)
+    assert isinstance(error(one, killer), WorkerDied)
+    assert [task.attempt for task in tasks(one)] == [1, 1] and not set(behind) & set(one.replies)
+
+
+def test_nothing_is_sent_behind_a_second_try() -> None:
+    one = World([plan("w", credit=3)]).start()
+    one.submit()
+    one.submit()
+    one.die(one.process())
+    come_back(one)
+    assert [task.attempt for task in tasks(one)] == [2]
+    finish(one)
+    assert [task.attempt for task in tasks(one)] == [1]
+
+
+def test_a_masters_death_makes_the_sound_anew() -> None:
+    """The hand-over's slots died with their reader."""
+    one = World([plan("maker", roles="generate"), plan("master", "", "master"), plan("other", "", "master")]).start()
+    request = one.submit()
+    finish(one, "maker")
+    holder = "master" if tasks(one, "master") else "other"
+    actions = one.die(one.process(holder))
+    assert of(actions, events.Discard)
+    assert [kind(task.work) for task in of(actions, events.SendTask)] == ["generate"]
+    finish(one, "maker")
+    one.settle()
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
+def test_a_killed_worker_comes_back_without_anybodys_help() -> None:
+    one = world()
+    request = one.submit()
+    one.pass_time(LIMITS.heartbeat_s * LIMITS.missed_heartbeats)  # not a word
+    assert one.process().doomed
+    one.die(one.process())
+    deadline = one.scheduler.next_deadline()
+    assert deadline is not None
+    one.pass_time(deadline - one.now)
+    assert one.process().incarnation == 2
+    one.settle()
+    assert one.replies[request].kind == "result"
+
+
+@pytest.mark.parametrize("how", ["waiting", "asked after", "handed over", "a call"])
+def test_nobody_waits_for_a_worker_that_will_never_come(how: str) -> None:
+    one = World([plan("maker", roles="generate"), plan("master", "", "master")])
+    one.feed(events.Tick())
+    one.say_hello(one.process("maker"))
+    one.get_ready(one.process("maker"))
+    master = one.process("master")
+    one.say_hello(master)
+
+    def fail() -> None:
+        one.fail_to_load(master, WorkerStartFailed("no soxr"))
+
+    match how:
+        case "waiting":
+            one.on_lookup = lambda _: UNRENDERED
+            request = one.submit()
+            assert request not in one.replies
+            fail()
+        case "asked after":
+            fail()
+            one.on_lookup = lambda _: UNRENDERED
+            request = one.submit()
+        case "handed over":
+            fail()
+            request = one.submit()
+            finish(one, "maker")
+        case _:
+            fail()
+            request = one.call(worker="master")
+    assert str(error(one, request)) == "no soxr"
+    one.check_nothing_is_left()
+
+
+def test_calls_that_nobody_can_answer_are_refused_with_the_nearest_name() -> None:
+    one = world()
+    with_worker, with_engine = one.call(worker="v"), one.call(task=clap("absent"))
+    assert isinstance(error(one, with_worker), NotFound)
+    assert str(error(one, with_worker)) == "no worker of this pool is named 'v'; there are: w"
+    assert isinstance(error(one, with_engine), EngineUnavailable)
+    assert "no worker hosts engine 'absent'" in str(error(one, with_engine))
+    assert one.replies[one.submit(recipe=recipe("absent"))].kind == "error"
+
+
+def test_what_a_worker_hosts_is_known_when_it_is_ready() -> None:
+    one = World([plan("w")], {"w": "words"})
+    one.feed(events.Tick())
+    able, unable = one.call(task=clap("words")), one.call(task=clap("ears"))
+    one.say_hello(one.process())
+    assert not one.replies
+    one.get_ready(one.process())
+    assert works(one) == [events.CallWork(job=1, task=clap("words"))] and able not in one.replies
+    assert isinstance(error(one, unable), EngineUnavailable)
+
+
+def test_before_a_worker_is_ready_one_waits_for_it() -> None:
+    one = World([plan("w")])
+    one.feed(events.Tick())
+    request = one.submit()
+    one.pass_time(1.0)
+    one.say_hello(one.process())
+    assert request not in one.replies and not tasks(one)
+    one.get_ready(one.process())
+    assert sent(one) == [[request]]
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_takes_too_long_is_answered_and_its_worker_killed() -> None:
+    one = world()
+    request, behind = one.submit(), one.submit()
+    actions: list[events.Action] = []
+    for _ in range(int(LIMITS.task_timeout_s)):
+        one.send_heartbeats()
+        actions = one.pass_time(1.0)
+    assert isinstance(error(one, request), Timeout) and "took over 30 s" in str(error(one, request))
+    assert [kill.why for kill in of(actions, events.KillWorker)] == ["a task took over 30 s"]
+    assert behind not in one.replies
+    one.settle()
+    assert one.replies[behind].kind == "result"
+
+
+@pytest.mark.parametrize("stage", ["waiting for a worker", "embed", "generate", "master", "render"])
+@pytest.mark.parametrize("how", ["deadline", "cancel"])
+def test_a_caller_leaves_in_any_stage(stage: str, how: str) -> None:
+    one = World([plan("maker", roles="generate"), plan("master", "", "master embed")], {"master": "words"})
+    if stage != "waiting for a worker":
+        one.start()
+    if stage == "render":
+        one.on_lookup = lambda _: UNRENDERED
+    request = one.submit(encoders=("words",) if stage == "embed" else (), deadline=one.now + 2.0)
+    if stage == "master":
+        finish(one, "maker")
+    held = [(name, task) for name in ("maker", "master") for task in (tasks(one, name) if one.processes else [])]
+    assert [kind(task.work) for _, task in held] == ([] if stage == "waiting for a worker" else [stage])
+    actions = one.pass_time(2.0) if how == "deadline" else one.cancel(request)
+    assert isinstance(error(one, request), Expired if how == "deadline" else Cancelled)
+    assert [(cancel.worker, cancel.task) for cancel in of(actions, events.CancelTask)] == [
+        (name, task.task) for name, task in held
+    ]
+    for name, task in held:  # it may have finished all the same
+        one.finish(one.process(name), task.task)
+    one.check_nothing_is_left()
+
+
+def test_a_sound_that_is_being_stored_is_stored_though_its_caller_left() -> None:
+    one = world()
+    request = one.submit()
+    finish(one)
+    assert not of(one.cancel(request), events.Discard)
+    store(one)
+    one.check_nothing_is_left()
+
+
+def test_a_batch_goes_on_for_those_who_stay() -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    first, second = one.submit(), one.submit()
+    finish(one)
+    assert not of(one.cancel(first), events.CancelTask)
+    assert len(of(one.cancel(second), events.CancelTask)) == 1
+
+
+def test_deadlines_of_the_answered_do_not_pile_up() -> None:
+    one = world()
+    one.on_lookup = lambda _: HIT
+    for number in range(2000):
+        one.submit(deadline=one.now + 80_000 - number)
+    one.on_lookup = lambda _: None
+    soon = one.submit(deadline=one.now + 5.0)
+    assert one.scheduler.sizes().deadlines < 200
+    one.pass_time(5.0)
+    assert isinstance(error(one, soon), Expired)
+
+
+def test_the_next_deadline_is_the_nearest_of_all() -> None:
+    one = World([plan("w")])
+    one.feed(events.Tick())
+    assert one.scheduler.next_deadline() == one.now + LIMITS.hello_timeout_s
+    first, second = one.submit(deadline=one.now + 3.0), one.submit(deadline=one.now + 2.0)
+    assert one.scheduler.next_deadline() == one.now + 2.0
+    one.cancel(second)
+    assert one.scheduler.next_deadline() == one.now + 3.0
+    one.cancel(first)
+    assert one.scheduler.next_deadline() == one.now + LIMITS.hello_timeout_s
+    one.submit()
+    one.feed(events.Drain(deadline=one.now + 1.0))
+    assert one.scheduler.next_deadline() == one.now + 1.0
+
+
+def test_a_deadline_that_has_passed_on_arrival() -> None:
+    one = world()
+    request = one.submit(deadline=one.now)
+    assert isinstance(error(one, request), Expired) and not tasks(one)
+    assert one.replies[request].kind == "expired"
+
+
+def test_a_cancel_for_nobody() -> None:
+    one = world()
+    assert one.cancel(99) == []
+    request = one.submit()
+    one.settle()
+    assert one.cancel(request) == []
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_a_full_queue_turns_away_and_says_when() -> None:
+    one = World([plan("w", credit=1)], max_requests=4).start()
+    for _ in range(40):  # three seconds per task is what it learns
+        one.submit()
+        one.pass_time(3.0)
+        finish(one)
+        store(one)
+    for _ in range(4):
+        one.submit()
+    request = one.submit()
+    full = error(one, request)
+    assert one.replies[request].kind == "busy" and isinstance(full, Busy)
+    assert "allowed are 4" in str(full)
+    assert 2_900 <= full.retry_after_ms <= 3_100, "about one task"
+    finish(one)
+    store(one)
+    assert one.submit() not in one.replies, "there is room again"
+
+
+def test_hits_are_answered_though_the_queue_is_full() -> None:
+    one = World([plan("w")], max_requests=2).start()
+    one.submit()
+    one.submit(join=1)
+    one.on_lookup = lambda _: HIT
+    assert one.replies[one.submit()].kind == "result"
+    one.on_lookup = lambda _: None
+    assert one.replies[one.submit(join=1)].kind == "busy", "who joins waits, too"
+    assert one.replies[one.call()].kind == "busy"
+
+
+def test_bytes_are_limited_too() -> None:
+    one = World([plan("w")], max_bytes=1000).start()
+    first = one.submit(size_bytes=900)
+    assert one.replies[one.submit(size_bytes=200)].kind == "busy"
+    assert one.submit(size_bytes=100) not in one.replies
+    one.cancel(first)
+    assert one.submit(size_bytes=800) not in one.replies
+
+
+# -- events and the end ----------------------------------------------------------------------------
+
+
+def progressed(task: events.SendTask, attempt: int) -> events.TaskProgress:
+    progress = Progress(stage="generate", done=1, total=4, fraction=0.25)
+    return events.TaskProgress(worker="w", incarnation=1, task=task.task, attempt=attempt, progress=progress)
+
+
+def test_events_go_to_those_who_want_them() -> None:
+    one = world()
+    loud, quiet = one.submit(join=1, events=True), one.submit(join=1)
+    (task,) = tasks(one)
+    (notice,) = of(one.feed(progressed(task, attempt=1)), events.SendProgress)
+    assert notice.request == loud and notice.body.fraction == 0.25
+    assert not of(one.feed(progressed(task, attempt=2)), events.SendProgress)
+    assert quiet not in {notice.request for notice in one.notices}
+    assert [type(notice) for notice in one.notices] == [events.SendAccepted, events.SendProgress]
+
+
+def test_a_caller_hears_how_many_go_before_it() -> None:
+    one = World([plan("w", "tone hum", credit=1)], {"w": "words"}).start()
+    in_hand = one.submit(events=True, join=1)
+    normal = [one.submit(events=True) for _ in range(3)]
+    urgent = one.submit(events=True, priority=0)
+    of_another = one.submit(events=True, recipe=recipe("hum"))
+    looked_up = one.submit(events=True, encoders=("words",))
+    joins = one.submit(events=True, join=1)
+    positions = {
+        notice.request: notice.body.queue_position
+        for notice in one.notices
+        if isinstance(notice, events.SendAccepted)
+    }
+    assert [positions[request] for request in (*normal, looked_up)] == [0, 1, 2, 4]
+    assert [positions[request] for request in (in_hand, urgent, of_another, joins)] == [0, 0, 0, 0]
+
+
+def test_what_waits_on_a_worker_behind_another_has_not_started() -> None:
+    one = World([plan("w", "tone", credit=2)], {"w": "words"}).start()
+    started = one.scheduler.has_started
+    jobs = [one.scheduler.requests[one.submit()].job for _ in range(3)]
+    assert len(tasks(one)) == 2
+    looked_up = one.scheduler.requests[one.submit(encoders=("words",))].job
+    assert [started(job) for job in (*jobs, looked_up)] == [True, False, False, False]
+    finish(one)
+    assert [started(job) for job in jobs] == [True, True, False], "the first is being stored"
+
+
+def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
+    one = world()
+    request = one.submit()
+    one.feed(events.Drain(deadline=one.now + 10.0))
+    assert isinstance(error(one, one.submit()), PoolClosed) and isinstance(error(one, one.call()), PoolClosed)
+    finish(one)
+    assert not one.process().stopping
+    store(one)
+    assert one.replies[request].kind == "result" and one.process().stopping
+    one.stop()
+    one.check_nothing_is_left()
+
+
+def test_a_drain_ends_in_time() -> None:
+    one = world()
+    asked = [one.submit() for _ in range(4)]
+    one.feed(events.Drain(deadline=one.now + 3.0))
+    one.pass_time(3.0)
+    assert all(isinstance(error(one, request), PoolClosed) for request in asked)
+    assert one.process().stopping
+    deadline = one.scheduler.next_deadline()
+    assert deadline is not None and deadline > one.now, "the loop does not spin while the workers end"
+    one.stop()
+
+
+def test_calls_run_beside_sounds() -> None:
+    one = world()
+    for _ in range(3):
+        one.submit()
+    request = one.call(task=EchoTask(payload=b"hello"))
+    task = tasks(one)[-1]
+    work = events.CallWork(job=4, task=EchoTask(payload=b"hello"))
+    assert task.work == work, "the aux thread does not wait for the other"
+    one.finish(one.process(), task.task)
+    assert one.replies[request].value == events.CallReply(called=Called(body={"payload": b"hello"}))
+
+
+# -- what is remembered ----------------------------------------------------------------------------
+
+
+def test_sizes_count_everything_that_is_under_way() -> None:
+    one = World([plan("w", credit=1)]).start()
+    one.submit(join=1, size_bytes=10, deadline=one.now + 50.0)
+    one.submit(join=1, size_bytes=20)
+    one.submit(join=2, size_bytes=30)
+    assert one.scheduler.sizes() == (3, 2, 1, 2, 1, 60) and not one.scheduler.idle
+    one.settle()
+    one.check_nothing_is_left()

@@ -1,0 +1,288 @@
+"""Whatever the order of events: one final reply per request, none lost, limits held, nothing left behind.
+
+The world also encodes every event, action and job on the way, and goes on with what it reads back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
+from tests.support.recipes import recipe
+from tests.unit.scheduler_world import Process, World, hit, jobs_of, plan, report
+
+from audio_pool.errors import (
+    AudioPoolError,
+    EngineError,
+    NotFound,
+    OutOfMemory,
+    QualityError,
+    StorageError,
+    WorkerStartFailed,
+)
+from audio_pool.results import Progress
+from audio_pool.scheduler import events
+from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, TaskResult
+
+ENGINES = ("tone", "hum")
+FOUND = (None, None, None, hit(), hit(rendered=False), "cache_unreadable: x")
+
+_FAILURES = (EngineError("no"), OutOfMemory("big"), QualityError("hum"), NotFound("the master is gone"))
+
+
+def _pools() -> dict[str, list[WorkerPlan]]:
+    return {
+        "one that does it all": [plan("w", "tone hum", credit=2)],
+        "generating and mastering apart": [
+            plan("maker", "tone", "generate", credit=2, aux_credit=3),
+            plan("other", "tone hum", "generate", credit=1),
+            plan("master", "", "master embed", aux_credit=2),
+        ],
+        "two alike": [plan("a", "tone hum"), plan("b", "tone hum", credit=1)],
+    }
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Draws what happens next; the world holds the scheduler to its promises after every event."""
+
+    requests: Bundle[int] = Bundle("requests")
+
+    @initialize(
+        pool=st.sampled_from(sorted(_pools())),
+        max_requests=st.integers(2, 8),
+        max_attempts=st.integers(1, 3),
+        batching=st.booleans(),
+        started=st.booleans(),
+    )
+    def build(self, pool: str, max_requests: int, max_attempts: int, batching: bool, started: bool) -> None:
+        plans = _pools()[pool]
+        embedder = next(one.name for one in plans if "embed" in one.roles)
+        self.world = World(
+            plans,
+            {embedder: "words ears"},
+            max_requests=max_requests,
+            max_bytes=1000,
+            max_attempts=max_attempts,
+            max_batch=4,
+            ageing_s=5.0,
+            embed_timeout_s=3.0,
+        )
+        if batching:
+            self.world.batching = frozenset(ENGINES)
+        self.found: events.HitFile | str | None = None
+        self.draining = False
+        self.world.on_lookup = lambda _: self.found
+        if started:
+            self.world.start()
+        else:
+            self.world.feed(events.Tick())
+
+    # -- callers -----------------------------------------------------------------------------------
+
+    @rule(
+        target=requests,
+        engine=st.sampled_from(("tone", "tone", "tone", "hum", "hum", "unknown")),
+        join=st.sampled_from((None, None, 1, 2)),
+        steps=st.sampled_from((8, 8, 8, 20)),
+        candidates=st.integers(1, 4),
+        options=st.sampled_from(((), (), (), (("sampler", "euler"),))),
+        priority=st.integers(0, 2),
+        patience=st.sampled_from((None, None, None, 0.0, 2.0, 20.0)),
+        size=st.integers(0, 400),
+        encoders=st.sampled_from(((), (), ("words",), ("words", "ears"), ("absent",))),
+        lookup=st.booleans(),
+        near=st.booleans(),
+        found=st.sampled_from(FOUND),
+        rounds=st.integers(1, 4),
+        wants_events=st.booleans(),
+    )
+    def submit(self, engine: str, join: int | None, steps: int, candidates: int, options: Any, priority: int,
+               patience: float | None, size: int, encoders: tuple[str, ...], lookup: bool, near: bool,
+               found: events.HitFile | str | None, rounds: int, wants_events: bool) -> int:  # fmt: skip
+        self.found = found
+        request = self.world.submit(
+            join=join,
+            recipe=recipe(engine, steps=steps, candidates=candidates, options=options),
+            priority=priority,
+            deadline=None if patience is None else self.world.now + patience,
+            size_bytes=size,
+            encoders=encoders,
+            lookup=lookup,
+            near=near,
+            max_rounds=rounds,
+            events=wants_events,
+        )
+        if self.draining:
+            assert request in self.world.replies
+        return request
+
+    @rule(
+        target=requests,
+        engine=st.sampled_from(("", "", "ears", "absent")),
+        worker=st.sampled_from(("", "", "w", "master", "absent")),
+        patience=st.sampled_from((None, 0.0, 4.0)),
+        size=st.integers(0, 400),
+    )
+    def call(self, engine: str, worker: str, patience: float | None, size: int) -> int:
+        clap = ClapTask(engine=engine, operation="zero-shot", texts=["rain"], paths=["/sound.wav"])
+        deadline = None if patience is None else self.world.now + patience
+        task = clap if engine else EchoTask(payload=b"\0\xff")
+        return self.world.call(task=task, worker=worker, deadline=deadline, size_bytes=size)
+
+    @rule(request=requests)
+    def cancel(self, request: int) -> None:
+        self.world.cancel(request)
+        assert request in self.world.replies
+
+    # -- workers -----------------------------------------------------------------------------------
+
+    def _living(self, *states: str) -> list[Process]:
+        return [process for process in self.world.processes.values() if process.state in states]
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._living("spawned"))
+    def hello(self, data: st.DataObject) -> None:
+        self.world.say_hello(data.draw(st.sampled_from(self._living("spawned")), "process"))
+
+    @rule(data=st.data(), fails=st.sampled_from((False, False, False, True)))
+    @precondition(lambda self: self._living("loading"))
+    def load(self, data: st.DataObject, fails: bool) -> None:
+        process = data.draw(st.sampled_from(self._living("loading")), "process")
+        if fails:
+            self.world.fail_to_load(process, WorkerStartFailed("no weights"))
+        else:
+            self.world.get_ready(process)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._living("spawned", "loading", "ready"))
+    def die(self, data: st.DataObject) -> None:
+        self.world.die(data.draw(st.sampled_from(self._living("spawned", "loading", "ready")), "process"))
+
+    def _busy(self) -> list[Process]:
+        return [process for process in self._living("ready") if process.tasks]
+
+    @rule(
+        data=st.data(),
+        more=st.sampled_from(
+            (
+                {},
+                {"accepted": False, "score": 0.2},
+                {"accepted": False, "score": 0.9},
+                {"error": QualityError("silence"), "tried": (report(3),)},
+                {"error": EngineError("no")},
+                {"error": NotFound("the master is gone")},
+            )
+        ),
+    )
+    @precondition(lambda self: self._busy())
+    def finish(self, data: st.DataObject, more: dict[str, Any]) -> None:
+        process = data.draw(st.sampled_from(self._busy()), "process")
+        self.world.finish(process, data.draw(st.sampled_from(sorted(process.tasks)), "task"), **more)
+
+    @rule(data=st.data(), kind=st.sampled_from(("sound", "raw", "rendered", "vectors", "called", "nothing")))
+    @precondition(lambda self: self._busy())
+    def finish_with_anything(self, data: st.DataObject, kind: str) -> None:
+        """A worker of another mind answers with what it was not asked for, or leaves jobs out."""
+        process = data.draw(st.sampled_from(self._busy()), "process")
+        number = data.draw(st.sampled_from(sorted(process.tasks)), "task")
+        results: dict[int, TaskResult] = {}
+        for job in jobs_of(process.tasks[number].action.work):
+            match kind:
+                case "sound":
+                    results[job] = self.world.mastered()
+                case "raw":
+                    results[job] = self.world.raw()
+                case "rendered":
+                    results[job] = self.world.rendered()
+                case "vectors":
+                    results[job] = Embedded(vectors={"strange": b"1234"})
+                case "called":
+                    results[job] = Called(body={"of": ["a"], "nested": {"deep": [1.5, None]}})
+        self.world.finish(process, number, results=results)
+
+    @rule(data=st.data(), error=st.sampled_from(_FAILURES))
+    @precondition(lambda self: self._busy())
+    def fail(self, data: st.DataObject, error: AudioPoolError) -> None:
+        process = data.draw(st.sampled_from(self._busy()), "process")
+        self.world.fail(process, data.draw(st.sampled_from(sorted(process.tasks)), "task"), error)
+
+    @rule()
+    @precondition(lambda self: any(process.tasks for process in self._living("dead")))
+    def messages_of_the_dead_arrive_late(self) -> None:
+        """What a dead incarnation had sent changes nothing, and its results are discarded."""
+        answered = dict(self.world.replies)
+        for process in self._living("dead"):
+            for number in list(process.tasks):
+                self.world.finish(process, number)
+        assert self.world.replies == answered
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._busy())
+    def a_message_of_another_attempt(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from(self._busy()), "process")
+        number, sent = data.draw(st.sampled_from(sorted(process.tasks.items(), key=lambda one: one[0])), "task")
+        answered = dict(self.world.replies)
+        self.world.finish(process, number, attempt=sent.action.attempt + 1)
+        process.tasks[number] = sent
+        assert self.world.replies == answered
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._busy())
+    def progress(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from(self._busy()), "process")
+        number = data.draw(st.sampled_from(sorted(process.tasks)), "task")
+        self.world.feed(
+            events.TaskProgress(
+                worker=process.name,
+                incarnation=process.incarnation,
+                task=number,
+                attempt=process.tasks[number].action.attempt,
+                progress=Progress(stage="generate", done=1, total=3, fraction=1 / 3),
+            )
+        )
+
+    @rule(steps=st.integers(1, 6))
+    def get_on(self, steps: int) -> None:
+        """For a while everything goes well: workers come up, tasks succeed, sounds are stored."""
+        for _ in range(steps):
+            self.world.step()
+
+    # -- store and clock ---------------------------------------------------------------------------
+
+    @rule(data=st.data(), fails=st.booleans())
+    @precondition(lambda self: self.world.storing)
+    def store(self, data: st.DataObject, fails: bool) -> None:
+        job = data.draw(st.sampled_from(sorted(self.world.storing)), "job")
+        self.world.stored(job, StorageError("the disk is full") if fails else None)
+
+    @rule(seconds=st.sampled_from((0.0, 0.1, 1.0, 3.5, 8.0, 31.0)), alive=st.booleans())
+    def pass_time(self, seconds: float, alive: bool) -> None:
+        if alive:
+            self.world.send_heartbeats()
+        self.world.pass_time(seconds)
+
+    @rule(within=st.sampled_from((0.0, 5.0)), really=st.sampled_from((*(False,) * 9, True)))
+    def drain(self, within: float, really: bool) -> None:
+        if really:
+            self.draining = True
+            self.world.feed(events.Drain(deadline=self.world.now + within))
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.settle()
+            self.world.stop()
+            self.world.check_nothing_is_left()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(
+    max_examples=300,
+    stateful_step_count=50,
+    deadline=None,
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

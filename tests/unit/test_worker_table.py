@@ -1,0 +1,266 @@
+"""Workers' lives on a fake clock: starts, silences, crashes, restarts, ends."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.scheduler_world import LIMITS, plan
+
+from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
+from audio_pool.results import Failure
+from audio_pool.scheduler.events import KillWorker, SpawnWorker, StopWorker, Thread
+from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
+
+L = LIMITS
+SILENCE_S = L.heartbeat_s * L.missed_heartbeats
+
+
+def table(*plans: WorkerPlan) -> WorkerTable:
+    return WorkerTable(plans or [plan("w")], L)
+
+
+def up(now: float = 0.0, *plans: WorkerPlan) -> WorkerTable:
+    """A table whose workers are all ready."""
+    one = table(*plans)
+    one.start(now)
+    for name, worker in one.workers.items():
+        assert one.on_hello(name, worker.incarnation, now)
+        one.on_ready(name, worker.incarnation, frozenset({"tone"}), frozenset(), now)
+    return one
+
+
+def worker(one: WorkerTable, name: str = "w") -> WorkerState:
+    return one.workers[name]
+
+
+def failure(one: WorkerTable) -> Failure:
+    found = worker(one).failure
+    assert found is not None
+    return found
+
+
+def hold(one: WorkerTable, task: int, *, thread: Thread = "generate", now: float = 0.0, attempt: int = 1) -> None:
+    one.hold("w", HeldTask(task=task, attempt=attempt, thread=thread, jobs=(task,), since=now))
+
+
+def kills(one: WorkerTable, now: float) -> list[str]:
+    return [action.why for action in one.overdue(now)[0] if isinstance(action, KillWorker)]
+
+
+def test_every_worker_is_started_once() -> None:
+    one = table(plan("a"), plan("b"))
+    assert one.start(0.0) == [SpawnWorker(worker="a", incarnation=1), SpawnWorker(worker="b", incarnation=1)]
+    assert one.start(1.0) == []
+
+
+def test_the_way_to_ready() -> None:
+    one = table()
+    one.start(0.0)
+    assert worker(one).state == "starting" and not worker(one).has_room("generate")
+    assert one.on_hello("w", 1, 1.0) is True
+    assert one.on_hello("w", 1, 1.0) is False, "its load is sent once"
+    assert worker(one).state == "loading"
+    one.on_ready("w", 1, frozenset({"tone", "words"}), frozenset({"tone"}), 2.0)
+    assert worker(one).state == "ready" and worker(one).has_room("generate")
+    assert worker(one).engines == {"tone", "words"}
+
+
+def test_messages_of_other_incarnations_and_strangers_change_nothing() -> None:
+    one = up()
+    one.on_ready("w", 0, frozenset(), frozenset(), 1.0)
+    one.on_load_failed("w", 2, Failure.of(EngineUnavailable("x")))
+    assert one.on_exit("w", 2, "x", 1.0) == [] and one.on_exit("stranger", 1, "x", 1.0) == []
+    one.heartbeat("w", 0, 99.0)
+    assert one.on_hello("stranger", 1, 1.0) is False
+    assert worker(one).state == "ready" and worker(one).last_sign == 0.0 and worker(one).engines == {"tone"}
+
+
+@pytest.mark.parametrize(("greeted", "limit_s", "state"), [(False, 10.0, "starting"), (True, 20.0, "loading")])
+def test_a_start_that_takes_too_long(greeted: bool, limit_s: float, state: str) -> None:
+    one = table()
+    one.start(0.0)
+    if greeted:
+        one.on_hello("w", 1, 0.0)
+        for second in range(int(limit_s)):
+            one.heartbeat("w", 1, float(second))  # it beats, but does not get on
+    assert kills(one, limit_s - 0.1) == [] and one.next_deadline() is not None
+    assert kills(one, limit_s) == [f"it was {state} for too long"]
+    assert kills(one, limit_s + 1) == [], "once"
+    one.on_exit("w", 1, "signal SIGKILL", limit_s + 1)
+    assert worker(one).state == "failed"
+    assert f"was still {state} after {limit_s:g} s" in failure(one).message
+
+
+def test_missed_heartbeats() -> None:
+    one = up()
+    one.heartbeat("w", 1, 1.0)
+    assert one.next_deadline() == 1.0 + SILENCE_S
+    assert kills(one, 0.9 + SILENCE_S) == []
+    assert kills(one, 1.0 + SILENCE_S) == ["no sign of life for 4 s"]
+    assert not worker(one).has_room("generate"), "nothing is sent to the doomed"
+    assert one.next_deadline() is None, "what comes next is its death"
+
+
+def test_a_killed_worker_is_due_again() -> None:
+    one = up()
+    assert kills(one, SILENCE_S)
+    one.on_exit("w", 1, "signal SIGKILL", 10.0)
+    assert one.next_deadline() == 10.0 + L.restart_backoff_s
+    assert one.start(10.0) == []
+    assert one.start(10.0 + L.restart_backoff_s) == [SpawnWorker(worker="w", incarnation=2)]
+
+
+def test_the_pause_doubles_to_its_limit_and_a_finished_task_ends_the_row() -> None:
+    one = up()
+    pauses, now = [], 0.0
+    for _ in range(L.max_restarts):
+        one.on_exit("w", worker(one).incarnation, "exit code 1", now)
+        assert worker(one).state == "down" and isinstance(failure(one).error(), WorkerDied)
+        due = worker(one).due
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+        one.start(now)
+        one.on_hello("w", worker(one).incarnation, now)
+        one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
+    assert pauses == [0.5, 1.0, 2.0]
+    hold(one, 1)
+    assert one.release("w", worker(one).incarnation, 1, 1, now) is not None
+    one.on_exit("w", worker(one).incarnation, "exit code 1", now)
+    assert worker(one).due == now + 0.5
+
+
+def test_too_many_crashes_in_a_row() -> None:
+    one, now = up(), 0.0
+    for _ in range(L.max_restarts + 1):
+        one.on_exit("w", worker(one).incarnation, "signal SIGSEGV", now)
+        now += 100.0
+        one.start(now)
+        one.on_hello("w", worker(one).incarnation, now)
+        one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
+    assert worker(one).state == "failed" and "SIGSEGV" in failure(one).message
+    assert one.start(now + 10_000) == []
+
+
+def test_a_worker_that_never_came_up_is_given_up_with_its_reason() -> None:
+    one = table()
+    one.start(0.0)
+    one.on_hello("w", 1, 0.0)
+    one.on_load_failed("w", 1, Failure.of(EngineUnavailable("no torch")))
+    one.on_exit("w", 1, "exit code 3", 1.0)
+    assert worker(one).state == "failed" and failure(one).message == "no torch"
+
+    one = table()
+    one.start(0.0)
+    one.on_exit("w", 1, "exit code 1; its last line: no module named numpy", 1.0)
+    assert worker(one).state == "failed" and isinstance(failure(one).error(), WorkerStartFailed)
+    assert "ended while starting: exit code 1; its last line: no module named numpy" in failure(one).message
+
+
+def test_a_reload_that_fails_is_not_tried_for_ever() -> None:
+    one = up()
+    one.on_exit("w", 1, "signal SIGKILL", 0.0)
+    one.start(10.0)
+    one.on_hello("w", 2, 10.0)
+    one.on_load_failed("w", 2, Failure.of(EngineUnavailable("the disk is gone")))
+    one.on_exit("w", 2, "exit code 3", 11.0)
+    assert worker(one).state == "failed" and failure(one).message == "the disk is gone"
+
+
+# -- tasks -----------------------------------------------------------------------------------------
+
+
+def test_threads_have_their_own_credit() -> None:
+    one = up(0.0, plan("w", credit=2, aux_credit=1))
+    hold(one, 1)
+    assert worker(one).has_room("generate") and worker(one).has_room("aux")
+    hold(one, 2)
+    assert not worker(one).has_room("generate") and worker(one).has_room("aux")
+    hold(one, 3, thread="aux")
+    assert not worker(one).has_room("aux")
+    one.release("w", 1, 1, 1, 0.0)
+    assert worker(one).has_room("generate") and not worker(one).has_room("aux")
+
+
+def test_nothing_goes_behind_a_task_that_may_have_killed() -> None:
+    one = up()
+    hold(one, 1, attempt=2)
+    assert not worker(one).has_room("generate") and worker(one).has_room("aux")
+
+
+def test_a_task_is_released_once_and_by_its_own_attempt() -> None:
+    one = up()
+    hold(one, 1, attempt=2)
+    assert one.release("w", 1, 1, 1, 0.0) is None
+    assert one.release("w", 2, 1, 2, 0.0) is None
+    assert one.release("stranger", 1, 1, 2, 0.0) is None
+    held = one.release("w", 1, 1, 2, 0.0)
+    assert held is not None and held.jobs == (1,)
+    assert one.release("w", 1, 1, 2, 0.0) is None
+    assert worker(one).tasks_done == 1
+
+
+def test_a_tasks_clock_runs_from_when_it_came_first_on_its_thread() -> None:
+    one = up()
+    hold(one, 1, now=0.0)
+    hold(one, 2, now=0.0)
+    hold(one, 3, thread="aux", now=5.0)
+
+    def late(now: float) -> list[int]:
+        one.heartbeat("w", 1, now)
+        return [held.task for _, held in one.overdue(now)[1]]
+
+    one.heartbeat("w", 1, 20.0)
+    assert late(L.task_timeout_s - 0.1) == []
+    one.release("w", 1, 1, 1, 29.0)
+    assert late(L.task_timeout_s + 1) == [], "the second began at 29 s"
+    assert late(L.task_timeout_s + 5) == [3]
+    assert late(29.0 + L.task_timeout_s) == [], "its worker is being killed already"
+
+
+def test_the_dead_give_back_what_they_held_in_order() -> None:
+    one = up()
+    for task in (5, 3, 4):
+        hold(one, task)
+    assert [held.task for held in one.on_exit("w", 1, "x", 0.0)] == [5, 3, 4]
+    assert one.on_exit("w", 1, "x", 0.0) == [], "a death counts once"
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+def test_stop_asks_the_ready_and_ends_the_rest() -> None:
+    one = table(plan("ready"), plan("loading"), plan("starting"), plan("down"), plan("failed"))
+    one.start(0.0)
+    for name in ("ready", "loading", "down"):
+        one.on_hello(name, 1, 0.0)
+    for name in ("ready", "down"):
+        one.on_ready(name, 1, frozenset(), frozenset(), 0.0)
+    one.on_exit("down", 1, "x", 0.0)
+    one.on_exit("failed", 1, "x", 0.0)
+    assert one.stop(0.0) == [
+        StopWorker(worker="ready", incarnation=1),
+        KillWorker(worker="loading", incarnation=1, why="the pool stops"),
+        KillWorker(worker="starting", incarnation=1, why="the pool stops"),
+    ]
+    assert one.start(100.0) == [], "nobody is started any more"
+    assert not one.gone
+    for name in ("ready", "loading", "starting"):
+        one.on_exit(name, 1, "exit code 0", 1.0)
+    assert one.gone
+
+
+def test_a_worker_that_will_not_stop_is_killed() -> None:
+    one = up()
+    one.stop(0.0)
+    assert one.next_deadline() == L.term_timeout_s
+    assert kills(one, L.term_timeout_s - 0.1) == []
+    assert kills(one, L.term_timeout_s) == ["it was stopping for too long"]
+
+
+def test_the_doomed_are_not_killed_again_by_a_stop() -> None:
+    one = table()
+    one.start(0.0)
+    assert kills(one, L.hello_timeout_s)
+    assert one.stop(L.hello_timeout_s) == []
+    one.on_exit("w", 1, "signal SIGKILL", 11.0)
+    assert one.gone
