@@ -265,7 +265,7 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class RenditionReport(Struct, frozen=True, kw_only=True):
+class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """The metadata keys that a rendition changes against its master's."""
 
     format: str

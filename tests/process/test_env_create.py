@@ -93,8 +93,8 @@ def test_two_environments_hold_two_versions_and_what_a_worker_needs(wheels, tmp_
 
 def test_an_environment_that_fails_is_not_left_half_made(wheels, tmp_path):
     ran = create(tmp_path, "bad", "no-such-package-anywhere\n")
-    assert ran.exit_code == 1 and "no-such-package-anywhere" in ran.output
-    assert "bad.log" in ran.output
+    assert isinstance(ran.exception, AudioPoolError) and "no-such-package-anywhere" in ran.exception.message
+    assert "bad.log" in ran.exception.hint
     assert not (tmp_path / "envs" / "bad").exists()
     assert "no-such-package-anywhere" in (tmp_path / "envs" / "bad.log").read_text()
 
@@ -104,13 +104,13 @@ def test_an_environment_that_could_not_host_a_worker_is_refused(wheels, tmp_path
         file.unlink()
     wheel(wheels, "pyzmq", "26.0.0", module="something_else")
     ran = create(tmp_path, "odd", "clashing\n")
-    assert ran.exit_code == 1 and "zmq" in ran.output
+    assert isinstance(ran.exception, AudioPoolError) and "zmq" in ran.exception.message
     assert not (tmp_path / "envs" / "odd").exists()
 
 
 def test_a_step_that_takes_too_long_is_stopped(wheels, tmp_path):
     ran = create(tmp_path, "slow", "clashing\n", "--timeout", "0.05")
-    assert ran.exit_code == 1 and "--timeout" in ran.output
+    assert isinstance(ran.exception, Timeout) and "--timeout" in ran.exception.hint
     assert not (tmp_path / "envs" / "slow").exists()
 
 
@@ -118,14 +118,14 @@ def test_what_is_there_already_is_left_alone(tmp_path):
     (tmp_path / "envs" / "mine").mkdir(parents=True)
     (tmp_path / "envs" / "mine" / "kept").touch()
     ran = create(tmp_path, "mine", "")
-    assert ran.exit_code == 2 and "exists already" in ran.output
+    assert isinstance(ran.exception, InvalidRequest) and "exists already" in ran.exception.message
     assert (tmp_path / "envs" / "mine" / "kept").exists()
 
 
 def test_bad_names_files_and_interpreters_are_refused(wheels, tmp_path):
-    assert create(tmp_path, "../up", "").exit_code == 2
+    assert isinstance(create(tmp_path, "../up", "").exception, InvalidRequest)
     gone = CliRunner().invoke(group, ["create", "x", "-r", str(tmp_path / "gone.txt")])
-    assert gone.exit_code == 2
+    assert isinstance(gone.exception, NotFound)
     absent = create(tmp_path, "x", "", "--python", str(tmp_path / "python9"))
-    assert absent.exit_code == 2 and "python9" in absent.output
+    assert isinstance(absent.exception, AudioPoolError) and "python9" in absent.exception.message
     assert CliRunner().invoke(group, ["create", "x"]).exit_code == 2
