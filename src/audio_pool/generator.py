@@ -59,7 +59,7 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_memory: str | None = None
     use_subprocess: bool = True
     subprocess_timeout_seconds: Seconds = 300.0
-    """One job's work."""
+    """One task's work."""
     subprocess_max_retries: Annotated[int, Meta(ge=0, le=9)] = 3
     timeout: Seconds | None = None
     """The caller's whole wait; None: as long as the limits let a request live."""
