@@ -66,7 +66,7 @@ class Program(CommandGroup):
 def print_error(error: AudioPoolError, *, as_json: bool = False) -> None:
     """Print an error in one line on standard error; with ``as_json`` also as an object on standard output."""
     if as_json:
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
-        click.echo(json.dumps({"error": told}, ensure_ascii=False))
+        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": body}, ensure_ascii=False))
     hint = f" ({error.hint})" if error.hint else ""
     click.echo(f"error: {error.message}{hint}", err=True)
