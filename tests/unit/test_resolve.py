@@ -308,7 +308,7 @@ def test_what_an_engine_cannot_do_is_refused(
 def test_licences_that_are_not_allowed_are_refused() -> None:
     free = engine(commercial_use=False, licence="CC-BY-NC-4.0")
     resolved(free)
-    with pytest.raises(Refused, match="licence 'CC-BY-NC-4.0', which does not allow commercial use"):
+    with pytest.raises(Refused, match=r"licence 'CC-BY-NC-4\.0', which does not allow commercial use"):
         resolved(free, config(policy={"commercial_only": True}))
 
 

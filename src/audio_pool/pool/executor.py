@@ -18,7 +18,7 @@ import numpy.typing as npt
 from audio_pool.cache.sound_cache import Hit, Lookup, SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, BadMessage, StorageError, WorkerError
+from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
@@ -30,7 +30,7 @@ from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
-from audio_pool.tasks import MasteredSound, Rejected, Rendered, TaskResult
+from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RunTask, Stop
 from audio_pool.types import Rendition
@@ -115,14 +115,9 @@ class Executor:
         match received.event:
             case events.TaskDone() as done:
                 holder = f"{done.worker}:{done.incarnation}"
-                try:
-                    results = self._tasks.take_outputs(
-                        done.task, holder, done.results, received.frames, received.unwritable
-                    )
-                except BadMessage as exc:
-                    log.error("worker %s: %s", done.worker, exc)
-                    failure = Failure.of(WorkerError(f"worker {done.worker!r}: {exc}"))
-                    results = dict.fromkeys(done.results, Rejected(failure=failure))
+                results = self._tasks.take_outputs(
+                    done.task, holder, done.results, received.frames, received.unwritable
+                )
                 return msgspec.structs.replace(done, results=results)
             case events.TaskFailed() as failed:
                 self._tasks.take_outputs(failed.task, f"{failed.worker}:{failed.incarnation}", {}, [])
@@ -152,6 +147,8 @@ class Executor:
             if not isinstance(exc, AudioPoolError):
                 log.exception("task %d could not be sent", action.task)
                 exc = AudioPoolError("the task met a bug in the pool; its log says more")
+            # slots may have been granted to it already
+            self._tasks.take_outputs(action.task, f"{action.worker}:{action.incarnation}", {}, [])
             return events.TaskFailed(
                 worker=action.worker,
                 incarnation=action.incarnation,

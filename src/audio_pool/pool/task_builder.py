@@ -6,6 +6,7 @@ Must not know: when a task is sent and what its result means (scheduler), socket
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import BadMessage
+from audio_pool.errors import BadMessage, WorkerError
 from audio_pool.pool.metadata import new_metadata
 from audio_pool.pool.requests import OpenRequest
 from audio_pool.pool.resolve import ResolvedRequest, derived_seed
+from audio_pool.results import Failure
 from audio_pool.scheduler.events import (
     CallWork,
     EmbedWork,
@@ -37,6 +39,7 @@ from audio_pool.tasks import (
     MasteringSpec,
     MasterTask,
     RawSounds,
+    Rejected,
     RenderTask,
     Task,
     TaskResult,
@@ -45,6 +48,8 @@ from audio_pool.transport.arena import Arena
 from audio_pool.types import Recipe
 
 __all__ = ["BuiltTask", "JobInputs", "TaskBuilder"]
+
+log = logging.getLogger(__name__)
 
 POOL = "pool"
 """Holder of slots that no worker holds."""
@@ -234,25 +239,45 @@ class TaskBuilder:
             unwritable: generations of granted slots that could not be created.
 
         Returns:
-            The results; raw sounds say which task's frames hold their inline tensors.
+            The results; raw sounds say which task's frames hold their inline tensors. A job whose candidates
+            refer to what is not there is rejected, and no other.
         """
-        used = set()
+        used: set[int] = set()
         taken: dict[int, TaskResult] = {}
         for job, result in results.items():
             if isinstance(result, RawSounds):
-                for tensor in (one.tensor for one in result.candidates if one.tensor is not None):
-                    self._arena.transfer(tensor, holder, POOL)
-                    used.add(tensor.generation)
-                inline = any(one.tensor is None for one in result.candidates)
-                if inline:
-                    _check_frames(result.candidates, frames)
-                    self._frames[job, task] = frames
-                result = msgspec.structs.replace(result, inline=task if inline else 0)
+                try:
+                    result = self._take_raw(job, task, holder, result, frames)
+                    used |= {one.tensor.generation for one in result.candidates if one.tensor is not None}
+                except BadMessage as exc:
+                    worker = holder.rpartition(":")[0]
+                    log.error("worker %s: %s", worker, exc)
+                    result = Rejected(failure=Failure.of(WorkerError(f"worker {worker!r}: {exc}")))
             taken[job] = result
         for grant in self._granted.pop(task, ("", ()))[1]:
             if grant.generation not in used:
                 self._arena.release(grant, unwritable=grant.generation in unwritable)
         return taken
+
+    def _take_raw(self, job: int, task: int, holder: str, raw: RawSounds, frames: list[bytes]) -> RawSounds:
+        """Take over what the candidates of one job refer to, all of it or nothing.
+
+        Raises:
+            BadMessage: the worker does not hold a slot, or a frame did not come.
+        """
+        _check_frames(raw.candidates, frames)
+        tensors = [one.tensor for one in raw.candidates if one.tensor is not None]
+        for number, tensor in enumerate(tensors):
+            try:
+                self._arena.transfer(tensor, holder, POOL)
+            except BadMessage:
+                for transferred in tensors[:number]:
+                    self._arena.release(transferred)
+                raise
+        inline = len(tensors) < len(raw.candidates)
+        if inline:
+            self._frames[job, task] = frames
+        return msgspec.structs.replace(raw, inline=task if inline else 0)
 
     def release(self, job: int, result: TaskResult) -> None:
         """Give back the slots and frames of a result that nobody wants."""
