@@ -211,7 +211,8 @@ def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
     embedder = load_engine("minilm")
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain on a tin roof", "rain on two tin roofs")):
-        cache.put(sound(cache.incoming, prompt, seed=seed, metadata={"model_revision": REVISION}), {"minilm": embedder.embed([prompt])[0]})
+        made = sound(cache.incoming, prompt, seed=seed, metadata={"model_revision": REVISION})
+        cache.put(made, {"minilm": embedder.embed([prompt])[0]})
     cache.close()
     embedder.close()
     asked = ["explain", "a tin roof in the rain", "--duration", "2", "--no-loop", "--json"]

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from audio_pool.cli.env import group
+from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, Timeout
 
 MODULES = {"pyzmq": "zmq"}
 
