@@ -108,7 +108,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("an unknown variable's section", lambda: environment(AUDIO_POOL_CAHCE_DIR="x"), InvalidConfig, "environment: unknown variable AUDIO_POOL_CAHCE_DIR; did you mean AUDIO_POOL_CACHE_DIR?"),
     ("a variable that is no number", lambda: environment(AUDIO_POOL_QUEUE_MAX_REQUESTS="many"), InvalidConfig, "environment: AUDIO_POOL_QUEUE_MAX_REQUESTS: given 'many', allowed is `int`, got `str`"),
     ("a variable out of bounds", lambda: environment(AUDIO_POOL_QUEUE_MAX_REQUESTS="0"), InvalidConfig, "AUDIO_POOL_QUEUE_MAX_REQUESTS: given '0', allowed is `int` >= 1"),
-    ("a variable that is NaN", lambda: environment(AUDIO_POOL_LIMITS_HEARTBEAT_S="nan"), InvalidConfig, "AUDIO_POOL_LIMITS_BEAT_S: given 'nan', allowed is `float` >= 0.05"),
+    ("a variable that is NaN", lambda: environment(AUDIO_POOL_LIMITS_HEARTBEAT_S="nan"), InvalidConfig, "AUDIO_POOL_LIMITS_HEARTBEAT_S: given 'nan', allowed is `float` >= 0.05"),
     ("a variable that is no choice", lambda: environment(AUDIO_POOL_CACHE_MATCH="tolerent"), InvalidConfig, "given 'tolerent', allowed is one of global, strict, threshold, tolerant; did you mean 'tolerant'?"),
     # -- a message
     ("no version", lambda: message(v=None), BadMessage, "field 'v': given None, allowed is 1"),
