@@ -16,6 +16,7 @@ Must not know: anything else of the package.
     |-- EngineError               engine_failed     the engine's fault
     |   |-- EngineUnavailable     engine_unavailable   a library or model is missing, or it would not load
     |   |-- OutOfMemory           out_of_memory
+    |   |-- DeviceLost            device_lost       no more work in this process: its GPU answers with errors only
     |   `-- QualityError          quality           every candidate failed the quality gate
     |-- WorkerError               worker_failed
     |   |-- WorkerDied            worker_died
@@ -41,6 +42,7 @@ __all__ = [
     "Busy",
     "CallerError",
     "Cancelled",
+    "DeviceLost",
     "Disconnected",
     "EngineError",
     "EngineUnavailable",
@@ -130,6 +132,14 @@ class EngineUnavailable(EngineError):
 
 class OutOfMemory(EngineError):
     code = "out_of_memory"
+    retryable = True
+
+
+class DeviceLost(EngineError):
+    """The process can use its device no more, such as after a fault in a CUDA kernel. A worker ends by it and is
+    started anew; its jobs are tried again."""
+
+    code = "device_lost"
     retryable = True
 
 

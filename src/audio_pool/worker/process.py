@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from audio_pool.errors import AudioPoolError, Cancelled, EngineError, OutOfMemory, WorkerStartFailed
+from audio_pool.errors import AudioPoolError, Cancelled, DeviceLost, EngineError, OutOfMemory, WorkerStartFailed
 from audio_pool.results import Failure, Stage
 from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask
 from audio_pool.transport import packing
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
+_THREAD_BROKEN, _DEVICE_LOST = 5, 6
+"""Exit codes."""
 
 
 class Worker:
@@ -72,7 +74,8 @@ class Worker:
         self._to_master: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
         """Candidates generated here, on their way from the generate to the aux thread."""
         self._generate_ended = threading.Event()
-        self._broken = threading.Event()
+        self._broken = 0
+        """The exit code for what ended a thread of tasks; 0 while all is well."""
 
     def connect(self, thread: str) -> Channel:
         """Open the socket of one of the threads: control, generate or aux."""
@@ -81,7 +84,7 @@ class Worker:
     # -- control -----------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until stopped. Return the exit code: 0 stopped, 3 could not load, 5 a thread has broken."""
+        """Work until stopped. Return the exit code: 0 stopped, 3 could not load, 5 a thread has broken, 6 device lost."""
         control = self.connect("control")
         hello = Hello(
             incarnation=self.incarnation, pid=os.getpid(), protocol=WORKER_PROTOCOL, python=sys.version.split()[0]
@@ -115,9 +118,9 @@ class Worker:
             if self.stopping.is_set() and (generating is None or not generating.is_alive()):
                 control.close()
                 return 0
-            if self._broken.is_set():  # further heartbeats would hide it until a task's time is over
+            if self._broken:  # further heartbeats would hide it until a task's time is over
                 control.close()
-                return 5
+                return self._broken
             now = time.monotonic()
             if now >= next_heartbeat:
                 control.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
@@ -182,10 +185,17 @@ class Worker:
     def _thread(self, name: str, waker: Waker) -> None:
         try:
             self._serve(name, waker)
+        except DeviceLost as exc:
+            log.exception("thread %s lost its device", name)
+            log.error("%s", exc)  # the last line: the router tells it as the reason
+            self._break(_DEVICE_LOST)
         except Exception:
             log.exception("thread %s has broken", name)
-            self._broken.set()
-            self._control_waker.wake()
+            self._break(_THREAD_BROKEN)
+
+    def _break(self, code: int) -> None:
+        self._broken = code
+        self._control_waker.wake()
 
     def _serve(self, name: str, waker: Waker) -> None:
         channel = self.connect(name)
@@ -298,6 +308,14 @@ class Worker:
         channel.send([message, *outcome.frames])
 
     def _fail(self, channel: Channel, run: RunTask, exc: Exception) -> None:
+        """Answer a task that failed.
+
+        Raises:
+            DeviceLost: nothing else could succeed here. The task is left unanswered: the router gives what
+                an ended process held to the next one, as often as its limits allow.
+        """
+        if isinstance(exc, DeviceLost):
+            raise exc
         if not isinstance(exc, AudioPoolError):
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
         self._forget(run)

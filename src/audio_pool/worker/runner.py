@@ -20,7 +20,7 @@ import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, ReadsMeaning, Scorer, load_engine
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, NotSupported, StorageError
+from audio_pool.errors import AudioPoolError, DeviceLost, EngineUnavailable, InvalidAudio, NotSupported, StorageError
 from audio_pool.results import Failure, Timings, WorkerReport
 from audio_pool.tasks import (
     Called,
@@ -328,6 +328,8 @@ class TaskRunner:
             )
         except AllRejected as exc:
             return Rejected(failure=Failure.of(exc), tried=exc.tried)
+        except DeviceLost:  # a scorer's: not this sound's fault
+            raise
         except AudioPoolError as exc:
             return Rejected(failure=Failure.of(exc))
         report = finished.sound.metadata
