@@ -96,11 +96,6 @@ class DiffusionEngine(StagedEngine):
 
     # -- the run -----------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Give the memory back."""
-        del self._denoiser
-        super().close()
-
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
         return *super()._compatible(job), self._noise_shape(job)
 
@@ -136,10 +131,11 @@ class DiffusionEngine(StagedEngine):
         drawn = {"generator": generators} if self._step_draws else {}
         return scheduler.step(pred, t, latents, **drawn, **self._step_settings(job)).prev_sample
 
-    def _sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
+    def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
         """Float32 latents [B, ...]: the model runs in its dtype, sums and guidance in float32."""
         import torch
 
+        # before the denoiser comes to the device: a start may need the decoder there, a condition the encoder
         scheduler, timesteps = self._schedule(jobs[0])
         # on the CPU in float32 whatever the device and precision: a seed means one sound
         generators = [torch.Generator().manual_seed(job.item.seed) for job in jobs]
@@ -150,17 +146,20 @@ class DiffusionEngine(StagedEngine):
         guided = jobs[0].guided
         scale = torch.tensor([job.guidance for job in jobs], device=self._device)
         scale = scale.view(-1, *[1] * (latents.ndim - 1))
-        for t in timesteps:
-            rows = torch.cat([latents] * 2) if guided else latents
-            rows = self._scaled(scheduler, rows, t).to(self.dtype)
-            if self.settings.compile and self._device.type == "cuda":
-                torch.compiler.cudagraph_mark_step_begin()
-            pred = self._predicted(rows, t.to(self._device), condition).float()
-            if guided:
-                without, towards = pred.chunk(2)
-                pred = without + scale * (towards - without)
-            latents = self._step(scheduler, pred, t, latents, generators, jobs[0])
-            tick()
+        # all at once: each step's copy by itself would wait until the device has done all that is queued
+        placed = timesteps.to(self._device)
+        with self._placement.stage(self.sampler_stage):
+            for t, t_placed in zip(timesteps, placed, strict=True):
+                rows = torch.cat([latents] * 2) if guided else latents
+                rows = self._scaled(scheduler, rows, t).to(self.dtype)
+                if self.settings.compile and self._device.type == "cuda":
+                    torch.compiler.cudagraph_mark_step_begin()
+                pred = self._predicted(rows, t_placed, condition).float()
+                if guided:
+                    without, towards = pred.chunk(2)
+                    pred = without + scale * (towards - without)
+                latents = self._step(scheduler, pred, t, latents, generators, jobs[0])
+                tick()
         return latents
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:

@@ -108,13 +108,15 @@ class StagedEngine:
         self.device = str(opened.device)
         self.dtype = opened.dtype
         self._device = opened.device
+        self._cap = _torch.MemoryCap(settings.max_memory, opened.device)
         for name, part in (*stages["encoder"].items(), *stages[self.sampler_stage].items()):
             if name not in self.never_quantized:
                 quantize(part, settings, opened.device)
         for parts in stages.values():
             for part in parts.values():
                 part.eval().requires_grad_(False)
-        self._placement = _torch.Placement(stages, settings, opened.device)
+        with self._working(0):
+            self._placement = _torch.Placement(stages, settings, opened.device)
         self._encodings: OrderedDict[tuple[str, str, bool], Condition] = OrderedDict()
 
     # -- what an engine says about its model ------------------------------------------------------
@@ -193,8 +195,9 @@ class StagedEngine:
         """Give the memory back."""
         import torch
 
-        self._encodings.clear()
-        del self._placement
+        # a subclass has names of its own for its parts: nothing is kept but what describes the engine
+        for name in set(self.__dict__) - {"info", "settings", "device", "dtype", "_device"}:
+            del self.__dict__[name]
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -205,7 +208,14 @@ class StagedEngine:
     def _running(self, items: int) -> Iterator[None]:
         import torch
 
-        with _torch.memory_errors(self.info.name, self._device, self.settings.max_memory, items), torch.no_grad():
+        with self._working(items), torch.no_grad():
+            yield
+
+    @contextlib.contextmanager
+    def _working(self, items: int) -> Iterator[None]:
+        """Inside, the device is the current one, within the engine's share of it, and its errors are ours."""
+        errors = _torch.device_errors(self.info.name, self._device, self.settings.max_memory, items)
+        with errors, self._cap.held():
             yield
 
     def _job(self, index: int, item: Item) -> Job:
@@ -242,9 +252,12 @@ class StagedEngine:
         total = sum(self._step_count(batch[0]) for batch in batches)
         tick = Ticker(on_step, total, self._device)
         for batch in batches:
-            with self._placement.stage(self.sampler_stage):
-                latents = self._sample(batch, [texts[job.text] for job in batch], tick)
-            yield batch, latents
+            yield batch, self._placed_sample(batch, [texts[job.text] for job in batch], tick)
+
+    def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
+        """``_sample`` with its stage's parts on the device; overridden where it needs other stages' work first."""
+        with self._placement.stage(self.sampler_stage):
+            return self._sample(jobs, texts, tick)
 
     def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Group jobs that can share a pass, at most ``max_batch`` of them."""
@@ -342,21 +355,20 @@ class Ticker:
         self._total = total
         self._done = 0
         self._events: list[torch.cuda.Event] = []
-        self._marker: Callable[[], torch.cuda.Event] | None = None
+        self._mark: Callable[[], torch.cuda.Event] | None = None
         if on_step is not None and device.type == "cuda":
             import torch
 
-            self._marker = torch.cuda.Event
+            # by the stream's name: an event of the current device would mark nothing of another's work
+            self._mark = lambda: torch.cuda.current_stream(device).record_event()
 
     def __call__(self) -> None:
         """Report one more step done; raises whatever ``on_step`` raises."""
         self._done += 1
         if self._on_step is None:
             return
-        if self._marker is not None:
-            event = self._marker()
-            event.record()
-            self._events.append(event)
+        if self._mark is not None:
+            self._events.append(self._mark())
             if len(self._events) > 2:
                 self._events.pop(0).synchronize()
         self._on_step(self._done, self._total)

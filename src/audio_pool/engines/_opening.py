@@ -46,8 +46,8 @@ def open_model(info: EngineInfo, settings: _torch.TorchSettings, working_bytes: 
     found = settings.locate(info)
     if not found.path.is_dir():
         raise missing_model(info.implementation, f"{str(found.path)!r} is a file; allowed is a directory")
+    _torch.MemoryCap(settings.max_memory, device)  # refused before anything is read
     _torch.check_memory(info.name, found.path, settings, device, working_bytes)
-    _torch.cap_memory(settings.max_memory, device)
     wave_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
     return Opened(
         directory=found.path,

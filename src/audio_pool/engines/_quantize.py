@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from audio_pool.engines._torch import on_device
 from audio_pool.errors import EngineUnavailable, InvalidConfig
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ def quantize(module: torch.nn.Module, settings: TorchSettings, device: torch.dev
     backend = _backend(settings)
     if backend == "bitsandbytes" and device.type != "cuda":
         raise InvalidConfig(f"quantization_backend = 'bitsandbytes' needs a GPU; the device is {device}")
-    work: dict[str, Callable[[Any, int], None]] = {
+    work: dict[str, Callable[[Any, int, torch.device], None]] = {
         "torchao": _torchao,
         "quanto": _quanto,
         "bitsandbytes": _bitsandbytes,
     }
     try:
-        work[backend](module, bits)
+        with on_device(device):
+            work[backend](module, bits, device)
     except ImportError as exc:
         raise EngineUnavailable(
             f"quantization = {settings.quantization!r} with {backend}: {exc}",
@@ -61,7 +63,7 @@ def quantize(module: torch.nn.Module, settings: TorchSettings, device: torch.dev
         ) from exc
 
 
-def _torchao(module: Any, bits: int) -> None:
+def _torchao(module: Any, bits: int, device: torch.device) -> None:
     import torch
 
     with warnings.catch_warnings():
@@ -81,14 +83,14 @@ def _torchao(module: Any, bits: int) -> None:
     quantize_(module, Int4WeightOnlyConfig(group_size=64))
 
 
-def _quanto(module: Any, bits: int) -> None:
+def _quanto(module: Any, bits: int, device: torch.device) -> None:
     import torch
     from optimum import quanto
     from optimum.quanto.library.extensions import get_extension, is_extension_available
 
     weight = next(module.parameters())
     half = weight.dtype == torch.float16
-    if bits == 4 and half and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8:
+    if bits == 4 and half and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8:
         # there quanto would compile a kernel of its own, which needs the CUDA toolkit
         raise InvalidConfig("quantization = '4bit' on this GPU: set dtype = 'bfloat16', not 'float16'")
     for name in ("quanto_cpp", "quanto_cuda"):
@@ -107,7 +109,7 @@ def _unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.cat([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
 
 
-def _bitsandbytes(module: Any, bits: int) -> None:
+def _bitsandbytes(module: Any, bits: int, device: torch.device) -> None:
     import bitsandbytes as bnb
     import torch
 

@@ -11,14 +11,14 @@ import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from audio_pool.engines._settings import Device, ModelSettings
-from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
+from audio_pool.errors import DeviceLost, EngineUnavailable, InvalidConfig, OutOfMemory
 from audio_pool.gpu import Memory, amd_memory, nvidia_memory, parse_bytes, require_free, shown
 from audio_pool.models.weights import parts_of, weight_elements
 
@@ -27,16 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileShape",
+    "MemoryCap",
     "Placement",
     "TorchSettings",
-    "cap_memory",
     "check_memory",
     "compile_module",
+    "device_at_work",
+    "device_errors",
+    "device_lost",
     "device_memory",
     "dtype_of",
+    "estimate",
     "first_line",
-    "memory_errors",
     "no_bars",
+    "on_device",
     "settle_device",
     "weight_bytes",
 ]
@@ -76,11 +80,14 @@ class TorchSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fie
     chunked_decode: bool = False
     """Decode a sound in overlapping pieces of time."""
     max_memory: str | None = None
-    """A hard cap for this process on the GPU, such as "4GB"."""
+    """A hard cap for this engine on the GPU, such as "4GB"."""
     check_memory: bool = True
     """Look at the device's free memory before loading, and refuse where the model will not fit."""
     compile: bool = False
     """torch.compile (with CUDA graphs on a GPU) on denoiser and decoder."""
+    compile_mode: Literal["full", "kernels", "graphs"] = "full"
+    """On a GPU. "full": fused kernels in CUDA graphs; "kernels": fused kernels, launched one by one;
+    "graphs": the libraries' own kernels in CUDA graphs, without a compiler."""
     compile_shapes: list[CompileShape] = []
     """Batches to warm at load."""
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 8
@@ -134,6 +141,20 @@ def settle_device(name: str) -> torch.device:
     return device
 
 
+def on_device(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which a GPU is torch's current one.
+
+    What names no device (events, streams, questions about the hardware, kernels of Triton and quanto) means
+    the current one: for an engine on cuda:1 it would otherwise be cuda:0, whose memory it has no business in.
+    """
+    import torch
+
+    context: contextlib.AbstractContextManager[object] = (
+        torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    )
+    return context
+
+
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
     """Return the torch dtype that a setting names, "auto" settled for the device."""
     import torch
@@ -141,7 +162,8 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        with on_device(device):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
@@ -180,17 +202,8 @@ def check_memory(
         OutOfMemory: with the figure needed, the figure found and what to change.
     """
     wide = dtype_of(settings.dtype, device).itemsize
-    each = {"none": float(wide), "8bit": 1.1, "4bit": 0.7}[settings.quantization]
-    sizes = [
-        sum(weight_elements(path) for path in files) * each for files in parts_of(directory).values()
-    ] or [0.0]
-    weights = {
-        "none": sum(sizes),
-        "model": max(sizes),
-        "group": max(sizes) / 4,
-        "sequential": max(sizes) / 16,
-    }[settings.offload]
-    needed = int(weights + working_bytes * wide / 2)
+    elements = [sum(weight_elements(path) for path in files) for files in parts_of(directory).values()]
+    needed = estimate(elements, settings, wide, working_bytes)
     cap = parse_bytes(settings.max_memory) if settings.max_memory else None
     if cap is not None and needed > cap:
         raise OutOfMemory(
@@ -202,36 +215,122 @@ def check_memory(
     return needed
 
 
-def cap_memory(max_memory: str | None, device: torch.device) -> None:
-    """Make ``max_memory`` a hard limit of this process on the device.
+def estimate(elements: Sequence[int], settings: TorchSettings, wide: int, working_bytes: int) -> int:
+    """Return the bytes that a model needs on its device.
 
-    Raises:
-        InvalidConfig: where the device is no GPU.
+    Args:
+        elements: the number of weights of each part.
+        settings: quantisation and offload.
+        wide: bytes of one number.
+        working_bytes: what one sound takes beside the weights, at two bytes per number.
+    """
+    each = {"none": float(wide), "8bit": 1.1, "4bit": 0.7}[settings.quantization]
+    sizes = [count * each for count in elements] or [0.0]
+    weights = {
+        "none": sum(sizes),
+        "model": max(sizes),
+        "group": max(sizes) / 4,
+        "sequential": max(sizes) / 16,
+    }[settings.offload]
+    return int(weights + working_bytes * wide / 2)
+
+
+class MemoryCap:
+    """``max_memory``: an engine's share of a GPU, whatever else its process has there.
+
+    torch knows one limit for a process. An engine that has a cap sets it for the time of its own work: what
+    others hold, and its share on top.
+    """
+
+    def __init__(self, max_memory: str | None, device: torch.device) -> None:
+        """
+        Raises:
+            InvalidConfig: a cap where the device is no GPU.
+        """
+        self._device = device
+        self._cap = parse_bytes(max_memory) if max_memory is not None else None
+        self._own = 0
+        """Bytes that the engine keeps between its runs."""
+        if max_memory is not None and device.type != "cuda":
+            raise InvalidConfig(f"max_memory = {max_memory!r} limits a GPU; the device is {device}: leave it out")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the engine cannot have more than its share."""
+        if self._cap is None:
+            yield
+            return
+        import torch
+
+        others = max(0, torch.cuda.memory_allocated(self._device) - self._own)
+        allowed = others + self._cap
+        if torch.cuda.memory_reserved(self._device) > allowed:
+            torch.cuda.empty_cache()  # blocks that are cached are given out without a look at the limit
+        # a card sold as 4 GB shows a little less; a cap above what there is caps nothing
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), self._device)
+        try:
+            yield
+            # not after an error: its traceback still holds the tensors of the failed pass
+            self._own = max(0, torch.cuda.memory_allocated(self._device) - others)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, self._device)
+
+
+def device_lost(device: torch.device) -> bool:
+    """Return True if a GPU answers this process with errors only.
+
+    A fault in a kernel leaves a CUDA context so for good. Asked by the device itself, not by the message of an
+    error: others read alike and are over once they are raised.
     """
     import torch
 
-    if max_memory is None:
-        return
-    cap = parse_bytes(max_memory)
     if device.type != "cuda":
-        raise InvalidConfig(f"max_memory = {max_memory!r} limits a GPU; the device is {device}: leave it out")
-    # a card sold as 4 GB shows a little less; a cap above what there is caps nothing
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), device)
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
-def memory_errors(engine: str, device: torch.device, max_memory: str | None, items: int) -> Iterator[None]:
-    """Inside, turn torch's out-of-memory errors into ours, and give the cached memory back."""
+def device_at_work(engine: str, device: torch.device) -> Iterator[None]:
+    """Inside, the device is torch's current one.
+
+    Raises:
+        DeviceLost: in place of whatever a lost device raised.
+    """
+    try:
+        with on_device(device):
+            yield
+    except RuntimeError as exc:
+        if device_lost(device):
+            raise DeviceLost(f"{engine}: {device} is lost to this process: {first_line(exc)}") from exc
+        raise
+
+
+@contextlib.contextmanager
+def device_errors(engine: str, device: torch.device, max_memory: str | None, items: int) -> Iterator[None]:
+    """Inside ``device_at_work``, turn out-of-memory errors into ours, and give the cached memory back.
+
+    Args:
+        engine: its name, for the message.
+        device: where it works.
+        max_memory: the setting, for the message.
+        items: sounds of the pass; 0 while loading.
+    """
     import torch
 
     try:
-        yield
+        with device_at_work(engine, device):
+            yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
         known = isinstance(exc, (torch.OutOfMemoryError, MemoryError))
         if not known and not any(sign in str(exc) for sign in _OUT_OF_MEMORY):
             raise
-        message = f"{engine}: out of memory on {device} with {items} sound{'' if items == 1 else 's'} at once"
+        at_work = f"with {items} sound{'' if items == 1 else 's'} at once" if items else "while loading"
+        message = f"{engine}: out of memory on {device} {at_work}"
         if max_memory:
             message += f" (max_memory = {max_memory!r})"
         # without the cause: its traceback holds every tensor of the failed pass
@@ -295,6 +394,8 @@ class Placement:
         self._stages = {stage: dict(parts) for stage, parts in stages.items()}
         parts = {name: module for group in self._stages.values() for name, module in group.items()}
         self.waiting = self._chosen(settings, list(parts))
+        self._here: list[torch.nn.Module] = []
+        """Parts of the innermost stage that wait in main memory otherwise."""
         if settings.offload in ("sequential", "group"):
             for name, module in parts.items():
                 if name in self.waiting:
@@ -322,15 +423,27 @@ class Placement:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Keep a stage's parts on the device for as long as the context lasts."""
-        moved = [module for part, module in self._stages[name].items() if part in self.waiting]
+        """Keep a stage's parts on the device for as long as the context lasts.
+
+        A stage inside another sends the outer one's parts to wait meanwhile: the device never holds two.
+        """
+        outer = self._here
+        here = [module for part, module in self._stages[name].items() if part in self.waiting]
+        leaving = [module for module in outer if not any(module is one for one in here)]
+        coming = [module for module in here if not any(module is one for one in outer)]
+        self._here = here
         try:
-            for module in moved:
+            for module in leaving:
+                module.to("cpu")
+            for module in coming:
                 module.to(self.device)
             yield
         finally:
-            for module in moved:
+            self._here = outer
+            for module in coming:
                 module.to("cpu")
+            for module in leaving:
+                module.to(self.device)
 
 
 def _hooked(module: Any, how: str, device: torch.device) -> None:
@@ -354,18 +467,25 @@ def _hooked(module: Any, how: str, device: torch.device) -> None:
 
 
 def compile_module(module: Any, settings: TorchSettings, device: torch.device) -> None:
-    """Compile a module's forward in place; on a GPU with CUDA graphs, because launches bound these models.
+    """Compile a module's forward in place, on a GPU by ``compile_mode``: launches bound these models.
 
     Each shape is compiled by itself: graphs with symbolic sizes cannot be captured. Past torch's limit of
     shapes the module runs uncompiled, which is slower, never wrong.
 
     Raises:
-        InvalidConfig: together with offloading, whose weights move away from under the graphs.
+        InvalidConfig: together with offloading, whose weights move away from under the graphs; CUDA graphs
+            without a GPU.
     """
+    if settings.compile_mode == "graphs" and device.type != "cuda":
+        raise InvalidConfig(f"compile_mode = 'graphs' needs a GPU; the device is {device}: leave it out")
     if settings.offload != "none" or settings.offload_modules:
         raise InvalidConfig("compile = true needs its weights to stay in place: leave out offload")
     with warnings.catch_warnings():
         # torch's own inductor still uses it, when it is first imported
         warnings.filterwarnings("ignore", r"`torch.jit.script_method` is deprecated", DeprecationWarning)
         importlib.import_module("torch._inductor.compile_fx")
-        module.compile(mode="reduce-overhead" if device.type == "cuda" else "default", dynamic=False)
+        if settings.compile_mode == "graphs":
+            module.compile(backend="cudagraphs", dynamic=False)
+        else:
+            graphs = device.type == "cuda" and settings.compile_mode == "full"
+            module.compile(mode="reduce-overhead" if graphs else "default", dynamic=False)

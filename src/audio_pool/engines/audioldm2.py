@@ -61,7 +61,6 @@ def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM2:
     Raises:
         EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
-    import torch
     from diffusers import AudioLDM2Pipeline
 
     opened = open_model(info, settings, working_bytes=2**30)
@@ -71,8 +70,6 @@ def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM2:
             f"{info.name}: {str(opened.directory)!r} is one of AudioLDM2's speech models; this engine runs base, "
             "large and music"
         )
-    # the sound half of its CLAP only ranks finished sounds, which is not done here
-    pipe.text_encoder.audio_model = torch.nn.Identity()
     engine = AudioLDM2(info, settings, opened, pipe)
     engine._warm()
     return engine
@@ -97,6 +94,13 @@ class AudioLDM2(MelDiffusion):
 
     encoder_parts = ("text_encoder", "text_encoder_2", "projection_model", "language_model")
     never_quantized = frozenset({"projection_model"})
+
+    def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
+        import torch
+
+        # the sound half of its CLAP only ranks finished sounds, which is not done here
+        pipe.text_encoder.audio_model = torch.nn.Identity()
+        super().__init__(info, settings, opened, pipe)
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """By itself: encoded together, prompts of other lengths would change the language model's states."""

@@ -21,7 +21,7 @@ import numpy as np
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._clap import RATE, WINDOW, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
-from audio_pool.engines._torch import first_line, settle_device
+from audio_pool.engines._torch import device_at_work, first_line, settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
 
@@ -189,7 +189,7 @@ class ClapScorer:
 
         clap = self._clap
         try:
-            with torch.inference_mode():
+            with device_at_work(self.info.name, clap.device), torch.inference_mode():
                 if sounds is not None:
                     # No window is longer than the extractor's, so that it never draws one of its own.
                     features = self._extractor(

@@ -20,7 +20,7 @@ import numpy as np
 from audio_pool.engine_info import CompanionInfo, EngineInfo
 from audio_pool.engines._clap import RATE, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, tokenizer_of
-from audio_pool.engines._torch import settle_device
+from audio_pool.engines._torch import device_at_work, settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
 
@@ -147,7 +147,7 @@ class LaionClapScorer:
         import torch
 
         vectors = np.zeros((len(texts), self.info.dimensions), np.float32)
-        with torch.inference_mode():
+        with device_at_work(self.info.name, torch.device(self.device)), torch.inference_mode():
             for start in range(0, len(texts), self._batch_size):
                 some = list(texts[start : start + self._batch_size])
                 found = self._module.get_text_embedding(some, use_tensor=True)
@@ -171,7 +171,7 @@ class LaionClapScorer:
     def _windows(self, batch: Sequence[Mono]) -> Vectors:
         import torch
 
-        with torch.inference_mode():
+        with device_at_work(self.info.name, torch.device(self.device)), torch.inference_mode():
             # Tensors in: given arrays the package first rounds them to 16 bits.
             found = self._module.get_audio_embedding_from_data(
                 [torch.from_numpy(np.ascontiguousarray(part)) for part in batch], use_tensor=True

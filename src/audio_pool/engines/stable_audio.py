@@ -162,12 +162,21 @@ class StableAudio(DiffusionEngine):
             return
         from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler
 
-        scheduler.noise_sampler = BrownianTreeNoiseSampler(
+        draw = BrownianTreeNoiseSampler(
             noise.cpu(),
             sigma_min=scheduler.config.sigma_min,
             sigma_max=scheduler.config.sigma_max,
             seed=[job.item.seed for job in jobs],
         )
+        if self._device.type != "cuda":
+            scheduler.noise_sampler = draw
+            return
+
+        def pinned(*sigmas: torch.Tensor) -> torch.Tensor:
+            # a copy from pageable memory would wait, at every step, until the GPU has done all that is queued
+            return draw(*sigmas).pin_memory().to(self._device, non_blocking=True)
+
+        scheduler.noise_sampler = pinned
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return self._shape

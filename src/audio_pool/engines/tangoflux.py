@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ from audio_pool.validation import parse
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INFO", "Settings", "TangoFlux", "load"]
+__all__ = ["INFO", "Config", "Settings", "TangoFlux", "load"]
 
 _SHIFT = OptionInfo(
     name="shift",
@@ -107,8 +107,14 @@ def load(info: EngineInfo, settings: Settings) -> TangoFlux:
     Raises:
         EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
+    from transformers import AutoTokenizer
+
     opened = open_model(info, settings, _WORKING_BYTES)
-    engine = TangoFlux(info, settings, opened)
+    config = _read_config(opened.directory)
+    text_directory = _text_directory(opened.directory, config, settings)
+    parts = _load_parts(opened, config, text_directory)
+    tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+    engine = TangoFlux(info, settings, opened, config, tokenizer, parts)
     engine._warm()
     return engine
 
@@ -118,14 +124,26 @@ class TangoFlux(DiffusionEngine):
 
     never_quantized = frozenset({"fc", "duration"})
 
-    def __init__(self, info: EngineInfo, settings: Settings, opened: Opened) -> None:
+    def __init__(
+        self,
+        info: EngineInfo,
+        settings: Settings,
+        opened: Opened,
+        config: Config,
+        tokenizer: Any,
+        parts: Mapping[str, Any],
+    ) -> None:
+        """
+        Args:
+            info, settings, opened: as of every engine.
+            config: the model's.
+            tokenizer: the text encoder's.
+            parts: the modules text_encoder, fc, duration, transformer and vae.
+        """
         from diffusers import FlowMatchEulerDiscreteScheduler
-        from transformers import AutoTokenizer
 
-        self.config = _read_config(opened.directory)
-        text_directory = _text_directory(opened.directory, self.config, settings)
-        parts = _load_parts(opened, self.config, text_directory)
-        self._tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+        self.config = config
+        self._tokenizer = tokenizer
         if self._tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
             self._tokenizer.model_max_length = _TEXT_LONGEST
         self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
@@ -355,13 +373,13 @@ def _load_parts(opened: Opened, config: Config, text_directory: Path) -> dict[st
     return {
         "text_encoder": text_encoder,
         "fc": fc,
-        "duration": _duration_embedder(duration_weights.float(), linear.float()),
+        "duration": duration_embedder(duration_weights.float(), linear.float()),
         "transformer": transformer,
         "vae": _load_vae(opened),
     }
 
 
-def _duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.nn.Module:
+def duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.nn.Module:
     """[B] fractions of the longest duration -> [B, D]; float32, as a step of 1/1000 must not be lost."""
     import torch
 

@@ -84,7 +84,7 @@ class Worker:
     # -- control -----------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until stopped. Return the exit code: 0 stopped, 3 could not load, 5 a thread has broken, 6 device lost."""
+        """Work until stopped. Return the exit code: 0 stopped, 3 could not load, 5 thread broken, 6 device lost."""
         control = self.connect("control")
         hello = Hello(
             incarnation=self.incarnation, pid=os.getpid(), protocol=WORKER_PROTOCOL, python=sys.version.split()[0]
