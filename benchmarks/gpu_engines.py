@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from benchmarks.official_sizes import SIZES, USUAL
-from tests.engines.plain_pipelines import PLAIN
+from tests.support.plain_pipelines import PLAIN
 from tests.support import checkpoints
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.engines.plain_pipelines import PLAIN
+from tests.support.plain_pipelines import PLAIN
 
 from audio_pool.engines import Generator, Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported

@@ -5,6 +5,7 @@ All on the CPU, with the real libraries on tiny checkpoints; what only a GPU can
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -237,6 +238,40 @@ def test_model_offload_holds_one_stage_at_a_time():
     assert parts["vae"].sent == ["cpu"]
 
 
+def test_a_stage_inside_another_sends_the_outer_one_to_wait():
+    placement, parts = placed(offload="model")
+    with placement.stage("denoiser"):
+        with placement.stage("decoder"):
+            assert (parts["unet"].sent[-1], parts["vae"].sent[-1]) == ("cpu", "cuda:1")
+        assert (parts["unet"].sent[-1], parts["vae"].sent[-1]) == ("cuda:1", "cpu")
+        with placement.stage("denoiser"):
+            pass
+    assert parts["unet"].sent == ["cpu", "cuda:1", "cpu", "cuda:1", "cpu"]
+    assert parts["vae"].sent == ["cpu", "cuda:1", "cpu"]
+
+
+@pytest.mark.parametrize("name", ["audioldm", "stable_audio"])
+def test_no_stage_is_inside_another(models, name):
+    """Each would move the outer one away and back: the start from a sound needs the decoder, seconds the encoder."""
+    engine = load_engine(name, {"model": models[name], "device": "cpu", "offload": "model"})
+    stage, depth, stages = engine._placement.stage, 0, []
+
+    @contextlib.contextmanager
+    def watched(which):
+        nonlocal depth
+        depth += 1
+        stages.append((which, depth))
+        with stage(which):
+            yield
+        depth -= 1
+
+    engine._placement.stage = watched
+    sound = np.ones((engine.info.channels, 8000), np.float32)
+    engine.generate([item(init_audio=sound, init_strength=0.5)])
+    assert {which for which, _ in stages} == {"encoder", "denoiser", "decoder"}
+    assert {at for _, at in stages} == {1}
+
+
 def test_offload_modules_names_stages_and_parts():
     placement, parts = placed(offload_modules=["encoder", "vae"])
     assert placement.waiting == {"text", "vae"}
@@ -301,6 +336,12 @@ def test_the_estimate_follows_the_settings(models):
 def test_max_memory_is_for_gpus(models):
     with pytest.raises(InvalidConfig, match=r"max_memory = '4GB' limits a GPU"):
         load_engine("audioldm", {"model": models["audioldm"], "device": "cpu", "max_memory": "4GB"})
+
+
+def test_cuda_graphs_are_for_gpus(models):
+    settings = {"model": models["audioldm"], "device": "cpu", "compile": True, "compile_mode": "graphs"}
+    with pytest.raises(InvalidConfig, match="compile_mode = 'graphs' needs a GPU"):
+        load_engine("audioldm", settings)
 
 
 # -- running out -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.engines.tangoflux_reference import Reference
+from tests.support.tangoflux_reference import Reference
 from tests.support import checkpoints
 
 from audio_pool.engines import Item, engine_info, load_engine
@@ -31,7 +31,7 @@ def engine(model):
 
 @pytest.fixture(scope="module")
 def reference(model) -> Reference:
-    return Reference(model, model.parent / "flan-t5-large")
+    return Reference.read(model, model.parent / "flan-t5-large")
 
 
 def item(prompt: str = RAIN, seed: int = 7, duration_s: float = 3.0, steps: int = 4, **more) -> Item:

@@ -99,6 +99,17 @@ STABLE_AUDIO: Sizes = {
     },
 }
 
+CLAP: Sizes = {
+    "text": {**_ROBERTA, "projection_dim": 16, "max_position_embeddings": 100},
+    "audio": {
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 2, 2, 4],
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+    },
+}
+
 
 # -- pieces ----------------------------------------------------------------------------------------------
 
@@ -169,14 +180,15 @@ def mel_parts(sizes: Sizes) -> dict[str, Any]:
         SpeechT5HifiGanConfig(sampling_rate=16000, normalize_before=False, **sizes["vocoder"])
     )
     lively(vocoder, 1.2)
-    scheduler = DDIMScheduler(
-        beta_start=0.0015,
-        beta_end=0.0195,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
+    with torch.device("cpu"):  # it computes its noise levels at once
+        scheduler = DDIMScheduler(
+            beta_start=0.0015,
+            beta_end=0.0195,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )
     return {"vae": vae, "vocoder": vocoder, "scheduler": scheduler}
 
 
@@ -247,7 +259,8 @@ def audioldm_parts(sizes: Sizes = AUDIOLDM) -> dict[str, Any]:
     )
     lively(text)
     lively(unet.class_embedding, 3.0)
-    return {"text_encoder": text, "tokenizer": roberta_tokenizer(), "unet": unet, **mel_parts(sizes)}
+    tokenizer = roberta_tokenizer(longest=64 if sizes is AUDIOLDM else 512)
+    return {"text_encoder": text, "tokenizer": tokenizer, "unet": unet, **mel_parts(sizes)}
 
 
 def audioldm(directory: Path, sizes: Sizes = AUDIOLDM) -> Path:
@@ -303,7 +316,7 @@ def audioldm2_parts(sizes: Sizes = AUDIOLDM2) -> dict[str, Any]:
     unet = AudioLDM2UNet2DConditionModel(**sizes["unet"])
     return {
         **parts,
-        "tokenizer": roberta_tokenizer(),
+        "tokenizer": roberta_tokenizer(longest=64 if sizes is AUDIOLDM2 else 512),
         "tokenizer_2": t5_tokenizer(),
         "feature_extractor": ClapFeatureExtractor(feature_size=64),
         "unet": unet,
@@ -326,27 +339,28 @@ def audioldm2(directory: Path, sizes: Sizes = AUDIOLDM2) -> Path:
     return directory
 
 
-def stable_audio_parts(sizes: Sizes = STABLE_AUDIO) -> dict[str, Any]:
-    from diffusers import (
-        CosineDPMSolverMultistepScheduler,
-        StableAudioDiTModel,
-        StableAudioProjectionModel,
-    )
+def stable_audio_scheduler() -> Any:
+    from diffusers import CosineDPMSolverMultistepScheduler
+
+    with torch.device("cpu"):  # it computes its noise levels at once, which a benchmark's meta device has none of
+        return CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=500.0)
+
+
+def stable_audio_parts(sizes: Sizes = STABLE_AUDIO, scheduler: Any = None) -> dict[str, Any]:
+    from diffusers import StableAudioDiTModel, StableAudioProjectionModel
     from transformers import T5EncoderModel
 
     text = T5EncoderModel(t5_config(sizes["text"]))
     projection = StableAudioProjectionModel(**sizes["projection"])
     lively(text)
     lively(projection, 3.0)
-    with torch.device("cpu"):  # it computes its noise levels at once, which a benchmark's meta device has none of
-        scheduler = CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=500.0)
     return {
         "vae": oobleck(sizes["vae"]),
         "text_encoder": text,
         "projection_model": projection,
         "tokenizer": t5_tokenizer(longest=24 if sizes is STABLE_AUDIO else 128),
         "transformer": StableAudioDiTModel(**sizes["transformer"]),
-        "scheduler": scheduler,
+        "scheduler": scheduler or stable_audio_scheduler(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.engines.tangoflux_reference import Reference
+from tests.support.tangoflux_reference import Reference
 
 from audio_pool.engines import Item
 from audio_pool.engines._oobleck import legacy_weight_norm
@@ -31,12 +31,13 @@ def _options(item: Item, guidance: float) -> dict[str, Any]:
     }
 
 
+# -- read from a checkpoint's directory ------------------------------------------------------------------
+
+
 def audioldm(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
     from diffusers import AudioLDMPipeline
 
-    pipe = AudioLDMPipeline.from_pretrained(str(model), dtype=dtype).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 2.5)).audios
+    return audioldm_sound(AudioLDMPipeline.from_pretrained(str(model), dtype=dtype).to(device))
 
 
 def audioldm2(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
@@ -44,16 +45,35 @@ def audioldm2(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float
     from transformers import GPT2LMHeadModel
 
     language = GPT2LMHeadModel.from_pretrained(str(model), subfolder="language_model", dtype=dtype)
-    pipe = AudioLDM2Pipeline.from_pretrained(str(model), language_model=language, dtype=dtype).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 3.5)).audios
+    pipe = AudioLDM2Pipeline.from_pretrained(str(model), language_model=language, dtype=dtype)
+    return audioldm2_sound(pipe.to(device))
 
 
 def stable_audio(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
     from diffusers import StableAudioPipeline
 
     with legacy_weight_norm():
-        pipe = StableAudioPipeline.from_pretrained(str(model), dtype=dtype).to(device)
+        return stable_audio_sound(StableAudioPipeline.from_pretrained(str(model), dtype=dtype).to(device))
+
+
+def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    return tangoflux_sound(Reference.read(model, model.parent / "flan-t5-large", device, dtype))
+
+
+# -- of a loaded pipeline --------------------------------------------------------------------------------
+
+
+def audioldm_sound(pipe: Any) -> Sound:
+    pipe.set_progress_bar_config(disable=True)
+    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 2.5)).audios
+
+
+def audioldm2_sound(pipe: Any) -> Sound:
+    pipe.set_progress_bar_config(disable=True)
+    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 3.5)).audios
+
+
+def stable_audio_sound(pipe: Any) -> Sound:
     pipe.set_progress_bar_config(disable=True)
     as_saved = pipe.scheduler
 
@@ -68,9 +88,7 @@ def stable_audio(model: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
     return sound
 
 
-def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
-    reference = Reference(model, model.parent / "flan-t5-large", device, dtype)
-
+def tangoflux_sound(reference: Reference) -> Sound:
     def sound(item: Item) -> np.ndarray:
         guidance = 4.5 if item.guidance_scale is None else item.guidance_scale
         latents = reference.latents(

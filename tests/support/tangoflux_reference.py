@@ -10,6 +10,7 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderOobleck, FluxTransformer2DModel
@@ -21,39 +22,64 @@ NAMES = "num_layers num_single_layers in_channels attention_head_dim joint_atten
 
 
 class Reference:
-    def __init__(self, model: Path, text: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+    """The modules and the algorithm.
+
+    Args:
+        config: of the model's config.json.
+        tokenizer: the text encoder's.
+        parts: text_encoder, fc, linear (of the duration), transformer, vae.
+        frequencies: of the duration.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        tokenizer: Any,
+        parts: dict[str, torch.nn.Module],
+        frequencies: torch.Tensor,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.length = config["audio_seq_len"]
+        self.longest = config["max_duration"]
+        self.tokenizer = tokenizer
+        self.at = {"device": device, "dtype": dtype}
+        for part in parts.values():
+            part.to(**self.at).eval()
+        self.text_encoder, self.fc, self.linear = parts["text_encoder"], parts["fc"], parts["linear"]
+        self.transformer, self.vae = parts["transformer"], parts["vae"]
+        self.frequencies = frequencies.to(**self.at)
+
+    @classmethod
+    def read(cls, model: Path, text: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Reference:
+        """From the three official files and the text encoder's directory."""
         config = json.loads((model / "config.json").read_text())
         weights = load_file(model / "tangoflux.safetensors")
 
         def under(prefix: str) -> dict[str, torch.Tensor]:
             return {name[len(prefix) :]: w for name, w in weights.items() if name.startswith(prefix)}
 
-        self.length = config["audio_seq_len"]
-        self.longest = config["max_duration"]
         text_config = AutoConfig.from_pretrained(text)
         width = text_config.d_model
-        self.tokenizer = AutoTokenizer.from_pretrained(text)
-        self.text_encoder = T5EncoderModel(text_config).eval()
-        self.text_encoder.load_state_dict(under("text_encoder."), strict=False)
-        self.fc = torch.nn.Sequential(torch.nn.Linear(width, config["joint_attention_dim"]), torch.nn.ReLU())
-        self.fc.load_state_dict(under("fc."))
+        text_encoder = T5EncoderModel(text_config)
+        text_encoder.load_state_dict(under("text_encoder."), strict=False)
+        fc = torch.nn.Sequential(torch.nn.Linear(width, config["joint_attention_dim"]), torch.nn.ReLU())
+        fc.load_state_dict(under("fc."))
         prefix = "duration_emebdder.time_positional_embedding."
-        self.frequencies = weights[prefix + "0.weights"]
-        self.linear = torch.nn.Linear(257, width)
-        self.linear.load_state_dict(under(prefix + "1."))
-        self.transformer = FluxTransformer2DModel(
+        linear = torch.nn.Linear(257, width)
+        linear.load_state_dict(under(prefix + "1."))
+        transformer = FluxTransformer2DModel(
             **{name: config[name] for name in NAMES.split()},
             pooled_projection_dim=width,
             guidance_embeds=False,
-        ).eval()
-        self.transformer.load_state_dict(under("transformer."))
+        )
+        transformer.load_state_dict(under("transformer."))
         with legacy_weight_norm():
-            self.vae = AutoencoderOobleck(**json.loads((model / "vae_config.json").read_text())).eval()
-        self.vae.load_state_dict(load_file(model / "vae.safetensors"))
-        self.at = {"device": device, "dtype": dtype}
-        for part in (self.text_encoder, self.fc, self.linear, self.transformer, self.vae):
-            part.to(**self.at)
-        self.frequencies = self.frequencies.to(**self.at)
+            vae = AutoencoderOobleck(**json.loads((model / "vae_config.json").read_text()))
+        vae.load_state_dict(load_file(model / "vae.safetensors"))
+        parts = {"text_encoder": text_encoder, "fc": fc, "linear": linear, "transformer": transformer, "vae": vae}
+        tokenizer = AutoTokenizer.from_pretrained(text)
+        return cls(config, tokenizer, parts, weights[prefix + "0.weights"], device, dtype)
 
     def encode(self, text: str, **padding: object) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self.tokenizer(text, truncation=True, return_tensors="pt", **padding).to(self.at["device"])
