@@ -1,6 +1,6 @@
 """The official models' sizes, for random weights: speed and memory do not depend on their values.
 
-From the models' published configurations; each has the keys that tests/engines/checkpoints.py builds from.
+From the models' published configurations; each has the keys that tests/support/checkpoints.py builds from.
 """
 
 from __future__ import annotations
@@ -115,6 +115,25 @@ SIZES: dict[str, dict[str, Any]] = {
         },
     },
 }
+
+AUDIOLDM2_LARGE: dict[str, Any] = {
+    **SIZES["audioldm2"],
+    "unet": {**SIZES["audioldm2"]["unet"], "transformer_layers_per_block": 2},
+}
+"""cvssp/audioldm2-large, nearly: twice the transformer blocks of the base model make 570 M weights, where its card
+says 750 M; what else differs is not known here."""
+
+CLAP: dict[str, Any] = {
+    "text": _ROBERTA_BASE,
+    "audio": {
+        "depths": [2, 2, 6, 2],
+        "num_attention_heads": [4, 8, 16, 32],
+        "patch_embeds_hidden_size": 96,
+        "hidden_size": 768,
+        "num_hidden_layers": 4,
+    },
+}
+"""laion/clap-htsat-unfused: HTSAT-tiny and RoBERTa-base."""
 
 USUAL: dict[str, dict[str, float | int]] = {
     "tangoflux": {"duration_s": 30.0, "steps": 50},

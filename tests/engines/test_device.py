@@ -53,8 +53,8 @@ class StandIn:
     def current_stream(self, device: torch.device | None = None) -> StandIn.Stream:
         return StandIn.Stream(self, self.current if device is None else device.index)
 
-    def Event(self) -> StandIn.Event:  # noqa: N802  # torch's name
-        return StandIn.Event(self)
+    def Event(self) -> StandIn.Mark:  # noqa: N802  # torch's name
+        return StandIn.Mark(self)
 
     def get_device_capability(self, device: torch.device | None = None) -> tuple[int, int]:
         return self.capabilities[self.current if device is None else device.index]
@@ -89,12 +89,12 @@ class StandIn:
         def __init__(self, cuda: StandIn, index: int) -> None:
             self.cuda, self.index = cuda, index
 
-        def record_event(self) -> StandIn.Event:
-            event = StandIn.Event(self.cuda)
+        def record_event(self) -> StandIn.Mark:
+            event = StandIn.Mark(self.cuda)
             event.record(self)
             return event
 
-    class Event:
+    class Mark:
         def __init__(self, cuda: StandIn) -> None:
             self.cuda = cuda
 

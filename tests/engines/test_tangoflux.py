@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.support.tangoflux_reference import Reference
 from tests.support import checkpoints
+from tests.support.tangoflux_reference import Reference
 
 from audio_pool.engines import Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
