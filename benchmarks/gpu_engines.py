@@ -68,6 +68,8 @@ DEVICE_LOST = 6
 BUILD_S, COMPILE_S, CAPTURE_S, ROW_S = 20.0, 90.0, 25.0, 10.0
 """Allowances on a GPU: to build an engine; to compile one shape; to capture one in graphs; for a row of which nothing
 is known. A guess: no figure was taken on a GPU yet."""
+ENDING_S = 2.0
+"""Left for the process to end."""
 ROUNDS, ROUNDS_S = 3, 10.0
 """At most so many rounds, and no further one after so many seconds."""
 
@@ -208,6 +210,8 @@ class Bench:
 
     def measured(self, warm: Callable[[], Any], work: Callable[[], Any], warms: int = 1) -> dict[str, Any]:
         """Seconds of the first call and the median of the rounds, and peak memory on a GPU."""
+        if self.gpu:
+            torch.cuda.empty_cache()  # what building or another row has left cached is not this one's
         first = self.seconds(warm)
         for _ in range(warms - 1):
             warm()
@@ -679,7 +683,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.error(str(exc))
     quiet()
     bench = Bench(
-        device, given.tiny or not device.startswith("cuda"), Rows(given.out), _STARTED + given.minutes * 60, given.out
+        device,
+        given.tiny or not device.startswith("cuda"),
+        Rows(given.out),
+        _STARTED + given.minutes * 60 - ENDING_S,
+        given.out,
     )
     bench.watch()
     try:
