@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from audio_pool.api import (
+    Asked,
     CacheStats,
     Cancellation,
     Engines,
