@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from audio_pool.api import (
+    Asked,
     CacheStats,
     Cancellation,
     Engines,
@@ -128,7 +129,7 @@ class AudioPool(PoolApi):
         cls,
         source: Mapping[str, Any] | str | Path | None = None,  # opaque until load_config has checked it
         *,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,  # likewise
         serve: bool = False,
     ) -> AudioPool:
         """Return a pool from a dict, a TOML file, or nothing (the built-in default).
@@ -254,9 +255,7 @@ class AudioPool(PoolApi):
         rest.callback(launcher.close)
         rest.callback(writer.shutdown)
         intake = Intake(config, router, requests, infos, encoders, writer)
-        view = StatusView(
-            config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders
-        )
+        view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
         service = PoolService(config, router, intake, requests, view, writer)
         served_at = self._add_front_ends(router, service) if self._serve else None
         router.start()
@@ -295,11 +294,11 @@ class AudioPool(PoolApi):
 
     def submit(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         events: bool = False,
         timeout_s: float | None = None,
-        **fields: Any,
+        **fields: Any,  # of AudioRequest; checked by as_request
     ) -> Pending:
         """Ask for a sound and return at once.
 
@@ -347,11 +346,11 @@ class AudioPool(PoolApi):
 
     def generate(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         timeout_s: float | None = None,
         on_event: Callable[[Event], object] | None = None,
-        **fields: Any,
+        **fields: Any,  # of AudioRequest; checked by as_request
     ) -> AudioResult:
         """Ask for a sound and wait for it.
 
@@ -367,7 +366,11 @@ class AudioPool(PoolApi):
         return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
-        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,  # as submit's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s

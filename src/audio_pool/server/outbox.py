@@ -40,7 +40,7 @@ class SocketSink(Struct, frozen=True, kw_only=True):
 
     def finish(self, reply: Reply) -> None:
         """Send the final reply."""
-        frames = [packing.pack(_message(self.request_id, reply))]
+        frames = [packing.pack(self._message(reply))]
         if reply.data is not None:
             frames.append(reply.data)
         if not self.outbox.send(self.envelope, frames) and reply.data is not None:
@@ -48,25 +48,21 @@ class SocketSink(Struct, frozen=True, kw_only=True):
             busy = Busy("this client takes files more slowly than it asks for them", retry_after_ms=1000)
             self.finish(Reply(kind="busy", failure=Failure.of(busy)))
 
+    def _message(self, reply: Reply) -> ReplyHead:
+        kind, request_id, failure = reply.kind, self.request_id, reply.failure
+        if failure is not None:
+            wait_ms = failure.retry_after_ms if kind == "busy" else UNSET
+            return ErrorReply(type=kind, request_id=request_id, error=failure, retry_after_ms=wait_ms)
+        if reply.metadata is not None:
+            return SoundReply(type=kind, request_id=request_id, path=reply.path, metadata=reply.metadata)
+        body = reply.body.body if isinstance(reply.body, Called) else reply.body
+        return BodyReply(type=kind, request_id=request_id, body=body)
+
     def notify(self, body: Accepted | Progress) -> None:
         """Send an event, unless the client is slow."""
         kind = "accepted" if isinstance(body, Accepted) else "progress"
         message = BodyReply(type=kind, request_id=self.request_id, body=body)
         self.outbox.send(self.envelope, [packing.pack(message)], droppable=True)
-
-
-def _message(request_id: str, reply: Reply) -> ReplyHead:
-    """Return a final reply as its message."""
-    kind = reply.kind
-    if reply.metadata is not None:
-        return SoundReply(type=kind, request_id=request_id, path=reply.path, metadata=reply.metadata)
-    if isinstance(reply.body, Called):
-        return BodyReply(type=kind, request_id=request_id, body=reply.body.body)
-    if reply.body is not None:
-        return BodyReply(type=kind, request_id=request_id, body=reply.body)
-    failure = reply.failure or Failure()
-    retry_after_ms = failure.retry_after_ms if kind == "busy" else UNSET
-    return ErrorReply(type=kind, request_id=request_id, error=failure, retry_after_ms=retry_after_ms)
 
 
 class Outbox:

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import zmq
 import zmq.auth
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 _NOW = int(zmq.DONTWAIT)
 _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+
+
+Name = TypeVar("Name")
 
 
 class SendResult(enum.Enum):
@@ -196,32 +199,33 @@ class Waker:
             os.close(fd)
 
 
-class Poller:
-    """Waits for any of several channels, wakers and descriptors."""
+class Poller(Generic[Name]):
+    """Waits for any of several channels, wakers and descriptors, each under a name."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._names: dict[Any, Any] = {}
+        self._names: dict[zmq.Socket[bytes] | int, Name] = {}
 
-    def add(self, source: Channel | Waker | int, name: Any) -> None:
-        """``name`` is what ``wait`` answers for this source."""
+    def add(self, source: Channel | Waker | int, name: Name) -> None:
+        """Poll a source; ``name`` is what ``wait`` returns for it."""
         key = self._key(source)
         self._names[key] = name
         self._poller.register(key, zmq.POLLIN)
 
     def remove(self, source: Channel | Waker | int) -> None:
+        """Poll a source no more."""
         key = self._key(source)
         self._names.pop(key, None)
         self._poller.unregister(key)
 
     @staticmethod
-    def _key(source: Channel | Waker | int) -> Any:
+    def _key(source: Channel | Waker | int) -> zmq.Socket[bytes] | int:
         if isinstance(source, Channel):
             return source.raw
         return source if isinstance(source, int) else source.fileno()
 
-    def wait(self, timeout_s: float) -> list[Any]:
-        """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
+    def wait(self, timeout_s: float) -> list[Name]:
+        """Return the names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
         milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
         return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
 
