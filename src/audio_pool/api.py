@@ -154,7 +154,7 @@ class Cancellation(PlainMapping, Struct, frozen=True, kw_only=True):
 
 
 def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
-    """The checked request of ``generate`` and ``submit``.
+    """Return the checked request of ``generate`` and ``submit``.
 
     Args:
         prompt: words, a whole request (whose constructor has checked nothing), or its mapping.

@@ -69,7 +69,7 @@ class AudioPoolError(Exception):
     """Root of everything this package raises on purpose.
 
     ``hint`` is one sentence that says what to do about it ("" where the message already does);
-    doors print it after the message.
+    commands and front ends show it after the message.
     """
 
     code: ClassVar[str] = "internal"
@@ -198,7 +198,7 @@ def _tree(cls: type[AudioPoolError]) -> Iterable[type[AudioPoolError]]:
 
 
 def error_from_code(code: str, message: str, *, hint: str = "") -> AudioPoolError:
-    """The exception that a wire ``code`` stands for; an unknown code gives the root class."""
+    """Return the exception that a wire ``code`` stands for; an unknown code gives the root class."""
     by_code: dict[str, type[AudioPoolError]] = {}
     for cls in _tree(AudioPoolError):
         by_code.setdefault(cls.code, cls)
@@ -207,6 +207,6 @@ def error_from_code(code: str, message: str, *, hint: str = "") -> AudioPoolErro
 
 
 def nearest_name(given: str, known: Iterable[str]) -> str | None:
-    """The known name most like the given one, or None where nothing comes near."""
+    """Return the known name most like the given one, or None where nothing comes near."""
     found = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return found[0] if found else None

@@ -50,7 +50,7 @@ class PlainMapping:
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain data of every field's own type
-        """Plain data, nested structs included, as it is encoded on the wire."""
+        """Return plain data, nested structs included, as it is encoded on the wire."""
         plain: dict[str, Any] = _plain(self)
         return plain
 
@@ -62,7 +62,7 @@ class PlainMapping:
         return _plain(value)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Return the value of ``key``, or ``default``."""
         if key not in self:
             return default
         return self[key]
@@ -88,12 +88,12 @@ class PlainMapping:
 
 
 def _plain(value: Any) -> Any:  # Any: plain data of every field's own type
-    """The value as it is encoded on the wire: maps, lists, scalars."""
+    """Return the value as it is encoded on the wire: maps, lists, scalars."""
     return _lists(msgspec.to_builtins(value))
 
 
 def _lists(value: Any) -> Any:
-    """The same value with lists for tuples, which ``to_builtins`` leaves."""
+    """Return the same value with lists for tuples, which ``to_builtins`` leaves."""
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -105,7 +105,7 @@ _NAMES: dict[type, dict[str, str]] = {}
 
 
 def _names(cls: type) -> dict[str, str]:
-    """Key on the wire -> attribute."""
+    """Map each key on the wire to its attribute."""
     if cls not in _NAMES:
         _NAMES[cls] = {field.encode_name: field.name for field in msgspec.structs.fields(cls)}
     return _NAMES[cls]
@@ -126,7 +126,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: AudioPoolError) -> Failure:
-        """The failure that stands for an exception."""
+        """Return the failure that stands for an exception."""
         return cls(
             code=error.code,
             message=error.message,
@@ -136,7 +136,7 @@ class Failure(Struct, frozen=True, kw_only=True):
         )
 
     def error(self) -> AudioPoolError:
-        """The exception that this failure stands for; an unknown code gives the root class."""
+        """Return the exception that this failure stands for; an unknown code gives the root class."""
         error = error_from_code(self.code, self.message, hint=self.hint)
         if error.retryable != self.retryable:
             error.retryable = self.retryable
@@ -279,7 +279,7 @@ class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def applied(self, metadata: SoundMetadata) -> SoundMetadata:
-        """The metadata of the rendition whose master's are given."""
+        """Return the metadata of the rendition whose master's are given."""
         changes = {
             name: value
             for name in ("duration_s", "loudness_lufs", "true_peak_dbfs")

@@ -1,4 +1,4 @@
-"""What a worker is told to do and what comes of it: tasks and their results, as data.
+"""Tasks of workers and their results, as data.
 
 Owns: one struct per task, the tagged union ``TaskResult``, and what both carry.
 Must not know: sockets, how a task is carried out (worker/runner.py), when it is sent (scheduler).
@@ -10,7 +10,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     EchoTask, ClapTask -> Called
     any of them  -> Rejected
 
-Results are decoded once, at the router's door; a malformed one is that worker's fault alone.
+Results are decoded once, where the router reads them; a malformed one is that worker's fault alone.
 """
 
 from __future__ import annotations

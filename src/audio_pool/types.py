@@ -175,7 +175,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.frames / self.sample_rate
 
     def identity(self) -> str:
-        """SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
+        """Return SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
         return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
@@ -234,5 +234,5 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 def frames_of(duration_s: float, sample_rate: int) -> int:
-    """The whole number of frames nearest to a duration, at least one."""
+    """Return the whole number of frames nearest to a duration, at least one."""
     return max(1, round(duration_s * sample_rate))

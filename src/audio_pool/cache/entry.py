@@ -64,7 +64,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def score_of(metadata: SoundMetadata) -> float:
-    """The rank of a sound among its like, as ``Row.score``."""
+    """Return the rank of a sound among its like, as ``Row.score``."""
     return metadata.clap_similarity if metadata.clap_similarity is not None else metadata.quality.score
 
 

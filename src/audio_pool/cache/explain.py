@@ -109,7 +109,7 @@ def _judged(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[st
 
 
 def _misfits(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
-    """Entries of the same or nearest words whose settings do not fit."""
+    """Yield entries of the same or nearest words whose settings do not fit."""
     prompts = next((name for name in vectors if not knows_space(cache, SOUND_PREFIX + name)), "")
     cosines = cache.nearest_of_any_settings(prompts, vectors[prompts], query.reuse_k) if prompts else {}
     ids = dict.fromkeys([*cache.store.entries.with_words(recipe.namespace, recipe.prompt), *cosines])

@@ -38,7 +38,7 @@ def explained(
     encoder: str,
     config_path: str | None,
 ) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
-    """The entries that are offered or came near, best first.
+    """Return the entries that are offered or came near, best first.
 
     Args:
         directory: an existing cache directory.
@@ -73,7 +73,7 @@ def explained(
 
 
 def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tuple[str, Vectors, list[str]]:
-    """The prompt's vector, where the cache has any to compare it with and the encoder can be loaded."""
+    """Return the prompt's vector, where the cache has any to compare it with and the encoder can be loaded."""
     if encoder == "off":
         return "", {}, []
     wanted = config.cache.encoder if encoder == "auto" else encoder
@@ -94,7 +94,7 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
 
 
 def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
-    """The prompt's vector from the configured scorer, where the cache has its vectors of sounds."""
+    """Return the prompt's vector from the configured scorer, where the cache has its vectors of sounds."""
     name = config.cache.scorer
     space = vector_space(name, config)
     if name == "off" or not knows_space(cache, SOUND_PREFIX + space):

@@ -215,7 +215,7 @@ class AudioClient(PoolApi):
             self._send(frames)
 
     def _send(self, frames: Frames) -> None:
-        """Have the client's thread send them: a socket belongs to one thread."""
+        """Have the client's thread send the frames: a socket belongs to one thread."""
         self._pending_sends.append(frames)
         self._waker.wake()
 

@@ -177,7 +177,7 @@ class ClientSession:
         heapq.heappush(self._deadlines, (now + entry.timeout_s, request_id))
 
     def cancel(self, request_id: str) -> Frames | None:
-        """The frames that ask the server to stop a request; None where it is not in flight (any more).
+        """Return the frames that ask the server to stop a request; None where it is not in flight (any more).
 
         Its own final reply, ``cancelled`` or what came first, arrives like any other.
         """
@@ -264,7 +264,7 @@ class ClientSession:
 
 
 def new_request_id() -> str:
-    """An id that no other request has."""
+    """Return an id that no other request has."""
     return uuid.uuid4().hex
 
 

@@ -41,7 +41,7 @@ _FLUSH_EVERY_S = 0.02
 
 
 class FrontEnd(Protocol):
-    """A door through which requests come: the clients' socket, the image server's, HTTP's."""
+    """Where requests come in: the clients' socket, the image server's pair."""
 
     channel: Channel
     """To be polled."""

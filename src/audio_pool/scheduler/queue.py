@@ -84,11 +84,11 @@ class JobQueue:
         )
 
     def needs(self) -> list[Need]:
-        """Needs in whose lines something may wait."""
+        """Return the needs in whose lines something may wait."""
         return [need for need, heap in self._heaps.items() if heap]
 
     def all(self) -> list[int]:
-        """Every waiting job."""
+        """Return every waiting job."""
         return list(self._place)
 
     def _head(self, need: Need) -> tuple[float, int, int] | None:

@@ -1,7 +1,7 @@
 """The image server's own JSON messages, translated to ours and back.
 
 Owns: AudioRenderRequest in; AudioReady and Alert out; what each field means to us.
-Must not know: sockets, the router, the schedule: pure translation.
+Must not know: sockets, the router, the scheduler: pure translation.
 
 AudioRenderRequest  request_id, prompt, generator?, style?, metadata?, clear_queue?, and every other field
                     of AudioRequest under its own name
@@ -66,7 +66,7 @@ def is_legacy(frame: bytes) -> bool:
 
 
 def to_request(frame: bytes) -> Translated:
-    """An AudioRenderRequest, translated.
+    """Translate an AudioRenderRequest.
 
     ``null`` is the same as leaving a field out. ``style`` joins the prompt after a comma,
     ``metadata.no_cache`` forces a new sound, and the rest of ``metadata`` comes back as the result's labels
@@ -123,7 +123,7 @@ def _label(value: Any) -> str | int | float | bool | None:
 
 
 def request_id_of(frame: bytes) -> str:
-    """The request id of a frame that ``to_request`` refused, "" where there is none to be found."""
+    """Return the request id of a frame that ``to_request`` refused, "" where there is none to be found."""
     try:
         found = msgspec.json.decode(frame)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -133,7 +133,7 @@ def request_id_of(frame: bytes) -> str:
 
 
 def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) -> bytes:
-    """AudioReady for a finished sound.
+    """Encode AudioReady for a finished sound.
 
     Args:
         prompt: as the image server sent it, without the style.
@@ -155,7 +155,7 @@ def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) 
 
 
 def alert(request_id: str, error: AudioPoolError) -> bytes:
-    """Alert for anything else that a request came to: an error, or a warning where a retry can help."""
+    """Encode Alert for anything else that a request came to: an error, or a warning where a retry can help."""
     severity = "info" if isinstance(error, Cancelled) else "warning" if error.retryable else "error"
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     return msgspec.json.encode(

@@ -136,7 +136,7 @@ _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
 
 
 def decode_client(message: dict[str, Any]) -> ClientMessage:  # opaque until now: what ``unpack`` gave
-    """The typed message of a client, from what ``packing.unpack`` gave.
+    """Return the typed message of a client, from what ``packing.unpack`` gave.
 
     Raises:
         BadMessage: naming the field, what was given and what is allowed.

@@ -31,12 +31,12 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def pack(message: Struct | Mapping[str, Any]) -> bytes:  # opaque: any message
-    """A message (a Struct, or a mapping of plain values) as msgpack bytes."""
+    """Return a message (a Struct, or a mapping of plain values) as msgpack bytes."""
     return _encode(message)
 
 
 def unpack(data: bytes) -> dict[str, Any]:  # opaque until it is decoded: a stranger's words
-    """The map in ``data``, which may come from anywhere.
+    """Return the map in ``data``, which may come from anywhere.
 
     Raises:
         BadMessage: not msgpack, not a map, or beyond the size limits.

@@ -119,7 +119,7 @@ class Mastering:
         tau_accept_new: float | None = None,
         gated: bool = True,
     ) -> Finished:
-        """The best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
+        """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
         With a scorer the candidate that is nearest to the prompt wins, among those that pass the gate;
         without one the best quality. Among equals the first, so that the result follows from the seeds.
@@ -179,7 +179,7 @@ class Mastering:
         return Finished(sound=sound, vectors=vectors)
 
     def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> RenditionReport:
-        """Writes another rendition of a kept master: rate, level, codec.
+        """Write another rendition of a kept master: rate, level, codec.
 
         Args:
             comment: the recipe that goes into the file; "" takes the master's own.
@@ -203,7 +203,7 @@ class Mastering:
 
 
 def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
-    """High-pass, resampler, loop; then the gate."""
+    """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
     from audio_pool.audio import filter, loop, quality
 
     audio = np.ascontiguousarray(raw.audio, np.float32)
@@ -239,14 +239,14 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
 
 
 def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int) -> float:
-    """0 where there is to be no filter; a recipe may lower the cut-off, never raise it."""
+    """Return the cut-off in Hz, 0 for no filter; a recipe may lower it, never raise it."""
     if asked_hz is None:
         return 0.0
     return min(asked_hz, asked_hz if bearable_hz is None else bearable_hz, 0.45 * sample_rate)
 
 
 def _fade_edges(audio: Audio, sample_rate: int) -> Audio:
-    """A one-shot that starts or ends in mid-swing clicks; a short fade only where it would."""
+    """Fade an edge where the sound starts or ends in mid-swing, which would click; leave the others as they are."""
     audio = audio.copy()
     for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
         frames = min(frames, audio.shape[1] // 4)
@@ -271,7 +271,7 @@ def _why_none(shaped: Sequence[_Shaped]) -> str:
 def _score(
     shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
 ) -> None:
-    """CLAP similarity of the prompt with what will be heard, at its final level."""
+    """Compare the prompt by CLAP with each candidate at its final level."""
     heard = [_levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
     text = scorer.embed_text([recipe.prompt])[0]
     for one, vector in zip(shaped, scorer.embed_audio(heard, shape.sample_rate), strict=True):
@@ -310,7 +310,7 @@ class _Level:
 
 
 def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
-    """Loudness and true peak, each minus infinity where there is none."""
+    """Return loudness and true peak, each minus infinity where there is none."""
     from audio_pool.audio import loudness
 
     lufs = loudness.loudness_lufs(audio, sample_rate, circular=loop)
@@ -318,7 +318,7 @@ def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]
 
 
 def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -> tuple[Audio, _Level]:
-    """The sound with its one gain, and its level after it."""
+    """Return the sound with its one gain, and its level after it."""
     from audio_pool.audio import loudness
 
     lufs, peak = _measured(audio, sample_rate, loop)
@@ -327,7 +327,7 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
 
 
 def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
-    """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
+    """Judge a loop's joint, after moving a native loop's to a calm place; None for one-shots."""
     from audio_pool.audio import loop
 
     if not shape.loop:
@@ -372,7 +372,7 @@ def _report(one: _Shaped) -> CandidateReport:
 
 
 def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
-    """A warning where the true peak kept a sound well under its target."""
+    """Return a warning where the true peak kept a sound well under its target."""
     missing = (rendition.target_lufs or -np.inf) - level.lufs
     if not _QUIETER_LU < missing < np.inf:
         return ()
@@ -402,7 +402,7 @@ def _written(
     comment: str,
     level: _Level,
 ) -> tuple[Path, Path | None, RenditionReport | None]:
-    """The master and, where it is not what was asked for, the rendition beside it."""
+    """Return the master and, where it is not what was asked for, the rendition beside it."""
     from audio_pool.audio import codec, filter
 
     master = directory / f"{name}.flac"
@@ -426,7 +426,7 @@ def _written(
 def _encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
 ) -> RenditionReport:
-    """Writes one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
+    """Write one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
     from audio_pool.audio import codec
 
     lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None

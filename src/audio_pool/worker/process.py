@@ -336,7 +336,11 @@ def _die_with(parent: int, pipe: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``arguments``: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe."""
+    """Run a worker process.
+
+    Args:
+        arguments: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe.
+    """
     endpoint, name, incarnation, parent, pipe = arguments
     _die_with(int(parent), int(pipe))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
