@@ -24,6 +24,8 @@ from audio_pool.results import CandidateReport, Failure, FinishedSound, Renditio
 from audio_pool.types import Recipe, Rendition, Shape
 
 __all__ = [
+    "DESCRIPTORS",
+    "SOUND_PREFIX",
     "Called",
     "CandidateRef",
     "ClapOperation",
@@ -214,6 +216,11 @@ class RawSounds(Struct, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     """Set by the router: the task whose message carried inline tensors; 0: none did."""
 
 
+SOUND_PREFIX = "sound:"
+"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
+DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
+
+
 class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sound"):
     """The best candidate as a finished file."""
 
@@ -222,7 +229,7 @@ class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="so
     """CLAP similarity where there is a scorer, else the quality score."""
     tried: tuple[CandidateReport, ...] = ()
     vectors: dict[str, bytes] = {}
-    """float32 [D] by space: what describes the sound."""
+    """float32 [D] by space: what describes the sound; see ``SOUND_PREFIX``."""
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="vectors"):

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.cache.store import Ranked, Store, Vector
 from audio_pool.errors import InvalidRequest
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 
 __all__ = ["Group", "Method", "duplicate_groups", "groups_around"]
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from audio_pool.cache.entry import SOUND_PREFIX, Entry
+from audio_pool.cache.entry import Entry
 from audio_pool.cache.policy import first_objection
 from audio_pool.cache.settings import Filters, Settings, admits, family_of, filters_of, made_as, settings_of
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.store import Vector
 from audio_pool.errors import EngineError
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import Query, Recipe
 
 __all__ = ["Explanation", "Near", "explain", "knows_space"]

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX, Entry, Row, score_of
+from audio_pool.cache.entry import Entry, Row, score_of
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
 from audio_pool.cache.settings import filters_of, settings_of
@@ -32,6 +32,7 @@ from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
 if TYPE_CHECKING:

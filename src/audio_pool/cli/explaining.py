@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.explain import explain, knows_space
 from audio_pool.cache.policy import fallback_warning
 from audio_pool.cache.sound_cache import SoundCache, encoder_of
@@ -23,6 +22,7 @@ from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.plan import configured, encoder_infos, hosted_infos, vector_space, workers_of
 from audio_pool.pool.resolve import resolve
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 

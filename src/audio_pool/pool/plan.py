@@ -12,7 +12,6 @@ import importlib.util
 
 import msgspec
 
-from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import configured_info, engine_info, engine_infos
@@ -22,6 +21,7 @@ from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [

@@ -32,6 +32,7 @@ from audio_pool.results import (
     SoundMetadata,
     Verdict,
 )
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 
 if TYPE_CHECKING:
@@ -282,9 +283,9 @@ def _score(
 def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | None) -> dict[str, Vectors]:
     from audio_pool.audio.descriptors import descriptors
 
-    vectors: dict[str, Vectors] = {"sound:descriptors": descriptors(audio, sample_rate)}
+    vectors: dict[str, Vectors] = {DESCRIPTORS: descriptors(audio, sample_rate)}
     if scorer is not None and best.vector is not None:
-        vectors[f"sound:{scorer.info.name}"] = best.vector
+        vectors[SOUND_PREFIX + scorer.info.name] = best.vector
     return vectors
 
 
