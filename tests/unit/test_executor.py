@@ -184,7 +184,8 @@ def test_workers_are_started_stopped_and_killed_through_the_launcher_and_the_lin
     assert [(spec.name, incarnation) for spec, incarnation in pool.launcher.spawned] == [("maker", 1), ("master", 1)]
     pool.get_ready("maker", 1)
     pool.feed(events.Drain(deadline=0.0))
-    assert [(one.worker, one.thread) for one in pool.link.sent if isinstance(one.message, Stop)] == [("maker", "control")]
+    stops = [(one.worker, one.thread) for one in pool.link.sent if isinstance(one.message, Stop)]
+    assert stops == [("maker", "control")]
     assert pool.launcher.killed == [("master", 1, "the pool stops")]
 
 

@@ -159,7 +159,7 @@ def test_a_worker_that_knows_more_of_its_engine_is_heeded(build: Build, counted:
     pool.start(engine(init_audio=True, kinds=("effects",), longest_s=3.0))
     submit_fields(pool)
     assert len(counted) == 2
-    with pytest.raises(InvalidRequest, match="makes 0.05 to 3 s"):
+    with pytest.raises(InvalidRequest, match=r"makes 0\.05 to 3 s"):
         submit_fields(pool, duration_s=10)
 
 
@@ -302,7 +302,7 @@ def test_what_is_refused_anyway_is_refused_before_a_byte_is_read(build: Build) -
     with pytest.raises(NotSupported, match="cannot start from a sound"):
         submit_fields(pool, init_audio="/a.wav")
     pool = build().start()
-    with pytest.raises(InvalidRequest, match="init_audio: given 'a.wav', allowed is an absolute path"):
+    with pytest.raises(InvalidRequest, match=r"init_audio: given 'a\.wav', allowed is an absolute path"):
         submit_fields(pool, init_audio="a.wav")
     assert not pool.requests and not pool.writer.waiting
 

@@ -147,7 +147,8 @@ def test_engines_say_everything_and_whether_they_can_be_asked(build: Build) -> N
     pool.feed(exited("maker"))
     reports = {report.name: report for report in pool.view.engines().engines}
     assert list(reports) == ["hum", "tone"], "by name"
-    assert (reports["tone"].state, reports["tone"].kinds, reports["tone"].model) == ("down", ("effects",), "models/tone")
+    tone = reports["tone"]
+    assert (tone.state, tone.kinds, tone.model) == ("down", ("effects",), "models/tone")
     assert reports["hum"].state == "ready" and reports["hum"].speech
     assert reports["hum"]["kind"] == "generator", "protocol v1's name of the role"
 

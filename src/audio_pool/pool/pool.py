@@ -26,11 +26,14 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from audio_pool.api import (
+    Asked,
     CacheStats,
     Cancellation,
+    ClapAnswer,
     Engines,
     FeedbackNoted,
     Health,
+    OnEvent,
     PoolApi,
     PoolStatus,
     Verdict,
@@ -128,7 +131,7 @@ class AudioPool(PoolApi):
         cls,
         source: Mapping[str, Any] | str | Path | None = None,  # opaque until load_config has checked it
         *,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,  # opaque, as the source
         serve: bool = False,
     ) -> AudioPool:
         """Return a pool from a dict, a TOML file, or nothing (the built-in default).
@@ -295,11 +298,11 @@ class AudioPool(PoolApi):
 
     def submit(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         events: bool = False,
         timeout_s: float | None = None,
-        **fields: Any,
+        **fields: Any,  # opaque until as_request has checked them
     ) -> Pending:
         """Ask for a sound and return at once.
 
@@ -347,11 +350,11 @@ class AudioPool(PoolApi):
 
     def generate(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         timeout_s: float | None = None,
-        on_event: Callable[[Event], object] | None = None,
-        **fields: Any,
+        on_event: OnEvent | None = None,
+        **fields: Any,  # opaque until as_request has checked them
     ) -> AudioResult:
         """Ask for a sound and wait for it.
 
@@ -367,7 +370,11 @@ class AudioPool(PoolApi):
         return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
-        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,  # as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s
@@ -425,7 +432,7 @@ class AudioPool(PoolApi):
         paths: Sequence[str | Path] = (),
         *,
         timeout_s: float | None = None,
-    ) -> dict[str, Any]:  # opaque: figures as docs/protocol.md shows them
+    ) -> ClapAnswer:
         """Ask the configured scorer for vectors, similarities, or labels with scores.
 
         Raises:
@@ -478,7 +485,9 @@ class AudioPool(PoolApi):
         return self._awaited(parts, answer, timeout_s)
 
     def _ask(
-        self, order: Callable[[_Parts, LocalSink], object], timeout_s: float = QUESTION_TIMEOUT_S
+        self,
+        order: Callable[[_Parts, LocalSink], object],  # what it returns does not matter
+        timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> msgspec.Struct:
         """Return the body of the reply to a question that is answered later."""
         parts = self._running()

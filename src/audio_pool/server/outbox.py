@@ -62,7 +62,7 @@ class SocketSink(Struct, frozen=True, kw_only=True):
 
     def finish(self, reply: Reply) -> None:
         """Send the final reply."""
-        body: Struct | dict[str, object] | UnsetType = UNSET
+        body: Struct | dict[str, object] | UnsetType = UNSET  # opaque, as in the message
         if reply.body is not None:
             body = reply.body.body if isinstance(reply.body, Called) else reply.body
         failure = reply.failure

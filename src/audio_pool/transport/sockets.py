@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import zmq
 import zmq.auth
@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 # plain integers: pyzmq's enums cost more than some of the calls they are given to
@@ -196,14 +198,14 @@ class Waker:
             os.close(fd)
 
 
-class Poller:
+class Poller(Generic[T]):
     """Waits for any of several channels, wakers and descriptors."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._names: dict[Any, Any] = {}
+        self._names: dict[zmq.Socket[bytes] | int, T] = {}
 
-    def add(self, source: Channel | Waker | int, name: Any) -> None:
+    def add(self, source: Channel | Waker | int, name: T) -> None:
         """``name`` is what ``wait`` answers for this source."""
         key = self._key(source)
         self._names[key] = name
@@ -215,12 +217,12 @@ class Poller:
         self._poller.unregister(key)
 
     @staticmethod
-    def _key(source: Channel | Waker | int) -> Any:
+    def _key(source: Channel | Waker | int) -> zmq.Socket[bytes] | int:
         if isinstance(source, Channel):
             return source.raw
         return source if isinstance(source, int) else source.fileno()
 
-    def wait(self, timeout_s: float) -> list[Any]:
+    def wait(self, timeout_s: float) -> list[T]:
         """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
         milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
         return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
