@@ -15,6 +15,7 @@ import pytest
 from tests.support.routed import Routed
 
 from audio_pool.errors import InvalidConfig
+from audio_pool.server import image_frontend
 from audio_pool.server.image_frontend import ImageFrontEnd
 from audio_pool.transport.endpoints import MAX_IPC_PATH_BYTES, local_endpoint
 from audio_pool.transport.sockets import Channel, Poller, SendResult, Waker, dealer, puller, pusher, router
@@ -171,13 +172,14 @@ def image_front_end(tmp_path: Path) -> Iterator[tuple[ImageFrontEnd, str]]:
 
 
 def test_answers_that_no_image_server_takes_are_kept_up_to_a_number_and_then_counted(
-    image_front_end: tuple[ImageFrontEnd, str],
+    image_front_end: tuple[ImageFrontEnd, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(image_frontend, "_MOST_PARKED", 100)
     front_end, push = image_front_end
-    for number in range(10_003):  # each is refused, and answered
+    for number in range(103):  # each is refused, and answered
         front_end.on_message([b'{"request_id": "r%d", "prompt": ""}' % number])
     assert front_end.parked and front_end.reply_counts == {"image_replies_dropped": 3}
-    assert front_end.message_counts == {"refused": 10_003}
+    assert front_end.message_counts == {"refused": 103}
     server = puller(push, bind=False)
     try:
         poller = Poller[str]()

@@ -1,4 +1,4 @@
-"""A worker that generates needs numpy, msgpack, msgspec, pyzmq and safetensors, and whatever its engine needs: nothing else."""
+"""To generate, a worker needs numpy, msgpack, msgspec, pyzmq and safetensors, and what its engine needs: no more."""
 
 from __future__ import annotations
 

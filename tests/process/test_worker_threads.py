@@ -31,6 +31,7 @@ from audio_pool.transport.sockets import Channel, Poller, SendResult, router
 from audio_pool.transport.worker_messages import (
     WORKER_PROTOCOL,
     CancelTask,
+    FromWorker,
     Heartbeat,
     Hello,
     Load,
@@ -97,19 +98,22 @@ class Desk:
         self.worker = Worker(f"inproc://{name}", "w", 1)
         self.runner = SlowRunner()
         self.worker.runner = self.runner
+        self._heard: list[tuple[str, FromWorker]] = []
         self.codes: list[int] = []
         self.thread = threading.Thread(target=lambda: self.codes.append(self.worker.run()))
 
     def hear(self, kind: type[M]) -> tuple[str, M]:
-        """Return the next message of a kind, and the thread that sent it; others in between are dropped."""
+        """Return the next message of a kind, and the thread that sent it; others are kept until they are asked for."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
+            for number, (thread, message) in enumerate(self._heard):
+                if isinstance(message, kind):
+                    del self._heard[number]
+                    return thread, message
             self._poller.wait(1.0)
             while (frames := self._channel.receive()) is not None:
-                message = from_worker(frames[1])
-                if isinstance(message, kind):
-                    return frames[0].decode().rpartition(":")[2], message
-        raise AssertionError(f"no {kind.__name__}")
+                self._heard.append((frames[0].decode().rpartition(":")[2], from_worker(frames[1])))
+        raise AssertionError(f"no {kind.__name__} in {self._heard}")
 
     def send(self, thread: str, message: ToWorker) -> None:
         sent = self._channel.send_to(f"w:1:{thread}".encode(), [packing.pack(message)])

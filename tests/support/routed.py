@@ -29,7 +29,7 @@ from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
-from audio_pool.pool.worker_link import Received
+from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Accepted, Progress
 from audio_pool.scheduler import events
 from audio_pool.scheduler.scheduler import Scheduler
@@ -123,9 +123,14 @@ class Routed:
         infos: Sequence[EngineInfo] = (),
         *,
         encoders: tuple[str, ...] = (),
+        link: WorkerLink | None = None,
         **sections: Any,
     ) -> None:
-        """``sections``: of the configuration."""
+        """
+        Args:
+            link: a real one, for those who run the router's loop.
+            sections: of the configuration.
+        """
         cache_dir = {"dir": str(root / "cache"), "render_dir": str(root / "renders")}
         sections["cache"] = {"encoder": "off", **cache_dir, **sections.get("cache", {})}
         sections.setdefault("workers", [{"name": "w", "engines": ["tone"]}])
@@ -136,16 +141,16 @@ class Routed:
         self.arena = Arena.create(root / "arenas", 64 << 20)
         self.writer = HandWriter()
         self.inbox = Inbox()
-        self.link, self.launcher = KeptMessages(), KeptOrders()
+        self.messages, self.launcher = KeptMessages(), KeptOrders()
         telemetry = Telemetry()
         self.requests = RequestTable(telemetry)
         self.incoming = self.cache.incoming if self.cache is not None else root
-        link: Any = self.link
+        used: Any = link or self.messages
         workers = workers_of(self.config)
         self.executor = Executor(
             self.config,
             inbox=self.inbox,
-            link=link,
+            link=used,
             requests=self.requests,
             cache=self.cache,
             tasks=TaskBuilder(self.arena, self.infos, self.incoming, self.requests),
@@ -156,7 +161,7 @@ class Routed:
             telemetry=telemetry,
         )
         self.scheduler = Scheduler([worker_plan(one) for one in workers], self.config.limits, self.config.queue)
-        self.router = Router(self.scheduler, self.executor, link, self.inbox, self.requests, telemetry)
+        self.router = Router(self.scheduler, self.executor, used, self.inbox, self.requests, telemetry)
         self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.writer)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
@@ -206,13 +211,12 @@ class Routed:
 
     def run(self, worker: str = "w") -> RunTask:
         """The last task sent to a worker."""
-        return next(
-            one.message for one in reversed(self.link.sent) if one.worker == worker and isinstance(one.message, RunTask)
-        )
+        sent = [one.message for one in self.messages.sent if one.worker == worker]
+        return [message for message in sent if isinstance(message, RunTask)][-1]
 
     def orders(self, kind: type[CancelTask | Stop]) -> list[ToWorker]:
         """The messages of a kind that were sent to workers."""
-        return [one.message for one in self.link.sent if isinstance(one.message, kind)]
+        return [one.message for one in self.messages.sent if isinstance(one.message, kind)]
 
     def done(
         self,

@@ -151,7 +151,7 @@ def test_candidates_go_from_the_one_that_generates_to_the_one_that_masters(build
     pool.done({1: RawSounds(candidates=refs, made=made)}, worker="maker", frames=[b"header", b"payload"])
     master = pool.run("master")
     assert isinstance(master.task, MasterTask) and master.task.candidates == refs
-    assert pool.link.sent[-1].frames == [b"header", b"payload"] and pool.link.sent[-1].thread == "aux"
+    assert pool.messages.sent[-1].frames == [b"header", b"payload"] and pool.messages.sent[-1].thread == "aux"
     pool.done(mastered(pool, run), master, worker="master")
     pool.write()
     assert caller.reply.kind == "result"
@@ -184,7 +184,7 @@ def test_workers_are_started_stopped_and_killed_through_the_launcher_and_the_lin
     assert [(spec.name, incarnation) for spec, incarnation in pool.launcher.spawned] == [("maker", 1), ("master", 1)]
     pool.get_ready("maker", 1)
     pool.feed(events.Drain(deadline=0.0))
-    stops = [(one.worker, one.thread) for one in pool.link.sent if isinstance(one.message, Stop)]
+    stops = [(one.worker, one.thread) for one in pool.messages.sent if isinstance(one.message, Stop)]
     assert stops == [("maker", "control")]
     assert pool.launcher.killed == [("master", 1, "the pool stops")]
 
@@ -196,7 +196,7 @@ def test_a_cancel_goes_to_the_workers_control_thread(build: Build) -> None:
     run = pool.run()
     pool.intake.cancel(number)
     assert pool.orders(CancelTask) == [CancelTask(task_id=run.task_id, attempt=run.attempt)]
-    assert pool.link.sent[-1].thread == "control"
+    assert pool.messages.sent[-1].thread == "control"
     pool.done(mastered(pool, run), run)  # it was finished all the same
     pool.write()
     assert left(pool) == [], "its files are removed"
@@ -217,16 +217,16 @@ def test_a_dead_workers_slots_come_back(build: Build) -> None:
     ask(pool, candidates=3)
     assert pool.arena.stats()["leased"] == 3
     pool.executor.worker_exited("maker", 1)
-    assert pool.arena.stats()["leased"] == 0 and pool.link.forgotten == [("maker", 1)]
+    assert pool.arena.stats()["leased"] == 0 and pool.messages.forgotten == [("maker", 1)]
 
 
 def test_a_task_that_cannot_be_sent_is_one_requests_trouble_and_costs_no_slot(build: Build) -> None:
     pool = build(workers=APART).start()
-    pool.link.failure = OverflowError("Integer value out of range")
+    pool.messages.failure = OverflowError("Integer value out of range")
     caller = ask(pool, candidates=2)
     assert caller.reply.failure is not None and "a bug in the pool" in caller.reply.failure.message
     assert pool.arena.stats()["leased"] == 0
-    pool.link.failure = None
+    pool.messages.failure = None
     ask(pool)
     assert isinstance(pool.run("maker").task, GenerateTask), "and the worker gets the next"
 

@@ -42,7 +42,7 @@ from audio_pool.api import (
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
@@ -340,8 +340,8 @@ class AudioPool(PoolApi):
                 else:
                     taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
                 number.append(taken)
-            except AudioPoolError as exc:
-                pending.on_error(exc)
+            except Exception as exc:  # a bug, too, must not leave the caller waiting
+                pending.on_error(parts.service.refusal(exc))
 
         parts.router.post(take_in)
         if parts.router.stopped.is_set() and not pending.done():

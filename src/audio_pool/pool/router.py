@@ -174,7 +174,10 @@ class Router:
             if isinstance(item, events.WorkerExited):
                 self._worker_exited(item)
             elif callable(item):
-                item()
+                try:
+                    item()
+                except Exception:  # one caller's trouble: nobody else's request ends with it
+                    log.exception("something posted to the router failed")
             else:
                 self.feed(item)
 
