@@ -1,4 +1,4 @@
-"""A worker that generates needs numpy, msgpack, msgspec, pyzmq and safetensors, and whatever its engine needs: nothing else."""
+"""A worker that generates needs numpy, msgpack, msgspec, pyzmq, safetensors and what its engine needs: no more."""
 
 from __future__ import annotations
 
