@@ -98,7 +98,7 @@ class _Server:
         config = Path(place) / "bench.toml"
         config.write_text(
             '[cache]\nencoder = "off"\n[[workers]]\nname = "w"\nengines = ["procedural"]\n'
-            f"credit = {credit}\nquick_credit = {credit}\n"
+            f"credit = {credit}\naux_credit = {credit}\n"
         )
         command = [sys.executable, "-m", "audio_pool.cli", "serve", "--config", str(config)]
         command += ["--bind", self.endpoint, "--cache-dir", f"{place}/cache"]

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from audio_pool import create_audio_generator
+from audio_pool.generator import AudioGenerator
 
 SCENES = {
     "harbour": "gentle ocean waves and distant wind",
@@ -21,14 +22,14 @@ SCENES = {
 
 
 async def draw(frames: list[int]) -> None:
-    """Stands for the program's own work: counts the frames that it drew meanwhile."""
+    """Stand for the program's own work: count the frames that it drew meanwhile."""
     while True:
         frames[0] += 1
         await asyncio.sleep(1 / 60)
 
 
-async def play(generator: object, scene: str, prompt: str) -> str:
-    path = await generator.generate_audio(prompt)  # type: ignore[attr-defined]
+async def play(generator: AudioGenerator, scene: str, prompt: str) -> str:
+    path = await generator.generate_audio(prompt)
     made = path.metadata
     how = f"cache ({made['hit_reason']})" if made["cached"] else made["cache_type"]
     print(f"{scene}: {Path(path).name}, {made['duration_s']:g} s, {made['loudness_lufs']} LUFS, {how}")

@@ -18,6 +18,7 @@ from msgspec import Struct
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, PlainMapping
+from audio_pool.tasks import ClapOperation
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -43,7 +44,6 @@ __all__ = [
 HealthState = Literal["starting", "ready", "degraded", "draining"]
 Verdict = Literal["good", "wrong", "bad_sound"]
 """A caller's judgement of a result."""
-ClapOperation = Literal["embed", "similarity", "zero-shot"]
 ClapAnswer = dict[str, Any]
 """Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
 Asked = str | AudioRequest | Mapping[str, Any]

@@ -73,7 +73,8 @@ class AudioPoolError(Exception):
     """
 
     code: ClassVar[str] = "internal"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    """True where the same call may succeed later: by class, unless it is known better of one error."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -59,7 +59,7 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_memory: str | None = None
     use_subprocess: bool = True
     subprocess_timeout_seconds: Seconds = 300.0
-    """One job's work."""
+    """One task's work."""
     subprocess_max_retries: Annotated[int, Meta(ge=0, le=9)] = 3
     timeout: Seconds | None = None
     """The caller's whole wait; None: as long as the limits let a request live."""
@@ -114,7 +114,7 @@ def create_audio_generator(config: Any = None, output_dir: str | Path | None = N
 
     Args:
         config: the flat keys of GeneratorConfig, in a mapping or as an object's attributes.
-        output_dir: gets a hard link to or copy of every result; wins over the key of that name.
+        output_dir: gets a copy of every result; wins over the key of that name.
 
     Raises:
         InvalidConfig: an unknown key (with the nearest known one) or a value out of its bounds.

@@ -138,6 +138,8 @@ class Failure(Struct, frozen=True, kw_only=True):
     def error(self) -> AudioPoolError:
         """The exception that this failure stands for; an unknown code gives the root class."""
         error = error_from_code(self.code, self.message, hint=self.hint)
+        if error.retryable != self.retryable:
+            error.retryable = self.retryable
         if isinstance(error, Busy) and isinstance(self.retry_after_ms, int):
             error.retry_after_ms = self.retry_after_ms
         return error
@@ -265,7 +267,7 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class RenditionReport(Struct, frozen=True, kw_only=True):
+class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """The metadata keys that a rendition changes against its master's."""
 
     format: str

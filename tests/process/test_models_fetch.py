@@ -20,13 +20,8 @@ FLUX = "declare-lab/TangoFlux"
 LARGE_BYTES = 28 << 20
 COMMAND = """
 import sys
-from audio_pool.cli.models import group
-from audio_pool.errors import AudioPoolError, CallerError
-try:
-    group(sys.argv[1:], standalone_mode=False)
-except AudioPoolError as exc:
-    print(f"{type(exc).__name__}: {exc.message} ({exc.hint})", file=sys.stderr)
-    sys.exit(2 if isinstance(exc, CallerError) else 1)
+from audio_pool.cli import main
+main(["models", *sys.argv[1:]])
 """
 
 

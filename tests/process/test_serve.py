@@ -565,7 +565,9 @@ def test_an_image_server_on_the_clients_socket(server, ask):
     ready = hear(ask.socket)
     assert (ready["type"], ready["request_id"], ready["prompt"]) == ("AudioReady", "i1", "tone")
     assert Path(ready["uri"].removeprefix("file://")).is_file() and ready["duration_s"] == 1.0
-    assert ready["metadata"]["labels"] == {"scene": 7, "big": str(10**30)} and ready["metadata"]["prompt"] == "tone, soft"
+    assert (
+        ready["metadata"]["labels"] == {"scene": 7, "big": str(10**30)} and ready["metadata"]["prompt"] == "tone, soft"
+    )
     ask.socket.send(render("i2", "tone", style="soft", duration_s=1))
     assert hear(ask.socket)["metadata"]["cache_type"] == "exact"
     ask.socket.send(render("i3", "tone", style="soft", duration_s=1, metadata={"no_cache": True}))

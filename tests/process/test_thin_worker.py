@@ -1,4 +1,4 @@
-"""To generate, a worker needs numpy, msgpack, msgspec, pyzmq and safetensors, and what its engine needs: no more."""
+"""A worker that generates needs numpy, msgpack, msgspec, pyzmq, safetensors and what its engine needs: no more."""
 
 from __future__ import annotations
 

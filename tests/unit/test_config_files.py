@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from audio_pool.config import Config, load_config
+from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import engine_info, engine_names, tangoflux
-from audio_pool.pool.plan import workers_of
+from audio_pool.pool.plan import configured, workers_of
 from audio_pool.pool.resolve import resolve
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -51,24 +51,44 @@ def test_its_engines_take_their_settings(config: Config) -> None:
     for name, given in config.engines.items():
         implementation = given.implementation or name
         chosen = parse(importlib.import_module(f"audio_pool.engines.{implementation}").Settings, given.settings)
-        assert chosen.model in ("", engine_info(implementation).model)
-    needing = {name for name in used if not engine_info(name).commercial_use}
+        assert given.implementation or chosen.model in ("", engine_info(implementation).model)
+    needing = {
+        info.implementation for name in used if not (info := configured(name, config)).commercial_use
+    }
     assert needing <= set(config.policy.accepted_licences)
 
 
 def test_a_plain_request_fits_it(config: Config) -> None:
-    infos = {name: engine_info(name) for worker in workers_of(config) for name in worker.engines}
+    infos = {name: configured(name, config) for worker in workers_of(config) for name in worker.engines}
     resolved = resolve(AudioRequest(prompt="rain"), config, infos)
     assert resolved.warnings == ()
-    assert resolved.recipe.duration_s == config.defaults.duration_s
+    own = config.engines.get(config.defaults.engine, EngineConfig()).defaults
+    assert resolved.recipe.duration_s == (own.duration_s or config.defaults.duration_s)
     assert resolved.recipe.candidates <= config.queue.max_batch, "or its candidates would always come alone"
 
 
 def test_it_says_how_to_fetch_what_it_needs(file: Path, config: Config) -> None:
     for name in {name for worker in config.workers for name in worker.engines} | {config.cache.scorer} - {"off"}:
-        info = engine_info(name)
+        info = configured(name, config)
+        named = f" --config configs/{file.name}" if info.implementation != name else ""
         accept = "" if info.commercial_use else " --accept-licence"
-        assert not info.requires or f"#   audio-pool models fetch {name}{accept}\n" in file.read_text()
+        assert not info.requires or f"#   audio-pool models fetch {name}{named}{accept}\n" in file.read_text()
+
+
+def test_two_named_models_of_one_implementation_stand_side_by_side() -> None:
+    config = load_config(next(path for path in FILES if path.stem == "two_models"), environment={})
+    infos = {name: configured(name, config) for worker in workers_of(config) for name in worker.engines}
+    assert {info.implementation for info in infos.values()} == {"audioldm2"}
+    asked = {
+        engine: resolve(parse(AudioRequest, {"prompt": "rain", "engine": engine}), config, infos).recipe
+        for engine in ("kind:effects", "kind:music")
+    }
+    effects, music = asked.values()
+    assert (effects.engine, effects.model, effects.steps) == ("audioldm2_effects", "cvssp/audioldm2", 100)
+    assert (music.engine, music.model, music.steps) == ("audioldm2_music", "cvssp/audioldm2-music", 200)
+    assert (effects.duration_s, music.duration_s) == (8.0, 20.0)
+    assert (effects.candidates, music.candidates) == (2, 1)
+    assert music.negative_prompt and not effects.negative_prompt
 
 
 def test_what_is_commented_out_works_as_well(file: Path) -> None:

@@ -17,10 +17,11 @@ from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
 from audio_pool.pending import Pending
-from audio_pool.pool.replies import Final
+from audio_pool.pool.replies import Body, Reply
 from audio_pool.results import (
     Accepted,
     CandidateReport,
+    Failure,
     LoopReport,
     Progress,
     QualityReport,
@@ -28,7 +29,7 @@ from audio_pool.results import (
     Timings,
     WorkerReport,
 )
-from audio_pool.server.outbox import SocketCaller
+from audio_pool.server.outbox import SocketSink
 from audio_pool.transport import client_messages, packing
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -80,13 +81,18 @@ class Sent:
         self.frames = frames
 
 
+BODIES: dict[str, type[Cancellation] | type[Health]] = {"c1": Cancellation, "h1": Health}
+"""The answer to each question among the examples, by its ``request_id``."""
+
+
 def made_by_the_server(message: dict[str, Any]) -> bytes:
     sent = Sent()
-    caller = SocketCaller(request_id=message["request_id"], envelope=(b"id",), outbox=sent)  # type: ignore[arg-type]
-    error: AudioPoolError | None = None
+    sink = SocketSink(request_id=message["request_id"], envelope=(b"id",), outbox=sent)  # type: ignore[arg-type]
     if message["type"] in ("accepted", "progress"):
-        caller.notify(message["type"], message["body"])
+        event = Accepted if message["type"] == "accepted" else Progress
+        sink.notify(msgspec.convert(message["body"], event))
         return sent.frames[0]
+    error: AudioPoolError | None = None
     if message["request_id"] == "r2":
         with pytest.raises(InvalidRequest) as refused:
             parse(AudioRequest, FROM_CLIENT[1][0]["request"])
@@ -95,16 +101,15 @@ def made_by_the_server(message: dict[str, Any]) -> bytes:
         error = Busy("the queue is full", retry_after_ms=800)
     elif message["type"] == "cancelled":
         error = Cancelled("cancelled by its caller")
-    caller.finish(
-        Final(
-            kind=message["type"],
-            path=message.get("path"),
-            metadata=message.get("metadata"),
-            body=message.get("body"),
-            error=error,
-        )
-    )
-    return sent.frames[0]
+    body: Body | None = msgspec.convert(message["body"], BODIES[message["request_id"]]) if "body" in message else None
+    metadata = msgspec.convert(message["metadata"], SoundMetadata) if "metadata" in message else None
+    failure = None if error is None else Failure.of(error)
+    sink.finish(Reply(kind=message["type"], path=message.get("path"), metadata=metadata, body=body, failure=failure))
+    if metadata is None:
+        return sent.frames[0]
+    whole = msgpack.unpackb(sent.frames[0])  # the example shows two of its fields
+    whole["metadata"] = {key: value for key, value in whole["metadata"].items() if key in message["metadata"]}
+    return packing.pack(whole)
 
 
 @pytest.mark.parametrize(("message", "dump"), FROM_SERVER)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.requests import config, engine, request, resolved
 
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
-from audio_pool.errors import AudioPoolError, InvalidRequest, NotSupported, Refused, UnknownEngine
+from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
 
 CFG = OptionInfo(name="cfg_rescale", type="float", low=0.0, high=1.0, default=0.5)
@@ -68,6 +68,13 @@ def test_the_pools_default_length_is_cut_to_what_the_engine_makes() -> None:
     assert resolved(short).recipe.duration_s == 5.0
     with pytest.raises(InvalidRequest, match=r"duration_s: given 8, engine 'tone' makes 0.05 to 5 s"):
         resolved(short, duration_s=8)
+
+
+def test_an_engines_default_length_is_one_that_it_makes() -> None:
+    settings = config(engines={"tone": {"defaults": {"duration_s": 8}}})
+    with pytest.raises(InvalidConfig, match=r"engines\.tone\.defaults\.duration_s: given 8, .* makes 0.05 to 5 s"):
+        resolved(engine(longest_s=5.0), settings)
+    assert resolved(engine(longest_s=5.0), settings, duration_s=2).recipe.duration_s == 2.0
 
 
 def test_length_is_counted_in_frames() -> None:

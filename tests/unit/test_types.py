@@ -85,21 +85,25 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("a misspelt key", lambda: config(cache={"renderdir": "x"}), InvalidConfig, "configuration: unknown field 'renderdir' in 'cache'; did you mean 'render_dir'?"),
     ("a section that is none", lambda: config(defaults=3), InvalidConfig, "field 'defaults': given 3, allowed is `object`, got `int`"),
     ("an unknown key in a file", lambda: load_config(_file("[queue]\nmax_request = 3\n"), environment={}), InvalidConfig, "pool.toml: unknown field 'max_request' in 'queue'; did you mean 'max_requests'?"),
-    ("NaN in a file", lambda: load_config(_file("[limits]\nbeat_s = nan\n"), environment={}), InvalidConfig, "pool.toml: field 'limits.heartbeat_s': given nan, allowed is a finite number"),
+    ("NaN in a file", lambda: load_config(_file("[limits]\nheartbeat_s = nan\n"), environment={}), InvalidConfig, "pool.toml: field 'limits.heartbeat_s': given nan, allowed is a finite number"),
     ("a file that is no TOML", lambda: load_config(_file("a = = 1"), environment={}), InvalidConfig, "pool.toml is not TOML: Invalid value (at line 1, column 5)"),
     ("a file that is not there", lambda: load_config("/no/such.toml", environment={}), NotFound, "no configuration file at /no/such.toml"),
     ("a directory for a file", lambda: load_config("/", environment={}), InvalidConfig, "/ cannot be read: Is a directory"),
-    ("a beat of nothing", lambda: config(limits={"heartbeat_s": 0}), InvalidConfig, "field 'limits.heartbeat_s': given 0, allowed is `float` >= 0.05"),
+    ("a heartbeat of nothing", lambda: config(limits={"heartbeat_s": 0}), InvalidConfig, "field 'limits.heartbeat_s': given 0, allowed is `float` >= 0.05"),
     ("a tiny queue", lambda: config(queue={"max_bytes": 1}), InvalidConfig, "field 'queue.max_bytes': given 1, allowed is `int` >= 1048576"),
     ("a misspelt key of a worker", lambda: worker(engine=["mock"]), InvalidConfig, "unknown field 'engine' in 'workers[0]'; did you mean 'engines'?"),
-    ("an unknown duty", lambda: worker(roles=["mix"]), InvalidConfig, "field 'workers[0].roles[0]': given 'mix', allowed is one of embed, make, master, score"),
+    ("a misspelt key of a named model's defaults", lambda: config(engines={"a": {}, "b": {"defaults": {"step": 3}}}), InvalidConfig, "unknown field 'step' in 'engines.b.defaults'; did you mean 'steps'?"),
+    ("a named model's default out of bounds", lambda: config(engines={"a": {}, "b": {"defaults": {"steps": 0}}}), InvalidConfig, "field 'engines.b.defaults.steps': given 0, allowed is `int` >= 1"),
+    ("a model's name with a space", lambda: config(engines={"a b": {}}), InvalidConfig, "field 'engines': given the name 'a b', allowed is `str` matching"),
+    ("a label that is a map", lambda: request(metadata={"a": 1, "b": {"c": 1}}), InvalidRequest, "field 'metadata.b': given {'c': 1}, allowed is `bool | int | float | str | null`"),
+    ("an unknown role", lambda: worker(roles=["mix"]), InvalidConfig, "field 'workers[0].roles[0]': given 'mix', allowed is one of embed, generate, master, score"),
     ("a GPU with more in it", lambda: worker(gpu="0; rm"), InvalidConfig, "field 'workers[0].gpu': given '0; rm', allowed is"),
-    ("nobody masters", lambda: worker(roles=["generate"]), InvalidConfig, "workers: none has the duty 'master'; give it to at least one"),
-    ("nobody makes", lambda: worker(roles=["master"]), InvalidConfig, "workers: none has an engine and the duty 'make'"),
+    ("nobody masters", lambda: worker(roles=["generate"]), InvalidConfig, "workers: none has the role 'master'; give it to at least one"),
+    ("nobody generates", lambda: worker(roles=["master"]), InvalidConfig, "workers: none has an engine and the role 'generate'"),
     ("one name twice", lambda: config(workers=[{"name": "w", **MAKE_ONLY}] * 2), InvalidConfig, "workers: the name 'w' is given twice; names must differ"),
     ("a name that a count makes", lambda: config(workers=[{"name": "w", "count": 2, **MAKE_ONLY}, {"name": "w-2", **MAKE_ONLY}]), InvalidConfig, "workers: the name 'w-2' is given twice; names must differ"),
     ("a default that nobody hosts", lambda: worker(engines=["mock"]), InvalidConfig, "defaults.engine 'procedural' is hosted by no worker; hosted: mock"),
-    ("a master who cannot judge", lambda: config(cache={"scorer": "clap"}, workers=[{"name": "w", **MAKE_ONLY}]), InvalidConfig, "'w' has the duty 'master' but not 'score'"),
+    ("a master who cannot judge", lambda: config(cache={"scorer": "clap"}, workers=[{"name": "w", **MAKE_ONLY}]), InvalidConfig, "'w' has the role 'master' but not 'score'"),
     ("half a bridge", lambda: config(server={"pull_bind": "ipc:///x"}), InvalidConfig, "server.pull_bind and server.push_bind are set together or not at all"),
     ("32 bits in FLAC", lambda: config(defaults={"bit_depth": 32, "format": "flac"}), InvalidConfig, "defaults.bit_depth 32 is for wav only, given format 'flac'"),
     ("an override misspelt", lambda: load_config(None, environment={}, overrides={"cache": {"dirr": "x"}}), InvalidConfig, "unknown field 'dirr' in 'cache'; did you mean 'dir'?"),
@@ -108,7 +112,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("an unknown variable's section", lambda: environment(AUDIO_POOL_CAHCE_DIR="x"), InvalidConfig, "environment: unknown variable AUDIO_POOL_CAHCE_DIR; did you mean AUDIO_POOL_CACHE_DIR?"),
     ("a variable that is no number", lambda: environment(AUDIO_POOL_QUEUE_MAX_REQUESTS="many"), InvalidConfig, "environment: AUDIO_POOL_QUEUE_MAX_REQUESTS: given 'many', allowed is `int`, got `str`"),
     ("a variable out of bounds", lambda: environment(AUDIO_POOL_QUEUE_MAX_REQUESTS="0"), InvalidConfig, "AUDIO_POOL_QUEUE_MAX_REQUESTS: given '0', allowed is `int` >= 1"),
-    ("a variable that is NaN", lambda: environment(AUDIO_POOL_LIMITS_BEAT_S="nan"), InvalidConfig, "AUDIO_POOL_LIMITS_BEAT_S: given 'nan', allowed is `float` >= 0.05"),
+    ("a variable that is NaN", lambda: environment(AUDIO_POOL_LIMITS_HEARTBEAT_S="nan"), InvalidConfig, "AUDIO_POOL_LIMITS_HEARTBEAT_S: given 'nan', allowed is `float` >= 0.05"),
     ("a variable that is no choice", lambda: environment(AUDIO_POOL_CACHE_MATCH="tolerent"), InvalidConfig, "given 'tolerent', allowed is one of global, strict, threshold, tolerant; did you mean 'tolerant'?"),
     # -- a message
     ("no version", lambda: message(v=None), BadMessage, "field 'v': given None, allowed is 1"),
@@ -194,6 +198,8 @@ def test_identity_is_equal_for_equal_recipes_alone() -> None:
             "prompt": "snow", "negative_prompt": "wind", "engine": "hum", "model": "m2", "frames": 44_101,
             "sample_rate": 48_000, "loop": True, "seed": 1, "steps": 9, "guidance_scale": 2.0, "candidates": 2,
             "voice": "v", "init_audio_sha256": "00", "init_strength": 0.5, "namespace": "other",
+            "implementation": "i", "model_revision": "r", "dtype": "float16", "quantization": "8bit",
+            "options": (("eta", 0.5),), "crossfade_s": 0.5, "highpass_hz": 30.0,
         }.items()
     }  # fmt: skip
     assert set(others) == {field.name for field in msgspec.structs.fields(Recipe)}, "a field that identity ignores"
@@ -202,5 +208,5 @@ def test_identity_is_equal_for_equal_recipes_alone() -> None:
 
 
 def test_identity_is_the_same_on_every_machine() -> None:
-    """Changing it loses every cache's exact matches: raise the number in ``recipe-1`` when it must."""
-    assert recipe().identity() == "f7ce6a9141eeb412225eece607b975d1e29359f43dc543d8b6cdbbd65d0f9307"
+    """Changing it loses every cache's exact matches: raise the number in ``recipe-2`` when it must."""
+    assert recipe().identity() == "f3ef6ed9bf09df89dc23bd6dcea1bc3f877b57c4e90be4c651123ea8b74092c0"

@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.command_group import Program
 
 __all__ = ["main"]
 
@@ -35,7 +35,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(CommandGroup):
+class _Commands(Program):
     """Loads a command's module only when it is asked for: ``--help`` stays quick and needs no extra."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -19,7 +19,7 @@ import click
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
-from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.command_group import Program
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.config import load_config
 from audio_pool.errors import CallerError
@@ -29,7 +29,7 @@ __all__ = ["group"]
 Json = dict[str, Any]  # the documented output of docs/manager.md
 
 
-@click.group("cache", cls=CommandGroup)
+@click.group("cache", cls=Program)
 def group() -> None:
     """The cache of finished sounds: look into it, tidy it, check it.
 
@@ -43,7 +43,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     @with_options(cache_dir_option, json_option)
     @functools.wraps(function)
     def opened(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
-        place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
+        place = cache_dir if cache_dir is not None else str(load_config(options.get("config_path")).cache_dir)
         with AudioSemanticCache(place) as cache:
             function(cache, as_json, **options)
 

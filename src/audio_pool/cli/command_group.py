@@ -1,6 +1,6 @@
-"""A group of commands: suggests the nearest name for a mistyped one, and shows every error in one line.
+"""Groups of commands: the nearest name is suggested for a mistyped one, and errors are shown in one line.
 
-Owns: CommandGroup, how an error is printed and which exit code it means.
+Owns: CommandGroup, Program, how an error is printed and which exit code it means.
 Must not know: any single command.
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage or input; 130 interrupted.
@@ -17,11 +17,11 @@ import click
 from audio_pool.cli.options import prints_json
 from audio_pool.errors import AudioPoolError, CallerError, nearest_name
 
-__all__ = ["CommandGroup", "print_error"]
+__all__ = ["CommandGroup", "Program", "print_error"]
 
 
 class CommandGroup(click.Group):
-    """The class of ``audio-pool`` and of every group in it."""
+    """A group that suggests a name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -32,6 +32,10 @@ class CommandGroup(click.Group):
             hint = f"did you mean {near!r}?" if near else f"there are {', '.join(self.list_commands(ctx))}"
             ctx.fail(f"No such command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
+
+
+class Program(CommandGroup):
+    """A group that is run as a program: it ends with an exit code, whatever a command raises."""
 
     def invoke(self, ctx: click.Context) -> Any:  # click's own: whatever a command returns
         verbose = bool(ctx.find_root().params.get("verbose"))
@@ -62,7 +66,7 @@ class CommandGroup(click.Group):
 def print_error(error: AudioPoolError, *, as_json: bool = False) -> None:
     """Print an error in one line on standard error; with ``as_json`` also as an object on standard output."""
     if as_json:
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
-        click.echo(json.dumps({"error": told}, ensure_ascii=False))
+        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": body}, ensure_ascii=False))
     hint = f" ({error.hint})" if error.hint else ""
     click.echo(f"error: {error.message}{hint}", err=True)

@@ -21,7 +21,7 @@ from audio_pool.cache.sound_cache import SoundCache, encoder_of
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
-from audio_pool.pool.plan import configured, encoder_infos, vector_space
+from audio_pool.pool.plan import configured, encoder_infos, hosted_infos, vector_space, workers_of
 from audio_pool.pool.resolve import resolve
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -53,7 +53,10 @@ def explained(
     config = load_config(config_path)
     asked = parse(AudioRequest, dict(request))
     name = asked.engine or config.defaults.engine
-    resolved = resolve(asked, config, {name: configured(name, config)})
+    infos = hosted_infos(workers_of(config), config)
+    if not name.startswith("kind:") and name not in infos:  # asked what if a worker had it
+        infos[name] = configured(name, config)
+    resolved = resolve(asked, config, infos)
     cache = SoundCache(directory, create=False)
     try:
         used, vectors, warnings = _vectors(cache, asked.prompt, encoder, config)

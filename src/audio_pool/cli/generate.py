@@ -23,6 +23,7 @@ from audio_pool.cli.options import (
     config_option,
     connect_option,
     json_option,
+    keep_stdout_free,
     keys_option,
     overwrite_option,
     spectrogram_option,
@@ -87,17 +88,17 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     check_output(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
-    result = _generated(request, config, options, quiet=as_json or output.kind == "stdout")
-    if spectrogram is not None:
-        _draw(result, spectrogram)
-    result = deliver(output, result)
-    to_stderr = output.kind == "stdout"
+    to_stdout = output.kind == "stdout"
+    if to_stdout:
+        keep_stdout_free()
+    result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout))
     if as_json:
-        where = "-" if to_stderr else result.path
-        click.echo(json.dumps({"path": where, **result.metadata}), err=to_stderr)
+        click.echo(json.dumps({"path": "-" if to_stdout else result.path, **result.metadata}), err=to_stdout)
     else:
         for line in summary_lines(result, output):
-            click.echo(line, err=to_stderr)
+            click.echo(line, err=to_stdout)
+    if spectrogram is not None:  # last: the sound is there even if its picture cannot be drawn
+        _draw(result, spectrogram)
 
 
 def _own_configuration(options: dict[str, Any]) -> Config | None:

@@ -21,6 +21,7 @@ __all__ = [
     "config_option",
     "connect_option",
     "json_option",
+    "keep_stdout_free",
     "keys_option",
     "overwrite_option",
     "prints_json",
@@ -76,6 +77,11 @@ def _note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> b
 def prints_json(ctx: click.Context) -> bool:
     """Return True where the command that runs was asked for JSON: its errors are then JSON, too."""
     return bool(ctx.meta.get(_JSON))
+
+
+def keep_stdout_free() -> None:
+    """Have errors of the command that runs on standard error alone: standard output carries a sound."""
+    click.get_current_context().meta[_JSON] = False
 
 
 json_option = click.option(

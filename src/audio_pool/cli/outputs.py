@@ -143,7 +143,7 @@ def check_picture(picture: Path, overwrite: bool) -> None:
 def deliver(output: Output, result: AudioResult) -> AudioResult:
     """Return the result with its final path, once the sound is where it was wanted.
 
-    A pool has written a file that it was told the path of; the rest is copied here.
+    A pool writes a file whose path the request names; the rest is copied here.
 
     Raises:
         NotFound: the server's file cannot be read here. OSError: it cannot be written.

@@ -29,7 +29,10 @@ _server_options = with_options(
 @click.command()
 @_server_options
 def status(connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
-    """Show what a running server is doing: workers, queue, counters. Exit code 1 where it is not ready."""
+    """Show what a running server is doing: workers, queue, counters. Exit code 1 where it is not ready.
+
+    Without --connect: the server at this user's default address.
+    """
     with AudioClient(connect, keys=keys) as client:
         found = client.status(timeout_s=timeout_s)
         healthy = client.health(timeout_s=timeout_s)
@@ -54,7 +57,10 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
 @click.argument("request_id")
 @_server_options
 def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
-    """Cancel the request with this id on a running server."""
+    """Cancel the request with this id on a running server.
+
+    Without --connect: the server at this user's default address.
+    """
     with AudioClient(connect, keys=keys) as client:
         cancellation = client.cancel(request_id, timeout_s=timeout_s)
     if as_json:

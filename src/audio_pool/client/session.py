@@ -22,9 +22,17 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from audio_pool.client.control import Question
-from audio_pool.errors import AudioPoolError, BadMessage, Disconnected, InvalidRequest, PoolClosed, Timeout
+from audio_pool.errors import (
+    AudioPoolError,
+    BadMessage,
+    Disconnected,
+    InvalidRequest,
+    PoolClosed,
+    Timeout,
+    error_from_code,
+)
 from audio_pool.pending import Pending
-from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
+from audio_pool.results import Accepted, AudioResult, Event, Progress
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.client_messages import (
     PROTOCOL_VERSION,
@@ -294,5 +302,5 @@ def _decode_error(kind: str, frame: bytes) -> AudioPoolError:
         failure = _ERROR.decode(frame).error
     except msgspec.ValidationError as exc:  # an error must not fail for what comes with its code
         code = _CODED.decode(frame).error.code
-        return Failure(code=code, message=f"an error that this client does not wholly understand: {exc}").error()
-    return (Failure(code=kind) if failure is UNSET else failure).error()
+        return error_from_code(code, f"an error that this client does not wholly understand: {exc}")
+    return error_from_code(kind, "") if failure is UNSET else failure.error()

@@ -1,1 +1,1 @@
-"""The pool: schedule (the brain), devices, factory (processes), router (sockets), pool."""
+"""The running pool: requests in, the scheduler's actions executed, workers started, replies out."""

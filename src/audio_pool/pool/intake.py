@@ -110,7 +110,7 @@ class Intake:
         """
         try:
             key = packing.pack(fields)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             key = b""
         self._forget_if_engines_changed()
         resolved = self._resolved.get(key)

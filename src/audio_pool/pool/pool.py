@@ -257,9 +257,7 @@ class AudioPool(PoolApi):
         rest.callback(launcher.close)
         rest.callback(writer.shutdown)
         intake = Intake(config, router, requests, infos, encoders, writer)
-        view = StatusView(
-            config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders
-        )
+        view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
         service = PoolService(config, router, intake, requests, view, writer)
         served_at = self._add_front_ends(router, service) if self._serve else None
         router.start()

@@ -49,6 +49,9 @@ _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
 
 
+Name = TypeVar("Name")
+
+
 class SendResult(enum.Enum):
     """What became of a message for one peer."""
 
@@ -212,6 +215,7 @@ class Poller(Generic[T]):
         self._poller.register(key, zmq.POLLIN)
 
     def remove(self, source: Channel | Waker | int) -> None:
+        """Poll a source no more."""
         key = self._key(source)
         self._names.pop(key, None)
         self._poller.unregister(key)

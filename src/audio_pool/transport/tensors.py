@@ -77,8 +77,8 @@ def _header(array: Array, request_id: str, owner: str, capacity: int) -> bytes:
     Raises:
         InvalidRequest: request id and shape do not fit into the block.
     """
-    shape = list(array.shape)
-    tensor: _Described = {"dtype": _dtype_name(array.dtype), "shape": shape, "data_offsets": [0, array.nbytes]}
+    dtype, shape = _dtype_name(array.dtype), list(array.shape)
+    tensor: _Described = {"dtype": dtype, "shape": shape, "data_offsets": [0, array.nbytes]}
     slack: _Described = {"dtype": "U8", "shape": [capacity - array.nbytes], "data_offsets": [array.nbytes, capacity]}
     body = b"%b%b\",\"request_id\":%b,\"owner\":%b},\"%b\":%b,\"%b\":%b}" % (
         _OPENING, _INVALID, _json(request_id), _json(owner),
