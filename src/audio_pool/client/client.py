@@ -236,7 +236,7 @@ class AudioClient(PoolApi):
             self._waker.close()
 
     def _serve(self) -> None:
-        poller: Poller[str] = Poller()
+        poller = Poller[str]()
         poller.add(self._waker, "waker")
         poller.add(self._connection.channel, "channel")
         poller.add(self._connection.monitor, "monitor")

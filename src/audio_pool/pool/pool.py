@@ -29,9 +29,11 @@ from audio_pool.api import (
     Asked,
     CacheStats,
     Cancellation,
+    ClapAnswer,
     Engines,
     FeedbackNoted,
     Health,
+    OnEvent,
     PoolApi,
     PoolStatus,
     Verdict,
@@ -40,7 +42,7 @@ from audio_pool.api import (
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
@@ -129,7 +131,7 @@ class AudioPool(PoolApi):
         cls,
         source: Mapping[str, Any] | str | Path | None = None,  # opaque until load_config has checked it
         *,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,  # likewise
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,  # opaque, as the source
         serve: bool = False,
     ) -> AudioPool:
         """Return a pool from a dict, a TOML file, or nothing (the built-in default).
@@ -298,7 +300,7 @@ class AudioPool(PoolApi):
         *,
         events: bool = False,
         timeout_s: float | None = None,
-        **fields: Any,  # of AudioRequest; checked by as_request
+        **fields: Any,  # opaque until as_request has checked them
     ) -> Pending:
         """Ask for a sound and return at once.
 
@@ -336,8 +338,8 @@ class AudioPool(PoolApi):
                 else:
                     taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
                 number.append(taken)
-            except AudioPoolError as exc:
-                pending.on_error(exc)
+            except Exception as exc:  # a bug, too, must not leave the caller waiting
+                pending.on_error(parts.service.refusal(exc))
 
         parts.router.post(take_in)
         if parts.router.stopped.is_set() and not pending.done():
@@ -349,8 +351,8 @@ class AudioPool(PoolApi):
         prompt: Asked,
         *,
         timeout_s: float | None = None,
-        on_event: Callable[[Event], object] | None = None,
-        **fields: Any,  # of AudioRequest; checked by as_request
+        on_event: OnEvent | None = None,
+        **fields: Any,  # opaque until as_request has checked them
     ) -> AudioResult:
         """Ask for a sound and wait for it.
 
@@ -370,7 +372,7 @@ class AudioPool(PoolApi):
         prompt: Asked,
         *,
         timeout_s: float | None = None,
-        **fields: Any,  # as submit's
+        **fields: Any,  # as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s
@@ -428,7 +430,7 @@ class AudioPool(PoolApi):
         paths: Sequence[str | Path] = (),
         *,
         timeout_s: float | None = None,
-    ) -> dict[str, Any]:  # opaque: figures as docs/protocol.md shows them
+    ) -> ClapAnswer:
         """Ask the configured scorer for vectors, similarities, or labels with scores.
 
         Raises:
@@ -481,7 +483,9 @@ class AudioPool(PoolApi):
         return self._awaited(parts, answer, timeout_s)
 
     def _ask(
-        self, order: Callable[[_Parts, LocalSink], object], timeout_s: float = QUESTION_TIMEOUT_S
+        self,
+        order: Callable[[_Parts, LocalSink], object],  # what it returns does not matter
+        timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> msgspec.Struct:
         """Return the body of the reply to a question that is answered later."""
         parts = self._running()

@@ -54,7 +54,7 @@ class Translated(NamedTuple):
     request_id: str
     prompt: str
     """As it was sent, without the style: what AudioReady repeats."""
-    request: dict[str, Any]
+    request: dict[str, Any]  # opaque until it is parsed
     """The mapping of an AudioRequest, for ``validation.parse``."""
     clear_queue: bool
     """This client's waiting requests are to be cancelled before this one is taken."""
@@ -114,7 +114,7 @@ def to_request(frame: bytes) -> Translated:
     return Translated(asked.request_id, asked.prompt, request, asked.clear_queue)
 
 
-def _label(value: Any) -> str | int | float | bool | None:
+def _label(value: Any) -> str | int | float | bool | None:  # whatever JSON the peer sent
     if value is None or isinstance(value, (str, float, bool)):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -132,7 +132,7 @@ def request_id_of(frame: bytes) -> str:
     return value[:128] if isinstance(value, str) else ""
 
 
-def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) -> bytes:
+def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) -> bytes:  # JSON
     """Encode AudioReady for a finished sound.
 
     Args:

@@ -135,7 +135,7 @@ _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
 }
 
 
-def decode_client(message: dict[str, Any]) -> ClientMessage:  # opaque until now: what ``unpack`` gave
+def decode_client(message: dict[str, Any]) -> ClientMessage:  # opaque until it is decoded
     """Return the typed message of a client, from what ``packing.unpack`` gave.
 
     Raises:

@@ -30,12 +30,12 @@ _LIMITS = {
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def pack(message: Struct | Mapping[str, Any]) -> bytes:  # opaque: any message
+def pack(message: Struct | Mapping[str, Any]) -> bytes:  # any values that msgpack knows
     """Return a message (a Struct, or a mapping of plain values) as msgpack bytes."""
     return _encode(message)
 
 
-def unpack(data: bytes) -> dict[str, Any]:  # opaque until it is decoded: a stranger's words
+def unpack(data: bytes) -> dict[str, Any]:  # a stranger's: opaque until it is decoded
     """Return the map in ``data``, which may come from anywhere.
 
     Raises:

@@ -40,6 +40,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 # plain integers: pyzmq's enums cost more than some of the calls they are given to
 _NOW = int(zmq.DONTWAIT)
@@ -199,15 +201,15 @@ class Waker:
             os.close(fd)
 
 
-class Poller(Generic[Name]):
-    """Waits for any of several channels, wakers and descriptors, each under a name."""
+class Poller(Generic[T]):
+    """Waits for any of several channels, wakers and descriptors."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._names: dict[zmq.Socket[bytes] | int, Name] = {}
+        self._names: dict[zmq.Socket[bytes] | int, T] = {}
 
-    def add(self, source: Channel | Waker | int, name: Name) -> None:
-        """Poll a source; ``name`` is what ``wait`` returns for it."""
+    def add(self, source: Channel | Waker | int, name: T) -> None:
+        """``name`` is what ``wait`` answers for this source."""
         key = self._key(source)
         self._names[key] = name
         self._poller.register(key, zmq.POLLIN)
@@ -224,8 +226,8 @@ class Poller(Generic[Name]):
             return source.raw
         return source if isinstance(source, int) else source.fileno()
 
-    def wait(self, timeout_s: float) -> list[Name]:
-        """Return the names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
+    def wait(self, timeout_s: float) -> list[T]:
+        """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
         milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
         return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
 

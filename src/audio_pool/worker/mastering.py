@@ -10,6 +10,7 @@ needs no crossfade. Then the quality gate, then CLAP where there is a scorer, th
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from msgspec import UNSET, structs
 
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
-from audio_pool.errors import InvalidAudio, QualityError
+from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError
 from audio_pool.results import (
     CandidateReport,
     FinishedSound,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of"]
 
+_REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
 _AT_REST = 10 ** (-60 / 20)
@@ -104,6 +106,13 @@ class Mastering:
     """Shapes, judges, levels and writes. Its libraries are imported when it is made, not at the first sound."""
 
     def __init__(self) -> None:
+        """Raises EngineUnavailable, naming the libraries that this interpreter lacks."""
+        missing = [name for name in _REQUIRES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise EngineUnavailable(
+                f"mastering needs {', '.join(missing)}: not installed",
+                hint="install them for this worker's interpreter, or take the role 'master' from it",
+            )
         from audio_pool.audio import codec, filter, loudness  # noqa: F401
 
     def finish(

@@ -87,7 +87,7 @@ class Worker:
             incarnation=self.incarnation, pid=os.getpid(), protocol=WORKER_PROTOCOL, python=sys.version.split()[0]
         )
         control.send([packing.pack(hello)])
-        poller: Poller[str] = Poller()
+        poller = Poller[str]()
         poller.add(control, "control")
         poller.add(self._control_waker, "outgoing")
         heartbeat_s = 1.0
@@ -134,7 +134,7 @@ class Worker:
 
     def _await_stop(self, control: Channel) -> None:
         """Wait until the router has read why loading failed: messages of a process that ends at once may be lost."""
-        poller: Poller[str] = Poller()
+        poller = Poller[str]()
         poller.add(control, "control")
         deadline = time.monotonic() + _STOP_WITHIN_S
         while not self.stopping.is_set() and time.monotonic() < deadline:
@@ -191,7 +191,7 @@ class Worker:
         channel = self.connect(name)
         # the router can send to an identity only after having received from it
         channel.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
-        poller: Poller[str] = Poller()
+        poller = Poller[str]()
         poller.add(channel, "task")
         poller.add(waker, "waker")
         waiting: list[tuple[RunTask, list[bytes]]] = []
