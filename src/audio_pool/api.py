@@ -31,18 +31,18 @@ __all__ = [
     "EngineReport",
     "Engines",
     "FeedbackNoted",
+    "FeedbackVerdict",
     "Health",
     "HealthState",
     "OnEvent",
     "PoolApi",
     "PoolStatus",
-    "Verdict",
     "WorkerStatus",
     "as_request",
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
-Verdict = Literal["good", "wrong", "bad_sound"]
+FeedbackVerdict = Literal["good", "wrong", "bad_sound"]
 """A caller's judgement of a result."""
 ClapAnswer = dict[str, Any]
 """Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
@@ -212,7 +212,7 @@ class PoolApi(Protocol):
         """Get figures about the whole cache. Raises NotFound where it is off."""
 
     def feedback(
-        self, target: str, verdict: Verdict, comment: str = ""
+        self, target: str, verdict: FeedbackVerdict, comment: str = ""
     ) -> FeedbackNoted | Awaitable[FeedbackNoted]:
         """Note what the result of request ``target`` was like; logged and counted."""
 

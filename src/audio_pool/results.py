@@ -24,6 +24,7 @@ __all__ = [
     "AudioResult",
     "CacheType",
     "CandidateReport",
+    "CandidateVerdict",
     "Event",
     "Failure",
     "FinishedSound",
@@ -32,15 +33,14 @@ __all__ = [
     "QualityReport",
     "RenditionReport",
     "SoundMetadata",
-    "Stage",
+    "TaskRole",
     "Timings",
-    "Verdict",
     "WorkerReport",
 ]
 
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
-Verdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
-Stage = Literal["generate", "master", "embed", "score"]
+CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
+TaskRole = Literal["generate", "master", "embed", "score"]
 """A task's role, as progress names it."""
 
 
@@ -170,7 +170,7 @@ class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """CLAP similarity where there is a scorer, else the quality score."""
     quality: QualityReport
     clap_similarity: float | None = None
-    verdict: Verdict = "not_chosen"
+    verdict: CandidateVerdict = "not_chosen"
 
 
 class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -331,7 +331,7 @@ class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):
 class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
     """The body of a ``progress`` event."""
 
-    stage: Stage
+    stage: TaskRole
     done: int = 0
     total: int = 0
     fraction: float = 0.0

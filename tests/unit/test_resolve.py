@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from tests.support.requests import config, engine, request, resolved
 
+from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
 from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
@@ -353,3 +354,16 @@ def test_the_first_candidate_has_the_seed_asked_for_and_all_others_differ() -> N
     seeds = {derived_seed(base, round_, number) for base in (0, 7) for round_ in range(3) for number in range(16)}
     assert len(seeds) == 2 * 3 * 16 and all(0 <= seed < 2**63 for seed in seeds)
     assert derived_seed(7, 1, 2) == derived_seed(7, 1, 2) != derived_seed(7, 2, 1)
+
+
+def test_an_engines_default_negative_prompt_can_be_switched_off() -> None:
+    config = load_config(
+        {"engines": {"birdless": {"implementation": "mock", "defaults": {"negative_prompt": "birds"}}}},
+        environment={},
+    )
+    info = EngineInfo(
+        name="birdless", role="generator", model="m", licence="MIT", commercial_use=True, negative_prompt=True
+    )
+    for given, meant in ((None, "birds"), ("", ""), ("cars", "cars")):
+        request = parse(AudioRequest, {"prompt": "a wood", "engine": "birdless", "negative_prompt": given})
+        assert resolve(request, config, {"birdless": info}).recipe.negative_prompt == meant

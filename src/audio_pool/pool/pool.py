@@ -32,11 +32,11 @@ from audio_pool.api import (
     ClapAnswer,
     Engines,
     FeedbackNoted,
+    FeedbackVerdict,
     Health,
     OnEvent,
     PoolApi,
     PoolStatus,
-    Verdict,
     as_request,
 )
 from audio_pool.cache.sound_cache import SoundCache
@@ -417,7 +417,7 @@ class AudioPool(PoolApi):
         assert isinstance(body, CacheStats)
         return body
 
-    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
+    def feedback(self, target: str, verdict: FeedbackVerdict, comment: str = "") -> FeedbackNoted:
         """Tell what the result of request ``target`` was like."""
         fields = {"target": target, "verdict": verdict, "comment": comment}
         asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")

@@ -69,11 +69,11 @@ def resolve(
     loop = _loop(request, config)
     sample_rate = request.sample_rate or sound.sample_rate
     duration_s = request.duration_s or _default_duration(own, config, info)
-    negative_prompt = request.negative_prompt.strip() or own.negative_prompt or ""
+    negative_prompt = own.negative_prompt if request.negative_prompt is None else request.negative_prompt
     exact = request.seed is not None
     recipe = Recipe(
         prompt=request.prompt.strip(),
-        negative_prompt=negative_prompt if info.negative_prompt else "",
+        negative_prompt=(negative_prompt or "").strip() if info.negative_prompt else "",
         engine=info.name,
         implementation=info.implementation or info.name,
         model=info.model,

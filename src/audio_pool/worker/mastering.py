@@ -26,12 +26,12 @@ from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError
 from audio_pool.results import (
     CandidateReport,
+    CandidateVerdict,
     FinishedSound,
     LoopReport,
     QualityReport,
     RenditionReport,
     SoundMetadata,
-    Verdict,
 )
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
@@ -91,7 +91,7 @@ class _Shaped:
     warnings: list[str] = field(default_factory=list)
     clap_similarity: float | None = None
     vector: Vectors | None = None
-    verdict: Verdict = "not_chosen"
+    verdict: CandidateVerdict = "not_chosen"
 
 
 class AllRejected(QualityError):

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 
 from audio_pool.errors import AudioPoolError, Cancelled, EngineError, OutOfMemory, WorkerStartFailed
-from audio_pool.results import Failure, Stage
+from audio_pool.results import Failure, TaskRole
 from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask
 from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, Poller, Waker, dealer
@@ -267,7 +267,7 @@ class Worker:
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def _progress(self, channel: Channel, run: RunTask, stage: Stage, done: int, total: int) -> None:
+    def _progress(self, channel: Channel, run: RunTask, stage: TaskRole, done: int, total: int) -> None:
         progress = TaskProgress(
             incarnation=self.incarnation,
             task_id=run.task_id,
