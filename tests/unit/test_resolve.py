@@ -12,6 +12,8 @@ from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
 from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 CFG = OptionInfo(name="cfg_rescale", type="float", low=0.0, high=1.0, default=0.5)
 SAMPLER = OptionInfo(name="sampler", type="str", choices=("euler", "heun"), default="euler")
@@ -357,7 +359,7 @@ def test_the_first_candidate_has_the_seed_asked_for_and_all_others_differ() -> N
 
 
 def test_an_engines_default_negative_prompt_can_be_switched_off() -> None:
-    config = load_config(
+    birdless = load_config(
         {"engines": {"birdless": {"implementation": "mock", "defaults": {"negative_prompt": "birds"}}}},
         environment={},
     )
@@ -365,5 +367,5 @@ def test_an_engines_default_negative_prompt_can_be_switched_off() -> None:
         name="birdless", role="generator", model="m", licence="MIT", commercial_use=True, negative_prompt=True
     )
     for given, meant in ((None, "birds"), ("", ""), ("cars", "cars")):
-        request = parse(AudioRequest, {"prompt": "a wood", "engine": "birdless", "negative_prompt": given})
-        assert resolve(request, config, {"birdless": info}).recipe.negative_prompt == meant
+        asked = parse(AudioRequest, {"prompt": "a wood", "engine": "birdless", "negative_prompt": given})
+        assert resolve(asked, birdless, {"birdless": info}).recipe.negative_prompt == meant
