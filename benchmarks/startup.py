@@ -22,7 +22,7 @@ _ALONE = """
 import json, sys
 from audio_pool.engines import Item, load_engine
 name, settings, item = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-sound = load_engine(name, **settings).generate([Item(**item)])[0]
+sound = load_engine(name, settings).generate([Item(**item)])[0]
 print(sound.shape)
 """
 
@@ -49,8 +49,7 @@ def rows() -> list[dict[str, Any]]:
 def _engines(place: Path) -> list[tuple[str, str, dict[str, Any], int | None]]:
     engines: list[tuple[str, str, dict[str, Any], int | None]] = [("procedural", "procedural", {}, None)]
     try:
-        sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engines"))
-        from checkpoints import audioldm  # type: ignore[import-not-found]
+        from tests.support.checkpoints import audioldm
 
         engines.append(("small AudioLDM", "audioldm", {"model": str(audioldm(place / "audioldm")), "device": "cpu"}, 2))
     except ImportError as exc:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, PlainMapping
+from audio_pool.tasks import ClapOperation
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -30,20 +31,19 @@ __all__ = [
     "EngineReport",
     "Engines",
     "FeedbackNoted",
+    "FeedbackVerdict",
     "Health",
     "HealthState",
     "OnEvent",
     "PoolApi",
     "PoolStatus",
-    "Verdict",
     "WorkerStatus",
     "as_request",
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
-Verdict = Literal["good", "wrong", "bad_sound"]
+FeedbackVerdict = Literal["good", "wrong", "bad_sound"]
 """A caller's judgement of a result."""
-ClapOperation = Literal["embed", "similarity", "zero-shot"]
 ClapAnswer = dict[str, Any]
 """Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
 Asked = str | AudioRequest | Mapping[str, Any]
@@ -154,7 +154,7 @@ class Cancellation(PlainMapping, Struct, frozen=True, kw_only=True):
 
 
 def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
-    """The checked request of ``generate`` and ``submit``.
+    """Return the checked request of ``generate`` and ``submit``.
 
     Args:
         prompt: words, a whole request (whose constructor has checked nothing), or its mapping.
@@ -212,7 +212,7 @@ class PoolApi(Protocol):
         """Get figures about the whole cache. Raises NotFound where it is off."""
 
     def feedback(
-        self, target: str, verdict: Verdict, comment: str = ""
+        self, target: str, verdict: FeedbackVerdict, comment: str = ""
     ) -> FeedbackNoted | Awaitable[FeedbackNoted]:
         """Note what the result of request ``target`` was like; logged and counted."""
 

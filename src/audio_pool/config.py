@@ -271,7 +271,7 @@ def load_config(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """The configuration, every value checked.
+    """Return the configuration, every value checked.
 
     Args:
         source: a mapping, a TOML file's path, or nothing for the built-in default.
@@ -319,7 +319,7 @@ def _refuse_renamed(tree: Mapping[str, Any], where: str) -> None:
 
 
 def _engines_parted(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with each engine's own settings apart from what the pool reads of its table."""
+    """Return the tree with each engine's own settings apart from what the pool reads of its table."""
     parted = dict(tree)
     engines = parted.get("engines")
     if isinstance(engines, Mapping):
@@ -399,7 +399,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
 
 @functools.cache
 def _variables() -> dict[str, tuple[str, str]]:
-    """Every variable that is read -> (section, key)."""
+    """Map every variable that is read to its (section, key)."""
     return {
         f"{PREFIX}{section}_{field.name}".upper(): (section, field.name)
         for section, cls in _sections().items()
@@ -408,7 +408,7 @@ def _variables() -> dict[str, tuple[str, str]]:
 
 
 def _renamed_variable(variable: str) -> str:
-    """What a variable of an earlier version is called now, or ""."""
+    """Return what a variable of an earlier version is called now, or ""."""
     for (section, old), new in _RENAMED.items():
         if section in _sections() and variable == f"{PREFIX}{section}_{old}".upper():
             return f"{PREFIX}{section}_{new}".upper()
@@ -416,7 +416,7 @@ def _renamed_variable(variable: str) -> str:
 
 
 def _nearest_variable(variable: str, known: Iterable[str]) -> str:
-    """The variable that a mistyped one comes near, or ""."""
+    """Return the variable that a mistyped one comes near, or ""."""
     # without the prefix, which would make any two look alike
     names = [name.removeprefix(PREFIX) for name in (*known, *_READ_ELSEWHERE)]
     near = nearest_name(variable.removeprefix(PREFIX), names)
@@ -428,14 +428,14 @@ def _text_value(text: str) -> Any:
 
 
 def process_names(worker: WorkerConfig) -> list[str]:
-    """Of its processes: the worker's own, or one numbered from 1 for each of several."""
+    """Return the names of a worker's processes: its own, or one numbered from 1 for each of several."""
     if worker.count == 1:
         return [worker.name]
     return [f"{worker.name}-{number}" for number in range(1, worker.count + 1)]
 
 
 def _check(config: Config, where: str) -> None:
-    """What no single field can say."""
+    """Refuse combinations that no single field can."""
     names = [name for worker in config.workers for name in process_names(worker)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -130,5 +130,5 @@ class Notes(Struct, frozen=True, kw_only=True):
 
 
 def missing_modules(info: EngineInfo) -> list[str]:
-    """Those of the engine's required modules that this interpreter does not have."""
+    """Return those of the engine's required modules that this interpreter does not have."""
     return [name for name in info.requires if importlib.util.find_spec(name) is None]

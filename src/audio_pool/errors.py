@@ -71,11 +71,12 @@ class AudioPoolError(Exception):
     """Root of everything this package raises on purpose.
 
     ``hint`` is one sentence that says what to do about it ("" where the message already does);
-    doors print it after the message.
+    commands and front ends show it after the message.
     """
 
     code: ClassVar[str] = "internal"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    """True where the same call may succeed later: by class, unless it is known better of one error."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -207,7 +208,7 @@ def _tree(cls: type[AudioPoolError]) -> Iterable[type[AudioPoolError]]:
 
 
 def error_from_code(code: str, message: str, *, hint: str = "") -> AudioPoolError:
-    """The exception that a wire ``code`` stands for; an unknown code gives the root class."""
+    """Return the exception that a wire ``code`` stands for; an unknown code gives the root class."""
     by_code: dict[str, type[AudioPoolError]] = {}
     for cls in _tree(AudioPoolError):
         by_code.setdefault(cls.code, cls)
@@ -216,6 +217,6 @@ def error_from_code(code: str, message: str, *, hint: str = "") -> AudioPoolErro
 
 
 def nearest_name(given: str, known: Iterable[str]) -> str | None:
-    """The known name most like the given one, or None where nothing comes near."""
+    """Return the known name most like the given one, or None where nothing comes near."""
     found = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return found[0] if found else None

@@ -110,7 +110,7 @@ class GeneratedPath(str):
 
 
 def create_audio_generator(config: Any = None, output_dir: str | Path | None = None) -> AudioGenerator:
-    """A generator for a host program.
+    """Return a generator for a host program.
 
     Args:
         config: the flat keys of GeneratorConfig, in a mapping or as an object's attributes.
@@ -170,12 +170,12 @@ class AudioGenerator:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self, *, wait: bool = True) -> None:
-        """Starts the workers; with ``wait`` returns when they are ready. Raises their start-up error."""
+        """Start the workers; with ``wait`` return when they are ready. Raises their start-up error."""
         self._stopped = False
         self._pool.start(wait=wait)
 
     def stop(self) -> None:
-        """Cancels prefetching, lets what callers wait for finish, and ends the workers."""
+        """Cancel prefetching, let what callers wait for finish, and end the workers."""
         self._stopped = True
         for pending in self._background():
             pending.cancel()
@@ -198,7 +198,7 @@ class AudioGenerator:
         seed: int | None = None,
         **fields: Any,
     ) -> GeneratedPath:
-        """The finished sound's path, with ``.metadata``.
+        """Return the finished sound's path, with ``.metadata``.
 
         Args:
             prompt: the words.
@@ -255,7 +255,7 @@ class AudioGenerator:
     # -- prefetching -------------------------------------------------------------------------------
 
     async def _prefetch(self, request: AudioRequest) -> None:
-        """More variants of what was just asked for, behind every caller's request and bounded."""
+        """Make more variants of what was just asked for, behind every caller's request and bounded."""
         under_way = sum(1 for pending in self._background())
         have = await asyncio.to_thread(self._pool.count_variants, request)
         missing = min(self.config.target_per_prompt - have, self.config.max_new_when_prefetch)
@@ -275,17 +275,17 @@ class AudioGenerator:
     # -- looking -----------------------------------------------------------------------------------
 
     def clear_pending_requests(self) -> int:
-        """Cancels everything under way and waiting; how many that were."""
+        """Cancel everything under way and waiting; return how many that were."""
         with self._lock:
             pending = list(self._pending)
         return sum(1 for one in pending if one.cancel())
 
     def get_last_generation_metadata(self) -> Metadata | None:
-        """Of this task's or thread's last sound, else of the most recent; None before the first."""
+        """Return the metadata of this task's or thread's last sound, else of the most recent; None before the first."""
         return _last.get() or getattr(self._of_thread, "metadata", None) or self._last
 
     def get_supported_capabilities(self) -> dict[str, Any]:
-        """What the engine can do, and which parts of the pool are on."""
+        """Return what the engine can do, and which parts of the pool are on."""
         info = engine_info(self.engine)
         cache = self._pool.config.cache
         return {
@@ -299,7 +299,7 @@ class AudioGenerator:
 
 
 def _engine_of(config: GeneratorConfig) -> tuple[str, str | None]:
-    """The engine that ``strategy`` and ``model_name`` mean, and the model it is to load."""
+    """Return the engine that ``strategy`` and ``model_name`` mean, and the model it is to load."""
     if config.strategy == "mock_audio":
         return "mock", None
     name = config.model_name
@@ -319,7 +319,7 @@ def _engine_of(config: GeneratorConfig) -> tuple[str, str | None]:
 
 
 def _pool_config(config: GeneratorConfig, engine: str, model: str | None) -> dict[str, Any]:
-    """The pool's configuration that the flat keys stand for."""
+    """Return the pool's configuration that the flat keys stand for."""
     engines: dict[str, dict[str, Any]] = {
         engine: {name: value for name, value in _settings(config) if value is not None}
     }

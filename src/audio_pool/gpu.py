@@ -126,7 +126,7 @@ def _asked(nvml: Any) -> Survey:
 
 
 def _text(value: Any) -> str:
-    """NVML's older bindings give bytes."""
+    """Return text: NVML's older bindings give bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

@@ -59,7 +59,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
     # -- for whoever asked
 
     def result(self, timeout_s: float | None = None) -> AudioResult:
-        """The finished sound; waits for it. The request goes on when the wait ends without it.
+        """Return the finished sound; wait for it. The request goes on when the wait ends without it.
 
         Raises:
             Timeout: not there within ``timeout_s``.
@@ -73,7 +73,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
     def wait(
         self, timeout_s: float | None = None, on_event: Callable[[Event], object] | None = None
     ) -> AudioResult:
-        """As ``result``, but whoever stops waiting (by a timeout, Ctrl-C, an exception) cancels the request.
+        """Do as ``result``, but whoever stops waiting (by a timeout, Ctrl-C, an exception) cancels the request.
 
         Args:
             timeout_s: seconds until Timeout is raised.
@@ -95,7 +95,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
     async def wait_async(
         self, timeout_s: float | None = None, on_event: Callable[[Event], object] | None = None
     ) -> AudioResult:
-        """As ``wait``, for asyncio."""
+        """Do as ``wait``, for asyncio."""
         limit = None if timeout_s is None else asyncio.timeout(timeout_s)
         try:
             async with limit or contextlib.nullcontext():
@@ -120,7 +120,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
         return True
 
     def events(self, timeout_s: float | None = None) -> Events:
-        """The request's events until its end; none unless ``submit(..., events=True)`` asked for them.
+        """Return the request's events until its end; none unless ``submit(..., events=True)`` asked for them.
 
         Raises:
             Timeout: while iterating, when nothing came for ``timeout_s``.
@@ -169,7 +169,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
     # -- waiting
 
     def _next(self, timeout_s: float | None) -> Event | None:
-        """The next event; None: the request has ended. Raises Timeout."""
+        """Return the next event; None: the request has ended. Raises Timeout."""
         try:
             return self._take(0.0)
         except queue.Empty:

@@ -24,6 +24,7 @@ __all__ = [
     "AudioResult",
     "CacheType",
     "CandidateReport",
+    "CandidateVerdict",
     "Event",
     "Failure",
     "FinishedSound",
@@ -32,15 +33,14 @@ __all__ = [
     "QualityReport",
     "RenditionReport",
     "SoundMetadata",
-    "Stage",
+    "TaskRole",
     "Timings",
-    "Verdict",
     "WorkerReport",
 ]
 
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
-Verdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
-Stage = Literal["generate", "master", "embed", "score"]
+CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
+TaskRole = Literal["generate", "master", "embed", "score"]
 """A task's role, as progress names it."""
 
 
@@ -50,7 +50,7 @@ class PlainMapping:
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain data of every field's own type
-        """Plain data, nested structs included, as it is encoded on the wire."""
+        """Return plain data, nested structs included, as it is encoded on the wire."""
         plain: dict[str, Any] = _plain(self)
         return plain
 
@@ -62,7 +62,7 @@ class PlainMapping:
         return _plain(value)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Return the value of ``key``, or ``default``."""
         if key not in self:
             return default
         return self[key]
@@ -88,12 +88,12 @@ class PlainMapping:
 
 
 def _plain(value: Any) -> Any:  # Any: plain data of every field's own type
-    """The value as it is encoded on the wire: maps, lists, scalars."""
+    """Return the value as it is encoded on the wire: maps, lists, scalars."""
     return _lists(msgspec.to_builtins(value))
 
 
 def _lists(value: Any) -> Any:
-    """The same value with lists for tuples, which ``to_builtins`` leaves."""
+    """Return the same value with lists for tuples, which ``to_builtins`` leaves."""
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -105,7 +105,7 @@ _NAMES: dict[type, dict[str, str]] = {}
 
 
 def _names(cls: type) -> dict[str, str]:
-    """Key on the wire -> attribute."""
+    """Map each key on the wire to its attribute."""
     if cls not in _NAMES:
         _NAMES[cls] = {field.encode_name: field.name for field in msgspec.structs.fields(cls)}
     return _NAMES[cls]
@@ -126,7 +126,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: AudioPoolError) -> Failure:
-        """The failure that stands for an exception."""
+        """Return the failure that stands for an exception."""
         return cls(
             code=error.code,
             message=error.message,
@@ -136,8 +136,10 @@ class Failure(Struct, frozen=True, kw_only=True):
         )
 
     def error(self) -> AudioPoolError:
-        """The exception that this failure stands for; an unknown code gives the root class."""
+        """Return the exception that this failure stands for; an unknown code gives the root class."""
         error = error_from_code(self.code, self.message, hint=self.hint)
+        if error.retryable != self.retryable:
+            error.retryable = self.retryable
         if isinstance(error, Busy) and isinstance(self.retry_after_ms, int):
             error.retry_after_ms = self.retry_after_ms
         return error
@@ -168,7 +170,7 @@ class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """CLAP similarity where there is a scorer, else the quality score."""
     quality: QualityReport
     clap_similarity: float | None = None
-    verdict: Verdict = "not_chosen"
+    verdict: CandidateVerdict = "not_chosen"
 
 
 class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -277,7 +279,7 @@ class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def applied(self, metadata: SoundMetadata) -> SoundMetadata:
-        """The metadata of the rendition whose master's are given."""
+        """Return the metadata of the rendition whose master's are given."""
         changes = {
             name: value
             for name in ("duration_s", "loudness_lufs", "true_peak_dbfs")
@@ -329,7 +331,7 @@ class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):
 class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
     """The body of a ``progress`` event."""
 
-    stage: Stage
+    stage: TaskRole
     done: int = 0
     total: int = 0
     fraction: float = 0.0

@@ -1,4 +1,4 @@
-"""What a worker is told to do and what comes of it: tasks and their results, as data.
+"""Tasks of workers and their results, as data.
 
 Owns: one struct per task, the tagged union ``TaskResult``, and what both carry.
 Must not know: sockets, how a task is carried out (worker/runner.py), when it is sent (scheduler).
@@ -10,7 +10,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     EchoTask, ClapTask -> Called
     any of them  -> Rejected
 
-Results are decoded once, at the router's door; a malformed one is that worker's fault alone.
+Results are decoded once, where the router reads them; a malformed one is that worker's fault alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from audio_pool.results import CandidateReport, Failure, FinishedSound, Renditio
 from audio_pool.types import Recipe, Rendition, Shape
 
 __all__ = [
+    "DESCRIPTORS",
+    "SOUND_PREFIX",
     "Called",
     "CandidateRef",
     "ClapOperation",
@@ -214,6 +216,11 @@ class RawSounds(Struct, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     """Set by the router: the task whose message carried inline tensors; 0: none did."""
 
 
+SOUND_PREFIX = "sound:"
+"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
+DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
+
+
 class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sound"):
     """The best candidate as a finished file."""
 
@@ -222,7 +229,7 @@ class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="so
     """CLAP similarity where there is a scorer, else the quality score."""
     tried: tuple[CandidateReport, ...] = ()
     vectors: dict[str, bytes] = {}
-    """float32 [D] by space: what describes the sound."""
+    """float32 [D] by space: what describes the sound; see ``SOUND_PREFIX``."""
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="vectors"):

@@ -74,7 +74,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     prompt: Prompt
     """Words, 1..2,000 characters."""
-    negative_prompt: OptionalText = ""
+    negative_prompt: OptionalText | None = None
+    """None: the engine's default, where one is configured; "": none."""
     duration_s: Duration | None = None
     """Seconds, 0.05..600; the engine may allow less."""
     loop: bool | None = None
@@ -175,7 +176,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.frames / self.sample_rate
 
     def identity(self) -> str:
-        """SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
+        """Return SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
         return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
@@ -216,7 +217,7 @@ class Query(Struct, frozen=True, kw_only=True):
     """Greatest difference of guidance; compared within one implementation."""
     duration_tolerance: float = 0.2
     """Relative to the length asked for; 0 is exact to the frame."""
-    temperature: float = 0.25
+    temperature: float = 0.0
     """Of the softmax draw among fitting entries; 0 takes the best."""
     variant_seed: int | None = None
     """The same one draws the same entry, as long as it is there."""
@@ -234,5 +235,5 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 def frames_of(duration_s: float, sample_rate: int) -> int:
-    """The whole number of frames nearest to a duration, at least one."""
+    """Return the whole number of frames nearest to a duration, at least one."""
     return max(1, round(duration_s * sample_rate))

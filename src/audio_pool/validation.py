@@ -1,4 +1,4 @@
-"""The one door through which outside data becomes a typed struct: every bound checked, every error explained.
+"""The one place where outside data becomes a typed struct: every bound checked, every error explained.
 
 Owns: ``parse``.
 Must not know: any single struct.
@@ -23,15 +23,14 @@ __all__ = ["parse"]
 T = TypeVar("T")
 
 
-_PATH = re.compile(r" - at `\$?\.?([^`]*)`$")
-
-
+_PATH = re.compile(r" - at (`key` in )?`\$?\.?([^`]*)`$")
+_STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
+_ANY_KEY = "..."
+"""What msgspec says for the key of a mapping, whichever it is."""
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 
 
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
-
-
 _SHOWN = 60
 
 
@@ -42,7 +41,7 @@ def parse(
     error: type[AudioPoolError] = InvalidRequest,
     what: str = "",
 ) -> T:
-    """``mapping`` as a ``cls``, every bound checked.
+    """Return ``mapping`` as a ``cls``, every bound checked.
 
     Integral floats are accepted for integers; NaN and infinities are refused everywhere.
 
@@ -68,7 +67,7 @@ def parse(
 
 
 def _numbers_checked(value: Any, path: str, error: type[AudioPoolError], label: str) -> Any:
-    """The same value with integral floats as integers (JSON writers differ), NaN and infinity refused."""
+    """Return the same value with integral floats as integers (JSON writers differ); refuse NaN and infinity."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise error(f"{label}: field {path or '?'!r}: given {value}, allowed is a finite number")
@@ -84,14 +83,18 @@ def _numbers_checked(value: Any, path: str, error: type[AudioPoolError], label: 
 
 
 def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], label: str) -> AudioPoolError:
-    """A msgspec message retold: which field, what was given, what is allowed, what it may have meant."""
+    """Retell a msgspec message: which field, what was given, what is allowed, what it may have meant."""
     found = _PATH.search(text)
-    path = found.group(1) if found else ""
+    steps = _steps(found.group(2)) if found else []
     reason = text[: found.start()] if found else text
+    bad_key = found is not None and found.group(1) is not None
+    if bad_key or _ANY_KEY in steps:
+        steps = _with_keys(cls, mapping, text, [*steps, _ANY_KEY] if bad_key else steps)
+    path = _joined(steps[:-1] if bad_key else steps)
     unknown = _UNKNOWN.search(reason)
     if unknown:
         name = unknown.group(1)
-        known = sorted(_fields_at(cls, path))
+        known = sorted(_fields_at(cls, steps))
         near = nearest_name(name, known)
         where = f" in {path!r}" if path else ""
         hint = f"did you mean {near!r}?" if near else f"known fields: {', '.join(known)}"
@@ -102,10 +105,13 @@ def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], l
         return error(f"{label}: field {name!r} is missing")
     reason = reason.replace("Expected", "allowed is").replace("Invalid enum value", "not an allowed value")
     reason = reason.replace("matching regex", "matching")
-    given = _shown(_value_at(mapping, path))
-    allowed = _choices_at(cls, path)
+    if bad_key:
+        return error(f"{label}: field {path!r}: given the name {_shown(steps[-1])}, {reason}")
+    value = _value_at(mapping, steps)
+    given = _shown(value)
+    allowed = _choices_at(cls, steps)
     if allowed:
-        near = nearest_name(str(_value_at(mapping, path)), allowed)
+        near = nearest_name(str(value), allowed)
         tail = f"; did you mean {near!r}?" if near else ""
         return error(f"{label}: field {path!r}: given {given}, allowed is one of {', '.join(allowed)}{tail}")
     return error(f"{label}: field {path!r}: given {given}, {reason}")
@@ -120,11 +126,39 @@ def _shown(value: Any) -> str:
 
 
 def _steps(path: str) -> list[str]:
-    return [part for part in re.split(r"[.\[\]]", path) if part]
+    return [index or name for index, name in _STEP.findall(path)]
 
 
-def _value_at(value: Any, path: str) -> Any:
-    for step in _steps(path):
+def _joined(steps: list[str]) -> str:
+    return "".join(f"[{step}]" if step.isdigit() or step == _ANY_KEY else f".{step}" for step in steps).lstrip(".")
+
+
+def _with_keys(cls: Any, mapping: Any, text: str, steps: list[str]) -> list[str]:
+    """Return the steps with the key that is meant for each ``...``: the one that alone gets the same message."""
+    for place, step in enumerate(steps):
+        keys = _value_at(mapping, steps[:place]) if step == _ANY_KEY else None
+        for key in keys if isinstance(keys, Mapping) else ():
+            alone = _narrowed(mapping, steps[:place], key)
+            try:
+                msgspec.convert(_numbers_checked(alone, "", AudioPoolError, ""), cls, strict=True)
+            except msgspec.ValidationError as exc:
+                if str(exc) == text:
+                    mapping, steps[place] = alone, str(key)
+                    break
+    return steps
+
+
+def _narrowed(value: Any, steps: list[str], key: Any) -> Any:
+    """Return a copy whose mapping at ``steps`` has only this key."""
+    if not steps:
+        return {key: value[key]}
+    if isinstance(value, Mapping):
+        return {name: _narrowed(item, steps[1:], key) if name == steps[0] else item for name, item in value.items()}
+    return [_narrowed(item, steps[1:], key) if str(i) == steps[0] else item for i, item in enumerate(value)]
+
+
+def _value_at(value: Any, steps: list[str]) -> Any:
+    for step in steps:
         if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif isinstance(value, (list, tuple)) and step.isdigit() and int(step) < len(value):
@@ -134,10 +168,10 @@ def _value_at(value: Any, path: str) -> Any:
     return value
 
 
-def _type_at(cls: Any, path: str) -> list[Any]:
-    """The msgspec type nodes that ``path`` can lead to."""
+def _type_at(cls: Any, steps: list[str]) -> list[Any]:
+    """Return the msgspec type nodes that the steps can lead to."""
     nodes = [msgspec.inspect.type_info(cls)]
-    for step in _steps(path):
+    for step in steps:
         following: list[Any] = []
         for node in _flattened(nodes):
             if isinstance(node, msgspec.inspect.StructType):
@@ -162,19 +196,19 @@ def _flattened(nodes: list[Any]) -> list[Any]:
     return flat
 
 
-def _fields_at(cls: Any, path: str) -> list[str]:
+def _fields_at(cls: Any, steps: list[str]) -> list[str]:
     return [
         field.encode_name
-        for node in _type_at(cls, path)
+        for node in _type_at(cls, steps)
         if isinstance(node, msgspec.inspect.StructType)
         for field in node.fields
     ]
 
 
-def _choices_at(cls: Any, path: str) -> list[str]:
+def _choices_at(cls: Any, steps: list[str]) -> list[str]:
     return [
         str(choice)
-        for node in _type_at(cls, path)
+        for node in _type_at(cls, steps)
         if isinstance(node, msgspec.inspect.LiteralType)
         for choice in node.values
     ]

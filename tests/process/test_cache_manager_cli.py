@@ -55,9 +55,10 @@ def place(tmp_path: Path):
     cache.close()
 
 
-def run(*arguments: str, place: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, place: Path | None = None) -> subprocess.CompletedProcess[str]:
+    where = [] if place is None else ["--cache-dir", str(place)]
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments, "--cache-dir", str(place)],
+        [sys.executable, str(SCRIPT), *arguments, *where],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -199,6 +200,19 @@ def test_explain_tells_hits_and_near_misses(place: Path) -> None:
     assert "length is 2.000 s, asked for is 9.000 s" in miss.stdout
     for arguments in (["explain", "rain", "--duration", "-1"], ["explain", " "], ["explain", "x", "--engine", "mok"]):
         assert run(*arguments, place=place).returncode == 2
+
+
+def test_explain_asks_the_configurations_cache_for_the_engine_of_a_kind(place: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "pool.toml"
+    settings.write_text(
+        f"[cache]\ndir = {str(place)!r}\n[engines.mock]\nkinds = ['tests']\n"
+        "[[workers]]\nname = 'w'\nengines = ['procedural', 'mock']\n"
+    )
+    asked = ["--duration", "2", "--no-loop", "--encoder", "off", "--config", str(settings)]
+    assert run("explain", "the rain", *asked).stdout.splitlines()[0] == "'the rain', encoder off: hit"
+    other = run("explain", "the rain", *asked, "--engine", "kind:tests")
+    assert (other.returncode, other.stdout.splitlines()[0]) == (0, "'the rain', encoder off: miss")
+    assert "asked for is 'mock'" in other.stdout
 
 
 @pytest.mark.slow

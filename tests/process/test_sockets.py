@@ -1,20 +1,24 @@
-"""Sockets within one process: what a router tells of its peers, who owns a socket's file, and waking."""
+"""Sockets within one process: what a router says of its peers, who owns a socket's file, waking, parked answers."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.routed import Routed
 
 from audio_pool.errors import InvalidConfig
-from audio_pool.server.image_server import ImageDoor
+from audio_pool.server import image_frontend
+from audio_pool.server.image_frontend import ImageFrontEnd
 from audio_pool.transport.endpoints import MAX_IPC_PATH_BYTES, local_endpoint
-from audio_pool.transport.sockets import Channel, Poller, Waker, dealer, puller, pusher, router
+from audio_pool.transport.sockets import Channel, Poller, SendResult, Waker, dealer, puller, pusher, router
 
 WAIT_S = 30.0
 
@@ -34,25 +38,25 @@ def inproc() -> str:
     return f"inproc://{uuid.uuid4()}"
 
 
-def receive(channel: Channel, poller: Poller) -> list[bytes]:
+def receive(channel: Channel, poller: Poller[str]) -> list[bytes]:
     assert poller.wait(WAIT_S) == ["it"]
     frames = channel.receive()
     assert frames is not None
     return frames
 
 
-def test_a_router_tells_who_spoke_and_who_is_not_there() -> None:
+def test_a_router_says_who_spoke_and_who_is_not_there() -> None:
     endpoint = inproc()
     server = router(endpoint)
     client = dealer(endpoint, identity=b"me")
     try:
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(server, "it")
         assert client.send([b"hello", b"\0binary"])
         assert receive(server, poller) == [b"me", b"hello", b"\0binary"]
         assert server.receive() is None
-        assert server.send_to(b"me", [b"answer"]) is True
-        assert server.send_to(b"nobody", [b"answer"]) is None, "told, not swallowed"
+        assert server.send_to(b"me", [b"answer"]) is SendResult.SENT
+        assert server.send_to(b"nobody", [b"answer"]) is SendResult.GONE, "told, not swallowed"
         poller.remove(server)
         poller.add(client, "it")
         assert receive(client, poller) == [b"answer"]
@@ -66,12 +70,12 @@ def test_a_slow_peer_is_told_from_a_vanished_one() -> None:
     server = router(endpoint, high_water=1)
     client = dealer(endpoint, identity=b"slow", high_water=1)
     try:
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(server, "it")
         assert client.send([b"hello"])
         receive(server, poller)
         answers = [server.send_to(b"slow", [b"x"]) for _ in range(10)]
-        assert answers[0] is True and answers[-1] is False
+        assert answers[0] is SendResult.SENT and answers[-1] is SendResult.SLOW
     finally:
         server.close()
         client.close()
@@ -82,7 +86,7 @@ def test_push_and_pull() -> None:
     sink = puller(endpoint, bind=True)
     source = pusher(endpoint, bind=False)
     try:
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(sink, "it")
         assert source.send([b"one"])
         assert receive(sink, poller) == [b"one"]
@@ -121,7 +125,7 @@ def test_an_endpoint_in_use_says_so() -> None:
 
 
 def test_a_waker_wakes_from_another_thread() -> None:
-    waker, poller = Waker(), Poller()
+    waker, poller = Waker(), Poller[str]()
     poller.add(waker, "woken")
     assert poller.wait(0.0) == []
     thread = threading.Thread(target=waker.wake)
@@ -154,23 +158,36 @@ def test_a_closed_waker_writes_to_nobody() -> None:
             os.close(fd)
 
 
+# -- the image server's pair of addresses ----------------------------------------------------------
 
-def test_answers_that_no_image_server_takes_are_kept_up_to_a_number_and_then_counted() -> None:
+
+@pytest.fixture
+def image_front_end(tmp_path: Path) -> Iterator[tuple[ImageFrontEnd, str]]:
     pull, push = inproc(), inproc()
-    door = ImageDoor(pull, push)
-    server = None
+    pool = Routed(tmp_path)
+    front_end = ImageFrontEnd(pull, push, pool.service)
+    yield front_end, push
+    front_end.close()
+    pool.close()
+
+
+def test_answers_that_no_image_server_takes_are_kept_up_to_a_number_and_then_counted(
+    image_front_end: tuple[ImageFrontEnd, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_frontend, "_MOST_PARKED", 100)
+    front_end, push = image_front_end
+    for number in range(103):  # each is refused, and answered
+        front_end.on_message([b'{"request_id": "r%d", "prompt": ""}' % number])
+    assert front_end.parked and front_end.reply_counts == {"image_replies_dropped": 3}
+    assert front_end.message_counts == {"refused": 103}
+    server = puller(push, bind=False)
     try:
-        for number in range(10_003):
-            door.send(b"%d" % number)
-        assert door.parked and door.dropped == 3
-        server = puller(push, bind=False)
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(server, "it")
         deadline = time.monotonic() + WAIT_S
         while not poller.wait(0.02) and time.monotonic() < deadline:
-            door.flush()  # as the router's loop does until everything has gone
-        assert server.receive() == [b"3"], "the oldest went"
+            front_end.flush()  # as the router's loop does until everything has gone
+        frames = server.receive()
+        assert frames is not None and json.loads(frames[0])["request_id"] == "r3", "the oldest went"
     finally:
-        door.close()
-        if server is not None:
-            server.close()
+        server.close()

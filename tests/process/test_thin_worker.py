@@ -1,4 +1,4 @@
-"""A worker needs numpy, msgpack, msgspec, pyzmq and safetensors, and whatever its engine needs: nothing else."""
+"""A worker that generates needs numpy, msgpack, msgspec, pyzmq, safetensors and what its engine needs: no more."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support.waiting import PATIENCE_S
 from tests.support.worker_processes import worker_processes
 
 from audio_pool import AudioPool
+from audio_pool.errors import EngineUnavailable
 
 NEEDED = ("numpy", "msgpack", "msgspec", "pyzmq", "safetensors")
 NOT_THERE = ("torch", "faiss", "soundfile", "scipy", "soxr", "pyloudnorm", "librosa", "click")
@@ -58,11 +59,11 @@ def test_a_thin_worker_makes_and_a_full_one_masters(thin: Path, tmp_path: Path) 
         assert str(thin) in worker_processes()["thin"].cmdline()[0]
         result = pool.generate("tone", duration_s=1.0, loop=True, timeout_s=PATIENCE_S)
         assert soundfile.info(result.path).frames == 44_100
-        assert result.metadata["worker"]["id"] == "thin"
-        assert pool.status()["arena"]["leases"] > 0, "through shared memory, as between any two workers"
+        assert result.metadata.worker.id == "thin"
+        assert pool.status().arena["leases"] > 0, "through shared memory, as between any two workers"
 
 
 def test_a_thin_worker_that_is_to_master_says_what_it_lacks(thin: Path, tmp_path: Path) -> None:
     worker = {"name": "thin", "engines": ["mock"], "python": str(thin)}
-    with pytest.raises(Exception, match=r"engine 'mastering' needs scipy, soundfile, soxr: not installed"):
+    with pytest.raises(EngineUnavailable, match=r"mastering needs scipy, soundfile, soxr: not installed"):
         AudioPool.from_config(settings(tmp_path, [worker])).start()

@@ -4,38 +4,88 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import pytest
+from tests.support.recipes import RENDITION, SHAPE, recipe
 
-from audio_pool.transport import packing, worker_messages
-from audio_pool.transport.sockets import Channel, Poller, router
-from audio_pool.types import Rendition
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines import OnStep
+from audio_pool.errors import Cancelled, WorkerStartFailed
+from audio_pool.results import RenditionReport, SoundMetadata
+from audio_pool.tasks import (
+    ClapTask,
+    EchoTask,
+    Embedded,
+    EmbedTask,
+    GeneratePart,
+    GenerateTask,
+    MasteringSpec,
+    Rendered,
+    RenderTask,
+    Task,
+)
+from audio_pool.transport import packing
+from audio_pool.transport.sockets import Channel, Poller, SendResult, router
+from audio_pool.transport.worker_messages import (
+    WORKER_PROTOCOL,
+    CancelTask,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Load,
+    LoadFailed,
+    Ready,
+    RunTask,
+    Stop,
+    TaskDone,
+    TaskFailed,
+    TaskProgress,
+    ToWorker,
+    from_worker,
+)
 from audio_pool.worker.process import Worker
+from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
 DEADLINE_S = 60.0
-RENDITION = Rendition(format="wav", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
+M = TypeVar("M")
 
 
-class SlowWorkshop:
-    """Masters nothing, and takes as long about it as it is told to."""
-
-    device = "cpu"
+class SlowRunner(TaskRunner):
+    """Generates and masters nothing, and takes as long about it as it is told to."""
 
     def __init__(self) -> None:
-        self.infos: dict[str, Any] = {}
+        super().__init__("w")
         self.at_work, self.go_on = threading.Event(), threading.Event()
+        self.generating, self.generated = threading.Event(), threading.Event()
+        self.trouble: Exception | None = None
 
-    def load(self, load: worker_messages.Load) -> None: ...
+    def load(self, load: Load) -> None:
+        if self.trouble is not None:
+            raise self.trouble
 
-    def render(self, task: worker_messages.RenderTask) -> dict[str, Any]:
+    def render(self, task: RenderTask) -> Outcome:
         self.at_work.set()
         assert self.go_on.wait(DEADLINE_S)
-        return {}
+        report = RenditionReport(format="ogg", sample_rate=44_100)
+        return Outcome(results={task.job: Rendered(path=task.out, report=report)})
 
-    def embed(self, task: worker_messages.EmbedTask) -> dict[str, Any]:
-        return {"vectors": {}}
+    def embed(self, task: EmbedTask) -> Outcome:
+        return Outcome(results={task.job: Embedded(vectors={})})
+
+    def clap(self, task: ClapTask) -> Outcome:
+        raise RuntimeError("a gear is broken")
+
+    def generate(self, task: GenerateTask, on_step: OnStep) -> list[Generated]:
+        self.generating.set()
+        while not self.generated.wait(0.005):
+            on_step(1, 2)
+        on_step(2, 2)
+        return []
+
+    def master_generated(self, generated: Sequence[Generated]) -> Outcome:
+        return Outcome(results={})
 
 
 class Desk:
@@ -43,44 +93,53 @@ class Desk:
 
     def __init__(self, name: str) -> None:
         self._channel: Channel = router(f"inproc://{name}")
-        self._poller = Poller()
+        self._poller = Poller[str]()
         self._poller.add(self._channel, "worker")
         self.worker = Worker(f"inproc://{name}", "w", 1)
-        self.shop = SlowWorkshop()
-        self.worker.workshop = self.shop  # type: ignore[assignment]
+        self.runner = SlowRunner()
+        self.worker.runner = self.runner
+        self._heard: list[tuple[str, FromWorker]] = []
         self.codes: list[int] = []
         self.thread = threading.Thread(target=lambda: self.codes.append(self.worker.run()))
-        self.thread.start()
 
-    def hear(self, kind: type[Any]) -> tuple[str, Any]:
-        """The next message of a kind, and the lane that said it."""
+    def hear(self, kind: type[M]) -> tuple[str, M]:
+        """Return the next message of a kind, and the thread that sent it; others are kept until they are asked for."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
+            for number, (thread, message) in enumerate(self._heard):
+                if isinstance(message, kind):
+                    del self._heard[number]
+                    return thread, message
             self._poller.wait(1.0)
             while (frames := self._channel.receive()) is not None:
-                message = worker_messages.from_worker(frames[1])
-                if isinstance(message, kind):
-                    return frames[0].decode().rpartition(":")[2], message
-        raise AssertionError(f"no {kind.__name__}")
+                self._heard.append((frames[0].decode().rpartition(":")[2], from_worker(frames[1])))
+        raise AssertionError(f"no {kind.__name__} in {self._heard}")
 
-    def send(self, lane: str, message: Any) -> None:
-        assert self._channel.send_to(f"w:1:{lane}".encode(), [packing.pack(message)])
+    def send(self, thread: str, message: ToWorker) -> None:
+        sent = self._channel.send_to(f"w:1:{thread}".encode(), [packing.pack(message)])
+        assert sent is SendResult.SENT
 
-    def job(self, number: int, task: worker_messages.Task) -> None:
-        self.send("quick", worker_messages.Job(job=number, attempt=1, incarnation=1, task=task))
+    def run(self, number: int, task: Task) -> None:
+        thread = "generate" if isinstance(task, GenerateTask) else "aux"
+        self.send(thread, RunTask(task_id=number, attempt=1, incarnation=1, task=task, request_ids=("r",)))
+
+    def start(self) -> None:
+        self.thread.start()
+        assert self.hear(Hello)[1].protocol == WORKER_PROTOCOL
+        self.send("control", Load(engines={}, roles=["master", "embed"], heartbeat_s=10.0))
 
     def ready(self) -> None:
-        self.hear(worker_messages.Hello)
-        self.send("control", worker_messages.Load(engines={}, roles=["master", "embed"], heartbeat_s=10.0))
-        while self.hear(worker_messages.Beat)[0] != "quick":  # a lane can be sent to once it has spoken
-            pass
+        self.start()
+        heard = set()
+        while heard < {"aux", "generate"}:  # a thread can be sent to once it has spoken
+            heard.add(self.hear(Heartbeat)[0])
 
     def close(self) -> None:
-        self.shop.go_on.set()
-        self.worker.stopping.set()
-        for waker in (self.worker.waker, self.worker.make_waker, self.worker.quick_waker):
-            waker.wake()
-        self.thread.join(DEADLINE_S)
+        self.runner.go_on.set()
+        self.runner.generated.set()
+        self._channel.send_to(b"w:1:control", [packing.pack(Stop())])  # it may have ended
+        if self.thread.ident is not None:
+            self.thread.join(DEADLINE_S)
         self._channel.close()
         assert not self.thread.is_alive()
 
@@ -92,21 +151,81 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
     desk.close()
 
 
-def render() -> worker_messages.RenderTask:
-    return worker_messages.RenderTask(master="/m", out="/o", rendition=RENDITION, loop=False, comment="")
+def render(job: int = 1) -> RenderTask:
+    return RenderTask(job=job, master="/m", out="/o", rendition=RENDITION, loop=False, comment="")
+
+
+def generate() -> GenerateTask:
+    spec = MasteringSpec(
+        shape=SHAPE, rendition=RENDITION, directory="/d", name="n", tau_accept_new=None, metadata=SoundMetadata()
+    )
+    part = GeneratePart(job=1, recipe=recipe(), seeds=[1], mastering=spec)
+    return GenerateTask(engine="tone", parts=[part], master_here=True)
 
 
 def test_look_ups_overtake_what_takes_long_and_a_stop_waits_for_all(desk: Desk) -> None:
     desk.ready()
-    desk.job(1, render())
-    assert desk.shop.at_work.wait(DEADLINE_S)
-    desk.job(2, render())
-    desk.job(3, worker_messages.EmbedTask(engines=["words"], text="rain"))
-    desk.job(4, worker_messages.EchoTask(payload=b""))
-    desk.job(5, worker_messages.EmbedTask(engines=["words"], text="wind"))
-    desk.send("control", worker_messages.Stop())
+    desk.run(1, render())
+    assert desk.runner.at_work.wait(DEADLINE_S)
+    desk.run(2, render())
+    desk.run(3, EmbedTask(job=3, engine="words", text="rain"))
+    desk.run(4, EchoTask(job=4))
+    desk.run(5, EmbedTask(job=5, engine="words", text="wind"))
+    desk.send("control", Stop())
     assert desk.worker.stopping.wait(DEADLINE_S)
-    desk.shop.go_on.set()
-    assert [desk.hear(worker_messages.Done)[1].job for _ in range(5)] == [1, 3, 5, 2, 4]
+    desk.runner.go_on.set()
+    assert [desk.hear(TaskDone)[1].task_id for _ in range(5)] == [1, 3, 5, 2, 4]
     desk.thread.join(DEADLINE_S)
     assert desk.codes == [0]
+
+
+def test_short_tasks_do_not_wait_for_what_is_generated(desk: Desk) -> None:
+    desk.ready()
+    desk.run(1, generate())
+    assert desk.runner.generating.wait(DEADLINE_S)
+    desk.run(2, EchoTask(job=2, payload=b"x"))
+    thread, done = desk.hear(TaskDone)
+    assert (thread, done.task_id) == ("aux", 2)
+    desk.runner.generated.set()
+    assert desk.hear(TaskProgress)[0] == "generate"
+    thread, done = desk.hear(TaskDone)
+    assert (thread, done.task_id) == ("aux", 1), "what is mastered here is answered by the thread that masters"
+
+
+def test_a_cancel_stops_between_two_steps(desk: Desk) -> None:
+    desk.ready()
+    desk.run(1, generate())
+    assert desk.runner.generating.wait(DEADLINE_S)
+    desk.send("control", CancelTask(task_id=1, attempt=2))  # another attempt's
+    desk.send("control", CancelTask(task_id=1, attempt=1))
+    _, failed = desk.hear(TaskFailed)
+    assert failed.task_id == 1 and failed.failure.code == Cancelled.code
+
+
+def test_an_exception_is_one_tasks_trouble_and_told_in_general_terms(desk: Desk) -> None:
+    desk.ready()
+    desk.run(1, ClapTask(job=1, engine="clap", operation="embed", texts=["a"], paths=[]))
+    _, failed = desk.hear(TaskFailed)
+    assert failed.failure.code == "engine_failed"
+    assert failed.failure.message == "ClapTask failed: RuntimeError: a gear is broken"
+    desk.run(2, EchoTask(job=2))
+    assert desk.hear(TaskDone)[1].task_id == 2
+
+
+def test_a_worker_that_cannot_load_waits_until_that_has_been_read(desk: Desk) -> None:
+    desk.runner.trouble = WorkerStartFailed("no weights")
+    desk.start()
+    _, failed = desk.hear(LoadFailed)
+    assert failed.failure.message == "no weights"
+    desk.send("control", Stop())
+    desk.thread.join(DEADLINE_S)
+    assert desk.codes == [3]
+
+
+def test_ready_says_what_is_hosted(desk: Desk) -> None:
+    info = EngineInfo(name="tone", role="generator", model="m", licence="MIT", commercial_use=True)
+    desk.runner.infos["tone"] = info
+    desk.runner.device = "cuda:1"
+    desk.start()
+    _, ready = desk.hear(Ready)
+    assert ready.engines == {"tone": info} and ready.device == "cuda:1"

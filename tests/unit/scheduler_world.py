@@ -457,7 +457,7 @@ class World:
         scheduler = self.scheduler
         sizes = scheduler.sizes()
         assert sizes.requests <= self.queue.max_requests
-        assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.values()) <= self.queue.max_bytes
+        assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.states()) <= self.queue.max_bytes
         for request, asked in self.asked.items():
             if request not in self.replies:
                 assert request in scheduler.requests, f"request {request} is lost"

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from audio_pool.config import Config, load_config
+from audio_pool.config import CacheConfig, Config, load_config
 from audio_pool.errors import InvalidConfig
+from audio_pool.types import Query
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -113,3 +114,13 @@ def test_one_table_of_workers_is_told_how_to_be_a_list(tmp_path: Path) -> None:
 def test_the_examples_load(file: Path) -> None:
     load_config(file, environment={})
     assert tomllib.loads(file.read_text()), "an example that sets nothing"
+
+
+def test_a_query_means_by_itself_what_the_configuration_means_by_itself() -> None:
+    """Both declare how a cache is read; who asks a cache without a pool gets the same answers."""
+    cache = CacheConfig()
+    shared = {field.name for field in msgspec.structs.fields(Query)} & {
+        field.name for field in msgspec.structs.fields(CacheConfig)
+    }
+    assert shared >= {"match", "same_settings", "min_steps_ratio", "temperature", "reuse_k", "tau_use"}
+    assert {name: getattr(Query(), name) for name in shared} == {name: getattr(cache, name) for name in shared}

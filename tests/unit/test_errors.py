@@ -15,6 +15,7 @@ from audio_pool.errors import (
     EngineError,
     Expired,
     InvalidRequest,
+    StorageError,
     Timeout,
     WorkerDied,
     WorkerError,
@@ -56,6 +57,15 @@ def test_each_survives_the_wire(cls: type[AudioPoolError]) -> None:
     assert type(other) is cls
     assert (str(other), other.hint, other.retryable) == ("what was given", "what to do", one.retryable)
     assert set(body) >= {"code", "message", "hint", "retryable"}
+
+
+def test_whether_a_retry_can_help_is_known_of_this_error_not_of_its_class() -> None:
+    """A path that can never be written is a StorageError that a retry does not cure."""
+    impossible = msgspec.structs.replace(Failure.of(StorageError("no such directory")), retryable=False)
+    other = msgspec.convert(packing.unpack(packing.pack(impossible)), Failure).error()
+    assert type(other) is StorageError and not other.retryable
+    assert not Failure.of(other).retryable, "and on its way further"
+    assert StorageError("another").retryable
 
 
 def test_busy_says_when_over_the_wire() -> None:

@@ -16,13 +16,14 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        "errors", "types", "engine_info", "results", "pending", "api", "tasks", "validation", "config", "telemetry",
+        "errors", "types", "engine_info", "results", "api", "pending", "tasks", "validation", "config", "telemetry",
         "claims",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*"),
     ("worker", "worker.*", "client", "client.*"),
-    ("pool", "pool.*", "server", "server.*"),
+    ("pool", "pool.*"),
+    ("server", "server.*"),
     ("pool.pool",),
     ("packs", "packs.*"),
     ("generator",),
@@ -94,15 +95,16 @@ def libraries(path: Path, *, at_load: bool = False) -> set[str]:
     return {name.split(".")[0] for name in imports(path, at_load=at_load)} - {"audio_pool"}
 
 
-def closure(module: str, *, at_load: bool = False) -> set[str]:
-    """Every module of ours that an import of this one brings."""
+def closure(module: str, *, at_load: bool = False, without: str = "") -> set[str]:
+    """Every module of ours that an import of this one brings; ``without``: those of a pattern, and what they bring."""
     seen: set[str] = set()
     todo = {module}
     while todo:
         name = todo.pop()
         seen.add(name)
         parents = {name.rpartition(".")[0]} - {""}
-        todo |= (ours(MODULES[name], at_load=at_load) | parents) - seen
+        brought = ours(MODULES[name], at_load=at_load) | parents
+        todo |= {other for other in brought if not fnmatch(other, without)} - seen
     return seen
 
 
@@ -130,53 +132,99 @@ def test_arrows_make_no_circle() -> None:
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
-@pytest.mark.parametrize("module", ["errors", "types", "validation", "config"])
+@pytest.mark.parametrize("module", FLOORS[0])
 def test_the_ground_floor_needs_msgspec_alone(module: str) -> None:
     assert libraries(MODULES[module]) <= {*sys.stdlib_module_names, "msgspec"}
+
+
+def members(pattern: str) -> list[str]:
+    """Modules that a pattern fits; a pattern that fits none holds nothing, and is an error."""
+    found = [module for module in MODULES if fnmatch(module, pattern)]
+    assert found, f"{pattern} fits no module: the rule holds nothing"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("who", "only"),
+    [
+        ("scheduler*", ["errors", "types", "engine_info", "results", "tasks", "config", "validation"]),
+        ("tasks", ["errors", "types", "engine_info", "results"]),
+        ("prompts*", ["errors"]),
+        ("audio*", ["errors"]),
+    ],
+)
+def test_only(who: str, only: list[str]) -> None:
+    """Beside itself, and not even through others."""
+    allowed = {module for pattern in only for module in members(pattern)}
+    for module in members(who):
+        others = {other for other in closure(module) if not fnmatch(other, who)}
+        assert others <= allowed, f"{module} reaches {others - allowed}"
 
 
 @pytest.mark.parametrize(
     ("who", "never"),
     [
-        ("worker*", ["pool*", "scheduler*", "server*", "cache*", "config", "generator", "client*", "cli*"]),
+        (
+            "worker*",
+            ["pool*", "scheduler*", "server*", "cache*", "config", "client*", "generator", "packs*", "cli*"],
+        ),
         ("worker.runner", ["transport.sockets"]),
-        ("engines*", ["transport*", "pool*", "scheduler*", "server*", "cache*", "config", "worker*"]),
-        ("cache*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*"]),
-        ("audio*", ["transport*", "engines*", "pool*", "scheduler*", "cache*", "config"]),
-        ("prompts*", ["transport*", "engines*", "pool*", "scheduler*", "cache*", "config"]),
-        ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*"]),
-        ("scheduler*", ["cache*", "engines*", "pool*", "server*", "worker*"]),
+        ("engines*", ["transport*", "pool*", "scheduler*", "server*", "cache*", "config", "worker*", "client*"]),
+        ("cache*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*", "config"]),
+        ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config"]),
+        ("transport*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config"]),
+        ("models*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config"]),
     ],
 )
 def test_never(who: str, never: list[str]) -> None:
     """Not even through others."""
-    members = [module for module in MODULES if fnmatch(module, who) and module != "pool.pool"]
-    assert members
-    for pattern in never:
-        assert any(fnmatch(module, pattern) for module in MODULES), f"{pattern} fits no module: the rule holds nothing"
-    for module in members:
-        found = {other for other in closure(module) if any(fnmatch(other, pattern) for pattern in never)}
+    forbidden = {module for pattern in never for module in members(pattern)}
+    for module in members(who):
+        found = closure(module) & forbidden
         assert not found, f"{module} reaches {found}"
 
 
-def test_zmq_is_one_modules_affair() -> None:
-    assert [module for module, path in MODULES.items() if "zmq" in libraries(path)] == [
-        "transport.keys",
-        "transport.sockets",
-    ]
+def test_zmq_is_the_transports_affair() -> None:
+    using = {module for module, path in MODULES.items() if "zmq" in libraries(path)}
+    assert using and using <= set(members("transport.*"))
 
 
-def test_the_schedule_knows_no_clock_and_no_socket() -> None:
-    members = [module for module in MODULES if module.startswith("scheduler.")]
-    assert members
-    for module in members:
-        assert not libraries(MODULES[module]) & {"time", "datetime", "random", "secrets", "os", "socket", "threading"}
+def test_the_scheduler_knows_no_clock_no_chance_and_no_socket() -> None:
+    impure = {"time", "datetime", "random", "secrets", "os", "socket", "threading", "asyncio", "pathlib", "logging"}
+    for module in members("scheduler*"):
+        assert not libraries(MODULES[module]) & impure
 
 
 HEAVY = {
-    "torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr", "pyloudnorm", "faiss",
-    "sentence_transformers", "matplotlib", "onnxruntime",
+    "torch", "diffusers", "transformers", "soundfile", "scipy", "soxr", "faiss", "sentence_transformers", "onnxruntime",
+    "accelerate", "laion_clap", "huggingface_hub",
 }  # fmt: skip
+"""Libraries that take long to import or much memory."""
+NOWHERE = {"librosa", "matplotlib", "pyloudnorm", "pydantic"}
+"""Libraries that are done without."""
+
+
+def test_libraries_are_known_by_their_names() -> None:
+    used = {library for path in MODULES.values() for library in libraries(path)}
+    assert used >= HEAVY, "a rule about what nobody uses holds nothing"
+    assert not used & NOWHERE
+
+
+def test_the_routing_process_never_computes() -> None:
+    """Nothing that runs in it imports these, not even when it is called.
+
+    The launcher runs a worker on a thread for hosts that may not spawn: what that imports is the worker's.
+    """
+    computing = {"torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr"}
+    reached = {
+        other
+        for module in ("pool.pool", *members("server*"), *members("scheduler*"))
+        for other in closure(module, without="worker*")
+    }
+    assert {"pool.router", "pool.executor", "cache.sound_cache", "scheduler.scheduler"} <= reached
+    for module in reached:
+        found = libraries(MODULES[module]) & computing
+        assert not found, f"{module} imports {found}"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ import msgspec
 import pytest
 from tests.support.requests import config, engine, request, resolved
 
+from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
-from audio_pool.errors import AudioPoolError, InvalidRequest, NotSupported, Refused, UnknownEngine
+from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
+from audio_pool.types import AudioRequest
+from audio_pool.validation import parse
 
 CFG = OptionInfo(name="cfg_rescale", type="float", low=0.0, high=1.0, default=0.5)
 SAMPLER = OptionInfo(name="sampler", type="str", choices=("euler", "heun"), default="euler")
@@ -68,6 +71,13 @@ def test_the_pools_default_length_is_cut_to_what_the_engine_makes() -> None:
     assert resolved(short).recipe.duration_s == 5.0
     with pytest.raises(InvalidRequest, match=r"duration_s: given 8, engine 'tone' makes 0.05 to 5 s"):
         resolved(short, duration_s=8)
+
+
+def test_an_engines_default_length_is_one_that_it_makes() -> None:
+    settings = config(engines={"tone": {"defaults": {"duration_s": 8}}})
+    with pytest.raises(InvalidConfig, match=r"engines\.tone\.defaults\.duration_s: given 8, .* makes 0.05 to 5 s"):
+        resolved(engine(longest_s=5.0), settings)
+    assert resolved(engine(longest_s=5.0), settings, duration_s=2).recipe.duration_s == 2.0
 
 
 def test_length_is_counted_in_frames() -> None:
@@ -346,3 +356,16 @@ def test_the_first_candidate_has_the_seed_asked_for_and_all_others_differ() -> N
     seeds = {derived_seed(base, round_, number) for base in (0, 7) for round_ in range(3) for number in range(16)}
     assert len(seeds) == 2 * 3 * 16 and all(0 <= seed < 2**63 for seed in seeds)
     assert derived_seed(7, 1, 2) == derived_seed(7, 1, 2) != derived_seed(7, 2, 1)
+
+
+def test_an_engines_default_negative_prompt_can_be_switched_off() -> None:
+    birdless = load_config(
+        {"engines": {"birdless": {"implementation": "mock", "defaults": {"negative_prompt": "birds"}}}},
+        environment={},
+    )
+    info = EngineInfo(
+        name="birdless", role="generator", model="m", licence="MIT", commercial_use=True, negative_prompt=True
+    )
+    for given, meant in ((None, "birds"), ("", ""), ("cars", "cars")):
+        asked = parse(AudioRequest, {"prompt": "a wood", "engine": "birdless", "negative_prompt": given})
+        assert resolve(asked, birdless, {"birdless": info}).recipe.negative_prompt == meant

@@ -44,7 +44,7 @@ class BlobStore(Protocol):
         """A local folder for files in the making; this process's own."""
 
     def path_of(self, file: str) -> str:
-        """A local path that the file can be read at."""
+        """Return a local path that the file can be read at."""
 
     def exists(self, file: str) -> bool:
         """Return True where the file is there."""
@@ -56,13 +56,13 @@ class BlobStore(Protocol):
         """
 
     def settle(self, placement: Placement) -> None:
-        """The row is committed."""
+        """Note that the row is committed."""
 
     def withdraw(self, placement: Placement) -> None:
-        """No row was committed: move the file back, as far as the disk lets it."""
+        """Move the file back where no row was committed, as far as the disk lets it."""
 
     def origin_of(self, source: Path) -> str:
-        """The name of a file in ``incoming``, for its row; "" for one that lies elsewhere.
+        """Return the name of a file in ``incoming``, for its row; "" for one that lies elsewhere.
 
         Where a power cut undoes the move into place, the row's origin brings the file back.
         """
@@ -84,7 +84,7 @@ class BlobStore(Protocol):
         """Unlink one of ``renders``; return the bytes freed."""
 
     def files(self) -> Iterator[str]:
-        """Every master and rendition that is there."""
+        """Yield every master and rendition that is there."""
 
     def in_flight(self, file: str) -> bool:
         """Return True while a process is putting this file into place."""

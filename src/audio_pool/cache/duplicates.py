@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.cache.store import Ranked, Store, Vector
 from audio_pool.errors import InvalidRequest
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 
 __all__ = ["Group", "Method", "duplicate_groups", "groups_around"]
 
@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 def duplicate_groups(store: Store, by: Method = "any") -> list[Group]:
-    """Groups of at least two; an entry is in one group at most.
+    """Return groups of at least two; an entry is in one group at most.
 
     Raises:
         InvalidRequest: another ``by``.
@@ -90,7 +90,7 @@ def _by_bytes(ranked: Iterable[Ranked]) -> Alike:
 
 
 def _equal(ranked: Iterable[Ranked], key: Callable[[Ranked], Hashable]) -> list[list[int]]:
-    """Ids of those that have a key in common with another, in the order given."""
+    """Return ids of those that have a key in common with another, in the order given."""
     members: dict[Hashable, list[int]] = {}
     for one in ranked:
         members.setdefault(key(one), []).append(one.id)
@@ -121,20 +121,20 @@ def _by_vectors(ranked: list[Ranked], vectors: Mapping[int, Vector], space: str)
 
 
 def _parallel(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
-    """[n, N]: vectors of one direction."""
+    """Return bool [n, N]: True where two vectors have nearly the same direction."""
     lengths = np.linalg.norm(some, axis=1)[:, None] * np.linalg.norm(all_, axis=1)
     return np.asarray(some @ all_.T >= _SAME_SOUND * lengths)
 
 
 def _close(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
-    """[n, N]: vectors near to each other."""
+    """Return bool [n, N]: True where two vectors lie near to each other."""
     wide, others = some.astype(np.float64), all_.astype(np.float64)
     squares = (wide**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * wide @ others.T
     return np.asarray(squares <= _SAME_DESCRIPTORS**2)
 
 
 def groups_around(ranked: Iterable[int], alike: Alike, reason: str) -> Iterator[Group]:
-    """Each group around its best member: chains of likeness would bring in what is not like it.
+    """Yield each group around its best member: chains of likeness would bring in what is not like it.
 
     Args:
         ranked: ids, best first.

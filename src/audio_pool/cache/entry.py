@@ -1,6 +1,6 @@
 """A kept sound: the row that look-ups read, the whole entry, and the keys that prompts are filed under.
 
-Owns: Row, Entry, the digests of prompts, names of vector spaces, and reading metadata of any version.
+Owns: Row, Entry, the digests of prompts, and reading metadata of any version.
 Must not know: the database, the directory, what counts as a hit.
 """
 
@@ -18,8 +18,6 @@ from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe
 
 __all__ = [
-    "DESCRIPTORS",
-    "SOUND_PREFIX",
     "Entry",
     "Row",
     "canonical_digest",
@@ -27,10 +25,6 @@ __all__ = [
     "score_of",
     "text_digest",
 ]
-
-SOUND_PREFIX = "sound:"
-"""Names of vectors that describe the sound start with it, e.g. ``sound:clap`` and ``sound:descriptors``."""
-DESCRIPTORS = f"{SOUND_PREFIX}descriptors"
 
 
 class Row(NamedTuple):
@@ -64,7 +58,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def score_of(metadata: SoundMetadata) -> float:
-    """The rank of a sound among its like, as ``Row.score``."""
+    """Return the rank of a sound among its like, as ``Row.score``."""
     return metadata.clap_similarity if metadata.clap_similarity is not None else metadata.quality.score
 
 

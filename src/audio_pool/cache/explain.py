@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from audio_pool.cache.entry import SOUND_PREFIX, Entry
+from audio_pool.cache.entry import Entry
 from audio_pool.cache.policy import first_objection
 from audio_pool.cache.settings import Filters, Settings, admits, family_of, filters_of, made_as, settings_of
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.store import Vector
 from audio_pool.errors import EngineError
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import Query, Recipe
 
 __all__ = ["Explanation", "Near", "explain", "knows_space"]
@@ -109,7 +110,7 @@ def _judged(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[st
 
 
 def _misfits(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
-    """Entries of the same or nearest words whose settings do not fit."""
+    """Yield entries of the same or nearest words whose settings do not fit."""
     prompts = next((name for name in vectors if not knows_space(cache, SOUND_PREFIX + name)), "")
     cosines = cache.nearest_of_any_settings(prompts, vectors[prompts], query.reuse_k) if prompts else {}
     ids = dict.fromkeys([*cache.store.entries.with_words(recipe.namespace, recipe.prompt), *cosines])

@@ -56,7 +56,7 @@ def storage_errors(doing: str, where: str) -> Iterator[None]:
 
 
 def storage_error(doing: str, where: str, exc: OSError) -> StorageError:
-    """The StorageError that stands for an OSError."""
+    """Return the StorageError that stands for an OSError."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(doing, where)
     if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -65,17 +65,17 @@ def storage_error(doing: str, where: str, exc: OSError) -> StorageError:
 
 
 def disk_full(doing: str, where: str) -> DiskFull:
-    """There is no space left."""
+    """Return the error for a disk without space."""
     return DiskFull(f"{doing}: the disk that holds {where} is full", hint="free some space and try again")
 
 
 def unwritable(doing: str, where: str, why: str) -> StorageError:
-    """Permissions or the mount forbid writing."""
+    """Return the error for permissions or a mount that forbid writing."""
     return StorageError(f"{doing}: {where} cannot be written to ({why})", hint="check its owner and its mount")
 
 
 def fingerprint(path: Path) -> tuple[bytes, int]:
-    """SHA-256 and size of a FLAC file.
+    """Return SHA-256 and size of a FLAC file.
 
     Raises:
         InvalidAudio: it is missing, or is not FLAC.
@@ -148,7 +148,7 @@ class LocalFiles:
     # -- reading
 
     def path_of(self, file: str) -> str:
-        """The absolute path of the file."""
+        """Return the absolute path of the file."""
         return f"{self.location}/{file}"
 
     def exists(self, file: str) -> bool:
@@ -156,7 +156,7 @@ class LocalFiles:
         return os.path.isfile(f"{self.location}/{file}")
 
     def files(self) -> Iterator[str]:
-        """Every master and rendition that is there."""
+        """Yield every master and rendition that is there."""
         for place in (self._audio, self._renditions):
             for directory, _, names in os.walk(place):
                 for name in names:
@@ -165,7 +165,7 @@ class LocalFiles:
     # -- into place and out of it
 
     def origin_of(self, source: Path) -> str:
-        """The name of a file in ``incoming``, relative to the directory; "" for one that lies elsewhere."""
+        """Return the name of a file in ``incoming``, relative to the directory; "" for one that lies elsewhere."""
         absolute = Path(os.path.abspath(source))
         return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self._incoming) else ""
 
@@ -194,7 +194,7 @@ class LocalFiles:
         return Placement(mark, file, source)
 
     def settle(self, placement: Placement) -> None:
-        """The row is committed: the mark has done its duty."""
+        """Note that the row is committed: the mark is no longer needed."""
         placement.mark.unlink(missing_ok=True)
 
     def withdraw(self, placement: Placement) -> None:

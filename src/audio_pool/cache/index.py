@@ -53,7 +53,7 @@ class SnapshotUnusable(StorageError):
 
 
 def _faiss() -> Any:
-    """The library, set to one thread for the calling thread (OpenMP keeps that number per thread)."""
+    """Return the library, set to one thread for the calling thread (OpenMP keeps that number per thread)."""
     try:
         import faiss
     except ImportError as exc:
@@ -207,7 +207,7 @@ class VectorIndex:
         *,
         allowed: Iterable[int] | None = None,
     ) -> tuple[Ids, Floats]:
-        """The k nearest entries among those that fit, however many nearer ones do not.
+        """Return the k nearest entries among those that fit, however many nearer ones do not.
 
         Args:
             vector: float32 [D].
@@ -251,7 +251,7 @@ class VectorIndex:
             probes = min(lists, probes * 4)
 
     def _fitting(self, groups: Iterable[int] | None) -> tuple[Bits, int]:
-        """Bitmap over positions (bit i of byte i // 8) of what is alive and in ``groups``, and how many."""
+        """Return a bitmap over positions (bit i of byte i // 8) of what is alive and in ``groups``, and how many."""
         key = None if groups is None else tuple(sorted(set(groups)))
         kept = self._filters.get(key)
         if kept is not None:
@@ -274,7 +274,7 @@ class VectorIndex:
         return both, int(np.bitwise_count(both).sum())
 
     def _widen_filters(self, start: int) -> None:
-        """Kept bitmaps learn of the rows from ``start`` on, so that an insert does not cost a scan of all."""
+        """Let the kept bitmaps learn of the rows from ``start`` on, so that an insert does not cost a scan of all."""
         for key, (bits, fitting) in list(self._filters.items()):
             wide = np.zeros((self._count + 7) // 8, np.uint8)
             wide[: len(bits)] = bits
@@ -313,7 +313,7 @@ class VectorIndex:
         self._count = need
 
     def _positions(self, ids: Ids) -> Ids:
-        """The positions of ids, -1 for unknown and removed ones. Ids mostly come ascending: then no table."""
+        """Return the positions of ids, -1 for unknown and removed ones. Ids mostly come ascending: then no table."""
         known = self._ids[: self._count]
         order = self._order
         if order is not None and len(order) != self._count:
@@ -326,7 +326,7 @@ class VectorIndex:
         return np.where((known[at] == ids) & self._alive[at], at, -1)
 
     def _rows(self, positions: Ids) -> Floats:
-        """The vectors at positions, as the structure keeps them."""
+        """Return the vectors at positions, as the structure keeps them."""
         rows = np.empty((len(positions), self.dimensions), np.float32)
         if len(positions):
             self._structure.reconstruct_batch(positions, rows)
@@ -382,7 +382,7 @@ class VectorIndex:
     def load(
         cls, path: Path | str, *, encoder: str = "", flat_below: int = FLAT_BELOW
     ) -> tuple[VectorIndex, int]:
-        """An index from its snapshot, and the store's change up to which it knows; the caller catches up.
+        """Return an index from its snapshot, and the store's change up to which it knows; the caller catches up.
 
         Raises:
             SnapshotUnusable: missing, torn, damaged, of another encoder or version.
@@ -415,5 +415,5 @@ class VectorIndex:
 
 
 def _lists_for(count: int) -> int:
-    """Inverted lists: the power of two nearest 2 sqrt(N), 2,048 at a million; FAISS wants 39 vectors for each."""
+    """Return the number of inverted lists: the power of two nearest 2 sqrt(N); FAISS wants 39 vectors in each."""
     return min(1 << round(math.log2(2.0 * math.sqrt(count))), max(1, count // 39))

@@ -89,7 +89,7 @@ class AudioSemanticCache:
     # -- what is there
 
     def get_cache_stats(self) -> CacheStats:
-        """Figures about the whole cache; they can be read as attributes and like a mapping."""
+        """Return figures about the whole cache; they can be read as attributes and like a mapping."""
         inventory, renders = self._store.inventory, self._store.blobs.renders()
         totals = inventory.totals()
         return CacheStats(
@@ -119,7 +119,7 @@ class AudioSemanticCache:
         tag: str | None = None,
         label: tuple[str, Label] | None = None,
     ) -> list[Json]:
-        """Entries, by default the newest first; one without the value sorted by comes last.
+        """Return entries, by default the newest first; one without the value sorted by comes last.
 
         Args:
             limit: how many; None: all.
@@ -143,7 +143,7 @@ class AudioSemanticCache:
         return self._as_json(found)
 
     def group_by_prompt(self, limit: int | None = 20) -> list[Json]:
-        """Prompts with their entries, those with most entries first."""
+        """Return prompts with their entries, those with most entries first."""
         groups = []
         for found in self._store.inventory.items_by_prompt(_limit(limit)):
             size_mb = sum(item.size_bytes for item in found) / _MB
@@ -152,7 +152,7 @@ class AudioSemanticCache:
         return groups
 
     def find_duplicates(self, by: Method = "any") -> list[Json]:
-        """Entries that are one too many, in groups.
+        """Return entries that are one too many, in groups.
 
         Args:
             by: ``prompt``: the same words and settings; ``sound``: the same bytes, or vectors of the sound
@@ -181,7 +181,7 @@ class AudioSemanticCache:
     # -- what would go
 
     def select_older_than(self, days: float) -> Selection:
-        """Entries and renders older than that many days."""
+        """Return entries and renders older than that many days."""
         if not math.isfinite(days) or days < 0:
             raise InvalidRequest(f"days: given {days}, allowed is a number from 0 up")
         limit = self._now() - days * 86_400
@@ -189,13 +189,13 @@ class AudioSemanticCache:
         return self._selection(self._store.inventory.items_before(limit), old)
 
     def select_pattern(self, regex: str) -> Selection:
-        """Entries in whose prompt the expression is found, letter case ignored."""
+        """Return entries in whose prompt the expression is found, letter case ignored."""
         known = self._store.inventory.prompts()
         ids = [known[n][0] for n in matching(regex, [prompt for _, prompt in known])]
         return self._selection(self._store.inventory.items_by_id(ids))
 
     def select_ids(self, ids: Iterable[int]) -> Selection:
-        """The entries with these ids.
+        """Return the entries with these ids.
 
         Raises:
             NotFound: one does not exist.
@@ -208,12 +208,12 @@ class AudioSemanticCache:
         return self._selection(items)
 
     def select_duplicates(self, by: Method = "any") -> Selection:
-        """All that ``find_duplicates`` would not keep."""
+        """Return all that ``find_duplicates`` would not keep."""
         ids = [item["id"] for group in self.find_duplicates(by) for item in group["duplicates"]]
         return self._selection(self._store.inventory.items_by_id(ids))
 
     def select_all(self) -> Selection:
-        """Everything, renders included."""
+        """Return everything, renders included."""
         return self._selection(self._store.inventory.items(limit=None), self._store.blobs.renders())
 
     # -- taking it away
@@ -317,7 +317,7 @@ def _limit(limit: int | None) -> int | None:
 
 
 def _group(group: Group, items: dict[int, Json]) -> Json | None:
-    """The group as JSON, unless a removal by someone else has left too little of it."""
+    """Return the group as JSON, unless a removal by someone else has left too little of it."""
     members = [items[entry_id] for entry_id in group.ids if entry_id in items]
     if len(members) < 2:
         return None

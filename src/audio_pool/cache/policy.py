@@ -36,7 +36,7 @@ class Calibration:
     """True where it was measured with the official weights."""
 
     def cosine_at(self, tau: float) -> float:
-        """The least cosine that ``tau`` asks of this encoder."""
+        """Return the least cosine that ``tau`` asks of this encoder."""
         return 1.0 - (1.0 - tau) * (1.0 - self.at_070) / 0.30
 
 
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def fallback_warning(encoder: str) -> str | None:
-    """The warning for an encoder that has no calibration, else None."""
+    """Return the warning for an encoder that has no calibration, else None."""
     if encoder in CALIBRATIONS:
         return None
     return f"uncalibrated_encoder: {encoder!r} has no calibration; prompts match strictly (same text or same key)"
@@ -193,7 +193,7 @@ def _moments(analysis: Analysis) -> list[_Moment]:
 
 
 def _plain(chunk: Chunk) -> tuple[str, ...]:
-    """A chunk's words without the plural where number is inaudible, and without light words."""
+    """Return a chunk's words without the plural where number is inaudible, and without light words."""
     words = tuple(
         word[:-1] if word.endswith("*") and in_chorus(word[:-1]) else word for word in chunk.words
     )
@@ -205,7 +205,7 @@ def _bag(moments: list[_Moment]) -> Counter[str]:
 
 
 def _led_by(moments: list[_Moment], leads: frozenset[str]) -> set[str]:
-    """The words that stand right after one of ``leads``."""
+    """Return the words that stand right after one of ``leads``."""
     return {after for chunks in moments for _, words in chunks for word, after in pairwise(words) if word in leads}
 
 
@@ -229,7 +229,7 @@ def _misspelt(a: str, b: str) -> bool:
 
 
 def _one_slip(a: str, b: str) -> bool:
-    """One letter more, less or other, or two neighbouring letters exchanged."""
+    """Return True for one letter more, less or other, or two neighbouring letters exchanged."""
     if len(a) > len(b):
         a, b = b, a
     at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
@@ -253,7 +253,7 @@ def _difference(lacking: Counter[str], extra: Counter[str]) -> str:
 
 
 def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """A chunk with its prepositional phrases sorted, and with all its parts sorted where it has no verb."""
+    """Return a chunk with its prepositional phrases sorted, and with all its parts sorted where it has no verb."""
     kind, words = chunk
     segments: list[list[str]] = [[]]
     for word in words:
@@ -268,7 +268,7 @@ def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _sequence(moment: _Moment) -> list[str]:
-    """A moment's words in order. A noun phrase keeps its "on": a "water glass" is not "water on glass"."""
+    """Return a moment's words in order. A noun phrase keeps its "on": a "water glass" is not "water on glass"."""
     return [
         "in" if word in _LOOSE else word
         for kind, words in moment

@@ -35,7 +35,7 @@ json.dump([n for n, text in enumerate(texts) if search(text)], sys.stdout)
 
 
 def matching(pattern: str, texts: Sequence[str], *, deadline_s: float | None = None) -> list[int]:
-    """The positions of the texts in which the expression is found anywhere, letter case ignored.
+    """Return the positions of the texts in which the expression is found anywhere, letter case ignored.
 
     Args:
         pattern: for Python's ``re``, 1..1,000 characters.

@@ -27,7 +27,7 @@ _EQUAL_LENGTH_S = 1e-3
 
 
 def of_nearest_length(rows: Sequence[Row], duration_s: float) -> list[Row]:
-    """Those whose length differs least; a millisecond more or less is the same length."""
+    """Return those whose length differs least; a millisecond more or less is the same length."""
     least = min(abs(row.duration_s - duration_s) for row in rows)
     return [row for row in rows if abs(row.duration_s - duration_s) <= least + _EQUAL_LENGTH_S]
 
@@ -82,7 +82,7 @@ class Variant(NamedTuple):
 
 
 def surplus(variants: Sequence[Variant], most: int, strategy: CapStrategy) -> set[int | None]:
-    """The ids of those that must go so that ``most`` are left.
+    """Return the ids of those that must go so that ``most`` are left.
 
     ``quality``: the lowest score goes, among equals the oldest. ``diversity``: of the two most alike the one
     with the lower score goes; where a vector is missing it is as ``quality``.

@@ -142,7 +142,7 @@ def _same_maker(filters: Filters, sound: Settings) -> bool:
 
 
 def _made_well_enough(filters: Filters, sound: Settings) -> bool:
-    """Steps and guidance mean the same within one implementation only."""
+    """Return True if steps and guidance are good enough; between implementations they cannot be compared."""
     if sound.implementation != filters.implementation:
         return True
     guidance = sound.guidance_scale
@@ -152,7 +152,7 @@ def _made_well_enough(filters: Filters, sound: Settings) -> bool:
 
 
 def settings_of(recipe: Recipe, metadata: SoundMetadata) -> Settings:
-    """The settings of a finished sound."""
+    """Return the settings of a finished sound."""
     made = made_as(recipe, metadata)
     return Settings(
         namespace=made.namespace,
@@ -174,7 +174,7 @@ def settings_of(recipe: Recipe, metadata: SoundMetadata) -> Settings:
 
 
 def made_as(recipe: Recipe, metadata: SoundMetadata) -> Recipe:
-    """The recipe with what only the worker may have known: revision, dtype, quantization."""
+    """Return the recipe with what only the worker may have known: revision, dtype, quantization."""
     return msgspec.structs.replace(
         recipe,
         implementation=recipe.implementation or recipe.engine,
@@ -185,12 +185,12 @@ def made_as(recipe: Recipe, metadata: SoundMetadata) -> Recipe:
 
 
 def identity_of(sound: FinishedSound) -> bytes:
-    """The identity of the sound's recipe as it was made: 32 bytes."""
+    """Return the identity of the sound's recipe as it was made: 32 bytes."""
     return bytes.fromhex(made_as(sound.recipe, sound.metadata).identity())
 
 
 def family_of(recipe: Recipe) -> bytes:
-    """The identity of a recipe whatever its seed and whatever may be unknown of its model: 32 bytes."""
+    """Return the identity of a recipe whatever its seed and whatever may be unknown of its model: 32 bytes."""
     plain = msgspec.structs.replace(
         recipe,
         seed=None,
@@ -203,7 +203,7 @@ def family_of(recipe: Recipe) -> bytes:
 
 
 def extras_of(recipe: Recipe) -> str:
-    """A digest of options, crossfade and high-pass filter; "" where all are the defaults."""
+    """Return a digest of options, crossfade and high-pass filter; "" where all are the defaults."""
     if not recipe.options and recipe.crossfade_s is None and recipe.highpass_hz is None:
         return ""
     given = msgspec.json.encode([recipe.options, recipe.crossfade_s, recipe.highpass_hz])

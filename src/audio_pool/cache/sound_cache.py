@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from audio_pool.cache.entry import DESCRIPTORS, SOUND_PREFIX, Entry, Row, score_of
+from audio_pool.cache.entry import Entry, Row, score_of
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
 from audio_pool.cache.settings import filters_of, settings_of
@@ -32,6 +32,7 @@ from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class SoundCache:
     def judged(
         self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
     ) -> tuple[dict[int, Row], list[Verdict]]:
-        """The nearest entries that fit, by id, and the policy's verdict on each, nearest first."""
+        """Return the nearest entries that fit, by id, and the policy's verdict on each, nearest first."""
         prompts, scorer = self._roles(vectors)
         sounds = SOUND_PREFIX + scorer if scorer else ""
         found = self.nearest(recipe, query, prompts, vectors[prompts]) if prompts else []
@@ -238,7 +239,7 @@ class SoundCache:
         return rows, verdicts
 
     def _roles(self, vectors: Mapping[str, Vector]) -> tuple[str, str]:
-        """The encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.
+        """Return the encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.
 
         A scorer is one in whose space sounds' vectors are kept.
         """
@@ -255,7 +256,7 @@ class SoundCache:
             _log.warning("nothing is found by meaning: %s", exc.message)
 
     def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
-        """Up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
+        """Return up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
         filters = filters_of(recipe, query, by_meaning=True)
         index, most = self._space(space), query.reuse_k + _SPARE
         while True:
@@ -267,7 +268,7 @@ class SoundCache:
             most *= 4
 
     def nearest_of_any_settings(self, space: str, vector: Vector, count: int) -> dict[int, float]:
-        """Cosines of the nearest entries by id, whether their settings fit or not."""
+        """Return cosines of the nearest entries by id, whether their settings fit or not."""
         return self._space(space).search(vector, count, None)
 
     def _exact(
@@ -283,7 +284,7 @@ class SoundCache:
     def _present(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float]
     ) -> tuple[Row, Entry] | None:
-        """One of the rows whose file is there: the nearest in length; among equals a draw by score."""
+        """Return one of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
         while left:
             equals = of_nearest_length(left, recipe.duration_s)
@@ -299,7 +300,7 @@ class SoundCache:
         return None
 
     def _entry_of(self, row: Row) -> Entry | None:
-        """The row's entry. An entry never changes, so those asked for lately are kept decoded."""
+        """Return the row's entry. An entry never changes, so those asked for lately are kept decoded."""
         known = self._known.get(row.id)
         if known is None or known.created_at != row.created_at or not known.path.endswith(row.file):
             known = self.store.entries.entry(row.id)
@@ -343,7 +344,7 @@ class SoundCache:
         )
 
     def count(self, recipe: Recipe, query: Query) -> int:
-        """The number of kept sounds of these very words whose settings fit."""
+        """Return the number of kept sounds of these very words whose settings fit."""
         return len(self.store.entries.with_text(recipe.prompt, filters_of(recipe, query)))
 
     # -- keeping
@@ -377,7 +378,7 @@ class SoundCache:
         return entry
 
     def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
-        """The variants of this prompt, the new one (None) included, that are over the cap."""
+        """Return the variants of this prompt, the new one (None) included, that are over the cap."""
         settings = settings_of(sound.recipe, sound.metadata)
         rows = self.store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
         if len(rows) < self._max_per_prompt or self.store.entries.identical(sound) is not None:
@@ -412,7 +413,7 @@ class SoundCache:
         return removal
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
-        """The path of the entry in another format, where it has been made and its file is there."""
+        """Return the path of the entry in another format, where it has been made and its file is there."""
         known = self._renditions.get((entry_id, rendition))
         if known is not None and os.path.isfile(known):  # a name is used once: the file is that rendition or gone
             return known
@@ -433,11 +434,11 @@ class SoundCache:
 
 
 def encoder_of(space: str) -> str:
-    """The embedder engine of a space of vectors: the name up to the first ``@``."""
+    """Return the embedder engine of a space of vectors: the name up to the first ``@``."""
     return space.split("@", 1)[0]
 
 
 def _cosine(asked: Vector, sound: Vector) -> float | None:
-    """CLAP(query, sound); None for vectors that cannot be compared."""
+    """Return CLAP(query, sound); None for vectors that cannot be compared."""
     lengths = float(np.linalg.norm(asked) * np.linalg.norm(sound)) if len(asked) == len(sound) else 0.0
     return float(asked @ sound) / lengths if lengths > 0 else None

@@ -55,7 +55,7 @@ class Removal(NamedTuple):
     freed_bytes: int = 0
 
     def and_also(self, other: Removal) -> Removal:
-        """The sum of both."""
+        """Return the sum of both."""
         return Removal(self.items + other.items, self.files + other.files, self.freed_bytes + other.freed_bytes)
 
 
@@ -63,31 +63,31 @@ class Entries(Protocol):
     """Kept sounds: looking them up, keeping and removing them."""
 
     def with_text(self, prompt: str, filters: Filters) -> list[Row]:
-        """Fitting entries with the same normalised prompt."""
+        """Return fitting entries with the same normalised prompt."""
 
     def with_meaning(self, prompt: str, filters: Filters) -> list[Row]:
-        """Fitting entries with the same canonical prompt."""
+        """Return fitting entries with the same canonical prompt."""
 
     def with_recipe(self, recipe: Recipe, filters: Filters) -> list[Row]:
-        """Fitting entries of the identical recipe; without a seed in it, whatever seed was drawn.
+        """Return fitting entries of the identical recipe; without a seed in it, whatever seed was drawn.
 
         A revision, dtype or quantization that the recipe does not name is not compared.
         """
 
     def with_ids(self, ids: Sequence[int], filters: Filters) -> list[Row]:
-        """Those of the entries that exist and fit."""
+        """Return those of the entries that exist and fit."""
 
     def with_words(self, namespace: str, prompt: str) -> list[int]:
-        """Ids of entries with the same normalised or canonical prompt, whatever their settings."""
+        """Return ids of entries with the same normalised or canonical prompt, whatever their settings."""
 
     def variants(self, prompt: str, settings: Settings, length_tolerance: float) -> list[Row]:
-        """Entries of the same text and the same settings throughout, at any rate, of about the same length."""
+        """Return entries of the same text and the same settings throughout, at any rate, of about the same length."""
 
     def identical(self, sound: FinishedSound) -> int | None:
-        """The entry of this very recipe, seed included; None for a recipe without a seed."""
+        """Return the entry of this very recipe, seed included; None for a recipe without a seed."""
 
     def entry(self, entry_id: int) -> Entry | None:
-        """The entry; None where it has been removed or cannot be read."""
+        """Return the entry; None where it has been removed or cannot be read."""
 
     def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
         """Keep a sound: its file moves into place, its row is committed when this returns.
@@ -130,19 +130,19 @@ class Vectors(Protocol):
         """Number of vectors by space."""
 
     def of(self, space: str, ids: Iterable[int]) -> dict[int, Vector]:
-        """The entries' vectors, float32 [D] each; an entry without one is left out."""
+        """Return the entries' vectors, float32 [D] each; an entry without one is left out."""
 
     def searchable(self, space: str, ids: Iterable[int]) -> list[KeptVector]:
-        """The vectors of these entries, by id; of entries that speak words there are none."""
+        """Return the vectors of these entries, by id; of entries that speak words there are none."""
 
     def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
-        """The next vectors by ascending id, as ``searchable``."""
+        """Return the next vectors by ascending id, as ``searchable``."""
 
     def searchable_ids(self, space: str) -> list[int]:
-        """All entries that ``searchable`` knows."""
+        """Return all entries that ``searchable`` knows."""
 
     def settings(self) -> list[Settings]:
-        """The settings that there are among entries that can be found by meaning."""
+        """Return the settings that there are among entries that can be found by meaning."""
 
 
 class KeptRendition(NamedTuple):
@@ -159,7 +159,7 @@ class Renditions(Protocol):
     """Other formats of kept sounds, made once and kept beside their master."""
 
     def find(self, entry_id: int, rendition: Rendition) -> str | None:
-        """The path of the entry in another format, where it has been made and its file is there."""
+        """Return the path of the entry in another format, where it has been made and its file is there."""
 
     def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
         """Move a file from ``incoming`` beside its entry; return its path. An older one gives way.
@@ -169,7 +169,7 @@ class Renditions(Protocol):
         """
 
     def all(self) -> list[KeptRendition]:
-        """Every rendition there is."""
+        """Return every rendition there is."""
 
     def drop(self, entry_id: int, spec: str) -> None:
         """Remove one rendition and its file."""
@@ -193,7 +193,7 @@ class Changes(Protocol):
         """Differs from its last value when anyone else wrote; a few microseconds."""
 
     def last_seq(self) -> int:
-        """The number of the last change; 0 for a cache that never had one."""
+        """Return the number of the last change; 0 for a cache that never had one."""
 
     def since(self, seq: int, limit: int = 100_000) -> list[Change] | None:
         """Changes after ``seq``, oldest first; None: they are no longer all known, start afresh."""
@@ -245,13 +245,13 @@ class Inventory(Protocol):
     """The entries as a whole: counted, listed, compared."""
 
     def totals(self) -> Totals:
-        """Figures about the whole cache."""
+        """Return figures about the whole cache."""
 
     def engines(self) -> dict[str, int]:
         """Number of entries by engine."""
 
     def files(self) -> list[str]:
-        """The masters that rows name."""
+        """Return the masters that rows name."""
 
     def items(
         self,
@@ -262,7 +262,7 @@ class Inventory(Protocol):
         tag: str | None = None,
         label: tuple[str, Label] | None = None,
     ) -> list[Item]:
-        """Entries in order, those without the value sorted by last.
+        """Return entries in order, those without the value sorted by last.
 
         Args:
             tag: only entries that carry it.
@@ -270,19 +270,19 @@ class Inventory(Protocol):
         """
 
     def items_by_id(self, ids: Iterable[int]) -> list[Item]:
-        """Those of the entries that exist, by id."""
+        """Return those of the entries that exist, by id."""
 
     def items_before(self, created_at: float) -> list[Item]:
-        """Entries older than this moment, the oldest first."""
+        """Return entries older than this moment, the oldest first."""
 
     def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
-        """Entries of one text each, the most numerous texts first, within each the newest first."""
+        """Return entries of one text each, the most numerous texts first, within each the newest first."""
 
     def prompts(self) -> list[tuple[int, str]]:
-        """Every entry's id and prompt."""
+        """Return every entry's id and prompt."""
 
     def ranked(self) -> list[Ranked]:
-        """Every entry, best score first, among equals the newest."""
+        """Return every entry, best score first, among equals the newest."""
 
 
 class KeptFile(NamedTuple):
@@ -307,10 +307,10 @@ class Checks(Protocol):
     """Consistency of the database, and its repair."""
 
     def damage(self) -> str:
-        """The faults of the database file itself; "" where there are none."""
+        """Return the faults of the database file itself; "" where there are none."""
 
     def masters(self) -> list[KeptFile]:
-        """Every master that a row names."""
+        """Return every master that a row names."""
 
     def exists(self, entry_id: int) -> bool:
         """Return True where there is such an entry."""
@@ -319,10 +319,10 @@ class Checks(Protocol):
         """Return True where a row names this file, or where it is just being removed."""
 
     def known_files(self) -> set[str]:
-        """Every file that a row names."""
+        """Return every file that a row names."""
 
     def unreadable(self) -> list[int]:
-        """Entries whose recipe or metadata cannot be read."""
+        """Return entries whose recipe or metadata cannot be read."""
 
     def stray_rows(self) -> dict[str, int]:
         """Number of rows without their other half, by table."""
@@ -331,7 +331,7 @@ class Checks(Protocol):
         """Remove what ``stray_rows`` counts."""
 
     def vector_sizes(self) -> list[VectorSize]:
-        """The lengths that there are in each space."""
+        """Return the lengths that there are in each space."""
 
     def remove_vectors(self, space: str, size_bytes: int) -> None:
         """Remove the vectors of one length from a space."""

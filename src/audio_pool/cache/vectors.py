@@ -55,7 +55,7 @@ class _Groups:
         self._numbers: dict[Settings, int] = {}
 
     def add(self, settings: Iterable[Settings]) -> list[int]:
-        """The number of the group of each."""
+        """Return the number of the group of each."""
         return [self._number_of(_bucketed(one)) for one in settings]
 
     def _number_of(self, group: Settings) -> int:
@@ -66,7 +66,7 @@ class _Groups:
         return number
 
     def fitting(self, filters: Filters) -> list[int]:
-        """The numbers of the groups that may have a fitting entry."""
+        """Return the numbers of the groups that may have a fitting entry."""
         wide = filters._replace(
             shortest_s=_length_bucket(filters.shortest_s),
             longest_s=_length_bucket(filters.longest_s),
@@ -133,7 +133,7 @@ class VectorSpace:
     # -- searching
 
     def search(self, vector: Vector, k: int, filters: Filters | None) -> dict[int, float]:
-        """The k nearest entries that fit, as the index knows them: cosine by id, nearest first.
+        """Return the k nearest entries that fit, as the index knows them: cosine by id, nearest first.
 
         Lengths are filtered to 2 % only, and an entry may have been removed meanwhile: the caller asks the
         rows, and for more neighbours where too few are left. ``filters`` None: all fit.
@@ -184,7 +184,7 @@ class VectorSpace:
             self._seq = changes[-1].seq
 
     def _with(self, index: VectorIndex | None, kept: list[KeptVector]) -> VectorIndex | None:
-        """The index with these in it; those that it has already and odd ones are left out."""
+        """Return the index with these in it; those that it has already and odd ones are left out."""
         kept = [one for one in kept if index is None or one.entry_id not in index]
         size = 4 * index.dimensions if index is not None else len(kept[0].data) if kept else 0
         kept = [one for one in kept if len(one.data) == size]
@@ -240,7 +240,7 @@ class VectorSpace:
 
     @classmethod
     def faults(cls, store: Store, space: str) -> Iterator[str]:
-        """The faults of a snapshot: torn, or not what the store says once it has caught up."""
+        """Yield the faults of a snapshot: torn, or not what the store says once it has caught up."""
         try:
             VectorIndex.load(_snapshot(store, space), encoder=_index_name(store, space))
         except SnapshotUnusable as exc:
@@ -267,5 +267,5 @@ def _snapshot(store: Store, space: str) -> Path:
 
 
 def snapshots(store: Store, spaces: Iterable[str]) -> dict[Path, str]:
-    """The path of each space's snapshot, whether it exists or not."""
+    """Return the path of each space's snapshot, whether it exists or not."""
     return {_snapshot(store, space): space for space in spaces}

@@ -207,7 +207,7 @@ def _discard(path: Path) -> int:
 
 
 def as_json(report: Report) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
-    """The report as JSON values."""
+    """Return the report as JSON values."""
     return {
         "ok": report.ok,
         "entries": report.entries,

@@ -43,7 +43,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     @with_options(cache_dir_option, json_option)
     @functools.wraps(function)
     def opened(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
-        place = cache_dir if cache_dir is not None else str(load_config().cache_dir)
+        place = cache_dir if cache_dir is not None else str(load_config(options.get("config_path")).cache_dir)
         with AudioSemanticCache(place) as cache:
             function(cache, as_json, **options)
 

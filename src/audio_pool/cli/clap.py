@@ -69,8 +69,8 @@ def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bo
     if output is not None:
         from safetensors.numpy import save_file
 
-        said = json.dumps([{"kind": one.kind, "input": one.value} for one in meant])
-        save_file({"vectors": vectors}, output, metadata={"inputs": said})
+        inputs_json = json.dumps([{"kind": one.kind, "input": one.value} for one in meant])
+        save_file({"vectors": vectors}, output, metadata={"inputs": inputs_json})
     rows = [
         {"input": one.value, "kind": one.kind, "vector": [float(value) for value in vector]}
         for one, vector in zip(meant, vectors, strict=True)
@@ -94,8 +94,8 @@ def similarity(first: str, second: str, as_json: bool, **engine: Any) -> None:
     vectors, _ = _embedded(engine, meant)
     value = float(vectors[0] @ vectors[1])
     if as_json:
-        told = [{"kind": one.kind, "input": one.value} for one in meant]
-        click.echo(json.dumps({"similarity": value, "inputs": told}))
+        inputs = [{"kind": one.kind, "input": one.value} for one in meant]
+        click.echo(json.dumps({"similarity": value, "inputs": inputs}))
     else:
         click.echo(f"{value:.4f}")
 
@@ -113,11 +113,11 @@ def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool,
     """
     if "{}" not in template:
         raise InvalidRequest(f"--template: given {template!r}, allowed is a text with {{}} where the label goes")
-    heard = _meant(sound)
-    if heard.kind != "audio":
+    file = _meant(sound)
+    if file.kind != "audio":
         raise NotFound(f"no sound file {sound!r}")
-    worded = [_Input(kind="text", value=template.replace("{}", label)) for label in labels]
-    vectors, logit_scale = _embedded(engine, [heard, *worded])
+    texts = [_Input(kind="text", value=template.replace("{}", label)) for label in labels]
+    vectors, logit_scale = _embedded(engine, [file, *texts])
     cosines = vectors[1:] @ vectors[0]
     scores = softmax(cosines, logit_scale)
     rows = [
@@ -193,7 +193,7 @@ def _loaded(options: dict[str, Any]) -> Scorer:
 
 
 def _first_scorer() -> str:
-    """The scorer that is meant where none is named."""
+    """Return the scorer that is meant where none is named."""
     scorers = [info for info in engine_infos() if info.role == "scorer"]
     return max(scorers, key=lambda info: info.preference).name
 
@@ -201,9 +201,9 @@ def _first_scorer() -> str:
 def _by_engine(scorer: Scorer, inputs: Sequence[_Input]) -> Vectors:
     """Return float32 [N, D], in the order given."""
     vectors = np.zeros((len(inputs), scorer.info.dimensions), np.float32)
-    worded = [row for row, one in enumerate(inputs) if one.kind == "text"]
-    if worded:
-        vectors[worded] = scorer.embed_text([inputs[row].value for row in worded])
+    texts = [row for row, one in enumerate(inputs) if one.kind == "text"]
+    if texts:
+        vectors[texts] = scorer.embed_text([inputs[row].value for row in texts])
     for row, one in enumerate(inputs):
         if one.kind == "audio":
             sound, rate = codec.read(Path(one.value))

@@ -83,7 +83,7 @@ def _line(row: Row) -> str:
 
 
 def _description(row: Row) -> Iterator[str]:
-    """One engine in words, a line per fact."""
+    """Yield one engine in words, a line per fact."""
     info = row.info
     if info is None:
         yield f"{row.name}: not available: {row.missing}"

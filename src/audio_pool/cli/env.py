@@ -91,8 +91,8 @@ def create(
     found = {_canonical(package): version for package, version in report["installed"].items()}
     setting = f'python = "{inside}"'
     if as_json:
-        told = {"name": name, "python": str(inside), "tool": "uv" if uv else "venv", "log": str(log)}
-        click.echo(json.dumps({**told, "steps": steps, "installed": found, "setting": setting}, indent=2))
+        summary = {"name": name, "python": str(inside), "tool": "uv" if uv else "venv", "log": str(log)}
+        click.echo(json.dumps({**summary, "steps": steps, "installed": found, "setting": setting}, indent=2))
         return
     version = ".".join(str(part) for part in report["python"])
     needs = ", ".join(f"{package} {found.get(package, '?')}" for package in sorted(wanted))
@@ -121,11 +121,11 @@ def _run(command: list[str], log: Path, timeout_s: float) -> None:
         AudioPoolError: it failed, with its last line; NotFound: no such program; Timeout.
     """
     try:
-        with log.open("ab") as said:
-            said.write(("$ " + " ".join(command) + "\n").encode())
-            said.flush()
+        with log.open("ab") as written:
+            written.write(("$ " + " ".join(command) + "\n").encode())
+            written.flush()
             done = subprocess.run(
-                command, env=_environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                command, env=_environment(), stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT,
                 timeout=timeout_s, check=False,
             )  # fmt: skip
     except FileNotFoundError:

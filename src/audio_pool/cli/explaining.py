@@ -14,15 +14,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.entry import SOUND_PREFIX
 from audio_pool.cache.explain import explain, knows_space
 from audio_pool.cache.policy import fallback_warning
 from audio_pool.cache.sound_cache import SoundCache, encoder_of
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
-from audio_pool.pool.plan import configured, encoder_infos, vector_space
+from audio_pool.pool.plan import configured, encoder_infos, hosted_infos, vector_space, workers_of
 from audio_pool.pool.resolve import resolve
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -38,7 +38,7 @@ def explained(
     encoder: str,
     config_path: str | None,
 ) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
-    """The entries that are offered or came near, best first.
+    """Return the entries that are offered or came near, best first.
 
     Args:
         directory: an existing cache directory.
@@ -53,7 +53,10 @@ def explained(
     config = load_config(config_path)
     asked = parse(AudioRequest, dict(request))
     name = asked.engine or config.defaults.engine
-    resolved = resolve(asked, config, {name: configured(name, config)})
+    infos = hosted_infos(workers_of(config), config)
+    if not name.startswith("kind:") and name not in infos:  # asked what if a worker had it
+        infos[name] = configured(name, config)
+    resolved = resolve(asked, config, infos)
     cache = SoundCache(directory, create=False)
     try:
         used, vectors, warnings = _vectors(cache, asked.prompt, encoder, config)
@@ -70,7 +73,7 @@ def explained(
 
 
 def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tuple[str, Vectors, list[str]]:
-    """The prompt's vector, where the cache has any to compare it with and the encoder can be loaded."""
+    """Return the prompt's vector, where the cache has any to compare it with and the encoder can be loaded."""
     if encoder == "off":
         return "", {}, []
     wanted = config.cache.encoder if encoder == "auto" else encoder
@@ -91,7 +94,7 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
 
 
 def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
-    """The prompt's vector from the configured scorer, where the cache has its vectors of sounds."""
+    """Return the prompt's vector from the configured scorer, where the cache has its vectors of sounds."""
     name = config.cache.scorer
     space = vector_space(name, config)
     if name == "off" or not knows_space(cache, SOUND_PREFIX + space):

@@ -126,7 +126,7 @@ def _generated(request: AudioRequest, config: Config | None, options: dict[str, 
 
 @contextlib.contextmanager
 def _pool(config: Config | None, options: dict[str, Any], *, quiet: bool) -> Iterator[AudioPool | AudioClient]:
-    """The pool that makes the sound: this command's own, or a server's."""
+    """Yield the pool that makes the sound: this command's own, or a server's."""
     if config is None:
         from audio_pool.client.client import AudioClient
 

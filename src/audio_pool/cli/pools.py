@@ -34,7 +34,7 @@ def configuration(config_path: str | None, cache_dir: str | None, engine: str | 
 
 @contextlib.contextmanager
 def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
-    """A pool that is ready. Its start is shown on standard error: as a line that is redrawn, or in three words.
+    """Yield a pool that is ready. Its start is shown on standard error: as a line that is redrawn, or in three words.
 
     Args:
         quiet: not where there is no terminal.

@@ -22,11 +22,11 @@ from audio_pool.api import (
     ClapOperation,
     Engines,
     FeedbackNoted,
+    FeedbackVerdict,
     Health,
     OnEvent,
     PoolApi,
     PoolStatus,
-    Verdict,
     as_request,
 )
 from audio_pool.client import control
@@ -105,7 +105,7 @@ class AsyncAudioClient(PoolApi):
         return await self._ask(control.CACHE_STATS, timeout_s)
 
     async def feedback(
-        self, target: str, verdict: Verdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
+        self, target: str, verdict: FeedbackVerdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
     ) -> FeedbackNoted:
         """As AudioClient.feedback."""
         return await self._ask(control.feedback(target, verdict, comment), timeout_s)

@@ -29,11 +29,11 @@ from audio_pool.api import (
     ClapOperation,
     Engines,
     FeedbackNoted,
+    FeedbackVerdict,
     Health,
     OnEvent,
     PoolApi,
     PoolStatus,
-    Verdict,
     as_request,
 )
 from audio_pool.client import control
@@ -144,7 +144,7 @@ class AudioClient(PoolApi):
         return self._ask(control.CACHE_STATS, timeout_s)
 
     def feedback(
-        self, target: str, verdict: Verdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
+        self, target: str, verdict: FeedbackVerdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
     ) -> FeedbackNoted:
         """Note what the result of request ``target`` was like."""
         return self._ask(control.feedback(target, verdict, comment), timeout_s)
@@ -215,7 +215,7 @@ class AudioClient(PoolApi):
             self._send(frames)
 
     def _send(self, frames: Frames) -> None:
-        """Have the client's thread send them: a socket belongs to one thread."""
+        """Have the client's thread send the frames: a socket belongs to one thread."""
         self._pending_sends.append(frames)
         self._waker.wake()
 
@@ -236,7 +236,7 @@ class AudioClient(PoolApi):
             self._waker.close()
 
     def _serve(self) -> None:
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(self._waker, "waker")
         poller.add(self._connection.channel, "channel")
         poller.add(self._connection.monitor, "monitor")

@@ -52,7 +52,7 @@ class Connection:
         self.channel.close()
 
     def send(self, frames: Frames) -> None:
-        """Raises Busy: a thousand messages wait to be sent already."""
+        """Send a message. Raises Busy where a thousand wait to be sent already."""
         if not self.channel.send(frames):
             raise Busy(f"too many messages wait to be sent to {self._endpoint}")
 

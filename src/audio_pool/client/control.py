@@ -19,9 +19,9 @@ from audio_pool.api import (
     ClapOperation,
     Engines,
     FeedbackNoted,
+    FeedbackVerdict,
     Health,
     PoolStatus,
-    Verdict,
 )
 
 __all__ = [
@@ -65,7 +65,7 @@ def cancel(request_id: str) -> Question[Cancellation]:
     return Question("cancel", Cancellation, {"target": request_id})
 
 
-def feedback(target: str, verdict: Verdict, comment: str) -> Question[FeedbackNoted]:
+def feedback(target: str, verdict: FeedbackVerdict, comment: str) -> Question[FeedbackNoted]:
     return Question("feedback", FeedbackNoted, {"target": target, "verdict": verdict, "comment": comment})
 
 

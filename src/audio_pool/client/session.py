@@ -22,9 +22,17 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from audio_pool.client.control import Question
-from audio_pool.errors import AudioPoolError, BadMessage, Disconnected, InvalidRequest, PoolClosed, Timeout
+from audio_pool.errors import (
+    AudioPoolError,
+    BadMessage,
+    Disconnected,
+    InvalidRequest,
+    PoolClosed,
+    Timeout,
+    error_from_code,
+)
 from audio_pool.pending import Pending
-from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
+from audio_pool.results import Accepted, AudioResult, Event, Progress
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.client_messages import (
     PROTOCOL_VERSION,
@@ -169,7 +177,7 @@ class ClientSession:
         heapq.heappush(self._deadlines, (now + entry.timeout_s, request_id))
 
     def cancel(self, request_id: str) -> Frames | None:
-        """The frames that ask the server to stop a request; None where it is not in flight (any more).
+        """Return the frames that ask the server to stop a request; None where it is not in flight (any more).
 
         Its own final reply, ``cancelled`` or what came first, arrives like any other.
         """
@@ -256,7 +264,7 @@ class ClientSession:
 
 
 def new_request_id() -> str:
-    """An id that no other request has."""
+    """Return an id that no other request has."""
     return uuid.uuid4().hex
 
 
@@ -294,5 +302,5 @@ def _decode_error(kind: str, frame: bytes) -> AudioPoolError:
         failure = _ERROR.decode(frame).error
     except msgspec.ValidationError as exc:  # an error must not fail for what comes with its code
         code = _CODED.decode(frame).error.code
-        return Failure(code=code, message=f"an error that this client does not wholly understand: {exc}").error()
-    return (Failure(code=kind) if failure is UNSET else failure).error()
+        return error_from_code(code, f"an error that this client does not wholly understand: {exc}")
+    return error_from_code(kind, "") if failure is UNSET else failure.error()

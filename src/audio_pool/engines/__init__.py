@@ -150,7 +150,7 @@ def configured_info(
 
 
 def _has_weights(info: EngineInfo) -> bool:
-    """An engine without weights has its own name for a model; hub ids and paths have a slash."""
+    """Return True for a hub id or a path: they have a slash; an engine without weights has its name for a model."""
     return "/" in info.model
 
 

@@ -100,7 +100,7 @@ class DiffusionEngine(StagedEngine):
         return *super()._compatible(job), self._noise_shape(job)
 
     def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
-        """A scheduler of this run's own (an aborted run leaves nothing behind) and its timesteps."""
+        """Return a scheduler of this run's own (an aborted run leaves nothing behind) and its timesteps."""
         scheduler = type(self._scheduler).from_config(self._scheduler.config, **self._scheduler_settings(job))
         self._timesteps(scheduler, job.steps)
         return scheduler, scheduler.timesteps
@@ -111,11 +111,11 @@ class DiffusionEngine(StagedEngine):
     def _start(
         self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        """The latents that denoising starts from."""
+        """Return the latents that denoising starts from."""
         return noise * scheduler.init_noise_sigma
 
     def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """The denoiser's input, which some schedulers scale."""
+        """Return the denoiser's input, which some schedulers scale."""
         return scheduler.scale_model_input(rows, t)
 
     def _step(
@@ -127,7 +127,7 @@ class DiffusionEngine(StagedEngine):
         generators: list[torch.Generator],
         job: Job,
     ) -> torch.Tensor:
-        """The next latents; samplers that draw noise on the way draw each row's from its own generator."""
+        """Return the next latents; samplers that draw noise on the way draw each row's from its own generator."""
         drawn = {"generator": generators} if self._step_draws else {}
         return scheduler.step(pred, t, latents, **drawn, **self._step_settings(job)).prev_sample
 

@@ -65,7 +65,7 @@ class Job:
         return self.item.prompt, self.item.negative_prompt if self.guided else "", self.guided
 
     def number(self, option: str) -> float | None:
-        """A numeric option's value; None where the model's own choice holds."""
+        """Return a numeric option's value; None where the model's own choice holds."""
         value = self.options.get(option)
         return float(value) if isinstance(value, int | float) else None
 
@@ -279,7 +279,7 @@ class StagedEngine:
         return encoded
 
     def _decoded(self, latents: torch.Tensor, frames: int) -> list[torch.Tensor]:
-        """[C, T] per row, on the CPU."""
+        """Return [C, T] per row, on the CPU."""
         if self.settings.vae_slicing:
             return [self._decode(row[None], frames)[0].float().cpu() for row in latents]
         return list(self._decode(latents, frames).float().cpu())

@@ -201,7 +201,7 @@ class _OnnxEncoder:
         self.dimensions = self.encode(["."]).shape[1]
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One text at a time: nothing is padded, so a text's vector cannot depend on its neighbours."""
+        """Encode the texts one at a time: nothing is padded, so a text's vector cannot depend on its neighbours."""
         return np.stack([self._one(text) for text in texts])
 
     def _one(self, text: str) -> npt.NDArray[np.float32]:

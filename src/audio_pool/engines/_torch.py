@@ -112,7 +112,7 @@ def no_bars() -> Iterator[None]:
 
 
 def first_line(exc: BaseException) -> str:
-    """The first line of a library's message, or the name of its class where it says nothing."""
+    """Return the first line of a library's message, or the name of its class where it says nothing."""
     lines = str(exc).strip().splitlines()
     return lines[0] if lines else type(exc).__name__
 

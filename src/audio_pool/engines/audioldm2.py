@@ -110,7 +110,7 @@ class AudioLDM2(MelDiffusion):
         return {"text": text, "mask": mask, "generated": generated}
 
     def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
-        """Text states zero-padded to one length; the mask hides the padding."""
+        """Return text states zero-padded to one length; the mask hides the padding."""
         from torch.nn.functional import pad
 
         longest = max(text["text"].shape[1] for text in texts)

@@ -78,7 +78,7 @@ class MockEngine:
         """Nothing is held."""
 
     def _sound(self, item: Item) -> Audio:
-        """float32 [2, T]: a sine of amplitude 0.5, zeros, or noise of RMS 0.1."""
+        """Return float32 [2, T]: a sine of amplitude 0.5, zeros, or noise of RMS 0.1."""
         rate = item.sample_rate or self.info.sample_rate
         frames = frames_of(item.duration_s, rate)
         kind = _kind(item.prompt)

@@ -74,7 +74,7 @@ def _unknown(info: EngineInfo, name: str) -> str:
 
 
 def _checked(info: EngineInfo, option: OptionInfo, value: Label) -> Label:
-    """The value in the option's own type.
+    """Return the value in the option's own type.
 
     Raises:
         InvalidRequest: another type, out of range, or no choice.

@@ -108,13 +108,13 @@ class StableAudio(DiffusionEngine):
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
-        """Projected text [1, N, D]; with a negative prompt [2, N, D], the negative first."""
+        """Return projected text [1, N, D]; with a negative prompt [2, N, D], the negative first."""
         twice = bool(negative) and guided
         rows = self.pipe.encode_prompt([prompt], self._device, twice, [negative] if twice else None)
         return {"text": rows}
 
     def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
-        """Text and seconds; without a negative prompt the unconditional row is all zero."""
+        """Return text and seconds; without a negative prompt the unconditional row is all zero."""
         import torch
 
         seconds = [job.item.duration_s for job in jobs]
@@ -227,7 +227,7 @@ class StableAudio(DiffusionEngine):
         return given + noisy if len(timesteps) else given
 
     def _sound_latents(self, job: Job) -> torch.Tensor:
-        """float32 [1, C, L] of the item's sound, cut or padded with silence to the model's length."""
+        """Return float32 [1, C, L] of the item's sound, cut or padded with silence to the model's length."""
         import torch
 
         vae = self.pipe.vae

@@ -186,7 +186,7 @@ class TangoFlux(DiffusionEngine):
         return warnings
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
-        """Text states [L, D] and pooled [D], the negative's too where guided.
+        """Return text states [L, D] and pooled [D], the negative's too where guided.
 
         The negative ("" where none) is padded to the prompt's length; the transformer sees that padding
         as text, the pooled mean does not: that is how the model was trained.
@@ -241,7 +241,7 @@ class TangoFlux(DiffusionEngine):
         return condition
 
     def _durations(self, jobs: Sequence[Job]) -> torch.Tensor:
-        """The duration's token [B, D]."""
+        """Return the duration's token [B, D]."""
         import torch
 
         most = self.config.max_duration
@@ -329,7 +329,7 @@ def _text_directory(directory: Path, config: Config, settings: Settings) -> Path
 
 
 def _load_parts(opened: Opened, config: Config, text_directory: Path) -> dict[str, Any]:
-    """The modules with their weights, on the CPU: text_encoder, fc, duration, transformer, vae."""
+    """Return the modules with their weights, on the CPU: text_encoder, fc, duration, transformer, vae."""
     import torch
     from diffusers import FluxTransformer2DModel
     from transformers import AutoConfig, T5EncoderModel
@@ -380,7 +380,10 @@ def _load_parts(opened: Opened, config: Config, text_directory: Path) -> dict[st
 
 
 def duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.nn.Module:
-    """[B] fractions of the longest duration -> [B, D]; float32, as a step of 1/1000 must not be lost."""
+    """Return the module that embeds [B] fractions of the longest duration as [B, D].
+
+    It computes in float32, as a step of 1/1000 must not be lost.
+    """
     import torch
 
     class DurationEmbedder(torch.nn.Module):  # type: ignore[misc]

@@ -263,7 +263,7 @@ def _check_licence(repo: str, licence: str, accepted: bool) -> None:
 
 
 def _literal(name: str) -> str:
-    """A file's name as a shell pattern that matches it alone."""
+    """Return a file's name as a shell pattern that matches it alone."""
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
 
 

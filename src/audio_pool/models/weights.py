@@ -109,7 +109,7 @@ def find(
 
 
 def _commit_of(path: Path) -> str:
-    """The commit of a directory that the hub's library filled, or ""."""
+    """Return the commit of a directory that the hub's library filled, or ""."""
     if path.parent.name == "snapshots":
         return path.name
     notes = path / ".cache" / "huggingface" / "download"
@@ -118,7 +118,7 @@ def _commit_of(path: Path) -> str:
 
 
 def _in_package(package: str) -> Found | None:
-    """The model that an installed package carries in its folder ``model``, found without importing it."""
+    """Return the model that an installed package carries in its folder ``model``, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -242,7 +242,7 @@ def verify(path: Path, *, hashes: bool = True) -> Report:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """The model's own files in order: what the hub's library keeps beside them is left out."""
+    """Yield the model's own files in order: what the hub's library keeps beside them is left out."""
     for file in sorted(path.rglob("*")):
         if ".cache" not in file.relative_to(path).parts and (file.is_symlink() or file.is_file()):
             yield file
@@ -303,7 +303,7 @@ def _damage(file: Path) -> str | None:
 
 
 def _safetensors_damage(file: Path) -> str | None:
-    """The format: 8 bytes of header length, a JSON header, then the tensors without a gap."""
+    """Return what is wrong with a safetensors file: 8 bytes of header length, a JSON header, tensors without a gap."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -327,7 +327,7 @@ def _safetensors_damage(file: Path) -> str | None:
 
 
 def _etag(path: Path, file: Path) -> str | None:
-    """The checksum the hub gave for a file: 64 (SHA-256) or 40 (git) hex digits, or None if unknown."""
+    """Return the checksum the hub gave for a file: 64 (SHA-256) or 40 (git) hex digits, or None if unknown."""
     etag = ""
     if file.is_symlink() and file.resolve().parent.name == "blobs":
         etag = file.resolve().name

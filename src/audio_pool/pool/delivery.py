@@ -78,6 +78,8 @@ class Delivery:
                 done(structs.replace(stored, metadata=structs.replace(stored.metadata, timings_ms=timings)))
             except Exception as exc:  # whatever it is: the request must not be left without its answer
                 log.exception("storing a sound failed, request %s", request_id)
+                with contextlib.suppress(OSError):
+                    _unlink([path for path in (sound.path, sound.delivered_path) if path])
                 done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
             self._stored += 1
             if self._cache is not None and self._stored % _TIDY_EVERY == 0:

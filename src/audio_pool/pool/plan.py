@@ -15,11 +15,13 @@ import msgspec
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import configured_info, engine_info, engine_infos
-from audio_pool.errors import EngineUnavailable, InvalidConfig, Refused, UnknownEngine
+from audio_pool.engines.options import checked_options
+from audio_pool.errors import EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
@@ -36,7 +38,6 @@ __all__ = [
     "workers_of",
 ]
 
-SOUND_PREFIX = "sound:"
 _NO_ENGINE_CONFIG = EngineConfig()
 
 
@@ -146,16 +147,28 @@ def process_spec(worker: WorkerConfig) -> ProcessSpec:
 
 
 def hosted_infos(workers: list[WorkerConfig], config: Config) -> dict[str, EngineInfo]:
-    """Return what is known of the engines before they are loaded; a worker's own interpreter may know others."""
+    """Return what is known of the engines before they are loaded; a worker's own interpreter may know others.
+
+    Raises:
+        UnknownEngine: no such implementation. InvalidConfig: default options that an engine does not take.
+    """
     infos: dict[str, EngineInfo] = {}
     for worker in workers:
         for name in worker.engines:
             try:
                 infos[name] = configured(name, config)
+                _check_options(infos[name], config)
             except UnknownEngine:
                 if not worker.python:
                     raise
     return infos
+
+
+def _check_options(info: EngineInfo, config: Config) -> None:
+    try:
+        checked_options(info, config.engines.get(info.name, _NO_ENGINE_CONFIG).defaults.options)
+    except InvalidRequest as exc:  # at start, not as the fault of each caller
+        raise InvalidConfig(f"engines.{info.name}.defaults.{exc}") from None
 
 
 def _implementation(name: str, config: Config) -> str:

@@ -26,20 +26,23 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from audio_pool.api import (
+    Asked,
     CacheStats,
     Cancellation,
+    ClapAnswer,
     Engines,
     FeedbackNoted,
+    FeedbackVerdict,
     Health,
+    OnEvent,
     PoolApi,
     PoolStatus,
-    Verdict,
     as_request,
 )
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
@@ -128,7 +131,7 @@ class AudioPool(PoolApi):
         cls,
         source: Mapping[str, Any] | str | Path | None = None,  # opaque until load_config has checked it
         *,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,  # opaque, as the source
         serve: bool = False,
     ) -> AudioPool:
         """Return a pool from a dict, a TOML file, or nothing (the built-in default).
@@ -254,9 +257,7 @@ class AudioPool(PoolApi):
         rest.callback(launcher.close)
         rest.callback(writer.shutdown)
         intake = Intake(config, router, requests, infos, encoders, writer)
-        view = StatusView(
-            config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders
-        )
+        view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
         service = PoolService(config, router, intake, requests, view, writer)
         served_at = self._add_front_ends(router, service) if self._serve else None
         router.start()
@@ -295,11 +296,11 @@ class AudioPool(PoolApi):
 
     def submit(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         events: bool = False,
         timeout_s: float | None = None,
-        **fields: Any,
+        **fields: Any,  # opaque until as_request has checked them
     ) -> Pending:
         """Ask for a sound and return at once.
 
@@ -337,8 +338,8 @@ class AudioPool(PoolApi):
                 else:
                     taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
                 number.append(taken)
-            except AudioPoolError as exc:
-                pending.on_error(exc)
+            except Exception as exc:  # a bug, too, must not leave the caller waiting
+                pending.on_error(parts.service.refusal(exc))
 
         parts.router.post(take_in)
         if parts.router.stopped.is_set() and not pending.done():
@@ -347,11 +348,11 @@ class AudioPool(PoolApi):
 
     def generate(
         self,
-        prompt: str | AudioRequest | Mapping[str, Any],
+        prompt: Asked,
         *,
         timeout_s: float | None = None,
-        on_event: Callable[[Event], object] | None = None,
-        **fields: Any,
+        on_event: OnEvent | None = None,
+        **fields: Any,  # opaque until as_request has checked them
     ) -> AudioResult:
         """Ask for a sound and wait for it.
 
@@ -367,7 +368,11 @@ class AudioPool(PoolApi):
         return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
-        self, prompt: str | AudioRequest | Mapping[str, Any], *, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,  # as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self.patience_s if timeout_s is None else timeout_s
@@ -412,7 +417,7 @@ class AudioPool(PoolApi):
         assert isinstance(body, CacheStats)
         return body
 
-    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
+    def feedback(self, target: str, verdict: FeedbackVerdict, comment: str = "") -> FeedbackNoted:
         """Tell what the result of request ``target`` was like."""
         fields = {"target": target, "verdict": verdict, "comment": comment}
         asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")
@@ -425,7 +430,7 @@ class AudioPool(PoolApi):
         paths: Sequence[str | Path] = (),
         *,
         timeout_s: float | None = None,
-    ) -> dict[str, Any]:  # opaque: figures as docs/protocol.md shows them
+    ) -> ClapAnswer:
         """Ask the configured scorer for vectors, similarities, or labels with scores.
 
         Raises:
@@ -478,7 +483,9 @@ class AudioPool(PoolApi):
         return self._awaited(parts, answer, timeout_s)
 
     def _ask(
-        self, order: Callable[[_Parts, LocalSink], object], timeout_s: float = QUESTION_TIMEOUT_S
+        self,
+        order: Callable[[_Parts, LocalSink], object],  # what it returns does not matter
+        timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> msgspec.Struct:
         """Return the body of the reply to a question that is answered later."""
         parts = self._running()

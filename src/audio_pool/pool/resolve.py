@@ -15,7 +15,7 @@ from msgspec import Struct
 from audio_pool.config import Config, EngineDefaults
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
-from audio_pool.errors import InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
+from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
 from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import AudioRequest, Query, Recipe, Rendition, Shape, frames_of
 
@@ -60,6 +60,7 @@ def resolve(
 
     Raises:
         UnknownEngine, NotSupported, InvalidRequest, Refused: what was given, what is allowed.
+        InvalidConfig: the engine's default length is none that it makes.
     """
     defaults, sound = config.defaults, config.sound
     info = _engine(request.engine or defaults.engine, engines, ready)
@@ -67,12 +68,12 @@ def resolve(
     warnings = _check(request, info, config)
     loop = _loop(request, config)
     sample_rate = request.sample_rate or sound.sample_rate
-    duration_s = request.duration_s or own.duration_s or min(defaults.duration_s, info.longest_s)
-    negative_prompt = request.negative_prompt.strip() or own.negative_prompt or ""
+    duration_s = request.duration_s or _default_duration(own, config, info)
+    negative_prompt = own.negative_prompt if request.negative_prompt is None else request.negative_prompt
     exact = request.seed is not None
     recipe = Recipe(
         prompt=request.prompt.strip(),
-        negative_prompt=negative_prompt if info.negative_prompt else "",
+        negative_prompt=(negative_prompt or "").strip() if info.negative_prompt else "",
         engine=info.name,
         implementation=info.implementation or info.name,
         model=info.model,
@@ -206,6 +207,17 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
     if request.strict and warnings:
         raise NotSupported(f"strict: {'; '.join(warnings)}", hint="leave these fields out, or ask without 'strict'")
     return warnings
+
+
+def _default_duration(own: EngineDefaults, config: Config, info: EngineInfo) -> float:
+    if own.duration_s is None:
+        return min(config.defaults.duration_s, info.longest_s)
+    if not info.shortest_s <= own.duration_s <= info.longest_s:
+        raise InvalidConfig(
+            f"engines.{info.name}.defaults.duration_s: given {own.duration_s:g}, "
+            f"engine {info.name!r} makes {info.shortest_s:g} to {info.longest_s:g} s"
+        )
+    return own.duration_s
 
 
 def _guidance(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> float | None:

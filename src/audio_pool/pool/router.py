@@ -41,7 +41,7 @@ _FLUSH_EVERY_S = 0.02
 
 
 class FrontEnd(Protocol):
-    """A door through which requests come: the clients' socket, the image server's, HTTP's."""
+    """Where requests come in: the clients' socket, the image server's pair."""
 
     channel: Channel
     """To be polled."""
@@ -139,7 +139,7 @@ class Router:
             self._close_sockets()
 
     def _loop(self) -> None:
-        poller = Poller()
+        poller = Poller[WorkerLink | Inbox | FrontEnd]()
         poller.add(self._link.channel, self._link)
         poller.add(self._inbox.waker, self._inbox)
         for front_end in self.front_ends:
@@ -174,7 +174,10 @@ class Router:
             if isinstance(item, events.WorkerExited):
                 self._worker_exited(item)
             elif callable(item):
-                item()
+                try:
+                    item()
+                except Exception:  # one caller's trouble: nobody else's request ends with it
+                    log.exception("something posted to the router failed")
             else:
                 self.feed(item)
 
@@ -210,7 +213,7 @@ class Router:
 
     def _await_deliveries(self) -> None:
         """Let replies leave that were decided, though the writer is still reading or copying their files."""
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(self._inbox.waker, "posted")
         deadline = time.monotonic() + _DELIVERY_S
         while self._requests and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import Executor as Writer
 
-from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, Verdict
+from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound
 from audio_pool.pool.intake import Intake
@@ -68,7 +68,7 @@ class PoolService:
             if state is not None and not scheduler.has_started(state.job):
                 self.intake.cancel(number)
 
-    def feedback(self, target: str, verdict: Verdict, comment: str = "") -> FeedbackNoted:
+    def feedback(self, target: str, verdict: FeedbackVerdict, comment: str = "") -> FeedbackNoted:
         """Note what a caller says of a result: it goes to the log, and is counted."""
         log.info("feedback on %r: %s %r", target, verdict, comment)
         self.view.feedback_counts[f"feedback_{verdict}"] += 1

@@ -96,7 +96,7 @@ class _Process:
 
 
 def start_process(command: Command, life_line: int) -> Child:
-    """Start a process that inherits the descriptor ``life_line``. Raises OSError."""
+    """Start a process that inherits the descriptor ``life_line``. Raises OSError or ValueError."""
     process = subprocess.Popen(
         command.arguments,
         env=command.env,
@@ -201,9 +201,10 @@ class Supervisor:
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
             child = self._start_child(command, self.life_line)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument or a variable
             log.error("worker %s cannot be started: %s", command.name, exc)
-            reason = f"{command.arguments[0]} cannot be started: {exc.strerror or exc}"
+            why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+            reason = f"{command.arguments[0]} cannot be started: {why}"
             self._on_exit(command.name, command.incarnation, reason)
             return
         watched = _Watched(command=command, child=child, log_file=self._log_file(command.name))
@@ -221,6 +222,8 @@ class Supervisor:
 
     def _read_output(self, watched: _Watched) -> None:
         """Read what there is: a pipe that nobody reads would stop the process for ever."""
+        if not watched.output_open:  # its end was seen first, among the same events
+            return
         try:
             data = os.read(watched.child.output_fd, 1 << 16)
         except BlockingIOError:
@@ -248,6 +251,7 @@ class Supervisor:
         self._selector.unregister(watched.child.exited_fd)
         if watched.output_open:
             self._selector.unregister(watched.child.output_fd)
+            watched.output_open = False
         code = watched.child.reap()
         del self._children[command.name, command.incarnation]
         reason = exit_reason(code)

@@ -166,7 +166,7 @@ class Dispatch:
 
 
 def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> TaskWork:
-    """What a worker is to do for these jobs, all of the first's stage."""
+    """Return what a worker is to do for these jobs, all of the first's stage."""
     request = first.requests[0] if first.requests else 0
     match first.stage:
         case "generate":

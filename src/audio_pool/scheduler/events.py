@@ -173,7 +173,7 @@ TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
 
 
 def thread_of(work: TaskWork) -> Thread:
-    """Which of a worker's threads carries the work out."""
+    """Return which of a worker's threads carries the work out."""
     return "generate" if isinstance(work, GenerateWork) else "aux"
 
 

@@ -18,14 +18,14 @@ from typing import Literal, NamedTuple
 __all__ = ["JobQueue", "Need"]
 
 
-Role = Literal["generate", "master", "embed", "engine", "worker", "any"]
+NeededOf = Literal["generate", "master", "embed", "engine", "worker", "any"]
 """A worker's role; or, for calls, who must answer: a host of an engine, a worker by name, anyone."""
 
 
 class Need(NamedTuple):
     """What a waiting job needs next, and so which line it waits in."""
 
-    role: Role
+    role: NeededOf
     name: str = ""
     """generate, embed, engine: the engine's name; worker: the worker's; master, any: empty."""
 
@@ -84,11 +84,11 @@ class JobQueue:
         )
 
     def needs(self) -> list[Need]:
-        """Needs in whose lines something may wait."""
+        """Return the needs in whose lines something may wait."""
         return [need for need, heap in self._heaps.items() if heap]
 
     def all(self) -> list[int]:
-        """Every waiting job."""
+        """Return every waiting job."""
         return list(self._place)
 
     def _head(self, need: Need) -> tuple[float, int, int] | None:

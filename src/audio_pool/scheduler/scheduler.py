@@ -30,41 +30,10 @@ from audio_pool.errors import (
     WorkerError,
 )
 from audio_pool.results import Accepted, CacheType, Failure
+from audio_pool.scheduler import events
 from audio_pool.scheduler.dispatch import Dispatch
-from audio_pool.scheduler.events import (
-    Action,
-    Call,
-    CallReply,
-    Cancel,
-    CancelTask,
-    Discard,
-    Drain,
-    Event,
-    FindExact,
-    FindNear,
-    Heartbeat,
-    JobClosed,
-    JoinKey,
-    LoadFailed,
-    LookupDone,
-    RenderedHit,
-    SendAccepted,
-    SendProgress,
-    SendReply,
-    Store,
-    Stored,
-    StoredSound,
-    Submit,
-    TaskDone,
-    TaskFailed,
-    TaskProgress,
-    Thread,
-    Tick,
-    WorkerExited,
-    WorkerHello,
-    WorkerReady,
-)
-from audio_pool.scheduler.jobs import Job, RequestState, Stage
+from audio_pool.scheduler.jobs import Job, Stage
+from audio_pool.scheduler.requests import WaitingRequests
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerTable
 from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, TaskResult
 
@@ -92,61 +61,59 @@ class Scheduler:
         self.limits = limits
         self.queue_limits = queue
         self.workers = WorkerTable(plans, limits)
-        self.requests: dict[int, RequestState] = {}
+        self.requests = WaitingRequests(queue)
         self.jobs: dict[int, Job] = {}
         self._dispatcher = Dispatch(self.workers, self.jobs, queue.ageing_s, queue.max_batch)
         self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
-        self._by_join_key: dict[JoinKey, int] = {}
+        self._by_join_key: dict[events.JoinKey, int] = {}
         self._numbers = itertools.count(1)
-        self._deadlines: list[tuple[float, int]] = []
         self._embed_dues: list[tuple[float, int]] = []
-        self._bytes = 0
         self._generate_s = 1.0
         """Moving average of a generate task's seconds: what ``retry_after_ms`` is estimated from."""
-        self._out: list[Action] = []
+        self._out: list[events.Action] = []
         self._now = 0.0
         self._next_worker_check = 0.0
 
     # -- events in, actions out --------------------------------------------------------------------
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: events.Event, now: float) -> list[events.Action]:
         """Return everything that follows from the event, to be executed in order."""
         self._out = []
         self._now = now
         match event:
-            case Submit():
+            case events.Submit():
                 self._submit(event)
-            case Call():
+            case events.Call():
                 self._call(event)
-            case Cancel():
+            case events.Cancel():
                 self._drop(event.request, "cancelled", Cancelled("cancelled by its caller"))
-            case LookupDone():
+            case events.LookupDone():
                 self._lookup_done(event)
-            case Stored():
+            case events.Stored():
                 self._stored(event)
-            case TaskDone():
+            case events.TaskDone():
                 self._task_done(event)
-            case TaskFailed():
+            case events.TaskFailed():
                 self._task_failed(event)
-            case TaskProgress():
+            case events.TaskProgress():
                 self._task_progress(event)
-            case Heartbeat():
+            case events.Heartbeat():
                 self.workers.heartbeat(event.worker, event.incarnation, now)
-            case WorkerHello():
+            case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
-            case WorkerReady():
+            case events.WorkerReady():
                 self.workers.on_ready(event.worker, event.incarnation, event.engines, event.batching, now)
                 self._fail_unservable()
                 self._dispatch()
-            case LoadFailed():
+            case events.LoadFailed():
                 self.workers.on_load_failed(event.worker, event.incarnation, event.failure)
-            case WorkerExited():
+            case events.WorkerExited():
                 self._next_worker_check = now
                 self._worker_exited(event)
-            case Drain():
+            case events.Drain():
                 self.drain_deadline = event.deadline
-            case Tick():
+            case events.Tick():
                 self._next_worker_check = now
         self._pass_time()
         out, self._out = self._out, []
@@ -157,10 +124,9 @@ class Scheduler:
         times = [time for time in (self.workers.next_deadline(), self.drain_deadline) if time is not None]
         if self.drain_deadline is not None and self.drain_deadline <= self._now:
             times.remove(self.drain_deadline)  # it has been acted upon: only events change anything now
-        while self._deadlines and self._deadlines[0][1] not in self.requests:
-            heapq.heappop(self._deadlines)
-        if self._deadlines:
-            times.append(self._deadlines[0][0])
+        deadline = self.requests.next_deadline()
+        if deadline is not None:
+            times.append(deadline)
         while self._embed_dues and not self._awaits_vectors(self._embed_dues[0]):
             heapq.heappop(self._embed_dues)
         if self._embed_dues:
@@ -170,13 +136,13 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """True while no request and no job is under way."""
-        return not self.requests and not self.jobs
+        return not len(self.requests) and not self.jobs
 
     def sizes(self) -> Sizes:
         """Count everything that is remembered, for leak checks."""
-        deadlines = len(self._deadlines) + len(self._embed_dues)
+        deadlines = self.requests.deadlines + len(self._embed_dues)
         joinable, waiting = len(self._by_join_key), len(self.waiting)
-        return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self._bytes)
+        return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self.requests.bytes)
 
     def has_started(self, job: int) -> bool:
         """Return True once a worker is executing this job.
@@ -196,7 +162,7 @@ class Scheduler:
         """Return where a job goes next, given what is known of it. This is the whole way of a request."""
         if job.value is not None:
             return "done"
-        if isinstance(job.asked, Call):
+        if isinstance(job.asked, events.Call):
             return "call"
         if job.hit is not None:
             return "render"  # found, in another format than asked for
@@ -221,9 +187,9 @@ class Scheduler:
         request = job.requests[0] if job.requests else 0
         match job.stage:
             case "lookup":
-                self._out.append(FindExact(job=job.job, request=request))
+                self._out.append(events.FindExact(job=job.job, request=request))
             case "near":
-                self._out.append(FindNear(job=job.job, request=request, vectors=job.vectors))
+                self._out.append(events.FindNear(job=job.job, request=request, vectors=job.vectors))
             case "embed" | "render" | "generate" | "master" | "call":
                 self._enqueue(job)
             case "store":
@@ -233,7 +199,7 @@ class Scheduler:
 
     # -- arrivals ----------------------------------------------------------------------------------
 
-    def _submit(self, asked: Submit) -> None:
+    def _submit(self, asked: events.Submit) -> None:
         if self.drain_deadline is not None:
             self._refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
             return
@@ -246,61 +212,43 @@ class Scheduler:
             return
         job = self._open(asked)
         job.priority = asked.priority
-        self._add_request(job, asked, events=asked.events, joined=False)
+        self._add_request(job, asked, joined=False)
         if asked.join_key is not None:
             self._by_join_key[asked.join_key] = job.job
         if asked.lookup or self._admit(job):
             self._advance(job)
 
-    def _call(self, asked: Call) -> None:
+    def _call(self, asked: events.Call) -> None:
         if self.drain_deadline is not None:
             self._refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
             return
         job = self._open(asked)
-        self._add_request(job, asked, events=False, joined=False)
+        self._add_request(job, asked, joined=False)
         if not self._too_full(job):
             self._advance(job)
 
-    def _open(self, asked: Submit | Call) -> Job:
+    def _open(self, asked: events.Submit | events.Call) -> Job:
         job = Job(job=next(self._numbers), asked=asked, arrival=self._now)
         self.jobs[job.job] = job
         return job
 
-    def _add_request(self, job: Job, asked: Submit | Call, *, events: bool, joined: bool) -> None:
-        request = asked.request
-        assert request not in self.requests, "a request's number is used once"
-        self.requests[request] = RequestState(
-            request=request,
-            job=job.job,
-            deadline=asked.deadline,
-            events=events,
-            size_bytes=asked.size_bytes,
-            joined=joined,
-        )
-        job.requests.append(request)
-        self._bytes += asked.size_bytes
-        if asked.deadline is not None:
-            heapq.heappush(self._deadlines, (asked.deadline, request))
-            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self.requests):  # most are answered
-                self._deadlines = [entry for entry in self._deadlines if entry[1] in self.requests]
-                heapq.heapify(self._deadlines)
+    def _add_request(self, job: Job, asked: events.Submit | events.Call, *, joined: bool) -> None:
+        self.requests.add(asked, job.job, joined=joined)
+        job.requests.append(asked.request)
 
-    def _join(self, job: Job, asked: Submit) -> None:
-        bounds = self.queue_limits
-        if len(self.requests) >= bounds.max_requests or self._bytes + asked.size_bytes > bounds.max_bytes:
+    def _join(self, job: Job, asked: events.Submit) -> None:
+        if not self.requests.has_room(asked.size_bytes):
             self._refuse(asked.request, self._busy(), kind="busy")
             return
-        self._add_request(job, asked, events=asked.events, joined=True)
+        self._add_request(job, asked, joined=True)
         if asked.priority < job.priority:
             job.priority = asked.priority
             if job.job in self.waiting:
                 self._dispatcher.put(job)
         self._send_accepted(job, asked.request)
 
-    def _refuse(
-        self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error"
-    ) -> None:
-        self._out.append(SendReply(request=request, kind=kind, failure=Failure.of(error)))
+    def _refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
+        self._out.append(events.SendReply(request=request, kind=kind, failure=Failure.of(error)))
 
     def _admit(self, job: Job) -> bool:
         """Let a job that needs a worker in, and note which vectors it awaits; False: it was turned away."""
@@ -320,7 +268,7 @@ class Scheduler:
 
     def _too_full(self, job: Job) -> bool:
         """Turn a job away if the queue is full; asked only when it is about to wait for a worker."""
-        if len(self.requests) <= self.queue_limits.max_requests and self._bytes <= self.queue_limits.max_bytes:
+        if not self.requests.too_many:
             return False
         self._fail_all(job, Failure.of(self._busy()), kind="busy")
         return True
@@ -332,7 +280,7 @@ class Scheduler:
         each_s = max(self._generate_s, self._now - min(since, default=self._now))
         wait_s = each_s * max(1.0, len(self.waiting) / ready / 4)  # when a quarter has gone
         return Busy(
-            f"the queue is full: {len(self.requests)} requests, {self._bytes:,} bytes "
+            f"the queue is full: {len(self.requests)} requests, {self.requests.bytes:,} bytes "
             f"(allowed are {self.queue_limits.max_requests}, {self.queue_limits.max_bytes:,})",
             hint="try again after retry_after_ms",
             retry_after_ms=max(10, min(600_000, int(wait_s * 1000))),
@@ -342,11 +290,11 @@ class Scheduler:
         state = self.requests[request]
         if state.events:
             body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
-            self._out.append(SendAccepted(request=request, body=body))
+            self._out.append(events.SendAccepted(request=request, body=body))
 
     # -- look-ups and the store --------------------------------------------------------------------
 
-    def _lookup_done(self, event: LookupDone) -> None:
+    def _lookup_done(self, event: events.LookupDone) -> None:
         job = self.jobs.get(event.job)
         if job is None or job.stage not in ("lookup", "near"):
             return
@@ -369,7 +317,7 @@ class Scheduler:
         self._discard(job, job.best if job.best is not chosen else None)
         job.best = None
         self._out.append(
-            Store(
+            events.Store(
                 job=job.job,
                 request=job.requests[0] if job.requests else 0,
                 sound=chosen,
@@ -379,7 +327,7 @@ class Scheduler:
             )
         )
 
-    def _stored(self, event: Stored) -> None:
+    def _stored(self, event: events.Stored) -> None:
         job = self.jobs.get(event.job)
         if job is None or job.stage != "store":
             return
@@ -407,11 +355,11 @@ class Scheduler:
 
     # -- results of tasks --------------------------------------------------------------------------
 
-    def _task_done(self, event: TaskDone) -> None:
+    def _task_done(self, event: events.TaskDone) -> None:
         held = self.workers.release(event.worker, event.incarnation, event.task, event.attempt, self._now)
         if held is None:
             for number, result in event.results.items():
-                self._out.append(Discard(job=number, result=result))
+                self._out.append(events.Discard(job=number, result=result))
             return
         if held.thread == "generate":
             self._generate_s += 0.2 * (self._now - held.since - self._generate_s)
@@ -420,7 +368,7 @@ class Scheduler:
             result = event.results.get(number, left_out)
             job = self.jobs.get(number)
             if job is None or job.tasks.pop(event.task, None) is None:
-                self._out.append(Discard(job=number, result=result))
+                self._out.append(events.Discard(job=number, result=result))
             else:
                 self._take_result(job, result)
         self._dispatch()
@@ -443,12 +391,12 @@ class Scheduler:
                 self._choose(job, result)
             case Rendered(), "render":
                 assert job.hit is not None
-                job.value = RenderedHit(hit=job.hit, path=result.path, report=result.report)
+                job.value = events.RenderedHit(hit=job.hit, path=result.path, report=result.report)
                 job.hit = None
             case Called(), "call":
-                job.value = CallReply(called=result)
+                job.value = events.CallReply(called=result)
             case _:
-                self._out.append(Discard(job=job.job, result=result))
+                self._out.append(events.Discard(job=job.job, result=result))
                 wrong = WorkerError(f"a worker answered stage {job.stage!r} with {type(result).__name__}")
                 self._part_failed(job, Failure.of(wrong))
                 return
@@ -482,7 +430,7 @@ class Scheduler:
             job.warnings.append(f"hit_vanished: {failure.message}")  # removed since it was found: a miss after all
             job.hit = None
             self._advance(job)
-        elif failure.code == QualityError.code and isinstance(job.asked, Submit):
+        elif failure.code == QualityError.code and isinstance(job.asked, events.Submit):
             self._free_raw(job)
             self._next_round(job)
             if job.round < job.sound.max_rounds or job.chosen is not None:
@@ -499,9 +447,9 @@ class Scheduler:
 
     def _discard(self, job: Job, result: TaskResult | None) -> None:
         if result is not None:
-            self._out.append(Discard(job=job.job, result=result))
+            self._out.append(events.Discard(job=job.job, result=result))
 
-    def _task_failed(self, event: TaskFailed) -> None:
+    def _task_failed(self, event: events.TaskFailed) -> None:
         held = self.workers.release(event.worker, event.incarnation, event.task, event.attempt, self._now)
         if held is None:
             return
@@ -530,8 +478,8 @@ class Scheduler:
             self._free_raw(job)
         self._advance(job)
 
-    def _worker_exited(self, event: WorkerExited) -> None:
-        running: set[Thread] = set()
+    def _worker_exited(self, event: events.WorkerExited) -> None:
+        running: set[events.Thread] = set()
         for held in self.workers.on_exit(event.worker, event.incarnation, event.reason, self._now):
             waited = held.thread in running  # behind another task of its thread: not to blame
             running.add(held.thread)
@@ -554,7 +502,7 @@ class Scheduler:
             if error is not None:
                 self._fail_all(job, Failure.of(error))
 
-    def _task_progress(self, event: TaskProgress) -> None:
+    def _task_progress(self, event: events.TaskProgress) -> None:
         worker = self.workers.current(event.worker, event.incarnation)
         held = worker.tasks.get(event.task) if worker is not None else None
         if held is None or held.attempt != event.attempt:
@@ -564,7 +512,7 @@ class Scheduler:
             job = self.jobs.get(number)
             for request in job.requests if job is not None else ():
                 if self.requests[request].events:
-                    self._out.append(SendProgress(request=request, body=event.progress))
+                    self._out.append(events.SendProgress(request=request, body=event.progress))
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -574,7 +522,9 @@ class Scheduler:
         if state is None:
             return
         job = self.jobs[state.job]
-        self._final(SendReply(request=request, kind=kind, failure=Failure.of(error), warnings=tuple(job.warnings)))
+        self._final(
+            events.SendReply(request=request, kind=kind, failure=Failure.of(error), warnings=tuple(job.warnings))
+        )
         job.requests.remove(request)
         if not job.requests:
             self._abandon(job)
@@ -590,7 +540,7 @@ class Scheduler:
             if held is not None and not held.cancelled and not wanted:
                 held.cancelled = True
                 self._out.append(
-                    CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
+                    events.CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
                 )
         self._close(job)
 
@@ -599,10 +549,10 @@ class Scheduler:
         job.times_ms["total"] = (self._now - job.arrival) * 1000
         for request in job.requests:
             cache_type: CacheType | None = None  # a hit says itself what it is
-            if isinstance(job.value, StoredSound):
+            if isinstance(job.value, events.StoredSound):
                 cache_type = "joined" if self.requests[request].joined else "new_generation"
             self._final(
-                SendReply(
+                events.SendReply(
                     request=request,
                     kind="result",
                     value=job.value,
@@ -617,14 +567,13 @@ class Scheduler:
     def _fail_all(self, job: Job, failure: Failure, kind: Literal["error", "busy"] = "error") -> None:
         """Answer every request of a job with why there is no sound."""
         for request in job.requests:
-            self._final(SendReply(request=request, kind=kind, failure=failure, warnings=tuple(job.warnings)))
+            self._final(events.SendReply(request=request, kind=kind, failure=failure, warnings=tuple(job.warnings)))
         job.requests = []
         self._close(job)
 
-    def _final(self, reply: SendReply) -> None:
+    def _final(self, reply: events.SendReply) -> None:
         """Send a final reply. The only place where a request ends."""
-        state = self.requests.pop(reply.request)
-        self._bytes -= state.size_bytes
+        self.requests.remove(reply.request)
         self._out.append(reply)
 
     def _close(self, job: Job) -> None:
@@ -634,10 +583,10 @@ class Scheduler:
         job.stage, job.tasks = "done", {}
         self.waiting.remove(job.job)
         del self.jobs[job.job]
-        key = job.asked.join_key if isinstance(job.asked, Submit) else None
+        key = job.asked.join_key if isinstance(job.asked, events.Submit) else None
         if key is not None and self._by_join_key.get(key) == job.job:
             del self._by_join_key[key]
-        self._out.append(JobClosed(job=job.job))
+        self._out.append(events.JobClosed(job=job.job))
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -647,10 +596,8 @@ class Scheduler:
 
     def _pass_time(self) -> None:
         now = self._now
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, request = heapq.heappop(self._deadlines)
-            if request in self.requests:
-                self._drop(request, "expired", Expired("the deadline passed before the sound was ready"))
+        for request in self.requests.expired(now):
+            self._drop(request, "expired", Expired("the deadline passed before the sound was ready"))
         while self._embed_dues and self._embed_dues[0][0] <= now:
             due = heapq.heappop(self._embed_dues)
             if self._awaits_vectors(due):

@@ -82,7 +82,7 @@ class WorkerState(Struct, kw_only=True):
         return self.state == "ready" and not self.killed and self.held_by(thread) < room
 
     def heads(self) -> list[HeldTask]:
-        """The task that each thread is executing; later ones of the same thread wait."""
+        """Return the task that each thread is executing; later ones of the same thread wait."""
         first: dict[Thread, HeldTask] = {}
         for held in self.tasks.values():
             first.setdefault(held.thread, held)

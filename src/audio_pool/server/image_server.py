@@ -1,7 +1,7 @@
 """The image server's own JSON messages, translated to ours and back.
 
 Owns: AudioRenderRequest in; AudioReady and Alert out; what each field means to us.
-Must not know: sockets, the router, the schedule: pure translation.
+Must not know: sockets, the router, the scheduler: pure translation.
 
 AudioRenderRequest  request_id, prompt, generator?, style?, metadata?, clear_queue?, and every other field
                     of AudioRequest under its own name
@@ -54,7 +54,7 @@ class Translated(NamedTuple):
     request_id: str
     prompt: str
     """As it was sent, without the style: what AudioReady repeats."""
-    request: dict[str, Any]
+    request: dict[str, Any]  # opaque until it is parsed
     """The mapping of an AudioRequest, for ``validation.parse``."""
     clear_queue: bool
     """This client's waiting requests are to be cancelled before this one is taken."""
@@ -66,7 +66,7 @@ def is_legacy(frame: bytes) -> bool:
 
 
 def to_request(frame: bytes) -> Translated:
-    """An AudioRenderRequest, translated.
+    """Translate an AudioRenderRequest.
 
     ``null`` is the same as leaving a field out. ``style`` joins the prompt after a comma,
     ``metadata.no_cache`` forces a new sound, and the rest of ``metadata`` comes back as the result's labels
@@ -114,7 +114,7 @@ def to_request(frame: bytes) -> Translated:
     return Translated(asked.request_id, asked.prompt, request, asked.clear_queue)
 
 
-def _label(value: Any) -> str | int | float | bool | None:
+def _label(value: Any) -> str | int | float | bool | None:  # whatever JSON the peer sent
     if value is None or isinstance(value, (str, float, bool)):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -123,7 +123,7 @@ def _label(value: Any) -> str | int | float | bool | None:
 
 
 def request_id_of(frame: bytes) -> str:
-    """The request id of a frame that ``to_request`` refused, "" where there is none to be found."""
+    """Return the request id of a frame that ``to_request`` refused, "" where there is none to be found."""
     try:
         found = msgspec.json.decode(frame)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -132,8 +132,8 @@ def request_id_of(frame: bytes) -> str:
     return value[:128] if isinstance(value, str) else ""
 
 
-def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) -> bytes:
-    """AudioReady for a finished sound.
+def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) -> bytes:  # JSON
+    """Encode AudioReady for a finished sound.
 
     Args:
         prompt: as the image server sent it, without the style.
@@ -155,7 +155,7 @@ def to_reply(request_id: str, prompt: str, path: str, metadata: dict[str, Any]) 
 
 
 def alert(request_id: str, error: AudioPoolError) -> bytes:
-    """Alert for anything else that a request came to: an error, or a warning where a retry can help."""
+    """Encode Alert for anything else that a request came to: an error, or a warning where a retry can help."""
     severity = "info" if isinstance(error, Cancelled) else "warning" if error.retryable else "error"
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     return msgspec.json.encode(

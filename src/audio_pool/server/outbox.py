@@ -9,14 +9,14 @@ from __future__ import annotations
 import collections
 import logging
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from audio_pool.errors import Busy
 from audio_pool.pool.replies import Reply
-from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
+from audio_pool.results import Accepted, Failure, Progress
 from audio_pool.tasks import Called
 from audio_pool.transport import packing
-from audio_pool.transport.client_messages import PROTOCOL_VERSION
+from audio_pool.transport.client_messages import BodyReply, ErrorReply, ReplyHead, SoundReply
 from audio_pool.transport.sockets import Channel, MessageTracker, SendResult
 
 __all__ = ["Outbox", "SocketSink"]
@@ -31,28 +31,6 @@ Envelope = tuple[bytes, ...]
 """A client's identity, and the empty delimiter if it sent one."""
 
 
-class _ReplyMessage(Struct, frozen=True, kw_only=True):
-    """A final reply as it is encoded; docs/protocol.md."""
-
-    v: int = PROTOCOL_VERSION
-    type: str
-    request_id: str
-    path: str | UnsetType = UNSET
-    metadata: SoundMetadata | UnsetType = UNSET
-    body: Struct | dict[str, object] | UnsetType = UNSET  # opaque: a report of api.py, or a call's own answer
-    error: Failure | UnsetType = UNSET
-    retry_after_ms: int | UnsetType = UNSET
-
-
-class _EventMessage(Struct, frozen=True, kw_only=True):
-    """An event as it is encoded."""
-
-    v: int = PROTOCOL_VERSION
-    type: str
-    request_id: str
-    body: Accepted | Progress
-
-
 class SocketSink(Struct, frozen=True, kw_only=True):
     """A client behind the ROUTER."""
 
@@ -62,20 +40,7 @@ class SocketSink(Struct, frozen=True, kw_only=True):
 
     def finish(self, reply: Reply) -> None:
         """Send the final reply."""
-        body: Struct | dict[str, object] | UnsetType = UNSET
-        if reply.body is not None:
-            body = reply.body.body if isinstance(reply.body, Called) else reply.body
-        failure = reply.failure
-        message = _ReplyMessage(
-            type=reply.kind,
-            request_id=self.request_id,
-            path=UNSET if reply.path is None else reply.path,
-            metadata=UNSET if reply.metadata is None else reply.metadata,
-            body=body,
-            error=UNSET if failure is None else failure,
-            retry_after_ms=failure.retry_after_ms if failure is not None and reply.kind == "busy" else UNSET,
-        )
-        frames = [packing.pack(message)]
+        frames = [packing.pack(self._message(reply))]
         if reply.data is not None:
             frames.append(reply.data)
         if not self.outbox.send(self.envelope, frames) and reply.data is not None:
@@ -83,10 +48,20 @@ class SocketSink(Struct, frozen=True, kw_only=True):
             busy = Busy("this client takes files more slowly than it asks for them", retry_after_ms=1000)
             self.finish(Reply(kind="busy", failure=Failure.of(busy)))
 
+    def _message(self, reply: Reply) -> ReplyHead:
+        kind, request_id, failure = reply.kind, self.request_id, reply.failure
+        if failure is not None:
+            wait_ms = failure.retry_after_ms if kind == "busy" else UNSET
+            return ErrorReply(type=kind, request_id=request_id, error=failure, retry_after_ms=wait_ms)
+        if reply.metadata is not None:
+            return SoundReply(type=kind, request_id=request_id, path=reply.path, metadata=reply.metadata)
+        body = reply.body.body if isinstance(reply.body, Called) else reply.body
+        return BodyReply(type=kind, request_id=request_id, body=body)
+
     def notify(self, body: Accepted | Progress) -> None:
         """Send an event, unless the client is slow."""
         kind = "accepted" if isinstance(body, Accepted) else "progress"
-        message = _EventMessage(type=kind, request_id=self.request_id, body=body)
+        message = BodyReply(type=kind, request_id=self.request_id, body=body)
         self.outbox.send(self.envelope, [packing.pack(message)], droppable=True)
 
 

@@ -37,7 +37,7 @@ _NAME = re.compile(r"arena-\d+-[0-9a-f]{12}")
 
 
 def _class_of(payload_bytes: int) -> int:
-    """The size class that holds so many bytes: 4, 5, 6 or 7 times a power of two (at most 25 % waste)."""
+    """Return the size class that holds so many bytes: 4, 5, 6 or 7 times a power of two (at most 25 % waste)."""
     if payload_bytes <= _SMALLEST_PAYLOAD:
         return _SMALLEST_PAYLOAD
     quarter = 1 << ((payload_bytes - 1).bit_length() - 3)
@@ -63,7 +63,7 @@ class _Slot:
         return max(self.slot_bytes, sum(old.most_bytes for old in self.retire))
 
     def retired_paths(self) -> tuple[str, ...]:
-        """What its worker has to remove before making it."""
+        """Return what its worker has to remove before making it."""
         return tuple(path for old in self.retire for path in (*old.retired_paths(), old.path))
 
     @property
@@ -93,7 +93,7 @@ class Arena:
 
     @classmethod
     def create(cls, directory: Path | None = None, quota_bytes: int = 1 << 30) -> Arena:
-        """A new, private arena (0700) under ``directory``, after sweeping dead owners' leftovers there.
+        """Return a new, private arena (0700) under ``directory``, after sweeping dead owners' leftovers there.
 
         Args:
             directory: where arenas of this user live; ``default_directory()`` where None.
@@ -114,7 +114,7 @@ class Arena:
         return cls(own, quota_bytes, lock_fd)
 
     def lease(self, payload_bytes: int, holder: str) -> Grant | None:
-        """A slot for at least so many bytes; None where there is no room: the tensor travels inline.
+        """Return a slot for at least so many bytes; None where there is no room: the tensor travels inline.
 
         Args:
             payload_bytes: of the largest tensor that is to be written.
@@ -141,7 +141,7 @@ class Arena:
         )
 
     def transfer(self, ref: TensorRef, giver: str, taker: str) -> None:
-        """Accepts a reference that ``giver`` sent, and makes ``taker`` the holder of its slot.
+        """Accept a reference that ``giver`` sent, and make ``taker`` the holder of its slot.
 
         Raises:
             BadMessage: the giver does not hold that lease, or the reference is not what was granted.
@@ -157,7 +157,7 @@ class Arena:
         slot.retire = ()
 
     def release(self, lease: Grant | TensorRef, *, unwritable: bool = False) -> bool:
-        """Takes a lease back; the slot is free for the next. False where it was back already.
+        """Take a lease back; the slot is free for the next. Return False where it was back already.
 
         Args:
             unwritable: the worker could not make the slot (StorageError), so its tensor came inline.
@@ -174,7 +174,7 @@ class Arena:
         return True
 
     def reclaim(self, holder: str) -> int:
-        """Takes back all leases of a holder whose death is confirmed (waited for); how many."""
+        """Take back all leases of a holder whose death is confirmed (waited for); return how many."""
         slots = [slot for slot in self._leased.values() if slot.holder == holder]
         for slot in slots:
             del self._leased[slot.generation]
@@ -183,7 +183,7 @@ class Arena:
         return len(slots)
 
     def stats(self) -> dict[str, int]:
-        """Slots, bytes, and counts since the start: leases, reclaimed, retired, no_room, unwritable."""
+        """Count slots, bytes, and events since the start: leases, reclaimed, retired, no_room, unwritable."""
         counts = {name: self._counts[name] for name in ("leases", "reclaimed", "retired", "no_room", "unwritable")}
         return {
             "slots": len(self._idle) + len(self._leased),
@@ -194,7 +194,7 @@ class Arena:
         }
 
     def close(self) -> None:
-        """Removes the directory with all slots; readers that have one mapped keep what they see."""
+        """Remove the directory with all slots; readers that have one mapped keep what they see."""
         if self._lock_fd < 0:
             return
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -202,7 +202,7 @@ class Arena:
         self._lock_fd = -1
 
     def _recycled(self, payload_bytes: int, at_most: int) -> _Slot | None:
-        """The idle slot that fits best; the most recently used of equals, its pages being warm."""
+        """Return the idle slot that fits best; the most recently used of equals, its pages being warm."""
         best: _Slot | None = None
         for slot in self._idle:
             if payload_bytes <= slot.payload_bytes <= at_most and (
@@ -214,7 +214,7 @@ class Arena:
         return best
 
     def _new(self, payload_bytes: int) -> _Slot | None:
-        """A slot not made yet, idle ones given up for it where the quota asks for that."""
+        """Return a slot not made yet, idle ones given up for it where the quota asks for that."""
         slot = _Slot(str(self.directory / f"{self._slots_made}.safetensors"), payload_bytes)
         count = freed = 0
         while self._bytes - freed + slot.slot_bytes > self.quota_bytes:
@@ -244,14 +244,14 @@ class Arena:
 
 
 def default_directory() -> Path:
-    """Where this user's arenas live: tmpfs where there is one, else the temporary directory."""
+    """Return where this user's arenas live: tmpfs where there is one, else the temporary directory."""
     shm = Path("/dev/shm")
     root = shm if shm.is_dir() and os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
     return root / f"audio_pool-{os.getuid()}"
 
 
 def sweep(directory: Path | None = None) -> int:
-    """Removes arenas whose owner is dead; how many. A living owner's is never touched.
+    """Remove arenas whose owner is dead; return how many. A living owner's is never touched.
 
     Death is proven by the lock file: the kernel drops its lock when the owner ends, however it ends.
 
@@ -277,7 +277,7 @@ def _sweep(base: Path) -> int:
 
 @contextlib.contextmanager
 def _locked_base(base: Path) -> Iterator[None]:
-    """The directory of arenas, made private and checked, under its lock: no sweep sees half an arena."""
+    """Yield the directory of arenas, made private and checked, under its lock: no sweep sees half an arena."""
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = base.lstat()

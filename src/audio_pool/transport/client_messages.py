@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from audio_pool.api import ClapOperation, Verdict
+from audio_pool.api import ClapOperation, FeedbackVerdict
 from audio_pool.errors import BadMessage
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import Name, RequestId
@@ -92,7 +92,7 @@ class FeedbackRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     v: Literal[1]
     request_id: RequestId
     target: RequestId
-    verdict: Verdict
+    verdict: FeedbackVerdict
     comment: Annotated[str, Meta(max_length=1000)] = ""
 
 
@@ -135,8 +135,8 @@ _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
 }
 
 
-def decode_client(message: dict[str, Any]) -> ClientMessage:
-    """The typed message of a client, from what ``packing.unpack`` gave.
+def decode_client(message: dict[str, Any]) -> ClientMessage:  # opaque until it is decoded
+    """Return the typed message of a client, from what ``packing.unpack`` gave.
 
     Raises:
         BadMessage: naming the field, what was given and what is allowed.

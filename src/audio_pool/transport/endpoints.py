@@ -24,7 +24,7 @@ _ENDPOINT = re.compile(r"^(ipc://.+|tcp://(\[[0-9A-Fa-f:.]+\]|[^:/\[\]]+):(\d{1,
 
 
 def check_connect(endpoint: str) -> str:
-    """The endpoint itself, if one can connect to such a thing.
+    """Return the endpoint itself, if one can connect to such a thing.
 
     Raises:
         InvalidConfig: what was given and which forms are allowed.
@@ -37,7 +37,7 @@ def check_connect(endpoint: str) -> str:
 
 
 def check_bind(endpoint: str, *, has_keys: bool = False) -> str:
-    """The endpoint itself, if it may be bound: ipc, loopback, or anything with CURVE keys.
+    """Return the endpoint itself, if it may be bound: ipc, loopback, or anything with CURVE keys.
 
     Raises:
         InvalidConfig: an ipc path over 107 bytes, or not an endpoint.
@@ -74,12 +74,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def local_endpoint(path: Path) -> str:
-    """The ipc endpoint of a socket file, its length checked."""
+    """Return the ipc endpoint of a socket file, its length checked."""
     return check_bind(f"ipc://{path}")
 
 
 def default_bind() -> str:
-    """The ipc endpoint that a server binds, and its clients on this machine look for, by default."""
+    """Return the ipc endpoint that a server binds, and its clients on this machine look for, by default."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(runtime) / "audio_pool" if runtime else Path(tempfile.gettempdir()) / f"audio_pool-{os.getuid()}"
     return f"ipc://{place}/serve.sock"

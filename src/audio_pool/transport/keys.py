@@ -32,7 +32,7 @@ class ServerKeys:
 
     @classmethod
     def read(cls, directory: Path) -> ServerKeys:
-        """Keys as ``create_keys`` lays them out. Raises NotFound naming what is missing."""
+        """Return keys as ``create_keys`` lays them out. Raises NotFound naming what is missing."""
         public, secret = _read_pair(directory / "server.key_secret")
         allowed = directory / "allowed_clients"
         if not allowed.is_dir():
@@ -50,7 +50,7 @@ class ClientKeys:
 
     @classmethod
     def read(cls, directory: Path, name: str = "client") -> ClientKeys:
-        """``NAME.key_secret`` and ``server.key`` of a directory. Raises NotFound naming what is missing."""
+        """Return ``NAME.key_secret`` and ``server.key`` of a directory. Raises NotFound naming what is missing."""
         public, secret = _read_pair(directory / f"{name}.key_secret")
         server_file = directory / "server.key"
         if not server_file.is_file():
@@ -65,7 +65,7 @@ class _AllowList:
         self._directory = directory
 
     def callback(self, domain: str, key: bytes) -> bool:
-        """For zmq's authenticator, on its thread. ``key``: the client's public key, Z85."""
+        """Tell zmq's authenticator, on its thread, whether a client's public key (Z85) is allowed."""
         for file in self._directory.glob("*.key"):
             try:
                 if zmq.auth.load_certificate(file)[0] == key:
@@ -88,7 +88,7 @@ def _read_pair(path: Path) -> tuple[bytes, bytes]:
 
 
 def create_keys(directory: Path, name: str = "client") -> list[Path]:
-    """Makes a server pair (unless there is one) and a client pair, and allows that client.
+    """Make a server pair (unless there is one) and a client pair, and allow that client.
 
     Returns:
         The files written, secrets readable by their owner only.

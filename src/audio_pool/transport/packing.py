@@ -30,13 +30,13 @@ _LIMITS = {
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def pack(message: Struct | Mapping[str, Any]) -> bytes:
-    """A message (a Struct, or a mapping of plain values) as msgpack bytes."""
+def pack(message: Struct | Mapping[str, Any]) -> bytes:  # any values that msgpack knows
+    """Return a message (a Struct, or a mapping of plain values) as msgpack bytes."""
     return _encode(message)
 
 
-def unpack(data: bytes) -> dict[str, Any]:
-    """The map in ``data``, which may come from anywhere.
+def unpack(data: bytes) -> dict[str, Any]:  # a stranger's: opaque until it is decoded
+    """Return the map in ``data``, which may come from anywhere.
 
     Raises:
         BadMessage: not msgpack, not a map, or beyond the size limits.

@@ -1,7 +1,7 @@
-"""Framed sockets: the only place that knows zmq.
+"""Framed sockets on zmq, which no module but this one and keys.py imports.
 
-Owns: contexts, sockets, polling, endpoints and their checks, CURVE keys and the allow list.
-Must not know: what the frames say.
+Owns: contexts, sockets, polling, waking, authentication by CURVE.
+Must not know: what the frames say, which endpoints are allowed (endpoints.py), where keys lie (keys.py).
 
 Every receive and send is non-blocking here; who waits, waits in a Poller with a deadline.
 """
@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import zmq
 import zmq.auth
@@ -40,11 +40,16 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 # plain integers: pyzmq's enums cost more than some of the calls they are given to
 _NOW = int(zmq.DONTWAIT)
 _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+
+
+Name = TypeVar("Name")
 
 
 class SendResult(enum.Enum):
@@ -82,11 +87,11 @@ class Channel:
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def fileno(self) -> int:
-        """Edge-triggered descriptor for event loops: call ``receive`` until it gives None after each wake."""
+        """Return an edge-triggered descriptor for event loops: after each wake call ``receive`` until it gives None."""
         return int(self._socket.getsockopt(zmq.FD))
 
     def receive(self) -> list[bytes] | None:
-        """The next multipart message, or None where there is none now."""
+        """Return the next multipart message, or None where there is none now."""
         if not self.readable():  # an eighth of what a refused receive and its exception cost
             return None
         try:
@@ -107,11 +112,11 @@ class Channel:
         return data
 
     def readable(self) -> bool:
-        """Whether a message waits (needed after a send on an edge-triggered descriptor)."""
+        """Return whether a message waits (needed after a send on an edge-triggered descriptor)."""
         return bool(int(self._socket.get(_EVENTS)) & _POLLIN)
 
     def send(self, frames: Sequence[bytes | memoryview]) -> bool:
-        """Whether the message was taken. False: the peer is slow, its queue is full, or nobody is there yet."""
+        """Return whether the message was taken. False: the peer is slow, its queue is full, or nobody is there yet."""
         try:
             self._send(frames)
         except zmq.Again:
@@ -150,7 +155,7 @@ class Channel:
         return tracker
 
     def close(self) -> None:
-        """Closes at once; unsent messages have half a second to leave."""
+        """Close at once; unsent messages have half a second to leave."""
         if self._file is not None:
             file, number = self._file
             with contextlib.suppress(OSError):
@@ -175,7 +180,7 @@ class Waker:
         return self._fd
 
     def wake(self) -> None:
-        """Safe from any thread, and after ``close``."""
+        """Wake the poller that waits for this, from any thread; allowed after ``close``."""
         with self._lock:
             if self._fd >= 0:
                 try:
@@ -196,31 +201,32 @@ class Waker:
             os.close(fd)
 
 
-class Poller:
+class Poller(Generic[T]):
     """Waits for any of several channels, wakers and descriptors."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._names: dict[Any, Any] = {}
+        self._names: dict[zmq.Socket[bytes] | int, T] = {}
 
-    def add(self, source: Channel | Waker | int, name: Any) -> None:
+    def add(self, source: Channel | Waker | int, name: T) -> None:
         """``name`` is what ``wait`` answers for this source."""
         key = self._key(source)
         self._names[key] = name
         self._poller.register(key, zmq.POLLIN)
 
     def remove(self, source: Channel | Waker | int) -> None:
+        """Poll a source no more."""
         key = self._key(source)
         self._names.pop(key, None)
         self._poller.unregister(key)
 
     @staticmethod
-    def _key(source: Channel | Waker | int) -> Any:
+    def _key(source: Channel | Waker | int) -> zmq.Socket[bytes] | int:
         if isinstance(source, Channel):
             return source.raw
         return source if isinstance(source, int) else source.fileno()
 
-    def wait(self, timeout_s: float) -> list[Any]:
+    def wait(self, timeout_s: float) -> list[T]:
         """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
         milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
         return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
@@ -243,7 +249,7 @@ def router(
     max_bytes: int = 0,
     keys: ServerKeys | None = None,
 ) -> Channel:
-    """A bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is told, not swallowed.
+    """Return a bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is reported, not swallowed.
 
     Args:
         endpoint: checked with ``check_bind``.
@@ -290,7 +296,7 @@ def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthen
 
 
 def _own_socket_file(endpoint: str) -> None:
-    """Refuses a path where a living server listens: zmq itself would silently take it over."""
+    """Refuse a path where a living server listens: zmq itself would silently take it over."""
     import socket as plain
 
     path = endpoint[len("ipc://") :]
@@ -310,7 +316,7 @@ def _own_socket_file(endpoint: str) -> None:
 def dealer(
     endpoint: str, *, identity: bytes | None = None, high_water: int = 1000, keys: ClientKeys | None = None
 ) -> Channel:
-    """A DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s)."""
+    """Return a DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s)."""
     check_connect(endpoint)
     socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
     if identity is not None:
@@ -328,7 +334,7 @@ def dealer(
 
 
 def puller(endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int = 0) -> Channel:
-    """A PULL socket, bound or connected."""
+    """Return a PULL socket, bound or connected."""
     socket = _socket(zmq.PULL, high_water=high_water, max_bytes=max_bytes)
     if bind:
         check_bind(endpoint)
@@ -338,7 +344,7 @@ def puller(endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int 
 
 
 def pusher(endpoint: str, *, bind: bool, high_water: int = 1000) -> Channel:
-    """A PUSH socket, bound or connected."""
+    """Return a PUSH socket, bound or connected."""
     socket = _socket(zmq.PUSH, high_water=high_water, max_bytes=0)
     if bind:
         check_bind(endpoint)

@@ -62,7 +62,10 @@ _DTYPES = {
 }  # fmt: skip
 _NUMPY = {name: np.dtype(code) for code, name in _DTYPES.items()}
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[Any]  # of any dtype in _DTYPES
+Dtype = np.dtype[Any]  # any of _NUMPY
+_Described = dict[str, str | list[int]]
+"""A tensor in a header: dtype, shape, data_offsets."""
 
 
 # --- the slot's file format
@@ -74,8 +77,9 @@ def _header(array: Array, request_id: str, owner: str, capacity: int) -> bytes:
     Raises:
         InvalidRequest: request id and shape do not fit into the block.
     """
-    tensor = {"dtype": _dtype_name(array.dtype), "shape": list(array.shape), "data_offsets": [0, array.nbytes]}
-    slack = {"dtype": "U8", "shape": [capacity - array.nbytes], "data_offsets": [array.nbytes, capacity]}
+    dtype, shape = _dtype_name(array.dtype), list(array.shape)
+    tensor: _Described = {"dtype": dtype, "shape": shape, "data_offsets": [0, array.nbytes]}
+    slack: _Described = {"dtype": "U8", "shape": [capacity - array.nbytes], "data_offsets": [array.nbytes, capacity]}
     body = b"%b%b\",\"request_id\":%b,\"owner\":%b},\"%b\":%b,\"%b\":%b}" % (
         _OPENING, _INVALID, _json(request_id), _json(owner),
         TENSOR.encode(), _json(tensor), SLACK.encode(), _json(slack),
@@ -88,19 +92,19 @@ def _header(array: Array, request_id: str, owner: str, capacity: int) -> bytes:
     return _LENGTH + body.ljust(HEADER_BYTES - 8)
 
 
-def _json(value: Any) -> bytes:
+def _json(value: str | _Described) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
+def _dtype_name(dtype: Dtype) -> str:
     name = _DTYPES.get(dtype.newbyteorder("<").str)
     if name is None:
         raise InvalidAudio(f"tensor of dtype {dtype}: allowed are {', '.join(sorted(_NUMPY))}")
     return name
 
 
-def _parsed(header: bytes, capacity: int) -> tuple[dict[str, str], np.dtype[Any], tuple[int, ...]]:
-    """SoundMetadata, dtype and shape out of a header block.
+def _parsed(header: bytes, capacity: int) -> tuple[dict[str, str], Dtype, tuple[int, ...]]:
+    """Metadata, dtype and shape out of a header block.
 
     Raises:
         InvalidAudio: not such a block, or its tensor does not fit into ``capacity`` bytes.

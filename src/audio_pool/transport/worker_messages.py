@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage
-from audio_pool.results import Failure, Stage
+from audio_pool.results import Failure, TaskRole
 from audio_pool.tasks import Grant, Task, TaskResult
 
 __all__ = [
@@ -140,7 +140,7 @@ class TaskProgress(Struct, frozen=True, kw_only=True, tag_field="type", tag="pro
     incarnation: int
     task_id: int
     attempt: int
-    stage: Stage
+    stage: TaskRole
     done: int
     total: int
 

@@ -17,7 +17,7 @@ __all__ = ["generate_halving"]
 def generate_halving(
     engine: Generator, items: Sequence[Item], on_step: OnStep | None = None
 ) -> tuple[list[Audio], list[str]]:
-    """``engine.generate`` whose batches are halved until they fit.
+    """Call ``engine.generate`` with batches that are halved until they fit.
 
     Items are independent of their batch, so the sounds are those of one whole batch.
 
@@ -52,7 +52,7 @@ def generate_halving(
 
 
 def _counting(on_step: OnStep | None, before: int, batch: int, items: int) -> OnStep | None:
-    """``on_step`` for ``batch`` of ``items`` sounds of which ``before`` are made, counting over all."""
+    """Return ``on_step`` for ``batch`` of ``items`` sounds of which ``before`` are made, counting over all."""
     if on_step is None or batch == items:
         return on_step
     report = on_step

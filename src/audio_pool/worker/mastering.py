@@ -10,6 +10,7 @@ needs no crossfade. Then the quality gate, then CLAP where there is a scorer, th
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Sequence
@@ -22,16 +23,17 @@ from msgspec import UNSET, structs
 
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
-from audio_pool.errors import InvalidAudio, QualityError
+from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError
 from audio_pool.results import (
     CandidateReport,
+    CandidateVerdict,
     FinishedSound,
     LoopReport,
     QualityReport,
     RenditionReport,
     SoundMetadata,
-    Verdict,
 )
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of"]
 
+_REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
 _AT_REST = 10 ** (-60 / 20)
@@ -88,7 +91,7 @@ class _Shaped:
     warnings: list[str] = field(default_factory=list)
     clap_similarity: float | None = None
     vector: Vectors | None = None
-    verdict: Verdict = "not_chosen"
+    verdict: CandidateVerdict = "not_chosen"
 
 
 class AllRejected(QualityError):
@@ -103,6 +106,13 @@ class Mastering:
     """Shapes, judges, levels and writes. Its libraries are imported when it is made, not at the first sound."""
 
     def __init__(self) -> None:
+        """Raises EngineUnavailable, naming the libraries that this interpreter lacks."""
+        missing = [name for name in _REQUIRES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise EngineUnavailable(
+                f"mastering needs {', '.join(missing)}: not installed",
+                hint="install them for this worker's interpreter, or take the role 'master' from it",
+            )
         from audio_pool.audio import codec, filter, loudness  # noqa: F401
 
     def finish(
@@ -119,7 +129,7 @@ class Mastering:
         tau_accept_new: float | None = None,
         gated: bool = True,
     ) -> Finished:
-        """The best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
+        """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
         With a scorer the candidate that is nearest to the prompt wins, among those that pass the gate;
         without one the best quality. Among equals the first, so that the result follows from the seeds.
@@ -179,7 +189,7 @@ class Mastering:
         return Finished(sound=sound, vectors=vectors)
 
     def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> RenditionReport:
-        """Writes another rendition of a kept master: rate, level, codec.
+        """Write another rendition of a kept master: rate, level, codec.
 
         Args:
             comment: the recipe that goes into the file; "" takes the master's own.
@@ -203,7 +213,7 @@ class Mastering:
 
 
 def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
-    """High-pass, resampler, loop; then the gate."""
+    """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
     from audio_pool.audio import filter, loop, quality
 
     audio = np.ascontiguousarray(raw.audio, np.float32)
@@ -239,14 +249,14 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
 
 
 def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int) -> float:
-    """0 where there is to be no filter; a recipe may lower the cut-off, never raise it."""
+    """Return the cut-off in Hz, 0 for no filter; a recipe may lower it, never raise it."""
     if asked_hz is None:
         return 0.0
     return min(asked_hz, asked_hz if bearable_hz is None else bearable_hz, 0.45 * sample_rate)
 
 
 def _fade_edges(audio: Audio, sample_rate: int) -> Audio:
-    """A one-shot that starts or ends in mid-swing clicks; a short fade only where it would."""
+    """Fade an edge where the sound starts or ends in mid-swing, which would click; leave the others as they are."""
     audio = audio.copy()
     for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
         frames = min(frames, audio.shape[1] // 4)
@@ -271,7 +281,7 @@ def _why_none(shaped: Sequence[_Shaped]) -> str:
 def _score(
     shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
 ) -> None:
-    """CLAP similarity of the prompt with what will be heard, at its final level."""
+    """Compare the prompt by CLAP with each candidate at its final level."""
     heard = [_levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
     text = scorer.embed_text([recipe.prompt])[0]
     for one, vector in zip(shaped, scorer.embed_audio(heard, shape.sample_rate), strict=True):
@@ -282,9 +292,9 @@ def _score(
 def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | None) -> dict[str, Vectors]:
     from audio_pool.audio.descriptors import descriptors
 
-    vectors: dict[str, Vectors] = {"sound:descriptors": descriptors(audio, sample_rate)}
+    vectors: dict[str, Vectors] = {DESCRIPTORS: descriptors(audio, sample_rate)}
     if scorer is not None and best.vector is not None:
-        vectors[f"sound:{scorer.info.name}"] = best.vector
+        vectors[SOUND_PREFIX + scorer.info.name] = best.vector
     return vectors
 
 
@@ -310,7 +320,7 @@ class _Level:
 
 
 def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
-    """Loudness and true peak, each minus infinity where there is none."""
+    """Return loudness and true peak, each minus infinity where there is none."""
     from audio_pool.audio import loudness
 
     lufs = loudness.loudness_lufs(audio, sample_rate, circular=loop)
@@ -318,7 +328,7 @@ def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]
 
 
 def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -> tuple[Audio, _Level]:
-    """The sound with its one gain, and its level after it."""
+    """Return the sound with its one gain, and its level after it."""
     from audio_pool.audio import loudness
 
     lufs, peak = _measured(audio, sample_rate, loop)
@@ -327,7 +337,7 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
 
 
 def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
-    """A loop's joint, judged, and for native loops moved to a calm place; None for one-shots."""
+    """Judge a loop's joint, after moving a native loop's to a calm place; None for one-shots."""
     from audio_pool.audio import loop
 
     if not shape.loop:
@@ -372,7 +382,7 @@ def _report(one: _Shaped) -> CandidateReport:
 
 
 def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
-    """A warning where the true peak kept a sound well under its target."""
+    """Return a warning where the true peak kept a sound well under its target."""
     missing = (rendition.target_lufs or -np.inf) - level.lufs
     if not _QUIETER_LU < missing < np.inf:
         return ()
@@ -402,7 +412,7 @@ def _written(
     comment: str,
     level: _Level,
 ) -> tuple[Path, Path | None, RenditionReport | None]:
-    """The master and, where it is not what was asked for, the rendition beside it."""
+    """Return the master and, where it is not what was asked for, the rendition beside it."""
     from audio_pool.audio import codec, filter
 
     master = directory / f"{name}.flac"
@@ -426,7 +436,7 @@ def _written(
 def _encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
 ) -> RenditionReport:
-    """Writes one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
+    """Write one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
     from audio_pool.audio import codec
 
     lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None

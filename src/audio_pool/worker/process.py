@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 
 from audio_pool.errors import AudioPoolError, Cancelled, DeviceLost, EngineError, OutOfMemory, WorkerStartFailed
-from audio_pool.results import Failure, Stage
+from audio_pool.results import Failure, TaskRole
 from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask
 from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, Poller, Waker, dealer
@@ -90,7 +90,7 @@ class Worker:
             incarnation=self.incarnation, pid=os.getpid(), protocol=WORKER_PROTOCOL, python=sys.version.split()[0]
         )
         control.send([packing.pack(hello)])
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(control, "control")
         poller.add(self._control_waker, "outgoing")
         heartbeat_s = 1.0
@@ -137,7 +137,7 @@ class Worker:
 
     def _await_stop(self, control: Channel) -> None:
         """Wait until the router has read why loading failed: messages of a process that ends at once may be lost."""
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(control, "control")
         deadline = time.monotonic() + _STOP_WITHIN_S
         while not self.stopping.is_set() and time.monotonic() < deadline:
@@ -201,7 +201,7 @@ class Worker:
         channel = self.connect(name)
         # the router can send to an identity only after having received from it
         channel.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
-        poller = Poller()
+        poller = Poller[str]()
         poller.add(channel, "task")
         poller.add(waker, "waker")
         waiting: list[tuple[RunTask, list[bytes]]] = []
@@ -277,7 +277,7 @@ class Worker:
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def _progress(self, channel: Channel, run: RunTask, stage: Stage, done: int, total: int) -> None:
+    def _progress(self, channel: Channel, run: RunTask, stage: TaskRole, done: int, total: int) -> None:
         progress = TaskProgress(
             incarnation=self.incarnation,
             task_id=run.task_id,
@@ -354,7 +354,11 @@ def _die_with(parent: int, pipe: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``arguments``: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe."""
+    """Run a worker process.
+
+    Args:
+        arguments: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe.
+    """
     endpoint, name, incarnation, parent, pipe = arguments
     _die_with(int(parent), int(pipe))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle

@@ -39,7 +39,7 @@ ID_LIST = "(SELECT value FROM json_each(?))"
 
 
 def id_list(ids: Iterable[int]) -> str:
-    """The value that stands for ``ID_LIST``'s question mark."""
+    """Return the value that stands for ``ID_LIST``'s question mark."""
     return f"[{','.join(str(int(entry_id)) for entry_id in ids)}]"
 
 
@@ -143,7 +143,7 @@ class Database:
     # -- reading and writing
 
     def query(self, sql: str, values: Values = ()) -> list[Any]:  # Any: rows as SQLite gives them
-        """The rows of a SELECT; what is slow belongs on a Store of its own."""
+        """Return the rows of a SELECT; what is slow belongs on a Store of its own."""
         try:  # the usual case without a context manager: this is the router's hottest line
             with self._read_lock:
                 return self._reader.execute(sql, values).fetchall()
@@ -153,7 +153,7 @@ class Database:
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[sqlite3.Connection]:
-        """The connection that writes, for one caller at a time; see ``transaction``."""
+        """Yield the connection that writes, for one caller at a time; see ``transaction``."""
         with self.errors(doing), self._write_lock:
             if self._writer is None:
                 raise StorageError(
@@ -215,7 +215,7 @@ def _is_unwritable(exc: sqlite3.OperationalError | OSError) -> bool:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Everything or nothing; durable when left."""
+    """Commit all that the ``with`` block writes, or nothing; durable when left."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -193,7 +193,7 @@ def migrate(db: sqlite3.Connection, name: str) -> int:
 
 
 def version_of(db: sqlite3.Connection, name: str) -> int:
-    """The schema version of a database; 0 where it is empty.
+    """Return the schema version of a database; 0 where it is empty.
 
     Raises:
         StorageError: it is newer than this package knows.
@@ -221,7 +221,7 @@ def _use_wal(db: sqlite3.Connection) -> None:
 
 
 def _statements(script: str) -> list[str]:
-    """The script's statements one by one: ``executescript`` would commit our transaction first."""
+    """Return the script's statements one by one: ``executescript`` would commit our transaction first."""
     found, rest = [], ""
     for line in script.splitlines(keepends=True):
         rest += line

@@ -46,17 +46,17 @@ FITS = (  # holds for the entries that ``settings.admits``
 
 @functools.lru_cache(256)
 def bound(filters: Filters) -> Mapping[str, Any]:  # Any: what SQLite stores
-    """The values of the names in ``FITS``."""
+    """Return the values of the names in ``FITS``."""
     return dict(zip(Filters._fields, filters, strict=True))
 
 
 def settings_at(row: tuple[Any, ...], start: int) -> Settings:
-    """The settings that the columns of ``SETTINGS`` hold from ``start`` on."""
+    """Return the settings that the columns of ``SETTINGS`` hold from ``start`` on."""
     return Settings._make(row[start : start + len(Settings._fields)])
 
 
 def columns_of(sound: FinishedSound, file: str, origin: str, size: int, digest: bytes) -> dict[str, Any]:
-    """The values of the table ``entries`` for a sound that lies at ``file``."""
+    """Return the values of the table ``entries`` for a sound that lies at ``file``."""
     recipe, metadata = sound.recipe, sound.metadata
     return {
         **made_columns(sound),
@@ -75,7 +75,7 @@ def columns_of(sound: FinishedSound, file: str, origin: str, size: int, digest: 
 
 
 def made_columns(sound: FinishedSound) -> dict[str, Any]:
-    """The columns that say how a sound was made; a migration fills them again."""
+    """Return the columns that say how a sound was made; a migration fills them again."""
     made = made_as(sound.recipe, sound.metadata)
     return {
         **settings_of(sound.recipe, sound.metadata)._asdict(),

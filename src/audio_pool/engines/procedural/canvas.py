@@ -40,7 +40,7 @@ class Curve:
         self.points: Floats = np.asarray(points, dtype=np.float32)
 
     def part(self, start: int, stop: int, frames: int) -> Floats:
-        """float32 [stop - start], the values of those frames of ``frames``."""
+        """Return float32 [stop - start], the values of those frames of ``frames``."""
         count = len(self.points)
         # Read at most every 64th frame and joined by lines: ten times as fast as looking up each frame.
         stride = 1 << int(math.log2(min(64.0, max(1.0, frames / count))))
@@ -53,7 +53,7 @@ class Curve:
         return values.reshape(-1)[: stop - start]
 
     def at(self, fraction: float) -> float:
-        """The value at a fraction 0..1 of the length."""
+        """Return the value at a fraction 0..1 of the length."""
         position = (fraction % 1.0) * len(self.points)
         first = int(position)
         low, high = self.points[first % len(self.points)], self.points[(first + 1) % len(self.points)]
@@ -127,13 +127,13 @@ class Canvas:
         return bars if abs(bars / wanted_s - 1) < 0.04 else self.seconds / max(1, round(self.seconds / wanted_s))
 
     def fitted_hz(self, hz: float) -> float:
-        """The frequency nearest to ``hz`` that closes on a loop; ``hz`` itself where there is none."""
+        """Return the frequency nearest to ``hz`` that closes on a loop; ``hz`` itself where there is none."""
         return max(1, round(hz * self.seconds)) / self.seconds if self.loop else hz
 
     # -- how it changes ---------------------------------------------------------------------------
 
     def drift(self, period_s: float, depth: float = 1.0, centre: float = 0.0) -> Curve:
-        """A smooth random walk round ``centre``: deviation ``depth``, nothing faster than ``period_s``."""
+        """Return a smooth random walk round ``centre``: deviation ``depth``, nothing faster than ``period_s``."""
         count = max(8, math.ceil(self.seconds * max(_CONTROL_HZ, 4.0 / period_s)))
         cycles = np.arange(count // 2 + 1) / self.seconds
         weight = np.where((cycles > 0) & (cycles <= 1.0 / period_s), 1.0, 0.0)
@@ -147,11 +147,11 @@ class Canvas:
         return Curve(centre + depth * walk)
 
     def swells(self, period_s: float, depth: float = 0.5) -> Curve:
-        """A gain that breathes: log-normal round 1, never negative."""
+        """Return a gain that breathes: log-normal round 1, never negative."""
         return Curve(np.exp(self.drift(period_s, depth).points.clip(-2.5 * depth, 2.0 * depth)))
 
     def wave(self, hz: float, depth: float, centre: float = 0.0, phase: float = 0.0) -> Curve:
-        """A sine of ``hz`` as control curve."""
+        """Return a sine of ``hz`` as control curve."""
         hz = self.fitted_hz(hz)
         count = max(8, math.ceil(self.seconds * max(_CONTROL_HZ, 24.0 * hz)))
         turns = np.arange(count) * (self.seconds / count) * hz + phase
@@ -286,7 +286,7 @@ def _level_part(level: Level, start: int, length: int, frames: int) -> Floats:
 
 
 def _noise_block(rng: np.random.Generator, amplitude: Floats, clicks_per_frame: float) -> Floats:
-    """float32 [2 (F - 1)], RMS 1, its end joining its start, from amplitudes [F] of mean square 1."""
+    """Return float32 [2 (F - 1)], RMS 1, its end joining its start, from amplitudes [F] of mean square 1."""
     size = 2 * (len(amplitude) - 1)
     if clicks_per_frame > 0:
         clicks = np.zeros(size, dtype=np.float32)
@@ -303,7 +303,7 @@ def _noise_block(rng: np.random.Generator, amplitude: Floats, clicks_per_frame: 
 
 
 def _amplitudes(shape: Shape, size: int, rate: int) -> Floats:
-    """The shape on the bins of a transform, scaled so that white noise of RMS 1 keeps its RMS."""
+    """Return the shape on the bins of a transform, scaled so that white noise of RMS 1 keeps its RMS."""
     hz = np.fft.rfftfreq(size, 1 / rate).astype(np.float32)
     amplitude = shape(hz)
     amplitude[hz > 0.48 * rate] = 0.0
@@ -314,7 +314,7 @@ def _amplitudes(shape: Shape, size: int, rate: int) -> Floats:
 
 @lru_cache(maxsize=32)
 def harmonics(partials: tuple[float, ...]) -> Floats:
-    """One cycle of a tone, float32 [16384], from its harmonics' amplitudes; its peak is their worst case."""
+    """Return one cycle of a tone, float32 [16384], from its harmonics' amplitudes; its peak is their worst case."""
     spectrum = np.zeros(_TABLE // 2 + 1, dtype=np.complex128)
     spectrum[1 : len(partials) + 1] = -1j * np.asarray(partials) * (_TABLE / 2)
     return np.fft.irfft(spectrum, _TABLE).astype(np.float32)

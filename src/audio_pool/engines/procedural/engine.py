@@ -188,7 +188,7 @@ class _Meaning:
 
 
 def _limited(reading: Reading, most: int) -> Reading:
-    """The reading with at most so many layers, and a warning of those left out."""
+    """Return the reading with at most so many layers, and a warning of those left out."""
     if len(reading.layers) <= most:
         return reading
     left = ", ".join(layer.recipe.name for layer in reading.layers[most:])
@@ -197,7 +197,7 @@ def _limited(reading: Reading, most: int) -> Reading:
 
 
 def _placed(reading: Reading, space: str) -> Reading:
-    """The reading with every layer in the same space."""
+    """Return the reading with every layer in the same space."""
     layers = tuple(replace(layer, character=replace(layer.character, room=space)) for layer in reading.layers)
     return replace(reading, layers=layers)
 
@@ -212,7 +212,7 @@ def _described(layer: Layer) -> dict[str, str | list[str]]:
 
 
 def _painted(layer: Layer, item: Item, rate: int) -> Audio:
-    """One layer at its level, float32 [2, T]; it depends on nothing but its recipe, adjectives and seed."""
+    """Return one layer at its level, float32 [2, T]; it depends on nothing but its recipe, adjectives and seed."""
     seed = (item.seed, zlib.crc32(layer.recipe.name.encode()))
     canvas = Canvas(frames_of(item.duration_s, rate), rate, loop=item.loop, seed=seed)
     layer.recipe.paint(canvas, _playable(layer.character, rate))
@@ -226,7 +226,7 @@ def _painted(layer: Layer, item: Item, rate: int) -> Audio:
 
 
 def _playable(character: Character, rate: int) -> Character:
-    """A pitch that the rate can carry with room for an overtone's edge."""
+    """Return a pitch that the rate can carry with room for an overtone's edge."""
     if character.hz is None or character.hz <= _HIGHEST * rate:
         return character
     return replace(character, hz=_HIGHEST * rate)

@@ -24,7 +24,7 @@ def _times(rate: int, seconds: float) -> Floats:
 
 
 def envelope(rate: int, attack_s: float, decay_s: float, *, hold_s: float = 0.0) -> Floats:
-    """A quick rise, a hold, an exponential fall of time constant ``decay_s`` down to -60 dB, then zero."""
+    """Return a quick rise, a hold, an exponential fall of time constant ``decay_s`` down to -60 dB, then zero."""
     t = _times(rate, attack_s + hold_s + 6.9 * decay_s)
     contour = np.exp(np.minimum(0.0, (attack_s + hold_s - t) / decay_s))
     rise = max(1, round(attack_s * rate))
@@ -58,7 +58,7 @@ def burst(
 
 
 def ping(rate: int, hz: float, decay_s: float, *, attack_s: float = 0.001, bend: float = 0.0) -> Floats:
-    """A damped sine; ``bend`` is the relative change of pitch, dying away with the sound."""
+    """Return a damped sine; ``bend`` is the relative change of pitch, dying away with the sound."""
     contour = envelope(rate, attack_s, decay_s)
     t = _times(rate, len(contour) / rate)[: len(contour)]
     turns = hz * (t + bend * decay_s * (1 - np.exp(-t / decay_s)))
@@ -66,7 +66,7 @@ def ping(rate: int, hz: float, decay_s: float, *, attack_s: float = 0.001, bend:
 
 
 def _ringing(rate: int, hz: float, decay_s: float, attack_s: float) -> Floats:
-    """A damped sine of steady pitch, as powers of one complex number: exact and quick however long."""
+    """Return a damped sine of steady pitch, as powers of one complex number: exact and quick however long."""
     count = max(2, round((attack_s + 6.9 * decay_s) * rate))
     exponent = (2j * np.pi * hz - 1 / decay_s) / rate
     inner = 512
@@ -80,7 +80,7 @@ def modes(
     rate: int, hz_list: Sequence[float], decays_s: Sequence[float], levels: Sequence[float], *,
     attack_s: float = 0.0005,
 ) -> Floats:
-    """A struck body: the sum of its damped modes. Modes above the Nyquist frequency are left out."""
+    """Return a struck body: the sum of its damped modes. Modes above the Nyquist frequency are left out."""
     kept = [
         _ringing(rate, hz, decay, attack_s) * np.float32(level)
         for hz, decay, level in zip(hz_list, decays_s, levels, strict=True)
@@ -94,7 +94,7 @@ def modes(
 
 
 def bubble(rate: int, hz: float, *, rise: float = 0.1) -> Floats:
-    """An air bubble in water: a damped sine that rises as it nears the surface; small ones ring shorter.
+    """Return an air bubble in water: a damped sine that rises as it nears the surface; small ones ring shorter.
 
     Damping and rise after van den Doel, "Physically based models for liquid sounds" (2005), equations
     for a bubble of radius r = 3 m/s / f: d = 0.13/r + 0.0072 r^-1.5, f(t) = f (1 + rise d t).
@@ -110,7 +110,7 @@ def glide(
     rate: int, points: Sequence[tuple[float, float]], *, partials: Sequence[float] = (1.0,),
     attack_s: float = 0.005, release_s: float = 0.01,
 ) -> Floats:
-    """A tone whose pitch goes through (seconds, Hz) points in straight lines, softly begun and ended."""
+    """Return a tone whose pitch goes through (seconds, Hz) points in straight lines, softly begun and ended."""
     t = _times(rate, points[-1][0])
     hz = np.interp(t, [p[0] for p in points], [p[1] for p in points])
     top = max(p[1] for p in points)
@@ -121,7 +121,7 @@ def glide(
 
 
 def _softened(wave: Floats, rate: int, attack_s: float, release_s: float) -> Floats:
-    """The sound with a quarter sine of fade at both ends, in place."""
+    """Return the sound with a quarter sine of fade at both ends, in place."""
     rise = min(len(wave), max(1, round(attack_s * rate)))
     fall = min(len(wave), max(1, round(release_s * rate)))
     wave[:rise] *= np.sin(np.linspace(0, 0.5 * np.pi, rise))
@@ -133,7 +133,7 @@ def voice(
     rate: int, points: Sequence[tuple[float, float]], tract: Callable[[Floats], Floats], *,
     attack_s: float = 0.03, release_s: float = 0.06, tilt: float = 1.0,
 ) -> Floats:
-    """A throat: pulses at a gliding pitch through a vocal tract; peak about 1."""
+    """Return a throat: pulses at a gliding pitch through a vocal tract; peak about 1."""
     base = points[0][1]
     numbers = np.arange(1, max(2, min(60, int(0.45 * rate / base))), dtype=np.float32)
     levels = tract(numbers * np.float32(base)) / numbers**tilt

@@ -82,7 +82,7 @@ def door_creak(c: Canvas, p: Character) -> None:
 
 
 def _roughened(c: Canvas, sound: Floats) -> Floats:
-    """The same sound with an uneven grip: its level stumbles some twenty times per second."""
+    """Return the same sound with an uneven grip: its level stumbles some twenty times per second."""
     count = max(4, round(len(sound) / c.rate * 22))
     grip = np.interp(np.arange(len(sound)), np.linspace(0, len(sound), count), c.rng.uniform(0.15, 1.0, count))
     return np.asarray(sound * grip, dtype=np.float32)

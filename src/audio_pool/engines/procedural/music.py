@@ -77,7 +77,7 @@ def chords(c: Canvas, p: Character) -> None:
 
 
 def _key(c: Canvas, hz: float, decay_s: float) -> Floats:
-    """A struck string: its upper partials die first."""
+    """Return a struck string: its upper partials die first."""
     total = envelope(c.rate, 0.004, decay_s)
     t = np.arange(len(total), dtype=np.float32) / np.float32(c.rate)
     sound = np.zeros(len(total), dtype=np.float32)

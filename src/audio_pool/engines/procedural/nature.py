@@ -32,7 +32,7 @@ _WAVE = ((1.6, 1.3, -1.0), (0.7, 1.1, 0.3), (0.9, 2.4, 0.9))
 
 
 def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall: float, delay: float) -> Floats:
-    """The level over time of one voice of all waves, on the circle."""
+    """Return the level over time of one voice of all waves, on the circle."""
     count = max(16, round(c.seconds * 50))
     t = np.arange(count) * (c.seconds / count)
     total = np.zeros(count)
@@ -118,7 +118,7 @@ def crickets(c: Canvas, p: Character) -> None:
 
 
 def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
-    """A wing stroke each: short pulses of a nearly pure tone, the first the softest."""
+    """Return wing strokes: short pulses of a nearly pure tone, the first the softest."""
     gap = 1.9 * pulse_s
     total = np.zeros(round(c.rate * gap * (pulses + 1)), dtype=np.float32)
     for k in range(pulses):
@@ -149,7 +149,7 @@ def frogs(c: Canvas, p: Character) -> None:
 
 
 def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
-    """A train of throat pulses, each a damped ring at two resonances, rising a little towards its end."""
+    """Return a train of throat pulses, each a damped ring at two resonances, rising a little towards its end."""
     rate_hz, count = (28.0, 14) if slow else (float(c.rng.uniform(42, 60)), int(c.rng.integers(9, 16)))
     pulses = [ping(c.rate, hz * (0.94 + 0.1 * k / count), 0.008 if slow else 0.006) for k in range(count)]
     total = np.zeros(round(c.rate * (count + 3) / rate_hz), dtype=np.float32)
@@ -182,7 +182,7 @@ def birds(c: Canvas, p: Character) -> None:
 
 
 def _song(c: Canvas, hz: float, speed: float) -> list[tuple[float, Floats]]:
-    """One bird's phrase: (start in seconds, note) of sweeps, arches and trills."""
+    """Return one bird's phrase: (start in seconds, note) of sweeps, arches and trills."""
     notes: list[tuple[float, Floats]] = []
     at_s = 0.0
     for _ in range(int(c.rng.integers(3, 7))):

@@ -97,7 +97,7 @@ def crowd(c: Canvas, p: Character) -> None:
 
 
 def _syllable(c: Canvas, pitch: float, tract: float) -> Floats:
-    """A vowel with a falling or rising pitch, and in half of them a consonant's hiss before it."""
+    """Return a vowel with a falling or rising pitch, and in half of them a consonant's hiss before it."""
     first, second, third = (tract * hz for hz in _VOWELS[int(c.rng.integers(5))])
     length = float(c.rng.uniform(0.12, 0.28))
     one, two, three = pitch * np.exp(c.rng.normal(0, 0.1, 3))

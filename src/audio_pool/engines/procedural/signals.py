@@ -105,7 +105,7 @@ def clock(c: Canvas, p: Character) -> None:
 
 
 def _tick(c: Canvas, hz: float) -> Floats:
-    """The pallet falls on the wheel, then the case answers: a small metal click in a wooden box."""
+    """Return one tick: the pallet falls on the wheel, then the case answers: a small metal click in a wooden box."""
     metal = modes(c.rate, [hz, 1.62 * hz, 2.55 * hz, 3.9 * hz], [0.012, 0.008, 0.006, 0.004], [0.6, 0.5, 0.4, 0.3])
     case = modes(c.rate, [0.14 * hz, 0.26 * hz, 0.41 * hz], [0.02, 0.016, 0.012], [0.3, 0.3, 0.25])
     total = np.zeros(max(len(metal), len(case)) + round(0.008 * c.rate), dtype=np.float32)

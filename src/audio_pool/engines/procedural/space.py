@@ -31,7 +31,7 @@ def surround(sound: Floats, rate: int, character: Character, *, loop: bool) -> F
 
 
 def _response(rate: int, character: Character) -> Floats | None:
-    """float32 [2, L]: everything in the way, as one impulse response; None where the air is clear."""
+    """Return float32 [2, L]: everything in the way, as one impulse response; None where the air is clear."""
     cutoff = character.cutoff_hz
     if character.distance > 0:
         # Air and ground take the highs first: some 900 Hz are left at the far end of the scale.
@@ -82,7 +82,7 @@ def _room(rng: np.random.Generator, rate: int, reverb_s: float, level: float, di
 
 
 def _lowpass_response(rate: int, cutoff_hz: float) -> Floats:
-    """A minimum-phase low-pass, 12 dB per octave: no pre-echo before a knock or a bang."""
+    """Return a minimum-phase low-pass, 12 dB per octave: no pre-echo before a knock or a bang."""
     size = 4096
     hz = np.fft.rfftfreq(size, 1 / rate).astype(np.float32)
     log = np.log(np.maximum(lowpass(cutoff_hz, 2.0)(hz), 1e-5))

@@ -21,7 +21,7 @@ Shape = Callable[[Floats], Floats]
 
 
 def band(low_hz: float, high_hz: float, *, tilt_db: float = 0.0, order: float = 2.0) -> Shape:
-    """A band with soft edges: 3 dB down at both, ``tilt_db`` per octave inside (pink noise: -3)."""
+    """Return a band with soft edges: 3 dB down at both, ``tilt_db`` per octave inside (pink noise: -3)."""
     centre = (low_hz * high_hz) ** 0.5
 
     def shape(hz: Floats) -> Floats:
@@ -35,7 +35,7 @@ def band(low_hz: float, high_hz: float, *, tilt_db: float = 0.0, order: float = 
 
 
 def lowpass(cutoff_hz: float, order: float = 2.0) -> Shape:
-    """Everything under the cutoff, 3 dB down there and 6 dB per octave and order above."""
+    """Return everything under the cutoff, 3 dB down there and 6 dB per octave and order above."""
 
     def shape(hz: Floats) -> Floats:
         return np.asarray(1 / np.sqrt(1 + (hz.astype(np.float64) / cutoff_hz) ** (2 * order)), dtype=np.float32)
@@ -56,7 +56,7 @@ def peaks(hz_list: Sequence[float], width: float, *, floor: float = 0.0) -> Shap
 
 
 def formants(*resonances: tuple[float, float, float]) -> Shape:
-    """A vocal tract: (centre Hz, bandwidth Hz, amplitude) each."""
+    """Return a vocal tract: (centre Hz, bandwidth Hz, amplitude) each."""
 
     def shape(hz: Floats) -> Floats:
         total = np.zeros(hz.shape, dtype=np.float32)
@@ -68,7 +68,7 @@ def formants(*resonances: tuple[float, float, float]) -> Shape:
 
 
 def blend(*parts: tuple[float, Shape]) -> Shape:
-    """A weighted sum of shapes."""
+    """Return a weighted sum of shapes."""
 
     def shape(hz: Floats) -> Floats:
         total = np.zeros(hz.shape, dtype=np.float32)

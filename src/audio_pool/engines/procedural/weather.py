@@ -51,7 +51,7 @@ def rain_on_metal(c: Canvas, p: Character) -> None:
 
 
 def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Floats:
-    """One drop: a tick, and the few modes that have no node where it falls."""
+    """Return one drop: a tick, and the few modes that have no node where it falls."""
     picked = c.rng.choice(len(sheet), 9, replace=False)
     hz = np.array([sheet[k] for k in picked]) * c.rng.uniform(0.99, 1.01, 9)
     levels = c.rng.gamma(1.0, 0.3, 9) * (700 / (700 + hz)) ** (0.5 * soft)

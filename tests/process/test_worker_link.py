@@ -1,0 +1,262 @@
+"""The workers' socket: the start-up conversation, late messages, strangers, and who can be addressed when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.waiting import eventually
+
+from audio_pool.engine_info import EngineInfo
+from audio_pool.pool.worker_link import Received, WorkerLink
+from audio_pool.results import Failure, Progress
+from audio_pool.scheduler import events
+from audio_pool.tasks import Called, EchoTask
+from audio_pool.transport import packing
+from audio_pool.transport.endpoints import local_endpoint
+from audio_pool.transport.sockets import Channel, Poller, dealer
+from audio_pool.transport.worker_messages import (
+    WORKER_PROTOCOL,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Load,
+    LoadFailed,
+    Ready,
+    RunTask,
+    Stop,
+    TaskDone,
+    TaskFailed,
+    TaskProgress,
+    ToWorker,
+    to_worker,
+)
+
+LOAD = Load(engines={}, roles=["generate"], heartbeat_s=1.0)
+HELLO = Hello(incarnation=1, pid=7, protocol=WORKER_PROTOCOL, python="3.11")
+BATCHES = EngineInfo(name="tone", role="generator", model="m", licence="MIT", commercial_use=True, steps=8)
+ALONE = EngineInfo(name="hum", role="generator", model="m", licence="MIT", commercial_use=True, steps=8, batch=False)
+STEPLESS = EngineInfo(name="mock", role="generator", model="m", licence="MIT", commercial_use=True)
+
+
+class Peer:
+    """One thread of a worker, as the link sees it."""
+
+    def __init__(self, endpoint: str, identity: str) -> None:
+        self.channel: Channel = dealer(endpoint, identity=identity.encode())
+        self._poller = Poller[str]()
+        self._poller.add(self.channel, "message")
+
+    def send(self, message: FromWorker, *frames: bytes) -> None:
+        self.send_raw(packing.pack(message), *frames)
+
+    def send_raw(self, *frames: bytes) -> None:
+        assert self.channel.send(list(frames))
+
+    def receive(self) -> ToWorker:
+        assert self._poller.wait(60.0)
+        frames = self.channel.receive()
+        assert frames is not None
+        return to_worker(frames[0])
+
+
+class Room:
+    """A link and its peers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.endpoint = local_endpoint(directory / "workers.sock")
+        self.link = WorkerLink(self.endpoint, {"w": LOAD, "v": LOAD})
+        self._poller = Poller[str]()
+        self._poller.add(self.link.channel, "link")
+        self._peers: dict[str, Peer] = {}
+
+    def peer(self, thread: str, worker: str = "w", incarnation: int = 1) -> Peer:
+        identity = f"{worker}:{incarnation}:{thread}"
+        if identity not in self._peers:
+            self._peers[identity] = Peer(self.endpoint, identity)
+        return self._peers[identity]
+
+    def receive(self, count: int = 1) -> list[Received]:
+        """Wait for so many events."""
+        found: list[Received] = []
+        while len(found) < count:
+            assert self._poller.wait(60.0), f"only {found}"
+            found += self.link.receive()
+        return found
+
+    def await_count(self, name: str, count: int) -> None:
+        """Wait until the link has dropped so many messages for this reason; no event comes of them."""
+
+        def dropped() -> bool:
+            assert not list(self.link.receive())
+            return self.link.counts[name] == count
+
+        eventually(dropped, f"{count} {name}")
+
+    def bring_up(self, *, engines: dict[str, EngineInfo] | None = None) -> Received:
+        control = self.peer("control")
+        control.send(HELLO)
+        self.receive()
+        control.receive()
+        for thread in ("aux", "generate"):
+            self.peer(thread).send(Heartbeat(incarnation=1))
+            self.receive()
+        control.send(Ready(incarnation=1, engines=engines or {}, device="cuda:0"))
+        return self.receive()[0]
+
+    def close(self) -> None:
+        for peer in self._peers.values():
+            peer.channel.close()
+        self.link.close()
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    room = Room(tmp_path)
+    yield room
+    room.close()
+
+
+def of(event: events.Event, cls: type[Any]) -> Any:
+    assert isinstance(event, cls), event
+    return event
+
+
+# -- starting up -----------------------------------------------------------------------------------
+
+
+def test_a_hello_is_answered_with_what_to_load(room: Room) -> None:
+    room.peer("control").send(HELLO)
+    assert room.receive()[0].event == events.WorkerHello(worker="w", incarnation=1)
+    assert room.peer("control").receive() == LOAD
+
+
+@pytest.mark.parametrize("last", ["aux", "generate", "control"])
+def test_a_worker_is_ready_once_all_its_threads_can_be_addressed(room: Room, last: str) -> None:
+    engines = {"tone": BATCHES, "hum": ALONE, "mock": STEPLESS}
+    ready = Ready(incarnation=1, engines=engines, device="cuda:0")
+    room.peer("control").send(HELLO)
+    room.receive()
+    for thread in sorted(("aux", "generate", "control"), key=lambda one: one == last):
+        if thread == "control":
+            room.peer("control").send(ready)
+            if thread != last:  # nothing comes of it yet
+                room.peer("control").send(Heartbeat(incarnation=1))
+                assert of(room.receive()[0].event, events.Heartbeat)
+        else:
+            room.peer(thread).send(Heartbeat(incarnation=1))
+            found = room.receive(2 if thread == last else 1)
+            assert of(found[0].event, events.Heartbeat)
+    received = found[-1] if last != "control" else room.receive()[0]
+    assert received.event == events.WorkerReady(
+        worker="w", incarnation=1, engines=frozenset(engines), batching=frozenset({"tone"})
+    ), "an engine gains from batches if it has steps and runs them together"
+    assert received.ready == ready
+
+
+def test_a_worker_of_another_version_is_refused_and_told_to_stop(room: Room) -> None:
+    room.peer("control").send(Hello(incarnation=1, protocol=WORKER_PROTOCOL + 1))
+    hello, failed = (one.event for one in room.receive(2))
+    assert of(hello, events.WorkerHello) and isinstance(failed, events.LoadFailed)
+    assert failed.failure.code == "worker_start"
+    assert f"speaks protocol {WORKER_PROTOCOL + 1}, this pool {WORKER_PROTOCOL}" in failed.failure.message
+    assert room.peer("control").receive() == Stop()
+
+
+def test_a_failure_to_load_is_passed_on_and_then_the_process_may_end(room: Room) -> None:
+    failure = Failure(code="engine_unavailable", message="no torch")
+    room.peer("control").send(HELLO)
+    room.peer("control").send(LoadFailed(incarnation=1, failure=failure))
+    assert room.receive(2)[1].event == events.LoadFailed(worker="w", incarnation=1, failure=failure)
+    assert [room.peer("control").receive() for _ in range(2)] == [LOAD, Stop()]
+
+
+# -- at work ---------------------------------------------------------------------------------------
+
+
+def test_tasks_go_to_a_thread_with_their_frames(room: Room) -> None:
+    room.bring_up()
+    run = RunTask(task_id=1, attempt=1, incarnation=1, task=EchoTask(payload=b"x"))
+    room.link.send("w", 1, "aux", run, [b"a frame"])
+    assert room.peer("aux").receive() == run
+
+
+def test_what_a_worker_says_becomes_events(room: Room) -> None:
+    room.bring_up()
+    aux = room.peer("aux")
+    results = {3: Called(body={"payload": b"x"})}
+    failure = Failure(code="out_of_memory", message="too long")
+    aux.send(TaskProgress(incarnation=1, task_id=5, attempt=2, stage="generate", done=1, total=4))
+    aux.send(TaskProgress(incarnation=1, task_id=5, attempt=2, stage="master", done=0, total=0))
+    aux.send(TaskDone(incarnation=1, task_id=5, attempt=2, results=results, unwritable=(9,)), b"h", b"p")
+    aux.send(TaskFailed(incarnation=1, task_id=6, attempt=1, failure=failure))
+    progress, mastering, done, failed = room.receive(4)
+    where: dict[str, Any] = {"worker": "w", "incarnation": 1}
+    assert progress.event == events.TaskProgress(
+        **where, task=5, attempt=2, progress=Progress(stage="generate", done=1, total=4, fraction=0.25)
+    )
+    assert of(mastering.event, events.TaskProgress).progress.fraction == 0.0
+    assert done.event == events.TaskDone(**where, task=5, attempt=2, results=results)
+    assert (done.frames, done.unwritable) == ([b"h", b"p"], (9,))
+    assert failed.event == events.TaskFailed(**where, task=6, attempt=1, failure=failure)
+
+
+def test_a_peer_that_is_not_there_is_counted_and_nothing_is_raised(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    room.link.send("w", 1, "aux", Stop())
+    assert room.link.counts["unsent_to_workers"] == 1 and "does not take messages: it is gone" in caplog.text
+
+
+# -- who is not let in -----------------------------------------------------------------------------
+
+
+def test_messages_of_the_dead_and_of_strangers_are_dropped(room: Room) -> None:
+    room.bring_up()
+    room.peer("aux", incarnation=2).send(Heartbeat(incarnation=2))  # it has not said hello
+    room.peer("control", worker="stranger").send(HELLO)
+    room.await_count("late_worker_messages", 2)
+    room.link.forget("w", 2)
+    room.peer("aux").send(Heartbeat(incarnation=1))
+    assert of(room.receive()[0].event, events.Heartbeat), "the living one is still known"
+    room.link.forget("w", 1)
+    room.peer("aux").send(Heartbeat(incarnation=1))
+    room.await_count("late_worker_messages", 3)
+
+
+def test_the_next_incarnation_starts_anew(room: Room) -> None:
+    room.bring_up()
+    room.link.forget("w", 1)
+    room.peer("control", incarnation=2).send(Hello(incarnation=2, protocol=WORKER_PROTOCOL))
+    assert room.receive()[0].event == events.WorkerHello(worker="w", incarnation=2)
+    assert room.peer("control", incarnation=2).receive() == LOAD
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"not msgpack"],
+        [packing.pack({"type": "os.system"})],
+        [packing.pack({"type": "done", "incarnation": 1, "task_id": 1, "attempt": 1, "results": {1: {"kind": "x"}}})],
+    ],
+)
+def test_what_is_no_message_is_counted_and_the_next_is_read(room: Room, frames: list[bytes]) -> None:
+    room.bring_up()
+    aux = room.peer("aux")
+    aux.send_raw(*frames)
+    room.await_count("bad_worker_messages", 1)
+    aux.send(Heartbeat(incarnation=1))
+    assert of(room.receive()[0].event, events.Heartbeat)
+
+
+@pytest.mark.parametrize("identity", ["nonsense", "w:one:aux", "w:1", "::"])
+def test_an_identity_that_is_no_workers(room: Room, identity: str) -> None:
+    peer = Peer(room.endpoint, identity)
+    peer.send(Heartbeat(incarnation=1))
+    room.await_count("bad_worker_messages", 1)
+    peer.channel.close()

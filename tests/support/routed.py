@@ -1,0 +1,235 @@
+"""A pool on one thread: everything but the sockets, the processes and the router's own loop is real.
+
+Messages to workers are kept instead of sent, workers answer when the test says so, and the writer writes
+when it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.hand_writer import HandWriter
+from tests.support.requests import config as usual_config
+from tests.support.requests import engine
+
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.engine_info import EngineInfo
+from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.executor import Executor
+from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.plan import process_spec, worker_plan, workers_of
+from audio_pool.pool.replies import LocalSink, Reply
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.router import Router
+from audio_pool.pool.service import PoolService
+from audio_pool.pool.status import StatusView
+from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.worker_link import Received, WorkerLink
+from audio_pool.results import Accepted, Progress
+from audio_pool.scheduler import events
+from audio_pool.scheduler.scheduler import Scheduler
+from audio_pool.tasks import TaskResult
+from audio_pool.telemetry import Telemetry
+from audio_pool.transport.arena import Arena
+from audio_pool.transport.worker_messages import CancelTask, Ready, RunTask, Stop, ToWorker
+
+
+@dataclass
+class Sent:
+    """A message to a worker."""
+
+    worker: str
+    incarnation: int
+    thread: str
+    message: ToWorker
+    frames: list[bytes] | None
+
+
+class KeptMessages:
+    """In place of the workers' link: keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.forgotten: list[tuple[str, int]] = []
+        self.failure: Exception | None = None
+
+    def send(
+        self, worker: str, incarnation: int, thread: str, message: ToWorker, frames: list[bytes] | None = None
+    ) -> None:
+        """Keep a message, or raise ``failure``."""
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append(Sent(worker, incarnation, thread, message, frames))
+
+    def forget(self, worker: str, incarnation: int) -> None:
+        """Note that a process is gone."""
+        self.forgotten.append((worker, incarnation))
+
+
+class KeptOrders:
+    """In place of a launcher: keeps what would be started and killed."""
+
+    def __init__(self) -> None:
+        self.spawned: list[tuple[ProcessSpec, int]] = []
+        self.killed: list[tuple[str, int, str]] = []
+
+    def spawn(self, spec: ProcessSpec, incarnation: int) -> None:
+        """Keep a start."""
+        self.spawned.append((spec, incarnation))
+
+    def kill(self, name: str, incarnation: int, why: str) -> None:
+        """Keep a kill."""
+        self.killed.append((name, incarnation, why))
+
+    def pids(self) -> dict[str, int]:
+        """Return nothing: nothing runs."""
+        return {}
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Caller:
+    """Someone who asks, and what came of it."""
+
+    request_id: str = "r"
+    replies: list[Reply] = field(default_factory=list)
+    events: list[Accepted | Progress] = field(default_factory=list)
+
+    @property
+    def sink(self) -> LocalSink:
+        """Where replies go."""
+        return LocalSink(request_id=self.request_id, on_reply=self.replies.append, on_event=self.events.append)
+
+    @property
+    def reply(self) -> Reply:
+        """The one final reply."""
+        (reply,) = self.replies
+        return reply
+
+
+class Routed:
+    """The parts of a pool, put together as pool.py does, and driven by hand."""
+
+    def __init__(
+        self,
+        root: Path,
+        infos: Sequence[EngineInfo] = (),
+        *,
+        encoders: tuple[str, ...] = (),
+        link: WorkerLink | None = None,
+        **sections: Any,
+    ) -> None:
+        """
+        Args:
+            link: a real one, for those who run the router's loop.
+            sections: of the configuration.
+        """
+        cache_dir = {"dir": str(root / "cache"), "render_dir": str(root / "renders")}
+        sections["cache"] = {"encoder": "off", **cache_dir, **sections.get("cache", {})}
+        sections.setdefault("workers", [{"name": "w", "engines": ["tone"]}])
+        self.config = usual_config(**sections)
+        self.infos = {info.name: info for info in (infos or [engine()])}
+        cached = self.config.cache
+        self.cache = SoundCache(cached.dir, render_dir=cached.render_dir) if cached.enabled else None
+        self.arena = Arena.create(root / "arenas", 64 << 20)
+        self.writer = HandWriter()
+        self.inbox = Inbox()
+        self.messages, self.launcher = KeptMessages(), KeptOrders()
+        telemetry = Telemetry()
+        self.requests = RequestTable(telemetry)
+        self.incoming = self.cache.incoming if self.cache is not None else root
+        used: Any = link or self.messages
+        workers = workers_of(self.config)
+        self.executor = Executor(
+            self.config,
+            inbox=self.inbox,
+            link=used,
+            requests=self.requests,
+            cache=self.cache,
+            tasks=TaskBuilder(self.arena, self.infos, self.incoming, self.requests),
+            delivery=Delivery(self.writer, self.cache, self.config.render_dir, self.config.server.max_inline_bytes),
+            launcher=self.launcher,
+            processes={worker.name: process_spec(worker) for worker in workers},
+            infos=self.infos,
+            telemetry=telemetry,
+        )
+        self.scheduler = Scheduler([worker_plan(one) for one in workers], self.config.limits, self.config.queue)
+        self.router = Router(self.scheduler, self.executor, used, self.inbox, self.requests, telemetry)
+        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.writer)
+        self.view = StatusView(
+            self.config, self.router, self.executor, self.requests,
+            cache=self.cache, arena=self.arena, infos=self.infos, encoders=encoders,
+        )  # fmt: skip
+        self.service = PoolService(self.config, self.router, self.intake, self.requests, self.view, self.writer)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self.inbox.close()
+        self.arena.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    # -- driving -----------------------------------------------------------------------------------
+
+    def feed(self, event: events.Event) -> None:
+        """Let an event happen."""
+        self.router.feed(event)
+
+    def write(self) -> None:
+        """Run the writer, and take in what it posts, until nothing is left."""
+        while self.writer.waiting or not self.inbox.empty():
+            self.writer.run()
+            for item in self.inbox.drain():
+                if callable(item):
+                    item()
+                else:
+                    self.feed(item)
+
+    def start(self, *engines: EngineInfo, device: str = "cpu") -> Routed:
+        """Bring every worker up, with the engines of its configuration and these."""
+        self.feed(events.Tick())
+        for spec, incarnation in list(self.launcher.spawned):
+            self.get_ready(spec.name, incarnation, *engines, device=device)
+        return self
+
+    def get_ready(self, worker: str, incarnation: int, *engines: EngineInfo, device: str = "cpu") -> None:
+        """Bring a worker up."""
+        self.feed(events.WorkerHello(worker=worker, incarnation=incarnation))
+        hosted = {info.name: info for info in engines}
+        for name in self.scheduler.workers.workers[worker].plan.engines:
+            hosted.setdefault(name, self.infos[name])
+        ready = events.WorkerReady(worker=worker, incarnation=incarnation, engines=frozenset(hosted))
+        message = Ready(incarnation=incarnation, engines=hosted, device=device)
+        self.feed(self.executor.take_in(Received(event=ready, ready=message)))
+
+    def run(self, worker: str = "w") -> RunTask:
+        """The last task sent to a worker."""
+        sent = [one.message for one in self.messages.sent if one.worker == worker]
+        return [message for message in sent if isinstance(message, RunTask)][-1]
+
+    def orders(self, kind: type[CancelTask | Stop]) -> list[ToWorker]:
+        """The messages of a kind that were sent to workers."""
+        return [one.message for one in self.messages.sent if isinstance(one.message, kind)]
+
+    def done(
+        self,
+        results: dict[int, TaskResult],
+        run: RunTask | None = None,
+        *,
+        worker: str = "w",
+        frames: list[bytes] | None = None,
+        unwritable: tuple[int, ...] = (),
+    ) -> None:
+        """Let a worker finish a task, the last one by default."""
+        run = run or self.run(worker)
+        done = events.TaskDone(
+            worker=worker, incarnation=run.incarnation, task=run.task_id, attempt=run.attempt, results=results
+        )
+        self.feed(self.executor.take_in(Received(event=done, frames=frames or [], unwritable=unwritable)))

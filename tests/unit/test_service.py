@@ -1,0 +1,149 @@
+"""What a front end can ask of a pool beside sounds; and one answer to each question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.cache_sounds import sound
+from tests.support.requests import engine, request
+from tests.support.routed import Caller, Routed
+
+from audio_pool.api import CacheStats, Cancellation, FeedbackNoted
+from audio_pool.cache.manage import AudioSemanticCache
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, Refused
+from audio_pool.tasks import Called, ClapTask
+
+Build = Callable[..., Routed]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    made: list[Routed] = []
+
+    def build(**sections: Any) -> Routed:
+        made.append(Routed(tmp_path, **sections))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def pool(build: Build) -> Routed:
+    return build().start()
+
+
+# -- cancel ----------------------------------------------------------------------------------------
+
+
+def test_a_request_is_cancelled_by_its_number_or_its_name(pool: Routed) -> None:
+    one, other = Caller("one"), Caller("other")
+    number = pool.intake.submit(request(force=True), one.sink)
+    pool.intake.submit(request(force=True), other.sink)
+    assert pool.service.cancel("?", number) == Cancellation(target="?", cancelled=True)
+    assert pool.service.cancel("other") == Cancellation(target="other", cancelled=True)
+    assert one.reply.kind == other.reply.kind == "cancelled"
+    assert pool.service.cancel("other") == Cancellation(target="other", cancelled=False)
+
+
+def test_what_waits_can_be_cancelled_without_what_has_started(build: Build) -> None:
+    pool = build(workers=[{"name": "w", "engines": ["tone"], "credit": 1}]).start()
+    callers = [Caller(str(number)) for number in range(3)]
+    numbers = [pool.intake.submit(request(force=True), one.sink) for one in callers]
+    pool.service.cancel_waiting([*numbers, 99])
+    assert [len(one.replies) for one in callers] == [0, 1, 1]
+
+
+# -- the cache's figures ---------------------------------------------------------------------------
+
+
+def test_statistics_are_counted_elsewhere_and_awaited(pool: Routed) -> None:
+    assert pool.cache is not None
+    pool.cache.put(sound(pool.incoming), {})
+    caller = Caller()
+    pool.service.cache_stats(caller.sink)
+    assert caller.replies == [] and len(pool.requests) == 1, "or a pool that stops now would leave it unanswered"
+    pool.write()
+    stats = caller.reply.body
+    assert isinstance(stats, CacheStats) and stats.total_items == 1 and not pool.requests
+
+
+def test_a_bug_in_the_statistics_is_an_answer_too(pool: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AudioSemanticCache, "get_cache_stats", lambda self: {}["a bug"])
+    caller = Caller()
+    pool.service.cache_stats(caller.sink)
+    pool.write()
+    assert caller.reply.kind == "error" and caller.reply.failure is not None
+    assert caller.reply.failure.code == "internal" and "its log says more" in caller.reply.failure.message
+
+
+def test_a_pool_without_a_cache_has_no_statistics(build: Build) -> None:
+    pool = build(cache={"enabled": False})
+    with pytest.raises(NotFound, match="the cache is off"):
+        pool.service.cache_stats(Caller().sink)
+    assert not pool.requests
+
+
+# -- small questions -------------------------------------------------------------------------------
+
+
+def test_feedback_is_noted_and_counted(pool: Routed) -> None:
+    assert pool.service.feedback("r1", "good", "lovely") == FeedbackNoted(target="r1")
+    pool.service.feedback("r2", "good")
+    pool.service.feedback("r3", "bad_sound")
+    assert pool.view.status().clients == {"feedback_good": 2, "feedback_bad_sound": 1}
+
+
+def test_an_echo_goes_through_a_worker_and_back(pool: Routed) -> None:
+    caller = Caller()
+    pool.service.echo(b"hello", caller.sink, worker="w")
+    pool.done({1: Called(body={"payload": b"hello"})})
+    assert caller.reply.body == Called(body={"payload": b"hello"})
+
+
+def test_clap_is_asked_of_the_configured_scorer(build: Build) -> None:
+    pool = build(cache={"scorer": "clap"}).start(engine("clap", role="scorer"))
+    caller = Caller()
+    number = pool.service.clap("similarity", ["a"], ["/x.wav"], caller.sink, size_bytes=5)
+    task = ClapTask(job=1, engine="clap", operation="similarity", texts=["a"], paths=["/x.wav"])
+    assert number in pool.requests and pool.run().task == task
+    pool.done({1: Called(body={"similarity": [[1.0]]})})
+    assert caller.reply.body == Called(body={"similarity": [[1.0]]})
+
+
+@pytest.mark.parametrize(
+    ("operation", "texts", "paths", "message"),
+    [
+        ("zero-shot", [], ["/x.wav"], "zero-shot: needs at least one of texts"),
+        ("zero-shot", ["a"], [], "zero-shot: needs at least one of texts"),
+        ("embed", [], [], "embed: texts and paths are both empty"),
+        ("embed", [], ["/x.wav", "y.wav"], "paths: given 'y.wav', allowed are absolute paths"),
+    ],
+)
+def test_what_clap_needs_is_checked_first(
+    build: Build, operation: Any, texts: list[str], paths: list[str], message: str
+) -> None:
+    pool = build(cache={"scorer": "clap"})
+    with pytest.raises(InvalidRequest, match=message):
+        pool.service.clap(operation, texts, paths, Caller().sink)
+    assert not pool.requests
+
+
+def test_without_a_scorer_there_is_no_clap(pool: Routed) -> None:
+    with pytest.raises(EngineUnavailable, match="no CLAP is configured") as caught:
+        pool.service.clap("embed", ["a"], [], Caller().sink)
+    assert 'cache.scorer = "clap"' in caught.value.hint
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+def test_an_error_of_ours_is_told_as_it_is_and_a_bug_is_called_one(pool: Routed) -> None:
+    refused = Refused("not here")
+    assert pool.service.refusal(refused) is refused
+    bug = pool.service.refusal(KeyError("x"))
+    assert type(bug) is AudioPoolError and "a bug in the server" in bug.message
