@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
+from audio_pool.errors import InvalidRequest
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, PlainMapping
 from audio_pool.tasks import ClapOperation
@@ -39,6 +40,8 @@ __all__ = [
     "PoolStatus",
     "WorkerStatus",
     "as_request",
+    "check_text",
+    "check_timeout",
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
@@ -165,7 +168,32 @@ def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
     """
     if isinstance(prompt, AudioRequest):
         prompt = msgspec.to_builtins(prompt)
-    return parse(AudioRequest, {**(prompt if isinstance(prompt, Mapping) else {"prompt": prompt}), **fields})
+    request = parse(AudioRequest, {**(prompt if isinstance(prompt, Mapping) else {"prompt": prompt}), **fields})
+    texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
+    texts |= {f"tags[{number}]": tag for number, tag in enumerate(request.tags)}
+    for where, scalars in (("metadata", request.metadata), ("options", request.options)):
+        texts |= {f"{where}: a name": "".join(scalars)}
+        texts |= {f"{where}.{name}": value for name, value in scalars.items() if isinstance(value, str)}
+    for name, text in texts.items():
+        check_text(name, text)
+    return request
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise InvalidRequest for half a surrogate pair: undecodable bytes of a command line or a file name."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidRequest(
+            f"AudioRequest: field {name!r}: given {text[:60]!r}, which has no UTF-8 (character {exc.start}); "
+            "allowed is Unicode text"
+        ) from None
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Raise InvalidRequest for anything but a positive number of seconds; infinity is one."""
+    if not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+        raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
 class PoolApi(Protocol):

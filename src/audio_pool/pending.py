@@ -150,13 +150,15 @@ class Pending(concurrent.futures.Future[AudioResult]):
         self._put(event)
 
     def on_result(self, result: AudioResult) -> None:
-        """End the request with its sound."""
-        self.set_result(result)
+        """End the request with its sound, unless it has ended."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # somebody else set the future's result
+            self.set_result(result)
         self._put(None)
 
     def on_error(self, error: AudioPoolError) -> None:
-        """End the request with what it came to instead."""
-        self.set_exception(error)
+        """End the request with what it came to instead, unless it has ended."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_exception(error)
         self._put(None)
 
     def _put(self, event: Event | None) -> None:
@@ -204,7 +206,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
     def _limit(self, timeout_s: float | None) -> float | None:
         if timeout_s is None and self._until is not None:
             timeout_s = self._until - time.monotonic()
-        return None if timeout_s is None else max(0.0, timeout_s)
+        # beyond TIMEOUT_MAX a lock refuses to wait; infinity, say
+        return None if timeout_s is None else min(max(0.0, timeout_s), threading.TIMEOUT_MAX)
 
     def _checked_limit(self, timeout_s: float | None) -> float | None:
         if threading.get_ident() == self._delivered_by:

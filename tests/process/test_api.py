@@ -15,7 +15,7 @@ import pytest
 
 from audio_pool import AsyncAudioClient, AudioClient, AudioPool, AudioRequest
 from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, Health, PoolApi, PoolStatus
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, Timeout, UnknownEngine
+from audio_pool.errors import AudioPoolError, Cancelled, EngineUnavailable, InvalidRequest, Timeout, UnknownEngine
 from audio_pool.pending import Pending
 from audio_pool.results import Accepted, AudioResult, Event, Progress
 
@@ -213,13 +213,30 @@ def test_a_listener_that_fails_ends_the_request(api: Any, prompt: str) -> None:
         ({"duration_s": -1}, InvalidRequest, "duration_s"),
         ({"durations": 1}, InvalidRequest, "did you mean 'duration_s'"),
         ({"engine": "procedual"}, UnknownEngine, "procedural"),
+        ({"prompt": "rain \udcff"}, InvalidRequest, "'prompt'.*UTF-8"),
+        ({"metadata": {"place": "\udcff"}}, InvalidRequest, r"'metadata\.place'.*UTF-8"),
+        ({"tags": ["\udcff"]}, InvalidRequest, r"'tags\[0\]'.*UTF-8"),
+        ({"timeout_s": 0}, InvalidRequest, "timeout_s: given 0"),
+        ({"timeout_s": float("nan")}, InvalidRequest, "timeout_s: given nan"),
+        ({"timeout_s": "3"}, InvalidRequest, "timeout_s: given '3'"),
     ],
 )
 def test_bad_input_is_the_same_error_for_everybody(
     api: Any, fields: dict[str, Any], error: type[Exception], named: str
 ) -> None:
     with pytest.raises(error, match=named):
-        api.generate("rain", timeout_s=PATIENCE_S, **fields)
+        api.generate(**{"prompt": "rain", "timeout_s": PATIENCE_S, **fields})
+    assert api.health().state == "ready"
+
+
+def test_an_id_that_is_none_is_refused(api: Any) -> None:
+    with pytest.raises(InvalidRequest, match="target"):
+        api.cancel("")
+
+
+def test_a_limit_may_be_infinite(api: Any, prompt: str) -> None:
+    assert api.generate(prompt, duration_s=0.5, timeout_s=float("inf")).path
+    assert api.health().state == "ready"
 
 
 def test_the_pool_tells_of_itself(api: Any, pool: AudioPool, prompt: str) -> None:
@@ -256,6 +273,27 @@ def test_clap_says_what_it_needs(api: Any) -> None:
     assert "cache.scorer" in refused.value.hint
     with pytest.raises(InvalidRequest, match=r"operation.*embed"):
         api.clap("sing", ["rain"])
+
+
+def test_a_done_callback_may_ask_and_is_refused_a_wait_for_itself(pool: AudioPool, prompt: str) -> None:
+    asked: list[Any] = []
+    refused: list[str] = []
+    done = threading.Event()
+
+    def callback(_: object) -> None:
+        asked.append(pool.submit(f"{prompt} again", duration_s=0.5))
+        asked.append(pool.health().state)
+        for wait in (asked[0].result, pool.cache_stats):
+            try:
+                wait()
+            except AudioPoolError as exc:
+                refused.append(exc.message)
+        done.set()
+
+    pool.submit(prompt, duration_s=0.5).add_done_callback(callback)
+    assert done.wait(PATIENCE_S) and asked[1] == "ready"
+    assert len(refused) == 2 and all("would wait for itself" in message for message in refused)
+    assert asked[0].result(PATIENCE_S).path
 
 
 def test_awaitables_are_of_the_awaiting_client_alone(pool: AudioPool) -> None:

@@ -241,3 +241,20 @@ def test_the_thread_that_delivers_is_refused_a_wait_for_itself() -> None:
     assert next(one.events()) == ACCEPTED
     one.on_result(RESULT)
     assert one.result() is RESULT
+
+
+@pytest.mark.parametrize("end", [lambda one: one.on_result(RESULT), lambda one: one.on_error(Cancelled("late"))])
+def test_its_owner_is_not_troubled_by_a_future_that_somebody_else_ended(end: Callable[[Pending], None]) -> None:
+    one = pending()
+    one.set_result(RESULT)
+    end(one)
+    assert one.result() is RESULT and list(one.events()) == []
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 1e300])
+def test_a_wait_may_be_without_an_end(limit: float) -> None:
+    one = pending(patience_s=limit)
+    owner = threading.Timer(0.05, one.on_result, [RESULT])  # by then there is somebody who waits
+    owner.start()
+    assert one.wait(limit) is RESULT and list(one.events(limit)) == []
+    owner.join(PATIENCE_S)

@@ -224,6 +224,16 @@ def test_an_answer_that_does_not_fit_is_that_workers_fault(wrong: Callable[[Worl
     assert one.replies[again].kind == "result"
 
 
+def test_an_answer_for_a_job_that_was_not_asked_is_given_back() -> None:
+    one = world()
+    request = one.submit()
+    actions = finish(one, results={1: one.mastered(), 99: one.rendered()})
+    assert [discard.job for discard in of(actions, events.Discard)] == [99]
+    store(one)
+    assert one.replies[request].kind == "result"
+    one.check_nothing_is_left()
+
+
 # -- look-up by meaning ----------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.recipes import recipe
 from tests.support.requests import engine, resolved
 from tests.unit.scheduler_world import hit
 
@@ -15,7 +16,7 @@ from audio_pool.engine_info import Notes
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
-from audio_pool.results import Failure
+from audio_pool.results import Failure, FinishedSound, SoundMetadata
 from audio_pool.scheduler.events import (
     CallWork,
     EmbedWork,
@@ -29,9 +30,11 @@ from audio_pool.scheduler.events import (
 from audio_pool.tasks import (
     CandidateRef,
     EchoTask,
+    Embedded,
     EmbedTask,
     GenerateTask,
     Grant,
+    MasteredSound,
     MasterTask,
     Provenance,
     RawSounds,
@@ -228,6 +231,16 @@ def test_a_reference_that_is_wrong_costs_its_own_job_alone(bench: Bench, wrong: 
     assert bench.leased == 1, "the good one's slot"
     bench.builder.release(good, taken[good])
     assert bench.leased == 0
+
+
+@pytest.mark.parametrize("odd", [b"", b"abc", b"abcde"])
+def test_a_vector_that_is_none_costs_no_more_than_itself(bench: Bench, odd: bytes) -> None:
+    embedded, rejected = bench.take({1: Embedded(vectors={"e": b"abcd"}), 2: Embedded(vectors={"e": odd})}).values()
+    assert isinstance(embedded, Embedded)
+    assert isinstance(rejected, Rejected) and "float32" in rejected.failure.message
+    finished = FinishedSound(path="/x", recipe=recipe(), metadata=SoundMetadata(), accepted=True)
+    (sound,) = bench.take({3: MasteredSound(sound=finished, score=1.0, vectors={"sound:x": odd})}).values()
+    assert isinstance(sound, MasteredSound) and sound.vectors == {} and sound.sound is finished
 
 
 def test_candidates_are_taken_over_all_or_none(bench: Bench) -> None:

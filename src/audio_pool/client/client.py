@@ -35,6 +35,7 @@ from audio_pool.api import (
     PoolApi,
     PoolStatus,
     as_request,
+    check_timeout,
 )
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
@@ -108,6 +109,7 @@ class AudioClient(PoolApi):
         """
         request = as_request(prompt, fields)
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        check_timeout(timeout_s)
         request_id = new_request_id()
         pending = Pending(
             request_id,
@@ -171,6 +173,11 @@ class AudioClient(PoolApi):
 
     def _ask(self, question: Question[T], timeout_s: float) -> T:
         answer: Future[T] = Future()
+        if threading.current_thread() is self._thread:
+            raise AudioPoolError(
+                f"{question.kind}: this thread would wait for itself: it is the one that delivers",
+                hint="ask in another thread than the one that calls a Pending's done callbacks",
+            )
         with self._lock:
             self._check_open()
             frames = self._session.ask(
@@ -183,7 +190,7 @@ class AudioClient(PoolApi):
             )
         self._send(frames)
         try:
-            return answer.result(timeout_s + _GRACE_S)
+            return answer.result(min(timeout_s + _GRACE_S, threading.TIMEOUT_MAX))
         except TimeoutError:
             raise Disconnected(f"{question.kind}: this client's own thread does not answer") from None
 

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Struct
 
+from audio_pool.api import check_text, check_timeout
 from audio_pool.client.control import Question
 from audio_pool.errors import (
     AudioPoolError,
@@ -123,6 +124,9 @@ class ClientSession:
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
         """
+        message = GenerateRequest(
+            v=PROTOCOL_VERSION, request_id=pending.request_id, request=_request_fields(request), events=events
+        )
         entry = _InFlight(
             kind="generate",
             timeout_s=timeout_s,
@@ -132,9 +136,6 @@ class ClientSession:
             on_event=pending.on_event if events else None,
         )
         self._add(pending.request_id, entry, now)
-        message = GenerateRequest(
-            v=PROTOCOL_VERSION, request_id=pending.request_id, request=_request_fields(request), events=events
-        )
         return [packing.pack(message)]
 
     def ask(
@@ -171,8 +172,7 @@ class ClientSession:
     def _add(self, request_id: str, entry: _InFlight[T], now: float) -> None:
         if request_id in self._in_flight:
             raise InvalidRequest(f"request_id {request_id!r} is in flight already; choose another")
-        if not entry.timeout_s > 0:
-            raise InvalidRequest(f"timeout_s: given {entry.timeout_s}, allowed is a positive number of seconds")
+        check_timeout(entry.timeout_s)
         self._in_flight[request_id] = entry
         heapq.heappush(self._deadlines, (now + entry.timeout_s, request_id))
 
@@ -273,6 +273,7 @@ def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values
     # the server's working directory is not the caller's
     for name in ("output_path", "init_audio"):
         if name in fields:
+            check_text(name, fields[name])  # a path may be any bytes here, not on the wire
             fields[name] = os.path.abspath(fields[name])
     return fields
 

@@ -132,8 +132,9 @@ class Executor:
         self.devices[worker] = ready.device
         for name, loaded in ready.engines.items():
             known = self._infos.get(name)
-            # the model's name is part of a recipe's identity: it must not change while the pool runs
-            self._infos[name] = msgspec.structs.replace(loaded, model=known.model) if known else loaded
+            # both names are part of a recipe's identity: they must not change while the pool runs
+            model = known.model if known else loaded.model
+            self._infos[name] = msgspec.structs.replace(loaded, name=name, model=model)
 
     def worker_exited(self, worker: str, incarnation: int) -> None:
         """Take back what a process held that is gone for sure."""
@@ -178,7 +179,7 @@ class Executor:
         try:
             lookup = self._cache.find_exact(resolved.recipe, resolved.query)
             return self._lookup_done(action.job, lookup, resolved.rendition)
-        except StorageError as exc:  # a broken cache must not stop new sounds
+        except Exception as exc:  # a broken cache must not stop new sounds, still less the router
             return _unreadable(action.job, exc)
 
     def _find_near(self, action: events.FindNear) -> events.LookupDone:
@@ -187,7 +188,7 @@ class Executor:
         try:
             lookup = self._cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
             return self._lookup_done(action.job, lookup, resolved.rendition)
-        except StorageError as exc:
+        except Exception as exc:
             return _unreadable(action.job, exc)
 
     def _lookup_done(self, job: int, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
@@ -293,8 +294,8 @@ class Executor:
         self._telemetry.count("hits", cache_type=cache_type)
 
 
-def _unreadable(job: int, exc: StorageError) -> events.LookupDone:
-    log.error("look-up failed: %s", exc)
+def _unreadable(job: int, exc: Exception) -> events.LookupDone:
+    log.error("look-up failed: %s", exc, exc_info=None if isinstance(exc, StorageError) else exc)
     return events.LookupDone(job=job, warning=f"cache_unreadable: {exc}")
 
 

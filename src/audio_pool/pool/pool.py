@@ -38,11 +38,12 @@ from audio_pool.api import (
     PoolApi,
     PoolStatus,
     as_request,
+    check_timeout,
 )
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
@@ -76,7 +77,7 @@ from audio_pool.server.zmq_frontend import ZmqFrontEnd
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
-from audio_pool.transport.client_messages import PROTOCOL_VERSION, ClapRequest, FeedbackRequest
+from audio_pool.transport.client_messages import PROTOCOL_VERSION, CancelRequest, ClapRequest, FeedbackRequest
 from audio_pool.transport.endpoints import default_bind, local_endpoint
 from audio_pool.transport.keys import ServerKeys
 from audio_pool.types import AudioRequest
@@ -315,8 +316,8 @@ class AudioPool(PoolApi):
             PoolClosed: the pool is not running.
         """
         request = as_request(prompt, fields)
-        if timeout_s is not None and not timeout_s > 0:
-            raise InvalidRequest(f"timeout_s: given {timeout_s}, allowed is a positive number of seconds")
+        if timeout_s is not None:
+            check_timeout(timeout_s)
         parts = self._running()
         resolved: ResolvedRequest | None = None
         if request.init_audio is None:
@@ -326,7 +327,12 @@ class AudioPool(PoolApi):
         def cancel() -> None:
             parts.router.post(lambda: parts.intake.cancel(number[0]) if number else None)
 
-        pending = Pending(secrets.token_hex(8), cancel, patience_s=self.patience_s if timeout_s is None else timeout_s)
+        pending = Pending(
+            secrets.token_hex(8),
+            cancel,
+            patience_s=self.patience_s if timeout_s is None else timeout_s,
+            delivered_by=parts.router.thread_id,
+        )
         own_deadline_s = request.deadline_ms / 1000 if request.deadline_ms is not None else math.inf
         sink = _sink_of(pending, timeout_s if timeout_s is not None and timeout_s < own_deadline_s else None)
 
@@ -364,7 +370,7 @@ class AudioPool(PoolApi):
             Timeout: the sound was not there in time (the work is cancelled).
             AudioPoolError: what went wrong.
         """
-        limit = self.patience_s if timeout_s is None else timeout_s
+        limit = self._limit(timeout_s)
         return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
@@ -375,8 +381,14 @@ class AudioPool(PoolApi):
         **fields: Any,  # as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
-        limit = self.patience_s if timeout_s is None else timeout_s
+        limit = self._limit(timeout_s)
         return await self.submit(prompt, **fields).wait_async(limit)
+
+    def _limit(self, timeout_s: float | None) -> float:
+        if timeout_s is None:
+            return self.patience_s
+        check_timeout(timeout_s)
+        return timeout_s
 
     @property
     def patience_s(self) -> float:
@@ -397,7 +409,8 @@ class AudioPool(PoolApi):
 
     def cancel(self, request_id: str) -> Cancellation:
         """Stop a request by its id, whoever asked for it; it then ends as Cancelled."""
-        return self._on_router(lambda parts: parts.service.cancel(request_id))
+        asked = parse(CancelRequest, {**_ENVELOPE, "target": request_id}, error=InvalidRequest, what="cancel")
+        return self._on_router(lambda parts: parts.service.cancel(asked.target))
 
     def status(self) -> PoolStatus:
         """Report what the pool is doing: workers, queue, counters."""
@@ -471,6 +484,8 @@ class AudioPool(PoolApi):
     def _on_router(self, ask: Callable[[_Parts], T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
         """Return the answer to a question that only the router's thread may ask."""
         parts = self._running()
+        if threading.get_ident() == parts.router.thread_id:  # a Pending's done callback asks
+            return ask(parts)
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def put() -> None:
@@ -489,6 +504,11 @@ class AudioPool(PoolApi):
     ) -> msgspec.Struct:
         """Return the body of the reply to a question that is answered later."""
         parts = self._running()
+        if threading.get_ident() == parts.router.thread_id:
+            raise AudioPoolError(
+                "this thread would wait for itself: it is the one that delivers",
+                hint="ask in another thread than the one that calls a Pending's done callbacks",
+            )
         answer: concurrent.futures.Future[msgspec.Struct] = concurrent.futures.Future()
 
         def finish(reply: Reply) -> None:
@@ -511,7 +531,7 @@ class AudioPool(PoolApi):
     @staticmethod
     def _awaited(parts: _Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:
         try:
-            return answer.result(timeout_s)
+            return answer.result(min(timeout_s, threading.TIMEOUT_MAX))
         except concurrent.futures.TimeoutError:
             if parts.router.failure is not None:
                 raise PoolClosed(f"the pool has failed: {parts.router.failure}") from parts.router.failure

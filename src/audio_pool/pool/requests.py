@@ -69,7 +69,10 @@ class RequestTable(dict[int, OpenRequest]):
                 log.exception("a reply could not be sent, request %s", open_request.sink.request_id)
                 if reply.kind == "result":
                     bug = AudioPoolError("the reply met a bug in the pool; its log says more")
-                    open_request.sink.finish(Reply(kind="error", failure=Failure.of(bug)))
+                    try:
+                        open_request.sink.finish(Reply(kind="error", failure=Failure.of(bug)))
+                    except Exception:
+                        log.exception("nor could the error, request %s", open_request.sink.request_id)
 
     def finish_all(self, reply: Reply) -> None:
         """Send every open request the same reply; a sink that fails keeps no other waiting."""

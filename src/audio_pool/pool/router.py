@@ -105,6 +105,11 @@ class Router:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def thread_id(self) -> int:
+        """``threading.get_ident()`` of the thread; 0 before ``start``."""
+        return self._thread.ident or 0
+
     def post(self, item: Item) -> None:
         """Post an event, or something to do on the router's thread, from any thread."""
         self._inbox.post(item)

@@ -32,10 +32,12 @@ from audio_pool.scheduler.events import (
 )
 from audio_pool.tasks import (
     CandidateRef,
+    Embedded,
     EmbedTask,
     GeneratePart,
     GenerateTask,
     Grant,
+    MasteredSound,
     MasteringSpec,
     MasterTask,
     RawSounds,
@@ -245,14 +247,19 @@ class TaskBuilder:
         used: set[int] = set()
         taken: dict[int, TaskResult] = {}
         for job, result in results.items():
-            if isinstance(result, RawSounds):
-                try:
-                    result = self._take_raw(job, task, holder, result, frames)
-                    used |= {one.tensor.generation for one in result.candidates if one.tensor is not None}
-                except BadMessage as exc:
-                    worker = holder.rpartition(":")[0]
-                    log.error("worker %s: %s", worker, exc)
-                    result = Rejected(failure=Failure.of(WorkerError(f"worker {worker!r}: {exc}")))
+            try:
+                match result:
+                    case RawSounds():
+                        result = self._take_raw(job, task, holder, result, frames)
+                        used |= {one.tensor.generation for one in result.candidates if one.tensor is not None}
+                    case Embedded():
+                        _check_vectors(result.vectors)
+                    case MasteredSound():
+                        result = _without_odd_vectors(result, holder)
+            except BadMessage as exc:
+                worker = holder.rpartition(":")[0]
+                log.error("worker %s: %s", worker, exc)
+                result = Rejected(failure=Failure.of(WorkerError(f"worker {worker!r}: {exc}")))
             taken[job] = result
         for grant in self._granted.pop(task, ("", ()))[1]:
             if grant.generation not in used:
@@ -298,6 +305,23 @@ class TaskBuilder:
 
 def _holder(action: SendTask) -> str:
     return f"{action.worker}:{action.incarnation}"
+
+
+def _check_vectors(vectors: Mapping[str, bytes]) -> None:
+    """Raise BadMessage for a vector that is not a whole number of float32."""
+    for name, vector in vectors.items():
+        if not vector or len(vector) % 4:
+            raise BadMessage(f"a vector of {name!r} with {len(vector)} bytes, which is no float32 [D]")
+
+
+def _without_odd_vectors(result: MasteredSound, holder: str) -> MasteredSound:
+    """The sound without vectors that are none: they cost it being found by meaning, not its caller the sound."""
+    try:
+        _check_vectors(result.vectors)
+    except BadMessage as exc:
+        log.error("worker %s: %s", holder.rpartition(":")[0], exc)
+        return msgspec.structs.replace(result, vectors={})
+    return result
 
 
 def _check_frames(candidates: Sequence[CandidateRef], frames: list[bytes]) -> None:

@@ -363,6 +363,8 @@ class Scheduler:
             return
         if held.thread == "generate":
             self._generate_s += 0.2 * (self._now - held.since - self._generate_s)
+        for number in event.results.keys() - set(held.jobs):  # of no job of this task: that worker's fault alone
+            self._out.append(events.Discard(job=number, result=event.results[number]))
         left_out = Rejected(failure=Failure(message=f"worker {event.worker!r} left this out of its answer"))
         for number in held.jobs:
             result = event.results.get(number, left_out)

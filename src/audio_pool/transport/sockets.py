@@ -228,7 +228,7 @@ class Poller(Generic[T]):
 
     def wait(self, timeout_s: float) -> list[T]:
         """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
-        milliseconds = max(0, min(3_600_000, int(timeout_s * 1000 + 0.999)))
+        milliseconds = max(0, int(min(3_600.0, timeout_s) * 1000 + 0.999))
         return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
 
 

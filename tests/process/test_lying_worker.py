@@ -1,0 +1,54 @@
+"""What a worker answers wrongly is its own fault: its request has its answer, the pool goes on, nothing is left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from audio_pool import AudioPool
+from audio_pool.errors import AudioPoolError
+
+WORKER = Path(__file__).parents[1] / "support" / "lying_worker.py"
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
+    place = tmp_path_factory.mktemp("pool")
+    python = place / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {WORKER} "$@"\n')
+    python.chmod(0o700)
+    settings = {
+        "defaults": {"engine": "mock", "duration_s": 0.2},
+        "cache": {"dir": str(place / "cache"), "encoder": "off"},
+        "workers": [
+            {"name": "liar", "engines": ["mock"], "roles": ["generate"], "python": str(python)},
+            {"name": "honest", "engines": [], "roles": ["master"]},
+        ],
+    }
+    with AudioPool.from_config(settings) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    ("lie", "answer"),
+    [
+        ("junk", "as asked"),
+        ("slots", "as asked"),
+        ("frames", "as asked"),
+        ("vectors", "nowhere.flac"),
+    ],
+)
+def test_a_wrong_answer_is_that_workers_fault_alone(pool: AudioPool, lie: str, answer: str) -> None:
+    with pytest.raises(AudioPoolError, match=answer):
+        pool.generate(f"{lie} in the rain", timeout_s=PATIENCE_S)
+    status = pool.status()
+    assert pool.running and status.requests == 0 and status.arena["leased"] == 0
+    assert {one.incarnation for one in status.workers.values()} == {1}
+
+
+def test_an_engine_keeps_the_name_that_it_is_configured_by(pool: AudioPool) -> None:
+    assert [one.name for one in pool.engines().engines] == ["mock"]
