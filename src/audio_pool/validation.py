@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +23,7 @@ __all__ = ["parse"]
 T = TypeVar("T")
 
 
-_PATH = re.compile(r" - at `\$?\.?([^`]*)`$")
+_PATH = re.compile(r" - at (`key` in )?`\$?\.?([^`]*)`$")
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
@@ -86,12 +86,16 @@ def _numbers_checked(value: Any, path: str, error: type[AudioPoolError], label: 
 def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], label: str) -> AudioPoolError:
     """A msgspec message retold: which field, what was given, what is allowed, what it may have meant."""
     found = _PATH.search(text)
-    path = found.group(1) if found else ""
+    steps = _with_names(cls, mapping, _steps(found.group(2))) if found else ()
+    path = _joined(steps)
     reason = text[: found.start()] if found else text
+    value = _value_at(mapping, steps)
+    if found and found.group(1):  # a key of that map, which stands for the value
+        value = next((key for key in value if not _allowed(cls, mapping, steps, key)), UNSET)
     unknown = _UNKNOWN.search(reason)
     if unknown:
         name = unknown.group(1)
-        known = sorted(_fields_at(cls, path))
+        known = sorted(_fields_at(cls, steps))
         near = nearest_name(name, known)
         where = f" in {path!r}" if path else ""
         hint = f"did you mean {near!r}?" if near else f"known fields: {', '.join(known)}"
@@ -102,10 +106,10 @@ def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], l
         return error(f"{label}: field {name!r} is missing")
     reason = reason.replace("Expected", "allowed is").replace("Invalid enum value", "not an allowed value")
     reason = reason.replace("matching regex", "matching")
-    given = _shown(_value_at(mapping, path))
-    allowed = _choices_at(cls, path)
+    given = _shown(value)
+    allowed = _choices_at(cls, steps)
     if allowed:
-        near = nearest_name(str(_value_at(mapping, path)), allowed)
+        near = nearest_name(str(value), allowed)
         tail = f"; did you mean {near!r}?" if near else ""
         return error(f"{label}: field {path!r}: given {given}, allowed is one of {', '.join(allowed)}{tail}")
     return error(f"{label}: field {path!r}: given {given}, {reason}")
@@ -119,12 +123,50 @@ def _shown(value: Any) -> str:
     return text[:_SHOWN] + "..." + size
 
 
-def _steps(path: str) -> list[str]:
-    return [part for part in re.split(r"[.\[\]]", path) if part]
+_OF_A_MAP = "..."
+"""msgspec's step into the values of a map; it does not say whose."""
 
 
-def _value_at(value: Any, path: str) -> Any:
-    for step in _steps(path):
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\.\.\.|[^.\[\]]+", path))
+
+
+def _joined(steps: Sequence[str]) -> str:
+    return "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps).removeprefix(".")
+
+
+def _with_names(cls: type, mapping: Any, steps: Sequence[str]) -> tuple[str, ...]:
+    """The steps, each one into a map by the name of a value that is not allowed."""
+    named: tuple[str, ...] = ()
+    for step in steps:
+        if step == _OF_A_MAP:
+            container = _value_at(mapping, named)
+            names = container if isinstance(container, Mapping) else ()
+            step = next((name for name in names if not _allowed(cls, mapping, named, name)), step)
+        named = (*named, step)
+    return named
+
+
+def _allowed(cls: type, mapping: Any, steps: Sequence[str], name: Any) -> bool:
+    """Return True if the map at ``steps`` may hold ``name`` with its value."""
+    try:
+        msgspec.convert(_with_one(mapping, steps, name), cls, strict=True)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _with_one(value: Any, steps: Sequence[str], name: Any) -> Any:
+    """The same with ``name`` alone in the map at ``steps``."""
+    if not steps:
+        return {name: value[name]}
+    if isinstance(value, Mapping):
+        return {key: _with_one(item, steps[1:], name) if key == steps[0] else item for key, item in value.items()}
+    return [_with_one(item, steps[1:], name) if str(i) == steps[0] else item for i, item in enumerate(value)]
+
+
+def _value_at(value: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
         if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif isinstance(value, (list, tuple)) and step.isdigit() and int(step) < len(value):
@@ -134,10 +176,10 @@ def _value_at(value: Any, path: str) -> Any:
     return value
 
 
-def _type_at(cls: Any, path: str) -> list[Any]:
-    """The msgspec type nodes that ``path`` can lead to."""
+def _type_at(cls: Any, steps: Sequence[str]) -> list[Any]:
+    """The msgspec type nodes that ``steps`` can lead to."""
     nodes = [msgspec.inspect.type_info(cls)]
-    for step in _steps(path):
+    for step in steps:
         following: list[Any] = []
         for node in _flattened(nodes):
             if isinstance(node, msgspec.inspect.StructType):
@@ -162,19 +204,19 @@ def _flattened(nodes: list[Any]) -> list[Any]:
     return flat
 
 
-def _fields_at(cls: Any, path: str) -> list[str]:
+def _fields_at(cls: Any, steps: Sequence[str]) -> list[str]:
     return [
         field.encode_name
-        for node in _type_at(cls, path)
+        for node in _type_at(cls, steps)
         if isinstance(node, msgspec.inspect.StructType)
         for field in node.fields
     ]
 
 
-def _choices_at(cls: Any, path: str) -> list[str]:
+def _choices_at(cls: Any, steps: Sequence[str]) -> list[str]:
     return [
         str(choice)
-        for node in _type_at(cls, path)
+        for node in _type_at(cls, steps)
         if isinstance(node, msgspec.inspect.LiteralType)
         for choice in node.values
     ]

@@ -24,6 +24,7 @@ from audio_pool.errors import (
     Refused,
     UnknownEngine,
 )
+from audio_pool.pool.plan import hosted_infos
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.endpoints import check_bind, check_connect
 from audio_pool.types import MAX_SEED, AudioRequest, Recipe, frames_of
@@ -44,6 +45,12 @@ def environment(**variables: str) -> Any:
 
 def message(**fields: Any) -> Any:
     return client_messages.decode_client({"v": 1, "type": "health", "request_id": "a", **fields})
+
+
+def hosted(defaults: dict[str, Any], engine: str = "mock") -> Any:
+    settings = {"defaults": {"engine": engine}, "engines": {engine: {"defaults": defaults}}}
+    given = config(**settings, workers=[{"name": "w", "engines": [engine]}])
+    return hosted_infos(given.workers, given)
 
 
 def worker(**fields: Any) -> Any:
@@ -78,6 +85,8 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("no candidates", lambda: request(candidates=0), InvalidRequest, "field 'candidates': given 0, allowed is `int` >= 1"),
     ("no patience", lambda: request(deadline_ms=0), InvalidRequest, "field 'deadline_ms': given 0, allowed is `int` >= 1"),
     ("a label that is a list", lambda: request(metadata={"a": [1]}), InvalidRequest, "allowed is `bool | int | float | str | null`, got `array`"),
+    ("one label of two", lambda: request(metadata={"b": 1, "a.b": 2**63}), InvalidRequest, "field 'metadata.a.b': given 9223372036854775808, allowed is `int` <="),
+    ("an option's name", lambda: request(options={"top_k": 1, "höhe": 1}), InvalidRequest, "field 'options': given 'höhe', allowed is `str` matching"),
     ("no mapping at all", lambda: parse(AudioRequest, ["rain"]), InvalidRequest, "AudioRequest: given ['rain'], allowed is a mapping of field names to values"),
     ("a whole that bites its tail", lambda: request(metadata=_loop()), InvalidRequest, "AudioRequest: nested too deep"),
     # -- a configuration
@@ -94,6 +103,10 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("a misspelt key of a worker", lambda: worker(engine=["mock"]), InvalidConfig, "unknown field 'engine' in 'workers[0]'; did you mean 'engines'?"),
     ("an unknown role", lambda: worker(roles=["mix"]), InvalidConfig, "field 'workers[0].roles[0]': given 'mix', allowed is one of embed, generate, master, score"),
     ("a GPU with more in it", lambda: worker(gpu="0; rm"), InvalidConfig, "field 'workers[0].gpu': given '0; rm', allowed is"),
+    ("one engine's default", lambda: config(engines={"b": {}, "a": {"defaults": {"steps": 0}}}), InvalidConfig, "field 'engines.a.defaults.steps': given 0, allowed is `int` >= 1"),
+    ("an unknown default of an engine", lambda: config(engines={"a": {"defaults": {"step": 3}}}), InvalidConfig, "unknown field 'step' in 'engines.a.defaults'; did you mean 'steps'?"),
+    ("an option that the engine has not", lambda: hosted({"options": {"frequency": 3}}), InvalidConfig, "engines.mock.defaults: options: engine 'mock' has no option 'frequency'; did you mean 'frequency_hz'?"),
+    ("a default too long for the engine", lambda: hosted({"duration_s": 99}, "audioldm"), InvalidConfig, "engines.audioldm.defaults.duration_s: given 99, engine 'audioldm' makes 0.05 to 30 s"),
     ("nobody masters", lambda: worker(roles=["generate"]), InvalidConfig, "workers: none has the role 'master'; give it to at least one"),
     ("nobody generates", lambda: worker(roles=["master"]), InvalidConfig, "workers: none has an engine and the role 'generate'"),
     ("one name twice", lambda: config(workers=[{"name": "w", **MAKE_ONLY}] * 2), InvalidConfig, "workers: the name 'w' is given twice; names must differ"),

@@ -15,7 +15,8 @@ import msgspec
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import configured_info, engine_info, engine_infos
-from audio_pool.errors import EngineUnavailable, InvalidConfig, Refused, UnknownEngine
+from audio_pool.engines.options import checked_options
+from audio_pool.errors import EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
@@ -152,10 +153,27 @@ def hosted_infos(workers: list[WorkerConfig], config: Config) -> dict[str, Engin
         for name in worker.engines:
             try:
                 infos[name] = configured(name, config)
+                _check_defaults(infos[name], config)
             except UnknownEngine:
                 if not worker.python:
                     raise
     return infos
+
+
+def _check_defaults(info: EngineInfo, config: Config) -> None:
+    """Raise InvalidConfig for defaults of a named model that its implementation refuses: with every request."""
+    own = config.engines.get(info.name, _NO_ENGINE_CONFIG).defaults
+    where = f"engines.{info.name}.defaults"
+    try:
+        checked_options(info, own.options)
+    except InvalidRequest as exc:
+        raise InvalidConfig(f"{where}: {exc.message}") from None
+    known = info.model == _default_model(info.implementation)  # another model tells its lengths when it is loaded
+    if known and own.duration_s is not None and not info.shortest_s <= own.duration_s <= info.longest_s:
+        raise InvalidConfig(
+            f"{where}.duration_s: given {own.duration_s:g}, engine {info.name!r} makes "
+            f"{info.shortest_s:g} to {info.longest_s:g} s"
+        )
 
 
 def _implementation(name: str, config: Config) -> str:
