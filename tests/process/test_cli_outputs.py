@@ -81,6 +81,20 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, kind: str) ->
     assert (tmp_path / "target.wav").read_text() == "precious"
 
 
+def test_a_device_is_not_taken_for_a_name_without_an_ending(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "device")
+    done = run(tmp_path, "generate", "beep", *SHORT, "-o", "device")
+    assert done.returncode == 2
+    assert "is not a regular file" in done.stderr
+    assert not (tmp_path / "device.wav").exists()
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "generate", "beep", *SHORT, "-o", "")
+    assert done.returncode == 2
+    assert "--output: given an empty name" in done.stderr
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
 def test_what_is_written_follows_the_umask_and_the_cache_stays_private(tmp_path: Path, umask: int) -> None:
     for arguments in (["generate", "-o", "x.wav"], ["generate", "-o", "dir/"], ["variants", "-n", "1", "-o", "takes"]):
@@ -109,10 +123,30 @@ def test_a_dash_writes_the_sound_to_standard_output_and_nothing_else(tmp_path: P
 
 def test_an_error_leaves_standard_output_empty(tmp_path: Path) -> None:
     for arguments in ([], ["--json"]):
-        done = run(tmp_path, "generate", "xyzzy", *SHORT, "--strict", "-o", "-", *arguments)
-        assert done.returncode != 0
-        assert done.stdout == ""
-        assert "nearest_recipe" in done.stderr
+        elsewhere = ("--connect=ipc:///nowhere", "--config=mine.toml")
+        for wrong, told in ((("--strict",), "nearest_recipe"), (elsewhere, "given with --connect")):
+            done = run(tmp_path, "generate", "xyzzy", *SHORT, *wrong, "-o", "-", *arguments)
+            assert done.returncode != 0
+            assert done.stdout == ""
+            assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "told"),
+    [(">&-", 2, "standard output is closed"), (">/dev/full", 1, "standard output: No space left on device")],
+)
+def test_standard_output_that_takes_nothing_is_told(tmp_path: Path, redirected: str, code: int, told: str) -> None:
+    env = {**os.environ, "AUDIO_POOL_CACHE_DIR": str(tmp_path / "cache"), "AUDIO_POOL_CACHE_ENCODER": "off"}
+    command = f"{sys.executable} -m audio_pool.cli generate beep --duration 0.3 -o - {redirected}"
+    done = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, "bug" in done.stderr) == (code, False)
+    assert told in done.stderr
+
+
+def test_an_error_of_the_system_is_json_where_that_was_asked_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "generate", "beep", *SHORT, "-o", "x" * 300 + ".wav", "--json")
+    assert done.returncode == 1
+    assert "File name too long" in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.parametrize(

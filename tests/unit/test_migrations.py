@@ -130,6 +130,17 @@ def test_an_index_of_the_old_settings_is_not_believed(old: OldCache) -> None:
     assert list((old.directory / "index").iterdir()) == []
 
 
+def test_what_an_older_process_writes_afterwards_is_found_at_the_next_opening(old: OldCache) -> None:
+    first = old.put(PROMPT, X)
+    SqliteStore(old.directory).close()
+    late = old.put(CANONICAL, Y, seed=8)
+    cache = SoundCache(old.directory)
+    assert cache.find_exact(recipe(PROMPT, seed=7), TOLERANT).hit.entry.id == first
+    assert cache.find_exact(recipe(CANONICAL, seed=8), TOLERANT).hit.entry.id == late
+    assert cache.find_near(recipe(OTHER_WAY), TOLERANT, {"minilm": Y}).hit.entry.id == late
+    cache.close()
+
+
 def test_two_openings_at_once_bring_it_up_to_date_once(old: OldCache) -> None:
     kept = {old.put(f"sound {number}", X, seed=number) for number in range(20)}
     stores: list[SqliteStore] = []

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from audio_pool.cli.options import prints_json
-from audio_pool.errors import AudioPoolError, CallerError, nearest_name
+from audio_pool.errors import AudioPoolError, CallerError, StorageError, nearest_name
 
 __all__ = ["CommandGroup", "Program", "print_error"]
 
@@ -56,10 +56,12 @@ class Program(CommandGroup):
         except Exception as exc:
             if verbose:
                 raise
+            error: AudioPoolError
             if isinstance(exc, OSError) and exc.filename is not None:
-                click.echo(f"error: {exc.filename}: {exc.strerror}", err=True)
+                error = StorageError(f"{exc.filename}: {exc.strerror}")
             else:
-                click.echo(f"error: {type(exc).__name__}: {exc} (this is a bug; -v shows where)", err=True)
+                error = AudioPoolError(f"{type(exc).__name__}: {exc}", hint="this is a bug; -v shows where")
+            print_error(error, as_json=prints_json(ctx))
             ctx.exit(1)
 
 

@@ -72,6 +72,9 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     Prints the file's path and what is known of it; with '-o -' on standard error, since standard output then
     carries the sound. Without -o the file stays where the cache keeps it.
     """
+    to_stdout = options["output_path"] == "-"
+    if to_stdout:
+        keep_stdout_free()
     config = _own_configuration(options)
     fields = request_fields(options)
     # a server's own default is not known here
@@ -88,9 +91,6 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     check_output(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
-    to_stdout = output.kind == "stdout"
-    if to_stdout:
-        keep_stdout_free()
     result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout))
     if as_json:
         click.echo(json.dumps({"path": "-" if to_stdout else result.path, **result.metadata}), err=to_stdout)

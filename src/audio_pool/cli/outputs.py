@@ -44,11 +44,16 @@ def output_of(given: str | None, format_: str | None, default_format: str) -> Ou
         default_format: chosen where neither the name nor ``--format`` says one.
 
     Raises:
-        InvalidRequest: an ending that is no format's, or another's; a terminal as standard output.
+        InvalidRequest: an ending that is no format's, or another's; something there that is no file; a terminal
+            as standard output.
     """
     if given is None:
         return Output(kind="kept", format=format_)
+    if not given:
+        raise InvalidRequest("--output: given an empty name; allowed is a file, a directory, or '-'")
     if given == "-":
+        if sys.stdout is None or sys.stdout.closed:
+            raise InvalidRequest("--output -: standard output is closed", hint="redirect it to a file or a pipe")
         if sys.stdout.isatty():
             raise InvalidRequest(
                 "--output -: standard output is a terminal, which cannot show a sound",
@@ -60,6 +65,7 @@ def output_of(given: str | None, format_: str | None, default_format: str) -> Ou
         return Output(kind="directory", path=path.absolute(), format=format_)
     ending = path.suffix[1:].lower()
     if not ending:
+        _is_file(path.absolute(), "--output")  # /dev/null is not asked for as /dev/null.wav
         chosen = format_ or default_format
         return Output(kind="file", path=path.absolute().with_name(f"{path.name}.{chosen}"), format=chosen)
     if ending != (format_ or ending) or ending not in FORMATS:
@@ -155,8 +161,13 @@ def deliver(output: Output, result: AudioResult) -> AudioResult:
         return structs.replace(result, path=str(target))
     if output.kind == "stdout":
         with _opened(result) as source:
-            shutil.copyfileobj(source, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+            try:
+                shutil.copyfileobj(source, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:  # who reads it has seen enough
+                raise
+            except OSError as exc:
+                raise OSError(exc.errno, exc.strerror, "standard output") from None
     elif output.kind == "file" and result.data is not None:
         output.path.parent.mkdir(parents=True, exist_ok=True)
         output.path.write_bytes(result.data)

@@ -19,7 +19,7 @@ from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
 
-__all__ = ["SCHEMA_VERSION", "migrate", "version_of"]
+__all__ = ["SCHEMA_VERSION", "fill_unfilled", "migrate", "version_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -131,11 +131,17 @@ CREATE INDEX labels_label ON labels (name, value);
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
-    last, unreadable = 0, 0
+    fill_unfilled(db)
+
+
+def fill_unfilled(db: sqlite3.Connection) -> int:
+    """Fill the columns that version 2 added where they are empty; return how many entries that were.
+
+    Not only at the migration: a process of an earlier version that has the file open goes on writing rows.
+    """
+    last, filled, unreadable = 0, 0, 0
     while True:
-        rows = db.execute(
-            "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id > ? ORDER BY entry_id LIMIT 1000", (last,)
-        ).fetchall()
+        rows = db.execute(_UNFILLED, (last,)).fetchall()
         if not rows:
             break
         last = rows[-1][0]
@@ -147,10 +153,16 @@ def _fill_identity(db: sqlite3.Connection) -> None:
             values = made_columns(FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True))
             assigned = ", ".join(f"{column} = :{column}" for column in values)
             db.execute(f"UPDATE entries SET {assigned} WHERE id = :entry_id", {**values, "entry_id": entry_id})
+            filled += 1
     if unreadable:
         _log.warning("%d entries cannot be read and are not offered; audio-pool cache verify names them", unreadable)
+    return filled
 
 
+_UNFILLED = (
+    "SELECT entry_id, recipe, metadata FROM entries JOIN provenance ON entry_id = id"
+    " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"
+)
 _Step = str | Callable[[sqlite3.Connection], None]
 _STEPS: tuple[tuple[_Step, ...], ...] = ((_FIRST,), (_WHOLE_IDENTITY, _fill_identity))
 SCHEMA_VERSION = len(_STEPS)

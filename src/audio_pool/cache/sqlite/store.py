@@ -21,7 +21,7 @@ from audio_pool.cache.sqlite.checks import SqliteChecks
 from audio_pool.cache.sqlite.database import FILE, Database, transaction
 from audio_pool.cache.sqlite.entries import SqliteEntries, unlink_doomed
 from audio_pool.cache.sqlite.inventory import SqliteInventory
-from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, migrate, version_of
+from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.vectors import SqliteVectors
 from audio_pool.errors import StorageError
@@ -96,10 +96,11 @@ class SqliteStore:
             )
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        if migrate(db, self._file) < SCHEMA_VERSION and self.index_dir.is_dir():
-            for snapshot in self.index_dir.iterdir():  # its groups are those of the old settings
-                snapshot.unlink(missing_ok=True)
+        migrated = migrate(db, self._file) < SCHEMA_VERSION
         with transaction(db):
+            if (fill_unfilled(db) or migrated) and self.index_dir.is_dir():
+                for snapshot in self.index_dir.iterdir():  # its groups are those of the old settings
+                    snapshot.unlink(missing_ok=True)
             db.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (secrets.token_hex(16),))
             known = db.execute("SELECT value FROM facts WHERE name = 'canonical_version'").fetchone()
             if known is None or int(known[0]) < CANONICAL_VERSION:
