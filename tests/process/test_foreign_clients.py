@@ -134,7 +134,7 @@ const [, , python, script, endpoint] = process.argv;
   told.push(inline.data.toString());
   const codes = async (promise) => promise.then(() => "result", (error) => error.code);
   told.push(await codes(client.generate("silence", {}, { timeoutMs: 300 })));
-  told.push((await client.question("status")).cancels.length);
+  told.push((await client.question("status")).clients.cancels);
   const stop = new AbortController();
   setTimeout(() => stop.abort(), 50);
   told.push(await codes(client.generate("silence", {}, { signal: stop.signal })));

@@ -28,10 +28,10 @@ class Tight(tangoflux.TangoFlux):
             return [np.zeros_like(sound) for sound in sounds]
         return sounds
 
-    def _sample(self, jobs: Any, texts: Any, tick: Any) -> Any:
+    def _placed_sample(self, jobs: Any, texts: Any, tick: Any) -> Any:
         if len(jobs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super()._sample(jobs, texts, tick)
+        return super()._placed_sample(jobs, texts, tick)
 
 
 def load(info: EngineInfo, settings: tangoflux.Settings) -> tangoflux.TangoFlux:
