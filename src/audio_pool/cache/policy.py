@@ -32,8 +32,6 @@ class Calibration:
 
     at_070: float
     """The cosine that tau 0.70 stands for."""
-    measured: bool
-    """True where it was measured with the official weights."""
 
     def cosine_at(self, tau: float) -> float:
         """Return the least cosine that ``tau`` asks of this encoder."""
@@ -41,10 +39,10 @@ class Calibration:
 
 
 CALIBRATIONS = {
-    # minimal pairs over AudioCaps and Clotho: benchmarks/cache_quality.py
-    "minilm": Calibration(at_070=0.80, measured=True),
-    # BGE's similarities crowd into 0.6..1 and its authors name thresholds of 0.8 to 0.9; the strict end
-    "bge": Calibration(at_070=0.90, measured=False),
+    # measured: minimal pairs over AudioCaps and Clotho, benchmarks/cache_quality.py
+    "minilm": Calibration(at_070=0.80),
+    # not measured: BGE's similarities crowd into 0.6..1 and its authors name thresholds of 0.8 to 0.9; the strict end
+    "bge": Calibration(at_070=0.90),
 }
 """By embedder engine. An encoder that is not here is not trusted: ``judge`` is then strict."""
 
