@@ -41,3 +41,24 @@ def test_a_pool_tells_its_exporter(tmp_path: Path) -> None:
     }
     assert [name for name, _ in ears.timed] == ["request_seconds"] * 3
     assert all(0 < seconds < 60 for _, seconds in ears.timed)
+
+
+class Down(Telemetry):
+    """An exporter whose every call fails."""
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        raise RuntimeError("the exporter is down")
+
+    def timing(self, name: str, seconds: float, **labels: str) -> None:
+        raise RuntimeError("the exporter is down")
+
+
+def test_an_exporter_that_fails_costs_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = load_config({"cache": {"dir": str(tmp_path), "encoder": "off"}}, environment={})
+    with AudioPool(config, telemetry=Down()) as pool:
+        kinds = [pool.generate("beep", duration_s=0.2, timeout_s=60).metadata.cache_type for _ in range(2)]
+        assert kinds == ["new_generation", "exact"]
+        assert pool.status()["answers"] == {"result": 2}
+    assert [record.message for record in caplog.records if "exporter" in record.message] == [
+        "the telemetry exporter failed at 'tasks'; the pool goes on, further faults are not logged"
+    ]

@@ -57,6 +57,21 @@ def test_replies_are_counted_as_they_were_sent() -> None:
     assert dict(table.answers) == {"result": 2, "busy": 1, "cancelled": 1, "expired": 1, "error": 1}
 
 
+def test_a_result_that_cannot_be_sent_is_answered_and_counted_as_an_error() -> None:
+    telemetry, sent = Counted(), []
+
+    def refuse_results(reply: Reply) -> None:
+        if reply.kind == "result":
+            raise TypeError("it cannot be encoded")
+        sent.append(reply)
+
+    table = RequestTable(telemetry)
+    table.finish(table.open(LocalSink(request_id="r", on_reply=refuse_results)), RESULT)
+    assert [reply.kind for reply in sent] == ["error"] and sent[0].failure and "bug" in sent[0].failure.message
+    assert dict(table.answers) == {"error": 1}
+    assert telemetry.counts == [("answers", {"kind": "error"})]
+
+
 def test_a_request_is_found_by_its_callers_name_for_it() -> None:
     table = RequestTable(Telemetry())
     numbers = {name: table.open(Caller(name).sink) for name in ("a", "b")}

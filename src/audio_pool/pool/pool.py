@@ -75,7 +75,7 @@ from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.server.image_frontend import ImageFrontEnd
 from audio_pool.server.zmq_frontend import ZmqFrontEnd
 from audio_pool.tasks import Called, ClapOperation
-from audio_pool.telemetry import Telemetry
+from audio_pool.telemetry import GuardedTelemetry, Telemetry
 from audio_pool.transport.arena import Arena
 from audio_pool.transport.client_messages import PROTOCOL_VERSION, CancelRequest, ClapRequest, FeedbackRequest
 from audio_pool.transport.endpoints import default_bind, local_endpoint
@@ -121,7 +121,7 @@ class AudioPool(PoolApi):
             telemetry: gets counters and timings; see telemetry.py.
         """
         self.config = config or load_config()
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = GuardedTelemetry(telemetry) if telemetry else Telemetry()
         self._serve = serve
         self._lock = threading.Lock()
         self._parts: _Parts | None = None

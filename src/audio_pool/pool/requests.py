@@ -61,23 +61,23 @@ class RequestTable(dict[int, OpenRequest]):
         """Send the final reply, once. The only place where one leaves."""
         open_request = self.pop(number, None)
         if open_request is not None:
-            self.answers[reply.kind] += 1
-            self._telemetry.count("answers", kind=reply.kind)
-            try:
-                open_request.sink.finish(reply)
-            except Exception:  # a reply that cannot be encoded, say: still an answer, and nobody else's trouble
-                log.exception("a reply could not be sent, request %s", open_request.sink.request_id)
-                if reply.kind == "result":
-                    bug = AudioPoolError("the reply met a bug in the pool; its log says more")
-                    try:
-                        open_request.sink.finish(Reply(kind="error", failure=Failure.of(bug)))
-                    except Exception:
-                        log.exception("nor could the error, request %s", open_request.sink.request_id)
+            kind = _send(open_request.sink, reply)
+            self.answers[kind] += 1
+            self._telemetry.count("answers", kind=kind)
 
     def finish_all(self, reply: Reply) -> None:
         """Send every open request the same reply; a sink that fails keeps no other waiting."""
         for number in list(self):
-            try:
-                self.finish(number, reply)
-            except Exception:
-                log.exception("a reply could not be sent")
+            self.finish(number, reply)
+
+
+def _send(sink: ReplySink, reply: Reply) -> str:
+    """Send a reply; in place of a result that cannot be sent, an error. Return the kind of the last that was tried."""
+    try:
+        sink.finish(reply)
+    except Exception:  # a reply that cannot be encoded, say: still an answer, and nobody else's trouble
+        log.exception("a reply could not be sent, request %s", sink.request_id)
+        if reply.kind == "result":
+            bug = AudioPoolError("the reply met a bug in the pool; its log says more")
+            return _send(sink, Reply(kind="error", failure=Failure.of(bug)))
+    return reply.kind
