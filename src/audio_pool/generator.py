@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from audio_pool.config import Seconds, load_config
+from audio_pool.config import load_config
+from audio_pool.config.sections import Seconds
 from audio_pool.engines import engine_info, engine_names
 from audio_pool.errors import InvalidConfig, UnknownEngine, nearest_name
 from audio_pool.packs.names import slug

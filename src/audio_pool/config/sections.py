@@ -1,0 +1,261 @@
+"""Every setting, its default and its bounds, as frozen strict structs.
+
+Owns: the sections of the configuration and what each key means.
+Must not know: where values come from, what the settings make anybody do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from audio_pool.types import (
+    BitDepth,
+    Candidates,
+    Cosine,
+    Duration,
+    Format,
+    Guidance,
+    Label,
+    Lufs,
+    Match,
+    Name,
+    OptionalText,
+    PeakDb,
+    SameSettings,
+    SampleRate,
+    Steps,
+    Unit,
+)
+
+__all__ = [
+    "CacheConfig",
+    "Config",
+    "DefaultsConfig",
+    "EngineConfig",
+    "EngineDefaults",
+    "LimitsConfig",
+    "PolicyConfig",
+    "QueueConfig",
+    "ServerConfig",
+    "SoundConfig",
+    "WorkerConfig",
+    "process_names",
+]
+
+Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=1 << 20)]
+Role = Literal["generate", "master", "embed", "score"]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True): ...
+
+
+class DefaultsConfig(_Section, frozen=True, kw_only=True):
+    """What a request means where it says nothing."""
+
+    engine: Name = "procedural"
+    duration_s: Duration = 8.0
+    loop: bool = False
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    candidates: Candidates = 1
+    format: Format = "wav"
+    bit_depth: BitDepth = 16
+
+
+class SoundConfig(_Section, frozen=True, kw_only=True):
+    """The craft: rate, loudness, filter, loop."""
+
+    sample_rate: SampleRate = 44_100
+    normalize_loudness: bool = True
+    target_lufs: Lufs = -23.0
+    true_peak_dbfs: PeakDb = -2.0
+    apply_highpass_filter: bool = True
+    highpass_cutoff_hz: Annotated[float, Meta(ge=1.0, le=1000.0)] = 80.0
+    highpass_filter_order: Annotated[int, Meta(ge=1, le=8)] = 4
+    tail_duration_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 1.5
+
+
+class CacheConfig(_Section, frozen=True, kw_only=True):
+    """The store of finished sounds and what counts as a hit."""
+
+    enabled: bool = True
+    dir: str = ""
+    """Empty: ``$XDG_CACHE_HOME/audio_pool`` or ``~/.cache/audio_pool``."""
+    render_dir: str = ""
+    """Where results that are not kept go; empty: ``dir/renders``."""
+    match: Match = "tolerant"
+    duration_tolerance: Unit = 0.2
+    encoder: Name = "auto"
+    """``auto`` (what is installed and local), ``off``, or an embedder engine's name."""
+    scorer: Name = "off"
+    """``off`` or a scorer engine's name (``clap``)."""
+    tau_use: Cosine = 0.35
+    tau_accept_new: Cosine = 0.40
+    tau_prompt_sem: Cosine = 0.70
+    reuse_k: Annotated[int, Meta(ge=1, le=100)] = 8
+    temperature: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
+    max_per_prompt: Annotated[int, Meta(ge=1, le=1000)] = 5
+    cap_strategy: Literal["quality", "diversity"] = "quality"
+    same_settings: SameSettings = "model"
+    """Whose sounds may answer: those of the same named model and revision, of the same implementation, or any."""
+    min_steps_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    """Least steps of a kept sound against those asked for; 0.5 accepts one made in half the steps."""
+    guidance_tolerance: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0
+    """Greatest difference of guidance between a kept sound and what is asked for."""
+
+
+class LimitsConfig(_Section, frozen=True, kw_only=True):
+    """How long and how often anything may try."""
+
+    task_timeout_s: Seconds = 300.0
+    """One task's work on a worker; beyond it the worker is killed and the request fails: it is not tried again."""
+    max_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
+    """Times a task is tried when its worker dies."""
+    max_rounds: Annotated[int, Meta(ge=1, le=10)] = 2
+    """Rounds of fresh seeds when no candidate is good enough."""
+    embed_timeout_s: Seconds = 5.0
+    """A look-up by meaning that takes longer counts as a miss, with a warning."""
+    hello_timeout_s: Seconds = 60.0
+    load_timeout_s: Seconds = 600.0
+    heartbeat_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 1.0
+    missed_heartbeats: Annotated[int, Meta(ge=2, le=100)] = 10
+    """Heartbeats a worker may miss before it is taken for dead and killed."""
+    restart_backoff_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.25
+    """First pause before a restart; doubles with each crash in a row."""
+    restart_backoff_max_s: Seconds = 30.0
+    max_restarts: Annotated[int, Meta(ge=0, le=1000)] = 5
+    """Crashes in a row (without a finished task) after which a worker stays down."""
+    drain_timeout_s: Seconds = 30.0
+    term_timeout_s: Seconds = 5.0
+
+
+class QueueConfig(_Section, frozen=True, kw_only=True):
+    """How much may wait."""
+
+    max_requests: Count = 1024
+    max_bytes: Bytes = 64 << 20
+    ageing_s: Seconds = 30.0
+    """Waiting this long lifts a request by one priority."""
+    arena_bytes: Bytes = 1 << 30
+    """Shared memory for sounds between workers; beyond it they travel inline."""
+    max_batch: Annotated[int, Meta(ge=1, le=64)] = 4
+    """Sounds generated in one batch, where the engine can."""
+
+
+class ServerConfig(_Section, frozen=True, kw_only=True):
+    """The socket that clients talk to."""
+
+    bind: str = ""
+    """Empty: ``ipc://`` in the user's runtime directory."""
+    keys_dir: str = ""
+    """CURVE keys as made by ``audio-pool keys create``; needed for binds beyond this machine."""
+    pull_bind: str = ""
+    """The image server's PUSH messages arrive here; with ``push_bind``, else both empty."""
+    push_bind: str = ""
+    """The answers to the image server leave here."""
+    log_dir: str = ""
+    max_inline_bytes: Bytes = 64 << 20
+    parked_bytes: Bytes = 64 << 20
+    """Replies kept for slow clients."""
+
+
+class PolicyConfig(_Section, frozen=True, kw_only=True):
+    """Which licences may be used, and where models lie."""
+
+    commercial_only: bool = False
+    accepted_licences: list[str] = []
+    """Engines whose non-commercial licence was read and accepted."""
+    models_dir: str = ""
+
+
+class EngineDefaults(_Section, frozen=True, kw_only=True):
+    """What a request to this engine means where it says nothing; stronger than ``[defaults]``."""
+
+    duration_s: Duration | None = None
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    candidates: Candidates | None = None
+    negative_prompt: OptionalText | None = None
+    options: dict[Name, Label] = {}
+
+
+class EngineConfig(_Section, frozen=True, kw_only=True):
+    """A named model: which implementation, with which settings, asked for under which kinds.
+
+    In a file every further key of ``[engines.NAME]`` is a setting of the implementation.
+    """
+
+    implementation: Name | None = None
+    """The engine that implements it; None: the one called NAME."""
+    kinds: list[Name] | None = None
+    """What it is asked for by ``engine = "kind:..."``; None: what the implementation says."""
+    defaults: EngineDefaults = EngineDefaults()
+    settings: dict[str, Any] = {}  # opaque: each implementation checks its own
+
+
+class WorkerConfig(_Section, frozen=True, kw_only=True):
+    """One worker process (or ``count`` alike)."""
+
+    name: Name
+    engines: list[Name] = []
+    roles: list[Role] = msgspec.field(default_factory=lambda: ["generate", "master", "embed", "score"])
+    """What it does: generates candidates, masters the best, embeds texts, scores sounds."""
+    gpu: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9,\-]*\Z", max_length=200)] | None = None
+    """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
+    python: str = ""
+    """Another interpreter; empty: this one."""
+    thread: bool = False
+    """Run on a thread of the pool's process, where no timeout can kill it. For hosts that may not spawn."""
+    env: dict[str, str] = {}
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
+    credit: Annotated[int, Meta(ge=1, le=64)] = 2
+    """Sounds to generate that a worker may hold, so that the next is there when one ends."""
+    aux_credit: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Short tasks (embed, master, render) that it may hold."""
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """OMP/MKL threads; 0: the libraries' own choice."""
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """A whole pool."""
+
+    defaults: DefaultsConfig = DefaultsConfig()
+    sound: SoundConfig = SoundConfig()
+    cache: CacheConfig = CacheConfig()
+    limits: LimitsConfig = LimitsConfig()
+    queue: QueueConfig = QueueConfig()
+    server: ServerConfig = ServerConfig()
+    policy: PolicyConfig = PolicyConfig()
+    engines: dict[Name, EngineConfig] = {}
+    """Named models, and settings of engines under their own names."""
+    workers: list[WorkerConfig] = []
+    """Empty: one worker that does it all with the default engine."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Absolute."""
+        if self.cache.dir:
+            return Path(self.cache.dir).expanduser().absolute()
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(base).expanduser().absolute() / "audio_pool"
+
+    @property
+    def render_dir(self) -> Path:
+        """Absolute."""
+        if self.cache.render_dir:
+            return Path(self.cache.render_dir).expanduser().absolute()
+        return self.cache_dir / "renders"
+
+
+def process_names(worker: WorkerConfig) -> list[str]:
+    """Return the names of a worker's processes: its own, or one numbered from 1 for each of several."""
+    if worker.count == 1:
+        return [worker.name]
+    return [f"{worker.name}-{number}" for number in range(1, worker.count + 1)]
