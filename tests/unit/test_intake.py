@@ -16,6 +16,7 @@ from tests.support.routed import Caller, Routed
 from audio_pool.errors import Busy, InvalidRequest, NotSupported, PoolClosed, UnknownEngine
 from audio_pool.pool import intake as module
 from audio_pool.scheduler import events
+from audio_pool.server.live_requests import LiveRequests
 from audio_pool.tasks import EchoTask, GenerateTask
 
 FROM_SOUND = engine(init_audio=True, kinds=("effects",))
@@ -125,6 +126,18 @@ def test_a_call_has_no_recipe(pool: Routed) -> None:
     caller = Caller()
     number = pool.intake.call(EchoTask(payload=b"x"), caller.sink, worker="w", size_bytes=9)
     assert pool.requests[number].resolved is None and pool.run().task == EchoTask(job=1, payload=b"x")
+
+
+def test_whose_share_a_request_counts_against_goes_with_it(pool: Routed) -> None:
+    pool.intake.submit(request(force=True), Caller().sink, client="a")
+    pool.intake.submit_fields({"prompt": "sea"}, Caller().sink, events_wanted=False, size_bytes=1, client="b")
+    pool.intake.call(EchoTask(payload=b"x"), Caller().sink, client="c")
+    LiveRequests(pool.intake).take_in(
+        b"route", {"prompt": "wind"}, Caller().sink, events_wanted=False, size_bytes=1, identity="d"
+    )
+    pool.service.echo(b"x", Caller().sink, client="e")
+    pool.intake.submit(request(prompt="hail"), Caller().sink)
+    assert [job.asked.client for job in pool.scheduler.jobs.values()] == ["a", "b", "c", "d", "e", ""]
 
 
 def test_a_cancel_reaches_the_scheduler(pool: Routed) -> None:

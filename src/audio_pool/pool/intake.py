@@ -83,16 +83,25 @@ class Intake:
         events_wanted: bool = False,
         size_bytes: int = 0,
         timeout_s: float | None = None,
+        client: str = "",
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
+
+        Args:
+            client: whose share it counts against; empty: nobody's own.
 
         Raises:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
         if request.init_audio is not None:
-            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s)
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, client)
         return self.submit_resolved(
-            self.resolve(request), sink, events_wanted=events_wanted, size_bytes=size_bytes, timeout_s=timeout_s
+            self.resolve(request),
+            sink,
+            events_wanted=events_wanted,
+            size_bytes=size_bytes,
+            timeout_s=timeout_s,
+            client=client,
         )
 
     def submit_fields(
@@ -102,6 +111,7 @@ class Intake:
         *,
         events_wanted: bool,
         size_bytes: int,
+        client: str = "",
     ) -> int:
         """Do as ``submit``, from the fields of a client's message.
 
@@ -117,14 +127,14 @@ class Intake:
         if resolved is None:
             request = parse(AudioRequest, fields)
             if request.init_audio is not None:
-                return self._read_first(request, sink, events_wanted, size_bytes)
+                return self._read_first(request, sink, events_wanted, size_bytes, client=client)
             resolved = self.resolve(request)
             by_name = request.engine is None or not request.engine.startswith("kind:")
             if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
                 if len(self._resolved) >= _MOST_REMEMBERED:
                     self._resolved.clear()
                 self._resolved[key] = resolved
-        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes)
+        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, client=client)
 
     def submit_resolved(
         self,
@@ -134,6 +144,7 @@ class Intake:
         events_wanted: bool = False,
         size_bytes: int = 0,
         timeout_s: float | None = None,
+        client: str = "",
         number: int = 0,
         arrival: float | None = None,
     ) -> int:
@@ -141,6 +152,7 @@ class Intake:
 
         Args:
             timeout_s: a deadline beside the request's own; the earlier one counts.
+            client: whose share it counts against; empty: nobody's own.
             number, arrival: of a request that was registered before.
         """
         request = resolved.request
@@ -159,6 +171,7 @@ class Intake:
             events.Submit(
                 request=number,
                 recipe=recipe,
+                client=client,
                 join_key=resolved.join_key,
                 priority=events.PRIORITIES.index(request.priority),
                 deadline=min(deadlines, default=None),
@@ -172,10 +185,14 @@ class Intake:
         )
         return number
 
-    def call(self, task: EchoTask | ClapTask, sink: ReplySink, *, worker: str = "", size_bytes: int = 0) -> int:
+    def call(
+        self, task: EchoTask | ClapTask, sink: ReplySink, *, worker: str = "", size_bytes: int = 0, client: str = ""
+    ) -> int:
         """Take in a small task that is not a sound."""
         number = self._requests.open(sink)
-        self._router.feed(events.Call(request=number, task=task, worker=worker, size_bytes=size_bytes))
+        self._router.feed(
+            events.Call(request=number, task=task, client=client, worker=worker, size_bytes=size_bytes)
+        )
         return number
 
     def cancel(self, number: int) -> None:
@@ -208,6 +225,7 @@ class Intake:
         events_wanted: bool,
         size_bytes: int,
         timeout_s: float | None = None,
+        client: str = "",
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.resolve(request, "")  # what is refused anyway is refused before a byte is read
@@ -245,6 +263,7 @@ class Intake:
                 events_wanted=events_wanted,
                 size_bytes=size_bytes,
                 timeout_s=timeout_s,
+                client=client,
                 number=number,
                 arrival=arrival,
             )

@@ -93,9 +93,11 @@ class PoolService:
 
         self._writer.submit(work)
 
-    def echo(self, payload: bytes, sink: ReplySink, *, worker: str = "", size_bytes: int = 0) -> None:
+    def echo(
+        self, payload: bytes, sink: ReplySink, *, worker: str = "", size_bytes: int = 0, client: str = ""
+    ) -> None:
         """Send a payload through a worker and back."""
-        self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes)
+        self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes, client=client)
 
     def clap(
         self,
@@ -105,6 +107,7 @@ class PoolService:
         sink: ReplySink,
         *,
         size_bytes: int = 0,
+        client: str = "",
     ) -> int:
         """Ask the scorer; return the request's number.
 
@@ -122,4 +125,4 @@ class PoolService:
         if relative is not None:
             raise InvalidRequest(f"paths: given {relative!r}, allowed are absolute paths, which this server can read")
         task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths)
-        return self.intake.call(task, sink, size_bytes=size_bytes)
+        return self.intake.call(task, sink, size_bytes=size_bytes, client=client)

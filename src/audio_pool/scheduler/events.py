@@ -186,6 +186,8 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     request: int
     """Unique for the pool's life; the key of the one table that sends final replies."""
     recipe: Recipe
+    client: str = ""
+    """Whose share this counts against; empty: nobody's own."""
     join_key: JoinKey | None = None
     """None never joins."""
     priority: int = 1
@@ -208,6 +210,8 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
 
     request: int
     task: EchoTask | ClapTask
+    client: str = ""
+    """Whose share this counts against; empty: nobody's own."""
     worker: str = ""
     """Empty: any that can."""
     size_bytes: int = 0

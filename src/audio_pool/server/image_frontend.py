@@ -62,7 +62,9 @@ class ImageRequests:
             if asked.clear_queue:
                 self._service.cancel_waiting(self._live.of_client(client))
             sink = _ImageSink(request_id=asked.request_id, prompt=asked.prompt, send=send)
-            self._live.take_in(client, asked.request, sink, events_wanted=False, size_bytes=len(frame))
+            self._live.take_in(
+                client, asked.request, sink, events_wanted=False, size_bytes=len(frame), identity=client.hex()
+            )
         except Exception as exc:
             self.counts["refused"] += 1
             send(alert(request_id_of(frame), self._service.refusal(exc)))

@@ -33,8 +33,13 @@ class LiveRequests:
         *,
         events_wanted: bool,
         size_bytes: int,
+        identity: str = "",
     ) -> None:
         """Take a request for a sound in.
+
+        Args:
+            client: the connection, to which ``request_id`` is bound.
+            identity: whose share it counts against; empty: nobody's own.
 
         Raises:
             InvalidRequest: the client has a request of that name in flight.
@@ -46,7 +51,9 @@ class LiveRequests:
         self._numbers[key] = 0
         tracked = _TrackedSink(sink, self._numbers, key)
         try:
-            number = self._intake.submit_fields(fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes)
+            number = self._intake.submit_fields(
+                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, client=identity
+            )
         except BaseException:
             self._numbers.pop(key, None)
             raise

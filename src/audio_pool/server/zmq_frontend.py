@@ -85,12 +85,18 @@ class ZmqFrontEnd:
 
     def _take(self, message: ClientMessage, client: bytes, sink: SocketSink, *, size_bytes: int) -> None:
         service = self._service
+        share = client.hex()
         match message:
             case GenerateRequest():
                 # a REQ socket takes a single reply
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
                 self._live.take_in(
-                    client, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
+                    client,
+                    message.request,
+                    sink,
+                    events_wanted=events_wanted,
+                    size_bytes=size_bytes,
+                    identity=share,
                 )
             case CancelRequest():
                 # another client's, too: ``audio-pool cancel`` is another client than the one that asked
@@ -107,9 +113,12 @@ class ZmqFrontEnd:
             case FeedbackRequest():
                 _answer(sink, service.feedback(message.target, message.verdict, message.comment))
             case EchoRequest():
-                service.echo(message.payload, sink, worker=message.worker or "", size_bytes=size_bytes)
+                worker = message.worker or ""
+                service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, client=share)
             case ClapRequest():
-                service.clap(message.operation, message.texts, message.paths, sink, size_bytes=size_bytes)
+                service.clap(
+                    message.operation, message.texts, message.paths, sink, size_bytes=size_bytes, client=share
+                )
 
     @property
     def parked(self) -> bool:
