@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("worker", "worker.*", "client", "client.*"),
     ("pool", "pool.*"),
     ("server", "server.*"),
-    ("pool.pool",),
+    ("pool.pool", "pool.assembly"),
     ("packs", "packs.*"),
     ("generator",),
     ("cli", "cli.*"),

@@ -1,7 +1,7 @@
 """AudioPool: a pool of warm workers within this process.
 
-Owns: building a pool from its configuration, its start and stop, and the verbs that its callers use.
-Must not know: how any step of a request is done.
+Owns: a pool's start and stop, and the verbs that its callers use.
+Must not know: what a pool is made of (assembly.py), how any step of a request is done.
 
 A request's way: *resolve* (resolve.py), then on the router's thread *look-up*, *join or queue*, *generate*,
 *master*, *store*, *reply*: the order is ``Scheduler._next_stage``'s, what each step comes to executor.py's.
@@ -14,12 +14,9 @@ import contextlib
 import logging
 import math
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -40,46 +37,17 @@ from audio_pool.api import (
     as_request,
     check_timeout,
 )
-from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, load_config
-from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
-from audio_pool.pool.delivery import Delivery
-from audio_pool.pool.executor import Executor
-from audio_pool.pool.inbox import Inbox
-from audio_pool.pool.intake import Intake
-from audio_pool.pool.launchers.local import LocalLauncher
-from audio_pool.pool.plan import (
-    configured,
-    encoders_of,
-    hosted_infos,
-    load_message,
-    process_spec,
-    refuse_non_commercial,
-    searched_space,
-    worker_plan,
-    workers_of,
-)
+from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.replies import LocalSink, Reply
-from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.pool.router import Router
-from audio_pool.pool.service import PoolService
-from audio_pool.pool.status import StatusView
-from audio_pool.pool.task_builder import TaskBuilder
-from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
 from audio_pool.scheduler import events
-from audio_pool.scheduler.scheduler import Scheduler
-from audio_pool.server.image_frontend import ImageFrontEnd
-from audio_pool.server.zmq_frontend import ZmqFrontEnd
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import GuardedTelemetry, Telemetry
-from audio_pool.transport.arena import Arena
 from audio_pool.transport.client_messages import PROTOCOL_VERSION, CancelRequest, ClapRequest, FeedbackRequest
-from audio_pool.transport.endpoints import default_bind, local_endpoint
-from audio_pool.transport.keys import ServerKeys
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -91,18 +59,6 @@ T = TypeVar("T")
 _ENVELOPE = {"v": PROTOCOL_VERSION, "request_id": "local"}
 """What a message has beside its own fields; they are checked the same here as on the wire."""
 QUESTION_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """What a running pool is made of, as far as its callers' verbs need it."""
-
-    router: Router
-    intake: Intake
-    service: PoolService
-    cache: SoundCache | None
-    endpoint: str | None
-    pids: Callable[[], dict[str, int]]
 
 
 class AudioPool(PoolApi):
@@ -124,7 +80,7 @@ class AudioPool(PoolApi):
         self._telemetry = GuardedTelemetry(telemetry) if telemetry else Telemetry()
         self._serve = serve
         self._lock = threading.Lock()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._stop_rest: contextlib.ExitStack = contextlib.ExitStack()
 
     @classmethod
@@ -161,7 +117,7 @@ class AudioPool(PoolApi):
             if self._parts is not None:
                 return self
             try:
-                self._parts = self._build()
+                self._parts = assemble(self.config, self._telemetry, self._stop_rest, serve=self._serve)
             except BaseException:
                 self._stop_rest.close()
                 raise
@@ -208,90 +164,6 @@ class AudioPool(PoolApi):
         if not parts.router.join(drain + limits.term_timeout_s + 15.0):
             log.error("the router did not end in time")
         self._stop_rest.close()
-
-    def _build(self) -> _Parts:
-        """Put together everything that a pool is made of, in the order in which each part needs the others."""
-        config, rest, telemetry = self.config, self._stop_rest, self._telemetry
-        cache = self._open_cache()
-        arena = Arena.create(quota_bytes=config.queue.arena_bytes)
-        rest.callback(arena.close)
-        encoders = encoders_of(config) if cache is not None else ()
-        if cache is not None:
-            # here and not at the first look-up: that one would wait for it on the router's thread
-            cache.prepare(searched_space(name, config) for name in encoders)
-        workers = workers_of(config)
-        infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
-        if config.policy.commercial_only:
-            refuse_non_commercial([*infos.values(), *(configured(name, config) for name in encoders)])
-        endpoint = local_endpoint(arena.directory / "workers.sock")
-        inbox = Inbox()
-        link = WorkerLink(
-            endpoint, {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers}
-        )
-        log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
-        requests = RequestTable(telemetry)
-        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
-        launcher = LocalLauncher(
-            endpoint,
-            log_dir,
-            lambda name, incarnation, reason: inbox.post(
-                events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
-            ),
-        )
-        incoming = cache.incoming if cache is not None else self._scratch()
-        executor = Executor(
-            config,
-            inbox=inbox,
-            link=link,
-            requests=requests,
-            cache=cache,
-            tasks=TaskBuilder(arena, infos, incoming, requests),
-            delivery=Delivery(writer, cache, config.render_dir, config.server.max_inline_bytes),
-            launcher=launcher,
-            processes={worker.name: process_spec(worker) for worker in workers},
-            infos=infos,
-            telemetry=telemetry,
-        )
-        scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue)
-        router = Router(scheduler, executor, link, inbox, requests, telemetry)
-        rest.callback(router.close)
-        rest.callback(launcher.close)
-        rest.callback(writer.shutdown)
-        intake = Intake(config, router, requests, infos, encoders, writer)
-        view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
-        service = PoolService(config, router, intake, requests, view, writer)
-        served_at = self._add_front_ends(router, service) if self._serve else None
-        router.start()
-        return _Parts(
-            router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids
-        )
-
-    def _add_front_ends(self, router: Router, service: PoolService) -> str:
-        """Register the front ends that the configuration asks for; return where clients connect."""
-        server = self.config.server
-        keys = ServerKeys.read(Path(server.keys_dir)) if server.keys_dir else None
-        clients = ZmqFrontEnd(server.bind or default_bind(), service, keys=keys, parked_bytes=server.parked_bytes)
-        router.add_front_end(clients)
-        if server.pull_bind:
-            router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))
-        return clients.endpoint
-
-    def _open_cache(self) -> SoundCache | None:
-        config = self.config
-        if not config.cache.enabled:
-            return None
-        cache = SoundCache(
-            config.cache_dir,
-            max_per_prompt=config.cache.max_per_prompt,
-            cap_strategy=config.cache.cap_strategy,
-            render_dir=config.render_dir,
-        )
-        self._stop_rest.callback(cache.close)
-        return cache
-
-    def _scratch(self) -> Path:
-        self.config.render_dir.mkdir(parents=True, exist_ok=True)
-        return Path(self._stop_rest.enter_context(tempfile.TemporaryDirectory(dir=self.config.render_dir)))
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -475,13 +347,13 @@ class AudioPool(PoolApi):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _running(self) -> _Parts:
+    def _running(self) -> Parts:
         parts = self._parts
         if parts is None or parts.router.stopped.is_set():
             raise PoolClosed("the pool is not running", hint="use it as a context manager, or call start()")
         return parts
 
-    def _on_router(self, ask: Callable[[_Parts], T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
+    def _on_router(self, ask: Callable[[Parts], T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
         """Return the answer to a question that only the router's thread may ask."""
         parts = self._running()
         if threading.get_ident() == parts.router.thread_id:  # a Pending's done callback asks
@@ -499,7 +371,7 @@ class AudioPool(PoolApi):
 
     def _ask(
         self,
-        order: Callable[[_Parts, LocalSink], object],  # what it returns does not matter
+        order: Callable[[Parts, LocalSink], object],  # what it returns does not matter
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> msgspec.Struct:
         """Return the body of the reply to a question that is answered later."""
@@ -529,7 +401,7 @@ class AudioPool(PoolApi):
         return self._awaited(parts, answer, timeout_s)
 
     @staticmethod
-    def _awaited(parts: _Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:
+    def _awaited(parts: Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:
         try:
             return answer.result(min(timeout_s, threading.TIMEOUT_MAX))
         except concurrent.futures.TimeoutError:

@@ -1,0 +1,151 @@
+"""What a running pool is made of, put together from its configuration.
+
+Owns: the order in which the parts are built, and which part gets which others.
+Must not know: what callers ask (pool.py), how any part does its work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.config import Config
+from audio_pool.engine_info import EngineInfo
+from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.executor import Executor
+from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.plan import (
+    configured,
+    encoders_of,
+    hosted_infos,
+    load_message,
+    process_spec,
+    refuse_non_commercial,
+    searched_space,
+    worker_plan,
+    workers_of,
+)
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.router import Router
+from audio_pool.pool.service import PoolService
+from audio_pool.pool.status import StatusView
+from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.worker_link import WorkerLink
+from audio_pool.scheduler import events
+from audio_pool.scheduler.scheduler import Scheduler
+from audio_pool.server.image_frontend import ImageFrontEnd
+from audio_pool.server.zmq_frontend import ZmqFrontEnd
+from audio_pool.telemetry import Telemetry
+from audio_pool.transport.arena import Arena
+from audio_pool.transport.endpoints import default_bind, local_endpoint
+from audio_pool.transport.keys import ServerKeys
+
+__all__ = ["Parts", "assemble"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a running pool is made of, as far as its callers' verbs need it."""
+
+    router: Router
+    intake: Intake
+    service: PoolService
+    cache: SoundCache | None
+    endpoint: str | None
+    pids: Callable[[], dict[str, int]]
+
+
+def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *, serve: bool) -> Parts:
+    """Build every part, in the order in which each needs the others, and start the router.
+
+    Args:
+        rest: gets what is to be closed once the router has ended, also where this raises.
+        serve: bind the sockets of the clients, too.
+    """
+    cache = _open_cache(config, rest)
+    arena = Arena.create(quota_bytes=config.queue.arena_bytes)
+    rest.callback(arena.close)
+    encoders = encoders_of(config) if cache is not None else ()
+    if cache is not None:
+        # here and not at the first look-up: that one would wait for it on the router's thread
+        cache.prepare(searched_space(name, config) for name in encoders)
+    workers = workers_of(config)
+    infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
+    if config.policy.commercial_only:
+        refuse_non_commercial([*infos.values(), *(configured(name, config) for name in encoders)])
+    endpoint = local_endpoint(arena.directory / "workers.sock")
+    inbox = Inbox()
+    link = WorkerLink(
+        endpoint, {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers}
+    )
+    log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
+    requests = RequestTable(telemetry)
+    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
+    launcher = LocalLauncher(
+        endpoint,
+        log_dir,
+        lambda name, incarnation, reason: inbox.post(
+            events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
+        ),
+    )
+    incoming = cache.incoming if cache is not None else _scratch(config, rest)
+    executor = Executor(
+        config,
+        inbox=inbox,
+        link=link,
+        requests=requests,
+        cache=cache,
+        tasks=TaskBuilder(arena, infos, incoming, requests),
+        delivery=Delivery(writer, cache, config.render_dir, config.server.max_inline_bytes),
+        launcher=launcher,
+        processes={worker.name: process_spec(worker) for worker in workers},
+        infos=infos,
+        telemetry=telemetry,
+    )
+    scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue)
+    router = Router(scheduler, executor, link, inbox, requests, telemetry)
+    rest.callback(router.close)
+    rest.callback(launcher.close)
+    rest.callback(writer.shutdown)
+    intake = Intake(config, router, requests, infos, encoders, writer)
+    view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
+    service = PoolService(config, router, intake, requests, view, writer)
+    served_at = _add_front_ends(config, router, service) if serve else None
+    router.start()
+    return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)
+
+
+def _add_front_ends(config: Config, router: Router, service: PoolService) -> str:
+    """Register the front ends that the configuration asks for; return where clients connect."""
+    server = config.server
+    keys = ServerKeys.read(Path(server.keys_dir)) if server.keys_dir else None
+    clients = ZmqFrontEnd(server.bind or default_bind(), service, keys=keys, parked_bytes=server.parked_bytes)
+    router.add_front_end(clients)
+    if server.pull_bind:
+        router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))
+    return clients.endpoint
+
+
+def _open_cache(config: Config, rest: contextlib.ExitStack) -> SoundCache | None:
+    if not config.cache.enabled:
+        return None
+    cache = SoundCache(
+        config.cache_dir,
+        max_per_prompt=config.cache.max_per_prompt,
+        cap_strategy=config.cache.cap_strategy,
+        render_dir=config.render_dir,
+    )
+    rest.callback(cache.close)
+    return cache
+
+
+def _scratch(config: Config, rest: contextlib.ExitStack) -> Path:
+    config.render_dir.mkdir(parents=True, exist_ok=True)
+    return Path(rest.enter_context(tempfile.TemporaryDirectory(dir=config.render_dir)))
