@@ -9,7 +9,6 @@ Exit codes: 0 done; 1 failed, or ``verify`` found something; 2 wrong usage or in
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
+from audio_pool.cli.terminal import confirmed, say, say_json
 from audio_pool.config import load_config
 from audio_pool.errors import CallerError
 
@@ -274,7 +274,7 @@ def _remove(
                 f"not confirmed: would remove {would}; nothing was removed",
                 hint="there is no terminal to ask at: give --confirm, or --dry-run to see what would go",
             )
-        if not click.confirm(f"Remove {would}?", err=True):
+        if not confirmed(f"Remove {would}?"):
             raise CallerError("not confirmed; nothing was removed")
     before = cache.get_cache_stats()
     done = cache.remove(selection)
@@ -293,7 +293,11 @@ def _remove(
 
 
 def _print(value: Json, as_json: bool, lines: list[str]) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+    if as_json:
+        say_json(value)
+        return
+    for line in lines:
+        say(line)
 
 
 def _brief(found: CacheStats) -> Json:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from audio_pool.audio import codec
 from audio_pool.cli.command_group import CommandGroup
 from audio_pool.cli.options import config_option, connect_option, json_option, keys_option, with_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import EngineConfig, load_config
 from audio_pool.engines import Scorer, engine_info, engine_infos, engine_names, load_engine
 from audio_pool.engines.base import Vectors
@@ -76,12 +77,12 @@ def embed(inputs: tuple[str, ...], texts: bool, output: Path | None, as_json: bo
         for one, vector in zip(meant, vectors, strict=True)
     ]
     if as_json:
-        click.echo(json.dumps({"dimensions": vectors.shape[1], "vectors": rows}))
+        say_json({"dimensions": vectors.shape[1], "vectors": rows})
     elif output is not None:
-        click.echo(f"{output}: float32 {list(vectors.shape)}")
+        say(f"{output}: float32 {list(vectors.shape)}")
     else:
         for row in rows:
-            click.echo(f"{row['input']}: {json.dumps(row['vector'])}")
+            say(f"{row['input']}: {json.dumps(row['vector'])}")
 
 
 @group.command("similarity")
@@ -95,9 +96,9 @@ def similarity(first: str, second: str, as_json: bool, **engine: Any) -> None:
     value = float(vectors[0] @ vectors[1])
     if as_json:
         inputs = [{"kind": one.kind, "input": one.value} for one in meant]
-        click.echo(json.dumps({"similarity": value, "inputs": inputs}))
+        say_json({"similarity": value, "inputs": inputs})
     else:
-        click.echo(f"{value:.4f}")
+        say(f"{value:.4f}")
 
 
 @group.command("zero-shot")
@@ -125,10 +126,10 @@ def zero_shot(sound: str, labels: tuple[str, ...], template: str, as_json: bool,
         for i in np.argsort(-cosines, kind="stable")
     ]
     if as_json:
-        click.echo(json.dumps({"sound": sound, "labels": rows}))
+        say_json({"sound": sound, "labels": rows})
     else:
         for row in rows:
-            click.echo(f"{row['score']:.3f}  {row['similarity']:+.4f}  {row['label']}")
+            say(f"{row['score']:.3f}  {row['similarity']:+.4f}  {row['label']}")
 
 
 def softmax(cosines: Vectors, scale: float) -> Vectors:

@@ -8,13 +8,13 @@ Exit codes: 0 done; 1 it failed; 2 wrong usage or input; 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import traceback
 from typing import Any
 
 import click
 
 from audio_pool.cli.options import prints_json
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import AudioPoolError, CallerError, StorageError, nearest_name
 
 __all__ = ["CommandGroup", "Program", "print_error"]
@@ -43,11 +43,11 @@ class Program(CommandGroup):
             return super().invoke(ctx)
         except AudioPoolError as exc:
             if verbose:
-                traceback.print_exc()
+                _print_traceback()
             print_error(exc, as_json=prints_json(ctx))
             ctx.exit(2 if isinstance(exc, CallerError) else 1)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            say("interrupted", err=True)
             ctx.exit(130)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -55,7 +55,7 @@ class Program(CommandGroup):
             raise
         except Exception as exc:
             if verbose:
-                raise
+                _print_traceback()
             error: AudioPoolError
             if isinstance(exc, OSError) and exc.filename is not None:
                 error = StorageError(f"{exc.filename}: {exc.strerror}")
@@ -65,10 +65,15 @@ class Program(CommandGroup):
             ctx.exit(1)
 
 
+def _print_traceback() -> None:
+    for line in traceback.format_exc().splitlines():
+        say(line, err=True)
+
+
 def print_error(error: AudioPoolError, *, as_json: bool = False) -> None:
     """Print an error in one line on standard error; with ``as_json`` also as an object on standard output."""
     if as_json:
         body = {"code": error.code, "message": error.message, "hint": error.hint}
-        click.echo(json.dumps({"error": body}, ensure_ascii=False))
+        say_json({"error": body})
     hint = f" ({error.hint})" if error.hint else ""
-    click.echo(f"error: {error.message}{hint}", err=True)
+    say(f"error: {error.message}{hint}", err=True)

@@ -7,7 +7,6 @@ Must not know: how anything is used later.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import socket
@@ -20,6 +19,7 @@ from typing import Literal
 import click
 
 from audio_pool.cli.options import config_option, json_option, with_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.errors import AudioPoolError
 
@@ -69,14 +69,14 @@ def doctor(config_path: str | None, as_json: bool) -> None:
     ]
     problems = [finding for finding in findings if finding.state == "problem"]
     if as_json:
-        click.echo(json.dumps({"ok": not problems, "findings": [asdict(finding) for finding in findings]}))
+        say_json({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
             mark = {"ok": "ok  ", "note": "note", "problem": "MISS"}[finding.state]
-            click.echo(f"{mark}  {finding.what}: {finding.told}")
+            say(f"{mark}  {finding.what}: {finding.told}")
             if finding.mend:
-                click.echo(f"      mend: {finding.mend}")
-        click.echo("nothing is missing" if not problems else f"{len(problems)} missing")
+                say(f"      mend: {finding.mend}")
+        say("nothing is missing" if not problems else f"{len(problems)} missing")
     if problems:
         raise click.exceptions.Exit(1)
 

@@ -6,13 +6,13 @@ Must not know: any engine by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import click
 import msgspec
 
 from audio_pool.cli.options import config_option, json_option, with_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, missing_modules
 from audio_pool.engines import engine_names
@@ -58,17 +58,18 @@ def engines(name: str | None, config_path: str | None, as_json: bool) -> None:
     if name is not None:
         row = _row(name, config)
         if as_json:
-            click.echo(json.dumps(row.plain()))
+            say_json(row.plain())
         else:
-            click.echo("\n".join(_description(row)))
+            for line in _description(row):
+                say(line)
         return
     rows = [_row(each, config) for each in sorted({*engine_names(), *config.engines})]
     if as_json:
-        click.echo(json.dumps({"engines": [row.plain() for row in rows]}))
+        say_json({"engines": [row.plain() for row in rows]})
         return
-    click.echo(f"{'engine':14} {'role':10} {'rate':>7} {'ch':>2} {'longest':>8}  {'licence':34} available")
+    say(f"{'engine':14} {'role':10} {'rate':>7} {'ch':>2} {'longest':>8}  {'licence':34} available")
     for row in rows:
-        click.echo(_line(row))
+        say(_line(row))
 
 
 def _line(row: Row) -> str:

@@ -19,6 +19,7 @@ import click
 
 from audio_pool.cli.command_group import CommandGroup
 from audio_pool.cli.options import json_option
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError, Timeout
 
 __all__ = ["WORKER_NEEDS", "group"]
@@ -80,7 +81,7 @@ def create(
     try:
         for step in steps:
             if not as_json:
-                click.echo("$ " + " ".join(step))
+                say("$ " + " ".join(step))
             _run(step, log, timeout_s)
         report = _probed(inside, timeout_s)
     except BaseException:
@@ -92,12 +93,13 @@ def create(
     setting = f'python = "{inside}"'
     if as_json:
         summary = {"name": name, "python": str(inside), "tool": "uv" if uv else "venv", "log": str(log)}
-        click.echo(json.dumps({**summary, "steps": steps, "installed": found, "setting": setting}, indent=2))
+        say_json({**summary, "steps": steps, "installed": found, "setting": setting}, indent=2)
         return
     version = ".".join(str(part) for part in report["python"])
     needs = ", ".join(f"{package} {found.get(package, '?')}" for package in sorted(wanted))
-    click.echo(f"{place}: Python {version} with {len(found)} packages ({needs})")
-    click.echo(f"Give it to a worker:\n\n    [[workers]]\n    {setting}")
+    say(f"{place}: Python {version} with {len(found)} packages ({needs})")
+    for line in ("Give it to a worker:", "", "    [[workers]]", f"    {setting}"):
+        say(line)
 
 
 def _data_home() -> Path:

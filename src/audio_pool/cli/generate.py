@@ -7,7 +7,6 @@ Must not know: how a sound is made.
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from audio_pool.cli.options import (
 )
 from audio_pool.cli.outputs import Output, check_output, check_picture, deliver, output_of
 from audio_pool.cli.request_options import request_fields, request_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import InvalidRequest, Timeout
 from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest
@@ -93,10 +93,10 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
         check_picture(spectrogram, overwrite)
     result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout))
     if as_json:
-        click.echo(json.dumps({"path": "-" if to_stdout else result.path, **result.metadata}), err=to_stdout)
+        say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
     else:
         for line in summary_lines(result, output):
-            click.echo(line, err=to_stdout)
+            say(line, err=to_stdout)
     if spectrogram is not None:  # last: the sound is there even if its picture cannot be drawn
         _draw(result, spectrogram)
 

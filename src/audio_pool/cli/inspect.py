@@ -6,7 +6,6 @@ Must not know: any file format (audio/codec.py).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import click
 
 from audio_pool.cli.options import json_option, overwrite_option, spectrogram_option, with_options
 from audio_pool.cli.outputs import check_picture
+from audio_pool.cli.terminal import say, say_json
 
 __all__ = ["inspect"]
 
@@ -38,13 +38,13 @@ def inspect(file: Path, spectrogram: Path | None, overwrite: bool, as_json: bool
 
         write_png(spectrogram, audio, rate, title=file.name)
     if as_json:
-        click.echo(json.dumps({"path": str(file), **found}))
+        say_json({"path": str(file), **found})
         return
-    click.echo(str(file))
+    say(str(file))
     for key, value in found.items():
         if key != "recipe" and not (key == "comment" and found.get("recipe")):
-            click.echo(f"  {key}: {value}")
+            say(f"  {key}: {value}")
     if not found.get("recipe"):
-        click.echo("  no recipe inside: the file was not made by audio_pool, or another program rewrote it")
+        say("  no recipe inside: the file was not made by audio_pool, or another program rewrote it")
     for key, value in (found.get("recipe") or {}).items():
-        click.echo(f"  recipe.{key}: {value}")
+        say(f"  recipe.{key}: {value}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.terminal import say
 from audio_pool.transport.keys import create_keys
 
 __all__ = ["group"]
@@ -30,4 +31,4 @@ def create(directory: Path, name: str) -> None:
     Give the client's machine NAME.key_secret and server.key; remove allowed_clients/NAME.key to shut it out.
     """
     for path in create_keys(directory, name):
-        click.echo(str(path))
+        say(str(path))

@@ -6,7 +6,6 @@ Must not know: how models are found, fetched (weights.py, hub.py) or loaded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from audio_pool.cli.command_group import CommandGroup
 from audio_pool.cli.options import config_option, json_option, with_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import engine_info, engine_infos, engine_names
@@ -118,12 +118,12 @@ def list_models(config_path: str | None, models_dir: str | None, as_json: bool) 
         if loads_weights(info, config):
             rows.append(_row(_wanted(config, name, models_dir=models_dir)))
     if as_json:
-        click.echo(json.dumps({"models": rows}, indent=2))
+        say_json({"models": rows}, indent=2)
         return
     for row in rows:
         use = "commercial use allowed" if row["commercial_use"] else "no commercial use"
-        click.echo(f"{row['engine']}: {row['model']}  [{row['licence'] or 'licence unknown'}; {use}]")
-        click.echo(f"    {row['path'] or 'not here: audio-pool models fetch ' + row['engine']}")
+        say(f"{row['engine']}: {row['model']}  [{row['licence'] or 'licence unknown'}; {use}]")
+        say(f"    {row['path'] or 'not here: audio-pool models fetch ' + row['engine']}")
 
 
 @group.command("fetch")
@@ -153,15 +153,15 @@ def fetch(
         if not as_json:
             use = "allowed" if repository.commercial_use else "not allowed"
             licence = f"{repository.licence}; commercial use {use}" if repository.licence else "see its page"
-            click.echo(f"{repository.id}: licence: {licence} (https://huggingface.co/{repository.id})")
+            say(f"{repository.id}: licence: {licence} (https://huggingface.co/{repository.id})")
         path = hub.fetch(
             repository, models_dir=wanted.models_dir, accept_licence=accept_licence or wanted.accepted
         )
         fetched.append({"model": repository.id, "licence": repository.licence, "path": str(path)})
         if not as_json:
-            click.echo(f"    {path}")
+            say(f"    {path}")
     if as_json:
-        click.echo(json.dumps({"engine": engine, "fetched": fetched}, indent=2))
+        say_json({"engine": engine, "fetched": fetched}, indent=2)
 
 
 @group.command("path")
@@ -175,9 +175,9 @@ def path_of(
     found = wanted.find() or wanted.locate()
     if as_json:
         report = {"engine": engine, "model": wanted.model, "path": str(found.path), "place": found.place}
-        click.echo(json.dumps({**report, "revision": found.revision}, indent=2))
+        say_json({**report, "revision": found.revision}, indent=2)
     else:
-        click.echo(str(found.path))
+        say(str(found.path))
 
 
 @group.command("verify")
@@ -222,13 +222,13 @@ def verify(
             }
             for name, report in reports
         ]
-        click.echo(json.dumps({"engine": engine, "reports": told}, indent=2))
+        say_json({"engine": engine, "reports": told}, indent=2)
     else:
         for name, report in reports:
             size = f"{report.size_bytes / 1e9:.2f} GB"
-            click.echo(f"{name}: {report.files} files, {size}, {report.hashed} compared with the hub's checksums")
+            say(f"{name}: {report.files} files, {size}, {report.hashed} compared with the hub's checksums")
             for problem in report.problems:
-                click.echo(f"    {problem}")
+                say(f"    {problem}")
     bad = [name for name, report in reports if report.problems]
     if bad:
         raise EngineUnavailable(

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import click
 from msgspec import Struct, structs
 
+from audio_pool.cli.terminal import confirmed
 from audio_pool.errors import CallerError, EngineUnavailable, InvalidRequest, NotFound
 from audio_pool.packs.names import slug, write_unused
 from audio_pool.results import AudioResult
@@ -100,7 +100,7 @@ def check_replaceable(paths: Sequence[Path], overwrite: bool, option: str) -> No
             f"{option}: {existing[0]}{others} {verb} already; nothing was made",
             hint="give --overwrite, or another name",
         )
-    if not click.confirm(f"{existing[0]}{others} {verb} already. Replace?", err=True):
+    if not confirmed(f"{existing[0]}{others} {verb} already. Replace?"):
         raise CallerError(f"{option}: not replaced; nothing was made")
 
 

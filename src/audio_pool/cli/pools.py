@@ -11,8 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-import click
-
+from audio_pool.cli.terminal import redraw, say
 from audio_pool.config import Config, load_config
 from audio_pool.pool.pool import AudioPool
 
@@ -41,7 +40,7 @@ def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
     """
     terminal = sys.stderr.isatty()
     if not terminal and not quiet:
-        click.echo("starting a pool ...", err=True)
+        say("starting a pool ...", err=True)
     pool = AudioPool(config)
     if terminal:
         pool.start(wait=False)
@@ -73,11 +72,10 @@ def _show_start(pool: AudioPool) -> None:
                 if worker.state != "ready"
             )
             line = f"starting a pool: {'; '.join(coming)} ({time.monotonic() - begun:.0f} s)"
-            sys.stderr.write("\r" + line.ljust(drawn))
-            sys.stderr.flush()
+            redraw(line.ljust(drawn))
             drawn = len(line)
             time.sleep(_REDRAW_S)
     finally:
-        sys.stderr.write("\r" + " " * drawn + "\r")
-        sys.stderr.flush()
+        redraw(" " * drawn)
+        redraw("")
     pool.wait_ready()

@@ -7,7 +7,6 @@ Must not know: how requests are served.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
+from audio_pool.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from audio_pool.pool.pool import AudioPool
@@ -105,7 +105,7 @@ def _announce(pool: AudioPool, as_json: bool) -> None:
     except AudioPoolError as exc:
         # the server stays up and says "degraded": other workers may serve, and an operator can see why
         log.error("not ready: %s", exc)
-        click.echo(f"degraded: {exc}", err=True)
+        say(f"degraded: {exc}", err=True)
         with contextlib.suppress(PoolClosed):
             _print_event(as_json, "degraded", pool.endpoint)
 
@@ -124,6 +124,6 @@ def _log_to(directory: Path) -> None:
 
 def _print_event(as_json: bool, what: str, endpoint: str | None) -> None:
     if as_json:
-        click.echo(json.dumps({"event": what, "endpoint": endpoint}))
+        say_json({"event": what, "endpoint": endpoint})
     else:
-        click.echo(f"{what} {endpoint}" if endpoint else what)
+        say(f"{what} {endpoint}" if endpoint else what)

@@ -6,12 +6,11 @@ Must not know: how a question travels (client/).
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from audio_pool.cli.command_group import print_error
 from audio_pool.cli.options import connect_option, json_option, keys_option, with_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import NotFound
 
@@ -37,18 +36,18 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
         found = client.status(timeout_s=timeout_s)
         healthy = client.health(timeout_s=timeout_s)
     if as_json:
-        click.echo(json.dumps({**found, "reasons": healthy.reasons}))
+        say_json({**found, "reasons": healthy.reasons})
     else:
-        click.echo(f"{healthy.state}: {found.requests} requests, {found.waiting} waiting")
+        say(f"{healthy.state}: {found.requests} requests, {found.waiting} waiting")
         for reason in healthy.reasons:
-            click.echo(f"  {reason}")
+            say(f"  {reason}")
         for name, worker in found.workers.items():
-            click.echo(
+            say(
                 f"  {name}: {worker.state}, {', '.join(worker.engines)} on {worker.device or '?'}, "
                 f"{worker.tasks} tasks in hand, {worker.tasks_done} done, {worker.crashes} crashes in a row"
             )
-        click.echo(f"  look-up by meaning: {found.semantic}; cache: {found.cache}")
-        click.echo(f"  answers: {found.answers}; from: {found.cache_types}")
+        say(f"  look-up by meaning: {found.semantic}; cache: {found.cache}")
+        say(f"  answers: {found.answers}; from: {found.cache_types}")
     if healthy.state != "ready":
         raise click.exceptions.Exit(1)
 
@@ -64,9 +63,9 @@ def cancel(request_id: str, connect: str | None, keys: str | None, timeout_s: fl
     with AudioClient(connect, keys=keys) as client:
         cancellation = client.cancel(request_id, timeout_s=timeout_s)
     if as_json:
-        click.echo(json.dumps(dict(cancellation)))
+        say_json(dict(cancellation))
     elif cancellation.cancelled:
-        click.echo(f"cancelled {request_id}")
+        say(f"cancelled {request_id}")
     if not cancellation.cancelled:
         print_error(NotFound(f"no request {request_id!r} is in flight; it may have finished"))
         raise click.exceptions.Exit(2)

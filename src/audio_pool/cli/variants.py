@@ -6,7 +6,6 @@ Must not know: when two takes differ, which seeds are tried (packs/variants.py).
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from audio_pool.cli.options import (
 )
 from audio_pool.cli.outputs import check_replaceable
 from audio_pool.cli.request_options import request_fields, request_options
+from audio_pool.cli.terminal import say, say_json
 from audio_pool.packs.names import DEFAULT_PATTERN, numbered_names
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -97,7 +97,7 @@ def variants(
         bar.clear()
         near = "" if take.nearest_distance is None else f", {take.nearest_distance:.3f} from the nearest before"
         loudness = "" if take.loudness_lufs is None else f"{take.loudness_lufs:.1f} LUFS, "
-        click.echo(f"{take.path}  {loudness}seed {take.seed}{near}")
+        say(f"{take.path}  {loudness}seed {take.seed}{near}")
 
     with started(config, quiet=as_json) as pool, bar:
         made = make_variants(
@@ -105,9 +105,9 @@ def variants(
         )
     if as_json:
         takes = msgspec.to_builtins(made.takes)
-        click.echo(json.dumps({"prompt": made.prompt, "variants": takes, "least_distance": made.least_distance}))
+        say_json({"prompt": made.prompt, "variants": takes, "least_distance": made.least_distance})
         return
     for warning in dict.fromkeys(warning for take in made.takes for warning in take.warnings):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     if made.least_distance is not None:
-        click.echo(f"distance between any two: {made.least_distance:.3f} to {made.greatest_distance:.3f}")
+        say(f"distance between any two: {made.least_distance:.3f} to {made.greatest_distance:.3f}")

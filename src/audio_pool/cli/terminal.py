@@ -1,0 +1,54 @@
+"""Text for a terminal or a log: what others wrote cannot move the cursor, colour it, or pretend to be a line of ours.
+
+Owns: which characters are shown as escapes, and how every command prints and asks.
+Must not know: what is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import click
+
+__all__ = ["confirmed", "one_line", "redraw", "say", "say_json"]
+
+_UNSAFE = re.compile(
+    # C0 and C1 controls and DEL; line and paragraph separators; marks that change the direction of writing;
+    # tags and other invisibles; halves of surrogate pairs, which no terminal can be sent
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    "\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` as one line that any terminal shows as it is: everything else as an escape, e.g. ``\\x1b``."""
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def say(line: str = "", *, err: bool = False) -> None:
+    """Print one line of text on standard output, or on standard error."""
+    click.echo(one_line(line), err=err)
+
+
+def say_json(value: object, *, err: bool = False, indent: int | None = None) -> None:  # whatever json can write
+    """Print a value as JSON: what it reads back to is the value, and what is seen cannot move a cursor."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    lines = [_UNSAFE.sub(lambda found: json.dumps(found.group())[1:-1], line) for line in text.split("\n")]
+    click.echo("\n".join(lines), err=err)
+
+
+def redraw(line: str) -> None:
+    """Write over the line on standard error that the cursor is in."""
+    sys.stderr.write("\r" + one_line(line))
+    sys.stderr.flush()
+
+
+def confirmed(question: str) -> bool:
+    """Ask on standard error; return the answer."""
+    return click.confirm(one_line(question), err=True)
