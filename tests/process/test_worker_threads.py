@@ -37,11 +37,13 @@ from audio_pool.transport.worker_messages import (
     Load,
     LoadFailed,
     Ready,
+    RecallTask,
     RunTask,
     Stop,
     TaskDone,
     TaskFailed,
     TaskProgress,
+    TaskReturned,
     ToWorker,
     from_worker,
 )
@@ -98,7 +100,7 @@ class Desk:
         self.worker = Worker(f"inproc://{name}", "w", 1)
         self.runner = SlowRunner()
         self.worker.runner = self.runner
-        self._heard: list[tuple[str, FromWorker]] = []
+        self.heard: list[tuple[str, FromWorker]] = []
         self.codes: list[int] = []
         self.thread = threading.Thread(target=lambda: self.codes.append(self.worker.run()))
 
@@ -106,14 +108,14 @@ class Desk:
         """Return the next message of a kind, and the thread that sent it; others are kept until they are asked for."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
-            for number, (thread, message) in enumerate(self._heard):
+            for number, (thread, message) in enumerate(self.heard):
                 if isinstance(message, kind):
-                    del self._heard[number]
+                    del self.heard[number]
                     return thread, message
             self._poller.wait(1.0)
             while (frames := self._channel.receive()) is not None:
-                self._heard.append((frames[0].decode().rpartition(":")[2], from_worker(frames[1])))
-        raise AssertionError(f"no {kind.__name__} in {self._heard}")
+                self.heard.append((frames[0].decode().rpartition(":")[2], from_worker(frames[1])))
+        raise AssertionError(f"no {kind.__name__} in {self.heard}")
 
     def send(self, thread: str, message: ToWorker) -> None:
         sent = self._channel.send_to(f"w:1:{thread}".encode(), [packing.pack(message)])
@@ -200,6 +202,27 @@ def test_a_cancel_stops_between_two_steps(desk: Desk) -> None:
     desk.send("control", CancelTask(task_id=1, attempt=1))
     _, failed = desk.hear(TaskFailed)
     assert failed.task_id == 1 and failed.failure.code == Cancelled.code
+
+
+def test_a_recalled_task_comes_back_at_once_unless_it_has_begun(desk: Desk) -> None:
+    desk.ready()
+    desk.run(1, generate())
+    assert desk.runner.generating.wait(DEADLINE_S)
+    desk.run(2, generate())
+    desk.send("control", RecallTask(task_id=1, attempt=1))
+    desk.send("control", RecallTask(task_id=2, attempt=2))  # another attempt's
+    desk.send("control", RecallTask(task_id=2, attempt=1))
+    _, returned = desk.hear(TaskReturned)
+    assert (returned.task_id, returned.attempt) == (2, 2)
+    _, returned = desk.hear(TaskReturned)
+    assert (returned.task_id, returned.attempt) == (2, 1), "while the first is still at work"
+    desk.run(3, generate())
+    desk.runner.generated.set()
+    assert [desk.hear(TaskDone)[1].task_id for _ in range(2)] == [1, 3]
+    desk.send("control", RecallTask(task_id=3, attempt=1))
+    desk.run(4, EchoTask(job=4))
+    assert desk.hear(TaskDone)[1].task_id == 4
+    assert not any(isinstance(message, TaskReturned) for _, message in desk.heard), "it was done"
 
 
 def test_an_exception_is_one_tasks_trouble_and_told_in_general_terms(desk: Desk) -> None:

@@ -36,7 +36,7 @@ from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.tasks import TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
-from audio_pool.transport.worker_messages import CancelTask, Ready, RunTask, Stop, ToWorker
+from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop, ToWorker
 
 
 @dataclass
@@ -214,7 +214,7 @@ class Routed:
         sent = [one.message for one in self.messages.sent if one.worker == worker]
         return [message for message in sent if isinstance(message, RunTask)][-1]
 
-    def orders(self, kind: type[CancelTask | Stop]) -> list[ToWorker]:
+    def orders(self, kind: type[CancelTask | RecallTask | Stop]) -> list[ToWorker]:
         """The messages of a kind that were sent to workers."""
         return [one.message for one in self.messages.sent if isinstance(one.message, kind)]
 

@@ -98,6 +98,7 @@ class Sent:
 
     action: events.SendTask
     cancelled: bool = False
+    recalled: bool = False
 
 
 @dataclass
@@ -341,6 +342,21 @@ class World:
             )
         )
 
+    def give_back(self, process: Process, task: int) -> list[events.Action]:
+        """A recalled task had not begun."""
+        sent = process.tasks.pop(task)
+        assert sent.recalled
+        return self.feed(
+            events.TaskReturned(
+                worker=process.name, incarnation=process.incarnation, task=task, attempt=sent.action.attempt
+            )
+        )
+
+    def recalled(self, process: Process) -> list[int]:
+        """The tasks that were asked back and have not begun, as far as their order tells."""
+        waiting = [task for task, sent in process.tasks.items() if events.thread_of(sent.action.work) == "generate"]
+        return [task for task in waiting[1:] if process.tasks[task].recalled]
+
     def stored(self, job: int, error: AudioPoolError | None = None) -> list[events.Action]:
         """The store has done with a job's sound."""
         sound = self.storing.pop(job).sound.sound
@@ -375,6 +391,13 @@ class World:
                     assert process.tasks[action.task].action.attempt == action.attempt
                     assert not process.tasks[action.task].cancelled, "cancelled twice"
                     process.tasks[action.task].cancelled = True
+            case events.RecallTask():
+                held = self.processes[action.worker, action.incarnation].tasks
+                if action.task in held:
+                    assert held[action.task].action.attempt == action.attempt
+                    assert not held[action.task].recalled, "recalled twice"
+                    assert next(iter(held)) != action.task, "the first task of a worker has begun"
+                    held[action.task].recalled = True
             case events.StopWorker():
                 self.processes[action.worker, action.incarnation].stopping = True
             case events.Store():
@@ -488,6 +511,8 @@ class World:
                 self.say_hello(process)
             elif process.state == "loading":
                 self.get_ready(process)
+            elif self.recalled(process):
+                self.give_back(process, self.recalled(process)[0])
             elif process.tasks:
                 self.finish(process, next(iter(process.tasks)))
             else:

@@ -30,7 +30,7 @@ from audio_pool.tasks import (
     RenderTask,
     TensorRef,
 )
-from audio_pool.transport.worker_messages import CancelTask, RunTask, Stop
+from audio_pool.transport.worker_messages import CancelTask, RecallTask, RunTask, Stop
 
 APART = [
     {"name": "maker", "engines": ["tone"], "roles": ["generate"]},
@@ -187,6 +187,26 @@ def test_workers_are_started_stopped_and_killed_through_the_launcher_and_the_lin
     stops = [(one.worker, one.thread) for one in pool.messages.sent if isinstance(one.message, Stop)]
     assert stops == [("maker", "control")]
     assert pool.launcher.killed == [("master", 1, "the pool stops")]
+
+
+def test_a_recalled_task_gives_its_slots_back(build: Build) -> None:
+    pool = build(workers=APART).start()
+    for _ in range(2):
+        pool.intake.submit(request(force=True, priority="background"), Caller().sink)
+    run = pool.run("maker")
+    assert run.grants
+    leased = pool.arena.stats()["leased"]
+    pool.intake.submit(request(force=True, priority="interactive"), Caller().sink)
+    assert pool.orders(RecallTask) == [RecallTask(task_id=run.task_id, attempt=run.attempt)]
+    assert pool.messages.sent[-1].thread == "control"
+    pool.feed(
+        pool.executor.take_in(
+            Received(
+                event=events.TaskReturned(worker="maker", incarnation=1, task=run.task_id, attempt=run.attempt)
+            )
+        )
+    )
+    assert pool.run("maker").task_id != run.task_id and pool.arena.stats()["leased"] == leased
 
 
 def test_a_cancel_goes_to_the_workers_control_thread(build: Build) -> None:

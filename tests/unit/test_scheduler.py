@@ -407,6 +407,90 @@ def test_a_worker_gets_what_it_can_do() -> None:
     assert (len(tasks(one, "a")), len(tasks(one, "c"))) == (1, 0), "c hosts it, but does not generate"
 
 
+def recalls(actions: list[events.Action]) -> list[int]:
+    return [recall.task for recall in of(actions, events.RecallTask)]
+
+
+def test_what_has_not_begun_gives_way_to_what_is_more_urgent() -> None:
+    one = World([plan("w", credit=3)]).start()
+    running, first, second = (one.submit(priority=2) for _ in range(3))
+    asked = len(one.actions)
+    urgent = one.submit(priority=0)
+    last = tasks(one)[2].task
+    assert recalls(one.actions[asked:]) == [last], "the last that was handed out"
+    one.give_back(one.process(), last)
+    assert sent(one) == [[running], [first], [urgent]]
+    assert recalls(one.actions[asked:]) == [last], "once it has its room, nothing more is asked back"
+    finish(one)
+    store(one)
+    assert sent(one) == [[first], [urgent], [second]] and [task.attempt for task in tasks(one)] == [1, 1, 1]
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_a_recall_that_comes_too_late_changes_nothing() -> None:
+    one = World([plan("w", credit=2)]).start()
+    one.submit(priority=2)
+    begun = one.submit(priority=2)
+    asked = len(one.actions)
+    urgent = one.submit(priority=0)
+    again = one.submit(priority=0)
+    assert len(recalls(one.actions[asked:])) == 1, "asked once"
+    finish(one)
+    assert sent(one) == [[begun], [urgent]]
+    finish(one)
+    assert sent(one) == [[urgent], [again]]
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_only_what_is_less_urgent_gives_way() -> None:
+    one = World([plan("w", credit=3)], ageing_s=10.0).start()
+    one.submit(priority=1)
+    one.submit(priority=0)
+    old = one.submit(priority=1)
+    one.submit(priority=0)
+    (recalled,) = recalls(one.actions)
+    one.give_back(one.process(), recalled)
+    for _ in range(4):
+        one.send_heartbeats()
+        one.pass_time(3.0)
+    finish(one)
+    assert sent(one)[-1] == [old]
+    one.submit(priority=0)
+    assert len(recalls(one.actions)) == 1, "it has aged past what comes now"
+
+
+def test_what_was_taken_back_twice_stays_where_it_is() -> None:
+    one = World([plan("w", credit=2)]).start()
+    one.submit(priority=2)
+    behind = one.submit(priority=2)
+    for _ in range(2):
+        urgent = one.submit(priority=0)
+        one.give_back(one.process(), tasks(one)[-1].task)
+        finish(one)
+        store(one)
+        assert sent(one) == [[urgent], [behind]]
+    one.submit(priority=0)
+    assert len(recalls(one.actions)) == 2
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_what_died_with_its_worker_after_a_recall_is_tried_once_more() -> None:
+    one = World([plan("w", credit=2)]).start()
+    one.submit(priority=2)
+    behind = one.submit(priority=2)
+    one.submit(priority=0)
+    dead = one.process()
+    recalled = tasks(one)[-1].task
+    one.die(dead)
+    assert one.give_back(dead, recalled) == [], "it was given back already, with the worker"
+    one.settle()
+    assert one.replies[behind].kind == "result"
+    one.check_nothing_is_left()
+
+
 def batching(**limits: Any) -> World:
     one = World([plan("w", "tone hum", credit=1)], **limits)
     one.batching = frozenset({"tone"})

@@ -209,6 +209,16 @@ class AnyOrder(RuleBasedStateMachine):
         process = data.draw(st.sampled_from(self._busy()), "process")
         self.world.fail(process, data.draw(st.sampled_from(sorted(process.tasks)), "task"), error)
 
+    def _recalled(self) -> list[tuple[Process, int]]:
+        return [(process, task) for process in self._living("ready") for task in self.world.recalled(process)]
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._recalled())
+    def give_back(self, data: st.DataObject) -> None:
+        """What was asked back had not begun: it is neither lost nor done twice, which the world counts."""
+        number = data.draw(st.integers(0, len(self._recalled()) - 1), "which")
+        self.world.give_back(*self._recalled()[number])
+
     @rule()
     @precondition(lambda self: any(process.tasks for process in self._living("dead")))
     def messages_of_the_dead_arrive_late(self) -> None:

@@ -103,6 +103,7 @@ TO_WORKER: list[worker_messages.ToWorker] = [
         arena="/arena",
     ),
     worker_messages.CancelTask(task_id=1, attempt=2),
+    worker_messages.RecallTask(task_id=1, attempt=2),
     worker_messages.Stop(),
     *(
         worker_messages.RunTask(
@@ -122,6 +123,7 @@ FROM_WORKER: list[worker_messages.FromWorker] = [
         for result in RESULTS
     ),
     worker_messages.TaskFailed(incarnation=1, task_id=2, attempt=3, failure=Failure(code="out_of_memory")),
+    worker_messages.TaskReturned(incarnation=1, task_id=2, attempt=3),
 ]
 
 @pytest.mark.parametrize("message", TO_WORKER, ids=lambda message: type(getattr(message, "task", message)).__name__)

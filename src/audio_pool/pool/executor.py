@@ -32,7 +32,7 @@ from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
-from audio_pool.transport.worker_messages import CancelTask, Ready, RunTask, Stop
+from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
 from audio_pool.types import Rendition
 
 __all__ = ["Executor"]
@@ -94,6 +94,9 @@ class Executor:
             case events.CancelTask():
                 cancel = CancelTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", cancel)
+            case events.RecallTask():
+                recall = RecallTask(task_id=action.task, attempt=action.attempt)
+                self._link.send(action.worker, action.incarnation, "control", recall)
             case events.StopWorker():
                 self._link.send(action.worker, action.incarnation, "control", Stop())
             case events.Store():
@@ -119,7 +122,7 @@ class Executor:
                     done.task, holder, done.results, received.frames, received.unwritable
                 )
                 return msgspec.structs.replace(done, results=results)
-            case events.TaskFailed() as failed:
+            case events.TaskFailed() | events.TaskReturned() as failed:
                 self._tasks.take_outputs(failed.task, f"{failed.worker}:{failed.incarnation}", {}, [])
             case events.WorkerReady() as ready:
                 if received.ready is not None:

@@ -30,6 +30,7 @@ from audio_pool.transport.worker_messages import (
     TaskDone,
     TaskFailed,
     TaskProgress,
+    TaskReturned,
     ToWorker,
     from_worker,
 )
@@ -156,6 +157,11 @@ class WorkerLink:
                     failure=message.failure,
                 )
                 yield Received(event=failed)
+            case TaskReturned():
+                returned = events.TaskReturned(
+                    worker=worker, incarnation=incarnation, task=message.task_id, attempt=message.attempt
+                )
+                yield Received(event=returned)
         if peer.ready is not None and peer.threads >= _THREADS:
             ready, peer.ready = peer.ready, None
             yield Received(event=_ready(worker, incarnation, ready), ready=ready)

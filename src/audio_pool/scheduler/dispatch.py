@@ -17,6 +17,7 @@ from audio_pool.scheduler.events import (
     GenerateWork,
     JobRound,
     MasterWork,
+    RecallTask,
     RenderWork,
     SendTask,
     TaskWork,
@@ -30,6 +31,9 @@ from audio_pool.tasks import ClapTask
 
 __all__ = ["Dispatch"]
 
+_MOST_RECALLS = 2
+"""Times that a job gives way once it has been handed out: what is urgent cannot push the rest around for ever."""
+
 
 class Dispatch:
     """Matches the queue with the workers' room."""
@@ -39,6 +43,7 @@ class Dispatch:
         self._workers = workers
         self._jobs = jobs
         self._max_batch = max_batch
+        self._ageing_s = ageing_s
         self._tasks = itertools.count(1)
 
     def put(self, job: Job) -> None:
@@ -54,9 +59,12 @@ class Dispatch:
         need = Need("generate", job.sound.recipe.engine)
         return self.queue.ahead(need, job.job, priority=job.priority, arrival=job.arrival)
 
-    def send(self, now: float) -> list[SendTask]:
-        """Return tasks for every worker that has room and something to do; they count as held from now on."""
-        sent: list[SendTask] = []
+    def send(self, now: float) -> list[SendTask | RecallTask]:
+        """Return tasks for every worker that has room and something to do; they count as held from now on.
+
+        Where there is no room, what a worker holds and has not begun is asked back for something more urgent.
+        """
+        sent: list[SendTask | RecallTask] = []
         stuck: set[Need] = set()
         while len(self.queue):
             urgencies = [
@@ -77,7 +85,46 @@ class Dispatch:
                 sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now))
             else:
                 stuck.add(need)
+                sent += self._recall(need)
         return sent
+
+    def _recall(self, need: Need) -> list[RecallTask]:
+        """Ask the least urgent task back that waits in a worker while the first of a line is more urgent.
+
+        One at a time for each line; the answer makes room, or the next look finds another.
+        """
+        number = self.queue.first(need)
+        if number is None or need.role != "generate":
+            return []
+        waiting = self._jobs[number]
+        latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
+        for worker in self._workers.workers.values():
+            if worker.state != "ready" or worker.killed or not _serves(worker, need):
+                continue
+            for held in worker.behind("generate"):
+                if held.recalled:
+                    return []
+                jobs = [self._jobs[job] for job in held.jobs if job in self._jobs]
+                urgency = min((self._urgency(job) for job in jobs), default=0.0), held.task
+                gives_way = all(
+                    job.priority > waiting.priority and job.recalls < _MOST_RECALLS and job.failures == 0
+                    for job in jobs
+                )
+                if gives_way and urgency[0] > self._urgency(waiting) and (latest is None or urgency > latest[0]):
+                    latest = urgency, worker, held
+        if latest is None:
+            return []
+        _, worker, held = latest
+        held.recalled = True
+        for job in held.jobs:
+            if job in self._jobs:
+                self._jobs[job].recalls += 1
+        return [
+            RecallTask(worker=worker.plan.name, incarnation=worker.incarnation, task=held.task, attempt=held.attempt)
+        ]
+
+    def _urgency(self, job: Job) -> float:
+        return job.arrival + job.priority * self._ageing_s
 
     def hosts(self, engine: str) -> bool:
         """Return True if a worker that is ready hosts the engine."""

@@ -38,6 +38,7 @@ __all__ = [
     "LoadFailed",
     "LookupDone",
     "MasterWork",
+    "RecallTask",
     "RenderWork",
     "RenderedHit",
     "ReplyKind",
@@ -55,6 +56,7 @@ __all__ = [
     "TaskDone",
     "TaskFailed",
     "TaskProgress",
+    "TaskReturned",
     "TaskWork",
     "Thread",
     "Tick",
@@ -312,6 +314,15 @@ class TaskFailed(Struct, frozen=True, kw_only=True, tag=True):
     failure: Failure
 
 
+class TaskReturned(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has given a recalled task back: it had not begun, and will not."""
+
+    worker: str
+    incarnation: int
+    task: int
+    attempt: int
+
+
 class Tick(Struct, frozen=True, kw_only=True, tag=True):
     """Time has passed."""
 
@@ -336,6 +347,7 @@ Event = (
     | TaskProgress
     | TaskDone
     | TaskFailed
+    | TaskReturned
     | Tick
     | Drain
 )
@@ -406,6 +418,15 @@ class CancelTask(Struct, frozen=True, kw_only=True, tag=True):
     attempt: int
 
 
+class RecallTask(Struct, frozen=True, kw_only=True, tag=True):
+    """Something more urgent waits: give the task back if it has not begun. Answered by TaskReturned, or by nothing."""
+
+    worker: str
+    incarnation: int
+    task: int
+    attempt: int
+
+
 class StopWorker(Struct, frozen=True, kw_only=True, tag=True):
     """Finish what is in hand, then exit."""
 
@@ -463,6 +484,7 @@ Action = (
     | FindNear
     | SendTask
     | CancelTask
+    | RecallTask
     | StopWorker
     | Store
     | Discard

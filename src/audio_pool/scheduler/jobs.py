@@ -53,6 +53,8 @@ class Job(Struct, kw_only=True):
     priority: int = 1
     failures: int = 0
     """Times its worker died under it."""
+    recalls: int = 0
+    """Times it was taken back from a worker before it began there."""
     round: int = 0
     best: MasteredSound | None = None
     """The best sound of the rounds so far that was not accepted."""

@@ -64,6 +64,11 @@ class JobQueue:
         head = self._head(need)
         return head[0] if head else None
 
+    def first(self, need: Need) -> int | None:
+        """Return the first job of a line, which stays there; None where none waits."""
+        head = self._head(need)
+        return head[2] if head else None
+
     def take(self, need: Need, fits: Callable[[int], bool] | None = None) -> int | None:
         """Remove and return the first job of a line; None where none waits, or the first does not fit."""
         head = self._head(need)

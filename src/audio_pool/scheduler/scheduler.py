@@ -96,6 +96,8 @@ class Scheduler:
                 self._task_done(event)
             case events.TaskFailed():
                 self._task_failed(event)
+            case events.TaskReturned():
+                self._task_returned(event)
             case events.TaskProgress():
                 self._task_progress(event)
             case events.Heartbeat():
@@ -457,6 +459,15 @@ class Scheduler:
             return
         for job in self._jobs_of(held):
             self._task_lost(job, event.failure, again=len(held.jobs) > 1)
+        self._dispatch()
+
+    def _task_returned(self, event: events.TaskReturned) -> None:
+        """Put what was recalled back into its place; it was not tried."""
+        held = self.workers.give_back(event.worker, event.incarnation, event.task, event.attempt, self._now)
+        if held is None:
+            return
+        for job in self._jobs_of(held):
+            self._retry(job)
         self._dispatch()
 
     def _jobs_of(self, held: HeldTask) -> Iterator[Job]:

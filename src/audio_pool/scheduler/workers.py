@@ -48,6 +48,8 @@ class HeldTask(Struct, kw_only=True):
     """When it reached the head of its thread's queue; the task timeout counts from there."""
     timed_out: bool = False
     cancelled: bool = False
+    recalled: bool = False
+    """It was asked back; it comes if it has not begun."""
 
 
 class WorkerState(Struct, kw_only=True):
@@ -80,6 +82,10 @@ class WorkerState(Struct, kw_only=True):
         if any(held.thread == thread and held.attempt > 1 for held in self.tasks.values()):
             return False  # it may have killed its last worker: nothing is sent behind it
         return self.state == "ready" and not self.killed and self.held_by(thread) < room
+
+    def behind(self, thread: Thread) -> list[HeldTask]:
+        """Return the tasks that wait behind the thread's first, in order."""
+        return [held for held in self.tasks.values() if held.thread == thread][1:]
 
     def heads(self) -> list[HeldTask]:
         """Return the task that each thread is executing; later ones of the same thread wait."""
@@ -207,15 +213,28 @@ class WorkerTable:
         held = worker.tasks.get(task) if worker is not None else None
         if worker is None or held is None or held.attempt != attempt:
             return None
-        del worker.tasks[task]
         worker.tasks_done += 1
         worker.crashes = 0
+        self._drop(worker, held, now)
+        return held
+
+    def give_back(self, name: str, incarnation: int, task: int, attempt: int, now: float) -> HeldTask | None:
+        """Return a recalled task that had not begun, no longer held; None for a late message of a dead attempt."""
+        worker = self.current(name, incarnation)
+        held = worker.tasks.get(task) if worker is not None else None
+        if worker is None or held is None or held.attempt != attempt:
+            return None
+        self._drop(worker, held, now)
+        return held
+
+    @staticmethod
+    def _drop(worker: WorkerState, held: HeldTask, now: float) -> None:
+        del worker.tasks[held.task]
         worker.last_sign = now
         for other in worker.tasks.values():
             if other.thread == held.thread:
                 other.since = now  # the next of the thread starts now
                 break
-        return held
 
     def is_running(self, name: str, incarnation: int, task: int) -> bool:
         """Return True if the worker is executing this task, not one before it in the same thread."""

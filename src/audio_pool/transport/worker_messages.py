@@ -30,17 +30,19 @@ __all__ = [
     "Load",
     "LoadFailed",
     "Ready",
+    "RecallTask",
     "RunTask",
     "Stop",
     "TaskDone",
     "TaskFailed",
     "TaskProgress",
+    "TaskReturned",
     "ToWorker",
     "from_worker",
     "to_worker",
 ]
 
-WORKER_PROTOCOL = 2
+WORKER_PROTOCOL = 3
 """Of this conversation. Router and workers run the same files, so that another number means that they do not."""
 
 
@@ -91,11 +93,18 @@ class CancelTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="cance
     attempt: int
 
 
+class RecallTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="recall_task"):
+    """Give the task back if it has not begun (TaskReturned); else go on, and say nothing."""
+
+    task_id: int
+    attempt: int
+
+
 class Stop(Struct, frozen=True, kw_only=True, tag_field="type", tag="stop"):
     """Finish what is in hand, then exit."""
 
 
-ToWorker = Load | RunTask | CancelTask | Stop
+ToWorker = Load | RunTask | CancelTask | RecallTask | Stop
 
 
 # -- worker -> router ------------------------------------------------------------------------------
@@ -165,7 +174,15 @@ class TaskFailed(Struct, frozen=True, kw_only=True, tag_field="type", tag="faile
     failure: Failure
 
 
-FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskDone | TaskFailed
+class TaskReturned(Struct, frozen=True, kw_only=True, tag_field="type", tag="returned"):
+    """A recalled task that had not begun, and will not: nothing was done for it."""
+
+    incarnation: int
+    task_id: int
+    attempt: int
+
+
+FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskDone | TaskFailed | TaskReturned
 
 _TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

@@ -36,11 +36,13 @@ from audio_pool.transport.worker_messages import (
     Load,
     LoadFailed,
     Ready,
+    RecallTask,
     RunTask,
     Stop,
     TaskDone,
     TaskFailed,
     TaskProgress,
+    TaskReturned,
     to_worker,
 )
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
@@ -54,6 +56,8 @@ _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
+_BEGUN_KEPT = 1024
+"""Tasks that are known to have begun; a recall comes soon after its task, or never."""
 
 
 class Worker:
@@ -73,6 +77,12 @@ class Worker:
         """Messages of other threads for the control socket."""
         self._to_master: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
         """Candidates generated here, on their way from the generate to the aux thread."""
+        self._begin = threading.Lock()
+        """A task begins or is given back, never both."""
+        self._begun: dict[tuple[int, int], None] = {}
+        """Tasks and attempts that have begun, the oldest first."""
+        self._recalled: set[tuple[int, int]] = set()
+        """Those that were given back before they began, and are dropped when their turn comes."""
         self._generate_ended = threading.Event()
         self._broken = 0
         """The exit code for what ended a thread of tasks; 0 while all is well."""
@@ -107,6 +117,12 @@ class Worker:
                             generating = self._start(load)
                         case CancelTask() as cancel:
                             self.cancelled.add((cancel.task_id, cancel.attempt))
+                        case RecallTask() as recall:
+                            if self._gives_back(recall):
+                                returned = TaskReturned(
+                                    incarnation=self.incarnation, task_id=recall.task_id, attempt=recall.attempt
+                                )
+                                control.send([packing.pack(returned)])
                         case Stop():
                             self.stopping.set()
                             self._aux_waker.wake()
@@ -125,6 +141,27 @@ class Worker:
             if now >= next_heartbeat:
                 control.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
                 next_heartbeat = now + (min(heartbeat_s, 0.1) if self.stopping.is_set() else heartbeat_s)
+
+    def _gives_back(self, recall: RecallTask) -> bool:
+        """Return True if a task has not begun, and see to it that it never does."""
+        key = recall.task_id, recall.attempt
+        with self._begin:
+            if key in self._begun:
+                return False
+            self._recalled.add(key)
+            return True
+
+    def _begins(self, run: RunTask) -> bool:
+        """Note that a task begins; False: it was given back, and must not."""
+        key = run.task_id, run.attempt
+        with self._begin:
+            if key in self._recalled:
+                self._recalled.remove(key)
+                return False
+            self._begun[key] = None
+            if len(self._begun) > _BEGUN_KEPT:
+                del self._begun[next(iter(self._begun))]
+            return True
 
     def _send_outgoing(self, control: Channel) -> bool:
         """Send other threads' messages; return True if one says that loading failed."""
@@ -222,7 +259,9 @@ class Worker:
                 run, generated = self._to_master.get()
                 self._answer(channel, run, partial(self.runner.master_generated, generated))
             elif waiting:
-                self._run_task(channel, *waiting.pop(0))
+                run, frames = waiting.pop(0)
+                if self._begins(run):
+                    self._run_task(channel, run, frames)
             elif ending:
                 channel.close()
                 return
