@@ -15,6 +15,7 @@ import sys
 import click
 
 from audio_pool.cli.command_group import Program
+from audio_pool.cli.server_log import TextLines
 
 __all__ = ["main"]
 
@@ -58,4 +59,6 @@ def main(verbose: int) -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage or input.
     """
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=level, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(TextLines())

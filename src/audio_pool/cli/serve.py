@@ -12,16 +12,18 @@ import os
 import queue
 import signal
 import threading
-from logging.handlers import RotatingFileHandler
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
+from audio_pool.cli.server_log import JsonLines, ServerLog, TextLines
 from audio_pool.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
+    from audio_pool.config import Config
     from audio_pool.pool.pool import AudioPool
 
 __all__ = ["serve"]
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
     cache_dir_option,
     click.option("--log-dir", type=click.Path(), help="Where the server's and the workers' logs go."),
     click.option("--keys", "keys_dir", type=click.Path(), help="CURVE keys; needed for binds beyond this machine."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="How the server's log is written."),
     json_option,
 )
 def serve(
@@ -44,13 +47,15 @@ def serve(
     cache_dir: str | None,
     log_dir: str | None,
     keys_dir: str | None,
+    log_format: str | None,
     as_json: bool,
 ) -> None:
     """Serve sounds to clients over ZMQ.
 
     Answers (health, status) as soon as it listens; prints 'ready ENDPOINT' when every worker is ready.
     SIGTERM and SIGINT let what is under way finish (limits.drain_timeout_s), then exit with 0; a second
-    one stops at once.
+    one stops at once. SIGHUP opens the log anew and reads the configuration again: limits take effect at
+    once, and the log says what needs a restart.
     """
     from audio_pool.config import load_config
     from audio_pool.pool.pool import AudioPool
@@ -60,13 +65,17 @@ def serve(
         ("server", "bind", bind),
         ("server", "log_dir", log_dir),
         ("server", "keys_dir", keys_dir),
+        ("logs", "format", log_format),
         ("cache", "dir", cache_dir),
     ):
         if value is not None:
             overrides.setdefault(section, {})[key] = value
-    settings = load_config(config_path, overrides=overrides)
-    logs = Path(settings.server.log_dir).expanduser() if settings.server.log_dir else settings.cache_dir / "logs"
-    _log_to(logs)
+
+    def read() -> Config:
+        return load_config(config_path, overrides=overrides)
+
+    settings = read()
+    server_log = _log_to(settings)
     # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     stopping = False
@@ -78,13 +87,18 @@ def serve(
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGHUP, lambda number, frame: signals.put(number))
     pool = AudioPool(settings, serve=True).start(wait=False)
     try:
         _print_event(as_json, "listening", pool.endpoint)
         threading.Thread(target=_announce, args=(pool, as_json), daemon=True).start()
         while pool.running:
             with contextlib.suppress(queue.Empty):
-                log.info("stopping: signal %d", signals.get(timeout=0.5))
+                number = signals.get(timeout=0.5)
+                if number == signal.SIGHUP:
+                    _reload(pool, server_log, read)
+                    continue
+                log.info("stopping: signal %d", number)
                 break
         else:
             raise click.ClickException("the pool ended by itself; see the log")
@@ -92,6 +106,23 @@ def serve(
         stopping = True
         pool.stop()
     _print_event(as_json, "stopped", None)
+
+
+def _reload(pool: AudioPool, server_log: ServerLog, read: Callable[[], Config]) -> None:
+    from audio_pool.errors import AudioPoolError
+
+    server_log.reopen()
+    try:
+        settings = read()
+        plan = pool.reload(settings)
+    except AudioPoolError as exc:
+        log.error("reload: nothing is changed: %s", exc)
+        return
+    logs = plan.config.logs
+    server_log.configure(_lines(plan.config), max_bytes=logs.max_bytes, files=logs.files)
+    log.info("reload: now in force: %s", ", ".join(plan.applied) or "nothing was changed")
+    if plan.restart:
+        log.warning("reload: changed, but needs a restart: %s", ", ".join(plan.restart))
 
 
 def _announce(pool: AudioPool, as_json: bool) -> None:
@@ -110,16 +141,26 @@ def _announce(pool: AudioPool, as_json: bool) -> None:
             _print_event(as_json, "degraded", pool.endpoint)
 
 
-def _log_to(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(directory / "server.log", maxBytes=16 << 20, backupCount=3)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _log_to(settings: Config) -> ServerLog:
+    """Begin the server's log."""
+    logs = settings.logs
+    place = Path(settings.server.log_dir).expanduser() if settings.server.log_dir else settings.cache_dir / "logs"
+    handler = ServerLog(place / "server.log", _lines(settings), max_bytes=logs.max_bytes, files=logs.files)
+    if not settings.server.log_dir:
+        place.chmod(0o700)  # the operator's own directory keeps the mode that it was given
     root = logging.getLogger()
-    root.addHandler(handler)
     for other in root.handlers:
-        if other is not handler and other.level == logging.NOTSET:
+        other.setFormatter(_lines(settings))
+        if other.level == logging.NOTSET:
             other.setLevel(root.level)
+    root.addHandler(handler)
     root.setLevel(min(root.level, logging.INFO))
+    return handler
+
+
+def _lines(settings: Config) -> logging.Formatter:
+    form = JsonLines if settings.logs.format == "json" else TextLines
+    return form(prompts=settings.logs.prompts)
 
 
 def _print_event(as_json: bool, what: str, endpoint: str | None) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "EngineConfig",
     "EngineDefaults",
     "LimitsConfig",
+    "LogsConfig",
     "PolicyConfig",
     "QueueConfig",
     "ServerConfig",
@@ -166,6 +167,19 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     """Replies kept for slow clients."""
 
 
+class LogsConfig(_Section, frozen=True, kw_only=True):
+    """What the server writes down, and how much of it is kept."""
+
+    format: Literal["text", "json"] = "text"
+    """json: one object a line."""
+    max_bytes: Bytes = 16 << 20
+    """One file of the server's log; a full one is renamed ``server.log.1``, and so on."""
+    files: Annotated[int, Meta(ge=1, le=100)] = 4
+    """Files of the server's log that are kept, the current one among them."""
+    prompts: bool = False
+    """Say in each request's line what was asked for, shortened."""
+
+
 class PolicyConfig(_Section, frozen=True, kw_only=True):
     """Which licences may be used, and where models lie."""
 
@@ -232,6 +246,7 @@ class Config(_Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     queue: QueueConfig = QueueConfig()
     server: ServerConfig = ServerConfig()
+    logs: LogsConfig = LogsConfig()
     policy: PolicyConfig = PolicyConfig()
     engines: dict[Name, EngineConfig] = {}
     """Named models, and settings of engines under their own names."""

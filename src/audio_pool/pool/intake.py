@@ -66,6 +66,11 @@ class Intake:
         self._resolved: dict[bytes, ResolvedRequest] = {}
         self._known: tuple[EngineInfo, ...] = ()
 
+    def configure(self, config: Config) -> None:
+        """Resolve by another configuration from now on."""
+        self._config = config
+        self._resolved.clear()
+
     def resolve(self, request: AudioRequest, init_sha256: str | None = None) -> ResolvedRequest:
         """Return what a request means for this pool. May be called from any thread.
 
@@ -159,7 +164,7 @@ class Intake:
         if number:
             self._requests[number].resolved = resolved
         else:
-            number = self._requests.open(sink, resolved)
+            number = self._requests.open(sink, resolved, client)
         now = time.monotonic() if arrival is None else arrival
         deadlines = [now + request.deadline_ms / 1000] if request.deadline_ms is not None else []
         if timeout_s is not None:
@@ -189,7 +194,7 @@ class Intake:
         self, task: EchoTask | ClapTask, sink: ReplySink, *, worker: str = "", size_bytes: int = 0, client: str = ""
     ) -> int:
         """Take in a small task that is not a sound."""
-        number = self._requests.open(sink)
+        number = self._requests.open(sink, client=client)
         self._router.feed(
             events.Call(request=number, task=task, client=client, worker=worker, size_bytes=size_bytes)
         )
@@ -234,7 +239,7 @@ class Intake:
             raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
         if len(self._reading) >= self._config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
-        number, arrival = self._requests.open(sink), time.monotonic()
+        number, arrival = self._requests.open(sink, client=client), time.monotonic()
         self._reading.add(number)
 
         def read() -> None:

@@ -41,6 +41,7 @@ from audio_pool.config import Config, load_config
 from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.assembly import Parts, assemble
+from audio_pool.pool.reload import Reload, reload_plan
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
@@ -151,6 +152,22 @@ class AudioPool(PoolApi):
                 return
             time.sleep(0.01)
         raise Timeout(f"the workers were not ready within {timeout_s:g} s", hint="see the workers' logs")
+
+    def reload(self, config: Config) -> Reload:
+        """Take over what a changed configuration says and a running pool can change; report the rest.
+
+        Raises:
+            PoolClosed: the pool is not running.
+        """
+        plan = reload_plan(self.config, config)
+
+        def configure(parts: Parts) -> None:
+            parts.intake.configure(plan.config)
+            parts.router.feed(events.Reconfigure(limits=plan.config.limits, queue=plan.config.queue))
+
+        self._on_router(configure)
+        self.config = plan.config
+        return plan
 
     def stop(self, drain_timeout_s: float | None = None) -> None:
         """Finish what is under way (for at most ``drain_timeout_s``), then end every worker."""

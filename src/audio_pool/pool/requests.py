@@ -9,11 +9,14 @@ from __future__ import annotations
 import collections
 import itertools
 import logging
+import time
 
+import msgspec
 from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError
 from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.request_log import log_answer
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import Failure
 from audio_pool.telemetry import Telemetry
@@ -29,6 +32,9 @@ class OpenRequest(Struct, kw_only=True):
     sink: ReplySink
     resolved: ResolvedRequest | None = None
     """None for calls, and until ``init_audio`` has been read."""
+    client: str = ""
+    """Whose share it counts against; empty: nobody's own."""
+    opened: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def sound(self) -> ResolvedRequest:
@@ -47,10 +53,10 @@ class RequestTable(dict[int, OpenRequest]):
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
 
-    def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None) -> int:
+    def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None, client: str = "") -> int:
         """Take a request in; return its number, unique for the pool's life."""
         number = next(self._numbers)
-        self[number] = OpenRequest(sink=sink, resolved=resolved)
+        self[number] = OpenRequest(sink=sink, resolved=resolved, client=client)
         return number
 
     def number_of(self, request_id: str) -> int:
@@ -64,6 +70,15 @@ class RequestTable(dict[int, OpenRequest]):
             kind = _send(open_request.sink, reply)
             self.answers[kind] += 1
             self._telemetry.count("answers", kind=kind)
+            log_answer(
+                number,
+                open_request.sink.request_id,
+                open_request.client,
+                open_request.opened,
+                reply,
+                kind,
+                recipe=open_request.resolved.recipe if open_request.resolved is not None else None,
+            )
 
     def finish_all(self, reply: Reply) -> None:
         """Send every open request the same reply; a sink that fails keeps no other waiting."""

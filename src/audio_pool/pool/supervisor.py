@@ -199,7 +199,7 @@ class Supervisor:
 
     def _start(self, command: Command) -> None:
         try:
-            self._log_dir.mkdir(parents=True, exist_ok=True)
+            self._log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             child = self._start_child(command, self.life_line)
         except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument or a variable
             log.error("worker %s cannot be started: %s", command.name, exc)
@@ -232,7 +232,7 @@ class Supervisor:
             self._selector.unregister(watched.child.output_fd)
             watched.output_open = False
             return
-        with contextlib.suppress(OSError), watched.log_file.open("ab") as file:
+        with contextlib.suppress(OSError), open(watched.log_file, "ab", opener=_private) as file:
             file.write(data)
         *lines, watched.partial = (watched.partial + data).split(b"\n")
         watched.partial = watched.partial[-4096:]
@@ -281,6 +281,11 @@ class Supervisor:
         for watched in self._children.values():
             watched.child.kill()
             watched.kill_at = time.monotonic() + _KILL_AFTER_S
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a log for its owner alone: it may hold prompts."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _readable(fd: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from audio_pool.config import LimitsConfig, QueueConfig
 from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
 from audio_pool.tasks import Called, ClapTask, EchoTask, MasteredSound, RawSounds, TaskResult
 from audio_pool.types import Query, Recipe, Rendition
@@ -333,6 +334,13 @@ class Drain(Struct, frozen=True, kw_only=True, tag=True):
     deadline: float
 
 
+class Reconfigure(Struct, frozen=True, kw_only=True, tag=True):
+    """From now on other limits hold, for what is under way, too; what has been taken in stays."""
+
+    limits: LimitsConfig
+    queue: QueueConfig
+
+
 Event = (
     Submit
     | Call
@@ -350,6 +358,7 @@ Event = (
     | TaskReturned
     | Tick
     | Drain
+    | Reconfigure
 )
 
 

@@ -22,7 +22,7 @@ class WaitingRequests:
     def __init__(self, bounds: QueueConfig) -> None:
         self.bytes = 0
         """Of all of them, as their callers sent them."""
-        self._bounds = bounds
+        self.bounds = bounds
         self._states: dict[int, RequestState] = {}
         self._deadlines: list[tuple[float, int]] = []
 
@@ -75,13 +75,13 @@ class WaitingRequests:
 
     def has_room(self, size_bytes: int) -> bool:
         """Return True if one more request of that size fits in."""
-        bounds = self._bounds
+        bounds = self.bounds
         return len(self._states) < bounds.max_requests and self.bytes + size_bytes <= bounds.max_bytes
 
     @property
     def too_many(self) -> bool:
         """True if more was taken in than may wait."""
-        return len(self._states) > self._bounds.max_requests or self.bytes > self._bounds.max_bytes
+        return len(self._states) > self.bounds.max_requests or self.bytes > self.bounds.max_bytes
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline; None: no request has one."""

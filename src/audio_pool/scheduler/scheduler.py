@@ -115,6 +115,10 @@ class Scheduler:
                 self._worker_exited(event)
             case events.Drain():
                 self.drain_deadline = event.deadline
+            case events.Reconfigure():
+                self.limits = self.workers.limits = event.limits
+                self.queue_limits = self.requests.bounds = event.queue
+                self._next_worker_check = now
             case events.Tick():
                 self._next_worker_check = now
         self._pass_time()

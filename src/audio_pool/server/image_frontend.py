@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError
 from audio_pool.pool.replies import Reply
+from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.service import PoolService
 from audio_pool.results import Accepted, Progress
 from audio_pool.server.image_server import MAX_FRAME_BYTES, alert, request_id_of, to_reply, to_request
@@ -67,7 +68,9 @@ class ImageRequests:
             )
         except Exception as exc:
             self.counts["refused"] += 1
-            send(alert(request_id_of(frame), self._service.refusal(exc)))
+            request_id, error = request_id_of(frame), self._service.refusal(exc)
+            log_refusal(request_id, client.hex(), error)
+            send(alert(request_id, error))
 
 
 class ImageFrontEnd:

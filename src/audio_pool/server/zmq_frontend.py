@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from audio_pool.errors import BadMessage, Busy
 from audio_pool.pool.replies import Body, Reply, ReplySink
+from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.service import PoolService
 from audio_pool.results import Failure
 from audio_pool.server.image_frontend import ImageRequests
@@ -77,6 +78,7 @@ class ZmqFrontEnd:
         except Exception as exc:
             error = self._service.refusal(exc)
             self._counts["refused"] += 1
+            log_refusal(request_id, client.hex(), error)
             refused = Reply(kind="busy" if isinstance(error, Busy) else "error", failure=Failure.of(error))
             SocketSink(request_id=request_id, envelope=envelope, outbox=self._outbox).finish(refused)
 
