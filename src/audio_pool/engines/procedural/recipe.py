@@ -39,6 +39,8 @@ class Character:
     bpm: float | None = None
     hz: float | None = None
     count: int | None = None
+    several: bool = False
+    """More than one of it was asked for ("explosions", "repeated knocks")."""
 
     def low(self, hz: float) -> float:
         """Return a frequency of the sounding body, moved by pitch and size."""

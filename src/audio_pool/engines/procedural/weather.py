@@ -11,7 +11,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, peaks
 
 
 @recipe(
-    keys="rain, drizzle, downpour, shower, cloudburst, precipitation, rainstorm",
+    keys="rain, rainy, drizzle, downpour, shower, cloudburst, precipitation, rainstorm",
     near="sizzle hiss pour spray sprinkle wet weather monsoon hail sleet steam frying fry",
     expects="noise",
     summary="steady rain falling outside",
@@ -68,7 +68,7 @@ def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Float
     near="",
     expects="noise",
     covers=("rain",),
-    summary="rain dripping on leaves in a forest",
+    summary="rain dripping on leaves",
 )
 def rain_on_leaves(c: Canvas, p: Character) -> None:
     heavy = p.intensity

@@ -1,10 +1,9 @@
 """Parse a prompt into layers: the recipes it names, the adjectives of each, and what it excludes.
 
-Owns: tokens, stems, negation, the words of adjectives and scenes, the choice of the nearest recipe.
-Must not know: how anything sounds. Pure: no state, no clock, no randomness.
+Owns: tokens, which words name a recipe, negation, whose verb and whose adjective a word is, the nearest recipe.
+Must not know: how anything sounds, what adjectives mean. Pure: no state, no clock, no randomness.
 
-Stems are not the base forms of ``prompts/lexicon.py``: those are made so that different words stay apart, stems
-so that related words meet. Base forms in their place give one caption in ten another recipe.
+Base forms, spelling and parts of speech are those of ``prompts/lexicon.py``, which the cache reads prompts with.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Literal, TypedDict
+from typing import Literal
 
+from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES, CharacterChange, changed
 from audio_pool.engines.procedural.recipe import Character, Recipe
 from audio_pool.prompts.language import foreign_language
-from audio_pool.prompts.lexicon import NUMBERS
+from audio_pool.prompts.lexicon import NUMBERS, correct_spelling, word_info
 
-__all__ = ["ADJECTIVES", "SCENES", "Layer", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
+__all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
@@ -44,120 +44,40 @@ _STOPWORDS = _words(
     "a an the of in on at to from into onto by for is are was be being been it its this that these those some"
     " several few many more very too so quite sound sounds noise noises audio sfx effect effects loop loopable"
     " seamless recording of someone something somebody there up down out off around through nearby s t"
+    " or which who whose his her their my your our i you he she they we one another other each every"
+    " please make me play give want need like can could would short long high quality realistic"
+    " heard hear making made coming going being happening playing beside behind under above near between against"
+    " along across within onto upon again also just only"
 ) | _CLAUSE_BREAKS | _NEGATORS
+_AGENTS = _words(
+    "people person man woman boy girl child audience crowd kid adult someone guy lady player baby spectator"
+)
+"""Base forms of who does something: what they do is the sound, not they."""
+_UNTOLD = _STOPWORDS | _AGENTS
 _COUNTS = {name: int(digits) for name, digits in NUMBERS.items() if 1 <= int(digits) <= 12}
 _COUNTS |= {"single": 1, "once": 1, "double": 2, "twice": 2, "triple": 3, "thrice": 3}
 _UNITS = ("bpm", "hz", "hertz", "khz")
 
 
-class CharacterChange(TypedDict, total=False):
-    """What an adjective does to a Character: factors of the first five, values of the rest."""
-
-    intensity: float
-    speed: float
-    pitch: float
-    size: float
-    gain: float
-    distance: float
-    cutoff_hz: float
-    room: str
-    material: str
-    ground: str
-    mood: str
-
-
-_MULTIPLIED: tuple[Literal["intensity", "speed", "pitch", "size", "gain"], ...] = (
-    "intensity", "speed", "pitch", "size", "gain",
-)  # fmt: skip
-ADJECTIVES: tuple[tuple[str, CharacterChange], ...] = (
-    ("heavy heavily hard strong strongly intense pouring torrential violent fierce mighty powerful raging"
-     " roaring thick dense busy vigorous vigorously howling", {"intensity": 2.0}),
-    ("light lightly gentle gently slight mild delicate sparse weak", {"intensity": 0.5}),
-    ("soft softly faint faintly", {"intensity": 0.7, "gain": 0.6}),
-    ("slow slowly lazy leisurely sluggish", {"speed": 0.6}),
-    ("fast quick quickly rapid rapidly hurried frantic brisk swift speeding racing", {"speed": 1.6}),
-    ("loud loudly noisy deafening blaring", {"gain": 1.5}),
-    ("quiet quietly subtle silent", {"gain": 0.35}),
-    ("deep deeply low lower bass", {"pitch": 0.6}),
-    ("high shrill pitched treble squeaky higher", {"pitch": 1.6}),
-    ("large big huge giant enormous massive great", {"size": 1.7}),
-    ("small tiny little mini miniature", {"size": 0.6}),
-    ("distant distantly distance far faraway afar away remote", {"distance": 0.8}),
-    ("indoors indoor inside room house apartment office", {"room": "room"}),
-    ("hall church cathedral cave tunnel echo echoing echoey reverberant cavernous dungeon", {"room": "hall"}),
-    ("underwater submerged", {"cutoff_hz": 420.0}),
-    ("muffled dull dampened muted wall", {"cutoff_hz": 800.0}),
-    ("metallic metal", {"material": "metal"}),
-    ("wooden wood", {"material": "wood"}),
-    ("gravel crunchy pebble snow sand dirt snowy sandy", {"ground": "loose"}),
-    ("happy cheerful joyful upbeat bright uplifting playful", {"mood": "happy"}),
-    ("sad melancholy melancholic sorrowful gloomy minor mournful", {"mood": "sad"}),
-    ("calm peaceful relaxing relaxed soothing serene tranquil", {"mood": "calm"}),
-    ("tense ominous dark scary eerie creepy suspenseful menacing", {"mood": "tense"}),
-)
-
-SCENES = {
-    "storm": ("rain", "wind", "thunder"),
-    "stormy": ("rain", "wind", "thunder"),
-    "thunderstorm": ("thunder", "rain"),
-    "forest": ("birds", "wind"),
-    "woodland": ("birds", "wind"),
-    "jungle": ("birds", "crickets", "stream"),
-    "meadow": ("birds", "wind"),
-    "swamp": ("frogs", "crickets"),
-    "marsh": ("frogs", "crickets"),
-    "night": ("crickets",),
-    "city": ("engine", "crowd"),
-    "street": ("engine", "crowd"),
-    "factory": ("hum", "engine"),
-    "office": ("typing", "hum"),
-    "tavern": ("crowd", "fire"),
-    "inn": ("crowd", "fire"),
-    "harbor": ("ocean_waves", "birds"),
-    "harbour": ("ocean_waves", "birds"),
-    "battle": ("explosion",),
-}
-"""Places and events that stand for several sounds at once."""
-
-
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
-    """Strip a word's commonest endings and fold synonyms. Only to be compared with other stems."""
-    bare = _without_ending(word)
-    return _SYNONYM_STEMS.get(bare, bare)
-
-
-def _without_ending(word: str) -> str:
-    if len(word) <= 3:
-        return word
-    if word.endswith("ies"):
-        word = word[:-3] + "y"
-    elif word.endswith(("shes", "ches", "sses", "xes")):
-        word = word[:-2]
-    elif word.endswith("s") and not word.endswith(("ss", "us")):
-        word = word[:-1]
-    for ending in ("ing", "ed"):
-        rest = word[: -len(ending)]
-        if word.endswith(ending) and len(rest) >= 3 and re.search("[aeiouy]", rest):
-            word = rest
-            if word[-1] == word[-2] and word[-1] not in "lszaeiou":
-                word = word[:-1]
-            break
-    return word[:-1] if word.endswith("e") and len(word) > 3 else word
+    """Return a word's base form, misspelling corrected and synonyms folded. Only to be compared with other stems."""
+    base = word_info(correct_spelling(word)).base
+    return _SYNONYM_STEMS.get(base, base)
 
 
 _SYNONYMS = {
-    "rain": "raindrop rainfall raindrops",
-    "leaf": "leaves foliage",
+    "rain": "raindrop rainfall",
+    "leaf": "foliage",
     "metal": "tin steel iron aluminium aluminum brass copper sheet corrugated",
     "engine": "motor",
     "telephone": "phone",
-    "children": "child kid",
+    "child": "kid",
     "footstep": "footfall",
-    "wolf": "wolves",
 }
 """Words that mean the same wherever they stand."""
 _SYNONYM_STEMS = {
-    _without_ending(word): _without_ending(meant) for meant, words in _SYNONYMS.items() for word in words.split()
+    word_info(word).base: word_info(meant).base for meant, words in _SYNONYMS.items() for word in words.split()
 }
 
 
@@ -214,6 +134,9 @@ class _Word:
     text: str
     stem: str
     clause: int
+    acting: bool = False
+    """A verb's -ing or -ed form."""
+    plural: bool = False
     negated: bool = False
     used: bool = False
 
@@ -237,16 +160,21 @@ def read(
         negative_prompt: recipes named here are excluded.
         nearest: chooses by meaning where no word fits; without it related words and spelling decide.
     """
-    words = _tokenised(prompt)
-    found = _matches(words, recipes)
-    excluded = {match.recipe.name for match in found if match.negated}
+    words = _tokenised(prompt, recipes)
+    found = _verbs_attached(words, _matches(words, recipes))
+    unwanted = _tokenised(negative_prompt, recipes)
     kept = [match for match in found if not match.negated]
-    unwanted = {match.recipe.name for match in _matches(_tokenised(negative_prompt), recipes)}
-    excluded = (excluded - {match.recipe.name for match in kept if match.by == "words"}) | unwanted
-    kept = _deduplicated([match for match in kept if match.recipe.name not in excluded])
+    named = {match.recipe.name for match in kept if match.by == "words"}
+    negated = [match for match in found if match.negated and match.recipe.name not in named]
+    refused = _matches(unwanted, recipes)
+    excluded = {match.recipe.name for match in (*negated, *refused)}
+    kin = excluded | _kin(words, negated, recipes) | _kin(unwanted, refused, recipes)
+    kept = _deduplicated(
+        [match for match in kept if match.recipe.name not in (excluded if match.by == "words" else kin)]
+    )
     warnings = _not_english(prompt)
     if not kept:
-        by, name = _nearest_recipe(prompt, words, recipes, excluded, nearest)
+        by, name = _nearest_recipe(prompt, words, recipes, kin, nearest)
         kept = [_Match(recipes[name], (), by, False, [])]
         warnings.append(f"nearest_recipe: nothing fits {_shortened(prompt)!r}; used {name!r}")
     if len(kept) > MOST_LAYERS:
@@ -255,7 +183,7 @@ def read(
         kept = kept[:MOST_LAYERS]
     _assign_adjectives(words, kept)
     if not any(warning.startswith("nearest_recipe") for warning in warnings):
-        warnings += _not_heard(words, kept, recipes)
+        warnings += _not_heard(words, kept)
     return Reading(
         layers=tuple(_layer(match, words) for match in kept),
         unused=tuple(w.text for w in words if not (w.used or {w.text, w.stem} & _STOPWORDS)),
@@ -268,28 +196,53 @@ def _not_english(prompt: str) -> list[str]:
     return [f"not_english: the built-in engine knows English; this prompt looks like {language}"] if language else []
 
 
-def _not_heard(words: list[_Word], kept: list[_Match], recipes: Mapping[str, Recipe]) -> list[str]:
-    """Warn of words that mean a sound which no layer renders: "dog" in "a dog in the rain"."""
-    left = {word.stem: word.text for word in words if not (word.used or word.negated)}
+def _not_heard(words: list[_Word], kept: list[_Match]) -> list[str]:
+    """Warn of words that no layer renders: "boss" in "a boss in the rain"."""
+    left = {word.stem: word.text for word in words if _is_content_word(word) and not word.negated}
     for recipe in (match.recipe for match in kept):
-        for known in (*recipe.near, *(part for key in recipe.keys for part in key.split())):
+        texts = " ".join((*recipe.near, recipe.summary, *recipe.keys))
+        for known in _TOKEN.findall(texts):
             left.pop(stem(known), None)
-    meant = {stem(near) for recipe in recipes.values() for near in recipe.near}
-    texts = [repr(text) for part, text in left.items() if part in meant]
-    return [f"not_heard: no recipe for {', '.join(texts)}"] if texts else []
+    unheard = [repr(text) for text in left.values()]
+    return [f"not_heard: no recipe for {', '.join(unheard)}"] if unheard else []
 
 
-def _tokenised(text: str) -> list[_Word]:
+def _kin(words: list[_Word], ruled_out: Iterable[_Match], recipes: Mapping[str, Recipe]) -> set[str]:
+    """Return the recipes that are a kind of what was ruled out: rain on leaves, where there is to be no rain."""
+    out: set[str] = set()
+    for match in ruled_out:
+        meant = {words[place].stem for place in match.places}
+        for recipe in recipes.values():
+            if match.recipe.name in recipe.covers or any(meant <= set(key_stems(key)) for key in recipe.keys):
+                out.add(recipe.name)
+    return out
+
+
+def _tokenised(text: str, recipes: Mapping[str, Recipe]) -> list[_Word]:
+    compounds = {key_stems(key)[0] for recipe in recipes.values() for key in recipe.keys if " " not in key}
     words: list[_Word] = []
     clause = 0
-    for token in _TOKEN.findall(text.lower().replace("n't", " not").replace("’", "'")):
+    for token in _TOKEN.findall(text.lower().replace("n't", " not").replace("\u2019", "'")):
         if token in _CLAUSE_BREAKS:
             clause += 1
-        words.append(_Word(token, token if token in _CLAUSE_BREAKS else stem(token), clause))
+            words.append(_Word(token, token, clause))
+            continue
+        word = _word(token, clause)
+        joined = words[-1].text + token if words and words[-1].text.isalpha() and not word.acting else ""
+        if joined and stem(joined) in compounds:  # "door bell"
+            words[-1] = _word(joined, clause)
+        else:
+            words.append(word)
     for start, word in enumerate(words):
         if word.text in _NEGATORS:
             _negate(words, start)
     return words
+
+
+def _word(token: str, clause: int) -> _Word:
+    info = word_info(correct_spelling(token))
+    acting = info.form in ("ing", "ed")
+    return _Word(token, stem(token), clause, acting=acting, plural=info.plural and not acting)
 
 
 def _negate(words: list[_Word], start: int) -> None:
@@ -332,6 +285,52 @@ def _matches(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
             found += [_Match(recipe, (place,), "scene", word.negated, []) for recipe in scene]
             word.used = bool(scene)
     return sorted(found, key=lambda match: min(match.places))
+
+
+def _verbs_attached(words: list[_Word], found: list[_Match]) -> list[_Match]:
+    """Give each verb to its subject: "crickets chirping" are no birds, "an audience applauding" is no murmur.
+
+    Whoever acts (people, an audience) is left out for what they do; what sounds keeps its verb.
+    """
+    dropped: set[int] = set()
+    for number, match in enumerate(found):
+        if match.by != "words" or not _is_verb(words, match):
+            continue
+        subject = _subject(words, found, number)
+        if subject is None or subject in dropped or found[subject].recipe is match.recipe:
+            continue
+        whose = found[subject]
+        if all(words[place].stem in _AGENTS for place in whose.places):
+            dropped.add(subject)
+            match.places = tuple(sorted((*match.places, *whose.places)))
+        else:
+            dropped.add(number)
+            whose.places = tuple(sorted((*match.places, *whose.places)))
+    return [match for number, match in enumerate(found) if number not in dropped]
+
+
+def _is_verb(words: list[_Word], match: _Match) -> bool:
+    """Return True for "dripping" and "passing by"."""
+    named = [words[place] for place in match.places if words[place].stem not in _STOPWORDS]
+    return bool(named) and all(word.acting for word in named)
+
+
+def _subject(words: list[_Word], found: list[_Match], verb: int) -> int | None:
+    """Return the number of the match that a verb's match belongs to: the last before it, or the one right after."""
+    place = found[verb].places[0]
+    clause = words[place].clause
+    before: tuple[int, int] | None = None
+    for number, match in enumerate(found):
+        if number == verb or match.by != "words" or words[match.places[0]].clause != clause:
+            continue
+        if match.negated != found[verb].negated or _is_verb(words, match):
+            continue
+        if min(match.places) == place + 1:
+            return number
+        last = max((spot for spot in match.places if spot < place), default=-1)
+        if last >= 0 and (before is None or last > before[0]):
+            before = (last, number)
+    return before[1] if before is not None else None
 
 
 def _spans(words: list[_Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:
@@ -399,8 +398,8 @@ def _modified(words: list[_Word], place: int, found: list[_Match]) -> list[_Matc
 
 def _is_content_word(word: _Word) -> bool:
     return not (
-        word.used or word.text in _STOPWORDS or word.stem in _STOPWORDS or word.stem in _ADJECTIVE_OF
-        or word.text in _COUNTS or word.text in _UNITS or word.text[0].isdigit()
+        word.used or word.text in _STOPWORDS or word.stem in _UNTOLD or word.stem in _ADJECTIVE_OF
+        or word.text in _COUNTS or word.text in _UNITS or word.text[0].isdigit() or len(word.text) == 1
     )
 
 
@@ -416,7 +415,7 @@ def _number_kind(words: list[_Word], place: int) -> Literal["unit", "count", ""]
 
 
 def _layer(match: _Match, words: list[_Word]) -> Layer:
-    character = Character()
+    character = Character(several=any(words[place].plural for place in match.places))
     applied: set[int] = set()
     texts: list[str] = []
     for place in match.adjectives:
@@ -437,7 +436,7 @@ def _layer(match: _Match, words: list[_Word]) -> Layer:
         number, change = _ADJECTIVE_OF[word.stem]
         if number not in applied:
             applied.add(number)
-            character = _changed(character, change)
+            character = changed(character, change)
     return Layer(
         recipe=match.recipe,
         character=character,
@@ -445,16 +444,6 @@ def _layer(match: _Match, words: list[_Word]) -> Layer:
         adjectives=tuple(texts),
         by=match.by,
     )
-
-
-def _changed(character: Character, change: CharacterChange) -> Character:
-    values = change.copy()
-    for name in _MULTIPLIED:
-        if name in values:
-            values[name] *= getattr(character, name)
-    if character.cutoff_hz is not None and "cutoff_hz" in values:
-        values["cutoff_hz"] = min(character.cutoff_hz, values["cutoff_hz"])
-    return replace(character, **values)
 
 
 def _nearest_recipe(

@@ -1,0 +1,97 @@
+"""What adjectives and places mean: the words that change a Character, and the scenes that stand for recipes.
+
+Owns: ADJECTIVES, SCENES, ``changed``.
+Must not know: how a prompt is read (words.py), how anything sounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, TypedDict
+
+from audio_pool.engines.procedural.recipe import Character
+
+__all__ = ["ADJECTIVES", "SCENES", "CharacterChange", "changed"]
+
+
+class CharacterChange(TypedDict, total=False):
+    """What an adjective does to a Character: factors of the first five, values of the rest."""
+
+    intensity: float
+    speed: float
+    pitch: float
+    size: float
+    gain: float
+    distance: float
+    cutoff_hz: float
+    room: str
+    material: str
+    ground: str
+    mood: str
+    several: bool
+
+
+_MULTIPLIED: tuple[Literal["intensity", "speed", "pitch", "size", "gain"], ...] = (
+    "intensity", "speed", "pitch", "size", "gain",
+)  # fmt: skip
+ADJECTIVES: tuple[tuple[str, CharacterChange], ...] = (
+    ("heavy heavily hard strong strongly intense pouring torrential violent fierce mighty powerful raging"
+     " roaring thick dense busy vigorous vigorously howling", {"intensity": 2.0}),
+    ("light lightly gentle gently slight mild delicate sparse weak", {"intensity": 0.5}),
+    ("soft softly faint faintly", {"intensity": 0.7, "gain": 0.6}),
+    ("slow slowly lazy leisurely sluggish", {"speed": 0.6}),
+    ("fast quick quickly rapid rapidly hurried frantic brisk swift speeding racing", {"speed": 1.6}),
+    ("loud loudly noisy deafening blaring", {"gain": 1.5}),
+    ("quiet quietly subtle silent", {"gain": 0.35}),
+    ("deep deeply low lower bass", {"pitch": 0.6}),
+    ("high shrill pitched treble squeaky higher", {"pitch": 1.6}),
+    ("large big huge giant enormous massive great", {"size": 1.7}),
+    ("small tiny little mini miniature", {"size": 0.6}),
+    ("distant distantly distance far faraway afar away remote", {"distance": 0.8}),
+    ("indoors indoor inside room house apartment office", {"room": "room"}),
+    ("hall church cathedral cave tunnel echo echoing echoey reverberant cavernous dungeon", {"room": "hall"}),
+    ("underwater submerged", {"cutoff_hz": 420.0}),
+    ("muffled dull dampened muted wall", {"cutoff_hz": 800.0}),
+    ("metallic metal", {"material": "metal"}),
+    ("wooden wood", {"material": "wood"}),
+    ("gravel crunchy pebble snow sand dirt snowy sandy", {"ground": "loose"}),
+    ("happy cheerful joyful upbeat bright uplifting playful", {"mood": "happy"}),
+    ("sad melancholy melancholic sorrowful gloomy minor mournful", {"mood": "sad"}),
+    ("calm peaceful relaxing relaxed soothing serene tranquil", {"mood": "calm"}),
+    ("several many multiple repeated repeatedly continuous continuously constant constantly series", {"several": True}),
+    ("tense ominous dark scary eerie creepy suspenseful menacing", {"mood": "tense"}),
+)
+
+SCENES = {
+    "storm": ("rain", "wind", "thunder"),
+    "stormy": ("rain", "wind", "thunder"),
+    "thunderstorm": ("thunder", "rain"),
+    "forest": ("birds", "wind"),
+    "woodland": ("birds", "wind"),
+    "jungle": ("birds", "crickets", "stream"),
+    "meadow": ("birds", "wind"),
+    "swamp": ("frogs", "crickets"),
+    "marsh": ("frogs", "crickets"),
+    "night": ("crickets",),
+    "city": ("engine", "crowd"),
+    "street": ("engine", "crowd"),
+    "factory": ("hum", "engine"),
+    "office": ("typing", "hum"),
+    "tavern": ("crowd", "fire"),
+    "inn": ("crowd", "fire"),
+    "harbor": ("ocean_waves", "birds"),
+    "harbour": ("ocean_waves", "birds"),
+    "battle": ("explosion",),
+}
+"""Places and events that stand for several sounds at once."""
+
+
+def changed(character: Character, change: CharacterChange) -> Character:
+    """Return the character with one adjective's change applied; factors multiply, the lower cutoff counts."""
+    values = change.copy()
+    for name in _MULTIPLIED:
+        if name in values:
+            values[name] *= getattr(character, name)
+    if character.cutoff_hz is not None and "cutoff_hz" in values:
+        values["cutoff_hz"] = min(character.cutoff_hz, values["cutoff_hz"])
+    return replace(character, **values)
