@@ -16,9 +16,9 @@ import numpy as np
 from audio_pool.audio import png
 from audio_pool.audio.spectrogram import FLAME
 from audio_pool.engines.base import Item
+from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES
 from audio_pool.engines.procedural.engine import load
 from audio_pool.engines.procedural.recipe import RECIPES, Recipe
-from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES
 
 SECONDS = 8.0
 RATE = 44_100

@@ -12,7 +12,8 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.base import Item, Vectors
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
-from audio_pool.engines.procedural.words import Reading, key_stems, nearest_by_words, read, stem
+from audio_pool.engines.procedural.tokens import key_stems, stem
+from audio_pool.engines.procedural.words import Reading, nearest_by_words, read
 
 
 def _read(prompt: str, negative: str = "") -> Reading:

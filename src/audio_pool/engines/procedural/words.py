@@ -1,26 +1,23 @@
 """Parse a prompt into layers: the recipes it names, the adjectives of each, and what it excludes.
 
-Owns: tokens, which words name a recipe, negation, whose verb and whose adjective a word is, the nearest recipe.
+Owns: which words name a recipe, whose verb and whose adjective a word is, what is ruled out, the nearest recipe.
 Must not know: how anything sounds, what adjectives mean. Pure: no state, no clock, no randomness.
-
-Base forms, spelling and parts of speech are those of ``prompts/lexicon.py``, which the cache reads prompts with.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import product
 from typing import Literal
 
 from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES, CharacterChange, changed
 from audio_pool.engines.procedural.recipe import Character, Recipe
+from audio_pool.engines.procedural.tokens import AGENTS, STOPWORDS, TOKEN, UNTOLD, Word, key_stems, stem, tokenised
 from audio_pool.prompts.language import foreign_language
-from audio_pool.prompts.lexicon import NUMBERS, correct_spelling, word_info
+from audio_pool.prompts.lexicon import NUMBERS
 
-__all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "key_stems", "nearest_by_words", "read", "stem"]
+__all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "nearest_by_words", "read"]
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
@@ -28,63 +25,9 @@ _VAGUE = frozenset({"ambience", "ambient", "ambiance", "atmosphere", "soundscape
 """Words that name the fallback when they stand alone, and nothing beside a sound that is named."""
 
 
-def _words(words: str) -> frozenset[str]:
-    return frozenset(words.split(" "))
-
-
-_TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,.;:!?()/\n]")
-_CLAUSE_BREAKS = _words(
-    ", . ; : ! ? ( ) / \n and with while then as over but plus followed whilst amid before after when"
-)
-_NEGATORS = _words("no not without minus except never neither nor non excluding lacking sans")
-_LIST_NEGATORS = _words("without minus except excluding lacking sans neither")
-_NEGATION_ENDS = _words(", . ; : ! ? but with while then plus just only although")
-_FILLERS = _words("too very so a an any the much more really quite")
-_STOPWORDS = _words(
-    "a an the of in on at to from into onto by for is are was be being been it its this that these those some"
-    " several few many more very too so quite sound sounds noise noises audio sfx effect effects loop loopable"
-    " seamless recording of someone something somebody there up down out off around through nearby s t"
-    " or which who whose his her their my your our i you he she they we one another other each every"
-    " please make me play give want need like can could would short long high quality realistic"
-    " heard hear making made coming going being happening playing beside behind under above near between against"
-    " along across within onto upon again also just only"
-) | _CLAUSE_BREAKS | _NEGATORS
-_AGENTS = _words(
-    "people person man woman boy girl child audience crowd kid adult someone guy lady player baby spectator"
-)
-"""Base forms of who does something: what they do is the sound, not they."""
-_UNTOLD = _STOPWORDS | _AGENTS
 _COUNTS = {name: int(digits) for name, digits in NUMBERS.items() if 1 <= int(digits) <= 12}
 _COUNTS |= {"single": 1, "once": 1, "double": 2, "twice": 2, "triple": 3, "thrice": 3}
 _UNITS = ("bpm", "hz", "hertz", "khz")
-
-
-@lru_cache(maxsize=8192)
-def stem(word: str) -> str:
-    """Return a word's base form, misspelling corrected and synonyms folded. Only to be compared with other stems."""
-    base = word_info(correct_spelling(word)).base
-    return _SYNONYM_STEMS.get(base, base)
-
-
-_SYNONYMS = {
-    "rain": "raindrop rainfall",
-    "leaf": "foliage",
-    "metal": "tin steel iron aluminium aluminum brass copper sheet corrugated",
-    "engine": "motor",
-    "telephone": "phone",
-    "child": "kid",
-    "footstep": "footfall",
-}
-"""Words that mean the same wherever they stand."""
-_SYNONYM_STEMS = {
-    word_info(word).base: word_info(meant).base for meant, words in _SYNONYMS.items() for word in words.split()
-}
-
-
-@lru_cache(maxsize=4096)
-def key_stems(key: str) -> tuple[str, ...]:
-    """Return the stems of a recipe's key, in order."""
-    return tuple(stem(word) for word in key.split())
 
 
 def _adjective_table() -> dict[str, tuple[int, CharacterChange]]:
@@ -130,18 +73,6 @@ Nearest = Callable[[str, Collection[str]], str | None]
 
 
 @dataclass
-class _Word:
-    text: str
-    stem: str
-    clause: int
-    acting: bool = False
-    """A verb's -ing or -ed form."""
-    plural: bool = False
-    negated: bool = False
-    used: bool = False
-
-
-@dataclass
 class _Match:
     recipe: Recipe
     places: tuple[int, ...]
@@ -160,9 +91,11 @@ def read(
         negative_prompt: recipes named here are excluded.
         nearest: chooses by meaning where no word fits; without it related words and spelling decide.
     """
-    words = _tokenised(prompt, recipes)
+    compounds = {key_stems(key)[0] for recipe in recipes.values() for key in recipe.keys if " " not in key}
+    words, unwanted = (
+        tokenised(text, compounds=compounds, adjectives=_ADJECTIVE_OF) for text in (prompt, negative_prompt)
+    )
     found = _verbs_attached(words, _matches(words, recipes))
-    unwanted = _tokenised(negative_prompt, recipes)
     kept = [match for match in found if not match.negated]
     named = {match.recipe.name for match in kept if match.by == "words"}
     negated = [match for match in found if match.negated and match.recipe.name not in named]
@@ -186,7 +119,7 @@ def read(
         warnings += _not_heard(words, kept)
     return Reading(
         layers=tuple(_layer(match, words) for match in kept),
-        unused=tuple(w.text for w in words if not (w.used or {w.text, w.stem} & _STOPWORDS)),
+        unused=tuple(w.text for w in words if not (w.used or {w.text, w.stem} & STOPWORDS)),
         warnings=tuple(warnings),
     )
 
@@ -196,18 +129,18 @@ def _not_english(prompt: str) -> list[str]:
     return [f"not_english: the built-in engine knows English; this prompt looks like {language}"] if language else []
 
 
-def _not_heard(words: list[_Word], kept: list[_Match]) -> list[str]:
+def _not_heard(words: list[Word], kept: list[_Match]) -> list[str]:
     """Warn of words that no layer renders: "boss" in "a boss in the rain"."""
     left = {word.stem: word.text for word in words if _is_content_word(word) and not word.negated}
     for recipe in (match.recipe for match in kept):
         texts = " ".join((*recipe.near, recipe.summary, *recipe.keys))
-        for known in _TOKEN.findall(texts):
+        for known in TOKEN.findall(texts):
             left.pop(stem(known), None)
     unheard = [repr(text) for text in left.values()]
     return [f"not_heard: no recipe for {', '.join(unheard)}"] if unheard else []
 
 
-def _kin(words: list[_Word], ruled_out: Iterable[_Match], recipes: Mapping[str, Recipe]) -> set[str]:
+def _kin(words: list[Word], ruled_out: Iterable[_Match], recipes: Mapping[str, Recipe]) -> set[str]:
     """Return the recipes that are a kind of what was ruled out: rain on leaves, where there is to be no rain."""
     out: set[str] = set()
     for match in ruled_out:
@@ -218,48 +151,7 @@ def _kin(words: list[_Word], ruled_out: Iterable[_Match], recipes: Mapping[str, 
     return out
 
 
-def _tokenised(text: str, recipes: Mapping[str, Recipe]) -> list[_Word]:
-    compounds = {key_stems(key)[0] for recipe in recipes.values() for key in recipe.keys if " " not in key}
-    words: list[_Word] = []
-    clause = 0
-    for token in _TOKEN.findall(text.lower().replace("n't", " not").replace("\u2019", "'")):
-        if token in _CLAUSE_BREAKS:
-            clause += 1
-            words.append(_Word(token, token, clause))
-            continue
-        word = _word(token, clause)
-        joined = words[-1].text + token if words and words[-1].text.isalpha() and not word.acting else ""
-        if joined and stem(joined) in compounds:  # "door bell"
-            words[-1] = _word(joined, clause)
-        else:
-            words.append(word)
-    for start, word in enumerate(words):
-        if word.text in _NEGATORS:
-            _negate(words, start)
-    return words
-
-
-def _word(token: str, clause: int) -> _Word:
-    info = word_info(correct_spelling(token))
-    acting = info.form in ("ing", "ed")
-    return _Word(token, stem(token), clause, acting=acting, plural=info.plural and not acting)
-
-
-def _negate(words: list[_Word], start: int) -> None:
-    """Mark the words that the negator at ``start`` excludes: one adjective ("not too heavy"), or things."""
-    place = start + 1
-    while place < len(words) and words[place].text in _FILLERS:
-        place += 1
-    if words[start].text == "not" and place < len(words) and words[place].stem in _ADJECTIVE_OF:
-        words[place].negated = True
-        return
-    ends = _NEGATION_ENDS if words[start].text in _LIST_NEGATORS else _NEGATION_ENDS | {"and"}
-    while place < len(words) and words[place].text not in ends:
-        words[place].negated = True
-        place += 1
-
-
-def _matches(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
+def _matches(words: list[Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
     """Match every recipe named, longest key first, no word used twice; in the order of the prompt."""
     places: dict[str, list[int]] = {}
     for place, word in enumerate(words):
@@ -287,7 +179,7 @@ def _matches(words: list[_Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
     return sorted(found, key=lambda match: min(match.places))
 
 
-def _verbs_attached(words: list[_Word], found: list[_Match]) -> list[_Match]:
+def _verbs_attached(words: list[Word], found: list[_Match]) -> list[_Match]:
     """Give each verb to its subject: "crickets chirping" are no birds, "an audience applauding" is no murmur.
 
     Whoever acts (people, an audience) is left out for what they do; what sounds keeps its verb.
@@ -300,7 +192,7 @@ def _verbs_attached(words: list[_Word], found: list[_Match]) -> list[_Match]:
         if subject is None or subject in dropped or found[subject].recipe is match.recipe:
             continue
         whose = found[subject]
-        if all(words[place].stem in _AGENTS for place in whose.places):
+        if all(words[place].stem in AGENTS for place in whose.places):
             dropped.add(subject)
             match.places = tuple(sorted((*match.places, *whose.places)))
         else:
@@ -309,13 +201,13 @@ def _verbs_attached(words: list[_Word], found: list[_Match]) -> list[_Match]:
     return [match for number, match in enumerate(found) if number not in dropped]
 
 
-def _is_verb(words: list[_Word], match: _Match) -> bool:
+def _is_verb(words: list[Word], match: _Match) -> bool:
     """Return True for "dripping" and "passing by"."""
-    named = [words[place] for place in match.places if words[place].stem not in _STOPWORDS]
+    named = [words[place] for place in match.places if words[place].stem not in STOPWORDS]
     return bool(named) and all(word.acting for word in named)
 
 
-def _subject(words: list[_Word], found: list[_Match], verb: int) -> int | None:
+def _subject(words: list[Word], found: list[_Match], verb: int) -> int | None:
     """Return the number of the match that a verb's match belongs to: the last before it, or the one right after."""
     place = found[verb].places[0]
     clause = words[place].clause
@@ -333,7 +225,7 @@ def _subject(words: list[_Word], found: list[_Match], verb: int) -> int | None:
     return before[1] if before is not None else None
 
 
-def _spans(words: list[_Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:
+def _spans(words: list[Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:
     """Find where all words of a key stand close together in one clause."""
     if len(places) == 1:
         return [(place,) for place in places[0]]
@@ -361,7 +253,7 @@ def _deduplicated(found: Iterable[_Match]) -> list[_Match]:
     return [match for name, match in kept.items() if name not in covered]
 
 
-def _assign_adjectives(words: list[_Word], found: list[_Match]) -> None:
+def _assign_adjectives(words: list[Word], found: list[_Match]) -> None:
     for place, word in enumerate(words):
         number = _number_kind(words, place)
         if word.used or word.negated or not (number or word.stem in _ADJECTIVE_OF):
@@ -373,7 +265,7 @@ def _assign_adjectives(words: list[_Word], found: list[_Match]) -> None:
             match.adjectives.append(place)
 
 
-def _modified(words: list[_Word], place: int, found: list[_Match]) -> list[_Match]:
+def _modified(words: list[Word], place: int, found: list[_Match]) -> list[_Match]:
     """Find what an adjective modifies: the next recipe named in its clause, else the last one there.
 
     In a clause without a recipe: the next one named after it, else all of them; but none where the
@@ -396,14 +288,14 @@ def _modified(words: list[_Word], place: int, found: list[_Match]) -> list[_Matc
     return found
 
 
-def _is_content_word(word: _Word) -> bool:
+def _is_content_word(word: Word) -> bool:
     return not (
-        word.used or word.text in _STOPWORDS or word.stem in _UNTOLD or word.stem in _ADJECTIVE_OF
+        word.used or word.text in STOPWORDS or word.stem in UNTOLD or word.stem in _ADJECTIVE_OF
         or word.text in _COUNTS or word.text in _UNITS or word.text[0].isdigit() or len(word.text) == 1
     )
 
 
-def _number_kind(words: list[_Word], place: int) -> Literal["unit", "count", ""]:
+def _number_kind(words: list[Word], place: int) -> Literal["unit", "count", ""]:
     """Return "unit" for a number before BPM or Hz, "count" for a small whole number, else ""."""
     text = words[place].text
     if text[0].isdigit():
@@ -414,7 +306,7 @@ def _number_kind(words: list[_Word], place: int) -> Literal["unit", "count", ""]
     return "count" if text in _COUNTS else ""
 
 
-def _layer(match: _Match, words: list[_Word]) -> Layer:
+def _layer(match: _Match, words: list[Word]) -> Layer:
     character = Character(several=any(words[place].plural for place in match.places))
     applied: set[int] = set()
     texts: list[str] = []
@@ -447,7 +339,7 @@ def _layer(match: _Match, words: list[_Word]) -> Layer:
 
 
 def _nearest_recipe(
-    prompt: str, words: list[_Word], recipes: Mapping[str, Recipe], excluded: Collection[str],
+    prompt: str, words: list[Word], recipes: Mapping[str, Recipe], excluded: Collection[str],
     nearest: Nearest | None,
 ) -> tuple[MatchedBy, str]:
     """Choose the recipe nearest to a prompt that names none.
@@ -459,7 +351,7 @@ def _nearest_recipe(
         name = nearest(prompt, excluded)
         if name is not None:
             return "meaning", name
-    texts = [w.text for w in words if not w.negated and w.text not in _STOPWORDS and w.stem not in _ADJECTIVE_OF]
+    texts = [w.text for w in words if not w.negated and w.text not in STOPWORDS and w.stem not in _ADJECTIVE_OF]
     return "nearest", nearest_by_words(texts, recipes, excluded)
 
 
