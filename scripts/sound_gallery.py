@@ -17,7 +17,7 @@ from audio_pool.audio import png
 from audio_pool.audio.spectrogram import FLAME
 from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES
-from audio_pool.engines.procedural.engine import load
+from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES, Recipe
 
 SECONDS = 8.0
@@ -32,11 +32,14 @@ The engine `procedural` makes these by synthesis: no weights, no GPU, no downloa
 rate, 0.05 to 600 s, the same for the same seed, and every one of them as a loop without a crossfade.
 
 A prompt may name several ("heavy rain with distant thunder"): each becomes a layer with its own adjectives.
+A verb belongs to its subject ("crickets chirping" are no birds), spelling is corrected as the cache corrects it.
+A single event ("an explosion", "a bell") sounds once and has died away at the end; "explosions", "three bells" and
+loops repeat. Loops of what has a tempo hold whole bars: a stated tempo that does not fit is told as `tempo_fitted`.
 Words that stand together under "asked for by" may come in any order, a few words apart.
 "no", "not" and "without" rule a sound out, and so does the negative prompt. A prompt that names none gets the
-nearest one, with the warning `nearest_recipe`; sounds that are left out beside others are named in the warning
-`not_heard`. The words are English: a prompt that looks like another language gets the warning `not_english`.
-What was understood stands in the metadata under `engine_details`.
+nearest one that is not ruled out, with the warning `nearest_recipe`; every word that named nothing beside others
+is told in the warning `not_heard`. The words are English: a prompt that looks like another language gets the
+warning `not_english`. What was understood stands in the metadata under `engine_details`.
 
 This page and its pictures are made by `python scripts/sound_gallery.py`. A picture shows eight seconds from
 left to right (a tick below each), 30 Hz to 20 kHz from bottom to top (lines at 100 Hz, 1 kHz and 10 kHz),
@@ -75,7 +78,8 @@ def prompt_of(recipe: Recipe) -> str:
 
 def sound_of(recipe: Recipe) -> np.ndarray:
     """float32 [2, T]: eight seconds of a recipe."""
-    return load().generate([Item(prompt=prompt_of(recipe), seed=1, duration_s=SECONDS, sample_rate=RATE)])[0]
+    item = Item(prompt=prompt_of(recipe), seed=1, duration_s=SECONDS, sample_rate=RATE)
+    return ProceduralEngine().generate([item])[0]
 
 
 def page() -> str:

@@ -83,7 +83,8 @@ class TestTime:
     def test_a_beat_in_a_loop_fits_bars_or_else_beats(self) -> None:
         assert _canvas(10.0, loop=True).beat_s(0.5) == pytest.approx(0.5)
         assert _canvas(8.1, loop=True).beat_s(0.5) == pytest.approx(8.1 / 16)
-        assert _canvas(7.0, loop=True).beat_s(0.5) == pytest.approx(0.5)
+        assert _canvas(7.0, loop=True).beat_s(0.5) == pytest.approx(7.0 / 16)  # three and a half bars: four
+        assert _canvas(1.1, loop=True).beat_s(0.5) == pytest.approx(0.55)  # half a bar: whole beats
         assert _canvas(7.3).beat_s(0.5) == 0.5
 
     def test_scattered_times_have_their_rate_and_never_none(self) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 
 from audio_pool.engines.procedural.spectra import Floats, Shape
 
-__all__ = ["Canvas", "Curve", "Level", "harmonics"]
+__all__ = ["FIRST_S", "Canvas", "Curve", "Level", "fitted_beat_s", "harmonics"]
 
+FIRST_S = 0.0015
+"""When the first event begins: soon enough to be played on a cue, late enough for its attack."""
 _BLOCK = 65_536
 _OVERLAP = 2_048
 _CONTROL_HZ = 100.0
@@ -73,10 +75,12 @@ class Canvas:
     seed gives the same events at every sample rate.
     """
 
-    def __init__(self, frames: int, rate: int, *, loop: bool, seed: Sequence[int]) -> None:
+    def __init__(self, frames: int, rate: int, *, loop: bool, seed: Sequence[int], once: bool = False) -> None:
+        """``once``: what happens now and then happens a single time, at the start."""
         self.frames = frames
         self.rate = rate
         self.loop = loop
+        self.once = once
         self.sound: Floats = np.zeros((2, frames), dtype=np.float32)
         structure, noise = np.random.SeedSequence(list(seed)).spawn(2)
         self.rng = np.random.Generator(np.random.PCG64(structure))
@@ -99,32 +103,43 @@ class Canvas:
             times = np.append(times[times > first_s + 0.5 / per_second], min(first_s, 0.2 * self.seconds))
         return [float(t) for t in np.sort(times)]
 
-    def pulse(self, period_s: float, *, jitter: float = 0.0, start_s: float = 0.0) -> list[float]:
-        """Regular times in seconds; in a loop the period is fitted so that a whole number goes round.
+    def pulse(
+        self, period_s: float, *, jitter: float = 0.0, start_s: float = 0.0, bar: int = 1
+    ) -> list[float]:
+        """Regular times in seconds; in a loop the period is fitted so that whole bars of ``bar`` go round.
 
         ``jitter`` is the deviation of each as a fraction of the period.
         """
-        if self.loop:
-            period_s = self.seconds / max(1, round(self.seconds / period_s))
+        period_s = self.beat_s(period_s, bar=bar)
         count = max(1, math.ceil((self.seconds - start_s) / period_s - 1e-6))
         shifts = self.rng.normal(0.0, 1.0, count).clip(-2, 2) * jitter * period_s
         shifts[0] = 0.0
         return [max(0.0, start_s + k * period_s + float(shift)) for k, shift in enumerate(shifts)]
 
     def occasions(
-        self, every_s: float, count: int | None = None, *, jitter: float = 0.2, start_s: float = 0.02
+        self, every_s: float, count: int | None = None, *, jitter: float = 0.2, start_s: float = FIRST_S,
+        lasts_s: float = 0.0,
     ) -> list[float]:
-        """When something that happens now and then does so: ``count`` times, or until the time is up."""
+        """When something that happens now and then does so: ``count`` times, or until the time is up.
+
+        Where nothing loops, what lasts ``lasts_s`` begins early enough to end by itself; the first always sounds.
+        """
+        if self.once and count is None:
+            return [start_s]
         if count is not None:
             every_s = min(every_s, (self.seconds - start_s) / count)
-        return self.pulse(every_s, jitter=jitter, start_s=start_s)[:count]
+        times = self.pulse(every_s, jitter=jitter, start_s=start_s)[:count]
+        if self.loop or count is not None:
+            return times
+        return [at_s for k, at_s in enumerate(times) if k == 0 or at_s + lasts_s <= self.seconds]
+
+    def squeeze(self, natural_s: float) -> float:
+        """Return the factor, at most 1, by which something that lasts ``natural_s`` is shortened to fit."""
+        return min(1.0, max(0.02, self.seconds - 2 * FIRST_S) / natural_s)
 
     def beat_s(self, wanted_s: float, *, bar: int = 4) -> float:
-        """Return the seconds per beat; in a loop fitted to whole bars where that is within 4 %, else to whole beats."""
-        if not self.loop:
-            return wanted_s
-        bars = self.seconds / (bar * max(1, round(self.seconds / (bar * wanted_s))))
-        return bars if abs(bars / wanted_s - 1) < 0.04 else self.seconds / max(1, round(self.seconds / wanted_s))
+        """Return the seconds per beat; in a loop fitted to whole bars."""
+        return fitted_beat_s(self.seconds, wanted_s, bar) if self.loop else wanted_s
 
     def fitted_hz(self, hz: float) -> float:
         """Return the frequency nearest to ``hz`` that closes on a loop; ``hz`` itself where there is none."""
@@ -277,6 +292,16 @@ class Canvas:
             self.sound[:, start : start + count] += sound[:, done : done + count]
             done += count
             start = 0
+
+
+def fitted_beat_s(seconds: float, wanted_s: float, bar: int) -> float:
+    """Return the seconds per beat, nearest to the wanted, with which whole bars of ``bar`` beats fill the time.
+
+    Where not even three quarters of a bar fit: whole beats.
+    """
+    if seconds < 0.75 * bar * wanted_s:
+        return seconds / max(1, round(seconds / wanted_s))
+    return seconds / (bar * max(1, round(seconds / (bar * wanted_s))))
 
 
 def _level_part(level: Level, start: int, length: int, frames: int) -> Floats:

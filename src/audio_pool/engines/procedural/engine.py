@@ -20,7 +20,7 @@ from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.options import option_values
 from audio_pool.engines.procedural import household, machines, music, nature, people, signals, weather
-from audio_pool.engines.procedural.canvas import Canvas
+from audio_pool.engines.procedural.canvas import Canvas, fitted_beat_s
 from audio_pool.engines.procedural.recipe import RECIPES, Character
 from audio_pool.engines.procedural.space import surround
 from audio_pool.engines.procedural.words import MOST_LAYERS, Layer, Reading, read
@@ -53,7 +53,7 @@ INFO = EngineInfo(
     kinds=("effects", "ambience"),
     languages=("en",),
     model="procedural",
-    model_revision="1",
+    model_revision="2",
     licence="Apache-2.0",
     commercial_use=True,
     sample_rate=44_100,
@@ -118,7 +118,9 @@ class ProceduralEngine:
             loops=True,
             expects=expects,
             highpass_hz=min(recipe.highpass_hz for recipe in recipes),
-            warnings=reading.warnings + _limits(reading, item.sample_rate or self.info.sample_rate),
+            warnings=reading.warnings
+            + _limits(reading, item.sample_rate or self.info.sample_rate)
+            + _tempos(reading, item),
             details={"recipes": [_described(layer) for layer in reading.layers], "unused_words": list(reading.unused)},
         )
 
@@ -214,9 +216,12 @@ def _described(layer: Layer) -> dict[str, str | list[str]]:
 def _painted(layer: Layer, item: Item, rate: int) -> Audio:
     """Return one layer at its level, float32 [2, T]; it depends on nothing but its recipe, adjectives and seed."""
     seed = (item.seed, zlib.crc32(layer.recipe.name.encode()))
-    canvas = Canvas(frames_of(item.duration_s, rate), rate, loop=item.loop, seed=seed)
+    once = layer.recipe.once and not item.loop and not layer.character.several
+    canvas = Canvas(frames_of(item.duration_s, rate), rate, loop=item.loop, seed=seed, once=once)
     layer.recipe.paint(canvas, _playable(layer.character, rate))
     sound = surround(canvas.sound, rate, layer.character, loop=item.loop)
+    if once:
+        _let_end(sound, rate)
     loudest, peak = _loudest_rms(sound, rate), _peak(sound)
     if peak > 0:
         character = layer.character
@@ -238,6 +243,39 @@ def _limits(reading: Reading, rate: int) -> tuple[str, ...]:
         for layer in reading.layers
         if layer.character.hz is not None and layer.character.hz > _HIGHEST * rate
     )
+
+
+def _tempos(reading: Reading, item: Item) -> tuple[str, ...]:
+    """Warn of a stated tempo that does not fill a loop with whole bars."""
+    warnings = []
+    for layer in reading.layers:
+        bpm, bar = layer.character.bpm, layer.recipe.bar
+        if not item.loop or bpm is None or not bar:
+            continue
+        used = 60.0 / fitted_beat_s(item.duration_s, 60.0 / bpm, bar)
+        if abs(used / bpm - 1) > 0.001:
+            whole = "bars" if bar > 1 else "beats"
+            warnings.append(
+                f"tempo_fitted: asked for {bpm:g} BPM; used {used:.4g} BPM, so that the loop has whole {whole}"
+            )
+    return tuple(warnings)
+
+
+def _let_end(sound: Audio, rate: int) -> None:
+    """Damp the tail of a single event, in place, so that it has died away (-60 dB) where the sound ends."""
+    block = max(1, round(0.01 * rate))
+    count = sound.shape[1] // block
+    if count < 4:
+        return
+    levels = np.sqrt(np.mean(sound[:, : count * block].reshape(2, count, block) ** 2, axis=(0, 2)))
+    loudest = int(np.argmax(levels))
+    last = float(levels[-2:].max())
+    if loudest >= count - 2 or last <= 1e-3 * levels[loudest]:
+        return
+    missing_db = 60 + 20 * math.log10(last / levels[loudest])
+    begin = (loudest + 1) * block
+    x = np.linspace(0.0, 1.0, sound.shape[1] - begin, dtype=np.float32)
+    sound[:, begin:] *= 10 ** (np.float32(-missing_db / 20) * x**1.5)
 
 
 def _loudest_rms(sound: Audio, rate: int) -> float:

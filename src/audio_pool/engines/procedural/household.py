@@ -16,6 +16,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, formants, peaks
     expects="silence decay",
     highpass_hz=60,
     summary="knocking on a wooden door",
+    once=True,
 )
 def door_knock(c: Canvas, p: Character) -> None:
     panel = p.low(1) * np.array([118.0, 196.0, 287.0, 418.0, 640.0, 955.0])
@@ -40,6 +41,7 @@ def door_knock(c: Canvas, p: Character) -> None:
     expects="silence decay",
     highpass_hz=35,
     summary="a heavy thud",
+    once=True,
 )
 def thud(c: Canvas, p: Character) -> None:
     for at_s in c.occasions(2.2 / p.speed, p.count):
@@ -52,7 +54,7 @@ def thud(c: Canvas, p: Character) -> None:
         # What was hit rattles on for a moment.
         for later in c.rng.exponential(0.06, 3) + 0.04:
             rattle = modes(c.rate, [p.low(210), p.low(370), p.low(680)], [0.02, 0.014, 0.01], [0.5, 0.4, 0.3])
-            c.place(rattle, at_s + float(later), 0.12 * strength, float(c.rng.uniform(-0.5, 0.5)))
+            c.place(rattle, at_s + float(later), 0.08 * strength, float(c.rng.uniform(-0.5, 0.5)))
 
 
 @recipe(
@@ -61,10 +63,12 @@ def thud(c: Canvas, p: Character) -> None:
     near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet",
     expects="silence noise",
     summary="an old door creaking open",
+    once=True,
 )
 def door_creak(c: Canvas, p: Character) -> None:
-    for at_s in c.occasions(2.6 / p.speed, p.count, jitter=0.1):
+    for at_s in c.occasions(2.6 / p.speed, p.count, jitter=0.1, lasts_s=2.2 * p.size**0.5 / p.speed):
         length = float(c.rng.uniform(1.3, 2.0)) * p.size**0.5 / p.speed
+        length *= c.squeeze(length + 0.1)
         # Stick and slip: the hinge lets go at a rate that wanders with the push, heard through the panel.
         steps = 11
         sway = np.cumsum(c.rng.normal(0, 0.16, steps))
@@ -94,10 +98,11 @@ def _roughened(c: Canvas, sound: Floats) -> Floats:
     near="window bottle crash broken vase mirror ceramic ice crystal crack jar silverware",
     expects="decay silence",
     summary="glass shattering",
+    once=True,
 )
 def glass(c: Canvas, p: Character) -> None:
     shards = [_shard(c, p, float(hz)) for hz in np.exp(c.rng.uniform(np.log(1900), np.log(11_000), 40))]
-    for at_s in c.occasions(3.6 / p.speed, p.count, jitter=0.1):
+    for at_s in c.occasions(3.6 / p.speed, p.count, jitter=0.1, lasts_s=1.2):
         crash = burst(c.noise, c.rate, band(1800, 12_000), attack_s=0.0005, decay_s=0.045 * p.size)
         for pan in (-0.5, 0.5):
             c.place(np.roll(crash, round(0.001 * c.rate * (1 + pan))), at_s, 1.3, pan)
@@ -124,6 +129,8 @@ def _shard(c: Canvas, p: Character, hz: float) -> Floats:
     near="interface mouse tap select toggle plastic pen trigger camera lid key remote zipper scissors",
     expects="decay silence",
     summary="a button clicked",
+    once=True,
+    bar=1,
 )
 def click(c: Canvas, p: Character) -> None:
     hz = p.low(2600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.canvas import FIRST_S, Canvas, Curve
 from audio_pool.engines.procedural.grains import burst, glide, modes
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import band, peaks
@@ -70,6 +70,7 @@ def hum(c: Canvas, p: Character) -> None:
     expects="noise",
     highpass_hz=35,
     summary="a train rolling over its rails, clickety-clack",
+    bar=1,
 )
 def train(c: Canvas, p: Character) -> None:
     c.bed(band(35, 250, tilt_db=-3), Curve(0.1 * c.swells(0.6, 0.15).points), width=0.6)
@@ -77,7 +78,7 @@ def train(c: Canvas, p: Character) -> None:
     c.bed(peaks([1900, 2750, 4100], 0.03), Curve(0.006 * c.swells(0.5, 0.6).points), width=0.8)
     rail = p.low(1) * np.array([310.0, 540.0, 890.0, 1450.0, 2300.0])
     # Two axles of one bogie, then two of the next: clickety-clack, clickety-clack, at every rail joint.
-    for joint_s in c.pulse(p.beat_s(48.0), jitter=0.01, start_s=0.03):
+    for joint_s in c.pulse(p.beat_s(48.0), jitter=0.01, start_s=FIRST_S):
         for delay, level in ((0.0, 1.0), (0.13, 0.8), (0.42, 0.9), (0.55, 0.7)):
             at_s = joint_s + delay * min(1.0, 1.25 * p.beat_s(48.0)) / max(1.0, p.speed**0.3)
             strength = level * float(c.rng.uniform(0.8, 1.0))
@@ -94,14 +95,15 @@ def train(c: Canvas, p: Character) -> None:
     near="whistle ship ferry brass bugle elephant bellow",
     expects="silence",
     summary="a horn sounding",
+    once=True,
 )
 def horn(c: Canvas, p: Character) -> None:
     root = p.hz or p.low(311.0)
     partials = [1.0, 0.8, 0.75, 0.5, 0.42, 0.3, 0.22, 0.15, 0.1, 0.07]
     period = 3.4 / p.speed
-    times = c.occasions(period, p.count, jitter=0.06)
-    for at_s in times:
+    for at_s in c.occasions(period, p.count, jitter=0.06, lasts_s=2.0 / p.speed):
         length = float(c.rng.uniform(1.1, 1.8)) / p.speed
+        length *= c.squeeze(length + 0.2)
         for ratio, pan in ((1.0, -0.4), (1.189, 0.0), (1.498, 0.4), (1.782, 0.2)):
             points = [(0.0, 0.965 * root * ratio), (0.12, root * ratio), (length, root * ratio * 0.995)]
             c.place(glide(c.rate, points, partials=partials, attack_s=0.07, release_s=0.18), at_s, 0.13, pan)

@@ -50,6 +50,7 @@ _TEMPI = {"": 96.0, "happy": 124.0, "sad": 68.0, "calm": 72.0, "tense": 104.0}
     near="play instrument musical violin harp flute band concert string theme score sing guitar bass accordion",
     highpass_hz=40,
     summary="simple chord music",
+    bar=4,
 )
 def chords(c: Canvas, p: Character) -> None:
     beat_s = c.beat_s(p.beat_s(_TEMPI[p.mood]))
@@ -102,6 +103,7 @@ def _string(c: Canvas, hz: float, seconds: float) -> Floats:
     expects="silence",
     highpass_hz=35,
     summary="a drum beat",
+    bar=4,
 )
 def drums(c: Canvas, p: Character) -> None:
     beat_s = c.beat_s(p.beat_s(110.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.canvas import FIRST_S, Canvas, Curve
 from audio_pool.engines.procedural.grains import burst, ping, voice
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, band, formants
@@ -16,9 +16,10 @@ from audio_pool.engines.procedural.spectra import Floats, band, formants
     expects="silence",
     highpass_hz=50,
     summary="footsteps of someone walking",
+    bar=2,
 )
 def footsteps(c: Canvas, p: Character) -> None:
-    times = c.pulse(p.beat_s(108.0), jitter=0.02, start_s=0.02)
+    times = c.pulse(p.beat_s(108.0), jitter=0.02, start_s=FIRST_S, bar=2)
     for k, at_s in enumerate(times[: p.count]):
         pan = -0.2 if k % 2 else 0.2
         strength = float(c.rng.uniform(0.75, 1.0))
@@ -51,13 +52,14 @@ def _crunch(c: Canvas, at_s: float, strength: float, pan: float) -> None:
     expects="silence",
     highpass_hz=15,
     summary="a heartbeat, lub-dub",
+    bar=1,
 )
 def heartbeat(c: Canvas, p: Character) -> None:
     beat_s = p.beat_s(70.0)
     # The second sound follows after a third of a beat, a little faster hearts shorten it less.
     gap_s = min(0.3, 0.36 * beat_s**0.6)
     lub_hz, dub_hz = p.low(48), p.low(62)
-    for at_s in c.pulse(beat_s, jitter=0.01, start_s=0.02):
+    for at_s in c.pulse(beat_s, jitter=0.01, start_s=FIRST_S):
         strength = float(c.rng.uniform(0.9, 1.0))
         for start, hz, decay, level in ((0.0, lub_hz, 0.045, 1.0), (gap_s, dub_hz, 0.034, 0.7)):
             c.place(ping(c.rate, hz, decay, attack_s=0.012, bend=0.35), at_s + start, 0.8 * level * strength)

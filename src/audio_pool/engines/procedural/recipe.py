@@ -70,6 +70,10 @@ class Recipe:
     """Quality checks that it must not be held to: "noise", "silence", "decay"."""
     highpass_hz: float
     """Highest cutoff that leaves the sound whole."""
+    once: bool
+    """A single event: where it does not loop it sounds once, unless the prompt asks for several."""
+    bar: int
+    """Beats in one turn of its rhythm, which loops hold whole; 0: it has no tempo."""
     covers: frozenset[str]
     """Recipes that are part of this one, and are not painted beside it."""
 
@@ -79,7 +83,7 @@ RECIPES: dict[str, Recipe] = {}
 
 def recipe(
     *, keys: str, summary: str, near: str = "", expects: str = "", highpass_hz: float = 80.0,
-    covers: Iterable[str] = (),
+    covers: Iterable[str] = (), once: bool = False, bar: int = 0,
 ) -> Callable[[Paint], Paint]:
     """Register a paint function under its own name.
 
@@ -96,6 +100,8 @@ def recipe(
             near=tuple(near.split()),
             expects=frozenset(expects.split()),
             highpass_hz=highpass_hz,
+            once=once,
+            bar=bar,
             covers=frozenset(covers),
         )
         return paint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio_pool.engines.procedural.canvas import Canvas, Curve
+from audio_pool.engines.procedural.canvas import FIRST_S, Canvas, Curve
 from audio_pool.engines.procedural.grains import burst, glide, modes, ping, texture
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, band
@@ -16,13 +16,14 @@ from audio_pool.engines.procedural.spectra import Floats, band
     expects="silence",
     highpass_hz=20,
     summary="an electronic beep",
+    bar=1,
 )
 def beep(c: Canvas, p: Character) -> None:
     hz = p.hz or p.low(1000) * float(c.rng.uniform(0.9, 1.1))
     period = p.beat_s(60.0)
     length = min(0.45 * period, 0.25 / p.speed)
     sound = glide(c.rate, [(0.0, hz), (length, hz)], partials=(1.0, 0.0, 0.08), release_s=0.008)
-    for at_s in c.pulse(period, start_s=0.0)[: p.count]:
+    for at_s in c.pulse(period, start_s=FIRST_S)[: p.count]:
         c.place(sound, at_s, 0.5)
     c.reflect(0.12)
 
@@ -50,10 +51,11 @@ def siren(c: Canvas, p: Character) -> None:
     near="warning danger emergency telephone wake microwave oven buzz notification",
     expects="silence",
     summary="an alarm beeping urgently",
+    bar=1,
 )
 def alarm(c: Canvas, p: Character) -> None:
     hz = p.hz or p.low(2050) * float(c.rng.uniform(0.85, 1.15))
-    for at_s in c.pulse(p.beat_s(60.0)):
+    for at_s in c.pulse(p.beat_s(60.0), start_s=FIRST_S):
         for k in range(4):
             at = at_s + 0.13 * k / p.speed
             length = 0.075 / p.speed
@@ -75,6 +77,8 @@ _BELL_DECAYS = (2.6, 1.8, 1.6, 1.0, 1.1, 0.6, 0.55, 0.5, 0.32, 0.22, 0.15)
     near="ring ding church temple strike brass cymbal bowl clang clank hammer anvil",
     expects="decay",
     summary="a bell struck, ringing on",
+    once=True,
+    bar=1,
 )
 def bell(c: Canvas, p: Character) -> None:
     strike = p.hz or p.low(420) * float(c.rng.uniform(0.85, 1.18))
@@ -84,7 +88,7 @@ def bell(c: Canvas, p: Character) -> None:
         # Two sides slightly out of tune: a bell is never quite round, so it warbles.
         levels = [0.12 * level * float(c.rng.uniform(0.7, 1.1)) for level in _BELL_LEVELS]
         sides.append(modes(c.rate, [strike * skew * ratio for ratio in _BELL], decays, levels))
-    for at_s in c.occasions(p.beat_s(22.0), p.count, jitter=0.03):
+    for at_s in c.occasions(p.beat_s(22.0), p.count, jitter=0.03, lasts_s=1.2):
         strength = float(c.rng.uniform(0.8, 1.0))
         for pan, side in zip((-0.5, 0.5), sides, strict=True):
             c.place(side, at_s, strength, pan)
@@ -96,10 +100,11 @@ def bell(c: Canvas, p: Character) -> None:
     near="time watch hour seconds grandfather pendulum countdown bomb",
     expects="silence",
     summary="a clock ticking",
+    bar=2,
 )
 def clock(c: Canvas, p: Character) -> None:
     tick, tock = (_tick(c, p.low(hz)) for hz in (2100.0, 1650.0))
-    for k, at_s in enumerate(c.pulse(p.beat_s(120.0), jitter=0.003, start_s=0.01)[: p.count]):
+    for k, at_s in enumerate(c.pulse(p.beat_s(120.0), jitter=0.003, start_s=FIRST_S, bar=2)[: p.count]):
         c.place(tock if k % 2 else tick, at_s, 0.5 * float(c.rng.uniform(0.92, 1.0)), 0.1)
     c.reflect()
 
@@ -123,10 +128,12 @@ def _tick(c: Canvas, hz: float) -> Floats:
     expects="decay silence",
     highpass_hz=25,
     summary="an explosion with debris",
+    once=True,
 )
 def explosion(c: Canvas, p: Character) -> None:
-    for at_s in c.occasions(5.5 / p.speed, p.count):
-        length = 0.55 * p.size * p.intensity**0.3
+    natural = 0.55 * p.size * p.intensity**0.3
+    length = natural * c.squeeze(5.5 * natural)
+    for at_s in c.occasions(5.5 / p.speed, p.count, lasts_s=5.5 * length):
         pressure = ping(c.rate, p.low(48), 0.4 * length, attack_s=0.003, bend=0.9)
         c.place(pressure, at_s, 0.9)
         for low, high, decay, gain in ((30, 180, 1.1, 1.6), (100, 900, 0.6, 1.3), (600, 6000, 0.22, 0.9)):
@@ -144,6 +151,7 @@ def explosion(c: Canvas, p: Character) -> None:
     near="weapon electric futuristic spaceship energy robot scifi arcade teleport lightsaber",
     expects="decay silence",
     summary="a laser gun firing",
+    once=True,
 )
 def laser(c: Canvas, p: Character) -> None:
     top, bottom = p.low(3200), p.low(180)
@@ -165,9 +173,11 @@ def laser(c: Canvas, p: Character) -> None:
     near="swing fly throw dash jump air motion sword magic spell cast teleport jet plane arrow bow",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",
+    once=True,
 )
 def whoosh(c: Canvas, p: Character) -> None:
     length = 0.75 * p.size / p.speed
+    length *= c.squeeze(length)
     t = np.arange(max(64, round(length * c.rate)), dtype=np.float32) / np.float32(c.rate * length)
     pan = 2 * t - 1
     sides = np.stack([np.cos((pan + 1) * np.pi / 4), np.sin((pan + 1) * np.pi / 4)])
@@ -177,7 +187,7 @@ def whoosh(c: Canvas, p: Character) -> None:
         swell = np.exp(-(((t - 0.52) / (0.3 - 0.022 * k)) ** 2)) * np.minimum(1, 10 * t) * np.minimum(1, 10 * (1 - t))
         noise = texture(c.noise, c.rate, 2 * length, band(float(hz), 1.7 * float(hz)))
         layers.append((noise, (swell / (1 + 0.25 * k)).astype(np.float32)))
-    for at_s in c.occasions(1.6 * length + 0.3, p.count, jitter=0.08):
+    for at_s in c.occasions(1.6 * length + 0.3, p.count, jitter=0.08, lasts_s=length):
         begin = int(c.rng.random() * 0.9 * len(t))
         total = sum(noise[begin : begin + len(t)] * swell for noise, swell in layers)
         c.place(np.asarray(sides * total, dtype=np.float32), at_s, 0.6 * float(c.rng.uniform(0.8, 1.0)))
@@ -189,6 +199,7 @@ def whoosh(c: Canvas, p: Character) -> None:
     near="money game arcade win jingle magic sparkle gold score achievement cash victory fanfare",
     expects="decay silence",
     summary="a coin picked up in a game",
+    once=True,
 )
 def coin(c: Canvas, p: Character) -> None:
     low = p.low(987.8)

@@ -60,9 +60,10 @@ def _body(
         hz = base_hz * ratio / size
         if hz > 0.45 * rate:
             continue
+        # one phase for both sides, lest they cancel in mono; each side hears every mode at its own strength
+        turn = rng.uniform(0, 2 * np.pi)
         for side in (0, 1):
-            turn = rng.uniform(0, 2 * np.pi)
-            total[side] += np.exp(-t * ratio**0.5 / decay_s) * np.sin(2 * np.pi * hz * t + turn)
+            total[side] += rng.uniform(0.7, 1.0) * np.exp(-t * ratio**0.5 / decay_s) * np.sin(2 * np.pi * hz * t + turn)
     return np.asarray(total * np.float32(1.2 / math.sqrt(np.sum(total[0] ** 2))), dtype=np.float32)
 
 

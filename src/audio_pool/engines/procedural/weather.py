@@ -116,11 +116,13 @@ def wind(c: Canvas, p: Character) -> None:
 )
 def thunder(c: Canvas, p: Character) -> None:
     length = 3.2 * p.size * p.intensity**0.3
+    if not c.loop:
+        length *= c.squeeze(2 * length)
     # Air keeps less and less of the highs: four rumbles, each duller, from which the claps are cut.
     rumbles = [
         texture(c.noise, c.rate, 2.5 * length, band(p.low(24), p.low(top), tilt_db=-3)) for top in (260, 150, 95, 65)
     ]
-    for at_s in c.occasions(6.0 / p.speed, p.count, jitter=0.2):
+    for at_s in c.occasions(6.0 / p.speed, p.count, jitter=0.2, lasts_s=2 * length):
         _strike(c, rumbles, at_s, length, near=float(c.rng.uniform(0.5, 1.0)) * (1 - 0.8 * p.distance))
 
 
