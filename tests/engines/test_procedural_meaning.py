@@ -27,8 +27,6 @@ def engine() -> Iterator[Generator]:
     ("prompt", "names"),
     [
         ("a monsoon pelting the countryside", {"rain", "rain_on_leaves", "rain_on_metal"}),
-        ("a sedan idly purring", {"engine"}),
-        ("spectators cheering for the performers", {"applause", "crowd"}),
         ("tires screeching", {"engine", "door_creak"}),
         ("logs smouldering in the grate", {"fire"}),
     ],
