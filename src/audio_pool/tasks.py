@@ -15,9 +15,9 @@ Results are decoded once, where the router reads them; a malformed one is that w
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from audio_pool.engine_info import Notes
 from audio_pool.results import CandidateReport, Failure, FinishedSound, RenditionReport, SoundMetadata, WorkerReport
@@ -36,6 +36,7 @@ __all__ = [
     "GeneratePart",
     "GenerateTask",
     "Grant",
+    "LaneReport",
     "MasterTask",
     "MasteredSound",
     "MasteringSpec",
@@ -47,7 +48,12 @@ __all__ = [
     "Task",
     "TaskResult",
     "TensorRef",
+    "Thread",
 ]
+
+Thread = Literal["generate", "aux"]
+"""A worker's two threads for tasks: one generates, the other does everything short beside it."""
+_Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 
 # -- what tasks carry ------------------------------------------------------------------------------
@@ -202,6 +208,24 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
 
 
 Task = GenerateTask | MasterTask | EmbedTask | RenderTask | EchoTask | ClapTask
+
+
+# -- how they get on -------------------------------------------------------------------------------
+
+
+class LaneReport(Struct, frozen=True, kw_only=True):
+    """What one of a worker's threads for tasks is doing. Times are counted back from the report."""
+
+    thread: Thread
+    task: int = 0
+    """The one in hand; 0: none."""
+    attempt: int = 0
+    busy_s: _Seconds = 0.0
+    """Since it began."""
+    quiet_s: _Seconds = 0.0
+    """Since its last progress."""
+    grace_s: _Seconds = 0.0
+    """How long it may take to heed a cancel, judged by what was seen of such tasks before."""
 
 
 # -- results ---------------------------------------------------------------------------------------

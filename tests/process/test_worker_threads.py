@@ -61,7 +61,8 @@ class SlowRunner(TaskRunner):
         super().__init__("w")
         self.at_work, self.go_on = threading.Event(), threading.Event()
         self.generating, self.generated = threading.Event(), threading.Event()
-        self.trouble: Exception | None = None
+        self.trouble: BaseException | None = None
+        self.at_clap: BaseException = RuntimeError("a gear is broken")
 
     def load(self, load: Load) -> None:
         if self.trouble is not None:
@@ -77,7 +78,7 @@ class SlowRunner(TaskRunner):
         return Outcome(results={task.job: Embedded(vectors={})})
 
     def clap(self, task: ClapTask) -> Outcome:
-        raise RuntimeError("a gear is broken")
+        raise self.at_clap
 
     def generate(self, task: GenerateTask, on_step: OnStep) -> list[Generated]:
         self.generating.set()
@@ -233,6 +234,58 @@ def test_an_exception_is_one_tasks_trouble_and_told_in_general_terms(desk: Desk)
     assert failed.failure.message == "ClapTask failed: RuntimeError: a gear is broken"
     desk.run(2, EchoTask(job=2))
     assert desk.hear(TaskDone)[1].task_id == 2
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("odd")])
+def test_what_is_no_exception_is_one_tasks_trouble_too(desk: Desk, error: BaseException) -> None:
+    desk.ready()
+    desk.runner.at_clap = error
+    desk.run(1, ClapTask(job=1, engine="clap", operation="embed", texts=["a"], paths=[]))
+    _, failed = desk.hear(TaskFailed)
+    assert failed.failure.code == "engine_failed" and type(error).__name__ in failed.failure.message
+    desk.run(2, EchoTask(job=2))
+    assert desk.hear(TaskDone)[1].task_id == 2
+
+
+def test_loading_that_is_left_by_an_exit_is_told_at_once(desk: Desk) -> None:
+    desk.runner.trouble = SystemExit("not today")
+    desk.start()
+    _, failed = desk.hear(LoadFailed)
+    assert failed.failure.code == "worker_start" and failed.failure.message == "SystemExit: not today"
+
+
+def test_a_thread_that_ends_takes_its_worker_with_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(channel: Channel, run: RunTask, exc: BaseException) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(desk.worker, "_fail", fail)
+    desk.ready()
+    desk.run(1, ClapTask(job=1, engine="clap", operation="embed", texts=["a"], paths=[]))
+    desk.thread.join(DEADLINE_S)
+    assert desk.codes == [5]
+
+
+def test_a_cancel_is_answered_with_what_each_thread_is_at(desk: Desk) -> None:
+    desk.ready()
+    desk.run(7, generate())
+    assert desk.runner.generating.wait(DEADLINE_S)
+    desk.send("control", CancelTask(task_id=7, attempt=9))  # another attempt's: it goes on
+    while not (beat := desk.hear(Heartbeat)[1]).lanes:
+        pass
+    at = {lane.thread: lane for lane in beat.lanes}
+    assert (at["generate"].task, at["generate"].attempt, at["aux"].task) == (7, 1, 0)
+    assert beat.tasks == {7}
+
+
+def test_what_is_cancelled_before_its_turn_is_not_begun(desk: Desk) -> None:
+    desk.ready()
+    desk.run(1, render())
+    assert desk.runner.at_work.wait(DEADLINE_S)
+    desk.run(2, render())
+    desk.send("control", CancelTask(task_id=2, attempt=1))
+    desk.runner.go_on.set()
+    assert desk.hear(TaskDone)[1].task_id == 1
+    assert desk.hear(TaskFailed)[1].failure.code == "cancelled"
 
 
 def test_a_worker_that_cannot_load_waits_until_that_has_been_read(desk: Desk) -> None:

@@ -8,7 +8,7 @@ journal or another machine would need. Whatever happens, ``feed`` holds the sche
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from audio_pool.tasks import (
     ClapTask,
     EchoTask,
     Embedded,
+    LaneReport,
     MasteredSound,
     Provenance,
     RawSounds,
@@ -232,6 +233,15 @@ class World:
         for process in self.processes.values():
             if process.state != "dead":
                 self.feed(events.Heartbeat(worker=process.name, incarnation=process.incarnation))
+
+    def report(self, process: Process, *at: tuple[str, int, float], known: Iterable[int] = ()) -> list[events.Action]:
+        """Send a heartbeat that says what each thread is at: (thread, task, grace_s)."""
+        lanes = tuple(LaneReport(thread=thread, task=task, grace_s=grace_s) for thread, task, grace_s in at)  # type: ignore[arg-type]
+        return self.feed(
+            events.Heartbeat(
+                worker=process.name, incarnation=process.incarnation, lanes=lanes, tasks=frozenset(known)
+            )
+        )
 
     def fail_to_load(self, process: Process, error: AudioPoolError) -> list[events.Action]:
         self.feed(

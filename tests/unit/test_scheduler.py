@@ -1027,3 +1027,71 @@ def test_sizes_count_everything_that_is_under_way() -> None:
     assert one.scheduler.sizes() == (3, 2, 1, 2, 1, 60) and not one.scheduler.idle
     one.settle()
     one.check_nothing_is_left()
+
+
+# -- tasks that ignore their cancel, and tasks that got lost ---------------------------------------
+
+
+@pytest.mark.parametrize("by_deadline", [False, True])
+def test_a_task_that_ignores_its_end_costs_its_worker_and_no_neighbour(by_deadline: bool) -> None:
+    one = world(max_attempts=1)
+    hung = one.submit(deadline=one.now + 2.0 if by_deadline else None)
+    behind = one.submit(recipe=recipe(prompt="behind"))
+    beside = one.call()
+    if by_deadline:
+        one.pass_time(2.0)
+    else:
+        one.cancel(hung)
+    process = one.process()
+    cancelled = tasks(one)[0].task
+    assert process.tasks[cancelled].cancelled and isinstance(error(one, hung), Expired if by_deadline else Cancelled)
+    assert not of(one.pass_time(0.9), events.KillWorker)
+    (kill,) = of(one.pass_time(0.2), events.KillWorker)
+    assert "after its cancel" in kill.why
+    one.die(process)
+    come_back(one)
+    finish(one)
+    finish(one)
+    store(one)
+    assert one.replies[behind].kind == "result"
+    assert one.replies[beside].kind == "result", "not tried again for its own fault: it may be tried once only"
+
+
+def test_a_long_step_is_waited_for() -> None:
+    one = world()
+    request = one.submit()
+    (task,) = tasks(one)
+    one.cancel(request)
+    one.now += 0.01
+    one.report(one.process(), ("generate", task.task, 6.0), ("aux", 0, 0.0), known=[task.task])
+    one.pass_time(3.0)
+    one.send_heartbeats()
+    assert not of(one.pass_time(2.9), events.KillWorker)
+    one.fail(one.process(), task.task, Cancelled("cancelled"))
+    assert not of(one.pass_time(1.0), events.KillWorker)
+
+
+def test_a_task_that_got_lost_is_tried_again() -> None:
+    one = world()
+    request = one.submit()
+    (lost,) = tasks(one)
+    for _ in range(4):
+        one.now += 1.0
+        one.report(one.process(), ("generate", 0, 0.0), ("aux", 0, 0.0))
+    again = tasks(one)[-1]
+    assert again.task != lost.task and again.attempt == 2
+    assert one.process().tasks[lost.task].cancelled, "it may turn up yet"
+    one.finish(one.process(), lost.task)  # it does: its sound is of no use any more
+    one.finish(one.process(), again.task)
+    store(one)
+    assert one.replies[request].kind == "result"
+
+
+def test_a_task_that_gets_lost_again_and_again_is_given_up() -> None:
+    one = world()
+    request = one.submit()
+    for _ in range(9):
+        one.now += 1.0
+        one.report(one.process(), ("generate", 0, 0.0), ("aux", 0, 0.0))
+    told = error(one, request)
+    assert isinstance(told, WorkerError) and "lost a task (tried 2 times)" in told.message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from tests.unit.scheduler_world import LIMITS, plan
 
@@ -9,6 +11,7 @@ from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
 from audio_pool.scheduler.events import KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
+from audio_pool.tasks import LaneReport
 
 L = LIMITS
 SILENCE_S = L.heartbeat_s * L.missed_heartbeats
@@ -264,3 +267,85 @@ def test_the_doomed_are_not_killed_again_by_a_stop() -> None:
     assert one.stop(L.hello_timeout_s) == []
     one.on_exit("w", 1, "signal SIGKILL", 11.0)
     assert one.gone
+
+
+# -- what a heartbeat says of its threads ----------------------------------------------------------
+
+
+def lane(task: int = 0, thread: Thread = "generate", grace_s: float = 0.0) -> LaneReport:
+    return LaneReport(thread=thread, task=task, attempt=1 if task else 0, grace_s=grace_s)
+
+
+def beat(one: WorkerTable, now: float, *lanes: LaneReport, known: Collection[int] = ()) -> list[int]:
+    return [held.task for held in one.heartbeat("w", 1, now, lanes, frozenset(known))]
+
+
+def cancel(one: WorkerTable, task: int, now: float) -> None:
+    held = worker(one).tasks[task]
+    held.cancelled, held.cancelled_at = True, now
+
+
+def test_a_cancel_that_is_ignored_gets_the_worker_killed() -> None:
+    one = up()
+    hold(one, 1)
+    cancel(one, 1, 1.0)
+    assert one.next_deadline() == 1.0 + L.cancel_grace_s
+    assert kills(one, 0.9 + L.cancel_grace_s) == []
+    assert kills(one, 1.0 + L.cancel_grace_s) == ["a task went on for 1.0 s after its cancel"]
+    assert worker(one).tasks[1].timed_out
+    one.on_exit("w", 1, "signal SIGKILL", 3.0)
+    assert worker(one).crashes == 0, "a caller's change of mind is no crash of the worker"
+
+
+def test_an_engine_that_takes_long_steps_has_longer() -> None:
+    one = up()
+    hold(one, 1)
+    cancel(one, 1, 1.0)
+    beat(one, 1.1, lane(1, grace_s=3.5), lane(thread="aux"), known={1})
+    assert kills(one, 4.4) == []
+    assert kills(one, 4.5) == ["a task went on for 3.5 s after its cancel"]
+
+
+def test_a_report_from_before_the_cancel_says_nothing_of_now() -> None:
+    one = up()
+    hold(one, 1)
+    beat(one, 0.5, lane(1, grace_s=60.0), known={1})
+    cancel(one, 1, 1.0)
+    assert kills(one, 2.0), "no heartbeat since: it may hang with everything that runs beside it"
+
+
+def test_what_has_not_begun_ignores_no_cancel() -> None:
+    one = up()
+    hold(one, 1)
+    hold(one, 2)
+    cancel(one, 2, 1.0)
+    assert kills(one, 3.0) == [], "it is not at the head of its thread"
+    cancel(one, 1, 3.0)
+    beat(one, 3.1, lane(), lane(9, "aux"), known={1, 9})
+    assert kills(one, 3.9) == [], "it waits behind another task, to be mastered"
+
+
+def test_a_task_that_its_worker_does_not_know_is_lost_after_some_heartbeats() -> None:
+    one = up()
+    hold(one, 1)
+    hold(one, 2)
+    assert beat(one, 1.0, lane(), known={2}) == [], "it may be on its way"
+    assert beat(one, 2.0, lane(), known={2}) == []
+    assert beat(one, 3.9, lane(), known={2}) == []
+    assert beat(one, 4.0, lane(), known={2}) == [1]
+    assert set(worker(one).tasks) == {2}
+
+
+def test_a_busy_thread_has_not_read_what_waits_for_it() -> None:
+    one = up()
+    hold(one, 1)
+    hold(one, 2)
+    for second in range(1, 30):
+        assert beat(one, float(second), lane(1), known={1}) == []
+    assert beat(one, 30.0, lane(2), known={2}) == [], "1 is answered, and the answer is on its way"
+
+
+def test_heartbeats_that_tell_nothing_lose_nothing() -> None:
+    one = up()
+    hold(one, 1)
+    assert all(beat(one, float(second)) == [] for second in range(1, 30))

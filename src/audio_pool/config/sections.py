@@ -117,6 +117,9 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
 
     task_timeout_s: Seconds = 300.0
     """One task's work on a worker; beyond it the worker is killed and the request fails: it is not tried again."""
+    cancel_grace_s: Seconds = 1.0
+    """A task that goes on for longer after its cancel or deadline gets its worker killed; where its engine is known
+    to take longer steps, twice such a step."""
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
     """Times a task is tried when its worker dies."""
     max_rounds: Annotated[int, Meta(ge=1, le=10)] = 2

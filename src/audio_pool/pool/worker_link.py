@@ -136,7 +136,10 @@ class WorkerLink:
                 yield Received(event=event)
                 self.send(worker, incarnation, "control", Stop())  # it has been read: the process may end
             case Heartbeat():
-                yield Received(event=events.Heartbeat(worker=worker, incarnation=incarnation))
+                beat = events.Heartbeat(
+                    worker=worker, incarnation=incarnation, lanes=message.lanes, tasks=message.tasks
+                )
+                yield Received(event=beat)
             case TaskProgress():
                 yield Received(event=_progress(worker, incarnation, message))
             case TaskDone():

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from audio_pool.config import LimitsConfig, QueueConfig
 from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
-from audio_pool.tasks import Called, ClapTask, EchoTask, MasteredSound, RawSounds, TaskResult
+from audio_pool.tasks import Called, ClapTask, EchoTask, LaneReport, MasteredSound, RawSounds, TaskResult, Thread
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
@@ -68,8 +68,6 @@ __all__ = [
 ]
 
 PRIORITIES = ("interactive", "normal", "background")
-Thread = Literal["generate", "aux"]
-"""A worker's two threads for tasks: one generates, the other does everything short beside it."""
 ReplyKind = Literal["result", "error", "cancelled", "expired", "busy"]
 
 
@@ -270,10 +268,14 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
-    """A sign of life."""
+    """A sign of life, and what the worker is at."""
 
     worker: str
     incarnation: int
+    lanes: tuple[LaneReport, ...] = ()
+    """One for each thread of tasks; none: the worker says nothing of them."""
+    tasks: frozenset[int] = frozenset()
+    """All that it has received and not answered."""
 
 
 class WorkerExited(Struct, frozen=True, kw_only=True, tag=True):

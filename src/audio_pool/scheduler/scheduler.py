@@ -101,7 +101,7 @@ class Scheduler:
             case events.TaskProgress():
                 self._task_progress(event)
             case events.Heartbeat():
-                self.workers.heartbeat(event.worker, event.incarnation, now)
+                self._heartbeat(event)
             case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
             case events.WorkerReady():
@@ -497,11 +497,13 @@ class Scheduler:
 
     def _worker_exited(self, event: events.WorkerExited) -> None:
         running: set[events.Thread] = set()
-        for held in self.workers.on_exit(event.worker, event.incarnation, event.reason, self._now):
+        tasks = self.workers.on_exit(event.worker, event.incarnation, event.reason, self._now)
+        killed_for = any(held.timed_out for held in tasks)
+        for held in tasks:
             waited = held.thread in running  # behind another task of its thread: not to blame
             running.add(held.thread)
             for job in self._jobs_of(held):
-                if waited:
+                if waited or (killed_for and not held.timed_out):
                     self._retry(job)
                     continue
                 died = WorkerDied(
@@ -511,6 +513,21 @@ class Scheduler:
                 self._task_lost(job, Failure.of(died), again=not held.timed_out)
         self._fail_unservable()
         self._dispatch()
+
+    def _heartbeat(self, event: events.Heartbeat) -> None:
+        """Note a worker's sign of life, and try again what it has lost (a message that it did not take, say)."""
+        for held in self.workers.heartbeat(event.worker, event.incarnation, self._now, event.lanes, event.tasks):
+            # it may turn up yet: what has been granted to it stays leased until its worker ends
+            if not held.cancelled:
+                self._out.append(
+                    events.CancelTask(
+                        worker=event.worker, incarnation=event.incarnation, task=held.task, attempt=held.attempt
+                    )
+                )
+            lost = WorkerError(f"worker {event.worker!r} lost a task (tried {held.attempt} times)")
+            for job in self._jobs_of(held):
+                self._task_lost(job, Failure.of(lost), again=True)
+            self._dispatch()
 
     def _fail_unservable(self) -> None:
         """Answer what waits for a worker that will never take it, after workers have come or gone."""
@@ -555,7 +572,7 @@ class Scheduler:
             held = worker.tasks.get(task) if worker is not None else None
             wanted = held is not None and any(other != job.job and other in self.jobs for other in held.jobs)
             if held is not None and not held.cancelled and not wanted:
-                held.cancelled = True
+                held.cancelled, held.cancelled_at = True, self._now
                 self._out.append(
                     events.CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
                 )

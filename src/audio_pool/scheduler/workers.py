@@ -19,9 +19,12 @@ from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
 from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
+from audio_pool.tasks import LaneReport
 
 __all__ = ["HeldTask", "WorkerPlan", "WorkerState", "WorkerTable"]
 
+_LOST_BEATS = 3
+"""Heartbeats for which a worker must know nothing of a task before it counts as lost."""
 State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "failed"]
 
 
@@ -47,9 +50,13 @@ class HeldTask(Struct, kw_only=True):
     since: float
     """When it reached the head of its thread's queue; the task timeout counts from there."""
     timed_out: bool = False
+    """Its worker was killed because of it: nothing else that the worker held is to blame."""
     cancelled: bool = False
     recalled: bool = False
     """It was asked back; it comes if it has not begun."""
+    cancelled_at: float = 0.0
+    missed_since: float | None = None
+    """Since when its worker has said that it knows nothing of it."""
 
 
 class WorkerState(Struct, kw_only=True):
@@ -65,6 +72,9 @@ class WorkerState(Struct, kw_only=True):
     due: float | None = None
     """When the present state has lasted too long, or (down) when to start."""
     last_sign: float = 0.0
+    lanes: dict[Thread, LaneReport] = field(default_factory=dict)
+    """What its threads were at by its last heartbeat."""
+    lanes_at: float = 0.0
     crashes: int = 0
     """In a row, without a finished task."""
     tasks_done: int = 0
@@ -138,6 +148,7 @@ class WorkerTable:
         if worker is not None and worker.state == "loading":
             worker.state, worker.due, worker.last_sign, worker.failure = "ready", None, now, None
             worker.ever_ready = True
+            worker.lanes = {}
             worker.engines, worker.batching = engines, batching
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
@@ -147,11 +158,44 @@ class WorkerTable:
             worker.failure = failure
             worker.crashes = self.limits.max_restarts
 
-    def heartbeat(self, name: str, incarnation: int, now: float) -> None:
-        """Note a sign of life."""
+    def heartbeat(
+        self,
+        name: str,
+        incarnation: int,
+        now: float,
+        lanes: tuple[LaneReport, ...] = (),
+        known: frozenset[int] = frozenset(),
+    ) -> list[HeldTask]:
+        """Note a sign of life, and what the worker is at; return the tasks that it has lost.
+
+        Args:
+            lanes: of each of its threads; none: it says nothing of them.
+            known: tasks that it has received and not answered.
+        """
         worker = self.current(name, incarnation)
-        if worker is not None:
-            worker.last_sign = now
+        if worker is None:
+            return []
+        worker.last_sign = now
+        if not lanes:
+            return []
+        worker.lanes, worker.lanes_at = {lane.thread: lane for lane in lanes}, now
+        return self._lost(worker, known, now)
+
+    def _lost(self, worker: WorkerState, known: frozenset[int], now: float) -> list[HeldTask]:
+        """Return the tasks of idle threads of which the worker has known nothing for a while; no longer held.
+
+        A task on its way there or an answer on its way here looks the same, but not for long.
+        """
+        lost = []
+        for held in list(worker.tasks.values()):
+            lane = worker.lanes.get(held.thread)
+            if lane is None or lane.task or held.task in known:
+                held.missed_since = None
+            elif held.missed_since is None:
+                held.missed_since = now
+            elif now >= held.missed_since + _LOST_BEATS * self.limits.heartbeat_s:
+                lost.append(worker.tasks.pop(held.task))
+        return lost
 
     def on_exit(self, name: str, incarnation: int, reason: str, now: float) -> list[HeldTask]:
         """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, failed."""
@@ -175,7 +219,8 @@ class WorkerTable:
         else:
             pause = min(self.limits.restart_backoff_max_s, self.limits.restart_backoff_s * 2**worker.crashes)
             worker.state, worker.due = "down", now + pause
-            worker.crashes += 1
+            if not any(task.timed_out and task.cancelled for task in held):  # killed for a caller's change of mind
+                worker.crashes += 1
         return held
 
     def stop(self, now: float) -> list[Action]:
@@ -265,6 +310,9 @@ class WorkerTable:
                     held.timed_out = True
                     late.append((name, held))
                     why = f"a task took over {self.limits.task_timeout_s:g} s"
+                elif (due := self._ends_by(worker, held)) is not None and now >= due:
+                    held.timed_out = True
+                    why = f"a task went on for {now - held.cancelled_at:.1f} s after its cancel"
             if why:
                 worker.killed = True
                 actions.append(KillWorker(worker=name, incarnation=worker.incarnation, why=why))
@@ -281,5 +329,24 @@ class WorkerTable:
                 times.append(worker.due)
             if worker.state in ("loading", "ready"):
                 times.append(worker.last_sign + silence)
-            times += [held.since + self.limits.task_timeout_s for held in worker.heads()]
+            for held in worker.heads():
+                times.append(held.since + self.limits.task_timeout_s)
+                ends_by = self._ends_by(worker, held)
+                if ends_by is not None:
+                    times.append(ends_by)
         return min(times, default=None)
+
+    def _ends_by(self, worker: WorkerState, held: HeldTask) -> float | None:
+        """Return when a cancelled task must have ended at the latest; None: nobody cancelled it, or it has not begun.
+
+        Without a heartbeat since the cancel (a worker sends one at once) nothing is known of how it gets on.
+        """
+        if not held.cancelled:
+            return None
+        grace_s = self.limits.cancel_grace_s
+        if worker.lanes_at > held.cancelled_at:
+            at_it = [lane for lane in worker.lanes.values() if lane.task == held.task]
+            if not at_it:
+                return None  # it will be refused when its turn comes
+            grace_s = max(grace_s, at_it[0].grace_s)
+        return max(held.cancelled_at, held.since) + grace_s

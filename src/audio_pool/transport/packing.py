@@ -1,6 +1,6 @@
 """Messages as bytes: msgpack maps with size limits.
 
-Owns: ``pack`` and ``unpack``.
+Owns: ``pack`` and ``unpack``, and texts that can be sent.
 Must not know: what a message means.
 
 Two libraries for one format: msgspec writes, and reads what comes from our own processes straight into
@@ -9,6 +9,7 @@ types; msgpack reads strangers' bytes, because msgspec's decoder has no size lim
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from msgspec import Struct
 
 from audio_pool.errors import BadMessage
 
-__all__ = ["pack", "unpack"]
+__all__ = ["encodable", "pack", "unpack"]
 
 _LIMITS = {
     "max_str_len": 1 << 16,
@@ -30,9 +31,30 @@ _LIMITS = {
 _encode = msgspec.msgpack.Encoder().encode
 
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
 def pack(message: Struct | Mapping[str, Any]) -> bytes:  # any values that msgpack knows
-    """Return a message (a Struct, or a mapping of plain values) as msgpack bytes."""
-    return _encode(message)
+    """Return a message (a Struct, or a mapping of plain values) as msgpack bytes.
+
+    What UTF-8 cannot carry (half a surrogate pair, as file names and foreign errors have) becomes "?": a text
+    is never the reason why nothing is said.
+    """
+    try:
+        return _encode(message)
+    except UnicodeEncodeError:
+        return _encode(encodable(msgspec.to_builtins(message, builtin_types=(bytes, bytearray, memoryview))))
+
+
+def encodable(value: Any) -> Any:  # any values that msgpack knows, and the same again
+    """Return plain values with every text encodable as UTF-8."""
+    if isinstance(value, str):
+        return _SURROGATES.sub("?", value)
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [encodable(item) for item in value]
+    return value
 
 
 def unpack(data: bytes) -> dict[str, Any]:  # a stranger's: opaque until it is decoded

@@ -18,7 +18,7 @@ from msgspec import Struct
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage
 from audio_pool.results import Failure, TaskRole
-from audio_pool.tasks import Grant, Task, TaskResult
+from audio_pool.tasks import Grant, LaneReport, Task, TaskResult
 
 __all__ = [
     "WORKER_PROTOCOL",
@@ -141,6 +141,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartb
     """A sign of life; also a thread's first message, so that the router can address it."""
 
     incarnation: int
+    lanes: tuple[LaneReport, ...] = ()
+    """What each thread of tasks is doing; only from the control thread, once it has loaded."""
+    tasks: frozenset[int] = frozenset()
+    """All that was received and is not answered."""
 
 
 class TaskProgress(Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):

@@ -7,6 +7,9 @@ Three threads. *Control* (the main thread) says hello, sends heartbeats, receive
 *Generate* generates: it receives its tasks on a socket of its own and answers on it, so that no message
 changes threads. *Aux* does everything short beside it (embed, master, render, echo), embedding first:
 mastering one sound overlaps generating the next.
+
+Whatever an engine raises, ``SystemExit`` included, ends its task and not its thread. What ends a thread all the
+same ends the process, with a code: a worker whose lane is dead must not go on with its heartbeats.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
-from audio_pool.errors import AudioPoolError, Cancelled, DeviceLost, EngineError, OutOfMemory, WorkerStartFailed
+from audio_pool.errors import AudioPoolError, DeviceLost, EngineError, OutOfMemory, WorkerStartFailed
 from audio_pool.results import Failure, TaskRole
-from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask
+from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask, Thread
 from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, Poller, Waker, dealer
 from audio_pool.transport.worker_messages import (
@@ -43,8 +47,11 @@ from audio_pool.transport.worker_messages import (
     TaskFailed,
     TaskProgress,
     TaskReturned,
+    from_worker,
     to_worker,
 )
+from audio_pool.worker.docket import Docket, TaskKey
+from audio_pool.worker.lane import Lane
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
 __all__ = ["Worker", "main"]
@@ -56,8 +63,7 @@ _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
-_BEGUN_KEPT = 1024
-"""Tasks that are known to have begun; a recall comes soon after its task, or never."""
+_LONGEST_TEXT = 2000
 
 
 class Worker:
@@ -69,7 +75,12 @@ class Worker:
         self.incarnation = incarnation
         self.runner = TaskRunner(name)
         self.stopping = threading.Event()
-        self.cancelled: set[tuple[int, int]] = set()
+        self._docket = Docket()
+        self._lanes: dict[Thread, Lane] = {}
+        """Once everything is loaded."""
+        self._threads: list[threading.Thread] = []
+        self._ended = threading.Event()
+        """Both threads have ended as they were asked to."""
         self._control_waker = Waker()
         self._generate_waker = Waker()
         self._aux_waker = Waker()
@@ -77,17 +88,11 @@ class Worker:
         """Messages of other threads for the control socket."""
         self._to_master: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
         """Candidates generated here, on their way from the generate to the aux thread."""
-        self._begin = threading.Lock()
-        """A task begins or is given back, never both."""
-        self._begun: dict[tuple[int, int], None] = {}
-        """Tasks and attempts that have begun, the oldest first."""
-        self._recalled: set[tuple[int, int]] = set()
-        """Those that were given back before they began, and are dropped when their turn comes."""
         self._generate_ended = threading.Event()
         self._broken = 0
         """The exit code for what ended a thread of tasks; 0 while all is well."""
 
-    def connect(self, thread: str) -> Channel:
+    def connect(self, thread: Thread | Literal["control"]) -> Channel:
         """Open the socket of one of the threads: control, generate or aux."""
         return dealer(self.endpoint, identity=f"{self.name}:{self.incarnation}:{thread}".encode())
 
@@ -116,9 +121,10 @@ class Worker:
                             heartbeat_s = load.heartbeat_s
                             generating = self._start(load)
                         case CancelTask() as cancel:
-                            self.cancelled.add((cancel.task_id, cancel.attempt))
+                            self._docket.cancel((cancel.task_id, cancel.attempt))
+                            next_heartbeat = 0.0  # at once: what it is at decides how long it is waited for
                         case RecallTask() as recall:
-                            if self._gives_back(recall):
+                            if self._docket.give_back((recall.task_id, recall.attempt)):
                                 returned = TaskReturned(
                                     incarnation=self.incarnation, task_id=recall.task_id, attempt=recall.attempt
                                 )
@@ -131,37 +137,24 @@ class Worker:
                 self._await_stop(control)
                 control.close()
                 return 3
-            if self.stopping.is_set() and (generating is None or not generating.is_alive()):
+            if self.stopping.is_set() and (generating is None or self._ended.is_set() or not generating.is_alive()):
                 control.close()
                 return 0
-            if self._broken:  # further heartbeats would hide it until a task's time is over
+            if self._broken or self._a_thread_is_dead():  # further heartbeats would hide it
                 control.close()
-                return self._broken
+                return self._broken or _THREAD_BROKEN
             now = time.monotonic()
             if now >= next_heartbeat:
-                control.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
+                control.send([packing.pack(self._heartbeat())])
                 next_heartbeat = now + (min(heartbeat_s, 0.1) if self.stopping.is_set() else heartbeat_s)
 
-    def _gives_back(self, recall: RecallTask) -> bool:
-        """Return True if a task has not begun, and see to it that it never does."""
-        key = recall.task_id, recall.attempt
-        with self._begin:
-            if key in self._begun:
-                return False
-            self._recalled.add(key)
-            return True
+    def _heartbeat(self) -> Heartbeat:
+        lanes = tuple(lane.report() for lane in list(self._lanes.values()))
+        return Heartbeat(incarnation=self.incarnation, lanes=lanes, tasks=self._docket.open)
 
-    def _begins(self, run: RunTask) -> bool:
-        """Note that a task begins; False: it was given back, and must not."""
-        key = run.task_id, run.attempt
-        with self._begin:
-            if key in self._recalled:
-                self._recalled.remove(key)
-                return False
-            self._begun[key] = None
-            if len(self._begun) > _BEGUN_KEPT:
-                del self._begun[next(iter(self._begun))]
-            return True
+    def _a_thread_is_dead(self) -> bool:
+        """Return True if a thread of tasks has ended without a word: an engine's library can do that, too."""
+        return not self.stopping.is_set() and any(not thread.is_alive() for thread in self._threads)
 
     def _send_outgoing(self, control: Channel) -> bool:
         """Send other threads' messages; return True if one says that loading failed."""
@@ -199,34 +192,37 @@ class Worker:
         started = time.monotonic()
         try:
             self.runner.load(load)
-        except Exception as exc:
+            load_s = time.monotonic() - started
+            lanes: tuple[Thread, ...] = ("generate", "aux")
+            self._lanes = {thread: Lane(thread, load_s) for thread in lanes}
+            aux = threading.Thread(target=self._thread, args=("aux", self._aux_waker), name="aux", daemon=True)
+            aux.start()
+        except BaseException as exc:  # SystemExit, too: it would end this thread in silence
             log.exception("loading failed")
-            self._send(LoadFailed(incarnation=self.incarnation, failure=Failure.of(_mapped(exc, "loading"))))
+            self._send(LoadFailed(incarnation=self.incarnation, failure=_failure(exc, "loading")))
             return
-        aux = threading.Thread(target=self._thread, args=("aux", self._aux_waker), name="aux", daemon=True)
-        aux.start()
         ready = Ready(
-            incarnation=self.incarnation,
-            engines=self.runner.infos,
-            device=self.runner.device,
-            load_s=time.monotonic() - started,
+            incarnation=self.incarnation, engines=self.runner.infos, device=self.runner.device, load_s=load_s
         )
         self._send(ready)
+        self._threads = [threading.current_thread(), aux]
         self._thread("generate", self._generate_waker)
         self._generate_ended.set()
         self._aux_waker.wake()
         aux.join()
+        self._ended.set()
+        self._control_waker.wake()
 
     # -- the two task threads ----------------------------------------------------------------------
 
-    def _thread(self, name: str, waker: Waker) -> None:
+    def _thread(self, name: Thread, waker: Waker) -> None:
         try:
             self._serve(name, waker)
         except DeviceLost as exc:
             log.exception("thread %s lost its device", name)
             log.error("%s", exc)  # the last line: the router tells it as the reason
             self._break(_DEVICE_LOST)
-        except Exception:
+        except BaseException:  # whatever it is: its end is told by the process's own
             log.exception("thread %s has broken", name)
             self._break(_THREAD_BROKEN)
 
@@ -234,7 +230,7 @@ class Worker:
         self._broken = code
         self._control_waker.wake()
 
-    def _serve(self, name: str, waker: Waker) -> None:
+    def _serve(self, name: Thread, waker: Waker) -> None:
         channel = self.connect(name)
         # the router can send to an identity only after having received from it
         channel.send([packing.pack(Heartbeat(incarnation=self.incarnation))])
@@ -252,16 +248,19 @@ class Worker:
             while (frames := channel.receive()) is not None:
                 message = to_worker(frames[0])
                 if isinstance(message, RunTask):
+                    self._docket.receive(_key(message))
                     waiting.append((message, frames[1:]))
             # embedding takes milliseconds and is given up soon; what it overtakes may take seconds
             waiting.sort(key=lambda one: not isinstance(one[0].task, EmbedTask))
             if to_master and not (waiting and isinstance(waiting[0][0].task, EmbedTask)):
                 run, generated = self._to_master.get()
-                self._answer(channel, run, partial(self.runner.master_generated, generated))
+                with self._lanes[name].at(run.task_id, run.attempt, "master"):
+                    self._answer(channel, run, partial(self.runner.master_generated, generated))
             elif waiting:
                 run, frames = waiting.pop(0)
-                if self._begins(run):
-                    self._run_task(channel, run, frames)
+                if self._docket.begin(_key(run)):
+                    with self._lanes[name].at(run.task_id, run.attempt, _kind(run)):
+                        self._run_task(channel, run, frames)
             elif ending:
                 channel.close()
                 return
@@ -273,7 +272,7 @@ class Worker:
             case GenerateTask() if task.master_here:
                 try:
                     generated = self._generate(channel, run, task)
-                except Exception as exc:
+                except BaseException as exc:
                     self._fail(channel, run, exc)
                     return
                 self._progress(channel, run, "master", 0, 1)  # from here, so that it comes after the steps
@@ -302,15 +301,14 @@ class Worker:
 
         def on_step(done: int, total: int) -> None:
             nonlocal last
-            if (run.task_id, run.attempt) in self.cancelled:
-                raise Cancelled("cancelled by its caller")
+            self._docket.heed_cancel(_key(run))
+            self._lanes["generate"].got_on()
             now = time.monotonic()
             if now - last >= _PROGRESS_EVERY_S or done == total:
                 last = now
                 self._progress(channel, run, "generate", done, total)
 
-        if (run.task_id, run.attempt) in self.cancelled:  # it may have come while the task waited in the socket
-            raise Cancelled("cancelled by its caller")
+        self._docket.heed_cancel(_key(run))
         self.runner.prepare(run.grants)
         return self.runner.generate(task, on_step)
 
@@ -329,24 +327,25 @@ class Worker:
 
     def _answer(self, channel: Channel, run: RunTask, work: Callable[[], Outcome]) -> None:
         try:
+            self._docket.heed_cancel(_key(run))
             outcome = work()
-            # packed here: an engine's notes may hold what cannot be
-            message = packing.pack(
-                TaskDone(
-                    incarnation=self.incarnation,
-                    task_id=run.task_id,
-                    attempt=run.attempt,
-                    results=outcome.results,
-                    unwritable=outcome.unwritable,
-                )
+            done = TaskDone(
+                incarnation=self.incarnation,
+                task_id=run.task_id,
+                attempt=run.attempt,
+                results=outcome.results,
+                unwritable=outcome.unwritable,
             )
-        except Exception as exc:
+            # packed and read here: an engine's notes may hold what cannot be, and the router would only refuse it
+            message = packing.pack(done)
+            from_worker(message)
+        except BaseException as exc:  # an engine's SystemExit, too: its task fails, the thread goes on
             self._fail(channel, run, exc)
             return
-        self._forget(run)
+        self._docket.close(_key(run))
         channel.send([message, *outcome.frames])
 
-    def _fail(self, channel: Channel, run: RunTask, exc: Exception) -> None:
+    def _fail(self, channel: Channel, run: RunTask, exc: BaseException) -> None:
         """Answer a task that failed.
 
         Raises:
@@ -357,15 +356,21 @@ class Worker:
             raise exc
         if not isinstance(exc, AudioPoolError):
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
-        self._forget(run)
-        failure = Failure.of(_mapped(exc, type(run.task).__name__))
+        self._docket.close(_key(run))
+        failure = _failure(exc, type(run.task).__name__)
         failed = TaskFailed(
             incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure
         )
         channel.send([packing.pack(failed)])
 
-    def _forget(self, run: RunTask) -> None:
-        self.cancelled.discard((run.task_id, run.attempt))
+
+def _key(run: RunTask) -> TaskKey:
+    return run.task_id, run.attempt
+
+
+def _kind(run: RunTask) -> str:
+    """Return what its steps are like: those of one engine, or of one sort of short task."""
+    return f"generate {run.task.engine}" if isinstance(run.task, GenerateTask) else type(run.task).__name__
 
 
 def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
@@ -374,9 +379,32 @@ def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
         return exc
     if isinstance(exc, MemoryError):
         return OutOfMemory(f"out of memory while {doing}", hint="ask for less, or set lower limits")
+    said = f"{type(exc).__name__}: {_text(exc)}"
     if doing == "loading":
-        return WorkerStartFailed(f"{type(exc).__name__}: {exc}"[:500])
-    return EngineError(f"{doing} failed: {type(exc).__name__}: {exc}"[:500])
+        return WorkerStartFailed(said)
+    if not isinstance(exc, Exception):
+        hint = "an engine must not exit or interrupt its worker; it raises an EngineError"
+        return EngineError(f"{doing} failed: {said}", hint=hint)
+    return EngineError(f"{doing} failed: {said}")
+
+
+def _failure(exc: BaseException, doing: str) -> Failure:
+    """Return an exception as data that can be sent: an engine may put anything into its errors."""
+    error = _mapped(exc, doing)
+    return Failure(
+        code=_text(error.code),
+        message=_text(error.message),
+        hint=_text(error.hint),
+        retryable=bool(error.retryable),
+    )
+
+
+def _text(value: object) -> str:  # opaque: whatever an engine raised, or put into an error
+    """Return it as text; its own ``__str__`` may fail."""
+    try:
+        return str(value)[:_LONGEST_TEXT]
+    except Exception:
+        return f"(a {type(value).__name__} that cannot be shown)"
 
 
 def _die_with(parent: int, pipe: int) -> None:
@@ -410,7 +438,11 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr,
     )
     os.umask(0o077)
-    code = Worker(endpoint, name, int(incarnation)).run()
+    try:
+        code = Worker(endpoint, name, int(incarnation)).run()
+    except BaseException:  # without the control thread there is nothing to wait for, whatever threads still run
+        log.exception("the control thread has broken")
+        code = _THREAD_BROKEN
     logging.shutdown()
     sys.stdout.flush()
     # engines' libraries may hold threads that never end; everything of ours is done by now

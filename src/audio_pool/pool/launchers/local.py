@@ -116,7 +116,7 @@ class LocalLauncher:
         def run() -> None:
             try:
                 reason = exit_reason(Worker(self._endpoint, spec.name, incarnation).run())
-            except Exception as exc:
+            except BaseException as exc:  # a SystemExit, too, would end the thread in silence
                 log.exception("worker %s failed", spec.name)
                 reason = f"{type(exc).__name__}: {exc}"
             if self._take_thread(spec.name, incarnation):
