@@ -281,6 +281,7 @@ def test_lengths_that_lie(server, neighbour):
     with Asker(server.endpoint) as ask, undisturbed(neighbour):
         for message in answers(ask, [[frame] for frame in [*lies, *inside, *long, *wide]]):
             assert message["error"]["code"] == "bad_message"
+        assert [message["request_id"] for message in answers(ask, [[frame] for frame in long])] == ["l", "l"]
 
 
 def test_framings(server, neighbour):

@@ -68,7 +68,11 @@ class ZmqFrontEnd:
         try:
             if not rest:
                 raise BadMessage("a message without a body; send one msgpack map")
-            raw = packing.unpack(rest[0])
+            try:
+                raw = packing.unpack(rest[0])
+            except BadMessage:
+                request_id = packing.request_id_in(rest[0])
+                raise
             given = raw.get("request_id")
             request_id = given if isinstance(given, str) and len(given) <= 128 else ""
             if len(rest) > 1:

@@ -1,6 +1,6 @@
 """Messages as bytes: msgpack maps with size limits.
 
-Owns: ``pack`` and ``unpack``, and texts that can be sent.
+Owns: ``pack`` and ``unpack``, texts that can be sent, the name of a request in a message that cannot be taken.
 Must not know: what a message means.
 
 Two libraries for one format: msgspec writes, and reads what comes from our own processes straight into
@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from audio_pool.errors import BadMessage
 
-__all__ = ["encodable", "pack", "unpack"]
+__all__ = ["encodable", "pack", "request_id_in", "unpack"]
 
 _LIMITS = {
     "max_str_len": 1 << 16,
@@ -28,6 +28,11 @@ _LIMITS = {
     "max_map_len": 256,
     "max_ext_len": 0,
 }
+_MOST_KEYS = 1024
+"""Keys that are looked at in search of ``request_id``."""
+_LONGEST_ID = 128
+_ID_KEYS = frozenset(head + b"request_id" for head in (b"\xaa", b"\xd9\x0a", b"\xda\x00\x0a", b"\xdb\x00\x00\x00\x0a"))
+"""The key as each of msgpack's kinds of string."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -70,3 +75,29 @@ def unpack(data: bytes) -> dict[str, Any]:  # a stranger's: opaque until it is d
     if not isinstance(value, dict):
         raise BadMessage(f"given a msgpack {type(value).__name__}, allowed is a map")
     return value
+
+
+def request_id_in(data: bytes) -> str:
+    """Return the ``request_id`` of a message, also of one that is refused for what else is in it.
+
+    Reads the outermost map key by key and steps over everything else, building nothing of it. The last of several
+    counts, as for ``unpack``; what comes behind a place that is not msgpack is not found.
+
+    Returns:
+        "" where there is none, or none that is a string of at most 128 characters.
+    """
+    reader = msgpack.Unpacker(max_buffer_size=len(data), strict_map_key=False)
+    found = ""
+    try:
+        reader.feed(data)
+        for _ in range(min(_MOST_KEYS, reader.read_map_header())):
+            start = reader.tell()
+            reader.skip()
+            middle = reader.tell()
+            reader.skip()
+            if data[start:middle] in _ID_KEYS and reader.tell() - middle <= 4 * _LONGEST_ID + 5:
+                value = msgpack.unpackb(data[middle : reader.tell()], raw=False, strict_map_key=False)
+                found = value if isinstance(value, str) and len(value) <= _LONGEST_ID else ""
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+        pass  # found so far is the best that can be said
+    return found
