@@ -245,6 +245,9 @@ def test_init_audio_is_read_at_the_engines_rate(load: Loader, tmp_path: Path) ->
     soundfile.write(start, np.full((RATE, 2), 0.25), RATE)
     details = sound(runner, part(tmp_path, init_audio=start, init_strength=0.4)).sound.metadata.engine_details
     assert details["start"] == [2, 22_050, 0.4]
+    runner._max_input_s = 0.001
+    refused = made(runner, part(tmp_path, init_audio=start, init_strength=0.4))[1]
+    assert isinstance(refused, Rejected) and refused.failure.code == InvalidAudio.code
     missing = made(runner, part(tmp_path, init_audio=tmp_path / "missing.wav"))[1]
     assert isinstance(missing, Rejected) and missing.failure.code == NotFound.code
 
@@ -412,6 +415,10 @@ def test_clap_gives_vectors_similarities_and_scores(load: Loader, tmp_path: Path
     scores = clap(runner, "zero-shot", ["loud", "calm"], [path])
     assert scores["labels"] == ["loud", "calm"] and scores["scores"][0] == pytest.approx([0.5, 0.0], abs=1e-3)
     assert clap(runner, "embed", [], [path])["texts"] == []
+    runner._max_input_s = 0.5
+    with pytest.raises(InvalidAudio, match=r"allowed are 0.5 s"):
+        clap(runner, "embed", [], [path])
+    runner._max_input_s = 600.0
     with pytest.raises(InvalidAudio, match="zero-shot: needs at least one text"):
         clap(runner, "zero-shot", [], [path])
     with pytest.raises(EngineUnavailable, match="does not host 'listener'"):

@@ -28,11 +28,16 @@ from audio_pool.audio import Audio
 from audio_pool.audio.filter import resample
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
-__all__ = ["Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
+__all__ = ["OWN", "InputBound", "Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
 
 BLOCK_FRAMES = 65_536
 """libsndfile's Vorbis encoder overflows the stack on long single writes."""
 RECIPE_CHUNK = b"apRc"
+_UNKNOWN_FRAMES = 1 << 62
+"""libsndfile's way to say that a header does not say how long the sound is."""
+_MOST_CHUNKS = 1024
+_LONGEST_CHUNK = 1 << 20
+"""Of those behind a WAV's data, which may come from anywhere."""
 _STREAMED = 0xFFFF_FF00
 """RIFF sizes from here on are placeholders of programs that streamed the file."""
 
@@ -45,6 +50,30 @@ _FLAC_EFFORT = 0.25
 """0..1: within one per cent of the default's size in a fraction of its time."""
 _LOSSY_EFFORT = {"ogg": 0.4, "opus": 0.4, "mp3": 0.3}
 """0 (largest file) to 1 (smallest)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputBound:
+    """How much of a file is decoded: a few bytes can stand for hours."""
+
+    seconds: float = 600.0
+    samples_per_second: int = 2 * 48_000
+    """Of all channels, on the average over ``seconds``: ten minutes of stereo at 48 kHz fit, or two and a half at
+    192 kHz."""
+
+    def refuse(self, path: Path, frames: int, channels: int, rate: int) -> None:
+        """Raise InvalidAudio for a sound that is longer, or has more samples."""
+        most = int(self.seconds * self.samples_per_second)
+        if frames > self.seconds * rate:
+            raise InvalidAudio(f"{path}: {frames / rate:,.1f} s of sound, allowed are {self.seconds:,.1f} s")
+        if frames * channels > most:
+            raise InvalidAudio(
+                f"{path}: {frames * channels:,} samples ({channels} channels at {rate:,} Hz), allowed are {most:,}"
+            )
+
+
+OWN = InputBound(seconds=900.0, samples_per_second=2 * 192_000)
+"""Of files that this package has written, or that their owner looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,23 +247,42 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
-def read(path: Path) -> tuple[Audio, int]:
+def read(path: Path, bound: InputBound = OWN) -> tuple[Audio, int]:
     """Read a sound file: float32 [C, T] and its sample rate in Hz.
 
+    Args:
+        bound: what the header says is checked before anything is decoded, and what comes of it while decoding.
+
     Raises:
-        NotFound: no such file. InvalidAudio: not a sound file, or cut short.
+        NotFound: no such file. InvalidAudio: not a sound file, cut short, or more than ``bound``.
     """
     with _opened(path) as file:
         frames, rate = file.frames, file.samplerate
         if file.format in ("WAV", "WAVEX"):
             _check_riff_size(path)
         try:
-            audio = file.read(dtype="float32", always_2d=True)
+            if frames >= _UNKNOWN_FRAMES:
+                audio = _read_unknown(path, file, bound)
+                frames = len(audio)
+            else:
+                bound.refuse(path, frames, file.channels, rate)
+                audio = file.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as exc:
             raise InvalidAudio(f"{path}: the audio in it is damaged: {exc}") from exc
     if len(audio) < frames:
         raise InvalidAudio(f"{path}: cut short: {len(audio)} of {frames} frames can be read")
     return np.ascontiguousarray(audio.T), rate
+
+
+def _read_unknown(path: Path, file: soundfile.SoundFile, bound: InputBound) -> npt.NDArray[np.float32]:
+    """Decode a file whose header does not say how long it is: float32 [T, C], block by block up to ``bound``."""
+    file.seekable = lambda: False  # else soundfile seeks to where it is after each block: an error at such a file's end
+    blocks, frames = [], 0
+    while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        frames += len(block)
+        bound.refuse(path, frames, file.channels, file.samplerate)
+        blocks.append(block)
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -280,11 +328,13 @@ def _format_of(container: str, subtype: str) -> str:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield a RIFF file's chunks except ``data``, whose body is skipped."""
+    """Yield a RIFF file's first chunks except those whose body is large, as that of ``data`` is."""
     file.seek(12)
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            return
         name, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if name == b"data":
+        if name == b"data" or size > _LONGEST_CHUNK:
             file.seek(size + size % 2, os.SEEK_CUR)
             continue
         yield name, file.read(size)

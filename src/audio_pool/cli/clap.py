@@ -207,6 +207,6 @@ def _by_engine(scorer: Scorer, inputs: Sequence[_Input]) -> Vectors:
         vectors[texts] = scorer.embed_text([inputs[row].value for row in texts])
     for row, one in enumerate(inputs):
         if one.kind == "audio":
-            sound, rate = codec.read(Path(one.value))
+            sound, rate = codec.read(Path(one.value), codec.InputBound())
             vectors[row] = scorer.embed_audio([sound], rate)[0]
     return vectors

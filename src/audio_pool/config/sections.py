@@ -136,6 +136,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     restart_backoff_max_s: Seconds = 30.0
     max_restarts: Annotated[int, Meta(ge=0, le=1000)] = 5
     """Crashes in a row (without a finished task) after which a worker stays down."""
+    max_input_s: Seconds = 600.0
+    """Longest ``init_audio``, or sound to be judged by CLAP; so many seconds of 48 kHz stereo are decoded at most."""
     drain_timeout_s: Seconds = 30.0
     term_timeout_s: Seconds = 5.0
 

@@ -131,6 +131,7 @@ def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]
         heartbeat_s=config.limits.heartbeat_s,
         arena=arena,
         models_dir=config.policy.models_dir,
+        max_input_s=config.limits.max_input_s,
     )
 
 

@@ -71,6 +71,8 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     """Directory of slots; "": this worker hands over inline."""
     models_dir: str = ""
     """Directory of models, beside the usual places."""
+    max_input_s: float = 600.0
+    """Longest sound of a caller's own that is decoded."""
 
 
 class RunTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="run_task"):

@@ -94,11 +94,13 @@ class TaskRunner:
         self._embedders: dict[str, Embedder] = {}
         self._scorers: dict[str, Scorer] = {}
         self._mastering: Mastering | None = None
+        self._max_input_s = 600.0
         self._writer: SlotWriter | None = None
         self._reader: SlotReader | None = None
 
     def load(self, load: Load) -> None:
         """Load every engine. Raises what the first that fails raises."""
+        self._max_input_s = load.max_input_s
         if load.arena:
             self._writer, self._reader = SlotWriter(load.arena), SlotReader(load.arena)
         for name, setup in load.engines.items():
@@ -179,7 +181,7 @@ class TaskRunner:
             loop=recipe.loop and info.loop,
             sample_rate=recipe.sample_rate,
             voice=recipe.voice,
-            init_audio=_init_audio(info, part),
+            init_audio=_init_audio(info, part, self._max_input_s),
             init_strength=recipe.init_strength,
             options=dict(recipe.options),
         )
@@ -364,6 +366,7 @@ class TaskRunner:
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""
         from audio_pool.audio import codec
+        from audio_pool.audio.codec import InputBound
 
         scorer = self._scorers.get(task.engine)
         if scorer is None:
@@ -371,7 +374,7 @@ class TaskRunner:
         texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
         sounds = []
         for path in task.paths:
-            audio, rate = codec.read(Path(path))
+            audio, rate = codec.read(Path(path), InputBound(seconds=self._max_input_s))
             sounds.append(scorer.embed_audio([audio], rate)[0])
         heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
         body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
@@ -422,12 +425,13 @@ def _refuse_approximations(notes: Notes) -> None:
         )
 
 
-def _init_audio(info: EngineInfo, part: GeneratePart) -> Audio | None:
+def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Audio | None:
     if part.init_audio is None:
         return None
     from audio_pool.audio import codec, filter  # only here: a worker may do without soundfile
+    from audio_pool.audio.codec import InputBound
 
-    audio, rate = codec.read(Path(part.init_audio))
+    audio, rate = codec.read(Path(part.init_audio), InputBound(seconds=max_input_s))
     return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
 
 
