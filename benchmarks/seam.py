@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from audio_pool.audio.loop import make_loop, seam_score
+from audio_pool.audio.loop import make_loop
+from audio_pool.audio.seam import seam_score
 from audio_pool.engines import Item, load_engine
 
 PROMPTS = (

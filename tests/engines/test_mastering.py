@@ -11,7 +11,7 @@ import pytest
 from tests.support.audio_signals import RATE, amplitude_at, chord, decaying, pink, recordings, steps, tone, white
 
 from audio_pool.audio import codec, loudness
-from audio_pool.audio.loop import seam_score
+from audio_pool.audio.seam import seam_score
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine

@@ -20,7 +20,8 @@ from tests.support.audio_signals import (
 )
 
 from audio_pool.audio import codec
-from audio_pool.audio.loop import make_loop, resample_periodic, rotate_to_quiet_start, seam_score
+from audio_pool.audio.loop import make_loop, resample_periodic
+from audio_pool.audio.seam import rotate_to_quiet_start, seam_score
 
 TAIL = round(1.5 * RATE)
 

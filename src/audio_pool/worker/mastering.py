@@ -338,16 +338,16 @@ def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) 
 
 def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
     """Judge a loop's joint, after moving a native loop's to a calm place; None for one-shots."""
-    from audio_pool.audio import loop
+    from audio_pool.audio import seam
 
     if not shape.loop:
         return audio, None
     if best.native:
-        audio, seam = loop.rotate_to_quiet_start(audio, shape.sample_rate)
+        audio, score = seam.rotate_to_quiet_start(audio, shape.sample_rate)
     else:
-        seam = loop.seam_score(audio, shape.sample_rate, best.crossfade_frames)
+        score = seam.seam_score(audio, shape.sample_rate, best.crossfade_frames)
     crossfade_s = round(best.crossfade_frames / shape.sample_rate, 6)
-    return audio, LoopReport(seam_score=round(seam, 2), crossfade_s=crossfade_s)
+    return audio, LoopReport(seam_score=round(score, 2), crossfade_s=crossfade_s)
 
 
 def _described(

@@ -1,0 +1,156 @@
+"""Loops of separate strokes (a clock, drips, steps): joined between two strokes, and kept in time.
+
+Owns: where a turn of strokes is best joined, and how its pauses are shortened or lengthened.
+Must not know: other kinds of sounds, files; numpy only.
+
+A turn keeps its strokes in time where it is a whole number of periods long. Where the requested length is none,
+the nearest whole number is cut out of the material, and every pause is shortened or lengthened alike, by at
+most four per cent of the period: pitch and strokes stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_pool.audio import Audio
+from audio_pool.audio.crossfade import Splice, aligned, blend, correlations
+from audio_pool.audio.onsets import beat_of
+
+__all__ = ["fit_pauses", "stroke_splice"]
+
+MOST_MOVED = 0.04
+"""Share of the period by which pauses are changed."""
+_LEAST_STROKES = 3
+_FASTEST_S = 0.09
+"""Median distance of strokes under which they are a texture and no events."""
+_BEFORE_S = 0.02
+"""An onset is found to within 10 ms: no fade comes nearer from before."""
+_AFTER_S = 0.06
+"""The loudest part of a stroke."""
+_REACH_S = 0.005
+"""The turn may differ by this much to bring hum in phase: nobody hears it in a rhythm."""
+_IN_PHASE = 0.3
+_GRID_S = 0.005
+_LONGEST_FADE_S = 0.25
+_LEVEL_S = 0.01
+
+
+def stroke_splice(
+    audio: Audio, onsets: npt.NDArray[np.int64], frames: int, tail: int, shortest: int, sample_rate: int
+) -> Splice | None:
+    """Choose a splice between two strokes, or None where the sound is not made of strokes, or has no pause there.
+
+    Args:
+        audio: float32 [C, T].
+        onsets: where its strokes begin, frames.
+        frames: length of the turn that is asked for; the splice's may differ by ``MOST_MOVED``.
+        tail: latest start of the turn.
+        shortest: shortest crossfade.
+    """
+    if len(onsets) < _LEAST_STROKES or float(np.median(np.diff(onsets))) < _FASTEST_S * sample_rate:
+        return None
+    length, low, high = _turn(audio, onsets, frames, shortest)
+    reach = min(round(_REACH_S * sample_rate), shortest // 2)
+    starts = np.arange(reach, min(tail, audio.shape[1] - length - reach - shortest) + 1, round(_GRID_S * sample_rate))
+    if not starts.size:
+        return None
+    room = np.minimum(_room(onsets, starts, reach, sample_rate), _room(onsets, starts + length, reach, sample_rate))
+    fades = np.minimum.reduce([room, audio.shape[1] - length - reach - starts, np.full(len(starts), frames // 2)])
+    fades = np.minimum(fades, round(_LONGEST_FADE_S * sample_rate))
+    last = np.searchsorted(onsets, starts + length, side="right") - 1
+    following = np.searchsorted(onsets, starts)
+    known = (last >= 0) & (following < len(onsets)) & (fades >= shortest)
+    if not known.any():
+        return None
+    starts, fades, last, following = starts[known], fades[known], last[known], following[known]
+    pause = np.maximum(length - (onsets[last] - onsets[following]), 1)
+    strange = np.maximum(np.maximum(np.log2(low / pause), np.log2(pause / high)), 0)
+    loud = _levels_db(audio, starts, fades, sample_rate) + _levels_db(audio, starts + length, fades, sample_rate)
+    at = int(np.argmin(4 * strange + 0.03 * loud - 0.3 * np.minimum(fades / (0.1 * sample_rate), 1)))
+    start, fade = int(starts[at]), int(fades[at])
+    if reach:
+        in_phase, rho = aligned(audio, length, reach, start, fade)
+        if rho >= _IN_PHASE:
+            return in_phase
+    return Splice(start=start, length=length, fade=fade)
+
+
+def fit_pauses(turn: Audio, onsets: npt.NDArray[np.int64], frames: int, sample_rate: int) -> Audio:
+    """Shorten or lengthen every pause alike until a turn of strokes has a length, or nearly.
+
+    Args:
+        turn: float32 [C, T].
+        onsets: where its strokes begin, frames, in order; what precedes the first and follows the last is kept.
+        frames: the length that is wanted.
+
+    Returns:
+        float32 [C, about ``frames``]: what did not fit into a pause is left to a resampler.
+    """
+    owed = (frames - turn.shape[1]) / max(1, len(onsets) - 1)
+    before, after = round(_BEFORE_S * sample_rate), round(_AFTER_S * sample_rate)
+    reach = round(_REACH_S * sample_rate)
+    parts, done, due = [], 0, 0.0
+    for first, following in pairwise(onsets.tolist()):
+        due += owed
+        change = round(due)
+        earliest, end = max(first + after, done), following - before
+        fade = min(round(0.05 * sample_rate), (end - earliest - abs(change) - 2 * reach) // 2)
+        if not change or fade < reach:
+            continue
+        leave = end - fade - reach - max(0, -change)
+        away = leave - change - reach
+        if away < 0 or leave + fade > turn.shape[1]:
+            continue
+        rho = correlations(turn[:, leave : leave + fade], turn[:, away : away + 2 * reach + fade])
+        best = int(np.argmax(rho))
+        enter = away + (best if rho[best] >= _IN_PHASE else reach)
+        parts += [turn[:, done:leave], blend(turn[:, leave : leave + fade], turn[:, enter : enter + fade])]
+        done = enter + fade
+        due -= leave - enter
+    return np.concatenate([*parts, turn[:, done:]], axis=1)
+
+
+def _turn(audio: Audio, onsets: npt.NDArray[np.int64], frames: int, shortest: int) -> tuple[int, float, float]:
+    """Return the length of the turn to cut out, and the shortest and longest usual pause, in frames."""
+    longest = min(math.floor(frames * (1 + MOST_MOVED)), audio.shape[1] - 2 * shortest)
+    beat = beat_of(onsets)
+    if beat is None:
+        low, high = np.percentile(np.diff(onsets), [10, 90])
+        return min(frames, longest), float(low), float(high)
+    strokes = max(1, round(frames / beat.period))
+    whole = round(strokes * beat.period) if strokes >= _LEAST_STROKES else frames
+    if whole > longest:  # no room for one period more: one less, where that is near enough
+        fewer = round((strokes - 1) * beat.period)
+        whole = fewer if fewer >= frames * (1 - MOST_MOVED) else longest
+    return max(whole, math.ceil(frames * (1 - MOST_MOVED))), beat.period, beat.period
+
+
+def _room(
+    onsets: npt.NDArray[np.int64], places: npt.NDArray[np.int64], reach: int, sample_rate: int
+) -> npt.NDArray[np.int64]:
+    """Count the frames from each place to the next stroke; 0 within a stroke."""
+    before, after = round(_BEFORE_S * sample_rate) + reach, round(_AFTER_S * sample_rate) + reach
+    after = min(after, int(np.median(np.diff(onsets))) // 4 + reach)
+    following = np.searchsorted(onsets, places - after, side="right")
+    bounded = np.concatenate([onsets, [np.iinfo(np.int64).max // 2]])
+    return np.maximum(bounded[following] - before - places, 0)
+
+
+def _levels_db(
+    audio: Audio, places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], sample_rate: int
+) -> npt.NDArray[np.float64]:
+    """Measure the mean level of each stretch over the sound's quiet tenths, dB."""
+    hop = max(1, round(_LEVEL_S * sample_rate))
+    count = audio.shape[1] // hop
+    power = np.einsum("cnt,cnt->n", *(2 * [audio[:, : count * hop].reshape(len(audio), count, hop)]))
+    floor = max(float(np.percentile(power, 20)), float(power.max()) * 1e-7, 1e-12)
+    running = np.concatenate([[0.0], np.cumsum(power, dtype=np.float64)])
+    first = np.minimum(places // hop, count - 1)
+    end = np.clip((places + lengths) // hop, first + 1, count)
+    mean = (running[end] - running[first]) / (end - first)
+    levels: npt.NDArray[np.float64] = np.maximum(10 * np.log10(np.maximum(mean, 1e-12) / floor), 0)
+    return levels
