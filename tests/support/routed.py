@@ -82,7 +82,7 @@ class KeptOrders:
         """Keep a start."""
         self.spawned.append((spec, incarnation))
 
-    def kill(self, name: str, incarnation: int, why: str) -> None:
+    def kill(self, name: str, incarnation: int, why: str, *, at_once: bool = False) -> None:
         """Keep a kill."""
         self.killed.append((name, incarnation, why))
 

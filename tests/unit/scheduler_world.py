@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from tests.support.recipes import RENDITION, recipe
 
-from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.engine_info import Notes
 from audio_pool.errors import AudioPoolError
 from audio_pool.results import (
@@ -27,6 +27,7 @@ from audio_pool.results import (
     SoundMetadata,
 )
 from audio_pool.scheduler import events
+from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.scheduler import Scheduler, Sizes
 from audio_pool.scheduler.workers import WorkerPlan
@@ -120,9 +121,16 @@ Fate = Literal["held", "stored", "delivered", "discarded"]
 class World:
     """The scheduler, fed; its actions, executed and checked."""
 
-    def __init__(self, plans: list[WorkerPlan], hosts: dict[str, str] | None = None, **limits: Any) -> None:
+    def __init__(
+        self,
+        plans: list[WorkerPlan],
+        hosts: dict[str, str] | None = None,
+        clients: dict[str, ClientConfig] | None = None,
+        **limits: Any,
+    ) -> None:
         """
         Args:
+            clients: what some of them are entitled to.
             hosts: worker -> engines that it has when ready, beyond its plan's (encoders).
             limits: fields of LimitsConfig and QueueConfig.
         """
@@ -130,7 +138,8 @@ class World:
         self.limits = msgspec.structs.replace(
             LIMITS, **{name: value for name, value in limits.items() if name not in _QUEUE_FIELDS}
         )
-        self.scheduler = Scheduler(plans, self.limits, self.queue)
+        self.scheduler = Scheduler(plans, self.limits, self.queue, clients)
+        self.rules = ClientRules(self.queue, clients or {})
         self.plans = {one.name: one for one in plans}
         self.hosts = hosts or {}
         self.batching: frozenset[str] = frozenset()
@@ -490,6 +499,19 @@ class World:
         scheduler = self.scheduler
         sizes = scheduler.sizes()
         assert sizes.requests <= self.queue.max_requests
+        states = scheduler.requests.states()
+        for client in {state.client for state in states} - {""}:
+            own = [state.size_bytes for state in states if state.client == client]
+            assert scheduler.requests.of_client(client) == (len(own), sum(own))
+            assert len(own) <= (self.rules.max_requests(client) or self.queue.max_requests)
+            assert sum(own) <= (self.rules.max_bytes(client) or self.queue.max_bytes) or len(own) == 1
+        running = collections.Counter(
+            client
+            for worker in scheduler.workers.workers.values()
+            for held in worker.tasks.values()
+            for client in held.clients
+        )
+        assert all(count <= (self.rules.max_running(client) or count) for client, count in running.items())
         assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.states()) <= self.queue.max_bytes
         for request, asked in self.asked.items():
             if request not in self.replies:
@@ -547,6 +569,7 @@ class World:
         """After ``settle``: no table remembers anything, every file met one fate, every job is closed."""
         scheduler = self.scheduler
         scheduler.next_deadline()  # drops what has passed from its heaps
+        assert scheduler.requests.clients == 0
         assert scheduler.idle and scheduler.sizes() == Sizes(0, 0, 0, 0, 0, 0)
         assert not any(worker.tasks for worker in scheduler.workers.workers.values() if worker.state != "ready")
         assert set(self.replies) == set(self.asked)

@@ -6,9 +6,12 @@ import pytest
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import LIMITS, hit, plan
 
+from audio_pool.config import QueueConfig
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound
 from audio_pool.results import Failure
+from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
+from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.events import (
     Call,
     CallWork,
@@ -35,7 +38,8 @@ class Floor:
     def __init__(self, *plans: WorkerPlan, hosts: str = "", batching: str = "", max_batch: int = 4) -> None:
         self.workers = WorkerTable(plans, LIMITS)
         self.jobs: dict[int, Job] = {}
-        self.dispatch = Dispatch(self.workers, self.jobs, ageing_s=10.0, max_batch=max_batch)
+        queue = QueueConfig(ageing_s=10.0, max_batch=max_batch)
+        self.dispatch = Dispatch(self.workers, self.jobs, queue, ClientRules(queue, {}), Estimates(LIMITS))
         self.workers.start(0.0)
         for one in plans:
             self.workers.on_hello(one.name, 1, 0.0)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from audio_pool.scheduler.queue import JobQueue, Need
 
 AGEING_S = 10.0
+NOW = 60.0
 A, B, C = Need("generate", "tone"), Need("generate", "hum"), Need("master")
 
 
 def drained(queue: JobQueue, need: Need = A) -> list[int]:
     taken = []
-    while (job := queue.take(need)) is not None:
+    while (job := queue.take(need, NOW)) is not None:
         taken.append(job)
     return taken
 
@@ -41,7 +42,7 @@ def test_needs_are_apart() -> None:
     queue = JobQueue(AGEING_S)
     queue.put(A, 1, priority=1, arrival=0.0)
     queue.put(B, 2, priority=1, arrival=0.0)
-    assert queue.take(C) is None and queue.urgency(C) is None
+    assert queue.take(C, NOW) is None and queue.first(C, NOW) is None
     assert len(queue) == 2
     assert drained(queue, B) == [2] and 1 in queue and 2 not in queue
     assert queue.needs() == [A]
@@ -77,8 +78,8 @@ def test_a_head_that_does_not_fit_stays_the_head() -> None:
     queue = JobQueue(AGEING_S)
     queue.put(A, 1, priority=1, arrival=0.0)
     queue.put(A, 2, priority=1, arrival=1.0)
-    assert queue.take(A, lambda job: job == 2) is None, "nobody overtakes"
-    assert queue.take(A, lambda job: job == 1) == 1
+    assert queue.take(A, NOW, lambda job: job == 2) is None, "nobody overtakes"
+    assert queue.take(A, NOW, lambda job: job == 1) == 1
 
 
 def test_a_flood_of_removed_jobs_does_not_stay_in_memory() -> None:
@@ -92,6 +93,150 @@ def test_a_flood_of_removed_jobs_does_not_stay_in_memory() -> None:
     tracemalloc.stop()
     assert left < 100_000, "50,000 entries would be megabytes"
     assert drained(queue) == [1]
+
+
+# -- between clients -------------------------------------------------------------------------------
+
+
+def flood(queue: JobQueue, client: str, jobs: range, *, priority: int = 1, arrival: float = 0.0, **cost: float) -> None:
+    for job in jobs:
+        queue.put(A, job, priority=priority, arrival=arrival, client=client, **cost)
+
+
+def taken(queue: JobQueue, count: int, now: float = 0.0, need: Need = A) -> list[int | None]:
+    return [queue.take(need, now) for _ in range(count)]
+
+
+def test_who_floods_goes_beside_the_others_not_before_them() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "flood", range(100))
+    assert taken(queue, 3) == [0, 1, 2]
+    flood(queue, "polite", range(200, 203), arrival=1.0)
+    assert taken(queue, 7, now=1.0) == [200, 3, 201, 4, 202, 5, 6], "what it did not use before is not saved up"
+
+
+def test_each_gets_its_weight() -> None:
+    queue = JobQueue(AGEING_S, {"heavy": 3.0, "light": 1.0}.__getitem__)
+    flood(queue, "light", range(100))
+    flood(queue, "heavy", range(100, 200))
+    first = taken(queue, 40)
+    assert sum(job is not None and job >= 100 for job in first) == 30
+    for start in range(0, 40, 4):
+        assert sum(job is not None and job < 100 for job in first[start : start + 4]) == 1, "all along, not in blocks"
+
+
+def test_long_tasks_cost_more_turns() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "long", range(100), cost_s=4.0)
+    flood(queue, "short", range(100, 200), cost_s=1.0)
+    assert sum(job is not None and job < 100 for job in taken(queue, 50)) == 10
+
+
+def test_priority_goes_before_shares_and_waiting_for_a_turn_lifts_it() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "urgent", range(100), priority=0)
+    flood(queue, "background", range(100, 102), priority=2)
+    assert taken(queue, 3) == [0, 1, 2]
+    assert taken(queue, 2, now=19.9) == [3, 4], "19.9 s are not quite two priorities"
+    assert taken(queue, 3, now=20.1) == [100, 5, 6], "once: after its turn it waits for the next"
+    assert taken(queue, 1, now=40.1) == [7], "both have waited for as long"
+    assert taken(queue, 2, now=40.2) == [101, 8]
+
+
+def test_time_behind_ones_own_flood_lifts_nothing() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "flood", range(100))
+    assert taken(queue, 10, now=500.0)[0] == 0
+    flood(queue, "polite", range(200, 201), arrival=500.0)
+    assert 200 in taken(queue, 2, now=500.0)
+
+
+def test_who_is_barred_is_passed_over() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "one", range(2))
+    flood(queue, "two", range(10, 11), arrival=1.0)
+    assert queue.take(A, 0.0, barred={"one"}) == 10
+    assert queue.take(A, 0.0, barred={"one"}) is None and queue.take(A, 0.0) == 0
+
+
+def test_what_was_not_begun_is_not_charged() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "one", range(10), cost_s=5.0)
+    flood(queue, "two", range(10, 20), cost_s=1.0)
+    assert queue.take(A, 0.0) == 0
+    queue.give_back(A, "one", 5.0)
+    queue.put(A, 0, priority=1, arrival=-1.0, client="one", cost_s=5.0)
+    assert taken(queue, 2) == [0, 10]
+
+
+def test_generating_and_the_rest_are_shared_apart() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "one", range(50))
+    taken(queue, 30)
+    queue.put(C, 100, priority=1, arrival=0.0, client="one")
+    queue.put(C, 101, priority=1, arrival=1.0, client="two")
+    assert taken(queue, 2, need=C) == [100, 101], "who generates much has not mastered much"
+
+
+def test_a_clients_place_among_others_is_told_before() -> None:
+    queue = JobQueue(AGEING_S)
+    flood(queue, "flood", range(20))
+    flood(queue, "urgent", range(30, 33), priority=0)
+    flood(queue, "idle", range(40, 42), priority=2)
+    told = queue.ahead(A, 99, priority=1, arrival=5.0, client="new")
+    queue.put(A, 99, priority=1, arrival=5.0, client="new")
+    order = taken(queue, 26, now=5.0)
+    assert abs(told - order.index(99)) <= 1
+
+
+def test_clients_that_come_and_go_leave_nothing() -> None:
+    queue = JobQueue(AGEING_S)
+    tracemalloc.start()
+    for job in range(50_000):
+        queue.put(A, job, priority=1, arrival=0.0, client=f"client {job}")
+        assert queue.take(A, 0.0) == job
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < 1_000_000 and queue.needs() == []
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 40), st.integers(0, 2)), max_size=40), st.integers(1, 9)
+)
+def test_a_polite_client_waits_for_one_task_of_each_other_at_most(
+    floods: list[tuple[str, int, int]], cost_s: int
+) -> None:
+    """Whatever came before, in whatever order and however long it takes: within a priority, one turn each."""
+    queue = JobQueue(AGEING_S)
+    job = 0
+    for client, count, priority in floods:
+        for _ in range(count):
+            job += 1
+            queue.put(A, job, priority=max(priority, 1), arrival=0.0, client=client, cost_s=float(cost_s))
+        if count % 3 == 0:
+            queue.take(A, 0.0)
+    queue.put(A, -1, priority=1, arrival=0.0, client="polite", cost_s=1.0)
+    assert -1 in taken(queue, 3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=60))
+def test_nobody_starves(arrivals: list[tuple[int, int, int]]) -> None:
+    """Everyone keeps many urgent jobs waiting; one in the background has its turn all the same, and soon."""
+    queue = JobQueue(AGEING_S)
+    queue.put(A, -1, priority=2, arrival=0.0, client="patient")
+    job, clients, now = 0, set(), 0.0
+    for client, priority, wait in [*arrivals, *((client, 0, 1) for client in range(6)) ] * 20:
+        clients.add(client)
+        for _ in range(2):
+            job += 1
+            queue.put(A, job, priority=priority, arrival=now, client=f"client {client}")
+        now += wait
+        if queue.take(A, now) == -1:
+            break
+        # beyond its ageing each other goes before it once at most, a second each
+        assert now <= 3 * AGEING_S + 3 * (len(clients) + 1)
+    else:
+        raise AssertionError("it was never served")
 
 
 _OPERATIONS = st.lists(
@@ -118,8 +263,9 @@ def test_it_is_a_sort_at_every_look(operations: list[tuple[str, Need, int, int, 
             assert queue.remove(job) == (plain.pop(job, None) is not None)
         else:
             first = min(((place, number) for number, place in plain.items() if place[2] == need), default=None)
-            assert queue.urgency(need) == (first[0][0] if first else None)
-            assert queue.take(need) == (first[1] if first else None)
+            turn = queue.first(need, NOW)
+            assert (turn and turn.urgency) == (first[0][0] if first else None)
+            assert queue.take(need, NOW) == (first[1] if first else None)
             if first:
                 del plain[first[1]]
         assert sorted(queue.all()) == sorted(plain) and len(queue) == len(plain)

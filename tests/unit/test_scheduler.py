@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import LIMITS, World, hit, jobs_of, plan, report
 
+from audio_pool.config import ClientConfig
 from audio_pool.errors import (
     AudioPoolError,
     Busy,
@@ -930,6 +932,190 @@ def test_bytes_are_limited_too() -> None:
     assert one.submit(size_bytes=100) not in one.replies
     one.cancel(first)
     assert one.submit(size_bytes=800) not in one.replies
+
+
+# -- every client its share ------------------------------------------------------------------------
+
+
+def busy(one: World, request: int) -> Busy:
+    full = error(one, request)
+    assert one.replies[request].kind == "busy" and isinstance(full, Busy)
+    return full
+
+
+def finish_one(one: World) -> list[int]:
+    """A second passes, the worker finishes its first task, the sound is stored; return whose it was."""
+    one.send_heartbeats()
+    one.pass_time(1.0)
+    whose = sent(one)[0]
+    finish(one)
+    store(one)
+    return whose
+
+
+def test_a_flood_leaves_a_polite_client_its_turn() -> None:
+    one = World([plan("w", "tone hum", credit=1)], max_requests=300).start()
+    for number in range(100):  # of several engines, too: the worker is what they share
+        one.submit(client="flood", recipe=recipe(("tone", "hum")[number % 2]))
+    for _ in range(5):
+        polite = one.submit(client="polite")
+        served = [finish_one(one) for _ in range(3)]
+        assert [polite] in served, "behind what is in hand, and one at most of the flood"
+    one.settle()
+
+
+def test_a_weight_is_a_part_of_the_workers_time() -> None:
+    one = World([plan("w", credit=1)], clients={"big": ClientConfig(weight=4.0)}, max_requests=300).start()
+    for _ in range(50):
+        one.submit(client="key:big")
+        one.submit(client="small")
+    served = [one.asked[finish_one(one)[0]].client for _ in range(50)]
+    assert 39 <= served.count("key:big") <= 41
+
+
+def test_a_client_alone_has_most_of_the_queue_and_a_newcomer_has_room() -> None:
+    one = World([plan("w", credit=1)], max_requests=100).start()
+    turned_away = [one.submit(client="flood") in one.replies for _ in range(150)]
+    assert turned_away.count(False) == 80, "four times what it leaves free"
+    assert one.submit(client="polite") not in one.replies
+    own = [one.submit() for _ in range(19)]
+    assert not set(own) & set(one.replies), "the program itself has the whole queue"
+    assert "the queue is full: 100 requests" in str(busy(one, one.submit(client="other")))
+
+
+def test_a_share_can_be_bounded_by_number_and_bytes() -> None:
+    named = {"alice": ClientConfig(max_requests=3, max_bytes=2000)}
+    one = World([plan("w")], clients=named, max_requests_per_client=2, max_bytes_per_client=1000).start()
+    assert [one.submit(client="bob", size_bytes=10) in one.replies for _ in range(3)] == [False, False, True]
+    assert [one.submit(client="key:alice", size_bytes=10) in one.replies for _ in range(4)] == [False] * 3 + [True]
+    assert [one.submit(client="carl", size_bytes=600) in one.replies for _ in range(2)] == [False, True]
+    assert one.submit(client="dora", size_bytes=5000) not in one.replies, "a single one is never too large"
+    full = busy(one, one.submit(client="bob", size_bytes=10))
+    assert "your share of the queue is full: 2 requests of 7, allowed are 2" in str(full)
+
+
+def test_hits_and_others_are_served_while_one_is_refused() -> None:
+    one = World([plan("w")], max_requests_per_client=1).start()
+    first = one.submit(client="a", join=1)
+    assert busy(one, one.submit(client="a")) and busy(one, one.submit(client="a", join=1)) and busy(
+        one, one.call(client="a")
+    )
+    one.on_lookup = lambda _: HIT
+    assert one.replies[one.submit(client="a")].kind == "result"
+    one.on_lookup = lambda _: None
+    assert one.submit(client="b") not in one.replies and first not in one.replies
+
+
+def test_what_workers_hold_of_one_client_can_be_bounded() -> None:
+    one = World([plan("w", credit=4)], max_running_per_client=2).start()
+    asked = [one.submit(client="a") for _ in range(5)]
+    other = one.submit(client="b")
+    assert sent(one) == [[asked[0]], [asked[1]], [other]]
+    one.cancel(asked[0])
+    assert len(sent(one)) == 3, "what is cancelled is in hand until the worker says that it has stopped"
+    finish(one)
+    assert sent(one)[-1] == [asked[2]]
+
+
+def test_a_bound_holds_within_a_batch() -> None:
+    one = batching(max_batch=4, max_running_per_client=2)
+    one.submit()
+    asked = [one.submit(client=client) for client in "aaaab"]
+    finish(one)
+    assert sent(one) == [[asked[0], asked[4], asked[1]]], "turn by turn, and no third of one client"
+
+
+def test_retry_after_is_when_there_will_be_room() -> None:
+    one = World([plan("w", credit=2)], max_requests=4).start()
+    for _ in range(30):
+        one.submit()
+        finish_one(one)  # a second each
+    for _ in range(4):
+        one.submit(client="a")
+    one.send_heartbeats()
+    one.pass_time(0.6)
+    full = busy(one, one.submit(client="b"))
+    assert full.retry_after_ms == 400, "when the task in hand ends"
+    one.pass_time(full.retry_after_ms / 1000)
+    finish(one)
+    store(one)
+    assert one.submit(client="b") not in one.replies
+
+
+def test_retry_after_of_a_full_share_is_when_something_of_its_own_ends() -> None:
+    one = World([plan("w", credit=3)], max_requests_per_client=2).start()
+    for _ in range(30):
+        one.submit()
+        finish_one(one)
+    one.submit(client="b")
+    for _ in range(2):
+        one.submit(client="a")
+    full = busy(one, one.submit(client="a"))
+    assert full.retry_after_ms == 2000, "its first is the second in the worker's hands"
+    with_nothing_in_hand = World([plan("w")], max_requests_per_client=1)
+    with_nothing_in_hand.feed(events.Tick())
+    with_nothing_in_hand.submit(client="a")
+    full = busy(with_nothing_in_hand, with_nothing_in_hand.submit(client="a"))
+    assert full.retry_after_ms == 2000, "nothing is known yet: a second for what goes before, and one for itself"
+
+
+def test_bounds_and_weights_can_be_changed_while_it_runs() -> None:
+    one = World([plan("w", credit=1)], max_requests_per_client=1).start()
+    one.submit(client="a")
+    assert busy(one, one.submit(client="a"))
+    one.feed(
+        events.Reconfigure(
+            limits=one.limits,
+            queue=msgspec.structs.replace(one.queue, max_requests_per_client=5),
+            clients={"a": ClientConfig(max_requests=3)},
+        )
+    )
+    one.rules.change(one.queue, {"a": ClientConfig(max_requests=3)})
+    assert [one.submit(client="a") in one.replies for _ in range(3)] == [False, False, True]
+
+
+# -- hangs -----------------------------------------------------------------------------------------
+
+
+def test_a_task_that_gets_no_further_hangs_by_what_its_like_has_taken() -> None:
+    one = world(task_timeout_s=300.0, hang_factor=20.0, hang_floor_s=5.0, hang_unknown_s=60.0)
+    for _ in range(10):
+        one.submit()
+        finish_one(one)  # a second each: 20 s are its limit
+    asked, other = one.submit(), one.submit(recipe=recipe(steps=99))
+    for _ in range(19):
+        one.send_heartbeats()
+        one.pass_time(1.0)
+    assert asked not in one.replies
+    one.send_heartbeats()
+    (kill,) = of(one.pass_time(1.0), events.KillWorker)
+    assert kill.at_once and kill.why == "a task got no further for 20 s"
+    assert isinstance(error(one, asked), Timeout) and other not in one.replies
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_a_slow_task_that_gets_on_does_not_hang() -> None:
+    one = world(task_timeout_s=100.0, hang_unknown_s=10.0)
+    request = one.submit()
+    (task,) = tasks(one)
+    for second in range(99):
+        one.send_heartbeats()
+        if second % 9 == 0:
+            one.feed(progressed(task, attempt=1))
+        one.pass_time(1.0)
+    assert request not in one.replies
+    one.send_heartbeats()
+    (kill,) = of(one.pass_time(1.0), events.KillWorker)
+    assert kill.why == "a task took over 100 s", "but not for ever"
+
+
+def test_what_was_never_done_before_has_more_time() -> None:
+    one = world(task_timeout_s=300.0, hang_unknown_s=60.0, hang_floor_s=5.0)
+    one.submit()
+    deadline = one.scheduler.next_deadline()
+    one.scheduler.workers.heartbeat("w", 1, one.now + 1000.0)
+    assert one.scheduler.next_deadline() == one.now + 60.0 and deadline is not None
 
 
 # -- events and the end ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import Process, World, hit, jobs_of, plan, report
 
+from audio_pool.config import ClientConfig
 from audio_pool.errors import (
     AudioPoolError,
     EngineError,
@@ -56,8 +57,18 @@ class AnyOrder(RuleBasedStateMachine):
         max_attempts=st.integers(1, 3),
         batching=st.booleans(),
         started=st.booleans(),
+        bounds=st.sampled_from(
+            (
+                {},
+                {},
+                {"max_requests_per_client": 2, "max_bytes_per_client": 500},
+                {"max_running_per_client": 1},
+                {"max_running_per_client": 3},
+            )
+        ),
     )
-    def build(self, pool: str, max_requests: int, max_attempts: int, batching: bool, started: bool) -> None:
+    def build(self, pool: str, max_requests: int, max_attempts: int, batching: bool, started: bool,
+              bounds: dict[str, int]) -> None:  # fmt: skip
         plans = _pools()[pool]
         embedder = next(one.name for one in plans if "embed" in one.roles)
         self.world = World(
@@ -69,6 +80,9 @@ class AnyOrder(RuleBasedStateMachine):
             max_batch=4,
             ageing_s=5.0,
             embed_timeout_s=3.0,
+            hang_unknown_s=25.0,
+            clients={"a": ClientConfig(weight=3.0, max_running=2)},
+            **bounds,
         )
         if batching:
             self.world.batching = frozenset(ENGINES)
@@ -98,10 +112,12 @@ class AnyOrder(RuleBasedStateMachine):
         found=st.sampled_from(FOUND),
         rounds=st.integers(1, 4),
         wants_events=st.booleans(),
+        client=st.sampled_from(("", "a", "key:b", "c")),
     )
     def submit(self, engine: str, join: int | None, steps: int, candidates: int, options: Any, priority: int,
                patience: float | None, size: int, encoders: tuple[str, ...], lookup: bool, near: bool,
-               found: events.HitFile | str | None, rounds: int, wants_events: bool) -> int:  # fmt: skip
+               found: events.HitFile | str | None, rounds: int, wants_events: bool,
+               client: str) -> int:  # fmt: skip
         self.found = found
         request = self.world.submit(
             join=join,
@@ -114,6 +130,7 @@ class AnyOrder(RuleBasedStateMachine):
             near=near,
             max_rounds=rounds,
             events=wants_events,
+            client=client,
         )
         if self.draining:
             assert request in self.world.replies
@@ -125,12 +142,13 @@ class AnyOrder(RuleBasedStateMachine):
         worker=st.sampled_from(("", "", "w", "master", "absent")),
         patience=st.sampled_from((None, 0.0, 4.0)),
         size=st.integers(0, 400),
+        client=st.sampled_from(("", "a", "c")),
     )
-    def call(self, engine: str, worker: str, patience: float | None, size: int) -> int:
+    def call(self, engine: str, worker: str, patience: float | None, size: int, client: str) -> int:
         clap = ClapTask(engine=engine, operation="zero-shot", texts=["rain"], paths=["/sound.wav"])
         deadline = None if patience is None else self.world.now + patience
         task = clap if engine else EchoTask(payload=b"\0\xff")
-        return self.world.call(task=task, worker=worker, deadline=deadline, size_bytes=size)
+        return self.world.call(task=task, worker=worker, deadline=deadline, size_bytes=size, client=client)
 
     @rule(request=requests)
     def cancel(self, request: int) -> None:

@@ -3,6 +3,7 @@
 from audio_pool.config.load import load_config
 from audio_pool.config.sections import (
     CacheConfig,
+    ClientConfig,
     Config,
     DefaultsConfig,
     EngineConfig,
@@ -19,6 +20,7 @@ from audio_pool.config.sections import (
 
 __all__ = [
     "CacheConfig",
+    "ClientConfig",
     "Config",
     "DefaultsConfig",
     "EngineConfig",

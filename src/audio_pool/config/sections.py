@@ -34,6 +34,7 @@ from audio_pool.types import (
 
 __all__ = [
     "CacheConfig",
+    "ClientConfig",
     "Config",
     "DefaultsConfig",
     "EngineConfig",
@@ -120,6 +121,12 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     cancel_grace_s: Seconds = 1.0
     """A task that goes on for longer after its cancel or deadline gets its worker killed; where its engine is known
     to take longer steps, twice such a step."""
+    hang_factor: Annotated[float, Meta(ge=2.0, le=1000.0)] = 10.0
+    """A task that gets no further for this many times as long as its like has taken counts as hung."""
+    hang_floor_s: Seconds = 10.0
+    """The least that a task is given; the most is ``task_timeout_s``."""
+    hang_unknown_s: Seconds = 120.0
+    """What a task is given to get on where none of its like was done before: its first may compile kernels."""
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
     """Times a task is tried when its worker dies."""
     max_rounds: Annotated[int, Meta(ge=1, le=10)] = 2
@@ -129,8 +136,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     hello_timeout_s: Seconds = 60.0
     load_timeout_s: Seconds = 600.0
     heartbeat_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 1.0
-    missed_heartbeats: Annotated[int, Meta(ge=2, le=100)] = 10
-    """Heartbeats a worker may miss before it is taken for dead and killed."""
+    missed_heartbeats: Annotated[int, Meta(ge=2, le=100)] = 5
+    """Heartbeats a worker may miss before it is taken for dead and killed; six times as many while it loads."""
     restart_backoff_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.25
     """First pause before a restart; doubles with each crash in a row."""
     restart_backoff_max_s: Seconds = 30.0
@@ -147,12 +154,29 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
 
     max_requests: Count = 1024
     max_bytes: Bytes = 64 << 20
+    max_requests_per_client: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Of one client; 0: four times as many as are left free. What the program itself asks for is not bounded."""
+    max_bytes_per_client: Annotated[int, Meta(ge=0)] = 0
+    """Of one client's requests; 0: four times what is left free."""
+    max_running_per_client: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Tasks of one client that workers may hold at once; 0: as many as its turns give it."""
     ageing_s: Seconds = 30.0
     """Waiting this long lifts a request by one priority."""
     arena_bytes: Bytes = 1 << 30
     """Shared memory for sounds between workers; beyond it they travel inline."""
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 4
     """Sounds generated in one batch, where the engine can."""
+
+
+class ClientConfig(_Section, frozen=True, kw_only=True):
+    """What one client is entitled to: ``[clients.NAME]``, or ``[clients.default]`` for all that are not named."""
+
+    weight: Annotated[float, Meta(ge=0.01, le=100.0)] = 1.0
+    """How much of the workers' time it gets against others that wait as urgently."""
+    max_requests: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """None: ``queue.max_requests_per_client``; so the next two."""
+    max_bytes: Annotated[int, Meta(ge=0)] | None = None
+    max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
 class ServerConfig(_Section, frozen=True, kw_only=True):
@@ -250,6 +274,8 @@ class Config(_Section, frozen=True, kw_only=True):
     cache: CacheConfig = CacheConfig()
     limits: LimitsConfig = LimitsConfig()
     queue: QueueConfig = QueueConfig()
+    clients: dict[Name, ClientConfig] = {}
+    """Clients by the name of their key, or else by their user id; ``default``: everyone else."""
     server: ServerConfig = ServerConfig()
     logs: LogsConfig = LogsConfig()
     policy: PolicyConfig = PolicyConfig()

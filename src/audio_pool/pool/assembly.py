@@ -109,7 +109,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         infos=infos,
         telemetry=telemetry,
     )
-    scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue)
+    scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
     router = Router(scheduler, executor, link, inbox, requests, telemetry)
     rest.callback(router.close)
     rest.callback(launcher.close)

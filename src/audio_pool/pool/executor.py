@@ -108,7 +108,7 @@ class Executor:
             case events.SpawnWorker():
                 self._launcher.spawn(self._processes[action.worker], action.incarnation)
             case events.KillWorker():
-                self._launcher.kill(action.worker, action.incarnation, action.why)
+                self._launcher.kill(action.worker, action.incarnation, action.why, at_once=action.at_once)
         return None
 
     # -- workers -----------------------------------------------------------------------------------

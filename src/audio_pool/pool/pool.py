@@ -163,7 +163,10 @@ class AudioPool(PoolApi):
 
         def configure(parts: Parts) -> None:
             parts.intake.configure(plan.config)
-            parts.router.feed(events.Reconfigure(limits=plan.config.limits, queue=plan.config.queue))
+            changed = plan.config
+            parts.router.feed(
+                events.Reconfigure(limits=changed.limits, queue=changed.queue, clients=changed.clients)
+            )
 
         self._on_router(configure)
         self.config = plan.config

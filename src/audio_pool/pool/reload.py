@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from audio_pool.config import Config
+from audio_pool.config import ClientConfig, Config
 
 __all__ = ["LIVE", "Reload", "reload_plan"]
 
@@ -25,10 +25,19 @@ LIVE: dict[str, tuple[str, ...]] = {
         "restart_backoff_s",
         "restart_backoff_max_s",
         "max_restarts",
+        "hang_factor",
+        "hang_floor_s",
+        "hang_unknown_s",
         "drain_timeout_s",
         "term_timeout_s",
     ),
-    "queue": ("max_requests", "max_bytes"),
+    "queue": (
+        "max_requests",
+        "max_bytes",
+        "max_requests_per_client",
+        "max_bytes_per_client",
+        "max_running_per_client",
+    ),
     "logs": ("format", "max_bytes", "files", "prompts"),
 }
 """Keys that take effect at once. The others are built into workers, sockets and the cache."""
@@ -49,9 +58,14 @@ def reload_plan(old: Config, new: Config) -> Reload:
     """Return what becomes of ``old`` where the configuration says ``new``."""
     applied: list[str] = []
     restart: list[str] = []
-    sections: dict[str, Struct] = {}
+    sections: dict[str, Struct | dict[str, ClientConfig]] = {}
     for section in Config.__struct_fields__:
         was, wanted = getattr(old, section), getattr(new, section)
+        if section == "clients":
+            if was != wanted:
+                applied.append(section)
+                sections[section] = wanted
+            continue
         if not isinstance(was, Struct):  # engines, workers
             restart += [section] if was != wanted else []
             continue

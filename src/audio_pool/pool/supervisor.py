@@ -159,9 +159,9 @@ class Supervisor:
         """Start a command."""
         self._order(lambda: self._start(command))
 
-    def kill(self, name: str, incarnation: int, why: str) -> None:
-        """Send TERM now, KILL a little later; ``on_exit`` tells when it is gone."""
-        self._order(lambda: self._kill((name, incarnation), why))
+    def kill(self, name: str, incarnation: int, why: str, *, at_once: bool = False) -> None:
+        """Send TERM now and KILL a little later, or KILL at once; ``on_exit`` tells when it is gone."""
+        self._order(lambda: self._kill((name, incarnation), why, at_once))
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Kill what is left and end the thread."""
@@ -261,12 +261,15 @@ class Supervisor:
         log.log(logging.INFO if code == 0 else logging.WARNING, "worker %s ended: %s", command.name, reason)
         self._on_exit(command.name, command.incarnation, reason)
 
-    def _kill(self, key: tuple[str, int], why: str) -> None:
+    def _kill(self, key: tuple[str, int], why: str, at_once: bool) -> None:
         watched = self._children.get(key)
         if watched is None or watched.kill_at is not None:
             return
         log.warning("stopping worker %s: %s", key[0], why)
-        watched.child.terminate()
+        if at_once:  # a process that is stopped (SIGSTOP) would heed a TERM when it goes on, which may be never
+            watched.child.kill()
+        else:
+            watched.child.terminate()
         watched.kill_at = time.monotonic() + _KILL_AFTER_S
 
     def _kill_overdue(self) -> None:

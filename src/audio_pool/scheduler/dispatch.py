@@ -6,10 +6,14 @@ Must not know: how a job came to wait, what becomes of its result (scheduler.py)
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from audio_pool.config import QueueConfig
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound, nearest_name
+from audio_pool.scheduler.clients import ClientRules
+from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.events import (
     Call,
     CallWork,
@@ -38,26 +42,54 @@ _MOST_RECALLS = 2
 class Dispatch:
     """Matches the queue with the workers' room."""
 
-    def __init__(self, workers: WorkerTable, jobs: Mapping[int, Job], ageing_s: float, max_batch: int) -> None:
-        self.queue = JobQueue(ageing_s)
+    def __init__(
+        self,
+        workers: WorkerTable,
+        jobs: Mapping[int, Job],
+        config: QueueConfig,
+        rules: ClientRules,
+        estimates: Estimates,
+    ) -> None:
+        self.queue = JobQueue(config.ageing_s, rules.weight)
         self._workers = workers
         self._jobs = jobs
-        self._max_batch = max_batch
-        self._ageing_s = ageing_s
+        self._max_batch = config.max_batch
+        self._ageing_s = config.ageing_s
+        self._rules = rules
+        self._estimates = estimates
         self._tasks = itertools.count(1)
 
     def put(self, job: Job) -> None:
         """Put a job into the queue, or to its new place there."""
+        job.cost_s = self._estimates.expect(self._kind_of(job))
         # its first arrival counts, so that a retry or a later stage does not go to the back
-        self.queue.put(self._need_of(job), job.job, priority=job.priority, arrival=job.arrival)
+        self.queue.put(
+            self._need_of(job),
+            job.job,
+            priority=job.priority,
+            arrival=job.arrival,
+            client=job.asked.client,
+            cost_s=job.cost_s,
+        )
+
+    def put_back(self, job: Job) -> None:
+        """Note that a job was taken and not begun: its client is not charged for it."""
+        self.queue.give_back(self._need_of(job), job.asked.client, job.cost_s)
 
     def ahead(self, job: Job) -> int:
-        """Count the sounds of the same engine that go before this one; 0: it is next, or under way already."""
+        """Estimate how many sounds of the same engine go before this one; 0: it is next, or under way already."""
         running = job.stage == "generate" and bool(job.tasks)
         if isinstance(job.asked, Call) or running or job.stage not in ("lookup", "embed", "near", "generate"):
             return 0
         need = Need("generate", job.sound.recipe.engine)
-        return self.queue.ahead(need, job.job, priority=job.priority, arrival=job.arrival)
+        return self.queue.ahead(
+            need,
+            job.job,
+            priority=job.priority,
+            arrival=job.arrival,
+            client=job.asked.client,
+            cost_s=self._estimates.expect(TaskKind.of_sounds(job.sound.recipe)),
+        )
 
     def send(self, now: float) -> list[SendTask | RecallTask]:
         """Return tasks for every worker that has room and something to do; they count as held from now on.
@@ -67,14 +99,16 @@ class Dispatch:
         sent: list[SendTask | RecallTask] = []
         stuck: set[Need] = set()
         while len(self.queue):
-            urgencies = [
-                (urgency, need)
+            running = self._running()
+            barred = self._barred(running)
+            turns = [
+                (turn, need)
                 for need in self.queue.needs()
-                if need not in stuck and (urgency := self.queue.urgency(need)) is not None
+                if need not in stuck and (turn := self.queue.first(need, now, barred)) is not None
             ]
-            if not urgencies:
+            if not turns:
                 break
-            need = min(urgencies)[1]
+            turn, need = min(turns)
             thread: Thread = "generate" if need.role == "generate" else "aux"
             fit = [
                 worker
@@ -82,21 +116,34 @@ class Dispatch:
                 if worker.has_room(thread) and _serves(worker, need)
             ]
             if fit:
-                sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now))
+                sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now, running))
             else:
                 stuck.add(need)
-                sent += self._recall(need)
+                sent += self._recall(need, self._jobs[turn.job])
         return sent
 
-    def _recall(self, need: Need) -> list[RecallTask]:
+    def _running(self) -> collections.Counter[str]:
+        """Count what workers hold by client; nothing where that is not bounded."""
+        if not self._rules.bounds_running:
+            return collections.Counter()
+        return collections.Counter(
+            client
+            for worker in self._workers.workers.values()
+            for held in worker.tasks.values()
+            for client in held.clients
+        )
+
+    def _barred(self, running: Mapping[str, int]) -> Collection[str]:
+        """Return the clients of which workers hold as much as they may."""
+        return {client for client, count in running.items() if 0 < self._rules.max_running(client) <= count}
+
+    def _recall(self, need: Need, waiting: Job) -> list[RecallTask]:
         """Ask the least urgent task back that waits in a worker while the first of a line is more urgent.
 
         One at a time for each line; the answer makes room, or the next look finds another.
         """
-        number = self.queue.first(need)
-        if number is None or need.role != "generate":
+        if need.role != "generate":
             return []
-        waiting = self._jobs[number]
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
         for worker in self._workers.workers.values():
             if worker.state != "ready" or worker.killed or not _serves(worker, need):
@@ -170,9 +217,17 @@ class Dispatch:
                     return Need("engine", job.asked.task.engine)
                 return Need("worker", job.asked.worker) if job.asked.worker else Need("any")
 
-    def _send(self, worker: WorkerState, need: Need, now: float) -> SendTask:
-        first = self._jobs[self.queue.take(need) or 0]
-        jobs = [first, *(self._batch_with(first, worker, need) if need.role == "generate" else ())]
+    def _kind_of(self, job: Job) -> TaskKind:
+        """Return what tasks of the job's present stage are like."""
+        if job.stage == "generate":
+            return TaskKind.of_sounds(job.sound.recipe)
+        return TaskKind(job.stage, self._need_of(job).name)
+
+    def _send(self, worker: WorkerState, need: Need, now: float, running: collections.Counter[str]) -> SendTask:
+        first = self._jobs[self.queue.take(need, now, barred=self._barred(running)) or 0]
+        jobs = [first]
+        if need.role == "generate":
+            jobs += self._batch_with(first, worker, need, now, running)
         task = next(self._tasks)
         attempt = first.failures + 1
         name, incarnation = worker.plan.name, worker.incarnation
@@ -181,11 +236,23 @@ class Dispatch:
             job.times_ms["queue"] = job.times_ms.get("queue", 0.0) + (now - job.queued_at) * 1000
         work = _work_of(first, jobs, need, worker)
         numbers = tuple(job.job for job in jobs)
-        held = HeldTask(task=task, attempt=attempt, thread=thread_of(work), jobs=numbers, since=now)
+        kind = TaskKind.of_sounds(*(job.sound.recipe for job in jobs)) if len(jobs) > 1 else self._kind_of(first)
+        held = HeldTask(
+            task=task,
+            attempt=attempt,
+            thread=thread_of(work),
+            jobs=numbers,
+            since=now,
+            kind=kind,
+            clients=tuple(job.asked.client for job in jobs),
+            hang_s=self._estimates.hang_s(kind),
+        )
         self._workers.hold(name, held)
         return SendTask(worker=name, incarnation=incarnation, task=task, attempt=attempt, work=work)
 
-    def _batch_with(self, first: Job, worker: WorkerState, need: Need) -> list[Job]:
+    def _batch_with(
+        self, first: Job, worker: WorkerState, need: Need, now: float, running: collections.Counter[str]
+    ) -> list[Job]:
         """Take further waiting jobs that go well into one batch with the first."""
         recipe = first.sound.recipe
         if recipe.engine not in worker.batching:
@@ -204,7 +271,8 @@ class Dispatch:
             )
 
         while first.failures == 0 and room > 0:  # a job that killed a worker goes alone the next time
-            number = self.queue.take(need, fits)
+            running[others[-1].asked.client if others else first.asked.client] += 1
+            number = self.queue.take(need, now, fits, self._barred(running))
             if number is None:
                 break
             others.append(self._jobs[number])

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
 from audio_pool.tasks import Called, ClapTask, EchoTask, LaneReport, MasteredSound, RawSounds, TaskResult, Thread
 from audio_pool.types import Query, Recipe, Rendition
@@ -341,6 +341,7 @@ class Reconfigure(Struct, frozen=True, kw_only=True, tag=True):
 
     limits: LimitsConfig
     queue: QueueConfig
+    clients: dict[str, ClientConfig] = {}
 
 
 Event = (
@@ -485,6 +486,8 @@ class KillWorker(Struct, frozen=True, kw_only=True, tag=True):
     worker: str
     incarnation: int
     why: str
+    at_once: bool = False
+    """Without being asked to end first: it hears nothing any more."""
 
 
 Action = (

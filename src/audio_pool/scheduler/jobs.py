@@ -31,6 +31,7 @@ class RequestState(Struct, kw_only=True):
     events: bool
     size_bytes: int
     joined: bool
+    client: str
 
 
 class TaskRef(Struct, frozen=True, kw_only=True):
@@ -73,6 +74,8 @@ class Job(Struct, kw_only=True):
     missing: set[str] = field(default_factory=set)
     """Encoders whose vectors are still awaited."""
     embed_due: float | None = None
+    cost_s: float = 1.0
+    """What its present stage is expected to take: what its client is charged for it."""
     tasks: dict[int, TaskRef] = field(default_factory=dict)
     """Those in hand, by task."""
     queued_at: float = 0.0

@@ -1,10 +1,18 @@
-"""The queue of jobs: priority with ageing, and removal in constant time.
+"""The queue of jobs: priority with ageing, fair between clients, and removal in constant time.
 
 Owns: the order of waiting. Must not know: what waits, or for whom.
 
-Ageing lifts a waiting job by one priority every ``ageing_s``. As all jobs age at the same speed,
-their order never changes while they wait: it is the order of ``arrival + priority * ageing_s``, and
-a plain heap does, where a sort at every look would cost as much as the queue is long.
+Each need (an engine's sounds, mastering, a worker's calls) has a line, in which each client has a line of its own.
+
+- *One client's jobs* go by priority and arrival. Ageing lifts a waiting job by one priority every ``ageing_s``. As
+  all of them age at the same speed, their order never changes while they wait: it is the order of ``arrival +
+  priority * ageing_s``, and a plain heap does, where a sort at every look would cost as much as the queue is long.
+- *Between clients* the priority of each one's first job counts, lifted by how long this client has waited for its
+  turn: since that job came or the client was last served here, whichever is later. Time behind one's own flood
+  lifts nothing. Within a priority it is the turn of who has had least (shares.py).
+
+So nobody starves: once a client has waited for ``k`` times ``ageing_s`` beyond its priority, another can go before it
+once at most, as a turn sets its waiting back to nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +20,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
-__all__ = ["JobQueue", "Need"]
+from msgspec import Struct, field
+
+from audio_pool.scheduler.shares import FairShares
+
+__all__ = ["JobQueue", "Need", "Turn"]
 
 
 NeededOf = Literal["generate", "master", "embed", "engine", "worker", "any"]
@@ -30,14 +42,57 @@ class Need(NamedTuple):
     """generate, embed, engine: the engine's name; worker: the worker's; master, any: empty."""
 
 
-class JobQueue:
-    """Jobs by need, each line in order of urgency."""
+class Turn(NamedTuple):
+    """The first of a line, and how it compares with the first of others. Smaller goes first."""
 
-    def __init__(self, ageing_s: float) -> None:
+    level: int
+    """Its priority, lifted by how long its client has waited for a turn; below 0 beyond all priorities."""
+    start: float
+    """On the clock of shares."""
+    urgency: float
+    number: int
+    job: int
+    client: str
+
+
+class _Waiting(NamedTuple):
+    """One job in its client's line."""
+
+    urgency: float
+    number: int
+    job: int
+    priority: int
+    arrival: float
+    cost_s: float
+
+
+class _Line(Struct):
+    """One client's jobs with one need."""
+
+    heap: list[_Waiting] = field(default_factory=list)
+    """Those that were removed are dropped when they come up."""
+    living: int = 0
+    """Those of the heap that wait; a line without any is removed."""
+    served_at: float = -math.inf
+
+
+class _Place(NamedTuple):
+    need: Need
+    client: str
+    number: int
+
+
+class JobQueue:
+    """Jobs by need and client."""
+
+    def __init__(self, ageing_s: float, weight_of: Callable[[str], float] = lambda client: 1.0) -> None:
         self._ageing_s = ageing_s
-        self._heaps: dict[Need, list[tuple[float, int, int]]] = {}
-        self._place: dict[int, tuple[Need, int]] = {}
+        self._lines: dict[Need, dict[str, _Line]] = {}
+        self._place: dict[int, _Place] = {}
         self._count = itertools.count()
+        # generating and everything beside it use threads of their own, and so are shared on clocks of their own
+        self._shares = {True: FairShares(weight_of, ageing_s), False: FairShares(weight_of, ageing_s)}
+        self._waiting: dict[bool, dict[str, int]] = {True: {}, False: {}}
 
     def __len__(self) -> int:
         return len(self._place)
@@ -45,62 +100,114 @@ class JobQueue:
     def __contains__(self, job: int) -> bool:
         return job in self._place
 
-    def put(self, need: Need, job: int, *, priority: int, arrival: float) -> None:
-        """Add a job, or move one that waits already."""
+    def put(
+        self, need: Need, job: int, *, priority: int, arrival: float, client: str = "", cost_s: float = 1.0
+    ) -> None:
+        """Add a job, or move one that waits already. ``cost_s``: what it is expected to take."""
+        self.remove(job)
+        generates = need.role == "generate"
+        waiting = self._waiting[generates]
+        if client not in waiting:
+            self._shares[generates].join(client, waiting)
+        waiting[client] = waiting.get(client, 0) + 1
         number = next(self._count)
-        self._place[job] = (need, number)
-        heap = self._heaps.setdefault(need, [])
-        heapq.heappush(heap, (arrival + priority * self._ageing_s, number, job))
-        if len(heap) > 64 and len(heap) > 4 * len(self._place):  # a flood of removed jobs must not stay
-            heap[:] = [entry for entry in heap if self._place.get(entry[2]) == (need, entry[1])]
-            heapq.heapify(heap)
+        self._place[job] = _Place(need, client, number)
+        line = self._lines.setdefault(need, {}).setdefault(client, _Line())
+        line.living += 1
+        urgency = arrival + priority * self._ageing_s
+        heapq.heappush(line.heap, _Waiting(urgency, number, job, priority, arrival, cost_s))
+        if len(line.heap) > 64 and len(line.heap) > 4 * line.living:  # a flood of removed jobs must not stay
+            line.heap = [entry for entry in line.heap if self._waits(entry)]
+            heapq.heapify(line.heap)
 
     def remove(self, job: int) -> bool:
-        """Remove a job; return whether it was waiting. Its heap entry is dropped when it comes up."""
-        return self._place.pop(job, None) is not None
+        """Remove a job; return whether it was waiting."""
+        place = self._place.pop(job, None)
+        if place is None:
+            return False
+        lines = self._lines[place.need]
+        lines[place.client].living -= 1
+        if not lines[place.client].living:
+            del lines[place.client]
+            if not lines:
+                del self._lines[place.need]
+        waiting = self._waiting[place.need.role == "generate"]
+        waiting[place.client] -= 1
+        if not waiting[place.client]:
+            del waiting[place.client]
+        return True
 
-    def urgency(self, need: Need) -> float | None:
-        """Return the urgency of the first job in a line; None where none waits. Smaller is more urgent."""
-        head = self._head(need)
-        return head[0] if head else None
+    def first(self, need: Need, now: float, barred: Collection[str] = ()) -> Turn | None:
+        """Return whose turn it is in a line; None where none waits that may have it. ``barred``: clients."""
+        shares = self._shares[need.role == "generate"]
+        best: Turn | None = None
+        for client, line in self._lines.get(need, {}).items():
+            if client in barred:
+                continue
+            head = self._head(line)
+            waited_s = now - max(head.arrival, line.served_at)
+            level = math.ceil(head.priority - waited_s / self._ageing_s)
+            if best is None or level <= best.level:
+                turn = Turn(level, shares.start(client), head.urgency, head.number, head.job, client)
+                if best is None or turn < best:
+                    best = turn
+        return best
 
-    def first(self, need: Need) -> int | None:
-        """Return the first job of a line, which stays there; None where none waits."""
-        head = self._head(need)
-        return head[2] if head else None
-
-    def take(self, need: Need, fits: Callable[[int], bool] | None = None) -> int | None:
+    def take(
+        self, need: Need, now: float, fits: Callable[[int], bool] | None = None, barred: Collection[str] = ()
+    ) -> int | None:
         """Remove and return the first job of a line; None where none waits, or the first does not fit."""
-        head = self._head(need)
-        if head is None or (fits is not None and not fits(head[2])):
+        turn = self.first(need, now, barred)
+        if turn is None or (fits is not None and not fits(turn.job)):
             return None
-        heapq.heappop(self._heaps[need])
-        del self._place[head[2]]
-        return head[2]
+        line = self._lines[need][turn.client]
+        taken = heapq.heappop(line.heap)
+        line.served_at = now
+        self.remove(turn.job)  # the line too, where that was its last: the next in it has not waited either
+        self._shares[need.role == "generate"].charge(turn.client, taken.cost_s)
+        return turn.job
 
-    def ahead(self, need: Need, job: int, *, priority: int, arrival: float) -> int:
-        """Count the jobs of a line that go before this one, which waits there or is about to."""
+    def give_back(self, need: Need, client: str, cost_s: float) -> None:
+        """Take back what a client was charged for a job that was taken and not begun."""
+        self._shares[need.role == "generate"].refund(client, cost_s)
+
+    def ahead(
+        self, need: Need, job: int, *, priority: int, arrival: float, client: str = "", cost_s: float = 1.0
+    ) -> int:
+        """Estimate how many jobs of a line go before this one, which waits there or is about to.
+
+        Exact where it waits among its client's own; of other clients those count that are more urgent, and of
+        those that are as urgent as many as have their turn before.
+        """
         place = self._place.get(job)
-        number = place[1] if place is not None and place[0] == need else math.inf
+        number = place.number if place is not None and place.need == need and place.client == client else math.inf
         mine = arrival + priority * self._ageing_s, number
-        return sum(
-            (urgency, count) < mine and self._place.get(other) == (need, count)
-            for urgency, count, other in self._heaps.get(need, ())
-        )
+        lines = self._lines.get(need, {})
+        own = lines.get(client, _Line()).heap
+        before = sum((entry.urgency, entry.number) < mine and self._waits(entry) for entry in own)
+        shares = self._shares[need.role == "generate"]
+        count = before
+        for other, line in lines.items():
+            if other != client:
+                living = [entry.priority for entry in line.heap if self._waits(entry)]
+                equals = sum(its == priority for its in living)
+                turns = shares.turns_before(other, client, before, cost_s) if equals else 0
+                count += sum(its < priority for its in living) + min(equals, turns)
+        return count
 
     def needs(self) -> list[Need]:
-        """Return the needs in whose lines something may wait."""
-        return [need for need, heap in self._heaps.items() if heap]
+        """Return the needs in whose lines something waits."""
+        return list(self._lines)
 
     def all(self) -> list[int]:
         """Return every waiting job."""
         return list(self._place)
 
-    def _head(self, need: Need) -> tuple[float, int, int] | None:
-        heap = self._heaps.get(need)
-        while heap:
-            head = heap[0]
-            if self._place.get(head[2]) == (need, head[1]):
-                return head
-            heapq.heappop(heap)
-        return None
+    def _waits(self, entry: _Waiting) -> bool:
+        place = self._place.get(entry.job)
+        return place is not None and place.number == entry.number
+
+    def _head(self, line: _Line) -> _Waiting:
+        while not self._waits(line.heap[0]):  # a line has one at least that waits
+            heapq.heappop(line.heap)
+        return line.heap[0]

@@ -1,6 +1,6 @@
 """The requests that wait for their final reply, with their bytes and deadlines. Pure, like the scheduler.
 
-Owns: how much is taken in, whose deadline comes next, and that a request's number is used once.
+Owns: how much is taken in, and of whom, whose deadline comes next, and that a request's number is used once.
 Must not know: what becomes of a request (scheduler.py).
 """
 
@@ -9,20 +9,28 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from audio_pool.config import QueueConfig
+from msgspec import Struct
+
 from audio_pool.scheduler.events import Call, Submit
 from audio_pool.scheduler.jobs import RequestState
 
 __all__ = ["WaitingRequests"]
 
 
+class _Share(Struct):
+    """What one client has here."""
+
+    requests: int = 0
+    bytes: int = 0
+
+
 class WaitingRequests:
     """Request states by number."""
 
-    def __init__(self, bounds: QueueConfig) -> None:
+    def __init__(self) -> None:
         self.bytes = 0
         """Of all of them, as their callers sent them."""
-        self.bounds = bounds
+        self._by_client: dict[str, _Share] = {}
         self._states: dict[int, RequestState] = {}
         self._deadlines: list[tuple[float, int]] = []
 
@@ -59,8 +67,14 @@ class WaitingRequests:
             events=isinstance(asked, Submit) and asked.events,
             size_bytes=asked.size_bytes,
             joined=joined,
+            client=asked.client,
         )
         self.bytes += asked.size_bytes
+        share = self._by_client.get(asked.client)
+        if share is None:
+            share = self._by_client[asked.client] = _Share()
+        share.requests += 1
+        share.bytes += asked.size_bytes
         if asked.deadline is not None:
             heapq.heappush(self._deadlines, (asked.deadline, request))
             if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self._states):  # most are answered
@@ -71,17 +85,22 @@ class WaitingRequests:
         """Take a request out, because it is answered."""
         state = self._states.pop(request)
         self.bytes -= state.size_bytes
+        share = self._by_client[state.client]
+        share.requests -= 1
+        share.bytes -= state.size_bytes
+        if not share.requests:
+            del self._by_client[state.client]
         return state
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Return True if one more request of that size fits in."""
-        bounds = self.bounds
-        return len(self._states) < bounds.max_requests and self.bytes + size_bytes <= bounds.max_bytes
+    def of_client(self, client: str) -> tuple[int, int]:
+        """Return how many requests of a client there are, and how many bytes."""
+        share = self._by_client.get(client)
+        return (share.requests, share.bytes) if share is not None else (0, 0)
 
     @property
-    def too_many(self) -> bool:
-        """True if more was taken in than may wait."""
-        return len(self._states) > self.bounds.max_requests or self.bytes > self.bounds.max_bytes
+    def clients(self) -> int:
+        """How many clients have requests here."""
+        return len(self._by_client)
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline; None: no request has one."""

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.errors import (
     AudioPoolError,
-    Busy,
     Cancelled,
     Expired,
     NotFound,
@@ -31,7 +30,10 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Accepted, CacheType, Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.admission import Admission
+from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
+from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job, Stage
 from audio_pool.scheduler.requests import WaitingRequests
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerTable
@@ -57,20 +59,27 @@ class Sizes(NamedTuple):
 class Scheduler:
     """Feed it events with the time; execute the actions that it returns, in order."""
 
-    def __init__(self, plans: Iterable[WorkerPlan], limits: LimitsConfig, queue: QueueConfig) -> None:
+    def __init__(
+        self,
+        plans: Iterable[WorkerPlan],
+        limits: LimitsConfig,
+        queue: QueueConfig,
+        clients: Mapping[str, ClientConfig] | None = None,
+    ) -> None:
+        """``clients``: what is configured for some by name, and for the rest as ``default``."""
         self.limits = limits
-        self.queue_limits = queue
         self.workers = WorkerTable(plans, limits)
-        self.requests = WaitingRequests(queue)
+        self.requests = WaitingRequests()
         self.jobs: dict[int, Job] = {}
-        self._dispatcher = Dispatch(self.workers, self.jobs, queue.ageing_s, queue.max_batch)
+        self._rules = ClientRules(queue, clients or {})
+        self._estimates = Estimates(limits)
+        self._admission = Admission(queue, self._rules, self.requests, self.workers, self._estimates)
+        self._dispatcher = Dispatch(self.workers, self.jobs, queue, self._rules, self._estimates)
         self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
         self._by_join_key: dict[events.JoinKey, int] = {}
         self._numbers = itertools.count(1)
         self._embed_dues: list[tuple[float, int]] = []
-        self._generate_s = 1.0
-        """Moving average of a generate task's seconds: what ``retry_after_ms`` is estimated from."""
         self._out: list[events.Action] = []
         self._now = 0.0
         self._next_worker_check = 0.0
@@ -116,8 +125,9 @@ class Scheduler:
             case events.Drain():
                 self.drain_deadline = event.deadline
             case events.Reconfigure():
-                self.limits = self.workers.limits = event.limits
-                self.queue_limits = self.requests.bounds = event.queue
+                self.limits = self.workers.limits = self._estimates.limits = event.limits
+                self._admission.queue = event.queue
+                self._rules.change(event.queue, event.clients)
                 self._next_worker_check = now
             case events.Tick():
                 self._next_worker_check = now
@@ -243,8 +253,9 @@ class Scheduler:
         job.requests.append(asked.request)
 
     def _join(self, job: Job, asked: events.Submit) -> None:
-        if not self.requests.has_room(asked.size_bytes):
-            self._refuse(asked.request, self._busy(), kind="busy")
+        busy = self._admission.refusal(asked.client, self._now, asked.size_bytes)
+        if busy is not None:
+            self._refuse(asked.request, busy, kind="busy")
             return
         self._add_request(job, asked, joined=True)
         if asked.priority < job.priority:
@@ -274,23 +285,11 @@ class Scheduler:
 
     def _too_full(self, job: Job) -> bool:
         """Turn a job away if the queue is full; asked only when it is about to wait for a worker."""
-        if not self.requests.too_many:
+        busy = self._admission.refusal(job.asked.client, self._now)
+        if busy is None:
             return False
-        self._fail_all(job, Failure.of(self._busy()), kind="busy")
+        self._fail_all(job, Failure.of(busy), kind="busy")
         return True
-
-    def _busy(self) -> Busy:
-        ready = max(1, sum(1 for worker in self.workers.workers.values() if worker.state == "ready"))
-        # one that has taken longer than usual may well take as long again
-        since = [held.since for worker in self.workers.workers.values() for held in worker.tasks.values()]
-        each_s = max(self._generate_s, self._now - min(since, default=self._now))
-        wait_s = each_s * max(1.0, len(self.waiting) / ready / 4)  # when a quarter has gone
-        return Busy(
-            f"the queue is full: {len(self.requests)} requests, {self.requests.bytes:,} bytes "
-            f"(allowed are {self.queue_limits.max_requests}, {self.queue_limits.max_bytes:,})",
-            hint="try again after retry_after_ms",
-            retry_after_ms=max(10, min(600_000, int(wait_s * 1000))),
-        )
 
     def _send_accepted(self, job: Job, request: int) -> None:
         state = self.requests[request]
@@ -367,8 +366,7 @@ class Scheduler:
             for number, result in event.results.items():
                 self._out.append(events.Discard(job=number, result=result))
             return
-        if held.thread == "generate":
-            self._generate_s += 0.2 * (self._now - held.since - self._generate_s)
+        self._estimates.learn(held.kind, self._now - held.since)
         for number in event.results.keys() - set(held.jobs):  # of no job of this task: that worker's fault alone
             self._out.append(events.Discard(job=number, result=event.results[number]))
         left_out = Rejected(failure=Failure(message=f"worker {event.worker!r} left this out of its answer"))
@@ -471,6 +469,7 @@ class Scheduler:
         if held is None:
             return
         for job in self._jobs_of(held):
+            self._dispatcher.put_back(job)
             self._retry(job)
         self._dispatch()
 
@@ -537,11 +536,9 @@ class Scheduler:
                 self._fail_all(job, Failure.of(error))
 
     def _task_progress(self, event: events.TaskProgress) -> None:
-        worker = self.workers.current(event.worker, event.incarnation)
-        held = worker.tasks.get(event.task) if worker is not None else None
-        if held is None or held.attempt != event.attempt:
+        held = self.workers.got_on(event.worker, event.incarnation, event.task, event.attempt, self._now)
+        if held is None:
             return
-        self.workers.heartbeat(event.worker, event.incarnation, self._now)
         for number in held.jobs:
             job = self.jobs.get(number)
             for request in job.requests if job is not None else ():
@@ -654,8 +651,8 @@ class Scheduler:
     def _task_timed_out(self, name: str, held: HeldTask) -> None:
         """Answer at once; the worker is killed beside it."""
         error = Timeout(
-            f"worker {name!r} took over {self.limits.task_timeout_s:g} s for one task and was stopped",
-            hint="raise limits.task_timeout_s, or ask for less (duration_s, steps, candidates)",
+            f"worker {name!r} was stopped: {self.workers.why_late(held, self._now)}",
+            hint="ask for less (duration_s, steps, candidates), or raise limits.task_timeout_s and limits.hang_floor_s",
         )
         for job in self._jobs_of(held):
             self._fail_all(job, Failure.of(error))

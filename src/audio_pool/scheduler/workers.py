@@ -10,6 +10,7 @@ Must not know: processes, sockets, clocks (``now`` is passed in), what the tasks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -18,6 +19,7 @@ from msgspec import Struct, field
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
+from audio_pool.scheduler.estimates import TaskKind
 from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.tasks import LaneReport
 
@@ -25,6 +27,9 @@ __all__ = ["HeldTask", "WorkerPlan", "WorkerState", "WorkerTable"]
 
 _LOST_BEATS = 3
 """Heartbeats for which a worker must know nothing of a task before it counts as lost."""
+_LOADING_SILENCE = 6
+"""Times as long a worker may be silent while it loads: libraries keep the interpreter to themselves then."""
+
 State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "failed"]
 
 
@@ -49,6 +54,13 @@ class HeldTask(Struct, kw_only=True):
     jobs: tuple[int, ...]
     since: float
     """When it reached the head of its thread's queue; the task timeout counts from there."""
+    kind: TaskKind = TaskKind("generate")
+    clients: tuple[str, ...] = ()
+    """Whose it is, by job."""
+    hang_s: float = math.inf
+    """How long it may go without getting on."""
+    got_on_at: float = 0.0
+    """When it was last heard to have got on."""
     timed_out: bool = False
     """Its worker was killed because of it: nothing else that the worker held is to blame."""
     cancelled: bool = False
@@ -290,11 +302,10 @@ class WorkerTable:
         """Return the workers to kill because something lasted too long, and the tasks that were the reason."""
         actions: list[Action] = []
         late: list[tuple[str, HeldTask]] = []
-        silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         for name, worker in self.workers.items():
             if worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
                 continue
-            why = ""
+            why, at_once = "", False
             if worker.due is not None and now >= worker.due:
                 why = f"it was {worker.state} for too long"
                 if worker.state in ("starting", "loading"):
@@ -303,24 +314,51 @@ class WorkerTable:
                         f"worker {name!r} was still {worker.state} after {limit:g} s; see its log"
                     )
                     worker.failure = Failure.of(late_start)
-            elif worker.state in ("loading", "ready") and now >= worker.last_sign + silence:
-                why = f"no sign of life for {silence:g} s"
+            elif now >= worker.last_sign + self._silence_s(worker):
+                why, at_once = f"no sign of life for {self._silence_s(worker):g} s", True
             for held in worker.heads():
-                if now >= held.since + self.limits.task_timeout_s:
+                if now >= self._hangs_at(held):
                     held.timed_out = True
                     late.append((name, held))
-                    why = f"a task took over {self.limits.task_timeout_s:g} s"
+                    why, at_once = self.why_late(held, now), True
                 elif (due := self._ends_by(worker, held)) is not None and now >= due:
                     held.timed_out = True
-                    why = f"a task went on for {now - held.cancelled_at:.1f} s after its cancel"
+                    why, at_once = f"a task went on for {now - held.cancelled_at:.1f} s after its cancel", True
             if why:
                 worker.killed = True
-                actions.append(KillWorker(worker=name, incarnation=worker.incarnation, why=why))
+                kill = KillWorker(worker=name, incarnation=worker.incarnation, why=why, at_once=at_once)
+                actions.append(kill)
         return actions, late
+
+    def got_on(self, name: str, incarnation: int, task: int, attempt: int, now: float) -> HeldTask | None:
+        """Note that a task has got on, and return it; None for a late message of a dead attempt."""
+        worker = self.current(name, incarnation)
+        held = worker.tasks.get(task) if worker is not None else None
+        if worker is None or held is None or held.attempt != attempt:
+            return None
+        worker.last_sign = held.got_on_at = now
+        return held
+
+    def why_late(self, held: HeldTask, now: float) -> str:
+        """Return in words what a task that has lasted too long has done."""
+        if now >= held.since + self.limits.task_timeout_s:
+            return f"a task took over {self.limits.task_timeout_s:g} s"
+        return f"a task got no further for {held.hang_s:.3g} s"
+
+    def _hangs_at(self, held: HeldTask) -> float:
+        """Return when a task at work counts as hung: in all, or since it last got on."""
+        return min(held.since + self.limits.task_timeout_s, max(held.since, held.got_on_at) + held.hang_s)
+
+    def _silence_s(self, worker: WorkerState) -> float:
+        """Return how long a worker may give no sign of life."""
+        if worker.state == "ready":
+            return self.limits.heartbeat_s * self.limits.missed_heartbeats
+        if worker.state == "loading":
+            return self.limits.heartbeat_s * self.limits.missed_heartbeats * _LOADING_SILENCE
+        return math.inf
 
     def next_deadline(self) -> float | None:
         """Return when ``overdue`` or ``start`` has something to do; None: only events change anything."""
-        silence = self.limits.heartbeat_s * self.limits.missed_heartbeats
         times: list[float] = []
         for worker in self.workers.values():
             if worker.killed:
@@ -328,9 +366,9 @@ class WorkerTable:
             if worker.due is not None:
                 times.append(worker.due)
             if worker.state in ("loading", "ready"):
-                times.append(worker.last_sign + silence)
+                times.append(worker.last_sign + self._silence_s(worker))
             for held in worker.heads():
-                times.append(held.since + self.limits.task_timeout_s)
+                times.append(self._hangs_at(held))
                 ends_by = self._ends_by(worker, held)
                 if ends_by is not None:
                     times.append(ends_by)

@@ -39,8 +39,8 @@ class WorkerLauncher(Protocol):
         """Start a worker; OnExit tells if it cannot be started, and when it has ended."""
         ...
 
-    def kill(self, name: str, incarnation: int, why: str) -> None:
-        """End a worker: gently now, by force a little later; OnExit tells when it is gone."""
+    def kill(self, name: str, incarnation: int, why: str, *, at_once: bool = False) -> None:
+        """End a worker: gently now and by force a little later, or by force at once; OnExit tells when it is gone."""
         ...
 
     def pids(self) -> dict[str, int]:

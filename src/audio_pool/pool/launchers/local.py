@@ -93,13 +93,13 @@ class LocalLauncher:
             )
         )
 
-    def kill(self, name: str, incarnation: int, why: str) -> None:
+    def kill(self, name: str, incarnation: int, why: str, *, at_once: bool = False) -> None:
         """End a worker's process; a thread cannot be killed and is given up."""
         if self._take_thread(name, incarnation):
             log.warning("worker %s: %s; its thread cannot be killed and is left alone", name, why)
             self._on_exit(name, incarnation, "given up: a thread cannot be killed")
         else:
-            self._supervisor.kill(name, incarnation, why)
+            self._supervisor.kill(name, incarnation, why, at_once=at_once)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the workers that run now, by name."""
