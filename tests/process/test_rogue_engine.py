@@ -75,6 +75,26 @@ def test_what_cannot_be_encoded_is_shown_as_far_as_it_can_be(pool: AudioPool) ->
     assert again.metadata.cached and "torn: torn ? text" in again.metadata.warnings
 
 
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("short", r"engine 'rogue' returned float32 \[2, 10\] for 0.3 s at 44,100 Hz"),
+        ("wide", r"engine 'rogue' returned float32 \[8820, 13230\]"),
+        ("turned", r"engine 'rogue' returned float32 \[13230, 2\]"),
+        ("double", r"engine 'rogue' returned float64"),
+        ("torn", r"engine 'rogue' returned no sound .*26,460 of 26,460 samples that are no number"),
+        ("nothing", r"engine 'rogue' returned a NoneType"),
+    ],
+)
+def test_what_is_no_sound_is_refused_and_not_kept(pool: AudioPool, verb: str, told: str) -> None:
+    before, kept = pid(pool), pool.cache_stats().total_items
+    for loop in (False, True):
+        with pytest.raises(EngineError, match=told if not loop else "engine 'rogue' returned"):
+            pool.generate(verb, loop=loop, timeout_s=PATIENCE_S)
+    assert pid(pool) == before
+    assert pool.cache_stats().total_items == kept
+
+
 # -- deaths ----------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,15 @@ import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, ReadsMeaning, Scorer, load_engine
-from audio_pool.errors import AudioPoolError, DeviceLost, EngineUnavailable, InvalidAudio, NotSupported, StorageError
+from audio_pool.errors import (
+    AudioPoolError,
+    DeviceLost,
+    EngineUnavailable,
+    InvalidAudio,
+    NotSupported,
+    QualityError,
+    StorageError,
+)
 from audio_pool.results import Failure, Timings, WorkerReport
 from audio_pool.tasks import (
     Called,
@@ -45,8 +53,8 @@ from audio_pool.tasks import (
 from audio_pool.transport.tensors import HEADER_BYTES, SlotReader, SlotWriter, from_frames, to_frames
 from audio_pool.transport.worker_messages import Load
 from audio_pool.types import STRICT_WARNINGS, Recipe, Shape
-from audio_pool.validation import parse
 from audio_pool.worker.batching import generate_halving
+from audio_pool.worker.checked import CheckedEmbedder, CheckedGenerator, CheckedScorer, checked_info, unusable
 from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate
 
 __all__ = ["Generated", "Outcome", "TaskRunner"]
@@ -103,21 +111,22 @@ class TaskRunner:
         self._max_input_s = load.max_input_s
         if load.arena:
             self._writer, self._reader = SlotWriter(load.arena), SlotReader(load.arena)
+        readers: list[ReadsMeaning] = []
         for name, setup in load.engines.items():
             started = time.monotonic()
             engine = load_engine(
                 setup.implementation, setup.settings, name=name, kinds=setup.kinds, models_dir=load.models_dir
             )
-            # checked here, where its author learns of it: the router would only wonder why nobody is ready
-            info = msgspec.to_builtins(engine.info)
-            self.infos[name] = parse(EngineInfo, info, error=EngineUnavailable, what=f"INFO of engine {name!r}")
-            match self.infos[name].role, engine:
+            info = self.infos[name] = checked_info(engine.info, name)
+            match info.role, engine:
                 case "generator", Generator():
-                    self._generators[name] = engine
+                    self._generators[name] = CheckedGenerator(engine, info)
+                    if isinstance(engine, ReadsMeaning):
+                        readers.append(engine)
                 case "embedder", Embedder():
-                    self._embedders[name] = engine
+                    self._embedders[name] = CheckedEmbedder(engine, info)
                 case "scorer", Scorer():
-                    self._scorers[name] = engine
+                    self._scorers[name] = CheckedScorer(engine, info)
                 case role, _:
                     raise EngineUnavailable(
                         f"engine {name!r} says that it is a {role} and lacks what one has",
@@ -125,15 +134,15 @@ class TaskRunner:
                     )
             self.device = engine.device or self.device
             log.info("loaded %s in %.2f s", name, time.monotonic() - started)
-        self._share_encoder()
+        self._share_encoder(readers)
         if "master" in load.roles:
             self._mastering = Mastering()
 
-    def _share_encoder(self) -> None:
+    def _share_encoder(self, readers: Sequence[ReadsMeaning]) -> None:
         """Let engines that can read a prompt by its meaning use the embedder that is here anyway."""
         encoder = next(iter(self._embedders.values()), None)
-        for engine in self._generators.values():
-            if isinstance(engine, ReadsMeaning) and encoder is not None:
+        if encoder is not None:
+            for engine in readers:
                 engine.use_encoder(encoder)
 
     # -- generate ----------------------------------------------------------------------------------
@@ -159,6 +168,9 @@ class TaskRunner:
         rest = iter(sounds)
         for one, plans in zip(generated, planned, strict=True):
             one.candidates = [_raw(info, next(rest), plan) for plan in plans]
+            one.failure = one.failure or _all_unusable(info, one.candidates)
+            if one.failure is not None:
+                one.made, one.candidates = None, []
             if one.made is not None:
                 one.made = msgspec.structs.replace(
                     one.made,
@@ -438,6 +450,15 @@ def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Aud
 def _raw(info: EngineInfo, audio: Audio, plan: _Planned) -> RawCandidate:
     rate = plan.item.sample_rate if info.any_rate and plan.item.sample_rate else info.sample_rate
     return RawCandidate(audio=audio, sample_rate=rate, seed=plan.item.seed, looped=plan.looped, notes=plan.notes)
+
+
+def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failure | None:
+    """Return why there is nothing to choose from; of several candidates the quality gate leaves out the useless."""
+    found = [unusable(raw.audio) for raw in candidates]
+    if not found or not all(found):
+        return None
+    each = "; ".join(f"seed {raw.seed}: {why}" for raw, why in zip(candidates, found, strict=True))
+    return Failure.of(QualityError(f"engine {info.name!r} returned no sound ({each})", hint="ask for other seeds"))
 
 
 def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from scripted_engine import ScriptedEngine
 
 from audio_pool.engines.base import EngineInfo, Item, Notes, OnStep
@@ -24,6 +25,14 @@ INFO = EngineInfo(
     sample_rate=44_100, channels=2, any_rate=True, gated=False, summary="does what nobody should",
 )  # fmt: skip
 LONG_S = 3000
+RETURNED = {
+    "short": lambda sound: sound[:, :10],
+    "wide": lambda sound: np.tile(sound, (4410, 1)),
+    "turned": lambda sound: sound.T,
+    "double": lambda sound: sound.astype(np.float64),
+    "torn": lambda sound: sound * np.float32("nan"),
+    "nothing": lambda sound: None,
+}
 
 
 class Rogue(ScriptedEngine):
@@ -40,6 +49,8 @@ class Rogue(ScriptedEngine):
 
     def sound(self, item: Item, on_step: OnStep):  # type: ignore[no-untyped-def]
         verb, _, path = item.prompt.partition(" ")
+        if verb in RETURNED:
+            return RETURNED[verb](super().sound(item, on_step))
         if verb in self.verbs and path.startswith("/") and verb != "wait":
             if os.path.exists(path):
                 return super().sound(_replaced(item), on_step)

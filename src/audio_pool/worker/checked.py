@@ -1,0 +1,185 @@
+"""Engines whose every result is checked where it is returned: the one place for all of them.
+
+Owns: what a sound, a vector and notes must be to go any further, and the error that says what came instead.
+Must not know: what is done with a result, sockets, the pool.
+
+A sound that is not finite is not refused here: one of several candidates may be, and the quality gate leaves it
+out. ``unusable`` says so of a single sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Vectors
+from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable
+from audio_pool.transport.packing import encodable
+from audio_pool.types import frames_of
+from audio_pool.validation import parse
+
+__all__ = ["FRAMES_TOLERANCE", "CheckedEmbedder", "CheckedGenerator", "CheckedScorer", "checked_info", "unusable"]
+
+FRAMES_TOLERANCE = 2
+"""Frames by which a sound may be shorter or longer than asked for: the rounding of another's arithmetic."""
+_NORM_TOLERANCE = 0.01
+_LOUDEST = 1e6
+"""Samples beyond it (120 dB over full scale) are no sound, and their squares may be infinite."""
+_HINT = "docs/adding-an-engine.md says what an engine must return"
+
+
+def checked_info(info: EngineInfo, name: str) -> EngineInfo:
+    """Return what an engine says of itself, every field checked: its author learns of a wrong one when it is loaded.
+
+    Raises:
+        EngineUnavailable: names the field.
+    """
+    return parse(
+        EngineInfo, encodable(msgspec.to_builtins(info)), error=EngineUnavailable, what=f"INFO of engine {name!r}"
+    )
+
+
+class CheckedGenerator:
+    """A generator, and the contract that it is held to."""
+
+    def __init__(self, engine: Generator, info: EngineInfo) -> None:
+        self.info = info
+        self.device = engine.device
+        self._engine = engine
+
+    def notes(self, item: Item) -> Notes:
+        """Return the engine's notes, which can be sent and written. Raises EngineError, and what the engine raises."""
+        notes = self._engine.notes(item)
+        what = f"notes of engine {self.info.name!r}"
+        if not isinstance(notes, Notes):
+            raise EngineError(f"{what}: given {_shown(notes)}, allowed is Notes", hint=_HINT)
+        try:
+            return parse(Notes, encodable(msgspec.to_builtins(notes)), error=EngineError, what=what)
+        except AudioPoolError:
+            raise
+        except Exception as exc:  # no plain data: an array among the details, say
+            raise EngineError(f"{what} cannot be sent: {type(exc).__name__}: {exc}", hint=_HINT) from None
+
+    def generate(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
+        """Return one float32 [C, T] per item, of its own length. Raises EngineError, and what the engine raises."""
+        sounds = self._engine.generate(items, on_step)
+        name = self.info.name
+        if not isinstance(sounds, list | tuple) or len(sounds) != len(items):
+            given = f"{len(sounds)} sounds" if isinstance(sounds, list | tuple) else _shown(sounds)
+            raise EngineError(f"engine {name!r} returned {given} for {len(items)} items", hint=_HINT)
+        for item, sound in zip(items, sounds, strict=True):
+            self._check(item, sound)
+        return list(sounds)
+
+    def _check(self, item: Item, sound: Audio) -> None:
+        info = self.info
+        rate = item.sample_rate if info.any_rate and item.sample_rate else info.sample_rate
+        frames = frames_of(item.duration_s, rate)
+        channels = (info.channels,) if info.channels else (1, 2)
+        if (
+            isinstance(sound, np.ndarray)
+            and sound.dtype == np.float32
+            and sound.ndim == 2
+            and sound.shape[0] in channels
+            and abs(sound.shape[1] - frames) <= FRAMES_TOLERANCE
+        ):
+            return
+        counts = " or ".join(str(count) for count in channels)
+        asked = f"{item.duration_s:g} s at {rate:,} Hz (seed {item.seed})"
+        raise EngineError(
+            f"engine {info.name!r} returned {_shown(sound)} for {asked}; "
+            f"allowed is float32 [{counts}, {frames}], {FRAMES_TOLERANCE} frames more or less",
+            hint=_HINT,
+        )
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._engine.close()
+
+
+class CheckedEmbedder:
+    """An embedder, and the contract that it is held to."""
+
+    def __init__(self, engine: Embedder, info: EngineInfo) -> None:
+        self.info = info
+        self.device = engine.device
+        self._engine = engine
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""
+        return _checked_vectors(self.info, self._engine.embed(texts), len(texts))
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._engine.close()
+
+
+class CheckedScorer:
+    """A scorer, and the contract that it is held to."""
+
+    def __init__(self, engine: Scorer, info: EngineInfo) -> None:
+        self.info = info
+        self.device = engine.device
+        self._engine = engine
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the factor of cosines before a softmax. Raises EngineError."""
+        scale = self._engine.logit_scale
+        if not isinstance(scale, int | float) or not 0 < scale < _LOUDEST:
+            raise EngineError(
+                f"engine {self.info.name!r}: given a logit_scale of {scale!r}, allowed is a positive number", hint=_HINT
+            )
+        return float(scale)
+
+    def embed_text(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""
+        return _checked_vectors(self.info, self._engine.embed_text(texts), len(texts))
+
+    def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
+        """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""
+        return _checked_vectors(self.info, self._engine.embed_audio(sounds, sample_rate), len(sounds))
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._engine.close()
+
+
+def unusable(sound: Audio) -> str:
+    """Return what makes a sound's samples useless, "" where nothing does."""
+    wrong = int(np.count_nonzero(~(np.abs(sound) <= _LOUDEST)))
+    return f"{wrong:,} of {sound.size:,} samples that are no number, infinite or beyond {_LOUDEST:g}" if wrong else ""
+
+
+def _checked_vectors(info: EngineInfo, vectors: Vectors, count: int) -> Vectors:
+    fits = (
+        isinstance(vectors, np.ndarray)
+        and vectors.dtype == np.float32
+        and vectors.ndim == 2
+        and len(vectors) == count
+        and vectors.shape[1] == (info.dimensions or vectors.shape[1])
+        and vectors.shape[1] > 0
+    )
+    if not fits:
+        dimensions = info.dimensions or "D"
+        raise EngineError(
+            f"engine {info.name!r} returned {_shown(vectors)}; allowed is float32 [{count}, {dimensions}]", hint=_HINT
+        )
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    if not (np.abs(norms - 1.0) <= _NORM_TOLERANCE).all():  # nor is a norm that is no number
+        worst = norms[int(np.argmax(np.where(np.isfinite(norms), np.abs(norms - 1.0), np.inf)))]
+        raise EngineError(
+            f"engine {info.name!r} returned a vector of length {worst:g}; "
+            f"allowed is 1, {_NORM_TOLERANCE:g} more or less",
+            hint=_HINT,
+        )
+    return vectors
+
+
+def _shown(value: object) -> str:  # opaque: whatever an engine returned
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"a {type(value).__name__}"
