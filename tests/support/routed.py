@@ -23,6 +23,7 @@ from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
+from audio_pool.pool.reading import FileReading
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -162,7 +163,14 @@ class Routed:
         )
         self.scheduler = Scheduler([worker_plan(one) for one in workers], self.config.limits, self.config.queue)
         self.router = Router(self.scheduler, self.executor, used, self.inbox, self.requests, telemetry)
-        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.writer)
+        limits, queue = self.config.limits, self.config.queue
+        self.files = FileReading(
+            self.writer,
+            max_bytes=limits.max_input_bytes,
+            client_files=queue.reading_files,
+            client_bytes=queue.reading_bytes,
+        )
+        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.files)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
             cache=self.cache, arena=self.arena, infos=self.infos, encoders=encoders,

@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_read_is_an_error(
         case "device":
             path = "/dev/zero"
         case "large":
-            monkeypatch.setattr(module, "_MAX_INIT_BYTES", 104)
+            monkeypatch.setattr(pool.files, "_max_bytes", 104)
             Path(path).write_bytes(bytes(105))
     caller = Caller()
     submit_fields(pool, caller, init_audio=path)

@@ -145,6 +145,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     """Crashes in a row (without a finished task) after which a worker stays down."""
     max_input_s: Seconds = 600.0
     """Longest ``init_audio``, or sound to be judged by CLAP; so many seconds of 48 kHz stereo are decoded at most."""
+    max_input_bytes: Bytes = 256 << 20
+    """Largest ``init_audio``."""
     drain_timeout_s: Seconds = 30.0
     term_timeout_s: Seconds = 5.0
 
@@ -160,6 +162,10 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
     """Of one client's requests; 0: four times what is left free."""
     max_running_per_client: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """Tasks of one client that workers may hold at once; 0: as many as its turns give it."""
+    reading_files: Count = 16
+    """Requests of one client whose ``init_audio`` waits to be read, or is being read."""
+    reading_bytes: Bytes = 1 << 30
+    """Bytes of those files; one file is always taken."""
     ageing_s: Seconds = 30.0
     """Waiting this long lifts a request by one priority."""
     arena_bytes: Bytes = 1 << 30

@@ -32,6 +32,7 @@ from audio_pool.pool.plan import (
     worker_plan,
     workers_of,
 )
+from audio_pool.pool.reading import FileReading, reading_threads
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
@@ -114,7 +115,14 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(router.close)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)
-    intake = Intake(config, router, requests, infos, encoders, writer)
+    files = FileReading(
+        reading_threads(),
+        max_bytes=config.limits.max_input_bytes,
+        client_files=config.queue.reading_files,
+        client_bytes=config.queue.reading_bytes,
+    )
+    rest.callback(files.close)
+    intake = Intake(config, router, requests, infos, encoders, files)
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
     service = PoolService(config, router, intake, requests, view, writer)
     served_at = _add_front_ends(config, router, service) if serve else None

@@ -6,23 +6,23 @@ Must not know: sockets, what becomes of a request.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import Executor as Writer
-from typing import Any
+from typing import Any, Literal
 
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, InvalidRequest, NotFound
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidAudio, InvalidRequest
+from audio_pool.pool.reading import FileReading, Turn
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.router import Router
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.events import ReplyKind
 from audio_pool.tasks import ClapTask, EchoTask
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
@@ -33,8 +33,6 @@ __all__ = ["Intake"]
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 1024
 """Requests, and bytes of one, whose resolution is remembered."""
-_MAX_INIT_BYTES = 1 << 30
-"""Largest ``init_audio``: ten minutes of 32-bit stereo at 192 kHz fit."""
 
 
 class Intake:
@@ -47,21 +45,21 @@ class Intake:
         requests: RequestTable,
         infos: Mapping[str, EngineInfo],
         encoders: tuple[str, ...],
-        writer: Writer,
+        files: FileReading,
     ) -> None:
         """
         Args:
             infos: of the engines that workers host; it changes when workers become ready.
             encoders: embedder and scorer that prompts are put through; () where there is no cache.
-            writer: the thread that touches the disk.
+            files: reads and hashes ``init_audio``.
         """
         self._config = config
         self._router = router
         self._requests = requests
         self._infos = infos
         self._encoders = encoders
-        self._writer = writer
-        self._reading: set[int] = set()
+        self._files = files
+        self._reading: dict[int, Turn] = {}
         """Requests whose ``init_audio`` is being read."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
         self._known: tuple[EngineInfo, ...] = ()
@@ -202,11 +200,7 @@ class Intake:
 
     def cancel(self, number: int) -> None:
         """Cancel a request, wherever it is."""
-        if number in self._reading:
-            self._reading.remove(number)
-            failure = Failure.of(Cancelled("cancelled by its caller"))
-            self._requests.finish(number, Reply(kind="cancelled", failure=failure))
-        else:
+        if not self._end_reading(number, "cancelled"):
             self._router.feed(events.Cancel(request=number))
 
     # -- inside ------------------------------------------------------------------------------------
@@ -239,28 +233,22 @@ class Intake:
             raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
         if len(self._reading) >= self._config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
-        number, arrival = self._requests.open(sink, client=client), time.monotonic()
-        self._reading.add(number)
+        arrival = time.monotonic()
 
-        def read() -> None:
-            found: str | AudioPoolError
-            try:
-                found = _file_sha256(path)
-            except AudioPoolError as exc:
-                found = exc
+        def read(found: str | AudioPoolError) -> None:
             self._router.post(lambda: done(found))
 
         def done(found: str | AudioPoolError) -> None:
-            if number not in self._reading:
-                return  # cancelled meanwhile
-            self._reading.remove(number)
+            if self._reading.pop(number, None) is None:
+                return  # cancelled meanwhile, or too late
             try:
                 if isinstance(found, AudioPoolError):
                     raise found
                 # again: a worker that has become ready meanwhile may know more of the engine
                 resolved = self.resolve(request, found)
             except AudioPoolError as exc:
-                self._requests.finish(number, Reply(kind="error", failure=Failure.of(exc)))
+                kind: ReplyKind = "busy" if isinstance(exc, Busy) else "error"
+                self._requests.finish(number, Reply(kind=kind, failure=Failure.of(exc)))
                 return
             self.submit_resolved(
                 resolved,
@@ -273,24 +261,38 @@ class Intake:
                 arrival=arrival,
             )
 
-        self._writer.submit(read)
+        def too_late() -> None:
+            self._end_reading(number, "expired")
+
+        turn = self._files.submit(client, f"init_audio: {path!r}", lambda: _opened(path), read)
+        number = self._requests.open(sink, client=client)
+        self._reading[number] = turn
+        deadlines = [arrival + limit for limit in (_seconds(request.deadline_ms), timeout_s) if limit is not None]
+        if deadlines:
+            self._router.call_at(min(deadlines), too_late)
         return number
 
+    def _end_reading(self, number: int, kind: Literal["cancelled", "expired"]) -> bool:
+        """Answer a request whose file is being read, and stop that; False where it is not."""
+        turn = self._reading.pop(number, None)
+        if turn is None:
+            return False
+        turn.give_up()
+        error: AudioPoolError = Cancelled("cancelled by its caller")
+        if kind == "expired":
+            error = Expired("the deadline passed while init_audio was read")
+        self._requests.finish(number, Reply(kind=kind, failure=Failure.of(error)))
+        return True
 
-def _file_sha256(path: str) -> str:
-    """Return the hash of a regular file: a pipe or a device would never end."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise InvalidAudio(f"init_audio: {path!r} is not a regular file")
-            if found.st_size > _MAX_INIT_BYTES:
-                raise InvalidAudio(f"init_audio: {path!r} has {found.st_size:,} bytes, allowed are {_MAX_INIT_BYTES:,}")
-            with open(fd, "rb", closefd=False) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        finally:
-            os.close(fd)
-    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
-        reason = exc.strerror if isinstance(exc, OSError) else exc
-        raise NotFound(f"init_audio: {path!r} cannot be read: {reason}") from None
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _opened(path: str) -> int:
+    """Open a regular file: a pipe or a device would never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InvalidAudio(f"init_audio: {path!r} is not a regular file")
+    return fd

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import heapq
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from audio_pool.errors import PoolClosed
@@ -95,6 +97,8 @@ class Router:
         self._inbox = inbox
         self._requests = requests
         self._telemetry = telemetry
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name="audio-pool-router", daemon=True)
 
     def add_front_end(self, front_end: FrontEnd) -> None:
@@ -113,6 +117,10 @@ class Router:
     def post(self, item: Item) -> None:
         """Post an event, or something to do on the router's thread, from any thread."""
         self._inbox.post(item)
+
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        """Call at a time of the monotonic clock, or soon after, on the router's thread; asked for on that thread."""
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), call))
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the loop to end; return True if it has, within ``timeout_s``."""
@@ -159,6 +167,7 @@ class Router:
             if self._inbox in ready:
                 self._inbox.waker.clear()
             self._take_posted()
+            self._call_timers()
             if self._link in ready:
                 self._receive_from_workers()
             for front_end in self.front_ends:
@@ -171,7 +180,8 @@ class Router:
     def _timeout(self, deadline: float | None) -> float:
         if not self._inbox.empty():
             return 0.0
-        wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        dues = [due for due in (deadline, self._timers[0][0] if self._timers else None) if due is not None]
+        wait = max(0.0, min(dues) - time.monotonic()) if dues else 3600.0
         return min(wait, _FLUSH_EVERY_S) if any(one.parked for one in self.front_ends) else wait
 
     def _take_posted(self) -> None:
@@ -185,6 +195,13 @@ class Router:
                     log.exception("something posted to the router failed")
             else:
                 self.feed(item)
+
+    def _call_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            try:
+                heapq.heappop(self._timers)[2]()
+            except Exception:  # as with what is posted
+                log.exception("something that was due on the router failed")
 
     def _worker_exited(self, exited: events.WorkerExited) -> None:
         # what it sent before it died counts: a finished task must not be done again
