@@ -249,6 +249,7 @@ class EchoDoor:
 
     def __init__(self, parts: Routed, pull: str, push: str) -> None:
         self.channel: Channel = puller(pull, bind=True)
+        self.connections = None
         self.closed = False
         self.waiting: list[bytes] = []
         self.open = threading.Event()

@@ -42,9 +42,12 @@ class Served:
         place: everything it writes lies here; the same place again is the same cache and address.
         sections: of the configuration, over those that every test wants.
         arguments: further options of the command.
+        most_files: descriptors that the process may have; 0: as many as this one.
     """
 
-    def __init__(self, place: Path, *arguments: str, bind: str = "", **sections: Any) -> None:
+    def __init__(
+        self, place: Path, *arguments: str, bind: str = "", most_files: int = 0, **sections: Any
+    ) -> None:
         self.place = place
         place.mkdir(parents=True, exist_ok=True)
         package = engine_package(place / "package", "stage", "second")
@@ -66,6 +69,8 @@ class Served:
         (place / "serve.toml").write_text(_toml(tree))
         command = [sys.executable, "-m", "audio_pool.cli", "serve", "--config", str(place / "serve.toml")]
         command += ["--bind", self.bind, "--cache-dir", str(place / "cache"), *arguments]
+        if most_files:
+            command = ["sh", "-c", f'ulimit -n {most_files}; exec "$@"', "sh", *command]
         with (place / "stderr").open("ab") as stderr:
             self.process = subprocess.Popen(
                 command,

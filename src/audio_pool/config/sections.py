@@ -200,6 +200,8 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     max_inline_bytes: Bytes = 64 << 20
     parked_bytes: Bytes = 64 << 20
     """Replies kept for slow clients."""
+    max_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Clients connected at a time; 0: as many as leave the process descriptors enough for its own."""
 
 
 class LogsConfig(_Section, frozen=True, kw_only=True):

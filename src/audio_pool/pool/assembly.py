@@ -45,6 +45,7 @@ from audio_pool.server.image_frontend import ImageFrontEnd
 from audio_pool.server.zmq_frontend import ZmqFrontEnd
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.arena import Arena
+from audio_pool.transport.connections import most_connections
 from audio_pool.transport.endpoints import default_bind, local_endpoint
 from audio_pool.transport.keys import ServerKeys
 
@@ -134,7 +135,13 @@ def _add_front_ends(config: Config, router: Router, service: PoolService) -> str
     """Register the front ends that the configuration asks for; return where clients connect."""
     server = config.server
     keys = ServerKeys.read(Path(server.keys_dir)) if server.keys_dir else None
-    clients = ZmqFrontEnd(server.bind or default_bind(), service, keys=keys, parked_bytes=server.parked_bytes)
+    clients = ZmqFrontEnd(
+        server.bind or default_bind(),
+        service,
+        keys=keys,
+        parked_bytes=server.parked_bytes,
+        max_connections=most_connections(server.max_connections, len(router.scheduler.workers.workers)),
+    )
     router.add_front_end(clients)
     if server.pull_bind:
         router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))

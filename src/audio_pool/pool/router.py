@@ -30,6 +30,7 @@ from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.telemetry import Telemetry
+from audio_pool.transport.connections import Connections
 from audio_pool.transport.sockets import Channel, Poller
 
 __all__ = ["FrontEnd", "Router"]
@@ -47,6 +48,11 @@ class FrontEnd(Protocol):
 
     channel: Channel
     """To be polled."""
+
+    @property
+    def connections(self) -> Connections | None:
+        """Who is connected, where that is watched: to be polled, too."""
+        ...
 
     def on_message(self, frames: list[bytes]) -> None:
         """Take one multipart message; whatever is in it, nobody else is disturbed."""
@@ -152,11 +158,15 @@ class Router:
             self._close_sockets()
 
     def _loop(self) -> None:
-        poller = Poller[WorkerLink | Inbox | FrontEnd]()
+        poller = Poller[WorkerLink | Inbox | FrontEnd | Connections]()
         poller.add(self._link.channel, self._link)
         poller.add(self._inbox.waker, self._inbox)
         for front_end in self.front_ends:
             poller.add(front_end.channel, front_end)
+            if front_end.connections is not None:
+                poller.add(front_end.connections.monitor, front_end.connections)
+                if front_end.connections.waiting is not None:
+                    poller.add(front_end.connections.waiting, front_end.connections)
         self.feed(events.Tick())
         while not self.scheduler.workers.gone:
             deadline = self.scheduler.next_deadline()
@@ -171,6 +181,8 @@ class Router:
             if self._link in ready:
                 self._receive_from_workers()
             for front_end in self.front_ends:
+                if front_end.connections is not None and front_end.connections in ready:
+                    front_end.connections.take_in()
                 if front_end in ready:
                     self._receive_from(front_end)
                 if front_end.parked:

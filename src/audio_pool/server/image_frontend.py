@@ -19,6 +19,7 @@ from audio_pool.pool.service import PoolService
 from audio_pool.results import Accepted, Progress
 from audio_pool.server.image_server import MAX_FRAME_BYTES, alert, request_id_of, to_reply, to_request
 from audio_pool.server.live_requests import LiveRequests
+from audio_pool.transport.connections import Connections
 from audio_pool.transport.sockets import Channel, puller, pusher
 
 __all__ = ["ImageFrontEnd", "ImageRequests"]
@@ -75,6 +76,9 @@ class ImageRequests:
 
 class ImageFrontEnd:
     """Requests from a PULL address, answers to a PUSH address. Router's thread only."""
+
+    connections: Connections | None = None
+    """Its one peer is the image server."""
 
     def __init__(self, pull_bind: str, push_bind: str, service: PoolService) -> None:
         self.channel: Channel = puller(pull_bind, bind=True, max_bytes=MAX_FRAME_BYTES)

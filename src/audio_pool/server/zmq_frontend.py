@@ -33,6 +33,7 @@ from audio_pool.transport.client_messages import (
     StatusRequest,
     decode_client,
 )
+from audio_pool.transport.connections import MONITORED, Connections
 from audio_pool.transport.keys import ServerKeys
 from audio_pool.transport.sockets import Channel, router
 
@@ -42,8 +43,17 @@ __all__ = ["ZmqFrontEnd"]
 class ZmqFrontEnd:
     """A FrontEnd on a bound ROUTER. Router's thread only."""
 
-    def __init__(self, endpoint: str, service: PoolService, *, keys: ServerKeys | None, parked_bytes: int) -> None:
-        self.channel: Channel = router(endpoint, max_bytes=MAX_CLIENT_BYTES, keys=keys)
+    def __init__(
+        self,
+        endpoint: str,
+        service: PoolService,
+        *,
+        keys: ServerKeys | None,
+        parked_bytes: int,
+        max_connections: int,
+    ) -> None:
+        self.channel: Channel = router(endpoint, max_bytes=MAX_CLIENT_BYTES, keys=keys, monitored=MONITORED)
+        self.connections = Connections(self.channel, max_connections)
         self._service = service
         self._outbox = Outbox(self.channel, parked_bytes)
         self._live = LiveRequests(service.intake)
@@ -142,12 +152,14 @@ class ZmqFrontEnd:
 
     @property
     def message_counts(self) -> Mapping[str, int]:
-        """Messages refused."""
-        return self._counts + self._image_requests.counts
+        """Messages refused, connections open and turned away."""
+        counts = self._counts + self._image_requests.counts + self.connections.counts
+        return {**counts, "connections": len(self.connections.open)}
 
     def close(self) -> None:
         """Close the socket."""
         self.channel.close()
+        self.connections.close()
 
 
 def _answer(sink: ReplySink, body: Body) -> None:

@@ -25,6 +25,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from audio_pool.errors import InvalidConfig
 from audio_pool.transport.endpoints import check_bind, check_connect
 from audio_pool.transport.keys import ClientKeys, ServerKeys, _AllowList
+from audio_pool.transport.listener import Listener
 
 __all__ = [
     "Channel",
@@ -66,10 +67,22 @@ class Channel:
     """One socket. Not thread-safe: used by the thread that made it."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None, file: Path | None = None
+        self,
+        socket: zmq.Socket[bytes],
+        authenticator: ThreadAuthenticator | None = None,
+        file: Path | None = None,
+        monitor: Channel | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        """``file``: of a bound ipc socket; removed at the end, as zmq leaves it."""
+        """
+        Args:
+            file: of a bound ipc socket; removed at the end, as zmq leaves it.
+            monitor: tells of the socket's connections.
+            listener: what zmq accepts from, where it can be shut.
+        """
         self._socket = socket
+        self.monitor = monitor
+        self.listener = listener
         self._authenticator = authenticator
         self._file = (file, file.stat().st_ino) if file is not None else None
         self.from_req = False
@@ -162,6 +175,13 @@ class Channel:
                 if file.stat().st_ino == number:  # not another server's, bound where ours had been removed
                     file.unlink()
             self._file = None
+        if self.listener is not None:
+            self.listener.close()
+        if self.monitor is not None:
+            # ours first: zmq waits for room in it while it holds the lock that ending it takes
+            self.monitor.close()
+            self._socket.disable_monitor()
+            self.monitor = None
         self._socket.close(linger=500)
         if self._authenticator is not None:
             self._authenticator.stop()
@@ -248,6 +268,7 @@ def router(
     high_water: int = 1000,
     max_bytes: int = 0,
     keys: ServerKeys | None = None,
+    monitored: int = 0,
 ) -> Channel:
     """Return a bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is reported, not swallowed.
 
@@ -255,6 +276,7 @@ def router(
         endpoint: checked with ``check_bind``.
         max_bytes: largest frame taken (0: no limit); a larger one closes its connection.
         keys: CURVE; only clients of the allow list get in.
+        monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
 
     Raises:
         InvalidConfig, Refused: the endpoint cannot or may not be bound.
@@ -274,25 +296,41 @@ def router(
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
-    return _bound(socket, endpoint, authenticator)
+    monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
+    return _bound(socket, endpoint, authenticator, monitor)
 
 
-def _bound(socket: zmq.Socket[bytes], endpoint: str, authenticator: ThreadAuthenticator | None = None) -> Channel:
+def _bound(
+    socket: zmq.Socket[bytes],
+    endpoint: str,
+    authenticator: ThreadAuthenticator | None = None,
+    monitor: Channel | None = None,
+) -> Channel:
     file = Path(endpoint[len("ipc://") :]) if endpoint.startswith("ipc://") else None
+    listener: Listener | None = None
     try:
         if file is not None:
             _own_socket_file(endpoint)
+        if monitor is not None and Listener.handles(endpoint):
+            listener = Listener(endpoint)
+            socket.setsockopt(zmq.USE_FD, listener.fd)
+            endpoint = listener.endpoint
         socket.bind(endpoint)
         if file is not None:
             file.chmod(0o600)
     except (zmq.ZMQError, OSError) as exc:
+        if listener is not None:
+            listener.close()
+        if monitor is not None:
+            monitor.close()
+            socket.disable_monitor()
         socket.close(0)
         if authenticator is not None:
             authenticator.stop()
         raise InvalidConfig(
             f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
         ) from None
-    return Channel(socket, authenticator, file)
+    return Channel(socket, authenticator, file, monitor, listener)
 
 
 def _own_socket_file(endpoint: str) -> None:
