@@ -132,6 +132,8 @@ class MasteringSpec(Struct, frozen=True, kw_only=True):
     tau_accept_new: float | None
     metadata: SoundMetadata
     """What is known of the sound before it is made."""
+    spill: str = ""
+    """A second directory, for when the first takes no files; "": there is none."""
 
 
 class GeneratePart(Struct, frozen=True, kw_only=True):
@@ -185,6 +187,8 @@ class RenderTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="rende
     rendition: Rendition
     loop: bool
     comment: str
+    spill: str = ""
+    """A second directory, for when that of ``out`` takes no files; "": there is none."""
 
 
 class EchoTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="echo"):

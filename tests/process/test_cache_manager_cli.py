@@ -95,9 +95,10 @@ def test_without_confirmation_or_terminal_nothing_is_done(place: Path, arguments
 def test_confirmed_it_removes_rows_and_files_and_reports_before_and_after(
     place: Path, name: str, left: int
 ) -> None:
-    done = run(*REMOVING[name], "--confirm", "--json", place=place)
+    done = run(*REMOVING[name], "--confirm", "--now", "--json", place=place)
     assert done.returncode == 0
     told = json.loads(done.stdout)
+    assert told["freed_after_s"] == 0
     assert told["removed_items"] == told["removed_files"] == 3 - left
     assert (told["before"]["total_items"], told["after"]["total_items"]) == (3, left)
     assert told["freed_space_mb"] > 0

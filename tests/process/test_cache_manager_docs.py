@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "manager.md").read_text()
 SECTIONS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 SHARED = {"--cache-dir", "--json", "--help"}
-REMOVING = {"--dry-run", "--confirm"}
+REMOVING = {"--dry-run", "--confirm", "--now"}
 
 
 def test_every_command_has_its_section_and_every_section_its_command() -> None:

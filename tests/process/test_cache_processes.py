@@ -187,7 +187,7 @@ def test_a_full_disk_can_be_cleared(small_disk: Path, served: bool) -> None:
         cache.close()
     fill(small_disk / "ballast")
     with AudioSemanticCache(small_disk / "cache") as manager:
-        assert manager.clear_cache(confirm=True)["removed_items"] == 5
+        assert manager.clear_cache(confirm=True, now=True)["removed_items"] == 5
     assert not any(Path(path).exists() for path in paths)
     cache.close()
     (small_disk / "ballast").unlink()

@@ -15,6 +15,7 @@ from tests.support.hand_writer import HandWriter
 from tests.support.requests import config as usual_config
 from tests.support.requests import engine
 
+from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.delivery import Delivery
@@ -28,6 +29,7 @@ from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
+from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
@@ -139,7 +141,10 @@ class Routed:
         self.infos = {info.name: info for info in (infos or [engine()])}
         cached = self.config.cache
         self.cache = SoundCache(cached.dir, render_dir=cached.render_dir) if cached.enabled else None
+        opened = self.cache
+        self.keeper = CacheKeeper(lambda _: opened) if opened is not None else None
         self.arena = Arena.create(root / "arenas", 64 << 20)
+        self.spill = Spill(self.arena.directory, 600.0)
         self.writer = HandWriter()
         self.inbox = Inbox()
         self.messages, self.launcher = KeptMessages(), KeptOrders()
@@ -153,9 +158,11 @@ class Routed:
             inbox=self.inbox,
             link=used,
             requests=self.requests,
-            cache=self.cache,
-            tasks=TaskBuilder(self.arena, self.infos, self.incoming, self.requests),
-            delivery=Delivery(self.writer, self.cache, self.config.render_dir, self.config.server.max_inline_bytes),
+            cache=self.keeper,
+            tasks=TaskBuilder(self.arena, self.infos, lambda: self.incoming, self.spill.making, self.requests),
+            delivery=Delivery(
+                self.writer, self.keeper, self.config.render_dir, self.spill, self.config.server.max_inline_bytes
+            ),
             launcher=self.launcher,
             processes={worker.name: process_spec(worker) for worker in workers},
             infos=self.infos,
@@ -173,7 +180,7 @@ class Routed:
         self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.files)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
-            cache=self.cache, arena=self.arena, infos=self.infos, encoders=encoders,
+            cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,
         )  # fmt: skip
         self.service = PoolService(self.config, self.router, self.intake, self.requests, self.view, self.writer)
 
@@ -181,8 +188,8 @@ class Routed:
         """Close what was opened."""
         self.inbox.close()
         self.arena.close()
-        if self.cache is not None:
-            self.cache.close()
+        if self.keeper is not None:
+            self.keeper.close()
 
     # -- driving -----------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def test_old_items_go_with_their_files_and_renditions(
     render = Path(cache.put(sound(cache.incoming, "no", accepted=False), {}).path)
     os.utime(render, (time.time() - 9 * DAY,) * 2)
     freed = os.path.getsize(path) + os.path.getsize(rendition) + render.stat().st_size
-    done = manager.remove_old_items(7)
+    done = manager.remove_old_items(7, now=True)
     assert (done["removed_items"], done["removed_files"]) == (1, 3)
     assert done["freed_space_mb"] == pytest.approx(freed / 2**20)
     assert files_under(tmp_path) == {cache.store.entries.entry(young).path}
@@ -159,7 +159,11 @@ def test_clearing_wants_confirmation_and_then_leaves_no_sound(
     assert "would remove 3 items" in manager.clear_cache()["error"]
     assert len(files_under(tmp_path)) == 4
     done = manager.clear_cache(confirm=True)
-    assert (done["removed_items"], done["removed_files"]) == (3, 4)
+    assert (done["removed_items"], done["removed_files"], done["freed_after_s"]) == (3, 4, 600.0)
+    assert len(files_under(tmp_path)) == 4, "their paths may just have been delivered"
+    stats = manager.get_cache_stats()
+    assert (stats.total_items, stats.renders) == (0, 0)
+    assert manager.clear_cache(confirm=True, now=True)["removed_items"] == 0
     assert files_under(tmp_path) == set()
 
 
@@ -182,7 +186,7 @@ def test_duplicates_by_words_keep_the_best(cache: SoundCache, manager: AudioSema
     assert group["keep"]["id"] == best
     assert ids(group["duplicates"]) == [worse]
     path = cache.store.entries.entry(worse).path
-    assert manager.remove_duplicates(by="prompt", confirm=True)["removed_items"] == 1
+    assert manager.remove_duplicates(by="prompt", confirm=True, now=True)["removed_items"] == 1
     assert not os.path.exists(path)
     assert manager.find_duplicates(by="prompt") == []
 
@@ -291,6 +295,8 @@ def test_verify_names_each_kind_of_fault_and_mends_it(
     again = manager.verify()
     assert again["problems"] == [] and again["entries"] == 1
     assert cache.store.entries.entry(fine) is not None
+    assert orphan.exists(), "it may have been delivered before its row went"
+    cache.store.leaving.unlink_due(at_once=True)
     assert not orphan.exists()
 
 

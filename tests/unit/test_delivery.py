@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ from tests.support.cache_sounds import sound, write_flac
 from tests.support.hand_writer import HandWriter
 from tests.support.requests import config, engine, request
 
+from audio_pool.cache.entry import Entry
+from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
 from audio_pool.pool import delivery as module
 from audio_pool.pool.delivery import Delivery, copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest, resolve
+from audio_pool.pool.spill import Spill
 from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
-from audio_pool.scheduler.events import StoredSound
+from audio_pool.scheduler.events import HitFile, StoredSound
 from audio_pool.types import Query
 
 METADATA = SoundMetadata(prompt="rain", format="wav")
@@ -38,7 +43,13 @@ class Desk:
         self.writer = HandWriter()
         self.renders = root / "renders"
         self.incoming = cache.incoming if cache is not None else root
-        self.delivery = Delivery(self.writer, cache, self.renders, max_inline_bytes)
+        self.keeper = CacheKeeper(lambda _: cache) if cache is not None else None
+        arena = root / "arenas" / f"{len(list(root.glob('arenas/*')))}"
+        arena.mkdir(parents=True)
+        self.arenas = arena.parent
+        start = hashlib.blake2b(clock_name().encode(), digest_size=6).hexdigest()
+        self.spilled = self.arenas / f"spilled-{start}"
+        self.delivery = Delivery(self.writer, self.keeper, self.renders, Spill(arena, 600.0), max_inline_bytes)
 
     def store(self, made: FinishedSound, **fields: Any) -> StoredSound | AudioPoolError:
         done: list[StoredSound | AudioPoolError] = []
@@ -66,6 +77,11 @@ class Desk:
 
 def asked(**fields: Any) -> ResolvedRequest:
     return resolve(request(**fields), config(), {"tone": engine()})
+
+
+def hit_of(entry: Entry) -> HitFile:
+    assert entry.id is not None
+    return HitFile(entry=entry.id, master=entry.path, path=None, metadata=METADATA)
 
 
 @pytest.fixture
@@ -143,11 +159,25 @@ def test_a_cache_that_fails_costs_the_entry_and_not_the_sound(
     assert Path(stored.path).parent == desk.renders and Path(stored.path).is_file()
 
 
-def test_where_nothing_can_be_written_the_request_still_gets_its_answer(desk: Desk) -> None:
+def test_where_the_render_directory_takes_nothing_memory_does(desk: Desk) -> None:
     desk.renders.rmdir()
     desk.renders.write_text("a file where the directory should be")
+    stored = desk.stored(rendered(sound(desk.incoming)), store=False, format="ogg")
+    assert Path(stored.path).read_bytes() == b"OggS" and Path(stored.path).parent.parent == desk.arenas
+
+
+@pytest.mark.parametrize("how", ["no folder", "no room"])
+def test_where_nothing_can_be_written_the_request_still_gets_its_answer(desk: Desk, how: str) -> None:
+    desk.renders.rmdir()
+    desk.renders.write_text("a file where the directory should be")
+    if how == "no folder":
+        desk.spilled.write_text("another")
+    else:
+        desk.spilled.mkdir()
+        with (desk.spilled / f"{uptime_s():.0f}-big.wav").open("wb") as file:
+            file.truncate(256 << 20)
     result = desk.store(rendered(sound(desk.incoming)), store=False, format="ogg")
-    assert isinstance(result, StorageError) and result.message.startswith("the sound could not be stored: ")
+    assert isinstance(result, StorageError) and result.message.startswith("no disk takes the sound")
     assert desk.left() == [], "its files would fill the disk further"
     assert isinstance(desk.stored(sound(desk.incoming, "wind")), StoredSound), "and the writer goes on"
 
@@ -267,7 +297,7 @@ def test_a_rendition_of_a_hit_is_kept_for_the_next(desk: Desk, cache: SoundCache
     for number in range(2):  # a second caller joined the job
         made = desk.incoming / f"render-{number}.ogg"
         made.write_bytes(b"OggS")
-        desk.delivery.deliver_rendered(entry.id, asked(format="ogg"), str(made), METADATA, replies.append)
+        desk.delivery.deliver_rendered(hit_of(entry), asked(format="ogg"), str(made), METADATA, replies.append)
         desk.writer.run()
         paths.append(replies[-1].path)
     assert paths[0] == paths[1] == cache.find_rendition(entry.id, asked(format="ogg").rendition)
@@ -282,7 +312,7 @@ def test_a_rendition_of_an_entry_that_is_gone_is_still_good(desk: Desk, cache: S
     made.write_bytes(b"OggS")
     replies: list[Reply] = []
     desk.delivery.deliver_rendered(
-        entry.id, asked(format="ogg", delivery="inline"), str(made), METADATA, replies.append
+        hit_of(entry), asked(format="ogg", delivery="inline"), str(made), METADATA, replies.append
     )
     desk.writer.run()
     assert replies[0].data == b"OggS" and replies[0].path == str(desk.renders / "render.ogg")

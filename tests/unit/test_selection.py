@@ -13,7 +13,7 @@ from audio_pool.cache.selection import Variant, draw, of_nearest_length, surplus
 
 
 def row(entry_id: int, duration_s: float = 2.0) -> Row:
-    return Row(entry_id, "rain", "procedural", duration_s, 44_100, None, None, 0.0, f"audio/{entry_id}.flac")
+    return Row(entry_id, "rain", "procedural", duration_s, 44_100, None, None, 0.0, f"audio/{entry_id}.flac", 0)
 
 
 def drawn(rows: list[Row], scores: dict[int, float], temperature: float, seed: int | None = None) -> int:

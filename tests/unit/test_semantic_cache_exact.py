@@ -140,11 +140,16 @@ def test_init_audio_matches_only_the_identical_recipe_whatever_seed_was_drawn(ca
     assert cache.find_exact(recipe(**{**asked, "init_audio_sha256": "cd" * 32}), STRICT).hit is None
 
 
-def test_a_vanished_file_is_a_miss_and_is_counted(cache: SoundCache) -> None:
+def test_a_vanished_file_is_a_miss_and_its_entry_stays_for_a_disk_that_is_mounted_again(
+    cache: SoundCache, tmp_path: Path
+) -> None:
     entry = keep(cache)
-    os.unlink(entry.path)
+    os.rename(entry.path, tmp_path / "away")
     assert cache.find_exact(recipe(), STRICT).hit is None
-    assert cache.vanished == {entry.id}
+    cache.tend()
+    os.rename(tmp_path / "away", entry.path)
+    hit = cache.find_exact(recipe(), STRICT).hit
+    assert hit is not None and hit.entry.id == entry.id
 
 
 def test_another_variant_stands_in_for_a_vanished_file(cache: SoundCache) -> None:
@@ -201,7 +206,7 @@ def test_the_cap_drops_the_worst_of_a_prompt_and_of_no_other(cache: SoundCache, 
     )
     best = few.put(sound(few.incoming, seed=3, metadata={"clap_similarity": 0.9}), {})
     assert ids_in(few.store) == {other.id, longer.id, middle.id, best.id}
-    assert not os.path.exists(worst.path)
+    assert few.store.leaving.files() == {str(Path(worst.path).relative_to(tmp_path / "few"))}
     poor = few.put(sound(few.incoming, seed=4, metadata={"clap_similarity": 0.2}), {})
     assert poor.id is None and os.path.exists(poor.path)
     again = few.put(sound(few.incoming, seed=2), {})

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.support.cache_sounds import harm, ids_in, recipe, sound
 
-from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.settings import filters_of
+from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
@@ -66,6 +66,8 @@ def test_replace_puts_the_new_sound_in_the_old_ones_place(store: SqliteStore) ->
     second = store.entries.put(sound(store.blobs.incoming, seed=1), {}, replace=True)
     assert second.id != first.id
     assert store.entries.entry(first.id) is None
+    assert os.path.exists(first.path), "it may just have been delivered"
+    store.leaving.unlink_due(at_once=True)
     assert not os.path.exists(first.path)
     assert os.path.exists(second.path)
 
@@ -94,6 +96,7 @@ def test_remove_takes_rows_vectors_renditions_and_files(store: SqliteStore, tmp_
     files = list(store.blobs.files())
     removal = store.entries.remove([entry.id, 999])
     assert (removal.items, removal.files, removal.freed_bytes) == (1, 2, size)
+    assert store.leaving.unlink_due(at_once=True).freed_bytes == size
     assert not os.path.exists(entry.path)
     assert not os.path.exists(rendition)
     assert store.vectors.counts() == {}
@@ -106,7 +109,8 @@ def test_a_rendition_is_found_by_its_settings_alone(store: SqliteStore) -> None:
     source = store.blobs.incoming / "x.ogg"
     source.write_bytes(b"OggS")
     path = store.renditions.put(entry.id, OGG, source)
-    assert store.renditions.find(entry.id, OGG) == path
+    found = store.renditions.find(entry.id, OGG)
+    assert found is not None and store.blobs.path_of(found.file) == path
     assert store.renditions.find(entry.id, msgspec.structs.replace(OGG, target_lufs=-20.0)) is None
     os.unlink(path)
     assert store.renditions.find(entry.id, OGG) is None
@@ -244,21 +248,30 @@ def test_a_mark_cannot_point_out_of_the_cache(tmp_path: Path) -> None:
     assert precious.exists()
 
 
-class KilledBeforeUnlinking(LocalFiles):
-    """Leaves what a kill between the commit of a removal and the unlinking of its files leaves."""
-
-    def discard(self, file: str) -> int:
-        raise OSError(f"killed before {file} was unlinked")
-
-
-def test_files_doomed_before_a_crash_are_unlinked_at_the_next_opening(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path, blobs=KilledBeforeUnlinking(tmp_path))
+def test_files_that_were_leaving_before_a_crash_are_unlinked_at_an_opening_when_they_are_due(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, grace_s=0.0)
     entry = store.entries.put(sound(store.blobs.incoming), {})
-    assert store.entries.remove([entry.id]).items == 1
+    file = str(Path(entry.path).relative_to(tmp_path))
+    with store.database.writing("removing, and killed before the unlinking") as db, transaction(db):
+        store.leaving.doom(db, "SELECT file FROM entries")
+        db.execute("DELETE FROM entries")
     store.close()
     assert os.path.exists(entry.path)
-    SqliteStore(tmp_path).close()
+    again = SqliteStore(tmp_path)
+    assert not os.path.exists(entry.path) and not again.checks.knows(file)
+    again.close()
+
+
+def test_what_an_older_version_let_go_has_its_grace(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    entry = store.entries.put(sound(store.blobs.incoming), {})
+    harm(tmp_path, "PRAGMA foreign_keys = ON", "INSERT INTO doomed SELECT file FROM entries", "DELETE FROM entries")
+    store.close()
+    again = SqliteStore(tmp_path)
+    assert os.path.exists(entry.path) and len(again.leaving.files()) == 1
+    assert again.leaving.unlink_due(at_once=True).files == 1
     assert not os.path.exists(entry.path)
+    again.close()
 
 
 def test_a_new_canonical_version_files_old_entries_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Bench:
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
         self.requests = RequestTable(Telemetry())
-        self.builder = TaskBuilder(arena, {"tone": INFO}, Path("/incoming"), self.requests)
+        self.builder = TaskBuilder(arena, {"tone": INFO}, lambda: Path("/incoming"), Path("/spill"), self.requests)
         self._tasks = 0
 
     def ask(self, **fields: Any) -> int:

@@ -10,6 +10,7 @@ libsndfile encodes. Two things that it lacks are done here: ``smpl`` and ``apRc`
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -146,15 +147,20 @@ def write(
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except soundfile.LibsndfileError as exc:
-        path.unlink(missing_ok=True)
+        _discard(path)
         raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
     except OSError as exc:
-        path.unlink(missing_ok=True)
+        _discard(path)
         raise _storage_error(path, exc) from exc
     except BaseException:
-        path.unlink(missing_ok=True)
+        _discard(path)
         raise
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a disk that takes no writes forbids this as well, and nothing is there
+        path.unlink()
 
 
 def _storage_error(path: Path, exc: OSError) -> StorageError:

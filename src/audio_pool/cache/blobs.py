@@ -30,6 +30,8 @@ class Render(NamedTuple):
     path: Path
     size_bytes: int
     modified_at: float
+    file: str
+    """Its name, for ``discard``."""
 
 
 class BlobStore(Protocol):
@@ -48,6 +50,15 @@ class BlobStore(Protocol):
 
     def exists(self, file: str) -> bool:
         """Return True where the file is there."""
+
+    def is_whole(self, file: str, size_bytes: int) -> bool:
+        """Return True where a regular file of this size is there."""
+
+    def is_odd(self, file: str) -> bool:
+        """Return True where something else than a regular file has the name."""
+
+    def size_of(self, file: str) -> int | None:
+        """Return the size of what has the name; None where nothing has."""
 
     def place(self, source: Path, file: str) -> Placement:
         """Move a file (already fsynced, in ``incoming`` or elsewhere on the same disk) into place.
@@ -68,7 +79,10 @@ class BlobStore(Protocol):
         """
 
     def discard(self, file: str) -> int:
-        """Unlink a file; return the bytes freed, 0 where it is not there."""
+        """Unlink a file, one of ``renders`` too; return the bytes freed, 0 where it is not there."""
+
+    def quarantine(self, file: str) -> Path | None:
+        """Move whatever has the name where a person can look at it; return that place, None where nothing has."""
 
     def set_aside(self, source: Path) -> Path:
         """Move a file that is not kept to ``renders``, under a name of its own.
@@ -79,9 +93,6 @@ class BlobStore(Protocol):
 
     def renders(self) -> list[Render]:
         """Delivered results that are not kept."""
-
-    def discard_render(self, path: Path) -> int:
-        """Unlink one of ``renders``; return the bytes freed."""
 
     def files(self) -> Iterator[str]:
         """Yield every master and rendition that is there."""
@@ -99,6 +110,12 @@ class BlobStore(Protocol):
             is_known: whether a row names this file.
             home_of: the file that a row says came from this origin; "" where there is none.
         """
+
+    def restore(self) -> None:
+        """Make folders anew that have vanished; what lay in them is gone. Raises StorageError."""
+
+    def probe(self, size_bytes: int) -> None:
+        """Write so many bytes as a new sound would be written, and remove them. Raises StorageError."""
 
     def release(self) -> None:
         """Give ``incoming`` back, with what is left in it."""

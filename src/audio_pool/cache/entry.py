@@ -39,6 +39,7 @@ class Row(NamedTuple):
     quality: float | None
     created_at: float
     file: str
+    size_bytes: int
 
     @property
     def score(self) -> float:

@@ -8,6 +8,7 @@ Must not know: rows, recipes, sound.
     renditions/ab/...   other formats of them
     renders/            delivered results that are not kept
     incoming/OWNER/     files that a running process is still making; .lock is held while it lives
+    quarantine/         what was found in the place of a kept file; for a person to look at
 
 A master's move into place is not followed by an fsync of its directory, which would double the cost of
 keeping a sound. Where a power cut undoes the move, the file, fsynced by its maker, lies in ``incoming``
@@ -22,6 +23,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ from audio_pool.cache.blobs import Placement, Render
 from audio_pool.claims import claim, gate, is_claimed
 from audio_pool.errors import InvalidAudio, NotFound, StorageError
 
-__all__ = ["DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
+__all__ = ["Damaged", "DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ _LOOSE_AGE_S = 3600.0
 
 class DiskFull(StorageError):
     """There is no space left."""
+
+
+class Damaged(StorageError):
+    """What is there cannot be read as what it was."""
 
 
 @contextmanager
@@ -113,10 +119,45 @@ class LocalFiles:
         self._claim: tuple[Path, int] | None = None
         if create:
             with storage_errors("opening the cache", self.location):
-                for path in (self.root, self._audio, self._renditions, self._renders, self._incoming):
-                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._renders.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._make_folders()
         elif not self.root.is_dir():
             raise NotFound(f"cache directory {str(root)!r} does not exist", hint="check its spelling")
+
+    def _make_folders(self) -> None:
+        """Make the folders that are missing, but never the directory itself: it may only have been moved away."""
+        for path in (self._audio, self._renditions, self._renders, self._incoming):
+            if not path.is_dir():
+                path.mkdir(mode=0o700, exist_ok=True)
+
+    def restore(self) -> None:
+        """Make folders anew that have vanished; what lay in them is gone.
+
+        Raises:
+            StorageError.
+        """
+        with storage_errors("looking after the cache", self.location):
+            self._make_folders()
+        if self._claim is not None and not (self._claim[0] / _LOCK).exists():
+            lost, self._claim = self._claim[1], self._claimed()
+            os.close(lost)
+
+    def probe(self, size_bytes: int) -> None:
+        """Write so many bytes as a new sound would be written, and remove them.
+
+        Raises:
+            StorageError.
+        """
+        with storage_errors("trying the cache's disk", self.location):
+            trial = self.incoming / ".trial"
+            try:
+                with trial.open("wb") as file:
+                    file.write(bytes(size_bytes))
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                trial.unlink(missing_ok=True)
 
     # -- a place for files in the making
 
@@ -124,11 +165,14 @@ class LocalFiles:
     def incoming(self) -> Path:
         """This process's own folder for files in the making; claimed at the first call."""
         if self._claim is None:
-            with storage_errors("claiming a folder for new sounds", self.location), self._alone():
-                path = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
-                path.mkdir(mode=0o700)
-                self._claim = (path, claim(path / _LOCK))
+            self._claim = self._claimed()
         return self._claim[0]
+
+    def _claimed(self) -> tuple[Path, int]:
+        with storage_errors("claiming a folder for new sounds", self.location), self._alone():
+            path = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
+            path.mkdir(mode=0o700)
+            return path, claim(path / _LOCK)
 
     def release(self) -> None:
         """Give the claim back and remove what is left in the folder."""
@@ -154,6 +198,43 @@ class LocalFiles:
     def exists(self, file: str) -> bool:
         """Return True where the file is there."""
         return os.path.isfile(f"{self.location}/{file}")
+
+    def is_whole(self, file: str, size_bytes: int) -> bool:
+        """Return True where a regular file of this size is there."""
+        try:
+            found = os.lstat(f"{self.location}/{file}")
+        except OSError:
+            return False
+        return found.st_size == size_bytes and stat.S_ISREG(found.st_mode)
+
+    def is_odd(self, file: str) -> bool:
+        """Return True where something else than a regular file has the name."""
+        try:
+            return not stat.S_ISREG(self._place_of(file).lstat().st_mode)
+        except FileNotFoundError:
+            return False
+
+    def size_of(self, file: str) -> int | None:
+        """Return the size of what has the name; None where nothing has."""
+        try:
+            return self._place_of(file).lstat().st_size
+        except OSError:
+            return None
+
+    def _place_of(self, file: str) -> Path:
+        """Return where a name leads, a render's too.
+
+        Raises:
+            OSError: out of the cache.
+        """
+        parts = Path(file).parts
+        if ".." in parts or len(parts) < 2:
+            raise OSError(errno.EPERM, "its name leads out of the cache")
+        if parts[0] == "/":
+            if Path(file).parent != self._renders:
+                raise OSError(errno.EPERM, "it lies among another process's renders")
+            return Path(file)
+        return self.root / file
 
     def files(self) -> Iterator[str]:
         """Yield every master and rendition that is there."""
@@ -184,7 +265,7 @@ class LocalFiles:
         if not final.parent.is_dir():
             final.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            os.replace(source, final)
+            self._move(source, final)
         except BaseException:
             mark.unlink(missing_ok=True)
             raise
@@ -193,6 +274,26 @@ class LocalFiles:
             _fsync(final.parent.parent)
         return Placement(mark, file, source)
 
+    def _move(self, source: Path, final: Path) -> None:
+        """Move a file into place in one step; from another disk over a copy in ``incoming``."""
+        try:
+            os.replace(source, final)
+            return
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+        copy = self.incoming / f"{secrets.token_hex(8)}{final.suffix}"
+        try:
+            with source.open("rb") as read, copy.open("xb") as write:
+                shutil.copyfileobj(read, write, 1 << 20)
+                write.flush()
+                os.fsync(write.fileno())
+            os.replace(copy, final)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        source.unlink(missing_ok=True)
+
     def settle(self, placement: Placement) -> None:
         """Note that the row is committed: the mark is no longer needed."""
         placement.mark.unlink(missing_ok=True)
@@ -200,14 +301,25 @@ class LocalFiles:
     def withdraw(self, placement: Placement) -> None:
         """Undo ``place`` as far as the disk lets it."""
         try:
-            os.replace(self.root / placement.file, placement.source)
+            shutil.move(self.root / placement.file, placement.source)
             placement.mark.unlink(missing_ok=True)
         except OSError:
             _log.warning("could not move %s back; the next start will clear it away", placement.file)
 
     def discard(self, file: str) -> int:
-        """Unlink one file; return the bytes freed, 0 where it is not there."""
-        return _unlinked(self.root / file)
+        """Unlink one file, one of ``renders`` too; return the bytes freed, 0 where it is not there."""
+        return _unlinked(self._place_of(file))
+
+    def quarantine(self, file: str) -> Path | None:
+        """Move whatever has the name to ``quarantine``; return its path there, None where nothing has."""
+        place = self.root / "quarantine"
+        place.mkdir(mode=0o700, exist_ok=True)
+        target = place / f"{secrets.token_hex(4)}-{Path(file).name}"
+        try:
+            os.rename(self._place_of(file), target)
+        except FileNotFoundError:
+            return None
+        return target
 
     # -- what is delivered and not kept
 
@@ -219,7 +331,7 @@ class LocalFiles:
         """
         target = self._renders / f"{secrets.token_hex(16)}{source.suffix}"
         with storage_errors("delivering a sound", str(self._renders)):
-            self._renders.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._renders.mkdir(mode=0o700, exist_ok=True)
             shutil.move(source, target)
         return target
 
@@ -232,12 +344,10 @@ class LocalFiles:
             except FileNotFoundError:
                 continue
             if path.is_file():
-                found.append(Render(path, status.st_size, status.st_mtime))
+                inside = path.is_relative_to(self.root)
+                file = str(path.relative_to(self.root)) if inside else str(path)
+                found.append(Render(path, status.st_size, status.st_mtime, file))
         return found
-
-    def discard_render(self, path: Path) -> int:
-        """Unlink one of ``renders``; return the bytes freed."""
-        return _unlinked(self._renders / path.name)
 
     # -- sweeping
 

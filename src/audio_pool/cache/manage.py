@@ -21,7 +21,7 @@ from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Item, Removal, Sort, Store
+from audio_pool.cache.store import Item, Sort, Store
 from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.types import Label
@@ -90,7 +90,7 @@ class AudioSemanticCache:
 
     def get_cache_stats(self) -> CacheStats:
         """Return figures about the whole cache; they can be read as attributes and like a mapping."""
-        inventory, renders = self._store.inventory, self._store.blobs.renders()
+        inventory, renders = self._store.inventory, self._renders()
         totals = inventory.totals()
         return CacheStats(
             total_items=totals.entries,
@@ -185,7 +185,7 @@ class AudioSemanticCache:
         if not math.isfinite(days) or days < 0:
             raise InvalidRequest(f"days: given {days}, allowed is a number from 0 up")
         limit = self._now() - days * 86_400
-        old = [render for render in self._store.blobs.renders() if render.modified_at < limit]
+        old = [render for render in self._renders() if render.modified_at < limit]
         return self._selection(self._store.inventory.items_before(limit), old)
 
     def select_pattern(self, regex: str) -> Selection:
@@ -214,34 +214,41 @@ class AudioSemanticCache:
 
     def select_all(self) -> Selection:
         """Return everything, renders included."""
-        return self._selection(self._store.inventory.items(limit=None), self._store.blobs.renders())
+        return self._selection(self._store.inventory.items(limit=None), self._renders())
 
     # -- taking it away
 
-    def remove(self, selection: Selection) -> Json:
-        """Remove what was selected: rows, files, renditions and vectors; at once for every process.
+    def remove(self, selection: Selection, *, now: bool = False) -> Json:
+        """Remove what was selected: rows, renditions and vectors; at once for every process.
+
+        The files stay for the grace time (``cache.delivered_grace_s``), for their paths may just have been
+        delivered; a running server unlinks them then, or whoever opens the directory next.
+
+        Args:
+            now: unlink them at once, and what earlier removals left to its grace.
 
         Returns:
-            removed_items, removed_files, freed_space_mb.
+            removed_items, removed_files, freed_space_mb, and freed_after_s.
 
         Raises:
             StorageError: what is already removed stays removed.
         """
         removal = self._store.entries.remove(item["id"] for item in selection.items)
-        for render in selection.renders:
-            freed = self._store.blobs.discard_render(render.path)
-            removal = removal.and_also(Removal(files=1 if freed else 0, freed_bytes=freed))
+        removal = removal.and_also(self._store.leaving.let_go(render.file for render in selection.renders))
+        if now:
+            self._store.leaving.unlink_due(at_once=True)
         return {
             "removed_items": removal.items,
             "removed_files": removal.files,
             "freed_space_mb": removal.freed_bytes / _MB,
+            "freed_after_s": 0.0 if now else self._store.leaving.grace_s,
         }
 
-    def remove_old_items(self, days_old: float) -> Json:
-        """Remove entries and renders older than that; see ``remove`` for what is returned."""
-        return self.remove(self.select_older_than(days_old))
+    def remove_old_items(self, days_old: float, *, now: bool = False) -> Json:
+        """Remove entries and renders older than that; see ``remove`` for ``now`` and what is returned."""
+        return self.remove(self.select_older_than(days_old), now=now)
 
-    def remove_by_prompt_pattern(self, regex: str, confirm: bool = False) -> Json:
+    def remove_by_prompt_pattern(self, regex: str, confirm: bool = False, *, now: bool = False) -> Json:
         """Remove entries by their prompt. Without ``confirm`` nothing is removed and ``error`` says what would be.
 
         Returns:
@@ -251,31 +258,36 @@ class AudioSemanticCache:
             selection = self.select_pattern(regex)
         except InvalidRequest as exc:
             return {"error": exc.message, "pattern": regex}
-        return {**self._confirmed(selection, confirm), "pattern": regex}
+        return {**self._confirmed(selection, confirm, now), "pattern": regex}
 
-    def clear_cache(self, confirm: bool = False) -> Json:
+    def clear_cache(self, confirm: bool = False, *, now: bool = False) -> Json:
         """Remove everything. Without ``confirm`` nothing is removed and ``error`` says what would be."""
-        return self._confirmed(self.select_all(), confirm)
+        return self._confirmed(self.select_all(), confirm, now)
 
-    def remove_duplicates(self, by: Method = "any", confirm: bool = False) -> Json:
+    def remove_duplicates(self, by: Method = "any", confirm: bool = False, *, now: bool = False) -> Json:
         """Remove all but the best of each group of ``find_duplicates``."""
-        return self._confirmed(self.select_duplicates(by), confirm)
+        return self._confirmed(self.select_duplicates(by), confirm, now)
 
-    def delete(self, ids: Iterable[int]) -> Json:
+    def delete(self, ids: Iterable[int], *, now: bool = False) -> Json:
         """Remove entries by id.
 
         Raises:
             NotFound: one does not exist; nothing was removed.
         """
-        return self.remove(self.select_ids(ids))
+        return self.remove(self.select_ids(ids), now=now)
 
-    def _confirmed(self, selection: Selection, confirm: bool) -> Json:
+    def _confirmed(self, selection: Selection, confirm: bool, now: bool) -> Json:
         if confirm:
-            return self.remove(selection)
+            return self.remove(selection, now=now)
         count, size = len(selection.items), selection.size_mb
         return {"error": f"not confirmed: would remove {count} items ({size:.1f} MB); pass confirm=True"}
 
     # -- small parts
+
+    def _renders(self) -> list[Render]:
+        """Return delivered results that are not kept, but for those removed already."""
+        leaving = self._store.leaving.files()
+        return [render for render in self._store.blobs.renders() if render.file not in leaving]
 
     def _by_ids(self, ids: Iterable[int]) -> list[Json]:
         return self._as_json(self._store.inventory.items_by_id(ids))

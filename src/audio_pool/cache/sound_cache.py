@@ -1,6 +1,6 @@
 """The cache as the pool sees it: find a fitting sound, keep a new one. Never waits, never embeds.
 
-Owns: SoundCache, Lookup, Hit: which entries are asked for in which order, the draw among several, the cap
+Owns: SoundCache: which entries are asked for in which order, the draw among several, the cap
 on variants of a prompt.
 Must not know: the pool, engines, sockets; how rows and files are stored (store.py, blobs.py).
 
@@ -18,20 +18,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 
+from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Entry, Row, score_of
+from audio_pool.cache.lookup import Hit, HitType, Lookup
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
 from audio_pool.cache.settings import filters_of, settings_of
+from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Removal, Store, Vector
+from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
 from audio_pool.errors import AudioPoolError, EngineError
-from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.results import FinishedSound
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
@@ -40,9 +42,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Hit", "HitType", "Lookup", "SoundCache", "encoder_of"]
+__all__ = ["SoundCache", "encoder_of"]
 
-HitType = Literal["exact", "canonical", "semantic", "global"]
 _TYPES: dict[str, HitType] = {
     "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global"
 }  # fmt: skip
@@ -53,28 +54,6 @@ _MOST_LOOKED_AT = 1024
 _SAME_LENGTH = 0.2
 """Relative difference up to which two sounds count as variants of each other."""
 _ENTRIES_KNOWN = 2048
-
-
-class Hit(Struct, frozen=True, kw_only=True):
-    """A kept sound that answers a request, and why."""
-
-    entry: Entry
-    cache_type: HitType
-    reason: str
-    similarity: float | None
-    """Cosine of the prompts; 1 for the same words, None where nothing was compared."""
-    metadata: SoundMetadata
-    """As stored, with the fields that say how it came to be offered."""
-    warnings: tuple[str, ...] = ()
-    """Added by this offer to the sound's own."""
-
-
-class Lookup(Struct, frozen=True, kw_only=True):
-    """The outcome of a look-up."""
-
-    hit: Hit | None = None
-    refused: tuple[str, ...] = ()
-    """One reason for each entry whose words would do and whose sound does not fit them."""
 
 
 _MISS = Lookup()
@@ -91,6 +70,9 @@ class SoundCache:
         max_per_prompt: int = 5,
         cap_strategy: CapStrategy = "quality",
         render_dir: Path | str | None = None,
+        grace_s: float | None = None,
+        patience_s: float = PATIENCE_S,
+        blobs: BlobStore | None = None,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -101,23 +83,28 @@ class SoundCache:
             max_per_prompt: variants kept of the same words and settings.
             cap_strategy: which one goes when there are more: the worst, or of the two most alike the worse.
             render_dir: where delivered results that are not kept go; ``directory/renders`` where None.
+            grace_s: how long a removed file stays, for every process on this directory; None: as it was (600).
+            patience_s: how long a write waits for another process's.
+            blobs: the files of an earlier opening that goes on.
             now: seconds since 1970.
             rng: draws where no ``variant_seed`` is given.
 
         Raises:
             NotFound, StorageError.
         """
-        self.store: Store = SqliteStore(directory, create=create, render_dir=render_dir)
+        self.store: Store = SqliteStore(
+            directory, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
+        )
         self._max_per_prompt = max_per_prompt
         self._cap_strategy = cap_strategy
         self._now = now
         self._rng = rng or random.Random()
         self._spaces: dict[str, VectorSpace] = {}
         self._preparing = threading.Lock()
-        self.vanished: set[int] = set()
-        """Entries that look-ups met without their file."""
+        self.amiss: set[int] = set()
+        """Entries that look-ups met without the file that was stored."""
         self._known: dict[int, Entry] = {}
-        self._renditions: dict[tuple[int, Rendition], str] = {}
+        self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
         self.near_off = ""
         """The reason why nothing is found by meaning (faiss is missing), or ""."""
 
@@ -154,6 +141,17 @@ class SoundCache:
         self.follow()
         for space in list(self._spaces.values()):
             space.tidy()
+
+    def tend(self) -> None:
+        """Unlink removed sounds whose grace is over, and take damaged ones out. For the writer thread, now and then.
+
+        A sound without its file stays: a disk that is not mounted would empty the store. ``verify`` removes those.
+        """
+        self.store.leaving.unlink_due()
+        for entry_id in list(self.amiss):
+            self.amiss.discard(entry_id)
+            if self.store.entries.quarantine(entry_id):
+                _log.warning("entry %d is removed: its file is not what was stored", entry_id)
 
     def _space(self, name: str) -> VectorSpace:
         found = self._spaces.get(name)
@@ -289,13 +287,12 @@ class SoundCache:
         while left:
             equals = of_nearest_length(left, recipe.duration_s)
             row = draw(equals, scores, query.temperature, query.variant_seed, self._rng)
-            if self.store.blobs.exists(row.file):
+            if self.store.blobs.is_whole(row.file, row.size_bytes):
                 entry = self._entry_of(row)
                 if entry is not None:
                     return row, entry
             else:
-                # not removed from the store: a disk that is not mounted would empty it. ``verify`` does that.
-                self.vanished.add(row.id)
+                self.amiss.add(row.id)
             left.remove(row)
         return None
 
@@ -412,17 +409,23 @@ class SoundCache:
         self.follow()
         return removal
 
+    def has(self, entry_id: int, path: str) -> bool:
+        """Return True where the entry is the one whose master lies there: ids of another opening say nothing."""
+        entry = self.store.entries.entry(entry_id)
+        return entry is not None and entry.path == path
+
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
-        """Return the path of the entry in another format, where it has been made and its file is there."""
-        known = self._renditions.get((entry_id, rendition))
-        if known is not None and os.path.isfile(known):  # a name is used once: the file is that rendition or gone
-            return known
-        found = self.store.renditions.find(entry_id, rendition)
-        if found is not None:
+        """Return the path of the entry in another format, where it has been made and its file is whole."""
+        blobs, at = self.store.blobs, (entry_id, rendition)
+        known = self._renditions.get(at)
+        if known is None or not blobs.is_whole(known.file, known.size_bytes):  # a name is used once
+            known = self.store.renditions.find(entry_id, rendition)
+            if known is None:
+                return None
             if len(self._renditions) >= _ENTRIES_KNOWN:
                 self._renditions.clear()
-            self._renditions[entry_id, rendition] = found
-        return found
+            self._renditions[at] = known
+        return blobs.path_of(known.file)
 
     def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
         """Keep another format of an entry, a file in ``incoming``; return its new path.

@@ -31,6 +31,7 @@ __all__ = [
     "KeptFile",
     "KeptRendition",
     "KeptVector",
+    "Leaving",
     "Ranked",
     "Removal",
     "Renditions",
@@ -101,10 +102,35 @@ class Entries(Protocol):
         """
 
     def remove(self, ids: Iterable[int]) -> Removal:
-        """Remove entries, their renditions, vectors and files. An unknown id is passed over.
+        """Remove entries, their renditions, vectors and files; these last until the grace is over.
+
+        An unknown id is passed over. The figures count what the files give back then.
 
         Raises:
             StorageError: those already removed stay removed.
+        """
+
+    def quarantine(self, entry_id: int) -> bool:
+        """Remove an entry whose file is there and is not the one that was stored; return whether it was so."""
+
+
+class Leaving(Protocol):
+    """Files whose row is gone. Each stays for the grace time, for its path may have been delivered just before."""
+
+    @property
+    def grace_s(self) -> float:
+        """Seconds between a removal and the unlinking of its files."""
+
+    def let_go(self, files: Iterable[str]) -> Removal:
+        """Let go of files that no row names, renders too."""
+
+    def files(self) -> set[str]:
+        """Return the files that are still there for their grace."""
+
+    def unlink_due(self, *, at_once: bool = False) -> Removal:
+        """Unlink what was let go a grace ago; with ``at_once`` all of it.
+
+        What has become something else than a regular file is put into quarantine instead.
         """
 
 
@@ -158,11 +184,11 @@ class KeptRendition(NamedTuple):
 class Renditions(Protocol):
     """Other formats of kept sounds, made once and kept beside their master."""
 
-    def find(self, entry_id: int, rendition: Rendition) -> str | None:
-        """Return the path of the entry in another format, where it has been made and its file is there."""
+    def find(self, entry_id: int, rendition: Rendition) -> KeptRendition | None:
+        """Return the entry in another format, where it has been made and its file is whole."""
 
     def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
-        """Move a file from ``incoming`` beside its entry; return its path. An older one gives way.
+        """Move a file from ``incoming`` beside its entry; return its path. One that is there and whole stays.
 
         Raises:
             StorageError: nothing was kept; also where the entry has been removed meanwhile.
@@ -365,6 +391,10 @@ class Store(Protocol):
         """Kept sounds."""
 
     @property
+    def leaving(self) -> Leaving:
+        """Files of sounds that were removed."""
+
+    @property
     def vectors(self) -> Vectors:
         """Their vectors."""
 
@@ -384,8 +414,18 @@ class Store(Protocol):
     def checks(self) -> Checks:
         """The whole, for verification."""
 
+    @property
+    def database_path(self) -> Path:
+        """The file whose disappearance means that the rows are elsewhere, or nowhere."""
+
+    def probe(self, size_bytes: int) -> None:
+        """Try whether a sound of this size could be kept now. Raises StorageError."""
+
+    def rescue(self) -> None:
+        """Write the database again where its file was deleted while it was open here. Raises StorageError."""
+
     def sweep(self) -> None:
         """Clear away what processes that are gone left behind, as every opening does."""
 
-    def close(self) -> None:
-        """Close it and give the ``incoming`` folder back."""
+    def close(self, *, keep_files: bool = False) -> None:
+        """Close it and give the ``incoming`` folder back, unless ``keep_files``."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -104,6 +105,8 @@ def _remove_entry(store: Store, entry_id: int) -> int:
 
 def _verdict(path: Path, size: int, digest: bytes | None) -> tuple[str, str]:
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return "damaged_file", "is not a regular file"
         with path.open("rb") as file:
             found = os.fstat(file.fileno()).st_size
             if found != size:
@@ -130,15 +133,13 @@ def _renditions(store: Store, report: Report, fix: bool, quick: bool) -> None:
 
 
 def _is_whole(store: Store, kept: KeptRendition) -> bool:
-    try:
-        return os.stat(store.blobs.path_of(kept.file)).st_size == kept.size_bytes
-    except OSError:
-        return False
+    return store.blobs.is_whole(kept.file, kept.size_bytes)
 
 
 def _orphans(store: Store, report: Report, fix: bool, quick: bool) -> None:
     files = list(store.blobs.files())
-    report.files = len(files)
+    leaving = store.leaving.files()
+    report.files = sum(file not in leaving for file in files)
     known = store.checks.known_files()
     for file in files:
         # A put removes its mark after its commit, so: mark first, row second. A removal's file is known until
@@ -147,7 +148,11 @@ def _orphans(store: Store, report: Report, fix: bool, quick: bool) -> None:
             continue
         if store.blobs.exists(file):
             problem = Problem("orphan_file", file, "no entry knows this file")
-            _found(report, problem, fix, partial(store.blobs.discard, file))
+            _found(report, problem, fix, partial(_let_go, store, file))
+
+
+def _let_go(store: Store, file: str) -> int:
+    return store.leaving.let_go([file]).freed_bytes
 
 
 def _incoming(store: Store, report: Report, fix: bool, quick: bool) -> None:

@@ -53,6 +53,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 _removing = with_options(
     click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
     click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
+    click.option("--now", is_flag=True, help="Free the space at once, though paths in it were delivered just now."),
 )
 
 
@@ -179,11 +180,11 @@ def explain(
 @_removing
 @_command
 def duplicates(
-    cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool
+    cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool, now: bool
 ) -> None:
     """List entries that are one too many: the same words and settings, or the same sound."""
     if remove_duplicates:
-        _remove(cache, cache.select_duplicates(by), "duplicates", as_json, dry_run, confirm)
+        _remove(cache, cache.select_duplicates(by), "duplicates", as_json, dry_run, confirm, now)
         return
     groups = cache.find_duplicates(by)
     lines = []
@@ -202,17 +203,17 @@ def duplicates(
 @click.option("--days", type=click.FloatRange(0), required=True, help="Remove what is older than this.")
 @_removing
 @_command
-def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, confirm: bool) -> None:
+def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, confirm: bool, now: bool) -> None:
     """Remove entries, and delivered results that are not kept, by age."""
-    _remove(cache, cache.select_older_than(days), f"older than {days:g} days", as_json, dry_run, confirm)
+    _remove(cache, cache.select_older_than(days), f"older than {days:g} days", as_json, dry_run, confirm, now)
 
 
 @group.command()
 @_removing
 @_command
-def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool) -> None:
+def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool, now: bool) -> None:
     """Remove everything."""
-    _remove(cache, cache.select_all(), "everything", as_json, dry_run, confirm)
+    _remove(cache, cache.select_all(), "everything", as_json, dry_run, confirm, now)
 
 
 @group.command("remove-pattern")
@@ -220,19 +221,21 @@ def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool
 @_removing
 @_command
 def remove_pattern(
-    cache: AudioSemanticCache, as_json: bool, regex: str, dry_run: bool, confirm: bool
+    cache: AudioSemanticCache, as_json: bool, regex: str, dry_run: bool, confirm: bool, now: bool
 ) -> None:
     """Remove entries in whose prompt REGEX (as Python's re, letter case ignored) is found."""
-    _remove(cache, cache.select_pattern(regex), f"prompt matches {regex!r}", as_json, dry_run, confirm)
+    _remove(cache, cache.select_pattern(regex), f"prompt matches {regex!r}", as_json, dry_run, confirm, now)
 
 
 @group.command()
 @click.option("--id", "ids", type=click.IntRange(1), multiple=True, required=True, help="May be repeated.")
 @_removing
 @_command
-def delete(cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], dry_run: bool, confirm: bool) -> None:
+def delete(
+    cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], dry_run: bool, confirm: bool, now: bool
+) -> None:
     """Remove entries by id, as ``list`` shows it."""
-    _remove(cache, cache.select_ids(ids), f"id {', '.join(map(str, ids))}", as_json, dry_run, confirm)
+    _remove(cache, cache.select_ids(ids), f"id {', '.join(map(str, ids))}", as_json, dry_run, confirm, now)
 
 
 @group.command()
@@ -258,7 +261,7 @@ def verify(
 
 
 def _remove(
-    cache: AudioSemanticCache, selection: Selection, what: str, as_json: bool, dry_run: bool, confirm: bool
+    cache: AudioSemanticCache, selection: Selection, what: str, as_json: bool, dry_run: bool, confirm: bool, now: bool
 ) -> None:
     """Show, ask, remove and report."""
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
@@ -277,14 +280,14 @@ def _remove(
         if not confirmed(f"Remove {would}?"):
             raise CallerError("not confirmed; nothing was removed")
     before = cache.get_cache_stats()
-    done = cache.remove(selection)
+    done = cache.remove(selection, now=now)
     after = cache.get_cache_stats()
     report = {**done, "before": _brief(before), "after": _brief(after)}
     lines = [
         f"before   {before.total_items:,} items, {_size(before.total_size_mb)}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
         f"after    {after.total_items:,} items, {_size(after.total_size_mb)}",
-        f"freed    {_size(done['freed_space_mb'])}",
+        f"freed    {_size(done['freed_space_mb'])}{_when(done['freed_after_s'])}",
     ]
     _print(report, as_json, lines)
 
@@ -319,6 +322,10 @@ def _table(items: list[Json]) -> list[str]:
 
 def _size(mb: float) -> str:
     return f"{mb:,.1f} MB" if mb >= 1 or mb == 0 else f"{mb * 1024:.1f} kB"
+
+
+def _when(after_s: float) -> str:
+    return f" in {after_s:,.0f} s, for paths may just have been delivered; --now frees it at once" if after_s else ""
 
 
 def _figure(value: float | None, unit: str = "") -> str:

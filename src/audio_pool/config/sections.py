@@ -105,6 +105,8 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     max_per_prompt: Annotated[int, Meta(ge=1, le=1000)] = 5
     cap_strategy: Literal["quality", "diversity"] = "quality"
+    delivered_grace_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 600.0
+    """How long the file of a removed sound stays, because its path may just have been delivered."""
     same_settings: SameSettings = "model"
     """Whose sounds may answer: those of the same named model and revision, of the same implementation, or any."""
     min_steps_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0

@@ -13,11 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers.local import LocalLauncher
@@ -36,6 +39,7 @@ from audio_pool.pool.reading import FileReading, reading_threads
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
+from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.worker_link import WorkerLink
@@ -51,6 +55,9 @@ from audio_pool.transport.keys import ServerKeys
 
 __all__ = ["Parts", "assemble"]
 
+_PATIENCE_S = 5.0
+"""How long keeping a sound waits for another process that writes to the cache; then it is delivered unkept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -59,7 +66,7 @@ class Parts:
     router: Router
     intake: Intake
     service: PoolService
-    cache: SoundCache | None
+    cache: CacheKeeper | None
     endpoint: str | None
     pids: Callable[[], dict[str, int]]
 
@@ -97,15 +104,16 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
             events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
         ),
     )
-    incoming = cache.incoming if cache is not None else _scratch(config, rest)
+    spill = Spill(arena.directory, config.cache.delivered_grace_s)
+    incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
     executor = Executor(
         config,
         inbox=inbox,
         link=link,
         requests=requests,
         cache=cache,
-        tasks=TaskBuilder(arena, infos, incoming, requests),
-        delivery=Delivery(writer, cache, config.render_dir, config.server.max_inline_bytes),
+        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests),
+        delivery=Delivery(writer, cache, config.render_dir, spill, config.server.max_inline_bytes),
         launcher=launcher,
         processes={worker.name: process_spec(worker) for worker in workers},
         infos=infos,
@@ -116,6 +124,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(router.close)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)
+    chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend] if cache is not None else [])]
+    rest.callback(Housekeeping(writer, chores).stop)
     files = FileReading(
         reading_threads(),
         max_bytes=config.limits.max_input_bytes,
@@ -148,17 +158,35 @@ def _add_front_ends(config: Config, router: Router, service: PoolService) -> str
     return clients.endpoint
 
 
-def _open_cache(config: Config, rest: contextlib.ExitStack) -> SoundCache | None:
+def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | None:
     if not config.cache.enabled:
         return None
-    cache = SoundCache(
-        config.cache_dir,
-        max_per_prompt=config.cache.max_per_prompt,
-        cap_strategy=config.cache.cap_strategy,
-        render_dir=config.render_dir,
-    )
+
+    def opened(blobs: BlobStore | None) -> SoundCache:
+        return SoundCache(
+            config.cache_dir,
+            max_per_prompt=config.cache.max_per_prompt,
+            cap_strategy=config.cache.cap_strategy,
+            render_dir=config.render_dir,
+            grace_s=config.cache.delivered_grace_s,
+            patience_s=_PATIENCE_S,
+            blobs=blobs,
+        )
+
+    cache = CacheKeeper(opened)
     rest.callback(cache.close)
     return cache
+
+
+def _incoming(cache: CacheKeeper | None, scratch: Path | None, spill: Path) -> Callable[[], Path]:
+    """Return what tells where workers write: a disk in trouble is not even tried."""
+
+    def place() -> Path:
+        if cache is None:
+            return scratch or spill
+        return cache.current.incoming if cache.takes_sounds else spill
+
+    return place
 
 
 def _scratch(config: Config, rest: contextlib.ExitStack) -> Path:

@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.pool.spill import Spill
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
-from audio_pool.scheduler.events import StoredSound
+from audio_pool.scheduler.events import HitFile, StoredSound
 from audio_pool.types import AudioRequest
 
 __all__ = ["Delivery", "copy_file"]
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _TIDY_EVERY = 256
 """Stored sounds between two looks at whether the indexes want compacting or saving."""
+_ASIDE_KNOWN = 256
 _FICLONE = 0x40049409
 """ioctl of linux/fs.h: make a file share another's blocks, copied on write."""
 
@@ -45,17 +47,23 @@ Vector = npt.NDArray[np.float32]
 class Delivery:
     """Orders work from the writer; each order calls back on the writer's thread."""
 
-    def __init__(self, writer: Executor, cache: SoundCache | None, render_dir: Path, max_inline_bytes: int) -> None:
+    def __init__(
+        self, writer: Executor, cache: CacheKeeper | None, render_dir: Path, spill: Spill, max_inline_bytes: int
+    ) -> None:
         """
         Args:
             writer: runs one thing at a time, in order.
             render_dir: where results that are not kept go.
+            spill: where they go when that takes none.
         """
         self._writer = writer
         self._cache = cache
         self._render_dir = render_dir
+        self._spill = spill
         self._max_inline_bytes = max_inline_bytes
         self._stored = 0
+        self._aside: dict[str, str] = {}
+        """Where files went that were moved aside lately: a rendition is delivered to everybody who joined."""
 
     # -- storing -----------------------------------------------------------------------------------
 
@@ -83,7 +91,7 @@ class Delivery:
                 done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
             self._stored += 1
             if self._cache is not None and self._stored % _TIDY_EVERY == 0:
-                self._cache.tidy()
+                self._cache.current.tidy()
 
         self._order(work)
 
@@ -102,10 +110,10 @@ class Delivery:
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
             path = entry.path
             if sound.delivered_path is not None:
-                path = self._cache.put_rendition(entry.id, resolved.rendition, sound.delivered_path)
+                path = self._kept_rendition(entry.id, resolved, sound.delivered_path)
             return StoredSound(path=path, metadata=wanted)
         except StorageError as exc:
-            log.error("the cache did not keep a sound: %s", exc)
+            log.info("the cache did not keep a sound: %s", exc)
             told = structs.replace(wanted, warnings=(*wanted.warnings, f"not_kept: {exc}"))
             return StoredSound(path=self._set_aside(sound), metadata=told)
 
@@ -116,11 +124,40 @@ class Delivery:
         _unlink([sound.path])
         return self._moved_aside(sound.delivered_path)
 
+    def _kept_rendition(self, entry: int, resolved: ResolvedRequest, path: str) -> str:
+        """Keep what the caller asked for beside its master; deliver it all the same where only the master was kept."""
+        assert self._cache is not None
+        try:
+            return self._cache.current.put_rendition(entry, resolved.rendition, path)
+        except StorageError as exc:
+            log.info("the cache did not keep a rendition: %s", exc)
+            return self._moved_aside(path)
+
     def _moved_aside(self, path: str) -> str:
-        self._render_dir.mkdir(parents=True, exist_ok=True)
-        target = self._render_dir / Path(path).name
-        if Path(path).exists():
+        """Move a file to where results that are not kept go, or to memory where that takes none.
+
+        Raises:
+            StorageError: nothing takes it.
+        """
+        if path not in self._aside:
+            while len(self._aside) >= _ASIDE_KNOWN:
+                del self._aside[next(iter(self._aside))]
+            self._aside[path] = self._to_renders(Path(path)) or self._spill.take(Path(path))
+        return self._aside[path]
+
+    def _to_renders(self, path: Path) -> str | None:
+        # Its parent is the cache's directory, mostly: where that has been moved away, another one in its place
+        # would keep it from coming back.
+        target = self._render_dir / path.name
+        try:
+            self._render_dir.mkdir(exist_ok=True)
             shutil.move(path, target)
+        except OSError as exc:
+            log.info("%s takes no sounds: %s", self._render_dir, exc)
+            if path.exists():
+                with contextlib.suppress(OSError):
+                    target.unlink()
+            return None
         return str(target)
 
     def unlink(self, paths: list[str]) -> None:
@@ -130,25 +167,37 @@ class Delivery:
     # -- delivering --------------------------------------------------------------------------------
 
     def deliver_rendered(
-        self, entry: int, resolved: ResolvedRequest, made: str, metadata: SoundMetadata, later: Callable[[Reply], None]
+        self,
+        hit: HitFile,
+        resolved: ResolvedRequest,
+        made: str,
+        metadata: SoundMetadata,
+        later: Callable[[Reply], None],
     ) -> None:
         """Keep a rendition that has just been made of a hit, and deliver it."""
 
         def work() -> None:
-            later(self._deliver_now(resolved.request, self._keep_rendition(entry, resolved, made), metadata))
+            try:
+                path = self._keep_rendition(hit, resolved, made)
+            except Exception as exc:
+                later(_failed(exc))
+            else:
+                later(self._deliver_now(resolved.request, path, metadata))
 
         self._order(work)
 
-    def _keep_rendition(self, entry: int, resolved: ResolvedRequest, made: str) -> str:
+    def _keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> str:
+        assert self._cache is not None
+        cache = self._cache.current
         try:
-            assert self._cache is not None
-            # there already where another caller joined this job
-            return self._cache.find_rendition(entry, resolved.rendition) or self._cache.put_rendition(
-                entry, resolved.rendition, made
-            )
-        except AudioPoolError:
-            # removed meanwhile, or the disk is full: the rendition itself is still good
-            return self._moved_aside(made)
+            if self._cache.takes_sounds and cache.has(hit.entry, hit.master):
+                # there already where another caller joined this job
+                return cache.find_rendition(hit.entry, resolved.rendition) or cache.put_rendition(
+                    hit.entry, resolved.rendition, made
+                )
+        except AudioPoolError as exc:  # removed meanwhile, or the disk is full: the rendition itself is still good
+            log.info("the cache did not keep a rendition: %s", exc)
+        return self._moved_aside(made)
 
     def deliver(
         self, request: AudioRequest, path: str, metadata: SoundMetadata, later: Callable[[Reply], None]
@@ -173,18 +222,23 @@ class Delivery:
                     )
                 data = Path(path).read_bytes()
             return Reply(kind="result", path=path, metadata=metadata, data=data)
-        except AudioPoolError as exc:
-            return Reply(kind="error", failure=Failure.of(exc))
-        except (OSError, ValueError) as exc:  # ValueError: a path with a zero byte in it
-            # the caller named the place: the same request fails again
-            failure = Failure.of(StorageError(f"the sound could not be delivered: {exc}"))
-            return Reply(kind="error", failure=structs.replace(failure, retryable=_may_pass(exc)))
         except Exception as exc:
-            log.exception("delivering a sound failed")
-            return Reply(kind="error", failure=Failure.of(StorageError(f"the sound could not be delivered: {exc}")))
+            return _failed(exc)
 
     def _order(self, work: Callable[[], None]) -> None:
         self._writer.submit(_logged, work)
+
+
+def _failed(exc: Exception) -> Reply:
+    """Return the reply for a sound that is there and cannot be delivered."""
+    if isinstance(exc, AudioPoolError):
+        return Reply(kind="error", failure=Failure.of(exc))
+    failure = Failure.of(StorageError(f"the sound could not be delivered: {exc}"))
+    if isinstance(exc, OSError | ValueError):  # ValueError: a path with a zero byte in it
+        # the caller named the place: the same request fails again
+        return Reply(kind="error", failure=structs.replace(failure, retryable=_may_pass(exc)))
+    log.error("delivering a sound failed", exc_info=exc)
+    return Reply(kind="error", failure=failure)
 
 
 def _logged(work: Callable[[], None]) -> None:

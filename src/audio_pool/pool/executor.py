@@ -15,7 +15,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.sound_cache import Hit, Lookup, SoundCache
+from audio_pool.cache.keeper import CacheKeeper
+from audio_pool.cache.lookup import Hit, Lookup
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, StorageError
@@ -52,7 +54,7 @@ class Executor:
         inbox: Inbox,
         link: WorkerLink,
         requests: RequestTable,
-        cache: SoundCache | None,
+        cache: CacheKeeper | None,
         tasks: TaskBuilder,
         delivery: Delivery,
         launcher: WorkerLauncher,
@@ -179,26 +181,35 @@ class Executor:
     def _find_exact(self, action: events.FindExact) -> events.LookupDone:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
+        cache = self._cache.current  # one opening for the whole look-up: its ids mean nothing in another
         try:
-            lookup = self._cache.find_exact(resolved.recipe, resolved.query)
-            return self._lookup_done(action.job, lookup, resolved.rendition)
+            lookup = cache.find_exact(resolved.recipe, resolved.query)
+            return self._lookup_done(action.job, cache, lookup, resolved.rendition)
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
-            return _unreadable(action.job, exc)
+            return self._unreadable(action.job, exc)
 
     def _find_near(self, action: events.FindNear) -> events.LookupDone:
         resolved = self._requests[action.request].sound
         assert self._cache is not None
+        cache = self._cache.current
         try:
-            lookup = self._cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
-            return self._lookup_done(action.job, lookup, resolved.rendition)
+            lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
+            return self._lookup_done(action.job, cache, lookup, resolved.rendition)
         except Exception as exc:
-            return _unreadable(action.job, exc)
+            return self._unreadable(action.job, exc)
 
-    def _lookup_done(self, job: int, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
+    def _unreadable(self, job: int, exc: Exception) -> events.LookupDone:
+        if isinstance(exc, StorageError) and self._cache is not None:
+            self._cache.unreadable(exc)
+        else:
+            log.error("look-up failed: %s", exc, exc_info=exc)
+        return events.LookupDone(job=job, warning=f"cache_unreadable: {exc}")
+
+    def _lookup_done(self, job: int, cache: SoundCache, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
         hit = lookup.hit
         if hit is None or hit.entry.id is None:
             return events.LookupDone(job=job, warning=f"hit_refused: {lookup.refused[0]}" if lookup.refused else "")
-        path = self._file_of(hit, rendition)
+        path = _file_of(cache, hit, rendition)
         comment = ""
         if path is None:
             comment = msgspec.json.encode({**hit.entry.metadata.to_dict(), "format": rendition.format}).decode()
@@ -206,13 +217,6 @@ class Executor:
             entry=hit.entry.id, master=hit.entry.path, path=path, metadata=hit.metadata, comment=comment
         )
         return events.LookupDone(job=job, hit=file)
-
-    def _file_of(self, hit: Hit, rendition: Rendition) -> str | None:
-        """Return the hit's file as asked for, or None where it must be made first."""
-        assert self._cache is not None and hit.entry.id is not None
-        if is_master(hit.metadata, rendition):
-            return hit.entry.path
-        return self._cache.find_rendition(hit.entry.id, rendition)
 
     def _in_spaces(self, vectors: Mapping[str, bytes]) -> dict[str, Vector]:
         """Return vectors under the names that the cache knows their spaces by."""
@@ -286,7 +290,7 @@ class Executor:
             self._inbox.post(lambda: self._requests.finish(number, reply))
 
         if isinstance(value, events.RenderedHit):
-            self._delivery.deliver_rendered(value.hit.entry, resolved, path, metadata, later)
+            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later)
             return
         reply = self._delivery.deliver(resolved.request, path, metadata, later)
         if reply is not None:
@@ -297,9 +301,12 @@ class Executor:
         self._telemetry.count("hits", cache_type=cache_type)
 
 
-def _unreadable(job: int, exc: Exception) -> events.LookupDone:
-    log.error("look-up failed: %s", exc, exc_info=None if isinstance(exc, StorageError) else exc)
-    return events.LookupDone(job=job, warning=f"cache_unreadable: {exc}")
+def _file_of(cache: SoundCache, hit: Hit, rendition: Rendition) -> str | None:
+    """Return the hit's file as asked for, or None where it must be made first."""
+    assert hit.entry.id is not None
+    if is_master(hit.metadata, rendition):
+        return hit.entry.path
+    return cache.find_rendition(hit.entry.id, rendition)
 
 
 def _kind(work: events.TaskWork) -> str:

@@ -295,7 +295,7 @@ class AudioPool(PoolApi):
         if cache is None:
             return 0
         resolved = parts.intake.resolve(request)
-        return self._on_router(lambda _: cache.count(resolved.recipe, resolved.query))
+        return self._on_router(lambda _: cache.current.count(resolved.recipe, resolved.query))
 
     # -- looking, and the rest of the API ----------------------------------------------------------
 

@@ -14,7 +14,7 @@ import msgspec
 
 from audio_pool import __version__
 from audio_pool.api import EngineReport, Engines, Health, HealthState, PoolStatus, WorkerStatus
-from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.executor import Executor
@@ -36,7 +36,7 @@ class StatusView:
         executor: Executor,
         requests: RequestTable,
         *,
-        cache: SoundCache | None,
+        cache: CacheKeeper | None,
         arena: Arena,
         infos: Mapping[str, EngineInfo],
         encoders: tuple[str, ...],
@@ -72,6 +72,8 @@ class StatusView:
                 state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
                 if engines.get(engine) != "ready":
                     engines[engine] = state
+        if self._cache is not None and self._cache.trouble:
+            reasons.append(f"cache: {self._cache.trouble}")
         masters = any(worker.state == "ready" and "master" in worker.plan.roles for worker in workers.values())
         overall: HealthState
         if scheduler.drain_deadline is not None:
@@ -136,7 +138,7 @@ class StatusView:
         """Return the encoders that look-ups by meaning use, or that and why there are none."""
         if not self._encoders:
             return "off"
-        off = self._cache.near_off if self._cache is not None else ""
+        off = self._cache.current.near_off if self._cache is not None else ""
         return f"off: {off}" if off else ", ".join(self._encoders)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -82,18 +82,21 @@ class TaskBuilder:
         self,
         arena: Arena,
         infos: Mapping[str, EngineInfo],
-        incoming: Path,
+        incoming: Callable[[], Path],
+        spill: Path,
         requests: Mapping[int, OpenRequest],
     ) -> None:
         """
         Args:
             infos: of the engines that workers host.
-            incoming: where finished files are written first.
+            incoming: gives the directory that finished files are written to first.
+            spill: where they are written when that one takes none.
             requests: those that are not answered yet.
         """
         self._arena = arena
         self._infos = infos
         self._incoming = incoming
+        self._spill = str(spill)
         self._requests = requests
         self._inputs: dict[int, JobInputs] = {}
         self._granted: dict[int, tuple[str, tuple[Grant, ...]]] = {}
@@ -172,7 +175,8 @@ class TaskBuilder:
         return MasteringSpec(
             shape=resolved.shape,
             rendition=resolved.rendition,
-            directory=str(self._incoming),
+            directory=str(self._incoming()),
+            spill=self._spill,
             name=f"{inputs.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
             tau_accept_new=resolved.tau_accept_new,
             metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
@@ -214,7 +218,8 @@ class TaskBuilder:
         return RenderTask(
             job=work.job,
             master=work.hit.master,
-            out=str(self._incoming / name),
+            out=str(self._incoming() / name),
+            spill=self._spill,
             rendition=rendition,
             loop=work.hit.metadata.is_loop,
             comment=work.hit.comment,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from msgspec import UNSET, structs
 
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
-from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError
+from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
 from audio_pool.results import (
     CandidateReport,
     CandidateVerdict,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
 __all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of"]
+
+log = logging.getLogger(__name__)
 
 _REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
@@ -123,6 +126,7 @@ class Mastering:
         shape: Shape,
         rendition: Rendition,
         directory: Path,
+        spill: Path | None = None,
         name: str,
         metadata: SoundMetadata,
         scorer: Scorer | None = None,
@@ -138,6 +142,7 @@ class Mastering:
             candidates: at least one; for a loop not natively made, longer by ``shape.tail_s``.
             rendition: level and file; where it is not a 24-bit FLAC at the shape's rate, a second file is
                 written beside the master as ``name.EXTENSION`` (``name.rendition.flac`` for another FLAC).
+            spill: where it goes instead when ``directory`` takes no files.
             metadata: what is known so far; the keys of this step are added.
             tau_accept_new: least CLAP similarity for ``accepted``; None: passing the gate is enough.
             gated: False delivers whatever it is, unless it is not finite.
@@ -170,7 +175,14 @@ class Mastering:
             warnings=tuple(dict.fromkeys(warnings)),
         )
         comment = comment_of(recipe, described)
-        master, delivered_path, delivered = _written(audio, shape, rendition, directory, name, comment, level)
+        try:
+            written = _written(audio, shape, rendition, directory, name, comment, level)
+        except StorageError as exc:
+            if spill is None:
+                raise
+            log.warning("a sound is written elsewhere: %s", exc)
+            written = _written(audio, shape, rendition, spill, name, comment, level)
+        master, delivered_path, delivered = written
         vectors = _vectors(best, audio, shape.sample_rate, scorer)
         done = time.perf_counter()
         timings = structs.replace(

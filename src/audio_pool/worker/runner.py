@@ -334,6 +334,7 @@ class TaskRunner:
                 shape=spec.shape,
                 rendition=spec.rendition,
                 directory=Path(spec.directory),
+                spill=Path(spec.spill) if spec.spill else None,
                 name=spec.name,
                 metadata=metadata,
                 scorer=next(iter(self._scorers.values()), None),
@@ -370,10 +371,16 @@ class TaskRunner:
 
     def render(self, task: RenderTask) -> Outcome:
         """Write the rendition of a kept master."""
-        report = self._master().render(
-            Path(task.master), task.rendition, Path(task.out), loop=task.loop, comment=task.comment
-        )
-        return Outcome(results={task.job: Rendered(path=task.out, report=report)})
+        master, out = Path(task.master), Path(task.out)
+        try:
+            report = self._master().render(master, task.rendition, out, loop=task.loop, comment=task.comment)
+        except StorageError as exc:
+            if not task.spill:
+                raise
+            log.warning("a rendition is written elsewhere: %s", exc)
+            out = Path(task.spill, out.name)
+            report = self._master().render(master, task.rendition, out, loop=task.loop, comment=task.comment)
+        return Outcome(results={task.job: Rendered(path=str(out), report=report)})
 
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""

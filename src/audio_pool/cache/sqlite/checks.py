@@ -42,14 +42,14 @@ class SqliteChecks:
 
     def knows(self, file: str) -> bool:
         table = "renditions" if file.startswith("renditions/") else "entries"
-        # a removal names the file in ``doomed`` until it is gone: rows first, then ``doomed``
+        # a removal names the file in ``leaving`` until it is gone: rows first, then ``leaving``
         return bool(
             self._database.query(f"SELECT 1 FROM {table} WHERE file = ?", (file,))
-            or self._database.query("SELECT 1 FROM doomed WHERE file = ?", (file,))
+            or self._database.query("SELECT 1 FROM leaving WHERE file = ?", (file,))
         )
 
     def known_files(self) -> set[str]:
-        sql = "SELECT file FROM entries UNION ALL SELECT file FROM renditions"
+        sql = "SELECT file FROM entries UNION ALL SELECT file FROM renditions UNION ALL SELECT file FROM leaving"
         return {file for (file,) in self._database.query(sql)}
 
     def unreadable(self) -> list[int]:

@@ -12,6 +12,7 @@ both go on at once.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -22,15 +23,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.files import disk_full, storage_error, unwritable
+from audio_pool.cache.files import Damaged, disk_full, storage_error, unwritable
 from audio_pool.errors import NotFound, StorageError
 
-__all__ = ["FILE", "ID_LIST", "Database", "Values", "id_list", "transaction"]
+__all__ = ["FILE", "ID_LIST", "PATIENCE_S", "Database", "Values", "id_list", "transaction"]
 
 _log = logging.getLogger(__name__)
 
 FILE = "cache.sqlite3"
-_BUSY_S = 20.0
+PATIENCE_S = 20.0
+_READER_PATIENCE_S = 0.25
+"""Readers wait for nobody but a process that mends the log of one that was killed; the router's are among them."""
 _RESERVE_BYTES = 1 << 20
 
 Values = Mapping[str, Any] | Sequence[Any]  # Any: what SQLite stores
@@ -53,9 +56,11 @@ class Database:
         create: bool,
         prepare: Callable[[sqlite3.Connection], None],
         check: Callable[[sqlite3.Connection], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """
         Args:
+            patience_s: how long a write waits for another process's.
             directory: on a local disk.
             create: make the file where it does not exist.
             prepare: brings a database that can be written up to date.
@@ -69,6 +74,7 @@ class Database:
         self._reserve = directory / "reserve"
         self._directory = str(directory)
         self._check = check
+        self._patience_s = patience_s
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
         if not create and not self.path.is_file():
@@ -83,7 +89,7 @@ class Database:
             if not existed:
                 os.chmod(self.path, 0o600)
             prepare(self._writer)
-            self._reader = self._connect("rw")
+            self._reader = self._connect("rw", min(self._patience_s, _READER_PATIENCE_S))
         except (sqlite3.OperationalError, OSError) as exc:
             if self._writer is not None:
                 self._writer.close()
@@ -103,13 +109,13 @@ class Database:
             raise
         else:
             if create:
-                self._keep_reserve()
+                self.keep_reserve()
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str, patience_s: float | None = None) -> sqlite3.Connection:
         db = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
-            timeout=_BUSY_S,
+            timeout=self._patience_s if patience_s is None else patience_s,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=64,
@@ -180,15 +186,46 @@ class Database:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return StorageError(f"{doing}: another process keeps {where} locked", hint="try again")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return StorageError(
+            return Damaged(
                 f"{doing}: {self.path} is damaged ({exc}); nothing was changed",
                 hint="restore it from a backup, or move the directory away and start with an empty one",
             )
         return StorageError(f"{doing}: {where}: {exc}", hint="is it on a local disk, and does this user own it?")
 
+    def probe(self) -> None:
+        """Read something and write something. Raises StorageError."""
+        self.query("SELECT count(*) FROM sqlite_master")
+        with self.writing("trying the cache's database") as db, transaction(db):
+            db.execute("INSERT OR REPLACE INTO facts VALUES ('tried', ?)", (os.urandom(8).hex(),))
+
+    def rescue(self) -> None:
+        """Write the file again, which somebody unlinked, from the connection that still has it open.
+
+        Where another process has been quicker, its file stays.
+
+        Raises:
+            StorageError.
+        """
+        with self.errors("writing the database again that was deleted"), self._write_lock:
+            held = self._writer or self._reader
+            copy = self.path.with_name(f".{FILE}.{os.getpid()}.rescued")
+            copy.unlink(missing_ok=True)
+            try:
+                with contextlib.closing(sqlite3.connect(copy)) as new:
+                    held.backup(new)
+                with copy.open("rb") as file:
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):
+                    if not self.path.exists():
+                        for ending in ("-wal", "-shm"):  # of the old file: they must not be taken for the new one's
+                            Path(f"{self.path}{ending}").unlink(missing_ok=True)
+                    os.link(copy, self.path)
+            finally:
+                copy.unlink(missing_ok=True)
+
     # -- the reserve
 
-    def _keep_reserve(self) -> None:
+    def keep_reserve(self) -> None:
         """Hold some space back: removing rows takes some before it gives any."""
         if not self._reserve.exists():
             try:

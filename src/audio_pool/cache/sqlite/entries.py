@@ -4,8 +4,8 @@ Owns: the order of a put and of a removal.
 Must not know: what counts as a hit, the index.
 
 Order of a put: file fsynced by its maker, mark, rename, row committed, mark removed.
-Order of a removal: row deleted and its file named in ``doomed`` in one transaction, file unlinked, name
-forgotten. Whatever is found half-way at the next opening can therefore be judged by the rows alone.
+Order of a removal: row deleted and its file named among those that are ``leaving`` in one transaction; after
+the grace file unlinked, name forgotten. Whatever is found half-way can therefore be judged by the rows alone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from audio_pool.cache.entry import (
 from audio_pool.cache.files import DiskFull, fingerprint, storage_errors
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
+from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.store import Removal, Vector
 from audio_pool.results import FinishedSound
 from audio_pool.types import Recipe
 
-__all__ = ["SqliteEntries", "unlink_doomed"]
+__all__ = ["SqliteEntries"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +68,10 @@ class _Stored(NamedTuple):
 class SqliteEntries:
     """See ``store.Entries``."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, leaving: SqliteLeaving) -> None:
         self._database = database
         self._blobs = blobs
+        self._leaving = leaving
         self._unreadable: set[int] = set()
         """Entries that were warned of."""
 
@@ -145,7 +147,8 @@ class SqliteEntries:
             digest, size = fingerprint(source)
         with self._database.writing("keeping a sound") as db:
             old = self._kept(db, sound)
-            kept = self._entry(old) if old is not None and self._blobs.exists(old.file) else None
+            whole = old is not None and self._blobs.is_whole(old.file, old.size_bytes)
+            kept = self._entry(old) if old is not None and whole else None
             if kept is not None and not replace:
                 source.unlink(missing_ok=True)
                 return kept
@@ -161,7 +164,7 @@ class SqliteEntries:
                         meanwhile = None if replace or newest == old else self._entry(newest)
                         if meanwhile is not None:
                             raise _KeptMeanwhile(meanwhile)
-                        _delete(db, [newest.id])
+                        self._delete(db, [newest.id])
                     entry_id = insert(db, values, sound, vectors)
             except _KeptMeanwhile as exc:
                 self._blobs.discard(file)
@@ -171,8 +174,6 @@ class SqliteEntries:
                 self._blobs.withdraw(placement)
                 raise
             self._blobs.settle(placement)
-            if old is not None:
-                unlink_doomed(db, self._blobs)
         return Entry(
             id=entry_id,
             path=self._blobs.path_of(file),
@@ -204,13 +205,32 @@ class SqliteEntries:
                 total = total.and_also(self._remove(part))
         return total
 
-    def _remove(self, ids: Sequence[int]) -> Removal:
+    def _remove(self, ids: Sequence[int], fate: Fate = "unlink") -> Removal:
         with self._database.writing("removing sounds") as db:
             with transaction(db):
-                items = _delete(db, ids)
-            removal = unlink_doomed(db, self._blobs)._replace(items=items)
+                items, files = self._delete(db, ids, fate)
+            removal = self._leaving.counted(files)._replace(items=items)
+            self._leaving.pass_over(db)
             db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
         return removal
+
+    def quarantine(self, entry_id: int) -> bool:
+        found = self._database.query("SELECT file, size_bytes FROM entries WHERE id = ?", (entry_id,))
+        if not found or self._blobs.size_of(found[0][0]) is None or self._blobs.is_whole(*found[0]):
+            return False
+        self._remove([entry_id], "quarantine")
+        return True
+
+    def _delete(
+        self, db: sqlite3.Connection, ids: Sequence[int], fate: Fate = "unlink"
+    ) -> tuple[int, list[str]]:
+        """Remove rows inside a transaction; return their number and the files that leave with them."""
+        which = (id_list(ids),)
+        files = self._leaving.doom(db, f"SELECT file FROM entries WHERE id IN {ID_LIST}", which, fate)
+        files += self._leaving.doom(db, f"SELECT file FROM renditions WHERE entry_id IN {ID_LIST}", which)
+        gone = f"SELECT id, 1 FROM entries WHERE id IN {ID_LIST} ORDER BY id"
+        db.execute(f"INSERT INTO changes (entry_id, removed) {gone}", which)
+        return db.execute(f"DELETE FROM entries WHERE id IN {ID_LIST}", which).rowcount, files
 
 
 _IDENTICAL = f"SELECT {_STORED} WHERE family = ? AND identity = ?"
@@ -247,29 +267,3 @@ def insert(
         db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (encoder,))
     db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
     return entry_id
-
-
-def _delete(db: sqlite3.Connection, ids: Sequence[int]) -> int:
-    which = (id_list(ids),)
-    db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM entries WHERE id IN {ID_LIST}", which)
-    db.execute(f"INSERT OR IGNORE INTO doomed SELECT file FROM renditions WHERE entry_id IN {ID_LIST}", which)
-    gone = f"SELECT id, 1 FROM entries WHERE id IN {ID_LIST} ORDER BY id"
-    db.execute(f"INSERT INTO changes (entry_id, removed) {gone}", which)
-    return db.execute(f"DELETE FROM entries WHERE id IN {ID_LIST}", which).rowcount
-
-
-def unlink_doomed(db: sqlite3.Connection, blobs: BlobStore) -> Removal:
-    """Unlink the files named in ``doomed``; one that cannot be is left for the next time."""
-    done, total = [], Removal()
-    for (file,) in db.execute("SELECT file FROM doomed").fetchall():
-        try:
-            freed = blobs.discard(file)
-        except OSError as exc:
-            _log.warning("could not remove %s: %s", file, exc)
-            continue
-        done.append((file,))
-        total = total.and_also(Removal(files=1 if freed else 0, freed_bytes=freed))
-    if done:
-        with transaction(db):
-            db.executemany("DELETE FROM doomed WHERE file = ?", done)
-    return total

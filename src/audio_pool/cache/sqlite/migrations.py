@@ -128,6 +128,17 @@ CREATE TABLE labels (
 CREATE INDEX labels_label ON labels (name, value);
 """
 
+# Files whose row is gone, with the time from which nobody counts on them. ``doomed`` stays for processes of an
+# earlier version that have the database open, and is emptied into this table at every opening.
+_LEAVING = """
+CREATE TABLE leaving (
+    file  TEXT PRIMARY KEY,
+    clock TEXT NOT NULL,               -- whose seconds ``due`` is counted in; see uptime.py
+    due   REAL NOT NULL,
+    fate  TEXT NOT NULL                -- 'unlink' or 'quarantine'
+) WITHOUT ROWID;
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -164,7 +175,7 @@ _UNFILLED = (
     " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"
 )
 _Step = str | Callable[[sqlite3.Connection], None]
-_STEPS: tuple[tuple[_Step, ...], ...] = ((_FIRST,), (_WHOLE_IDENTITY, _fill_identity))
+_STEPS: tuple[tuple[_Step, ...], ...] = ((_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,))
 SCHEMA_VERSION = len(_STEPS)
 
 

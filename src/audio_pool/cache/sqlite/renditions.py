@@ -16,7 +16,7 @@ import msgspec
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
-from audio_pool.cache.sqlite.entries import unlink_doomed
+from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
 from audio_pool.types import Rendition
@@ -24,17 +24,22 @@ from audio_pool.types import Rendition
 __all__ = ["SqliteRenditions"]
 
 
+_KEPT = "SELECT entry_id, spec, file, size_bytes FROM renditions"
+
+
 class SqliteRenditions:
     """See ``store.Renditions``."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, leaving: SqliteLeaving) -> None:
         self._database = database
         self._blobs = blobs
+        self._leaving = leaving
 
-    def find(self, entry_id: int, rendition: Rendition) -> str | None:
-        sql = "SELECT file FROM renditions WHERE entry_id = ? AND spec = ?"
-        found = self._database.query(sql, (entry_id, _spec(rendition)))
-        return self._blobs.path_of(found[0][0]) if found and self._blobs.exists(found[0][0]) else None
+    def find(self, entry_id: int, rendition: Rendition) -> KeptRendition | None:
+        spec = _spec(rendition)
+        found = self._database.query(f"{_KEPT} WHERE entry_id = ? AND spec = ?", (entry_id, spec))
+        kept = KeptRendition._make(found[0]) if found else None
+        return kept if kept is not None and self._blobs.is_whole(kept.file, kept.size_bytes) else None
 
     def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
         key = secrets.token_hex(16)
@@ -47,24 +52,37 @@ class SqliteRenditions:
                 with transaction(db):
                     if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
                         raise StorageError(f"keeping a rendition: entry {entry_id} has been removed")
-                    _forget(db, at)
+                    older = db.execute(f"{_KEPT} WHERE entry_id = ? AND spec = ?", at).fetchone()
+                    if older is not None:
+                        self._replace(db, KeptRendition._make(older))
                     db.execute("INSERT INTO renditions VALUES (?, ?, ?, ?)", (*at, file, size))
+            except _KeptAlready as exc:
+                self._blobs.discard(file)
+                self._blobs.settle(placement)
+                return self._blobs.path_of(exc.file)
             except BaseException:
                 self._blobs.withdraw(placement)
                 raise
             self._blobs.settle(placement)
-            unlink_doomed(db, self._blobs)
         return self._blobs.path_of(file)
 
+    def _replace(self, db: sqlite3.Connection, older: KeptRendition) -> None:
+        """Make room for another; one that is whole stays, for it may just be on its way to a caller."""
+        if self._blobs.is_whole(older.file, older.size_bytes):
+            raise _KeptAlready(older.file)
+        self._forget(db, (older.entry_id, older.spec), "quarantine")
+
     def all(self) -> list[KeptRendition]:
-        sql = "SELECT entry_id, spec, file, size_bytes FROM renditions"
-        return [KeptRendition._make(row) for row in self._database.query(sql)]
+        return [KeptRendition._make(row) for row in self._database.query(_KEPT)]
 
     def drop(self, entry_id: int, spec: str) -> None:
-        with self._database.writing("removing a rendition") as db:
-            with transaction(db):
-                _forget(db, (entry_id, spec))
-            unlink_doomed(db, self._blobs)
+        with self._database.writing("removing a rendition") as db, transaction(db):
+            self._forget(db, (entry_id, spec))
+
+    def _forget(self, db: sqlite3.Connection, at: tuple[int, str], fate: Fate = "unlink") -> None:
+        here = "FROM renditions WHERE entry_id = ? AND spec = ?"
+        self._leaving.doom(db, f"SELECT file {here}", at, fate)
+        db.execute(f"DELETE {here}", at)
 
     def size_bytes(self, ids: Iterable[int]) -> int:
         sql = f"SELECT coalesce(sum(size_bytes), 0) FROM renditions WHERE entry_id IN {ID_LIST}"
@@ -75,7 +93,6 @@ def _spec(rendition: Rendition) -> str:
     return msgspec.json.encode(rendition, order="deterministic").decode()
 
 
-def _forget(db: sqlite3.Connection, at: tuple[int, str]) -> None:
-    here = "FROM renditions WHERE entry_id = ? AND spec = ?"
-    db.execute(f"INSERT OR IGNORE INTO doomed SELECT file {here}", at)
-    db.execute(f"DELETE {here}", at)
+class _KeptAlready(Exception):
+    def __init__(self, file: str) -> None:
+        self.file = file

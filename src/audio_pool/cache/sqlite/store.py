@@ -18,9 +18,10 @@ from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.sqlite.changes import SqliteChanges
 from audio_pool.cache.sqlite.checks import SqliteChecks
-from audio_pool.cache.sqlite.database import FILE, Database, transaction
-from audio_pool.cache.sqlite.entries import SqliteEntries, unlink_doomed
+from audio_pool.cache.sqlite.database import FILE, PATIENCE_S, Database, transaction
+from audio_pool.cache.sqlite.entries import SqliteEntries
 from audio_pool.cache.sqlite.inventory import SqliteInventory
+from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.vectors import SqliteVectors
@@ -44,6 +45,8 @@ class SqliteStore:
         create: bool = True,
         render_dir: Path | str | None = None,
         blobs: BlobStore | None = None,
+        grace_s: float | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """
         Args:
@@ -51,6 +54,8 @@ class SqliteStore:
             create: make it where it does not exist.
             render_dir: where delivered results that are not kept go; ``renders`` in it where None.
             blobs: holds the files; the directory itself where None.
+            grace_s: how long a file stays after its removal, for every process from now on; None: as it was.
+            patience_s: how long a write waits for another process's.
 
         Raises:
             NotFound: it does not exist and ``create`` is False.
@@ -61,25 +66,52 @@ class SqliteStore:
         self.location = str(root)
         self.index_dir = root / "index"
         self._file = str(root / FILE)
-        self.database = Database(root, create=create, prepare=self._prepare, check=self._check)
-        self.entries = SqliteEntries(self.database, self.blobs)
+        self.database = Database(
+            root, create=create, prepare=self._prepare, check=self._check, patience_s=patience_s
+        )
+        self.leaving = SqliteLeaving(self.database, self.blobs)
+        self._settle_graces(grace_s)
+        self.entries = SqliteEntries(self.database, self.blobs, self.leaving)
         self.vectors = SqliteVectors(self.database)
-        self.renditions = SqliteRenditions(self.database, self.blobs)
+        self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database)
         self.checks = SqliteChecks(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
 
+    def _settle_graces(self, grace_s: float | None) -> None:
+        try:
+            if not self.read_only:
+                self.leaving.settle(grace_s)
+        except StorageError as exc:  # a disk that is full: what is kept can be offered all the same
+            _log.warning("%s; files that are leaving stay for now", exc)
+
     @property
     def read_only(self) -> bool:
         """True where the directory's disk takes no writes; reading goes on."""
         return self.database.read_only
 
-    def close(self) -> None:
-        """Close both connections and give the incoming folder back."""
+    @property
+    def database_path(self) -> Path:
+        """The file that all rows are in."""
+        return self.database.path
+
+    def probe(self, size_bytes: int) -> None:
+        """Try whether a sound of this size could be kept now. Raises StorageError."""
+        self.blobs.probe(size_bytes)
+        self.database.probe()
+        self.database.keep_reserve()
+
+    def rescue(self) -> None:
+        """Write the database again where its file was deleted while it was open here. Raises StorageError."""
+        self.database.rescue()
+
+    def close(self, *, keep_files: bool = False) -> None:
+        """Close both connections and give the incoming folder back, unless ``keep_files``."""
         self.database.close()
-        self.blobs.release()
+        if not keep_files:
+            self.blobs.release()
 
     def sweep(self) -> None:
         """Clear away what processes that are gone left behind, as every opening does."""
@@ -107,7 +139,6 @@ class SqliteStore:
                 _rekey(db)
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             db.execute("DELETE FROM changes WHERE seq < ?", (last - _CHANGES_KEPT,))
-        unlink_doomed(db, self.blobs)
         swept = self._sweep(db)
         if swept:
             _log.info("cleared %d files that an interrupted process left in %s", len(swept), self.location)
