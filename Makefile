@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic test-unit test check bench bench-peers clean
+.PHONY: demo demo-semantic test-unit test check bench bench-peers fuzz audit clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -63,5 +63,24 @@ bench: $(VENV)/.test
 bench-peers: $(VENV)/.test .venv-peers/.peers
 	$(BIN)/python -m benchmarks peers
 
+# atheris, in an environment of its own; FUZZ_SECONDS (60) are shared by all targets
+.venv-fuzz/.fuzz: fuzz/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r $<
+	@touch $@
+
+fuzz: .venv-fuzz/.fuzz
+	.venv-fuzz/bin/python -m fuzz
+
+.venv-audit/.audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+# known vulnerabilities of what is installed, and that nothing of a stranger's is ever executed
+audit: $(VENV)/.test .venv-audit/.audit
+	$(BIN)/python scripts/audit.py .venv-audit/bin/pip-audit
+	$(BIN)/python -m pytest -q tests/unit/test_no_execution.py tests/process/test_no_execution.py
+
 clean:
-	rm -rf $(VENV) .venv-peers demo_out bench_out out
+	rm -rf $(VENV) .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out

@@ -9,9 +9,9 @@ class head and the two ``*_transform`` heads of its training play no part in an 
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def read_state(path: Path) -> State:
     try:
         with torch.serialization.safe_globals(harmless):
             read = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as exc:
+    except UnpicklingError as exc:
         raise EngineUnavailable(
             f"{path} holds more than tensors and plain values, and is not loaded: "
             f"{str(exc).strip().splitlines()[-1]}",
