@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.pending import Pending
-from audio_pool.results import AudioResult, Event, PlainMapping
+from audio_pool.results import AudioResult, Event, Failure, PlainMapping, SoundMetadata
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -35,6 +35,9 @@ __all__ = [
     "FeedbackVerdict",
     "Health",
     "HealthState",
+    "JobReport",
+    "JobState",
+    "Jobs",
     "OnEvent",
     "PoolApi",
     "PoolStatus",
@@ -45,6 +48,8 @@ __all__ = [
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining"]
+JobState = Literal["pending", "running", "done", "failed", "cancelled", "expired"]
+"""Of a durable job; the last four are final."""
 FeedbackVerdict = Literal["good", "wrong", "bad_sound"]
 """A caller's judgement of a result."""
 ClapAnswer = dict[str, Any]
@@ -61,6 +66,8 @@ class Health(PlainMapping, Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     engines: dict[str, str] = {}
     """Engine name -> ready, or the state of the worker that would host it."""
+    instance: str = ""
+    """Of this start of the server: another one means that it has been restarted."""
 
 
 class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -139,6 +146,34 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """Results that were delivered and not kept."""
     renders_size_mb: float = 0.0
     cache_dir: str = ""
+
+
+class JobReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One durable job. Times in seconds since 1970."""
+
+    request_id: str
+    state: JobState
+    prompt: str = ""
+    created_at: float = 0.0
+    finished_at: float | None = None
+    expires_at: float | None = None
+    """When a finished job, and its file, is forgotten."""
+    attempts: int = 0
+    """Times that a worker was given the sound to make."""
+    path: str | None = None
+    """Of the file kept for it; None: there is none (yet)."""
+    metadata: SoundMetadata | None = None
+    """None, too, where jobs are listed."""
+    error: Failure | None = None
+    """Of a job that ended without a sound."""
+    data: bytes | UnsetType = UNSET
+    """The file itself, at a client that asked for it inline."""
+
+
+class Jobs(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A caller's durable jobs, the newest first."""
+
+    jobs: tuple[JobReport, ...] = ()
 
 
 class FeedbackNoted(PlainMapping, Struct, frozen=True, kw_only=True):

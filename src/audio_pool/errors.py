@@ -11,6 +11,7 @@ Must not know: anything else of the package.
     |   |-- UnknownEngine         unknown_engine
     |   |-- NotSupported          not_supported     the engine cannot do what was asked
     |   |-- NotFound              not_found
+    |   |-- Conflict              conflict          the id of a durable job stands for another request
     |   |-- InvalidAudio          bad_audio         a file or array that is not the audio it claims to be
     |   `-- Refused               refused           by policy: licence, key, permission
     |-- EngineError               engine_failed     the engine's fault
@@ -26,6 +27,7 @@ Must not know: anything else of the package.
     |-- Busy                      busy              the queue is full; see retry_after_ms
     |-- Cancelled                 cancelled
     |-- Disconnected              disconnected      the server cannot be reached or went away
+    |   `-- ServerRestarted       server_restarted  its successor knows nothing of what it had accepted
     |-- PoolClosed                closed            the pool is stopping or stopped
     `-- StorageError              storage           the cache directory cannot be read or written
 """
@@ -42,6 +44,7 @@ __all__ = [
     "Busy",
     "CallerError",
     "Cancelled",
+    "Conflict",
     "DeviceLost",
     "Disconnected",
     "EngineError",
@@ -56,6 +59,7 @@ __all__ = [
     "PoolClosed",
     "QualityError",
     "Refused",
+    "ServerRestarted",
     "StorageError",
     "Timeout",
     "UnknownEngine",
@@ -113,6 +117,10 @@ class NotSupported(CallerError):
 
 class NotFound(CallerError):
     code = "not_found"
+
+
+class Conflict(CallerError):
+    code = "conflict"
 
 
 class InvalidAudio(CallerError):
@@ -190,6 +198,10 @@ class Cancelled(AudioPoolError):
 class Disconnected(AudioPoolError):
     code = "disconnected"
     retryable = True
+
+
+class ServerRestarted(Disconnected):
+    code = "server_restarted"
 
 
 class PoolClosed(AudioPoolError):

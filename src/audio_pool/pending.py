@@ -36,6 +36,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
         *,
         patience_s: float | None = None,
         delivered_by: int = 0,
+        goes_on: bool = False,
     ) -> None:
         """
         Args:
@@ -44,11 +45,13 @@ class Pending(concurrent.futures.Future[AudioResult]):
             patience_s: longest wait where a call names none; None: no limit.
             delivered_by: ``threading.get_ident()`` of the thread that calls ``on_result``, where it may be a
                 caller's own: waiting in that thread is refused, because it would never end.
+            goes_on: a durable request: ``cancel`` alone ends its work, not whoever stops waiting.
         """
         super().__init__()
         self.request_id = request_id
         self._on_cancel = on_cancel
         self._cancel_asked = False
+        self._goes_on = goes_on
         self._until = None if patience_s is None else time.monotonic() + patience_s
         self._delivered_by = delivered_by
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -87,7 +90,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
             return self.result(None if until is None else until - time.monotonic())
         except BaseException as exc:
             waited_out = isinstance(exc, Timeout) and timeout_s is not None and not self.done()
-            self.cancel()
+            self._abandon()
             if waited_out:
                 raise Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()") from None
             raise
@@ -108,7 +111,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
                 raise
             raise Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()") from None
         finally:
-            self.cancel()
+            self._abandon()
 
     def cancel(self) -> bool:
         """Ask for the end of the work; ``result`` then raises Cancelled. False where it is done already."""
@@ -118,6 +121,11 @@ class Pending(concurrent.futures.Future[AudioResult]):
             self._cancel_asked = True
             self._on_cancel()
         return True
+
+    def _abandon(self) -> None:
+        """Nobody waits any more."""
+        if not self._goes_on:
+            self.cancel()
 
     def events(self, timeout_s: float | None = None) -> Events:
         """Return the request's events until its end; none unless ``submit(..., events=True)`` asked for them.
@@ -139,7 +147,7 @@ class Pending(concurrent.futures.Future[AudioResult]):
             try:
                 await waiter
             except asyncio.CancelledError:
-                self.cancel()
+                self._abandon()
                 raise
         return super().result(0)
 

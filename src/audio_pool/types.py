@@ -124,6 +124,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
     """Milliseconds from arrival after which the answer is ``expired``."""
     delivery: Delivery = "path"
+    durable: bool = False
+    """Once accepted, the request outlives the server's process; its result waits to be fetched by its id."""
     output_path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     """Absolute path that receives a copy of the result; same machine only."""
     metadata: Annotated[dict[str, Label], Meta(max_length=MAX_LABELS)] = {}

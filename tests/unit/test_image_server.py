@@ -56,7 +56,7 @@ EVERY = {
     "true_peak_dbfs": -1.5, "crossfade_s": 0.5, "highpass_hz": 40.0, "force": True, "store": False, "strict": True,
     "match": "strict", "any_engine": True, "namespace": "museum", "duration_tolerance": 0.1, "variant_seed": 3,
     "temperature": 0.5, "tau_use": 0.3, "tau_accept_new": 0.2, "tau_prompt_sem": 0.9, "priority": "background",
-    "deadline_ms": 500, "output_path": "/b.ogg", "metadata": {"scene": 3}, "tags": ["calm"],
+    "deadline_ms": 500, "output_path": "/b.ogg", "metadata": {"scene": 3}, "tags": ["calm"], "durable": True,
 }  # fmt: skip
 
 

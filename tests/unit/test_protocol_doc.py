@@ -11,7 +11,16 @@ import msgpack
 import msgspec
 import pytest
 
-from audio_pool.api import CacheStats, Cancellation, EngineReport, Health, PoolStatus, WorkerStatus, as_request
+from audio_pool.api import (
+    CacheStats,
+    Cancellation,
+    EngineReport,
+    Health,
+    JobReport,
+    PoolStatus,
+    WorkerStatus,
+    as_request,
+)
 from audio_pool.client import control
 from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
@@ -58,8 +67,8 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_every_example_is_there() -> None:
-    assert len(EXAMPLES) == DOC.count("```json") == DOC.count("```hex") == 12
-    assert len(FROM_CLIENT) == 4
+    assert len(EXAMPLES) == DOC.count("```json") == DOC.count("```hex") == 14
+    assert len(FROM_CLIENT) == 5
 
 
 @pytest.mark.parametrize(("message", "dump"), EXAMPLES)
@@ -81,7 +90,11 @@ class Sent:
         self.frames = frames
 
 
-BODIES: dict[str, type[Cancellation] | type[Health]] = {"c1": Cancellation, "h1": Health}
+BODIES: dict[str, type[Cancellation] | type[Health] | type[JobReport]] = {
+    "c1": Cancellation,
+    "h1": Health,
+    "j1": JobReport,
+}
 """The answer to each question among the examples, by its ``request_id``."""
 
 
@@ -122,7 +135,7 @@ def test_our_own_client_understands_the_servers_examples() -> None:
     pending = {name: Pending(name, lambda: None) for name in ("r1", "r2", "r3")}
     for one in pending.values():
         session.submit(as_request("rain", {}), one, now=0.0, timeout_s=1.0, events=True)
-    for request_id, question in [("h1", control.HEALTH), ("c1", control.cancel("r1"))]:
+    for request_id, question in [("h1", control.HEALTH), ("c1", control.cancel("r1")), ("j1", control.job("r1"))]:
         session.ask(
             question, request_id=request_id, now=0.0, timeout_s=1.0, on_result=answers.append, on_error=answers.append
         )
@@ -135,7 +148,8 @@ def test_our_own_client_understands_the_servers_examples() -> None:
     assert isinstance(busy, Busy) and busy.retry_after_ms == 800
     assert answers == [
         Cancellation(target="r1", cancelled=True),
-        Health(state="ready", engines={"procedural": "ready"}),
+        Health(state="ready", engines={"procedural": "ready"}, instance="9f86d081884c7d65"),
+        JobReport(request_id="r1", state="running", prompt="rain", created_at=1767225600.0, attempts=1),
     ]
     accepted, progress = pending["r1"].events(0)
     assert (accepted.type, progress.type) == ("accepted", "progress")
@@ -151,7 +165,7 @@ def test_the_servers_messages_as_types_are_the_documented_bytes() -> None:
         elif message["type"] != "result":
             typed = msgspec.msgpack.decode(dump, type=client_messages.ErrorReply)
         elif "body" in message:
-            body = Health if message["request_id"] == "h1" else Cancellation
+            body = BODIES[message["request_id"]]
             typed = msgspec.msgpack.decode(dump, type=client_messages.BodyReply[body])
         else:  # real metadata has more fields than the example
             typed = msgspec.msgpack.decode(dump, type=client_messages.SoundReply)
@@ -256,6 +270,7 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (SoundMetadata, "The result's metadata"),
         (EngineReport, "An engine"),
         (CacheStats, "Cache figures"),
+        (JobReport, "A job"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

@@ -27,6 +27,7 @@ _COMMANDS = {
     "serve": ("audio_pool.cli.serve", "serve"),
     "status": ("audio_pool.cli.server", "status"),
     "cancel": ("audio_pool.cli.server", "cancel"),
+    "jobs": ("audio_pool.cli.jobs", "group"),
     "keys": ("audio_pool.cli.keys", "group"),
     "cache": ("audio_pool.cli.cache", "group"),
     "models": ("audio_pool.cli.models", "group"),

@@ -56,6 +56,12 @@ __all__ = ["generate", "summary_lines"]
     connect_option,
     keys_option,
     click.option(
+        "--request-id",
+        cls=SectionedOption,
+        section=POOL_SECTION,
+        help="With --durable: the job's id; the same request under the same id is the same job.",
+    ),
+    click.option(
         "--timeout",
         "timeout_s",
         cls=SectionedOption,
@@ -104,6 +110,8 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
 def _own_configuration(options: dict[str, Any]) -> Config | None:
     """Return the configuration of this command's own pool; None: a server is asked, which has its own."""
     if options["connect"] is None:
+        if options["request_id"] is not None:
+            raise InvalidRequest("--request-id: given without --connect; only a server keeps jobs")
         from audio_pool.cli.pools import configuration
 
         return configuration(options["config_path"], options["cache_dir"], options["engine"])
@@ -118,7 +126,8 @@ def _generated(request: AudioRequest, config: Config | None, options: dict[str, 
 
     with _pool(config, options, quiet=quiet) as pool, ProgressBar() as bar:
         try:
-            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar)
+            named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
+            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named)
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise
@@ -130,7 +139,7 @@ def _pool(config: Config | None, options: dict[str, Any], *, quiet: bool) -> Ite
     if config is None:
         from audio_pool.client.client import AudioClient
 
-        with AudioClient(options["connect"], keys=options["keys"]) as client:
+        with AudioClient(options["connect"], keys=options["keys"], resume=bool(options["durable"])) as client:
             yield client
         return
     from audio_pool.cli.pools import started

@@ -94,6 +94,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "deadline_ms": _Option(
         _QUEUE, ("--deadline",), "Seconds after which the sound is not wanted any more.", scale=1000.0
     ),
+    "durable": _Option(
+        _QUEUE, ("--durable",), "With --connect: done even if the server dies; 'audio-pool jobs' tells of it."
+    ),
 }
 """By field of AudioRequest; ``prompt`` is the commands' argument."""
 

@@ -24,6 +24,9 @@ from audio_pool.api import (
     FeedbackNoted,
     FeedbackVerdict,
     Health,
+    JobReport,
+    Jobs,
+    JobState,
     OnEvent,
     PoolApi,
     PoolStatus,
@@ -31,12 +34,14 @@ from audio_pool.api import (
 )
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
-from audio_pool.client.control import QUESTION_TIMEOUT_S, EchoAnswer, Question
-from audio_pool.client.session import ClientSession, new_request_id
-from audio_pool.errors import AudioPoolError, PoolClosed
+from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
+from audio_pool.client.session import ClientSession, check_request_id, new_request_id
+from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult
+from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_bind
+from audio_pool.types import Delivery
 
 __all__ = ["AsyncAudioClient"]
 
@@ -46,10 +51,13 @@ T = TypeVar("T")
 class AsyncAudioClient(PoolApi):
     """As AudioClient, for one event loop: the one it is first used in. Takes the same arguments."""
 
-    def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+    def __init__(
+        self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None, resume: bool = False
+    ) -> None:
         endpoint = default_bind() if endpoint is None else endpoint
         self.timeout_s = timeout_s
-        self._session = ClientSession(endpoint)
+        self._resume = resume
+        self._session = ClientSession(endpoint, resume=resume)
         self._address = (endpoint, keys)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,18 +77,71 @@ class AsyncAudioClient(PoolApi):
         return await pending.wait_async(on_event=on_event)
 
     def submit(
-        self, prompt: Asked, *, events: bool = False, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        events: bool = False,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **fields: Any,
     ) -> Pending:
         """As AudioClient.submit, from within a running loop; ``await`` what it returns."""
         request = as_request(prompt, fields)
         connection = self._connect()
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        request_id = new_request_id()
-        pending = Pending(request_id, lambda: self._cancel(request_id), delivered_by=self._thread)
+        name = new_request_id() if request_id is None else check_request_id(request_id)
+        pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
         frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
         connection.channel.send(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return pending
+
+    # -- durable jobs
+
+    async def job(
+        self,
+        request_id: str,
+        *,
+        wait_s: float = 0.0,
+        delivery: Delivery = "path",
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> JobReport:
+        """As AudioClient.job."""
+        return await self._ask(control.job(request_id, wait_s, delivery), timeout_s + min(wait_s, MAX_WAIT_MS / 1000))
+
+    async def jobs(
+        self,
+        states: Sequence[JobState] = (),
+        limit: int = 100,
+        before: float | None = None,
+        *,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> Jobs:
+        """As AudioClient.jobs."""
+        return await self._ask(control.jobs(states, limit, before), timeout_s)
+
+    async def retry(self, request_id: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> JobReport:
+        """As AudioClient.retry."""
+        return await self._ask(control.retry(request_id), timeout_s)
+
+    async def fetch(
+        self, request_id: str, *, delivery: Delivery = "path", timeout_s: float | None = None
+    ) -> AudioResult:
+        """As AudioClient.fetch."""
+        until = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        while True:
+            left_s = max(0.0, until - time.monotonic())
+            try:
+                report = await self.job(request_id, wait_s=min(left_s, FETCH_WAIT_S), delivery=delivery)
+                result = control.result_of(report)
+                if result is not None:
+                    return result
+            except Disconnected:
+                if not self._resume or left_s == 0.0:
+                    raise
+                await asyncio.sleep(min(left_s, RECONNECT_S))
+            if left_s == 0.0:
+                raise Timeout(f"job {request_id} has not ended in time", hint="it goes on; fetch it again")
 
     # -- questions
 
@@ -152,6 +213,11 @@ class AsyncAudioClient(PoolApi):
         return await answer
 
     # -- life
+
+    @property
+    def server_instance(self) -> str:
+        """Which start of the server answered last: another one means that it has been restarted. Only with resume."""
+        return self._session.server_instance
 
     async def close(self) -> None:
         """End what is in flight (PoolClosed) and the connection."""

@@ -31,6 +31,9 @@ from audio_pool.api import (
     FeedbackNoted,
     FeedbackVerdict,
     Health,
+    JobReport,
+    Jobs,
+    JobState,
     OnEvent,
     PoolApi,
     PoolStatus,
@@ -39,13 +42,15 @@ from audio_pool.api import (
 )
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
-from audio_pool.client.control import QUESTION_TIMEOUT_S, EchoAnswer, Question
-from audio_pool.client.session import ClientSession, Frames, new_request_id
-from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed
+from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
+from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
+from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult
+from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_bind
 from audio_pool.transport.sockets import Poller, Waker
+from audio_pool.types import Delivery
 
 __all__ = ["AudioClient"]
 
@@ -64,12 +69,16 @@ class AudioClient(PoolApi):
             server of this user on this machine binds by default.
         timeout_s: most seconds from asking to the answer, where a call does not say otherwise.
         keys: for a server with CURVE keys: the directory with ``client.key_secret`` and ``server.key``.
+        resume: durable requests outlive a lost server: they are picked up when it, or its successor, is there.
     """
 
-    def __init__(self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None) -> None:
+    def __init__(
+        self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None, resume: bool = False
+    ) -> None:
         endpoint = default_bind() if endpoint is None else endpoint
         self.timeout_s = timeout_s
-        self._session = ClientSession(endpoint)
+        self._resume = resume
+        self._session = ClientSession(endpoint, resume=resume)
         self._connection = Connection(endpoint, keys, self._session)
         self._waker = Waker()
         # of the session; re-entrant because a Pending's done callbacks run under it and may ask again
@@ -90,7 +99,7 @@ class AudioClient(PoolApi):
             prompt: words, or a whole AudioRequest.
             timeout_s: seconds until Timeout is raised and the request cancelled.
             on_event: called in this thread with each accepted and progress event, e.g. a ProgressBar.
-            fields: of AudioRequest: duration_s, loop, seed, delivery, ...
+            fields: of AudioRequest: duration_s, loop, seed, delivery, ...; and ``request_id``, as for ``submit``.
 
         Raises:
             InvalidRequest, Timeout, Disconnected, Busy, ...: see errors.py.
@@ -99,29 +108,90 @@ class AudioClient(PoolApi):
         return pending.wait(on_event=on_event)
 
     def submit(
-        self, prompt: Asked, *, events: bool = False, timeout_s: float | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        events: bool = False,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **fields: Any,
     ) -> Pending:
         """Ask for a sound without waiting. Raises InvalidRequest.
 
         Args:
             events: have accepted and progress events sent, for ``Pending.events``.
-            timeout_s: seconds until the request ends as Timeout and is cancelled.
+            timeout_s: seconds until the request ends as Timeout and is cancelled; a durable one goes on.
+            request_id: names a durable request: the same id with the same request is the same job, whenever and
+                from wherever it is asked for; None: a fresh one.
         """
         request = as_request(prompt, fields)
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         check_timeout(timeout_s)
-        request_id = new_request_id()
+        name = new_request_id() if request_id is None else check_request_id(request_id)
         pending = Pending(
-            request_id,
-            lambda: self._cancel(request_id),
+            name,
+            lambda: self._cancel(name),
             patience_s=timeout_s + _GRACE_S,
             delivered_by=self._thread.ident or 0,
+            goes_on=request.durable,
         )
         with self._lock:
             self._check_open()
             frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
         self._send(frames)
         return pending
+
+    # -- durable jobs
+
+    def job(
+        self,
+        request_id: str,
+        *,
+        wait_s: float = 0.0,
+        delivery: Delivery = "path",
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> JobReport:
+        """Get what has become of a durable job; wait up to ``wait_s`` (60 s at most) for its end. Raises NotFound."""
+        return self._ask(control.job(request_id, wait_s, delivery), timeout_s + min(wait_s, MAX_WAIT_MS / 1000))
+
+    def jobs(
+        self,
+        states: Sequence[JobState] = (),
+        limit: int = 100,
+        before: float | None = None,
+        *,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> Jobs:
+        """Get your durable jobs, the newest first; ``before``: those created earlier (seconds since 1970)."""
+        return self._ask(control.jobs(states, limit, before), timeout_s)
+
+    def retry(self, request_id: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> JobReport:
+        """Have a durable job that ended without a sound done again."""
+        return self._ask(control.retry(request_id), timeout_s)
+
+    def fetch(
+        self, request_id: str, *, delivery: Delivery = "path", timeout_s: float | None = None
+    ) -> AudioResult:
+        """Get the sound of a durable job, whoever asked for it under this owner; wait for it.
+
+        Raises:
+            NotFound: no such job. Timeout: it has not ended within ``timeout_s``; it goes on.
+            AudioPoolError: what it ended with.
+        """
+        until = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        while True:
+            left_s = max(0.0, until - time.monotonic())
+            try:
+                report = self.job(request_id, wait_s=min(left_s, FETCH_WAIT_S), delivery=delivery)
+                result = control.result_of(report)
+                if result is not None:
+                    return result
+            except Disconnected:
+                if not self._resume or left_s == 0.0:
+                    raise
+                time.sleep(min(left_s, RECONNECT_S))
+            if left_s == 0.0:
+                raise Timeout(f"job {request_id} has not ended in time", hint="it goes on; fetch it again")
 
     # -- questions
 
@@ -195,6 +265,11 @@ class AudioClient(PoolApi):
             raise Disconnected(f"{question.kind}: this client's own thread does not answer") from None
 
     # -- life
+
+    @property
+    def server_instance(self) -> str:
+        """Which start of the server answered last: another one means that it has been restarted. Only with resume."""
+        return self._session.server_instance
 
     def close(self) -> None:
         """End what is in flight (PoolClosed) and the connection."""

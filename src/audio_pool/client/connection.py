@@ -59,25 +59,33 @@ class Connection:
     def receive(self) -> None:
         """Pass on everything that has arrived."""
         while (frames := self.channel.receive()) is not None:
-            # set here too: the connection may be made before the monitor is there to report it
-            self._session.connected = True
+            if not self._session.connected:  # made before the monitor was there to report it
+                self._session.reconnected()
             self._session.on_message(frames)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what the session wants sent by itself."""
+        outgoing, self._session.outgoing = self._session.outgoing, []
+        for frames in outgoing:
+            self.channel.send(frames)  # not taken: it is asked again by its timeout
 
     def expire(self) -> None:
         """End what has waited too long, here and on the server."""
         for frames in self._session.expire(time.monotonic()):
             self.channel.send(frames)
+        self._flush()
 
     def poll_monitor(self) -> None:
         """Take in what happened to the connection; zmq itself makes it anew."""
-        lost = False
         while (frames := self.monitor.receive()) is not None:
             event, value = struct.unpack("=HI", frames[0])
             if event == _HANDSHAKE_SUCCEEDED:
-                self._session.connected, self._session.trouble = True, ""
+                self._session.reconnected()
             elif event == _DISCONNECTED:
                 # after a failed handshake nothing is lost: zmq tries again, with back-off
-                lost = lost or not self._handshake_failed
+                if not self._handshake_failed:
+                    self._lost()
                 self._handshake_failed = False
             elif event == _HANDSHAKE_FAILED_AUTH:
                 self._handshake_failed = True
@@ -87,9 +95,10 @@ class Connection:
             elif event in (_HANDSHAKE_FAILED_NO_DETAIL, _HANDSHAKE_FAILED_PROTOCOL):
                 self._handshake_failed = True
                 self._session.trouble = f"the handshake failed; {self._doubt}"
-        if lost:
-            self.receive()  # what came before the end counts
-            self._session.connected = False
-            self._session.lose(
-                Disconnected(f"the server at {self._endpoint} went away before the answer came", hint="ask again")
-            )
+        self._flush()
+
+    def _lost(self) -> None:
+        self.receive()  # what came before the end counts
+        self._session.disconnected(
+            Disconnected(f"the server at {self._endpoint} went away before the answer came", hint="ask again")
+        )

@@ -7,10 +7,13 @@ Must not know: how an answer is waited for.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from msgspec import structs
 
 from audio_pool.api import (
     CacheStats,
@@ -21,25 +24,45 @@ from audio_pool.api import (
     FeedbackNoted,
     FeedbackVerdict,
     Health,
+    JobReport,
+    Jobs,
+    JobState,
     PoolStatus,
 )
+from audio_pool.results import AudioResult, Failure
+from audio_pool.transport.client_messages import MAX_WAIT_MS
+from audio_pool.types import Delivery
 
 __all__ = [
     "CACHE_STATS",
     "ENGINES",
+    "FETCH_WAIT_S",
     "HEALTH",
     "QUESTION_TIMEOUT_S",
+    "RECONNECT_S",
     "STATUS",
     "EchoAnswer",
+    "Frames",
     "Question",
     "cancel",
     "clap",
     "echo",
     "feedback",
+    "job",
+    "jobs",
+    "new_request_id",
+    "result_of",
+    "retry",
 ]
 
 QUESTION_TIMEOUT_S = 10.0
+FETCH_WAIT_S = 20.0
+"""One question's wait for a job's end; who waits longer asks again."""
+RECONNECT_S = 0.2
+"""Between two attempts to ask a server that has gone."""
 
+Frames = list[bytes]
+"""One message as it travels."""
 EchoAnswer = dict[str, Any]
 """Opaque: ``payload`` as it was sent."""
 Answer = TypeVar("Answer")
@@ -51,8 +74,10 @@ class Question(Generic[Answer]):
 
     kind: str
     answer: type[Answer]
-    fields: Mapping[str, str | bytes | list[str] | None] = field(default_factory=dict)
+    fields: Mapping[str, str | bytes | int | float | Sequence[str] | None] = field(default_factory=dict)
     """Checked when the message is made."""
+    with_file: Callable[[Answer, bytes], Answer] | None = None
+    """Puts the file that came with an answer into it."""
 
 
 HEALTH = Question("health", Health)
@@ -61,8 +86,45 @@ ENGINES = Question("engines", Engines)
 CACHE_STATS = Question("cache_stats", CacheStats)
 
 
+def new_request_id() -> str:
+    """Return an id that no other request has."""
+    return uuid.uuid4().hex
+
+
 def cancel(request_id: str) -> Question[Cancellation]:
     return Question("cancel", Cancellation, {"target": request_id})
+
+
+def job(request_id: str, wait_s: float = 0.0, delivery: Delivery = "path") -> Question[JobReport]:
+    wait_ms = round(min(max(0.0, wait_s) * 1000, MAX_WAIT_MS))
+    return Question(
+        "job",
+        JobReport,
+        {"target": request_id, "wait_ms": wait_ms, "delivery": delivery},
+        lambda report, data: structs.replace(report, data=data),
+    )
+
+
+def jobs(states: Sequence[JobState], limit: int, before: float | None) -> Question[Jobs]:
+    return Question("jobs", Jobs, {"states": list(states), "limit": limit, "before": before})
+
+
+def retry(request_id: str) -> Question[JobReport]:
+    return Question("retry", JobReport, {"target": request_id})
+
+
+def result_of(report: JobReport) -> AudioResult | None:
+    """Return a job's sound; None: it has not ended. Raises the AudioPoolError that it ended with."""
+    if report.state in ("pending", "running"):
+        return None
+    if report.state != "done" or report.metadata is None:
+        raise (report.error or Failure(message=f"job {report.request_id} ended as {report.state}")).error()
+    return AudioResult(
+        request_id=report.request_id,
+        path=report.path or "",
+        metadata=report.metadata,
+        data=report.data if isinstance(report.data, bytes) else None,
+    )
 
 
 def feedback(target: str, verdict: FeedbackVerdict, comment: str) -> Question[FeedbackNoted]:

@@ -1,7 +1,7 @@
 """A client's half of the protocol, without a socket, thread or clock of its own.
 
 Owns: the requests in flight on one connection: the frames sent for them, the meaning of what arrives,
-their deadlines, their end when the connection is lost.
+their deadlines, their end when the connection is lost; which durable requests outlive that (resumption.py).
 Must not know: how frames travel, whether its user blocks or awaits.
 
 Both clients drive it the same way: ``submit`` and ``ask`` give the frames to send; ``on_message`` takes what
@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,7 +21,8 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from audio_pool.api import check_text, check_timeout
-from audio_pool.client.control import Question
+from audio_pool.client.control import Frames, Question, new_request_id
+from audio_pool.client.resumption import Resumption
 from audio_pool.errors import (
     AudioPoolError,
     BadMessage,
@@ -44,13 +44,12 @@ from audio_pool.transport.client_messages import (
     ReplyHead,
     SoundReply,
 )
-from audio_pool.types import AudioRequest
+from audio_pool.types import AudioRequest, RequestId
 
-__all__ = ["ClientSession", "Frames", "new_request_id"]
+__all__ = ["ClientSession", "Frames", "check_request_id", "new_request_id"]
 
 log = logging.getLogger(__name__)
 
-Frames = list[bytes]
 T = TypeVar("T")
 
 # compiled once. The server is trusted as far as sizes go, so no limits of packing.unpack apply
@@ -82,6 +81,7 @@ class _InFlight(Generic[T]):
     on_result: Callable[[T], None]
     on_error: Callable[[AudioPoolError], None]
     on_event: Callable[[Event], None] | None = None
+    durable: bool = False
 
 
 class _Code(Struct, frozen=True):
@@ -102,10 +102,14 @@ class ClientSession:
 
     Args:
         endpoint: named in messages only.
+        resume: durable requests outlive their connection, and are picked up on the next.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, resume: bool = False) -> None:
         self._endpoint = endpoint
+        self._resumption = Resumption(self) if resume else None
+        self.outgoing: list[Frames] = []
+        """Frames to send that nobody's call has returned: the connection takes them."""
         self._in_flight: dict[str, _InFlight[Any]] = {}  # Any: each with a result type of its own
         self._deadlines: list[tuple[float, str]] = []
         self.connected = False
@@ -124,8 +128,12 @@ class ClientSession:
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
         """
+        resumed = self._resumption if request.durable else None
         message = GenerateRequest(
-            v=PROTOCOL_VERSION, request_id=pending.request_id, request=_request_fields(request), events=events
+            v=PROTOCOL_VERSION,
+            request_id=pending.request_id,
+            request=_request_fields(request),
+            events=events or resumed is not None,  # whether it was accepted decides what a lost one comes to
         )
         entry = _InFlight(
             kind="generate",
@@ -134,9 +142,13 @@ class ClientSession:
             on_result=pending.on_result,
             on_error=pending.on_error,
             on_event=pending.on_event if events else None,
+            durable=request.durable,
         )
         self._add(pending.request_id, entry, now)
-        return [packing.pack(message)]
+        frames = [packing.pack(message)]
+        if resumed is not None:
+            resumed.add(pending.request_id, frames)
+        return frames
 
     def ask(
         self,
@@ -159,10 +171,15 @@ class ClientSession:
         except BadMessage as exc:
             raise InvalidRequest(exc.message, hint=exc.hint) from None
         decoder = _body_decoder(question.answer)
+
+        def decode(frames: Sequence[bytes]) -> T:
+            body = decoder.decode(frames[0]).body
+            return body if question.with_file is None or len(frames) < 2 else question.with_file(body, frames[1])
+
         entry = _InFlight(
             kind=question.kind,
             timeout_s=timeout_s,
-            decode=lambda frames: decoder.decode(frames[0]).body,
+            decode=decode,
             on_result=on_result,
             on_error=on_error,
         )
@@ -200,6 +217,8 @@ class ClientSession:
         if entry is None:  # a late answer, or the answer to a cancel
             log.debug("from %s: %s for %s, which is not in flight", self._endpoint, head.type, head.request_id)
         elif head.type in ("accepted", "progress"):
+            if self._resumption is not None:
+                self._resumption.accepted(head.request_id)
             if entry.on_event is not None:
                 try:
                     event = _decode_event(head, frames[0])
@@ -212,6 +231,7 @@ class ClientSession:
 
     def _finish(self, head: ReplyHead, entry: _InFlight[T], frames: Sequence[bytes]) -> None:
         del self._in_flight[head.request_id]
+        self._forget(head.request_id)
         try:
             result = entry.decode(frames) if head.type == "result" else _decode_error(head.type, frames[0])
         except _UNDECODABLE as exc:
@@ -232,9 +252,15 @@ class ClientSession:
             entry = self._in_flight.pop(request_id, None)
             if entry is None:
                 continue
-            if self.connected:
-                cancels.append(_cancel_frames(request_id))
+            self._forget(request_id)
+            if self.connected and entry.durable:
                 error: AudioPoolError = Timeout(
+                    f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
+                    hint="the job goes on: fetch its result by its request_id, or cancel it",
+                )
+            elif self.connected:
+                cancels.append(_cancel_frames(request_id))
+                error = Timeout(
                     f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
                 )
@@ -256,16 +282,51 @@ class ClientSession:
     def lose(self, error: AudioPoolError) -> None:
         """End everything in flight: the server that had it is gone, or refuses it."""
         for request_id in list(self._in_flight):
-            self._in_flight.pop(request_id).on_error(error)
+            self.end(request_id, error)
+
+    def end(self, request_id: str, error: AudioPoolError) -> None:
+        """End one request without its server."""
+        self._forget(request_id)
+        entry = self._in_flight.pop(request_id, None)
+        if entry is not None:
+            entry.on_error(error)
+
+    def disconnected(self, error: AudioPoolError) -> None:
+        """End what was in flight on the connection that broke; durable requests wait for the next one, if they may."""
+        self.connected = False
+        kept = self._resumption.lose() if self._resumption is not None else ()
+        for request_id in list(self._in_flight):
+            if request_id not in kept:
+                self.end(request_id, error)
+
+    def reconnected(self) -> None:
+        """Pick up on a new connection what the last one left."""
+        self.connected, self.trouble = True, ""
+        if self._resumption is not None:
+            self._resumption.resume()
+
+    @property
+    def server_instance(self) -> str:
+        """Which start of the server this session talks to; "" where it is not known: only resuming ones ask."""
+        return "" if self._resumption is None else self._resumption.instance
+
+    def _forget(self, request_id: str) -> None:
+        if self._resumption is not None:
+            self._resumption.forget(request_id)
 
     def close(self) -> None:
         """End everything in flight as PoolClosed."""
         self.lose(PoolClosed("the client was closed before the answer came"))
 
 
-def new_request_id() -> str:
-    """Return an id that no other request has."""
-    return uuid.uuid4().hex
+def check_request_id(request_id: str) -> str:
+    """Return an id that the protocol allows. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(request_id, RequestId)
+    except msgspec.ValidationError:
+        raise InvalidRequest(
+            f"request_id: given {request_id!r:.140}, allowed are 1..128 printable ASCII characters without spaces"
+        ) from None
 
 
 def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values of AudioRequest's fields

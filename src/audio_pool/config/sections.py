@@ -39,6 +39,7 @@ __all__ = [
     "DefaultsConfig",
     "EngineConfig",
     "EngineDefaults",
+    "JobsConfig",
     "LimitsConfig",
     "LogsConfig",
     "PolicyConfig",
@@ -219,6 +220,22 @@ class LogsConfig(_Section, frozen=True, kw_only=True):
     """Say in each request's line what was asked for, shortened."""
 
 
+class JobsConfig(_Section, frozen=True, kw_only=True):
+    """Durable jobs of a served pool: where they are kept, how many, how long."""
+
+    enabled: bool = True
+    dir: str = ""
+    """Empty: ``cache.dir/jobs``. Local disk; one server at a time."""
+    result_ttl_s: Annotated[float, Meta(ge=1.0, le=31_536_000.0)] = 86_400.0
+    """A finished job and its file wait this long to be fetched."""
+    max_jobs: Count = 10_000
+    """Finished ones that wait included; beyond it new ones are answered ``busy``."""
+    max_bytes: Bytes = 4 << 30
+    """Of kept files and requests; likewise."""
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Servers that may die while a worker is at a job; then it has failed."""
+
+
 class PolicyConfig(_Section, frozen=True, kw_only=True):
     """Which licences may be used, and where models lie."""
 
@@ -288,6 +305,7 @@ class Config(_Section, frozen=True, kw_only=True):
     """Clients by the name of their key, or else by their user id; ``default``: everyone else."""
     server: ServerConfig = ServerConfig()
     logs: LogsConfig = LogsConfig()
+    jobs: JobsConfig = JobsConfig()
     policy: PolicyConfig = PolicyConfig()
     engines: dict[Name, EngineConfig] = {}
     """Named models, and settings of engines under their own names."""
@@ -301,6 +319,13 @@ class Config(_Section, frozen=True, kw_only=True):
             return Path(self.cache.dir).expanduser().absolute()
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         return Path(base).expanduser().absolute() / "audio_pool"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Absolute."""
+        if self.jobs.dir:
+            return Path(self.jobs.dir).expanduser().absolute()
+        return self.cache_dir / "jobs"
 
     @property
     def render_dir(self) -> Path:

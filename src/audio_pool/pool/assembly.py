@@ -18,7 +18,10 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
+from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
@@ -135,9 +138,14 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(files.close)
     intake = Intake(config, router, requests, infos, encoders, files)
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
-    service = PoolService(config, router, intake, requests, view, writer)
+    jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
+    if jobs is not None:
+        executor.on_generate = jobs.begun
+    service = PoolService(config, router, intake, requests, view, writer, jobs)
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
+    if jobs is not None:
+        jobs.journal.start()
     return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)
 
 
@@ -156,6 +164,33 @@ def _add_front_ends(config: Config, router: Router, service: PoolService) -> str
     if server.pull_bind:
         router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))
     return clients.endpoint
+
+
+def _keep_jobs(
+    config: Config,
+    intake: Intake,
+    requests: RequestTable,
+    view: StatusView,
+    inbox: Inbox,
+    rest: contextlib.ExitStack,
+) -> DurableJobs:
+    """Return the durable jobs; their thread is started after the router."""
+    keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-keeper")
+    jobs = DurableJobs(
+        config,
+        intake,
+        requests,
+        keeper,
+        ResultFiles(config.jobs_dir / "results"),
+        inbox.post,
+        health=lambda: view.health().state,
+        open_journal=lambda: SqliteJournal(config.jobs_dir),
+        journal_exists=(config.jobs_dir / FILE).exists(),
+    )
+    view.watched.append(lambda: jobs.journal.trouble)
+    rest.callback(jobs.journal.close)
+    rest.callback(keeper.shutdown)
+    return jobs
 
 
 def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | None:

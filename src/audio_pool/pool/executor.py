@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
@@ -66,6 +66,8 @@ class Executor:
         """Results by cache_type."""
         self.devices: dict[str, str] = {}
         """Worker -> device."""
+        self.on_generate: Callable[[int], None] = _ignore
+        """Told of each request for whose sound a worker has been given the work."""
         self._config = config
         self._inbox = inbox
         self._link = link
@@ -175,6 +177,9 @@ class Executor:
         )
         self._telemetry.count("tasks", kind=_kind(action.work))
         self._link.send(action.worker, action.incarnation, events.thread_of(action.work), run, built.frames)
+        if isinstance(action.work, events.GenerateWork):
+            for one in action.work.jobs:
+                self.on_generate(one.request)
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -299,6 +304,10 @@ class Executor:
     def _count_hit(self, cache_type: str) -> None:
         self.cache_types[cache_type] += 1
         self._telemetry.count("hits", cache_type=cache_type)
+
+
+def _ignore(request: int) -> None:
+    """Do nothing: no durable jobs are kept."""
 
 
 def _file_of(cache: SoundCache, hit: Hit, rendition: Rendition) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidAudio, InvalidRequest
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidAudio, InvalidRequest, NotSupported
 from audio_pool.pool.reading import FileReading, Turn
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -28,7 +28,7 @@ from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "refuse_durable"]
 
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 1024
@@ -129,6 +129,7 @@ class Intake:
         resolved = self._resolved.get(key)
         if resolved is None:
             request = parse(AudioRequest, fields)
+            refuse_durable(request)
             if request.init_audio is not None:
                 return self._read_first(request, sink, events_wanted, size_bytes, client=client)
             resolved = self.resolve(request)
@@ -283,6 +284,14 @@ class Intake:
             error = Expired("the deadline passed while init_audio was read")
         self._requests.finish(number, Reply(kind=kind, failure=Failure.of(error)))
         return True
+
+def refuse_durable(request: AudioRequest) -> None:
+    """Raise NotSupported for a durable request that comes by a way without a journal."""
+    if request.durable:
+        raise NotSupported(
+            "durable: only a served pool keeps jobs, for clients of its msgpack protocol",
+            hint="start 'audio-pool serve' and ask it by a client, or leave durable out",
+        )
 
 
 def _seconds(milliseconds: int | None) -> float | None:

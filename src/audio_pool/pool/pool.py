@@ -41,6 +41,7 @@ from audio_pool.config import Config, load_config
 from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending
 from audio_pool.pool.assembly import Parts, assemble
+from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.reload import Reload, reload_plan
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.resolve import ResolvedRequest
@@ -210,6 +211,7 @@ class AudioPool(PoolApi):
         request = as_request(prompt, fields)
         if timeout_s is not None:
             check_timeout(timeout_s)
+        refuse_durable(request)
         parts = self._running()
         resolved: ResolvedRequest | None = None
         if request.init_audio is None:

@@ -36,6 +36,14 @@ class OpenRequest(Struct, kw_only=True):
     """Whose share it counts against; empty: nobody's own."""
     opened: float = msgspec.field(default_factory=time.monotonic)
 
+    question: bool = False
+    """It is about another request: nobody can mean it by its name."""
+
+    @property
+    def of_durable_job(self) -> bool:
+        """True where the journal's half of the pool is the caller, which answers whoever asked."""
+        return self.resolved is not None and self.resolved.request.durable
+
     @property
     def sound(self) -> ResolvedRequest:
         """What the request for a sound means; not for calls."""
@@ -59,17 +67,30 @@ class RequestTable(dict[int, OpenRequest]):
         self[number] = OpenRequest(sink=sink, resolved=resolved, client=client)
         return number
 
+    def open_question(self, sink: ReplySink) -> int:
+        """Take in what waits for another request or for the journal, so that it is answered whatever happens."""
+        number = next(self._numbers)
+        self[number] = OpenRequest(sink=sink, question=True)
+        return number
+
     def number_of(self, request_id: str) -> int:
-        """Return the number of a request by its caller's name for it, whoever that is; 0 where there is none."""
-        return next((number for number, one in self.items() if one.sink.request_id == request_id), 0)
+        """Return the number of a request by its caller's name for it, whoever that is; 0 where there is none.
+
+        Durable jobs are not among them: they belong to their owners.
+        """
+        named = ((number, one) for number, one in self.items() if not one.question and not one.of_durable_job)
+        return next((number for number, one in named if one.sink.request_id == request_id), 0)
 
     def finish(self, number: int, reply: Reply) -> None:
         """Send the final reply, once. The only place where one leaves."""
         open_request = self.pop(number, None)
         if open_request is not None:
             kind = _send(open_request.sink, reply)
-            self.answers[kind] += 1
-            self._telemetry.count("answers", kind=kind)
+            if not open_request.of_durable_job:  # else no reply yet: the journal's half sends it, to whoever waits
+                self.answers[kind] += 1
+                self._telemetry.count("answers", kind=kind)
+            if open_request.question:
+                return
             log_answer(
                 number,
                 open_request.sink.request_id,

@@ -12,7 +12,8 @@ from concurrent.futures import Executor as Writer
 
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, NotSupported
+from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -37,13 +38,32 @@ class PoolService:
         requests: RequestTable,
         view: StatusView,
         writer: Writer,
+        jobs: DurableJobs | None = None,
     ) -> None:
+        """
+        Args:
+            writer: the thread that touches the disk.
+            jobs: the durable ones; None: this pool keeps none.
+        """
         self.intake = intake
         self.view = view
+        self._jobs = jobs
         self._config = config
         self._router = router
         self._requests = requests
         self._writer = writer
+
+    @property
+    def keeps_jobs(self) -> bool:
+        """True where there are durable jobs."""
+        return self._jobs is not None
+
+    @property
+    def jobs(self) -> DurableJobs:
+        """The durable jobs. Raises NotSupported where the pool keeps none."""
+        if self._jobs is None:
+            raise NotSupported("this server keeps no durable jobs", hint="set jobs.enabled = true")
+        return self._jobs
 
     def refusal(self, exc: Exception) -> AudioPoolError:
         """Return what a caller is told of an exception. No message may end the router: what slips through every

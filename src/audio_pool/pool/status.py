@@ -7,6 +7,7 @@ Must not know: who asks.
 from __future__ import annotations
 
 import collections
+import secrets
 import time
 from collections.abc import Callable, Mapping
 
@@ -43,6 +44,10 @@ class StatusView:
     ) -> None:
         self.feedback_counts: collections.Counter[str] = collections.Counter()
         """Feedback by verdict, as ``feedback_VERDICT``."""
+        self.instance = secrets.token_hex(8)
+        """Of this start of the pool."""
+        self.watched: list[Callable[[], str]] = []
+        """Further parts that may fail: each says how, or "" while all is well."""
         self._config = config
         self._router = router
         self._executor = executor
@@ -74,6 +79,7 @@ class StatusView:
                     engines[engine] = state
         if self._cache is not None and self._cache.trouble:
             reasons.append(f"cache: {self._cache.trouble}")
+        reasons += [trouble for watch in self.watched if (trouble := watch())]
         masters = any(worker.state == "ready" and "master" in worker.plan.roles for worker in workers.values())
         overall: HealthState
         if scheduler.drain_deadline is not None:
@@ -82,7 +88,7 @@ class StatusView:
             overall = "degraded"
         else:
             overall = "starting" if coming or not masters else "ready"
-        return Health(state=overall, reasons=tuple(reasons), engines=engines)
+        return Health(state=overall, reasons=tuple(reasons), engines=engines, instance=self.instance)
 
     def status(self) -> PoolStatus:
         """Report what the pool is doing."""

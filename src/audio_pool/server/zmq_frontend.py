@@ -30,6 +30,9 @@ from audio_pool.transport.client_messages import (
     FeedbackRequest,
     GenerateRequest,
     HealthRequest,
+    JobRequest,
+    JobsRequest,
+    RetryRequest,
     StatusRequest,
     decode_client,
 )
@@ -38,6 +41,9 @@ from audio_pool.transport.keys import ServerKeys
 from audio_pool.transport.sockets import Channel, router
 
 __all__ = ["ZmqFrontEnd"]
+
+
+_OWNER = "local"
 
 
 class ZmqFrontEnd:
@@ -106,6 +112,11 @@ class ZmqFrontEnd:
             case GenerateRequest():
                 # a REQ socket takes a single reply
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
+                if message.request.get("durable"):
+                    service.jobs.submit(
+                        _OWNER, client, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
+                    )
+                    return
                 self._live.take_in(
                     client,
                     message.request,
@@ -115,6 +126,8 @@ class ZmqFrontEnd:
                     identity=share,
                 )
             case CancelRequest():
+                if service.keeps_jobs and service.jobs.cancel(_OWNER, message.target, sink):
+                    return
                 # another client's, too: ``audio-pool cancel`` is another client than the one that asked
                 number = self._live.number_of(client, message.target)
                 _answer(sink, service.cancel(message.target, number))
@@ -126,6 +139,14 @@ class ZmqFrontEnd:
                 _answer(sink, service.view.engines())
             case CacheStatsRequest():
                 service.cache_stats(sink)
+            case JobRequest():
+                service.jobs.report(
+                    _OWNER, message.target, sink, wait_ms=message.wait_ms, delivery=message.delivery
+                )
+            case JobsRequest():
+                service.jobs.reports.newest(_OWNER, message.states, message.limit, message.before, sink)
+            case RetryRequest():
+                service.jobs.retry(_OWNER, message.target, sink)
             case FeedbackRequest():
                 _answer(sink, service.feedback(message.target, message.verdict, message.comment))
             case EchoRequest():

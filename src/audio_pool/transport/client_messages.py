@@ -15,14 +15,15 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from audio_pool.api import ClapOperation, FeedbackVerdict
+from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
 from audio_pool.results import Failure, SoundMetadata
-from audio_pool.types import Name, RequestId
+from audio_pool.types import Delivery, Name, RequestId
 from audio_pool.validation import parse
 
 __all__ = [
     "MAX_CLIENT_BYTES",
+    "MAX_WAIT_MS",
     "PROTOCOL_VERSION",
     "BodyReply",
     "CacheStatsRequest",
@@ -35,7 +36,10 @@ __all__ = [
     "FeedbackRequest",
     "GenerateRequest",
     "HealthRequest",
+    "JobRequest",
+    "JobsRequest",
     "ReplyHead",
+    "RetryRequest",
     "SoundReply",
     "StatusRequest",
     "decode_client",
@@ -44,6 +48,9 @@ __all__ = [
 PROTOCOL_VERSION: Final = 1
 MAX_CLIENT_BYTES = 1 << 20
 """Largest message map a client may send; the socket closes connections that exceed it."""
+
+MAX_WAIT_MS = 60_000
+"""Longest wait of one ``job`` question; who wants to wait longer asks again."""
 
 T = TypeVar("T")
 
@@ -86,6 +93,34 @@ class EnginesRequest(_Question, frozen=True, kw_only=True, tag="engines"): ...
 class CacheStatsRequest(_Question, frozen=True, kw_only=True, tag="cache_stats"): ...
 
 
+class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="job"):
+    """Asks what has become of a durable job of one's own; waits for its end, if it is to."""
+
+    v: Literal[1]
+    request_id: RequestId
+    target: RequestId
+    wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
+    delivery: Delivery = "path"
+
+
+class JobsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="jobs"):
+    """Asks for one's own durable jobs, the newest first."""
+
+    v: Literal[1]
+    request_id: RequestId
+    states: Annotated[list[JobState], Meta(max_length=6)] = []
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    before: float | None = None
+
+
+class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="retry"):
+    """Asks that a durable job of one's own that ended without a sound be done again."""
+
+    v: Literal[1]
+    request_id: RequestId
+    target: RequestId
+
+
 class FeedbackRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
     """The caller's judgement of a result: written to the server's log and counted, nothing else."""
 
@@ -126,6 +161,9 @@ ClientMessage = (
     | HealthRequest
     | EnginesRequest
     | CacheStatsRequest
+    | JobRequest
+    | JobsRequest
+    | RetryRequest
     | FeedbackRequest
     | EchoRequest
     | ClapRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from scripted_engine import ScriptedEngine
@@ -11,7 +12,7 @@ from audio_pool.engines.base import EngineInfo, Item, Notes, OnStep
 
 
 class Stage(ScriptedEngine):
-    verbs = ("hold", "fail")
+    verbs = ("hold", "fail", "murder", "take")
 
     def __init__(self, info: EngineInfo, diary: str) -> None:
         super().__init__(info)
@@ -33,6 +34,22 @@ class Stage(ScriptedEngine):
             on_step(1, 4)
             time.sleep(0.02)
         on_step(4, 4)
+
+    def take(self, argument: str, on_step: OnStep) -> None:
+        """So many seconds."""
+        until = time.monotonic() + float(argument.split()[0])
+        while time.monotonic() < until:
+            on_step(1, 4)
+            time.sleep(0.005)
+        on_step(4, 4)
+
+    def murder(self, path: str, on_step: OnStep) -> None:
+        """The server dies of it, unless the file is there."""
+        on_step(1, 4)
+        time.sleep(0.3)  # longer than the server takes to note that it has begun
+        if not os.path.exists(path):
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
 
     def fail(self, argument: str, on_step: OnStep) -> None:
         raise RuntimeError("a gear is broken")

@@ -1,0 +1,87 @@
+"""The sounds of finished jobs: copies that nobody else removes, kept until their jobs are forgotten.
+
+Owns: one directory of files, and where each comes from.
+Must not know: the journal, the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from audio_pool.errors import StorageError
+
+__all__ = ["ResultFiles"]
+
+
+class ResultFiles:
+    """Copies in ``directory`` (mode 0700). From any thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, source: str) -> tuple[str, int]:
+        """Copy a sound here; return the copy's path and size. It is on the disk when this returns.
+
+        Where the file system can, the copy shares the source's blocks.
+
+        Raises:
+            StorageError: it cannot be copied.
+        """
+        target = self._directory / (secrets.token_hex(12) + Path(source).suffix)
+        temporary = target.with_name(f".{target.name}")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(source, "rb") as read, open(temporary, "xb", opener=_open_private) as write:
+                _copy(read.fileno(), write.fileno())
+                size = os.fstat(write.fileno()).st_size
+                os.fsync(write.fileno())
+            os.rename(temporary, target)
+            _sync_directory(self._directory)
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise StorageError(f"the sound of a job could not be kept in {self._directory}: {exc.strerror}") from exc
+        return str(target), size
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Remove files that were kept here, and nothing else."""
+        for path in paths:
+            if Path(path).parent == self._directory:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Remove what no job knows: copies of a process that was killed before it noted them."""
+        with contextlib.suppress(OSError):
+            self.remove([entry.path for entry in os.scandir(self._directory) if entry.path not in known])
+
+
+def _copy(source: int, target: int) -> None:
+    try:
+        while os.copy_file_range(source, target, 1 << 30):
+            pass
+    except OSError as exc:
+        if exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        os.lseek(source, 0, os.SEEK_SET)
+        os.lseek(target, 0, os.SEEK_SET)
+        with open(source, "rb", closefd=False) as read, open(target, "wb", closefd=False) as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

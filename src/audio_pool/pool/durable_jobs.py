@@ -1,0 +1,435 @@
+"""Durable jobs: requests that are in the journal before they are begun, and their results before they are sent.
+
+Owns: every unfinished durable job in this process: who waits for it, and its steps between journal and intake.
+Must not know: SQL, sockets, how a sound is made.
+
+A job's way: *admit* (the journal's commit), *submit* (as any request; from here on a KeptJob is its caller),
+*keep* (its sound is copied to where nobody removes it), *record* (the journal's commit), *answer*. A process
+that is killed between any two of them leaves a job that its successor takes up again.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Keeper
+from typing import Any
+
+from msgspec import structs
+
+from audio_pool.api import Cancellation, HealthState, JobState
+from audio_pool.config import Config
+from audio_pool.errors import (
+    AudioPoolError,
+    Cancelled,
+    Expired,
+    InvalidRequest,
+    StorageError,
+    WorkerDied,
+)
+from audio_pool.jobs.journal import Journal
+from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, body_of, report_of
+from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.writer import JournalWriter
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.job_reports import JobReports, conflict, full, refusal, reply_of, unknown
+from audio_pool.pool.kept_job import KeptJob
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.requests import RequestTable
+from audio_pool.results import Accepted, Failure
+from audio_pool.scheduler.events import ReplyKind
+from audio_pool.types import AudioRequest, Delivery
+from audio_pool.validation import parse
+
+__all__ = ["DurableJobs"]
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 1.0
+"""Until something that found no room, or a full disk, is tried again."""
+_LIVES_PER_ATTEMPT = 10
+"""A job that never gets to a worker may see so many more servers die."""
+
+
+class DurableJobs:
+    """Router's thread only."""
+
+    def __init__(
+        self,
+        config: Config,
+        intake: Intake,
+        requests: RequestTable,
+        keeper: Keeper,
+        files: ResultFiles,
+        post: Callable[[Callable[[], None]], None],
+        *,
+        health: Callable[[], HealthState],
+        open_journal: Callable[[], Journal],
+        journal_exists: bool,
+    ) -> None:
+        """
+        Args:
+            keeper: the thread that copies and reads results.
+            post: has something done on the router's thread.
+            health: the pool's; while it starts, jobs of earlier servers wait.
+            journal_exists: there may be unfinished jobs in it.
+        """
+        self.journal = JournalWriter(open_journal, files, post, wanted=journal_exists, recovered=self._recovered)
+        self._settings = config.jobs
+        self._most_submitted = max(1, config.queue.max_requests // 2)
+        self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
+        self._intake = intake
+        self._requests = requests
+        self._keeper = keeper
+        self._files = files
+        self._post = post
+        self._health = health
+        self._kept: dict[JobKey, KeptJob] = {}
+        self._waiting: collections.deque[KeptJob] = collections.deque()
+        """Committed, not submitted: there is no room, or no worker yet."""
+        self._submitted = 0
+        self._pump_ordered = False
+
+    # -- verbs -------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        owner: str,
+        connection: bytes,
+        fields: Mapping[str, Any],  # opaque until it has been parsed: a client's words
+        sink: ReplySink,
+        *,
+        events_wanted: bool,
+        size_bytes: int,
+    ) -> None:
+        """Take a durable request in; the sink gets everything else. The same again is the same job.
+
+        Args:
+            owner: whose job it is; ids of different owners have nothing to do with each other.
+            connection: gets one final reply for one job, however often it asks.
+
+        Raises:
+            CallerError: it cannot be carried out; Conflict: another request has that id.
+        """
+        request = parse(AudioRequest, fields)
+        self._intake.resolve(request, None if request.init_audio is None else "")  # refused before it is kept
+        now = time.time()
+        record = JobRecord(
+            owner=owner,
+            request_id=sink.request_id,
+            request=request,
+            body=body_of(request),
+            created_at=now,
+            deadline_at=_deadline(request, now),
+        )
+        job = self._kept.get(record.key)
+        if job is not None:
+            if job.record.body != record.body:
+                raise conflict(record.request_id)
+            self._watch(job, connection, sink, events_wanted)
+            if job.number and events_wanted and connection in job.watchers:
+                sink.notify(Accepted(joined=True))
+            return
+        job = self._kept[record.key] = KeptJob(self.finished, record, size_bytes)
+        self._watch(job, connection, sink, events_wanted)
+        settings = self._settings
+
+        def admit(journal: Journal) -> Admission:
+            known = journal.find(record.key)
+            if known is not None:
+                if known.body != record.body:
+                    raise conflict(record.request_id)
+                return Admission(record=known, new=False)
+            jobs, size = journal.totals()
+            if jobs >= settings.max_jobs or size >= settings.max_bytes:
+                raise full(jobs, size, journal.soonest_expiry())
+            journal.add(record, size_bytes)
+            return Admission(record=record, new=True)
+
+        self.journal.order(admit, lambda answer: self._admitted(job, answer))
+
+    def cancel(self, owner: str, target: str, sink: ReplySink) -> bool:
+        """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
+        job = self._kept.get((owner, target))
+        if job is None:
+            return False
+        job.cancellers.append(self._requests.open_question(sink))
+        job.cancel_asked = True
+        if job.number:
+            self._intake.cancel(job.number)
+        elif job in self._waiting:
+            self._waiting.remove(job)
+            self._end(job, _cancelled())
+        return True  # else it is on its way to the journal or from it, and hears of it there
+
+    def report(self, owner: str, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
+        """Answer with a JobReport: now, or when the job has ended or ``wait_ms`` are over."""
+        number = self._requests.open_question(sink)
+        job = self._kept.get((owner, target))
+        if job is None or wait_ms == 0 or job.answered:
+            self.reports.answer(number, (owner, target), delivery)
+            return
+        job.fetchers[number] = delivery
+
+        until = time.monotonic() + wait_ms / 1000
+
+        def look() -> None:
+            now = time.monotonic()
+            if number not in job.fetchers:
+                return
+            if now < until and self._health() != "draining":
+                self.journal.at(min(until, now + _AGAIN_S), look)
+                return
+            del job.fetchers[number]
+            self.reports.answer(number, (owner, target), delivery)
+
+        self.journal.at(min(until, time.monotonic() + _AGAIN_S), look)
+
+    def retry(self, owner: str, target: str, sink: ReplySink) -> None:
+        """Have a job that ended without a sound done again; answer with its JobReport."""
+        number = self._requests.open_question(sink)
+        key = owner, target
+
+        def reopen(journal: Journal) -> Admission:
+            record = journal.find(key)
+            if record is None:
+                raise unknown(target)
+            if record.state == "done":
+                raise InvalidRequest(f"job {target!r} is done; fetch its result, or ask anew under another id")
+            if record.state not in FINAL:
+                return Admission(record=record, new=False)
+            journal.reopen(key, _deadline(record.request, time.time()))
+            reopened = journal.find(key)
+            assert reopened is not None
+            return Admission(record=reopened, new=True)
+
+        def reopened(answer: Admission | AudioPoolError) -> None:
+            if isinstance(answer, Admission):
+                if key not in self._kept:
+                    self._take_up(KeptJob(self.finished, answer.record))
+                self._requests.finish(number, reply_of(report_of(answer.record)))
+            else:
+                self._requests.finish(number, reply_of(answer))
+
+        self.journal.order(reopen, reopened)
+
+    def begun(self, number: int) -> None:
+        """Note that a worker has been given the sound of a request to make."""
+        open_request = self._requests.get(number)
+        job = open_request.sink if open_request is not None else None
+        if isinstance(job, KeptJob) and not job.begun:
+            job.begun = True
+            key = job.record.key
+            self.journal.order(lambda journal: journal.begin(key), _ignore)
+
+    # -- from the journal to the intake ------------------------------------------------------------
+
+    def _watch(self, job: KeptJob, connection: bytes, sink: ReplySink, events_wanted: bool) -> None:
+        if connection in job.watchers:  # it gets one reply
+            return
+        number = self._requests.open_question(sink)
+        if job.answered and job.reply is not None:
+            self._requests.finish(number, job.reply)
+            return
+        job.watchers[connection] = number, sink if events_wanted else None
+
+    def _admitted(self, job: KeptJob, answer: Admission | AudioPoolError) -> None:
+        if isinstance(answer, AudioPoolError):
+            self._answer(job, refusal(answer))
+        elif answer.record.state in FINAL:
+            self._answer_from(job, answer.record)
+        else:
+            job.record = answer.record
+            self._take_up(job)
+
+    def _recovered(self, records: list[JobRecord]) -> None:
+        """Take up what earlier servers left."""
+        for record in records:
+            if record.key not in self._kept:  # else it was asked for meanwhile, and is about to be admitted
+                self._take_up(KeptJob(self.finished, record))
+
+    def _take_up(self, job: KeptJob) -> None:
+        """Submit a job that is in the journal, as soon as there is room."""
+        self._kept[job.record.key] = job
+        record, most = job.record, self._settings.max_attempts
+        if job.cancel_asked:
+            self._end(job, _cancelled())
+        elif record.attempts >= most or record.lives >= most * _LIVES_PER_ATTEMPT:
+            died = WorkerDied(
+                f"the server ended {max(record.attempts, record.lives)} times while it had this job; not tried again",
+                hint="'audio-pool jobs retry' tries once more",
+            )
+            self._end(job, Reply(kind="error", failure=structs.replace(Failure.of(died), retryable=False)))
+        else:
+            self._waiting.append(job)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Submit what waits, as far as there is room."""
+        while self._waiting and self._submitted < self._most_submitted:
+            if self._waiting[0].record.lives and self._health() == "starting":
+                self._pump_later(_AGAIN_S)
+                return
+            self._submit(self._waiting.popleft())
+
+    def _pump_later(self, after_s: float) -> None:
+        if self._pump_ordered:
+            return
+        self._pump_ordered = True
+
+        def pump() -> None:
+            self._pump_ordered = False
+            self._pump()
+
+        self.journal.at(time.monotonic() + after_s, pump)
+
+    def _submit(self, job: KeptJob) -> None:
+        left_s = None if job.record.deadline_at is None else job.record.deadline_at - time.time()
+        if left_s is not None and left_s <= 0:
+            expired = Expired("the deadline passed before the sound was there")
+            self._end(job, Reply(kind="expired", failure=Failure.of(expired)))
+            return
+        self._submitted += 1
+        try:
+            number = self._intake.submit(
+                job.record.request,
+                job,
+                events_wanted=True,
+                size_bytes=job.size_bytes,
+                timeout_s=left_s,
+                client=f"jobs of {job.record.owner}",
+            )
+        except AudioPoolError as exc:
+            self.finished(job, refusal(exc))
+        else:
+            job.number = number if job.reply is None and job not in self._waiting else 0
+
+    # -- from the pool to the journal --------------------------------------------------------------
+
+    def finished(self, job: KeptJob, reply: Reply) -> None:
+        """Take what the pool made of a submitted job."""
+        self._submitted -= 1
+        job.number = 0
+        failure = reply.failure
+        if failure is not None and failure.code == "closed":  # the successor of this server goes on with it
+            self._answer(job, reply)
+        elif failure is not None and reply.kind == "busy" and not job.cancel_asked:
+            self._waiting.append(job)
+            self._pump_later(_AGAIN_S)
+            return
+        else:
+            self._end(job, reply)
+        self._pump()
+
+    def _end(self, job: KeptJob, reply: Reply) -> None:
+        """Keep and record what a job came to, then answer."""
+        job.reply = reply
+        path = reply.path
+        if path is None:
+            self._record(job, None, 0)
+            return
+
+        def keep() -> None:
+            try:
+                kept, size = self._files.keep(path)
+            except StorageError as exc:
+                log.error("%s", exc)
+                kept, size = path, 0
+            except Exception:  # the job must not be left without its end
+                log.exception("the sound of job %s could not be kept", job.request_id)
+                kept, size = path, 0
+            self._post(lambda: self._record(job, kept, size))
+
+        self._keeper.submit(keep)
+
+    def _record(self, job: KeptJob, path: str | None, size_bytes: int) -> None:
+        reply = job.reply
+        assert reply is not None
+        if path is not None and job.record.request.output_path is None:
+            job.reply = structs.replace(reply, path=path)
+        now = time.time()
+        outcome = Outcome(
+            state=_STATES.get(reply.kind, "failed"),
+            finished_at=now,
+            expires_at=now + self._settings.result_ttl_s,
+            path=path,
+            size_bytes=size_bytes,
+            metadata=reply.metadata,
+            failure=reply.failure,
+        )
+        record = job.record
+        self.journal.order(
+            lambda journal: journal.finish(record, outcome), lambda answer: self._recorded(job, outcome, answer)
+        )
+
+    def _recorded(self, job: KeptJob, outcome: Outcome, answer: AudioPoolError | None) -> None:
+        reply = job.reply
+        assert reply is not None
+        if answer is None:
+            self._answer(job, reply)
+            return
+        # its caller gets it all the same; until there is room again, or for good, it may be made once more
+        if not job.answered:
+            if reply.metadata is not None:
+                warnings = (*reply.metadata.warnings, f"not_recorded: {answer}")
+                reply = structs.replace(reply, metadata=structs.replace(reply.metadata, warnings=warnings))
+            job.answered = True
+            self._answer_watchers(job, reply)
+        again = time.monotonic() + _AGAIN_S
+        self.journal.at(again, lambda: self._record(job, outcome.path, outcome.size_bytes))
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _answer(self, job: KeptJob, reply: Reply) -> None:
+        """Let go of a job, and tell everybody who waits for it."""
+        del self._kept[job.record.key]
+        self._answer_watchers(job, reply)
+        for number, delivery in job.fetchers.items():
+            self.reports.answer(number, job.record.key, delivery)
+        job.fetchers.clear()
+
+    def _answer_watchers(self, job: KeptJob, reply: Reply) -> None:
+        for number, _ in job.watchers.values():
+            self._requests.finish(number, reply)
+        job.watchers.clear()
+        for number in job.cancellers:
+            body = Cancellation(target=job.request_id, cancelled=reply.kind == "cancelled")
+            self._requests.finish(number, Reply(kind="result", body=body))
+        job.cancellers.clear()
+
+    def _answer_from(self, job: KeptJob, record: JobRecord) -> None:
+        """Answer who asked again for what is there already."""
+        if record.state != "done":
+            self._answer(job, Reply(kind=_KINDS.get(record.state, "error"), failure=record.failure))
+            return
+        path = record.path or ""
+
+        def answer(data: bytes | AudioPoolError | None) -> None:
+            if isinstance(data, AudioPoolError):
+                self._answer(job, refusal(data))
+            else:
+                self._answer(job, Reply(kind="result", path=path, metadata=record.metadata, data=data))
+
+        if record.request.delivery == "inline":
+            self.reports.read(path, answer)
+        else:
+            answer(None)
+
+
+_STATES: Mapping[ReplyKind, JobState] = {"result": "done", "cancelled": "cancelled", "expired": "expired"}
+"""What a final reply makes of a job; anything else is "failed"."""
+_KINDS: Mapping[JobState, ReplyKind] = {state: kind for kind, state in _STATES.items()}
+
+
+def _deadline(request: AudioRequest, now: float) -> float | None:
+    return None if request.deadline_ms is None else now + request.deadline_ms / 1000
+
+
+def _cancelled() -> Reply:
+    return Reply(kind="cancelled", failure=Failure.of(Cancelled("cancelled by its caller")))
+
+
+def _ignore(answer: AudioPoolError | None) -> None:
+    """Do nothing: a failure has been logged, and costs one counted attempt."""

@@ -1,0 +1,141 @@
+"""What the owners of durable jobs are told of them, as the journal has it.
+
+Owns: JobReports: one job's report, with its file where it is wanted, the list of jobs, and the errors about jobs.
+Must not know: which jobs are under way, SQL, sockets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor as Keeper
+from pathlib import Path
+
+from msgspec import Struct
+
+from audio_pool.api import JobReport, Jobs, JobState
+from audio_pool.errors import AudioPoolError, Busy, Conflict, InvalidAudio, NotFound, StorageError
+from audio_pool.jobs.journal import Journal
+from audio_pool.jobs.record import FINAL, JobKey, report_of
+from audio_pool.jobs.writer import JournalWriter
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.requests import RequestTable
+from audio_pool.results import Failure
+from audio_pool.types import Delivery
+
+__all__ = ["JobReports", "conflict", "full", "refusal", "reply_of", "unknown"]
+
+
+class JobReports:
+    """Router's thread only."""
+
+    def __init__(
+        self,
+        journal: JournalWriter,
+        requests: RequestTable,
+        keeper: Keeper,
+        post: Callable[[Callable[[], None]], None],
+        max_inline_bytes: int,
+    ) -> None:
+        """
+        Args:
+            keeper: the thread that reads results.
+            post: has something done on the router's thread.
+        """
+        self._journal = journal
+        self._requests = requests
+        self._keeper = keeper
+        self._post = post
+        self._max_inline_bytes = max_inline_bytes
+
+    def newest(
+        self, owner: str, states: Sequence[JobState], limit: int, before: float | None, sink: ReplySink
+    ) -> None:
+        """Answer with an owner's jobs, the newest first; without states: of every state."""
+        number = self._requests.open_question(sink)
+
+        def listed(journal: Journal) -> Jobs:
+            found = journal.newest(owner, states or ("pending", "running", *FINAL), limit, before)
+            return Jobs(jobs=tuple(report_of(one, whole=False) for one in found))
+
+        self._journal.order(listed, lambda answer: self._requests.finish(number, reply_of(answer)))
+
+    def answer(self, number: int, key: JobKey, delivery: Delivery) -> None:
+        """Answer the open question ``number`` with a job's report."""
+
+        def found(journal: Journal) -> JobReport:
+            record = journal.find(key)
+            if record is None:
+                raise unknown(key[1])
+            return report_of(record)
+
+        def answer(report: JobReport | AudioPoolError) -> None:
+            if isinstance(report, AudioPoolError) or delivery == "path" or report.path is None:
+                self._requests.finish(number, reply_of(report))
+                return
+
+            def send(data: bytes | AudioPoolError) -> None:
+                if isinstance(data, AudioPoolError):
+                    self._requests.finish(number, refusal(data))
+                else:
+                    self._requests.finish(number, Reply(kind="result", body=report, data=data))
+
+            self.read(report.path, send)
+
+        self._journal.order(found, answer)
+
+    def read(self, path: str, done: Callable[[bytes | AudioPoolError], None]) -> None:
+        """Read a kept file, off the router's thread."""
+
+        def read() -> None:
+            found: bytes | AudioPoolError
+            try:
+                size = Path(path).stat().st_size
+                if size > self._max_inline_bytes:
+                    raise InvalidAudio(
+                        f"the file has {size:,} bytes, delivered inline are at most {self._max_inline_bytes:,}; "
+                        "ask for delivery 'path'"
+                    )
+                found = Path(path).read_bytes()
+            except AudioPoolError as exc:
+                found = exc
+            except OSError as exc:
+                found = StorageError(f"the kept sound cannot be read: {exc.strerror}")
+            self._post(lambda: done(found))
+
+        self._keeper.submit(read)
+
+
+def unknown(target: str) -> NotFound:
+    """Return the error for a job that is not there, or is somebody else's."""
+    return NotFound(
+        f"no durable job {target!r} of yours is known; its time (jobs.result_ttl_s) may be over",
+        hint="'audio-pool jobs list' shows those that are",
+    )
+
+
+def conflict(request_id: str) -> Conflict:
+    """Return the error for an id that stands for another request."""
+    return Conflict(
+        f"request_id {request_id!r} stands for another durable request", hint="a new request needs an id of its own"
+    )
+
+
+def full(jobs: int, size_bytes: int, soonest_expiry: float | None) -> Busy:
+    """Return the error for a journal that has no room."""
+    wait_s = 60.0 if soonest_expiry is None else min(max(1.0, soonest_expiry - time.time()), 3600.0)
+    return Busy(
+        f"{jobs:,} durable jobs with {size_bytes:,} bytes are kept, which is as many as may be",
+        hint="raise jobs.max_jobs or jobs.max_bytes, or shorten jobs.result_ttl_s",
+        retry_after_ms=int(wait_s * 1000),
+    )
+
+
+def refusal(error: AudioPoolError) -> Reply:
+    """Return the final reply that says an error."""
+    return Reply(kind="busy" if isinstance(error, Busy) else "error", failure=Failure.of(error))
+
+
+def reply_of(answer: Struct | AudioPoolError) -> Reply:
+    """Return the final reply that says an answer."""
+    return refusal(answer) if isinstance(answer, AudioPoolError) else Reply(kind="result", body=answer)

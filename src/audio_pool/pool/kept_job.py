@@ -1,0 +1,54 @@
+"""One unfinished durable job in this process.
+
+Owns: KeptJob: who waits for it, and where it is between journal and intake.
+Must not know: what is done with it (durable_jobs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from audio_pool.jobs.record import JobRecord
+from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.results import Accepted, Progress
+from audio_pool.types import Delivery
+
+__all__ = ["KeptJob"]
+
+
+class KeptJob:
+    """A ReplySink: to the intake it is the caller, who passes on what it hears. Router's thread only."""
+
+    def __init__(self, on_reply: Callable[[KeptJob, Reply], None], record: JobRecord, size_bytes: int = 0) -> None:
+        """
+        Args:
+            size_bytes: of the message that asked for it.
+        """
+        self.request_id = record.request_id
+        self.record = record
+        self.size_bytes = size_bytes
+        self.number = 0
+        """The pool's, while it is submitted."""
+        self.begun = False
+        """A worker has been given the work."""
+        self.cancel_asked = False
+        self.reply: Reply | None = None
+        """What it came to, while that is being recorded."""
+        self.answered = False
+        """True where ``reply`` has been sent though it could not be recorded yet."""
+        self.watchers: dict[bytes, tuple[int, ReplySink | None]] = {}
+        """Connection -> the number of its open question; its sink, where it wants events."""
+        self.cancellers: list[int] = []
+        self.fetchers: dict[int, Delivery] = {}
+        """Open questions that wait for the job's end, and how each wants the file."""
+        self._on_reply = on_reply
+
+    def finish(self, reply: Reply) -> None:
+        """Take what the pool made of it."""
+        self._on_reply(self, reply)
+
+    def notify(self, body: Accepted | Progress) -> None:
+        """Pass an event on to everybody who wants it."""
+        for _, sink in self.watchers.values():
+            if sink is not None:
+                sink.notify(body)
