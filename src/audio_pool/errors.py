@@ -14,6 +14,8 @@ Must not know: anything else of the package.
     |   |-- Conflict              conflict          the id of a durable job stands for another request
     |   |-- InvalidAudio          bad_audio         a file or array that is not the audio it claims to be
     |   `-- Refused               refused           by policy: licence, key, permission
+    |       |-- BadToken          bad_token         not this server's: it was started anew, or is another
+    |       `-- PathNotAllowed    path_not_allowed  this caller may not name that path; tells nothing of what is there
     |-- EngineError               engine_failed     the engine's fault
     |   |-- EngineUnavailable     engine_unavailable   a library or model is missing, or it would not load
     |   |-- OutOfMemory           out_of_memory
@@ -41,6 +43,7 @@ from typing import ClassVar
 __all__ = [
     "AudioPoolError",
     "BadMessage",
+    "BadToken",
     "Busy",
     "CallerError",
     "Cancelled",
@@ -56,6 +59,7 @@ __all__ = [
     "NotFound",
     "NotSupported",
     "OutOfMemory",
+    "PathNotAllowed",
     "PoolClosed",
     "QualityError",
     "Refused",
@@ -129,6 +133,15 @@ class InvalidAudio(CallerError):
 
 class Refused(CallerError):
     code = "refused"
+
+
+class BadToken(Refused):
+    code = "bad_token"
+    retryable = True
+
+
+class PathNotAllowed(Refused):
+    code = "path_not_allowed"
 
 
 class EngineError(AudioPoolError):

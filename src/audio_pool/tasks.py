@@ -209,6 +209,8 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     operation: ClapOperation
     texts: list[str]
     paths: list[str]
+    roots: tuple[str, ...] | None = None
+    """Folders beneath which the paths must lie when they are opened; None: anywhere."""
 
 
 Task = GenerateTask | MasterTask | EmbedTask | RenderTask | EchoTask | ClapTask

@@ -534,19 +534,6 @@ def test_a_client_that_vanished_costs_its_answer_only(server, ask, held):
     assert ask.final("heir")["metadata"]["cache_type"] == "exact"
 
 
-def test_a_client_that_comes_back_under_its_own_routing_id_gets_what_it_asked_for(server, ask, held):
-    prompt, gate = held()
-    with Asker(server.endpoint, ROUTING_ID=b"a-client-of-old") as before:
-        before.generate("mine", prompt, events=True)
-        before.event("mine", "progress")
-        with Asker(server.endpoint, ROUTING_ID=b"a-client-of-old") as after:
-            after.send("health", "here")
-            after.final("here")
-            gate.touch()
-            assert after.final("mine")["type"] == "result"
-            assert before.quiet()
-
-
 # -- the image server's messages -------------------------------------------------------------------
 
 

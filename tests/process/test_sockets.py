@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.routed import Routed
 
+from audio_pool.config import ServerConfig
 from audio_pool.errors import InvalidConfig
 from audio_pool.server import image_frontend
 from audio_pool.server.image_frontend import ImageFrontEnd
@@ -165,7 +166,7 @@ def test_a_closed_waker_writes_to_nobody() -> None:
 def image_front_end(tmp_path: Path) -> Iterator[tuple[ImageFrontEnd, str]]:
     pull, push = inproc(), inproc()
     pool = Routed(tmp_path)
-    front_end = ImageFrontEnd(pull, push, pool.service)
+    front_end = ImageFrontEnd(pool.service, ServerConfig(pull_bind=pull, push_bind=push))
     yield front_end, push
     front_end.close()
     pool.close()

@@ -393,7 +393,7 @@ def test_a_copy_that_fails_at_the_end_leaves_no_trace(
 ) -> None:
     target = tmp_path / "copies" / "copy.wav"
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, "a broken disk")
 
     monkeypatch.setattr(module.os, "replace", fail)

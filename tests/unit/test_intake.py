@@ -10,11 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
 from audio_pool.errors import Busy, InvalidRequest, NotSupported, PoolClosed, UnknownEngine
 from audio_pool.pool import intake as module
+from audio_pool.pool.caller import HOST
+from audio_pool.pool.caller import Caller as Identity
 from audio_pool.scheduler import events
 from audio_pool.server.live_requests import LiveRequests
 from audio_pool.tasks import EchoTask, GenerateTask
@@ -129,13 +132,14 @@ def test_a_call_has_no_recipe(pool: Routed) -> None:
 
 
 def test_whose_share_a_request_counts_against_goes_with_it(pool: Routed) -> None:
-    pool.intake.submit(request(force=True), Caller().sink, client="a")
-    pool.intake.submit_fields({"prompt": "sea"}, Caller().sink, events_wanted=False, size_bytes=1, client="b")
-    pool.intake.call(EchoTask(payload=b"x"), Caller().sink, client="c")
-    LiveRequests(pool.intake).take_in(
-        b"route", {"prompt": "wind"}, Caller().sink, events_wanted=False, size_bytes=1, identity="d"
-    )
-    pool.service.echo(b"x", Caller().sink, client="e")
+    def by(name: str) -> Identity:
+        return structs.replace(HOST, client=name)
+
+    pool.intake.submit(request(force=True), Caller().sink, caller=by("a"))
+    pool.intake.submit_fields({"prompt": "sea"}, Caller().sink, events_wanted=False, size_bytes=1, caller=by("b"))
+    pool.intake.call(EchoTask(payload=b"x"), Caller().sink, caller=by("c"))
+    LiveRequests(pool.intake).take_in(by("d"), {"prompt": "wind"}, Caller().sink, events_wanted=False, size_bytes=1)
+    pool.service.echo(b"x", Caller().sink, caller=by("e"))
     pool.intake.submit(request(prompt="hail"), Caller().sink)
     assert [job.asked.client for job in pool.scheduler.jobs.values()] == ["a", "b", "c", "d", "e", ""]
 

@@ -86,7 +86,9 @@ def test_the_server_understands_the_clients_examples(message: dict[str, Any], du
 class Sent:
     """Stands where the socket is: keeps the frames of the last message."""
 
-    def send(self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False) -> None:
+    def send(
+        self, envelope: tuple[bytes, ...], frames: list[bytes], *, droppable: bool = False, sender: None = None
+    ) -> None:
         self.frames = frames
 
 
@@ -239,14 +241,14 @@ def test_every_field_of_a_request_is_told_with_its_range_and_default() -> None:
 
 def test_every_message_of_a_client_is_told_with_its_fields() -> None:
     common = rows(section("3. Messages to the server"))
-    assert set(common) == {"v", "type", "request_id"}
+    assert set(common) == {"v", "type", "request_id", "token"}
     for kind, cls in client_messages._CLIENT_TYPES.items():
         if kind in ("status", "health", "engines", "cache_stats"):
             questions = rows(section("status, health, engines, cache_stats"))
             assert kind in questions
-            assert {field.name for field in msgspec.structs.fields(cls)} == {"v", "request_id"}
+            assert {field.name for field in msgspec.structs.fields(cls)} == {"v", "request_id", "token"}
         else:
-            check_fields(cls, rows(section(kind)), besides={"v", "request_id"})
+            check_fields(cls, rows(section(kind)), besides={"v", "request_id", "token"})
 
 
 def check_report(cls: Any, documented: dict[str, str]) -> None:

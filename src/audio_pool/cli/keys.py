@@ -25,10 +25,12 @@ def group() -> None:
 @group.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", default="client", show_default=True, help="The client these keys are for.")
-def create(directory: Path, name: str) -> None:
+@click.option("--operator", is_flag=True, help="It may cancel and see anybody's requests, and name any path.")
+def create(directory: Path, name: str, operator: bool) -> None:
     """Make a server's key pair (once) and a client's, and put the client on the allow list.
 
     Give the client's machine NAME.key_secret and server.key; remove allowed_clients/NAME.key to shut it out.
+    What else it may do is said in allowed_clients/NAME.toml: see docs/security.md.
     """
-    for path in create_keys(directory, name):
+    for path in create_keys(directory, name, operator=operator):
         say(str(path))

@@ -40,7 +40,7 @@ from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
-from audio_pool.transport.endpoints import default_bind
+from audio_pool.transport.endpoints import default_connect
 from audio_pool.types import Delivery
 
 __all__ = ["AsyncAudioClient"]
@@ -54,7 +54,7 @@ class AsyncAudioClient(PoolApi):
     def __init__(
         self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None, resume: bool = False
     ) -> None:
-        endpoint = default_bind() if endpoint is None else endpoint
+        endpoint = default_connect() if endpoint is None else endpoint
         self.timeout_s = timeout_s
         self._resume = resume
         self._session = ClientSession(endpoint, resume=resume)

@@ -14,6 +14,7 @@ from audio_pool.client.session import ClientSession, Frames
 from audio_pool.errors import Busy, Disconnected, Refused
 from audio_pool.transport.keys import ClientKeys
 from audio_pool.transport.sockets import Channel, dealer
+from audio_pool.transport.token import find_token
 
 __all__ = ["Connection", "Keys"]
 
@@ -42,9 +43,15 @@ class Connection:
         self._endpoint = endpoint
         self._session = session
         self._handshake_failed = False  # just now
+        self._has_keys = keys is not None
         self._doubt = "are the keys the server's?" if keys else "does the server ask for keys?"
         self.channel = dealer(endpoint, keys=ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys)
+        self._session.token = self._token()
         self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
+
+    def _token(self) -> str:
+        """Return what shows this server that its own user asks; with keys it is the key that does."""
+        return "" if self._has_keys else find_token(self._endpoint)
 
     def close(self) -> None:
         self.channel.raw.disable_monitor()
@@ -81,6 +88,7 @@ class Connection:
         while (frames := self.monitor.receive()) is not None:
             event, value = struct.unpack("=HI", frames[0])
             if event == _HANDSHAKE_SUCCEEDED:
+                self._session.token = self._token()  # a new one at every start of the server
                 self._session.reconnected()
             elif event == _DISCONNECTED:
                 # after a failed handshake nothing is lost: zmq tries again, with back-off
@@ -99,6 +107,7 @@ class Connection:
 
     def _lost(self) -> None:
         self.receive()  # what came before the end counts
+        self._session.token = ""  # of a server that is no more
         self._session.disconnected(
             Disconnected(f"the server at {self._endpoint} went away before the answer came", hint="ask again")
         )

@@ -50,8 +50,8 @@ class Asker(Protocol):
 class _Outstanding:
     """One durable request."""
 
-    def __init__(self, frames: Frames) -> None:
-        self.frames = frames
+    def __init__(self, make: Callable[[], Frames]) -> None:
+        self.make = make
         self.lost = False
         """The connection that it was sent on broke."""
         self.accepted_by: str | None = None
@@ -67,9 +67,9 @@ class Resumption:
         self._session = session
         self._outstanding: dict[str, _Outstanding] = {}
 
-    def add(self, request_id: str, frames: Frames) -> None:
-        """Take on a request that has been made into frames."""
-        self._outstanding[request_id] = _Outstanding(frames)
+    def add(self, request_id: str, make: Callable[[], Frames]) -> None:
+        """Take on a request; ``make`` gives its frames for the connection of that moment."""
+        self._outstanding[request_id] = _Outstanding(make)
 
     def accepted(self, request_id: str) -> None:
         """Note that the server has promised a request's answer."""
@@ -123,7 +123,7 @@ class Resumption:
         one = self._outstanding.get(request_id)
         if one is not None:
             one.lost = False
-            self._session.outgoing.append(one.frames)
+            self._session.outgoing.append(one.make())
 
     def _ask(
         self, question: Question[T], on_result: Callable[[T], None], on_error: Callable[[AudioPoolError], None]

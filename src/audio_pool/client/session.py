@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 
 from audio_pool.api import check_text, check_timeout
 from audio_pool.client.control import Frames, Question, new_request_id
@@ -116,6 +116,8 @@ class ClientSession:
         """Set by the connection: decides whether a timeout is a Timeout or Disconnected."""
         self.trouble = ""
         """Set by the connection: what kept it from being made, where known."""
+        self.token = ""
+        """Set by the connection: shows a server on this machine that the same user asks."""
 
     def __len__(self) -> int:
         return len(self._in_flight)
@@ -132,6 +134,7 @@ class ClientSession:
         message = GenerateRequest(
             v=PROTOCOL_VERSION,
             request_id=pending.request_id,
+            token=self.token or UNSET,
             request=_request_fields(request),
             events=events or resumed is not None,  # whether it was accepted decides what a lost one comes to
         )
@@ -145,10 +148,11 @@ class ClientSession:
             durable=request.durable,
         )
         self._add(pending.request_id, entry, now)
-        frames = [packing.pack(message)]
-        if resumed is not None:
-            resumed.add(pending.request_id, frames)
-        return frames
+        if resumed is not None:  # the next server has another token
+            resumed.add(
+                pending.request_id, lambda: [packing.pack(structs.replace(message, token=self.token or UNSET))]
+            )
+        return [packing.pack(message)]
 
     def ask(
         self,
@@ -166,6 +170,8 @@ class ClientSession:
             InvalidRequest: the id is in flight already, or a field is not what the protocol allows.
         """
         fields = {"v": PROTOCOL_VERSION, "type": question.kind, "request_id": request_id, **question.fields}
+        if self.token:
+            fields["token"] = self.token
         try:
             message = client_messages.decode_client(fields)
         except BadMessage as exc:
@@ -198,7 +204,16 @@ class ClientSession:
 
         Its own final reply, ``cancelled`` or what came first, arrives like any other.
         """
-        return _cancel_frames(request_id) if request_id in self._in_flight else None
+        return self._cancel_frames(request_id) if request_id in self._in_flight else None
+
+    def _cancel_frames(self, target: str) -> Frames:
+        return [
+            packing.pack(
+                CancelRequest(
+                    v=PROTOCOL_VERSION, request_id=new_request_id(), token=self.token or UNSET, target=target
+                )
+            )
+        ]
 
     def on_message(self, frames: Sequence[bytes]) -> None:
         """Take one multipart message from the server.
@@ -259,7 +274,7 @@ class ClientSession:
                     hint="the job goes on: fetch its result by its request_id, or cancel it",
                 )
             elif self.connected:
-                cancels.append(_cancel_frames(request_id))
+                cancels.append(self._cancel_frames(request_id))
                 error = Timeout(
                     f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
@@ -337,10 +352,6 @@ def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values
             check_text(name, fields[name])  # a path may be any bytes here, not on the wire
             fields[name] = os.path.abspath(fields[name])
     return fields
-
-
-def _cancel_frames(target: str) -> Frames:
-    return [packing.pack(CancelRequest(v=PROTOCOL_VERSION, request_id=new_request_id(), target=target))]
 
 
 def _decode_sound(frames: Sequence[bytes]) -> AudioResult:

@@ -53,6 +53,7 @@ __all__ = [
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1 << 20)]
+Folder = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"\A/[^\x00]*\Z")]
 Role = Literal["generate", "master", "embed", "score"]
 
 
@@ -195,6 +196,10 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     """Empty: ``ipc://`` in the user's runtime directory."""
     keys_dir: str = ""
     """CURVE keys as made by ``audio-pool keys create``; needed for binds beyond this machine."""
+    output_roots: list[Folder] = []
+    """Folders beneath which clients may have sounds put (``output_path``); empty: see docs/security.md."""
+    input_roots: list[Folder] = []
+    """Folders beneath which clients may name files to be read (``init_audio``, the paths of CLAP); likewise."""
     pull_bind: str = ""
     """The image server's PUSH messages arrive here; with ``push_bind``, else both empty."""
     push_bind: str = ""

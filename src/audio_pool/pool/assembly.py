@@ -153,16 +153,11 @@ def _add_front_ends(config: Config, router: Router, service: PoolService) -> str
     """Register the front ends that the configuration asks for; return where clients connect."""
     server = config.server
     keys = ServerKeys.read(Path(server.keys_dir)) if server.keys_dir else None
-    clients = ZmqFrontEnd(
-        server.bind or default_bind(),
-        service,
-        keys=keys,
-        parked_bytes=server.parked_bytes,
-        max_connections=most_connections(server.max_connections, len(router.scheduler.workers.workers)),
-    )
+    most = most_connections(server.max_connections, len(router.scheduler.workers.workers))
+    clients = ZmqFrontEnd(server.bind or default_bind(), service, server, keys=keys, max_connections=most)
     router.add_front_end(clients)
     if server.pull_bind:
-        router.add_front_end(ImageFrontEnd(server.pull_bind, server.push_bind, service))
+        router.add_front_end(ImageFrontEnd(service, server))
     return clients.endpoint
 
 

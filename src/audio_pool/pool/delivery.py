@@ -28,6 +28,7 @@ from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
+from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import HitFile, StoredSound
 from audio_pool.types import AudioRequest
 
@@ -173,6 +174,8 @@ class Delivery:
         made: str,
         metadata: SoundMetadata,
         later: Callable[[Reply], None],
+        *,
+        roots: Roots = ANYWHERE,
     ) -> None:
         """Keep a rendition that has just been made of a hit, and deliver it."""
 
@@ -182,7 +185,7 @@ class Delivery:
             except Exception as exc:
                 later(_failed(exc))
             else:
-                later(self._deliver_now(resolved.request, path, metadata))
+                later(self._deliver_now(resolved.request, path, metadata, roots))
 
         self._order(work)
 
@@ -200,18 +203,28 @@ class Delivery:
         return self._moved_aside(made)
 
     def deliver(
-        self, request: AudioRequest, path: str, metadata: SoundMetadata, later: Callable[[Reply], None]
+        self,
+        request: AudioRequest,
+        path: str,
+        metadata: SoundMetadata,
+        later: Callable[[Reply], None],
+        *,
+        roots: Roots = ANYWHERE,
     ) -> Reply | None:
-        """Return the reply at once where only a path is wanted; else None, and ``later`` gets it."""
+        """Return the reply at once where only a path is wanted; else None, and ``later`` gets it.
+
+        Args:
+            roots: where the caller may have it put.
+        """
         if request.delivery == "path" and request.output_path is None:
             return Reply(kind="result", path=path, metadata=metadata)
-        self._order(lambda: later(self._deliver_now(request, path, metadata)))
+        self._order(lambda: later(self._deliver_now(request, path, metadata, roots)))
         return None
 
-    def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata) -> Reply:
+    def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata, roots: Roots) -> Reply:
         try:
             if request.output_path is not None:
-                path = copy_file(Path(path), Path(request.output_path))
+                path = copy_file(Path(path), Path(request.output_path), roots)
             data = None
             if request.delivery == "inline":
                 size = os.stat(path).st_size
@@ -255,40 +268,41 @@ def _may_pass(exc: Exception) -> bool:
     return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE)
 
 
-def copy_file(source: Path, target: Path) -> str:
+def copy_file(source: Path, target: Path, roots: Roots = ANYWHERE) -> str:
     """Copy a file to a place that a caller named, atomically; return the place.
 
     The copy shares the source's blocks where the file system can (copied on write), never the file itself: an
     edit of it reaches nobody else. Its mode follows the umask. Only regular files are replaced.
 
+    Args:
+        roots: where the caller may name files.
+
     Raises:
         InvalidAudio: the target is relative, or something other than a regular file is there.
+        PathNotAllowed: it does not lie beneath the roots, or only by way of a link.
         OSError: it cannot be written.
     """
     if not target.is_absolute():
         raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        found = target.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidAudio(
-                f"output_path: {str(target)!r} is there and is not a regular file; only those are replaced"
-            )
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
-    try:
-        with source.open("rb") as read, open(temporary, "xb", opener=_open_by_umask) as write:
-            try:
-                fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-            except OSError:  # another file system, or one that cannot
-                shutil.copyfileobj(read, write, 1 << 20)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as read, roots.folder_for("output_path", str(target)) as (folder, name):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise InvalidAudio(
+                    f"output_path: {str(target)!r} is there and is not a regular file; only those are replaced"
+                )
+        temporary = f".{secrets.token_hex(12)}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with open(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as write:
+                try:
+                    fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
+                except OSError:  # another file system, or one that cannot
+                    shutil.copyfileobj(read, write, 1 << 20)
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
     return str(target)
-
-
-def _open_by_umask(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o666)
 
 
 def _unlink(paths: list[str]) -> None:

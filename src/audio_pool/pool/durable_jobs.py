@@ -26,6 +26,7 @@ from audio_pool.errors import (
     Cancelled,
     Expired,
     InvalidRequest,
+    NotSupported,
     StorageError,
     WorkerDied,
 )
@@ -33,12 +34,14 @@ from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, body_of, report_of
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
+from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.job_reports import JobReports, conflict, full, refusal, reply_of, unknown
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Accepted, Failure
+from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import ReplyKind
 from audio_pool.types import AudioRequest, Delivery
 from audio_pool.validation import parse
@@ -78,6 +81,8 @@ class DurableJobs:
         """
         self.journal = JournalWriter(open_journal, files, post, wanted=journal_exists, recovered=self._recovered)
         self._settings = config.jobs
+        self._output_roots = Roots(tuple(config.server.output_roots)) if config.server.output_roots else ANYWHERE
+        self._input_roots = Roots(tuple(config.server.input_roots)) if config.server.input_roots else ANYWHERE
         self._most_submitted = max(1, config.queue.max_requests // 2)
         self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
         self._intake = intake
@@ -96,8 +101,7 @@ class DurableJobs:
 
     def submit(
         self,
-        owner: str,
-        connection: bytes,
+        caller: Caller,
         fields: Mapping[str, Any],  # opaque until it has been parsed: a client's words
         sink: ReplySink,
         *,
@@ -106,18 +110,20 @@ class DurableJobs:
     ) -> None:
         """Take a durable request in; the sink gets everything else. The same again is the same job.
 
-        Args:
-            owner: whose job it is; ids of different owners have nothing to do with each other.
-            connection: gets one final reply for one job, however often it asks.
+        Ids of different owners have nothing to do with each other. A connection gets one final reply for one job,
+        however often it asks.
 
         Raises:
             CallerError: it cannot be carried out; Conflict: another request has that id.
         """
+        if caller.namespace is not None:
+            fields = {**fields, "namespace": caller.namespace_of(fields.get("namespace"))}
         request = parse(AudioRequest, fields)
+        self._check_paths(request, caller)
         self._intake.resolve(request, None if request.init_audio is None else "")  # refused before it is kept
         now = time.time()
         record = JobRecord(
-            owner=owner,
+            owner=caller.job_owner,
             request_id=sink.request_id,
             request=request,
             body=body_of(request),
@@ -128,12 +134,12 @@ class DurableJobs:
         if job is not None:
             if job.record.body != record.body:
                 raise conflict(record.request_id)
-            self._watch(job, connection, sink, events_wanted)
-            if job.number and events_wanted and connection in job.watchers:
+            self._watch(job, caller.connection, sink, events_wanted)
+            if job.number and events_wanted and caller.connection in job.watchers:
                 sink.notify(Accepted(joined=True))
             return
         job = self._kept[record.key] = KeptJob(self.finished, record, size_bytes)
-        self._watch(job, connection, sink, events_wanted)
+        self._watch(job, caller.connection, sink, events_wanted)
         settings = self._settings
 
         def admit(journal: Journal) -> Admission:
@@ -150,10 +156,25 @@ class DurableJobs:
 
         self.journal.order(admit, lambda answer: self._admitted(job, answer))
 
-    def cancel(self, owner: str, target: str, sink: ReplySink) -> bool:
+    def _check_paths(self, request: AudioRequest, caller: Caller) -> None:
+        """Refuse paths that the caller may not name, and such as only rights of its own allow: a job outlives them."""
+        for field, path, roots, kept in (
+            ("output_path", request.output_path, caller.output_roots, self._output_roots),
+            ("init_audio", request.init_audio, caller.input_roots, self._input_roots),
+        ):
+            if path is None:
+                continue
+            roots.check(field, path)
+            if roots not in (ANYWHERE, kept):
+                raise NotSupported(
+                    f"{field}: not with durable, for a client with roots of its own",
+                    hint="fetch the result by its request_id; send what is to be read without durable",
+                )
+
+    def cancel(self, caller: Caller, target: str, sink: ReplySink) -> bool:
         """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
-        job = self._kept.get((owner, target))
-        if job is None:
+        job = self._kept.get((caller.job_owner, target))
+        if job is None or (caller.anonymous and caller.connection not in job.watchers):
             return False
         job.cancellers.append(self._requests.open_question(sink))
         job.cancel_asked = True
@@ -164,9 +185,10 @@ class DurableJobs:
             self._end(job, _cancelled())
         return True  # else it is on its way to the journal or from it, and hears of it there
 
-    def report(self, owner: str, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
+    def report(self, caller: Caller, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
         """Answer with a JobReport: now, or when the job has ended or ``wait_ms`` are over."""
         number = self._requests.open_question(sink)
+        owner = caller.job_owner
         job = self._kept.get((owner, target))
         if job is None or wait_ms == 0 or job.answered:
             self.reports.answer(number, (owner, target), delivery)
@@ -187,10 +209,10 @@ class DurableJobs:
 
         self.journal.at(min(until, time.monotonic() + _AGAIN_S), look)
 
-    def retry(self, owner: str, target: str, sink: ReplySink) -> None:
+    def retry(self, caller: Caller, target: str, sink: ReplySink) -> None:
         """Have a job that ended without a sound done again; answer with its JobReport."""
         number = self._requests.open_question(sink)
-        key = owner, target
+        key = caller.job_owner, target
 
         def reopen(journal: Journal) -> Admission:
             record = journal.find(key)
@@ -226,7 +248,7 @@ class DurableJobs:
 
     # -- from the journal to the intake ------------------------------------------------------------
 
-    def _watch(self, job: KeptJob, connection: bytes, sink: ReplySink, events_wanted: bool) -> None:
+    def _watch(self, job: KeptJob, connection: str, sink: ReplySink, events_wanted: bool) -> None:
         if connection in job.watchers:  # it gets one reply
             return
         number = self._requests.open_question(sink)
@@ -299,7 +321,12 @@ class DurableJobs:
                 events_wanted=True,
                 size_bytes=job.size_bytes,
                 timeout_s=left_s,
-                client=f"jobs of {job.record.owner}",
+                caller=structs.replace(
+                    HOST,
+                    client=f"jobs of {job.record.owner}",
+                    output_roots=self._output_roots,
+                    input_roots=self._input_roots,
+                ),
             )
         except AudioPoolError as exc:
             self.finished(job, refusal(exc))

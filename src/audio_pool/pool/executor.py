@@ -294,10 +294,11 @@ class Executor:
         def later(reply: Reply) -> None:
             self._inbox.post(lambda: self._requests.finish(number, reply))
 
+        roots = open_request.caller.output_roots
         if isinstance(value, events.RenderedHit):
-            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later)
+            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later, roots=roots)
             return
-        reply = self._delivery.deliver(resolved.request, path, metadata, later)
+        reply = self._delivery.deliver(resolved.request, path, metadata, later, roots=roots)
         if reply is not None:
             self._requests.finish(number, reply)
 

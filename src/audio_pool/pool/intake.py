@@ -6,15 +6,14 @@ Must not know: sockets, what becomes of a request.
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidAudio, InvalidRequest, NotSupported
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidRequest, NotSupported
+from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.reading import FileReading, Turn
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -86,25 +85,25 @@ class Intake:
         events_wanted: bool = False,
         size_bytes: int = 0,
         timeout_s: float | None = None,
-        client: str = "",
+        caller: Caller = HOST,
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
 
         Args:
-            client: whose share it counts against; empty: nobody's own.
+            caller: whose request it is, and what they may do.
 
         Raises:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
         if request.init_audio is not None:
-            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, client)
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller)
         return self.submit_resolved(
             self.resolve(request),
             sink,
             events_wanted=events_wanted,
             size_bytes=size_bytes,
             timeout_s=timeout_s,
-            client=client,
+            caller=caller,
         )
 
     def submit_fields(
@@ -114,13 +113,15 @@ class Intake:
         *,
         events_wanted: bool,
         size_bytes: int,
-        client: str = "",
+        caller: Caller = HOST,
     ) -> int:
         """Do as ``submit``, from the fields of a client's message.
 
         Games ask for the same thing again and again: what the same fields resolve to is remembered, which saves
         a third of a hit's work.
         """
+        if caller.namespace is not None:
+            fields = {**fields, "namespace": caller.namespace_of(fields.get("namespace"))}
         try:
             key = packing.pack(fields)
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -131,14 +132,14 @@ class Intake:
             request = parse(AudioRequest, fields)
             refuse_durable(request)
             if request.init_audio is not None:
-                return self._read_first(request, sink, events_wanted, size_bytes, client=client)
+                return self._read_first(request, sink, events_wanted, size_bytes, caller=caller)
             resolved = self.resolve(request)
             by_name = request.engine is None or not request.engine.startswith("kind:")
             if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
                 if len(self._resolved) >= _MOST_REMEMBERED:
                     self._resolved.clear()
                 self._resolved[key] = resolved
-        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, client=client)
+        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller)
 
     def submit_resolved(
         self,
@@ -148,7 +149,7 @@ class Intake:
         events_wanted: bool = False,
         size_bytes: int = 0,
         timeout_s: float | None = None,
-        client: str = "",
+        caller: Caller = HOST,
         number: int = 0,
         arrival: float | None = None,
     ) -> int:
@@ -156,14 +157,16 @@ class Intake:
 
         Args:
             timeout_s: a deadline beside the request's own; the earlier one counts.
-            client: whose share it counts against; empty: nobody's own.
+            caller: whose request it is, and what they may do.
             number, arrival: of a request that was registered before.
         """
         request = resolved.request
+        if request.output_path is not None:
+            _check_output(request.output_path, caller)
         if number:
             self._requests[number].resolved = resolved
         else:
-            number = self._requests.open(sink, resolved, client)
+            number = self._requests.open(sink, resolved, caller)
         now = time.monotonic() if arrival is None else arrival
         deadlines = [now + request.deadline_ms / 1000] if request.deadline_ms is not None else []
         if timeout_s is not None:
@@ -175,7 +178,7 @@ class Intake:
             events.Submit(
                 request=number,
                 recipe=recipe,
-                client=client,
+                client=caller.client,
                 join_key=resolved.join_key,
                 priority=events.PRIORITIES.index(request.priority),
                 deadline=min(deadlines, default=None),
@@ -190,12 +193,18 @@ class Intake:
         return number
 
     def call(
-        self, task: EchoTask | ClapTask, sink: ReplySink, *, worker: str = "", size_bytes: int = 0, client: str = ""
+        self,
+        task: EchoTask | ClapTask,
+        sink: ReplySink,
+        *,
+        worker: str = "",
+        size_bytes: int = 0,
+        caller: Caller = HOST,
     ) -> int:
         """Take in a small task that is not a sound."""
-        number = self._requests.open(sink, client=client)
+        number = self._requests.open(sink, caller=caller)
         self._router.feed(
-            events.Call(request=number, task=task, client=client, worker=worker, size_bytes=size_bytes)
+            events.Call(request=number, task=task, client=caller.client, worker=worker, size_bytes=size_bytes)
         )
         return number
 
@@ -225,13 +234,16 @@ class Intake:
         events_wanted: bool,
         size_bytes: int,
         timeout_s: float | None = None,
-        client: str = "",
+        caller: Caller = HOST,
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.resolve(request, "")  # what is refused anyway is refused before a byte is read
+        if request.output_path is not None:
+            _check_output(request.output_path, caller)
         path = request.init_audio or ""
         if not path.startswith("/"):  # it would be looked for where this process happens to have been started
             raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
+        caller.input_roots.check("init_audio", path)
         if len(self._reading) >= self._config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
         arrival = time.monotonic()
@@ -257,7 +269,7 @@ class Intake:
                 events_wanted=events_wanted,
                 size_bytes=size_bytes,
                 timeout_s=timeout_s,
-                client=client,
+                caller=caller,
                 number=number,
                 arrival=arrival,
             )
@@ -265,8 +277,11 @@ class Intake:
         def too_late() -> None:
             self._end_reading(number, "expired")
 
-        turn = self._files.submit(client, f"init_audio: {path!r}", lambda: _opened(path), read)
-        number = self._requests.open(sink, client=client)
+        roots = caller.input_roots
+        turn = self._files.submit(
+            caller.client, f"init_audio: {path!r}", lambda: roots.open("init_audio", path), read
+        )
+        number = self._requests.open(sink, caller=caller)
         self._reading[number] = turn
         deadlines = [arrival + limit for limit in (_seconds(request.deadline_ms), timeout_s) if limit is not None]
         if deadlines:
@@ -298,10 +313,8 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _opened(path: str) -> int:
-    """Open a regular file: a pipe or a device would never end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise InvalidAudio(f"init_audio: {path!r} is not a regular file")
-    return fd
+def _check_output(path: str, caller: Caller) -> None:
+    """Refuse, before a sound is made, a place where it may not go."""
+    caller.output_roots.check("output_path", path)
+    if any(char < " " or "\x7f" <= char <= "\x9f" for char in path):
+        raise InvalidRequest(f"output_path: given {path!r}, allowed is a path without control characters")

@@ -36,7 +36,7 @@ class KeptJob:
         """What it came to, while that is being recorded."""
         self.answered = False
         """True where ``reply`` has been sent though it could not be recorded yet."""
-        self.watchers: dict[bytes, tuple[int, ReplySink | None]] = {}
+        self.watchers: dict[str, tuple[int, ReplySink | None]] = {}
         """Connection -> the number of its open question; its sink, where it wants events."""
         self.cancellers: list[int] = []
         self.fetchers: dict[int, Delivery] = {}

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError
+from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_answer
 from audio_pool.pool.resolve import ResolvedRequest
@@ -32,8 +33,7 @@ class OpenRequest(Struct, kw_only=True):
     sink: ReplySink
     resolved: ResolvedRequest | None = None
     """None for calls, and until ``init_audio`` has been read."""
-    client: str = ""
-    """Whose share it counts against; empty: nobody's own."""
+    caller: Caller = HOST
     opened: float = msgspec.field(default_factory=time.monotonic)
 
     question: bool = False
@@ -61,10 +61,10 @@ class RequestTable(dict[int, OpenRequest]):
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
 
-    def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None, client: str = "") -> int:
+    def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None, caller: Caller = HOST) -> int:
         """Take a request in; return its number, unique for the pool's life."""
         number = next(self._numbers)
-        self[number] = OpenRequest(sink=sink, resolved=resolved, client=client)
+        self[number] = OpenRequest(sink=sink, resolved=resolved, caller=caller)
         return number
 
     def open_question(self, sink: ReplySink) -> int:
@@ -94,7 +94,7 @@ class RequestTable(dict[int, OpenRequest]):
             log_answer(
                 number,
                 open_request.sink.request_id,
-                open_request.client,
+                open_request.caller.client,
                 open_request.opened,
                 reply,
                 kind,

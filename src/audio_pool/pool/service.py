@@ -10,9 +10,12 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import Executor as Writer
 
+from msgspec import structs
+
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, NotSupported
+from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Reply, ReplySink
@@ -94,8 +97,12 @@ class PoolService:
         self.view.feedback_counts[f"feedback_{verdict}"] += 1
         return FeedbackNoted(target=target)
 
-    def cache_stats(self, sink: ReplySink) -> None:
-        """Answer with figures about the whole cache, counted off the router's thread. Raises NotFound."""
+    def cache_stats(self, sink: ReplySink, *, discreet: bool = False) -> None:
+        """Answer with figures about the whole cache, counted off the router's thread. Raises NotFound.
+
+        Args:
+            discreet: without paths.
+        """
         if not self._config.cache.enabled:
             raise NotFound("the cache is off (cache.enabled = false)")
         number = self._requests.open(sink)  # so that it is answered though the pool stops meanwhile
@@ -106,6 +113,8 @@ class PoolService:
             try:
                 with AudioSemanticCache(self._config.cache_dir) as managed:
                     stats: CacheStats = managed.get_cache_stats()
+                if discreet:
+                    stats = structs.replace(stats, cache_dir="")
                 reply = Reply(kind="result", body=stats)
             except Exception as exc:
                 reply = Reply(kind="error", failure=Failure.of(self.refusal(exc)))
@@ -114,10 +123,16 @@ class PoolService:
         self._writer.submit(work)
 
     def echo(
-        self, payload: bytes, sink: ReplySink, *, worker: str = "", size_bytes: int = 0, client: str = ""
+        self,
+        payload: bytes,
+        sink: ReplySink,
+        *,
+        worker: str = "",
+        size_bytes: int = 0,
+        caller: Caller = HOST,
     ) -> None:
         """Send a payload through a worker and back."""
-        self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes, client=client)
+        self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes, caller=caller)
 
     def clap(
         self,
@@ -127,7 +142,7 @@ class PoolService:
         sink: ReplySink,
         *,
         size_bytes: int = 0,
-        client: str = "",
+        caller: Caller = HOST,
     ) -> int:
         """Ask the scorer; return the request's number.
 
@@ -144,5 +159,8 @@ class PoolService:
         relative = next((path for path in paths if not path.startswith("/")), None)
         if relative is not None:
             raise InvalidRequest(f"paths: given {relative!r}, allowed are absolute paths, which this server can read")
-        task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths)
-        return self.intake.call(task, sink, size_bytes=size_bytes, client=client)
+        for path in paths:
+            caller.input_roots.check("paths", path)
+        roots = caller.input_roots.folders
+        task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths, roots=roots)
+        return self.intake.call(task, sink, size_bytes=size_bytes, caller=caller)

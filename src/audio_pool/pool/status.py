@@ -57,8 +57,12 @@ class StatusView:
         self._infos = infos
         self._encoders = encoders
 
-    def health(self) -> Health:
-        """Report whether a real job could run now."""
+    def health(self, *, discreet: bool = False) -> Health:
+        """Report whether a real job could run now.
+
+        Args:
+            discreet: without errors' words, which may hold what others asked for, and paths.
+        """
         scheduler = self._router.scheduler
         workers = scheduler.workers.workers
         now = time.monotonic()
@@ -72,7 +76,7 @@ class StatusView:
             if worker.state in ("starting", "loading") and worker.failure is None:
                 coming = True
             elif not alive:
-                reasons.append(f"worker {name!r}: {_trouble(worker, silent_s)}")
+                reasons.append(f"worker {name!r}: {worker.state if discreet else _trouble(worker, silent_s)}")
             for engine in worker.plan.engines:
                 state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
                 if engines.get(engine) != "ready":
@@ -90,17 +94,17 @@ class StatusView:
             overall = "starting" if coming or not masters else "ready"
         return Health(state=overall, reasons=tuple(reasons), engines=engines, instance=self.instance)
 
-    def status(self) -> PoolStatus:
-        """Report what the pool is doing."""
+    def status(self, *, discreet: bool = False) -> PoolStatus:
+        """Report what the pool is doing; ``discreet``: as ``health``."""
         scheduler = self._router.scheduler
         return PoolStatus(
             version=__version__,
             health=self.health().state,
             requests=len(scheduler.requests),
             waiting=len(scheduler.waiting),
-            workers={name: self._worker(name, worker) for name, worker in scheduler.workers.workers.items()},
-            semantic=self._semantic(),
-            cache=str(self._config.cache_dir) if self._cache is not None else "off",
+            workers={name: self._worker(name, worker, discreet) for name, worker in scheduler.workers.workers.items()},
+            semantic=self._semantic().partition(":")[0] if discreet else self._semantic(),
+            cache="off" if self._cache is None else "on" if discreet else str(self._config.cache_dir),
             answers=dict(self._requests.answers),
             cache_types=dict(self._executor.cache_types),
             replies=self._summed(lambda front_end: front_end.reply_counts),
@@ -121,7 +125,7 @@ class StatusView:
             )
         )
 
-    def _worker(self, name: str, worker: WorkerState) -> WorkerStatus:
+    def _worker(self, name: str, worker: WorkerState, discreet: bool) -> WorkerStatus:
         return WorkerStatus(
             state=worker.state,
             incarnation=worker.incarnation,
@@ -131,7 +135,7 @@ class StatusView:
             tasks=len(worker.tasks),
             tasks_done=worker.tasks_done,
             crashes=worker.crashes,
-            error=worker.failure.message if worker.failure else None,
+            error=None if worker.failure is None else worker.failure.code if discreet else worker.failure.message,
         )
 
     def _summed(self, counts_of: Callable[[FrontEnd], Mapping[str, int]]) -> dict[str, int]:

@@ -10,17 +10,21 @@ import collections
 import logging
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from audio_pool.config import ServerConfig
 from audio_pool.errors import AudioPoolError
+from audio_pool.pool.caller import Caller
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.service import PoolService
 from audio_pool.results import Accepted, Progress
+from audio_pool.server.callers import Callers
 from audio_pool.server.image_server import MAX_FRAME_BYTES, alert, request_id_of, to_reply, to_request
 from audio_pool.server.live_requests import LiveRequests
 from audio_pool.transport.connections import Connections
 from audio_pool.transport.sockets import Channel, puller, pusher
+from audio_pool.transport.token import LocalToken
 
 __all__ = ["ImageFrontEnd", "ImageRequests"]
 
@@ -57,20 +61,24 @@ class ImageRequests:
         self._live = live
         self.counts: collections.Counter[str] = collections.Counter()
 
-    def take(self, frame: bytes, client: bytes, send: Send) -> None:
-        """Take one JSON message: it is answered by one AudioReady or one Alert, whatever it is."""
+    def take(self, frame: bytes, caller_of: Callable[[str], Caller], send: Send) -> None:
+        """Take one JSON message: it is answered by one AudioReady or one Alert, whatever it is.
+
+        Args:
+            caller_of: who sent it, given the token that it shows ("": none); raises BadToken.
+        """
+        caller = caller_of("")
         try:
             asked = to_request(frame)
+            caller = caller_of(asked.token)
             if asked.clear_queue:
-                self._service.cancel_waiting(self._live.of_client(client))
+                self._service.cancel_waiting(self._live.of_connection(caller))
             sink = _ImageSink(request_id=asked.request_id, prompt=asked.prompt, send=send)
-            self._live.take_in(
-                client, asked.request, sink, events_wanted=False, size_bytes=len(frame), identity=client.hex()
-            )
+            self._live.take_in(caller, asked.request, sink, events_wanted=False, size_bytes=len(frame))
         except Exception as exc:
             self.counts["refused"] += 1
             request_id, error = request_id_of(frame), self._service.refusal(exc)
-            log_refusal(request_id, client.hex(), error)
+            log_refusal(request_id, caller.client, error)
             send(alert(request_id, error))
 
 
@@ -80,20 +88,27 @@ class ImageFrontEnd:
     connections: Connections | None = None
     """Its one peer is the image server."""
 
-    def __init__(self, pull_bind: str, push_bind: str, service: PoolService) -> None:
-        self.channel: Channel = puller(pull_bind, bind=True, max_bytes=MAX_FRAME_BYTES)
+    def __init__(self, service: PoolService, config: ServerConfig) -> None:
+        self.channel: Channel = puller(config.pull_bind, bind=True, max_bytes=MAX_FRAME_BYTES, knows_senders=True)
         try:
-            self._push: Channel = pusher(push_bind, bind=True)
+            self._push: Channel = pusher(config.push_bind, bind=True)
         except BaseException:
             self.channel.close()
             raise
+        self._token = LocalToken.create(self.channel.endpoint)
+        self._callers = Callers(self.channel, config, allowed=None, token=self._token)
         self._requests = ImageRequests(service, LiveRequests(service.intake))
         self._parked: collections.deque[bytes] = collections.deque()
         self._dropped = 0
 
     def on_message(self, frames: list[bytes]) -> None:
         """Take one message."""
-        self._requests.take(frames[-1], b"", self._send)
+        self._requests.take(frames[-1], self._caller, self._send)
+
+    def _caller(self, token: str) -> Caller:
+        """Return who pushed; however many connections they have, they are one: answers go to whoever pulls."""
+        known = self._callers.by_token(b"", token) if token else self._callers.sender_of(b"")
+        return structs.replace(known.caller, connection="image")
 
     def _send(self, reply: bytes) -> None:
         """Send, or keep for when somebody pulls again; beyond 10,000 the oldest is dropped and counted."""
@@ -125,5 +140,7 @@ class ImageFrontEnd:
 
     def close(self) -> None:
         """Close both sockets."""
+        if self._token is not None:
+            self._token.remove()
         self.channel.close()
         self._push.close()

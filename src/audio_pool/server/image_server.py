@@ -3,7 +3,7 @@
 Owns: AudioRenderRequest in; AudioReady and Alert out; what each field means to us.
 Must not know: sockets, the router, the scheduler: pure translation.
 
-AudioRenderRequest  request_id, prompt, generator?, style?, metadata?, clear_queue?, and every other field
+AudioRenderRequest  request_id, prompt, generator?, style?, metadata?, clear_queue?, token?, and every other field
                     of AudioRequest under its own name
 AudioReady          request_id, uri (file://), prompt, duration_s, is_loop, metadata
 Alert               request_id, severity (info | warning | error), message
@@ -40,6 +40,8 @@ class AudioRenderRequest(AudioRequest, frozen=True, kw_only=True, forbid_unknown
     """An engine, or a way to make audio; "" is the pool's default engine."""
     style: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] = ""
     clear_queue: bool = False
+    token: Annotated[str, Meta(max_length=128)] = ""
+    """Of the server's user, for a client on TCP that names paths."""
     delivery: Literal["path"] = "path"
     """AudioReady is JSON, which carries no bytes."""
     metadata: dict[str, Any] = {}  # opaque: the peer's own, which come back as labels
@@ -58,6 +60,7 @@ class Translated(NamedTuple):
     """The mapping of an AudioRequest, for ``validation.parse``."""
     clear_queue: bool
     """This client's waiting requests are to be cancelled before this one is taken."""
+    token: str
 
 
 def is_legacy(frame: bytes) -> bool:
@@ -111,7 +114,7 @@ def to_request(frame: bytes) -> Translated:
             request[name] = value
         else:
             request.pop(name, None)
-    return Translated(asked.request_id, asked.prompt, request, asked.clear_queue)
+    return Translated(asked.request_id, asked.prompt, request, asked.clear_queue, asked.token)
 
 
 def _label(value: Any) -> str | int | float | bool | None:  # whatever JSON the peer sent

@@ -1,6 +1,6 @@
-"""One front end's requests in flight, by client and the client's own name for each.
+"""One front end's requests in flight, by connection and the client's own name for each.
 
-Owns: that a client uses a name once at a time, and how a request is found by it.
+Owns: that a connection uses a name once at a time, how a request is found by it, and whose it is or was.
 Must not know: sockets, messages.
 """
 
@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from audio_pool.errors import InvalidRequest
+from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.results import Accepted, Progress
 
 __all__ = ["LiveRequests"]
+
+_MOST_ANSWERED = 10_000
+"""Answered requests of which it is remembered whose they were."""
+
+
+class _Live(Struct):
+    """A request in flight."""
+
+    owner: str
+    number: int = 0
+    """The pool's; 0 while it is taken in."""
 
 
 class LiveRequests:
@@ -22,62 +36,75 @@ class LiveRequests:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._numbers: dict[tuple[bytes, str], int] = {}
-        """(client, request_id) -> the pool's number; 0 while it is taken in."""
+        self._live: dict[tuple[str, str], _Live] = {}
+        """By connection and request_id."""
+        self._answered: dict[tuple[str, str], None] = {}
+        """By owner and request_id, the oldest first."""
 
     def take_in(
         self,
-        client: bytes,
+        caller: Caller,
         fields: Mapping[str, Any],  # opaque until the intake has parsed it: a client's words
         sink: ReplySink,
         *,
         events_wanted: bool,
         size_bytes: int,
-        identity: str = "",
     ) -> None:
         """Take a request for a sound in.
 
-        Args:
-            client: the connection, to which ``request_id`` is bound.
-            identity: whose share it counts against; empty: nobody's own.
-
         Raises:
-            InvalidRequest: the client has a request of that name in flight.
+            InvalidRequest: the connection has a request of that name in flight.
             AudioPoolError: the pool does not take it.
         """
-        key = client, sink.request_id
-        if key in self._numbers:
+        key = caller.connection, sink.request_id
+        if key in self._live:
             raise InvalidRequest(f"request_id {sink.request_id!r} is in flight already; every request needs its own")
-        self._numbers[key] = 0
-        tracked = _TrackedSink(sink, self._numbers, key)
+        live = self._live[key] = _Live(caller.owner)
+        tracked = _TrackedSink(sink, self, key)
         try:
-            number = self._intake.submit_fields(
-                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, client=identity
+            live.number = self._intake.submit_fields(
+                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller
             )
         except BaseException:
-            self._numbers.pop(key, None)
+            self._live.pop(key, None)
             raise
-        if key in self._numbers:  # a hit has been answered already
-            self._numbers[key] = number
 
-    def number_of(self, client: bytes, request_id: str) -> int:
-        """Return the number of a client's request; 0 where it has none of that name."""
-        return self._numbers.get((client, request_id), 0)
+    def number_of(self, caller: Caller, request_id: str) -> int:
+        """Return the number of a caller's own request: of this connection, else of the same owner; 0: there is none."""
+        own = self._live.get((caller.connection, request_id))
+        if own is not None:
+            return own.number
+        if caller.owner == caller.connection:
+            return 0
+        others = (live for (_, name), live in self._live.items() if name == request_id and live.owner == caller.owner)
+        return next((live.number for live in others), 0)
 
-    def of_client(self, client: bytes) -> list[int]:
-        """Return the numbers of a client's requests."""
-        return [number for (owner, _), number in self._numbers.items() if owner == client]
+    def was_asked_by(self, caller: Caller, request_id: str) -> bool:
+        """Return whether the caller's owner has asked for this, lately or just now."""
+        return (caller.owner, request_id) in self._answered or self.number_of(caller, request_id) != 0
+
+    def of_connection(self, caller: Caller) -> list[int]:
+        """Return the numbers of a connection's requests."""
+        return [live.number for (connection, _), live in self._live.items() if connection == caller.connection]
+
+    def end(self, key: tuple[str, str]) -> None:
+        """Note that a request is answered."""
+        live = self._live.pop(key, None)
+        if live is not None:
+            if len(self._answered) >= _MOST_ANSWERED:
+                del self._answered[next(iter(self._answered))]
+            self._answered[live.owner, key[1]] = None
 
 
 class _TrackedSink:
     """A sink that takes itself off the list of requests in flight when it is answered."""
 
-    def __init__(self, sink: ReplySink, numbers: dict[tuple[bytes, str], int], key: tuple[bytes, str]) -> None:
+    def __init__(self, sink: ReplySink, live: LiveRequests, key: tuple[str, str]) -> None:
         self.request_id = sink.request_id
-        self._sink, self._numbers, self._key = sink, numbers, key
+        self._sink, self._live, self._key = sink, live, key
 
     def finish(self, reply: Reply) -> None:
-        self._numbers.pop(self._key, None)
+        self._live.end(self._key)
         self._sink.finish(reply)
 
     def notify(self, body: Accepted | Progress) -> None:

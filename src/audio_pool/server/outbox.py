@@ -17,6 +17,7 @@ from audio_pool.results import Accepted, Failure, Progress
 from audio_pool.tasks import Called
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import BodyReply, ErrorReply, ReplyHead, SoundReply
+from audio_pool.transport.sender import Sender
 from audio_pool.transport.sockets import Channel, MessageTracker, SendResult
 
 __all__ = ["Outbox", "SocketSink"]
@@ -37,13 +38,15 @@ class SocketSink(Struct, frozen=True, kw_only=True):
     request_id: str
     envelope: Envelope
     outbox: Outbox
+    sender: Sender | None = None
+    """Who asked; None: whoever has the identity."""
 
     def finish(self, reply: Reply) -> None:
         """Send the final reply."""
         frames = [packing.pack(self._message(reply))]
         if reply.data is not None:
             frames.append(reply.data)
-        if not self.outbox.send(self.envelope, frames) and reply.data is not None:
+        if not self.outbox.send(self.envelope, frames, sender=self.sender) and reply.data is not None:
             # no room for the file: the client is told, and may ask again once it reads
             busy = Busy("this client takes files more slowly than it asks for them", retry_after_ms=1000)
             self.finish(Reply(kind="busy", failure=Failure.of(busy)))
@@ -62,7 +65,7 @@ class SocketSink(Struct, frozen=True, kw_only=True):
         """Send an event, unless the client is slow."""
         kind = "accepted" if isinstance(body, Accepted) else "progress"
         message = BodyReply(type=kind, request_id=self.request_id, body=body)
-        self.outbox.send(self.envelope, [packing.pack(message)], droppable=True)
+        self.outbox.send(self.envelope, [packing.pack(message)], droppable=True, sender=self.sender)
 
 
 class Outbox:
@@ -76,22 +79,27 @@ class Outbox:
     def __init__(self, channel: Channel, parked_bytes: int) -> None:
         self._channel = channel
         self._room = parked_bytes
-        self._parked: dict[bytes, collections.deque[tuple[Envelope, list[bytes]]]] = {}
+        self._parked: dict[bytes, collections.deque[tuple[Envelope, list[bytes], Sender | None]]] = {}
         self._held: collections.Counter[bytes] = collections.Counter()
         """Bytes parked, by client."""
         self._large: dict[bytes, collections.deque[tuple[MessageTracker, int]]] = {}
         """Large frames that zmq still holds, by client."""
         self.counts: collections.Counter[str] = collections.Counter()
 
-    def send(self, envelope: Envelope, frames: list[bytes], *, droppable: bool = False) -> bool:
+    def send(
+        self, envelope: Envelope, frames: list[bytes], *, droppable: bool = False, sender: Sender | None = None
+    ) -> bool:
         """Send, or park for a slow client; events to a slow client are dropped.
+
+        Args:
+            sender: whom the message is for; None: whoever has the identity.
 
         Returns:
             False where there was no room: the reply is dropped, and counted.
         """
         identity = envelope[0]
         # order within one client is kept
-        sent = SendResult.SLOW if identity in self._parked else self._pass_on(envelope, frames)
+        sent = SendResult.SLOW if identity in self._parked else self._pass_on(envelope, frames, sender)
         if sent is SendResult.SENT:
             return True
         if sent is SendResult.GONE:
@@ -107,12 +115,14 @@ class Outbox:
         self._room -= size
         self._held[identity] += size
         self.counts["replies_parked"] += 1
-        self._parked.setdefault(identity, collections.deque()).append((envelope, frames))
+        self._parked.setdefault(identity, collections.deque()).append((envelope, frames, sender))
         return True
 
-    def _pass_on(self, envelope: Envelope, frames: list[bytes]) -> SendResult:
+    def _pass_on(self, envelope: Envelope, frames: list[bytes], sender: Sender | None) -> SendResult:
         """Send to a client; it is slow, too, where zmq holds enough of its large frames."""
         identity = envelope[0]
+        if sender is not None and sender.chose_its_id and sender.gone:
+            return SendResult.GONE  # another connection may have its routing id by now
         size = len(frames[-1])
         if size < _LARGE_BYTES:
             return self._channel.send_to(identity, [*envelope[1:], *frames])
@@ -139,8 +149,8 @@ class Outbox:
         for identity in list(self._parked):
             waiting = self._parked[identity]
             while waiting:
-                envelope, frames = waiting[0]
-                sent = self._pass_on(envelope, frames)
+                envelope, frames, sender = waiting[0]
+                sent = self._pass_on(envelope, frames, sender)
                 if sent is SendResult.SLOW:
                     break
                 self.counts["replies_to_vanished"] += sent is SendResult.GONE

@@ -9,11 +9,17 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping
 
-from audio_pool.errors import BadMessage, Busy
+from msgspec import UNSET
+
+from audio_pool.api import Cancellation
+from audio_pool.config import ServerConfig
+from audio_pool.errors import BadMessage, Busy, NotFound, Refused
+from audio_pool.pool.caller import Caller
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.service import PoolService
 from audio_pool.results import Failure
+from audio_pool.server.callers import Callers
 from audio_pool.server.image_frontend import ImageRequests
 from audio_pool.server.image_server import is_legacy
 from audio_pool.server.live_requests import LiveRequests
@@ -38,12 +44,11 @@ from audio_pool.transport.client_messages import (
 )
 from audio_pool.transport.connections import MONITORED, Connections
 from audio_pool.transport.keys import ServerKeys
+from audio_pool.transport.sender import Sender
 from audio_pool.transport.sockets import Channel, router
+from audio_pool.transport.token import LocalToken
 
 __all__ = ["ZmqFrontEnd"]
-
-
-_OWNER = "local"
 
 
 class ZmqFrontEnd:
@@ -53,15 +58,21 @@ class ZmqFrontEnd:
         self,
         endpoint: str,
         service: PoolService,
+        config: ServerConfig,
         *,
         keys: ServerKeys | None,
-        parked_bytes: int,
         max_connections: int,
     ) -> None:
-        self.channel: Channel = router(endpoint, max_bytes=MAX_CLIENT_BYTES, keys=keys, monitored=MONITORED)
+        self.channel: Channel = router(
+            endpoint, max_bytes=MAX_CLIENT_BYTES, keys=keys, monitored=MONITORED, knows_senders=True
+        )
         self.connections = Connections(self.channel, max_connections)
+        self.token = None if keys is not None else LocalToken.create(self.channel.endpoint)
+        self._callers = Callers(
+            self.channel, config, allowed=None if keys is None else keys.allowed, token=self.token
+        )
         self._service = service
-        self._outbox = Outbox(self.channel, parked_bytes)
+        self._outbox = Outbox(self.channel, config.parked_bytes)
         self._live = LiveRequests(service.intake)
         self._image_requests = ImageRequests(service, self._live)
         self._counts: collections.Counter[str] = collections.Counter()
@@ -74,11 +85,17 @@ class ZmqFrontEnd:
     def on_message(self, frames: list[bytes]) -> None:
         """Take one multipart message; whatever is in it, nobody else is disturbed."""
         client, *rest = frames
+        known = self._callers.sender_of(client)
         envelope: tuple[bytes, ...] = (client,)
         if rest and rest[0] == b"":  # a REQ's delimiter
             envelope, rest = (client, b""), rest[1:]
         if len(rest) == 1 and is_legacy(rest[0]):
-            self._image_requests.take(rest[0], client, lambda reply: self._send(envelope, reply))
+            sender = known.sender
+            self._image_requests.take(
+                rest[0],
+                lambda token: (self._callers.by_token(client, token) if token else known).caller,
+                lambda reply: self._send(envelope, reply, sender),
+            )
             return
         request_id = ""
         try:
@@ -93,68 +110,76 @@ class ZmqFrontEnd:
             request_id = given if isinstance(given, str) and len(given) <= 128 else ""
             if len(rest) > 1:
                 raise BadMessage(f"a message of {len(rest)} frames; send one msgpack map")
-            sink = SocketSink(request_id=request_id, envelope=envelope, outbox=self._outbox)
-            self._take(decode_client(raw), client, sink, size_bytes=len(rest[0]))
+            message = decode_client(raw)
+            if message.token is not UNSET:
+                known = self._callers.by_token(client, message.token)
+            sink = SocketSink(
+                request_id=request_id, envelope=envelope, outbox=self._outbox, sender=known.sender
+            )
+            self._take(message, known.caller, sink, size_bytes=len(rest[0]))
         except Exception as exc:
             error = self._service.refusal(exc)
             self._counts["refused"] += 1
-            log_refusal(request_id, client.hex(), error)
+            log_refusal(request_id, known.caller.client, error)
             refused = Reply(kind="busy" if isinstance(error, Busy) else "error", failure=Failure.of(error))
-            SocketSink(request_id=request_id, envelope=envelope, outbox=self._outbox).finish(refused)
+            SocketSink(
+                request_id=request_id, envelope=envelope, outbox=self._outbox, sender=known.sender
+            ).finish(refused)
 
-    def _send(self, envelope: tuple[bytes, ...], reply: bytes) -> None:
-        self._outbox.send(envelope, [reply])
+    def _send(self, envelope: tuple[bytes, ...], reply: bytes, sender: Sender) -> None:
+        self._outbox.send(envelope, [reply], sender=sender)
 
-    def _take(self, message: ClientMessage, client: bytes, sink: SocketSink, *, size_bytes: int) -> None:
+    def _take(self, message: ClientMessage, caller: Caller, sink: SocketSink, *, size_bytes: int) -> None:
         service = self._service
-        share = client.hex()
         match message:
             case GenerateRequest():
                 # a REQ socket takes a single reply
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
                 if message.request.get("durable"):
                     service.jobs.submit(
-                        _OWNER, client, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
+                        caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
                     )
                     return
                 self._live.take_in(
-                    client,
-                    message.request,
-                    sink,
-                    events_wanted=events_wanted,
-                    size_bytes=size_bytes,
-                    identity=share,
+                    caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
                 )
             case CancelRequest():
-                if service.keeps_jobs and service.jobs.cancel(_OWNER, message.target, sink):
+                if service.keeps_jobs and service.jobs.cancel(caller, message.target, sink):
                     return
-                # another client's, too: ``audio-pool cancel`` is another client than the one that asked
-                number = self._live.number_of(client, message.target)
-                _answer(sink, service.cancel(message.target, number))
+                # of another connection, too: ``audio-pool cancel`` is another client than the one that asked
+                number = self._live.number_of(caller, message.target)
+                if number or caller.operator:
+                    _answer(sink, service.cancel(message.target, number))
+                else:  # somebody else's is answered as one that is not there
+                    _answer(sink, Cancellation(target=message.target, cancelled=False))
             case StatusRequest():
-                _answer(sink, service.view.status())
+                _answer(sink, service.view.status(discreet=not caller.operator))
             case HealthRequest():
-                _answer(sink, service.view.health())
+                _answer(sink, service.view.health(discreet=not caller.operator))
             case EnginesRequest():
                 _answer(sink, service.view.engines())
             case CacheStatsRequest():
-                service.cache_stats(sink)
+                service.cache_stats(sink, discreet=not caller.operator)
             case JobRequest():
                 service.jobs.report(
-                    _OWNER, message.target, sink, wait_ms=message.wait_ms, delivery=message.delivery
+                    caller, message.target, sink, wait_ms=message.wait_ms, delivery=message.delivery
                 )
             case JobsRequest():
-                service.jobs.reports.newest(_OWNER, message.states, message.limit, message.before, sink)
+                if caller.anonymous:
+                    raise Refused("jobs: this client has none of its own", hint="show a key or the token")
+                service.jobs.reports.newest(caller.job_owner, message.states, message.limit, message.before, sink)
             case RetryRequest():
-                service.jobs.retry(_OWNER, message.target, sink)
+                service.jobs.retry(caller, message.target, sink)
             case FeedbackRequest():
+                if not caller.operator and not self._live.was_asked_by(caller, message.target):
+                    raise NotFound(f"target: this client has asked for no {message.target!r} lately")
                 _answer(sink, service.feedback(message.target, message.verdict, message.comment))
             case EchoRequest():
                 worker = message.worker or ""
-                service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, client=share)
+                service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)
             case ClapRequest():
                 service.clap(
-                    message.operation, message.texts, message.paths, sink, size_bytes=size_bytes, client=share
+                    message.operation, message.texts, message.paths, sink, size_bytes=size_bytes, caller=caller
                 )
 
     @property
@@ -179,6 +204,8 @@ class ZmqFrontEnd:
 
     def close(self) -> None:
         """Close the socket."""
+        if self.token is not None:
+            self.token.remove()
         self.channel.close()
         self.connections.close()
 

@@ -57,98 +57,84 @@ T = TypeVar("T")
 # -- client -> server ------------------------------------------------------------------------------
 
 
-class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="generate"):
-    """Asks for a sound."""
+class _Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What every message has."""
 
     v: Literal[1]
     request_id: RequestId
+    token: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+    """Shows a server on this machine that its own user asks; see transport/token.py."""
+
+
+class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
+    """Asks for a sound."""
+
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
     events: bool = False
 
 
-class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="cancel"):
+class CancelRequest(_Asked, frozen=True, kw_only=True, tag="cancel"):
     """Asks that the request ``target`` be cancelled."""
 
-    v: Literal[1]
-    request_id: RequestId
     target: RequestId
 
 
-class _Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """A question about the pool itself."""
-
-    v: Literal[1]
-    request_id: RequestId
+class StatusRequest(_Asked, frozen=True, kw_only=True, tag="status"): ...
 
 
-class StatusRequest(_Question, frozen=True, kw_only=True, tag="status"): ...
+class HealthRequest(_Asked, frozen=True, kw_only=True, tag="health"): ...
 
 
-class HealthRequest(_Question, frozen=True, kw_only=True, tag="health"): ...
+class EnginesRequest(_Asked, frozen=True, kw_only=True, tag="engines"): ...
 
 
-class EnginesRequest(_Question, frozen=True, kw_only=True, tag="engines"): ...
+class CacheStatsRequest(_Asked, frozen=True, kw_only=True, tag="cache_stats"): ...
 
 
-class CacheStatsRequest(_Question, frozen=True, kw_only=True, tag="cache_stats"): ...
-
-
-class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="job"):
+class JobRequest(_Asked, frozen=True, kw_only=True, tag="job"):
     """Asks what has become of a durable job of one's own; waits for its end, if it is to."""
 
-    v: Literal[1]
-    request_id: RequestId
     target: RequestId
     wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
     delivery: Delivery = "path"
 
 
-class JobsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="jobs"):
+class JobsRequest(_Asked, frozen=True, kw_only=True, tag="jobs"):
     """Asks for one's own durable jobs, the newest first."""
 
-    v: Literal[1]
-    request_id: RequestId
     states: Annotated[list[JobState], Meta(max_length=6)] = []
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     before: float | None = None
 
 
-class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="retry"):
+class RetryRequest(_Asked, frozen=True, kw_only=True, tag="retry"):
     """Asks that a durable job of one's own that ended without a sound be done again."""
 
-    v: Literal[1]
-    request_id: RequestId
     target: RequestId
 
 
-class FeedbackRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="feedback"):
+class FeedbackRequest(_Asked, frozen=True, kw_only=True, tag="feedback"):
     """The caller's judgement of a result: written to the server's log and counted, nothing else."""
 
-    v: Literal[1]
-    request_id: RequestId
     target: RequestId
     verdict: FeedbackVerdict
     comment: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class EchoRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="echo"):
+class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
-    v: Literal[1]
-    request_id: RequestId
     payload: Annotated[bytes, Meta(max_length=1 << 16)] = b""
     worker: Name | None = None
 
 
-class ClapRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="clap"):
+class ClapRequest(_Asked, frozen=True, kw_only=True, tag="clap"):
     """CLAP as a service: vectors, similarities, or labels with scores.
 
     ``embed`` answers one vector per text and path; ``similarity`` the matrix of all against all;
     ``zero-shot`` a score for every label (``texts``) of every path.
     """
 
-    v: Literal[1]
-    request_id: RequestId
     operation: ClapOperation
     texts: Annotated[list[Annotated[str, Meta(min_length=1, max_length=2000)]], Meta(max_length=256)] = []
     paths: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=64)] = []

@@ -9,12 +9,22 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
 from audio_pool.errors import InvalidConfig, Refused
 
-__all__ = ["MAX_IPC_PATH_BYTES", "check_bind", "check_connect", "default_bind", "local_endpoint"]
+__all__ = [
+    "MAX_IPC_PATH_BYTES",
+    "check_bind",
+    "check_connect",
+    "default_bind",
+    "default_connect",
+    "local_endpoint",
+    "loopback_port",
+    "runtime_directories",
+]
 
 MAX_IPC_PATH_BYTES = 107
 """sockaddr_un on Linux holds 108 bytes with the closing zero."""
@@ -78,8 +88,42 @@ def local_endpoint(path: Path) -> str:
     return check_bind(f"ipc://{path}")
 
 
+def runtime_directories() -> list[Path]:
+    """Return where this user's servers keep their default socket and their tokens; the first is the usual one."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    places = [Path(runtime) / "audio_pool"] if runtime else []
+    return [*places, Path(tempfile.gettempdir()) / f"audio_pool-{os.getuid()}"]
+
+
 def default_bind() -> str:
     """Return the ipc endpoint that a server binds, and its clients on this machine look for, by default."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    place = Path(runtime) / "audio_pool" if runtime else Path(tempfile.gettempdir()) / f"audio_pool-{os.getuid()}"
-    return f"ipc://{place}/serve.sock"
+    return f"ipc://{runtime_directories()[0]}/serve.sock"
+
+
+def default_connect() -> str:
+    """Return the endpoint of ``default_bind`` for a client.
+
+    Raises:
+        Refused: its directory is another user's, or others can write to it: whoever listens there may be anybody.
+    """
+    endpoint = default_bind()
+    directory = Path(endpoint.removeprefix("ipc://")).parent
+    try:
+        found = directory.lstat()
+    except OSError:
+        return endpoint  # nobody listens
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022:
+        raise Refused(
+            f"{directory} is not a directory that this user alone can write to: "
+            "the server that listens there may be another user's",
+            hint="remove it and start the server anew, or name the endpoint of a server that you trust",
+        )
+    return endpoint
+
+
+def loopback_port(endpoint: str) -> int:
+    """Return the port of a TCP endpoint that only this machine reaches; 0 for any other endpoint."""
+    found = _ENDPOINT.match(endpoint)
+    if not found or not endpoint.startswith("tcp://") or not _is_loopback(found.group(2)):
+        return 0
+    return 0 if found.group(3) == "*" else int(found.group(3))

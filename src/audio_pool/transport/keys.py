@@ -1,7 +1,7 @@
 """CURVE keys: read, made, and checked when a client shows one.
 
-Owns: the files of keys and the list of clients that may connect.
-Must not know: messages, what a client may do.
+Owns: the files of keys, the list of clients that may connect, and what is written there of each.
+Must not know: messages, how a client's rights are kept.
 """
 
 from __future__ import annotations
@@ -9,17 +9,40 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import zmq
 import zmq.auth
+from msgspec import Meta, Struct
 
-from audio_pool.errors import InvalidConfig, NotFound, Refused
+from audio_pool.errors import AudioPoolError, InvalidConfig, NotFound, Refused
+from audio_pool.types import Name
+from audio_pool.validation import parse
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ClientKeys", "ServerKeys", "create_keys"]
+__all__ = ["AllowList", "ClientKeys", "KeySettings", "ServerKeys", "create_keys"]
+
+_MOST_BYTES = 1 << 16
+"""Of a key's settings."""
+Folder = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"\A/[^\x00]*\Z")]
+
+
+class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client with this key may do: ``allowed_clients/NAME.toml`` beside ``NAME.key``."""
+
+    operator: bool = False
+    """May cancel anybody's requests, see all that ``status`` knows, and name any path."""
+    namespace: Name | None = None
+    """The only one that it can name; None: any."""
+    output_roots: list[Folder] | None = None
+    """Where its ``output_path`` may lie; None: as ``server.output_roots`` says."""
+    input_roots: list[Folder] | None = None
+    """Where its ``init_audio`` and the paths of CLAP may lie; None: as ``server.input_roots`` says."""
+
 
 @dataclass(frozen=True)
 class ServerKeys:
@@ -27,8 +50,7 @@ class ServerKeys:
 
     public: bytes
     secret: bytes
-    allowed: Path
-    """Directory of clients' ``*.key`` files."""
+    allowed: AllowList
 
     @classmethod
     def read(cls, directory: Path) -> ServerKeys:
@@ -37,7 +59,7 @@ class ServerKeys:
         allowed = directory / "allowed_clients"
         if not allowed.is_dir():
             raise NotFound(f"no allow list at {allowed}; make keys with 'audio-pool keys create {directory}'")
-        return cls(public, secret, allowed)
+        return cls(public, secret, AllowList(allowed))
 
 
 @dataclass(frozen=True)
@@ -58,21 +80,48 @@ class ClientKeys:
         return cls(public, secret, zmq.auth.load_certificate(server_file)[0])
 
 
-class _AllowList:
-    """Which clients get in, read anew for each that comes: what is put in or taken out counts at once."""
+class AllowList:
+    """Which clients get in, read anew for each that comes: what is put in or taken out counts at once.
+
+    Args:
+        directory: of the clients' ``*.key`` files, each with its settings beside it, if it has any.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._settings: dict[str, tuple[str, KeySettings]] = {}
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Tell zmq's authenticator, on its thread, whether a client's public key (Z85) is allowed."""
-        for file in self._directory.glob("*.key"):
+        for file in sorted(self._directory.glob("*.key")):
             try:
-                if zmq.auth.load_certificate(file)[0] == key:
-                    return True
+                if zmq.auth.load_certificate(file)[0] != key:
+                    continue
             except (OSError, ValueError) as exc:
                 log.warning("%s in the allow list is not a CURVE key file: %s", file, exc)
+                continue
+            try:
+                self._settings[key.decode("ascii")] = file.stem, _settings_of(file.with_suffix(".toml"))
+            except (AudioPoolError, OSError, ValueError) as exc:  # whatever was meant is not known: no rights at all
+                log.error("%s is turned away: its settings cannot be read: %s", file.stem, exc)
+                return False
+            return True
         return False
+
+    def settings(self, key: str) -> tuple[str, KeySettings]:
+        """Return the name of a key that got in, and what is written of it. May be called from any thread."""
+        return self._settings.get(key, ("", KeySettings()))
+
+
+def _settings_of(file: Path) -> KeySettings:
+    try:
+        with file.open("rb") as source:
+            written = source.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return KeySettings()
+    if len(written) > _MOST_BYTES:
+        raise InvalidConfig(f"{file} is larger than {_MOST_BYTES:,} bytes")
+    return parse(KeySettings, tomllib.loads(written.decode()), error=InvalidConfig, what=str(file))
 
 
 def _read_pair(path: Path) -> tuple[bytes, bytes]:
@@ -87,8 +136,11 @@ def _read_pair(path: Path) -> tuple[bytes, bytes]:
     return public, secret
 
 
-def create_keys(directory: Path, name: str = "client") -> list[Path]:
+def create_keys(directory: Path, name: str = "client", *, operator: bool = False) -> list[Path]:
     """Make a server pair (unless there is one) and a client pair, and allow that client.
+
+    Args:
+        operator: its settings say that it may do what an operator may.
 
     Returns:
         The files written, secrets readable by their owner only.
@@ -113,5 +165,11 @@ def create_keys(directory: Path, name: str = "client") -> list[Path]:
                 path.chmod(0o600 if path.suffix == ".key_secret" else 0o644)
                 written.append(path.rename(directory / path.name))
     entry = allowed / f"{name}.key"
+    settings = entry.with_suffix(".toml")
+    if operator:  # before the key is allowed, so that it never gets in with less
+        settings.write_text("operator = true\n")
+        written.append(settings)
+    else:
+        settings.unlink(missing_ok=True)  # of an earlier client of that name
     entry.write_bytes((directory / f"{name}.key").read_bytes())
     return [*written, entry]

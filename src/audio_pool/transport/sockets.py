@@ -24,8 +24,9 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from audio_pool.errors import InvalidConfig
 from audio_pool.transport.endpoints import check_bind, check_connect
-from audio_pool.transport.keys import ClientKeys, ServerKeys, _AllowList
+from audio_pool.transport.keys import ClientKeys, ServerKeys
 from audio_pool.transport.listener import Listener
+from audio_pool.transport.sender import Sender, inode_of
 
 __all__ = [
     "Channel",
@@ -47,7 +48,7 @@ T = TypeVar("T")
 # plain integers: pyzmq's enums cost more than some of the calls they are given to
 _NOW = int(zmq.DONTWAIT)
 _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
-_EVENTS, _MORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+_EVENTS, _MORE, _POLLIN, _SRCFD = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN), int(zmq.SRCFD)
 
 
 Name = TypeVar("Name")
@@ -73,6 +74,8 @@ class Channel:
         file: Path | None = None,
         monitor: Channel | None = None,
         listener: Listener | None = None,
+        *,
+        knows_senders: bool = False,
     ) -> None:
         """
         Args:
@@ -85,9 +88,13 @@ class Channel:
         self.listener = listener
         self._authenticator = authenticator
         self._file = (file, file.stat().st_ino) if file is not None else None
+        self._local = file is not None
         self.from_req = False
         """True if the last message came from a REQ socket, which accepts a single reply. ROUTER only, and only
         determined for messages with a delimiter that contain ``events``, because it needs a slower receive."""
+        self._head: zmq.Frame | None = None
+        """The last message's first frame, with what zmq knows of who sent it; see ``knows_senders`` of ``router``."""
+        self._knows_senders = knows_senders
 
     @property
     def raw(self) -> zmq.Socket[bytes]:
@@ -108,7 +115,11 @@ class Channel:
         if not self.readable():  # an eighth of what a refused receive and its exception cost
             return None
         try:
-            frames = [self._socket.recv(_NOW)]
+            if self._knows_senders:
+                self._head = self._socket.recv(_NOW, copy=False)
+                frames = [self._head.bytes]
+            else:
+                frames = [self._socket.recv(_NOW)]
             while self._socket.get(_MORE):
                 if len(frames) == 2 and not frames[1]:
                     frames.append(self._behind_delimiter())
@@ -123,6 +134,36 @@ class Channel:
         data = frame.bytes
         self.from_req = b"events" in data and frame.get("Socket-Type") == "REQ"
         return data
+
+    @property
+    def sender_fd(self) -> int:
+        """The descriptor that the last message came through; −1 where it came from this process."""
+        try:
+            return -1 if self._head is None else int(self._head.get(_SRCFD))
+        except zmq.ZMQError:  # of inproc
+            return -1
+
+    def sender(self) -> Sender:
+        """Return what zmq and the system know of who sent the last message; nothing of it is the sender's word."""
+        fd = self.sender_fd
+        if self._head is None or fd < 0:
+            return Sender(uid=os.getuid())
+        address = str(self._head.get("Peer-Address"))
+        credentials = address.split(":")[-3:] if self._local else []
+        return Sender(
+            fd=fd,
+            inode=inode_of(fd),
+            uid=int(credentials[0]) if credentials else None,
+            key=self._property("User-Id"),
+            chose_its_id=bool(self._property("Identity")),
+        )
+
+    def _property(self, name: str) -> str:
+        assert self._head is not None
+        try:
+            return str(self._head.get(name))
+        except zmq.ZMQError:  # it has none
+            return ""
 
     def readable(self) -> bool:
         """Return whether a message waits (needed after a send on an edge-triggered descriptor)."""
@@ -269,6 +310,7 @@ def router(
     max_bytes: int = 0,
     keys: ServerKeys | None = None,
     monitored: int = 0,
+    knows_senders: bool = False,
 ) -> Channel:
     """Return a bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is reported, not swallowed.
 
@@ -277,6 +319,7 @@ def router(
         max_bytes: largest frame taken (0: no limit); a larger one closes its connection.
         keys: CURVE; only clients of the allow list get in.
         monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
+        knows_senders: ``Channel.sender`` says who sent the last message.
 
     Raises:
         InvalidConfig, Refused: the endpoint cannot or may not be bound.
@@ -284,20 +327,20 @@ def router(
     check_bind(endpoint, has_keys=keys is not None)
     socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    # a client that comes back under its identity takes over from its own dead connection
-    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    # a second connection under the same routing id must get nothing of the first one's: it is not heard
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
     authenticator = None
     if keys is not None:
         authenticator = ThreadAuthenticator(zmq.Context.instance())
         authenticator.start()
-        authenticator.configure_curve_callback(domain="*", credentials_provider=_AllowList(keys.allowed))
+        authenticator.configure_curve_callback(domain="*", credentials_provider=keys.allowed)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
     monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
-    return _bound(socket, endpoint, authenticator, monitor)
+    return _bound(socket, endpoint, authenticator, monitor, knows_senders=knows_senders)
 
 
 def _bound(
@@ -305,6 +348,8 @@ def _bound(
     endpoint: str,
     authenticator: ThreadAuthenticator | None = None,
     monitor: Channel | None = None,
+    *,
+    knows_senders: bool = False,
 ) -> Channel:
     file = Path(endpoint[len("ipc://") :]) if endpoint.startswith("ipc://") else None
     listener: Listener | None = None
@@ -330,7 +375,7 @@ def _bound(
         raise InvalidConfig(
             f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
         ) from None
-    return Channel(socket, authenticator, file, monitor, listener)
+    return Channel(socket, authenticator, file, monitor, listener, knows_senders=knows_senders)
 
 
 def _own_socket_file(endpoint: str) -> None:
@@ -371,12 +416,14 @@ def dealer(
     return Channel(socket)
 
 
-def puller(endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int = 0) -> Channel:
+def puller(
+    endpoint: str, *, bind: bool, high_water: int = 1000, max_bytes: int = 0, knows_senders: bool = False
+) -> Channel:
     """Return a PULL socket, bound or connected."""
     socket = _socket(zmq.PULL, high_water=high_water, max_bytes=max_bytes)
     if bind:
         check_bind(endpoint)
-        return _bound(socket, endpoint)
+        return _bound(socket, endpoint, knows_senders=knows_senders)
     socket.connect(check_connect(endpoint))
     return Channel(socket)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -25,11 +26,13 @@ from audio_pool.errors import (
     DeviceLost,
     EngineUnavailable,
     InvalidAudio,
+    NotFound,
     NotSupported,
     QualityError,
     StorageError,
 )
 from audio_pool.results import Failure, Timings, WorkerReport
+from audio_pool.roots import ANYWHERE, Roots, file_of
 from audio_pool.tasks import (
     Called,
     CandidateRef,
@@ -384,16 +387,13 @@ class TaskRunner:
 
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""
-        from audio_pool.audio import codec
-        from audio_pool.audio.codec import InputBound
-
         scorer = self._scorers.get(task.engine)
         if scorer is None:
             raise self._not_hosted(task.engine)
         texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
         sounds = []
         for path in task.paths:
-            audio, rate = codec.read(Path(path), InputBound(seconds=self._max_input_s))
+            audio, rate = _read(path, Roots(task.roots), "paths", self._max_input_s)
             sounds.append(scorer.embed_audio([audio], rate)[0])
         heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
         body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
@@ -447,11 +447,38 @@ def _refuse_approximations(notes: Notes) -> None:
 def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Audio | None:
     if part.init_audio is None:
         return None
-    from audio_pool.audio import codec, filter  # only here: a worker may do without soundfile
+    from audio_pool.audio import filter
+
+    audio, rate = _read(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
+    return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
+
+
+def _read(path: str, roots: Roots, field: str, longest_s: float, *, sha256: str | None = None) -> tuple[Audio, int]:
+    """Read a file that a caller named: float32 [C, T] and its sample rate in Hz.
+
+    Args:
+        longest_s: what it may decode to.
+        sha256: of the bytes that it must have: those that the caller was allowed to name, and the recipe stands for.
+
+    Raises:
+        PathNotAllowed, NotFound, InvalidAudio.
+    """
+    from audio_pool.audio import codec  # only here: a worker may do without soundfile
     from audio_pool.audio.codec import InputBound
 
-    audio, rate = codec.read(Path(part.init_audio), InputBound(seconds=max_input_s))
-    return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
+    try:
+        with roots.opened(field, path) as handle:
+            if sha256 is not None:
+                with open(handle, "rb", closefd=False) as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        raise InvalidAudio(f"{field}: {path!r} has changed since it was asked for")
+            place = file_of(handle)
+            try:
+                return codec.read(place, InputBound(seconds=longest_s))
+            except (NotFound, InvalidAudio) as exc:
+                raise type(exc)(exc.message.replace(str(place), path), hint=exc.hint) from None
+    except OSError as exc:
+        raise NotFound(f"{field}: {path!r} cannot be read: {exc.strerror}") from None
 
 
 def _raw(info: EngineInfo, audio: Audio, plan: _Planned) -> RawCandidate:
