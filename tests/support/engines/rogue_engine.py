@@ -27,7 +27,7 @@ INFO = EngineInfo(
 LONG_S = 3000
 RETURNED = {
     "short": lambda sound: sound[:, :10],
-    "wide": lambda sound: np.tile(sound, (4410, 1)),
+    "wide": lambda sound: np.broadcast_to(sound[:1], (8820, sound.shape[1])),
     "turned": lambda sound: sound.T,
     "double": lambda sound: sound.astype(np.float64),
     "torn": lambda sound: sound * np.float32("nan"),
