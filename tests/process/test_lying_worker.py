@@ -5,23 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audio_pool import AudioPool
-from audio_pool.errors import AudioPoolError
+from audio_pool.errors import AudioPoolError, WorkerDied
 
 WORKER = Path(__file__).parents[1] / "support" / "lying_worker.py"
 PATIENCE_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
-    place = tmp_path_factory.mktemp("pool")
+def settings(place: Path) -> dict[str, Any]:
     python = place / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {WORKER} "$@"\n')
     python.chmod(0o700)
-    settings = {
+    return {
         "defaults": {"engine": "mock", "duration_s": 0.2},
         "cache": {"dir": str(place / "cache"), "encoder": "off"},
         "workers": [
@@ -29,14 +28,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
             {"name": "honest", "engines": [], "roles": ["master"]},
         ],
     }
-    with AudioPool.from_config(settings) as pool:
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
+    with AudioPool.from_config(settings(tmp_path_factory.mktemp("pool"))) as pool:
         yield pool
 
 
 @pytest.mark.parametrize(
     ("lie", "answer"),
     [
-        ("junk", "as asked"),
         ("slots", "as asked"),
         ("frames", "as asked"),
         ("vectors", "nowhere.flac"),
@@ -48,6 +50,17 @@ def test_a_wrong_answer_is_that_workers_fault_alone(pool: AudioPool, lie: str, a
     status = pool.status()
     assert pool.running and status.requests == 0 and status.arena["leased"] == 0
     assert {one.incarnation for one in status.workers.values()} == {1}
+
+
+def test_what_is_no_message_ends_the_worker_that_sent_it(tmp_path: Path) -> None:
+    with AudioPool.from_config(settings(tmp_path)) as pool:
+        told = r"worker 'liar' died at work: it sent what is no message \(message from a worker: .*tried 2 times"
+        with pytest.raises(WorkerDied, match=told):
+            pool.generate("junk in the rain", timeout_s=PATIENCE_S)
+        with pytest.raises(AudioPoolError, match="as asked"):
+            pool.generate("truth in the rain", timeout_s=PATIENCE_S)
+        workers = pool.status().workers
+        assert workers["liar"].incarnation == 3 and workers["honest"].incarnation == 1
 
 
 def test_an_engine_keeps_the_name_that_it_is_configured_by(pool: AudioPool) -> None:

@@ -213,6 +213,32 @@ def test_a_pool_that_stops_lets_its_workers_end_and_answers_everybody(pool: Pool
         assert caller.reply.failure is not None and isinstance(caller.reply.failure.error(), PoolClosed)
 
 
+def test_an_event_that_meets_a_bug_costs_the_requests_that_it_is_about(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.start()
+    handle = pool.parts.scheduler.handle
+
+    def broken(event: Any, now: float) -> Any:
+        if isinstance(event, events.TaskDone):
+            raise RuntimeError("a bug in the scheduler")
+        return handle(event, now)
+
+    monkeypatch.setattr(pool.parts.scheduler, "handle", broken)
+    caller = Caller()
+    pool.echo(caller)
+    run = pool.worker.task()
+    pool.worker.answer(run)
+    eventually(lambda: caller.replies, "an answer")
+    assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
+    monkeypatch.undo()
+    other = Caller("other")
+    pool.echo(other)
+    pool.worker.answer(pool.worker.task())
+    eventually(lambda: other.replies, "an answer")
+    assert other.reply.kind == "result" and pool.router.failure is None
+
+
 def test_a_router_that_fails_says_why_and_leaves_nobody_waiting(pool: Pool) -> None:
     pool.start()
     caller = Caller()
@@ -222,7 +248,8 @@ def test_a_router_that_fails_says_why_and_leaves_nobody_waiting(pool: Pool) -> N
         raise RuntimeError("a bug in the scheduler")
 
     pool.parts.scheduler.handle = broken  # type: ignore[method-assign]
-    pool.router.post(events.Tick())
+    for _ in range(3):  # once may be one event's trouble
+        pool.router.post(events.Tick())
     assert pool.router.stopped.wait(PATIENCE_S) and pool.router.join(PATIENCE_S)
     assert str(pool.router.failure) == "a bug in the scheduler"
     assert caller.reply.failure is not None and isinstance(caller.reply.failure.error(), PoolClosed)

@@ -245,13 +245,22 @@ def test_the_next_incarnation_starts_anew(room: Room) -> None:
         [packing.pack({"type": "done", "incarnation": 1, "task_id": 1, "attempt": 1, "results": {1: {"kind": "x"}}})],
     ],
 )
-def test_what_is_no_message_is_counted_and_the_next_is_read(room: Room, frames: list[bytes]) -> None:
+def test_what_is_no_message_is_that_workers_fault_and_its_last(room: Room, frames: list[bytes]) -> None:
     room.bring_up()
     aux = room.peer("aux")
     aux.send_raw(*frames)
-    room.await_count("bad_worker_messages", 1)
+    misspoke = of(room.receive()[0].event, events.WorkerMisspoke)
+    assert (misspoke.worker, misspoke.incarnation) == ("w", 1) and "message from a worker" in misspoke.reason
+    assert room.link.counts["bad_worker_messages"] == 1
     aux.send(Heartbeat(incarnation=1))
-    assert of(room.receive()[0].event, events.Heartbeat)
+    room.await_count("late_worker_messages", 1)
+
+
+def test_what_a_stranger_sends_is_counted_and_nobodys_fault(room: Room) -> None:
+    room.bring_up()
+    for worker, incarnation in (("w", 2), ("v", 1), ("nobody", 1)):
+        room.peer("aux", worker, incarnation).send_raw(b"not msgpack")
+    room.await_count("bad_worker_messages", 3)
 
 
 @pytest.mark.parametrize("identity", ["nonsense", "w:one:aux", "w:1", "::"])

@@ -8,6 +8,8 @@ from typing import Any
 import msgpack
 import zmq
 
+from audio_pool.transport.worker_messages import WORKER_PROTOCOL
+
 INFO = {
     "name": "other", "kind": "generator", "model": "other", "licence": "MIT", "commercial_use": True,
     "sample_rate": 44_100, "channels": 2, "any_rate": True,
@@ -40,7 +42,7 @@ class LyingWorker:
         self.sockets[thread].send_multipart([msgpack.packb(message), *frames])
 
     def run(self) -> None:
-        self.send("control", "hello", protocol=2)
+        self.send("control", "hello", protocol=WORKER_PROTOCOL)
         poller = zmq.Poller()
         for socket in self.sockets.values():
             poller.register(socket, zmq.POLLIN)

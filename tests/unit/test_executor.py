@@ -15,6 +15,7 @@ from tests.support.routed import Caller, Routed
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import Notes
 from audio_pool.errors import StorageError
+from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.worker_link import Received
 from audio_pool.results import Failure, FinishedSound, Progress, RenditionReport
 from audio_pool.scheduler import events
@@ -268,3 +269,136 @@ def test_a_cache_that_cannot_be_read_does_not_stop_new_sounds(build: Build, monk
     pool.write()
     assert caller.reply.metadata is not None
     assert caller.reply.metadata.warnings == ("cache_unreadable: torn",)
+
+
+# -- bugs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), SystemExit("a caller's")])
+@pytest.mark.parametrize("where", ["_find_exact", "_store", "_reply", "_send_built"])
+def test_a_bug_is_one_requests_trouble(
+    build: Build, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+) -> None:
+    pool = build().start()
+
+    def broken(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool.executor, where, broken)
+        caller = ask(pool)
+        if where in ("_store", "_reply"):
+            pool.done(mastered(pool))
+            pool.write()
+        if where == "_find_exact":
+            patched.undo()
+            pool.done(mastered(pool))
+            pool.write()
+            assert caller.reply.kind == "result", "a look-up that cannot be made is a miss"
+            assert any("cache_unreadable" in one for one in caller.reply.metadata.warnings)  # type: ignore[union-attr]
+    assert caller.reply.kind == ("result" if where == "_find_exact" else "error")
+    if where != "_find_exact":
+        assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
+    other = ask(pool, Caller("other"), prompt="another one")
+    pool.done(mastered(pool))
+    pool.write()
+    assert other.reply.kind == "result" and not pool.requests and pool.scheduler.idle
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), SystemExit("a library's")])
+def test_whatever_the_writer_meets_is_an_answer(
+    build: Build, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    pool = build().start()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pool.executor._delivery, "_store", broken)
+    first = ask(pool)
+    pool.done(mastered(pool))
+    pool.write()
+    monkeypatch.undo()
+    monkeypatch.setattr(pool.executor._delivery, "_deliver_now", broken)
+    second = ask(pool, Caller("second"), prompt="another one", delivery="inline")
+    pool.done(mastered(pool))
+    pool.write()
+    for caller in (first, second):
+        assert caller.reply.kind == "error"
+    assert not pool.requests and pool.scheduler.idle
+
+
+def test_a_writer_that_takes_nothing_is_an_answer(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = build().start()
+
+    def closed(*_: Any) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr(pool.writer, "submit", closed)
+    caller = ask(pool)
+    pool.done(mastered(pool))
+    pool.write()
+    assert caller.reply.failure is not None and caller.reply.failure.code == "closed"
+
+
+def test_a_callers_own_exit_reaches_nobody_else(build: Build) -> None:
+    pool = build().start()
+    heard: list[Any] = []
+
+    def leave(reply: Any) -> None:
+        heard.append(reply)
+        raise SystemExit
+
+    pool.intake.submit(request(), LocalSink(request_id="r", on_reply=leave, on_event=leave), events_wanted=True)
+    pool.done(mastered(pool))
+    pool.write()
+    assert len(heard) >= 2 and not pool.requests and pool.scheduler.idle
+
+
+@pytest.mark.parametrize(
+    "event", ["LookupDone", "TaskDone", "TaskFailed", "Stored", "WorkerExited"]
+)
+def test_an_event_that_cannot_be_handled_is_its_requests_trouble(
+    build: Build, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    pool = build().start()
+    handle = pool.scheduler.handle
+
+    def broken(one: events.Event, now: float) -> list[events.Action]:
+        if type(one).__name__ == event:
+            raise RuntimeError("a bug")
+        return handle(one, now)
+
+    monkeypatch.setattr(pool.scheduler, "handle", broken)
+    caller = ask(pool)
+    run = pool.run() if event != "LookupDone" else None
+    if event in ("TaskDone", "Stored"):
+        pool.done(mastered(pool))
+        pool.write()
+    elif run is not None and event == "TaskFailed":
+        pool.feed(events.TaskFailed(worker="w", incarnation=1, task=run.task_id, attempt=1, failure=Failure()))
+    elif event == "WorkerExited":
+        pool.feed(events.WorkerExited(worker="w", incarnation=1, reason="signal SIGKILL"))
+    assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
+    assert not pool.requests
+
+
+def test_a_decided_reply_leaves_though_the_rest_meets_a_bug(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = build().start()
+    monkeypatch.setattr(pool.scheduler, "_pass_time", lambda: 1 / 0)
+    caller = ask(pool)
+    assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
+
+
+def test_a_worker_that_cannot_be_started_is_a_worker_that_ended(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = build()
+
+    def spawn(*_: Any) -> None:
+        raise OSError("no descriptors left")
+
+    monkeypatch.setattr(pool.launcher, "spawn", spawn)
+    caller = ask(pool)
+    pool.feed(events.Tick())
+    failure = pool.scheduler.workers.workers["w"].failure
+    assert failure is not None and "no descriptors left" in failure.message
+    assert caller is not None

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
+from audio_pool.errors import AudioPoolError, InvalidAudio, PoolClosed, StorageError
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
@@ -94,7 +94,7 @@ class Delivery:
             if self._cache is not None and self._stored % _TIDY_EVERY == 0:
                 self._cache.current.tidy()
 
-        self._order(work)
+        self._order(work, done)
 
     def _store(
         self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest
@@ -163,7 +163,7 @@ class Delivery:
 
     def unlink(self, paths: list[str]) -> None:
         """Remove files that nobody wants any more."""
-        self._order(lambda: _unlink(paths))
+        self._order(lambda: _unlink(paths), lambda _: None)
 
     # -- delivering --------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Delivery:
             else:
                 later(self._deliver_now(resolved.request, path, metadata, roots))
 
-        self._order(work)
+        self._order(work, _as_reply(later))
 
     def _keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> str:
         assert self._cache is not None
@@ -218,7 +218,7 @@ class Delivery:
         """
         if request.delivery == "path" and request.output_path is None:
             return Reply(kind="result", path=path, metadata=metadata)
-        self._order(lambda: later(self._deliver_now(request, path, metadata, roots)))
+        self._order(lambda: later(self._deliver_now(request, path, metadata, roots)), _as_reply(later))
         return None
 
     def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata, roots: Roots) -> Reply:
@@ -238,8 +238,17 @@ class Delivery:
         except Exception as exc:
             return _failed(exc)
 
-    def _order(self, work: Callable[[], None]) -> None:
-        self._writer.submit(_logged, work)
+    def _order(self, work: Callable[[], None], failed: Callable[[AudioPoolError], None]) -> None:
+        """Have work done by the writer.
+
+        Args:
+            failed: called where the work ended in whatever way without having called back, or is not taken: nobody
+                may be left without an answer. A second answer is harmless.
+        """
+        try:
+            self._writer.submit(_answered, work, failed)
+        except RuntimeError:  # the writer takes nothing any more
+            failed(PoolClosed("the pool has stopped"))
 
 
 def _failed(exc: Exception) -> Reply:
@@ -254,11 +263,16 @@ def _failed(exc: Exception) -> Reply:
     return Reply(kind="error", failure=failure)
 
 
-def _logged(work: Callable[[], None]) -> None:
+def _answered(work: Callable[[], None], failed: Callable[[AudioPoolError], None]) -> None:
     try:
         work()
-    except Exception:
+    except BaseException as exc:
         log.exception("an order to the writer failed")
+        failed(AudioPoolError(f"the sound could not be kept or delivered: {type(exc).__name__}; the log says more"))
+
+
+def _as_reply(later: Callable[[Reply], None]) -> Callable[[AudioPoolError], None]:
+    return lambda error: later(Reply(kind="error", failure=Failure.of(error)))
 
 
 def _may_pass(exc: Exception) -> bool:

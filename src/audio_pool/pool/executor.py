@@ -41,6 +41,8 @@ __all__ = ["Executor"]
 
 log = logging.getLogger(__name__)
 
+_BUG = "the request met a bug in the pool; its log says more"
+
 Vector = npt.NDArray[np.float32]
 
 
@@ -81,7 +83,35 @@ class Executor:
         self._telemetry = telemetry
 
     def execute(self, action: events.Action) -> events.Event | None:
-        """Execute one action; return the event that answers it at once, if there is one."""
+        """Execute one action; return the event that answers it at once, if there is one.
+
+        A bug on the way is an answer, too: of the one request or the one job that the action is for.
+        """
+        try:
+            return self._execute(action)
+        except BaseException as exc:  # a caller's own callback may raise anything
+            log.exception("the action %s met a bug", type(action).__name__)
+            return self._failed(action, exc)
+
+    def _failed(self, action: events.Action, exc: BaseException) -> events.Event | None:
+        """Return the event, or send the reply, that an action which could not be carried out comes to."""
+        failure = Failure.of(exc if isinstance(exc, AudioPoolError) else AudioPoolError(_BUG))
+        match action:
+            case events.SendReply():
+                self._requests.finish(action.request, Reply(kind="error", failure=failure))
+            case events.FindExact() | events.FindNear():
+                return events.LookupDone(job=action.job, warning=f"cache_unreadable: {failure.message}")
+            case events.Store():
+                return events.Stored(job=action.job, failure=failure)
+            case events.SpawnWorker():
+                return events.WorkerExited(
+                    worker=action.worker, incarnation=action.incarnation, reason=f"it could not be started: {exc}"
+                )
+            case _:
+                pass
+        return None
+
+    def _execute(self, action: events.Action) -> events.Event | None:
         match action:
             case events.SendReply():
                 self._reply(action)
@@ -151,10 +181,10 @@ class Executor:
     def _send_task(self, action: events.SendTask) -> events.TaskFailed | None:
         try:
             self._send_built(action, self._tasks.build(action))
-        except Exception as exc:
+        except BaseException as exc:
             if not isinstance(exc, AudioPoolError):
                 log.exception("task %d could not be sent", action.task)
-                exc = AudioPoolError("the task met a bug in the pool; its log says more")
+                exc = AudioPoolError(_BUG)
             # slots may have been granted to it already
             self._tasks.take_outputs(action.task, f"{action.worker}:{action.incarnation}", {}, [])
             return events.TaskFailed(

@@ -111,7 +111,7 @@ def _send(sink: ReplySink, reply: Reply) -> str:
     """Send a reply; in place of a result that cannot be sent, an error. Return the kind of the last that was tried."""
     try:
         sink.finish(reply)
-    except Exception:  # a reply that cannot be encoded, say: still an answer, and nobody else's trouble
+    except BaseException:  # a reply that cannot be encoded, a caller's own exit: nobody else's trouble
         log.exception("a reply could not be sent, request %s", sink.request_id)
         if reply.kind == "result":
             bug = AudioPoolError("the reply met a bug in the pool; its log says more")

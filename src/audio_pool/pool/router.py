@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from audio_pool.errors import PoolClosed
+from audio_pool.errors import AudioPoolError, PoolClosed
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.inbox import Inbox, Item
 from audio_pool.pool.replies import Reply
@@ -28,6 +28,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.concerned import requests_of
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.connections import Connections
@@ -41,6 +42,7 @@ _DELIVERY_S = 10.0
 _MOST_AT_ONCE = 64
 """Messages taken from one front end before the others get their turn."""
 _FLUSH_EVERY_S = 0.02
+_MOST_BAD_TICKS = 3
 
 
 class FrontEnd(Protocol):
@@ -103,6 +105,8 @@ class Router:
         self._inbox = inbox
         self._requests = requests
         self._telemetry = telemetry
+        self._bad_ticks = 0
+        """In a row that met a bug."""
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name="audio-pool-router", daemon=True)
@@ -203,7 +207,7 @@ class Router:
             elif callable(item):
                 try:
                     item()
-                except Exception:  # one caller's trouble: nobody else's request ends with it
+                except BaseException:  # one caller's trouble, whatever it is: nobody else's request ends with it
                     log.exception("something posted to the router failed")
             else:
                 self.feed(item)
@@ -220,28 +224,71 @@ class Router:
         self._receive_from_workers()
         if not self.scheduler.workers.stopping:
             self._telemetry.count("worker_deaths", worker=exited.worker)
-        self._executor.worker_exited(exited.worker, exited.incarnation)
+        try:
+            self._executor.worker_exited(exited.worker, exited.incarnation)
+        except Exception:
+            log.exception("what worker %s held could not be taken back", exited.worker)
         self.feed(exited)
 
     def _receive_from_workers(self) -> None:
         for received in self._link.receive():
-            self.feed(self._executor.take_in(received))
+            try:
+                event = self._executor.take_in(received)
+            except Exception:
+                log.exception("a worker's %s met a bug", type(received.event).__name__)
+                self._answer_for(received.event)
+            else:
+                self.feed(event)
 
     def _receive_from(self, front_end: FrontEnd) -> None:
         for _ in range(_MOST_AT_ONCE):
             frames = front_end.channel.receive()
             if frames is None:
                 return
-            front_end.on_message(frames)
+            try:
+                front_end.on_message(frames)
+            except Exception:  # it answers for its messages itself; this one is lost, and nobody else's
+                log.exception("a client's message met a bug")
 
     def feed(self, event: events.Event) -> None:
-        """Let the scheduler decide, and execute what it decides. Router's thread only."""
+        """Let the scheduler decide, and execute what it decides. Router's thread only.
+
+        A bug on the way is the trouble of those whom the event is about: they are answered ``internal``.
+        """
         pending: collections.deque[events.Event] = collections.deque([event])
         while pending:
-            for action in self.scheduler.handle(pending.popleft(), time.monotonic()):
-                answer = self._executor.execute(action)
-                if answer is not None:
-                    pending.append(answer)
+            event = pending.popleft()
+            try:
+                actions = self.scheduler.handle(event, time.monotonic())
+                self._bad_ticks = 0
+            except Exception:
+                if self._cannot_go_on(event):
+                    raise
+                log.exception("the event %s met a bug", type(event).__name__)
+                self._execute(self.scheduler.salvage(), pending)
+                self._answer_for(event)
+            else:
+                self._execute(actions, pending)
+
+    def _cannot_go_on(self, event: events.Event) -> bool:
+        """Return True if time itself cannot be handled, again and again: no deadline would ever be kept."""
+        if isinstance(event, events.Tick):
+            self._bad_ticks += 1
+        return self._bad_ticks >= _MOST_BAD_TICKS
+
+    def _execute(self, actions: list[events.Action], pending: collections.deque[events.Event]) -> None:
+        for action in actions:
+            answer = self._executor.execute(action)
+            if answer is not None:
+                pending.append(answer)
+
+    def _answer_for(self, event: events.Event) -> None:
+        """Answer the requests whose event could not be handled, and have the scheduler forget them."""
+        failure = Failure.of(AudioPoolError("the request met a bug in the pool; its log says more"))
+        for request in requests_of(event, self.scheduler.jobs):
+            self._requests.finish(request, Reply(kind="error", failure=failure))
+            if not isinstance(event, events.Cancel):
+                self.feed(events.Cancel(request=request))
 
     # -- the end -----------------------------------------------------------------------------------
 

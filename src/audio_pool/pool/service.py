@@ -68,7 +68,7 @@ class PoolService:
             raise NotSupported("this server keeps no durable jobs", hint="set jobs.enabled = true")
         return self._jobs
 
-    def refusal(self, exc: Exception) -> AudioPoolError:
+    def refusal(self, exc: BaseException) -> AudioPoolError:
         """Return what a caller is told of an exception. No message may end the router: what slips through every
         check is our bug, and is called one."""
         if isinstance(exc, AudioPoolError):
@@ -116,7 +116,7 @@ class PoolService:
                 if discreet:
                     stats = structs.replace(stats, cache_dir="")
                 reply = Reply(kind="result", body=stats)
-            except Exception as exc:
+            except BaseException as exc:
                 reply = Reply(kind="error", failure=Failure.of(self.refusal(exc)))
             self._router.post(lambda: self._requests.finish(number, reply))
 

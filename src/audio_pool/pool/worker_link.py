@@ -96,19 +96,32 @@ class WorkerLink:
     # -- from workers ------------------------------------------------------------------------------
 
     def receive(self) -> Iterator[Received]:
-        """Yield events for what has arrived; what is not a worker's message is counted and dropped."""
+        """Yield events for what has arrived.
+
+        What a stranger sends is counted and dropped. What a worker sends that is no message is that worker's fault
+        alone: ``WorkerMisspoke``.
+        """
         for _ in range(_MOST_AT_ONCE):
             frames = self.channel.receive()
             if frames is None:
                 return
             try:
-                name, number, thread = frames[0].decode().rsplit(":", 2)
-                incarnation, message = int(number), from_worker(frames[1])
+                name, incarnation, thread = _sender(frames[0])
+            except ValueError:
+                self.counts["bad_worker_messages"] += 1
+                log.warning("a message of %r, which is no worker", frames[0][:80])
+                continue
+            try:
+                yield from self._events_of(name, incarnation, thread, from_worker(frames[1]), frames[2:])
             except (BadMessage, ValueError, IndexError) as exc:
                 self.counts["bad_worker_messages"] += 1
-                log.warning("a message that is not a worker's: %s", exc)
-                continue
-            yield from self._events_of(name, incarnation, thread, message, frames[2:])
+                peer = self._peers.get(name)
+                if peer is None or peer.incarnation != incarnation:
+                    log.warning("a message that is not a worker's: %s", exc)
+                    continue
+                log.error("worker %s sent what is no message: %s", name, exc)
+                del self._peers[name]  # nothing else that it says counts
+                yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
 
     def forget(self, worker: str, incarnation: int) -> None:
         """Forget a process that is gone."""
@@ -183,6 +196,12 @@ class WorkerLink:
             return
         log.debug("worker %s: Python %s, pid %d", worker, hello.python, hello.pid)
         self.send(worker, incarnation, "control", self._loads[worker])
+
+
+def _sender(identity: bytes) -> tuple[str, int, str]:
+    """Return worker, incarnation and thread. Raises ValueError."""
+    name, number, thread = identity.decode().rsplit(":", 2)
+    return name, int(number), thread
 
 
 def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:

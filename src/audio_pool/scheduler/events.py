@@ -63,6 +63,7 @@ __all__ = [
     "Tick",
     "WorkerExited",
     "WorkerHello",
+    "WorkerMisspoke",
     "WorkerReady",
     "thread_of",
 ]
@@ -278,6 +279,14 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
     """All that it has received and not answered."""
 
 
+class WorkerMisspoke(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker sent what is no message: nothing that it says can be relied on."""
+
+    worker: str
+    incarnation: int
+    reason: str
+
+
 class WorkerExited(Struct, frozen=True, kw_only=True, tag=True):
     """The process is gone for sure: it was waited for."""
 
@@ -354,6 +363,7 @@ Event = (
     | WorkerReady
     | LoadFailed
     | Heartbeat
+    | WorkerMisspoke
     | WorkerExited
     | TaskProgress
     | TaskDone

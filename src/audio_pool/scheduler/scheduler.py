@@ -119,6 +119,8 @@ class Scheduler:
                 self._dispatch()
             case events.LoadFailed():
                 self.workers.on_load_failed(event.worker, event.incarnation, event.failure)
+            case events.WorkerMisspoke():
+                self._out += self.workers.on_misspoke(event.worker, event.incarnation, event.reason)
             case events.WorkerExited():
                 self._next_worker_check = now
                 self._worker_exited(event)
@@ -132,6 +134,11 @@ class Scheduler:
             case events.Tick():
                 self._next_worker_check = now
         self._pass_time()
+        out, self._out = self._out, []
+        return out
+
+    def salvage(self) -> list[events.Action]:
+        """Return what had been decided when ``handle`` raised: a reply among it is owed all the same."""
         out, self._out = self._out, []
         return out
 
@@ -496,7 +503,8 @@ class Scheduler:
 
     def _worker_exited(self, event: events.WorkerExited) -> None:
         running: set[events.Thread] = set()
-        tasks = self.workers.on_exit(event.worker, event.incarnation, event.reason, self._now)
+        reason = self.workers.why_killed(event.worker, event.incarnation) or event.reason
+        tasks = self.workers.on_exit(event.worker, event.incarnation, reason, self._now)
         killed_for = any(held.timed_out for held in tasks)
         for held in tasks:
             waited = held.thread in running  # behind another task of its thread: not to blame
@@ -506,7 +514,7 @@ class Scheduler:
                     self._retry(job)
                     continue
                 died = WorkerDied(
-                    f"worker {event.worker!r} died at work: {event.reason} (tried {job.failures + 1} times)",
+                    f"worker {event.worker!r} died at work: {reason} (tried {job.failures + 1} times)",
                     hint="its log says more",
                 )
                 self._task_lost(job, Failure.of(died), again=not held.timed_out)

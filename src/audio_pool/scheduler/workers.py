@@ -92,6 +92,8 @@ class WorkerState(Struct, kw_only=True):
     tasks_done: int = 0
     failure: Failure | None = None
     killed: bool = False
+    misspoke: str = ""
+    """What it sent that is no message; it was killed for that."""
     ever_ready: bool = False
 
     def held_by(self, thread: Thread) -> int:
@@ -209,13 +211,26 @@ class WorkerTable:
                 lost.append(worker.tasks.pop(held.task))
         return lost
 
+    def on_misspoke(self, name: str, incarnation: int, reason: str) -> list[Action]:
+        """Kill a worker that sent what is no message; its tasks come back with its death."""
+        worker = self.current(name, incarnation)
+        if worker is None or worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
+            return []
+        worker.killed, worker.misspoke = True, f"it sent what is no message ({reason})"
+        return [KillWorker(worker=name, incarnation=incarnation, why=worker.misspoke, at_once=True)]
+
+    def why_killed(self, name: str, incarnation: int) -> str:
+        """Return what a worker was killed for that says more than the signal does, "" where nothing does."""
+        worker = self.current(name, incarnation)
+        return worker.misspoke if worker is not None else ""
+
     def on_exit(self, name: str, incarnation: int, reason: str, now: float) -> list[HeldTask]:
         """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, failed."""
         worker = self.current(name, incarnation)
         if worker is None or worker.state in ("down", "gone", "failed"):
             return []
         held, worker.tasks = list(worker.tasks.values()), {}
-        worker.killed = False  # done; what is due next is its restart
+        worker.killed, worker.misspoke = False, ""  # done; what is due next is its restart
         if self.stopping:
             worker.state, worker.due = "gone", None
             return held
