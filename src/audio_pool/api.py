@@ -109,6 +109,8 @@ class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     clients: dict[str, int] = {}
     """Messages refused, and feedback by verdict."""
     arena: dict[str, int] = {}
+    strangers_refused: int = 0
+    """Messages on the workers' socket that were not a worker's of this pool."""
 
 
 class EngineReport(PlainMapping, EngineInfo, frozen=True, kw_only=True):

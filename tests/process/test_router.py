@@ -33,6 +33,7 @@ from audio_pool.transport.worker_messages import (
     TaskDone,
     ToWorker,
     to_worker,
+    worker_identity,
 )
 
 LOAD = Load(engines={}, roles=["generate"], heartbeat_s=1.0)
@@ -41,10 +42,11 @@ LOAD = Load(engines={}, roles=["generate"], heartbeat_s=1.0)
 class PlayedWorker:
     """The three sockets of one worker."""
 
-    def __init__(self, endpoint: str, incarnation: int = 1) -> None:
+    def __init__(self, link: WorkerLink, endpoint: str, incarnation: int = 1) -> None:
         self.incarnation = incarnation
+        secret = link.expect("w", incarnation)
         self.channels: dict[str, Channel] = {
-            thread: dealer(endpoint, identity=f"w:{incarnation}:{thread}".encode())
+            thread: dealer(endpoint, identity=worker_identity("w", incarnation, thread, secret))
             for thread in ("control", "generate", "aux")
         }
 
@@ -93,7 +95,7 @@ class Pool:
         self.link = WorkerLink(self.endpoint, {"w": LOAD})
         self.parts = Routed(root, link=self.link, **sections)
         self.router = self.parts.router
-        self.worker = PlayedWorker(self.endpoint)
+        self.worker = PlayedWorker(self.link, self.endpoint)
 
     def start(self, *, up: bool = True) -> Pool:
         self.router.start()
@@ -190,7 +192,7 @@ def test_a_task_of_a_dead_worker_is_done_by_its_next_incarnation(pool: Pool) -> 
     pool.worker.task()
     pool.exited()
     eventually(lambda: len(pool.parts.launcher.spawned) == 2, "it is started again")
-    old, pool.worker = pool.worker, PlayedWorker(pool.endpoint, incarnation=2)
+    old, pool.worker = pool.worker, PlayedWorker(pool.link, pool.endpoint, incarnation=2)
     pool.worker.come_up()
     run = pool.worker.task()
     assert run.attempt == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from audio_pool.transport.worker_messages import (
     TaskProgress,
     ToWorker,
     to_worker,
+    worker_identity,
 )
 
 LOAD = Load(engines={}, roles=["generate"], heartbeat_s=1.0)
@@ -74,7 +76,8 @@ class Room:
         self._peers: dict[str, Peer] = {}
 
     def peer(self, thread: str, worker: str = "w", incarnation: int = 1) -> Peer:
-        identity = f"{worker}:{incarnation}:{thread}"
+        secret = self.link.expect(worker, incarnation) if worker in ("w", "v") else "guessed"
+        identity = worker_identity(worker, incarnation, thread, secret).decode()
         if identity not in self._peers:
             self._peers[identity] = Peer(self.endpoint, identity)
         return self._peers[identity]
@@ -219,13 +222,14 @@ def test_messages_of_the_dead_and_of_strangers_are_dropped(room: Room) -> None:
     room.bring_up()
     room.peer("aux", incarnation=2).send(Heartbeat(incarnation=2))  # it has not said hello
     room.peer("control", worker="stranger").send(HELLO)
-    room.await_count("late_worker_messages", 2)
+    room.await_count("late_worker_messages", 1)
+    room.await_count("strangers_refused", 1)
     room.link.forget("w", 2)
     room.peer("aux").send(Heartbeat(incarnation=1))
     assert of(room.receive()[0].event, events.Heartbeat), "the living one is still known"
     room.link.forget("w", 1)
     room.peer("aux").send(Heartbeat(incarnation=1))
-    room.await_count("late_worker_messages", 3)
+    room.await_count("late_worker_messages", 2)
 
 
 def test_the_next_incarnation_starts_anew(room: Room) -> None:
@@ -260,12 +264,87 @@ def test_what_a_stranger_sends_is_counted_and_nobodys_fault(room: Room) -> None:
     room.bring_up()
     for worker, incarnation in (("w", 2), ("v", 1), ("nobody", 1)):
         room.peer("aux", worker, incarnation).send_raw(b"not msgpack")
-    room.await_count("bad_worker_messages", 3)
+    room.await_count("bad_worker_messages", 2)
+    room.await_count("strangers_refused", 1)
 
 
-@pytest.mark.parametrize("identity", ["nonsense", "w:one:aux", "w:1", "::"])
-def test_an_identity_that_is_no_workers(room: Room, identity: str) -> None:
-    peer = Peer(room.endpoint, identity)
-    peer.send(Heartbeat(incarnation=1))
-    room.await_count("bad_worker_messages", 1)
-    peer.channel.close()
+# -- strangers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["nonsense", "w:one:aux:x", "w:1", ":::", "w:1:control:", "w:1:control:guessed", "x:1:control:guessed", "\xff:::"],
+)
+def test_who_does_not_know_what_the_worker_knows_is_refused(
+    room: Room, identity: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room.link.expect("w", 1)
+    stranger = Peer(room.endpoint, identity)
+    for _ in range(3):
+        stranger.send(HELLO)
+    room.await_count("strangers_refused", 3)
+    told = [message for message in caplog.messages if "refused a message" in message]
+    assert len(told) == 1 and str(os.getpid()) in told[0]
+    stranger.channel.close()
+    assert room.bring_up().event, "and the worker itself is let in"
+
+
+def test_another_thread_of_a_known_name_is_no_way_in(room: Room) -> None:
+    room.bring_up()
+    stranger = Peer(room.endpoint, "w:1:spare:" + room.link.expect("w", 1))
+    stranger.send(Heartbeat(incarnation=1))
+    room.await_count("strangers_refused", 1)
+    stranger.channel.close()
+
+
+def test_a_hello_that_is_said_again_changes_nothing(room: Room) -> None:
+    room.bring_up()
+    room.peer("control").send(HELLO)
+    room.await_count("strangers_refused", 1)
+
+
+def test_nobody_takes_over_the_identity_of_a_worker(room: Room) -> None:
+    """A thief who knows even the secret gets no task: its connection is not the one that was there first."""
+    room.bring_up()
+    identity = worker_identity("w", 1, "aux", room.link.expect("w", 1)).decode()
+    thief = Peer(room.endpoint, identity)
+    thief.send(Heartbeat(incarnation=1))
+    room.link.send("w", 1, "aux", Stop())
+    assert isinstance(room.peer("aux").receive(), Stop)
+    assert thief.channel.receive() is None
+    thief.channel.close()
+
+
+def test_a_process_that_was_not_started_as_the_worker_is_refused_though_it_knows_the_secret(tmp_path: Path) -> None:
+    endpoint = local_endpoint(tmp_path / "workers.sock")
+    asked: list[tuple[str, int]] = []
+
+    def is_process_of(worker: str, pid: int) -> bool:
+        asked.append((worker, pid))
+        return False
+
+    link = WorkerLink(endpoint, {"w": LOAD}, is_process_of)
+    thief = Peer(endpoint, worker_identity("w", 1, "control", link.expect("w", 1)).decode())
+    thief.send(HELLO)
+
+    def refused() -> bool:
+        assert not list(link.receive())
+        return link.counts["strangers_refused"] == 1
+
+    eventually(refused, "its hello is refused")
+    assert asked == [("w", os.getpid())] and thief.channel.receive() is None
+    thief.channel.close()
+    link.close()
+
+
+def test_secrets_of_the_dead_are_forgotten(room: Room) -> None:
+    secrets = [room.link.expect("w", incarnation) for incarnation in range(1, 6)]
+    assert len(set(secrets)) == 5 and all(len(secret) == 32 for secret in secrets)
+    late = Peer(room.endpoint, worker_identity("w", 4, "aux", secrets[3]).decode())
+    late.send(Heartbeat(incarnation=4))
+    room.await_count("late_worker_messages", 1)
+    long_dead = Peer(room.endpoint, worker_identity("w", 2, "aux", secrets[1]).decode())
+    long_dead.send(Heartbeat(incarnation=2))
+    room.await_count("strangers_refused", 1)
+    late.channel.close()
+    long_dead.channel.close()

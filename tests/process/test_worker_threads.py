@@ -98,7 +98,7 @@ class Desk:
         self._channel: Channel = router(f"inproc://{name}")
         self._poller = Poller[str]()
         self._poller.add(self._channel, "worker")
-        self.worker = Worker(f"inproc://{name}", "w", 1)
+        self.worker = Worker(f"inproc://{name}", "w", 1, "secret")
         self.runner = SlowRunner()
         self.worker.runner = self.runner
         self.heard: list[tuple[str, FromWorker]] = []
@@ -115,11 +115,11 @@ class Desk:
                     return thread, message
             self._poller.wait(1.0)
             while (frames := self._channel.receive()) is not None:
-                self.heard.append((frames[0].decode().rpartition(":")[2], from_worker(frames[1])))
+                self.heard.append((frames[0].decode().split(":")[2], from_worker(frames[1])))
         raise AssertionError(f"no {kind.__name__} in {self.heard}")
 
     def send(self, thread: str, message: ToWorker) -> None:
-        sent = self._channel.send_to(f"w:1:{thread}".encode(), [packing.pack(message)])
+        sent = self._channel.send_to(f"w:1:{thread}:secret".encode(), [packing.pack(message)])
         assert sent is SendResult.SENT
 
     def run(self, number: int, task: Task) -> None:
@@ -140,7 +140,7 @@ class Desk:
     def close(self) -> None:
         self.runner.go_on.set()
         self.runner.generated.set()
-        self._channel.send_to(b"w:1:control", [packing.pack(Stop())])  # it may have ended
+        self._channel.send_to(b"w:1:control:secret", [packing.pack(Stop())])  # it may have ended
         if self.thread.ident is not None:
             self.thread.join(DEADLINE_S)
         self._channel.close()

@@ -28,12 +28,12 @@ def tensor(grant: dict[str, Any]) -> dict[str, Any]:
 
 
 class LyingWorker:
-    def __init__(self, endpoint: str, name: str, incarnation: int) -> None:
+    def __init__(self, endpoint: str, name: str, incarnation: int, secret: str) -> None:
         self.incarnation = incarnation
         self.sockets = {}
         for thread in ("control", "generate", "aux"):
             socket = zmq.Context.instance().socket(zmq.DEALER)
-            socket.setsockopt(zmq.IDENTITY, f"{name}:{incarnation}:{thread}".encode())
+            socket.setsockopt(zmq.IDENTITY, f"{name}:{incarnation}:{thread}:{secret}".encode())
             socket.connect(endpoint)
             self.sockets[thread] = socket
 
@@ -85,4 +85,4 @@ class LyingWorker:
 
 if __name__ == "__main__":
     first = next(number for number, argument in enumerate(sys.argv) if "://" in argument)
-    LyingWorker(sys.argv[first], sys.argv[first + 1], int(sys.argv[first + 2])).run()
+    LyingWorker(sys.argv[first], sys.argv[first + 1], int(sys.argv[first + 2]), sys.stdin.readline().strip()).run()

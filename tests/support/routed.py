@@ -58,6 +58,7 @@ class KeptMessages:
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
+        self.counts: dict[str, int] = {}
         self.forgotten: list[tuple[str, int]] = []
         self.failure: Exception | None = None
 
@@ -68,6 +69,10 @@ class KeptMessages:
         if self.failure is not None:
             raise self.failure
         self.sent.append(Sent(worker, incarnation, thread, message, frames))
+
+    def expect(self, worker: str, incarnation: int) -> str:
+        """Return a secret that nobody asks for."""
+        return "secret"
 
     def forget(self, worker: str, incarnation: int) -> None:
         """Note that a process is gone."""
@@ -81,7 +86,7 @@ class KeptOrders:
         self.spawned: list[tuple[ProcessSpec, int]] = []
         self.killed: list[tuple[str, int, str]] = []
 
-    def spawn(self, spec: ProcessSpec, incarnation: int) -> None:
+    def spawn(self, spec: ProcessSpec, incarnation: int, secret: str) -> None:
         """Keep a start."""
         self.spawned.append((spec, incarnation))
 

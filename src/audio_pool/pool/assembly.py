@@ -7,6 +7,7 @@ Must not know: what callers ask (pool.py), how any part does its work.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from audio_pool.pool.plan import (
     worker_plan,
     workers_of,
 )
+from audio_pool.pool.process_tree import is_beneath
 from audio_pool.pool.reading import FileReading, reading_threads
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -95,11 +97,12 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     endpoint = local_endpoint(arena.directory / "workers.sock")
     inbox = Inbox()
     link = WorkerLink(
-        endpoint, {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers}
+        endpoint,
+        {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers},
+        # one that is just being started may not be listed yet, but is a child of ours
+        lambda name, pid: is_beneath(pid, launcher.pids().get(name, os.getpid())),
     )
     log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
-    requests = RequestTable(telemetry)
-    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
     launcher = LocalLauncher(
         endpoint,
         log_dir,
@@ -108,6 +111,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         ),
     )
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
+    requests = RequestTable(telemetry)
+    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
     executor = Executor(
         config,

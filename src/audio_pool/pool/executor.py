@@ -140,7 +140,8 @@ class Executor:
             case events.JobClosed():
                 self._tasks.forget(action.job)
             case events.SpawnWorker():
-                self._launcher.spawn(self._processes[action.worker], action.incarnation)
+                secret = self._link.expect(action.worker, action.incarnation)
+                self._launcher.spawn(self._processes[action.worker], action.incarnation, secret)
             case events.KillWorker():
                 self._launcher.kill(action.worker, action.incarnation, action.why, at_once=action.at_once)
         return None

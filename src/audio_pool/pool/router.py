@@ -124,6 +124,11 @@ class Router:
         """``threading.get_ident()`` of the thread; 0 before ``start``."""
         return self._thread.ident or 0
 
+    @property
+    def link_counts(self) -> Mapping[str, int]:
+        """What came over the workers' socket and was not taken."""
+        return self._link.counts
+
     def post(self, item: Item) -> None:
         """Post an event, or something to do on the router's thread, from any thread."""
         self._inbox.post(item)

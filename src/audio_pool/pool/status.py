@@ -109,6 +109,7 @@ class StatusView:
             cache_types=dict(self._executor.cache_types),
             replies=self._summed(lambda front_end: front_end.reply_counts),
             clients={**self._summed(lambda front_end: front_end.message_counts), **self.feedback_counts},
+            strangers_refused=self._router.link_counts.get("strangers_refused", 0),
             arena=self._arena.stats(),
         )
 

@@ -44,6 +44,8 @@ class Command(Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...]
     """The program and its arguments."""
     env: dict[str, str]
+    secret: str = ""
+    """The line that its standard input holds."""
 
 
 class Child(Protocol):
@@ -97,15 +99,21 @@ class _Process:
 
 def start_process(command: Command, life_line: int) -> Child:
     """Start a process that inherits the descriptor ``life_line``. Raises OSError or ValueError."""
-    process = subprocess.Popen(
-        command.arguments,
-        env=command.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=[life_line],
-        process_group=0,  # a terminal's ^C is the parent's; and its own children die with it
-    )
+    told, tell = os.pipe()
+    try:
+        os.write(tell, command.secret.encode() + b"\n")  # far less than a pipe holds
+        process = subprocess.Popen(
+            command.arguments,
+            env=command.env,
+            stdin=told,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[life_line],
+            process_group=0,  # a terminal's ^C is the parent's; and its own children die with it
+        )
+    finally:
+        os.close(told)
+        os.close(tell)
     try:
         return _Process(process)
     except BaseException:

@@ -7,8 +7,11 @@ Must not know: when a task is sent, what a result means.
 from __future__ import annotations
 
 import collections
+import hmac
 import logging
-from collections.abc import Iterator, Mapping
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -33,6 +36,7 @@ from audio_pool.transport.worker_messages import (
     TaskReturned,
     ToWorker,
     from_worker,
+    worker_identity,
 )
 
 __all__ = ["Received", "WorkerLink"]
@@ -42,6 +46,7 @@ log = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
 """Messages taken from the socket before the others get their turn."""
 _THREADS = {"control", "generate", "aux"}
+_TOLD_EVERY_S = 10.0
 
 
 class Received(Struct, frozen=True, kw_only=True):
@@ -65,21 +70,43 @@ class _Peer:
     """Those that have been heard of, and so can be addressed."""
     ready: Ready | None = None
     """Until all threads can be addressed."""
+    pid: int = 0
+    """The process that said hello; 0 where zmq does not know."""
 
 
 class WorkerLink:
     """A bound ROUTER that workers connect to. Router's thread only."""
 
-    def __init__(self, endpoint: str, loads: Mapping[str, Load]) -> None:
-        """``loads``: by worker; a worker of another name is not let in."""
-        self.channel: Channel = router(endpoint)
+    def __init__(
+        self,
+        endpoint: str,
+        loads: Mapping[str, Load],
+        is_process_of: Callable[[str, int], bool] = lambda worker, pid: True,
+    ) -> None:
+        """
+        Args:
+            loads: by worker; a worker of another name is not let in.
+            is_process_of: whether a worker's name may come from the process of this id.
+        """
+        self.channel: Channel = router(endpoint, private=True)
         self.counts: collections.Counter[str] = collections.Counter()
         self._loads = loads
+        self._is_process_of = is_process_of
         self._peers: dict[str, _Peer] = {}
+        self._secrets: dict[str, dict[int, str]] = {}
+        """By worker and incarnation: the present one, and the one before, whose last messages may come late."""
+        self._tell_at = 0.0
 
     def close(self) -> None:
         """Close the socket."""
         self.channel.close()
+
+    def expect(self, worker: str, incarnation: int) -> str:
+        """Let an incarnation in that is about to be started; return the secret that it must know."""
+        known = self._secrets.setdefault(worker, {})
+        for old in [one for one in known if one < incarnation - 1]:
+            del known[old]
+        return known.setdefault(incarnation, secrets.token_hex(16))
 
     # -- to workers --------------------------------------------------------------------------------
 
@@ -87,7 +114,7 @@ class WorkerLink:
         self, worker: str, incarnation: int, thread: str, message: ToWorker, frames: list[bytes] | None = None
     ) -> None:
         """Send a message. A peer that does not take it is dying or hung: its death or silence brings tasks back."""
-        identity = f"{worker}:{incarnation}:{thread}".encode()
+        identity = worker_identity(worker, incarnation, thread, self._secrets.get(worker, {}).get(incarnation, ""))
         sent = self.channel.send_to(identity, [packing.pack(message), *(frames or ())])
         if sent is not SendResult.SENT:
             self.counts["unsent_to_workers"] += 1
@@ -102,26 +129,45 @@ class WorkerLink:
         alone: ``WorkerMisspoke``.
         """
         for _ in range(_MOST_AT_ONCE):
-            frames = self.channel.receive()
-            if frames is None:
+            received = self.channel.receive_with_pid()
+            if received is None:
                 return
+            frames, pid = received
             try:
-                name, incarnation, thread = _sender(frames[0])
+                name, incarnation, thread, secret = _sender(frames[0])
             except ValueError:
-                self.counts["bad_worker_messages"] += 1
-                log.warning("a message of %r, which is no worker", frames[0][:80])
+                self._refuse(pid, "it says no worker's name")
+                continue
+            expected = self._secrets.get(name, {}).get(incarnation, "")
+            if not expected or not hmac.compare_digest(secret, expected):
+                self._refuse(pid, f"it says that it is {name[:60]!r} and does not know what that one knows")
+                continue
+            peer = self._peers.get(name)
+            current = peer is not None and peer.incarnation == incarnation
+            if peer is not None and current and pid != peer.pid:
+                self._refuse(pid, f"process {peer.pid} has said hello as {name!r}")
                 continue
             try:
-                yield from self._events_of(name, incarnation, thread, from_worker(frames[1]), frames[2:])
+                yield from self._events_of(name, incarnation, thread, from_worker(frames[1]), frames[2:], pid)
             except (BadMessage, ValueError, IndexError) as exc:
                 self.counts["bad_worker_messages"] += 1
-                peer = self._peers.get(name)
-                if peer is None or peer.incarnation != incarnation:
+                if not current:
                     log.warning("a message that is not a worker's: %s", exc)
                     continue
                 log.error("worker %s sent what is no message: %s", name, exc)
                 del self._peers[name]  # nothing else that it says counts
                 yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
+
+    def _refuse(self, pid: int, why: str) -> None:
+        """Count a stranger's message, and tell of it now and then."""
+        self.counts["strangers_refused"] += 1
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TOLD_EVERY_S
+            log.warning(
+                "refused a message on the workers' socket from process %d: %s; refused so far: %d",
+                pid, why, self.counts["strangers_refused"],
+            )  # fmt: skip
 
     def forget(self, worker: str, incarnation: int) -> None:
         """Forget a process that is gone."""
@@ -130,14 +176,20 @@ class WorkerLink:
             del self._peers[worker]
 
     def _events_of(
-        self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: list[bytes]
+        self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: list[bytes], pid: int
     ) -> Iterator[Received]:
         peer = self._peers.get(worker)
         if peer is None or peer.incarnation != incarnation:
             if not isinstance(message, Hello) or worker not in self._loads:
                 self.counts["late_worker_messages"] += 1
                 return
-            peer = self._peers[worker] = _Peer(incarnation)
+            if pid and not self._is_process_of(worker, pid):
+                self._refuse(pid, f"it says hello as {worker!r} and was not started as that")
+                return
+            peer = self._peers[worker] = _Peer(incarnation, pid=pid)
+        elif isinstance(message, Hello):
+            self._refuse(pid, f"{worker!r} has said hello before")
+            return
         peer.threads.add(thread)
         match message:
             case Hello():
@@ -198,10 +250,12 @@ class WorkerLink:
         self.send(worker, incarnation, "control", self._loads[worker])
 
 
-def _sender(identity: bytes) -> tuple[str, int, str]:
-    """Return worker, incarnation and thread. Raises ValueError."""
-    name, number, thread = identity.decode().rsplit(":", 2)
-    return name, int(number), thread
+def _sender(identity: bytes) -> tuple[str, int, str, str]:
+    """Return worker, incarnation, thread and secret of a routing id. Raises ValueError."""
+    name, number, thread, secret = identity.decode().rsplit(":", 3)
+    if thread not in _THREADS:
+        raise ValueError("no such thread")
+    return name, int(number), thread, secret
 
 
 def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:

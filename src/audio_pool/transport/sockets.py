@@ -129,6 +129,23 @@ class Channel:
             return None
         return frames
 
+    def receive_with_pid(self) -> tuple[list[bytes], int] | None:
+        """Return the next message and who sent it: a process's id on ipc, 0 where zmq does not know."""
+        if not self.readable():
+            return None
+        try:
+            first = self._socket.recv(_NOW, copy=False)
+            frames = [first.bytes]
+            while self._socket.get(_MORE):
+                frames.append(self._socket.recv(_NOW))
+        except zmq.Again:
+            return None
+        try:
+            pid = str(first.get("Peer-Address")).rpartition(":")[2]  # localhost:GID:UID:PID
+        except zmq.ZMQError:
+            pid = ""
+        return frames, int(pid) if pid.isdecimal() else 0
+
     def _behind_delimiter(self) -> bytes:
         frame = self._socket.recv(_NOW, copy=False)
         data = frame.bytes
@@ -311,6 +328,7 @@ def router(
     keys: ServerKeys | None = None,
     monitored: int = 0,
     knows_senders: bool = False,
+    private: bool = False,
 ) -> Channel:
     """Return a bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is reported, not swallowed.
 
@@ -320,6 +338,7 @@ def router(
         keys: CURVE; only clients of the allow list get in.
         monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
         knows_senders: ``Channel.sender`` says who sent the last message.
+        private: for this pool's own processes: the kernel tells of an end, not heartbeats.
 
     Raises:
         InvalidConfig, Refused: the endpoint cannot or may not be bound.
@@ -329,8 +348,8 @@ def router(
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     # a second connection under the same routing id must get nothing of the first one's: it is not heard
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    if not private:
+        _set_heartbeats(socket)
     authenticator = None
     if keys is not None:
         authenticator = ThreadAuthenticator(zmq.Context.instance())
@@ -341,6 +360,11 @@ def router(
         socket.setsockopt(zmq.CURVE_SERVER, 1)
     monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
     return _bound(socket, endpoint, authenticator, monitor, knows_senders=knows_senders)
+
+
+def _set_heartbeats(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
 
 
 def _bound(
@@ -397,17 +421,25 @@ def _own_socket_file(endpoint: str) -> None:
 
 
 def dealer(
-    endpoint: str, *, identity: bytes | None = None, high_water: int = 1000, keys: ClientKeys | None = None
+    endpoint: str,
+    *,
+    identity: bytes | None = None,
+    high_water: int = 1000,
+    keys: ClientKeys | None = None,
+    private: bool = False,
 ) -> Channel:
-    """Return a DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s)."""
+    """Return a DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s).
+
+    ``private``: to a ROUTER that is.
+    """
     check_connect(endpoint)
     socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
     if identity is not None:
         socket.setsockopt(zmq.IDENTITY, identity)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    if not private:
+        _set_heartbeats(socket)
     if keys is not None:
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)

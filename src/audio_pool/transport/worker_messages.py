@@ -40,6 +40,7 @@ __all__ = [
     "ToWorker",
     "from_worker",
     "to_worker",
+    "worker_identity",
 ]
 
 WORKER_PROTOCOL = 3
@@ -189,6 +190,16 @@ class TaskReturned(Struct, frozen=True, kw_only=True, tag_field="type", tag="ret
 
 
 FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskDone | TaskFailed | TaskReturned
+
+
+
+def worker_identity(worker: str, incarnation: int, thread: str, secret: str) -> bytes:
+    """Return the routing id of one of a worker's sockets: every message says who sent it, and proves it.
+
+    The secret is the one that this incarnation was started with: a stranger on the socket does not know it.
+    """
+    return f"{worker}:{incarnation}:{thread}:{secret}".encode()
+
 
 _TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

@@ -49,6 +49,7 @@ from audio_pool.transport.worker_messages import (
     TaskReturned,
     from_worker,
     to_worker,
+    worker_identity,
 )
 from audio_pool.worker.docket import Docket, TaskKey
 from audio_pool.worker.lane import Lane
@@ -69,10 +70,12 @@ _LONGEST_TEXT = 2000
 class Worker:
     """One incarnation of one worker."""
 
-    def __init__(self, endpoint: str, name: str, incarnation: int) -> None:
+    def __init__(self, endpoint: str, name: str, incarnation: int, secret: str) -> None:
+        """``secret``: what this incarnation was started with, so that the router knows its messages."""
         self.endpoint = endpoint
         self.name = name
         self.incarnation = incarnation
+        self._secret = secret
         self.runner = TaskRunner(name)
         self.stopping = threading.Event()
         self._docket = Docket()
@@ -94,7 +97,8 @@ class Worker:
 
     def connect(self, thread: Thread | Literal["control"]) -> Channel:
         """Open the socket of one of the threads: control, generate or aux."""
-        return dealer(self.endpoint, identity=f"{self.name}:{self.incarnation}:{thread}".encode())
+        identity = worker_identity(self.name, self.incarnation, thread, self._secret)
+        return dealer(self.endpoint, identity=identity, private=True)
 
     # -- control -----------------------------------------------------------------------------------
 
@@ -428,6 +432,7 @@ def main(arguments: list[str]) -> int:
     """
     endpoint, name, incarnation, parent, pipe = arguments
     _die_with(int(parent), int(pipe))
+    secret = sys.stdin.readline().strip()  # not on the command line, which everybody can read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
     level, known = os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO").upper(), logging.getLevelNamesMapping()
     if level not in known:
@@ -439,7 +444,7 @@ def main(arguments: list[str]) -> int:
     )
     os.umask(0o077)
     try:
-        code = Worker(endpoint, name, int(incarnation)).run()
+        code = Worker(endpoint, name, int(incarnation), secret).run()
     except BaseException:  # without the control thread there is nothing to wait for, whatever threads still run
         log.exception("the control thread has broken")
         code = _THREAD_BROKEN

@@ -35,8 +35,11 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
 class WorkerLauncher(Protocol):
     """Starts and ends workers, which then connect by themselves. No method waits but ``close``."""
 
-    def spawn(self, spec: ProcessSpec, incarnation: int) -> None:
-        """Start a worker; OnExit tells if it cannot be started, and when it has ended."""
+    def spawn(self, spec: ProcessSpec, incarnation: int, secret: str) -> None:
+        """Start a worker; OnExit tells if it cannot be started, and when it has ended.
+
+        ``secret``: what it must prove itself with; for its eyes alone.
+        """
         ...
 
     def kill(self, name: str, incarnation: int, why: str, *, at_once: bool = False) -> None:

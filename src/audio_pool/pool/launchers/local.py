@@ -73,10 +73,10 @@ class LocalLauncher:
         self._threads: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
 
-    def spawn(self, spec: ProcessSpec, incarnation: int) -> None:
+    def spawn(self, spec: ProcessSpec, incarnation: int, secret: str) -> None:
         """Start a worker's process, or its thread."""
         if spec.thread:
-            self._spawn_thread(spec, incarnation)
+            self._spawn_thread(spec, incarnation, secret)
             return
         package = Path(audio_pool.__file__ or "").absolute()
         # the pipe ends with this process, and the worker with the pipe
@@ -90,6 +90,7 @@ class LocalLauncher:
                     *arguments,
                 ),
                 env=environment(spec, os.environ),
+                secret=secret,
             )
         )
 
@@ -109,13 +110,13 @@ class LocalLauncher:
         """Kill what is left and end the supervisor's thread."""
         self._supervisor.close(timeout_s)
 
-    def _spawn_thread(self, spec: ProcessSpec, incarnation: int) -> None:
+    def _spawn_thread(self, spec: ProcessSpec, incarnation: int, secret: str) -> None:
         """Run the worker's own loop on a host's thread: same messages, no wall between it and the host."""
         from audio_pool.worker.process import Worker
 
         def run() -> None:
             try:
-                reason = exit_reason(Worker(self._endpoint, spec.name, incarnation).run())
+                reason = exit_reason(Worker(self._endpoint, spec.name, incarnation, secret).run())
             except BaseException as exc:  # a SystemExit, too, would end the thread in silence
                 log.exception("worker %s failed", spec.name)
                 reason = f"{type(exc).__name__}: {exc}"
