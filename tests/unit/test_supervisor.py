@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -12,9 +13,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from audio_pool.pool import child_log
 from audio_pool.pool import supervisor as module
 from audio_pool.pool.supervisor import Child, Command, Supervisor, exit_reason
 
@@ -122,6 +125,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Stage]:
     caplog.set_level(logging.INFO, logger=module.__name__)
+    caplog.set_level(logging.INFO, logger=child_log.__name__)
     stage = Stage(tmp_path / "logs")
     yield stage
     stage.close()
@@ -236,7 +240,7 @@ def test_descriptors_beyond_what_select_can_wait_for(stage: Stage) -> None:
 
 
 def test_a_log_that_has_grown_large_makes_room(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_LOG_BYTES", 10)
+    monkeypatch.setattr(child_log, "_MAX_BYTES", 20)
     for number in (1, 2):
         child = stage.start("w", number)
         child.write(b"more than ten bytes\n" if number == 1 else b"new\n")
@@ -254,6 +258,9 @@ def test_a_log_that_has_grown_large_makes_room(stage: Stage, monkeypatch: pytest
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "No such file or directory"),
         (OSError("no more processes"), "no more processes"),
         (ValueError("embedded null byte"), "embedded null byte"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError("no memory"), "no memory"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
     ],
 )
 def test_what_cannot_be_started_has_ended(stage: Stage, error: Exception, reason: str) -> None:
@@ -273,6 +280,134 @@ def test_a_log_directory_that_cannot_be_made(tmp_path: Path) -> None:
     stage.order()
     assert "cannot be started: File exists" in stage.next_exit()[2]
     stage.close()
+
+
+def test_a_child_that_cannot_be_watched_is_ended_and_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started, but no descriptor is left to poll it."""
+    register = stage.supervisor._selector.register
+
+    def fail(fd: int, *more: Any) -> Any:
+        if stage.children and fd == stage.children[-1].exited_fd:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return register(fd, *more)
+
+    monkeypatch.setattr(stage.supervisor._selector, "register", fail)
+    stage.order()
+    assert stage.next_exit() == ("w", 1, "/bin/worker cannot be started: No space left on device")
+    assert signal_of(stage.children[0]) == "KILL" and stage.children[0].reaped.is_set()
+    monkeypatch.undo()
+    assert stage.start("w", 2).pid, "and the next may be"
+
+
+def test_a_process_that_cannot_be_polled_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``pidfd_open`` fails for want of descriptors once the process runs."""
+    started: list[int] = []
+
+    def refuse(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.pidfd_open", refuse)
+    exits: queue.SimpleQueue[tuple[str, int, str]] = queue.SimpleQueue()
+    supervisor = Supervisor(tmp_path, lambda *exit_: exits.put(exit_))
+    for incarnation in (1, 2):
+        supervisor.start(Command(name="w", incarnation=incarnation, arguments=("/bin/sleep", "600"), env={}))
+        assert exits.get(timeout=PATIENCE_S) == ("w", incarnation, "/bin/sleep cannot be started: Too many open files")
+    for pid in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    supervisor.close()
+
+
+def test_spare_descriptors_are_given_up_for_a_start_and_taken_back(stage: Stage) -> None:
+    spare = stage.supervisor._spare
+    seen: list[int] = []
+    stage.on_start = lambda command: seen.append(len(spare._held))
+    stage.start()
+    stage.start("v")
+    stage.on_start = lambda command: None
+    assert seen == [0, 0] and spare._number >= 8
+    child = stage.start("u")
+    child.end()
+    assert stage.next_exit()[0] == "u" and len(spare._held) == spare._number
+
+
+def test_with_every_descriptor_in_use_a_worker_can_still_be_started(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    exits: queue.SimpleQueue[tuple[str, int, str]] = queue.SimpleQueue()
+    supervisor = Supervisor(tmp_path, lambda *exit_: exits.put(exit_))
+    held: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for incarnation in (1, 2):
+            arguments = ("/bin/sh", "-c", "exit 7")
+            supervisor.start(Command(name="w", incarnation=incarnation, arguments=arguments, env={}))
+            assert exits.get(timeout=PATIENCE_S) == ("w", incarnation, "exit code 7")
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        supervisor.close()
+
+
+def test_a_child_whose_end_cannot_be_read_has_ended_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = stage.start()
+
+    def fail() -> int:
+        raise OSError(errno.ECHILD, "No child processes")
+
+    monkeypatch.setattr(child, "reap", fail)
+    child.end(1)
+    assert "No child processes" in stage.next_exit()[2]
+    child.reaped.set()
+    again = stage.start("w", 2)
+    again.end(0)
+    assert stage.next_exit() == ("w", 2, "exit code 0")
+
+
+def test_a_signal_that_cannot_be_sent_ends_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    child, other = stage.start(), stage.start("v")
+
+    def fail() -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(child, "terminate", fail)
+    stage.stop_child("w", 1, "it is late")
+    other.end()
+    assert stage.next_exit() == ("v", 1, "exit code 0")
+    child.end()
+    assert stage.next_exit() == ("w", 1, "exit code 0")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_is_started_anew_and_tells_what_it_missed(tmp_path: Path) -> None:
+    exits: queue.SimpleQueue[tuple[str, int, str]] = queue.SimpleQueue()
+
+    def on_exit(name: str, incarnation: int, reason: str) -> None:
+        exits.put((name, incarnation, reason))
+        if name == "last":
+            raise SystemExit
+
+    supervisor = Supervisor(tmp_path, on_exit)
+    sleep = ("/bin/sleep", "600")
+    supervisor.start(Command(name="w", incarnation=1, arguments=sleep, env={}))
+    supervisor.start(Command(name="last", incarnation=1, arguments=("/bin/sh", "-c", "exit 3"), env={}))
+    assert exits.get(timeout=PATIENCE_S) == ("last", 1, "exit code 3")
+    supervisor._thread.join(PATIENCE_S)
+    assert not supervisor.alive
+    supervisor.revive()
+    assert supervisor.alive
+    supervisor.kill("w", 1, "to see its end", at_once=True)
+    assert exits.get(timeout=PATIENCE_S) == ("w", 1, "signal SIGKILL")
+    supervisor.close()
+    assert not supervisor.alive
 
 
 # -- stopping --------------------------------------------------------------------------------------
@@ -299,6 +434,15 @@ def test_a_child_that_obeys_is_not_killed(stage: Stage) -> None:
     child.end(-signal.SIGTERM)
     assert stage.next_exit() == ("w", 1, "signal SIGTERM")
     assert child.signals.empty(), "asked once"
+
+
+def test_at_once_is_at_once_also_after_it_was_asked_gently(stage: Stage) -> None:
+    child = stage.start()
+    stage.stop_child("w", 1, "it is late")
+    stage.supervisor.kill("w", 1, "it is silent, too", at_once=True)
+    assert [signal_of(child), signal_of(child)] == ["TERM", "KILL"]
+    child.end(-signal.SIGKILL)
+    stage.next_exit()
 
 
 def test_another_incarnation_is_not_stopped(stage: Stage) -> None:

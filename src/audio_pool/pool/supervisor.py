@@ -7,7 +7,6 @@ Must not know: what the children are for (launchers/local.py).
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import logging
 import os
@@ -19,21 +18,26 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
+from audio_pool.pool.child_log import ChildLog
+from audio_pool.pool.spare_descriptors import SpareDescriptors
 from audio_pool.transport.sockets import Waker
 
 __all__ = ["Child", "Command", "Supervisor", "exit_reason", "start_process"]
 
 log = logging.getLogger(__name__)
 
-_LAST_LINES = 12
-_MAX_LOG_BYTES = 16 << 20
 _KILL_AFTER_S = 3.0
+_READ_BYTES = 1 << 16
+_PAUSE_S = 0.02
+"""After so much has been read at once from a child that prints without end: it waits, not the others."""
+_SPARE_DESCRIPTORS = 12
+"""What starting a process takes: its output, its end, its secret, and how Popen hears of an error."""
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -91,10 +95,11 @@ class _Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # its own children; the zombie keeps the group's id ours
         os.close(self.exited_fd)
-        code = self._process.wait(timeout=5.0)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        return code
+        try:
+            return self._process.wait(timeout=5.0)
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
 
 def start_process(command: Command, life_line: int) -> Child:
@@ -119,6 +124,8 @@ def start_process(command: Command, life_line: int) -> Child:
     except BaseException:
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
         raise
 
 
@@ -126,10 +133,10 @@ def start_process(command: Command, life_line: int) -> Child:
 class _Watched:
     command: Command
     child: Child
-    log_file: Path
+    log: ChildLog
     output_open: bool = True
-    partial: bytes = b""
-    last_lines: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=_LAST_LINES))
+    read_at: float | None = None
+    """When its output is read again, while it is not polled."""
     kill_at: float | None = None
 
 
@@ -157,9 +164,10 @@ class Supervisor:
         self._children: dict[tuple[str, int], _Watched] = {}
         self.life_line, self._pipe_write = os.pipe()
         """Children inherit its reading end; it ends with this process."""
+        self._spare = SpareDescriptors(_SPARE_DESCRIPTORS)
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="audio-pool-supervisor", daemon=True)
-        self._thread.start()
+        self._selector.register(self._waker.fileno(), selectors.EVENT_READ, None)
+        self._thread = self._begun()
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -171,9 +179,26 @@ class Supervisor:
         """Send TERM now and KILL a little later, or KILL at once; ``on_exit`` tells when it is gone."""
         self._order(lambda: self._kill((name, incarnation), why, at_once))
 
+    @property
+    def alive(self) -> bool:
+        """True while the thread does its work."""
+        return self._thread.is_alive()
+
+    def revive(self) -> None:
+        """Start the thread anew where it has ended. The kernel ended its children with it: each end is told."""
+        if not self._thread.is_alive():
+            self._thread = self._begun()
+
+    def _begun(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="audio-pool-supervisor", daemon=True)
+        thread.start()
+        return thread
+
     def close(self, timeout_s: float = 10.0) -> None:
         """Kill what is left and end the thread."""
         self._order(self._end)
+        if not self._thread.is_alive():  # nobody carries orders out any more
+            self._kill_all()
         self._thread.join(timeout_s)
 
     def pids(self) -> dict[str, int]:
@@ -187,116 +212,155 @@ class Supervisor:
     # -- on the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._selector.register(self._waker.fileno(), selectors.EVENT_READ, None)
         while not (self._ended and not self._children):
-            due = [watched.kill_at for watched in self._children.values() if watched.kill_at is not None]
-            timeout = max(0.0, min(due) - time.monotonic()) if due else 3600.0
-            for key, _ in self._selector.select(timeout):
-                if key.data is None:
-                    self._waker.clear()
-                else:
-                    kind, watched = key.data
-                    (self._read_output if kind == "output" else self._exited)(watched)
-            while not self._orders.empty():
-                self._orders.get()()
-            self._kill_overdue()
+            try:
+                self._turn()
+            except Exception:  # whatever it was: who would start the next worker?
+                log.exception("the supervisor met a bug and goes on")
+                time.sleep(_PAUSE_S)
         self._selector.close()
         self._waker.close()
+        self._spare.release()
         os.close(self.life_line)
         os.close(self._pipe_write)
 
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._timeout()):
+            if key.data is None:
+                self._waker.clear()
+            else:
+                kind, watched = key.data
+                (self._read_output if kind == "output" else self._exited)(watched)
+        while not self._orders.empty():
+            order = self._orders.get()
+            try:
+                order()
+            except Exception:
+                log.exception("an order to the supervisor failed")
+        self._read_again()
+        self._kill_overdue()
+
+    def _timeout(self) -> float:
+        due = [when for one in self._children.values() for when in (one.kill_at, one.read_at) if when is not None]
+        wait = max(0.0, min(due) - time.monotonic()) if due else 3600.0
+        return wait if self._spare.fill() else min(wait, 1.0)
+
     def _start(self, command: Command) -> None:
         try:
-            self._log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            child = self._start_child(command, self.life_line)
-        except (OSError, ValueError) as exc:  # ValueError: a zero byte in an argument or a variable
+            with self._spare.lent():
+                self._watch(command)
+        except Exception as exc:  # no descriptor, no memory, no such program, a zero byte in a variable, ...
             log.error("worker %s cannot be started: %s", command.name, exc)
             why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
             reason = f"{command.arguments[0]} cannot be started: {why}"
             self._on_exit(command.name, command.incarnation, reason)
-            return
-        watched = _Watched(command=command, child=child, log_file=self._log_file(command.name))
+
+    def _watch(self, command: Command) -> None:
+        self._log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        child = self._start_child(command, self.life_line)
+        child_log = ChildLog(self._log_dir / f"{command.name}.log", command.name)
+        watched = _Watched(command=command, child=child, log=child_log)
+        try:
+            self._selector.register(child.output_fd, selectors.EVENT_READ, ("output", watched))
+            self._selector.register(child.exited_fd, selectors.EVENT_READ, ("exited", watched))
+        except BaseException:
+            self._forget(watched)
+            child.kill()
+            child.reap()
+            raise
         self._children[command.name, command.incarnation] = watched
-        self._selector.register(child.output_fd, selectors.EVENT_READ, ("output", watched))
-        self._selector.register(child.exited_fd, selectors.EVENT_READ, ("exited", watched))
         log.info("worker %s (incarnation %d) has pid %d", command.name, command.incarnation, child.pid)
 
-    def _log_file(self, name: str) -> Path:
-        path = self._log_dir / f"{name}.log"
-        with contextlib.suppress(OSError):
-            if path.stat().st_size > _MAX_LOG_BYTES:
-                path.replace(path.with_suffix(".log.1"))
-        return path
+    def _forget(self, watched: _Watched) -> None:
+        """Poll nothing of a child any more."""
+        for fd in (watched.child.output_fd, watched.child.exited_fd):
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self._selector.unregister(fd)
+        watched.output_open, watched.read_at = False, None
 
     def _read_output(self, watched: _Watched) -> None:
         """Read what there is: a pipe that nobody reads would stop the process for ever."""
         if not watched.output_open:  # its end was seen first, among the same events
             return
         try:
-            data = os.read(watched.child.output_fd, 1 << 16)
+            data = os.read(watched.child.output_fd, _READ_BYTES)
         except BlockingIOError:
             return
+        except OSError:
+            data = b""
         if not data:
-            self._selector.unregister(watched.child.output_fd)
             watched.output_open = False
-            return
-        with contextlib.suppress(OSError), open(watched.log_file, "ab", opener=_private) as file:
-            file.write(data)
-        *lines, watched.partial = (watched.partial + data).split(b"\n")
-        watched.partial = watched.partial[-4096:]
-        for line in lines:
-            text = line.decode(errors="replace").rstrip()
-            if text:
-                watched.last_lines.append(text)
-                log.info("[%s] %s", watched.command.name, text)
+        if not data or len(data) == _READ_BYTES:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(watched.child.output_fd)
+        if len(data) == _READ_BYTES:
+            watched.read_at = time.monotonic() + _PAUSE_S
+        watched.log.take(data)
+
+    def _read_again(self) -> None:
+        now = time.monotonic()
+        for watched in self._children.values():
+            if watched.read_at is not None and now >= watched.read_at:
+                watched.read_at = None
+                self._selector.register(watched.child.output_fd, selectors.EVENT_READ, ("output", watched))
 
     def _exited(self, watched: _Watched) -> None:
         command = watched.command
-        for _ in range(256):  # what it wrote last; a grandchild may keep the pipe open, so not until its end
+        try:
+            reason = self._ended_with(watched)
+        except Exception as exc:  # it is gone all the same, and the scheduler must hear of it
+            log.exception("the end of worker %s could not be read", command.name)
+            reason = f"its end could not be read: {exc}"
+        finally:
+            self._forget(watched)
+            self._children.pop((command.name, command.incarnation), None)
+        self._on_exit(command.name, command.incarnation, reason)
+
+    def _ended_with(self, watched: _Watched) -> str:
+        """Read what a child wrote last, and reap it; return how it ended, in words."""
+        for _ in range(256):  # a grandchild may keep the pipe open, so not until its end
             if not watched.output_open or not _readable(watched.child.output_fd):
                 break
             self._read_output(watched)
-        self._selector.unregister(watched.child.exited_fd)
-        if watched.output_open:
-            self._selector.unregister(watched.child.output_fd)
-            watched.output_open = False
+        watched.log.end()
+        self._forget(watched)
         code = watched.child.reap()
-        del self._children[command.name, command.incarnation]
         reason = exit_reason(code)
-        last = [line for line in watched.last_lines if line.strip()]
+        last = [line for line in watched.log.last_lines if line.strip()]
         if code not in (0, -signal.SIGTERM, -signal.SIGKILL) and last:
             reason += f"; its last line: {last[-1][:300]}"
-        log.log(logging.INFO if code == 0 else logging.WARNING, "worker %s ended: %s", command.name, reason)
-        self._on_exit(command.name, command.incarnation, reason)
+        log.log(logging.INFO if code == 0 else logging.WARNING, "worker %s ended: %s", watched.command.name, reason)
+        return reason
 
     def _kill(self, key: tuple[str, int], why: str, at_once: bool) -> None:
         watched = self._children.get(key)
-        if watched is None or watched.kill_at is not None:
+        if watched is None or (watched.kill_at is not None and not at_once):
             return
         log.warning("stopping worker %s: %s", key[0], why)
+        watched.kill_at = time.monotonic() + _KILL_AFTER_S
         if at_once:  # a process that is stopped (SIGSTOP) would heed a TERM when it goes on, which may be never
             watched.child.kill()
         else:
             watched.child.terminate()
-        watched.kill_at = time.monotonic() + _KILL_AFTER_S
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         for watched in self._children.values():
             if watched.kill_at is not None and now >= watched.kill_at:
-                watched.child.kill()
                 watched.kill_at = now + _KILL_AFTER_S
+                watched.child.kill()
 
     def _end(self) -> None:
         self._ended = True
-        for watched in self._children.values():
-            watched.child.kill()
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for watched in list(self._children.values()):
             watched.kill_at = time.monotonic() + _KILL_AFTER_S
-
-
-def _private(path: str, flags: int) -> int:
-    """Open a log for its owner alone: it may hold prompts."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+            try:
+                watched.child.kill()
+            except OSError:
+                log.exception("worker %s could not be killed", watched.command.name)
 
 
 def _readable(fd: int) -> bool:
