@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import heapq
 import itertools
 import logging
@@ -65,6 +66,11 @@ class FrontEnd(Protocol):
         """True while replies wait for slow peers."""
         ...
 
+    def watch(self) -> float | None:
+        """Look for peers that misuse their connections; return in how many seconds to look again, None: never,
+        until the next one connects."""
+        ...
+
     def flush(self) -> None:
         """Try the parked replies again."""
         ...
@@ -108,6 +114,8 @@ class Router:
         self._bad_ticks = 0
         """In a row that met a bug."""
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._watched: set[FrontEnd] = set()
+        """Front ends with peers that are looked at from time to time."""
         self._timer_numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name="audio-pool-router", daemon=True)
 
@@ -192,6 +200,8 @@ class Router:
             for front_end in self.front_ends:
                 if front_end.connections is not None and front_end.connections in ready:
                     front_end.connections.take_in()
+                    if front_end not in self._watched:
+                        self._watch(front_end)
                 if front_end in ready:
                     self._receive_from(front_end)
                 if front_end.parked:
@@ -223,6 +233,14 @@ class Router:
                 heapq.heappop(self._timers)[2]()
             except Exception:  # as with what is posted
                 log.exception("something that was due on the router failed")
+
+    def _watch(self, front_end: FrontEnd) -> None:
+        again = front_end.watch()
+        if again is None:
+            self._watched.discard(front_end)
+        else:
+            self._watched.add(front_end)
+            self.call_at(time.monotonic() + again, functools.partial(self._watch, front_end))
 
     def _worker_exited(self, exited: events.WorkerExited) -> None:
         # what it sent before it died counts: a finished task must not be done again

@@ -118,6 +118,10 @@ class ImageFrontEnd:
         self._parked.append(reply)
         self.flush()
 
+    def watch(self) -> float | None:
+        """Nothing: its one peer is the image server."""
+        return None
+
     def flush(self) -> None:
         """Try the parked replies again."""
         while self._parked and self._push.send([self._parked[0]]):

@@ -47,6 +47,7 @@ from audio_pool.transport.keys import ServerKeys
 from audio_pool.transport.sender import Sender
 from audio_pool.transport.sockets import Channel, router
 from audio_pool.transport.token import LocalToken
+from audio_pool.transport.unfinished import Unfinished
 
 __all__ = ["ZmqFrontEnd"]
 
@@ -71,6 +72,7 @@ class ZmqFrontEnd:
         self._callers = Callers(
             self.channel, config, allowed=None if keys is None else keys.allowed, token=self.token
         )
+        self._unfinished = Unfinished(self.channel, self.connections)
         self._service = service
         self._outbox = Outbox(self.channel, config.parked_bytes)
         self._live = LiveRequests(service.intake)
@@ -84,6 +86,7 @@ class ZmqFrontEnd:
 
     def on_message(self, frames: list[bytes]) -> None:
         """Take one multipart message; whatever is in it, nobody else is disturbed."""
+        self._unfinished.handed_up(self.channel.sender_fd)
         client, *rest = frames
         known = self._callers.sender_of(client)
         envelope: tuple[bytes, ...] = (client,)
@@ -187,6 +190,10 @@ class ZmqFrontEnd:
         """True while replies wait for slow clients."""
         return self._outbox.parked
 
+    def watch(self) -> float | None:
+        """End connections whose messages do not end; return in how many seconds to look again."""
+        return self._unfinished.watch()
+
     def flush(self) -> None:
         """Try the parked replies again."""
         self._outbox.flush()
@@ -207,6 +214,7 @@ class ZmqFrontEnd:
         if self.token is not None:
             self.token.remove()
         self.channel.close()
+        self._unfinished.close()
         self.connections.close()
 
 

@@ -10,11 +10,14 @@ on ipc. So from ``most`` connections on the listener is shut; whoever zmq took i
 from __future__ import annotations
 
 import collections
+import fcntl
 import logging
 import os
 import resource
 import socket
 import struct
+import sys
+import termios
 import time
 
 from msgspec import Struct
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 # events of zmq.h, each a frame of uint16 event and int32 value (a descriptor)
 ACCEPTED, DISCONNECTED = 0x0020, 0x0200
 MONITORED = ACCEPTED | DISCONNECTED
+_BYTES_RECEIVED, _BYTES_RECEIVED_AT = struct.Struct("=Q"), 128
+"""``tcpi_bytes_received`` of linux/tcp.h."""
 _TOLD_EVERY_S = 10.0
 _LEAST_KEPT, _MOST_KEPT = 32, 1024
 _PER_WORKER = 8
@@ -106,6 +111,31 @@ class Connections:
         """End an open connection from outside; its peer sees the end, and zmq forgets it by itself."""
         if fd in self.open:
             self._look(fd, end=True)
+
+    def flow(self, fd: int) -> tuple[int, int]:
+        """Return the bytes that the system has received through a connection, −1 where it does not count them, and
+        those of them that zmq has not read yet."""
+        try:
+            os.dup2(fd, self._hand, inheritable=False)
+            one = socket.socket(fileno=self._hand)
+        except OSError:
+            return -1, 0
+        try:
+            if not self._is_ours(one):
+                return -1, 0
+            waiting = bytearray(4)
+            fcntl.ioctl(self._hand, termios.FIONREAD, waiting)
+            received = -1
+            if one.family != socket.AF_UNIX:
+                told = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                if len(told) >= _BYTES_RECEIVED.size + _BYTES_RECEIVED_AT:
+                    (received,) = _BYTES_RECEIVED.unpack_from(told, _BYTES_RECEIVED_AT)
+            return received, int.from_bytes(waiting, sys.byteorder)
+        except OSError:
+            return -1, 0
+        finally:
+            one.detach()
+            os.dup2(self._empty, self._hand, inheritable=False)
 
     def _look(self, fd: int, *, end: bool = False) -> str:
         """Return the peer's name, and shut the connection down where wanted.

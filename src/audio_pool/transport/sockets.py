@@ -92,6 +92,8 @@ class Channel:
         self.from_req = False
         """True if the last message came from a REQ socket, which accepts a single reply. ROUTER only, and only
         determined for messages with a delimiter that contain ``events``, because it needs a slower receive."""
+        self.emptied = 0
+        """How often ``receive`` found nothing: every whole message had been taken."""
         self._head: zmq.Frame | None = None
         """The last message's first frame, with what zmq knows of who sent it; see ``knows_senders`` of ``router``."""
         self._knows_senders = knows_senders
@@ -113,6 +115,7 @@ class Channel:
     def receive(self) -> list[bytes] | None:
         """Return the next multipart message, or None where there is none now."""
         if not self.readable():  # an eighth of what a refused receive and its exception cost
+            self.emptied += 1
             return None
         try:
             if self._knows_senders:
