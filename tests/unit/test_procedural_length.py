@@ -25,12 +25,12 @@ def _levels_db(sound: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ONCE)
 def test_a_single_event_has_died_away_at_the_end(name: str, duration_s: float) -> None:
     levels = _levels_db(made(RECIPES[name].summary, duration_s=duration_s))
-    assert levels[-2:].max() < -50
+    assert levels[-2:].max() < -45
     if duration_s >= 6.0:  # and there is no second one
         assert levels[round(0.7 * len(levels)) :].max() < -30
 
 
-@pytest.mark.parametrize("name", [name for name in ONCE if name != "whoosh"])  # which swells
+@pytest.mark.parametrize("name", [name for name in ONCE if name not in ("whoosh", "magic", "whip")])  # which swell
 def test_it_begins_at_once(name: str) -> None:
     wave = np.abs(mono(made(RECIPES[name].summary, duration_s=2.0)))
     first = int(np.argmax(wave > 10 ** (-50 / 20) * wave.max()))
@@ -55,20 +55,12 @@ def test_a_whoosh_passes_within_its_length(duration_s: float) -> None:
 
 @pytest.mark.parametrize("seconds", [7.3, 8.0, 10.0, 17.0])
 def test_music_that_loops_has_whole_bars(seconds: float) -> None:
-    beats = seconds / _beat_s("a drum beat", seconds)
-    assert beats == pytest.approx(4 * round(beats / 4), abs=0.02)
-
-
-def _beat_s(prompt: str, seconds: float) -> float:
-    """The distance of kick and snare, from the strongest periodicity of the envelope near 110 BPM."""
-    levels = np.diff(envelope(made(prompt, duration_s=seconds, loop=True), 0.002)).clip(0)
-    spectrum = np.fft.rfft(levels - levels.mean())
-    power = np.abs(np.fft.irfft(np.abs(spectrum) ** 2))
-    lags = np.arange(len(power)) * 0.002
-    inside = (lags > 0.44) & (lags < 0.7)
-    rough = float(lags[inside][np.argmax(power[inside])])
-    # in a loop the beat is a whole fraction of the turn
-    return seconds / round(seconds / rough)
+    beats = 4 * round(seconds / (4 * 60 / 110))
+    levels = np.diff(envelope(made("a drum beat", duration_s=seconds, loop=True), 0.002)).clip(0)
+    turns = np.abs(np.fft.rfft(levels))  # how often something comes round in the loop
+    near = turns[2 * beats - 3 : 2 * beats + 4]
+    assert np.argmax(near) == 3  # the hi-hat's quavers
+    assert near[3] > 3 * np.median(near)
 
 
 def test_a_stated_tempo_is_kept_or_told() -> None:

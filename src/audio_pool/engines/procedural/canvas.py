@@ -90,6 +90,11 @@ class Canvas:
     def seconds(self) -> float:
         return self.frames / self.rate
 
+    @property
+    def last_s(self) -> float:
+        """When the last of a row of events may begin, in seconds: some of it is still heard."""
+        return self.seconds - min(0.05, 0.9 * self.seconds)
+
     # -- when -----------------------------------------------------------------------------------
 
     def scatter(self, per_second: float, *, first_s: float | None = None) -> list[float]:

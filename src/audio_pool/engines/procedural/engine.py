@@ -19,10 +19,30 @@ from msgspec import Struct
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.options import option_values
-from audio_pool.engines.procedural import household, machines, music, nature, people, signals, weather
+from audio_pool.engines.procedural import (
+    animals,
+    appliances,
+    birds,
+    devices,
+    engines,
+    household,
+    instruments,
+    interface,
+    machines,
+    music,
+    nature,
+    noises,
+    people,
+    signals,
+    struck,
+    voices,
+    water,
+    weapons,
+    weather,
+)
 from audio_pool.engines.procedural.canvas import Canvas, fitted_beat_s
 from audio_pool.engines.procedural.recipe import RECIPES, Character
-from audio_pool.engines.procedural.space import surround
+from audio_pool.engines.procedural.space import coloured, surround
 from audio_pool.engines.procedural.words import MOST_LAYERS, Layer, Reading, read
 from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
@@ -30,7 +50,10 @@ from audio_pool.types import frames_of
 __all__ = ["INFO", "ProceduralEngine", "Settings", "load"]
 
 # Importing a file of recipes registers them.
-_FILES = (weather, nature, people, household, machines, signals, music)
+_FILES = (
+    weather, nature, water, animals, birds, people, voices, household, appliances, devices, machines, engines, weapons,
+    signals, interface, struck, music, instruments, noises,
+)  # fmt: skip
 
 _LAYERS = OptionInfo(
     name="layers",
@@ -70,6 +93,8 @@ INFO = EngineInfo(
 _LEVEL = 0.12
 _PEAK = 0.6
 _FADE_S = 0.06
+_TILT_DB = 1.8
+"""Greatest difference per octave between two specimens of one thing, either way."""
 _HIGHEST = 0.4
 """Of the sample rate: the highest pitch that is played."""
 
@@ -218,8 +243,12 @@ def _painted(layer: Layer, item: Item, rate: int) -> Audio:
     seed = (item.seed, zlib.crc32(layer.recipe.name.encode()))
     once = layer.recipe.once and not item.loop and not layer.character.several
     canvas = Canvas(frames_of(item.duration_s, rate), rate, loop=item.loop, seed=seed, once=once)
-    layer.recipe.paint(canvas, _playable(layer.character, rate))
-    sound = surround(canvas.sound, rate, layer.character, loop=item.loop)
+    specimen = np.random.default_rng((*seed, 1))
+    layer.recipe.paint(canvas, _playable(_specimen(layer, specimen), rate))
+    sound = canvas.sound
+    if not layer.recipe.exact:
+        sound = coloured(sound, rate, float(specimen.uniform(-_TILT_DB, _TILT_DB)), loop=item.loop)
+    sound = surround(sound, rate, layer.character, loop=item.loop)
     if once:
         _let_end(sound, rate)
     loudest, peak = _loudest_rms(sound, rate), _peak(sound)
@@ -228,6 +257,27 @@ def _painted(layer: Layer, item: Item, rate: int) -> Audio:
         wanted = character.gain * character.intensity**0.35 * (1 - 0.6 * character.distance)
         sound *= np.float32(wanted * min(_LEVEL / loudest, _PEAK / peak))
     return sound
+
+
+def _specimen(layer: Layer, rng: np.random.Generator) -> Character:
+    """Return the character of this seed's specimen: a little larger or smaller, higher or lower, slower or quicker.
+
+    Tempo is left alone where there is one, and pitch where several may play together.
+    """
+    pitch, size, speed = np.exp(rng.normal(0.0, 1.0, 3).clip(-1.6, 1.6) * (0.07, 0.1, 0.06))
+    recipe, character = layer.recipe, layer.character
+    if recipe.exact:
+        return character
+    if recipe.bar:
+        speed = 1.0
+    if recipe.bar == 4:
+        pitch = 1.0
+    return replace(
+        character,
+        pitch=character.pitch * float(pitch),
+        size=character.size * float(size),
+        speed=character.speed * float(speed),
+    )
 
 
 def _playable(character: Character, rate: int) -> Character:

@@ -16,11 +16,17 @@ import numpy as np
 from audio_pool.engines.procedural.canvas import harmonics
 from audio_pool.engines.procedural.spectra import Floats, Shape
 
-__all__ = ["bubble", "burst", "envelope", "glide", "modes", "ping", "texture", "voice"]
+__all__ = ["arch", "balanced", "bubble", "burst", "envelope", "glide", "modes", "ping", "texture", "voice"]
 
 
 def _times(rate: int, seconds: float) -> Floats:
     return np.arange(max(2, round(seconds * rate)), dtype=np.float32) / np.float32(rate)
+
+
+def arch(count: int, power: float = 1.0, *, lean: float = 1.0) -> Floats:
+    """Return a swell, float32 [count], 0 at both ends and 1 within; ``lean`` below 1 peaks early, above 1 late."""
+    x = np.linspace(0, 1, count, dtype=np.float32) ** np.float32(lean)
+    return np.asarray(np.maximum(0, np.sin(np.pi * x)) ** np.float32(power), dtype=np.float32)
 
 
 def envelope(rate: int, attack_s: float, decay_s: float, *, hold_s: float = 0.0) -> Floats:
@@ -65,9 +71,9 @@ def ping(rate: int, hz: float, decay_s: float, *, attack_s: float = 0.001, bend:
     return np.asarray(contour * np.sin(2 * np.pi * turns), dtype=np.float32)
 
 
-def _ringing(rate: int, hz: float, decay_s: float, attack_s: float) -> Floats:
+def _ringing(rate: int, hz: float, decay_s: float, attack_s: float, longest_s: float) -> Floats:
     """Return a damped sine of steady pitch, as powers of one complex number: exact and quick however long."""
-    count = max(2, round((attack_s + 6.9 * decay_s) * rate))
+    count = max(2, round(min(longest_s, attack_s + 6.9 * decay_s) * rate))
     exponent = (2j * np.pi * hz - 1 / decay_s) / rate
     inner = 512
     fine = np.exp(exponent * np.arange(inner)).astype(np.complex64)
@@ -78,11 +84,14 @@ def _ringing(rate: int, hz: float, decay_s: float, attack_s: float) -> Floats:
 
 def modes(
     rate: int, hz_list: Sequence[float], decays_s: Sequence[float], levels: Sequence[float], *,
-    attack_s: float = 0.0005,
+    attack_s: float = 0.0005, longest_s: float = math.inf,
 ) -> Floats:
-    """Return a struck body: the sum of its damped modes. Modes above the Nyquist frequency are left out."""
+    """Return a struck body: the sum of its damped modes, each to -60 dB or for ``longest_s``.
+
+    Modes above the Nyquist frequency are left out.
+    """
     kept = [
-        _ringing(rate, hz, decay, attack_s) * np.float32(level)
+        _ringing(rate, hz, decay, attack_s, longest_s) * np.float32(level)
         for hz, decay, level in zip(hz_list, decays_s, levels, strict=True)
         if hz < 0.47 * rate
     ]
@@ -104,6 +113,13 @@ def bubble(rate: int, hz: float, *, rise: float = 0.1) -> Floats:
     t = _times(rate, len(contour) / rate)[: len(contour)]
     turns = hz * t * (1 + 0.5 * rise * damping * t)
     return np.asarray(contour * np.sin(2 * np.pi * turns), dtype=np.float32)
+
+
+def balanced(sound: Floats) -> Floats:
+    """Return a pulse whose mean is 0, so that many of them add up to no offset: its own fading contour is taken off."""
+    contour = np.exp(-4.0 * np.linspace(0, 1, len(sound), dtype=np.float32))
+    contour[: max(1, len(sound) // 50)] *= np.linspace(0, 1, max(1, len(sound) // 50), dtype=np.float32)
+    return np.asarray(sound - contour * (sound.sum() / contour.sum()), dtype=np.float32)
 
 
 def glide(

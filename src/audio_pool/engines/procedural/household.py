@@ -36,7 +36,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall, drop",
+    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall",
     near="fall kick bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
     highpass_hz=35,
@@ -124,9 +124,9 @@ def _shard(c: Canvas, p: Character, hz: float) -> Floats:
 
 
 @recipe(
-    keys="click, button, button click, mouse click, switch, light switch, ui click, menu, button press, press button,"
-    "camera shutter, snap, latch, lock",
-    near="interface mouse tap select toggle plastic pen trigger camera lid key remote zipper scissors",
+    keys="click, button, button click, mouse click, switch, ui click, button press, press button,"
+    "snap, latch, lock, light switch, lever",
+    near="interface menu mouse tap select toggle plastic pen trigger lid remote scissors",
     expects="decay silence",
     summary="a button clicked",
     once=True,
@@ -147,7 +147,7 @@ def click(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="typing, keyboard, typewriter, computer keyboard, keystroke, type keyboard",
+    keys="typing, keyboard, computer keyboard, keystroke, type keyboard, mechanical keyboard",
     near="computer laptop office write text key desk mechanical",
     expects="silence",
     summary="typing on a keyboard",
@@ -156,7 +156,7 @@ def typing(c: Canvas, p: Character) -> None:
     keys = [_key(c, p, wide=False) for _ in range(14)]
     space = [_key(c, p, wide=True) for _ in range(3)]
     at_s = 0.02
-    while at_s < c.seconds - 0.05 or at_s < 0.03:
+    while at_s < c.last_s or at_s < 0.03:
         # Words of a few strokes, a space, now and then a thought.
         for _ in range(int(c.rng.integers(2, 8))):
             if at_s < c.seconds:
@@ -183,8 +183,23 @@ def _key(c: Canvas, p: Character, *, wide: bool) -> Floats:
 
 
 @recipe(
-    keys="static, white noise, pink noise, radio static, television static, tv static, radio noise, interference,"
-    "vinyl, brown noise",
+    keys="frying, fry, sizzle, sizzling, frying pan, bacon, fry egg, cook, cooking, grill, barbecue, steak",
+    near="kitchen stove oil pan meat food wok",
+    expects="noise",
+    summary="food frying in a pan",
+)
+def frying(c: Canvas, p: Character) -> None:
+    c.bed(band(2200, 12_000, tilt_db=-1), Curve(0.06 * c.swells(0.8, 0.12).points), width=0.6, per_second=3500)
+    c.bed(band(500, 2500, tilt_db=-2), 0.012, width=0.6)
+    # Water leaves the fat in pops: each a tick with a little ring of the pan.
+    spits = [burst(c.noise, c.rate, band(f, 5 * f), attack_s=0.0002, decay_s=0.003) for f in (900, 1500, 2400, 3600)]
+    pan = [modes(c.rate, [p.low(f), p.low(1.6 * f)], [0.02, 0.012], [0.5, 0.4]) for f in c.rng.uniform(900, 2200, 5)]
+    c.sprinkle(c.scatter(45 * p.intensity), spits, gain=0.12, depth=0.8, spread=0.6)
+    c.sprinkle(c.scatter(5 * p.intensity, first_s=0.01), pan, gain=0.06, depth=0.6, spread=0.4)
+
+
+@recipe(
+    keys="static, radio static, television static, tv static, radio noise, interference, vinyl, vinyl crackle",
     near="hiss radio broadcast untuned television tv signal steam spray air fuzz distortion",
     expects="noise",
     summary="radio static",

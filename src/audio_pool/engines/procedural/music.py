@@ -45,9 +45,9 @@ _TEMPI = {"": 96.0, "happy": 124.0, "sad": 68.0, "calm": 72.0, "tense": 104.0}
 
 
 @recipe(
-    keys="music, chord, melody, song, piano, harmony, tune, arpeggio, background music, guitar, jingle, lullaby,"
-    "piano chord, chord progression, soundtrack, orchestra, keyboard music, organ",
-    near="play instrument musical violin harp flute band concert string theme score sing guitar bass accordion",
+    keys="music, chord, melody, song, harmony, tune, arpeggio, background music, lullaby, chord progression,"
+    "soundtrack",
+    near="play instrument musical band concert theme score",
     highpass_hz=40,
     summary="simple chord music",
     bar=4,
@@ -60,7 +60,7 @@ def chords(c: Canvas, p: Character) -> None:
     beats = max(1, round(c.seconds / beat_s + 0.49))
     for beat in range(beats):
         at_s = beat * beat_s
-        if at_s >= c.seconds - 0.02:
+        if at_s >= c.last_s:
             break
         chord = progression[(beat // 4) % 4]
         if beat % 4 == 0:
@@ -113,7 +113,7 @@ def drums(c: Canvas, p: Character) -> None:
     busy = c.rng.random(8) < 0.25 * p.intensity**0.5
     for beat in range(beats):
         at_s = beat * beat_s
-        if at_s >= c.seconds - 0.02:
+        if at_s >= c.last_s:
             break
         if beat % 2 == 0:
             c.place(kick, at_s, 0.7)

@@ -46,10 +46,9 @@ def _wave_levels(c: Canvas, times: list[float], p: Character, rise: float, fall:
 
 
 @recipe(
-    keys="stream, brook, creek, river, trickle, water flow, water run, fountain, waterfall, rapid,"
-    "water gurgle, water pour, water splash, gurgle, water trickle, faucet, tap water, running water, drip,"
-    "water drip, flowing water, water bubble, bubbling",
-    near="water liquid splash toilet flush sink bath drink pour wash swim bottle boil kettle potion",
+    keys="stream, brook, creek, trickle, water flow, fountain,"
+    "water gurgle, gurgle, water trickle, flowing water, babbling brook",
+    near="water liquid",
     expects="noise",
     summary="a small stream babbling over stones",
 )
@@ -69,7 +68,7 @@ def stream(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno",
-    near="torch ember wood pop heat cook frying sizzle snap rustle paper page crumple",
+    near="torch ember wood heat snap",
     expects="noise",
     highpass_hz=40,
     summary="a fire crackling",
@@ -97,7 +96,7 @@ def fire(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="cricket, cicada, grasshopper, insect, summer night, katydid, insect buzz",
-    near="night bug field countryside evening bee fly buzz mosquito",
+    near="night bug field countryside evening",
     summary="crickets chirping on a summer night",
 )
 def crickets(c: Canvas, p: Character) -> None:
@@ -132,7 +131,7 @@ def _chirp(c: Canvas, hz: float, *, pulses: int, pulse_s: float) -> Floats:
 
 @recipe(
     keys="frog, toad, croak, ribbit, bullfrog, treefrog",
-    near="duck quack pond goose cow moo pig oink goat sheep bleat grunt swamp amphibian reptile dog bark puppy",
+    near="pond swamp amphibian reptile lizard",
     summary="frogs croaking at a pond",
 )
 def frogs(c: Canvas, p: Character) -> None:
@@ -165,7 +164,7 @@ def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
 
 @recipe(
     keys="bird, birdsong, chirp, tweet, songbird, sparrow, robin, canary, warble, nightingale, blackbird, finch",
-    near="rooster crow pigeon coo seagull gull owl hoot chicken cluck whistle animal cat meow morning spring nest",
+    near="pigeon coo whistle animal morning spring nest parrot",
     summary="birds singing in the trees",
 )
 def birds(c: Canvas, p: Character) -> None:

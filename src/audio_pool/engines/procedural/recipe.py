@@ -72,6 +72,8 @@ class Recipe:
     """Highest cutoff that leaves the sound whole."""
     once: bool
     """A single event: where it does not loop it sounds once, unless the prompt asks for several."""
+    exact: bool
+    """The same for every specimen (white noise, a dial tone): seeds differ in chance alone."""
     bar: int
     """Beats in one turn of its rhythm, which loops hold whole; 0: it has no tempo."""
     covers: frozenset[str]
@@ -83,7 +85,8 @@ RECIPES: dict[str, Recipe] = {}
 
 def recipe(
     *, keys: str, summary: str, near: str = "", expects: str = "", highpass_hz: float = 80.0,
-    covers: Iterable[str] = (), once: bool = False, bar: int = 0,
+    covers: Iterable[str] = (), once: bool = False, exact: bool = False,
+    bar: int = 0,
 ) -> Callable[[Paint], Paint]:
     """Register a paint function under its own name.
 
@@ -101,6 +104,7 @@ def recipe(
             expects=frozenset(expects.split()),
             highpass_hz=highpass_hz,
             once=once,
+            exact=exact,
             bar=bar,
             covers=frozenset(covers),
         )

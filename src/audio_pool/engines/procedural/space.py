@@ -1,6 +1,6 @@
 """Places sounds: distance, rooms, water, walls, metal and wood as one impulse response.
 
-Owns: ``surround``, which turns those into one impulse response and folds a layer with it.
+Owns: ``surround``, which turns those into one impulse response and folds a layer with it; ``coloured``.
 Must not know: recipes, words.
 """
 
@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from audio_pool.engines.procedural.recipe import Character
-from audio_pool.engines.procedural.spectra import Floats, lowpass
+from audio_pool.engines.procedural.spectra import Floats, Shape, lowpass
 
-__all__ = ["surround"]
+__all__ = ["coloured", "surround"]
 
 # Frequencies (Hz) relative to the first and decays (s) of what the sound rings through.
 _BODIES = {
@@ -25,9 +25,19 @@ _ROOMS = {"room": (0.45, 0.5), "hall": (2.2, 0.7), "open": (0.9, 0.35)}
 
 
 def surround(sound: Floats, rate: int, character: Character, *, loop: bool) -> Floats:
-    """Return the layer where its adjectives put it; float32 [2, T], the same array where they put it nowhere."""
+    """Put the layer, in place, where its adjectives say; return float32 [2, T], the same array."""
     response = _response(rate, character)
     return sound if response is None else _fold(sound, response, loop=loop)
+
+
+def coloured(sound: Floats, rate: int, tilt_db: float, *, loop: bool) -> Floats:
+    """Make the layer, in place, brighter (above 0) or duller by so many dB per octave, from 60 Hz to 12 kHz."""
+
+    def shape(hz: Floats) -> Floats:
+        return np.asarray((np.clip(hz, 60.0, 12_000.0) / 1000.0) ** (tilt_db / 6.0206), dtype=np.float32)
+
+    response = _minimum_phase(rate, shape)[: max(64, round(0.01 * rate))]
+    return _fold(sound, np.tile(response, (2, 1)), loop=loop)
 
 
 def _response(rate: int, character: Character) -> Floats | None:
@@ -83,17 +93,21 @@ def _room(rng: np.random.Generator, rate: int, reverb_s: float, level: float, di
 
 
 def _lowpass_response(rate: int, cutoff_hz: float) -> Floats:
-    """Return a minimum-phase low-pass, 12 dB per octave: no pre-echo before a knock or a bang."""
+    """Return a low-pass, 12 dB per octave, for both sides."""
+    return np.tile(_minimum_phase(rate, lowpass(cutoff_hz, 2.0)), (2, 1))
+
+
+def _minimum_phase(rate: int, shape: Shape) -> Floats:
+    """Return the impulse response, float32 [2048], of a shape: no pre-echo before a knock or a bang."""
     size = 4096
     hz = np.fft.rfftfreq(size, 1 / rate).astype(np.float32)
-    log = np.log(np.maximum(lowpass(cutoff_hz, 2.0)(hz), 1e-5))
+    log = np.log(np.maximum(shape(hz), 1e-5))
     # Folding the real cepstrum gives the minimum phase (Oppenheim & Schafer, "Discrete-Time Signal
     # Processing", chapter on cepstrum analysis).
     cepstrum = np.fft.irfft(log, size)
     cepstrum[1 : size // 2] *= 2
     cepstrum[size // 2 + 1 :] = 0
-    response = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[: size // 2]
-    return np.tile(response.astype(np.float32), (2, 1))
+    return np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[: size // 2].astype(np.float32)
 
 
 def _added(one: Floats, two: Floats) -> Floats:
@@ -111,21 +125,25 @@ def _folded_pair(one: Floats, two: Floats) -> Floats:
 
 
 def _fold(sound: Floats, response: Floats, *, loop: bool) -> Floats:
-    """Convolution by overlap-add, in blocks; what rings past the end wraps round in a loop, else is cut."""
+    """Convolve by overlap-add, in blocks and in place; what rings past the end wraps round in a loop, else is cut."""
     frames, length = sound.shape[1], response.shape[1]
     size = 1 << math.ceil(math.log2(max(4 * length, min(65_536, frames + length))))
     hop = size - length + 1
     spectrum = np.fft.rfft(response, size)
-    result = np.zeros_like(sound)
-    for start in range(0, frames, hop):
-        block = np.fft.irfft(np.fft.rfft(sound[:, start : start + hop], size) * spectrum, size)
-        block = block[:, : min(hop, frames - start) + length - 1]
-        position, done = start, 0
-        while done < block.shape[1]:
-            count = min(block.shape[1] - done, frames - position)
-            result[:, position : position + count] += block[:, done : done + count]
-            done += count
-            position = 0
-            if not loop:
-                break
-    return result
+    beyond: list[Floats] = []
+    # from the end backwards: a block's answer reaches only into what has been answered already
+    for start in reversed(range(0, frames, hop)):
+        count = min(hop, frames - start)
+        block = np.fft.irfft(np.fft.rfft(sound[:, start : start + count], size) * spectrum, size)
+        block = block[:, : count + length - 1].astype(np.float32)
+        sound[:, start : start + count] = block[:, :count]
+        rest = block[:, count:]
+        inside = min(rest.shape[1], frames - start - count)
+        sound[:, start + count : start + count + inside] += rest[:, :inside]
+        if loop and inside < rest.shape[1]:
+            beyond.append(rest[:, inside:].copy())
+    for rest in beyond:
+        for done in range(0, rest.shape[1], frames):
+            part = rest[:, done : done + frames]
+            sound[:, : part.shape[1]] += part
+    return sound

@@ -11,8 +11,8 @@ from audio_pool.engines.procedural.spectra import Floats, band, peaks
 
 
 @recipe(
-    keys="rain, rainy, drizzle, downpour, shower, cloudburst, precipitation, rainstorm",
-    near="sizzle hiss pour spray sprinkle wet weather monsoon hail sleet steam frying fry",
+    keys="rain, rainy, drizzle, downpour, rain shower, cloudburst, precipitation, rainstorm",
+    near="hiss spray sprinkle wet weather monsoon sleet steam",
     expects="noise",
     summary="steady rain falling outside",
 )
