@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from audio_pool.engines.procedural.canvas import Canvas, Curve
-from audio_pool.engines.procedural.grains import balanced, burst, modes
+from audio_pool.engines.procedural.grains import balanced, burst, glide, modes
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, Shape, band, peaks
 
@@ -180,6 +180,7 @@ def tractor(c: Canvas, p: Character) -> None:
     near="street speed vehicle overtake",
     expects="noise",
     highpass_hz=35,
+    covers=("engine",),
     summary="a car passing by",
 )
 def car_passing(c: Canvas, p: Character) -> None:
@@ -273,3 +274,33 @@ def jet(c: Canvas, p: Character) -> None:
     fall = np.ones(count) if c.loop else 1.12 - 0.24 / (1 + np.exp(-x / 0.12))
     c.tone(Curve(whine * fall), Curve(0.012 * bright), [1.0, 0.3, 0.25], pan=-0.1)
     c.tone(Curve(1.37 * whine * fall), Curve(0.007 * bright), [1.0, 0.2], pan=0.2)
+
+
+@recipe(
+    keys="tire screech, tyre screech, tire squeal, skid, car skid, tires skid, brake squeal, brake screech, car brake,"
+    "car drift, handbrake, burnout",
+    near="brake stop accident swerve",
+    expects="decay silence",
+    once=True,
+    covers=("engine",),
+    summary="car tires screeching",
+)
+def skid(c: Canvas, p: Character) -> None:
+    for at_s in c.occasions(3.0 / p.speed, p.count, jitter=0.15, lasts_s=1.6):
+        natural = float(c.rng.uniform(1.0, 1.5)) / p.speed**0.5
+        length = natural * c.squeeze(natural)
+        # rubber sticks and slips: a few squeals that wander apart, through scraping noise
+        for k in range(4):
+            hz = p.low(780.0) * float(c.rng.uniform(0.8, 1.7))
+            t = np.linspace(0, length, 60)
+            wander = np.exp(np.cumsum(c.rng.normal(0, 0.012, 60)) - 0.18 * t / length)
+            points = [(float(a), float(b)) for a, b in zip(t, hz * wander, strict=True)]
+            squeal = glide(
+                c.rate, points, partials=(1.0, 0.6, 0.35, 0.25, 0.15), attack_s=0.05, release_s=0.3 * length
+            )
+            c.place(squeal, at_s + 0.01 * k, 0.13, -0.4 + 0.27 * k)
+        scrape = burst(
+            c.noise, c.rate, band(400, 5000, tilt_db=-2), attack_s=0.04, decay_s=0.1 * length, hold_s=0.7 * length
+        )
+        c.place(scrape, at_s, 0.35, 0.0)
+    c.reflect(0.15)
