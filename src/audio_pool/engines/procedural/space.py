@@ -142,8 +142,8 @@ def _fold(sound: Floats, response: Floats, *, loop: bool) -> Floats:
         sound[:, start + count : start + count + inside] += rest[:, :inside]
         if loop and inside < rest.shape[1]:
             beyond.append(rest[:, inside:].copy())
-    for rest in beyond:
-        for done in range(0, rest.shape[1], frames):
-            part = rest[:, done : done + frames]
+    for late in beyond:
+        for done in range(0, late.shape[1], frames):
+            part: Floats = late[:, done : done + frames]
             sound[:, : part.shape[1]] += part
     return sound
