@@ -23,6 +23,7 @@ Must not know: anything else of the package.
     |   `-- QualityError          quality           every candidate failed the quality gate
     |-- WorkerError               worker_failed
     |   |-- WorkerDied            worker_died
+    |   |   `-- Poisoned          poisoned          this very request has ended workers, and is not tried for a while
     |   `-- WorkerStartFailed     worker_start
     |-- Timeout                   timeout           work or a wait took longer than its limit
     |   `-- Expired               expired           the caller's deadline passed before the sound was there
@@ -60,6 +61,7 @@ __all__ = [
     "NotSupported",
     "OutOfMemory",
     "PathNotAllowed",
+    "Poisoned",
     "PoolClosed",
     "QualityError",
     "Refused",
@@ -85,6 +87,8 @@ class AudioPoolError(Exception):
     code: ClassVar[str] = "internal"
     retryable: bool = False
     """True where the same call may succeed later: by class, unless it is known better of one error."""
+    retry_after_ms: int | None = None
+    """When it may succeed, where that is known."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -177,6 +181,17 @@ class WorkerError(AudioPoolError):
 
 class WorkerDied(WorkerError):
     code = "worker_died"
+
+
+class Poisoned(WorkerDied):
+    """This very request has ended the workers that tried it. ``retry_after_ms``: when it may be tried again."""
+
+    code = "poisoned"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_ms: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_ms = retry_after_ms
 
 
 class WorkerStartFailed(WorkerError):

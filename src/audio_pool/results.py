@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from audio_pool.errors import AudioPoolError, Busy, error_from_code
+from audio_pool.errors import AudioPoolError, error_from_code
 from audio_pool.types import Label, Recipe
 
 __all__ = [
@@ -122,7 +122,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     hint: str = ""
     retryable: bool = False
     retry_after_ms: int | UnsetType = UNSET
-    """Of ``busy`` only."""
+    """When the same request may succeed, where that is known: with ``busy``, and where a worker is waited for."""
 
     @classmethod
     def of(cls, error: AudioPoolError) -> Failure:
@@ -132,7 +132,7 @@ class Failure(Struct, frozen=True, kw_only=True):
             message=error.message,
             hint=error.hint,
             retryable=error.retryable,
-            retry_after_ms=error.retry_after_ms if isinstance(error, Busy) else UNSET,
+            retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
         )
 
     def error(self) -> AudioPoolError:
@@ -140,7 +140,7 @@ class Failure(Struct, frozen=True, kw_only=True):
         error = error_from_code(self.code, self.message, hint=self.hint)
         if error.retryable != self.retryable:
             error.retryable = self.retryable
-        if isinstance(error, Busy) and isinstance(self.retry_after_ms, int):
+        if isinstance(self.retry_after_ms, int):
             error.retry_after_ms = self.retry_after_ms
         return error
 

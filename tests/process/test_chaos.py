@@ -21,7 +21,7 @@ WORKERS = [
     {"name": "maker", "engines": ["stage"], "roles": ["generate"], "count": 2, "credit": 2},
     {"name": "master", "engines": [], "roles": ["master"], "count": 2},
 ]
-LIMITS = {"restart_backoff_s": 0.05, "max_restarts": 1000, "max_attempts": 3}
+LIMITS = {"restart_backoff_s": 0.05, "max_restarts": 1000, "max_attempts": 3, "poison_after": 100}
 
 
 class Client:

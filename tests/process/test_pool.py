@@ -296,7 +296,7 @@ def test_a_maker_and_a_master_hand_over(tmp_path: Path, arena_bytes: int, throug
 def test_a_handed_over_sound_is_lost_to_no_crash(tmp_path: Path, package: Path) -> None:
     """Master and maker die again and again; their slots come back, the callers get their sounds."""
     workers = [bench_worker(package, "maker", roles=["generate"]), {"name": "master", "roles": ["master"]}]
-    config = settings(tmp_path, workers, limits={"max_attempts": 10, "restart_backoff_s": 0.05})
+    config = settings(tmp_path, workers, limits={"max_attempts": 10, "poison_after": 10, "restart_backoff_s": 0.05})
     with AudioPool.from_config(config) as pool:
         pending = [pool.submit(f"tone {number}", duration_s=5) for number in range(6)]
         for _ in range(2):
@@ -320,10 +320,10 @@ def test_notes_that_cannot_be_sent_are_the_engines_fault(tmp_path: Path, package
 
 def test_no_master_left_is_told_to_the_caller(tmp_path: Path) -> None:
     workers = [{"name": "maker", "engines": ["mock"], "roles": ["generate"]}, {"name": "master", "roles": ["master"]}]
-    config = settings(tmp_path, workers, limits={"max_restarts": 0})
+    config = settings(tmp_path, workers, limits={"max_restarts": 0, "breaker_s": 3600.0, "breaker_max_s": 3600.0})
     with AudioPool.from_config(config) as pool:
         worker_processes()["master"].kill()
-        eventually(lambda: pool.status()["workers"]["master"]["state"] == "failed", "the master is given up")
+        eventually(lambda: pool.status()["workers"]["master"]["state"] == "broken", "the master is given up")
         with pytest.raises(Exception, match="worker 'master' died"):
             ask(pool, "tone")
         assert pool.health()["state"] == "degraded"

@@ -12,7 +12,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.worker_processes import worker_processes
 
 from audio_pool import AudioPool
-from audio_pool.errors import WorkerDied
+from audio_pool.errors import Poisoned, WorkerDied
 
 LIMITS = {"restart_backoff_s": 0.05}
 
@@ -58,10 +58,11 @@ def test_a_poisoned_job_is_given_up(tmp_path: Path, package: Path) -> None:
     with AudioPool.from_config(settings(tmp_path, [bench_worker(package)], limits=LIMITS)) as pool:
         poisoned = pool.submit("die")
         behind = [pool.submit(f"tone number {number}") for number in range(3)]
-        told = r"worker 'bench' died at work: signal SIGKILL \(tried 2 times\)"
-        with pytest.raises(WorkerDied, match=told) as caught:
+        how = "worker 'bench': signal SIGKILL"
+        told = f"2 workers have ended at this very request: {how}; {how}"
+        with pytest.raises(Poisoned, match=told) as caught:
             poisoned.result(PATIENCE_S)
-        assert caught.value.retryable
+        assert not caught.value.retryable and caught.value.retry_after_ms
         for one in behind:  # what waited behind it is not to blame
             assert one.result(PATIENCE_S).path
         assert pool.status()["workers"]["bench"]["incarnation"] == 3
@@ -79,17 +80,36 @@ def test_no_retry_where_none_is_allowed(tmp_path: Path, package: Path) -> None:
         pool.generate(f"once {tmp_path / 'marker'}", timeout_s=PATIENCE_S)
 
 
-def test_too_many_crashes_in_a_row_are_the_last(tmp_path: Path, package: Path) -> None:
-    config = settings(tmp_path, [bench_worker(package)], limits={**LIMITS, "max_restarts": 2, "max_attempts": 10})
+def test_too_many_crashes_in_a_row_break_a_worker_until_its_probe(tmp_path: Path, package: Path) -> None:
+    limits = {**LIMITS, "max_restarts": 0, "max_attempts": 1, "breaker_s": 60.0}
+    config = settings(tmp_path, [bench_worker(package)], limits=limits)
     with AudioPool.from_config(config) as pool:
         for prompt in ("die", "tone, but nobody is left to make it"):
             with pytest.raises(WorkerDied, match="worker 'bench' died"):
                 pool.generate(prompt, timeout_s=PATIENCE_S)
         worker = pool.status()["workers"]["bench"]
-        assert worker["state"] == "failed" and worker["incarnation"] == 3
+        assert worker["state"] == "broken" and worker["incarnation"] == 1
         health = pool.health()
         assert health["state"] == "degraded" and "SIGKILL" in health["reasons"][0]
-        assert health["engines"] == {"bench": "failed"}
+        assert "broken: it is tried again in" in health["reasons"][0]
+        assert health["engines"] == {"bench": "broken"}
+
+
+def test_poison_prompts_take_an_engine_down_for_a_while_and_no_longer(tmp_path: Path, package: Path) -> None:
+    config = settings(tmp_path, [bench_worker(package)], limits={**LIMITS, "max_restarts": 2, "breaker_s": 0.5})
+    with AudioPool.from_config(config) as pool:
+        for number in range(6):
+            with pytest.raises(WorkerDied):
+                pool.generate(f"die {number}", timeout_s=PATIENCE_S)
+        assert eventually(lambda: _made(pool), "the engine is there again without anybody's help")
+        assert pool.status()["workers"]["bench"]["state"] == "ready"
+
+
+def _made(pool: AudioPool) -> bool:
+    try:
+        return bool(pool.generate("tone", timeout_s=PATIENCE_S).path)
+    except WorkerDied:
+        return False
 
 
 def test_a_worker_takes_its_own_children_with_it(tmp_path: Path) -> None:

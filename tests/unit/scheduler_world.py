@@ -530,7 +530,8 @@ class World:
                 self.send_heartbeats()
                 self.pass_time(max(0.0, deadline - self.now) if deadline - self.now < 0.5 else 0.5)
         waiting = set(self.asked) - set(self.replies)
-        assert not waiting, f"requests {waiting} wait for ever"
+        left = [job for job in self.scheduler.jobs.values() if waiting & set(job.requests)]
+        assert not waiting, f"requests {waiting} wait for ever: {left}, {self.scheduler.workers.workers}"
 
     def step(self) -> bool:
         """Do one thing that is left to do at this moment; False: there is nothing."""

@@ -227,7 +227,7 @@ def test_an_engine_that_gains_nothing_from_batches_gets_none() -> None:
 
 
 def reason(floor: Floor, job: Job) -> AudioPoolError | None:
-    return floor.dispatch.unservable_reason(job)
+    return floor.dispatch.unservable_reason(job, 5.0)
 
 
 def test_nothing_is_wrong_while_a_worker_may_come_up() -> None:
@@ -260,7 +260,7 @@ def test_an_encoder_that_nobody_hosts_stops_nothing() -> None:
 def test_workers_that_failed_say_why() -> None:
     floor = Floor(plan("a", "tone", "generate"), plan("b", "", "master"))
     for name in ("a", "b"):
-        floor.workers.workers[name].state = "failed"
+        floor.workers.workers[name].state = "broken"
     floor.workers.workers["a"].failure = Failure.of(EngineUnavailable("no torch", hint="install it"))
     failed, lost = reason(floor, floor.sound()), reason(floor, floor.sound("master"))
     assert isinstance(failed, EngineUnavailable) and (str(failed), failed.hint) == ("no torch", "install it")

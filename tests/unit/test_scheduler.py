@@ -20,6 +20,7 @@ from audio_pool.errors import (
     Expired,
     NotFound,
     NotSupported,
+    Poisoned,
     PoolClosed,
     QualityError,
     StorageError,
@@ -31,6 +32,7 @@ from audio_pool.errors import (
 from audio_pool.results import Failure, Progress
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, Rejected, TaskResult
+from audio_pool.types import Recipe
 
 A = TypeVar("A")
 HIT, UNRENDERED = hit(), hit(rendered=False)
@@ -99,7 +101,9 @@ def sent(one: World, name: str = "w") -> list[list[int]]:
 
 def come_back(one: World, name: str = "w") -> None:
     """The worker is started again and is ready."""
-    one.pass_time(10.0)
+    for _ in range(10):
+        one.send_heartbeats()
+        one.pass_time(1.0)
     one.say_hello(one.process(name))
     one.get_ready(one.process(name))
 
@@ -641,8 +645,12 @@ def test_a_sound_that_cannot_be_stored_is_an_error() -> None:
 # -- deaths ----------------------------------------------------------------------------------------
 
 
+def three() -> World:
+    return World([plan("a"), plan("b"), plan("c")]).start()
+
+
 def test_a_job_of_a_dead_worker_is_tried_again_elsewhere_at_once() -> None:
-    one = World([plan("a"), plan("b")]).start()
+    one = three()
     request = one.submit()
     one.die(one.process("a"))
     (task,) = tasks(one, "b")
@@ -650,7 +658,7 @@ def test_a_job_of_a_dead_worker_is_tried_again_elsewhere_at_once() -> None:
 
 
 def test_what_the_dead_had_said_comes_too_late() -> None:
-    one = World([plan("a"), plan("b")]).start()
+    one = three()
     request = one.submit()
     dead = one.process("a")
     one.die(dead)
@@ -662,40 +670,252 @@ def test_what_the_dead_had_said_comes_too_late() -> None:
     one.check_nothing_is_left()
 
 
-def test_a_job_that_kills_again_and_again_is_given_up() -> None:
-    one = world(max_attempts=3)
-    request = one.submit()
-    for attempt in range(3):
-        assert request not in one.replies and tasks(one)[0].attempt == attempt + 1
-        one.die(one.process(), "signal SIGSEGV")
-        one.pass_time(10.0)
-        if attempt < 2:
-            one.say_hello(one.process())
-            one.get_ready(one.process())
-    assert isinstance(error(one, request), WorkerDied)
-    assert "signal SIGSEGV (tried 3 times)" in str(error(one, request))
+# -- poison ----------------------------------------------------------------------------------------
 
 
-def test_what_waited_behind_a_killer_is_not_to_blame() -> None:
-    one = World([plan("w", credit=3)], max_attempts=2).start()
-    killer, *behind = (one.submit() for _ in range(3))
-    for _ in range(2):
-        assert sent(one)[0] == [killer]
+def poison(number: int = 0) -> Recipe:
+    return recipe(prompt=f"poison {number}")
+
+
+def test_what_ended_two_workers_is_poison_for_a_while() -> None:
+    one = world(max_attempts=5, poison_s=100.0)
+    request, same = one.submit(recipe=poison()), one.submit(recipe=poison())
+    one.die(one.process(), "exit code 5; its last line: bad gear")
+    come_back(one)
+    assert [(task.attempt, requests(task.work)) for task in tasks(one)] == [(2, [request])], "alone"
+    one.die(one.process(), "signal SIGSEGV")
+    for asked in (request, same, one.submit(recipe=poison())):
+        told = error(one, asked)
+        assert isinstance(told, Poisoned) and not told.retryable and told.retry_after_ms == 100_000
+        assert str(told) == (
+            "2 workers have ended at this very request: "
+            "worker 'w': exit code 5; its last line: bad gear; worker 'w': signal SIGSEGV"
+        )
+    one.on_lookup = lambda _: HIT
+    assert one.replies[one.submit(recipe=poison())].kind == "result", "a hit needs no worker"
+    one.on_lookup = lambda _: None
+    other = one.submit()
+    one.settle()
+    assert one.replies[other].kind == "result"
+    one.now += 200.0
+    later = one.submit(recipe=poison())
+    one.settle()
+    assert one.replies[later].kind == "result", "the time has passed"
+    one.check_nothing_is_left()
+
+
+def test_an_answer_clears_a_suspect() -> None:
+    one = world()
+    for _ in range(3):
+        request = one.submit(recipe=poison())
         one.die(one.process())
         come_back(one)
-    assert isinstance(error(one, killer), WorkerDied)
-    assert [task.attempt for task in tasks(one)] == [1, 1] and not set(behind) & set(one.replies)
+        one.settle()
+        assert one.replies[request].kind == "result", "it was somebody else's fault"
 
 
-def test_nothing_is_sent_behind_a_second_try() -> None:
-    one = World([plan("w", credit=3)]).start()
-    one.submit()
-    one.submit()
+def test_what_waited_behind_a_killer_goes_before_its_second_try() -> None:
+    one = World([plan("w", credit=3)], max_attempts=2).start()
+    killer, *behind = (one.submit(recipe=recipe(prompt=name)) for name in ("poison", "rain", "wind"))
     one.die(one.process())
     come_back(one)
-    assert [task.attempt for task in tasks(one)] == [2]
+    assert sent(one) == [[request] for request in behind] and [task.attempt for task in tasks(one)] == [1, 1]
     finish(one)
-    assert [task.attempt for task in tasks(one)] == [1]
+    assert sent(one) == [[behind[1]]], "not while anything else is in hand"
+    finish(one)
+    assert sent(one) == [[killer]] and tasks(one)[0].attempt == 2
+    late = one.submit()
+    assert sent(one) == [[killer]], "and nothing is sent behind it, on neither thread"
+    assert one.call() and len(tasks(one)) == 1
+    one.die(one.process())
+    assert isinstance(error(one, killer), Poisoned) and late not in one.replies
+    come_back(one)
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_the_only_healthy_worker_is_left_to_the_others() -> None:
+    one = World([plan("a"), plan("b")]).start()
+    suspect = one.submit(recipe=poison())
+    one.die(one.process("a"))
+    assert not tasks(one, "b"), "it could serve others"
+    other = one.submit()
+    assert sent(one, "b") == [[other]]
+    come_back(one, "a")
+    assert sent(one, "a") == [[suspect]]
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_a_worker_is_kept_free_for_a_suspect_where_another_serves() -> None:
+    one = World([plan("a", credit=2), plan("b", credit=2)]).start()
+    suspect = one.submit(recipe=poison())
+    one.die(one.process("a"))
+    for _ in range(6):
+        one.submit()
+    come_back(one, "a")
+    assert sent(one, "a") == [[suspect]] and len(sent(one, "b")) == 2
+    finish(one, "a")
+    assert len(sent(one, "a")) == 2
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_a_suspect_that_nobody_can_spare_a_worker_for_fails_in_time() -> None:
+    one = World([plan("w", credit=1)], suspect_wait_s=30.0).start()
+    suspect = one.submit(recipe=poison())
+    for _ in range(60):
+        one.submit()
+    one.die(one.process())
+    come_back(one)
+    for _ in range(19):
+        finish_one(one)
+    assert suspect not in one.replies
+    finish_one(one)
+    told = error(one, suspect)
+    assert isinstance(told, WorkerDied) and told.retryable
+    assert "no other could be spared for it within 30 s" in str(told)
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_an_innocent_one_of_a_batch_is_not_taken_for_poison() -> None:
+    one = batching(max_batch=4)
+    one.submit()
+    bad = one.submit(recipe=poison())
+    good = [one.submit() for _ in range(2)]
+    finish(one)
+    assert sent(one)[0] == [bad, *good]
+    one.die(one.process())
+    come_back(one)
+    for _ in range(3):
+        (whose,) = sent(one)
+        if whose == [bad]:
+            one.die(one.process())
+            come_back(one)
+        else:
+            finish(one)
+    one.settle()
+    assert isinstance(error(one, bad), Poisoned)
+    assert [one.replies[request].kind for request in good] == ["result", "result"]
+
+
+def test_six_poison_prompts_do_not_take_an_engine_down() -> None:
+    one = world(max_restarts=5, breaker_s=5.0)
+    for number in range(6):
+        bad = one.submit(recipe=poison(number))
+        while bad not in one.replies:
+            if one.process().state == "ready" and one.process().tasks:
+                one.die(one.process(), "signal SIGSEGV")
+            elif not one.step():
+                one.pass_time(0.5)
+        assert isinstance(error(one, bad), WorkerDied)
+    good = one.submit(deadline=one.now + 30.0)
+    one.settle()
+    assert one.replies[good].kind == "result", "nobody had to restart anything"
+    one.check_nothing_is_left()
+
+
+def test_an_embedder_that_dies_of_a_prompt_costs_the_prompt_its_vector() -> None:
+    one = world(embed_timeout_s=60.0)
+    for _ in range(2):
+        request = one.submit(encoders=("words",))
+        assert kinds(one) == ["embed"]
+        one.die(one.process())
+        come_back(one)
+        one.settle()
+        assert one.replies[request].kind == "result"
+    request = one.submit(encoders=("words",))
+    assert kinds(one) == ["generate"], "it is not embedded any more"
+    one.settle()
+    (warning,) = one.replies[request].warnings
+    assert warning.startswith("semantic_failed: 2 workers have ended at this very request")
+
+
+def test_a_call_can_be_poison() -> None:
+    one = world()
+    bad = one.call(task=clap("ears"))
+    for _ in range(2):
+        one.die(one.process())
+        come_back(one)
+    assert isinstance(error(one, bad), Poisoned) and isinstance(error(one, one.call(task=clap("ears"))), Poisoned)
+    other = one.call(task=clap("words"))
+    one.settle()
+    assert one.replies[other].kind == "result"
+
+
+def test_what_hangs_twice_is_poison() -> None:
+    one = world(task_timeout_s=3.0)
+    for kind_of_error in (Timeout, Timeout, Poisoned):
+        request = one.submit(recipe=poison())
+        for _ in range(3):
+            one.send_heartbeats()
+            one.pass_time(1.0)
+        assert type(error(one, request)) is kind_of_error
+        if one.process().doomed:
+            one.die(one.process())
+            come_back(one)
+
+
+# -- a breaker that is open ------------------------------------------------------------------------
+
+
+def open_breaker(**limits: Any) -> World:
+    """The worker has crashed too often in a row, at a different request each time."""
+    one = world(max_restarts=1, restart_backoff_s=0.0, **limits)
+    for number in range(2):
+        request = one.submit(recipe=poison(number), max_rounds=1)
+        one.die(one.process())
+        one.cancel(request)
+        while one.process().state in ("spawned", "loading"):
+            one.step()
+    assert one.scheduler.workers.workers["w"].state == "broken"
+    return one
+
+
+def test_who_can_wait_for_the_probe_waits_and_the_rest_are_told_when() -> None:
+    one = open_breaker(breaker_s=20.0)
+    patient, late = one.submit(deadline=one.now + 30.0), one.submit(deadline=one.now + 15.0)
+    told = one.submit()
+    assert patient not in one.replies
+    for request in (late, told):
+        refused = error(one, request)
+        assert isinstance(refused, WorkerDied) and refused.retry_after_ms == 20_000
+        assert refused.hint == "its worker is tried again in 20 s"
+    one.pass_time(20.0)
+    one.settle()
+    assert one.replies[patient].kind == "result"
+    near = open_breaker(breaker_s=5.0)
+    asked = near.submit()
+    assert asked not in near.replies, "5 s are near enough without a deadline"
+    near.settle()
+    assert near.replies[asked].kind == "result"
+
+
+def test_a_half_open_worker_gets_one_task_at_a_time_and_suspects_last() -> None:
+    one = open_breaker(breaker_s=5.0)
+    suspect = one.submit(recipe=poison(0))
+    first, second = one.submit(), one.submit()
+    one.pass_time(5.0)
+    one.say_hello(one.process())
+    one.get_ready(one.process())
+    assert sent(one) == [[first]]
+    finish(one)
+    assert sent(one) == [[second]], "the breaker is closed"
+    one.settle()
+    assert one.replies[suspect].kind == "result"
+
+
+def test_a_probe_that_fails_tells_those_who_cannot_wait_for_the_next() -> None:
+    one = open_breaker(breaker_s=8.0)
+    asked = one.submit()
+    one.pass_time(8.0)
+    one.say_hello(one.process())
+    one.fail_to_load(one.process(), EngineUnavailable("no memory"))
+    refused = error(one, asked)
+    assert str(refused) == "no memory" and refused.retry_after_ms == 16_000
+    one.settle()
+    one.check_nothing_is_left()
 
 
 def test_a_masters_death_makes_the_sound_anew() -> None:

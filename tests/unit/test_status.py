@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,21 @@ def test_a_worker_that_cannot_load_says_why(build: Build) -> None:
     health = pool.view.health()
     assert health.state == "degraded" and health.engines == {"tone": "down", "hum": "ready"}
     assert health.reasons == ("worker 'maker': no torch; it is started again",)
-    pool.scheduler.workers.workers["maker"].state = "failed"
-    assert pool.view.health().reasons == ("worker 'maker': no torch",)
+    maker = pool.scheduler.workers.workers["maker"]
+    maker.state, maker.due = "broken", time.monotonic() + 12.2
+    assert pool.view.health().reasons == ("worker 'maker': no torch; broken: it is tried again in 12 s",)
+    assert pool.view.health().engines["tone"] == pool.view.status().workers["maker"].state == "broken"
+
+
+def test_a_worker_that_is_tried_again_is_half_open(build: Build) -> None:
+    pool = build().start()
+    pool.scheduler.workers.workers["maker"].breaker.probe()
+    health = pool.view.health()
+    assert health.state == "degraded" and health.engines == {"tone": "half_open", "hum": "ready"}
+    assert health.reasons == (
+        "worker 'maker': half_open: it is up again, and its next task decides whether it is well",
+    )
+    assert pool.view.status().workers["maker"].state == "half_open"
 
 
 def test_a_worker_that_is_silent_is_not_ready_before_it_is_killed(

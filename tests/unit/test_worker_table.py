@@ -9,6 +9,7 @@ from tests.unit.scheduler_world import LIMITS, plan
 
 from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
+from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.events import KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
 from audio_pool.tasks import LaneReport
@@ -89,7 +90,7 @@ def test_a_start_that_takes_too_long(greeted: bool, limit_s: float, state: str) 
     assert kills(one, limit_s) == [f"it was {state} for too long"]
     assert kills(one, limit_s + 1) == [], "once"
     one.on_exit("w", 1, "signal SIGKILL", limit_s + 1)
-    assert worker(one).state == "failed"
+    assert worker(one).state == "broken"
     assert f"was still {state} after {limit_s:g} s" in failure(one).message
 
 
@@ -132,41 +133,89 @@ def test_the_pause_doubles_to_its_limit_and_a_finished_task_ends_the_row() -> No
     assert worker(one).due == now + 0.5
 
 
-def test_too_many_crashes_in_a_row() -> None:
-    one, now = up(), 0.0
-    for _ in range(L.max_restarts + 1):
-        one.on_exit("w", worker(one).incarnation, "signal SIGSEGV", now)
-        now += 100.0
-        one.start(now)
-        one.on_hello("w", worker(one).incarnation, now)
-        one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
-    assert worker(one).state == "failed" and "SIGSEGV" in failure(one).message
-    assert one.start(now + 10_000) == []
+def come_up(one: WorkerTable, now: float) -> None:
+    """The worker is started and ready at once."""
+    assert one.start(now)
+    one.on_hello("w", worker(one).incarnation, now)
+    one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
 
 
-def test_a_worker_that_never_came_up_is_given_up_with_its_reason() -> None:
+def crash(one: WorkerTable, now: float) -> float:
+    """The worker dies; return the pause until its next start."""
+    one.on_exit("w", worker(one).incarnation, "signal SIGSEGV", now)
+    due = worker(one).due
+    assert due is not None
+    return due - now
+
+
+def broken(now: float = 0.0) -> WorkerTable:
+    """A table whose worker has crashed too often in a row."""
+    one = up(now)
+    for _ in range(L.max_restarts):
+        come_up(one, now + crash(one, now))
+    assert crash(one, now) == L.breaker_s and worker(one).state == "broken"
+    return one
+
+
+def test_too_many_crashes_in_a_row_open_the_breaker_and_a_probe_follows() -> None:
+    one = broken()
+    assert "SIGSEGV" in failure(one).message
+    assert one.next_deadline() == L.breaker_s and one.start(L.breaker_s - 0.1) == []
+    come_up(one, L.breaker_s)
+    assert worker(one).condition == "half_open" and worker(one).has_room("generate")
+    hold(one, 1)
+    assert not worker(one).has_room("generate") and not worker(one).has_room("aux"), "one task at a time"
+    one.release("w", worker(one).incarnation, 1, 1, 6.0)
+    assert worker(one).condition == "ready" and worker(one).breaker == Breaker()
+    hold(one, 2)
+    assert worker(one).has_room("generate")
+    assert crash(one, 10.0) == L.restart_backoff_s, "it begins anew"
+
+
+def test_each_probe_that_fails_doubles_the_pause_to_its_bound() -> None:
+    one, now, pauses = broken(), L.breaker_s, []
+    for _ in range(8):
+        come_up(one, now)
+        pauses.append(crash(one, now))
+        assert worker(one).state == "broken"
+        now += pauses[-1]
+    assert pauses == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0], "and it is never given up"
+
+
+def test_an_end_at_what_ended_another_does_not_count() -> None:
+    one = up()
+    for _ in range(20):
+        one.on_exit("w", worker(one).incarnation, "signal SIGSEGV", 0.0, counts=False)
+        assert worker(one).state == "down" and worker(one).due == L.restart_backoff_s
+        come_up(one, 1.0)
+
+
+def test_a_worker_that_never_came_up_is_broken_at_once_with_its_reason() -> None:
     one = table()
     one.start(0.0)
     one.on_hello("w", 1, 0.0)
     one.on_load_failed("w", 1, Failure.of(EngineUnavailable("no torch")))
     one.on_exit("w", 1, "exit code 3", 1.0)
-    assert worker(one).state == "failed" and failure(one).message == "no torch"
+    assert worker(one).state == "broken" and failure(one).message == "no torch"
 
     one = table()
     one.start(0.0)
     one.on_exit("w", 1, "exit code 1; its last line: no module named numpy", 1.0)
-    assert worker(one).state == "failed" and isinstance(failure(one).error(), WorkerStartFailed)
+    assert worker(one).state == "broken" and isinstance(failure(one).error(), WorkerStartFailed)
     assert "ended while starting: exit code 1; its last line: no module named numpy" in failure(one).message
 
 
-def test_a_reload_that_fails_is_not_tried_for_ever() -> None:
+def test_a_load_that_failed_is_tried_again_after_a_pause() -> None:
     one = up()
     one.on_exit("w", 1, "signal SIGKILL", 0.0)
     one.start(10.0)
     one.on_hello("w", 2, 10.0)
     one.on_load_failed("w", 2, Failure.of(EngineUnavailable("the disk is gone")))
     one.on_exit("w", 2, "exit code 3", 11.0)
-    assert worker(one).state == "failed" and failure(one).message == "the disk is gone"
+    assert worker(one).state == "broken" and failure(one).message == "the disk is gone"
+    assert worker(one).due == 11.0 + L.breaker_s
+    come_up(one, 11.0 + L.breaker_s)
+    assert worker(one).condition == "half_open" and worker(one).failure is None, "memory may be free again"
 
 
 # -- tasks -----------------------------------------------------------------------------------------
@@ -232,14 +281,14 @@ def test_the_dead_give_back_what_they_held_in_order() -> None:
 
 
 def test_stop_asks_the_ready_and_ends_the_rest() -> None:
-    one = table(plan("ready"), plan("loading"), plan("starting"), plan("down"), plan("failed"))
+    one = table(plan("ready"), plan("loading"), plan("starting"), plan("down"), plan("broken"))
     one.start(0.0)
     for name in ("ready", "loading", "down"):
         one.on_hello(name, 1, 0.0)
     for name in ("ready", "down"):
         one.on_ready(name, 1, frozenset(), frozenset(), 0.0)
     one.on_exit("down", 1, "x", 0.0)
-    one.on_exit("failed", 1, "x", 0.0)
+    one.on_exit("broken", 1, "x", 0.0)
     assert one.stop(0.0) == [
         StopWorker(worker="ready", incarnation=1),
         KillWorker(worker="loading", incarnation=1, why="the pool stops"),
@@ -294,7 +343,7 @@ def test_a_cancel_that_is_ignored_gets_the_worker_killed() -> None:
     assert kills(one, 1.0 + L.cancel_grace_s) == ["a task went on for 1.0 s after its cancel"]
     assert worker(one).tasks[1].timed_out
     one.on_exit("w", 1, "signal SIGKILL", 3.0)
-    assert worker(one).crashes == 0, "a caller's change of mind is no crash of the worker"
+    assert worker(one).breaker.crashes == 0, "a caller's change of mind is no crash of the worker"
 
 
 def test_an_engine_that_takes_long_steps_has_longer() -> None:

@@ -64,7 +64,7 @@ def _show_start(pool: AudioPool) -> None:
         while True:
             workers = pool.status().workers
             states = {worker.state for worker in workers.values()}
-            if "failed" in states or not states & {"down", "starting", "loading"}:
+            if "broken" in states or not states & {"down", "starting", "loading"}:
                 break
             coming = (
                 f"{name} {worker.state} {', '.join(worker.engines)}".rstrip()

@@ -146,7 +146,16 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     """First pause before a restart; doubles with each crash in a row."""
     restart_backoff_max_s: Seconds = 30.0
     max_restarts: Annotated[int, Meta(ge=0, le=1000)] = 5
-    """Crashes in a row (without a finished task) after which a worker stays down."""
+    """Crashes in a row (without a finished task) after which a worker's next start is a probe, after a longer pause."""
+    breaker_s: Seconds = 5.0
+    """That pause, at first; doubles with each probe that fails. A load that failed is tried again likewise."""
+    breaker_max_s: Seconds = 300.0
+    poison_after: Annotated[int, Meta(ge=1, le=100)] = 2
+    """Workers that a request may end before it counts as poison; any answer clears it."""
+    poison_s: Seconds = 600.0
+    """Poison is not tried again within this."""
+    suspect_wait_s: Seconds = 30.0
+    """A request that ended a worker waits so long for one that nobody else needs; then it fails."""
     max_input_s: Seconds = 600.0
     """Longest ``init_audio``, or sound to be judged by CLAP; so many seconds of 48 kHz stereo are decoded at most."""
     max_input_bytes: Bytes = 256 << 20

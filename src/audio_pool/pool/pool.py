@@ -147,7 +147,7 @@ class AudioPool(PoolApi):
                 lambda parts: [(w.state, w.failure) for w in parts.router.scheduler.workers.workers.values()]
             )
             for state, failure in workers:
-                if state == "failed":
+                if state == "broken":
                     raise failure.error() if failure else WorkerStartFailed("a worker failed to start")
             if all(state == "ready" for state, _ in workers):
                 return

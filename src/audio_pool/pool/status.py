@@ -75,10 +75,11 @@ class StatusView:
             alive = worker.state == "ready" and not worker.killed and silent_s < most_silent_s
             if worker.state in ("starting", "loading") and worker.failure is None:
                 coming = True
-            elif not alive:
-                reasons.append(f"worker {name!r}: {worker.state if discreet else _trouble(worker, silent_s)}")
+            elif not alive or worker.breaker.half_open:
+                trouble = worker.condition if discreet else _trouble(worker, silent_s, now)
+                reasons.append(f"worker {name!r}: {trouble}")
             for engine in worker.plan.engines:
-                state = "ready" if alive else worker.state if worker.state != "ready" else "silent"
+                state = worker.condition if alive or worker.state != "ready" else "silent"
                 if engines.get(engine) != "ready":
                     engines[engine] = state
         if self._cache is not None and self._cache.trouble:
@@ -128,14 +129,14 @@ class StatusView:
 
     def _worker(self, name: str, worker: WorkerState, discreet: bool) -> WorkerStatus:
         return WorkerStatus(
-            state=worker.state,
+            state=worker.condition,
             incarnation=worker.incarnation,
             engines=tuple(sorted(worker.plan.engines)),
             roles=tuple(sorted(worker.plan.roles)),
             device=self._executor.devices.get(name, ""),
             tasks=len(worker.tasks),
             tasks_done=worker.tasks_done,
-            crashes=worker.crashes,
+            crashes=worker.breaker.crashes,
             error=None if worker.failure is None else worker.failure.code if discreet else worker.failure.message,
         )
 
@@ -153,6 +154,10 @@ class StatusView:
         return f"off: {off}" if off else ", ".join(self._encoders)
 
 
-def _trouble(worker: WorkerState, silent_s: float) -> str:
+def _trouble(worker: WorkerState, silent_s: float, now: float) -> str:
+    if worker.condition == "half_open" and worker.ready:
+        return "half_open: it is up again, and its next task decides whether it is well"
     why = worker.failure.message if worker.failure else f"{worker.state}, last heard of {silent_s:.1f} s ago"
+    if worker.state == "broken" and worker.due is not None:
+        return f"{why}; broken: it is tried again in {max(0.0, worker.due - now):.0f} s"
     return why + ("; it is started again" if worker.state in ("down", "starting", "loading") else "")

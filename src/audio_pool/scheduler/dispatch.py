@@ -35,6 +35,8 @@ from audio_pool.tasks import ClapTask
 
 __all__ = ["Dispatch"]
 
+_PATIENCE_S = 10.0
+"""How long a request without a deadline waits for a worker that is to be tried again."""
 _MOST_RECALLS = 2
 """Times that a job gives way once it has been handed out: what is urgent cannot push the rest around for ever."""
 
@@ -58,6 +60,8 @@ class Dispatch:
         self._rules = rules
         self._estimates = estimates
         self._tasks = itertools.count(1)
+        self._kept_free = ""
+        """The worker that is to do what must be alone, as soon as it has done what it holds."""
 
     def put(self, job: Job) -> None:
         """Put a job into the queue, or to its new place there."""
@@ -97,6 +101,7 @@ class Dispatch:
         Where there is no room, what a worker holds and has not begun is asked back for something more urgent.
         """
         sent: list[SendTask | RecallTask] = []
+        self._kept_free = self._to_keep_free()
         stuck: set[Need] = set()
         while len(self.queue):
             running = self._running()
@@ -108,13 +113,9 @@ class Dispatch:
             ]
             if not turns:
                 break
-            turn, need = min(turns)
+            turn, need = min(turns, key=lambda one: (one[1].alone, one))
             thread: Thread = "generate" if need.role == "generate" else "aux"
-            fit = [
-                worker
-                for worker in self._workers.workers.values()
-                if worker.has_room(thread) and _serves(worker, need)
-            ]
+            fit = self._free(need, thread)
             if fit:
                 sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now, running))
             else:
@@ -142,7 +143,7 @@ class Dispatch:
 
         One at a time for each line; the answer makes room, or the next look finds another.
         """
-        if need.role != "generate":
+        if need.role != "generate" or need.alone:
             return []
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
         for worker in self._workers.workers.values():
@@ -173,25 +174,61 @@ class Dispatch:
     def _urgency(self, job: Job) -> float:
         return job.arrival + job.priority * self._ageing_s
 
+    def _free(self, need: Need, thread: Thread) -> list[WorkerState]:
+        """Return the workers that have room for the first of a line."""
+        if need.alone:
+            return self._free_for_a_suspect(need)
+        return [
+            worker
+            for worker in self._workers.workers.values()
+            if worker.has_room(thread) and _serves(worker, need) and worker.plan.name != self._kept_free
+        ]
+
+    def _free_for_a_suspect(self, need: Need) -> list[WorkerState]:
+        """Return a worker for what has ended one before: it must do nothing else, and be one that others can spare.
+
+        Where another healthy one serves them meanwhile, one is kept free. The only healthy one of several is left
+        to the others until more are up. The only one there is takes it when nobody else waits for it: what others
+        wait for was sent before.
+        """
+        workers = self._workers.workers.values()
+        healthy = self._healthy(need)
+        if len(healthy) > 1:
+            return [one for one in healthy if one.plan.name == self._kept_free and not one.tasks]
+        coming = any(one.state in ("down", "starting", "loading") and _may_serve(one, need) for one in workers)
+        return [] if coming else [one for one in healthy if not one.tasks]
+
+    def _to_keep_free(self) -> str:
+        """Return which worker is to do what must be alone, as soon as it has done what it holds; "": none can."""
+        for need in self.queue.needs():
+            healthy = self._healthy(need) if need.alone else []
+            if len(healthy) > 1:
+                kept = next((one for one in healthy if one.plan.name == self._kept_free), None)
+                return (kept or min(healthy, key=lambda one: len(one.tasks))).plan.name
+        return ""
+
+    def _healthy(self, need: Need) -> list[WorkerState]:
+        """Return the workers that serve a line and of which nothing bad is known, or else those that are probed."""
+        ready = [one for one in self._workers.workers.values() if one.ready and _serves(one, need)]
+        return [one for one in ready if not one.breaker.half_open] or ready
+
     def hosts(self, engine: str) -> bool:
         """Return True if a worker that is ready hosts the engine."""
         return any(worker.state == "ready" and engine in worker.engines for worker in self._workers.workers.values())
 
-    def unservable_reason(self, job: Job) -> AudioPoolError | None:
-        """Return why no worker will ever take the job in its present stage; None: one may."""
+    def unservable_reason(self, job: Job, now: float) -> AudioPoolError | None:
+        """Return why no worker will take the job in its present stage, or not in time; None: one may."""
         if job.stage == "embed":
             return None  # has a time limit of its own, and goes on without
         need = self._need_of(job)
         down = []
         for worker in self._workers.workers.values():
             if _may_serve(worker, need):
-                if worker.state not in ("failed", "gone"):
+                if worker.state not in ("broken", "gone"):
                     return None
                 down.append(worker)
         if down:
-            failure = down[0].failure
-            named = f"{need.role} {need.name}".strip()
-            return failure.error() if failure else EngineUnavailable(f"every worker for this ({named}) is down")
+            return _out_of_order(down, need, job, now)
         if need.role == "worker":
             return NotFound(f"no worker of this pool is named {need.name!r}; {self._nearest_worker(need.name)}")
         missing = f"hosts engine {need.name!r}" if need.name else f"has the role {need.role!r}"
@@ -206,16 +243,18 @@ class Dispatch:
     def _need_of(self, job: Job) -> Need:
         match job.stage:
             case "generate":
-                return Need("generate", job.sound.recipe.engine)
+                return Need("generate", job.sound.recipe.engine, job.suspect)
             case "master" | "render":
-                return Need("master")
+                return Need("master", "", job.suspect)
             case "embed":
-                return Need("embed", min(job.missing))
+                return Need("embed", min(job.missing), job.suspect)
             case _:
                 assert isinstance(job.asked, Call)
                 if isinstance(job.asked.task, ClapTask):
-                    return Need("engine", job.asked.task.engine)
-                return Need("worker", job.asked.worker) if job.asked.worker else Need("any")
+                    return Need("engine", job.asked.task.engine, job.suspect)
+                if job.asked.worker:
+                    return Need("worker", job.asked.worker, job.suspect)
+                return Need("any", "", job.suspect)
 
     def _kind_of(self, job: Job) -> TaskKind:
         """Return what tasks of the job's present stage are like."""
@@ -244,6 +283,7 @@ class Dispatch:
             jobs=numbers,
             since=now,
             kind=kind,
+            alone=need.alone,
             clients=tuple(job.asked.client for job in jobs),
             hang_s=self._estimates.hang_s(kind),
         )
@@ -270,7 +310,7 @@ class Dispatch:
                 and other.sound.recipe.candidates <= room
             )
 
-        while first.failures == 0 and room > 0:  # a job that killed a worker goes alone the next time
+        while first.failures == 0 and not need.alone and room > 0:  # what failed in a batch goes alone the next time
             running[others[-1].asked.client if others else first.asked.client] += 1
             number = self.queue.take(need, now, fits, self._barred(running))
             if number is None:
@@ -300,6 +340,23 @@ def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> Ta
         case _:
             assert isinstance(first.asked, Call)
             return CallWork(job=first.job, task=first.asked.task)
+
+
+def _out_of_order(down: list[WorkerState], need: Need, job: Job, now: float) -> AudioPoolError | None:
+    """Return why none of the workers that are down will take a job in time; None: one is tried again soon enough."""
+    probes = [worker.due for worker in down if worker.due is not None]
+    if any(worker.ever_ready for worker in down) and probes:
+        deadline = job.asked.deadline
+        if min(probes) < (now + _PATIENCE_S if deadline is None else deadline):
+            return None
+    failure = down[0].failure
+    named = f"{need.role} {need.name}".strip()
+    error = failure.error() if failure else EngineUnavailable(f"every worker for this ({named}) is down")
+    if probes:
+        wait_s = max(0.0, min(probes) - now)
+        error.retry_after_ms = max(1, round(wait_s * 1000))
+        error.hint = error.hint or f"its worker is tried again in {wait_s:.0f} s"
+    return error
 
 
 def _serves(worker: WorkerState, need: Need) -> bool:

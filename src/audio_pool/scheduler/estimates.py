@@ -18,6 +18,8 @@ _MOST_KINDS = 1024
 _NEWEST = 0.2
 """Weight of the newest task in a moving average."""
 _FIRST_GUESS_S = 1.0
+_LEAST_S = 0.001
+"""Nothing is for nothing: who asks for it again and again has turns like others."""
 
 
 class TaskKind(NamedTuple):
@@ -57,7 +59,7 @@ class Estimates:
         for one in (kind, TaskKind(kind.role, kind.name), TaskKind(kind.role)):
             known = self._seconds.get(one)
             if known is not None:
-                return known
+                return max(known, _LEAST_S)
         return _FIRST_GUESS_S
 
     def hang_s(self, kind: TaskKind) -> float:

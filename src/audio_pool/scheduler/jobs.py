@@ -54,6 +54,8 @@ class Job(Struct, kw_only=True):
     priority: int = 1
     failures: int = 0
     """Times its worker died under it."""
+    suspect: bool = False
+    """A worker has ended at its present stage, here or for another who asked for the same."""
     recalls: int = 0
     """Times it was taken back from a worker before it began there."""
     round: int = 0
@@ -73,7 +75,8 @@ class Job(Struct, kw_only=True):
     """float32 [D] of the prompt, by encoder."""
     missing: set[str] = field(default_factory=set)
     """Encoders whose vectors are still awaited."""
-    embed_due: float | None = None
+    due: float | None = None
+    """When it has waited too long in its present stage: for vectors, or as a suspect."""
     cost_s: float = 1.0
     """What its present stage is expected to take: what its client is charged for it."""
     tasks: dict[int, TaskRef] = field(default_factory=dict)

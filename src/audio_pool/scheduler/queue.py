@@ -40,6 +40,8 @@ class Need(NamedTuple):
     role: NeededOf
     name: str = ""
     """generate, embed, engine: the engine's name; worker: the worker's; master, any: empty."""
+    alone: bool = False
+    """A worker that does nothing else, and that nobody else needs."""
 
 
 class Turn(NamedTuple):

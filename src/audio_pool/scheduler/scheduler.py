@@ -22,6 +22,7 @@ from audio_pool.errors import (
     Cancelled,
     Expired,
     NotFound,
+    Poisoned,
     PoolClosed,
     QualityError,
     Timeout,
@@ -35,6 +36,7 @@ from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job, Stage
+from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.requests import WaitingRequests
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerTable
 from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, TaskResult
@@ -79,7 +81,9 @@ class Scheduler:
         self.drain_deadline: float | None = None
         self._by_join_key: dict[events.JoinKey, int] = {}
         self._numbers = itertools.count(1)
-        self._embed_dues: list[tuple[float, int]] = []
+        self._dues: list[tuple[float, int]] = []
+        """When jobs have waited too long in their stage, by job."""
+        self._poison = PoisonRegister(limits)
         self._out: list[events.Action] = []
         self._now = 0.0
         self._next_worker_check = 0.0
@@ -127,7 +131,7 @@ class Scheduler:
             case events.Drain():
                 self.drain_deadline = event.deadline
             case events.Reconfigure():
-                self.limits = self.workers.limits = self._estimates.limits = event.limits
+                self.limits = self.workers.limits = self._estimates.limits = self._poison.limits = event.limits
                 self._admission.queue = event.queue
                 self._rules.change(event.queue, event.clients)
                 self._next_worker_check = now
@@ -150,10 +154,10 @@ class Scheduler:
         deadline = self.requests.next_deadline()
         if deadline is not None:
             times.append(deadline)
-        while self._embed_dues and not self._awaits_vectors(self._embed_dues[0]):
-            heapq.heappop(self._embed_dues)
-        if self._embed_dues:
-            times.append(self._embed_dues[0][0])
+        while self._dues and not self._is_due(self._dues[0]):
+            heapq.heappop(self._dues)
+        if self._dues:
+            times.append(self._dues[0][0])
         return min(times, default=None)
 
     @property
@@ -163,7 +167,7 @@ class Scheduler:
 
     def sizes(self) -> Sizes:
         """Count everything that is remembered, for leak checks."""
-        deadlines = self.requests.deadlines + len(self._embed_dues)
+        deadlines = self.requests.deadlines + len(self._dues)
         joinable, waiting = len(self._by_join_key), len(self.waiting)
         return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self.requests.bytes)
 
@@ -286,8 +290,7 @@ class Scheduler:
             if name not in job.missing:
                 job.warnings.append(f"semantic_unavailable: no worker that hosts {name!r} is ready")
         if job.missing:
-            job.embed_due = self._now + self.limits.embed_timeout_s
-            heapq.heappush(self._embed_dues, (job.embed_due, job.job))
+            self._set_due(job, self.limits.embed_timeout_s)
         return True
 
     def _too_full(self, job: Job) -> bool:
@@ -353,10 +356,17 @@ class Scheduler:
 
     def _enqueue(self, job: Job) -> None:
         """Put a job into the queue, unless no worker will ever take it from there."""
-        error = self._dispatcher.unservable_reason(job)
+        error: AudioPoolError | None = self._poison.verdict(job, self._now)
+        if error is not None and job.stage == "embed":
+            self._part_failed(job, Failure.of(error))
+            return
+        error = error or self._dispatcher.unservable_reason(job, self._now)
         if error is not None:
             self._fail_all(job, Failure.of(error))
             return
+        job.suspect = self._poison.suspects(job, self._now)
+        if job.suspect and job.stage != "embed":
+            self._set_due(job, self.limits.suspect_wait_s)
         job.queued_at = self._now
         self._dispatcher.put(job)
         self._dispatch()
@@ -383,6 +393,7 @@ class Scheduler:
             if job is None or job.tasks.pop(event.task, None) is None:
                 self._out.append(events.Discard(job=number, result=result))
             else:
+                self._poison.clear(job)
                 self._take_result(job, result)
         self._dispatch()
 
@@ -467,6 +478,7 @@ class Scheduler:
         if held is None:
             return
         for job in self._jobs_of(held):
+            self._poison.clear(job)
             self._task_lost(job, event.failure, again=len(held.jobs) > 1)
         self._dispatch()
 
@@ -504,7 +516,8 @@ class Scheduler:
     def _worker_exited(self, event: events.WorkerExited) -> None:
         running: set[events.Thread] = set()
         reason = self.workers.why_killed(event.worker, event.incarnation) or event.reason
-        tasks = self.workers.on_exit(event.worker, event.incarnation, reason, self._now)
+        counts = not self._at_a_suspect(event.worker, event.incarnation)
+        tasks = self.workers.on_exit(event.worker, event.incarnation, reason, self._now, counts=counts)
         killed_for = any(held.timed_out for held in tasks)
         for held in tasks:
             waited = held.thread in running  # behind another task of its thread: not to blame
@@ -513,13 +526,26 @@ class Scheduler:
                 if waited or (killed_for and not held.timed_out):
                     self._retry(job)
                     continue
-                died = WorkerDied(
-                    f"worker {event.worker!r} died at work: {reason} (tried {job.failures + 1} times)",
-                    hint="its log says more",
-                )
-                self._task_lost(job, Failure.of(died), again=not held.timed_out)
+                if not self.workers.stopping:
+                    self._poison.blame(job, event.worker, event.incarnation, reason, self._now)
+                self._job_died(job, event.worker, reason, again=not held.timed_out)
         self._fail_unservable()
         self._dispatch()
+
+    def _at_a_suspect(self, name: str, incarnation: int) -> bool:
+        """Return True if a worker is at work that has ended one before: its end does not speak against this one."""
+        worker = self.workers.current(name, incarnation)
+        return worker is not None and any(held.alone for held in worker.tasks.values())
+
+    def _job_died(self, job: Job, worker: str, reason: str, *, again: bool) -> None:
+        """Handle a job whose worker ended at it."""
+        died: AudioPoolError | None = self._poison.verdict(job, self._now)
+        if died is None:
+            died = WorkerDied(
+                f"worker {worker!r} died at work: {reason} (tried {job.failures + 1} times)",
+                hint="its log says more",
+            )
+        self._task_lost(job, Failure.of(died), again=again and not isinstance(died, Poisoned))
 
     def _heartbeat(self, event: events.Heartbeat) -> None:
         """Note a worker's sign of life, and try again what it has lost (a message that it did not take, say)."""
@@ -539,7 +565,9 @@ class Scheduler:
     def _fail_unservable(self) -> None:
         """Answer what waits for a worker that will never take it, after workers have come or gone."""
         for job in [self.jobs[number] for number in self.waiting.all()]:
-            error = self._dispatcher.unservable_reason(job)
+            error = self._dispatcher.unservable_reason(job, self._now)
+            if error is None and job.stage != "embed":
+                error = self._poison.verdict(job, self._now)  # the same was asked for more than once
             if error is not None:
                 self._fail_all(job, Failure.of(error))
 
@@ -629,23 +657,40 @@ class Scheduler:
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _awaits_vectors(self, due: tuple[float, int]) -> bool:
+    def _set_due(self, job: Job, seconds: float) -> None:
+        job.due = self._now + seconds
+        heapq.heappush(self._dues, (job.due, job.job))
+
+    def _is_due(self, due: tuple[float, int]) -> bool:
+        """Return True if a job still waits for what it was given that time for."""
         job = self.jobs.get(due[1])
-        return job is not None and job.stage == "embed" and job.embed_due == due[0]
+        if job is None or job.due != due[0]:
+            return False
+        return job.stage == "embed" or (job.suspect and job.job in self.waiting)
+
+    def _waited_too_long(self, job: Job) -> None:
+        if job.stage == "embed":
+            job.warnings.append(f"semantic_timeout: no text vector within {self.limits.embed_timeout_s:g} s")
+            job.tasks.clear()  # a late vector is dropped like any late message
+            self.waiting.remove(job.job)
+            job.missing.clear()
+            self._advance(job)
+        else:
+            spared = WorkerDied(
+                "a worker has ended at this very request, and no other could be spared for it "
+                f"within {self.limits.suspect_wait_s:g} s",
+                hint="ask again when less is going on, or have a second worker",
+            )
+            self._fail_all(job, Failure.of(spared))
 
     def _pass_time(self) -> None:
         now = self._now
         for request in self.requests.expired(now):
             self._drop(request, "expired", Expired("the deadline passed before the sound was ready"))
-        while self._embed_dues and self._embed_dues[0][0] <= now:
-            due = heapq.heappop(self._embed_dues)
-            if self._awaits_vectors(due):
-                job = self.jobs[due[1]]
-                job.warnings.append(f"semantic_timeout: no text vector within {self.limits.embed_timeout_s:g} s")
-                job.tasks.clear()  # a late vector is dropped like any late message
-                self.waiting.remove(job.job)
-                job.missing.clear()
-                self._advance(job)
+        while self._dues and self._dues[0][0] <= now:
+            due = heapq.heappop(self._dues)
+            if self._is_due(due):
+                self._waited_too_long(self.jobs[due[1]])
         if now >= self._next_worker_check:
             self._next_worker_check = now + _WORKER_CHECK_S
             kills, late = self.workers.overdue(now)
@@ -663,6 +708,8 @@ class Scheduler:
             hint="ask for less (duration_s, steps, candidates), or raise limits.task_timeout_s and limits.hang_floor_s",
         )
         for job in self._jobs_of(held):
+            incarnation = self.workers.workers[name].incarnation
+            self._poison.blame(job, name, incarnation, self.workers.why_late(held, self._now), self._now)
             self._fail_all(job, Failure.of(error))
 
     def _drain(self, deadline: float) -> None:

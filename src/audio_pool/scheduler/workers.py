@@ -5,7 +5,8 @@ Must not know: processes, sockets, clocks (``now`` is passed in), what the tasks
 
     down --SpawnWorker--> starting --hello--> loading --ready--> ready --stop--> stopping --> gone
       ^                                                            |
-      `--------- back-off <--- exited <----------------------------'        (too many in a row: failed)
+      `--------- back-off <--- exited <----------------------------'
+                                  `--> broken --longer pause--> starting ...   (too many in a row: breaker.py)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
+from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.estimates import TaskKind
 from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.tasks import LaneReport
@@ -30,7 +32,7 @@ _LOST_BEATS = 3
 _LOADING_SILENCE = 6
 """Times as long a worker may be silent while it loads: libraries keep the interpreter to themselves then."""
 
-State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "failed"]
+State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "broken"]
 
 
 class WorkerPlan(Struct, frozen=True, kw_only=True):
@@ -55,6 +57,8 @@ class HeldTask(Struct, kw_only=True):
     since: float
     """When it reached the head of its thread's queue; the task timeout counts from there."""
     kind: TaskKind = TaskKind("generate")
+    alone: bool = False
+    """A worker has ended at this work before: nothing else is sent there until it is done."""
     clients: tuple[str, ...] = ()
     """Whose it is, by job."""
     hang_s: float = math.inf
@@ -82,13 +86,12 @@ class WorkerState(Struct, kw_only=True):
     tasks: dict[int, HeldTask] = field(default_factory=dict)
     """In order of sending."""
     due: float | None = None
-    """When the present state has lasted too long, or (down) when to start."""
+    """When the present state has lasted too long, or (down, broken) when to start."""
     last_sign: float = 0.0
     lanes: dict[Thread, LaneReport] = field(default_factory=dict)
     """What its threads were at by its last heartbeat."""
     lanes_at: float = 0.0
-    crashes: int = 0
-    """In a row, without a finished task."""
+    breaker: Breaker = field(default_factory=Breaker)
     tasks_done: int = 0
     failure: Failure | None = None
     killed: bool = False
@@ -96,12 +99,24 @@ class WorkerState(Struct, kw_only=True):
     """What it sent that is no message; it was killed for that."""
     ever_ready: bool = False
 
+    @property
+    def condition(self) -> str:
+        """The state in one word, for people: ``half_open`` is a worker whose next task decides whether it is well."""
+        return "half_open" if self.state == "ready" and self.breaker.half_open else self.state
+
+    @property
+    def ready(self) -> bool:
+        """True if it is up, and not about to be ended."""
+        return self.state == "ready" and not self.killed
+
     def held_by(self, thread: Thread) -> int:
         """Count the tasks of one thread."""
         return sum(1 for held in self.tasks.values() if held.thread == thread)
 
     def has_room(self, thread: Thread) -> bool:
         """Return True if one more task may be sent to the thread now."""
+        if self.tasks and (self.breaker.half_open or any(held.alone for held in self.tasks.values())):
+            return False
         room = self.plan.credit if thread == "generate" else self.plan.aux_credit
         if any(held.thread == thread and held.attempt > 1 for held in self.tasks.values()):
             return False  # it may have killed its last worker: nothing is sent behind it
@@ -133,7 +148,10 @@ class WorkerTable:
         """Start every worker that is down and due."""
         actions: list[Action] = []
         for worker in self.workers.values():
-            if worker.state == "down" and not self.stopping and (worker.due is None or now >= worker.due):
+            down = worker.state in ("down", "broken")
+            if down and not self.stopping and (worker.due is None or now >= worker.due):
+                if worker.state == "broken":
+                    worker.breaker.probe()
                 worker.incarnation += 1
                 worker.state, worker.killed = "starting", False
                 worker.due = now + self.limits.hello_timeout_s
@@ -166,11 +184,11 @@ class WorkerTable:
             worker.engines, worker.batching = engines, batching
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
-        """Note why loading failed. The process ends by itself; trying again does not cure a start-up error."""
+        """Note why loading failed. The process ends by itself; what is wrong is seldom cured by an early retry."""
         worker = self.current(name, incarnation)
         if worker is not None and worker.state in ("starting", "loading"):
             worker.failure = failure
-            worker.crashes = self.limits.max_restarts
+            worker.breaker.crashes = max(worker.breaker.crashes, self.limits.max_restarts)
 
     def heartbeat(
         self,
@@ -224,10 +242,16 @@ class WorkerTable:
         worker = self.current(name, incarnation)
         return worker.misspoke if worker is not None else ""
 
-    def on_exit(self, name: str, incarnation: int, reason: str, now: float) -> list[HeldTask]:
-        """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, failed."""
+    def on_exit(
+        self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True
+    ) -> list[HeldTask]:
+        """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, broken.
+
+        Args:
+            counts: against the worker; not where what it was at is known to have ended another.
+        """
         worker = self.current(name, incarnation)
-        if worker is None or worker.state in ("down", "gone", "failed"):
+        if worker is None or worker.state in ("down", "gone", "broken"):
             return []
         held, worker.tasks = list(worker.tasks.values()), {}
         worker.killed, worker.misspoke = False, ""  # done; what is due next is its restart
@@ -240,14 +264,15 @@ class WorkerTable:
         elif worker.state == "ready":
             worker.failure = Failure.of(WorkerDied(f"worker {name!r} died: {reason}"))
         worker.engines = frozenset()
-        # one that never came up fails at once: its caller waits for the reason, not for more tries
-        if worker.crashes >= self.limits.max_restarts or not worker.ever_ready:
-            worker.state, worker.due = "failed", None
+        breaker = worker.breaker
+        if not worker.ever_ready:  # its caller waits for the reason, not for more tries
+            breaker.crashes += 1
+            worker.state, worker.due = "broken", now + breaker.open(self.limits)
+        elif not counts or any(task.timed_out and task.cancelled for task in held):  # or for a change of mind
+            worker.state, worker.due = "down", now + breaker.pause_s(self.limits)
         else:
-            pause = min(self.limits.restart_backoff_max_s, self.limits.restart_backoff_s * 2**worker.crashes)
-            worker.state, worker.due = "down", now + pause
-            if not any(task.timed_out and task.cancelled for task in held):  # killed for a caller's change of mind
-                worker.crashes += 1
+            broken, pause = breaker.crash(self.limits)
+            worker.state, worker.due = "broken" if broken else "down", now + pause
         return held
 
     def stop(self, now: float) -> list[Action]:
@@ -256,7 +281,7 @@ class WorkerTable:
         actions: list[Action] = []
         for worker in self.workers.values():
             name = worker.plan.name
-            if worker.state in ("down", "failed"):
+            if worker.state in ("down", "broken"):
                 worker.state, worker.due = "gone", None
             elif worker.state == "ready":
                 worker.state, worker.due = "stopping", now + self.limits.term_timeout_s
@@ -286,7 +311,7 @@ class WorkerTable:
         if worker is None or held is None or held.attempt != attempt:
             return None
         worker.tasks_done += 1
-        worker.crashes = 0
+        worker.breaker.close()
         self._drop(worker, held, now)
         return held
 
