@@ -26,7 +26,7 @@ def test_a_job_that_always_loses_the_device_is_given_up(tmp_path: Path) -> None:
     with Served(tmp_path / "s", limits=LIMITS).ready() as server, Asker(server.endpoint) as ask:
         ask.generate("poisoned", "poison")
         failure = ask.final("poisoned")["error"]
-        assert failure["code"] == "worker_died" and failure["retryable"]
+        assert failure["code"] == "poisoned" and not failure["retryable"]
         assert "exit code 6" in failure["message"] and "illegal memory access" in failure["message"]
         eventually(lambda: ask.ask("health")["state"] == "ready", "the worker is back")
         ask.generate("after", "tone after it")

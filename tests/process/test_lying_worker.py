@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from audio_pool import AudioPool
-from audio_pool.errors import AudioPoolError, WorkerDied
+from audio_pool.errors import AudioPoolError, WorkerDied, WorkerStartFailed
 
 WORKER = Path(__file__).parents[1] / "support" / "lying_worker.py"
 PATIENCE_S = 60.0
@@ -54,13 +54,30 @@ def test_a_wrong_answer_is_that_workers_fault_alone(pool: AudioPool, lie: str, a
 
 def test_what_is_no_message_ends_the_worker_that_sent_it(tmp_path: Path) -> None:
     with AudioPool.from_config(settings(tmp_path)) as pool:
-        told = r"worker 'liar' died at work: it sent what is no message \(message from a worker: .*tried 2 times"
+        told = r"2 workers have ended at this very request: worker 'liar': it sent what is no message \(message from"
         with pytest.raises(WorkerDied, match=told):
             pool.generate("junk in the rain", timeout_s=PATIENCE_S)
         with pytest.raises(AudioPoolError, match="as asked"):
             pool.generate("truth in the rain", timeout_s=PATIENCE_S)
         workers = pool.status().workers
         assert workers["liar"].incarnation == 3 and workers["honest"].incarnation == 1
+
+
+def test_a_worker_whose_ready_cannot_be_read_fails_the_start_at_once(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nLIE=ready exec {sys.executable} {WORKER} "$@"\n')
+    python.chmod(0o700)
+    settings = {
+        "defaults": {"engine": "mock"},
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "off"},
+        "limits": {"load_timeout_s": 3600.0},
+        "workers": [{"name": "liar", "engines": ["mock"], "python": str(python)}],
+    }
+    with (
+        pytest.raises(WorkerStartFailed, match="'liar' ended while loading: it sent what is no message"),
+        AudioPool.from_config(settings),
+    ):
+        raise AssertionError("it must not start")
 
 
 def test_an_engine_keeps_the_name_that_it_is_configured_by(pool: AudioPool) -> None:

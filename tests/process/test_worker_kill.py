@@ -65,7 +65,7 @@ def test_a_poisoned_job_is_given_up(tmp_path: Path, package: Path) -> None:
         assert not caught.value.retryable and caught.value.retry_after_ms
         for one in behind:  # what waited behind it is not to blame
             assert one.result(PATIENCE_S).path
-        assert pool.status()["workers"]["bench"]["incarnation"] == 3
+        eventually(lambda: pool.status()["workers"]["bench"]["incarnation"] == 3, "it is started again")
 
 
 def test_a_job_that_dies_once_is_retried(tmp_path: Path, package: Path) -> None:
@@ -96,9 +96,10 @@ def test_too_many_crashes_in_a_row_break_a_worker_until_its_probe(tmp_path: Path
 
 
 def test_poison_prompts_take_an_engine_down_for_a_while_and_no_longer(tmp_path: Path, package: Path) -> None:
-    config = settings(tmp_path, [bench_worker(package)], limits={**LIMITS, "max_restarts": 2, "breaker_s": 0.5})
+    limits = {"restart_backoff_s": 0.0, "max_restarts": 1, "breaker_s": 0.2, "breaker_max_s": 0.2}
+    config = settings(tmp_path, [bench_worker(package)], limits=limits)
     with AudioPool.from_config(config) as pool:
-        for number in range(6):
+        for number in range(3):
             with pytest.raises(WorkerDied):
                 pool.generate(f"die {number}", timeout_s=PATIENCE_S)
         assert eventually(lambda: _made(pool), "the engine is there again without anybody's help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -58,7 +59,8 @@ class LyingWorker:
     def load(self, thread: str, message: dict[str, Any]) -> None:
         for other in ("generate", "aux"):
             self.send(other, "heartbeat")
-        self.send("control", "ready", engines=dict.fromkeys(message["engines"], INFO))
+        engines = 5 if os.environ.get("LIE") == "ready" else dict.fromkeys(message["engines"], INFO)
+        self.send("control", "ready", engines=engines)
 
     def run_task(self, thread: str, message: dict[str, Any]) -> None:
         part = message["task"]["parts"][0]
