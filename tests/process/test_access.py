@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import socket as plain
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import msgpack
 import pytest
+import zmq
 from tests.support.asker import Asker
 from tests.support.command_line import command
 from tests.support.other_user import as_nobody, needs_root
@@ -203,6 +206,36 @@ def test_a_stranger_stops_and_judges_what_its_own_connection_asked_for(tcp: Serv
         ask.final("two")
         assert ask.ask("feedback", target="two", verdict="good")["noted"] is True
     gate.touch()
+
+
+def test_who_pushes_to_the_image_servers_address_shows_the_token_to_name_paths(tmp_path: Path) -> None:
+    ports = []
+    for _ in range(2):
+        with plain.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    pull, push = (f"tcp://127.0.0.1:{port}" for port in ports)
+    context = zmq.Context.instance()
+    with Served(tmp_path / "s", server={"pull_bind": pull, "push_bind": push}).ready():
+        out, back = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        try:
+            out.connect(pull)
+            back.connect(push)
+
+            def said(**fields: Any) -> dict[str, Any]:
+                out.send_json({"type": "AudioRenderRequest", "request_id": "i", "prompt": "tone", **fields})
+                assert back.poll(int(PATIENCE_S * 1000))
+                answer: dict[str, Any] = json.loads(back.recv())
+                return answer
+
+            assert said()["type"] == "AudioReady"
+            place = tmp_path / "image.wav"
+            assert said(output_path=str(place))["code"] == "path_not_allowed" and not place.exists()
+            assert said(output_path=str(place), token="no")["code"] == "bad_token"
+            assert said(output_path=str(place), token=find_token(pull))["uri"] == place.as_uri()
+        finally:
+            out.close(0)
+            back.close(0)
 
 
 # -- other users on ipc ------------------------------------------------------------------------------

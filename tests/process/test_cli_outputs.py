@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,48 @@ def server(tmp_path_factory: pytest.TempPathFactory):
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
+
+
+# -- pipes and devices -----------------------------------------------------------------------------
+
+
+def test_a_pipe_is_written_through_where_that_was_asked_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    refused = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", "pipe.wav", "--overwrite")
+    assert refused.returncode == 2 and "not a regular file" in refused.stderr
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append((tmp_path / "pipe.wav").read_bytes()))
+    reader.start()
+    done = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", "pipe.wav", "--pipe")
+    reader.join(PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert heard[0][:4] == b"RIFF" and stat.S_ISFIFO((tmp_path / "pipe.wav").lstat().st_mode)
+    through = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", "/dev/null", "--pipe")
+    assert through.returncode == 0 and stat.S_ISCHR(os.stat("/dev/null").st_mode), through.stderr
+    for name in ("absent", "a file"):
+        (tmp_path / "a file").touch()
+        wrong = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", name, "--pipe")
+        assert wrong.returncode == 2 and "--pipe" in wrong.stderr
+    assert (tmp_path / "a file").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device")
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    for name in ("full", "full.wav"):
+        os.mknod(tmp_path / name, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+        done = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", name, "--overwrite")
+        assert done.returncode == 2 and "not a regular file" in done.stderr
+        assert stat.S_ISCHR((tmp_path / name).lstat().st_mode)
+        full = run(tmp_path, "generate", "a loud beep", *SHORT, "-o", name, "--pipe")
+        assert full.returncode == 1 and "No space left" in full.stderr
+
+
+def test_the_caches_own_file_is_read_only_and_a_copy_is_not(tmp_path: Path) -> None:
+    kept = generated(tmp_path)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o444
+    assert stat.S_IMODE(generated(tmp_path, "--format", "ogg").stat().st_mode) == 0o444, "renditions, too"
+    assert stat.S_IMODE(generated(tmp_path, "--no-store", "--force").stat().st_mode) == 0o444, "and what is not kept"
+    copy = generated(tmp_path, "-o", "copy.wav")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o644 and copy.stat().st_nlink == 1
+    copy.write_bytes(b"edited")
+    assert kept.read_bytes()[:4] == b"RIFF"

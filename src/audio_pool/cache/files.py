@@ -33,10 +33,12 @@ from audio_pool.cache.blobs import Placement, Render
 from audio_pool.claims import claim, gate, is_claimed
 from audio_pool.errors import InvalidAudio, NotFound, StorageError
 
-__all__ = ["Damaged", "DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
+__all__ = ["READ_ONLY", "Damaged", "DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
+READ_ONLY = 0o444
+"""Mode of finished sounds: their paths are handed out, and an edit would be everybody's."""
 _MARK = ".placing"
 _LOCK = ".lock"
 _GATE_S = 10.0
@@ -275,8 +277,9 @@ class LocalFiles:
         return Placement(mark, file, source)
 
     def _move(self, source: Path, final: Path) -> None:
-        """Move a file into place in one step; from another disk over a copy in ``incoming``."""
+        """Move a file into place in one step, read-only from then on; from another disk over a copy in ``incoming``."""
         try:
+            os.chmod(source, READ_ONLY)
             os.replace(source, final)
             return
         except OSError as exc:
@@ -287,6 +290,7 @@ class LocalFiles:
             with source.open("rb") as read, copy.open("xb") as write:
                 shutil.copyfileobj(read, write, 1 << 20)
                 write.flush()
+                os.fchmod(write.fileno(), READ_ONLY)
                 os.fsync(write.fileno())
             os.replace(copy, final)
         except BaseException:
@@ -332,6 +336,7 @@ class LocalFiles:
         target = self._renders / f"{secrets.token_hex(16)}{source.suffix}"
         with storage_errors("delivering a sound", str(self._renders)):
             self._renders.mkdir(mode=0o700, exist_ok=True)
+            os.chmod(source, READ_ONLY)
             shutil.move(source, target)
         return target
 

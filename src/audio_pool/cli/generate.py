@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audio_pool.cli.options import (
+    FILE_SECTION,
     POOL_SECTION,
     SectionedCommand,
     SectionedOption,
@@ -56,6 +57,13 @@ __all__ = ["generate", "summary_lines"]
     connect_option,
     keys_option,
     click.option(
+        "--pipe",
+        cls=SectionedOption,
+        section=FILE_SECTION,
+        is_flag=True,
+        help="-o names a named pipe or a device that is there: it is written through, not replaced.",
+    ),
+    click.option(
         "--request-id",
         cls=SectionedOption,
         section=POOL_SECTION,
@@ -85,7 +93,7 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     fields = request_fields(options)
     # a server's own default is not known here
     default_format = "wav" if config is None else config.defaults.format
-    output = output_of(options["output_path"], fields.get("format"), default_format)
+    output = output_of(options["output_path"], fields.get("format"), default_format, pipe=options["pipe"])
     if output.format is not None:
         fields["format"] = output.format
     inline = fields.get("delivery") == "inline"

@@ -6,11 +6,13 @@ Must not know: how a sound is made.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -18,35 +20,42 @@ from typing import BinaryIO, Literal
 from msgspec import Struct, structs
 
 from audio_pool.cli.terminal import confirmed
-from audio_pool.errors import CallerError, EngineUnavailable, InvalidRequest, NotFound
+from audio_pool.errors import CallerError, EngineUnavailable, InvalidRequest, NotFound, Timeout
 from audio_pool.packs.names import slug, write_unused
+from audio_pool.replacement import replacing
 from audio_pool.results import AudioResult
+from audio_pool.roots import ANYWHERE
 from audio_pool.types import FORMATS
 
 __all__ = ["Output", "check_output", "check_picture", "check_replaceable", "deliver", "output_of"]
+
+_READER_S = 60.0
 
 
 class Output(Struct, frozen=True, kw_only=True):
     """Where the caller wants the sound."""
 
-    kind: Literal["kept", "file", "directory", "stdout"]
-    """kept: nowhere but where the pool puts it."""
+    kind: Literal["kept", "file", "directory", "stdout", "pipe"]
+    """kept: nowhere but where the pool puts it. pipe: a named pipe or a device, which is written through."""
     path: Path = Path()
     format: str | None = None
     """What the file's ending says, or what it got its ending from."""
 
 
-def output_of(given: str | None, format_: str | None, default_format: str) -> Output:
+def output_of(given: str | None, format_: str | None, default_format: str, *, pipe: bool = False) -> Output:
     """Return what ``--output`` means.
 
     Args:
         format_: of ``--format``.
         default_format: chosen where neither the name nor ``--format`` says one.
+        pipe: a named pipe or a device is meant, which is written through.
 
     Raises:
         InvalidRequest: an ending that is no format's, or another's; something there that is no file; a terminal
             as standard output.
     """
+    if pipe:
+        return _pipe(given, format_)
     if given is None:
         return Output(kind="kept", format=format_)
     if not given:
@@ -76,6 +85,15 @@ def output_of(given: str | None, format_: str | None, default_format: str) -> Ou
             hint="a directory's name ends with '/'",
         )
     return Output(kind="file", path=path.absolute(), format=ending)
+
+
+def _pipe(given: str | None, format_: str | None) -> Output:
+    path = Path(given or "").absolute()
+    mode = path.stat().st_mode if given and path.exists() else 0
+    if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
+        raise InvalidRequest(f"--pipe: --output is {given!r}, allowed is a named pipe or a device that is there")
+    ending = path.suffix[1:].lower()
+    return Output(kind="pipe", path=path, format=format_ or (ending if ending in FORMATS else None))
 
 
 def check_replaceable(paths: Sequence[Path], overwrite: bool, option: str) -> None:
@@ -168,11 +186,39 @@ def deliver(output: Output, result: AudioResult) -> AudioResult:
                 raise
             except OSError as exc:
                 raise OSError(exc.errno, exc.strerror, "standard output") from None
+    elif output.kind == "pipe":
+        with _opened(result) as source, open(_writable_pipe(output.path), "wb") as pipe:
+            shutil.copyfileobj(source, pipe)
+        return structs.replace(result, path=str(output.path))
     elif output.kind == "file" and result.data is not None:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-        output.path.write_bytes(result.data)
+        with (
+            ANYWHERE.folder_for("--output", str(output.path)) as (folder, name),
+            replacing(folder, name, f"--output: {output.path}") as file,
+        ):
+            file.write(result.data)
         return structs.replace(result, path=str(output.path))
     return result
+
+
+def _writable_pipe(path: Path) -> int:
+    """Open a named pipe once somebody reads it, or a device.
+
+    Raises:
+        Timeout: nobody does. OSError: it cannot be opened.
+    """
+    deadline = time.monotonic() + _READER_S
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > deadline:
+                raise Timeout(f"--output: nobody has read {path} for {_READER_S:g} s") from None
+            time.sleep(0.05)
+        else:
+            os.set_blocking(handle, True)
+            return handle
 
 
 def _opened(result: AudioResult) -> BinaryIO:

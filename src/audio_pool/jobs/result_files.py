@@ -40,6 +40,7 @@ class ResultFiles:
             with open(source, "rb") as read, open(temporary, "xb", opener=_open_private) as write:
                 _copy(read.fileno(), write.fileno())
                 size = os.fstat(write.fileno()).st_size
+                os.fchmod(write.fileno(), 0o444)  # its path is what the client gets
                 os.fsync(write.fileno())
             os.rename(temporary, target)
             _sync_directory(self._directory)

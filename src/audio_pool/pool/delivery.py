@@ -10,9 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -22,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
+from audio_pool.cache.files import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.errors import AudioPoolError, InvalidAudio, PoolClosed, StorageError
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
+from audio_pool.replacement import replacing
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import HitFile, StoredSound
@@ -143,6 +143,8 @@ class Delivery:
         if path not in self._aside:
             while len(self._aside) >= _ASIDE_KNOWN:
                 del self._aside[next(iter(self._aside))]
+            with contextlib.suppress(OSError):  # it may have been moved already, and others may get its path, too
+                os.chmod(path, READ_ONLY)
             self._aside[path] = self._to_renders(Path(path)) or self._spill.take(Path(path))
         return self._aside[path]
 
@@ -298,24 +300,15 @@ def copy_file(source: Path, target: Path, roots: Roots = ANYWHERE) -> str:
     """
     if not target.is_absolute():
         raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
-    with source.open("rb") as read, roots.folder_for("output_path", str(target)) as (folder, name):
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                raise InvalidAudio(
-                    f"output_path: {str(target)!r} is there and is not a regular file; only those are replaced"
-                )
-        temporary = f".{secrets.token_hex(12)}.part"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with (
+        source.open("rb") as read,
+        roots.folder_for("output_path", str(target)) as (folder, name),
+        replacing(folder, name, f"output_path: {str(target)!r}") as write,
+    ):
         try:
-            with open(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as write:
-                try:
-                    fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-                except OSError:  # another file system, or one that cannot
-                    shutil.copyfileobj(read, write, 1 << 20)
-            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+            fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
+        except OSError:  # another file system, or one that cannot
+            shutil.copyfileobj(read, write, 1 << 20)
     return str(target)
 
 
