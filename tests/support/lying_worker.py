@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgpack
+import msgspec
+import numpy as np
 import zmq
 
+from audio_pool.tasks import Grant
+from audio_pool.transport.tensors import SlotWriter
 from audio_pool.transport.worker_messages import WORKER_PROTOCOL
 
 INFO = {
     "name": "other", "kind": "generator", "model": "other", "licence": "MIT", "commercial_use": True,
     "sample_rate": 44_100, "channels": 2, "any_rate": True,
 }  # fmt: skip
-MADE = {"engine": "mock", "implementation": "mock", "model": "mock"}
+MADE = {"engine": "mock", "implementation": "mock", "model": "mock", "worker": {"id": "liar"}}
 
 
 def raw(**where: Any) -> dict[str, Any]:
@@ -26,6 +31,59 @@ def raw(**where: Any) -> dict[str, Any]:
 def tensor(grant: dict[str, Any]) -> dict[str, Any]:
     slot = {name: grant[name] for name in ("path", "generation", "owner")}
     return {**slot, "length": 8, "dtype": "F32", "shape": [2, 1]}
+
+
+def written(grant: dict[str, Any], audio: Any) -> dict[str, Any]:
+    """A tensor as an honest worker writes it."""
+    writer = SlotWriter(Path(grant["path"]).parent)
+    return msgspec.to_builtins(writer.write(msgspec.convert(grant, Grant), audio, "r"))
+
+
+def handed_over(word: str, grant: dict[str, Any]) -> dict[str, Any]:
+    """A tensor that is wrong in one way."""
+    sound = np.full((2, 8820), 0.1, np.float32)
+    match word:
+        case "missing":
+            return tensor(grant)
+        case "cut":
+            ref = written(grant, sound)
+            os.truncate(grant["path"], 4096)
+            return ref
+        case "emptied":
+            ref = written(grant, sound)
+            os.truncate(grant["path"], 0)
+            return ref
+        case "longer":
+            return {**written(grant, sound), "length": 1 << 40}
+        case "negative":
+            return {**written(grant, sound), "length": -1}
+        case "larger":
+            return {**written(grant, sound), "shape": [2, 10**12]}
+        case "otherwise":
+            return {**written(grant, sound), "dtype": "F64"}
+        case "stranger":
+            return {**written(grant, sound), "owner": "somebody else"}
+        case "elsewhere":
+            return {**written(grant, sound), "path": "/etc/passwd"}
+        case "older":
+            return {**written(grant, sound), "generation": grant["generation"] + 1000}
+        case "torn":
+            return written(grant, sound * np.float32("nan"))
+        case "wide":
+            return written(grant, np.zeros((882, 20), np.float32))
+        case "flat":
+            return written(grant, sound[0])
+        case "double":
+            return written(grant, sound[:, :4000].astype(np.float64))
+        case "brief":
+            return written(grant, sound[:, :10])
+    raise AssertionError(word)
+
+
+HANDED_OVER = (
+    "missing", "cut", "emptied", "longer", "negative", "larger", "otherwise", "stranger", "elsewhere", "older", "torn",
+    "wide", "flat", "double", "brief",
+)  # fmt: skip
 
 
 class LyingWorker:
@@ -74,6 +132,11 @@ class LyingWorker:
                 self.send(thread, "done", results="none")
             case "slots":
                 results |= {job + 1000: raw(tensor=tensor(message["grants"][0]))}
+            case _ if word in HANDED_OVER:
+                results = {job: raw(tensor=handed_over(word, message["grants"][0]))}
+            case "rated":
+                results = {job: {**raw(tensor=written(message["grants"][0], np.zeros((2, 8820), np.float32)))}}
+                results[job]["candidates"][0]["sample_rate"] = 10**9
             case "frames":
                 results |= {job + 1000: raw(frame=0)}
                 frames = [b"header", b"payload"]

@@ -240,6 +240,19 @@ def test_the_reference_must_agree_with_what_lies_there(
         reader.read(msgspec.structs.replace(ref, owner="arena-1-000000000000"))
 
 
+@pytest.mark.parametrize("left", [0, 4096, 8000])
+def test_a_slot_that_is_cut_off_under_its_reader_is_an_error_and_no_signal(
+    arena: Arena, writer: SlotWriter, reader: SlotReader, left: int
+) -> None:
+    """What is mapped and has no file behind it would be a SIGBUS."""
+    grant = leased(arena, 100_000)
+    reference = writer.write(grant, sound(1.0), "r")
+    assert reader.read(reference).shape == (2, 1000)
+    os.truncate(grant.path, left)
+    with pytest.raises(StorageError, match=f"was cut off: its slot has {left:,} bytes"):
+        reader.read(reference)
+
+
 def test_only_slots_of_the_own_arena_are_touched(arena: Arena, writer: SlotWriter, tmp_path: Path) -> None:
     outside = tmp_path / "precious.safetensors"
     outside.write_bytes(b"precious")

@@ -318,10 +318,14 @@ class SlotReader:
             raise BadMessage(f"a tensor of the arena {ref.owner!r} given to a reader of {self._owner!r}")
         try:
             slot = self._mappings.get(ref.path)
+            found = os.stat(ref.path).st_size
         except FileNotFoundError:
             raise _stale(ref) from None
         except (OSError, ValueError) as exc:  # ValueError: an empty file
             raise StorageError(f"tensor {ref.path!r} cannot be mapped: {exc}") from None
+        if found < len(slot) or len(slot) < HEADER_BYTES:  # to look beyond its end would be a SIGBUS
+            self._mappings.drop(ref.path)
+            raise StorageError(f"tensor {ref.path!r} was cut off: its slot has {found:,} bytes")
         self._check(slot, ref)
         try:
             metadata, dtype, shape = _parsed(slot[:HEADER_BYTES], len(slot) - HEADER_BYTES)

@@ -21,10 +21,20 @@ from audio_pool.transport.packing import encodable
 from audio_pool.types import frames_of
 from audio_pool.validation import parse
 
-__all__ = ["FRAMES_TOLERANCE", "CheckedEmbedder", "CheckedGenerator", "CheckedScorer", "checked_info", "unusable"]
+__all__ = [
+    "FRAMES_TOLERANCE",
+    "RATES",
+    "CheckedEmbedder",
+    "CheckedGenerator",
+    "CheckedScorer",
+    "checked_info",
+    "unusable",
+]
 
 FRAMES_TOLERANCE = 2
 """Frames by which a sound may be shorter or longer than asked for: the rounding of another's arithmetic."""
+RATES = (1_000, 384_000)
+"""Lowest and highest sample rate of what is handed over, in Hz."""
 _NORM_TOLERANCE = 0.01
 _LOUDEST = 1e6
 """Samples beyond it (120 dB over full scale) are no sound, and their squares may be infinite."""

@@ -30,6 +30,7 @@ from audio_pool.errors import (
     NotSupported,
     QualityError,
     StorageError,
+    WorkerError,
 )
 from audio_pool.results import Failure, Timings, WorkerReport
 from audio_pool.roots import ANYWHERE, Roots, file_of
@@ -57,7 +58,15 @@ from audio_pool.transport.tensors import HEADER_BYTES, SlotReader, SlotWriter, f
 from audio_pool.transport.worker_messages import Load
 from audio_pool.types import STRICT_WARNINGS, Recipe, Shape
 from audio_pool.worker.batching import generate_halving
-from audio_pool.worker.checked import CheckedEmbedder, CheckedGenerator, CheckedScorer, checked_info, unusable
+from audio_pool.worker.checked import (
+    FRAMES_TOLERANCE,
+    RATES,
+    CheckedEmbedder,
+    CheckedGenerator,
+    CheckedScorer,
+    checked_info,
+    unusable,
+)
 from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate
 
 __all__ = ["Generated", "Outcome", "TaskRunner"]
@@ -281,6 +290,7 @@ class TaskRunner:
             else:
                 assert self._reader is not None, "a reference into an arena that Load did not name"
                 audio = borrowed.enter_context(self._reader.borrow(reference.tensor))
+            _check_received(audio, reference.sample_rate, task.mastering.shape)
             received.append(
                 RawCandidate(
                     audio=audio,
@@ -307,7 +317,11 @@ class TaskRunner:
     def master(self, task: MasterTask, frames: Sequence[bytes]) -> Outcome:
         """Shape, judge and master what another worker generated."""
         with contextlib.ExitStack() as borrowed:
-            candidates = self._received(task, frames, borrowed)
+            try:
+                candidates = self._received(task, frames, borrowed)
+            except AudioPoolError as exc:
+                giver = task.made.worker.id
+                raise WorkerError(f"worker {giver!r} handed over what is no sound: {exc}") from exc
             return Outcome(results={task.job: self._mastered(task.recipe, task.mastering, candidates, task.made)})
 
     def _mastered(
@@ -484,6 +498,20 @@ def _read(path: str, roots: Roots, field: str, longest_s: float, *, sha256: str 
 def _raw(info: EngineInfo, audio: Audio, plan: _Planned) -> RawCandidate:
     rate = plan.item.sample_rate if info.any_rate and plan.item.sample_rate else info.sample_rate
     return RawCandidate(audio=audio, sample_rate=rate, seed=plan.item.seed, looped=plan.looped, notes=plan.notes)
+
+
+def _check_received(audio: Audio, sample_rate: int, shape: Shape) -> None:
+    """Raise InvalidAudio for what no generator that was asked for this shape returns: another process says it did."""
+    low, high = RATES
+    turn = shape.frames * sample_rate / shape.sample_rate
+    slack = FRAMES_TOLERANCE + sample_rate / shape.sample_rate
+    most = turn + (shape.tail_s * sample_rate if shape.loop else 0.0) + slack
+    fits = audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[0] in (1, 2)
+    if not (low <= sample_rate <= high and fits and turn - slack <= audio.shape[1] <= most):
+        raise InvalidAudio(
+            f"given {audio.dtype} {list(audio.shape)} at {sample_rate:,} Hz, "
+            f"allowed is float32 [1 or 2, {turn:.0f} to {most:.0f}] at {low:,} to {high:,} Hz"
+        )
 
 
 def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failure | None:
