@@ -110,9 +110,7 @@ def bit_depth_for(format: str, bit_depth: int) -> int | None:
     return bit_depth
 
 
-def write(
-    path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: int, comment: str, loop: bool
-) -> Written:
+def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: int, comment: str, loop: bool) -> Written:
     """Encode to ``path`` and fsync it. The caller renames; an error leaves no file.
 
     24 bits are rounded, 16 get triangular dither of two steps (from a fixed seed: the same sound gives the

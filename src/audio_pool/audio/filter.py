@@ -58,9 +58,7 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     return out
 
 
-def resample(
-    audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None
-) -> Audio:
+def resample(audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None) -> Audio:
     """Resample a sound to another rate.
 
     Args:

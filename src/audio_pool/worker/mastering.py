@@ -251,7 +251,13 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
             # the rounding of two rates; anything more is the engine's fault and the gate's business
             audio = filter.resample(audio, 1, 1, frames=shape.frames)
     judged = quality.assess(
-        audio, shape.sample_rate, frames=shape.frames, loop=shape.loop, expects=raw.notes.expects, raw=raw.audio
+        audio,
+        shape.sample_rate,
+        frames=shape.frames,
+        loop=shape.loop,
+        expects=raw.notes.expects,
+        raw=raw.audio,
+        raw_rate=raw.sample_rate,
     )
     if not shape.loop:
         audio = _fade_edges(audio, shape.sample_rate)
