@@ -108,6 +108,8 @@ def _white_floor(sound: Measured, bands: _Bands) -> Iterator[Fault]:
         return
     whole = bands.low_hz < _HIGH_HZ
     everywhere = (bands.noisy & bands.steady)[whole].all() and _white(bands.floor_db[whole])
+    if share > _OWN_SHARE and not everywhere:
+        return
     penalty = min(70.0, 45 + 3 * (27 + 10 * np.log10(share)))
     yield Fault(name="hiss", penalty=float(penalty), severe=bool(everywhere and share > 0.3))
 
