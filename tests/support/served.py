@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,23 @@ class Served:
         sections: of the configuration, over those that every test wants.
         arguments: further options of the command.
         most_files: descriptors that the process may have; 0: as many as this one.
+        brings: engines of ``engines/`` that it knows.
+        env: further variables of its environment.
     """
 
     def __init__(
-        self, place: Path, *arguments: str, bind: str = "", most_files: int = 0, **sections: Any
+        self,
+        place: Path,
+        *arguments: str,
+        bind: str = "",
+        most_files: int = 0,
+        brings: tuple[str, ...] = ("stage", "second"),
+        env: Mapping[str, str] | None = None,
+        **sections: Any,
     ) -> None:
         self.place = place
         place.mkdir(parents=True, exist_ok=True)
-        package = engine_package(place / "package", "stage", "second")
+        package = engine_package(place / "package", *brings)
         self.diary_file = place / "diary"
         self.bind = bind or f"ipc://{place}/s"
         worker = {"name": "w", "engines": ["stage"], "credit": 1, "env": {"PYTHONPATH": str(package)}}
@@ -77,7 +87,7 @@ class Served:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env={**os.environ, "PYTHONPATH": str(package)},
+                env={**os.environ, "PYTHONPATH": str(package), **(env or {})},
             )
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.said: list[str] = []
