@@ -27,7 +27,7 @@ __all__ = ["LIMITS", "Bed", "Neighbour", "Row", "leftovers_of", "rogues"]
 LIMITS: dict[str, Any] = {
     "heartbeat_s": 0.25,
     "missed_heartbeats": 8,
-    "hang_floor_s": 2.0,
+    "hang_floor_s": 3.0,
     "hang_unknown_s": 4.0,
     "restart_backoff_s": 0.05,
     "max_restarts": 1000,
@@ -153,7 +153,8 @@ class Bed:
             served: sections of the configuration, and arguments of ``Served``.
         """
         place.mkdir(parents=True, exist_ok=True)
-        served.setdefault("workers", [rogues(2)])
+        # three: a second try is never made on the only healthy worker, so that with two it waits for the restart
+        served.setdefault("workers", [rogues(3)])
         served.setdefault("brings", ("rogue", "stage"))
         served["limits"] = {**LIMITS, **served.get("limits", {})}
         served["defaults"] = {"engine": "rogue", **served.get("defaults", {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,48 @@ def clustered(count: int, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((count // 40, D))
     return unit(centres[rng.integers(len(centres), size=count)] + 0.9 * rng.standard_normal((count, D)))
+
+
+class Watched:
+    """A FAISS structure that looks whether the index is locked whenever it is used."""
+
+    def __init__(self, index: VectorIndex) -> None:
+        self.index, self.within = index, index._structure
+        self.unlocked: list[str] = []
+        self.used: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.used.append(name)
+        if not self.index._lock.locked():
+            self.unlocked.append(name)
+        return getattr(self.within, name)
+
+
+def test_nobody_searches_or_adds_but_under_the_lock(target: np.ndarray) -> None:
+    index = VectorIndex(D)
+    index._structure = watched = Watched(index)
+    index.add([1, 2], np.stack([near(target, 0.1, 0), near(target, 0.2, 1)]), [1, 1])
+    index.search(target, 1, [1])
+    assert watched.used == ["add", "search"] and watched.unlocked == []
+
+
+def test_a_search_waits_for_the_addition_that_is_under_way(target: np.ndarray) -> None:
+    index = VectorIndex(D)
+    index.add([1], near(target, 0.5, 0)[None], [1])
+    found: list[int] = []
+    asker = threading.Thread(target=lambda: found.extend(index.search(target, 9, [1])[0].tolist()))
+    real = index._structure.add
+
+    def slow(rows: np.ndarray) -> None:
+        asker.start()  # ids and bitmaps know of the new vector already, the structure does not
+        asker.join(0.2)
+        assert found == []
+        real(rows)
+
+    index._structure.add = slow
+    index.add([2], near(target, 0.1, 1)[None], [1])
+    asker.join()
+    assert found == [2, 1]
 
 
 def test_finds_the_nearest_with_their_cosines(target: np.ndarray) -> None:
