@@ -40,7 +40,9 @@ def connected(served: Served) -> socket.socket:
         wire = socket.create_connection((host, int(port)))
     wire.settimeout(PATIENCE_S)
     wire.sendall(HANDSHAKE)
-    wire.recv(64)
+    heard = b""
+    while b"ROUTER" not in heard:  # the end of the handshake: zmq hangs up on who does not wait for it
+        heard += wire.recv(64)
     return wire
 
 
@@ -79,10 +81,10 @@ def test_who_pours_without_end_is_cut_off_and_the_memory_comes_back(server: Serv
         for _ in range(3):
             with connected(server) as wire:
                 assert pour(wire, 4 << 30) < 4 << 30, "it was never cut off"
-        eventually(lambda: ended(ask) > before, "counted")
+        eventually(lambda: ended(ask) >= before + 3, "counted")
         stop.set()
         looking.join()
-        assert max(peak_mb) < before_mb + 500, "of 12 GB that were meant"
+        assert max(peak_mb) < before_mb + 1500, "of 12 GB that were meant"
         eventually(lambda: server.rss_mb() < before_mb + 60, "given back")
         assert ask.ask("health")["state"] == "ready"
         assert "a message of it does not end" in log_of(server)

@@ -108,9 +108,9 @@ class Connections:
             )  # fmt: skip
 
     def shut(self, fd: int) -> None:
-        """End an open connection from outside; its peer sees the end, and zmq forgets it by itself."""
+        """End an open connection from outside, and what is still on its way in it; zmq forgets it by itself."""
         if fd in self.open:
-            self._look(fd, end=True)
+            self._look(fd, end=True, abruptly=True)
 
     def flow(self, fd: int) -> tuple[int, int]:
         """Return the bytes that the system has received through a connection, −1 where it does not count them, and
@@ -137,7 +137,7 @@ class Connections:
             one.detach()
             os.dup2(self._empty, self._hand, inheritable=False)
 
-    def _look(self, fd: int, *, end: bool = False) -> str:
+    def _look(self, fd: int, *, end: bool = False, abruptly: bool = False) -> str:
         """Return the peer's name, and shut the connection down where wanted.
 
         zmq may close a descriptor at any time, and its number may be another file's a moment later: so it is
@@ -152,6 +152,8 @@ class Connections:
             if not self._is_ours(one):
                 return ""
             peer = _peer(one)
+            if abruptly:  # a peer that goes on sending is told by a reset; else it would wait for room for minutes
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if end:
                 one.shutdown(socket.SHUT_RDWR)
             return peer

@@ -139,9 +139,10 @@ class Unfinished:
             if since is not None and since.at < connection.since:  # another connection, under the same number
                 since = None
             if since is None or since.whole != whole:
-                first = 0 if since is None and not whole else received  # nothing whole came since it connected
+                # of a new connection all counts: nothing whole has come through it
+                first, least = (0, self._floor) if since is None and not whole else (received, memory)
                 self._since[fd] = _Since(
-                    whole=whole, received=first, memory=memory, emptied=emptied, at=now, before=received
+                    whole=whole, received=first, memory=least, emptied=emptied, at=now, before=received
                 )
                 continue
             # what had been received before the channel was last seen empty would have come through by now
@@ -150,7 +151,7 @@ class Unfinished:
                 bytes_sent = since.before - since.received - pending
             else:
                 since.sending += pending > 0
-                bytes_sent = memory - since.memory if since.sending >= _LOOKS and pending else 0
+                bytes_sent = memory - since.memory if since.sending >= _LOOKS else 0
             since.before, since.emptied = received, emptied
             if (settled or received < 0) and bytes_sent > 0:
                 found[fd] = bytes_sent
