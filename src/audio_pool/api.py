@@ -47,7 +47,7 @@ __all__ = [
     "check_timeout",
 ]
 
-HealthState = Literal["starting", "ready", "degraded", "draining"]
+HealthState = Literal["starting", "ready", "degraded", "draining", "down"]
 JobState = Literal["pending", "running", "done", "failed", "cancelled", "expired"]
 """Of a durable job; the last four are final."""
 FeedbackVerdict = Literal["good", "wrong", "bad_sound"]

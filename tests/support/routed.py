@@ -20,6 +20,7 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers import ProcessSpec
@@ -132,6 +133,7 @@ class Routed:
         *,
         encoders: tuple[str, ...] = (),
         link: WorkerLink | None = None,
+        helpers: Sequence[Helper] = (),
         **sections: Any,
     ) -> None:
         """
@@ -174,7 +176,9 @@ class Routed:
             telemetry=telemetry,
         )
         self.scheduler = Scheduler([worker_plan(one) for one in workers], self.config.limits, self.config.queue)
-        self.router = Router(self.scheduler, self.executor, used, self.inbox, self.requests, telemetry)
+        self.router = Router(
+            self.scheduler, self.executor, used, self.inbox, self.requests, telemetry, HelperThreads(helpers)
+        )
         limits, queue = self.config.limits, self.config.queue
         self.files = FileReading(
             self.writer,

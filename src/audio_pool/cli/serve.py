@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import queue
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
+
+
+class _PoolDown(click.ClickException):
+    """A bug has ended the pool."""
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
 
 
 @click.command()
@@ -74,6 +81,7 @@ def serve(
     def read() -> Config:
         return load_config(config_path, overrides=overrides)
 
+    _raise_descriptor_limit()
     settings = read()
     server_log = _log_to(settings)
     # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
@@ -101,11 +109,18 @@ def serve(
                 log.info("stopping: signal %d", number)
                 break
         else:
-            raise click.ClickException("the pool ended by itself; see the log")
+            raise _PoolDown(f"the pool is down: {pool.health().reasons[0]}; see the log")
     finally:
         stopping = True
         pool.stop()
     _print_event(as_json, "stopped", None)
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many connections as the system does: the usual soft limit of 1,024 is for programs that use select."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _reload(pool: AudioPool, server_log: ServerLog, read: Callable[[], Config]) -> None:

@@ -24,6 +24,7 @@ from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
@@ -48,6 +49,7 @@ from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.worker_link import WorkerLink
+from audio_pool.pool.writer import Writer
 from audio_pool.scheduler import events
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.server.image_frontend import ImageFrontEnd
@@ -112,7 +114,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
-    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-writer")
+    writer = Writer()
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
     executor = Executor(
         config,
@@ -128,7 +130,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         telemetry=telemetry,
     )
     scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
-    router = Router(scheduler, executor, link, inbox, requests, telemetry)
+    helpers = HelperThreads([launcher, writer])
+    router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
     rest.callback(router.close)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)

@@ -312,6 +312,9 @@ class AudioPool(PoolApi):
 
     def health(self) -> Health:
         """Report whether a real job could run now, and why not."""
+        parts = self._parts
+        if parts is not None and parts.router.stopped.is_set() and parts.router.failure is not None:
+            return Health(state="down", reasons=(str(parts.router.failure),))
         return self._on_router(lambda parts: parts.service.view.health())
 
     def engines(self) -> Engines:
@@ -371,6 +374,8 @@ class AudioPool(PoolApi):
 
     def _running(self) -> Parts:
         parts = self._parts
+        if parts is not None and parts.router.stopped.is_set() and parts.router.failure is not None:
+            raise PoolClosed(f"the pool is down: {parts.router.failure}", hint="stop it, and start another")
         if parts is None or parts.router.stopped.is_set():
             raise PoolClosed("the pool is not running", hint="use it as a context manager, or call start()")
         return parts

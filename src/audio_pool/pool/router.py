@@ -23,6 +23,7 @@ from typing import Protocol
 
 from audio_pool.errors import AudioPoolError, PoolClosed
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.inbox import Inbox, Item
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
@@ -43,6 +44,10 @@ _DELIVERY_S = 10.0
 _MOST_AT_ONCE = 64
 """Messages taken from one front end before the others get their turn."""
 _FLUSH_EVERY_S = 0.02
+_LOOK_EVERY_S = 1.0
+"""Between two looks at whether the helper threads live."""
+_DOWN_S = 2.0
+"""How long a pool that is down still answers, so that who asks hears of it."""
 _MOST_BAD_TICKS = 3
 
 
@@ -101,6 +106,7 @@ class Router:
         inbox: Inbox,
         requests: RequestTable,
         telemetry: Telemetry,
+        helpers: HelperThreads,
     ) -> None:
         self.scheduler = scheduler
         self.front_ends: list[FrontEnd] = []
@@ -111,6 +117,7 @@ class Router:
         self._inbox = inbox
         self._requests = requests
         self._telemetry = telemetry
+        self._helpers = helpers
         self._bad_ticks = 0
         """In a row that met a bug."""
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -161,14 +168,26 @@ class Router:
         for front_end in self.front_ends:
             front_end.close()
 
+    def _look_after_helpers(self) -> None:
+        try:
+            self._helpers.look()
+        except Exception as exc:
+            self.failure = exc
+        self.call_at(time.monotonic() + _LOOK_EVERY_S, self._look_after_helpers)
+
     # -- the loop ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self._loop()
-        except BaseException as exc:
-            self.failure = exc
-            log.exception("the router failed")
+            try:
+                self._loop()
+            except BaseException as exc:
+                self.failure = exc
+                log.exception("the router failed")
+            if self.failure is not None:
+                self._be_down(self.failure)
+        except BaseException:
+            log.exception("the router failed once more while it told that it is down")
         finally:
             self.stopped.set()  # first: who posts from now on sees it, who posted before is answered
             self._fail_open_requests()
@@ -184,8 +203,9 @@ class Router:
                 poller.add(front_end.connections.monitor, front_end.connections)
                 if front_end.connections.waiting is not None:
                     poller.add(front_end.connections.waiting, front_end.connections)
+        self._look_after_helpers()
         self.feed(events.Tick())
-        while not self.scheduler.workers.gone:
+        while not self.scheduler.workers.gone and self.failure is None:
             deadline = self.scheduler.next_deadline()
             if deadline is not None and time.monotonic() >= deadline:
                 self.feed(events.Tick())
@@ -206,7 +226,8 @@ class Router:
                     self._receive_from(front_end)
                 if front_end.parked:
                     front_end.flush()
-        self._await_deliveries()
+        if self.failure is None:
+            self._await_deliveries()
 
     def _timeout(self, deadline: float | None) -> float:
         if not self._inbox.empty():
@@ -278,6 +299,9 @@ class Router:
 
         A bug on the way is the trouble of those whom the event is about: they are answered ``internal``.
         """
+        if self.failure is not None:
+            self._refuse(event, self.failure)
+            return
         pending: collections.deque[events.Event] = collections.deque([event])
         while pending:
             event = pending.popleft()
@@ -315,6 +339,31 @@ class Router:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def _be_down(self, why: BaseException) -> None:
+        """Answer everybody, and whoever asks in the next moments: that the pool is down, and why."""
+        log.critical("the pool is down: %s", why)
+        self._requests.finish_all(_down(why))
+        poller = Poller[Inbox | FrontEnd]()
+        poller.add(self._inbox.waker, self._inbox)
+        for front_end in self.front_ends:
+            poller.add(front_end.channel, front_end)
+        until = time.monotonic() + _DOWN_S
+        while (left := until - time.monotonic()) > 0:
+            ready = poller.wait(left)
+            if self._inbox in ready:
+                self._inbox.waker.clear()
+            self._take_posted()
+            for front_end in self.front_ends:
+                if front_end in ready:
+                    self._receive_from(front_end)
+                if front_end.parked:
+                    front_end.flush()
+
+    def _refuse(self, event: events.Event, why: BaseException) -> None:
+        """Answer a request that came after the pool had gone down; nothing else matters any more."""
+        if isinstance(event, events.Submit | events.Call):
+            self._requests.finish(event.request, _down(why))
+
     def _await_deliveries(self) -> None:
         """Let replies leave that were decided, though the writer is still reading or copying their files."""
         poller = Poller[str]()
@@ -332,3 +381,7 @@ class Router:
                 with contextlib.suppress(Exception):
                     item()
         self._requests.finish_all(Reply(kind="error", failure=Failure.of(PoolClosed("the pool has stopped"))))
+
+
+def _down(why: BaseException) -> Reply:
+    return Reply(kind="error", failure=Failure.of(PoolClosed(f"the pool is down: {why}")))

@@ -63,6 +63,9 @@ class StatusView:
         Args:
             discreet: without errors' words, which may hold what others asked for, and paths.
         """
+        if self._router.failure is not None:
+            reason = "see the server's log" if discreet else str(self._router.failure)
+            return Health(state="down", reasons=(reason,), instance=self.instance)
         scheduler = self._router.scheduler
         workers = scheduler.workers.workers
         now = time.monotonic()

@@ -197,9 +197,13 @@ class Supervisor:
     def close(self, timeout_s: float = 10.0) -> None:
         """Kill what is left and end the thread."""
         self._order(self._end)
-        if not self._thread.is_alive():  # nobody carries orders out any more
-            self._kill_all()
         self._thread.join(timeout_s)
+        if not self._thread.is_alive() and self._children:  # it had ended before: nobody carries orders out
+            self._kill_all()
+            for watched in self._children.values():
+                with contextlib.suppress(Exception):
+                    watched.child.reap()
+            self._children.clear()
 
     def pids(self) -> dict[str, int]:
         """Return the ids of the processes that run now, by name."""
@@ -306,15 +310,16 @@ class Supervisor:
 
     def _exited(self, watched: _Watched) -> None:
         command = watched.command
+        reason = "its end could not be read"
         try:
             reason = self._ended_with(watched)
-        except Exception as exc:  # it is gone all the same, and the scheduler must hear of it
+        except Exception as exc:
             log.exception("the end of worker %s could not be read", command.name)
-            reason = f"its end could not be read: {exc}"
-        finally:
+            reason += f": {exc}"
+        finally:  # whatever happens: it is gone, and the scheduler must hear of it
             self._forget(watched)
             self._children.pop((command.name, command.incarnation), None)
-        self._on_exit(command.name, command.incarnation, reason)
+            self._on_exit(command.name, command.incarnation, reason)
 
     def _ended_with(self, watched: _Watched) -> str:
         """Read what a child wrote last, and reap it; return how it ended, in words."""

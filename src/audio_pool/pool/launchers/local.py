@@ -58,7 +58,9 @@ def environment(spec: ProcessSpec, inherited: Mapping[str, str]) -> dict[str, st
 
 
 class LocalLauncher:
-    """A WorkerLauncher for this machine."""
+    """A WorkerLauncher for this machine, and a Helper: its supervisor's thread."""
+
+    name = "supervisor"
 
     def __init__(self, endpoint: str, log_dir: Path, on_exit: OnExit) -> None:
         """
@@ -105,6 +107,15 @@ class LocalLauncher:
     def pids(self) -> dict[str, int]:
         """Return the process ids of the workers that run now, by name."""
         return self._supervisor.pids()
+
+    @property
+    def alive(self) -> bool:
+        """True while the supervisor's thread does its work."""
+        return self._supervisor.alive
+
+    def revive(self) -> None:
+        """Start the supervisor's thread anew where it has ended."""
+        self._supervisor.revive()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Kill what is left and end the supervisor's thread."""
