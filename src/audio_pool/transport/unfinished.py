@@ -42,6 +42,7 @@ _GROWS_BYTES = 1 << 20
 _IDLE_LOOKS = 20
 _SPARING = 20
 """The time between two looks, in times of what the last one took."""
+_TIDY_BYTES, _TIDY_EVERY_S = 16 << 20, 10.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -78,7 +79,8 @@ class Unfinished:
         self._since: dict[int, _Since] = {}
         self._ended: dict[int, Connection] = {}
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._floor = self._last = self._memory()
+        self._floor = self._last = self._tidied = self._memory()
+        self._tidy_at = 0.0
         self._idle_looks, self._looking = 0, False
 
     def handed_up(self, fd: int) -> None:
@@ -92,8 +94,10 @@ class Unfinished:
             self._since.clear()
             self._whole.clear()
             self._floor, self._looking = self._memory(), False
+            self._tidy(self._floor, time.monotonic())
             return None
         memory, begun = self._memory(), time.monotonic()
+        self._tidy(memory, begun)
         grows, self._last = memory > self._last + _GROWS_BYTES, memory
         self._floor = min(self._floor, memory)
         if memory - self._floor < _GROWTH_BYTES and not self._looking:
@@ -116,6 +120,13 @@ class Unfinished:
         os.close(self._statm)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _tidy(self, memory: int, now: float) -> None:
+        """Have memory given back to the system now and then, where it has grown: a crowd leaves it in pieces."""
+        self._tidied = min(self._tidied, memory)
+        if memory > self._tidied + _TIDY_BYTES and now >= self._tidy_at:
+            self._tidied, self._tidy_at = memory, now + _TIDY_EVERY_S
+            _give_back_soon()
 
     def _memory(self) -> int:
         return int(os.pread(self._statm, 64, 0).split()[1]) * _PAGE
@@ -185,9 +196,13 @@ class Unfinished:
         self._connections.shut(fd)
         self._ended[fd] = connection
         del self._since[fd]
-        timer = threading.Timer(_TRIM_AFTER_S, _give_back)
-        timer.daemon = True
-        timer.start()
+        _give_back_soon()
+
+
+def _give_back_soon() -> None:
+    timer = threading.Timer(_TRIM_AFTER_S, _give_back)
+    timer.daemon = True
+    timer.start()
 
 
 def _give_back() -> None:
