@@ -153,6 +153,18 @@ class QualityReport(PlainMapping, Struct, frozen=True, kw_only=True):
     issues: tuple[str, ...] = ()
 
 
+HighpassWhy = Literal["configured", "asked", "engine", "words", "spectrum", "off"]
+
+
+class HighpassReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The high-pass as it was applied."""
+
+    hz: float
+    """Cut-off; 0: none."""
+    why: HighpassWhy
+    """What decided it: the configuration, the request, the engine, the prompt's words, the sound's own spectrum."""
+
+
 class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """How well a loop closes."""
 
@@ -255,6 +267,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """As asked for; None: the configured one."""
     highpass_hz: float | None = None
     """As asked for; None: the configured one."""
+    highpass: HighpassReport | None = None
+    """As it was applied."""
     generation_timestamp: float = 0.0
     """Seconds since 1970."""
     timings_ms: Timings = Timings()

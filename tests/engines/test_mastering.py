@@ -29,9 +29,10 @@ def mastering():
     return Mastering()
 
 
-def recipe_for(seconds, loop=False, rate=RATE):
+def recipe_for(seconds, loop=False, rate=RATE, prompt="rain on a tin roof", highpass_hz=None):
     return Recipe(
-        prompt="rain on a tin roof", negative_prompt="", engine="test", model="m", frames=frames_of(seconds, rate),
+        prompt=prompt, highpass_hz=highpass_hz, negative_prompt="", engine="test", model="m",
+        frames=frames_of(seconds, rate),
         sample_rate=rate, loop=loop, seed=7, steps=None, guidance_scale=None, candidates=2, voice=None,
         init_audio_sha256=None, init_strength=None, namespace="default",
     )  # fmt: skip
@@ -46,10 +47,10 @@ def rendition_for(format="flac", rate=RATE, depth=24, lufs=-23.0, peak=-2.0):
     return Rendition(format=format, sample_rate=rate, bit_depth=depth, target_lufs=lufs, true_peak_dbfs=peak)
 
 
-def finish(mastering, folder, candidates, seconds, *, loop=False, rendition=None, shape=None, **more):
+def finish(mastering, folder, candidates, seconds, *, loop=False, rendition=None, shape=None, prompt=None, **more):
     return mastering.finish(
         candidates,
-        recipe=recipe_for(seconds, loop),
+        recipe=recipe_for(seconds, loop) if prompt is None else recipe_for(seconds, loop, prompt=prompt),
         shape=shape or shape_for(seconds, loop),
         rendition=rendition or rendition_for(),
         directory=folder,
@@ -167,12 +168,12 @@ def test_material_without_a_tail_is_extended_with_a_warning(mastering, tmp_path)
 
 @pytest.mark.parametrize(("noted", "kept"), [(None, False), (200.0, False), (20.0, True), (0.0, True)])
 def test_notes_lower_the_high_pass_but_never_raise_it(mastering, tmp_path, noted, kept):
-    audio = tone(3 * RATE, 40, 0.3) + tone(3 * RATE, 150, 0.3)
+    audio = tone(3 * RATE, 40, 0.1) + tone(3 * RATE, 150, 0.3)
     notes = Notes(expects=frozenset({"decay"}), highpass_hz=noted)
     finish(mastering, tmp_path, [raw(audio, notes=notes)], 3)
     out, _ = codec.read(tmp_path / "sound.flac")
     middle = out[:, RATE : 2 * RATE]
-    ratio = amplitude_at(middle, 40) / amplitude_at(middle, 150)
+    ratio = 3 * amplitude_at(middle, 40) / amplitude_at(middle, 150)
     assert (ratio > 0.9) == kept
     assert amplitude_at(middle, 150) > 0.02
 
@@ -209,7 +210,7 @@ def test_one_shots_start_and_end_at_rest(mastering, tmp_path):
 def test_without_a_scorer_the_best_quality_wins_and_the_first_among_equals(mastering, tmp_path):
     hissing = chord(2 * RATE) + white(2 * RATE, 0.03)
     clean = [raw(chord(2 * RATE) * np.float32(gain), seed, notes=Notes()) for seed, gain in ((5, 1.0), (6, 0.5))]
-    finished = finish(mastering, tmp_path, [raw(hissing, 4, notes=Notes()), *clean], 2)
+    finished = finish(mastering, tmp_path, [raw(hissing, 4, notes=Notes()), *clean], 2, prompt="a chord")
     told = finished.sound.metadata
     assert told["seed"] == 5
     assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "chosen", "not_chosen"]
@@ -308,7 +309,7 @@ def test_renditions_are_measured_as_they_are_heard(mastering, tmp_path, format, 
     assert told["true_peak_dbfs"] <= -2.0 + 0.1
     assert told.get("bit_depth") == (depth if format in ("wav", "flac") else None)
     assert codec.inspect(tmp_path / name)["recipe"] == codec.inspect(tmp_path / "sound.flac")["recipe"]
-    assert (codec.inspect(tmp_path / name)["loop"] is not None) == (loop and format == "wav")
+    assert (codec.inspect(tmp_path / name)["loop"] is not None) == (loop and format in ("wav", "flac", "ogg"))
 
 
 @pytest.mark.parametrize("format", ["ogg", "opus", "mp3"])
@@ -389,3 +390,55 @@ def test_naming_the_engine_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def kick(seconds):
+    """Four strokes of a drum that falls from 90 to 45 Hz."""
+    t = np.arange(round(seconds * RATE)) / RATE % 0.5
+    wave = 0.6 * np.sin(2 * np.pi * (45 * t + 45 * 0.05 * (1 - np.exp(-t / 0.05)))) * np.exp(-t / 0.15)
+    return np.stack([wave, 0.95 * wave]).astype(np.float32)
+
+
+def low_part(audio):
+    spectrum = np.square(np.abs(np.fft.rfft(audio[0])))
+    hz = np.fft.rfftfreq(audio.shape[1], 1 / RATE)
+    return float(spectrum[hz < 70].sum() / spectrum.sum())
+
+
+@pytest.mark.parametrize(
+    ("made", "prompt", "hz", "why"),
+    [
+        (kick(2), "techno loop", 25.0, "spectrum"),
+        (chord(2 * RATE), "war drums far away", 25.0, "words"),
+        (chord(2 * RATE), "no drums, a chord", 80.0, "configured"),
+        (chord(2 * RATE) + tone(2 * RATE, 30, 0.02), "a voice in a room", 80.0, "configured"),
+        (white(2 * RATE), "a waterfall", 80.0, "configured"),
+    ],
+)
+def test_the_high_pass_lets_low_sounds_live_and_says_why(mastering, tmp_path, made, prompt, hz, why):
+    notes = Notes(expects=frozenset({"decay", "noise"}))
+    told = finish(mastering, tmp_path, [raw(made, notes=notes)], 2, prompt=prompt).sound.metadata
+    assert told["highpass"] == {"hz": hz, "why": why}
+
+
+def test_a_kick_keeps_its_lows(mastering, tmp_path):
+    notes = Notes(expects=frozenset({"decay"}))
+    finish(mastering, tmp_path, [raw(kick(2), notes=notes)], 2, prompt="boom")
+    out, _ = codec.read(tmp_path / "sound.flac")
+    assert 10 * np.log10(low_part(out) / low_part(kick(2))) > -1
+
+
+def test_words_disarm_the_check_for_noise(mastering, tmp_path):
+    made = [raw(white(2 * RATE), notes=Notes())]
+    assert finish(mastering, tmp_path, made, 2, prompt="heavy rain").sound.metadata["quality"]["issues"] == []
+    with pytest.raises(QualityError, match="hiss"):
+        finish(mastering, tmp_path, made, 2, prompt="a flute without wind")
+
+
+def test_whether_an_edge_is_at_rest_is_a_question_of_the_sound_s_own_level(mastering, tmp_path):
+    notes = Notes(expects=frozenset({"decay", "silence"}))
+    for gain in (1.0, 0.004):
+        made = raw(white(RATE, 0.2) * np.float32(gain))
+        finish(mastering, tmp_path, [raw(made.audio, notes=notes)], 1, prompt="rain", gated=False)
+        audio, _ = codec.read(tmp_path / "sound.flac")
+        assert np.abs(audio[:, 0]).max() < 2e-3 * np.abs(audio).max()

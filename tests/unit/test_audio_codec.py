@@ -240,3 +240,28 @@ def test_foreign_files_have_no_recipe():
         audio, rate = codec.read(path)
         assert audio.shape == (found["channels"], found["frames"])
         assert rate == found["sample_rate"]
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_a_file_without_a_comment_can_be_written(tmp_path, format):
+    path = tmp_path / f"a.{format}"
+    codec.write(path, tone(4800, 440, rate=48_000), 48_000, format, 16, "", False)
+    assert codec.inspect(path)["recipe"] is None
+
+
+@pytest.mark.parametrize("format", ["flac", "ogg"])
+def test_loops_carry_their_points_as_comments_and_one_shots_none(tmp_path, format):
+    path, other = tmp_path / f"a.{format}", tmp_path / f"b.{format}"
+    sound = tone(30_000, 441)
+    comment = json.dumps({"prompt": "x" * 3000})
+    codec.write(path, sound, 44_100, format, 16, comment, True)
+    codec.write(other, sound, 44_100, format, 16, comment, False)
+    assert b"LOOPSTART=0" in path.read_bytes() and b"LOOPLENGTH=30000" in path.read_bytes()
+    assert b"LOOPSTART" not in other.read_bytes()
+    found = codec.inspect(path)
+    assert found["loop"] == {"start": 0, "end": 29_999}
+    assert found["recipe"] == json.loads(comment)
+    assert codec.inspect(other)["loop"] is None
+    # the sound itself is untouched, and libsndfile checks the page's checksum when it reads
+    assert np.array_equal(codec.read(path)[0], codec.read(other)[0])
+    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".tags"] == []

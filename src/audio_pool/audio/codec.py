@@ -27,6 +27,7 @@ import soundfile
 
 from audio_pool.audio import Audio
 from audio_pool.audio.filter import resample
+from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
 __all__ = ["OWN", "InputBound", "Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
@@ -121,7 +122,7 @@ def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: in
         format: wav, flac, ogg, opus or mp3.
         bit_depth: 16, 24 or 32 (float, WAV only); ignored by lossy formats.
         comment: the recipe as compact JSON.
-        loop: write loop points (WAV), resample periodically (Opus, MP3), and warn where the format cannot
+        loop: write loop points (WAV, FLAC, OGG), resample periodically (Opus, MP3), and warn where the format cannot
             loop.
 
     Raises:
@@ -142,6 +143,8 @@ def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: in
         _encode(path, audio, rate, format, depth, comment)
         if format == "wav":
             _append_chunks(path, audio.shape[1], rate, comment, loop)
+        elif loop and format in ("flac", "ogg"):
+            write_loop_tags(path, format, 0, audio.shape[1])
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except soundfile.LibsndfileError as exc:
@@ -213,7 +216,8 @@ def _encode_into(out: _ErrorRecorder, audio: Audio, rate: int, format: str, dept
         format=_CONTAINER[format],
         compression_level=None if format == "wav" else effort,
     ) as file:
-        file.comment = comment
+        if comment:  # libsndfile refuses an empty one in WAV
+            file.comment = comment
         noise = np.random.default_rng(0)
         for start in range(0, audio.shape[1], BLOCK_FRAMES):
             block = audio[:, start : start + BLOCK_FRAMES].T
@@ -321,6 +325,10 @@ def inspect(path: Path) -> dict[str, Any]:
                     found["loop"] = {"start": start, "end": end}
                 elif name == RECIPE_CHUNK:
                     found["comment"] = body.decode(errors="replace")
+    elif found["format"] in ("flac", "ogg"):
+        tags = read_loop_tags(path, found["format"])
+        if tags is not None:
+            found["loop"] = {"start": tags[0], "end": tags[0] + tags[1] - 1}
     found["recipe"] = _mapping_in(found["comment"])
     return found
 

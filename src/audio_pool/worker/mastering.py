@@ -25,10 +25,13 @@ from msgspec import UNSET, structs
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
+from audio_pool.prompts.expectations import names_low_sound, names_noise
 from audio_pool.results import (
     CandidateReport,
     CandidateVerdict,
     FinishedSound,
+    HighpassReport,
+    HighpassWhy,
     LoopReport,
     QualityReport,
     RenditionReport,
@@ -48,7 +51,9 @@ _REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
 _AT_REST = 10 ** (-60 / 20)
-"""An edge of a one-shot under -60 dBFS needs no fade."""
+"""An edge of a one-shot 60 dB under its own peak needs no fade."""
+_LOW_CUTOFF_HZ = 25.0
+"""Of the high-pass for a kick, thunder, a heartbeat."""
 _FEWER_FRAMES = 2
 """By how much a native loop's length may miss before it is no loop of the length that was asked for."""
 _QUIETER_LU = 1.0
@@ -91,6 +96,7 @@ class _Shaped:
     """It loops without a crossfade."""
     crossfade_frames: int = 0
     quality: Quality
+    highpass: HighpassReport | None = None
     warnings: list[str] = field(default_factory=list)
     clap_similarity: float | None = None
     vector: Vectors | None = None
@@ -151,7 +157,7 @@ class Mastering:
             AllRejected: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
-        shaped = [_shape(raw, shape, gated) for raw in candidates]
+        shaped = [_shape(raw, shape, recipe) for raw in candidates]
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
         if not passed:
@@ -224,7 +230,7 @@ class Mastering:
 # ------------------------------------------------------------------------------------------------- shape
 
 
-def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
+def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
     """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
     from audio_pool.audio import filter, loop, quality
 
@@ -236,7 +242,7 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
         return _Shaped(raw=raw, audio=audio, quality=nan)
     turn = shape.frames * raw.sample_rate / shape.sample_rate
     native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
-    cutoff = _cutoff(shape.highpass_hz, raw.notes.highpass_hz, raw.sample_rate)
+    cutoff, why = _cutoff(raw, audio, shape, recipe)
     audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
     crossfade, warnings = 0, []
     if native:
@@ -255,30 +261,54 @@ def _shape(raw: RawCandidate, shape: Shape, gated: bool) -> _Shaped:
         shape.sample_rate,
         frames=shape.frames,
         loop=shape.loop,
-        expects=raw.notes.expects,
+        expects=raw.notes.expects | ({"noise"} if names_noise(recipe.prompt) else frozenset()),
         raw=raw.audio,
         raw_rate=raw.sample_rate,
     )
     if not shape.loop:
         audio = _fade_edges(audio, shape.sample_rate)
     return _Shaped(
-        raw=raw, audio=audio, native=native, crossfade_frames=crossfade, quality=judged, warnings=warnings
+        raw=raw,
+        audio=audio,
+        native=native,
+        crossfade_frames=crossfade,
+        quality=judged,
+        highpass=HighpassReport(hz=cutoff, why=why),
+        warnings=warnings,
     )
 
 
-def _cutoff(asked_hz: float | None, bearable_hz: float | None, sample_rate: int) -> float:
-    """Return the cut-off in Hz, 0 for no filter; a recipe may lower it, never raise it."""
-    if asked_hz is None:
-        return 0.0
-    return min(asked_hz, asked_hz if bearable_hz is None else bearable_hz, 0.45 * sample_rate)
+def _cutoff(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tuple[float, HighpassWhy]:
+    """Return the high-pass's cut-off in Hz, 0 for no filter, and what decided it.
+
+    A recipe's own and an engine's notes may lower it, never raise it. Where neither said anything, words and then
+    the spectrum may: at 80 Hz a kick drum is not a kick drum any more.
+    """
+    from audio_pool.audio import lows
+
+    asked, noted = shape.highpass_hz, raw.notes.highpass_hz
+    most = 0.45 * raw.sample_rate
+    if asked is None:
+        return 0.0, "off"
+    if noted is not None and noted < asked:
+        return min(noted, most), "engine"
+    if recipe.highpass_hz is not None:
+        return min(asked, most), "asked"
+    if noted is None and asked > _LOW_CUTOFF_HZ:
+        if names_low_sound(recipe.prompt):
+            return min(_LOW_CUTOFF_HZ, most), "words"
+        if lows.lives_low(audio, raw.sample_rate):
+            return min(_LOW_CUTOFF_HZ, most), "spectrum"
+    return min(asked, most), "configured"
 
 
 def _fade_edges(audio: Audio, sample_rate: int) -> Audio:
     """Fade an edge where the sound starts or ends in mid-swing, which would click; leave the others as they are."""
     audio = audio.copy()
+    at_rest = _AT_REST * float(np.abs(audio).max(initial=0.0))
     for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
         frames = min(frames, audio.shape[1] // 4)
-        if frames < 2 or float(np.abs(audio[:, edge]).max()) < _AT_REST:
+        if frames < 2 or float(np.abs(audio[:, edge]).max()) <= at_rest:
             continue
         ramp = (0.5 - 0.5 * np.cos(np.pi * np.arange(frames) / frames)).astype(np.float32)
         if edge == 0:
@@ -379,6 +409,7 @@ def _described(
         sample_rate=shape.sample_rate,
         channels=best.audio.shape[0],
         is_loop=shape.loop,
+        highpass=best.highpass,
         format="flac",
         bit_depth=24,
         clap_similarity=best.clap_similarity,
