@@ -10,17 +10,18 @@ import re
 
 __all__ = ["names_low_sound", "names_noise"]
 
-LOW = frozenset(
-    ("kick", "drum", "tom", "timpani", "taiko", "bass", "subwoofer", "sub", "thunder", "explosion", "blast", "bomb")
-    + ("cannon", "heartbeat", "earthquake", "rumble", "avalanche", "boom", "impact", "stomp", "thud")
-)
+LOW = frozenset({
+    "kick", "drum", "tom", "timpani", "taiko", "bass", "subwoofer", "sub", "thunder", "explosion", "blast",
+    "bomb", "cannon", "heartbeat", "earthquake", "rumble", "avalanche", "boom", "impact", "stomp", "thud",
+})  # fmt: skip
 """Sounds that live below 80 Hz."""
 
-NOISE = frozenset(
-    ("noise", "hiss", "static", "wind", "rain", "spray", "steam", "waterfall", "surf", "wave", "ocean", "sea", "fan")
-    + ("shower", "vacuum", "sizzle", "sizzl", "frying", "fry", "kettle", "snow", "storm", "blizzard", "breath")
-    + ("applause", "stream", "river", "ventilation", "dryer", "cicada", "radio", "spaceship", "jet", "leaves")
-)
+NOISE = frozenset({
+    "noise", "hiss", "static", "wind", "rain", "spray", "steam", "waterfall", "surf", "wave", "ocean", "sea",
+    "fan", "shower", "vacuum", "sizzle", "sizzl", "frying", "fry", "kettle", "snow", "storm", "blizzard",
+    "breath", "applause", "stream", "river", "ventilation", "dryer", "cicada", "radio", "spaceship", "jet",
+    "leaves",
+})  # fmt: skip
 """Sounds that are broadband noise by nature."""
 
 _WORDS = re.compile(r"[a-z]+")
