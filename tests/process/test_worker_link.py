@@ -251,13 +251,14 @@ def test_the_next_incarnation_starts_anew(room: Room) -> None:
 )
 def test_what_is_no_message_is_that_workers_fault_and_its_last(room: Room, frames: list[bytes]) -> None:
     room.bring_up()
-    aux = room.peer("aux")
+    aux, control = room.peer("aux"), room.peer("control")
     aux.send_raw(*frames)
     misspoke = of(room.receive()[0].event, events.WorkerMisspoke)
     assert (misspoke.worker, misspoke.incarnation) == ("w", 1) and "message from a worker" in misspoke.reason
     assert room.link.counts["bad_worker_messages"] == 1
     aux.send(Heartbeat(incarnation=1))
-    room.await_count("late_worker_messages", 1)
+    control.send(HELLO)
+    room.await_count("strangers_refused", 2)
 
 
 def test_what_a_stranger_sends_is_counted_and_nobodys_fault(room: Room) -> None:

@@ -155,7 +155,7 @@ class WorkerLink:
                     log.warning("a message that is not a worker's: %s", exc)
                     continue
                 log.error("worker %s sent what is no message: %s", name, exc)
-                del self._peers[name]  # nothing else that it says counts
+                del self._peers[name], self._secrets[name][incarnation]  # nothing else that it says counts
                 yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
 
     def _refuse(self, pid: int, why: str) -> None:
