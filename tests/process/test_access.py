@@ -7,6 +7,7 @@ import json
 import os
 import socket as plain
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.client.client import AudioClient
-from audio_pool.errors import BadToken, Cancelled, PathNotAllowed, Refused
+from audio_pool.errors import BadToken, Cancelled, NotFound, PathNotAllowed, Refused
 from audio_pool.transport.token import find_token
 
 SILENT_S = 1.5
@@ -64,6 +65,14 @@ def held(tmp_path: Path) -> Callable[[], tuple[str, Path]]:
         return f"hold {gate}", gate
 
     return make
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that other users can enter: pytest's own are private, and made so again by every run of it."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 def wanted(path: Path | str, **request: Any) -> dict[str, Any]:
@@ -238,6 +247,25 @@ def test_who_pushes_to_the_image_servers_address_shows_the_token_to_name_paths(t
             back.close(0)
 
 
+def test_a_stranger_may_fetch_a_durable_job_by_its_id_and_neither_stop_nor_list_it(tcp: Served, held: Any) -> None:
+    prompt, gate = held()
+    with Asker(tcp.endpoint) as ask, Asker(tcp.endpoint) as other:
+        name = os.urandom(16).hex()
+        ask.generate(name, prompt, events=True, durable=True)
+        ask.event(name, "progress")
+        assert other.ask("cancel", target=name)["cancelled"] is False
+        other.send("jobs", "list")
+        assert other.final("list")["error"]["code"] == "refused"
+        ask.generate("with-path", "tone", durable=True, output_path="/nowhere/x.wav")
+        assert ask.final("with-path")["error"]["code"] == "path_not_allowed"
+        gate.touch()
+        assert ask.final(name)["type"] == "result"
+        assert other.ask("job", target=name)["state"] == "done"
+    # by token it is the user, who is another owner
+    with AudioClient(tcp.endpoint) as client, pytest.raises(NotFound):
+        client.job(name)
+
+
 # -- other users on ipc ------------------------------------------------------------------------------
 
 
@@ -247,10 +275,8 @@ def test_another_user_does_not_get_in_on_ipc(ipc: Served, tmp_path: Path) -> Non
 
 
 @needs_root
-def test_another_user_who_is_let_in_on_ipc_has_the_rights_of_another(tmp_path_factory: Any, held: Any) -> None:
-    place = tmp_path_factory.mktemp("opened")
-    for above in (place, *place.parents[:3]):
-        above.chmod(0o755)
+def test_another_user_who_is_let_in_on_ipc_has_the_rights_of_another(open_place: Path, held: Any) -> None:
+    place = open_place
     allowed, victim = place / "allowed", place / "victim"
     allowed.mkdir()
     victim.write_bytes(b"precious")

@@ -155,6 +155,7 @@ messages = st.fixed_dictionaries(
         "operation": st.sampled_from(["embed", "x"]),
         "texts": hostile_values,
         "paths": hostile_values,
+        "token": st.text(max_size=130) | hostile_values,
         "extra": hostile_values,
     },
 )
