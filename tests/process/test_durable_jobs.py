@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
+import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +35,7 @@ from audio_pool.errors import (
     NotFound,
     NotSupported,
     PoolClosed,
+    ServerRestarted,
     StorageError,
     Timeout,
     WorkerDied,
@@ -63,6 +67,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
+def gate(server: Served, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file that ``hold`` waits for; made in the end, so that a test that fails holds up no other."""
+    found = server.place / re.sub(r"\W", "-", request.node.name)
+    yield found
+    found.touch()
+
+
+@pytest.fixture
 def ask(server: Served) -> Iterator[AudioClient]:
     with client(server) as found:
         yield found
@@ -82,8 +94,7 @@ def test_the_same_id_and_words_are_the_same_job(server: Served, ask: AudioClient
     assert "tone two" not in server.diary()
 
 
-def test_the_same_job_is_joined_while_it_runs(server: Served, ask: AudioClient) -> None:
-    gate = server.place / "gate-join"
+def test_the_same_job_is_joined_while_it_runs(gate: Path, server: Served, ask: AudioClient) -> None:
     prompt = f"hold {gate} join"
     with client(server) as other:
         pending = [one.submit(prompt, durable=True, request_id="joined") for one in (ask, other)]
@@ -95,8 +106,7 @@ def test_the_same_job_is_joined_while_it_runs(server: Served, ask: AudioClient) 
     assert len(paths) == 1 and server.diary().count(prompt) == 1
 
 
-def test_a_job_says_what_became_of_it(server: Served, ask: AudioClient) -> None:
-    gate = server.place / "gate-states"
+def test_a_job_says_what_became_of_it(gate: Path, server: Served, ask: AudioClient) -> None:
     ask.submit(f"hold {gate} states", durable=True, request_id="held")
     ask.submit("tone behind it", durable=True, request_id="behind")
     assert in_state(ask, "held", "running").attempts == 1
@@ -123,8 +133,7 @@ def test_a_job_says_what_became_of_it(server: Served, ask: AudioClient) -> None:
     assert [one.request_id for one in ask.jobs(["failed"]).jobs] == ["failing"]
 
 
-def test_a_job_can_be_cancelled_and_done_again(server: Served, ask: AudioClient) -> None:
-    gate = server.place / "gate-cancel"
+def test_a_job_can_be_cancelled_and_done_again(gate: Path, server: Served, ask: AudioClient) -> None:
     pending = ask.submit(f"hold {gate} cancel", durable=True, request_id="unwanted")
     in_state(ask, "unwanted", "running")
     with client(server) as other:
@@ -142,8 +151,8 @@ def test_a_job_can_be_cancelled_and_done_again(server: Served, ask: AudioClient)
         ask.retry("unheard-of")
 
 
-def test_who_stops_waiting_does_not_cancel(server: Served, ask: AudioClient) -> None:
-    gate = server.place / "gate-patience"
+def test_who_stops_waiting_does_not_cancel(gate: Path, server: Served, ask: AudioClient) -> None:
+    ask.health()  # it is connected: else the error would be that
     with pytest.raises(Timeout, match="no answer"):
         ask.generate(f"hold {gate} patience", durable=True, request_id="slow", timeout_s=0.5)
     assert ask.job("slow").state in ("pending", "running")
@@ -151,43 +160,42 @@ def test_who_stops_waiting_does_not_cancel(server: Served, ask: AudioClient) -> 
     assert ask.fetch("slow").path
 
 
-def test_a_connection_gets_one_reply_however_often_it_asks(server: Served) -> None:
-    gate = server.place / "gate-once"
+def test_a_connection_gets_one_reply_however_often_it_asks(gate: Path, server: Served) -> None:
     request = {"prompt": f"hold {gate} once", "durable": True}
     asked = msgpack.packb({"v": 1, "type": "generate", "request_id": "once", "request": request, "events": True})
-    socket = zmq.Context.instance().socket(zmq.DEALER)
-    socket.linger = 0
+    dealer = zmq.Context.instance().socket(zmq.DEALER)
+    dealer.linger = 0
     try:
-        socket.connect(server.endpoint)
+        dealer.connect(server.endpoint)
         for _ in range(3):
-            socket.send(asked)
-        assert socket.poll(PATIENCE_S * 1000)
+            dealer.send(asked)
+        assert dealer.poll(PATIENCE_S * 1000)
         with client(server) as other:
             in_state(other, "once", "running")
         gate.touch()
         kinds: list[str] = []
         while "result" not in kinds:
-            assert socket.poll(PATIENCE_S * 1000)
-            kinds.append(msgpack.unpackb(socket.recv())["type"])
-        assert not socket.poll(300), "a second one"
+            assert dealer.poll(PATIENCE_S * 1000)
+            kinds.append(msgpack.unpackb(dealer.recv())["type"])
+        assert not dealer.poll(300), "a second one"
         assert kinds[0] == "accepted" and kinds.count("result") == 1
-        socket.send(asked)  # a new question, after the answer
-        assert socket.poll(PATIENCE_S * 1000) and msgpack.unpackb(socket.recv())["type"] == "result"
+        dealer.send(asked)  # a new question, after the answer
+        assert dealer.poll(PATIENCE_S * 1000) and msgpack.unpackb(dealer.recv())["type"] == "result"
     finally:
-        socket.close()
+        dealer.close()
 
 
 def test_a_req_socket_has_its_job_kept(server: Served) -> None:
-    socket = zmq.Context.instance().socket(zmq.REQ)
-    socket.linger = 0
+    asking = zmq.Context.instance().socket(zmq.REQ)
+    asking.linger = 0
     try:
-        socket.connect(server.endpoint)
+        asking.connect(server.endpoint)
         request = {"prompt": "tone for a req", "durable": True}
-        socket.send(msgpack.packb({"v": 1, "type": "generate", "request_id": "req", "request": request}))
-        assert socket.poll(PATIENCE_S * 1000)
-        path = msgpack.unpackb(socket.recv())["path"]
+        asking.send(msgpack.packb({"v": 1, "type": "generate", "request_id": "req", "request": request}))
+        assert asking.poll(PATIENCE_S * 1000)
+        path = msgpack.unpackb(asking.recv())["path"]
     finally:
-        socket.close()
+        asking.close()
     with client(server) as other:
         assert other.job("req").path == path
 
@@ -210,8 +218,7 @@ def test_a_bad_request_is_refused_before_it_is_kept(ask: AudioClient) -> None:
         ask.job("refused")
 
 
-def test_the_command_line_tells_of_jobs(server: Served, ask: AudioClient) -> None:
-    gate = server.place / "gate-cli"
+def test_the_command_line_tells_of_jobs(gate: Path, server: Served, ask: AudioClient) -> None:
     where = ["--connect", server.endpoint]
     made = command("generate", "tone cli", *where, "--durable", "--request-id", "cli-1", "--json")
     assert made.returncode == 0, made.stderr
@@ -298,14 +305,14 @@ def test_a_killed_server_loses_nothing_and_makes_nothing_twice(tmp_path: Path) -
 
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     """Before it is accepted, queued, generating, storing, recorded and not sent: whatever it hits."""
-    names = [f"job-{number}" for number in range(24)]
+    names = [f"job-{number}" for number in range(16)]
     moments = random.Random(9)
     server = Served(tmp_path).ready()
     answers: dict[str, list[str]] = {name: [] for name in names}
     recorded: dict[str, str] = {}
     with client(server, resume=True) as resuming:
         pending = {}
-        for round_ in range(6):
+        for round_ in range(4):
             for name in names[round_ * 4 : round_ * 4 + 4]:
                 pending[name] = resuming.submit(f"take 0.05 {name}", durable=True, request_id=name, force=True)
             time.sleep(moments.uniform(0.0, 0.4))
@@ -330,8 +337,11 @@ def _done_in(place: Path) -> dict[str, str]:
 
 
 def test_an_awaiting_client_resumes_too(tmp_path: Path) -> None:
+    """Over TCP, where each start of the server has a token of its own; what is asked for in between waits for it."""
     gate = tmp_path / "gate"
-    server = Served(tmp_path).ready()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        bind = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    server = Served(tmp_path, bind=bind).ready()
     servers = [server]
 
     async def scenario() -> list[str]:
@@ -340,10 +350,16 @@ def test_an_awaiting_client_resumes_too(tmp_path: Path) -> None:
             while (await asking.job("async")).state != "running":
                 await asyncio.sleep(0.02)
             fetched = asyncio.ensure_future(asking.fetch("async"))
-            servers.append(await asyncio.to_thread(killed, server))
+            server.signal(signal.SIGKILL)
+            await asyncio.to_thread(server.wait)
+            while asking._session.connected:
+                await asyncio.sleep(0.02)
+            between = asking.submit("tone between", durable=True, request_id="between")
+            servers.append(await asyncio.to_thread(lambda: Served(tmp_path, bind=bind).ready()))
             gate.touch()
+            assert (await between).path == (await asking.job("between")).path
             listed = (await asking.jobs()).jobs
-            return [(await pending).path, (await fetched).path, listed[0].request_id]
+            return [(await pending).path, (await fetched).path, listed[-1].request_id]
 
     try:
         path, fetched, listed = asyncio.run(scenario())
@@ -383,11 +399,16 @@ def test_a_server_that_stops_leaves_its_jobs_to_the_next(tmp_path: Path) -> None
             asking.submit("tone drain", durable=True, request_id="two"),
         ]
         in_state(asking, "two", "pending")
+        told: list[JobReport] = []
+        waiting = threading.Thread(target=lambda: told.append(asking.job("two", wait_s=60)))
+        waiting.start()
         server.signal(signal.SIGTERM)
         for one in pending:
             with pytest.raises(PoolClosed):
                 one.result(PATIENCE_S)
         assert server.wait() == 0
+        waiting.join(PATIENCE_S)
+        assert [one.state for one in told] == ["pending"], "nobody is kept waiting by a server that ends"
     gate.touch()
     with Served(tmp_path).ready() as server, client(server) as asking:
         assert asking.fetch("one").path and asking.fetch("two").path
@@ -422,6 +443,63 @@ def test_a_journal_that_takes_no_writes_costs_durable_requests_alone(tmp_path: P
         blocked.unlink()
         eventually(lambda: asking.health().state == "ready", "it heals")
         assert asking.generate("tone kept", durable=True, request_id="kept").path
+
+
+def test_a_disk_that_fills_up_costs_durable_requests_alone(tmp_path: Path) -> None:
+    """The limit of a file's size stands for the disk: no write of the server's succeeds beyond it."""
+    gate = tmp_path / "gate"
+    with Served(tmp_path).ready() as server, client(server) as asking:
+        held = asking.submit(f"hold {gate} full", durable=True, request_id="held")
+        in_state(asking, "held", "running")
+        unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1, unlimited[1]))
+        with pytest.raises(StorageError):
+            asking.generate("tone refused", durable=True, request_id="refused")
+        assert asking.health().state == "degraded"
+        gate.touch()
+        assert asking.generate("tone by the way").path
+        warnings = held.result(PATIENCE_S).metadata.warnings
+        assert any(warning.startswith("not_recorded") for warning in warnings), "it had been accepted: it is answered"
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        in_state(asking, "held", "done")
+        eventually(lambda: asking.health().state == "ready", "it heals")
+        assert "tone refused" not in server.diary()
+        assert asking.generate("tone refused", durable=True, request_id="refused").path
+
+
+def test_what_was_accepted_is_known_to_the_next_server(tmp_path: Path) -> None:
+    """A client that saw ``accepted`` need not ask again; its connection is gone, and it does not resume."""
+    moments = random.Random(5)
+    server = Served(tmp_path).ready()
+    for round_ in range(2):
+        with client(server) as asking:
+            pending = [
+                asking.submit(f"take 0.2 {round_} {number}", durable=True, request_id=f"{round_}-{number}", events=True)
+                for number in range(20)
+            ]
+            time.sleep(moments.uniform(0.0, 0.06))
+            server.signal(signal.SIGKILL)
+            server.wait()
+            accepted = []
+            for one in pending:
+                with pytest.raises(Disconnected):
+                    one.result(PATIENCE_S)
+                accepted += [event.request_id for event in one.events() if event.type == "accepted"]
+        server = Served(tmp_path).ready()
+        with client(server) as asking:
+            for name in accepted:
+                assert asking.fetch(name).metadata.request_id == name
+    server.close()
+
+
+def test_a_job_whose_journal_is_gone_ends_at_once(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server = Served(tmp_path).ready()
+    with client(server, resume=True) as asking:
+        pending = asking.submit(f"hold {gate} gone", durable=True, request_id="gone", events=True)
+        in_state(asking, "gone", "running")
+        with killed(server, jobs={"dir": str(tmp_path / "another")}), pytest.raises(ServerRestarted):
+            pending.result(PATIENCE_S)
 
 
 def test_two_servers_do_not_share_a_journal(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ class AsyncAudioClient(PoolApi):
         name = new_request_id() if request_id is None else check_request_id(request_id)
         pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
         frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
-        connection.channel.send(frames)  # not taken: it then ends by its timeout
+        if frames:
+            connection.channel.send(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return pending
 
@@ -132,6 +133,9 @@ class AsyncAudioClient(PoolApi):
         while True:
             left_s = max(0.0, until - time.monotonic())
             try:
+                if self._session.away and left_s > 0.0:  # a question now would not show the next server who asks
+                    await asyncio.sleep(min(left_s, RECONNECT_S))
+                    continue
                 report = await self.job(request_id, wait_s=min(left_s, FETCH_WAIT_S), delivery=delivery)
                 result = control.result_of(report)
                 if result is not None:

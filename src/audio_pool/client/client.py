@@ -182,6 +182,9 @@ class AudioClient(PoolApi):
         while True:
             left_s = max(0.0, until - time.monotonic())
             try:
+                if self._session.away and left_s > 0.0:  # a question now would not show the next server who asks
+                    time.sleep(min(left_s, RECONNECT_S))
+                    continue
                 report = self.job(request_id, wait_s=min(left_s, FETCH_WAIT_S), delivery=delivery)
                 result = control.result_of(report)
                 if result is not None:
@@ -297,7 +300,9 @@ class AudioClient(PoolApi):
             self._send(frames)
 
     def _send(self, frames: Frames) -> None:
-        """Have the client's thread send the frames: a socket belongs to one thread."""
+        """Have the client's thread send the frames, if any: a socket belongs to one thread."""
+        if not frames:
+            return
         self._pending_sends.append(frames)
         self._waker.wake()
 

@@ -50,10 +50,10 @@ class Asker(Protocol):
 class _Outstanding:
     """One durable request."""
 
-    def __init__(self, make: Callable[[], Frames]) -> None:
+    def __init__(self, make: Callable[[], Frames], *, lost: bool) -> None:
         self.make = make
-        self.lost = False
-        """The connection that it was sent on broke."""
+        self.lost = lost
+        """The connection that it was sent on broke, or there was none."""
         self.accepted_by: str | None = None
         """The server's instance; None: it was not accepted, as far as is known."""
 
@@ -64,12 +64,14 @@ class Resumption:
     def __init__(self, session: Asker) -> None:
         self.instance = ""
         """Which start of the server answered last."""
+        self.away = False
+        """The server was lost and the next is not there: what is asked for meanwhile is sent to that one."""
         self._session = session
         self._outstanding: dict[str, _Outstanding] = {}
 
     def add(self, request_id: str, make: Callable[[], Frames]) -> None:
         """Take on a request; ``make`` gives its frames for the connection of that moment."""
-        self._outstanding[request_id] = _Outstanding(make)
+        self._outstanding[request_id] = _Outstanding(make, lost=self.away)
 
     def accepted(self, request_id: str) -> None:
         """Note that the server has promised a request's answer."""
@@ -83,12 +85,14 @@ class Resumption:
 
     def lose(self) -> Collection[str]:
         """Return the requests that wait for the next connection."""
+        self.away = True
         for one in self._outstanding.values():
             one.lost = True
         return self._outstanding
 
     def resume(self) -> None:
         """Ask a new connection who is there, and after all that was lost."""
+        self.away = False
         self._ask(control.HEALTH, self._met, _ignore)
         for request_id, one in self._outstanding.items():
             if one.lost:

@@ -125,7 +125,7 @@ class ClientSession:
     def submit(
         self, request: AudioRequest, pending: Pending, *, now: float, timeout_s: float, events: bool = False
     ) -> Frames:
-        """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send.
+        """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send now, if any.
 
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
@@ -152,6 +152,8 @@ class ClientSession:
             resumed.add(
                 pending.request_id, lambda: [packing.pack(structs.replace(message, token=self.token or UNSET))]
             )
+            if resumed.away:
+                return []
         return [packing.pack(message)]
 
     def ask(
@@ -319,6 +321,11 @@ class ClientSession:
         self.connected, self.trouble = True, ""
         if self._resumption is not None:
             self._resumption.resume()
+
+    @property
+    def away(self) -> bool:
+        """True while the server was lost and the next is not there yet; only resuming sessions wait for it."""
+        return self._resumption is not None and self._resumption.away
 
     @property
     def server_instance(self) -> str:

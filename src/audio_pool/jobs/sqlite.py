@@ -18,7 +18,7 @@ import msgspec
 
 from audio_pool.api import JobState
 from audio_pool.claims import claim
-from audio_pool.errors import StorageError
+from audio_pool.errors import NotFound, StorageError
 from audio_pool.jobs.record import JobKey, JobRecord, Outcome
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import AudioRequest
@@ -89,6 +89,7 @@ class SqliteJournal:
             read_only: look at the journal of a server that may be running; nothing is claimed or changed.
 
         Raises:
+            NotFound: ``read_only``, and there is nothing to look at.
             StorageError: another process keeps its jobs there, or it cannot be read or written.
         """
         self._directory = directory
@@ -96,6 +97,8 @@ class SqliteJournal:
         self._claim = -1
         try:
             with self._errors("opening the journal"):
+                if read_only and not (directory / FILE).is_file():
+                    raise NotFound(f"{str(directory)!r} holds no jobs (no {FILE})", hint="give a server's jobs.dir")
                 if not read_only:
                     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._claim = self._claimed()
@@ -126,7 +129,9 @@ class SqliteJournal:
         )
         try:
             version: int = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION or (version == 0 and mode == "ro"):
+            if version == 0 and mode == "ro":  # its maker was killed over it
+                raise NotFound(f"{file} holds no jobs yet")
+            if version > _VERSION:
                 raise StorageError(
                     f"{file} is of version {version}, this program knows {_VERSION}", hint="use the newer program"
                 )

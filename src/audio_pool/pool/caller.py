@@ -6,7 +6,7 @@ Must not know: how a caller is recognised (server/callers.py), sockets, keys.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.errors import Refused
 from audio_pool.roots import ANYWHERE, Roots
@@ -41,6 +41,13 @@ class Caller(Struct, frozen=True, kw_only=True):
     def job_owner(self) -> str:
         """Whose its durable jobs are. Those without an owner share one name: who knows a job's id may fetch it."""
         return "anonymous" if self.anonymous else self.owner
+
+    def for_job(self) -> Caller:
+        """Return who a durable job is done for: with the same rights, also when this connection is long gone."""
+        owner = self.job_owner
+        # a connection's name means another one after a restart
+        share = f"jobs of {owner}" if self.client == self.connection else self.client
+        return structs.replace(self, client=share, owner=owner, connection="", operator=False)
 
     def namespace_of(self, given: str | None) -> str | None:
         """Return the namespace of a request; None: as the request has it.

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Keeper
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from audio_pool.api import Cancellation, HealthState, JobState
@@ -26,7 +28,6 @@ from audio_pool.errors import (
     Cancelled,
     Expired,
     InvalidRequest,
-    NotSupported,
     StorageError,
     WorkerDied,
 )
@@ -34,21 +35,23 @@ from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, body_of, report_of
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
-from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.job_reports import JobReports, conflict, full, refusal, reply_of, unknown
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Accepted, Failure
-from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import ReplyKind
+from audio_pool.transport import packing
 from audio_pool.types import AudioRequest, Delivery
 from audio_pool.validation import parse
 
 __all__ = ["DurableJobs"]
 
 log = logging.getLogger(__name__)
+
+_RIGHTS = msgspec.msgpack.Decoder(Caller)
 
 _AGAIN_S = 1.0
 """Until something that found no room, or a full disk, is tried again."""
@@ -81,8 +84,6 @@ class DurableJobs:
         """
         self.journal = JournalWriter(open_journal, files, post, wanted=journal_exists, recovered=self._recovered)
         self._settings = config.jobs
-        self._output_roots = Roots(tuple(config.server.output_roots)) if config.server.output_roots else ANYWHERE
-        self._input_roots = Roots(tuple(config.server.input_roots)) if config.server.input_roots else ANYWHERE
         self._most_submitted = max(1, config.queue.max_requests // 2)
         self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
         self._intake = intake
@@ -119,14 +120,14 @@ class DurableJobs:
         if caller.namespace is not None:
             fields = {**fields, "namespace": caller.namespace_of(fields.get("namespace"))}
         request = parse(AudioRequest, fields)
-        self._check_paths(request, caller)
-        self._intake.resolve(request, None if request.init_audio is None else "")  # refused before it is kept
+        self._intake.check(request, caller)  # refused before it is kept
         now = time.time()
         record = JobRecord(
             owner=caller.job_owner,
             request_id=sink.request_id,
             request=request,
             body=body_of(request),
+            rights=packing.pack(caller.for_job()),
             created_at=now,
             deadline_at=_deadline(request, now),
         )
@@ -155,21 +156,6 @@ class DurableJobs:
             return Admission(record=record, new=True)
 
         self.journal.order(admit, lambda answer: self._admitted(job, answer))
-
-    def _check_paths(self, request: AudioRequest, caller: Caller) -> None:
-        """Refuse paths that the caller may not name, and such as only rights of its own allow: a job outlives them."""
-        for field, path, roots, kept in (
-            ("output_path", request.output_path, caller.output_roots, self._output_roots),
-            ("init_audio", request.init_audio, caller.input_roots, self._input_roots),
-        ):
-            if path is None:
-                continue
-            roots.check(field, path)
-            if roots not in (ANYWHERE, kept):
-                raise NotSupported(
-                    f"{field}: not with durable, for a client with roots of its own",
-                    hint="fetch the result by its request_id; send what is to be read without durable",
-                )
 
     def cancel(self, caller: Caller, target: str, sink: ReplySink) -> bool:
         """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
@@ -292,26 +278,31 @@ class DurableJobs:
         """Submit what waits, as far as there is room."""
         while self._waiting and self._submitted < self._most_submitted:
             if self._waiting[0].record.lives and self._health() == "starting":
-                self._pump_later(_AGAIN_S)
-                return
+                break
             self._submit(self._waiting.popleft())
+        if self._waiting:
+            self._pump_later()
 
-    def _pump_later(self, after_s: float) -> None:
+    def _pump_later(self) -> None:
+        """Look again soon whether there is room, and whose deadline has passed."""
         if self._pump_ordered:
             return
         self._pump_ordered = True
 
         def pump() -> None:
             self._pump_ordered = False
+            now = time.time()
+            for job in [job for job in self._waiting if _left_s(job.record, now) <= 0.0]:
+                self._waiting.remove(job)
+                self._end(job, _expired())
             self._pump()
 
-        self.journal.at(time.monotonic() + after_s, pump)
+        self.journal.at(time.monotonic() + _AGAIN_S, pump)
 
     def _submit(self, job: KeptJob) -> None:
-        left_s = None if job.record.deadline_at is None else job.record.deadline_at - time.time()
-        if left_s is not None and left_s <= 0:
-            expired = Expired("the deadline passed before the sound was there")
-            self._end(job, Reply(kind="expired", failure=Failure.of(expired)))
+        left_s = _left_s(job.record, time.time())
+        if left_s <= 0.0:
+            self._end(job, _expired())
             return
         self._submitted += 1
         try:
@@ -320,13 +311,8 @@ class DurableJobs:
                 job,
                 events_wanted=True,
                 size_bytes=job.size_bytes,
-                timeout_s=left_s,
-                caller=structs.replace(
-                    HOST,
-                    client=f"jobs of {job.record.owner}",
-                    output_roots=self._output_roots,
-                    input_roots=self._input_roots,
-                ),
+                timeout_s=left_s if math.isfinite(left_s) else None,
+                caller=_RIGHTS.decode(job.record.rights),
             )
         except AudioPoolError as exc:
             self.finished(job, refusal(exc))
@@ -344,7 +330,7 @@ class DurableJobs:
             self._answer(job, reply)
         elif failure is not None and reply.kind == "busy" and not job.cancel_asked:
             self._waiting.append(job)
-            self._pump_later(_AGAIN_S)
+            self._pump_later()
             return
         else:
             self._end(job, reply)
@@ -452,6 +438,14 @@ _KINDS: Mapping[JobState, ReplyKind] = {state: kind for kind, state in _STATES.i
 
 def _deadline(request: AudioRequest, now: float) -> float | None:
     return None if request.deadline_ms is None else now + request.deadline_ms / 1000
+
+
+def _left_s(record: JobRecord, now: float) -> float:
+    return math.inf if record.deadline_at is None else record.deadline_at - now
+
+
+def _expired() -> Reply:
+    return Reply(kind="expired", failure=Failure.of(Expired("the deadline passed before the sound was there")))
 
 
 def _cancelled() -> Reply:

@@ -77,6 +77,20 @@ class Intake:
         infos = dict(self._infos)
         return resolve(request, self._config, infos, ready=self._ready_engines(request), init_sha256=init_sha256)
 
+    def check(self, request: AudioRequest, caller: Caller) -> None:
+        """Return if the request could be taken in now.
+
+        Raises:
+            CallerError: it cannot be carried out by this pool, or for this caller.
+        """
+        self.resolve(request, None if request.init_audio is None else "")
+        if request.output_path is not None:
+            _check_output(request.output_path, caller)
+        if request.init_audio is not None:
+            if not request.init_audio.startswith("/"):  # it would be looked for where this process was started
+                raise InvalidRequest(f"init_audio: given {request.init_audio!r}, allowed is an absolute path")
+            caller.input_roots.check("init_audio", request.init_audio)
+
     def submit(
         self,
         request: AudioRequest,
@@ -237,13 +251,8 @@ class Intake:
         caller: Caller = HOST,
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
-        self.resolve(request, "")  # what is refused anyway is refused before a byte is read
-        if request.output_path is not None:
-            _check_output(request.output_path, caller)
+        self.check(request, caller)  # what is refused anyway is refused before a byte is read
         path = request.init_audio or ""
-        if not path.startswith("/"):  # it would be looked for where this process happens to have been started
-            raise InvalidRequest(f"init_audio: given {path!r}, allowed is an absolute path")
-        caller.input_roots.check("init_audio", path)
         if len(self._reading) >= self._config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
         arrival = time.monotonic()
