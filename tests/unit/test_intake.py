@@ -261,6 +261,20 @@ def test_a_request_that_is_cancelled_while_its_file_is_read_is_answered_once(poo
     assert len(caller.replies) == 1 and pool.scheduler.idle
 
 
+def test_a_bug_after_its_file_was_read_is_an_answer(
+    pool: Routed, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = Caller()
+    pool.intake.submit(request(init_audio=str(start)), caller.sink)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool.intake, "resolve", broken)
+    pool.write()
+    assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
+
+
 def test_a_pool_that_stops_meanwhile_answers_it(pool: Routed, start: Path) -> None:
     caller = Caller()
     submit_fields(pool, caller, init_audio=str(start))

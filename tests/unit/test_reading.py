@@ -142,3 +142,16 @@ def test_closed_it_reads_no_further(world: World) -> None:
     world.files._closed = True
     world.threads.run()
     assert isinstance(world.found[0][1], Cancelled)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError(), SystemExit()])
+def test_whatever_reading_a_file_meets_is_an_answer(world: World, error: BaseException) -> None:
+    def broken() -> None:
+        raise error
+
+    world.ask("a", opened=broken)
+    world.ask("a")
+    world.threads.run()
+    assert len(world.found) == 2
+    told = world.found[0][1]
+    assert isinstance(told, AudioPoolError) and told.code == "internal"

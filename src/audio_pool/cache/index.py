@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import struct
@@ -54,6 +55,10 @@ class SnapshotUnusable(StorageError):
 
 def _faiss() -> Any:
     """Return the library, set to one thread for the calling thread (OpenMP keeps that number per thread)."""
+    # it tells which instruction sets it tried, with a traceback's worth of text for each that is not there
+    loader = logging.getLogger("faiss.loader")
+    if loader.level == logging.NOTSET:
+        loader.setLevel(logging.WARNING)
     try:
         import faiss
     except ImportError as exc:

@@ -350,7 +350,7 @@ class DurableJobs:
             except StorageError as exc:
                 log.error("%s", exc)
                 kept, size = path, 0
-            except Exception:  # the job must not be left without its end
+            except BaseException:  # the job must not be left without its end
                 log.exception("the sound of job %s could not be kept", job.request_id)
                 kept, size = path, 0
             self._post(lambda: self._record(job, kept, size))

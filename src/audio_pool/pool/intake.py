@@ -6,6 +6,7 @@ Must not know: sockets, what becomes of a request.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -28,6 +29,8 @@ from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 __all__ = ["Intake", "refuse_durable"]
+
+log = logging.getLogger(__name__)
 
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 1024
@@ -271,6 +274,11 @@ class Intake:
             except AudioPoolError as exc:
                 kind: ReplyKind = "busy" if isinstance(exc, Busy) else "error"
                 self._requests.finish(number, Reply(kind=kind, failure=Failure.of(exc)))
+                return
+            except Exception:  # it has been taken in: nobody else will answer it
+                log.exception("a request whose file was read met a bug")
+                bug = AudioPoolError("the request met a bug in the pool; its log says more")
+                self._requests.finish(number, Reply(kind="error", failure=Failure.of(bug)))
                 return
             self.submit_resolved(
                 resolved,

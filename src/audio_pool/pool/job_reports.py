@@ -101,6 +101,8 @@ class JobReports:
                 found = exc
             except OSError as exc:
                 found = StorageError(f"the kept sound cannot be read: {exc.strerror}")
+            except BaseException as exc:  # no memory, say: the caller must not be left without an answer
+                found = AudioPoolError(f"the kept sound could not be read: {type(exc).__name__}")
             self._post(lambda: done(found))
 
         self._keeper.submit(read)

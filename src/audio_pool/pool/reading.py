@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound
 
 __all__ = ["FileReading", "Turn", "reading_threads"]
+
+log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 20
 """Read between two looks at whether the hash is still wanted."""
@@ -128,6 +131,9 @@ class FileReading:
             found = NotFound(f"{turn.name} cannot be read: {reason}")
         except RuntimeError:  # the threads take nothing any more
             found = Cancelled("the pool is stopping")
+        except BaseException:  # no memory, say: whatever it is, its request must not be left without its answer
+            log.exception("reading a file failed: %s", turn.name)
+            found = AudioPoolError(f"{turn.name}: reading it met a bug in the pool; its log says more")
         self._finish(turn)
         turn.done(found)
 

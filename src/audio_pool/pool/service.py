@@ -108,9 +108,9 @@ class PoolService:
         number = self._requests.open(sink)  # so that it is answered though the pool stops meanwhile
 
         def work() -> None:
-            from audio_pool.cache.manage import AudioSemanticCache
-
             try:
+                from audio_pool.cache.manage import AudioSemanticCache
+
                 with AudioSemanticCache(self._config.cache_dir) as managed:
                     stats: CacheStats = managed.get_cache_stats()
                 if discreet:
