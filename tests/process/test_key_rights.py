@@ -128,7 +128,9 @@ def test_a_key_writes_beneath_its_own_places_and_nowhere_without(server, keys, t
 
         assert code(two, away) == code(two, place / "x.wav") == code(placed, away) == "path_not_allowed"
         assert code(placed, place / "deep" / "x.wav") == "result" and (place / "deep" / "x.wav").is_file()
-        assert code(placed, place / "kept.wav", durable=True) == "not_supported", "its rights may end before the job"
+        assert code(placed, away, durable=True) == "path_not_allowed"
+        assert code(placed, place / "kept.wav", durable=True) == "result", "with its own rights, which go with the job"
+        assert (place / "kept.wav").is_file()
         assert code(boss, away) == "result" and away.is_file()
 
 
