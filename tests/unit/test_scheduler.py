@@ -1501,3 +1501,17 @@ def test_a_task_that_gets_lost_again_and_again_is_given_up() -> None:
         one.report(one.process(), ("generate", 0, 0.0), ("aux", 0, 0.0))
     told = error(one, request)
     assert isinstance(told, WorkerError) and "lost a task (tried 2 times)" in told.message
+
+
+def test_the_tasks_of_a_worker_that_talks_nonsense_are_tried_again_and_it_is_named() -> None:
+    one = world()
+    request = one.submit()
+    (kill,) = of(one.feed(events.WorkerMisspoke(worker="w", incarnation=1, reason="junk")), events.KillWorker)
+    assert "it sent what is no message (junk)" in kill.why
+    one.die(one.process())
+    come_back(one)
+    assert tasks(one)[0].attempt == 2
+    one.feed(events.WorkerMisspoke(worker="w", incarnation=2, reason="more junk"))
+    one.die(one.process())
+    told = error(one, request)
+    assert isinstance(told, WorkerDied) and "it sent what is no message (more junk)" in told.message

@@ -272,6 +272,24 @@ class AnyOrder(RuleBasedStateMachine):
             )
         )
 
+    @rule(data=st.data(), truthful=st.booleans(), grace_s=st.sampled_from((0.0, 2.0, 60.0)))
+    @precondition(lambda self: self._living("ready"))
+    def report(self, data: st.DataObject, truthful: bool, grace_s: float) -> None:
+        """What a worker says of its threads may be true, or anything."""
+        process = data.draw(st.sampled_from(self._living("ready")))
+        held = list(process.tasks)
+        known = held if truthful else data.draw(st.lists(st.sampled_from([*held, 999]), unique=True))
+        at = [("generate", known[0] if known else 0, grace_s), ("aux", known[-1] if known else 0, grace_s)]
+        self.world.report(process, *at, known=known)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._living("loading", "ready"))
+    def misspeak(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from(self._living("loading", "ready")))
+        self.world.feed(
+            events.WorkerMisspoke(worker=process.name, incarnation=process.incarnation, reason="junk")
+        )
+
     @rule(steps=st.integers(1, 6))
     def get_on(self, steps: int) -> None:
         """For a while everything goes well: workers come up, tasks succeed, sounds are stored."""

@@ -398,3 +398,16 @@ def test_heartbeats_that_tell_nothing_lose_nothing() -> None:
     one = up()
     hold(one, 1)
     assert all(beat(one, float(second)) == [] for second in range(1, 30))
+
+
+def test_a_worker_that_sends_what_is_no_message_is_killed_once_and_at_once() -> None:
+    one = up()
+    hold(one, 1)
+    assert one.on_misspoke("w", 9, "junk") == [] and one.on_misspoke("stranger", 1, "junk") == []
+    (kill,) = one.on_misspoke("w", 1, "junk at `$.results`")
+    assert isinstance(kill, KillWorker) and kill.at_once and "junk at `$.results`" in kill.why
+    assert not worker(one).has_room("generate")
+    assert one.on_misspoke("w", 1, "more junk") == []
+    assert "junk at `$.results`" in one.why_killed("w", 1) and one.why_killed("w", 9) == ""
+    assert [held.task for held in one.on_exit("w", 1, "signal SIGKILL", 1.0)] == [1]
+    assert one.why_killed("w", 1) == ""
