@@ -1515,3 +1515,45 @@ def test_the_tasks_of_a_worker_that_talks_nonsense_are_tried_again_and_it_is_nam
     one.die(one.process())
     told = error(one, request)
     assert isinstance(told, WorkerDied) and "it sent what is no message (more junk)" in told.message
+# -- how often workers are looked at ---------------------------------------------------------------
+
+
+def silent_in(seconds: float) -> World:
+    """A world that has just looked at its worker, which counts as silent that much later."""
+    one = World([plan("w")]).start()
+    one.scheduler.workers.workers["w"].last_sign = one.now + seconds - LIMITS.heartbeat_s * LIMITS.missed_heartbeats
+    one.feed(events.Tick())
+    return one
+
+
+def nothing_happens(one: World) -> list[events.KillWorker]:
+    """Feed an event that changes nothing, past the loop that would tick at once; return who is killed at it."""
+    stranger = events.Heartbeat(worker="nobody", incarnation=1)
+    return [action for action in one.scheduler.handle(stranger, one.now) if isinstance(action, events.KillWorker)]
+
+
+def test_between_ticks_workers_are_looked_at_every_20_ms_and_no_more_often() -> None:
+    one = silent_in(0.001)
+    one.now += 0.0199
+    assert not nothing_happens(one), "at thousands of events a second it would cost most"
+    one.now += 0.0001
+    assert len(nothing_happens(one)) == 1
+    again = silent_in(0.025)
+    again.now += 0.02
+    assert not nothing_happens(again), "a look, before it is silent"
+    again.now += 0.019
+    assert not nothing_happens(again), "20 ms count from the last look"
+    again.now += 0.0011
+    assert len(nothing_happens(again)) == 1
+
+
+def test_a_tick_and_a_death_look_at_once() -> None:
+    one = silent_in(0.001)
+    one.now += 0.002
+    assert [type(action) for action in one.scheduler.handle(events.Tick(), one.now)] == [events.KillWorker]
+    dying = World([plan("w")], restart_backoff_s=0.0).start()
+    dying.feed(events.Tick())
+    dying.now += 0.001
+    exited = events.WorkerExited(worker="w", incarnation=1, reason="signal SIGKILL")
+    (spawn,) = dying.scheduler.handle(exited, dying.now)
+    assert spawn == events.SpawnWorker(worker="w", incarnation=2), "without the pause of a look"

@@ -1,0 +1,107 @@
+"""The requests and jobs under way: how each begins, and how it ends. Pure, like the scheduler.
+
+Owns: every request and job, which jobs can be joined, and what has been decided of them so far. The only place
+where a request is answered, and the only one where a job is forgotten.
+Must not know: what moves a job on (scheduler.py), who makes it (dispatch.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from audio_pool.errors import AudioPoolError
+from audio_pool.results import CacheType, Failure
+from audio_pool.scheduler import events
+from audio_pool.scheduler.jobs import Job
+from audio_pool.scheduler.requests import WaitingRequests
+from audio_pool.tasks import TaskResult
+
+__all__ = ["Ledger", "Sizes"]
+
+
+class Sizes(NamedTuple):
+    """How much the scheduler remembers; all zero when nothing is under way."""
+
+    requests: int
+    jobs: int
+    waiting: int
+    joinable: int
+    deadlines: int
+    bytes: int
+
+
+class Ledger:
+    """Requests and jobs by number."""
+
+    def __init__(self, leave_queue: Callable[[int], object]) -> None:  # opaque: what it returns does not matter
+        """``leave_queue``: takes a job that ends out of where it waits."""
+        self.requests = WaitingRequests()
+        self.jobs: dict[int, Job] = {}
+        self.by_join_key: dict[events.JoinKey, int] = {}
+        self.out: list[events.Action] = []
+        """What has been decided and not handed out yet."""
+        self.now = 0.0
+        self._leave_queue = leave_queue
+        self._numbers = itertools.count(1)
+
+    def open(self, asked: events.Submit | events.Call) -> Job:
+        job = Job(job=next(self._numbers), asked=asked, arrival=self.now)
+        self.jobs[job.job] = job
+        return job
+
+    def add_request(self, job: Job, asked: events.Submit | events.Call, *, joined: bool) -> None:
+        self.requests.add(asked, job.job, joined=joined)
+        job.requests.append(asked.request)
+
+    def refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
+        self.out.append(events.SendReply(request=request, kind=kind, failure=Failure.of(error)))
+
+    def reply_all(self, job: Job) -> None:
+        """Answer every request of a job with what it came to."""
+        job.times_ms["total"] = (self.now - job.arrival) * 1000
+        for request in job.requests:
+            cache_type: CacheType | None = None  # a hit says itself what it is
+            if isinstance(job.value, events.StoredSound):
+                cache_type = "joined" if self.requests[request].joined else "new_generation"
+            self.final(
+                events.SendReply(
+                    request=request,
+                    kind="result",
+                    value=job.value,
+                    cache_type=cache_type,
+                    times_ms=dict(job.times_ms),
+                    warnings=tuple(job.warnings),
+                )
+            )
+        job.requests = []
+        self.close(job)
+
+    def fail_all(self, job: Job, failure: Failure, kind: Literal["error", "busy"] = "error") -> None:
+        """Answer every request of a job with why there is no sound."""
+        for request in job.requests:
+            self.final(events.SendReply(request=request, kind=kind, failure=failure, warnings=tuple(job.warnings)))
+        job.requests = []
+        self.close(job)
+
+    def final(self, reply: events.SendReply) -> None:
+        """Send a final reply. The only place where a request ends."""
+        self.requests.remove(reply.request)
+        self.out.append(reply)
+
+    def close(self, job: Job) -> None:
+        """End a job: out of every table, its leftovers discarded. The only place where a job ends."""
+        self.discard(job, job.best)
+        self.discard(job, job.raw)
+        job.stage, job.tasks = "done", {}
+        self._leave_queue(job.job)
+        del self.jobs[job.job]
+        key = job.asked.join_key if isinstance(job.asked, events.Submit) else None
+        if key is not None and self.by_join_key.get(key) == job.job:
+            del self.by_join_key[key]
+        self.out.append(events.JobClosed(job=job.job))
+
+    def discard(self, job: Job, result: TaskResult | None) -> None:
+        if result is not None:
+            self.out.append(events.Discard(job=job.job, result=result))
