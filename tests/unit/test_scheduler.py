@@ -747,6 +747,15 @@ def test_the_only_healthy_worker_is_left_to_the_others() -> None:
     one.check_nothing_is_left()
 
 
+def test_the_only_healthy_worker_takes_it_where_no_other_comes_in_time() -> None:
+    one = World([plan("a"), plan("b")], restart_backoff_s=20.0, restart_backoff_max_s=20.0).start()
+    suspect = one.submit(recipe=poison())
+    one.die(one.process("a"))
+    assert sent(one, "b") == [[suspect]]
+    one.settle()
+    one.check_nothing_is_left()
+
+
 def test_a_worker_is_kept_free_for_a_suspect_where_another_serves() -> None:
     one = World([plan("a", credit=2), plan("b", credit=2)]).start()
     suspect = one.submit(recipe=poison())

@@ -115,7 +115,7 @@ class Dispatch:
                 break
             turn, need = min(turns, key=lambda one: (one[1].alone, one))
             thread: Thread = "generate" if need.role == "generate" else "aux"
-            fit = self._free(need, thread)
+            fit = self._free(need, thread, now)
             if fit:
                 sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now, running))
             else:
@@ -174,28 +174,33 @@ class Dispatch:
     def _urgency(self, job: Job) -> float:
         return job.arrival + job.priority * self._ageing_s
 
-    def _free(self, need: Need, thread: Thread) -> list[WorkerState]:
+    def _free(self, need: Need, thread: Thread, now: float) -> list[WorkerState]:
         """Return the workers that have room for the first of a line."""
         if need.alone:
-            return self._free_for_a_suspect(need)
+            return self._free_for_a_suspect(need, now)
         return [
             worker
             for worker in self._workers.workers.values()
             if worker.has_room(thread) and _serves(worker, need) and worker.plan.name != self._kept_free
         ]
 
-    def _free_for_a_suspect(self, need: Need) -> list[WorkerState]:
+    def _free_for_a_suspect(self, need: Need, now: float) -> list[WorkerState]:
         """Return a worker for what has ended one before: it must do nothing else, and be one that others can spare.
 
         Where another healthy one serves them meanwhile, one is kept free. The only healthy one of several is left
-        to the others until more are up. The only one there is takes it when nobody else waits for it: what others
-        wait for was sent before.
+        to the others where more will be up in time. The only one there is takes it when nobody else waits for it:
+        what others wait for was sent before.
         """
         workers = self._workers.workers.values()
         healthy = self._healthy(need)
         if len(healthy) > 1:
             return [one for one in healthy if one.plan.name == self._kept_free and not one.tasks]
-        coming = any(one.state in ("down", "starting", "loading") and _may_serve(one, need) for one in workers)
+        in_time = now + self._workers.limits.suspect_wait_s / 2  # it has to load, too
+        coming = any(
+            one.state in ("starting", "loading") or (one.state == "down" and (one.due or 0.0) < in_time)
+            for one in workers
+            if _may_serve(one, need)
+        )
         return [] if coming else [one for one in healthy if not one.tasks]
 
     def _to_keep_free(self) -> str:

@@ -47,15 +47,18 @@ class Ledger:
         self._numbers = itertools.count(1)
 
     def open(self, asked: events.Submit | events.Call) -> Job:
+        """Open a job."""
         job = Job(job=next(self._numbers), asked=asked, arrival=self.now)
         self.jobs[job.job] = job
         return job
 
     def add_request(self, job: Job, asked: events.Submit | events.Call, *, joined: bool) -> None:
+        """Take a request in, for a job."""
         self.requests.add(asked, job.job, joined=joined)
         job.requests.append(asked.request)
 
     def refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
+        """Answer a request that was not taken in."""
         self.out.append(events.SendReply(request=request, kind=kind, failure=Failure.of(error)))
 
     def reply_all(self, job: Job) -> None:
@@ -103,5 +106,6 @@ class Ledger:
         self.out.append(events.JobClosed(job=job.job))
 
     def discard(self, job: Job, result: TaskResult | None) -> None:
+        """Give back what a result holds that nobody wants."""
         if result is not None:
             self.out.append(events.Discard(job=job.job, result=result))

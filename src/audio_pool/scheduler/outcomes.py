@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from audio_pool.config import LimitsConfig
-from audio_pool.errors import AudioPoolError, NotFound, Poisoned, QualityError, WorkerDied, WorkerError
+from audio_pool.errors import AudioPoolError, NotFound, Poisoned, QualityError, Timeout, WorkerDied, WorkerError
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.dispatch import Dispatch
@@ -126,6 +126,17 @@ class Outcomes:
                     self._poison.blame(job, event.worker, event.incarnation, reason, self._ledger.now)
                 self.job_died(job, event.worker, reason, again=not held.timed_out)
 
+    def timed_out(self, name: str, held: HeldTask) -> None:
+        """Answer at once; the worker is killed beside it."""
+        error = Timeout(
+            f"worker {name!r} was stopped: {self._workers.why_late(held, self._ledger.now)}",
+            hint="ask for less (duration_s, steps, candidates), or raise limits.task_timeout_s and limits.hang_floor_s",
+        )
+        for job in self.jobs_of(held):
+            incarnation = self._workers.workers[name].incarnation
+            self._poison.blame(job, name, incarnation, self._workers.why_late(held, self._ledger.now), self._ledger.now)
+            self._ledger.fail_all(job, Failure.of(error))
+
     def _at_a_suspect(self, name: str, incarnation: int) -> bool:
         """Return True if a worker is at work that has ended one before: its end does not speak against this one."""
         worker = self._workers.current(name, incarnation)
@@ -202,6 +213,7 @@ class Outcomes:
             self._ledger.fail_all(job, failure)
 
     def free_raw(self, job: Job) -> None:
+        """Give back the candidates that a job had on their way to mastering."""
         self._ledger.discard(job, job.raw)
         job.raw = None
 
@@ -222,6 +234,7 @@ class Outcomes:
         self.part_failed(job, failure)
 
     def retry(self, job: Job) -> None:
+        """Try a job again, from where it can be."""
         if job.stage == "master":  # the candidates' slots died with their reader: generate them anew
             self.free_raw(job)
         self._advance(job)

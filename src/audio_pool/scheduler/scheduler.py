@@ -20,7 +20,6 @@ from audio_pool.errors import (
     Cancelled,
     Expired,
     PoolClosed,
-    Timeout,
     WorkerDied,
 )
 from audio_pool.results import Accepted, Failure
@@ -34,7 +33,7 @@ from audio_pool.scheduler.jobs import Job, Stage
 from audio_pool.scheduler.ledger import Ledger, Sizes
 from audio_pool.scheduler.outcomes import Outcomes
 from audio_pool.scheduler.poison import PoisonRegister
-from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerTable
+from audio_pool.scheduler.workers import WorkerPlan, WorkerTable
 
 __all__ = ["Scheduler", "Sizes"]
 
@@ -425,22 +424,11 @@ class Scheduler:
             self._next_worker_check = now + _WORKER_CHECK_S
             kills, late = self.workers.overdue(now)
             for name, held in late:
-                self._task_timed_out(name, held)
+                self._outcomes.timed_out(name, held)
             self._ledger.out += kills
             self._ledger.out += self.workers.start(now)
         if self.drain_deadline is not None:
             self._drain(self.drain_deadline)
-
-    def _task_timed_out(self, name: str, held: HeldTask) -> None:
-        """Answer at once; the worker is killed beside it."""
-        error = Timeout(
-            f"worker {name!r} was stopped: {self.workers.why_late(held, self._ledger.now)}",
-            hint="ask for less (duration_s, steps, candidates), or raise limits.task_timeout_s and limits.hang_floor_s",
-        )
-        for job in self._outcomes.jobs_of(held):
-            incarnation = self.workers.workers[name].incarnation
-            self._poison.blame(job, name, incarnation, self.workers.why_late(held, self._ledger.now), self._ledger.now)
-            self._ledger.fail_all(job, Failure.of(error))
 
     def _drain(self, deadline: float) -> None:
         if self._ledger.now >= deadline:
