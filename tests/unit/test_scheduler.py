@@ -1524,6 +1524,8 @@ def test_the_tasks_of_a_worker_that_talks_nonsense_are_tried_again_and_it_is_nam
     one.die(one.process())
     told = error(one, request)
     assert isinstance(told, WorkerDied) and "it sent what is no message (more junk)" in told.message
+
+
 # -- how often workers are looked at ---------------------------------------------------------------
 
 
