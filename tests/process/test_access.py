@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket as plain
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -486,6 +488,22 @@ def test_what_was_parked_for_one_is_not_read_by_the_next_under_its_name(tmp_path
                 return True
 
         eventually(heard, "the heir is heard")
+
+
+def test_ids_that_zmq_would_give_out_next_cannot_be_taken_in_advance(tmp_path: Path) -> None:
+    """zmq counts each socket's from rand(), which begins alike in every process; it aborts where one is taken."""
+    libc = ctypes.CDLL(None)
+    libc.srand(1)
+    numbers = [libc.rand() for _ in range(17)]
+    first = {(low | high << 31) & 0xFFFFFFFF for low, high in pairwise(numbers)}
+    with Served(tmp_path / "s", bind="tcp://127.0.0.1:*").ready() as served, contextlib.ExitStack() as rest:
+        for start in first:
+            for ahead in range(4, 12):
+                guess = b"\0" + (start + ahead & 0xFFFFFFFF).to_bytes(4, "big")
+                rest.enter_context(Asker(served.endpoint, ROUTING_ID=guess)).send("health", "h")
+        for _ in range(16):
+            rest.enter_context(Asker(served.endpoint)).ask("health")
+        assert served.process.poll() is None
 
 
 # -- clients -----------------------------------------------------------------------------------------

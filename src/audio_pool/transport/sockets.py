@@ -9,6 +9,7 @@ Every receive and send is non-blocking here; who waits, waits in a Poller with a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
 import logging
 import os
@@ -323,6 +324,15 @@ def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
     return socket
 
 
+def _hide_routing_ids() -> None:
+    """Have the next ROUTER count its connections' ids from where nobody can tell.
+
+    zmq takes the first from the C library's rand(), which is the same number in every process. A client may choose
+    any id, and where it chose the one that zmq gives out next, zmq aborts the process.
+    """
+    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+
+
 def router(
     endpoint: str,
     *,
@@ -347,6 +357,7 @@ def router(
         InvalidConfig, Refused: the endpoint cannot or may not be bound.
     """
     check_bind(endpoint, has_keys=keys is not None)
+    _hide_routing_ids()
     socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     # a second connection under the same routing id must get nothing of the first one's: it is not heard
