@@ -65,6 +65,7 @@ def serve(
     once, and the log says what needs a restart.
     """
     from audio_pool.config import load_config
+    from audio_pool.pool.orphans import adopt_orphans, end_orphans
     from audio_pool.pool.pool import AudioPool
 
     overrides: dict[str, dict[str, str]] = {}
@@ -82,6 +83,7 @@ def serve(
         return load_config(config_path, overrides=overrides)
 
     _raise_descriptor_limit()
+    adopt_orphans()  # this process is ours alone; a host program's is not
     settings = read()
     server_log = _log_to(settings)
     # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
@@ -89,7 +91,8 @@ def serve(
     stopping = False
 
     def on_signal(number: int, frame: object) -> None:
-        if stopping:  # a second one while draining: the operator means it; the workers die with this process
+        if stopping:  # a second one while draining: the operator means it
+            end_orphans((), (), within_s=5.0)  # the workers, too
             os._exit(128 + number)
         signals.put(number)
 

@@ -25,6 +25,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from audio_pool.pool.child_log import ChildLog
+from audio_pool.pool.orphans import adopts_orphans, end_orphans
 from audio_pool.pool.spare_descriptors import SpareDescriptors
 from audio_pool.transport.sockets import Waker
 
@@ -166,6 +167,7 @@ class Supervisor:
         """Children inherit its reading end; it ends with this process."""
         self._spare = SpareDescriptors(_SPARE_DESCRIPTORS)
         self._ended = False
+        self._adopts = adopts_orphans()
         self._selector.register(self._waker.fileno(), selectors.EVENT_READ, None)
         self._thread = self._begun()
 
@@ -320,6 +322,16 @@ class Supervisor:
             self._forget(watched)
             self._children.pop((command.name, command.incarnation), None)
             self._on_exit(command.name, command.incarnation, reason)
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what dead workers have left to this process, if it asked to get that."""
+        if self._adopts:
+            try:
+                living = [f"{one.command.name}:{one.command.incarnation}" for one in self._children.values()]
+                end_orphans([one.child.pid for one in self._children.values()], living)
+            except Exception:
+                log.exception("what a worker left behind could not be ended")
 
     def _ended_with(self, watched: _Watched) -> str:
         """Read what a child wrote last, and reap it; return how it ended, in words."""

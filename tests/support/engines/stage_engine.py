@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from scripted_engine import ScriptedEngine
@@ -12,7 +13,7 @@ from audio_pool.engines.base import EngineInfo, Item, Notes, OnStep
 
 
 class Stage(ScriptedEngine):
-    verbs = ("hold", "fail", "murder", "take")
+    verbs = ("hold", "fail", "murder", "take", "breed")
 
     def __init__(self, info: EngineInfo, diary: str) -> None:
         super().__init__(info)
@@ -50,6 +51,14 @@ class Stage(ScriptedEngine):
         if not os.path.exists(path):
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
+
+    def breed(self, argument: str, on_step: OnStep) -> None:
+        """Leave a process in a session of its own, and its child, behind; their ids go to the file."""
+        command = 'sleep 3000 & echo $$ $! > "$0.new"; mv "$0.new" "$0"; wait'
+        subprocess.Popen(["sh", "-c", command, argument.split()[0]], start_new_session=True)
+        while not os.path.exists(argument.split()[0]):
+            time.sleep(0.01)
+        on_step(4, 4)
 
     def fail(self, argument: str, on_step: OnStep) -> None:
         raise RuntimeError("a gear is broken")

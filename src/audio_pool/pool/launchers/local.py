@@ -15,6 +15,7 @@ from pathlib import Path
 
 import audio_pool
 from audio_pool.pool.launchers import OnExit, ProcessSpec
+from audio_pool.pool.orphans import MARK
 from audio_pool.pool.supervisor import Command, Supervisor, exit_reason
 
 __all__ = ["LocalLauncher", "environment"]
@@ -91,7 +92,7 @@ class LocalLauncher:
                     *(spec.python or sys.executable, "-c", _BOOTSTRAP, str(package), self._endpoint, spec.name),
                     *arguments,
                 ),
-                env=environment(spec, os.environ),
+                env=environment(spec, os.environ) | {MARK: f"{spec.name}:{incarnation}"},
                 secret=secret,
             )
         )
