@@ -511,6 +511,8 @@ class World:
             for held in worker.tasks.values()
             for client in held.clients
         )
+        for worker in scheduler.workers.workers.values():
+            assert worker.state != "broken" or worker.due is not None, "a worker that is never tried again"
         assert all(count <= (self.rules.max_running(client) or count) for client, count in running.items())
         assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.states()) <= self.queue.max_bytes
         for request, asked in self.asked.items():

@@ -316,7 +316,7 @@ class Config(_Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     queue: QueueConfig = QueueConfig()
     clients: dict[Name, ClientConfig] = {}
-    """Clients by the name of their key, or else by their user id; ``default``: everyone else."""
+    """Clients by the name of their key; ``default``: everyone else, each connection on its own."""
     server: ServerConfig = ServerConfig()
     logs: LogsConfig = LogsConfig()
     jobs: JobsConfig = JobsConfig()

@@ -36,11 +36,8 @@ class ClientRules:
         """Some client may have only so many tasks in hand: else nobody needs to be counted."""
 
     def of(self, client: str) -> ClientConfig:
-        """Return a client's settings. ``key:alice`` is named ``alice`` there: the part before the colon says how
-        a client was recognised."""
-        if not self._clients:
-            return self._default
-        return self._clients.get(client) or self._clients.get(client.partition(":")[2]) or self._default
+        """Return a client's settings: its own, or everyone else's."""
+        return self._clients.get(client, self._default)
 
     def weight(self, client: str) -> float:
         """Return how much of the workers' time a client gets against others that wait, too."""
