@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +166,29 @@ def test_more_clients_than_descriptors_keep_no_dead_worker_from_coming_back(tmp_
         for one in crowd:
             one.close()
         eventually(lambda: ask.ask("status")["clients"]["connections"] == 1, "only the one that asks is left")
+
+
+def test_a_worker_that_dies_beside_more_connections_than_select_can_wait_for_comes_back(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"this system allows {hard} descriptors per process")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    served = Served(tmp_path / "s", limits={"restart_backoff_s": 0.05})
+    with served.ready(), Asker(served.endpoint) as ask:
+        assert ask.ask("health")["state"] == "ready"
+        crowd = [connected(served.endpoint) for _ in range(1200)]
+        eventually(lambda: ask.ask("status")["clients"]["connections"] > 1200, "all are in")
+        for incarnation in (2, 3):
+            served.workers()["w"].kill()
+            eventually(
+                lambda n=incarnation: ask.ask("status")["workers"]["w"]["incarnation"] == n,  # type: ignore[misc]
+                "it is started again",
+            )
+            ask.generate(f"sound-{incarnation}", f"tone {incarnation}")
+            final = ask.final(f"sound-{incarnation}")
+            assert final["type"] == "result", final
+        served.signal()
+        assert served.wait() == 0, "and a TERM is heeded"
+        for one in crowd:
+            one.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

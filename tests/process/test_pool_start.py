@@ -121,6 +121,24 @@ def test_a_worker_that_says_nothing(tmp_path: Path) -> None:
     assert "worker 'w' was still starting after 1 s" in str(error)
 
 
+def test_a_worker_that_ends_right_after_it_was_ready(tmp_path: Path) -> None:
+    """The start has succeeded; what comes then is told by health, with the exit code."""
+    worker = bench_worker(bench_package(tmp_path / "package"))
+    gate = tmp_path / "gate"
+    config = settings(
+        tmp_path, [worker], engines={"bench": {"trouble": f"leave {gate}"}}, limits={"restart_backoff_s": 0.05}
+    )
+    with AudioPool.from_config(config) as pool:
+        gate.touch()
+
+        def told() -> bool:
+            reasons = pool.health()["reasons"]
+            return bool(reasons) and "exit code 9" in reasons[0]
+
+        eventually(told, "health says how it ended")
+        eventually(lambda: pool.status()["workers"]["bench"]["incarnation"] > 1, "it is started again")
+
+
 def test_an_address_in_use_gives_the_others_back(tmp_path: Path) -> None:
     taken = puller("tcp://127.0.0.1:*", bind=True)
     server = {"bind": f"ipc://{tmp_path}/s", "pull_bind": taken.endpoint, "push_bind": "tcp://127.0.0.1:*"}
