@@ -262,6 +262,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     target_lufs: float | None = None
     loudness_lufs: float | None = None
     true_peak_dbfs: float | None = None
+    limited_db: float | UnsetType = UNSET
+    """Only where a limiter was asked for: by how much it took peaks down at the most."""
     loop: LoopReport | None = None
     crossfade_s: float | None = None
     """As asked for; None: the configured one."""
@@ -290,13 +292,17 @@ class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
     loudness_lufs: float | UnsetType | None = UNSET
     true_peak_dbfs: float | UnsetType | None = UNSET
     bit_depth: int | UnsetType = UNSET
+    channels: int | UnsetType = UNSET
+    """Where the rendition has fewer than the master."""
+    limited_db: float | UnsetType = UNSET
+    """Where there was a limiter: by how much it took peaks down at the most."""
     warnings: tuple[str, ...] = ()
 
     def applied(self, metadata: SoundMetadata) -> SoundMetadata:
         """Return the metadata of the rendition whose master's are given."""
         changes = {
             name: value
-            for name in ("duration_s", "loudness_lufs", "true_peak_dbfs")
+            for name in ("duration_s", "loudness_lufs", "true_peak_dbfs", "channels", "limited_db")
             if (value := getattr(self, name)) is not UNSET
         }
         return msgspec.structs.replace(

@@ -130,6 +130,10 @@ class MasteringSpec(Struct, frozen=True, kw_only=True):
     name: str
     """Of the master's file, without its ending."""
     tau_accept_new: float | None
+    min_quality: float = 0.0
+    """Least score of the gate for ``accepted``."""
+    deliver_best: bool = False
+    """Where no candidate passes the gate, hand over the best, not accepted."""
     metadata: SoundMetadata
     """What is known of the sound before it is made."""
     spill: str = ""

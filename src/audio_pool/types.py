@@ -60,6 +60,9 @@ PeakDb = Annotated[float, Meta(ge=-40.0, le=0.0)]
 Format = Literal["wav", "flac", "ogg", "opus", "mp3"]
 Match = Literal["strict", "tolerant", "threshold", "global"]
 Crossfade = Annotated[float, Meta(ge=0.0, le=10.0)]
+Quality = Annotated[float, Meta(ge=0.0, le=100.0)]
+OnQualityFailure = Literal["error", "best"]
+Measure = Literal["integrated", "short_term"]
 Highpass = Annotated[float, Meta(ge=0.0, le=1000.0)]
 Priority = Literal["interactive", "normal", "background"]
 Delivery = Literal["path", "inline"]
@@ -99,6 +102,14 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """WAV and FLAC only; 32 is float and WAV only."""
     target_lufs: Lufs | None = None
     true_peak_dbfs: PeakDb | None = None
+    loudness_profile: Name | None = None
+    """``game``, ``broadcast``, ``web``, ``film``, or the configuration's own; what is given beside it is stronger."""
+    limiter: bool | None = None
+    """Hold peaks down where the loudness could not be reached otherwise."""
+    min_quality: Quality | None = None
+    """Least score of the quality gate, 0..100, for a new sound to be accepted without fresh seeds."""
+    on_quality_failure: OnQualityFailure | None = None
+    """Where no candidate of any round passed the gate: an error, or the best of them, not accepted."""
     crossfade_s: Crossfade | None = None
     """Longest crossfade of a loop, seconds 0..10; None: the configured one."""
     highpass_hz: Highpass | None = None
@@ -182,8 +193,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
-class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a finished sound is written: nothing here changes what is heard but its level and codec."""
+class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a finished sound is written: nothing here changes what is heard but its level, codec and width.
+
+    Defaults are left out, so that a rendition of before there was a limiter is still found by the same words.
+    """
 
     format: Format
     sample_rate: int
@@ -192,6 +206,10 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target_lufs: float | None
     """None leaves the level as it is, limited by the true peak."""
     true_peak_dbfs: float
+    limiter: bool = False
+    measure: Measure = "integrated"
+    """Which loudness of a one-shot the target is of."""
+    mono: bool = False
 
 
 class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from msgspec import structs
 from tests.support.audio_signals import RATE, amplitude_at, chord, decaying, pink, recordings, steps, tone, white
 
 from audio_pool.audio import codec, loudness
@@ -442,3 +443,39 @@ def test_whether_an_edge_is_at_rest_is_a_question_of_the_sound_s_own_level(maste
         finish(mastering, tmp_path, [raw(made.audio, notes=notes)], 1, prompt="rain", gated=False)
         audio, _ = codec.read(tmp_path / "sound.flac")
         assert np.abs(audio[:, 0]).max() < 2e-3 * np.abs(audio).max()
+
+
+def test_a_limited_rendition_stands_beside_a_master_that_is_not(mastering, tmp_path):
+    rendition = structs.replace(rendition_for(lufs=-14.0, peak=-1.0), limiter=True)
+    finished = finish(mastering, tmp_path, [raw(steps(3 * RATE, 0.4))], 3, rendition=rendition)
+    assert finished.sound.delivered_path == str(tmp_path / "sound.rendition.flac")
+    told = finished.sound.delivered
+    audio, rate = codec.read(tmp_path / "sound.rendition.flac")
+    assert told["loudness_lufs"] == pytest.approx(loudness.loudness_lufs(audio, rate), abs=0.03)
+    assert told["loudness_lufs"] == pytest.approx(-14.0, abs=0.5)
+    assert loudness.true_peak_dbfs(audio, rate) <= -0.98
+    assert told["limited_db"] > 3
+    assert finished.sound.metadata.loudness_lufs < -15, "the master keeps its peaks"
+    assert told.applied(finished.sound.metadata)["limited_db"] == told["limited_db"]
+
+
+def test_a_mono_rendition_has_one_channel_and_says_so(mastering, tmp_path):
+    rendition = structs.replace(rendition_for("wav", depth=16), mono=True)
+    told = finish(mastering, tmp_path, [raw(pink(2 * RATE))], 2, rendition=rendition).sound
+    assert codec.read(tmp_path / "sound.wav")[0].shape[0] == told.delivered["channels"] == 1
+    assert codec.read(tmp_path / "sound.flac")[0].shape[0] == told.metadata["channels"] == 2
+
+
+def test_a_low_score_is_not_accepted_and_a_failed_one_only_delivered_where_that_is_wanted(mastering, tmp_path):
+    one_side = chord(2 * RATE) * np.array([[1.0], [0.05]], np.float32)
+    poor = [raw(one_side, notes=Notes())]
+    assert not finish(mastering, tmp_path, poor, 2, min_quality=50.0, prompt="a chord").sound.accepted
+    assert finish(mastering, tmp_path, poor, 2, min_quality=10.0, prompt="a chord").sound.accepted
+    failed = [raw(white(2 * RATE), 1, notes=Notes()), raw(np.zeros((2, 2 * RATE), np.float32), 2, notes=Notes())]
+    with pytest.raises(QualityError):
+        finish(mastering, tmp_path, failed, 2, prompt="a chord")
+    best = finish(mastering, tmp_path, failed, 2, prompt="a chord", deliver_best=True).sound
+    assert not best.accepted
+    assert [one["verdict"] for one in best.metadata["candidates"]] == ["best_of_rejected", "failed_gate"]
+    with pytest.raises(QualityError, match="wrong_length"):
+        finish(mastering, tmp_path, [raw(chord(RATE))], 2, prompt="a chord", deliver_best=True)

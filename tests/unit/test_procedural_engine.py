@@ -17,6 +17,7 @@ from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import Cancelled, InvalidConfig, InvalidRequest, NotSupported
+from audio_pool.types import frames_of
 
 NAMES = sorted(RECIPES)
 WORDS = "rain thunder wind distant heavy no without and with 120 bpm 440 hz underwater tiny metal bell"
@@ -297,3 +298,10 @@ def test_the_quality_gate_finds_no_fault_in_a_clean_sound(name: str) -> None:
         sound = ProceduralEngine().generate([item])[0]
         found = assess(sound, 44_100, frames=sound.shape[1], loop=loop, expects=ProceduralEngine().notes(item).expects)
         assert found.issues == ()
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 96_000])
+def test_the_shortest_sound_can_be_asked_for_at_every_rate(rate: int) -> None:
+    frames = frames_of(0.05, rate)
+    (made,) = ProceduralEngine().generate([Item(prompt="click", seed=1, duration_s=frames / rate, sample_rate=rate)])
+    assert made.shape[1] == frames

@@ -15,13 +15,23 @@ import scipy.signal
 
 from audio_pool.audio import Audio
 
-__all__ = ["SHORT_CLIP_S", "gain_db", "gain_for", "k_weighting", "loudness_lufs", "true_peak_dbfs"]
+__all__ = [
+    "SHORT_CLIP_S",
+    "gain_db",
+    "gain_for",
+    "k_weighting",
+    "loudness_lufs",
+    "short_term_lufs",
+    "true_peak_dbfs",
+]
 
 SHORT_CLIP_S = 0.4
 """One gating block of BS.1770-4: anything shorter has no integrated loudness."""
 SHORT_CLIP_HEADROOM_DB = 6.0
 """A click normalised by its peak alone sounds too loud beside sounds normalised by loudness."""
 _HOP_S = 0.1
+_SHORT_TERM_S = 3.0
+"""Window of the short-term loudness, EBU Tech 3341."""
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _WARM_S = 0.25
@@ -92,6 +102,26 @@ def loudness_lufs(audio: Audio, sample_rate: int, circular: bool = False) -> flo
     first = np.round(starts).astype(np.int64)
     energy = (running[np.minimum(first + block, len(power))] - running[first]) / block
     return _gated(energy)
+
+
+def short_term_lufs(audio: Audio, sample_rate: int) -> float:
+    """Measure the highest short-term loudness, LUFS: of the loudest three seconds, or of all where there are fewer.
+
+    Returns:
+        minus infinity for silence and for clips under 400 ms.
+    """
+    length = audio.shape[1]
+    if length < round(SHORT_CLIP_S * sample_rate):
+        return -math.inf
+    sections = k_weighting(sample_rate)
+    power = np.zeros(length)
+    for channel in audio:
+        power += np.square(scipy.signal.sosfilt(sections, channel.astype(np.float64)))
+    window = min(length, round(_SHORT_TERM_S * sample_rate))
+    running = np.concatenate([[0.0], np.cumsum(power)])
+    first = np.arange(0, length - window + 1, max(1, round(_HOP_S * sample_rate)))
+    loudest = float((running[first + window] - running[first]).max()) / window
+    return _lufs_of(loudest) if loudest > _energy_of(_ABSOLUTE_GATE) else -math.inf
 
 
 def _gated(energy: npt.NDArray[np.float64]) -> float:

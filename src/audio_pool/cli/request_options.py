@@ -64,6 +64,10 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "sample_rate": _Option(_FILE, ("--sample-rate",), "Hz."),
     "target_lufs": _Option(_FILE, ("--lufs",), "Integrated loudness to aim for."),
     "true_peak_dbfs": _Option(_FILE, ("--true-peak",), "Never above this true peak, dBFS."),
+    "loudness_profile": _Option(
+        _FILE, ("--loudness",), "game, broadcast, web, film, or a profile of the configuration."
+    ),
+    "limiter": _Option(_FILE, ("--limiter/--no-limiter",), "Hold peaks down where the loudness needs it."),
     "output_path": _Option(
         _FILE,
         ("-o", "--output"),
@@ -86,6 +90,10 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "tau_use": _Option(_CACHE, ("--tau-use",), "Least CLAP similarity of the words and a hit's sound."),
     "tau_accept_new": _Option(_CACHE, ("--tau-accept-new",), "Least CLAP similarity of a new sound."),
     "tau_prompt_sem": _Option(_CACHE, ("--tau-prompt-sem",), "Least similarity of a hit's words, calibrated."),
+    "min_quality": _Option(_CACHE, ("--min-quality",), "Least score of the quality gate of a new sound."),
+    "on_quality_failure": _Option(
+        _CACHE, ("--on-quality-failure",), "Where nothing passes the gate: an error, or the best there is."
+    ),
     "metadata": _Option(
         _CACHE, ("--label",), "A label of your own, kept with the sound. Repeatable; VALUE as for --option."
     ),

@@ -23,9 +23,12 @@ from audio_pool.types import (
     Label,
     Lufs,
     Match,
+    Measure,
     Name,
+    OnQualityFailure,
     OptionalText,
     PeakDb,
+    Quality,
     SameSettings,
     SampleRate,
     Steps,
@@ -42,6 +45,7 @@ __all__ = [
     "JobsConfig",
     "LimitsConfig",
     "LogsConfig",
+    "LoudnessProfile",
     "PolicyConfig",
     "QueueConfig",
     "ServerConfig",
@@ -80,10 +84,27 @@ class SoundConfig(_Section, frozen=True, kw_only=True):
     normalize_loudness: bool = True
     target_lufs: Lufs = -23.0
     true_peak_dbfs: PeakDb = -2.0
+    loudness_profile: Name | None = None
+    """Stronger than ``target_lufs`` and ``true_peak_dbfs`` here, weaker than those of a request."""
+    limiter: bool = False
+    min_quality: Quality = 50.0
+    on_quality_failure: OnQualityFailure = "error"
     apply_highpass_filter: bool = True
     highpass_cutoff_hz: Annotated[float, Meta(ge=1.0, le=1000.0)] = 80.0
     highpass_filter_order: Annotated[int, Meta(ge=1, le=8)] = 4
     tail_duration_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 1.5
+
+
+class LoudnessProfile(_Section, frozen=True, kw_only=True):
+    """``[loudness.NAME]``: the level that a place of use wants."""
+
+    target_lufs: Lufs = -23.0
+    true_peak_dbfs: PeakDb = -2.0
+    one_shots: Measure = "integrated"
+    """What the target of a sound that does not loop is measured by: all of it, or its loudest three seconds."""
+    mono: Literal["never", "one_shots", "always"] = "never"
+    """Sounds that are placed in space are mono."""
+    limiter: bool = False
 
 
 class CacheConfig(_Section, frozen=True, kw_only=True):
@@ -321,6 +342,8 @@ class Config(_Section, frozen=True, kw_only=True):
     logs: LogsConfig = LogsConfig()
     jobs: JobsConfig = JobsConfig()
     policy: PolicyConfig = PolicyConfig()
+    loudness: dict[Name, LoudnessProfile] = {}
+    """Profiles of loudness by name, beside or instead of the built-in ones."""
     engines: dict[Name, EngineConfig] = {}
     """Named models, and settings of engines under their own names."""
     workers: list[WorkerConfig] = []

@@ -94,6 +94,7 @@ def is_master(stored: SoundMetadata, rendition: Rendition) -> bool:
         and rendition.bit_depth == 24
         and rendition.sample_rate == stored.sample_rate
         and rendition.target_lufs == stored.target_lufs
+        and not (rendition.limiter or rendition.mono or rendition.measure != "integrated")
     )
 
 
@@ -105,7 +106,15 @@ def rendition_report(stored: SoundMetadata, rendition: Rendition) -> RenditionRe
     gain = 0.0
     if rendition.target_lufs is not None and lufs is not None and peak is not None:
         gain = min(rendition.target_lufs - lufs, rendition.true_peak_dbfs - peak)
+    if rendition.limiter and rendition.target_lufs is not None and lufs is not None:
+        limited = max(0.0, rendition.target_lufs - lufs - gain)  # about what it had to hold down
+        gain = rendition.target_lufs - lufs
+        peak = None if peak is None else min(peak, rendition.true_peak_dbfs - gain)
+    else:
+        limited = 0.0
     return RenditionReport(
+        limited_db=round(limited, 2) if rendition.limiter else UNSET,
+        channels=1 if rendition.mono else UNSET,
         format=rendition.format,
         sample_rate=rendition.sample_rate,
         bit_depth=rendition.bit_depth if rendition.format in ("wav", "flac") else UNSET,

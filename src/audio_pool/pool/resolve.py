@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from audio_pool.config import Config, EngineDefaults
+from audio_pool.config import Config, EngineDefaults, LoudnessProfile
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
@@ -21,6 +21,13 @@ from audio_pool.types import AudioRequest, Query, Recipe, Rendition, Shape, fram
 
 __all__ = ["ResolvedRequest", "derived_seed", "refuse_silent", "resolve"]
 
+PROFILES = {
+    # sounds of a game are placed and mixed by its engine: one-shots in mono, by their loudest moment
+    "game": LoudnessProfile(target_lufs=-23.0, true_peak_dbfs=-1.0, one_shots="short_term", mono="one_shots"),
+    "broadcast": LoudnessProfile(target_lufs=-23.0, true_peak_dbfs=-1.0),  # EBU R 128
+    "web": LoudnessProfile(target_lufs=-14.0, true_peak_dbfs=-1.0),  # what the large streaming services play at
+    "film": LoudnessProfile(target_lufs=-27.0, true_peak_dbfs=-2.0),  # what they ask of films, at dialogue's level
+}
 _KIND = "kind:"
 _NO_DEFAULTS = EngineDefaults()
 
@@ -36,6 +43,8 @@ class ResolvedRequest(Struct, frozen=True, kw_only=True):
     join_key: JoinKey | None
     """Requests with equal keys get the same sound made once; None joins nothing."""
     tau_accept_new: float | None
+    min_quality: float
+    deliver_best: bool
     max_rounds: int
     warnings: tuple[str, ...]
 
@@ -96,10 +105,18 @@ def resolve(
         namespace=request.namespace,
     )
     query = _query(request, config, info)
-    rendition = _rendition(request, config, sample_rate)
+    rendition = _rendition(request, config, sample_rate, loop)
     tau_accept_new = _tau_accept_new(request, config)
+    min_quality = sound.min_quality if request.min_quality is None else request.min_quality
+    deliver_best = (request.on_quality_failure or sound.on_quality_failure) == "best"
     join_key = JoinKey(
-        recipe=recipe, rendition=rendition, query=query, tau_accept_new=tau_accept_new, store=request.store
+        recipe=recipe,
+        rendition=rendition,
+        query=query,
+        tau_accept_new=tau_accept_new,
+        min_quality=min_quality,
+        deliver_best=deliver_best,
+        store=request.store,
     )
     return ResolvedRequest(
         request=request,
@@ -116,6 +133,8 @@ def resolve(
         query=query,
         join_key=None if request.force else join_key,
         tau_accept_new=tau_accept_new,
+        min_quality=min_quality,
+        deliver_best=deliver_best,
         # fresh seeds are not what an explicit seed asks for
         max_rounds=1 if exact else config.limits.max_rounds,
         warnings=warnings,
@@ -252,19 +271,38 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
     )
 
 
-def _rendition(request: AudioRequest, config: Config, sample_rate: int) -> Rendition:
+def _profile(request: AudioRequest, config: Config) -> LoudnessProfile:
+    """Return the profile that is named, or what ``[sound]`` says where none is."""
     sound = config.sound
+    name = request.loudness_profile or sound.loudness_profile
+    if name is None:
+        return LoudnessProfile(
+            target_lufs=sound.target_lufs, true_peak_dbfs=sound.true_peak_dbfs, limiter=sound.limiter
+        )
+    known = {**PROFILES, **config.loudness}
+    if name not in known:
+        near = nearest_name(name, known)
+        hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        raise InvalidRequest(f"loudness_profile: there is no profile {name!r}; {hint}")
+    return known[name]
+
+
+def _rendition(request: AudioRequest, config: Config, sample_rate: int, loop: bool) -> Rendition:
+    sound, profile = config.sound, _profile(request, config)
     format_ = request.format or config.defaults.format
     depth = request.bit_depth or config.defaults.bit_depth
     target = request.target_lufs
-    if target is None and sound.normalize_loudness:
-        target = sound.target_lufs
+    if target is None and (sound.normalize_loudness or request.loudness_profile is not None):
+        target = profile.target_lufs
     return Rendition(
         format=format_,
         sample_rate=sample_rate,
         bit_depth=24 if format_ == "flac" and request.bit_depth is None else depth,
         target_lufs=target,
-        true_peak_dbfs=sound.true_peak_dbfs if request.true_peak_dbfs is None else request.true_peak_dbfs,
+        true_peak_dbfs=profile.true_peak_dbfs if request.true_peak_dbfs is None else request.true_peak_dbfs,
+        limiter=profile.limiter if request.limiter is None else request.limiter,
+        measure="integrated" if loop else profile.one_shots,
+        mono=profile.mono == "always" or (profile.mono == "one_shots" and not loop),
     )
 
 

@@ -179,6 +179,8 @@ class TaskBuilder:
             spill=self._spill,
             name=f"{inputs.recipe.identity()[:12]}-{round_}-{secrets.token_hex(4)}",
             tau_accept_new=resolved.tau_accept_new,
+            min_quality=resolved.min_quality,
+            deliver_best=resolved.deliver_best,
             metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
         )
 

@@ -82,6 +82,8 @@ class JoinKey(Struct, frozen=True, kw_only=True):
     rendition: Rendition
     query: Query
     tau_accept_new: float | None
+    min_quality: float = 0.0
+    deliver_best: bool = False
     store: bool = True
 
 

@@ -39,14 +39,17 @@ from audio_pool.results import (
 )
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
+from audio_pool.worker.levels import Level, levelled, measured, of_master, shortfall
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
-__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of"]
+__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of", "score_of"]
 
 log = logging.getLogger(__name__)
 
+_FAILED_SCORE = 10.0
+"""What the gate gives a sound that failed, at the most."""
 _REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
@@ -56,8 +59,6 @@ _LOW_CUTOFF_HZ = 25.0
 """Of the high-pass for a kick, thunder, a heartbeat."""
 _FEWER_FRAMES = 2
 """By how much a native loop's length may miss before it is no loop of the length that was asked for."""
-_QUIETER_LU = 1.0
-"""How far the true peak may keep a sound under its target before a warning says so."""
 _PEAK_TOLERANCE_DB = 0.05
 _LOSSY_ROUNDS = 2
 _IN_THE_FILE = (
@@ -137,6 +138,8 @@ class Mastering:
         metadata: SoundMetadata,
         scorer: Scorer | None = None,
         tau_accept_new: float | None = None,
+        min_quality: float = 0.0,
+        deliver_best: bool = False,
         gated: bool = True,
     ) -> Finished:
         """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
@@ -151,6 +154,9 @@ class Mastering:
             spill: where it goes instead when ``directory`` takes no files.
             metadata: what is known so far; the keys of this step are added.
             tau_accept_new: least CLAP similarity for ``accepted``; None: passing the gate is enough.
+            min_quality: least score of the gate for ``accepted``.
+            deliver_best: where every candidate failed the gate, deliver the best of them, not accepted, unless none
+                is a sound of the right length.
             gated: False delivers whatever it is, unless it is not finite.
 
         Raises:
@@ -160,19 +166,22 @@ class Mastering:
         shaped = [_shape(raw, shape, recipe) for raw in candidates]
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
+        if not passed and deliver_best:
+            passed = [one for one in shaped if not {"nan", "wrong_length"} & set(one.quality.issues)]
         if not passed:
             raise AllRejected(shaped)
         if scorer is not None:
             _score(passed, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
         accepted = tau_accept_new is None or best.clap_similarity is None or best.clap_similarity >= tau_accept_new
-        accepted = accepted and not (gated and best.quality.failed)
+        accepted = accepted and not (gated and (best.quality.failed or best.quality.score < min_quality))
         best.verdict = "chosen" if accepted else "best_of_rejected"
         scored = time.perf_counter()
 
-        audio, level = _levelled(best.audio, shape.sample_rate, rendition, shape.loop)
+        audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop)
         audio, loop_report = _judge_seam(audio, best, shape)
-        warnings = (*metadata.warnings, *best.warnings, *_shortfall(level, rendition))
+        kept_low = () if rendition.limiter else shortfall(level, rendition)  # the limited rendition says it itself
+        warnings = (*metadata.warnings, *best.warnings, *kept_low)
         described = structs.replace(
             _described(metadata, best, shaped, level, shape),
             tau_accept_new=tau_accept_new,
@@ -222,7 +231,7 @@ class Mastering:
 
         audio, rate = codec.read(master)
         audio = filter.resample(audio, rate, rendition.sample_rate, circular=loop)
-        audio, level = _levelled(audio, rendition.sample_rate, rendition, loop)
+        audio, level = levelled(audio, rendition.sample_rate, rendition, loop)
         comment = comment or codec.inspect(master)["comment"]
         return _encoded(audio, rendition.sample_rate, rendition, out, loop, comment, level)
 
@@ -330,7 +339,7 @@ def _score(
     shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
 ) -> None:
     """Compare the prompt by CLAP with each candidate at its final level."""
-    heard = [_levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
+    heard = [levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
     text = scorer.embed_text([recipe.prompt])[0]
     for one, vector in zip(shaped, scorer.embed_audio(heard, shape.sample_rate), strict=True):
         one.vector = np.asarray(vector, np.float32)
@@ -349,41 +358,6 @@ def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | Non
 # ------------------------------------------------------------------------------------------------ master
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Level:
-    """What was measured: minus infinity where a sound is silent, or too short to have a loudness."""
-
-    lufs: float
-    peak_dbfs: float
-
-    @property
-    def rounded_lufs(self) -> float | None:
-        """None for what there is not: JSON has no infinity."""
-        return round(self.lufs, 2) if self.lufs > -np.inf else None
-
-    @property
-    def rounded_peak_dbfs(self) -> float | None:
-        """None for what there is not: JSON has no infinity."""
-        return round(self.peak_dbfs, 2) if self.peak_dbfs > -np.inf else None
-
-
-def _measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
-    """Return loudness and true peak, each minus infinity where there is none."""
-    from audio_pool.audio import loudness
-
-    lufs = loudness.loudness_lufs(audio, sample_rate, circular=loop)
-    return lufs, loudness.true_peak_dbfs(audio, sample_rate, circular=loop)
-
-
-def _levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -> tuple[Audio, _Level]:
-    """Return the sound with its one gain, and its level after it."""
-    from audio_pool.audio import loudness
-
-    lufs, peak = _measured(audio, sample_rate, loop)
-    gain = loudness.gain_for(lufs, peak, rendition.target_lufs, rendition.true_peak_dbfs)
-    return audio * np.float32(10 ** (gain / 20)), _Level(lufs=lufs + gain, peak_dbfs=peak + gain)
-
-
 def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
     """Judge a loop's joint, after moving a native loop's to a calm place; None for one-shots."""
     from audio_pool.audio import seam
@@ -399,7 +373,7 @@ def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopR
 
 
 def _described(
-    metadata: SoundMetadata, best: _Shaped, shaped: Sequence[_Shaped], level: _Level, shape: Shape
+    metadata: SoundMetadata, best: _Shaped, shaped: Sequence[_Shaped], level: Level, shape: Shape
 ) -> SoundMetadata:
     """Add what shaping, judging and levelling found of one sound."""
     return structs.replace(
@@ -430,15 +404,11 @@ def _report(one: _Shaped) -> CandidateReport:
     )
 
 
-def _shortfall(level: _Level, rendition: Rendition) -> tuple[str, ...]:
-    """Return a warning where the true peak kept a sound well under its target."""
-    missing = (rendition.target_lufs or -np.inf) - level.lufs
-    if not _QUIETER_LU < missing < np.inf:
-        return ()
-    return (
-        f"loudness_limited: {level.lufs:.1f} LUFS instead of {rendition.target_lufs:.1f}, "
-        f"because its true peak may not pass {rendition.true_peak_dbfs:.1f} dBFS",
-    )
+def score_of(report: SoundMetadata) -> float:
+    """Return what compares the best sounds of several rounds: one that failed the gate is behind all others."""
+    if report.quality.score <= _FAILED_SCORE:
+        return report.quality.score - 1000.0
+    return report.quality.score if report.clap_similarity is None else report.clap_similarity
 
 
 def comment_of(recipe: Recipe, metadata: SoundMetadata) -> str:
@@ -459,7 +429,7 @@ def _written(
     directory: Path,
     name: str,
     comment: str,
-    level: _Level,
+    level: Level,
 ) -> tuple[Path, Path | None, RenditionReport | None]:
     """Return the master and, where it is not what was asked for, the rendition beside it."""
     from audio_pool.audio import codec, filter
@@ -467,14 +437,15 @@ def _written(
     master = directory / f"{name}.flac"
     asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
     codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
-    if asked == ("flac", 24, shape.sample_rate):
+    if asked == ("flac", 24, shape.sample_rate) and rendition == of_master(rendition):
         return master, None, None
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
     beside = directory / f"{name}.{suffix}"
     try:
         if rendition.sample_rate != shape.sample_rate:
             audio = filter.resample(audio, shape.sample_rate, rendition.sample_rate, circular=shape.loop)
-            audio, level = _levelled(audio, rendition.sample_rate, rendition, shape.loop)
+        if rendition.sample_rate != shape.sample_rate or rendition != of_master(rendition):
+            audio, level = levelled(audio, rendition.sample_rate, rendition, shape.loop)
         changed = _encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
     except BaseException:
         master.unlink(missing_ok=True)
@@ -483,7 +454,7 @@ def _written(
 
 
 def _encoded(
-    audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: _Level
+    audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: Level
 ) -> RenditionReport:
     """Write one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
     from audio_pool.audio import codec
@@ -493,8 +464,9 @@ def _encoded(
     frames = written.frames
     for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
         decoded, rate = codec.read(out)
-        lufs, peak = _measured(decoded, rate, loop)
-        level, frames, excess = _Level(lufs=lufs, peak_dbfs=peak), decoded.shape[1], peak - rendition.true_peak_dbfs
+        lufs, peak = measured(decoded, rate, loop)
+        level = Level(lufs=lufs, peak_dbfs=peak, limited_db=level.limited_db)
+        frames, excess = decoded.shape[1], peak - rendition.true_peak_dbfs
         if excess <= _PEAK_TOLERANCE_DB or not left:
             break
         audio = audio * np.float32(10 ** (-excess / 20))
@@ -506,5 +478,7 @@ def _encoded(
         loudness_lufs=level.rounded_lufs,
         true_peak_dbfs=level.rounded_peak_dbfs,
         bit_depth=UNSET if lossy else rendition.bit_depth,
-        warnings=tuple(written.warnings),
+        channels=len(audio) if rendition.mono else UNSET,
+        limited_db=round(level.limited_db, 2) if rendition.limiter else UNSET,
+        warnings=(*written.warnings, *(shortfall(level, rendition) if rendition.limiter else ())),
     )

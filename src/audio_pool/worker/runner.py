@@ -67,7 +67,7 @@ from audio_pool.worker.checked import (
     checked_info,
     unusable,
 )
-from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate
+from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate, score_of
 
 __all__ = ["Generated", "Outcome", "TaskRunner"]
 
@@ -356,6 +356,8 @@ class TaskRunner:
                 metadata=metadata,
                 scorer=next(iter(self._scorers.values()), None),
                 tau_accept_new=spec.tau_accept_new,
+                min_quality=spec.min_quality,
+                deliver_best=spec.deliver_best,
                 gated=made.gated,
             )
         except AllRejected as exc:
@@ -367,7 +369,7 @@ class TaskRunner:
         report = finished.sound.metadata
         return MasteredSound(
             sound=finished.sound,
-            score=report.quality.score if report.clap_similarity is None else report.clap_similarity,
+            score=score_of(report),
             tried=report.candidates,
             vectors={name: _float32_bytes(vector) for name, vector in finished.vectors.items()},
         )

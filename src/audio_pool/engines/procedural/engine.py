@@ -176,7 +176,9 @@ class ProceduralEngine:
 
     def _read(self, item: Item) -> Reading:
         info = self.info
-        if not info.shortest_s <= item.duration_s <= info.longest_s:
+        # a length counts whole frames: at 11,025 Hz there is no 0.05 s, only a little less
+        frame_s = 1 / (item.sample_rate or info.sample_rate)
+        if not info.shortest_s - frame_s < item.duration_s < info.longest_s + frame_s:
             raise NotSupported(
                 f"{info.name}: duration_s is {item.duration_s:g}; allowed are "
                 f"{info.shortest_s:g} to {info.longest_s:g} seconds"
