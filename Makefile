@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic test-unit test check bench bench-peers fuzz audit clean
+.PHONY: demo demo-semantic gallery test-unit test check bench bench-peers fuzz audit clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ demo: $(VENV)/.light
 
 demo-semantic: $(VENV)/.semantic
 	$(BIN)/python examples/demo.py --semantic
+
+# every sound of the built-in engine on one page: pictures, single events, loops without a gap
+gallery: $(VENV)/.light
+	$(BIN)/python scripts/listening_gallery.py out/gallery
 
 # what needs no other process and no model: under a minute on two cores
 test-unit: $(VENV)/.test

@@ -148,7 +148,7 @@ def cow(c: Canvas, p: Character) -> None:
 def sheep(c: Canvas, p: Character) -> None:
     for k in range(2):
         base = p.low(215.0 if k == 0 else 290.0) * float(c.rng.uniform(0.85, 1.2))
-        tract: Tract = ((640, 130, 1.0), (1450, 200, 0.7), (2500, 320, 0.45), (3500, 500, 0.15))
+        tract: Tract = ((250, 140, 0.9), (640, 130, 0.9), (1450, 200, 0.7), (2500, 320, 0.45), (3500, 500, 0.15))
         start = FIRST_S if k == 0 else float(c.rng.uniform(0.8, 2.2))
         if k and c.seconds < 3:
             break

@@ -89,7 +89,7 @@ def gull(c: Canvas, p: Character) -> None:
         for at_s in c.occasions(3.4 / p.speed, None, jitter=0.2, start_s=start, lasts_s=1.8):
             for number in range(int(c.rng.integers(2, 6))):
                 sound = cries[int(c.rng.integers(3))]
-                c.place(sound, at_s + number * 0.44 / p.speed, 0.4 * near * 0.93**number, pan)
+                c.place(sound, at_s + number * 0.55 / p.speed, 0.4 * near * 0.93**number, pan)
     c.reflect(0.2)
 
 

@@ -231,7 +231,7 @@ def zipper(c: Canvas, p: Character) -> None:
 )
 def paper(c: Canvas, p: Character) -> None:
     bank = [
-        burst(c.noise, c.rate, band(f, 5 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.001, 0.005)))
+        burst(c.noise, c.rate, band(f, 3 * f, tilt_db=-2), attack_s=0.0003, decay_s=float(c.rng.uniform(0.001, 0.005)))
         for f in c.rng.uniform(1100, 3600, 20)
     ]
     for at_s in c.pulse(1.25 / p.speed, jitter=0.3, start_s=FIRST_S):
@@ -337,7 +337,7 @@ def electricity(c: Canvas, p: Character) -> None:
         length = float(c.rng.uniform(0.12, 0.5)) * p.size
         strikes = np.sort(c.rng.uniform(0, length, int(mains * length)))
         bank = [
-            burst(c.noise, c.rate, band(f, 14_000, tilt_db=-1), attack_s=0.0002, decay_s=0.0016)
+            burst(c.noise, c.rate, band(f, 11_000, tilt_db=-3), attack_s=0.0002, decay_s=0.0016)
             for f in (900, 1800, 3000)
         ]
         c.sprinkle([at_s + float(t) for t in strikes], bank, gain=0.6, depth=0.8, spread=0.5)

@@ -52,8 +52,8 @@ def speech(c: Canvas, p: Character) -> None:
                 at_s += 0.045
                 c.place(burst(c.noise, c.rate, band(800, 4500), attack_s=0.001, decay_s=0.008), at_s, 0.3)
             c.place(vowel, at_s, 0.5 * float(c.rng.uniform(0.75, 1.0)))
-            at_s += 0.9 * length
-        at_s += float(c.rng.uniform(0.25, 0.7)) / p.speed
+            at_s += 1.05 * length
+        at_s += float(c.rng.uniform(0.15, 0.45)) / p.speed
     c.reflect(0.1)
 
 
@@ -266,7 +266,7 @@ def snore(c: Canvas, p: Character) -> None:
 )
 def baby_cry(c: Canvas, p: Character) -> None:
     base = p.hz or p.low(430.0) * float(c.rng.uniform(0.88, 1.15))
-    mouth: Tract = ((1050, 180, 1.0), (2200, 280, 0.7), (3600, 450, 0.4), (5000, 700, 0.15))
+    mouth: Tract = ((460, 160, 0.9), (1050, 180, 0.8), (2200, 280, 0.7), (3600, 450, 0.4), (5000, 700, 0.15))
     for at_s in c.occasions(1.5 / p.speed, p.count, jitter=0.08, lasts_s=1.0):
         length = float(c.rng.uniform(0.75, 1.05)) * c.squeeze(1.1)
         top = base * float(c.rng.uniform(1.1, 1.3))
