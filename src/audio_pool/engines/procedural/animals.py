@@ -245,7 +245,7 @@ def horse(c: Canvas, p: Character) -> None:
     walking = p.speed < 0.8
     stride_s = c.beat_s((1.1 if walking else 0.52) / (1.0 if walking else p.speed), bar=1)
     beats = (0.0, 0.25, 0.5, 0.75) if walking else (0.0, 0.17, 0.34, 0.5)
-    loose = 0.5 if p.ground == "loose" else 1.0
+    loose = 0.5 if p.ground else 1.0
     count = max(1, round(c.seconds / stride_s))
     for stride in range(count):
         for k, beat in enumerate(beats):
@@ -259,7 +259,7 @@ def horse(c: Canvas, p: Character) -> None:
             c.place(ping(c.rate, p.low(85), 0.03, bend=0.7), at_s, 0.6 * strength, pan)
             clop = burst(c.noise, c.rate, band(350, 2600, tilt_db=-2), attack_s=0.0008, decay_s=0.011)
             c.place(clop, at_s, 1.0 * loose * strength, pan)
-            if p.ground == "loose":
+            if p.ground:
                 c.place(
                     burst(c.noise, c.rate, band(900, 6000), attack_s=0.004, decay_s=0.03), at_s, 0.3 * strength, pan
                 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from audio_pool.engines.procedural.canvas import FIRST_S, Canvas, Curve
-from audio_pool.engines.procedural.grains import burst, ping, voice
+from audio_pool.engines.procedural.grains import bubble, burst, ping, voice
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, band, formants
 
@@ -23,14 +25,14 @@ def footsteps(c: Canvas, p: Character) -> None:
     for k, at_s in enumerate(times[: p.count]):
         pan = -0.2 if k % 2 else 0.2
         strength = float(c.rng.uniform(0.75, 1.0))
-        firm = 0.45 if p.ground == "loose" else 1.0
+        firm = 0.45 if p.ground else 1.0
         # The heel lands hard and low, the ball of the foot follows, softer and scraping.
         body = p.low(float(c.rng.uniform(78, 96)))
         c.place(ping(c.rate, body, 0.035 * p.size, bend=0.8), at_s, 0.55 * firm * strength * p.intensity**0.5, pan)
         heel = burst(c.noise, c.rate, band(p.low(220), p.low(2600), tilt_db=-3), attack_s=0.001, decay_s=0.016)
         c.place(heel, at_s, 1.1 * firm * strength, pan)
-        if p.ground == "loose":
-            _crunch(c, at_s, strength, pan)
+        if p.ground:
+            _give(c, p, at_s, strength, pan)
             continue
         click = burst(c.noise, c.rate, band(1800, 6500), attack_s=0.0005, decay_s=0.005)
         c.place(click, at_s, 0.28 * strength, pan)
@@ -38,12 +40,46 @@ def footsteps(c: Canvas, p: Character) -> None:
         c.place(toe, at_s + 0.11 / p.speed**0.5, 0.22 * strength, pan)
 
 
-def _crunch(c: Canvas, at_s: float, strength: float, pan: float) -> None:
-    """Grains of gravel or snow give way under the sole for a fifth of a second, thickest as it rolls over."""
-    for delay in c.rng.beta(1.6, 2.6, 45) * 0.26:
-        grain = burst(c.noise, c.rate, band(1200, 8000), attack_s=0.0005, decay_s=0.003)
-        gain = strength * float(c.rng.uniform(0.15, 0.8))
+@dataclass(frozen=True)
+class _Ground:
+    """What gives way under a sole: grains that break or shift, as many as the foot's force asks for (PhISEM,
+    Cook, "Modeling Bill's gait", AES 22nd conference, 2002), and what they do together."""
+
+    grains: int
+    low_hz: float
+    high_hz: float
+    decay_s: float
+    level: float
+    swish: float = 0.0
+    squeak: float = 0.0
+    bubbles: int = 0
+
+
+_GROUNDS = {
+    "gravel": _Ground(45, 1200, 8000, 0.003, 1.0),
+    "sand": _Ground(90, 900, 5000, 0.004, 0.35, swish=0.5),
+    "snow": _Ground(80, 700, 4200, 0.004, 0.5, squeak=0.6),
+    "grass": _Ground(14, 2000, 9000, 0.003, 0.3, swish=0.8),
+    "water": _Ground(26, 1500, 9000, 0.005, 0.45, swish=0.4, bubbles=14),
+}
+
+
+def _give(c: Canvas, p: Character, at_s: float, strength: float, pan: float) -> None:
+    """Let the ground give way for a quarter of a second, thickest as the sole rolls over it."""
+    ground = _GROUNDS[p.ground]
+    for delay in c.rng.beta(1.6, 2.6, ground.grains) * 0.26:
+        grain = burst(c.noise, c.rate, band(ground.low_hz, ground.high_hz), attack_s=0.0005, decay_s=ground.decay_s)
+        gain = ground.level * strength * float(c.rng.uniform(0.15, 0.8))
         c.place(grain, at_s + float(delay), gain, pan + float(c.rng.uniform(-0.3, 0.3)))
+    if ground.swish:
+        swish = burst(c.noise, c.rate, band(ground.low_hz, ground.high_hz), attack_s=0.05, decay_s=0.05)
+        c.place(swish, at_s + 0.02, ground.swish * strength, pan)
+    if ground.squeak:  # crystals under pressure: a low rasp of some ninety slips a second
+        rasp = burst(c.noise, c.rate, band(250, 1100), attack_s=0.06, decay_s=0.05)
+        slips = 0.5 + 0.5 * np.sin(2 * np.pi * 90 * np.arange(len(rasp)) / c.rate)
+        c.place(np.asarray(rasp * slips, dtype=np.float32), at_s + 0.03, ground.squeak * strength, pan)
+    for hz in np.exp(c.rng.uniform(np.log(500), np.log(2200), ground.bubbles)):
+        c.place(bubble(c.rate, float(hz), rise=0.2), at_s + float(c.rng.gamma(2.0, 0.05)), 0.18 * strength, pan)
 
 
 @recipe(

@@ -33,7 +33,7 @@ class Character:
     material: str = ""
     """"", "metal", "wood"."""
     ground: str = ""
-    """"" firm, "loose": what is walked on."""
+    """"" firm, "gravel", "snow", "sand", "grass", "water": what is walked on."""
     mood: str = ""
     """"", "happy", "sad", "calm", "tense"."""
     bpm: float | None = None
