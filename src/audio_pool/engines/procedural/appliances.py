@@ -122,7 +122,7 @@ def washing_machine(c: Canvas, p: Character) -> None:
     keys="drill, power drill, electric drill, drilling, screwdriver, electric screwdriver, dentist drill, jackhammer,"
     "pneumatic drill",
     near="workshop construction bore wall dentist grinder",
-    expects="noise",
+    expects="noise silence",
     summary="an electric drill",
 )
 def drill(c: Canvas, p: Character) -> None:

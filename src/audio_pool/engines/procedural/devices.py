@@ -75,7 +75,7 @@ def telephone(c: Canvas, p: Character) -> None:
 @recipe(
     keys="modem, dial up, dialup, fax, fax machine, dial up modem, modem handshake, data transfer, fax modem",
     near="internet computer retro connection",
-    expects="noise",
+    expects="noise silence",
     summary="a modem connecting",
 )
 def modem(c: Canvas, p: Character) -> None:

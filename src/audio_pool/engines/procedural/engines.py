@@ -283,7 +283,7 @@ def jet(c: Canvas, p: Character) -> None:
     expects="decay silence",
     once=True,
     covers=("engine",),
-    summary="car tires screeching",
+    summary="a tire screech",
 )
 def skid(c: Canvas, p: Character) -> None:
     for at_s in c.occasions(3.0 / p.speed, p.count, jitter=0.15, lasts_s=1.6):

@@ -295,8 +295,8 @@ def choir(c: Canvas, p: Character) -> None:
     summary="a bass line",
 )
 def bass(c: Canvas, p: Character) -> None:
-    root = _root(c, p, 55.0)
-    note = lru_cache(maxsize=32)(lambda hz: _pluck(c, hz, 1.2, bright=0.45, loss=0.995))
+    root = _root(c, p, 87.3)
+    note = lru_cache(maxsize=64)(lambda hz, finger: _pluck(c, hz, 1.2, bright=0.42 + 0.06 * finger, loss=0.995))
     for bar, start, beat_s in _bars(c, p):
         chord = _CHORDS[p.mood][bar % 4]
         for half, tone in zip(range(8), (0, 0, 2, 0, 1, 0, 2, 1), strict=True):
@@ -305,9 +305,9 @@ def bass(c: Canvas, p: Character) -> None:
             at_s = start + 0.5 * half * beat_s
             if at_s < c.last_s:
                 hz = root * 2 ** (chord[tone] / 12)
-                c.place(note(hz), at_s, 0.5 if half % 2 == 0 else 0.32)
-                sub = glide(
-                    c.rate, [(0.0, hz), (0.45 * beat_s, hz)], partials=(1.0, 0.35, 0.1), attack_s=0.006, release_s=0.1
-                )
+                c.place(note(hz, int(c.rng.integers(3))), at_s, 0.5 if half % 2 == 0 else 0.32)
+                held_s = (0.4 + 0.1 * float(c.rng.random())) * beat_s
+                points = [(0.0, hz), (held_s, hz * float(c.rng.uniform(0.998, 1.002)))]
+                sub = glide(c.rate, points, partials=(1.0, 0.35, 0.1), attack_s=0.006, release_s=0.1)
                 c.place(sub, at_s, 0.35)
     c.reflect(0.06)
