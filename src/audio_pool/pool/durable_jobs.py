@@ -25,8 +25,6 @@ from audio_pool.api import Cancellation, HealthState, JobState
 from audio_pool.config import Config
 from audio_pool.errors import (
     AudioPoolError,
-    Cancelled,
-    Expired,
     InvalidRequest,
     StorageError,
     WorkerDied,
@@ -37,7 +35,7 @@ from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
-from audio_pool.pool.job_reports import JobReports, conflict, full, refusal, reply_of, unknown
+from audio_pool.pool.job_reports import JobReports, cancelled, conflict, expired, full, refusal, reply_of, unknown
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -168,7 +166,7 @@ class DurableJobs:
             self._intake.cancel(job.number)
         elif job in self._waiting:
             self._waiting.remove(job)
-            self._end(job, _cancelled())
+            self._end(job, cancelled())
         return True  # else it is on its way to the journal or from it, and hears of it there
 
     def report(self, caller: Caller, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
@@ -263,7 +261,7 @@ class DurableJobs:
         self._kept[job.record.key] = job
         record, most = job.record, self._settings.max_attempts
         if job.cancel_asked:
-            self._end(job, _cancelled())
+            self._end(job, cancelled())
         elif record.attempts >= most or record.lives >= most * _LIVES_PER_ATTEMPT:
             died = WorkerDied(
                 f"the server ended {max(record.attempts, record.lives)} times while it had this job; not tried again",
@@ -294,7 +292,7 @@ class DurableJobs:
             now = time.time()
             for job in [job for job in self._waiting if _left_s(job.record, now) <= 0.0]:
                 self._waiting.remove(job)
-                self._end(job, _expired())
+                self._end(job, expired())
             self._pump()
 
         self.journal.at(time.monotonic() + _AGAIN_S, pump)
@@ -302,7 +300,7 @@ class DurableJobs:
     def _submit(self, job: KeptJob) -> None:
         left_s = _left_s(job.record, time.time())
         if left_s <= 0.0:
-            self._end(job, _expired())
+            self._end(job, expired())
             return
         self._submitted += 1
         try:
@@ -442,14 +440,6 @@ def _deadline(request: AudioRequest, now: float) -> float | None:
 
 def _left_s(record: JobRecord, now: float) -> float:
     return math.inf if record.deadline_at is None else record.deadline_at - now
-
-
-def _expired() -> Reply:
-    return Reply(kind="expired", failure=Failure.of(Expired("the deadline passed before the sound was there")))
-
-
-def _cancelled() -> Reply:
-    return Reply(kind="cancelled", failure=Failure.of(Cancelled("cancelled by its caller")))
 
 
 def _ignore(answer: AudioPoolError | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from audio_pool.api import JobReport, Jobs, JobState
-from audio_pool.errors import AudioPoolError, Busy, Conflict, InvalidAudio, NotFound, StorageError
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, Conflict, Expired, InvalidAudio, NotFound, StorageError
 from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import FINAL, JobKey, report_of
 from audio_pool.jobs.writer import JournalWriter
@@ -23,7 +23,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Failure
 from audio_pool.types import Delivery
 
-__all__ = ["JobReports", "conflict", "full", "refusal", "reply_of", "unknown"]
+__all__ = ["JobReports", "cancelled", "conflict", "expired", "full", "refusal", "reply_of", "unknown"]
 
 
 class JobReports:
@@ -131,6 +131,16 @@ def full(jobs: int, size_bytes: int, soonest_expiry: float | None) -> Busy:
         hint="raise jobs.max_jobs or jobs.max_bytes, or shorten jobs.result_ttl_s",
         retry_after_ms=int(wait_s * 1000),
     )
+
+
+def expired() -> Reply:
+    """Return the final reply for a job whose deadline has passed."""
+    return Reply(kind="expired", failure=Failure.of(Expired("the deadline passed before the sound was there")))
+
+
+def cancelled() -> Reply:
+    """Return the final reply for a job that its owner has stopped."""
+    return Reply(kind="cancelled", failure=Failure.of(Cancelled("cancelled by its caller")))
 
 
 def refusal(error: AudioPoolError) -> Reply:
