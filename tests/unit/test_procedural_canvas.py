@@ -7,7 +7,7 @@ import pytest
 from tests.unit.procedural_physics import crest, pitch_track, rms, share, strongest
 
 from audio_pool.engines.procedural.canvas import Canvas, Curve
-from audio_pool.engines.procedural.grains import bubble, envelope, modes, ping
+from audio_pool.engines.procedural.grains import bubble, envelope, glide, modes, ping
 from audio_pool.engines.procedural.recipe import Character
 from audio_pool.engines.procedural.space import surround
 from audio_pool.engines.procedural.spectra import band, lowpass
@@ -206,3 +206,12 @@ def test_shapes() -> None:
     assert lowpass(1000.0)(hz)[1] == pytest.approx(0.707, abs=0.01)
     pink = band(10, 40_000, tilt_db=-3.0)(hz)
     assert 20 * np.log10(pink[0] / pink[1]) == pytest.approx(3 * np.log2(10), abs=0.3)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000])
+def test_a_pitch_that_rises_over_half_the_rate_fades_out_and_does_not_come_back_down(rate: int) -> None:
+    top = 0.8 * rate
+    sweep = glide(rate, [(0.0, 0.2 * rate), (2.0, top)], partials=(1.0, 0.3), attack_s=0.01, release_s=0.01)
+    beyond = sweep[round(0.5 * len(sweep)) : -round(0.05 * len(sweep))]  # the pitch is over half the rate here
+    assert np.abs(sweep[: len(sweep) // 4]).max() > 0.5
+    assert np.abs(beyond).max() < 1e-3

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_pool.engines.procedural.spectra import Floats, Shape
 
-__all__ = ["FIRST_S", "Canvas", "Curve", "Level", "fitted_beat_s", "harmonics"]
+__all__ = ["FIRST_S", "HIGHEST", "Canvas", "Curve", "Level", "audible", "fitted_beat_s", "harmonics"]
 
 FIRST_S = 0.0015
 """When the first event begins: soon enough to be played on a cue, late enough for its attack."""
@@ -27,6 +28,8 @@ _OVERLAP = 2_048
 _CONTROL_HZ = 100.0
 # (delay in s, strength) of the first echoes at the left and at the right.
 _ECHOES = (((0.0073, 0.8), (0.0171, 0.5)), ((0.0098, 0.8), (0.0217, 0.5)))
+HIGHEST = 0.42
+"""Of the sample rate: a pitch that goes higher is faded out."""
 _TABLE = 1 << 14
 _TABLE_SHIFT = 32 - 14
 
@@ -252,6 +255,8 @@ class Canvas:
             if isinstance(hz, Curve):
                 steps = np.cumsum(hz.part(start, stop, self.frames).astype(np.float64)) * (fit / self.rate)
                 wave = table[((turns + steps) * _TABLE).astype(np.int64) & (_TABLE - 1)]
+                if highest > HIGHEST * self.rate:
+                    wave = wave * audible(hz.part(start, stop, self.frames).astype(np.float64), self.rate)
                 turns = (turns + float(steps[-1])) % 1.0
             else:
                 # Phase as an unsigned 32-bit fraction of a turn wraps by itself; block starts are exact.
@@ -340,6 +345,13 @@ def _amplitudes(shape: Shape, size: int, rate: int) -> Floats:
     amplitude[0] = 0.0
     rms = math.sqrt(float(np.mean(amplitude.astype(np.float64) ** 2)))
     return np.asarray(amplitude / rms if rms > 0 else amplitude, dtype=np.float32)
+
+
+
+def audible(hz: npt.NDArray[np.float64], rate: int) -> Floats:
+    """Return a gain that fades a pitch out before half the sample rate, beyond which it would come back down."""
+    return np.asarray(np.clip((0.48 * rate - hz) / ((0.48 - HIGHEST) * rate), 0, 1), dtype=np.float32)
+
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from audio_pool.engines.procedural.canvas import harmonics
+from audio_pool.engines.procedural.canvas import HIGHEST, audible, harmonics
 from audio_pool.engines.procedural.spectra import Floats, Shape
 
 __all__ = ["arch", "balanced", "bubble", "burst", "envelope", "glide", "modes", "ping", "texture", "voice"]
@@ -133,6 +133,8 @@ def glide(
     table = harmonics(tuple(partials[: max(1, int(0.45 * rate / top))]))
     turns = np.cumsum(hz) / rate
     wave = table[(turns * len(table)).astype(np.int64) & (len(table) - 1)]
+    if top > HIGHEST * rate:
+        wave = wave * audible(hz, rate)
     return _softened(wave, rate, attack_s, release_s)
 
 
