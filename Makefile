@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic gallery test-unit test check bench bench-peers fuzz audit clean
+.PHONY: demo demo-semantic gallery test-unit test check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,10 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# one changed thing at a time in the scheduler: what its tests do not notice is printed
+mutants: $(VENV)/.test
+	$(BIN)/python scripts/mutate.py --seconds 600
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

@@ -756,6 +756,17 @@ def test_the_only_healthy_worker_takes_it_where_no_other_comes_in_time() -> None
     one.check_nothing_is_left()
 
 
+def test_when_the_other_does_not_come_up_the_only_healthy_worker_takes_it() -> None:
+    one = World([plan("a"), plan("b")]).start()
+    suspect = one.submit(recipe=poison())
+    one.die(one.process("a"))
+    one.pass_time(1.0)
+    one.say_hello(one.process("a"))
+    assert not tasks(one, "b"), "the other is on its way"
+    one.fail_to_load(one.process("a"), EngineUnavailable("no memory"))
+    assert sent(one, "b") == [[suspect]], "at once"
+
+
 def test_a_worker_is_kept_free_for_a_suspect_where_another_serves() -> None:
     one = World([plan("a", credit=2), plan("b", credit=2)]).start()
     suspect = one.submit(recipe=poison())
@@ -1403,6 +1414,20 @@ def test_a_drain_finishes_what_is_here_and_takes_nothing_new() -> None:
     assert not one.process().stopping
     store(one)
     assert one.replies[request].kind == "result" and one.process().stopping
+    one.stop()
+    one.check_nothing_is_left()
+
+
+def test_a_drain_that_is_over_still_waits_for_a_sound_that_is_being_stored() -> None:
+    one = world()
+    request = one.submit()
+    finish(one)
+    one.cancel(request)
+    one.feed(events.Drain(deadline=one.now + 1.0))
+    one.pass_time(2.0)
+    assert one.scheduler.jobs and not one.process().stopping, "nobody waits for it, but it is worth keeping"
+    store(one)
+    assert one.process().stopping
     one.stop()
     one.check_nothing_is_left()
 
