@@ -105,6 +105,7 @@ def modem(c: Canvas, p: Character) -> None:
     "plotter, receipt printer, cash register",
     near="office document page copy",
     expects="noise",
+    covers=("paper",),
     summary="a printer printing",
 )
 def printer(c: Canvas, p: Character) -> None:
@@ -164,10 +165,12 @@ def typewriter(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="camera, camera shutter, photo, photograph, shutter, take picture, paparazzi, snapshot",
+    keys="camera, camera click, shutter click, camera shutter, photo, photograph, shutter, take picture,"
+    "paparazzi, snapshot",
     near="picture lens selfie flash",
     expects="decay silence",
     once=True,
+    covers=("click",),
     summary="a camera shutter",
 )
 def camera(c: Canvas, p: Character) -> None:

@@ -176,8 +176,8 @@ def tractor(c: Canvas, p: Character) -> None:
 @recipe(
     keys="car passing, car pass, passing car, drive by, car drive by, car passes, traffic passing,"
     "pass by car, highway,"
-    "road, truck passing, passing traffic",
-    near="street speed vehicle overtake",
+    "truck passing, passing traffic",
+    near="road street speed vehicle overtake",
     expects="noise",
     highpass_hz=35,
     covers=("engine",),

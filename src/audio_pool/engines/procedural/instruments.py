@@ -89,7 +89,8 @@ def _pluck(c: Canvas, hz: float, seconds: float, *, bright: float, loss: float) 
 
 
 @recipe(
-    keys="guitar, acoustic guitar, guitar strum, strum, guitar chord, ukulele, banjo, harp, lute, pluck,"
+    keys="guitar, electric guitar, acoustic guitar, guitar strum, strum, guitar chord, ukulele, banjo, harp,"
+    "lute, pluck,"
     "plucked string,"
     "mandolin, guitar melody, guitar music",
     near="string folk campfire instrument sitar koto lyre",

@@ -40,7 +40,8 @@ def confirm(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="error, ui error, error message, denied, access denied, wrong, wrong answer, invalid, fail, failed, failure,"
+    keys="error, ui error, error message, error buzzer, denied, access denied, wrong, wrong answer, invalid,"
+    "fail, failed, failure,"
     "incorrect, negative",
     near="refuse reject no bad lose warning buzz forbidden",
     expects="silence decay",
@@ -78,7 +79,8 @@ def hover(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="notification, message, new message, incoming message, text message, ping, email, mail, chat message,"
+    keys="notification, notification bell, message, new message, incoming message, text message, ping, email,"
+    "mail, chat message,"
     "push notification, message alert, reminder",
     near="alert inform toast ding phone",
     expects="silence decay",
@@ -98,7 +100,7 @@ def notification(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="pop, plop, cork, bubble pop, cork pop, pop up, bottle pop, champagne",
+    keys="pop, plop, cork, bubble pop, cork pop, pop up, bottle pop, champagne, ping pong",
     near="bubble balloon lip burst",
     expects="silence decay",
     once=True,
@@ -116,7 +118,7 @@ def pop(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="power up, powerup, level up, upgrade, level complete, victory, fanfare, bonus, extra life",
+    keys="power up, powerup, level up, level up jingle, upgrade, level complete, victory, fanfare, bonus, extra life",
     near="win achievement reward gain charge",
     expects="silence decay",
     once=True,

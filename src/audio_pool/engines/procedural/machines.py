@@ -11,7 +11,8 @@ from audio_pool.engines.procedural.spectra import band, peaks
 
 
 @recipe(
-    keys="hum, machine hum, transformer, electric hum, machine, machinery, buzz, power line, spaceship, engine room,"
+    keys="hum, machine hum, transformer, electric hum, machine, machinery, buzz, power line, spaceship,"
+    "engine room, spaceship engine hum, spaceship engine,"
     "generator hum, electrical hum, spaceship hum",
     near="electronic appliance room mechanical industrial whir blender sewing elevator",
     expects="noise",
@@ -58,7 +59,8 @@ def train(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="horn, honk, train horn, car horn, foghorn, ship horn, train whistle, air horn, toot, horn honk, trumpet,"
+    keys="horn, honk, train horn, car horn, foghorn, ship horn, train whistle, locomotive whistle, air horn,"
+    "toot, horn honk, trumpet,"
     "steam whistle",
     near="whistle ship ferry brass bugle elephant bellow",
     expects="silence",

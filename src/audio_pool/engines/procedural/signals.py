@@ -146,7 +146,7 @@ def explosion(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="laser, zap, blaster, ray gun, phaser, laser gun, plasma, sci fi weapon, pew",
+    keys="laser, laser blast, zap, blaster, ray gun, phaser, laser gun, plasma, sci fi weapon, pew",
     near="weapon electric futuristic spaceship energy robot scifi arcade teleport lightsaber",
     expects="decay silence",
     summary="a laser gun firing",
@@ -168,7 +168,7 @@ def laser(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="whoosh, swoosh, swish, swipe, pass by, passing by, transition, swoop, "
-    "spaceship door, sliding door, door slide, airlock",
+    "spaceship door, sci fi door, scifi door, sliding door, door slide, airlock",
     near="swing throw dash jump air motion teleport",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",

@@ -103,7 +103,7 @@ def _ha(c: Canvas, hz: float, mouth: Tract, speed: float) -> Floats:
 
 
 @recipe(
-    keys="whisper, whispering, whispers, creepy whisper, ghost whisper",
+    keys="whisper, whispering, whisper voice, whispers, creepy whisper, ghost whisper",
     near="secret ghost quiet voice",
     expects="noise silence",
     summary="somebody whispering",

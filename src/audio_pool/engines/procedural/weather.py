@@ -66,7 +66,7 @@ def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Float
 
 @recipe(
     keys="rain leaf, rain forest, rain tree, rain garden, rain jungle, rain plant,"
-    "rainforest, rain canopy, rain grass, rain umbrella, rain tent",
+    "rainforest rain, drizzle leaf, rain canopy, rain grass, rain umbrella, rain tent",
     near="",
     expects="noise",
     covers=("rain",),
