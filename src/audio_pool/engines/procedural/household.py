@@ -36,7 +36,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall, bowling,"
+    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall,"
     "bowling ball",
     near="fall kick bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
