@@ -118,7 +118,7 @@ def _faults(
         yield from stereo.unbalanced(sound)
     if "silence" not in expects:
         yield from levels.faint(sound)
-        yield from levels.dropouts(sound, raw, raw_rate)
+        yield from levels.dropouts(raw, raw_rate)
         if not loop:
             yield from levels.silent_start(sound)
     if not expects & {"decay", "silence"}:

@@ -89,18 +89,19 @@ def _pauses_of_loop(quiet: npt.NDArray[np.bool_]) -> list[int]:
     return [int(end - start) for start, end in runs(rotated)]
 
 
-def dropouts(sound: Measured, raw: Audio, raw_rate: int) -> Iterator[Fault]:
+def dropouts(raw: Audio, raw_rate: int) -> Iterator[Fault]:
     """Detect holes: the level falls by 40 dB at once and comes back at once, where the sound elsewhere does not.
 
     What decays into silence falls slowly, and beeps with pauses have more pauses than a fault has holes.
     """
-    levels = Measured(raw, raw_rate)
     hop = max(8, round(_SPLIT_S * raw_rate))
     count = raw.shape[1] // hop
-    if count < 50 or levels.levels.max() < SILENT:
+    if count < 50:
         return
     whole = raw[:, : count * hop].reshape(len(raw), count, hop)
     power = np.einsum("cnt,cnt->n", whole, whole).astype(np.float64)
+    if power.max() < SILENT**2 * hop:
+        return
     low = power < 10 ** (_HOLE_DB / 10) * np.percentile(power, 75)
     share, holes = 0.0, 0
     for first, end in runs(low):

@@ -58,7 +58,8 @@ class _Bands:
         self.total = power[:, :, hz < _HEARD_HZ].sum(axis=(0, 2))
         """Of each window."""
         self.heard = float(self.total.mean())
-        edges = [(low, high) for low, high in pairwise(_BANDS_HZ) if high <= _top_hz(sound)]
+        top_hz = _top_hz(sound)
+        edges = [(low, high) for low, high in pairwise(_BANDS_HZ) if high <= top_hz]
         self.low_hz = np.array([low for low, _ in edges])
         logs = np.log(power)
         bounds = [slice(*np.searchsorted(hz, edge)) for edge in edges]
