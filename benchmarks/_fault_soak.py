@@ -66,9 +66,9 @@ class Soak:
 
 
 class _Client(threading.Thread):
-    def __init__(self, endpoint: str, number: int, requests: int, tally: _Tally) -> None:
+    def __init__(self, endpoint: str, number: int, requests: int, fresh: float, tally: _Tally) -> None:
         super().__init__(daemon=True)
-        self.endpoint, self.number, self.requests, self.tally = endpoint, number, requests, tally
+        self.endpoint, self.number, self.requests, self.fresh, self.tally = endpoint, number, requests, fresh, tally
         self.dice = random.Random(number)
         self.asked: dict[str, str] = {}
         self.waiting: set[str] = set()
@@ -95,12 +95,12 @@ class _Client(threading.Thread):
     def _send(self, ask: Asker, number: int) -> None:
         name, dice = f"c{self.number}-{number}", self.dice.random()
         fields: dict[str, Any] = {}
-        if dice < 0.8:
+        if dice >= self.fresh:
             prompt = f"tone in common {self.dice.randrange(COMMON)}"
         else:
             prompt = f"tone of {name}"
             fields = {"store": False}
-        if dice < 0.1:
+        if self.dice.random() < 0.1:
             fields["delivery"] = "inline"
         self.asked[name] = prompt
         self.waiting.add(name)
@@ -132,8 +132,12 @@ class _Tally:
         return sum(self.answers.values())
 
 
-def soak(place: Path, requests: int, kills: int) -> Soak:
-    """Ask for so many sounds while so many workers are killed, evenly spread."""
+def soak(place: Path, requests: int, kills: int, fresh: float = 0.2) -> Soak:
+    """Ask for so many sounds while so many workers are killed, evenly spread.
+
+    Args:
+        fresh: the share of requests that nobody has made before.
+    """
     found = Soak(requests=requests, kills=kills)
     settings: dict[str, Any] = {
         "workers": [rogues(3, credit=2)],
@@ -146,7 +150,7 @@ def soak(place: Path, requests: int, kills: int) -> Soak:
         pids = set(tree_of(server.process.pid))
         tally, watched = _Tally(), psutil.Process(server.process.pid)
         share = [requests // CLIENTS + (number < requests % CLIENTS) for number in range(CLIENTS)]
-        clients = [_Client(server.endpoint, number, share[number], tally) for number in range(CLIENTS)]
+        clients = [_Client(server.endpoint, number, share[number], fresh, tally) for number in range(CLIENTS)]
         began = time.monotonic()
         for client in clients:
             client.start()

@@ -20,7 +20,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -59,6 +58,8 @@ from audio_pool.errors import AudioPoolError
 ROOT = Path(__file__).resolve().parent.parent
 DEATH_S = 1.0
 """Within which a death is answered: by a typed error, or by the result of another try."""
+_CROWD = 130
+"""Clients that want in where a process may open 128 files."""
 TORN_WORKER = ROOT / "tests" / "support" / "torn_worker.py"
 
 Faults = dict[str, Callable[[Bed, str], Row]]
@@ -109,6 +110,18 @@ def once(verb: str, within_s: float) -> Callable[[Bed, str], Row]:
     return fault
 
 
+def with_deadline(verb: str, deadline_s: float) -> Callable[[Bed, str], Row]:
+    """An engine that does it, for a caller with a deadline: he is answered then, and the worker is replaced."""
+
+    def fault(bed: Bed, name: str) -> Row:
+        with bed.row(name, deadline_s + 1.0) as row:
+            done = bed.file(verb)
+            measured(row, bed, bed.send(f"{verb} {done}", deadline_ms=int(deadline_s * 1000)), lambda: made_at(done))
+        return row
+
+    return fault
+
+
 def always(verb: str, within_s: float | None = None) -> Callable[[Bed, str], Row]:
     """An engine that does it at every try."""
 
@@ -129,7 +142,8 @@ WORKER: Faults = {
     "worker _exit": once("end", DEATH_S),
     "worker at RLIMIT_AS": always("starve", DEATH_S),
     "engine raises SystemExit": always("leave", DEATH_S),
-    "Python loop": once("spin", HUNG_S + 1.0),
+    "Python loop": once("loop", HUNG_S + 1.0),
+    "Python loop that reports steps": with_deadline("spin", 1.0),
     "GIL hang": once("hold", SILENT_S + 1.0),
     "hang in C": once("sleep", HUNG_S + 1.0),
     "log flood": always("flood"),
@@ -442,25 +456,22 @@ def directory_deleted(place: Path, name: str) -> Row:
 
 def degraded(bed: Bed) -> str:
     health = bed.ask.ask("health")
-    return next((f"{health['state']}, {one}" for one in health["reasons"] if one.startswith("cache")), "")[:60]
+    return next((str(health["state"]) for one in health["reasons"] if one.startswith("cache: ") and "full" in one), "")
 
 
 def descriptors_full(place: Path, name: str) -> Row:
     bed = Bed(place, most_files=128)
     with closing(bed):
         with bed.row(name, DEATH_S) as row, contextlib.ExitStack() as crowd:
-            path = bed.server.endpoint.removeprefix("ipc://")
-            for _ in range(300):
-                with contextlib.suppress(OSError):
-                    one = crowd.enter_context(socket.socket(socket.AF_UNIX))
-                    one.settimeout(1.0)
-                    one.connect(path)
+            for _ in range(_CROWD):
+                crowd.enter_context(Asker(bed.server.endpoint))
+            eventually(lambda: bed.ask.ask("status")["clients"].get("connections_turned_away"), "some are turned away")
             victims = bed.server.workers()
             began = time.time()
             done = bed.file("end")
             measured(row, bed, bed.send(f"end {done}"), lambda: made_at(done))
             eventually(lambda: len(bed.server.workers()) == len(victims), "the dead worker comes back")
-            row.got += f"; the worker was back after {time.time() - began:.1f} s, among 300 connections"
+            row.got += f"; the worker was back after {time.time() - began:.1f} s, among {_CROWD} clients"
         return bed.wrapped_up([row])[0]
 
 
@@ -610,6 +621,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/reliability.md")
     parser.add_argument("--soak", type=int, default=0, metavar="N", help="instead: N requests under kills")
     parser.add_argument("--kills", type=int, default=0, help="workers killed during them; N / 50 where not given")
+    parser.add_argument("--fresh", type=float, default=0.2, help="share of them that are for a new sound")
     asked = parser.parse_args(arguments)
     if asked.list:
         print("\n".join(names()))
@@ -626,7 +638,7 @@ def main(arguments: list[str]) -> int:
     soaks: list[Soak] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         if asked.soak:
-            soaks.append(soak(Path(place), asked.soak, asked.kills or max(1, asked.soak // 50)))
+            soaks.append(soak(Path(place), asked.soak, asked.kills or max(1, asked.soak // 50), asked.fresh))
             print("\n".join(soaks[0].markdown()))
         else:
             rows = matrix(Path(place), wanted, tell)

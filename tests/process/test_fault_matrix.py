@@ -21,7 +21,7 @@ ANSWERS = {
     "NaN": "error quality",
     "clients that vanish": "nobody to answer",
     "client that repeats ids": "2 error bad_request, 1 result",
-    "tensor reference: missing": "error storage",
+    "tensor reference: missing": "error worker_failed",
     "tensor reference: foreign file": "error worker_failed",
     "worker sends garbage": "error poisoned",
     "router SIGTERM": "4 result",

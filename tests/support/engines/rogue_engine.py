@@ -38,7 +38,7 @@ RETURNED = {
 class Rogue(ScriptedEngine):
     verbs = (
         "leave", "interrupt", "close", "end", "fault", "freeze", "hold", "sleep", "spin", "starve", "flood", "print",
-        "surrogate", "unprintable", "numbered", "child", "wait",
+        "surrogate", "unprintable", "numbered", "child", "wait", "loop",
     )  # fmt: skip
 
     def notes(self, item: Item) -> Notes:
@@ -100,6 +100,11 @@ class Rogue(ScriptedEngine):
     def sleep(self, path: str, on_step: OnStep) -> None:
         """Sleeps in C; everything else goes on."""
         time.sleep(LONG_S)
+
+    def loop(self, path: str, on_step: OnStep) -> None:
+        """Never ends, and reports nothing."""
+        while True:
+            pass
 
     def spin(self, path: str, on_step: OnStep) -> None:
         """Never ends, and hears of nothing."""
