@@ -162,8 +162,11 @@ def test_verify_exits_1_until_it_is_mended(place: Path) -> None:
     found = run("verify", place=place)
     assert found.returncode == 1
     assert "damaged_file" in found.stdout
-    assert run("verify", "--fix", "--dry-run", place=place).returncode == 1
-    mended = run("verify", "--fix", "--json", place=place)
+    assert run("verify", "--fix", "--confirm", "--dry-run", place=place).returncode == 1
+    asked = run("verify", "--fix", place=place)
+    assert asked.returncode == 1 and "--fix --confirm mends those" in asked.stdout
+    assert count(place) == 3
+    mended = run("verify", "--fix", "--confirm", "--json", place=place)
     assert (mended.returncode, json.loads(mended.stdout)["fixed"]) == (0, 1)
     assert run("verify", place=place).returncode == 0
 

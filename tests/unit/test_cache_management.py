@@ -290,14 +290,21 @@ def test_verify_names_each_kind_of_fault_and_mends_it(
         ("orphan_rows", "vectors"),
     }
     assert len(kinds) == 8
-    mended = manager.verify(fix=True)
-    assert mended["ok"] is True and mended["fixed"] == 8
+    half = manager.verify(fix=True)
+    assert (half["fixed"], half["unconfirmed"], half["refused"]) == (3, 5, [])  # a rendition, an orphan, a leftover
+    assert {problem["kind"] for problem in manager.verify()["problems"]} == {
+        "missing_file", "damaged_file", "orphan_rows"
+    }  # fmt: skip
+    mended = manager.verify(fix=True, confirm=True)
+    assert mended["ok"] is True and mended["fixed"] == 5
     again = manager.verify()
     assert again["problems"] == [] and again["entries"] == 1
     assert cache.store.entries.entry(fine) is not None
     assert orphan.exists(), "it may have been delivered before its row went"
     cache.store.leaving.unlink_due(at_once=True)
     assert not orphan.exists()
+    apart = {path.name.partition("-")[2] for path in (root / "quarantine").iterdir()}
+    assert apart == {"orphan.flac", path[truncated].name, path[swapped].name, path[header].name}
 
 
 def test_verify_names_vectors_of_odd_size(cache: SoundCache, manager: AudioSemanticCache) -> None:
@@ -305,7 +312,7 @@ def test_verify_names_vectors_of_odd_size(cache: SoundCache, manager: AudioSeman
         keep(cache, f"sound {seed}", seed, {"text:a": np.ones(4 if seed else 5, np.float32)})
     (problem,) = manager.verify()["problems"]
     assert problem["kind"] == "odd_vectors"
-    manager.verify(fix=True)
+    manager.verify(fix=True, confirm=True)
     assert cache.store.vectors.counts() == {"text:a": 2}
 
 
@@ -349,5 +356,5 @@ def test_an_entry_that_cannot_be_read_is_named_and_removed(cache: SoundCache, ma
     assert [(found["kind"], found["what"]) for found in manager.verify()["problems"]] == [
         ("unreadable_entry", f"entry {torn}")
     ]
-    manager.verify(fix=True)
+    manager.verify(fix=True, confirm=True)
     assert ids(manager.list_cache_items()) == [fine]

@@ -114,7 +114,7 @@ def test_a_row_that_cannot_be_read_is_a_miss_and_costs_no_other(old: OldCache, c
     assert cache.find_exact(recipe(PROMPT, seed=2), TOLERANT).hit.entry.id == good
     cache.close()
     with AudioSemanticCache(old.directory) as manager:
-        problems = [found["kind"] for found in manager.verify(fix=True)["problems"]]
+        problems = [found["kind"] for found in manager.verify(fix=True, confirm=True)["problems"]]
         assert problems == ([] if _readable(column, torn) else ["unreadable_entry"])
 
 

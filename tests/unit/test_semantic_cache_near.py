@@ -246,7 +246,7 @@ def test_a_damaged_snapshot_is_told_and_rebuilt(
         again = opened_space(tmp_path)
     assert ("built again" in caplog.text) == (fault != "delete")
     assert set(again.search(vector(0), 10, ALL)) == {entry_id}
-    verify(cache.store, fix=True)
+    verify(cache.store, fix=True, confirm=True)
 
 
 def test_a_snapshot_of_another_store_is_not_believed(cache: SoundCache, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_snapshot_of_another_store_is_not_believed(cache: SoundCache, tmp_path
     for path in (tmp_path / "other" / "index").iterdir():
         (tmp_path / "cache" / "index" / path.name).write_bytes(path.read_bytes())
     assert set(opened_space(tmp_path).search(vector(0), 10, ALL)) == {entry_id}
-    verify(cache.store, fix=True)
+    verify(cache.store, fix=True, confirm=True)
 
 
 def test_an_index_that_lost_touch_with_the_changes_starts_afresh(cache: SoundCache) -> None:
@@ -297,7 +297,7 @@ def test_a_vanished_file_gives_way_to_the_next(cache: SoundCache) -> None:
     first, second = keep(cache, angle=0.0, seed=1), keep(cache, angle=0.2, seed=2)
     os.unlink(cache.store.entries.entry(first).path)
     assert cache.find_near(recipe(OTHER_WAY), TOLERANT, asked()).hit.entry.id == second
-    verify(cache.store, fix=True)
+    verify(cache.store, fix=True, confirm=True)
 
 
 def test_explain_tells_the_hit_the_near_misses_and_what_does_not_fit(cache: SoundCache) -> None:

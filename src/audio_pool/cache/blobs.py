@@ -81,8 +81,12 @@ class BlobStore(Protocol):
     def discard(self, file: str) -> int:
         """Unlink a file, one of ``renders`` too; return the bytes freed, 0 where it is not there."""
 
-    def quarantine(self, file: str) -> Path | None:
-        """Move whatever has the name where a person can look at it; return that place, None where nothing has."""
+    def quarantine(self, file: str, *, leave: bool = False) -> Path | None:
+        """Move whatever has the name where a person can look at it; return that place, None where nothing has.
+
+        Args:
+            leave: the name stays as well, and leads to the same file.
+        """
 
     def set_aside(self, source: Path) -> Path:
         """Move a file that is not kept to ``renders``, under a name of its own.

@@ -314,15 +314,29 @@ class LocalFiles:
         """Unlink one file, one of ``renders`` too; return the bytes freed, 0 where it is not there."""
         return _unlinked(self._place_of(file))
 
-    def quarantine(self, file: str) -> Path | None:
-        """Move whatever has the name to ``quarantine``; return its path there, None where nothing has."""
+    def quarantine(self, file: str, *, leave: bool = False) -> Path | None:
+        """Move whatever has the name to ``quarantine``; return its path there, None where nothing has.
+
+        Args:
+            leave: the name stays as well, and leads to the same file.
+        """
         place = self.root / "quarantine"
         place.mkdir(mode=0o700, exist_ok=True)
-        target = place / f"{secrets.token_hex(4)}-{Path(file).name}"
+        source, target = self._place_of(file), place / f"{secrets.token_hex(4)}-{Path(file).name}"
         try:
-            os.rename(self._place_of(file), target)
+            if leave:
+                os.link(source, target, follow_symlinks=False)
+            else:
+                os.rename(source, target)
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):  # another disk, or one without links
+                raise
+            shutil.copy2(source, target, follow_symlinks=False)
+            if not leave:
+                source.unlink()
+        _fsync(place)
         return target
 
     # -- what is delivered and not kept
@@ -426,7 +440,7 @@ class LocalFiles:
 
 def _unlinked(path: Path) -> int:
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         path.unlink()
     except FileNotFoundError:
         return 0

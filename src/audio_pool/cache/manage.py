@@ -166,17 +166,22 @@ class AudioSemanticCache:
         items = {item["id"]: item for item in self._by_ids([i for group in groups for i in group.ids])}
         return [one for group in groups if (one := _group(group, items))]
 
-    def verify(self, fix: bool = False, quick: bool = False) -> Json:
+    def verify(
+        self, fix: bool = False, quick: bool = False, confirm: bool = False, *, however_many: bool = False
+    ) -> Json:
         """Check that rows, files, vectors and index agree.
 
         Args:
-            fix: remove what has no other half.
+            fix: put files that no entry knows into quarantine; remove dangling links and what is derived.
             quick: trust files that have the right size and header.
+            confirm: with ``fix``: also remove rows without their sound; a damaged sound goes to quarantine.
+            however_many: mend also where so much is amiss at once that a disk may not be mounted.
 
         Returns:
-            ok, entries, files, problems (each kind, what, detail), fixed, freed_space_mb.
+            ok, entries, files, problems (each kind, what, detail), fixed, freed_space_mb; refused (why nothing was
+            mended), unconfirmed (how many problems are mended only with ``confirm``).
         """
-        return as_json(verify(self._store, fix=fix, quick=quick))
+        return as_json(verify(self._store, fix=fix, quick=quick, confirm=confirm, however_many=however_many))
 
     # -- what would go
 

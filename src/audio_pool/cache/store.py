@@ -110,6 +110,9 @@ class Entries(Protocol):
             StorageError: those already removed stay removed.
         """
 
+    def expel(self, ids: Iterable[int]) -> None:
+        """Remove entries as ``remove`` does, but put what lies in the place of their masters into quarantine."""
+
     def quarantine(self, entry_id: int) -> bool:
         """Remove an entry whose file is there and is not the one that was stored; return whether it was so."""
 
@@ -123,6 +126,9 @@ class Leaving(Protocol):
 
     def let_go(self, files: Iterable[str]) -> Removal:
         """Let go of files that no row names, renders too."""
+
+    def set_apart(self, file: str) -> None:
+        """Put a file that no row names into quarantine at once; its path leads to it for the grace all the same."""
 
     def files(self) -> set[str]:
         """Return the files that are still there for their grace."""

@@ -239,22 +239,32 @@ def delete(
 
 
 @group.command()
-@click.option("--fix", is_flag=True, help="Remove rows without a sound, and files without a row.")
+@click.option("--fix", is_flag=True, help="Quarantine files without a row; remove dangling links and what is derived.")
+@click.option("--confirm", is_flag=True, help="With --fix: remove rows without their sound, too.")
+@click.option("--however-many", is_flag=True, help="With --fix: although so much is amiss that no disk may be mounted.")
 @click.option("--quick", is_flag=True, help="Trust files of the right size instead of reading every byte.")
 @click.option("--dry-run", is_flag=True, help="Only show what --fix would mend.")
-@click.option("--confirm", is_flag=True, help="Accepted as everywhere; --fix does not ask.")
 @_command
 def verify(
-    cache: AudioSemanticCache, as_json: bool, fix: bool, quick: bool, dry_run: bool, confirm: bool
+    cache: AudioSemanticCache,
+    as_json: bool,
+    fix: bool,
+    confirm: bool,
+    however_many: bool,
+    quick: bool,
+    dry_run: bool,
 ) -> None:
     """Check that rows, files, vectors and index agree. Exit code 1 where something is left amiss."""
-    report = cache.verify(fix and not dry_run, quick)
+    report = cache.verify(fix and not dry_run, quick, confirm, however_many=however_many)
     lines = [f"{found['kind']}: {found['what']}: {found['detail']}" for found in report["problems"]]
     lines.append(f"{report['entries']:,} entries and {report['files']:,} files checked")
     if report["fixed"]:
         lines.append(f"{report['fixed']} mended, {_size(report['freed_space_mb'])} freed")
     left = len(report["problems"]) - report["fixed"]
     lines.append("nothing is amiss" if report["ok"] else f"{left} problems" + ("" if fix else "; --fix mends"))
+    if report["unconfirmed"]:
+        lines.append(f"{report['unconfirmed']} of them would lose a row: --fix --confirm mends those, too")
+    lines += [f"refused: {why}" for why in report["refused"]]
     _print(report, as_json, lines)
     if not report["ok"]:
         raise click.exceptions.Exit(1)

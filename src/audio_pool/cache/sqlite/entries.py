@@ -214,6 +214,10 @@ class SqliteEntries:
             db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()
         return removal
 
+    def expel(self, ids: Iterable[int]) -> None:
+        for entry_id in ids:
+            self._remove([entry_id], "quarantine")
+
     def quarantine(self, entry_id: int) -> bool:
         found = self._database.query("SELECT file, size_bytes FROM entries WHERE id = ?", (entry_id,))
         if not found or self._blobs.size_of(found[0][0]) is None or self._blobs.is_whole(*found[0]):

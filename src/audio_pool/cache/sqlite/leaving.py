@@ -77,6 +77,10 @@ class SqliteLeaving:
                 self._name(db, chosen, "unlink")
         return self.counted(chosen)
 
+    def set_apart(self, file: str) -> None:
+        self._blobs.quarantine(file, leave=True)
+        self.let_go([file])
+
     def _name(self, db: sqlite3.Connection, files: Iterable[str], fate: Fate) -> None:
         due = (clock_name(), uptime_s() + self.grace_s, fate)
         db.executemany("INSERT OR IGNORE INTO leaving VALUES (?, ?, ?, ?)", [(file, *due) for file in files])
