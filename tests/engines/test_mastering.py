@@ -18,9 +18,9 @@ from audio_pool.engines import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError
-from audio_pool.results import SoundMetadata
+from audio_pool.results import QualityReport, SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
-from audio_pool.worker.mastering import Mastering, RawCandidate, comment_of
+from audio_pool.worker.mastering import Mastering, RawCandidate, comment_of, score_of
 
 NOISE = Notes(expects=frozenset({"noise"}))
 
@@ -479,3 +479,9 @@ def test_a_low_score_is_not_accepted_and_a_failed_one_only_delivered_where_that_
     assert [one["verdict"] for one in best.metadata["candidates"]] == ["best_of_rejected", "failed_gate"]
     with pytest.raises(QualityError, match="wrong_length"):
         finish(mastering, tmp_path, [raw(chord(RATE))], 2, prompt="a chord", deliver_best=True)
+
+
+def test_a_sound_that_failed_the_gate_is_behind_every_other_whatever_clap_thinks_of_it():
+    failed = SoundMetadata(quality=QualityReport(score=10.0, issues=("hiss",)), clap_similarity=0.9)
+    poor = SoundMetadata(quality=QualityReport(score=30.0, issues=("whistle",)), clap_similarity=-0.2)
+    assert score_of(failed) < score_of(poor) < score_of(structs.replace(poor, clap_similarity=None))
