@@ -127,6 +127,9 @@ def test_a_directory_that_was_moved_away_is_waited_for_and_loses_nothing(bed: Be
     bed.degraded("has been moved to")
     bed.unkept("a tone meanwhile")
     bed.unkept("a tone meanwhile", delivery="inline", format="ogg")
+    for worker in bed.server.workers().values():
+        worker.kill()
+    bed.unkept("a tone of the next worker")
     assert not bed.cache.exists(), "it would be in the way"
     os.rename(tmp_path / "away", bed.cache)
     bed.healed()
@@ -174,6 +177,9 @@ def test_a_full_disk_costs_nobody_a_sound(tmp_path: Path) -> None:
         bed.unkept("a tone meanwhile")
         bed.degraded("full")
         bed.unkept("a tone meanwhile", delivery="inline", format="ogg")
+        for worker in server.workers().values():
+            worker.kill()
+        bed.unkept("a tone of the next worker")
         assert bed.is_cached(old), "what is there can be read"
         bed.renditions_work(old, cached=True)
         (cache / "ballast").unlink()

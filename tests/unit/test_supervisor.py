@@ -273,11 +273,22 @@ def test_what_cannot_be_started_has_ended(stage: Stage, error: Exception, reason
     assert stage.start("w", 2).pid, "and the next may be"
 
 
-def test_a_log_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_log_directory_that_cannot_be_made_costs_the_log_and_not_the_child(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     stage = Stage(tmp_path / "logs")
-    stage.order()
-    assert "cannot be started: File exists" in stage.next_exit()[2]
+    child = stage.start()
+    child.end(3)
+    assert stage.next_exit()[2].startswith("exit code 3")
+    stage.close()
+
+
+def test_a_log_directory_that_went_with_its_parents_is_not_made_again(tmp_path: Path) -> None:
+    """The cache's directory, moved away: another one in its place would keep it from coming back."""
+    stage = Stage(tmp_path / "cache" / "logs")
+    os.rename(tmp_path / "cache", tmp_path / "away")
+    stage.start().end(0)
+    stage.next_exit()
+    assert not (tmp_path / "cache").exists()
     stage.close()
 
 

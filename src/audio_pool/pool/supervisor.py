@@ -157,6 +157,10 @@ class Supervisor:
             start: starts a command, given the descriptor that it is to inherit.
         """
         self._log_dir = log_dir
+        try:
+            log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            log.warning("workers' logs are not kept: %s", exc)
         self._on_exit = on_exit
         self._start_child = start
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -262,7 +266,10 @@ class Supervisor:
             self._on_exit(command.name, command.incarnation, reason)
 
     def _watch(self, command: Command) -> None:
-        self._log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Without its parents: where the cache has been moved away, logs in its place would keep it from coming
+        # back. And a disk that takes no logs is no reason not to start a worker.
+        with contextlib.suppress(OSError):
+            self._log_dir.mkdir(exist_ok=True, mode=0o700)
         child = self._start_child(command, self.life_line)
         child_log = ChildLog(self._log_dir / f"{command.name}.log", command.name)
         watched = _Watched(command=command, child=child, log=child_log)
