@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -70,6 +71,23 @@ def test_replace_puts_the_new_sound_in_the_old_ones_place(store: SqliteStore) ->
     store.leaving.unlink_due(at_once=True)
     assert not os.path.exists(first.path)
     assert os.path.exists(second.path)
+
+
+def test_a_sound_that_was_written_to_another_disk_is_kept(store: SqliteStore, tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        made = sound(Path(place))
+        content = Path(made.path).read_bytes()
+        entry = store.entries.put(made, {})
+        assert Path(entry.path).read_bytes() == content and not os.path.exists(made.path)
+        refused = sound(Path(place), seed=2)
+        harm(Path(store.location), "CREATE TRIGGER no BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StorageError):
+            store.entries.put(refused, {})
+        assert os.path.exists(refused.path), "it can still be delivered"
+        harm(Path(store.location), "DROP TRIGGER no")
 
 
 def test_a_kept_recipe_whose_file_vanished_is_kept_anew(store: SqliteStore) -> None:
