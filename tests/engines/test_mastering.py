@@ -18,9 +18,10 @@ from audio_pool.engines import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError
+from audio_pool.inscription import comment_of
 from audio_pool.results import QualityReport, SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
-from audio_pool.worker.mastering import Mastering, RawCandidate, comment_of, score_of
+from audio_pool.worker.mastering import Mastering, RawCandidate, score_of
 
 NOISE = Notes(expects=frozenset({"noise"}))
 

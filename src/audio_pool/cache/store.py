@@ -22,6 +22,7 @@ from audio_pool.results import FinishedSound
 from audio_pool.types import Label, Recipe, Rendition
 
 __all__ = [
+    "Adopted",
     "Change",
     "Changes",
     "Checks",
@@ -58,6 +59,23 @@ class Removal(NamedTuple):
     def and_also(self, other: Removal) -> Removal:
         """Return the sum of both."""
         return Removal(self.items + other.items, self.files + other.files, self.freed_bytes + other.freed_bytes)
+
+
+class Adopted(NamedTuple):
+    """A master that lies in its place, and what is known of it, to be given a row."""
+
+    sound: FinishedSound
+    """Its ``path`` says nothing."""
+    file: str
+    size_bytes: int
+    sha256: bytes
+    created_at: float
+    vectors: Mapping[str, Vector] = {}
+    entry_id: int | None = None
+    """None: a new one."""
+    origin: str = ""
+    renditions: tuple[tuple[str, str, int], ...] = ()
+    """Spec, file and size of each."""
 
 
 class Entries(Protocol):
@@ -109,6 +127,9 @@ class Entries(Protocol):
         Raises:
             StorageError: those already removed stay removed.
         """
+
+    def adopt(self, found: Sequence[Adopted]) -> list[bool]:
+        """Give rows to masters that lie in their place, in one step; False for each whose file or recipe has one."""
 
     def expel(self, ids: Iterable[int]) -> None:
         """Remove entries as ``remove`` does, but put what lies in the place of their masters into quarantine."""

@@ -49,8 +49,8 @@ class Problem:
     """One thing that does not agree."""
 
     kind: str
-    """missing_file, damaged_file, orphan_file, dangling_link, stale_incoming, missing_rendition, orphan_rows,
-    unreadable_entry, odd_vectors, damaged_database, stale_index."""
+    """missing_file, damaged_file, orphan_file, orphan_rendition, dangling_link, stale_incoming, missing_rendition,
+    orphan_rows, unreadable_entry, odd_vectors, damaged_database, stale_index."""
     what: str
     """The file, entry or table."""
     detail: str
@@ -220,7 +220,8 @@ def _orphans(store: Store, report: Report, quick: bool) -> None:
         if file in known or store.blobs.in_flight(file) or store.checks.knows(file):
             continue
         if store.blobs.exists(file):
-            report.found(Problem("orphan_file", file, "no entry knows this file"), partial(_set_apart, store, file))
+            kind = "orphan_file" if _is_master(file) else "orphan_rendition"
+            report.found(Problem(kind, file, "no entry knows this file"), partial(_set_apart, store, file))
         elif store.blobs.is_odd(file):
             problem = Problem("dangling_link", file, "leads to nothing, and no entry knows it")
             report.found(problem, partial(_unlink, store, file))

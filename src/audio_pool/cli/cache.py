@@ -12,6 +12,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -268,6 +269,27 @@ def verify(
     _print(report, as_json, lines)
     if not report["ok"]:
         raise click.exceptions.Exit(1)
+
+
+@group.command()
+@click.option("--encoder", default="auto", show_default=True, help="auto, off, or an embedder engine's name.")
+@config_option
+@with_options(cache_dir_option, json_option)
+def rebuild(encoder: str, config_path: str | None, cache_dir: str | None, as_json: bool) -> None:
+    """Make rows of masters: after a lost or damaged database. Removes and changes nothing."""
+    from audio_pool.cli.rebuilding import rebuilt
+
+    place = Path(cache_dir) if cache_dir is not None else load_config(config_path).cache_dir
+    report = rebuilt(place, encoder, config_path)
+    lines = [f"skipped: {found['file']}: {found['why']}" for found in report["skipped"]]
+    lines.append(f"{report['made']:,} rows made from masters, {report['known']:,} masters had one")
+    if report["salvaged"]:
+        lines.append(f"{report['salvaged']:,} rows read from the damaged database")
+    if report["without_vectors"]:
+        lines.append(f"{report['without_vectors']:,} of those made are found by their words alone (no encoder)")
+    if report["put_away"]:
+        lines.append(f"the old database lies in {report['put_away']}")
+    _print(report, as_json, lines)
 
 
 def _remove(

@@ -26,7 +26,7 @@ from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["explained"]
+__all__ = ["explained", "loaded"]
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 """float32 [D] by space."""
@@ -83,7 +83,7 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
     space = vector_space(name, config)
     if not knows_space(cache, space):
         return "", {}, [f"the cache has no vectors of {name!r}, so only words were compared"]
-    embedder = _loaded(name, config)
+    embedder = loaded(name, config)
     assert isinstance(embedder, Embedder), "pick_encoder names no other"
     try:
         vector = embedder.embed([prompt])[0]
@@ -99,7 +99,7 @@ def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
     space = vector_space(name, config)
     if name == "off" or not knows_space(cache, SOUND_PREFIX + space):
         return {}
-    scorer = _loaded(name, config)
+    scorer = loaded(name, config)
     assert isinstance(scorer, Scorer), "a pool with another does not start"
     try:
         return {space: scorer.embed_text([prompt])[0]}
@@ -107,6 +107,7 @@ def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
         scorer.close()
 
 
-def _loaded(name: str, config: Config) -> Engine:
+def loaded(name: str, config: Config) -> Engine:
+    """Return an engine of the configuration, loaded into this process."""
     own = config.engines.get(name, EngineConfig())
     return load_engine(own.implementation or name, own.settings, name=name, models_dir=config.policy.models_dir)

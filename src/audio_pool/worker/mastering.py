@@ -11,7 +11,6 @@ needs no crossfade. Then the quality gate, then CLAP where there is a scorer, th
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from msgspec import UNSET, structs
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
+from audio_pool.inscription import comment_of
 from audio_pool.prompts.expectations import names_low_sound, names_noise
 from audio_pool.results import (
     CandidateReport,
@@ -44,7 +44,7 @@ from audio_pool.worker.levels import Level, levelled, measured, of_master, short
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
-__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "comment_of", "score_of"]
+__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "score_of"]
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,6 @@ _FEWER_FRAMES = 2
 """By how much a native loop's length may miss before it is no loop of the length that was asked for."""
 _PEAK_TOLERANCE_DB = 0.05
 _LOSSY_ROUNDS = 2
-_IN_THE_FILE = (
-    "engine", "model", "model_revision", "licence", "prompt", "negative_prompt", "seed", "steps",
-    "guidance_scale", "voice", "duration_s", "is_loop", "engine_details", "generation_timestamp",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,14 +405,6 @@ def score_of(report: SoundMetadata) -> float:
     if report.quality.score <= _FAILED_SCORE:
         return report.quality.score - 1000.0
     return report.quality.score if report.clap_similarity is None else report.clap_similarity
-
-
-def comment_of(recipe: Recipe, metadata: SoundMetadata) -> str:
-    """Return the recipe as the one compact JSON comment that goes into a file: how to make the sound again."""
-    facts = {key: metadata[key] for key in _IN_THE_FILE if metadata.get(key) not in (None, "", {}, [])}
-    facts = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **facts}
-    # ASCII, because ID3 and RIFF readers disagree about anything else
-    return json.dumps(facts, separators=(",", ":"), ensure_ascii=True, default=str)
 
 
 # ------------------------------------------------------------------------------------------------- write

@@ -33,7 +33,7 @@ from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
-from audio_pool.cache.store import Removal, Vector
+from audio_pool.cache.store import Adopted, Removal, Vector
 from audio_pool.results import FinishedSound
 from audio_pool.types import Recipe
 
@@ -189,6 +189,24 @@ class SqliteEntries:
             return None
         found = db.execute(_IDENTICAL, (family_of(sound.recipe), identity_of(sound))).fetchone()
         return None if found is None else _Stored._make(found)
+
+    def adopt(self, found: Sequence[Adopted]) -> list[bool]:
+        with self._database.writing("making rows of masters") as db, transaction(db):
+            return [self._adopt(db, one) for one in found]
+
+    def _adopt(self, db: sqlite3.Connection, one: Adopted) -> bool:
+        known = db.execute("SELECT 1 FROM entries WHERE file = ?", (one.file,)).fetchone()
+        if known or (one.entry_id is None and self._kept(db, one.sound) is not None):
+            return False
+        values = columns_of(one.sound, one.file, one.origin, one.size_bytes, one.sha256)
+        values["created_at"] = one.created_at
+        if one.entry_id is not None:
+            values["id"] = one.entry_id
+        entry_id = insert(db, values, one.sound, one.vectors)
+        db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
+        kept = [(entry_id, *rendition) for rendition in one.renditions]
+        db.executemany("INSERT OR IGNORE INTO renditions VALUES (?, ?, ?, ?)", kept)
+        return True
 
     # -- removing
 

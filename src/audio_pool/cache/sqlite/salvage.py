@@ -1,0 +1,134 @@
+"""What can still be read of a damaged database, row by row.
+
+Owns: reading around pages that cannot be read.
+Must not know: masters, what becomes of the rows.
+
+SQLite gives up a scan at the first damaged page. A range of ids that cannot be read is halved until the rows are
+found that can; the number of such attempts is bounded, for a damaged root loses every range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audio_pool.cache.entry import read_stored
+from audio_pool.cache.store import Adopted
+from audio_pool.results import FinishedSound
+
+__all__ = ["Salvage", "Saved"]
+
+_AT_ONCE = 256
+_MOST_ATTEMPTS = 100_000
+_ENTRY = "id, file, origin, size_bytes, sha256, created_at"
+
+
+class Saved(NamedTuple):
+    """One entry's row, and its sound where recipe and metadata could be read."""
+
+    entry_id: int
+    file: str
+    origin: str
+    size_bytes: int
+    sha256: bytes
+    created_at: float
+    adopted: Adopted | None
+
+
+class Salvage:
+    """A copy of a damaged database, opened for reading."""
+
+    def __init__(self, copy: Path) -> None:
+        self._db = sqlite3.connect(copy, isolation_level=None)
+        self._attempts = 0
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    def leaving(self) -> list[str]:
+        """Return the files of sounds that had been removed."""
+        return [str(file) for (file,) in self._try("SELECT file FROM leaving", ())]
+
+    def entries(self) -> Iterator[Saved]:
+        """Yield every entry whose row can be read, by id."""
+        last = max((self._greatest(sql) for sql in _GREATEST), default=0)
+        for first in range(1, last + 1, _AT_ONCE):
+            ids = (first, min(first + _AT_ONCE, last + 1))
+            provenance = {row[0]: row[1:] for row in self._between(_PROVENANCE, *ids)}
+            vectors = list(self._between(_VECTORS, *ids))
+            renditions = list(self._between(_RENDITIONS, *ids))
+            for row in self._between(_ENTRIES, *ids):
+                if _is_sane(row):
+                    known = {space: np.frombuffer(data, np.float32) for n, space, data in vectors if n == row[0]}
+                    others = tuple(one[1:] for one in renditions if one[0] == row[0])
+                    yield _saved(row, provenance.get(row[0]), known, others)
+
+    def _greatest(self, sql: str) -> int:
+        found = self._try(sql, ())
+        value = found[0][0] if found else 0
+        return min(value, 1 << 40) if isinstance(value, int) else 0
+
+    def _between(self, sql: str, first: int, end: int) -> Iterator[tuple[Any, ...]]:  # Any: rows as SQLite gives them
+        """Yield the rows with ids from ``first`` to before ``end`` that can be read."""
+        if self._attempts > _MOST_ATTEMPTS:
+            return
+        try:
+            rows = self._db.execute(sql, (first, end)).fetchall()
+        except sqlite3.Error:
+            self._attempts += 1
+            if end - first > 1:
+                middle = (first + end) // 2
+                yield from self._between(sql, first, middle)
+                yield from self._between(sql, middle, end)
+            return
+        yield from rows
+
+    def _try(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        with contextlib.suppress(sqlite3.Error):
+            return self._db.execute(sql, values).fetchall()
+        return []
+
+
+_ENTRIES = f"SELECT {_ENTRY} FROM entries WHERE id >= ? AND id < ?"
+_PROVENANCE = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id >= ? AND entry_id < ?"
+_VECTORS = "SELECT entry_id, encoder, data FROM vectors WHERE entry_id >= ? AND entry_id < ?"
+_RENDITIONS = "SELECT entry_id, spec, file, size_bytes FROM renditions WHERE entry_id >= ? AND entry_id < ?"
+_GREATEST = (
+    "SELECT seq FROM sqlite_sequence WHERE name = 'entries'",
+    "SELECT max(id) FROM entries",
+    "SELECT max(entry_id) FROM provenance",
+)
+
+
+def _is_sane(row: tuple[Any, ...]) -> bool:
+    """Return True where the columns are what they must be: a damaged page may be read as anything."""
+    entry_id, file, origin, size, sha256, created_at = row
+    return (
+        isinstance(entry_id, int)
+        and isinstance(file, str)
+        and file.startswith("audio/")
+        and ".." not in file
+        and isinstance(origin, str)
+        and isinstance(size, int)
+        and isinstance(sha256, bytes)
+        and len(sha256) == 32
+        and isinstance(created_at, float)
+    )
+
+
+def _saved(
+    row: tuple[Any, ...], provenance: tuple[Any, ...] | None, vectors: dict[str, Any], renditions: tuple[Any, ...]
+) -> Saved:
+    entry_id, file, origin, size, sha256, created_at = row
+    adopted = None
+    stored = read_stored(*provenance) if provenance and all(isinstance(part, bytes) for part in provenance) else None
+    if stored is not None:
+        sound = FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True)
+        adopted = Adopted(sound, file, size, sha256, created_at, vectors, entry_id, origin, renditions)
+    return Saved(entry_id, file, origin, size, sha256, created_at, adopted)

@@ -1,0 +1,108 @@
+"""What is written inside a sound file of ours: how to make the sound again, and all that is known of it.
+
+Owns: the one JSON comment of a file, written and read.
+Must not know: how a file holds a comment (audio/codec.py), where files lie.
+
+A master can therefore be kept anew when the cache's database is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import msgspec
+
+from audio_pool.results import SoundMetadata
+from audio_pool.types import Recipe
+
+__all__ = ["comment_of", "sound_in"]
+
+Json = Mapping[str, Any]  # opaque: a comment may come from anywhere; checked field by field
+
+_PLAIN = (
+    "engine", "model", "model_revision", "licence", "prompt", "negative_prompt", "seed", "steps",
+    "guidance_scale", "voice", "duration_s", "is_loop", "engine_details", "generation_timestamp",
+)  # fmt: skip
+"""Keys that stand in the comment itself, for people and other programs."""
+_OF_THE_REQUEST = ("request_id", "candidates", "timings_ms")
+"""Keys that say nothing about the sound."""
+_UNSAID = msgspec.to_builtins(SoundMetadata())
+_CANDIDATES = range(1, 17)
+
+
+def comment_of(recipe: Recipe, metadata: SoundMetadata) -> str:
+    """Return the one compact JSON comment that goes into a file.
+
+    ``recipe`` and ``metadata`` in it hold everything; metadata that has its default, or that stands in the comment
+    itself, is left out.
+    """
+    told = msgspec.to_builtins(metadata)
+    plain = {key: told[key] for key in _PLAIN if told.get(key) not in (None, "", {}, [])}
+    rest = {
+        key: value
+        for key, value in told.items()
+        if key not in plain and key not in _OF_THE_REQUEST and value != _UNSAID.get(key)
+    }
+    facts = {"made_by": "audio_pool", "recipe_id": recipe.identity(), "prompt": recipe.prompt, **plain}
+    facts |= {"recipe": msgspec.to_builtins(recipe), "metadata": rest}
+    # ASCII, because ID3 and RIFF readers disagree about anything else
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=True, default=str)
+
+
+def sound_in(facts: Json, *, frames: int, sample_rate: int) -> tuple[Recipe, SoundMetadata] | None:
+    """Return recipe and metadata as a comment holds them; None where it is not ours, or says too little.
+
+    Args:
+        facts: the comment's JSON.
+        frames: length of the file that holds it.
+        sample_rate: Hz.
+    """
+    if facts.get("made_by") != "audio_pool":
+        return None
+    try:
+        recipe = msgspec.convert(facts["recipe"], Recipe) if "recipe" in facts else None
+        recipe = recipe or _recipe_of_plain_facts(facts, frames, sample_rate)
+        rest = facts.get("metadata", {})
+        if recipe is None or not isinstance(rest, dict):
+            return None
+        plain = {key: facts[key] for key in _PLAIN if key in facts}
+        return recipe, msgspec.convert({"sample_rate": sample_rate, **plain, **rest}, SoundMetadata)
+    except msgspec.ValidationError:
+        return None
+
+
+def _recipe_of_plain_facts(facts: Json, frames: int, sample_rate: int) -> Recipe | None:
+    """Return the recipe of a file written before the whole recipe stood in it.
+
+    What was not written is tried: the identity tells which it was. Where none agrees, the recipe is one that no
+    seed can be asked for.
+    """
+    if not all(isinstance(facts.get(key), str) for key in ("prompt", "engine")):
+        return None
+    given = {
+        "prompt": facts["prompt"],
+        "negative_prompt": facts.get("negative_prompt", ""),
+        "engine": facts["engine"],
+        "model": facts.get("model", ""),
+        "frames": frames,
+        "sample_rate": sample_rate,
+        "loop": facts.get("is_loop", False),
+        "steps": facts.get("steps"),
+        "guidance_scale": facts.get("guidance_scale"),
+        "voice": facts.get("voice"),
+        "init_audio_sha256": None,
+        "init_strength": None,
+        "namespace": "default",
+    }
+    revisions = {"", facts.get("model_revision", "")}
+    for count, seed, implementation, revision in product(
+        _CANDIDATES, (None, facts.get("seed")), ("", facts["engine"]), sorted(revisions)
+    ):
+        tried = {"candidates": count, "seed": seed, "implementation": implementation, "model_revision": revision}
+        recipe = msgspec.convert({**given, **tried}, Recipe)
+        if recipe.identity() == facts.get("recipe_id"):
+            return recipe
+    return msgspec.convert({**given, "candidates": 1, "seed": None}, Recipe)
