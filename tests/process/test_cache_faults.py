@@ -164,6 +164,23 @@ def test_a_deleted_database_is_written_again_with_every_row(bed: Bed) -> None:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_damaged_database_costs_nobody_a_sound_and_a_backup_in_its_place_is_taken(bed: Bed, tmp_path: Path) -> None:
+    old = bed.kept("a tone of old")
+    database, backup = bed.cache / "cache.sqlite3", tmp_path / "backup"
+    with contextlib.closing(sqlite3.connect(database)) as db, contextlib.closing(sqlite3.connect(backup)) as copy:
+        db.backup(copy)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as file:
+        file.write(os.urandom(os.path.getsize(database)))
+    bed.unkept("a tone meanwhile")
+    bed.degraded("")
+    for ending in ("-wal", "-shm"):
+        (bed.cache / f"cache.sqlite3{ending}").unlink(missing_ok=True)
+    os.rename(backup, database)
+    bed.healed()
+    assert bed.is_cached(old)
+
+
 def test_a_full_disk_costs_nobody_a_sound(tmp_path: Path) -> None:
     cache = tmp_path / "s" / "cache"
     cache.mkdir(parents=True)
