@@ -160,7 +160,12 @@ class Bed:
         served["defaults"] = {"engine": "rogue", **served.get("defaults", {})}
         self.place = place
         self.served = served
-        self.server = Served(place / "s", **served).ready()
+        self.server = Served(place / "s", **served)
+        try:
+            self.server.ready()
+        except BaseException:
+            self.server.close()
+            raise
         self.ask = Asker(self.server.endpoint)
         self._count = 0
         self.neighbour = Neighbour(self.server.endpoint, **(neighbour or {}))
