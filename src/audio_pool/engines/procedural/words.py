@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Literal
 
@@ -21,6 +22,8 @@ __all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "nearest_b
 
 MOST_LAYERS = 8
 FALLBACK = "drone"
+_MOST_COMPARED = 24
+"""Words of a prompt that are compared with the recipes' by their spelling: a long one would take seconds."""
 _VAGUE = frozenset({"ambience", "ambient", "ambiance", "atmosphere", "soundscape"})
 """Words that name the fallback when they stand alone, and nothing beside a sound that is named."""
 
@@ -358,14 +361,16 @@ def _nearest_recipe(
 def nearest_by_words(texts: Sequence[str], recipes: Mapping[str, Recipe], excluded: Collection[str]) -> str:
     """Name the recipe whose related words the texts share most; then by spelling; then the drone."""
     best, best_score = "", 0.59
-    stems = {stem(text) for text in texts}
+    stems = list(dict.fromkeys(stem(text) for text in texts))[:_MOST_COMPARED]
+    spelled: dict[str, float] = {}  # by part of a key: the same part stands in many
     for recipe in recipes.values():
         if recipe.name in excluded:
             continue
         parts = {part for key in recipe.keys for part in key_stems(key)}
-        shared = sum(1.0 for word in recipe.near if stem(word) in stems) + sum(0.62 for part in parts & stems)
-        spelled = max((_spelling_similarity(text, part) for text in stems for part in parts), default=0.0)
-        score = max(shared, 0.95 * spelled)
+        shared = sum(1.0 for word in recipe.near if stem(word) in stems) + sum(0.62 for part in parts if part in stems)
+        for part in parts - spelled.keys():
+            spelled[part] = max((_spelling_similarity(text, part) for text in stems), default=0.0)
+        score = max(shared, 0.95 * max((spelled[part] for part in parts), default=0.0))
         if score > best_score:
             best, best_score = recipe.name, score
     if best:
@@ -375,8 +380,13 @@ def nearest_by_words(texts: Sequence[str], recipes: Mapping[str, Recipe], exclud
 
 def _spelling_similarity(one: str, two: str) -> float:
     """Compute Dice's coefficient of two words' letter pairs, ends included: 0..1."""
-    pairs = [{f" {word} "[k : k + 2] for k in range(len(word) + 1)} for word in (one, two)]
-    return 2 * len(pairs[0] & pairs[1]) / (len(pairs[0]) + len(pairs[1]))
+    first, second = _letter_pairs(one), _letter_pairs(two)
+    return 2 * len(first & second) / (len(first) + len(second))
+
+
+@lru_cache(maxsize=4096)
+def _letter_pairs(word: str) -> frozenset[str]:
+    return frozenset(f" {word} "[k : k + 2] for k in range(len(word) + 1))
 
 
 def _shortened(prompt: str) -> str:
