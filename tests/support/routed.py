@@ -18,6 +18,7 @@ from tests.support.requests import engine
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
+from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.helper_threads import Helper, HelperThreads
@@ -191,7 +192,8 @@ class Routed:
             self.config, self.router, self.executor, self.requests,
             cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,
         )  # fmt: skip
-        self.service = PoolService(self.config, self.router, self.intake, self.requests, self.view, self.writer)
+        self.figures = CacheFigures(self.config.cache_dir, self.writer, self.inbox.post)
+        self.service = PoolService(self.config, self.router, self.intake, self.requests, self.view, self.figures)
 
     def close(self) -> None:
         """Close what was opened."""

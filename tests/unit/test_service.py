@@ -72,6 +72,27 @@ def test_statistics_are_counted_elsewhere_and_awaited(pool: Routed) -> None:
     assert isinstance(stats, CacheStats) and stats.total_items == 1 and not pool.requests
 
 
+def test_however_many_ask_for_statistics_at_once_they_are_counted_twice_at_most(
+    pool: Routed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pool.cache is not None
+    counts, real = [], AudioSemanticCache.get_cache_stats
+    monkeypatch.setattr(AudioSemanticCache, "get_cache_stats", lambda self: (counts.append(1), real(self))[1])
+    pool.cache.put(sound(pool.incoming), {})
+    crowd = [Caller(str(number)) for number in range(1000)]
+    for caller in crowd:
+        pool.service.cache_stats(caller.sink)
+    assert len(pool.writer.waiting) == 1, "a stranger's questions are before nobody's sound"
+    pool.write()
+    assert len(counts) == 2 and not pool.requests
+    bodies = [caller.reply.body for caller in crowd]
+    assert all(isinstance(body, CacheStats) and body.total_items == 1 for body in bodies)
+    late = Caller()
+    pool.service.cache_stats(late.sink)
+    pool.write()
+    assert len(counts) == 3 and late.reply.kind == "result"
+
+
 def test_a_bug_in_the_statistics_is_an_answer_too(pool: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AudioSemanticCache, "get_cache_stats", lambda self: {}["a bug"])
     caller = Caller()

@@ -21,6 +21,7 @@ from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
+from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.executor import Executor
@@ -132,7 +133,10 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
     helpers = HelperThreads([launcher, writer])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
+    counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-figures")
+    figures = CacheFigures(config.cache_dir, counter, inbox.post)
     rest.callback(router.close)
+    rest.callback(counter.shutdown)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)
     chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend] if cache is not None else [])]
@@ -149,7 +153,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
     if jobs is not None:
         executor.on_generate = jobs.begun
-    service = PoolService(config, router, intake, requests, view, writer, jobs)
+    service = PoolService(config, router, intake, requests, view, figures, jobs)
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
     if jobs is not None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import Executor as Writer
 
 from msgspec import structs
 
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, NotSupported
+from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.intake import Intake
@@ -40,12 +40,12 @@ class PoolService:
         intake: Intake,
         requests: RequestTable,
         view: StatusView,
-        writer: Writer,
+        figures: CacheFigures,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
         Args:
-            writer: the thread that touches the disk.
+            figures: about the whole cache.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -54,7 +54,7 @@ class PoolService:
         self._config = config
         self._router = router
         self._requests = requests
-        self._writer = writer
+        self._figures = figures
 
     @property
     def keeps_jobs(self) -> bool:
@@ -107,20 +107,14 @@ class PoolService:
             raise NotFound("the cache is off (cache.enabled = false)")
         number = self._requests.open(sink)  # so that it is answered though the pool stops meanwhile
 
-        def work() -> None:
-            try:
-                from audio_pool.cache.manage import AudioSemanticCache
+        def counted(found: CacheStats | AudioPoolError) -> None:
+            if isinstance(found, AudioPoolError):
+                reply = Reply(kind="error", failure=Failure.of(found))
+            else:
+                reply = Reply(kind="result", body=structs.replace(found, cache_dir="") if discreet else found)
+            self._requests.finish(number, reply)
 
-                with AudioSemanticCache(self._config.cache_dir) as managed:
-                    stats: CacheStats = managed.get_cache_stats()
-                if discreet:
-                    stats = structs.replace(stats, cache_dir="")
-                reply = Reply(kind="result", body=stats)
-            except BaseException as exc:
-                reply = Reply(kind="error", failure=Failure.of(self.refusal(exc)))
-            self._router.post(lambda: self._requests.finish(number, reply))
-
-        self._writer.submit(work)
+        self._figures.ask(counted)
 
     def echo(
         self,
