@@ -141,14 +141,14 @@ def _hammered(c: Canvas, hz: float, strength: float) -> Floats:
     """Return two strings of one key, hammered: stiff (sharp overtones), coupled (a fast and a slow decay)."""
     decay_s = 1.5 * (261.6 / hz) ** 0.5
     overtones, decays, levels = [], [], []
-    for k in range(1, 12):
+    for k in range(1, 10):
         overtone = k * hz * (1 + 0.0005 * k * k) ** 0.5
         level = strength ** (0.15 * k) / k**1.15 * abs(np.sin(np.pi * k / 8.2))  # the hammer strikes near an eighth
         for skew in (0.9996, 1.0005):
             overtones += [skew * overtone, skew * overtone]
             decays += [decay_s / (1.4 + 0.55 * k), 0.9 * decay_s / (1 + 0.25 * k)]
             levels += [0.26 * level, 0.09 * level]
-    sound = modes(c.rate, overtones, decays, levels, attack_s=0.003, longest_s=4.0)
+    sound = modes(c.rate, overtones, decays, levels, attack_s=0.003, longest_s=2.8)
     knock = burst(c.noise, c.rate, band(150, 1500, tilt_db=-3), attack_s=0.001, decay_s=0.012)
     sound[: len(knock)] += np.float32(0.08) * knock[: len(sound)]
     return np.asarray(sound, dtype=np.float32)
