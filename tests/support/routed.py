@@ -34,6 +34,7 @@ from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.turns import Turns
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Accepted, Progress
 from audio_pool.scheduler import events
@@ -169,7 +170,11 @@ class Routed:
             cache=self.keeper,
             tasks=TaskBuilder(self.arena, self.infos, lambda: self.incoming, self.spill.making, self.requests),
             delivery=Delivery(
-                self.writer, self.keeper, self.config.render_dir, self.spill, self.config.server.max_inline_bytes
+                Turns(self.writer, self.config.queue.max_requests),
+                self.keeper,
+                self.config.render_dir,
+                self.spill,
+                self.config.server.max_inline_bytes,
             ),
             launcher=self.launcher,
             processes={worker.name: process_spec(worker) for worker in workers},

@@ -27,6 +27,7 @@ from audio_pool.pool.delivery import Delivery, copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.spill import Spill
+from audio_pool.pool.turns import Turns
 from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.scheduler.events import HitFile, StoredSound
 from audio_pool.types import Query
@@ -49,7 +50,8 @@ class Desk:
         self.arenas = arena.parent
         start = hashlib.blake2b(clock_name().encode(), digest_size=6).hexdigest()
         self.spilled = self.arenas / f"spilled-{start}"
-        self.delivery = Delivery(self.writer, self.keeper, self.renders, Spill(arena, 600.0), max_inline_bytes)
+        spill = Spill(arena, 600.0)
+        self.delivery = Delivery(Turns(self.writer, 3), self.keeper, self.renders, spill, max_inline_bytes)
 
     def store(self, made: FinishedSound, **fields: Any) -> StoredSound | AudioPoolError:
         done: list[StoredSound | AudioPoolError] = []
@@ -400,3 +402,25 @@ def test_a_copy_that_fails_at_the_end_leaves_no_trace(
     with pytest.raises(OSError, match="a broken disk"):
         copy_file(file, target)
     assert list(target.parent.iterdir()) == []
+
+
+def test_who_has_many_files_copied_waits_behind_itself_and_is_told_when_there_are_too_many(
+    desk: Desk, tmp_path: Path
+) -> None:
+    file = tmp_path / "sound.wav"
+    file.write_bytes(b"RIFF")
+    told: list[tuple[str, Reply]] = []
+
+    def ask(client: str, number: int) -> None:
+        wanted = request(output_path=str(tmp_path / f"{client}-{number}.wav"))
+        desk.delivery.deliver(wanted, str(file), METADATA, lambda reply: told.append((client, reply)), client=client)
+
+    for number in range(5):
+        ask("flood", number)
+    ask("neighbour", 0)
+    assert [(client, reply.kind) for client, reply in told] == [("flood", "busy")] * 2
+    failure = told[0][1].failure
+    assert failure is not None and failure.code == "busy" and failure.retry_after_ms
+    desk.writer.run()
+    assert [client for client, _ in told[2:]] == ["flood", "neighbour", "flood", "flood"]
+    assert all(reply.kind == "result" for _, reply in told[2:])

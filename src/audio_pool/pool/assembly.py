@@ -49,6 +49,7 @@ from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.turns import Turns
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.pool.writer import Writer
 from audio_pool.scheduler import events
@@ -124,7 +125,9 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         requests=requests,
         cache=cache,
         tasks=TaskBuilder(arena, infos, incoming, spill.making, requests),
-        delivery=Delivery(writer, cache, config.render_dir, spill, config.server.max_inline_bytes),
+        delivery=Delivery(
+            Turns(writer, config.queue.max_requests), cache, config.render_dir, spill, config.server.max_inline_bytes
+        ),
         launcher=launcher,
         processes={worker.name: process_spec(worker) for worker in workers},
         infos=infos,

@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,11 @@ from msgspec import structs
 
 from audio_pool.cache.files import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.errors import AudioPoolError, InvalidAudio, PoolClosed, StorageError
+from audio_pool.errors import AudioPoolError, Busy, InvalidAudio, PoolClosed, StorageError
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
+from audio_pool.pool.turns import Turns
 from audio_pool.replacement import replacing
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
@@ -49,11 +49,11 @@ class Delivery:
     """Orders work from the writer; each order calls back on the writer's thread."""
 
     def __init__(
-        self, writer: Executor, cache: CacheKeeper | None, render_dir: Path, spill: Spill, max_inline_bytes: int
+        self, writer: Turns, cache: CacheKeeper | None, render_dir: Path, spill: Spill, max_inline_bytes: int
     ) -> None:
         """
         Args:
-            writer: runs one thing at a time, in order.
+            writer: runs one thing at a time: who has many files copied or sent waits behind itself.
             render_dir: where results that are not kept go.
             spill: where they go when that takes none.
         """
@@ -94,7 +94,7 @@ class Delivery:
             if self._cache is not None and self._stored % _TIDY_EVERY == 0:
                 self._cache.current.tidy()
 
-        self._order(work, done)
+        self._order("", work, done)
 
     def _store(
         self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest
@@ -165,7 +165,7 @@ class Delivery:
 
     def unlink(self, paths: list[str]) -> None:
         """Remove files that nobody wants any more."""
-        self._order(lambda: _unlink(paths), lambda _: None)
+        self._order("", lambda: _unlink(paths), lambda _: None)
 
     # -- delivering --------------------------------------------------------------------------------
 
@@ -178,6 +178,7 @@ class Delivery:
         later: Callable[[Reply], None],
         *,
         roots: Roots = ANYWHERE,
+        client: str = "",
     ) -> None:
         """Keep a rendition that has just been made of a hit, and deliver it."""
 
@@ -189,7 +190,7 @@ class Delivery:
             else:
                 later(self._deliver_now(resolved.request, path, metadata, roots))
 
-        self._order(work, _as_reply(later))
+        self._order(client, work, _as_reply(later), bounded=False)  # or the rendition would be left lying
 
     def _keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> str:
         assert self._cache is not None
@@ -212,15 +213,17 @@ class Delivery:
         later: Callable[[Reply], None],
         *,
         roots: Roots = ANYWHERE,
+        client: str = "",
     ) -> Reply | None:
         """Return the reply at once where only a path is wanted; else None, and ``later`` gets it.
 
         Args:
             roots: where the caller may have it put.
+            client: whose turn it is delivered in.
         """
         if request.delivery == "path" and request.output_path is None:
             return Reply(kind="result", path=path, metadata=metadata)
-        self._order(lambda: later(self._deliver_now(request, path, metadata, roots)), _as_reply(later))
+        self._order(client, lambda: later(self._deliver_now(request, path, metadata, roots)), _as_reply(later))
         return None
 
     def _deliver_now(self, request: AudioRequest, path: str, metadata: SoundMetadata, roots: Roots) -> Reply:
@@ -240,15 +243,20 @@ class Delivery:
         except Exception as exc:
             return _failed(exc)
 
-    def _order(self, work: Callable[[], None], failed: Callable[[AudioPoolError], None]) -> None:
+    def _order(
+        self, client: str, work: Callable[[], None], failed: Callable[[AudioPoolError], None], *, bounded: bool = True
+    ) -> None:
         """Have work done by the writer.
 
         Args:
+            client: whose turn it waits for.
             failed: called where the work ended in whatever way without having called back, or is not taken: nobody
                 may be left without an answer. A second answer is harmless.
         """
         try:
-            self._writer.submit(_answered, work, failed)
+            self._writer.submit(client, lambda: _answered(work, failed), bounded=bounded)
+        except Busy as exc:
+            failed(exc)
         except RuntimeError:  # the writer takes nothing any more
             failed(PoolClosed("the pool has stopped"))
 
@@ -274,7 +282,9 @@ def _answered(work: Callable[[], None], failed: Callable[[AudioPoolError], None]
 
 
 def _as_reply(later: Callable[[Reply], None]) -> Callable[[AudioPoolError], None]:
-    return lambda error: later(Reply(kind="error", failure=Failure.of(error)))
+    return lambda error: later(
+        Reply(kind="busy" if isinstance(error, Busy) else "error", failure=Failure.of(error))
+    )
 
 
 def _may_pass(exc: Exception) -> bool:

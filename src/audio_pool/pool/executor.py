@@ -325,11 +325,11 @@ class Executor:
         def later(reply: Reply) -> None:
             self._inbox.post(lambda: self._requests.finish(number, reply))
 
-        roots = open_request.caller.output_roots
+        roots, client = open_request.caller.output_roots, open_request.caller.client
         if isinstance(value, events.RenderedHit):
-            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later, roots=roots)
+            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later, roots=roots, client=client)
             return
-        reply = self._delivery.deliver(resolved.request, path, metadata, later, roots=roots)
+        reply = self._delivery.deliver(resolved.request, path, metadata, later, roots=roots, client=client)
         if reply is not None:
             self._requests.finish(number, reply)
 
