@@ -77,6 +77,26 @@ def test_each_request_has_one_line_with_its_ids_and_its_outcome(tmp_path: Path) 
         assert stat.S_IMODE(log_file(served).parent.stat().st_mode) == 0o700
 
 
+def test_a_durable_request_that_the_journal_refuses_has_its_line(tmp_path: Path) -> None:
+    with Served(tmp_path / "s", "--log-format", "json").ready() as served, Asker(served.endpoint) as ask:
+        ask.generate("one", "tone", durable=True)
+        ask.final("one")
+        with Asker(served.endpoint) as other:  # its own connection: this one has had its reply for that job
+            other.generate("one", "tone two", durable=True)
+            assert other.final("one")["error"]["code"] == "conflict"
+        ask.send("retry", "again", target="one")
+        assert ask.final("again")["error"]["code"] == "bad_request"
+
+        def refused() -> list[tuple[str, str, str]]:
+            found = [one for one in objects(served) if one["message"] == "refused"]
+            return [(one["request_id"], one["client"], one["code"]) for one in found]
+
+        eventually(lambda: len(refused()) == 2, "both are written")
+        (first, whose, code), second = refused()
+        assert (first, code) == ("one", "conflict") and whose
+        assert second[0] == "one" and second[2] == "bad_request"
+
+
 def test_a_comment_forges_no_line(tmp_path: Path) -> None:
     with Served(tmp_path / "s", logs={"prompts": True}).ready() as served, Asker(served.endpoint) as ask:
         ask.ask("feedback", target="hit", verdict="wrong", comment=FORGED)

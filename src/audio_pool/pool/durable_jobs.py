@@ -38,6 +38,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.job_reports import JobReports, cancelled, conflict, expired, full, refusal, reply_of, unknown
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler.events import ReplyKind
@@ -217,6 +218,7 @@ class DurableJobs:
                     self._take_up(KeptJob(self.finished, answer.record))
                 self._requests.finish(number, reply_of(report_of(answer.record)))
             else:
+                log_refusal(target, caller.client, answer)
                 self._requests.finish(number, reply_of(answer))
 
         self.journal.order(reopen, reopened)
@@ -243,6 +245,7 @@ class DurableJobs:
 
     def _admitted(self, job: KeptJob, answer: Admission | AudioPoolError) -> None:
         if isinstance(answer, AudioPoolError):
+            log_refusal(job.request_id, _RIGHTS.decode(job.record.rights).client, answer)
             self._answer(job, refusal(answer))
         elif answer.record.state in FINAL:
             self._answer_from(job, answer.record)
