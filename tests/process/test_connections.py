@@ -16,7 +16,8 @@ from tests.support.waiting import eventually
 
 from audio_pool.transport.connections import MONITORED, Connections, most_connections
 from audio_pool.transport.endpoints import local_endpoint
-from audio_pool.transport.sockets import Channel, Poller, dealer, router
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel, dealer, router
 
 Door = tuple[Channel, Connections]
 

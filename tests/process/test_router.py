@@ -20,7 +20,8 @@ from audio_pool.scheduler import events
 from audio_pool.tasks import Called, EchoTask
 from audio_pool.transport import packing
 from audio_pool.transport.endpoints import local_endpoint
-from audio_pool.transport.sockets import Channel, Poller, dealer, puller, pusher
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel, dealer, puller, pusher
 from audio_pool.transport.worker_messages import (
     WORKER_PROTOCOL,
     FromWorker,

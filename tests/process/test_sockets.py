@@ -19,7 +19,9 @@ from audio_pool.errors import InvalidConfig
 from audio_pool.server import image_frontend
 from audio_pool.server.image_frontend import ImageFrontEnd
 from audio_pool.transport.endpoints import MAX_IPC_PATH_BYTES, local_endpoint
-from audio_pool.transport.sockets import Channel, Poller, SendResult, Waker, dealer, puller, pusher, router
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel, SendResult, dealer, puller, pusher, router
+from audio_pool.transport.waker import Waker
 
 WAIT_S = 30.0
 

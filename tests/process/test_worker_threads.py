@@ -27,7 +27,8 @@ from audio_pool.tasks import (
     Task,
 )
 from audio_pool.transport import packing
-from audio_pool.transport.sockets import Channel, Poller, SendResult, router
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel, SendResult, router
 from audio_pool.transport.worker_messages import (
     WORKER_PROTOCOL,
     CancelTask,

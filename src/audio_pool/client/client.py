@@ -49,7 +49,8 @@ from audio_pool.pending import Pending
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_connect
-from audio_pool.transport.sockets import Poller, Waker
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.waker import Waker
 from audio_pool.types import Delivery
 
 __all__ = ["AudioClient"]

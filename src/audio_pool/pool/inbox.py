@@ -10,7 +10,7 @@ import queue
 from collections.abc import Callable, Iterator
 
 from audio_pool.scheduler.events import Event
-from audio_pool.transport.sockets import Waker
+from audio_pool.transport.waker import Waker
 
 __all__ = ["Inbox", "Item"]
 

@@ -34,7 +34,8 @@ from audio_pool.scheduler.concerned import requests_of
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.connections import Connections
-from audio_pool.transport.sockets import Channel, Poller
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel
 
 __all__ = ["FrontEnd", "Router"]
 

@@ -27,7 +27,7 @@ from msgspec import Struct
 from audio_pool.pool.child_log import ChildLog
 from audio_pool.pool.orphans import adopts_orphans, end_orphans
 from audio_pool.pool.spare_descriptors import SpareDescriptors
-from audio_pool.transport.sockets import Waker
+from audio_pool.transport.waker import Waker
 
 __all__ = ["Child", "Command", "Supervisor", "exit_reason", "start_process"]
 

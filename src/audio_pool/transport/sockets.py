@@ -1,9 +1,9 @@
-"""Framed sockets on zmq, which no module but this one and keys.py imports.
+"""Framed sockets on zmq, which no module but this one, poller.py and keys.py imports.
 
-Owns: contexts, sockets, polling, waking, authentication by CURVE.
+Owns: contexts, sockets, authentication by CURVE.
 Must not know: what the frames say, which endpoints are allowed (endpoints.py), where keys lie (keys.py).
 
-Every receive and send is non-blocking here; who waits, waits in a Poller with a deadline.
+Every receive and send is non-blocking here; who waits, waits in a Poller (poller.py) with a deadline.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import ctypes
 import enum
 import logging
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import zmq
 import zmq.auth
@@ -32,9 +30,7 @@ from audio_pool.transport.sender import Sender, inode_of
 __all__ = [
     "Channel",
     "MessageTracker",
-    "Poller",
     "SendResult",
-    "Waker",
     "dealer",
     "puller",
     "pusher",
@@ -43,16 +39,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
 # plain integers: pyzmq's enums cost more than some of the calls they are given to
 _NOW = int(zmq.DONTWAIT)
 _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MORE, _POLLIN, _SRCFD = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN), int(zmq.SRCFD)
-
-
-Name = TypeVar("Name")
 
 
 class SendResult(enum.Enum):
@@ -248,70 +238,6 @@ class Channel:
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
-
-
-class Waker:
-    """Wakes a Poller from another thread, and costs one system call."""
-
-    def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
-        """A number that was closed may be another file's by the time it is written to."""
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def wake(self) -> None:
-        """Wake the poller that waits for this, from any thread; allowed after ``close``."""
-        with self._lock:
-            if self._fd >= 0:
-                try:
-                    os.eventfd_write(self._fd, 1)
-                except BlockingIOError:  # already woken 2**64 times
-                    pass
-
-    def clear(self) -> None:
-        try:
-            os.eventfd_read(self._fd)
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        with self._lock:
-            fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-class Poller(Generic[T]):
-    """Waits for any of several channels, wakers and descriptors."""
-
-    def __init__(self) -> None:
-        self._poller = zmq.Poller()
-        self._names: dict[zmq.Socket[bytes] | int, T] = {}
-
-    def add(self, source: Channel | Waker | int, name: T) -> None:
-        """``name`` is what ``wait`` answers for this source."""
-        key = self._key(source)
-        self._names[key] = name
-        self._poller.register(key, zmq.POLLIN)
-
-    def remove(self, source: Channel | Waker | int) -> None:
-        """Poll a source no more."""
-        key = self._key(source)
-        self._names.pop(key, None)
-        self._poller.unregister(key)
-
-    @staticmethod
-    def _key(source: Channel | Waker | int) -> zmq.Socket[bytes] | int:
-        if isinstance(source, Channel):
-            return source.raw
-        return source if isinstance(source, int) else source.fileno()
-
-    def wait(self, timeout_s: float) -> list[T]:
-        """Names of the sources that have something, within ``timeout_s`` (rounded up to a millisecond)."""
-        milliseconds = max(0, int(min(3_600.0, timeout_s) * 1000 + 0.999))
-        return [self._names[key] for key, _ in self._poller.poll(milliseconds)]
 
 
 def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:

@@ -30,7 +30,9 @@ from audio_pool.errors import AudioPoolError, DeviceLost, EngineError, OutOfMemo
 from audio_pool.results import Failure, TaskRole
 from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask, Thread
 from audio_pool.transport import packing
-from audio_pool.transport.sockets import Channel, Poller, Waker, dealer
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel, dealer
+from audio_pool.transport.waker import Waker
 from audio_pool.transport.worker_messages import (
     WORKER_PROTOCOL,
     CancelTask,
