@@ -86,14 +86,16 @@ def mutated(source: str, number: int) -> tuple[str, str]:
     return ast.unparse(ast.fix_missing_locations(tree)), f"{line}: {before}  ->  {after}"
 
 
-def survives(place: Path, tests: list[str]) -> bool:
-    """Return True if the tests pass. A mutant that makes them run for ever is caught, too."""
+def survives(place: Path, tests: list[str], *, tell: bool = False) -> bool:
+    """Return True if the tests pass. A mutant that makes them run for ever is caught, too. ``tell``: print a failure."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "30", *tests]
     env = {**os.environ, "PYTHONPATH": str(place / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=place, env=env, capture_output=True, timeout=120)
     except subprocess.TimeoutExpired:
         return False
+    if tell and done.returncode:
+        print(done.stdout.decode(errors="replace")[-3000:])
     return done.returncode == 0
 
 
@@ -115,7 +117,7 @@ def main() -> None:
         for name in ("src", "tests"):
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", place)
-        if not survives(place, given.tests):
+        if not survives(place, given.tests, tell=True):
             raise SystemExit("the tests fail without any change")
         for file, number in mutants:
             if time.monotonic() >= end:

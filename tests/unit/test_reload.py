@@ -36,3 +36,8 @@ def test_live_keys_are_taken_over_and_the_others_named() -> None:
 def test_what_is_called_live_exists(section: str) -> None:
     keys = {field.name for field in msgspec.structs.fields(type(getattr(Config(), section)))}
     assert set(LIVE[section]) <= keys
+
+
+def test_every_limit_is_live_but_those_that_are_built_into_workers_and_readers() -> None:
+    keys = {field.name for field in msgspec.structs.fields(type(Config().limits))}
+    assert keys - set(LIVE["limits"]) == {"heartbeat_s", "max_input_s", "max_input_bytes"}

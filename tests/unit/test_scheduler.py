@@ -1257,6 +1257,15 @@ def test_what_workers_hold_of_one_client_can_be_bounded() -> None:
     assert sent(one)[-1] == [asked[2]]
 
 
+def test_one_client_alone_can_be_bounded() -> None:
+    one = World([plan("w", credit=4)], clients={"a": ClientConfig(max_running=1)}).start()
+    first, second = one.submit(client="a"), one.submit(client="a")
+    others = [one.submit(client="b") for _ in range(2)]
+    assert sent(one) == [[first], [others[0]], [others[1]]]
+    finish(one)
+    assert sent(one)[-1] == [second]
+
+
 def test_a_bound_holds_within_a_batch() -> None:
     one = batching(max_batch=4, max_running_per_client=2)
     one.submit()

@@ -33,6 +33,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "hang_factor",
         "hang_floor_s",
         "hang_unknown_s",
+        "cancel_grace_s",
         "drain_timeout_s",
         "term_timeout_s",
     ),
