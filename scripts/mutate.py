@@ -87,7 +87,7 @@ def mutated(source: str, number: int) -> tuple[str, str]:
 
 
 def survives(place: Path, tests: list[str], *, tell: bool = False) -> bool:
-    """Return True if the tests pass. A mutant that makes them run for ever is caught, too. ``tell``: print a failure."""
+    """Return True if the tests pass. A mutant that makes them run for ever is caught, too. ``tell``: say why not."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "30", *tests]
     env = {**os.environ, "PYTHONPATH": str(place / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
