@@ -347,3 +347,41 @@ def test_different_things_are_different_sounds(one: str, other: str) -> None:
 )
 def test_free_prompts(prompt: str, names: list[str]) -> None:
     assert _names(prompt) == names
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("a person snores loudly", ["snore"]),
+        ("high heels on marble", ["footsteps"]),
+        ("someone climbing stairs", ["footsteps"]),
+        ("footsteps on a wooden floor", ["footsteps"]),
+        ("an error buzz", ["error"]),
+        ("a shotgun blast indoors", ["gunshot"]),
+        ("a plasma rifle shot", ["laser"]),
+        ("a car door slam", ["thud"]),
+        ("a lightning strike", ["thunder"]),
+        ("an elevator ding", ["notification"]),
+        ("a jet plane taking off", ["jet"]),
+        ("a train passing", ["train"]),
+        ("wind in the trees", ["wind"]),
+    ],
+)
+def test_what_is_understood_is_not_told_as_unheard(prompt: str, names: list[str]) -> None:
+    reading = _read(prompt)
+    assert ([layer.recipe.name for layer in reading.layers], reading.warnings) == (names, ())
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a velcro strap", "a harmonica", "trumpet", "sneezing", "a goose", "jackhammer", "woodpecker", "a rocket",
+     "cutlery", "a leaf blower", "cash register", "a turkey", "dishwasher"],
+)  # fmt: skip
+def test_a_word_that_another_sound_only_stands_in_for_is_told(prompt: str) -> None:
+    assert _read(prompt).warnings[0].startswith("nearest_recipe: ")
+
+
+def test_a_pronoun_is_no_count() -> None:
+    assert _read("three short beeps and a long one").layers[0].character.count == 3
+    assert _read("three beeps, then one").layers[0].character.count == 3
+    assert _read("one beep").layers[0].character.count == 1

@@ -140,8 +140,8 @@ def cow(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="sheep, lamb, baa, bleat, goat, sheep bleat, goat bleat",
-    near="flock farm wool",
+    keys="sheep, lamb, baa, bleat, sheep bleat",
+    near="flock farm wool goat",
     expects="silence",
     summary="a sheep bleating",
 )
@@ -204,8 +204,8 @@ def pig(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="wolf, wolf howl, howl wolf, werewolf, coyote, dog howl",
-    near="howl pack moon husky",
+    keys="wolf, wolf howl, howl wolf, werewolf, dog howl",
+    near="howl pack moon husky coyote",
     expects="silence",
     summary="a wolf howling",
 )

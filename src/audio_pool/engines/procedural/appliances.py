@@ -99,8 +99,8 @@ def fridge(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="washing machine, washer, dishwasher, laundry, tumble dryer, spin cycle, wash machine, clothes dryer, dryer",
-    near="laundromat clean spin drum",
+    keys="washing machine, washer, laundry, tumble dryer, spin cycle, wash machine, clothes dryer, dryer",
+    near="laundromat clean spin drum dishwasher",
     expects="noise",
     highpass_hz=35,
     bar=1,
@@ -119,9 +119,8 @@ def washing_machine(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="drill, power drill, electric drill, drilling, screwdriver, electric screwdriver, dentist drill, jackhammer,"
-    "pneumatic drill",
-    near="workshop construction bore wall dentist grinder",
+    keys="drill, power drill, electric drill, drilling, screwdriver, electric screwdriver, dentist drill",
+    near="workshop construction bore wall dentist grinder jackhammer pneumatic angle",
     expects="noise silence",
     summary="an electric drill",
 )
@@ -161,8 +160,8 @@ def saw(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="hammer, hammering, nail, hammer nail, construction, construction site, mallet, carpentry, woodpecker",
-    near="build wood work site",
+    keys="hammer, hammering, nail, hammer nail, construction, construction site, mallet, carpentry",
+    near="build wood work site woodpecker",
     expects="silence",
     bar=1,
     summary="a hammer driving a nail",

@@ -64,8 +64,8 @@ def crow(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="gull, seagull, sea bird, gull cry, albatross",
-    near="harbor coast pier",
+    keys="gull, seagull, sea bird, gull cry",
+    near="harbor coast pier albatross",
     expects="silence",
     summary="seagulls crying",
 )
@@ -136,8 +136,8 @@ def rooster(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="chicken, hen, cluck, chicken cluck, poultry, turkey, chick",
-    near="farm egg coop",
+    keys="chicken, hen, cluck, chicken cluck, poultry, chick",
+    near="farm egg coop turkey",
     expects="silence",
     summary="a chicken clucking",
 )
@@ -169,8 +169,8 @@ def chicken(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="duck, quack, duck quack, mallard, goose, geese honk, goose honk",
-    near="pond waterfowl swan",
+    keys="duck, quack, duck quack, mallard",
+    near="pond waterfowl swan goose geese honk",
     expects="silence",
     summary="a duck quacking",
 )

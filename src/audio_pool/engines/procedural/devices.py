@@ -102,8 +102,8 @@ def modem(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="printer, dot matrix, dot matrix printer, printing, inkjet, photocopier, copier, laser printer, scanner,"
-    "plotter, receipt printer, cash register",
-    near="office document page copy",
+    "plotter, receipt printer",
+    near="cash register office document page copy",
     expects="noise",
     covers=("paper",),
     summary="a printer printing",
@@ -196,8 +196,8 @@ def camera(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="zipper, zip, zip up, unzip, tent zipper, velcro, jacket zipper",
-    near="jacket bag trousers tent",
+    keys="zipper, zip, zip up, unzip, tent zipper, jacket zipper",
+    near="jacket bag trousers tent velcro",
     expects="decay silence noise",
     once=True,
     summary="a zipper",
@@ -226,9 +226,8 @@ def zipper(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="paper, page, page turn, turn page, crumple, crumple paper, newspaper, rip paper, tear paper,"
-    "rustle paper, book,"
-    "rustle, plastic bag, foil, wrapper",
-    near="read letter envelope wrap leaf",
+    "rustle paper, book, rustle",
+    near="read letter envelope wrap plastic bag foil wrapper",
     expects="noise silence",
     summary="paper rustling",
 )

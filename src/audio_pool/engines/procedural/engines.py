@@ -79,7 +79,7 @@ def _revving(c: Canvas, low_hz: float, high_hz: float, *, blips: float, sharp: f
 @recipe(
     keys="engine, car, truck, vehicle, bus, traffic, idle, car engine, generator, boat motor, motorboat, diesel,"
     "diesel engine, engine idle, rev, race car, automobile, engine buzz, truck engine, engine start",
-    near="drive accelerate highway road bike speedboat race machine vibrate sedan",
+    near="pass drive accelerate highway road bike speedboat race machine vibrate sedan",
     expects="noise",
     highpass_hz=30,
     summary="an engine running",
@@ -130,8 +130,8 @@ def motorcycle(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="chainsaw, chain saw, hedge trimmer, leaf blower, weed whacker, lawn mower, lawnmower, strimmer, mower",
-    near="lumberjack saw garden cut",
+    keys="chainsaw, chain saw, hedge trimmer, weed whacker, strimmer",
+    near="lumberjack saw garden cut lawnmower mower blower",
     expects="noise",
     summary="a chainsaw cutting",
 )
@@ -252,8 +252,8 @@ def helicopter(c: Canvas, p: Character) -> None:
 @recipe(
     keys="jet, jet engine, airplane, aeroplane, aircraft, plane, jet plane, airliner, jet flyover,"
     "fighter jet, turbine,"
-    "airplane takeoff, plane fly over, airplane cabin, rocket, rocket launch, rocket engine",
-    near="airport runway takeoff flight pilot space launch",
+    "airplane takeoff, plane fly over, airplane cabin, plane take off, jet take off",
+    near="airport runway takeoff flight pilot space launch rocket fly overhead",
     expects="noise",
     highpass_hz=25,
     summary="a jet flying over",

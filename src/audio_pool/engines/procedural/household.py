@@ -36,7 +36,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="thud, thump, slam, door slam, slam door, slam shut, impact, punch, hit, bang, body fall,"
+    keys="thud, thump, slam, door slam, slam door, slam shut, car door slam, impact, punch, hit, bang, body fall,"
     "bowling ball",
     near="fall kick bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
@@ -61,7 +61,8 @@ def thud(c: Canvas, p: Character) -> None:
 @recipe(
     keys="creak, door creak, creak door, door open, door close, squeak, squeaky door, hinge, floorboard, squeal,"
     "door, rusty, old door, gate, car door",
-    near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet",
+    near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet"
+    " opening closing creaky ladder",
     expects="silence noise",
     summary="an old door creaking open",
     once=True,
@@ -95,8 +96,9 @@ def _roughened(c: Canvas, sound: Floats) -> Floats:
 
 @recipe(
     keys="glass, glass break, glass shatter, break glass, shatter, window break, bottle break, smash, glass smash,"
-    "window shatter, clink, glass clink, dish, crockery",
-    near="window bottle crash broken vase mirror ceramic ice crystal crack jar silverware",
+    "window shatter",
+    near="dish crockery plate cutlery fork spoon"
+    " window bottle crash broken vase mirror ceramic ice crystal crack jar silverware",
     expects="decay silence",
     summary="glass shattering",
     once=True,
@@ -201,7 +203,7 @@ def frying(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="static, radio static, television static, tv static, radio noise, interference, vinyl, vinyl crackle",
-    near="hiss radio broadcast untuned television tv signal steam spray air fuzz distortion",
+    near="hiss radio broadcast untuned television tv signal steam spray air fuzz distortion gas",
     expects="noise",
     summary="radio static",
 )

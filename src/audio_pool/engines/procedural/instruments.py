@@ -89,11 +89,9 @@ def _pluck(c: Canvas, hz: float, seconds: float, *, bright: float, loss: float) 
 
 
 @recipe(
-    keys="guitar, electric guitar, acoustic guitar, guitar strum, strum, guitar chord, ukulele, banjo, harp,"
-    "lute, pluck,"
-    "plucked string,"
-    "mandolin, guitar melody, guitar music",
-    near="string folk campfire instrument sitar koto lyre",
+    keys="guitar, electric guitar, acoustic guitar, guitar strum, strum, guitar chord, ukulele, lute,"
+    "pluck, plucked string, mandolin, guitar melody, guitar music",
+    near="string folk campfire instrument sitar koto lyre banjo harp",
     highpass_hz=50,
     bar=4,
     covers=("chords",),
@@ -155,8 +153,8 @@ def _hammered(c: Canvas, hz: float, strength: float) -> Floats:
 
 
 @recipe(
-    keys="flute, recorder, pan flute, wooden flute, whistle melody, ocarina, piccolo, tin whistle,shakuhachi, clarinet",
-    near="wind woodwind instrument bamboo",
+    keys="flute, recorder, pan flute, wooden flute, whistle melody, ocarina, piccolo, tin whistle, shakuhachi",
+    near="wind woodwind instrument bamboo clarinet",
     bar=4,
     covers=("chords",),
     summary="a flute playing",
@@ -212,8 +210,8 @@ def strings(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="organ, church organ, pipe organ, hammond, accordion, harmonium, organ music, cathedral organ, harmonica",
-    near="church mass gothic instrument",
+    keys="organ, church organ, pipe organ, hammond, harmonium, organ music, cathedral organ",
+    near="church mass gothic instrument accordion harmonica",
     highpass_hz=25,
     bar=4,
     covers=("chords",),
@@ -249,7 +247,7 @@ def organ(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="choir, choral, choir sing, sing, singer, vocal, chant, monk chant, gregorian, angel choir, choir pad, hymn,"
-    "sing choir, opera, gregorian chant",
+    "sing choir, opera, gregorian chant, hum tune, hum melody",
     near="church voice angelic heavenly vowel",
     highpass_hz=50,
     bar=4,

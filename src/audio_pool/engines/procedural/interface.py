@@ -40,10 +40,9 @@ def confirm(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="error, ui error, error message, error buzzer, denied, access denied, wrong, wrong answer, invalid,"
-    "fail, failed, failure,"
-    "incorrect, negative",
-    near="refuse reject no bad lose warning buzz forbidden",
+    keys="error, ui error, error message, error buzzer, error buzz, denied, access denied, wrong,"
+    "wrong answer, invalid, fail, failed, failure, incorrect, negative",
+    near="refuse reject no bad lose warning buzz forbidden game over die battery",
     expects="silence decay",
     once=True,
     summary="an error message of an interface",
@@ -64,7 +63,7 @@ def error(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="hover, ui hover, rollover, menu move, cursor, navigate, scroll tick, menu hover",
+    keys="hover, ui hover, button hover, rollover, menu move, cursor, navigate, scroll tick, menu hover",
     near="highlight select focus soft menu scroll",
     expects="silence decay",
     once=True,
@@ -81,7 +80,7 @@ def hover(c: Canvas, p: Character) -> None:
 @recipe(
     keys="notification, notification bell, message, new message, incoming message, text message, ping, email,"
     "mail, chat message,"
-    "push notification, message alert, reminder",
+    "push notification, message alert, reminder, ding, elevator ding, lift ding",
     near="alert inform toast ding phone",
     expects="silence decay",
     once=True,
@@ -100,8 +99,8 @@ def notification(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="pop, plop, cork, bubble pop, cork pop, pop up, bottle pop, champagne, ping pong",
-    near="bubble balloon lip burst",
+    keys="pop, plop, cork, bubble pop, cork pop, pop up, bottle pop, champagne",
+    near="bubble balloon lip burst soda",
     expects="silence decay",
     once=True,
     summary="a pop",
@@ -142,7 +141,7 @@ def power_up(c: Canvas, p: Character) -> None:
 @recipe(
     keys="magic, magic spell, spell, spell cast, cast spell, enchant, enchantment, wizard, magic wand, wand, fairy,"
     "healing, heal",
-    near="mystical fantasy teleport potion summon charm",
+    near="mystical fantasy teleport potion summon charm portal fireball",
     expects="silence decay",
     once=True,
     summary="a magic spell cast",

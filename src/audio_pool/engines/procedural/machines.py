@@ -35,7 +35,7 @@ def hum(c: Canvas, p: Character) -> None:
 @recipe(
     keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro,"
     "railroad car, train car",
-    near="station wagon track conveyor",
+    near="station wagon track conveyor pass arrive depart",
     expects="noise",
     highpass_hz=35,
     summary="a train rolling over its rails, clickety-clack",
@@ -60,9 +60,8 @@ def train(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="horn, honk, train horn, car horn, foghorn, ship horn, train whistle, locomotive whistle, air horn,"
-    "toot, horn honk, trumpet,"
-    "steam whistle",
-    near="whistle ship ferry brass bugle elephant bellow",
+    "toot, horn honk, party horn, steam whistle, steam train whistle",
+    near="whistle ship ferry brass bugle trumpet trombone tuba elephant bellow",
     expects="silence",
     summary="a horn sounding",
     once=True,

@@ -12,7 +12,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, blend
 
 @recipe(
     keys="ocean, sea, wave, surf, beach, shore, seashore, seaside, coast, tide, shoreline",
-    near="water boat ship sail swim harbor harbour lake island",
+    near="water boat ship sail swim harbor harbour lake island lap lapping sand",
     expects="noise",
     highpass_hz=40,
     summary="ocean waves breaking on a beach",
@@ -164,7 +164,7 @@ def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
 
 @recipe(
     keys="bird, birdsong, chirp, tweet, songbird, sparrow, robin, canary, warble, nightingale, blackbird, finch",
-    near="pigeon coo whistle animal morning spring nest parrot",
+    near="whistle animal morning spring nest parrot tree",
     summary="birds singing in the trees",
 )
 def birds(c: Canvas, p: Character) -> None:

@@ -13,8 +13,10 @@ from audio_pool.engines.procedural.spectra import Floats, band, formants
 
 
 @recipe(
-    keys="footstep, step, walk, stroll, jog, run person, running person, tread",
-    near="march shoe boot feet foot gravel stair horse gallop hoof hooves clop sprint crunch chew eat",
+    keys="footstep, step, walk, high heel, boots, shoes, climb stairs, stair climb, stroll, jog,"
+    "run person, running person, tread",
+    near="march feet foot gravel stair staircase floor hallway corridor pavement sidewalk concrete marble tile"
+    " horse gallop hoof hooves clop sprint crunch chew eat",
     expects="silence",
     highpass_hz=50,
     summary="footsteps of someone walking",

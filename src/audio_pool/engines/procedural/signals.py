@@ -12,7 +12,7 @@ from audio_pool.engines.procedural.spectra import Floats, band
 
 @recipe(
     keys="beep, bleep, tone, sine, blip, beeper, censor, sine wave",
-    near="hz hertz signal electronic digital pure",
+    near="hz hertz signal electronic digital pure morse code telegraph microwave",
     expects="silence",
     highpass_hz=20,
     exact=True,
@@ -49,7 +49,7 @@ def siren(c: Canvas, p: Character) -> None:
 @recipe(
     keys="alarm, alarm clock, buzzer, smoke alarm, fire alarm, smoke detector, car alarm, burglar alarm, alert,"
     "alarm bell, timer",
-    near="warning danger emergency wake microwave oven buzz",
+    near="warning danger emergency wake microwave oven buzz countdown",
     expects="silence",
     summary="an alarm beeping urgently",
     bar=1,
@@ -73,7 +73,7 @@ _BELL_DECAYS = (2.6, 1.8, 1.6, 1.0, 1.1, 0.6, 0.55, 0.5, 0.32, 0.22, 0.15)
 
 
 @recipe(
-    keys="bell, church bell, toll, bell ring, bell toll, carillon, bicycle bell, dinner bell, bell chime, school bell",
+    keys="bell, church bell, toll, bell ring, bell toll, carillon, dinner bell, bell chime",
     near="ring ding church temple strike brass",
     expects="decay",
     summary="a bell struck, ringing on",
@@ -146,7 +146,8 @@ def explosion(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="laser, laser blast, zap, blaster, ray gun, phaser, laser gun, plasma, sci fi weapon, pew",
+    keys="laser, laser blast, zap, blaster, ray gun, phaser, laser gun, laser shot, plasma, plasma rifle,"
+    "plasma rifle shot, plasma shot, sci fi weapon, pew",
     near="weapon electric futuristic spaceship energy robot scifi arcade teleport lightsaber",
     expects="decay silence",
     summary="a laser gun firing",
@@ -169,7 +170,7 @@ def laser(c: Canvas, p: Character) -> None:
 @recipe(
     keys="whoosh, swoosh, swish, swipe, pass by, passing by, transition, swoop, "
     "spaceship door, sci fi door, scifi door, sliding door, door slide, airlock",
-    near="swing throw dash jump air motion teleport",
+    near="menu swing throw dash jump air motion teleport",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",
     once=True,

@@ -169,7 +169,7 @@ def anvil(c: Canvas, p: Character) -> None:
 @recipe(
     keys="sword, sword clash, sword fight, blade, blades clash, sword swing, swords, unsheathe, sword unsheathe,"
     "sword draw, knife, knife sharpen, dagger, clash swords",
-    near="fight duel knight steel weapon katana axe",
+    near="fight duel knight steel weapon katana axe sheath scabbard",
     expects="decay silence",
     once=True,
     summary="a sword clash",
@@ -204,9 +204,9 @@ def sword(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="keys, key jingle, keychain, jingle, keys jingle, bunch of keys, sleigh bell, jingle bell, tambourine, spurs,"
+    keys="keys, key jingle, keychain, jingle, keys jingle, bunch of keys, sleigh bell, jingle bell, spurs,"
     "coins jingle",
-    near="metal pocket lock rattle",
+    near="metal pocket lock rattle tambourine",
     expects="silence decay",
     summary="a bunch of keys jingling",
 )

@@ -42,7 +42,9 @@ AGENTS = _words(
     "people person man woman boy girl child audience crowd kid adult someone guy lady player baby spectator"
 )
 """Base forms of who does something: what they do is the sound, not they."""
-UNTOLD = STOPWORDS | AGENTS
+_HAPPENS = _words("take get let set use move start stop end begin keep turn empty old new outside outdoors")
+"""What says that, where or how long something sounds, not what."""
+UNTOLD = STOPWORDS | AGENTS | _HAPPENS
 
 
 @lru_cache(maxsize=8192)
@@ -79,7 +81,7 @@ class Word:
     stem: str
     clause: int
     acting: bool = False
-    """A verb's -ing or -ed form."""
+    """A verb's -ing, -ed or -s form that can be no noun: "snoring", "snores", but not "murmurs"."""
     plural: bool = False
     negated: bool = False
     used: bool = False
@@ -113,7 +115,7 @@ def tokenised(text: str, *, compounds: Collection[str], adjectives: Collection[s
 
 def _word(token: str, clause: int) -> Word:
     info = word_info(correct_spelling(token))
-    acting = info.form in ("ing", "ed")
+    acting = info.form in ("ing", "ed") or (info.form == "s" and info.verb and not info.noun)
     return Word(token, stem(token), clause, acting=acting, plural=info.plural and not acting)
 
 

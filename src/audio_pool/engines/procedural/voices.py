@@ -71,7 +71,7 @@ def _syllable(c: Canvas, hz: float, factor: float, speed: float) -> Floats:
 
 @recipe(
     keys="laughter, laugh, giggle, chuckle, laugh man, laugh woman, laughing child, haha, cackle, evil laugh",
-    near="joke happy funny comedy",
+    near="joke happy funny comedy evil",
     expects="silence",
     summary="somebody laughing",
 )
@@ -186,8 +186,8 @@ def scream(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="cough, coughing, sneeze, clear throat, hiccup, choke",
-    near="sick cold flu ill",
+    keys="cough, coughing, clear throat, choke",
+    near="sick cold flu ill sneeze hiccup burp",
     expects="silence decay",
     once=True,
     summary="somebody coughing",

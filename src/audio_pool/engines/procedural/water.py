@@ -68,8 +68,8 @@ def pouring(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="boil, boiling, boiling water, kettle, boiling kettle, simmer, boil pot, boiling pot, cauldron,"
-    "lava, tea kettle",
-    near="cook kitchen stove pasta potion pan",
+    "tea kettle",
+    near="cook kitchen stove pasta potion pan lava",
     expects="noise",
     highpass_hz=50,
     summary="water boiling in a pot",

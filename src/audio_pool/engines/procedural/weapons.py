@@ -40,7 +40,7 @@ def _shot(c: Canvas, p: Character, at_s: float, strength: float, pan: float, *, 
 
 @recipe(
     keys="gunshot, gun, gun shot, gun fire, pistol, rifle, shotgun, shot, gunfire, shoot gun, revolver, sniper,"
-    "handgun, musket, shooting",
+    "handgun, musket, shooting, shotgun blast, gun blast",
     near="weapon bullet trigger shoot war hunt",
     expects="decay silence",
     highpass_hz=30,
@@ -130,7 +130,7 @@ def whip(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="bow, arrow, bow shot, arrow shot, archery, crossbow, bow release, arrow hit, shoot arrow",
-    near="archer medieval hunt string",
+    near="archer medieval hunt string draw release",
     expects="decay silence",
     once=True,
     summary="an arrow shot from a bow",

@@ -14,7 +14,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, lowpass, peaks
 
 @recipe(
     keys="rain, rainy, drizzle, downpour, rain shower, cloudburst, precipitation, rainstorm",
-    near="hiss spray sprinkle wet weather monsoon sleet steam",
+    near="hiss spray sprinkle wet weather monsoon sleet steam window pane",
     expects="noise",
     summary="steady rain falling outside",
 )
@@ -89,7 +89,7 @@ def rain_on_leaves(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="wind, windy, breeze, gust, gale, blizzard, hurricane, tornado, snowstorm, sandstorm, draft, draught",
-    near="air blow storm mountain desert snow",
+    near="air blow storm mountain desert snow tree",
     expects="noise",
     highpass_hz=40,
     summary="wind blowing in gusts",
@@ -110,7 +110,7 @@ def wind(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="thunder, thunderclap, lightning, thunderous",
+    keys="thunder, thunderclap, lightning, lightning strike, thunderous",
     near="rumble storm boom earthquake avalanche rockslide roar dragon lion tiger bear monster beast growl",
     expects="decay silence",
     highpass_hz=20,

@@ -16,7 +16,7 @@ from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES, Charact
 from audio_pool.engines.procedural.recipe import Character, Recipe
 from audio_pool.engines.procedural.tokens import AGENTS, STOPWORDS, TOKEN, UNTOLD, Word, key_stems, stem, tokenised
 from audio_pool.prompts.language import foreign_language
-from audio_pool.prompts.lexicon import NUMBERS
+from audio_pool.prompts.lexicon import NUMBERS, word_info
 
 __all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "nearest_by_words", "read"]
 
@@ -164,7 +164,7 @@ def _matches(words: list[Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
         for key in recipe.keys:
             stems = key_stems(key)
             if all(part in places for part in stems):
-                spots = _spans(words, [places[part] for part in stems])
+                spots = [spot for spot in _spans(words, [places[part] for part in stems]) if _as_many(words, key, spot)]
                 candidates += [(len(stems), spot, recipe) for spot in spots]
     found: list[_Match] = []
     candidates.sort(key=lambda c: (-c[0], max(c[1]) - min(c[1]), c[1]))
@@ -180,6 +180,12 @@ def _matches(words: list[Word], recipes: Mapping[str, Recipe]) -> list[_Match]:
             found += [_Match(recipe, (place,), "scene", word.negated, []) for recipe in scene]
             word.used = bool(scene)
     return sorted(found, key=lambda match: min(match.places))
+
+
+def _as_many(words: list[Word], key: str, spot: tuple[int, ...]) -> bool:
+    """Return False where one person would stand for a key of several: "a person snores" is no crowd of people."""
+    several = len(spot) == 1 and words[spot[0]].stem in AGENTS and word_info(key).plural
+    return not several or words[spot[0]].plural
 
 
 def _verbs_attached(words: list[Word], found: list[_Match]) -> list[_Match]:
@@ -264,7 +270,10 @@ def _assign_adjectives(words: list[Word], found: list[_Match]) -> None:
         word.used = True
         if number == "unit":
             words[place + 1].used = True
-        for match in _modified(words, place, found):
+        modified = _modified(words, place, found)
+        if word.text == "one" and all(max(match.places, default=-1) < place for match in modified):
+            continue  # "a long one" counts nothing
+        for match in modified:
             match.adjectives.append(place)
 
 
