@@ -54,6 +54,12 @@ class BlobStore(Protocol):
     def is_whole(self, file: str, size_bytes: int) -> bool:
         """Return True where a regular file of this size is there."""
 
+    def state_of(self, file: str, size_bytes: int) -> int | None:
+        """Return a number that is another once the file was changed; None where no regular file of this size is."""
+
+    def head_of(self, file: str, count: int) -> bytes:
+        """Return the first bytes of a file; b"" where they cannot be read."""
+
     def is_odd(self, file: str) -> bool:
         """Return True where something else than a regular file has the name."""
 

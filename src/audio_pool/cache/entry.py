@@ -1,6 +1,6 @@
 """A kept sound: the row that look-ups read, the whole entry, and the keys that prompts are filed under.
 
-Owns: Row, Entry, the digests of prompts, and reading metadata of any version.
+Owns: Row, Entry, Adopted, the digests of prompts, and reading metadata of any version.
 Must not know: the database, the directory, what counts as a hit.
 """
 
@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from audio_pool.prompts.normalize import CANONICAL_VERSION, canonical_key, text_key
-from audio_pool.results import SoundMetadata
+from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.types import Recipe
 
 __all__ = [
+    "Adopted",
     "Entry",
     "Row",
+    "Vector",
     "canonical_digest",
     "read_stored",
     "score_of",
     "text_digest",
 ]
+
+
+Vector = npt.NDArray[np.float32]
+"""float32 [D]."""
 
 
 class Row(NamedTuple):
@@ -42,6 +51,18 @@ class Row(NamedTuple):
     size_bytes: int
 
     @property
+    def is_sane(self) -> bool:
+        """Its columns are what they must be; a damaged page, or a foreign tool, may give anything."""
+        return (
+            type(self.prompt) is str
+            and type(self.file) is str
+            and type(self.created_at) is float
+            and type(self.size_bytes) is int
+            and (self.clap_similarity is None or type(self.clap_similarity) is float)
+            and (self.quality is None or type(self.quality) is float)
+        )
+
+    @property
     def score(self) -> float:
         """The sound's rank among its like: CLAP's judgement where there is one, else the quality gate's."""
         return self.clap_similarity if self.clap_similarity is not None else self.quality or 0.0
@@ -56,6 +77,23 @@ class Entry(Struct, frozen=True, kw_only=True):
     metadata: SoundMetadata
     created_at: float
     size_bytes: int
+
+
+class Adopted(NamedTuple):
+    """A master that lies in its place, and what is known of it, to be given a row."""
+
+    sound: FinishedSound
+    """Its ``path`` says nothing."""
+    file: str
+    size_bytes: int
+    sha256: bytes
+    created_at: float
+    vectors: Mapping[str, Vector] = {}
+    entry_id: int | None = None
+    """None: a new one."""
+    origin: str = ""
+    renditions: tuple[tuple[str, str, int, bytes], ...] = ()
+    """Spec, file, size and SHA-256 of each."""
 
 
 def score_of(metadata: SoundMetadata) -> float:

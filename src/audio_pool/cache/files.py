@@ -18,7 +18,6 @@ again, and its row, which names that place as its ``origin``, brings it back at 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import secrets
@@ -30,10 +29,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audio_pool.cache.blobs import Placement, Render
+from audio_pool.cache.quarantine import Quarantine
 from audio_pool.claims import claim, gate, is_claimed
-from audio_pool.errors import InvalidAudio, NotFound, StorageError
+from audio_pool.errors import NotFound, StorageError
 
-__all__ = ["READ_ONLY", "Damaged", "DiskFull", "LocalFiles", "fingerprint", "storage_errors"]
+__all__ = ["READ_ONLY", "Damaged", "DiskFull", "LocalFiles", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
@@ -80,23 +80,6 @@ def disk_full(doing: str, where: str) -> DiskFull:
 def unwritable(doing: str, where: str, why: str) -> StorageError:
     """Return the error for permissions or a mount that forbid writing."""
     return StorageError(f"{doing}: {where} cannot be written to ({why})", hint="check its owner and its mount")
-
-
-def fingerprint(path: Path) -> tuple[bytes, int]:
-    """Return SHA-256 and size of a FLAC file.
-
-    Raises:
-        InvalidAudio: it is missing, or is not FLAC.
-    """
-    try:
-        with path.open("rb") as file:
-            if file.read(4) != b"fLaC":
-                raise InvalidAudio(f"{path} is not a FLAC file; the cache keeps 24-bit FLAC masters")
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").digest()
-            return digest, file.tell()
-    except FileNotFoundError:
-        raise InvalidAudio(f"{path} does not exist") from None
 
 
 class LocalFiles:
@@ -203,11 +186,28 @@ class LocalFiles:
 
     def is_whole(self, file: str, size_bytes: int) -> bool:
         """Return True where a regular file of this size is there."""
+        return self.state_of(file, size_bytes) is not None
+
+    def state_of(self, file: str, size_bytes: int) -> int | None:
+        """Return the time of its last change; None where no regular file of this size is there."""
         try:
             found = os.lstat(f"{self.location}/{file}")
         except OSError:
-            return False
-        return found.st_size == size_bytes and stat.S_ISREG(found.st_mode)
+            return None
+        return found.st_ctime_ns if found.st_size == size_bytes and stat.S_ISREG(found.st_mode) else None
+
+    def head_of(self, file: str, count: int) -> bytes:
+        """Return the first bytes of a file; b"" where they cannot be read."""
+        try:
+            handle = os.open(f"{self.location}/{file}", os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return b""
+        try:
+            return os.read(handle, count)
+        except OSError:
+            return b""
+        finally:
+            os.close(handle)
 
     def is_odd(self, file: str) -> bool:
         """Return True where something else than a regular file has the name."""
@@ -320,24 +320,7 @@ class LocalFiles:
         Args:
             leave: the name stays as well, and leads to the same file.
         """
-        place = self.root / "quarantine"
-        place.mkdir(mode=0o700, exist_ok=True)
-        source, target = self._place_of(file), place / f"{secrets.token_hex(4)}-{Path(file).name}"
-        try:
-            if leave:
-                os.link(source, target, follow_symlinks=False)
-            else:
-                os.rename(source, target)
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):  # another disk, or one without links
-                raise
-            shutil.copy2(source, target, follow_symlinks=False)
-            if not leave:
-                source.unlink()
-        _fsync(place)
-        return target
+        return Quarantine(self.root).take(self._place_of(file), leave=leave)
 
     # -- what is delivered and not kept
 

@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from audio_pool.audio import codec
-from audio_pool.cache.files import fingerprint, storage_errors
+from audio_pool.cache.files import storage_errors
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Adopted, Vector
+from audio_pool.cache.trust import fingerprint
 from audio_pool.claims import gate, is_claimed
 from audio_pool.errors import AudioPoolError, NotFound, StorageError
 from audio_pool.inscription import sound_in

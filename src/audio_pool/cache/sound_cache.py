@@ -32,6 +32,7 @@ from audio_pool.cache.settings import filters_of, settings_of
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
+from audio_pool.cache.trust import Trust
 from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.results import FinishedSound
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
@@ -101,8 +102,7 @@ class SoundCache:
         self._rng = rng or random.Random()
         self._spaces: dict[str, VectorSpace] = {}
         self._preparing = threading.Lock()
-        self.amiss: set[int] = set()
-        """Entries that look-ups met without the file that was stored."""
+        self._trust = Trust(self.store)
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
         self.near_off = ""
@@ -143,15 +143,9 @@ class SoundCache:
             space.tidy()
 
     def tend(self) -> None:
-        """Unlink removed sounds whose grace is over, and take damaged ones out. For the writer thread, now and then.
-
-        A sound without its file stays: a disk that is not mounted would empty the store. ``verify`` removes those.
-        """
+        """Unlink removed sounds whose grace is over, and take damaged ones out. For the writer thread, now and then."""
         self.store.leaving.unlink_due()
-        for entry_id in list(self.amiss):
-            self.amiss.discard(entry_id)
-            if self.store.entries.quarantine(entry_id):
-                _log.warning("entry %d is removed: its file is not what was stored", entry_id)
+        self._trust.tend()
 
     def _space(self, name: str) -> VectorSpace:
         found = self._spaces.get(name)
@@ -287,12 +281,9 @@ class SoundCache:
         while left:
             equals = of_nearest_length(left, recipe.duration_s)
             row = draw(equals, scores, query.temperature, query.variant_seed, self._rng)
-            if self.store.blobs.is_whole(row.file, row.size_bytes):
-                entry = self._entry_of(row)
-                if entry is not None:
-                    return row, entry
-            else:
-                self.amiss.add(row.id)
+            entry = self._entry_of(row) if self._trust.master(row) else None
+            if entry is not None:
+                return row, entry
             left.remove(row)
         return None
 
@@ -418,9 +409,9 @@ class SoundCache:
         """Return the path of the entry in another format, where it has been made and its file is whole."""
         blobs, at = self.store.blobs, (entry_id, rendition)
         known = self._renditions.get(at)
-        if known is None or not blobs.is_whole(known.file, known.size_bytes):  # a name is used once
+        if known is None or not self._trust.rendition(known):  # a name is used once
             known = self.store.renditions.find(entry_id, rendition)
-            if known is None:
+            if known is None or not self._trust.rendition(known):
                 return None
             if len(self._renditions) >= _ENTRIES_KNOWN:
                 self._renditions.clear()

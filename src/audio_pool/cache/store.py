@@ -12,11 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.entry import Entry, Row
+from audio_pool.cache.entry import Adopted, Entry, Row, Vector
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.results import FinishedSound
 from audio_pool.types import Label, Recipe, Rendition
@@ -44,8 +41,6 @@ __all__ = [
     "Vectors",
 ]
 
-Vector = npt.NDArray[np.float32]
-"""float32 [D]."""
 Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
 
 
@@ -59,23 +54,6 @@ class Removal(NamedTuple):
     def and_also(self, other: Removal) -> Removal:
         """Return the sum of both."""
         return Removal(self.items + other.items, self.files + other.files, self.freed_bytes + other.freed_bytes)
-
-
-class Adopted(NamedTuple):
-    """A master that lies in its place, and what is known of it, to be given a row."""
-
-    sound: FinishedSound
-    """Its ``path`` says nothing."""
-    file: str
-    size_bytes: int
-    sha256: bytes
-    created_at: float
-    vectors: Mapping[str, Vector] = {}
-    entry_id: int | None = None
-    """None: a new one."""
-    origin: str = ""
-    renditions: tuple[tuple[str, str, int], ...] = ()
-    """Spec, file and size of each."""
 
 
 class Entries(Protocol):
@@ -133,9 +111,6 @@ class Entries(Protocol):
 
     def expel(self, ids: Iterable[int]) -> None:
         """Remove entries as ``remove`` does, but put what lies in the place of their masters into quarantine."""
-
-    def quarantine(self, entry_id: int) -> bool:
-        """Remove an entry whose file is there and is not the one that was stored; return whether it was so."""
 
 
 class Leaving(Protocol):
@@ -206,6 +181,8 @@ class KeptRendition(NamedTuple):
     """The Rendition as JSON."""
     file: str
     size_bytes: int
+    sha256: bytes = b""
+    """b"" where it was kept before renditions were hashed."""
 
 
 class Renditions(Protocol):
@@ -224,8 +201,8 @@ class Renditions(Protocol):
     def all(self) -> list[KeptRendition]:
         """Return every rendition there is."""
 
-    def drop(self, entry_id: int, spec: str) -> None:
-        """Remove one rendition and its file."""
+    def drop(self, entry_id: int, spec: str, *, damaged: bool = False) -> None:
+        """Remove one rendition and its file; a damaged one's goes to quarantine."""
 
     def size_bytes(self, ids: Iterable[int]) -> int:
         """Bytes of all renditions of these entries."""
@@ -364,6 +341,9 @@ class Checks(Protocol):
 
     def masters(self) -> list[KeptFile]:
         """Return every master that a row names."""
+
+    def master(self, entry_id: int) -> KeptFile | None:
+        """Return an entry's master; None where there is no such entry."""
 
     def exists(self, entry_id: int) -> bool:
         """Return True where there is such an entry."""

@@ -13,10 +13,7 @@ time, in the order in which a put or removal would have mended it.
 from __future__ import annotations
 
 import collections
-import hashlib
 import logging
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audio_pool.cache.store import KeptFile, KeptRendition, Store
+from audio_pool.cache.trust import fault_in, fault_in_rendition
 from audio_pool.errors import EngineUnavailable, StorageError
 
 _log = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ class Problem:
 
     kind: str
     """missing_file, damaged_file, orphan_file, orphan_rendition, dangling_link, stale_incoming, missing_rendition,
-    orphan_rows, unreadable_entry, odd_vectors, damaged_database, stale_index."""
+    damaged_rendition, orphan_rows, unreadable_entry, odd_vectors, damaged_database, stale_index."""
     what: str
     """The file, entry or table."""
     detail: str
@@ -153,16 +151,16 @@ def _database(store: Store, report: Report, quick: bool) -> None:
 def _masters(store: Store, report: Report, quick: bool) -> None:
     for kept in store.checks.masters():
         report.entries += 1
-        digest = None if quick else kept.sha256
-        kind, detail = _verdict(store, kept, digest)
-        if kind and store.checks.exists(kept.entry_id):
-            problem = Problem(kind, kept.file, f"entry {kept.entry_id}: {detail}")
-            report.found(problem, partial(_without_master, store, kept, digest), loses=True)
+        fault = fault_in(store, kept, content=not quick)
+        if fault and store.checks.exists(kept.entry_id):
+            kind = "missing_file" if fault.missing else "damaged_file"
+            problem = Problem(kind, kept.file, f"entry {kept.entry_id}: {fault.detail}")
+            report.found(problem, partial(_without_master, store, kept, quick), loses=True)
 
 
-def _without_master(store: Store, kept: KeptFile, digest: bytes | None) -> int:
+def _without_master(store: Store, kept: KeptFile, quick: bool) -> int:
     """Remove an entry whose sound is still not what was stored; what lies there goes to quarantine."""
-    return _expel(store, kept.entry_id) if _verdict(store, kept, digest)[0] else 0
+    return _expel(store, kept.entry_id) if fault_in(store, kept, content=not quick) else 0
 
 
 def _expel(store: Store, entry_id: int) -> int:
@@ -170,43 +168,21 @@ def _expel(store: Store, entry_id: int) -> int:
     return 0
 
 
-def _verdict(store: Store, kept: KeptFile, digest: bytes | None) -> tuple[str, str]:
-    path = Path(store.blobs.path_of(kept.file))
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return "damaged_file", "is not a regular file"
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno()).st_size
-            if found != kept.size_bytes:
-                return "damaged_file", f"has {found:,} bytes, was stored with {kept.size_bytes:,}"
-            if file.read(4) != b"fLaC":
-                return "damaged_file", "does not begin as FLAC files do"
-            file.seek(0)
-            if digest is not None and hashlib.file_digest(file, "sha256").digest() != digest:
-                return "damaged_file", "its content is not what was stored"
-    except FileNotFoundError:
-        return "missing_file", "its file is gone"
-    except OSError as exc:
-        return "damaged_file", f"cannot be read: {exc}"
-    return "", ""
-
-
 def _renditions(store: Store, report: Report, quick: bool) -> None:
-    broken = [kept for kept in store.renditions.all() if not _is_whole(store, kept)]
+    found = [(kept, fault_in_rendition(store, kept, content=not quick)) for kept in store.renditions.all()]
+    broken = [(kept, fault) for kept, fault in found if fault]
     still_kept = set(store.renditions.all()) if broken else set()
-    for kept in filter(still_kept.__contains__, broken):
-        detail = f"entry {kept.entry_id}: a rendition's file is gone or has another size"
-        mend = partial(_drop, store, kept)
-        report.found(Problem("missing_rendition", kept.file, detail), mend)
+    for kept, fault in broken:
+        if kept in still_kept:
+            kind = "missing_rendition" if fault.missing else "damaged_rendition"
+            problem = Problem(kind, kept.file, f"entry {kept.entry_id}: a rendition: {fault.detail}")
+            report.found(problem, partial(_drop, store, kept, quick))
 
 
-def _drop(store: Store, kept: KeptRendition) -> None:
-    if not _is_whole(store, kept):  # it may be back by now
-        store.renditions.drop(kept.entry_id, kept.spec)
-
-
-def _is_whole(store: Store, kept: KeptRendition) -> bool:
-    return store.blobs.is_whole(kept.file, kept.size_bytes)
+def _drop(store: Store, kept: KeptRendition, quick: bool) -> None:
+    fault = fault_in_rendition(store, kept, content=not quick)
+    if fault:  # it may be back by now
+        store.renditions.drop(kept.entry_id, kept.spec, damaged=not fault.missing)
 
 
 def _orphans(store: Store, report: Report, quick: bool) -> None:

@@ -37,6 +37,11 @@ class SqliteChecks:
         sql = "SELECT id, file, size_bytes, sha256 FROM entries"
         return [KeptFile._make(row) for row in self._database.query(sql)]
 
+    def master(self, entry_id: int) -> KeptFile | None:
+        sql = "SELECT id, file, size_bytes, sha256 FROM entries WHERE id = ?"
+        found = self._database.query(sql, (entry_id,))
+        return KeptFile._make(found[0]) if found else None
+
     def exists(self, entry_id: int) -> bool:
         return bool(self._database.query("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
 

@@ -10,6 +10,7 @@ the grace file unlinked, name forgotten. Whatever is found half-way can therefor
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import sqlite3
@@ -28,12 +29,15 @@ from audio_pool.cache.entry import (
     read_stored,
     text_digest,
 )
-from audio_pool.cache.files import DiskFull, fingerprint, storage_errors
+from audio_pool.cache.files import DiskFull, storage_errors
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
+from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.store import Adopted, Removal, Vector
+from audio_pool.cache.trust import fingerprint
+from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
 from audio_pool.types import Recipe
 
@@ -85,17 +89,27 @@ class SqliteEntries:
 
     def _fitting(self, column: str, key: bytes, filters: Filters) -> list[Row]:
         sql = f"SELECT {ROW} FROM entries WHERE {column} = :key AND {FITS}"
-        return [Row(*found) for found in self._database.query(sql, {"key": key, **bound(filters)})]
+        return self._rows(sql, {"key": key, **bound(filters)})
+
+    def _rows(self, sql: str, values: Mapping[str, Any]) -> list[Row]:  # Any: what SQLite stores
+        """Return the rows of a SELECT; one that cannot be read is left out and costs no other."""
+        try:
+            found = self._database.query(sql, values)
+        except StorageError:
+            found = []
+            for (entry_id,) in self._database.query(sql.replace(ROW, "id", 1), values):
+                with contextlib.suppress(StorageError):
+                    found += self._database.query(f"SELECT {ROW} FROM entries WHERE id = ?", (entry_id,))
+        return [row for row in map(Row._make, found) if row.is_sane]
 
     def with_recipe(self, recipe: Recipe, filters: Filters) -> list[Row]:
         sql = f"SELECT {ROW} FROM entries WHERE family = :key AND {FITS} AND {_SAME_MAKER}"
         values = {"seed": recipe.seed, "dtype": recipe.dtype, "quantization": recipe.quantization}
-        found = self._database.query(sql, {"key": family_of(recipe), **values, **bound(filters)})
-        return [Row(*row) for row in found]
+        return self._rows(sql, {"key": family_of(recipe), **values, **bound(filters)})
 
     def with_ids(self, ids: Sequence[int], filters: Filters) -> list[Row]:
         sql = f"SELECT {ROW} FROM entries WHERE id IN (SELECT value FROM json_each(:ids)) AND {FITS}"
-        return [Row(*found) for found in self._database.query(sql, {"ids": id_list(ids), **bound(filters)})]
+        return self._rows(sql, {"ids": id_list(ids), **bound(filters)})
 
     def with_words(self, namespace: str, prompt: str) -> list[int]:
         sql = "SELECT id FROM entries WHERE text_key = ? OR canonical_key = ? ORDER BY id"
@@ -110,7 +124,7 @@ class SqliteEntries:
         key = text_digest(settings.namespace, prompt)
         slack = length_tolerance * settings.duration_s + 0.5 / settings.sample_rate
         values = {"key": key, "slack": slack, **settings._asdict()}
-        return [Row(*found) for found in self._database.query(sql, values)]
+        return self._rows(sql, values)
 
     def identical(self, sound: FinishedSound) -> int | None:
         if sound.recipe.seed is None:
@@ -155,6 +169,7 @@ class SqliteEntries:
             key = secrets.token_hex(16)
             file = f"audio/{key[:2]}/{key}.flac"
             values = columns_of(sound, file, self._blobs.origin_of(source), size, digest)
+            values["created_at"] = _not_before_the_last(db, values["created_at"])
             placement = self._blobs.place(source, file)
             try:
                 with transaction(db):
@@ -205,7 +220,7 @@ class SqliteEntries:
         entry_id = insert(db, values, one.sound, one.vectors)
         db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
         kept = [(entry_id, *rendition) for rendition in one.renditions]
-        db.executemany("INSERT OR IGNORE INTO renditions VALUES (?, ?, ?, ?)", kept)
+        db.executemany(f"INSERT OR IGNORE INTO renditions ({KEPT}) VALUES (?, ?, ?, ?, ?)", kept)
         return True
 
     # -- removing
@@ -236,13 +251,6 @@ class SqliteEntries:
         for entry_id in ids:
             self._remove([entry_id], "quarantine")
 
-    def quarantine(self, entry_id: int) -> bool:
-        found = self._database.query("SELECT file, size_bytes FROM entries WHERE id = ?", (entry_id,))
-        if not found or self._blobs.size_of(found[0][0]) is None or self._blobs.is_whole(*found[0]):
-            return False
-        self._remove([entry_id], "quarantine")
-        return True
-
     def _delete(
         self, db: sqlite3.Connection, ids: Sequence[int], fate: Fate = "unlink"
     ) -> tuple[int, list[str]]:
@@ -256,6 +264,12 @@ class SqliteEntries:
 
 
 _IDENTICAL = f"SELECT {_STORED} WHERE family = ? AND identity = ?"
+
+
+def _not_before_the_last(db: sqlite3.Connection, now: float) -> float:
+    """Return the time of a new entry: clocks are set back, and the order of entries is not."""
+    last = db.execute("SELECT created_at FROM entries ORDER BY id DESC LIMIT 1").fetchone()
+    return now if last is None or not isinstance(last[0], float) else max(now, last[0])
 
 
 class _KeptMeanwhile(Exception):

@@ -139,6 +139,11 @@ CREATE TABLE leaving (
 ) WITHOUT ROWID;
 """
 
+# What is not known of a rendition of before is b'': it is believed by its size.
+_HASHED_RENDITIONS = """
+ALTER TABLE renditions ADD COLUMN sha256 BLOB NOT NULL DEFAULT x'';
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -175,7 +180,9 @@ _UNFILLED = (
     " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"
 )
 _Step = str | Callable[[sqlite3.Connection], None]
-_STEPS: tuple[tuple[_Step, ...], ...] = ((_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,))
+_STEPS: tuple[tuple[_Step, ...], ...] = (
+    (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,)
+)  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 
 

@@ -6,7 +6,7 @@ Must not know: how one is made, what counts as a hit.
 
 from __future__ import annotations
 
-import os
+import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterable
@@ -21,10 +21,12 @@ from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
 from audio_pool.types import Rendition
 
-__all__ = ["SqliteRenditions"]
+__all__ = ["KEPT", "SqliteRenditions"]
 
 
-_KEPT = "SELECT entry_id, spec, file, size_bytes FROM renditions"
+KEPT = "entry_id, spec, file, size_bytes, sha256"
+"""The columns of a ``KeptRendition``, in order."""
+_KEPT = f"SELECT {KEPT} FROM renditions"
 
 
 class SqliteRenditions:
@@ -46,7 +48,7 @@ class SqliteRenditions:
         file = f"renditions/{key[:2]}/{key}.{rendition.format}"
         at = (entry_id, _spec(rendition))
         with self._database.writing("keeping a rendition") as db:
-            size = os.stat(source).st_size
+            digest, size = _hashed(Path(source))
             placement = self._blobs.place(Path(source), file)
             try:
                 with transaction(db):
@@ -55,7 +57,7 @@ class SqliteRenditions:
                     older = db.execute(f"{_KEPT} WHERE entry_id = ? AND spec = ?", at).fetchone()
                     if older is not None:
                         self._replace(db, KeptRendition._make(older))
-                    db.execute("INSERT INTO renditions VALUES (?, ?, ?, ?)", (*at, file, size))
+                    db.execute(f"INSERT INTO renditions ({KEPT}) VALUES (?, ?, ?, ?, ?)", (*at, file, size, digest))
             except _KeptAlready as exc:
                 self._blobs.discard(file)
                 self._blobs.settle(placement)
@@ -75,9 +77,9 @@ class SqliteRenditions:
     def all(self) -> list[KeptRendition]:
         return [KeptRendition._make(row) for row in self._database.query(_KEPT)]
 
-    def drop(self, entry_id: int, spec: str) -> None:
+    def drop(self, entry_id: int, spec: str, *, damaged: bool = False) -> None:
         with self._database.writing("removing a rendition") as db, transaction(db):
-            self._forget(db, (entry_id, spec))
+            self._forget(db, (entry_id, spec), "quarantine" if damaged else "unlink")
 
     def _forget(self, db: sqlite3.Connection, at: tuple[int, str], fate: Fate = "unlink") -> None:
         here = "FROM renditions WHERE entry_id = ? AND spec = ?"
@@ -87,6 +89,12 @@ class SqliteRenditions:
     def size_bytes(self, ids: Iterable[int]) -> int:
         sql = f"SELECT coalesce(sum(size_bytes), 0) FROM renditions WHERE entry_id IN {ID_LIST}"
         return int(self._database.query(sql, (id_list(ids),))[0][0])
+
+
+def _hashed(path: Path) -> tuple[bytes, int]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        return digest, file.tell()
 
 
 def _spec(rendition: Rendition) -> str:

@@ -66,7 +66,7 @@ class Salvage:
             for row in self._between(_ENTRIES, *ids):
                 if _is_sane(row):
                     known = {space: np.frombuffer(data, np.float32) for n, space, data in vectors if n == row[0]}
-                    others = tuple(one[1:] for one in renditions if one[0] == row[0])
+                    others = tuple((*one[1:], b"")[:4] for one in renditions if one[0] == row[0])
                     yield _saved(row, provenance.get(row[0]), known, others)
 
     def _greatest(self, sql: str) -> int:
@@ -98,7 +98,7 @@ class Salvage:
 _ENTRIES = f"SELECT {_ENTRY} FROM entries WHERE id >= ? AND id < ?"
 _PROVENANCE = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id >= ? AND entry_id < ?"
 _VECTORS = "SELECT entry_id, encoder, data FROM vectors WHERE entry_id >= ? AND entry_id < ?"
-_RENDITIONS = "SELECT entry_id, spec, file, size_bytes FROM renditions WHERE entry_id >= ? AND entry_id < ?"
+_RENDITIONS = "SELECT * FROM renditions WHERE entry_id >= ? AND entry_id < ?"
 _GREATEST = (
     "SELECT seq FROM sqlite_sequence WHERE name = 'entries'",
     "SELECT max(id) FROM entries",

@@ -38,7 +38,7 @@ class SqliteVectors:
     def of(self, space: str, ids: Iterable[int]) -> dict[int, Vector]:
         sql = f"SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id IN {ID_LIST}"
         found = self._database.query(sql, (space, id_list(ids)))
-        return {entry_id: np.frombuffer(data, np.float32) for entry_id, data in found}
+        return {entry_id: np.frombuffer(data, np.float32) for entry_id, data in found if len(data) % 4 == 0}
 
     def searchable(self, space: str, ids: Iterable[int]) -> list[KeptVector]:
         return self._searchable(f"AND entry_id IN {ID_LIST} ORDER BY id", (space, id_list(ids)))
