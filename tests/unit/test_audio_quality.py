@@ -260,3 +260,12 @@ def test_a_stuck_piece_is_found_in_the_raw_candidate_behind_a_resampler(material
     raw = faults.FAULTS["stuck"][1](materials["rain"])
     heard = resample(raw, RATE, rate)
     assert judged(heard, rate=rate, raw=raw, raw_rate=RATE).issues == ("stuck",)
+
+
+@pytest.mark.parametrize("hz", [41.2, 30.9, 27.5])
+def test_a_low_note_that_is_equal_to_itself_a_period_later_is_not_stuck(hz):
+    seconds = np.arange(2 * RATE) / RATE
+    note = 0.3 * sum(np.sin(2 * np.pi * hz * k * seconds + k) / k for k in range(1, 30))
+    rest = faults.CLEAN["rain"](1)[:, 2 * RATE :]
+    material = np.concatenate([np.stack([note, 0.9 * np.roll(note, 40)]).astype(np.float32), rest], axis=1)
+    assert "stuck" not in judged(material).issues

@@ -24,7 +24,8 @@ _COMB_HZ = (1_500.0, 14_000.0)
 _COMB_SIGMA = 60.0
 _LINES_DB = 40.0
 """From the lines of a tone down to what is between them; a comb leaves much more there."""
-_STUCK_S = (0.02, 0.13)
+_STUCK_S = (0.04, 0.13)
+"""From the period of the lowest note that a piano has on; what repeats faster than that is a tone."""
 _STUCK = 0.995
 _NEARLY = 0.35
 """At a lower rate the piece need not be a whole number of samples long."""
@@ -95,7 +96,7 @@ def _fluctuates(power: Floats, ripple: Floats) -> bool:
 
 
 def stuck(raw: Audio, sample_rate: int) -> Iterator[Fault]:
-    """Detect a piece of 20 to 130 ms that is repeated to the sample in a sound that otherwise does no such thing.
+    """Detect a piece of 40 to 130 ms that is repeated to the sample in a sound that otherwise does no such thing.
 
     Args:
         raw: float32 [C, T] as its generator made it: a resampler blurs what is equal to the sample.
@@ -123,7 +124,7 @@ def stuck(raw: Audio, sample_rate: int) -> Iterator[Fault]:
     rho = dots / np.sqrt(np.maximum(energy[:, :1] * energy, 1e-12))
     first = round(_STUCK_S[0] * rate)
     repeated = rho[:, first:].max(axis=1)
-    # a tone, too, is equal to itself a period later: but then also a period of under 20 ms later
+    # a tone, too, is equal to itself a period later: but then also a period of under 40 ms later
     tonal = rho[:, round(0.0025 * rate) : first].max(axis=1) > 0.9
     maybe = np.flatnonzero(loud & (repeated > _NEARLY) & ~tonal)
     maybe = maybe[np.argsort(-repeated[maybe], kind="stable")[:_MOST_CHECKED]]
