@@ -22,6 +22,8 @@ from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
 SMALL = {"max_requests": 6, "max_bytes": 1 << 20, "ageing_s": 0.5}
+WHOLE = {"max_requests_per_client": 6, "max_bytes_per_client": 1 << 20}
+"""One client may fill the small queue alone."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The same with a short queue and quick ageing."""
-    with Served(tmp_path_factory.mktemp("small"), queue=SMALL) as served:
+    with Served(tmp_path_factory.mktemp("small"), queue=SMALL | WHOLE) as served:
         yield served.ready()
 
 
@@ -222,9 +224,9 @@ def test_a_full_queue_says_busy_and_who_waits_as_told_gets_through(small, held):
         busy = other.final("refused")
         assert busy["type"] == "busy" and busy["error"]["code"] == "busy" and busy["error"]["retryable"]
         assert busy["retry_after_ms"] == busy["error"]["retry_after_ms"] >= 10
-        time.sleep(1.5)  # the job in work turns out to be a long one
+        time.sleep(2.5)  # the job in work turns out to be a long one: late by more than a second, it may be so again
         other.generate("later", "tone refused")
-        assert other.final("later")["retry_after_ms"] >= 1500
+        assert other.final("later")["retry_after_ms"] >= 1000
         gate.touch()
         tries = 0
         while busy["type"] == "busy":
