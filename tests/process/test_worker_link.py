@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -337,6 +339,30 @@ def test_a_process_that_was_not_started_as_the_worker_is_refused_though_it_knows
     assert asked == [("w", os.getpid())] and thief.channel.receive() is None
     thief.channel.close()
     link.close()
+
+
+_SAY = """
+import sys, zmq
+endpoint, identity, message = sys.argv[1:]
+socket = zmq.Context().socket(zmq.DEALER)
+socket.setsockopt(zmq.IDENTITY, identity.encode())
+socket.connect(endpoint)
+socket.send(bytes.fromhex(message))
+sys.stdin.read()
+socket.close(0)
+"""
+
+
+def test_another_process_says_nothing_under_a_workers_name_though_it_knows_the_secret(room: Room) -> None:
+    room.peer("control").send(HELLO)
+    room.receive()
+    identity = worker_identity("w", 1, "aux", room.link.expect("w", 1)).decode()
+    beat = packing.pack(Heartbeat(incarnation=1)).hex()
+    thief = subprocess.Popen([sys.executable, "-c", _SAY, room.endpoint, identity, beat], stdin=subprocess.PIPE)
+    try:
+        room.await_count("strangers_refused", 1)
+    finally:
+        thief.communicate()
 
 
 def test_secrets_of_the_dead_are_forgotten(room: Room) -> None:

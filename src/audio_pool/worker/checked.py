@@ -16,24 +16,23 @@ import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Vectors
-from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable
+from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, InvalidAudio
 from audio_pool.transport.packing import encodable
-from audio_pool.types import frames_of
+from audio_pool.types import Shape, frames_of
 from audio_pool.validation import parse
 
 __all__ = [
-    "FRAMES_TOLERANCE",
-    "RATES",
     "CheckedEmbedder",
     "CheckedGenerator",
     "CheckedScorer",
+    "check_received",
     "checked_info",
     "unusable",
 ]
 
-FRAMES_TOLERANCE = 2
+_FRAMES_TOLERANCE = 2
 """Frames by which a sound may be shorter or longer than asked for: the rounding of another's arithmetic."""
-RATES = (1_000, 384_000)
+_RATES = (1_000, 384_000)
 """Lowest and highest sample rate of what is handed over, in Hz."""
 _NORM_TOLERANCE = 0.01
 _LOUDEST = 1e6
@@ -94,14 +93,14 @@ class CheckedGenerator:
             and sound.dtype == np.float32
             and sound.ndim == 2
             and sound.shape[0] in channels
-            and abs(sound.shape[1] - frames) <= FRAMES_TOLERANCE
+            and abs(sound.shape[1] - frames) <= _FRAMES_TOLERANCE
         ):
             return
         counts = " or ".join(str(count) for count in channels)
         asked = f"{item.duration_s:g} s at {rate:,} Hz (seed {item.seed})"
         raise EngineError(
             f"engine {info.name!r} returned {_shown(sound)} for {asked}; "
-            f"allowed is float32 [{counts}, {frames}], {FRAMES_TOLERANCE} frames more or less",
+            f"allowed is float32 [{counts}, {frames}], {_FRAMES_TOLERANCE} frames more or less",
             hint=_HINT,
         )
 
@@ -162,6 +161,20 @@ def unusable(sound: Audio) -> str:
     """Return what makes a sound's samples useless, "" where nothing does."""
     wrong = int(np.count_nonzero(~(np.abs(sound) <= _LOUDEST)))
     return f"{wrong:,} of {sound.size:,} samples that are no number, infinite or beyond {_LOUDEST:g}" if wrong else ""
+
+
+def check_received(audio: Audio, sample_rate: int, shape: Shape) -> None:
+    """Raise InvalidAudio for what no generator that was asked for this shape returns: another process says it did."""
+    low, high = _RATES
+    turn = shape.frames * sample_rate / shape.sample_rate
+    slack = _FRAMES_TOLERANCE + sample_rate / shape.sample_rate
+    most = turn + (shape.tail_s * sample_rate if shape.loop else 0.0) + slack
+    fits = audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[0] in (1, 2)
+    if not (low <= sample_rate <= high and fits and turn - slack <= audio.shape[1] <= most):
+        raise InvalidAudio(
+            f"given {audio.dtype} {list(audio.shape)} at {sample_rate:,} Hz, "
+            f"allowed is float32 [1 or 2, {turn:.0f} to {most:.0f}] at {low:,} to {high:,} Hz"
+        )
 
 
 def _checked_vectors(info: EngineInfo, vectors: Vectors, count: int) -> Vectors:

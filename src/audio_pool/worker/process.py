@@ -26,8 +26,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from audio_pool.errors import AudioPoolError, DeviceLost, EngineError, OutOfMemory, WorkerStartFailed
-from audio_pool.results import Failure, TaskRole
+from audio_pool.errors import AudioPoolError, DeviceLost
+from audio_pool.results import TaskRole
 from audio_pool.tasks import ClapTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask, Thread
 from audio_pool.transport import packing
 from audio_pool.transport.poller import Poller
@@ -54,6 +54,7 @@ from audio_pool.transport.worker_messages import (
     worker_identity,
 )
 from audio_pool.worker.docket import Docket, TaskKey
+from audio_pool.worker.failure import failure_of
 from audio_pool.worker.lane import Lane
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
@@ -66,7 +67,6 @@ _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
-_LONGEST_TEXT = 2000
 
 
 class Worker:
@@ -205,7 +205,7 @@ class Worker:
             aux.start()
         except BaseException as exc:  # SystemExit, too: it would end this thread in silence
             log.exception("loading failed")
-            self._send(LoadFailed(incarnation=self.incarnation, failure=_failure(exc, "loading")))
+            self._send(LoadFailed(incarnation=self.incarnation, failure=failure_of(exc, "loading")))
             return
         ready = Ready(
             incarnation=self.incarnation, engines=self.runner.infos, device=self.runner.device, load_s=load_s
@@ -363,7 +363,7 @@ class Worker:
         if not isinstance(exc, AudioPoolError):
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
         self._docket.close(_key(run))
-        failure = _failure(exc, type(run.task).__name__)
+        failure = failure_of(exc, type(run.task).__name__)
         failed = TaskFailed(
             incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure
         )
@@ -377,40 +377,6 @@ def _key(run: RunTask) -> TaskKey:
 def _kind(run: RunTask) -> str:
     """Return what its steps are like: those of one engine, or of one sort of short task."""
     return f"generate {run.task.engine}" if isinstance(run.task, GenerateTask) else type(run.task).__name__
-
-
-def _mapped(exc: BaseException, doing: str) -> AudioPoolError:
-    """Return an error of ours as it is, a foreign one in general terms (the log has the traceback)."""
-    if isinstance(exc, AudioPoolError):
-        return exc
-    if isinstance(exc, MemoryError):
-        return OutOfMemory(f"out of memory while {doing}", hint="ask for less, or set lower limits")
-    said = f"{type(exc).__name__}: {_text(exc)}"
-    if doing == "loading":
-        return WorkerStartFailed(said)
-    if not isinstance(exc, Exception):
-        hint = "an engine must not exit or interrupt its worker; it raises an EngineError"
-        return EngineError(f"{doing} failed: {said}", hint=hint)
-    return EngineError(f"{doing} failed: {said}")
-
-
-def _failure(exc: BaseException, doing: str) -> Failure:
-    """Return an exception as data that can be sent: an engine may put anything into its errors."""
-    error = _mapped(exc, doing)
-    return Failure(
-        code=_text(error.code),
-        message=_text(error.message),
-        hint=_text(error.hint),
-        retryable=bool(error.retryable),
-    )
-
-
-def _text(value: object) -> str:  # opaque: whatever an engine raised, or put into an error
-    """Return it as text; its own ``__str__`` may fail."""
-    try:
-        return str(value)[:_LONGEST_TEXT]
-    except Exception:
-        return f"(a {type(value).__name__} that cannot be shown)"
 
 
 def _die_with(parent: int, pipe: int) -> None:

@@ -7,8 +7,6 @@ Must not know: sockets, threads, the pool.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -20,20 +18,18 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, ReadsMeaning, Scorer, load_engine
+from audio_pool.engines import Audio, Embedder, Generator, OnStep, ReadsMeaning, Scorer, load_engine
 from audio_pool.errors import (
     AudioPoolError,
     DeviceLost,
     EngineUnavailable,
     InvalidAudio,
-    NotFound,
-    NotSupported,
     QualityError,
     StorageError,
     WorkerError,
 )
 from audio_pool.results import Failure, Timings, WorkerReport
-from audio_pool.roots import ANYWHERE, Roots, file_of
+from audio_pool.roots import Roots
 from audio_pool.tasks import (
     Called,
     CandidateRef,
@@ -56,18 +52,19 @@ from audio_pool.tasks import (
 )
 from audio_pool.transport.tensors import HEADER_BYTES, SlotReader, SlotWriter, from_frames, to_frames
 from audio_pool.transport.worker_messages import Load
-from audio_pool.types import STRICT_WARNINGS, Recipe, Shape
+from audio_pool.types import Recipe
 from audio_pool.worker.batching import generate_halving
 from audio_pool.worker.checked import (
-    FRAMES_TOLERANCE,
-    RATES,
     CheckedEmbedder,
     CheckedGenerator,
     CheckedScorer,
+    check_received,
     checked_info,
     unusable,
 )
+from audio_pool.worker.input_files import read_input
 from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate, score_of
+from audio_pool.worker.planned import Planned, plan_of
 
 __all__ = ["Generated", "Outcome", "TaskRunner"]
 
@@ -92,15 +89,6 @@ class Generated:
     made: Provenance | None = None
     candidates: list[RawCandidate] = field(default_factory=list)
     failure: Failure | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Planned:
-    """One candidate to generate."""
-
-    item: Item
-    notes: Notes
-    looped: bool
 
 
 class TaskRunner:
@@ -164,12 +152,12 @@ class TaskRunner:
         engine, info = self._generator(task.engine), self.infos[task.engine]
         started = time.monotonic()
         generated: list[Generated] = []
-        planned: list[list[_Planned]] = []
+        planned: list[list[Planned]] = []
         for part in task.parts:
             one = Generated(part=part)
             generated.append(one)
             try:
-                planned.append(self._plan(engine, info, part))
+                planned.append(plan_of(engine, info, part, self._max_input_s))
                 one.made = self._provenance(info, planned[-1][0].notes)
             except AudioPoolError as exc:
                 one.failure = Failure.of(exc)
@@ -191,31 +179,6 @@ class TaskRunner:
                     warnings=(*one.made.warnings, *warnings),
                 )
         return generated
-
-    def _plan(self, engine: Generator, info: EngineInfo, part: GeneratePart) -> list[_Planned]:
-        """Return the items of a part, with the tail that its loop needs where the engine cannot loop by itself."""
-        recipe = part.recipe
-        item = Item(
-            prompt=recipe.prompt,
-            negative_prompt=recipe.negative_prompt,
-            seed=part.seeds[0],
-            duration_s=recipe.duration_s,
-            steps=recipe.steps,
-            guidance_scale=recipe.guidance_scale,
-            loop=recipe.loop and info.loop,
-            sample_rate=recipe.sample_rate,
-            voice=recipe.voice,
-            init_audio=_init_audio(info, part, self._max_input_s),
-            init_strength=recipe.init_strength,
-            options=dict(recipe.options),
-        )
-        notes = engine.notes(item)
-        if part.strict:
-            _refuse_approximations(notes)
-        looped = item.loop and notes.loops
-        duration_s = _raw_duration(recipe, part.mastering.shape, info, looped)
-        item = dataclasses.replace(item, duration_s=duration_s, loop=looped)
-        return [_Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped) for seed in part.seeds]
 
     def _provenance(self, info: EngineInfo, notes: Notes) -> Provenance:
         return Provenance(
@@ -290,7 +253,7 @@ class TaskRunner:
             else:
                 assert self._reader is not None, "a reference into an arena that Load did not name"
                 audio = borrowed.enter_context(self._reader.borrow(reference.tensor))
-            _check_received(audio, reference.sample_rate, task.mastering.shape)
+            check_received(audio, reference.sample_rate, task.mastering.shape)
             received.append(
                 RawCandidate(
                     audio=audio,
@@ -409,7 +372,7 @@ class TaskRunner:
         texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
         sounds = []
         for path in task.paths:
-            audio, rate = _read(path, Roots(task.roots), "paths", self._max_input_s)
+            audio, rate = read_input(path, Roots(task.roots), "paths", self._max_input_s)
             sounds.append(scorer.embed_audio([audio], rate)[0])
         heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
         body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
@@ -451,69 +414,9 @@ class TaskRunner:
         return self._mastering
 
 
-def _refuse_approximations(notes: Notes) -> None:
-    """Raise NotSupported for an engine's warning that its sound will not be quite what the words ask for."""
-    found = [warning for warning in notes.warnings if warning.partition(":")[0] in STRICT_WARNINGS]
-    if found:
-        raise NotSupported(
-            f"strict: {'; '.join(found)}", hint="ask in other words, for another engine, or without 'strict'"
-        )
-
-
-def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Audio | None:
-    if part.init_audio is None:
-        return None
-    from audio_pool.audio import filter
-
-    audio, rate = _read(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
-    return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
-
-
-def _read(path: str, roots: Roots, field: str, longest_s: float, *, sha256: str | None = None) -> tuple[Audio, int]:
-    """Read a file that a caller named: float32 [C, T] and its sample rate in Hz.
-
-    Args:
-        longest_s: what it may decode to.
-        sha256: of the bytes that it must have: those that the caller was allowed to name, and the recipe stands for.
-
-    Raises:
-        PathNotAllowed, NotFound, InvalidAudio.
-    """
-    from audio_pool.audio import codec  # only here: a worker may do without soundfile
-    from audio_pool.audio.codec import InputBound
-
-    try:
-        with roots.opened(field, path) as handle:
-            if sha256 is not None:
-                with open(handle, "rb", closefd=False) as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                        raise InvalidAudio(f"{field}: {path!r} has changed since it was asked for")
-            place = file_of(handle)
-            try:
-                return codec.read(place, InputBound(seconds=longest_s))
-            except (NotFound, InvalidAudio) as exc:
-                raise type(exc)(exc.message.replace(str(place), path), hint=exc.hint) from None
-    except OSError as exc:
-        raise NotFound(f"{field}: {path!r} cannot be read: {exc.strerror}") from None
-
-
-def _raw(info: EngineInfo, audio: Audio, plan: _Planned) -> RawCandidate:
+def _raw(info: EngineInfo, audio: Audio, plan: Planned) -> RawCandidate:
     rate = plan.item.sample_rate if info.any_rate and plan.item.sample_rate else info.sample_rate
     return RawCandidate(audio=audio, sample_rate=rate, seed=plan.item.seed, looped=plan.looped, notes=plan.notes)
-
-
-def _check_received(audio: Audio, sample_rate: int, shape: Shape) -> None:
-    """Raise InvalidAudio for what no generator that was asked for this shape returns: another process says it did."""
-    low, high = RATES
-    turn = shape.frames * sample_rate / shape.sample_rate
-    slack = FRAMES_TOLERANCE + sample_rate / shape.sample_rate
-    most = turn + (shape.tail_s * sample_rate if shape.loop else 0.0) + slack
-    fits = audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[0] in (1, 2)
-    if not (low <= sample_rate <= high and fits and turn - slack <= audio.shape[1] <= most):
-        raise InvalidAudio(
-            f"given {audio.dtype} {list(audio.shape)} at {sample_rate:,} Hz, "
-            f"allowed is float32 [1 or 2, {turn:.0f} to {most:.0f}] at {low:,} to {high:,} Hz"
-        )
 
 
 def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failure | None:
@@ -523,13 +426,6 @@ def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failu
         return None
     each = "; ".join(f"seed {raw.seed}: {why}" for raw, why in zip(candidates, found, strict=True))
     return Failure.of(QualityError(f"engine {info.name!r} returned no sound ({each})", hint="ask for other seeds"))
-
-
-def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:
-    if looped or not recipe.loop:
-        return recipe.duration_s
-    # at the engine's limit there is no tail; make_loop then extends what there is, with a warning
-    return min(recipe.duration_s + shape.tail_s, max(info.longest_s, recipe.duration_s))
 
 
 def _float32_bytes(vector: Audio) -> bytes:
