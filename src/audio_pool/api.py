@@ -147,6 +147,9 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     renders: int = 0
     """Results that were delivered and not kept."""
     renders_size_mb: float = 0.0
+    quarantined: int = 0
+    """Files that were set apart for a person to look at."""
+    quarantined_size_mb: float = 0.0
     cache_dir: str = ""
 
 

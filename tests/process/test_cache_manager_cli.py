@@ -35,6 +35,7 @@ LOOKING = {
     "explain": ["explain", "rain", "--encoder", "off"],
     "duplicates": ["duplicates"],
     "verify": ["verify"],
+    "quarantine": ["quarantine", "list"],
 }
 
 
@@ -169,6 +170,32 @@ def test_verify_exits_1_until_it_is_mended(place: Path) -> None:
     mended = run("verify", "--fix", "--confirm", "--json", place=place)
     assert (mended.returncode, json.loads(mended.stdout)["fixed"]) == (0, 1)
     assert run("verify", place=place).returncode == 0
+
+
+def test_quarantine_is_purged_only_where_that_is_confirmed(place: Path) -> None:
+    stranger = place / "audio" / "stranger.flac"
+    stranger.write_bytes(b"fLaC")
+    assert run("verify", "--fix", place=place).returncode == 0
+    (item,) = json.loads(run("quarantine", "list", "--json", place=place).stdout)["items"]
+    assert item["name"].endswith("-stranger.flac")
+    for refused in (["purge"], ["purge", "--all"], ["restore"], ["restore", "no such name"]):
+        assert run("quarantine", *refused, place=place).returncode == 2
+    left = run("quarantine", "restore", item["name"], place=place)
+    assert left.returncode == 0 and "cannot be read" in left.stdout
+    assert run("quarantine", "purge", "--all", "--confirm", place=place).returncode == 0
+    assert run("quarantine", "list", place=place).stdout == "nothing is in quarantine\n"
+
+
+def test_rebuild_makes_rows_again_where_the_database_is_gone(place: Path) -> None:
+    for path in place.glob("cache.sqlite3*"):
+        path.unlink()
+    told = run("rebuild", "--encoder", "off", "--json", place=place)
+    assert told.returncode == 0
+    report = json.loads(told.stdout)
+    assert (report["way"], report["made"], len(report["skipped"])) == ("from_masters", 0, 3), "they carry no recipe"
+    SoundCache(place).remove(range(1, 4))
+    for path in (place / "audio").glob("*/*.flac"):
+        path.unlink()
 
 
 def test_a_damaged_database_is_a_plain_failure(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.cache_sounds import harm, sound
 
 from audio_pool import AudioPool
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.rebuild import rebuild
+from audio_pool.cache.rebuild import rebuild, restore
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import load_config
 from audio_pool.errors import NotFound, StorageError
@@ -203,3 +203,30 @@ def test_a_directory_without_a_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         rebuild(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_set_apart_comes_back_as_it_was(place: Path) -> None:
+    before = entries(place)
+    harm(place, "PRAGMA foreign_keys = ON", f"DELETE FROM entries WHERE prompt = {PROMPTS[0]!r}")
+    with AudioSemanticCache(place) as manager:
+        (place / "audio" / "zz").mkdir()
+        (place / "audio" / "zz" / "stranger.flac").write_bytes(b"fLaC but no sound")
+        assert manager.verify(fix=True)["ok"]
+        assert manager.get_cache_stats().quarantined == 2 + len(apart_renditions(manager))
+        masters = [item["name"] for item in manager.quarantined() if item["name"].endswith(".flac")]
+        done, left = restore(place, masters)
+        assert len(done) == 1
+        assert [found.why.partition(":")[0] for found in left] == ["cannot be read"]
+        assert "would remove" in manager.purge_quarantine()["error"]
+        assert manager.quarantined() != []
+        manager.purge_quarantine(confirm=True)
+        assert manager.quarantined() == []
+        with pytest.raises(NotFound, match="nothing in quarantine is called"):
+            restore(place, ["../cache.sqlite3"])
+    after = entries(place)
+    assert {prompt: row[:-3] for prompt, row in after.items()} == {prompt: row[:-3] for prompt, row in before.items()}
+    assert after[PROMPTS[0]][-2:] == before[PROMPTS[0]][-2:]
+
+
+def apart_renditions(manager: AudioSemanticCache) -> list[str]:
+    return [item["name"] for item in manager.quarantined() if not item["name"].endswith(".flac")]

@@ -19,9 +19,10 @@ from typing import Any
 from audio_pool.api import CacheStats
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
+from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Item, Sort, Store
+from audio_pool.cache.store import Item, Sort
 from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.types import Label
@@ -68,7 +69,8 @@ class AudioSemanticCache:
             NotFound: there is no such directory, or no cache in it.
             StorageError: it cannot be read.
         """
-        self._store: Store = SqliteStore(cache_dir, create=False)
+        self._store = SqliteStore(cache_dir, create=False)
+        self._quarantine = Quarantine(self.directory)
         self._now = now
 
     def close(self) -> None:
@@ -90,7 +92,7 @@ class AudioSemanticCache:
 
     def get_cache_stats(self) -> CacheStats:
         """Return figures about the whole cache; they can be read as attributes and like a mapping."""
-        inventory, renders = self._store.inventory, self._renders()
+        inventory, renders, apart = self._store.inventory, self._renders(), self._quarantine.items()
         totals = inventory.totals()
         return CacheStats(
             total_items=totals.entries,
@@ -107,6 +109,8 @@ class AudioSemanticCache:
             encoders=self._store.vectors.counts(),
             renders=len(renders),
             renders_size_mb=sum(render.size_bytes for render in renders) / _MB,
+            quarantined=len(apart),
+            quarantined_size_mb=sum(item.size_bytes for item in apart) / _MB,
             cache_dir=self._store.location,
         )
 
@@ -286,6 +290,31 @@ class AudioSemanticCache:
             return self.remove(selection, now=now)
         count, size = len(selection.items), selection.size_mb
         return {"error": f"not confirmed: would remove {count} items ({size:.1f} MB); pass confirm=True"}
+
+    # -- what was set apart
+
+    def quarantined(self) -> list[Json]:
+        """Return the files in quarantine, the newest last: name, size_kb, since (seconds since 1970)."""
+        return [
+            {"name": item.name, "size_kb": item.size_bytes / 1024, "since": item.since}
+            for item in self._quarantine.items()
+        ]
+
+    def purge_quarantine(self, names: Iterable[str] | None = None, confirm: bool = False) -> Json:
+        """Remove files from quarantine for good, all of them where None. Without ``confirm`` nothing is removed.
+
+        Returns:
+            removed_files, freed_space_mb; or ``error``.
+
+        Raises:
+            NotFound: one of them is not there; nothing was done.
+        """
+        known = {item.name: item.size_bytes for item in self._quarantine.items()}
+        chosen = list(known) if names is None else self._quarantine.known(names)
+        if not confirm:
+            size_mb = sum(known[name] for name in chosen) / _MB
+            return {"error": f"not confirmed: would remove {len(chosen)} files ({size_mb:.1f} MB) for good"}
+        return {"removed_files": len(chosen), "freed_space_mb": self._quarantine.purge(chosen) / _MB}
 
     # -- small parts
 

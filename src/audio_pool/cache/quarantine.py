@@ -10,8 +10,11 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from audio_pool.errors import NotFound
 
 __all__ = ["Quarantine", "Quarantined"]
 
@@ -67,6 +70,14 @@ class Quarantine:
             status = path.lstat()
             found.append(Quarantined(path.name, status.st_size, status.st_ctime))
         return sorted(found, key=lambda item: (item.since, item.name))
+
+    def known(self, names: Iterable[str]) -> list[str]:
+        """Return the names, each once. Raises NotFound where nothing here is called so."""
+        chosen = list(dict.fromkeys(names))
+        missing = sorted(set(chosen) - {item.name for item in self.items()})
+        if missing:
+            raise NotFound(f"nothing in quarantine is called {', '.join(missing)}", hint="quarantine list names all")
+        return chosen
 
     def purge(self, names: list[str]) -> int:
         """Unlink files; return the bytes that gives back."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -28,6 +29,7 @@ from typing import Any, Literal, NamedTuple
 
 from audio_pool.audio import codec
 from audio_pool.cache.files import storage_errors
+from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -38,7 +40,7 @@ from audio_pool.errors import AudioPoolError, NotFound, StorageError
 from audio_pool.inscription import sound_in
 from audio_pool.results import FinishedSound
 
-__all__ = ["Rebuilt", "Skipped", "as_json", "rebuild"]
+__all__ = ["Rebuilt", "Skipped", "as_json", "rebuild", "restore"]
 
 _AT_ONCE = 100
 _GATE_S = 10.0
@@ -215,6 +217,46 @@ def _from_masters(
                 report.without_vectors += not one.vectors
             else:
                 report.skipped.append(Skipped(one.file, "another master of the same recipe is kept"))
+
+
+def restore(directory: Path | str, names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
+    """Give masters that lie in quarantine a place and a row again; return which, and which not and why.
+
+    Args:
+        directory: a cache directory; servers may go on with it.
+        names: as ``Quarantine.items`` gives them.
+
+    Raises:
+        NotFound: there is no cache, or one of the files is not there; nothing was done.
+        StorageError.
+    """
+    root = Path(os.path.abspath(directory))
+    with contextlib.closing(SqliteStore(root, create=False)) as store:
+        done: list[str] = []
+        left: list[Skipped] = []
+        for name in Quarantine(root).known(names):
+            why = _restored(root, store, f"quarantine/{name}")
+            if why:
+                left.append(Skipped(name, why))
+            else:
+                done.append(name)
+        return done, left
+
+
+def _restored(root: Path, store: SqliteStore, source: str) -> str:
+    """Give one master a place and a row; return why not, where it stays."""
+    found = _looked_into(root, source)
+    if isinstance(found, str):
+        return found
+    key = secrets.token_hex(16)
+    file = f"audio/{key[:2]}/{key}.flac"
+    with storage_errors("restoring a sound", str(root)):
+        (root / file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.move(root / source, root / file)
+        if store.entries.adopt([found._replace(file=file)])[0]:
+            return ""
+        shutil.move(root / file, root / source)
+    return "another master of the same recipe is kept"
 
 
 def _masters(root: Path) -> Iterator[str]:

@@ -97,6 +97,7 @@ def stats(cache: AudioSemanticCache, as_json: bool) -> None:
         f"missing files       {found.missing_files:,}",
         f"engines             {_counts(found.engines)}",
         f"vectors             {_counts(found.encoders)}",
+        f"quarantine          {found.quarantined:,} files ({_size(found.quarantined_size_mb)})",
         f"renders (not kept)  {found.renders:,} ({_size(found.renders_size_mb)})",
     ]
     _print(found.to_dict(), as_json, lines)
@@ -290,6 +291,72 @@ def rebuild(encoder: str, config_path: str | None, cache_dir: str | None, as_jso
     if report["put_away"]:
         lines.append(f"the old database lies in {report['put_away']}")
     _print(report, as_json, lines)
+
+
+@group.command()
+@click.argument("action", type=click.Choice(["list", "restore", "purge"]))
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that is there, for restore and purge.")
+@click.option("--confirm", is_flag=True, help="Needed by purge, which removes for good.")
+@_command
+def quarantine(
+    cache: AudioSemanticCache, as_json: bool, action: str, names: tuple[str, ...], everything: bool, confirm: bool
+) -> None:
+    """Look at the files that were set apart; give masters their place again, or remove files for good."""
+    items = cache.quarantined()
+    if action == "list":
+        lines = [f"{_date(item['since'])}  {item['size_kb']:>10,.1f} kB  {item['name']}" for item in items]
+        _print({"items": items}, as_json, lines or ["nothing is in quarantine"])
+        return
+    if bool(names) == everything:
+        raise CallerError(f"quarantine {action}: given neither or both of NAMES and --all", hint="give one of them")
+    chosen = [item["name"] for item in items] if everything else names
+    if action == "restore":
+        from audio_pool.cache.rebuild import restore
+
+        done, left = restore(cache.directory, chosen)
+        lines = [f"skipped: {found.file}: {found.why}" for found in left]
+        told = {"restored": done, "skipped": [{"file": found.file, "why": found.why} for found in left]}
+        _print(told, as_json, [*lines, f"{len(done)} restored"])
+        return
+    report = cache.purge_quarantine(chosen, confirm)
+    if "error" in report:
+        raise CallerError(report["error"], hint="give --confirm")
+    _print(report, as_json, [f"{report['removed_files']} files removed, {_size(report['freed_space_mb'])} freed"])
+
+
+@group.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_command
+def backup(cache: AudioSemanticCache, as_json: bool, file: Path) -> None:
+    """Write all entries into the tar FILE, while servers go on."""
+    from audio_pool.cache.backup import as_json as told
+    from audio_pool.cache.backup import backup as backed_up
+
+    _copied(told(backed_up(cache.directory, file)), as_json, "copied")
+
+
+@group.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@with_options(cache_dir_option, json_option)
+def restore(file: Path, cache_dir: str | None, as_json: bool) -> None:
+    """Add the sounds of a backup FILE that the cache lacks, while servers go on."""
+    from audio_pool.cache.backup import as_json as told
+    from audio_pool.cache.backup import restore as restored
+
+    place = Path(cache_dir) if cache_dir is not None else load_config(None).cache_dir
+    _copied(told(restored(file, place)), as_json, "restored")
+
+
+def _copied(report: Json, as_json: bool, done: str) -> None:
+    """Print the report; exit code 1 where something is left out."""
+    lines = [f"skipped: {found['file']}: {found['why']}" for found in report["skipped"]]
+    lines.append(f"{report['entries']:,} entries {done}, {_size(report['size_mb'])}")
+    if report["known"]:
+        lines.append(f"{report['known']:,} were there")
+    _print(report, as_json, lines)
+    if report["skipped"]:
+        raise click.exceptions.Exit(1)
 
 
 def _remove(
