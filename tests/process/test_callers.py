@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,12 @@ class Door:
         assert frames is not None
         self.last = frames[0]
         return self.callers.sender_of(frames[0])
+
+    def hears_once(self, client: Channel) -> Known | None:
+        """Recognise the sender of one message; None where it was not let in, as its routing id was still taken."""
+        eventually(lambda: client.send([b"hello"]), "sent")
+        frames = self.channel.receive() if self.channel.raw.poll(500) else None
+        return None if frames is None else self.callers.sender_of(frames[0])
 
     def close(self) -> None:
         for client in self.clients:
@@ -83,12 +91,45 @@ def test_a_chosen_routing_id_is_another_caller_on_another_connection(door: Door)
     eventually(lambda: first.sender.gone, "its end is seen")
 
     def heard() -> Known | None:
-        other = door.client(b"chosen")
-        eventually(lambda: other.send([b"hello"]), "sent")
-        return door.callers.sender_of(b"chosen") if door.channel.raw.poll(500) and door.channel.receive() else None
+        return door.hears_once(door.client(b"chosen"))
 
     second = eventually(heard, "the next is heard")
     assert second is not None and second.caller.connection != first.caller.connection and first.sender.gone
+
+
+_ASK = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.setsockopt(zmq.IDENTITY, b"chosen")
+sys.stdin.readline()
+socket.connect(sys.argv[1])
+socket.send(b"hello")
+sys.stdin.readline()
+socket.close(0)
+"""
+
+
+def test_a_descriptor_that_is_used_again_makes_nobody_who_had_it_before(door: Door) -> None:
+    """The next connection may have both the routing id that was chosen and the number of the descriptor."""
+    command = [sys.executable, "-c", _ASK, door.channel.endpoint]
+    others = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]  # they open no descriptors here later
+    heard: list[Known] = []
+    try:
+        for other in others:
+            assert other.stdin is not None
+            os.write(other.stdin.fileno(), b"\n")
+            # None: the routing id was still taken
+            if door.channel.raw.poll(int(PATIENCE_S * 1000) if not heard else 1000) and door.channel.receive():
+                heard.append(door.callers.sender_of(b"chosen"))
+            os.write(other.stdin.fileno(), b"\n")
+            other.wait(PATIENCE_S)
+            eventually(lambda: not heard or heard[-1].sender.gone, "its end is seen")
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    assert len({known.caller.connection for known in heard}) == len(heard) >= 2
+    assert len({known.sender.fd for known in heard}) < len(heard), "a number was used again"
 
 
 def test_the_token_makes_a_connection_the_users(place: Path) -> None:
