@@ -196,6 +196,9 @@ def test_the_allow_list_says_yes_to_its_keys_and_no_to_all_others(tmp_path: Path
     assert allowed.settings(public("stranger").decode()) == ("", KeySettings())
     (tmp_path / "allowed_clients" / "first.key").unlink()
     assert allowed.callback("*", public("first")) is False
+    for wrong in ("operator = 1", "no toml"):
+        (tmp_path / "allowed_clients" / "second.toml").write_text(wrong)
+        assert allowed.callback("*", public("second")) is False, wrong
 
 
 def test_an_operators_settings_do_not_outlive_its_key(tmp_path: Path) -> None:
