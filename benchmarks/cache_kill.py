@@ -1,18 +1,20 @@
-"""kill -9 at random points of insert and removal: nothing acknowledged is lost, nothing amiss is left.
+"""kill -9 at random points of insert, removal, eviction and re-keying: nothing acknowledged is lost or torn.
 
     python -m benchmarks.cache_kill [KILLS]          # 300 where not given
 
-Each round starts a process that puts and removes sounds in one cache directory and says on its standard
-output what has been done, kills it after a random time, opens the directory and compares: every
-acknowledged insert is there with its file intact, every acknowledged removal is gone, and ``verify`` finds
-nothing. The directory is kept from round to round.
+Each round starts a process that puts and removes sounds in one cache directory, pushes variants of crowded prompts out,
+makes all keys anew as an upgrade does, and says on its standard output what has been done; kills it after a random
+time, opens the directory and compares: every acknowledged insert is there with its file intact, every acknowledged
+removal is gone, every key is today's, and ``verify`` finds nothing. The directory is kept from round to round.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import selectors
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
@@ -56,10 +59,17 @@ def finished(folder: Path, prompt: str, seed: int) -> FinishedSound:
 
 def churn(directory: str, seed: int) -> None:
     """The process that is killed: puts, makes renditions and removes for as long as it lives."""
-    cache, draw = SoundCache(directory, create=False), random.Random(seed)
+    draw = random.Random(seed)
+    if draw.random() < 0.25:
+        _make_keys_old(Path(directory))
+        _say("rekeying")  # what follows opens the directory, and may be killed in it
+    cache = SoundCache(directory, create=False, max_per_prompt=2)
+    _say("open")
     kept = [item.id for item in cache.store.inventory.items()]
     while True:
-        if len(kept) > 12 and draw.random() < 0.6:
+        if draw.random() < 0.2:
+            kept = _crowd(cache, f"crowded {draw.randrange(3)}", draw)
+        elif len(kept) > 12 and draw.random() < 0.6:
             gone = [kept.pop(draw.randrange(len(kept))) for _ in range(draw.randint(1, 5))]
             _say(f"removing {' '.join(map(str, gone))}")
             cache.remove(gone)
@@ -76,6 +86,26 @@ def churn(directory: str, seed: int) -> None:
                 cache.put_rendition(entry.id, _OGG, other)
 
 
+def _crowd(cache: SoundCache, prompt: str, draw: random.Random) -> list[int]:
+    """Put one variant more of a prompt, so that another may have to go; return what there is then."""
+    before = [item.id for item in cache.store.inventory.items() if item.prompt == prompt]
+    _say(f"removing {' '.join(map(str, before))}")
+    entry = cache.put(finished(cache.incoming, prompt, draw.getrandbits(62)), {})
+    after = [item.id for item in cache.store.inventory.items()]
+    if entry.id is not None:
+        _say(f"put {entry.id}")
+    _say(f"still {' '.join(str(one) for one in before if one in after)}")
+    _say(f"removed {' '.join(str(one) for one in before if one not in after)}")
+    return after
+
+
+def _make_keys_old(directory: Path) -> None:
+    """Leave the rows as a version with other rules for canonical keys would."""
+    with contextlib.closing(sqlite3.connect(directory / "cache.sqlite3", timeout=20.0)) as db, db:
+        db.execute("UPDATE entries SET canonical_key = x'00'")
+        db.execute("UPDATE facts SET value = '0' WHERE name = 'canonical_version'")
+
+
 def _say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
@@ -85,6 +115,9 @@ class Tally:
     kills: int = 0
     inserts: int = 0
     removals: int = 0
+    evictions: int = 0
+    rekeyings: int = 0
+    rekeyings_cut_short: int = 0
     leftovers_cleared: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -100,13 +133,16 @@ def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
         for line in said:
             word, *ids = line.split()
             numbers = {int(item) for item in ids}
-            if word == "put":
+            if word in ("put", "still"):
                 present |= numbers
-                tally.inserts += 1
-            else:
+                tally.inserts += word == "put"
+                tally.evictions += word == "still" and numbers < unsure
+            elif word in ("removing", "removed"):
                 present -= numbers
                 unsure = numbers if word == "removing" else set()
                 tally.removals += len(numbers) if word == "removed" else 0
+        tally.rekeyings += "rekeying" in said
+        tally.rekeyings_cut_short += "rekeying" in said and "open" not in said
         tally.kills += 1
         tally.leftovers_cleared += sum(1 for _ in (directory / "incoming").glob("*/*.*"))
         present = _judged(directory, number, present, unsure, tally)
@@ -129,7 +165,8 @@ def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
                 if not part:
                     break
                 output += part
-                kill_at = kill_at or time.monotonic() + after_s
+                if kill_at is None and output != b"open\n":  # opening alone is nothing to be killed in
+                    kill_at = time.monotonic() + after_s
         child.kill()
         output += child.stdout.read()
     if kill_at is None:
@@ -147,6 +184,9 @@ def _judged(directory: Path, number: int, present: set[int], unsure: set[int], t
     extra = found - present - unsure
     if len(extra) > 1:  # one may have been committed and not yet acknowledged
         tally.faults.append(f"kill {number}: entries {sorted(extra)} should not be there")
+    for row in store.database.query("SELECT id, namespace, prompt, canonical_key FROM entries"):
+        if row[3] != canonical_digest(row[1], row[2]):
+            tally.faults.append(f"kill {number}: entry {row[0]} is filed under a key of other rules")
     report = verify(store)
     tally.faults += [f"kill {number}: {problem}" for problem in report.problems]
     store.close()
@@ -160,6 +200,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         tally = run_kills(Path(place) / "cache", kills, seed=random.randrange(1000))
     print(f"{tally.kills} kills, {tally.inserts} acknowledged inserts, {tally.removals} removals;")
+    cut = tally.rekeyings_cut_short
+    print(f"{tally.evictions} evictions, {tally.rekeyings} re-keyings, {cut} of them cut short;")
     print(f"{tally.leftovers_cleared} leftovers cleared at opening; {len(tally.faults)} faults")
     print("\n".join(tally.faults))
     sys.exit(1 if tally.faults else 0)
