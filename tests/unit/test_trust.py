@@ -162,3 +162,15 @@ def test_times_never_go_back_when_the_clock_does(cache: SoundCache, monkeypatch:
     assert [item["prompt"] for item in items] == [f"sound {seed}" for seed in range(4)]
     times = [item["timestamp"] for item in items]
     assert times == sorted(times)
+
+
+def test_many_damaged_at_once_are_misses_and_their_rows_stay(cache: SoundCache) -> None:
+    paths = [keep(cache, f"sound {seed}", seed)[1] for seed in range(40)]
+    for path in paths:
+        spoil(path, path.stat().st_size // 2)
+    for _ in range(2):
+        for seed in range(40):
+            hit(cache, f"sound {seed}")
+        cache.tend()
+    assert [hit(cache, f"sound {seed}") for seed in range(40)] == [None] * 40
+    assert len(ids_in(cache.store)) == 20

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _FLAC = b"fLaC"
 _MOST_KNOWN = 65_536
 _BYTES_AT_ONCE = 32 << 20
+_MUCH = 20
+_MUCH_SHARE = 0.1
 
 
 class Fault(NamedTuple):
@@ -103,7 +105,8 @@ class Trust:
         """Files whose content was not compared yet: an entry's master, or a rendition."""
         self._amiss: set[int] = set()
         self._damaged: set[str] = set()
-        """Renditions that were taken out: their files are still there for the grace."""
+        """Files whose content is not what was stored; they may be there for their grace yet."""
+        self._taken = 0
 
     def master(self, row: Row) -> bool:
         """Return True where the row's file is there and looks like what was stored."""
@@ -114,12 +117,12 @@ class Trust:
 
     def rendition(self, kept: KeptRendition) -> bool:
         """Return True where the rendition's file is there and looks like what was stored."""
-        return kept.file not in self._damaged and self._looks_well(kept.file, kept.size_bytes, b"", kept)
+        return self._looks_well(kept.file, kept.size_bytes, b"", kept)
 
     def _looks_well(self, file: str, size_bytes: int, head: bytes, what: int | KeptRendition) -> bool:
         blobs = self._store.blobs
         state = blobs.state_of(file, size_bytes)
-        if state is None:
+        if state is None or file in self._damaged:
             return False
         if self._seen.get(file) == state:
             return True
@@ -163,6 +166,18 @@ class Trust:
             return 0
         fault = fault_in(self._store, kept)
         if fault and not fault.missing and not fault.unread:
-            self._store.entries.expel([entry_id])
-            _log.warning("entry %d is removed: its file %s", entry_id, fault.detail)
+            self._damaged.add(kept.file)
+            if self._may_take():
+                self._store.entries.expel([entry_id])
+                _log.warning("entry %d is removed: its file %s", entry_id, fault.detail)
         return kept.size_bytes
+
+    def _may_take(self) -> bool:
+        """Return False where so much is damaged that another disk lies there: it is a miss, and its rows stay."""
+        self._taken += 1
+        if self._taken <= _MUCH or self._taken <= _MUCH_SHARE * self._store.inventory.totals().entries:
+            return True
+        if self._taken == _MUCH + 1:
+            where = self._store.location
+            _log.error("many sounds in %s are damaged: is the right disk mounted? No more are removed", where)
+        return False
