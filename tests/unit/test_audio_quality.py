@@ -269,3 +269,22 @@ def test_a_low_note_that_is_equal_to_itself_a_period_later_is_not_stuck(hz):
     rest = faults.CLEAN["rain"](1)[:, 2 * RATE :]
     material = np.concatenate([np.stack([note, 0.9 * np.roll(note, 40)]).astype(np.float32), rest], axis=1)
     assert "stuck" not in judged(material).issues
+
+
+def test_a_tail_that_is_dead_for_over_half_of_the_sound_is_not_good_enough(materials):
+    for name in ("rain", "machine", "tones"):
+        audio = materials[name].copy()
+        audio[:, round(0.45 * audio.shape[1]) :] = 0
+        found = judged(audio)
+        assert "dead_tail" in found.issues
+        assert found.score < 50
+
+
+def test_under_an_offset_or_a_deep_bass_nothing_is_stuck(materials):
+    assert judged(materials["tones"] + np.float32(0.2)).issues[0] == "dc"
+    seconds = np.arange(materials["rain"].shape[1]) / RATE
+    bass = 0.4 * np.sin(2 * np.pi * 50 * seconds)
+    for name in ("rain", "ambience"):
+        deep = (bass + 0.1 * materials[name]).astype(np.float32)
+        assert "stuck" not in judged(deep).issues
+    assert "stuck" not in judged(materials["speech"] * 0.3 + np.float32(0.2)).issues

@@ -114,7 +114,7 @@ def test_a_prompt_that_nothing_fits_gets_the_nearest_recipe_and_a_warning() -> N
 @pytest.mark.parametrize(
     ("prompt", "name"),
     [
-        ("dragon roar", "thunder"),
+        ("an ogre", "roar"),
         ("zombie groan", "crowd"),
         ("parrot", "birds"),
         ("a lizard", "frogs"),
@@ -127,12 +127,12 @@ def test_what_no_recipe_makes_gets_one_of_its_kind(prompt: str, name: str) -> No
 
 
 def test_sounds_that_are_left_out_beside_others_are_warned_of() -> None:
-    reading = _read("a dragon roaring in the rain")
+    reading = _read("a unicorn standing in the rain")
     assert [layer.recipe.name for layer in reading.layers] == ["rain"]
-    assert reading.warnings == ("not_heard: no recipe for 'dragon'",)
+    assert reading.warnings == ("not_heard: no recipe for 'unicorn', 'standing'",)
     for silent in (
         "an owl in the forest",
-        "rain, no dragon",
+        "rain, no unicorn",
         "cheering crowd in a stadium",
         "a dog barking in the rain",
     ):
@@ -365,6 +365,15 @@ def test_free_prompts(prompt: str, names: list[str]) -> None:
         ("a jet plane taking off", ["jet"]),
         ("a train passing", ["train"]),
         ("wind in the trees", ["wind"]),
+        ("leaves rustling in the wind", ["leaves", "wind"]),
+        ("a dragon roaring", ["roar"]),
+        ("a roaring fire", ["fire"]),
+        ("a dog growling", ["dog"]),
+        ("rain dripping on leaves", ["rain_on_leaves"]),
+        ("steam hissing from a pipe", ["steam"]),
+        ("a referee's whistle", ["whistle"]),
+        ("a kick drum and a snare", ["kick", "snare"]),
+        ("a drum loop", ["drums"]),
     ],
 )
 def test_what_is_understood_is_not_told_as_unheard(prompt: str, names: list[str]) -> None:
@@ -375,7 +384,7 @@ def test_what_is_understood_is_not_told_as_unheard(prompt: str, names: list[str]
 @pytest.mark.parametrize(
     "prompt",
     ["a velcro strap", "a harmonica", "trumpet", "sneezing", "a goose", "jackhammer", "woodpecker", "a rocket",
-     "cutlery", "a leaf blower", "cash register", "a turkey", "dishwasher"],
+     "cutlery", "a lawnmower", "cash register", "a turkey", "dishwasher"],
 )  # fmt: skip
 def test_a_word_that_another_sound_only_stands_in_for_is_told(prompt: str) -> None:
     assert _read(prompt).warnings[0].startswith("nearest_recipe: ")

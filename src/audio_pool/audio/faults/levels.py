@@ -75,7 +75,7 @@ def dead_tail(sound: Measured, loop: bool) -> Iterator[Fault]:
     else:
         tail = total - 1 - int(np.flatnonzero(~quiet)[-1])
     if tail * FRAME_S > 0.5 and tail > 0.15 * total:
-        yield Fault(name="dead_tail", penalty=min(60.0, 70 * tail / total), severe=tail > 0.8 * total)
+        yield Fault(name="dead_tail", penalty=min(60.0, 102 * tail / total), severe=tail > 0.8 * total)
 
 
 def _quiet(levels: Floats) -> npt.NDArray[np.bool_]:

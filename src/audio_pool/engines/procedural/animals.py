@@ -16,7 +16,7 @@ _DOG_OPEN: Tract = ((820, 200, 1.0), (1550, 260, 0.9), (2700, 420, 0.45), (4200,
 
 @recipe(
     keys="dog, bark, puppy, dog bark, hound, woof",
-    near="growl howl yelp whine fox coyote",
+    near="howl yelp whine fox coyote",
     expects="silence decay",
     summary="a dog barking",
 )
@@ -322,3 +322,35 @@ def bee(c: Canvas, p: Character) -> None:
         side = float(c.rng.uniform(-0.8, 0.8)) if k else -0.1
         c.tone(Curve(wing * tone), Curve(0.09 * near), partials, pan=side, phase=float(c.rng.random()))
     c.bed(band(300, 4000, tilt_db=-3), 0.003, width=0.8)
+
+
+_ROAR: tuple[Tract, ...] = (
+    ((240, 120, 1.0), (620, 220, 0.5), (1500, 400, 0.2)),
+    ((520, 200, 1.0), (1050, 300, 0.8), (2300, 600, 0.35)),
+    ((300, 150, 1.0), (760, 260, 0.5), (1700, 500, 0.2)),
+)
+
+
+@recipe(
+    keys="roar, growl, lion, tiger, dragon, monster, beast, bear growl, bear roar, leopard, dinosaur, lion roar, snarl,"
+    "monster growl",
+    near="bear creature alien demon ogre troll orc panther",
+    expects="silence",
+    highpass_hz=30,
+    summary="a lion roaring",
+)
+def roar(c: Canvas, p: Character) -> None:
+    # Flat, slack vocal folds: many weak pulses among strong ones, hardly a pitch (Klemuk et al. 2011).
+    base = p.hz or p.low(72.0) * float(c.rng.uniform(0.8, 1.3))
+    for at_s in c.occasions(3.4 / p.speed, p.count, jitter=0.2, lasts_s=2.0):
+        natural = float(c.rng.uniform(1.2, 1.9)) * p.size**0.3 / p.speed**0.5
+        length = natural * c.squeeze(natural)
+        pitch = [(0.0, 0.7 * base), (0.3 * length, 1.5 * base), (0.6 * length, 1.3 * base), (length, 0.6 * base)]
+        tract = [(0.5 * k * length, resized(shape, p.low(1.0) ** 0.5)) for k, shape in enumerate(_ROAR)]
+        call = utter(
+            c.rng, c.rate, pitch, tract,
+            attack_s=0.12 * length, release_s=0.4 * length, breath=0.2, jitter=0.09, shimmer=0.45,
+            rough_hz=float(c.rng.uniform(18, 30)), rough=0.6,
+        )  # fmt: skip
+        c.place(call, at_s, 0.7, -0.1)
+    c.reflect(0.25)

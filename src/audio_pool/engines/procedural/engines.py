@@ -130,8 +130,8 @@ def motorcycle(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="chainsaw, chain saw, hedge trimmer, weed whacker, strimmer",
-    near="lumberjack saw garden cut lawnmower mower blower",
+    keys="chainsaw, chain saw, hedge trimmer, leaf blower, weed whacker, strimmer",
+    near="lumberjack saw garden cut lawnmower mower",
     expects="noise",
     summary="a chainsaw cutting",
 )

@@ -38,7 +38,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 @recipe(
     keys="thud, thump, slam, door slam, slam door, slam shut, car door slam, impact, punch, hit, bang, body fall,"
     "bowling ball",
-    near="fall kick bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
+    near="fall bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
     highpass_hz=35,
     summary="a heavy thud",
@@ -203,7 +203,7 @@ def frying(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="static, radio static, television static, tv static, radio noise, interference, vinyl, vinyl crackle",
-    near="hiss radio broadcast untuned television tv signal steam spray air fuzz distortion gas",
+    near="hiss radio broadcast untuned television tv signal air fuzz distortion",
     expects="noise",
     summary="radio static",
 )

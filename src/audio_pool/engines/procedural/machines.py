@@ -33,7 +33,7 @@ def hum(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, metro,"
+    keys="train, railway, railroad, locomotive, rail, subway, tram, train track, steam train, steam engine, metro,"
     "railroad car, train car",
     near="station wagon track conveyor pass arrive depart",
     expects="noise",
@@ -78,3 +78,18 @@ def horn(c: Canvas, p: Character) -> None:
             c.place(glide(c.rate, points, partials=partials, attack_s=0.07, release_s=0.18), at_s, 0.13, pan)
         breath = burst(c.noise, c.rate, band(400, 5000, tilt_db=-3), attack_s=0.05, decay_s=0.1, hold_s=0.8 * length)
         c.place(breath, at_s, 0.05)
+
+
+@recipe(
+    keys="steam, hiss, gas leak, air leak, steam release, air release, pressure release, compressed air, spray,"
+    "spray can, spray paint, aerosol",
+    near="gas pneumatic hydraulic valve snake",
+    expects="noise",
+    summary="steam hissing from a pipe",
+)
+def steam(c: Canvas, p: Character) -> None:
+    # A turbulent jet: a broad hump round 0.2 times speed over diameter, a little unsteady.
+    top = p.low(5200.0) * float(c.rng.uniform(0.75, 1.3))
+    unsteady = c.swells(0.25, 0.08).points
+    c.bed(band(0.5 * top, 1.9 * top, order=1.2), Curve(0.16 * p.intensity**0.5 * unsteady), width=0.5)
+    c.bed(band(350, 1400, tilt_db=-3), Curve(0.012 * c.swells(0.6, 0.3).points), width=0.7, per_second=900)

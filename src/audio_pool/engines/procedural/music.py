@@ -99,7 +99,7 @@ def _string(c: Canvas, hz: float, seconds: float) -> Floats:
 @recipe(
     keys="drum, drum beat, beat, drums, percussion, rhythm, drum loop, groove, breakbeat, drum kit, drum machine,"
     "hip hop, techno, drum music, beatbox",
-    near="dance electronic kick snare cymbal bpm tambourine bongo conga disco rap tempo",
+    near="dance electronic cymbal bpm tambourine bongo conga disco rap tempo",
     expects="silence",
     highpass_hz=35,
     summary="a drum beat",
@@ -107,7 +107,7 @@ def _string(c: Canvas, hz: float, seconds: float) -> Floats:
 )
 def drums(c: Canvas, p: Character) -> None:
     beat_s = c.beat_s(p.beat_s(110.0))
-    kick = ping(c.rate, p.low(52), 0.11, attack_s=0.001, bend=2.2)
+    kick = _skin(c.rate, p.low(52), 0.11, rise=3.5, tight_s=0.018)
     thump = burst(c.noise, c.rate, band(800, 5000), attack_s=0.0005, decay_s=0.004)
     beats = max(1, round(c.seconds / beat_s + 0.49))
     busy = c.rng.random(8) < 0.25 * p.intensity**0.5
@@ -129,8 +129,54 @@ def drums(c: Canvas, p: Character) -> None:
             c.place(hat, at_s + 0.25 * quarter * beat_s, 0.28 if quarter == 0 else 0.17, 0.3)
 
 
+def _skin(rate: int, hz: float, decay_s: float, *, rise: float, tight_s: float) -> Floats:
+    """Return a big drum: the struck skin is tighter at first, so that its pitch falls within some 20 ms."""
+    contour = envelope(rate, 0.001, decay_s)
+    t = np.arange(len(contour)) / rate
+    turns = hz * (t + rise * tight_s * (1 - np.exp(-t / tight_s)))
+    return np.asarray(contour * np.sin(2 * np.pi * turns), dtype=np.float32)
+
+
 def _snare(c: Canvas, p: Character, at_s: float, level: float) -> None:
     wires = burst(c.noise, c.rate, band(1200, 9000, tilt_db=-1), attack_s=0.0008, decay_s=0.055)
     c.place(wires, at_s, 0.9 * level, -0.1)
     for hz in (185.0, 331.0):
         c.place(ping(c.rate, p.low(hz), 0.04, bend=0.3), at_s, 0.3 * level)
+
+
+@recipe(
+    keys="kick drum, bass drum, 808 kick, drum kick, kick sample",
+    near="kick tom timpani taiko",
+    expects="silence decay",
+    highpass_hz=25,
+    summary="a kick drum",
+    once=True,
+    bar=1,
+)
+def kick(c: Canvas, p: Character) -> None:
+    hz = p.hz or p.low(50.0) * float(c.rng.uniform(0.85, 1.25))
+    decay_s = float(c.rng.uniform(0.09, 0.16)) * p.size * c.squeeze(0.9)
+    skin = _skin(c.rate, hz, decay_s, rise=float(c.rng.uniform(3.0, 5.0)), tight_s=float(c.rng.uniform(0.012, 0.022)))
+    beater = burst(c.noise, c.rate, band(900, 5000), attack_s=0.0005, decay_s=0.004)
+    for at_s in c.occasions(p.beat_s(120.0), p.count, jitter=0.0, lasts_s=0.5):
+        c.place(skin, at_s, 0.75)
+        c.place(beater, at_s, 0.3)
+    c.reflect(0.15)
+
+
+@recipe(
+    keys="snare, snare drum, snare hit, rim shot",
+    near="military march",
+    expects="silence decay",
+    summary="a snare drum",
+    once=True,
+    bar=1,
+)
+def snare(c: Canvas, p: Character) -> None:
+    bright = float(c.rng.uniform(0.8, 1.25))
+    wires_s = float(c.rng.uniform(0.05, 0.09)) * c.squeeze(0.6)
+    for at_s in c.occasions(p.beat_s(120.0), p.count, jitter=0.0, lasts_s=0.4):
+        wires = burst(c.noise, c.rate, band(1400 * bright, 9000, tilt_db=-1), attack_s=0.0008, decay_s=wires_s)
+        c.place(wires, at_s, 0.8, -0.05)
+        for hz, level in ((185.0, 0.4), (331.0, 0.3), (480.0, 0.12)):
+            c.place(ping(c.rate, p.low(hz) * bright, 0.045, bend=0.25), at_s, level)

@@ -199,3 +199,23 @@ def _song(c: Canvas, hz: float, speed: float) -> list[tuple[float, Floats]]:
             at_s += length
         at_s += float(c.rng.uniform(0.02, 0.09)) / speed
     return notes
+
+
+@recipe(
+    keys="leaf, leaves rustle, rustle leaves, tree leaves, dry leaves, bush, bush rustle, undergrowth, hedge",
+    near="tree branch straw hay",
+    expects="noise",
+    summary="leaves rustling in a tree",
+)
+def leaves(c: Canvas, p: Character) -> None:
+    # Leaves brush each other: a broad hump at a few kHz that comes and goes with the gusts, single leaves over it.
+    gusts = c.swells(2.2 / p.speed, 0.6).points
+    strong = 0.08 * p.intensity**0.5
+    shape = band(p.low(1700.0), 9000, tilt_db=-1.5)
+    c.bed(shape, Curve(strong * gusts), width=0.9, per_second=2500)
+    c.bed(band(2500, 11_000), Curve(0.8 * strong * gusts**1.5), width=0.9, per_second=260)
+    bank = [
+        burst(c.noise, c.rate, band(f, 2.5 * f), attack_s=0.004, decay_s=float(c.rng.uniform(0.004, 0.02)))
+        for f in c.rng.uniform(1500, 4000, 12)
+    ]
+    c.sprinkle(c.scatter(9.0 * p.intensity, first_s=0.05), bank, gain=0.1, depth=0.7)

@@ -21,7 +21,7 @@ def _slope(db_per_octave: float) -> Shape:
 
 @recipe(
     keys="white noise",
-    near="hiss steam fuzz",
+    near="fuzz",
     expects="noise",
     highpass_hz=10,
     exact=True,

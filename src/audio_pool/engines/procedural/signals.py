@@ -213,3 +213,30 @@ def coin(c: Canvas, p: Character) -> None:
         c.place(ring, at_s + 0.085, 0.4)
         for pan, shift in ((-0.7, 1.003), (0.7, 0.997)):
             c.place(ping(c.rate, 2 * high * shift, 0.2), at_s + 0.085, 0.06 * float(c.rng.uniform(0.8, 1.2)), pan)
+
+
+@recipe(
+    keys="referee whistle, sport whistle, coach whistle, pea whistle, police whistle, blow whistle, match whistle",
+    near="whistle football referee",
+    expects="silence decay",
+    summary="a referee's whistle blown",
+    once=True,
+)
+def whistle(c: Canvas, p: Character) -> None:
+    base = p.hz or p.low(2850.0) * float(c.rng.uniform(0.92, 1.1))
+    for at_s in c.occasions(1.5 / p.speed, p.count, jitter=0.2, lasts_s=0.8):
+        natural = float(c.rng.uniform(0.45, 0.8)) / p.speed
+        length = natural * c.squeeze(natural)
+        t = np.arange(max(16, round(length * c.rate))) / c.rate
+        # the pea goes round and uncovers the slot some forty times a second
+        round_hz = float(c.rng.uniform(34, 46))
+        pea = np.sin(2 * np.pi * round_hz * (t + 0.1 * t * t / length))
+        turns = np.cumsum(base * (1 + 0.035 * pea)) / c.rate
+        blown = np.minimum(1, t / 0.02) * np.minimum(1, (length - t) / 0.05).clip(0)
+        tone = np.sin(2 * np.pi * turns) + 0.35 * np.sin(2 * np.pi * (1.083 * turns + 0.2))
+        if 2.2 * base < 0.45 * c.rate:
+            tone += 0.12 * np.sin(4 * np.pi * turns)
+        c.place(np.asarray(0.5 * tone * blown * (0.65 + 0.35 * pea), dtype=np.float32), at_s, 0.5)
+        air = texture(c.noise, c.rate, length, band(2000, 9000))[: len(t)]
+        c.place(np.asarray(air * blown[: len(air)], dtype=np.float32), at_s, 0.06)
+    c.reflect(0.15)

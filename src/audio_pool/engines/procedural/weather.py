@@ -14,7 +14,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, lowpass, peaks
 
 @recipe(
     keys="rain, rainy, drizzle, downpour, rain shower, cloudburst, precipitation, rainstorm",
-    near="hiss spray sprinkle wet weather monsoon sleet steam window pane",
+    near="hiss spray sprinkle wet weather monsoon sleet window pane",
     expects="noise",
     summary="steady rain falling outside",
 )
@@ -111,7 +111,7 @@ def wind(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="thunder, thunderclap, lightning, lightning strike, thunderous",
-    near="rumble storm boom earthquake avalanche rockslide roar dragon lion tiger bear monster beast growl",
+    near="rumble storm boom earthquake avalanche rockslide",
     expects="decay silence",
     highpass_hz=20,
     summary="thunder cracking and rolling away",
