@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -42,10 +42,11 @@ from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeou
 from audio_pool.pending import Pending
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.intake import refuse_durable
+from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.reload import Reload, reload_plan
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
+from audio_pool.results import AudioResult, Failure
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import GuardedTelemetry, Telemetry
@@ -228,7 +229,7 @@ class AudioPool(PoolApi):
             delivered_by=parts.router.thread_id,
         )
         own_deadline_s = request.deadline_ms / 1000 if request.deadline_ms is not None else math.inf
-        sink = _sink_of(pending, timeout_s if timeout_s is not None and timeout_s < own_deadline_s else None)
+        sink = sink_of(pending, timeout_s if timeout_s is not None and timeout_s < own_deadline_s else None)
 
         def take_in() -> None:
             try:
@@ -435,25 +436,3 @@ class AudioPool(PoolApi):
             if parts.router.failure is not None:
                 raise PoolClosed(f"the pool has failed: {parts.router.failure}") from parts.router.failure
             raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
-
-
-def _sink_of(pending: Pending, timeout_s: float | None) -> LocalSink:
-    """Return the sink that ends a Pending; ``timeout_s``: of the caller, where "expired" is not the request's own."""
-
-    def finish(reply: Reply) -> None:
-        if reply.kind == "expired" and timeout_s is not None:
-            pending.on_error(Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()"))
-        elif reply.failure is not None or reply.metadata is None:
-            pending.on_error((reply.failure or Failure()).error())
-        else:
-            pending.on_result(
-                AudioResult(
-                    request_id=pending.request_id, path=reply.path or "", metadata=reply.metadata, data=reply.data
-                )
-            )
-
-    def notify(body: Accepted | Progress) -> None:
-        event_type: Literal["accepted", "progress"] = "accepted" if isinstance(body, Accepted) else "progress"
-        pending.on_event(Event(request_id=pending.request_id, type=event_type, body=body))
-
-    return LocalSink(request_id=pending.request_id, on_reply=finish, on_event=notify)

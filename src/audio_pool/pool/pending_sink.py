@@ -1,0 +1,38 @@
+"""The sink behind a Pending of this process: replies and events become its result, its error, its events.
+
+Owns: sink_of.
+Must not know: where replies come from, who waits.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from audio_pool.errors import Timeout
+from audio_pool.pending import Pending
+from audio_pool.pool.replies import LocalSink, Reply
+from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
+
+__all__ = ["sink_of"]
+
+
+def sink_of(pending: Pending, timeout_s: float | None) -> LocalSink:
+    """Return the sink that ends a Pending; ``timeout_s``: of the caller, where "expired" is not the request's own."""
+
+    def finish(reply: Reply) -> None:
+        if reply.kind == "expired" and timeout_s is not None:
+            pending.on_error(Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()"))
+        elif reply.failure is not None or reply.metadata is None:
+            pending.on_error((reply.failure or Failure()).error())
+        else:
+            pending.on_result(
+                AudioResult(
+                    request_id=pending.request_id, path=reply.path or "", metadata=reply.metadata, data=reply.data
+                )
+            )
+
+    def notify(body: Accepted | Progress) -> None:
+        event_type: Literal["accepted", "progress"] = "accepted" if isinstance(body, Accepted) else "progress"
+        pending.on_event(Event(request_id=pending.request_id, type=event_type, body=body))
+
+    return LocalSink(request_id=pending.request_id, on_reply=finish, on_event=notify)
