@@ -189,7 +189,7 @@ def test_the_built_in_engine_reads_by_meaning_where_an_encoder_is_at_hand(tmp_pa
     chosen = {}
     for use_bge in (False, None):
         with generating(tmp_path / str(use_bge), model_name="procedural", use_bge=use_bge) as generator:
-            (recipe,) = ask(generator, "a sedan idly purring").metadata["engine_details"]["recipes"]
+            (recipe,) = ask(generator, "logs smouldering in the grate").metadata["engine_details"]["recipes"]
             chosen[use_bge] = (recipe["matched_by"], recipe["name"])
-    assert chosen[None] == ("meaning", "engine")
-    assert chosen[False][0] == "nearest" and chosen[False][1] != "engine"
+    assert chosen[None] == ("meaning", "fire")
+    assert chosen[False][0] == "nearest" and chosen[False][1] != "fire"

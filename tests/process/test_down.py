@@ -30,7 +30,7 @@ def supervisor() -> Supervisor:
     """The one that lives in this process."""
 
     def living() -> list[Supervisor]:
-        return [one for one in gc.get_objects() if isinstance(one, Supervisor) and one.alive]
+        return [one for one in gc.get_objects() if type(one) is Supervisor and one.alive]
 
     (found,) = eventually(living, "its thread lives")
     return found
@@ -54,9 +54,9 @@ def collected() -> Iterator[None]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
-    return settings(
-        tmp_path, [bench_worker(bench_package(tmp_path / "package"))], limits={"restart_backoff_s": 0.05}
-    )
+    # what is in hand when the workers end is to wait for them, however often
+    limits = {"restart_backoff_s": 0.05, "max_attempts": 10, "poison_after": 10}
+    return settings(tmp_path, [bench_worker(bench_package(tmp_path / "package"))], limits=limits)
 
 
 def test_a_supervisor_that_dies_once_is_brought_back_and_its_workers_with_it(
@@ -78,7 +78,7 @@ def test_one_that_dies_again_and_again_takes_the_pool_down_and_everybody_is_told
     config: dict[str, Any], tmp_path: Path
 ) -> None:
     pool = AudioPool.from_config(config).start()
-    pending = [pool.submit(f"wait {tmp_path / 'never'}"), pool.submit("tone behind it")]
+    pending = [pool.submit(f"wait {tmp_path / name}") for name in ("never", "never, either")]
     one = supervisor()
     for _ in range(4):
         eventually(lambda: one.alive, "it is started anew")

@@ -59,6 +59,6 @@ def test_an_exporter_that_fails_costs_no_sound(tmp_path: Path, caplog: pytest.Lo
         kinds = [pool.generate("beep", duration_s=0.2, timeout_s=60).metadata.cache_type for _ in range(2)]
         assert kinds == ["new_generation", "exact"]
         assert pool.status()["answers"] == {"result": 2}
-    assert [record.message for record in caplog.records if "exporter" in record.message] == [
+    assert [text for record in caplog.records if "exporter" in (text := record.getMessage())] == [
         "the telemetry exporter failed at 'tasks'; the pool goes on, further faults are not logged"
     ]

@@ -58,7 +58,7 @@ class _Ground:
 
 
 _GROUNDS = {
-    "gravel": _Ground(45, 1200, 8000, 0.003, 1.0),
+    "gravel": _Ground(70, 1200, 8000, 0.003, 0.6),
     "sand": _Ground(90, 900, 5000, 0.004, 0.35, swish=0.5),
     "snow": _Ground(80, 700, 4200, 0.004, 0.5, squeak=0.6),
     "grass": _Ground(14, 2000, 9000, 0.003, 0.3, swish=0.8),
