@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = [
     *("tests/unit/test_worker_table.py", "tests/unit/test_dispatch.py", "tests/unit/test_scheduler.py"),
-    *("tests/unit/test_job_queue.py", "tests/unit/test_status.py"),
+    *("tests/unit/test_job_queue.py", "tests/unit/test_estimates.py", "tests/unit/test_status.py"),
 ]
 SWAPS: dict[type[ast.AST], list[type[ast.AST]]] = {
     ast.Lt: [ast.LtE, ast.GtE],
