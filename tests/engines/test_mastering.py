@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -486,3 +487,14 @@ def test_a_sound_that_failed_the_gate_is_behind_every_other_whatever_clap_thinks
     failed = SoundMetadata(quality=QualityReport(score=10.0, issues=("hiss",)), clap_similarity=0.9)
     poor = SoundMetadata(quality=QualityReport(score=30.0, issues=("whistle",)), clap_similarity=-0.2)
     assert score_of(failed) < score_of(poor) < score_of(structs.replace(poor, clap_similarity=None))
+
+
+def test_an_ogg_is_no_louder_than_its_target_where_the_codec_fills_a_silent_tail(mastering, tmp_path):
+    item = Item(prompt="glass", seed=15, duration_s=6.0)
+    made = finish(
+        mastering, tmp_path, [raw(ProceduralEngine().generate([item])[0], notes=ProceduralEngine().notes(item))], 6.0,
+        prompt="glass", rendition=rendition_for("ogg", lufs=-27.0),
+    )  # fmt: skip
+    decoded, rate = codec.read(Path(made.sound.delivered_path))
+    assert loudness.loudness_lufs(decoded, rate) == pytest.approx(-27, abs=0.3)
+    assert made.sound.delivered.loudness_lufs == pytest.approx(loudness.loudness_lufs(decoded, rate), abs=0.01)

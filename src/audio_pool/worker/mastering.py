@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
@@ -39,7 +39,8 @@ from audio_pool.results import (
 )
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
-from audio_pool.worker.levels import Level, levelled, measured, of_master, shortfall
+from audio_pool.worker import files
+from audio_pool.worker.levels import Level, levelled, of_master, shortfall
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
@@ -59,8 +60,6 @@ _LOW_CUTOFF_HZ = 25.0
 """Of the high-pass for a kick, thunder, a heartbeat."""
 _FEWER_FRAMES = 2
 """By how much a native loop's length may miss before it is no loop of the length that was asked for."""
-_PEAK_TOLERANCE_DB = 0.05
-_LOSSY_ROUNDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +186,12 @@ class Mastering:
         )
         comment = comment_of(recipe, described)
         try:
-            written = _written(audio, shape, rendition, directory, name, comment, level)
+            written = files.written(audio, shape, rendition, directory, name, comment, level)
         except StorageError as exc:
             if spill is None:
                 raise
             log.warning("a sound is written elsewhere: %s", exc)
-            written = _written(audio, shape, rendition, spill, name, comment, level)
+            written = files.written(audio, shape, rendition, spill, name, comment, level)
         master, delivered_path, delivered = written
         vectors = _vectors(best, audio, shape.sample_rate, scorer)
         done = time.perf_counter()
@@ -229,7 +228,7 @@ class Mastering:
         audio = filter.resample(audio, rate, rendition.sample_rate, circular=loop)
         audio, level = levelled(audio, rendition.sample_rate, rendition, loop)
         comment = comment or codec.inspect(master)["comment"]
-        return _encoded(audio, rendition.sample_rate, rendition, out, loop, comment, level)
+        return files.encoded(audio, rendition.sample_rate, rendition, out, loop, comment, level)
 
 
 # ------------------------------------------------------------------------------------------------- shape
@@ -405,68 +404,3 @@ def score_of(report: SoundMetadata) -> float:
     if report.quality.score <= _FAILED_SCORE:
         return report.quality.score - 1000.0
     return report.quality.score if report.clap_similarity is None else report.clap_similarity
-
-
-# ------------------------------------------------------------------------------------------------- write
-
-
-def _written(
-    audio: Audio,
-    shape: Shape,
-    rendition: Rendition,
-    directory: Path,
-    name: str,
-    comment: str,
-    level: Level,
-) -> tuple[Path, Path | None, RenditionReport | None]:
-    """Return the master and, where it is not what was asked for, the rendition beside it."""
-    from audio_pool.audio import codec, filter
-
-    master = directory / f"{name}.flac"
-    asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
-    codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
-    if asked == ("flac", 24, shape.sample_rate) and rendition == of_master(rendition):
-        return master, None, None
-    suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
-    beside = directory / f"{name}.{suffix}"
-    try:
-        if rendition.sample_rate != shape.sample_rate:
-            audio = filter.resample(audio, shape.sample_rate, rendition.sample_rate, circular=shape.loop)
-        if rendition.sample_rate != shape.sample_rate or rendition != of_master(rendition):
-            audio, level = levelled(audio, rendition.sample_rate, rendition, shape.loop)
-        changed = _encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
-    except BaseException:
-        master.unlink(missing_ok=True)
-        raise
-    return master, beside, changed
-
-
-def _encoded(
-    audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: Level
-) -> RenditionReport:
-    """Write one file; a lossy one is decoded, measured and, where its peaks grew, written again softer."""
-    from audio_pool.audio import codec
-
-    lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
-    written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
-    frames = written.frames
-    for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
-        decoded, rate = codec.read(out)
-        lufs, peak = measured(decoded, rate, loop)
-        level = Level(lufs=lufs, peak_dbfs=peak, limited_db=level.limited_db)
-        frames, excess = decoded.shape[1], peak - rendition.true_peak_dbfs
-        if excess <= _PEAK_TOLERANCE_DB or not left:
-            break
-        audio = audio * np.float32(10 ** (-excess / 20))
-        written = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
-    return RenditionReport(
-        format=rendition.format,
-        sample_rate=written.sample_rate,
-        duration_s=frames / written.sample_rate,
-        loudness_lufs=level.rounded_lufs,
-        true_peak_dbfs=level.rounded_peak_dbfs,
-        bit_depth=UNSET if lossy else rendition.bit_depth,
-        channels=len(audio) if rendition.mono else UNSET,
-        limited_db=round(level.limited_db, 2) if rendition.limiter else UNSET,
-        warnings=(*written.warnings, *(shortfall(level, rendition) if rendition.limiter else ())),
-    )

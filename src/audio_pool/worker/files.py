@@ -1,0 +1,89 @@
+"""Files of a finished sound: its master, and the rendition beside it where that is what was asked for.
+
+Owns: which files are written, how a lossy one is kept under its peak and at its loudness.
+Must not know: candidates, the gate, recipes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from msgspec import UNSET
+
+from audio_pool.engines.base import Audio
+from audio_pool.results import RenditionReport
+from audio_pool.types import Rendition, Shape
+from audio_pool.worker.levels import Level, levelled, measured, of_master, shortfall
+
+__all__ = ["encoded", "written"]
+
+_PEAK_TOLERANCE_DB = 0.05
+_LOUDER_LU = 0.3
+"""How much louder a lossy file may have become than what was written to it."""
+_LOSSY_ROUNDS = 2
+
+
+def written(
+    audio: Audio,
+    shape: Shape,
+    rendition: Rendition,
+    directory: Path,
+    name: str,
+    comment: str,
+    level: Level,
+) -> tuple[Path, Path | None, RenditionReport | None]:
+    """Return the master and, where it is not what was asked for, the rendition beside it."""
+    from audio_pool.audio import codec, filter
+
+    master = directory / f"{name}.flac"
+    asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
+    codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
+    if asked == ("flac", 24, shape.sample_rate) and rendition == of_master(rendition):
+        return master, None, None
+    suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
+    beside = directory / f"{name}.{suffix}"
+    try:
+        if rendition.sample_rate != shape.sample_rate:
+            audio = filter.resample(audio, shape.sample_rate, rendition.sample_rate, circular=shape.loop)
+        if rendition.sample_rate != shape.sample_rate or rendition != of_master(rendition):
+            audio, level = levelled(audio, rendition.sample_rate, rendition, shape.loop)
+        changed = encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
+    except BaseException:
+        master.unlink(missing_ok=True)
+        raise
+    return master, beside, changed
+
+
+def encoded(
+    audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: Level
+) -> RenditionReport:
+    """Write one file; a lossy one is decoded, measured and, where its peaks or loudness grew, written again softer."""
+    from audio_pool.audio import codec
+
+    lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
+    wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+    frames, meant = wrote.frames, level.lufs
+    for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
+        decoded, rate = codec.read(out)
+        lufs, peak = measured(decoded, rate, loop)
+        level = Level(lufs=lufs, peak_dbfs=peak, limited_db=level.limited_db)
+        frames, excess = decoded.shape[1], peak - rendition.true_peak_dbfs
+        # a codec fills what is nearly silent, and the standard's gates then leave other parts out
+        louder = lufs - meant if np.isfinite(meant) and np.isfinite(lufs) else 0.0
+        if (excess <= _PEAK_TOLERANCE_DB and louder <= _LOUDER_LU) or not left:
+            break
+        excess = max(excess, louder)
+        audio = audio * np.float32(10 ** (-excess / 20))
+        wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+    return RenditionReport(
+        format=rendition.format,
+        sample_rate=wrote.sample_rate,
+        duration_s=frames / wrote.sample_rate,
+        loudness_lufs=level.rounded_lufs,
+        true_peak_dbfs=level.rounded_peak_dbfs,
+        bit_depth=UNSET if lossy else rendition.bit_depth,
+        channels=len(audio) if rendition.mono else UNSET,
+        limited_db=round(level.limited_db, 2) if rendition.limiter else UNSET,
+        warnings=(*wrote.warnings, *(shortfall(level, rendition) if rendition.limiter else ())),
+    )
