@@ -460,6 +460,9 @@ def test_a_disk_that_fills_up_costs_durable_requests_alone(tmp_path: Path) -> No
         assert asking.generate("tone by the way").path
         warnings = held.result(PATIENCE_S).metadata.warnings
         assert any(warning.startswith("not_recorded") for warning in warnings), "it had been accepted: it is answered"
+        assert not asking.cancel("held").cancelled, "answered already: nobody waits for room on the disk to hear so"
+        again = asking.submit(f"hold {gate} full", durable=True, request_id="held")
+        assert again.result(PATIENCE_S).path
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
         in_state(asking, "held", "done")
         eventually(lambda: asking.health().state == "ready", "it heals")

@@ -159,8 +159,8 @@ class DurableJobs:
     def cancel(self, caller: Caller, target: str, sink: ReplySink) -> bool:
         """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
         job = self._kept.get((caller.job_owner, target))
-        if job is None or (caller.anonymous and caller.connection not in job.watchers):
-            return False
+        if job is None or job.answered or (caller.anonymous and caller.connection not in job.watchers):
+            return False  # one that is answered only waits for room in the journal
         job.cancellers.append(self._requests.open_question(sink))
         job.cancel_asked = True
         if job.number:
