@@ -109,6 +109,29 @@ def test_one_too_many_is_turned_away_and_counted_until_there_is_room(
     asking.close()
 
 
+def test_a_crowd_is_shut_out_before_it_is_looked_at(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, connections = door
+    crowd = [connected(channel.endpoint) for _ in range(12)]
+    listener, look = channel.listener, connections._look
+    assert listener is not None
+    shut: list[bool] = []
+
+    def watched(fd: int, *, end: bool = False, abruptly: bool = False) -> str:
+        shut.append(listener.is_shut)
+        return look(fd, end=end, abruptly=abruptly)
+
+    monkeypatch.setattr(connections, "_look", watched)
+
+    def all_told() -> bool:
+        connections.take_in()
+        return sum(not ended(one) for one in crowd) == 2
+
+    eventually(all_told, "two are in and the others are not")
+    assert shut[:2] == [False, False] and all(shut[2:]), "or zmq takes in more than there are descriptors meanwhile"
+    for one in crowd:
+        one.close()
+
+
 def test_a_connection_is_ended_from_outside(door: Door) -> None:
     channel, connections = door
     first, second = connected(channel.endpoint), connected(channel.endpoint)

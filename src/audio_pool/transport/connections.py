@@ -33,8 +33,10 @@ ACCEPTED, DISCONNECTED = 0x0020, 0x0200
 MONITORED = ACCEPTED | DISCONNECTED
 _BYTES_RECEIVED, _BYTES_RECEIVED_AT = struct.Struct("=Q"), 128
 """``tcpi_bytes_received`` of linux/tcp.h."""
+_MOST_TOLD = 256
+"""Events read at a time: a crowd that comes and goes without end keeps the thread from nothing else."""
 _TOLD_EVERY_S = 10.0
-_LEAST_KEPT, _MOST_KEPT = 32, 1024
+_LEAST_KEPT, _MOST_KEPT = 64, 1024
 _PER_WORKER = 8
 """Descriptors that one worker costs this process: its three connections, its output, its end."""
 
@@ -69,13 +71,18 @@ class Connections:
         self._empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def take_in(self) -> None:
-        """Read what the monitor has told since the last time."""
-        while (frames := self.monitor.receive()) is not None:
+        """Read what the monitor has told since the last time, or the first of it where that is much."""
+        for _ in range(_MOST_TOLD):
+            frames = self.monitor.receive()
+            if frames is None:
+                break
             event, value = struct.unpack("=Hi", frames[0])
             if event == ACCEPTED:
                 self._accepted(value)
             elif event == DISCONNECTED:
                 self.open.pop(value, None)
+            if self._listener is not None and len(self.open) >= self.most:
+                self._listener.shut()  # at once: while the rest is read zmq would take in the rest of a crowd
         if self._listener is not None:
             if len(self.open) < self.most:
                 self._listener.open()
