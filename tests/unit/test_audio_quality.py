@@ -288,3 +288,11 @@ def test_under_an_offset_or_a_deep_bass_nothing_is_stuck(materials):
         deep = (bass + 0.1 * materials[name]).astype(np.float32)
         assert "stuck" not in judged(deep).issues
     assert "stuck" not in judged(materials["speech"] * 0.3 + np.float32(0.2)).issues
+
+
+def test_white_noise_as_loud_as_the_sound_itself_is_hiss(materials):
+    for name in ("tones", "music", "speech"):
+        sound = materials[name]
+        noise = np.random.default_rng(5).standard_normal(sound.shape).astype(np.float32)
+        noise *= np.sqrt(np.square(sound).mean() / np.square(noise).mean())
+        assert "hiss" in judged(0.5 * (sound + noise)).issues, name

@@ -29,6 +29,8 @@ _SHARE_HISS = 2e-3
 _SHARE_BAND = 5e-4
 _OWN_SHARE = 0.2
 """Noise of a band that is so much of a sound is the sound itself: steam, a cicada."""
+_OWN_WHITE_SHARE = 0.33
+"""As loud as the sound itself and white up to 18 kHz, it is still an addition."""
 _BAND_HZ = 5_000.0
 _RISE_DB = 5.0
 """How far hiss in a band of its own stands over the bands below it."""
@@ -109,7 +111,9 @@ def _white_floor(sound: Measured, bands: _Bands) -> Iterator[Fault]:
         return
     whole = bands.low_hz < _HIGH_HZ
     everywhere = (bands.noisy & bands.steady)[whole].all() and _white(bands.floor_db[whole])
-    if share > _OWN_SHARE and not everywhere:
+    # what is white up to the very top is hardly a kettle
+    own = _OWN_WHITE_SHARE if _white(bands.floor_db[bands.low_hz >= lowest]) else _OWN_SHARE
+    if share > own and not everywhere:
         return
     penalty = min(70.0, 45 + 3 * (27 + 10 * np.log10(share)))
     yield Fault(name="hiss", penalty=float(penalty), severe=bool(everywhere and share > 0.3))
