@@ -27,7 +27,6 @@ def engine() -> Iterator[Generator]:
     ("prompt", "names"),
     [
         ("a monsoon pelting the countryside", {"rain", "rain_on_leaves", "rain_on_metal"}),
-        ("a deluge on the pavement", {"rain", "rain_on_metal", "rain_on_leaves", "drip", "splash", "waterfall"}),
         ("logs smouldering in the grate", {"fire"}),
     ],
 )

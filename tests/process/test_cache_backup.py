@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tests.support.cache_sounds import ids_in, sound
 
-from audio_pool.cache.backup import backup, restore
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.errors import InvalidRequest, NotFound
 from audio_pool.types import Query
 

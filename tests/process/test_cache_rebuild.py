@@ -14,8 +14,8 @@ from tests.support.cache_sounds import harm, sound
 
 from audio_pool import AudioPool
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.cache.rebuild import rebuild, restore
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sqlite.rebuild import rebuild, restore
 from audio_pool.config import load_config
 from audio_pool.errors import NotFound, StorageError
 

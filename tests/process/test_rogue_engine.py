@@ -17,7 +17,7 @@ from tests.support.worker_processes import worker_processes
 from audio_pool import AudioPool
 from audio_pool.errors import Cancelled, EngineError, OutOfMemory, Timeout, WorkerStartFailed
 
-LIMITS = {"heartbeat_s": 0.2, "missed_heartbeats": 10, "restart_backoff_s": 0.05, "cancel_grace_s": 0.5}
+LIMITS = {"heartbeat_s": 0.2, "missed_heartbeats": 25, "restart_backoff_s": 0.05, "cancel_grace_s": 0.5}
 
 
 def config(place: Path, *, trouble: str = "", **limits: Any) -> dict[str, Any]:

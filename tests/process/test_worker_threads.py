@@ -284,6 +284,8 @@ def test_what_is_cancelled_before_its_turn_is_not_begun(desk: Desk) -> None:
     assert desk.runner.at_work.wait(DEADLINE_S)
     desk.run(2, render())
     desk.send("control", CancelTask(task_id=2, attempt=1))
+    desk.heard.clear()
+    desk.hear(Heartbeat)  # a cancel is answered by one at once
     desk.runner.go_on.set()
     assert desk.hear(TaskDone)[1].task_id == 1
     assert desk.hear(TaskFailed)[1].failure.code == "cancelled"

@@ -312,7 +312,7 @@ def quarantine(
         raise CallerError(f"quarantine {action}: given neither or both of NAMES and --all", hint="give one of them")
     chosen = [item["name"] for item in items] if everything else names
     if action == "restore":
-        from audio_pool.cache.rebuild import restore
+        from audio_pool.cache.sqlite.rebuild import restore
 
         done, left = restore(cache.directory, chosen)
         lines = [f"skipped: {found.file}: {found.why}" for found in left]
@@ -330,8 +330,8 @@ def quarantine(
 @_command
 def backup(cache: AudioSemanticCache, as_json: bool, file: Path) -> None:
     """Write all entries into the tar FILE, while servers go on."""
-    from audio_pool.cache.backup import as_json as told
-    from audio_pool.cache.backup import backup as backed_up
+    from audio_pool.cache.sqlite.backup import as_json as told
+    from audio_pool.cache.sqlite.backup import backup as backed_up
 
     _copied(told(backed_up(cache.directory, file)), as_json, "copied")
 
@@ -341,8 +341,8 @@ def backup(cache: AudioSemanticCache, as_json: bool, file: Path) -> None:
 @with_options(cache_dir_option, json_option)
 def restore(file: Path, cache_dir: str | None, as_json: bool) -> None:
     """Add the sounds of a backup FILE that the cache lacks, while servers go on."""
-    from audio_pool.cache.backup import as_json as told
-    from audio_pool.cache.backup import restore as restored
+    from audio_pool.cache.sqlite.backup import as_json as told
+    from audio_pool.cache.sqlite.backup import restore as restored
 
     place = Path(cache_dir) if cache_dir is not None else load_config(None).cache_dir
     _copied(told(restored(file, place)), as_json, "restored")

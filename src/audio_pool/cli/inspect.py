@@ -47,4 +47,5 @@ def inspect(file: Path, spectrogram: Path | None, overwrite: bool, as_json: bool
     if not found.get("recipe"):
         say("  no recipe inside: the file was not made by audio_pool, or another program rewrote it")
     for key, value in (found.get("recipe") or {}).items():
-        say(f"  recipe.{key}: {value}")
+        if key not in ("recipe", "metadata"):  # the same once more, for a cache that has to be made anew
+            say(f"  recipe.{key}: {value}")

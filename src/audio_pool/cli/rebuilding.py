@@ -1,7 +1,7 @@
 """``audio-pool cache rebuild`` with the configuration's encoder, so that what is made is found by meaning as well.
 
 Owns: loading the encoder, and giving it prompts.
-Must not know: the terminal; how rows are made (cache/rebuild.py).
+Must not know: the terminal; how rows are made (cache/sqlite/rebuild.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_pool.cache.rebuild import as_json, rebuild
+from audio_pool.cache.sqlite.rebuild import as_json, rebuild
 from audio_pool.cli.explaining import loaded
 from audio_pool.config import load_config
 from audio_pool.engines import Embedder
