@@ -1,9 +1,9 @@
 """How near the built-in engine's sounds come to what they stand for: a listening sheet for each, as numbers.
 
-A sheet (listening_sheets.toml) holds, for one recipe, the range of each descriptor that is known of the real thing,
-with its source. Ours is measured over several seeds; the distance of a descriptor is 0 inside its range, and outside
-in units of about what a listener tells apart: a third of an octave, 3 dB, a tenth of the energy. The table shows each
-sheet's mean distance, its worst descriptor, and what was measured there.
+A sheet (listening_sheets.toml) holds, for one recipe, the usual range of each descriptor of the real thing and where
+to check it; the file says how far that was done. Ours is measured over several seeds; the distance of a descriptor is 0
+inside its range, and outside in units of about what a listener tells apart: a third of an octave, 3 dB, a tenth of the
+energy. The table shows each sheet's mean distance, its worst descriptor, and what was measured there.
 
     python -m benchmarks.realism [RECIPE ...]
 """
