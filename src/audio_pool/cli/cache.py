@@ -8,10 +8,7 @@ Exit codes: 0 done; 1 failed, or ``verify`` found something; 2 wrong usage or in
 
 from __future__ import annotations
 
-import functools
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,14 @@ import click
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
+from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
-from audio_pool.cli.terminal import confirmed, say, say_json
+from audio_pool.cli.terminal import confirmed
 from audio_pool.config import load_config
 from audio_pool.errors import CallerError
 
 __all__ = ["group"]
-
-Json = dict[str, Any]  # the documented output of docs/manager.md
 
 
 @click.group("cache", cls=Program)
@@ -36,19 +32,6 @@ def group() -> None:
 
     Works on a directory while a server runs on it. Exit codes: 0 done, 1 failed, 2 wrong usage or input.
     """
-
-
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command has; open the cache for it."""
-
-    @with_options(cache_dir_option, json_option)
-    @functools.wraps(function)
-    def opened(*, cache_dir: str | None, as_json: bool, **options: Any) -> None:
-        place = cache_dir if cache_dir is not None else str(load_config(options.get("config_path")).cache_dir)
-        with AudioSemanticCache(place) as cache:
-            function(cache, as_json, **options)
-
-    return opened
 
 
 _removing = with_options(
@@ -83,24 +66,24 @@ _by = click.option(
 
 
 @group.command()
-@_command
+@cache_command
 def stats(cache: AudioSemanticCache, as_json: bool) -> None:
     """Show how much is in the cache."""
     found = cache.get_cache_stats()
     lines = [
         f"directory           {found.cache_dir}",
         f"items               {found.total_items:,} ({found.unique_prompts:,} prompts)",
-        f"size                {_size(found.total_size_mb)}, with {found.renditions:,} renditions",
-        f"average duration    {_figure(found.average_duration, ' s')}",
-        f"average CLAP        {_figure(found.average_clap_similarity)}",
-        f"oldest, newest      {_date(found.oldest_item)}, {_date(found.newest_item)}",
+        f"size                {size(found.total_size_mb)}, with {found.renditions:,} renditions",
+        f"average duration    {figure(found.average_duration, ' s')}",
+        f"average CLAP        {figure(found.average_clap_similarity)}",
+        f"oldest, newest      {date(found.oldest_item)}, {date(found.newest_item)}",
         f"missing files       {found.missing_files:,}",
-        f"engines             {_counts(found.engines)}",
-        f"vectors             {_counts(found.encoders)}",
-        f"quarantine          {found.quarantined:,} files ({_size(found.quarantined_size_mb)})",
-        f"renders (not kept)  {found.renders:,} ({_size(found.renders_size_mb)})",
+        f"engines             {counts(found.engines)}",
+        f"vectors             {counts(found.encoders)}",
+        f"quarantine          {found.quarantined:,} files ({size(found.quarantined_size_mb)})",
+        f"renders (not kept)  {found.renders:,} ({size(found.renders_size_mb)})",
     ]
-    _print(found.to_dict(), as_json, lines)
+    show(found.to_dict(), as_json, lines)
 
 
 @group.command("list")
@@ -115,7 +98,7 @@ def stats(cache: AudioSemanticCache, as_json: bool) -> None:
     help="Newest, best, longest, or from A to Z first.",
 )
 @click.option("--oldest-first", is_flag=True, help="The other way round: oldest, worst, shortest, from Z to A.")
-@_command
+@cache_command
 def list_items(
     cache: AudioSemanticCache,
     as_json: bool,
@@ -129,20 +112,20 @@ def list_items(
     reverse = oldest_first if sort == "prompt" else not oldest_first
     items = cache.list_cache_items(limit, sort, reverse, tag=tag, label=label)
     nothing = "no entry has that tag or label" if tag is not None or label is not None else "the cache is empty"
-    _print({"items": items}, as_json, _table(items) or [nothing])
+    show({"items": items}, as_json, table(items) or [nothing])
 
 
 @group.command()
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many prompts.")
-@_command
+@cache_command
 def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
     """List the entries by prompt, those with most variants first."""
     groups = cache.group_by_prompt(limit)
     lines = []
     for found in groups:
-        lines.append(f"{found['count']:>4} x {found['prompt']!r} ({_size(found['size_mb'])})")
-        lines += [f"       {line}" for line in _table(found["items"])[1:]]
-    _print({"groups": groups}, as_json, lines or ["the cache is empty"])
+        lines.append(f"{found['count']:>4} x {found['prompt']!r} ({size(found['size_mb'])})")
+        lines += [f"       {line}" for line in table(found["items"])[1:]]
+    show({"groups": groups}, as_json, lines or ["the cache is empty"])
 
 
 @group.command()
@@ -158,7 +141,7 @@ def grouped(cache: AudioSemanticCache, as_json: bool, limit: int) -> None:
 )
 @click.option("--encoder", default="auto", show_default=True, help="auto, off, or an embedder engine's name.")
 @config_option
-@_command
+@cache_command
 def explain(
     cache: AudioSemanticCache, as_json: bool, prompt: str, encoder: str, config_path: str | None, **asked: Any
 ) -> None:
@@ -173,14 +156,14 @@ def explain(
         mark = "+" if found["accepted"] else "-"
         lines.append(f"{mark} {found['id']:>6}  {found['stage']:<9}  {found['prompt']!r}")
         lines.append(f"          {found['reason']}")
-    _print(report, as_json, lines if report["entries"] else [*lines, "nothing in the cache comes near"])
+    show(report, as_json, lines if report["entries"] else [*lines, "nothing in the cache comes near"])
 
 
 @group.command()
 @click.option("--remove-duplicates", is_flag=True, help="Remove all but the best of each group.")
 @_by
 @_removing
-@_command
+@cache_command
 def duplicates(
     cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool, now: bool
 ) -> None:
@@ -192,10 +175,10 @@ def duplicates(
     lines = []
     for found in groups:
         lines.append(f"{found['prompt']!r}: {found['reason']}; keeps {found['keep']['id']}, could remove")
-        lines += [f"  {line}" for line in _table(found["duplicates"])[1:]]
+        lines += [f"  {line}" for line in table(found["duplicates"])[1:]]
     count = sum(len(found["duplicates"]) for found in groups)
     lines.append(f"{count} duplicates in {len(groups)} groups" if groups else "no duplicates")
-    _print({"groups": groups, "duplicates": count}, as_json, lines)
+    show({"groups": groups, "duplicates": count}, as_json, lines)
 
 
 # -- removing
@@ -204,7 +187,7 @@ def duplicates(
 @group.command()
 @click.option("--days", type=click.FloatRange(0), required=True, help="Remove what is older than this.")
 @_removing
-@_command
+@cache_command
 def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, confirm: bool, now: bool) -> None:
     """Remove entries, and delivered results that are not kept, by age."""
     _remove(cache, cache.select_older_than(days), f"older than {days:g} days", as_json, dry_run, confirm, now)
@@ -212,7 +195,7 @@ def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, 
 
 @group.command()
 @_removing
-@_command
+@cache_command
 def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool, now: bool) -> None:
     """Remove everything."""
     _remove(cache, cache.select_all(), "everything", as_json, dry_run, confirm, now)
@@ -221,7 +204,7 @@ def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool
 @group.command("remove-pattern")
 @click.argument("regex")
 @_removing
-@_command
+@cache_command
 def remove_pattern(
     cache: AudioSemanticCache, as_json: bool, regex: str, dry_run: bool, confirm: bool, now: bool
 ) -> None:
@@ -232,7 +215,7 @@ def remove_pattern(
 @group.command()
 @click.option("--id", "ids", type=click.IntRange(1), multiple=True, required=True, help="May be repeated.")
 @_removing
-@_command
+@cache_command
 def delete(
     cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], dry_run: bool, confirm: bool, now: bool
 ) -> None:
@@ -246,7 +229,7 @@ def delete(
 @click.option("--however-many", is_flag=True, help="With --fix: although so much is amiss that no disk may be mounted.")
 @click.option("--quick", is_flag=True, help="Trust files of the right size instead of reading every byte.")
 @click.option("--dry-run", is_flag=True, help="Only show what --fix would mend.")
-@_command
+@cache_command
 def verify(
     cache: AudioSemanticCache,
     as_json: bool,
@@ -261,13 +244,13 @@ def verify(
     lines = [f"{found['kind']}: {found['what']}: {found['detail']}" for found in report["problems"]]
     lines.append(f"{report['entries']:,} entries and {report['files']:,} files checked")
     if report["fixed"]:
-        lines.append(f"{report['fixed']} mended, {_size(report['freed_space_mb'])} freed")
+        lines.append(f"{report['fixed']} mended, {size(report['freed_space_mb'])} freed")
     left = len(report["problems"]) - report["fixed"]
     lines.append("nothing is amiss" if report["ok"] else f"{left} problems" + ("" if fix else "; --fix mends"))
     if report["unconfirmed"]:
         lines.append(f"{report['unconfirmed']} of them would lose a row: --fix --confirm mends those, too")
     lines += [f"refused: {why}" for why in report["refused"]]
-    _print(report, as_json, lines)
+    show(report, as_json, lines)
     if not report["ok"]:
         raise click.exceptions.Exit(1)
 
@@ -290,7 +273,7 @@ def rebuild(encoder: str, config_path: str | None, cache_dir: str | None, as_jso
         lines.append(f"{report['without_vectors']:,} of those made are found by their words alone (no encoder)")
     if report["put_away"]:
         lines.append(f"the old database lies in {report['put_away']}")
-    _print(report, as_json, lines)
+    show(report, as_json, lines)
 
 
 @group.command()
@@ -298,15 +281,15 @@ def rebuild(encoder: str, config_path: str | None, cache_dir: str | None, as_jso
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that is there, for restore and purge.")
 @click.option("--confirm", is_flag=True, help="Needed by purge, which removes for good.")
-@_command
+@cache_command
 def quarantine(
     cache: AudioSemanticCache, as_json: bool, action: str, names: tuple[str, ...], everything: bool, confirm: bool
 ) -> None:
     """Look at the files that were set apart; give masters their place again, or remove files for good."""
     items = cache.quarantined()
     if action == "list":
-        lines = [f"{_date(item['since'])}  {item['size_kb']:>10,.1f} kB  {item['name']}" for item in items]
-        _print({"items": items}, as_json, lines or ["nothing is in quarantine"])
+        lines = [f"{date(item['since'])}  {item['size_kb']:>10,.1f} kB  {item['name']}" for item in items]
+        show({"items": items}, as_json, lines or ["nothing is in quarantine"])
         return
     if bool(names) == everything:
         raise CallerError(f"quarantine {action}: given neither or both of NAMES and --all", hint="give one of them")
@@ -317,17 +300,17 @@ def quarantine(
         done, left = restore(cache.directory, chosen)
         lines = [f"skipped: {found.file}: {found.why}" for found in left]
         told = {"restored": done, "skipped": [{"file": found.file, "why": found.why} for found in left]}
-        _print(told, as_json, [*lines, f"{len(done)} restored"])
+        show(told, as_json, [*lines, f"{len(done)} restored"])
         return
     report = cache.purge_quarantine(chosen, confirm)
     if "error" in report:
         raise CallerError(report["error"], hint="give --confirm")
-    _print(report, as_json, [f"{report['removed_files']} files removed, {_size(report['freed_space_mb'])} freed"])
+    show(report, as_json, [f"{report['removed_files']} files removed, {size(report['freed_space_mb'])} freed"])
 
 
 @group.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@_command
+@cache_command
 def backup(cache: AudioSemanticCache, as_json: bool, file: Path) -> None:
     """Write all entries into the tar FILE, while servers go on."""
     from audio_pool.cache.sqlite.backup import as_json as told
@@ -351,10 +334,10 @@ def restore(file: Path, cache_dir: str | None, as_json: bool) -> None:
 def _copied(report: Json, as_json: bool, done: str) -> None:
     """Print the report; exit code 1 where something is left out."""
     lines = [f"skipped: {found['file']}: {found['why']}" for found in report["skipped"]]
-    lines.append(f"{report['entries']:,} entries {done}, {_size(report['size_mb'])}")
+    lines.append(f"{report['entries']:,} entries {done}, {size(report['size_mb'])}")
     if report["known"]:
         lines.append(f"{report['known']:,} were there")
-    _print(report, as_json, lines)
+    show(report, as_json, lines)
     if report["skipped"]:
         raise click.exceptions.Exit(1)
 
@@ -364,11 +347,11 @@ def _remove(
 ) -> None:
     """Show, ask, remove and report."""
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
-    would = f"{len(selection.items)} items{files} ({_size(selection.size_mb)}): {what}"
+    would = f"{len(selection.items)} items{files} ({size(selection.size_mb)}): {what}"
     if dry_run:
         report = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
         report |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
-        _print(report, as_json, [*_table(selection.items), f"would remove {would}; nothing was removed"])
+        show(report, as_json, [*table(selection.items), f"would remove {would}; nothing was removed"])
         return
     if not confirm:
         if not sys.stdin.isatty():
@@ -383,57 +366,13 @@ def _remove(
     after = cache.get_cache_stats()
     report = {**done, "before": _brief(before), "after": _brief(after)}
     lines = [
-        f"before   {before.total_items:,} items, {_size(before.total_size_mb)}",
+        f"before   {before.total_items:,} items, {size(before.total_size_mb)}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",
-        f"after    {after.total_items:,} items, {_size(after.total_size_mb)}",
-        f"freed    {_size(done['freed_space_mb'])}{_when(done['freed_after_s'])}",
+        f"after    {after.total_items:,} items, {size(after.total_size_mb)}",
+        f"freed    {size(done['freed_space_mb'])}{when(done['freed_after_s'])}",
     ]
-    _print(report, as_json, lines)
-
-
-# -- printing
-
-
-def _print(value: Json, as_json: bool, lines: list[str]) -> None:
-    if as_json:
-        say_json(value)
-        return
-    for line in lines:
-        say(line)
+    show(report, as_json, lines)
 
 
 def _brief(found: CacheStats) -> Json:
     return {"total_items": found.total_items, "total_size_mb": found.total_size_mb}
-
-
-def _table(items: list[Json]) -> list[str]:
-    if not items:
-        return []
-    lines = [f"{'id':>6}  {'seconds':>7}  {'CLAP':>5}  {'kB':>8}  {'days':>6}  prompt"]
-    for item in items:
-        gone = "" if item["file_exists"] else "  [file is missing]"
-        lines.append(
-            f"{item['id']:>6}  {item['duration_s']:>7.2f}  {_figure(item['clap_similarity']):>5}"
-            f"  {item['file_size_kb']:>8.1f}  {item['age_days']:>6.1f}  {item['prompt']}{gone}"
-        )
-    return lines
-
-
-def _size(mb: float) -> str:
-    return f"{mb:,.1f} MB" if mb >= 1 or mb == 0 else f"{mb * 1024:.1f} kB"
-
-
-def _when(after_s: float) -> str:
-    return f" in {after_s:,.0f} s, for paths may just have been delivered; --now frees it at once" if after_s else ""
-
-
-def _figure(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.2f}{unit}"
-
-
-def _date(value: float | None) -> str:
-    return "-" if value is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(value))
-
-
-def _counts(found: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(found.items())) or "none"
