@@ -94,6 +94,7 @@ class Adopted(NamedTuple):
     origin: str = ""
     renditions: tuple[tuple[str, str, int, bytes], ...] = ()
     """Spec, file, size and SHA-256 of each."""
+    pinned: bool = False
 
 
 def score_of(metadata: SoundMetadata) -> float:

@@ -50,6 +50,8 @@ class Selection:
     """Of masters, renditions and renders."""
     renders: tuple[Render, ...] = ()
     """Delivered results that are not entries."""
+    spared: int = 0
+    """Pinned entries that would have been among them."""
 
     @property
     def size_mb(self) -> float:
@@ -189,19 +191,21 @@ class AudioSemanticCache:
 
     # -- what would go
 
-    def select_older_than(self, days: float) -> Selection:
+    # Pinned entries are spared, unless ``pinned_too``; those that are named by their id are meant.
+
+    def select_older_than(self, days: float, *, pinned_too: bool = False) -> Selection:
         """Return entries and renders older than that many days."""
         if not math.isfinite(days) or days < 0:
             raise InvalidRequest(f"days: given {days}, allowed is a number from 0 up")
         limit = self._now() - days * 86_400
         old = [render for render in self._renders() if render.modified_at < limit]
-        return self._selection(self._store.inventory.items_before(limit), old)
+        return self._selection(self._store.inventory.items_before(limit), old, pinned_too=pinned_too)
 
-    def select_pattern(self, regex: str) -> Selection:
+    def select_pattern(self, regex: str, *, pinned_too: bool = False) -> Selection:
         """Return entries in whose prompt the expression is found, letter case ignored."""
         known = self._store.inventory.prompts()
         ids = [known[n][0] for n in matching(regex, [prompt for _, prompt in known])]
-        return self._selection(self._store.inventory.items_by_id(ids))
+        return self._selection(self._store.inventory.items_by_id(ids), pinned_too=pinned_too)
 
     def select_ids(self, ids: Iterable[int]) -> Selection:
         """Return the entries with these ids.
@@ -214,16 +218,16 @@ class AudioSemanticCache:
         missing = set(wanted) - {item.id for item in items}
         if missing:
             raise NotFound(f"no entry with id {', '.join(map(str, sorted(missing)))}")
-        return self._selection(items)
+        return self._selection(items, pinned_too=True)
 
-    def select_duplicates(self, by: Method = "any") -> Selection:
+    def select_duplicates(self, by: Method = "any", *, pinned_too: bool = False) -> Selection:
         """Return all that ``find_duplicates`` would not keep."""
         ids = [item["id"] for group in self.find_duplicates(by) for item in group["duplicates"]]
-        return self._selection(self._store.inventory.items_by_id(ids))
+        return self._selection(self._store.inventory.items_by_id(ids), pinned_too=pinned_too)
 
-    def select_all(self) -> Selection:
+    def select_all(self, *, pinned_too: bool = False) -> Selection:
         """Return everything, renders included."""
-        return self._selection(self._store.inventory.items(limit=None), self._renders())
+        return self._selection(self._store.inventory.items(limit=None), self._renders(), pinned_too=pinned_too)
 
     # -- taking it away
 
@@ -253,29 +257,33 @@ class AudioSemanticCache:
             "freed_after_s": 0.0 if now else self._store.leaving.grace_s,
         }
 
-    def remove_old_items(self, days_old: float, *, now: bool = False) -> Json:
+    def remove_old_items(self, days_old: float, *, now: bool = False, pinned_too: bool = False) -> Json:
         """Remove entries and renders older than that; see ``remove`` for ``now`` and what is returned."""
-        return self.remove(self.select_older_than(days_old), now=now)
+        return self.remove(self.select_older_than(days_old, pinned_too=pinned_too), now=now)
 
-    def remove_by_prompt_pattern(self, regex: str, confirm: bool = False, *, now: bool = False) -> Json:
+    def remove_by_prompt_pattern(
+        self, regex: str, confirm: bool = False, *, now: bool = False, pinned_too: bool = False
+    ) -> Json:
         """Remove entries by their prompt. Without ``confirm`` nothing is removed and ``error`` says what would be.
 
         Returns:
             as ``remove``, and ``pattern``; or ``error`` and ``pattern`` (also for a bad expression).
         """
         try:
-            selection = self.select_pattern(regex)
+            selection = self.select_pattern(regex, pinned_too=pinned_too)
         except InvalidRequest as exc:
             return {"error": exc.message, "pattern": regex}
         return {**self._confirmed(selection, confirm, now), "pattern": regex}
 
-    def clear_cache(self, confirm: bool = False, *, now: bool = False) -> Json:
+    def clear_cache(self, confirm: bool = False, *, now: bool = False, pinned_too: bool = False) -> Json:
         """Remove everything. Without ``confirm`` nothing is removed and ``error`` says what would be."""
-        return self._confirmed(self.select_all(), confirm, now)
+        return self._confirmed(self.select_all(pinned_too=pinned_too), confirm, now)
 
-    def remove_duplicates(self, by: Method = "any", confirm: bool = False, *, now: bool = False) -> Json:
+    def remove_duplicates(
+        self, by: Method = "any", confirm: bool = False, *, now: bool = False, pinned_too: bool = False
+    ) -> Json:
         """Remove all but the best of each group of ``find_duplicates``."""
-        return self._confirmed(self.select_duplicates(by), confirm, now)
+        return self._confirmed(self.select_duplicates(by, pinned_too=pinned_too), confirm, now)
 
     def delete(self, ids: Iterable[int], *, now: bool = False) -> Json:
         """Remove entries by id.
@@ -290,6 +298,24 @@ class AudioSemanticCache:
             return self.remove(selection, now=now)
         count, size = len(selection.items), selection.size_mb
         return {"error": f"not confirmed: would remove {count} items ({size:.1f} MB); pass confirm=True"}
+
+    # -- what stays
+
+    def pin(self, ids: Iterable[int]) -> list[int]:
+        """Pin entries: no rule removes them from now on. Return those that were not pinned before.
+
+        Raises:
+            NotFound: one does not exist; nothing was pinned.
+        """
+        return self._store.pins.pin(ids)
+
+    def unpin(self, ids: Iterable[int]) -> list[int]:
+        """Take pins off; return the entries that had one.
+
+        Raises:
+            NotFound: one does not exist; nothing was done.
+        """
+        return self._store.pins.unpin(item["id"] for item in self.select_ids(ids).items)
 
     # -- what was set apart
 
@@ -346,14 +372,19 @@ class AudioSemanticCache:
             "is_loop": bool(item.loop),
             "tags": list(item.tags),
             "labels": item.labels,
+            "pinned": item.pinned,
         }
 
-    def _selection(self, items: list[Item], renders: Iterable[Render] = ()) -> Selection:
-        chosen = tuple(renders)
+    def _selection(
+        self, items: list[Item], renders: Iterable[Render] = (), *, pinned_too: bool
+    ) -> Selection:
+        chosen, found = tuple(renders), len(items)
+        if not pinned_too:
+            items = [item for item in items if not item.pinned]
         size_bytes = sum(item.size_bytes for item in items)
         size_bytes += self._store.renditions.size_bytes(item.id for item in items)
         size_bytes += sum(render.size_bytes for render in chosen)
-        return Selection(self._as_json(items), size_bytes, chosen)
+        return Selection(self._as_json(items), size_bytes, chosen, spared=found - len(items))
 
 
 def _limit(limit: int | None) -> int | None:

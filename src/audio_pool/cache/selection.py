@@ -79,18 +79,24 @@ class Variant(NamedTuple):
     created_at: float
     vector: Vector | None
     """Describes the sound; compared by Euclidean distance."""
+    pinned: bool = False
+    """It does not go."""
 
 
 def surplus(variants: Sequence[Variant], most: int, strategy: CapStrategy) -> set[int | None]:
     """Return the ids of those that must go so that ``most`` are left.
 
     ``quality``: the lowest score goes, among equals the oldest. ``diversity``: of the two most alike the one
-    with the lower score goes; where a vector is missing it is as ``quality``.
+    with the lower score goes; where a vector is missing it is as ``quality``. Pinned ones stay.
     """
     left, gone = list(variants), set()
     while len(left) > most:
+        movable = [variant for variant in left if not variant.pinned]
+        if not movable:
+            break
         pair = _most_alike(left) if strategy == "diversity" else left
-        worst = min(pair, key=lambda variant: (variant.score, variant.created_at))
+        movable = [variant for variant in pair if not variant.pinned] or movable
+        worst = min(movable, key=lambda variant: (variant.score, variant.created_at))
         left.remove(worst)
         gone.add(worst.id)
     return gone

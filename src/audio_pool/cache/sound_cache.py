@@ -375,7 +375,10 @@ class SoundCache:
         sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
         encoder = sounds[0][1] if sounds else ""
         known = self.store.vectors.of(encoder, [row.id for row in rows]) if encoder else {}
-        variants = [Variant(row.id, row.score, row.created_at, known.get(row.id)) for row in rows]
+        pinned = self.store.pins.pinned()
+        variants = [
+            Variant(row.id, row.score, row.created_at, known.get(row.id), row.id in pinned) for row in rows
+        ]
         newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
         return surplus([*variants, newcomer], self._max_per_prompt, self._cap_strategy)
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
+from audio_pool.cache.pins import Pins
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.results import FinishedSound
 from audio_pool.types import Label, Recipe, Rendition
@@ -260,6 +261,7 @@ class Item(NamedTuple):
     loop: bool
     tags: tuple[str, ...]
     labels: dict[str, Label]
+    pinned: bool = False
 
 
 class Ranked(NamedTuple):
@@ -408,6 +410,10 @@ class Store(Protocol):
     @property
     def renditions(self) -> Renditions:
         """Their other formats."""
+
+    @property
+    def pins(self) -> Pins:
+        """Entries that no rule removes."""
 
     @property
     def changes(self) -> Changes:

@@ -17,6 +17,7 @@ import click
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
 from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
+from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.terminal import confirmed
@@ -34,11 +35,16 @@ def group() -> None:
     """
 
 
+group.add_command(pin)
+group.add_command(unpin)
+
 _removing = with_options(
     click.option("--dry-run", is_flag=True, help="Only show what would be removed."),
     click.option("--confirm", is_flag=True, help="Do not ask. Needed where there is no terminal."),
     click.option("--now", is_flag=True, help="Free the space at once, though paths in it were delivered just now."),
 )
+
+_pinned_too = click.option("--pinned-too", is_flag=True, help="Pinned entries, too; otherwise they are spared.")
 
 
 def _name_and_value(
@@ -162,14 +168,15 @@ def explain(
 @group.command()
 @click.option("--remove-duplicates", is_flag=True, help="Remove all but the best of each group.")
 @_by
+@_pinned_too
 @_removing
 @cache_command
 def duplicates(
-    cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, dry_run: bool, confirm: bool, now: bool
+    cache: AudioSemanticCache, as_json: bool, remove_duplicates: bool, by: Any, pinned_too: bool, **removing: bool
 ) -> None:
     """List entries that are one too many: the same words and settings, or the same sound."""
     if remove_duplicates:
-        _remove(cache, cache.select_duplicates(by), "duplicates", as_json, dry_run, confirm, now)
+        _remove(cache, cache.select_duplicates(by, pinned_too=pinned_too), "duplicates", as_json, **removing)
         return
     groups = cache.find_duplicates(by)
     lines = []
@@ -186,41 +193,42 @@ def duplicates(
 
 @group.command()
 @click.option("--days", type=click.FloatRange(0), required=True, help="Remove what is older than this.")
+@_pinned_too
 @_removing
 @cache_command
-def clean(cache: AudioSemanticCache, as_json: bool, days: float, dry_run: bool, confirm: bool, now: bool) -> None:
+def clean(cache: AudioSemanticCache, as_json: bool, days: float, pinned_too: bool, **removing: bool) -> None:
     """Remove entries, and delivered results that are not kept, by age."""
-    _remove(cache, cache.select_older_than(days), f"older than {days:g} days", as_json, dry_run, confirm, now)
+    selection = cache.select_older_than(days, pinned_too=pinned_too)
+    _remove(cache, selection, f"older than {days:g} days", as_json, **removing)
 
 
 @group.command()
+@_pinned_too
 @_removing
 @cache_command
-def clear(cache: AudioSemanticCache, as_json: bool, dry_run: bool, confirm: bool, now: bool) -> None:
+def clear(cache: AudioSemanticCache, as_json: bool, pinned_too: bool, **removing: bool) -> None:
     """Remove everything."""
-    _remove(cache, cache.select_all(), "everything", as_json, dry_run, confirm, now)
+    _remove(cache, cache.select_all(pinned_too=pinned_too), "everything", as_json, **removing)
 
 
 @group.command("remove-pattern")
 @click.argument("regex")
+@_pinned_too
 @_removing
 @cache_command
-def remove_pattern(
-    cache: AudioSemanticCache, as_json: bool, regex: str, dry_run: bool, confirm: bool, now: bool
-) -> None:
+def remove_pattern(cache: AudioSemanticCache, as_json: bool, regex: str, pinned_too: bool, **removing: bool) -> None:
     """Remove entries in whose prompt REGEX (as Python's re, letter case ignored) is found."""
-    _remove(cache, cache.select_pattern(regex), f"prompt matches {regex!r}", as_json, dry_run, confirm, now)
+    selection = cache.select_pattern(regex, pinned_too=pinned_too)
+    _remove(cache, selection, f"prompt matches {regex!r}", as_json, **removing)
 
 
 @group.command()
 @click.option("--id", "ids", type=click.IntRange(1), multiple=True, required=True, help="May be repeated.")
 @_removing
 @cache_command
-def delete(
-    cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], dry_run: bool, confirm: bool, now: bool
-) -> None:
-    """Remove entries by id, as ``list`` shows it."""
-    _remove(cache, cache.select_ids(ids), f"id {', '.join(map(str, ids))}", as_json, dry_run, confirm, now)
+def delete(cache: AudioSemanticCache, as_json: bool, ids: tuple[int, ...], **removing: bool) -> None:
+    """Remove entries by id, as ``list`` shows it; pinned ones, too."""
+    _remove(cache, cache.select_ids(ids), f"id {', '.join(map(str, ids))}", as_json, **removing)
 
 
 @group.command()
@@ -348,9 +356,12 @@ def _remove(
     """Show, ask, remove and report."""
     files = f" and {len(selection.renders)} renders" if selection.renders else ""
     would = f"{len(selection.items)} items{files} ({size(selection.size_mb)}): {what}"
+    if selection.spared:
+        would += f"; {selection.spared} pinned are spared"
     if dry_run:
         report = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
         report |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
+        report["spared"] = selection.spared
         show(report, as_json, [*table(selection.items), f"would remove {would}; nothing was removed"])
         return
     if not confirm:
@@ -364,7 +375,7 @@ def _remove(
     before = cache.get_cache_stats()
     done = cache.remove(selection, now=now)
     after = cache.get_cache_stats()
-    report = {**done, "before": _brief(before), "after": _brief(after)}
+    report = {**done, "spared": selection.spared, "before": _brief(before), "after": _brief(after)}
     lines = [
         f"before   {before.total_items:,} items, {size(before.total_size_mb)}",
         f"removed  {done['removed_items']:,} items, {done['removed_files']:,} files",

@@ -49,10 +49,11 @@ def table(items: list[Json]) -> list[str]:
         return []
     lines = [f"{'id':>6}  {'seconds':>7}  {'CLAP':>5}  {'kB':>8}  {'days':>6}  prompt"]
     for item in items:
-        gone = "" if item["file_exists"] else "  [file is missing]"
+        notes = "  [pinned]" if item["pinned"] else ""
+        notes += "" if item["file_exists"] else "  [file is missing]"
         lines.append(
             f"{item['id']:>6}  {item['duration_s']:>7.2f}  {figure(item['clap_similarity']):>5}"
-            f"  {item['file_size_kb']:>8.1f}  {item['age_days']:>6.1f}  {item['prompt']}{gone}"
+            f"  {item['file_size_kb']:>8.1f}  {item['age_days']:>6.1f}  {item['prompt']}{notes}"
         )
     return lines
 

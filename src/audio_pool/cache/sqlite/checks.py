@@ -17,6 +17,7 @@ _STRAY = {
     "vectors": "entry_id NOT IN (SELECT id FROM entries)",
     "renditions": "entry_id NOT IN (SELECT id FROM entries)",
     "tags": "entry_id NOT IN (SELECT id FROM entries)",
+    "pins": "entry_id NOT IN (SELECT id FROM entries)",
     "labels": "entry_id NOT IN (SELECT id FROM entries)",
     "entries": "id NOT IN (SELECT entry_id FROM provenance)",
 }

@@ -174,13 +174,16 @@ class SqliteEntries:
             try:
                 with transaction(db):
                     # asked again inside the transaction: another process may have kept it meanwhile
-                    newest = self._kept(db, sound)
+                    newest, was_pinned = self._kept(db, sound), False
                     if newest is not None:
                         meanwhile = None if replace or newest == old else self._entry(newest)
                         if meanwhile is not None:
                             raise _KeptMeanwhile(meanwhile)
+                        was_pinned = db.execute("DELETE FROM pins WHERE entry_id = ?", (newest.id,)).rowcount > 0
                         self._delete(db, [newest.id])
                     entry_id = insert(db, values, sound, vectors)
+                    if was_pinned:
+                        db.execute("INSERT INTO pins VALUES (?)", (entry_id,))
             except _KeptMeanwhile as exc:
                 self._blobs.discard(file)
                 self._blobs.settle(placement)
@@ -219,6 +222,8 @@ class SqliteEntries:
             values["id"] = one.entry_id
         entry_id = insert(db, values, one.sound, one.vectors)
         db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
+        if one.pinned:
+            db.execute("INSERT OR IGNORE INTO pins VALUES (?)", (entry_id,))
         kept = [(entry_id, *rendition) for rendition in one.renditions]
         db.executemany(f"INSERT OR IGNORE INTO renditions ({KEPT}) VALUES (?, ?, ?, ?, ?)", kept)
         return True

@@ -24,7 +24,7 @@ _ORDER: dict[Sort, str] = {
     "duration_s": "duration_s",
     "prompt": "prompt COLLATE NOCASE",
 }
-_COLUMNS = tuple(name for name in Item._fields if name not in ("tags", "labels"))
+_COLUMNS = tuple(name for name in Item._fields if name not in ("tags", "labels", "pinned"))
 _TOTALS = (
     "SELECT count(*), coalesce(sum(size_bytes), 0), min(created_at), max(created_at), avg(duration_s),"
     " count(DISTINCT text_key), avg(clap_similarity), coalesce(sum(duration_s), 0) FROM entries"
@@ -95,7 +95,10 @@ class SqliteInventory:
         named = f"SELECT entry_id, name, value FROM labels WHERE entry_id IN {ID_LIST}"
         for entry_id, name, value in self._database.query(named, (ids,)):
             labels.setdefault(entry_id, {})[name] = msgspec.json.decode(value, type=Label)
-        return [Item._make((*row, tuple(tags.get(row[0], ())), labels.get(row[0], {}))) for row in rows]
+        pinned = set(self._database.query(f"SELECT entry_id FROM pins WHERE entry_id IN {ID_LIST}", (ids,)))
+        return [
+            Item._make((*row, tuple(tags.get(row[0], ())), labels.get(row[0], {}), (row[0],) in pinned)) for row in rows
+        ]
 
     def prompts(self) -> list[tuple[int, str]]:
         return self._database.query("SELECT id, prompt FROM entries ORDER BY id")

@@ -144,6 +144,13 @@ _HASHED_RENDITIONS = """
 ALTER TABLE renditions ADD COLUMN sha256 BLOB NOT NULL DEFAULT x'';
 """
 
+# Entries that no rule removes.
+_PINS = """
+CREATE TABLE pins (
+    entry_id INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE
+);
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -181,7 +188,8 @@ _UNFILLED = (
 )
 _Step = str | Callable[[sqlite3.Connection], None]
 _STEPS: tuple[tuple[_Step, ...], ...] = (
-    (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,)
+    (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,),
+    (_PINS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

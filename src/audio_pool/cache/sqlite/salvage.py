@@ -57,6 +57,7 @@ class Salvage:
 
     def entries(self) -> Iterator[Saved]:
         """Yield every entry whose row can be read, by id."""
+        pins = {row[0] for row in self._try("SELECT entry_id FROM pins", ())}
         last = max((self._greatest(sql) for sql in _GREATEST), default=0)
         for first in range(1, last + 1, _AT_ONCE):
             ids = (first, min(first + _AT_ONCE, last + 1))
@@ -67,7 +68,7 @@ class Salvage:
                 if _is_sane(row):
                     known = {space: np.frombuffer(data, np.float32) for n, space, data in vectors if n == row[0]}
                     others = tuple((*one[1:], b"")[:4] for one in renditions if one[0] == row[0])
-                    yield _saved(row, provenance.get(row[0]), known, others)
+                    yield _saved(row, provenance.get(row[0]), known, others, row[0] in pins)
 
     def _greatest(self, sql: str) -> int:
         found = self._try(sql, ())
@@ -123,12 +124,16 @@ def _is_sane(row: tuple[Any, ...]) -> bool:
 
 
 def _saved(
-    row: tuple[Any, ...], provenance: tuple[Any, ...] | None, vectors: dict[str, Any], renditions: tuple[Any, ...]
+    row: tuple[Any, ...],
+    provenance: tuple[Any, ...] | None,
+    vectors: dict[str, Any],
+    renditions: tuple[Any, ...],
+    pinned: bool,
 ) -> Saved:
     entry_id, file, origin, size, sha256, created_at = row
     adopted = None
     stored = read_stored(*provenance) if provenance and all(isinstance(part, bytes) for part in provenance) else None
     if stored is not None:
         sound = FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True)
-        adopted = Adopted(sound, file, size, sha256, created_at, vectors, entry_id, origin, renditions)
+        adopted = Adopted(sound, file, size, sha256, created_at, vectors, entry_id, origin, renditions, pinned)
     return Saved(entry_id, file, origin, size, sha256, created_at, adopted)

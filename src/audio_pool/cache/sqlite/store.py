@@ -23,6 +23,7 @@ from audio_pool.cache.sqlite.entries import SqliteEntries
 from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
+from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.vectors import SqliteVectors
 from audio_pool.errors import StorageError
@@ -74,6 +75,7 @@ class SqliteStore:
         self.entries = SqliteEntries(self.database, self.blobs, self.leaving)
         self.vectors = SqliteVectors(self.database)
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
+        self.pins = SqlitePins(self.database)
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database)
         self.checks = SqliteChecks(self.database)
