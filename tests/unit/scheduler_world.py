@@ -155,6 +155,11 @@ class World:
         self.closed: set[int] = set()
         self.fates: dict[str, Fate] = {}
         """What became of each result's file or slot, by path."""
+        self.elsewhere: set[str] = set()
+        """Prompts whose sound another pool on the cache makes."""
+        self.claims_answered = True
+        self.claiming: list[int] = []
+        """Jobs that hold a claim."""
         self._requests = 0
         self._files = 0
 
@@ -386,7 +391,7 @@ class World:
 
     # -- executing ---------------------------------------------------------------------------------
 
-    def _execute(self, action: events.Action) -> events.LookupDone | None:
+    def _execute(self, action: events.Action) -> events.LookupDone | events.Claimed | None:
         match action:
             case events.SendReply():
                 self._reply(action)
@@ -402,6 +407,16 @@ class World:
                 if isinstance(found, str):
                     return events.LookupDone(job=action.job, warning=found)
                 return events.LookupDone(job=action.job, hit=found)
+            case events.Claim():
+                self._refers_to(action.job)
+                asked = self.asked[action.request]
+                assert isinstance(asked, events.Submit) and asked.claims and action.request not in self.replies
+                if not self.claims_answered:
+                    return None
+                mine = asked.recipe.prompt not in self.elsewhere
+                if mine:
+                    self.claiming.append(action.job)
+                return events.Claimed(job=action.job, mine=mine)
             case events.SendTask():
                 self._send(action)
             case events.CancelTask():
@@ -431,6 +446,8 @@ class World:
             case events.JobClosed():
                 self._refers_to(action.job)
                 self.closed.add(action.job)
+                if action.job in self.claiming:
+                    self.claiming.remove(action.job)
             case events.SpawnWorker():
                 assert (action.worker, action.incarnation) not in self.processes
                 running = [p for p in self.processes.values() if p.name == action.worker and p.state != "dead"]
@@ -578,6 +595,7 @@ class World:
         assert set(self.replies) == set(self.asked)
         assert self.opened == self.closed == set(range(1, len(self.closed) + 1)), "jobs are numbered from 1"
         assert not [path for path, fate in self.fates.items() if fate == "held"], self.fates
+        assert not self.claiming, "claims are held by jobs that have ended"
 
 
 def jobs_of(work: events.TaskWork) -> list[int]:

@@ -113,12 +113,16 @@ class AnyOrder(RuleBasedStateMachine):
         rounds=st.integers(1, 4),
         wants_events=st.booleans(),
         client=st.sampled_from(("", "a", "b", "c")),
+        claims=st.sampled_from((None, "here", "elsewhere", "unanswered")),
     )
     def submit(self, engine: str, join: int | None, steps: int, candidates: int, options: Any, priority: int,
                patience: float | None, size: int, encoders: tuple[str, ...], lookup: bool, near: bool,
                found: events.HitFile | str | None, rounds: int, wants_events: bool,
-               client: str) -> int:  # fmt: skip
+               client: str, claims: str | None) -> int:  # fmt: skip
         self.found = found
+        if claims is not None:
+            self.world.elsewhere = {"rain"} if claims == "elsewhere" else set()
+            self.world.claims_answered = claims != "unanswered"
         request = self.world.submit(
             join=join,
             recipe=recipe(engine, steps=steps, candidates=candidates, options=options),
@@ -131,6 +135,7 @@ class AnyOrder(RuleBasedStateMachine):
             max_rounds=rounds,
             events=wants_events,
             client=client,
+            claims=claims is not None,
         )
         if self.draining:
             assert request in self.world.replies

@@ -45,6 +45,13 @@ class BlobStore(Protocol):
     def incoming(self) -> Path:
         """A local folder for files in the making; this process's own."""
 
+    @property
+    def owner(self) -> str:
+        """The name of this process's folder: no other has had it, or ever will."""
+
+    def lives(self, owner: str) -> bool:
+        """Return False where the owner is known to be gone."""
+
     def path_of(self, file: str) -> str:
         """Return a local path that the file can be read at."""
 

@@ -159,6 +159,15 @@ class LocalFiles:
             path.mkdir(mode=0o700)
             return path, claim(path / _LOCK)
 
+    @property
+    def owner(self) -> str:
+        """The name of this process's folder for files in the making: no other has had it, or ever will."""
+        return self.incoming.name
+
+    def lives(self, owner: str) -> bool:
+        """Return False where the process that had this folder is known to be gone."""
+        return is_claimed(self._incoming / owner / _LOCK)
+
     def release(self) -> None:
         """Give the claim back and remove what is left in the folder."""
         if self._claim is not None:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
+from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.pins import Pins
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.results import FinishedSound
@@ -426,6 +427,10 @@ class Store(Protocol):
     @property
     def checks(self) -> Checks:
         """The whole, for verification."""
+
+    @property
+    def claims(self) -> MakingClaims:
+        """Sounds in the making."""
 
     @property
     def database_path(self) -> Path:

@@ -175,6 +175,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     """Workers that a request may end before it counts as poison; any answer clears it."""
     poison_s: Seconds = 600.0
     """Poison is not tried again within this."""
+    claim_wait_s: Seconds = 120.0
+    """A sound that another pool on the same cache directory makes is waited for so long; then it is made here, too."""
     suspect_wait_s: Seconds = 30.0
     """A request that ended a worker waits so long for one that nobody else needs; then it fails."""
     max_input_s: Seconds = 600.0

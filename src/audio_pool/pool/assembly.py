@@ -30,6 +30,7 @@ from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.making import Making
 from audio_pool.pool.plan import (
     configured,
     encoders_of,
@@ -117,6 +118,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
     writer = Writer()
+    turns = Turns(writer, config.queue.max_requests)
+    making = Making(turns, cache)
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
     executor = Executor(
         config,
@@ -125,9 +128,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         requests=requests,
         cache=cache,
         tasks=TaskBuilder(arena, infos, incoming, spill.making, requests),
-        delivery=Delivery(
-            Turns(writer, config.queue.max_requests), cache, config.render_dir, spill, config.server.max_inline_bytes
-        ),
+        delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
+        making=making,
         launcher=launcher,
         processes={worker.name: process_spec(worker) for worker in workers},
         infos=infos,
@@ -142,7 +144,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(counter.shutdown)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)
-    chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend] if cache is not None else [])]
+    chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend, making.tend] if cache is not None else [])]
     rest.callback(Housekeeping(writer, chores).stop)
     files = FileReading(
         reading_threads(),

@@ -24,6 +24,7 @@ from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
+from audio_pool.pool.making import Making
 from audio_pool.pool.metadata import is_master, rendition_report, result_metadata
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
@@ -59,6 +60,7 @@ class Executor:
         cache: CacheKeeper | None,
         tasks: TaskBuilder,
         delivery: Delivery,
+        making: Making,
         launcher: WorkerLauncher,
         processes: Mapping[str, ProcessSpec],
         infos: dict[str, EngineInfo],
@@ -77,6 +79,7 @@ class Executor:
         self._cache = cache
         self._tasks = tasks
         self._delivery = delivery
+        self._making = making
         self._launcher = launcher
         self._processes = processes
         self._infos = infos
@@ -101,6 +104,8 @@ class Executor:
                 self._requests.finish(action.request, Reply(kind="error", failure=failure))
             case events.FindExact() | events.FindNear():
                 return events.LookupDone(job=action.job, warning=f"cache_unreadable: {failure.message}")
+            case events.Claim():
+                return events.Claimed(job=action.job, mine=True)
             case events.Store():
                 return events.Stored(job=action.job, failure=failure)
             case events.SpawnWorker():
@@ -137,8 +142,11 @@ class Executor:
                 self._store(action)
             case events.Discard():
                 self._discard(action.job, action.result)
+            case events.Claim():
+                self._claim(action)
             case events.JobClosed():
                 self._tasks.forget(action.job)
+                self._making.release(action.job)
             case events.SpawnWorker():
                 secret = self._link.expect(action.worker, action.incarnation)
                 self._launcher.spawn(self._processes[action.worker], action.incarnation, secret)
@@ -259,6 +267,12 @@ class Executor:
         return {
             vector_space(name, self._config): np.frombuffer(vector, np.float32) for name, vector in vectors.items()
         }
+
+    def _claim(self, action: events.Claim) -> None:
+        def answer(mine: bool) -> None:
+            self._inbox.post(events.Claimed(job=action.job, mine=mine))
+
+        self._making.ask(action.job, self._requests[action.request].sound.recipe, answer)
 
     # -- storing and replying ----------------------------------------------------------------------
 

@@ -202,6 +202,7 @@ class Intake:
                 events=events_wanted,
                 size_bytes=size_bytes,
                 lookup=cached and not request.force,
+                claims=cached and request.store and not request.force,
                 near=by_meaning and recipe.seed is None and recipe.init_audio_sha256 is None,
                 encoders=self._encoders if cached and by_meaning else (),
                 max_rounds=resolved.max_rounds,

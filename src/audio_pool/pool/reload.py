@@ -30,6 +30,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "poison_after",
         "poison_s",
         "suspect_wait_s",
+        "claim_wait_s",
         "hang_factor",
         "hang_floor_s",
         "hang_unknown_s",

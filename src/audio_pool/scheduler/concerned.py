@@ -26,7 +26,7 @@ def requests_of(event: events.Event, jobs: Mapping[int, Job]) -> list[int]:
 
 def _jobs_of(event: events.Event, jobs: Mapping[int, Job]) -> Iterator[Job]:
     match event:
-        case events.LookupDone() | events.Stored():
+        case events.LookupDone() | events.Claimed() | events.Stored():
             yield from (jobs[number] for number in (event.job,) if number in jobs)
         case events.TaskDone():
             # those in the answer may have been taken off the task before the handling failed

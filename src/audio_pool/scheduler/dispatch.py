@@ -37,6 +37,7 @@ __all__ = ["Dispatch"]
 
 _PATIENCE_S = 10.0
 """How long a request without a deadline waits for a worker that is to be tried again."""
+_BEFORE_SOUND = ("lookup", "embed", "near", "claim", "recheck", "generate")
 _MOST_RECALLS = 2
 """Times that a job gives way once it has been handed out: what is urgent cannot push the rest around for ever."""
 
@@ -83,7 +84,7 @@ class Dispatch:
     def ahead(self, job: Job) -> int:
         """Estimate how many sounds of the same engine go before this one; 0: it is next, or under way already."""
         running = job.stage == "generate" and bool(job.tasks)
-        if isinstance(job.asked, Call) or running or job.stage not in ("lookup", "embed", "near", "generate"):
+        if isinstance(job.asked, Call) or running or job.stage not in _BEFORE_SOUND:
             return 0
         need = Need("generate", job.sound.recipe.engine)
         return self.queue.ahead(

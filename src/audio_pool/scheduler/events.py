@@ -23,6 +23,8 @@ __all__ = [
     "CallWork",
     "Cancel",
     "CancelTask",
+    "Claim",
+    "Claimed",
     "Discard",
     "Drain",
     "EmbedWork",
@@ -206,6 +208,8 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     """Look up by meaning too (only where ``encoders`` are there)."""
     encoders: tuple[str, ...] = ()
     """Embedders and scorers whose text vectors are wanted, for the look-up and for the store."""
+    claims: bool = False
+    """It is made by one of the pools on a cache directory: the others wait for its sound."""
     max_rounds: int = 1
 
 
@@ -234,6 +238,14 @@ class LookupDone(Struct, frozen=True, kw_only=True, tag=True):
     job: int
     hit: HitFile | None = None
     warning: str = ""
+
+
+class Claimed(Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to Claim."""
+
+    job: int
+    mine: bool
+    """False: another pool is making this sound."""
 
 
 class Stored(Struct, frozen=True, kw_only=True, tag=True):
@@ -360,6 +372,7 @@ Event = (
     | Call
     | Cancel
     | LookupDone
+    | Claimed
     | Stored
     | WorkerHello
     | WorkerReady
@@ -421,6 +434,16 @@ class FindNear(Struct, frozen=True, kw_only=True, tag=True):
     request: int
     vectors: dict[str, bytes]
     """float32 [D] of the prompt, by encoder."""
+
+
+class Claim(Struct, frozen=True, kw_only=True, tag=True):
+    """Claim the making of a job's sound among all pools on the cache directory; answered by Claimed.
+
+    It is held until JobClosed.
+    """
+
+    job: int
+    request: int
 
 
 class SendTask(Struct, frozen=True, kw_only=True, tag=True):
@@ -508,6 +531,7 @@ Action = (
     | SendProgress
     | FindExact
     | FindNear
+    | Claim
     | SendTask
     | CancelTask
     | RecallTask

@@ -3,7 +3,7 @@
 Owns: the stages that a job passes.
 Must not know: what moves a job from one stage to the next (scheduler.py), who gets it (dispatch.py).
 
-    lookup -> embed -> near -> generate -> master -> store -> done
+    lookup -> embed -> near -> claim -> recheck -> generate -> master -> store -> done
        `-> render -> done  (a hit whose file has another format)          call -> done  (echo, CLAP)
 """
 
@@ -17,9 +17,11 @@ from audio_pool.results import CandidateReport
 from audio_pool.scheduler.events import Call, HitFile, ReplyValue, Submit
 from audio_pool.tasks import MasteredSound, RawSounds
 
-__all__ = ["Job", "RequestState", "Stage", "TaskRef"]
+__all__ = ["Claiming", "Job", "RequestState", "Stage", "TaskRef"]
 
-Stage = Literal["new", "lookup", "embed", "near", "render", "generate", "master", "store", "call", "done"]
+Stage = Literal[
+    "new", "lookup", "embed", "near", "claim", "recheck", "render", "generate", "master", "store", "call", "done"
+]  # fmt: skip
 
 
 class RequestState(Struct, kw_only=True):
@@ -40,6 +42,15 @@ class TaskRef(Struct, frozen=True, kw_only=True):
     worker: str
     incarnation: int
     attempt: int
+
+
+class Claiming(Struct, frozen=True, kw_only=True):
+    """A claim that has been asked for."""
+
+    until: float
+    """From when on the sound is made whoever else makes it."""
+    asked: bool = True
+    """No answer yet."""
 
 
 class Job(Struct, kw_only=True):
@@ -76,7 +87,9 @@ class Job(Struct, kw_only=True):
     missing: set[str] = field(default_factory=set)
     """Encoders whose vectors are still awaited."""
     due: float | None = None
-    """When it has waited too long in its present stage: for vectors, or as a suspect."""
+    """When it has waited too long in its present stage: for vectors, for a claim, or as a suspect."""
+    claim: Claiming | None = None
+    """How it goes about claiming its sound."""
     cost_s: float = 1.0
     """What its present stage is expected to take: what its client is charged for it."""
     tasks: dict[int, TaskRef] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from audio_pool.errors import (
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.admission import Admission
+from audio_pool.scheduler.claiming import Claims
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.dues import Dues
@@ -63,6 +64,7 @@ class Scheduler:
         self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
         self._dues = Dues(self._still_waits)
+        self._claims = Claims(self._ledger, self._dues, limits, self._advance)
         self._poison = PoisonRegister(limits)
         self._outcomes = Outcomes(
             self._ledger, self.workers, self._dispatcher, self._estimates, self._poison, limits, self._advance
@@ -84,6 +86,8 @@ class Scheduler:
                 self._drop(event.request, "cancelled", Cancelled("cancelled by its caller"))
             case events.LookupDone():
                 self._lookup_done(event)
+            case events.Claimed():
+                self._claims.answered(event)
             case events.Stored():
                 self._stored(event)
             case events.TaskDone():
@@ -119,7 +123,7 @@ class Scheduler:
                 self.drain_deadline = event.deadline
             case events.Reconfigure():
                 self.limits = self.workers.limits = self._estimates.limits = self._poison.limits = event.limits
-                self._outcomes.limits = event.limits
+                self._outcomes.limits = self._claims.limits = event.limits
                 self._admission.queue = event.queue
                 self._rules.change(event.queue, event.clients)
                 self._next_worker_check = now
@@ -164,7 +168,7 @@ class Scheduler:
         False during look-up, in the queue, or queued behind another task of the same worker thread.
         """
         one = self.jobs[job]
-        if job in self.waiting or one.stage in ("lookup", "embed", "near"):
+        if job in self.waiting or one.stage in ("lookup", "embed", "near", "claim", "recheck"):
             return False
         running = [self.workers.is_running(ref.worker, ref.incarnation, task) for task, ref in one.tasks.items()]
         return any(running) or not running
@@ -188,6 +192,10 @@ class Scheduler:
                 return "embed"  # a vector of the prompt from each encoder, one after the other
             case "embed" if asked.lookup and asked.near and job.vectors:
                 return "near"  # the same meaning?
+            case "new" | "lookup" | "embed" | "near" if asked.claims:
+                return "claim"  # does another pool on this cache make it already?
+            case "claim" if asked.lookup:
+                return "recheck"  # it may have done so since the look-up
             case "generate" if job.raw is not None:
                 return "master"  # candidates that another worker generated
             case _ if job.chosen is not None:
@@ -200,8 +208,10 @@ class Scheduler:
         job.stage = self._next_stage(job)
         request = job.requests[0] if job.requests else 0
         match job.stage:
-            case "lookup":
+            case "lookup" | "recheck":
                 self._ledger.out.append(events.FindExact(job=job.job, request=request))
+            case "claim":
+                self._claims.ask(job)
             case "near":
                 self._ledger.out.append(events.FindNear(job=job.job, request=request, vectors=job.vectors))
             case "embed" | "render" | "generate" | "master" | "call":
@@ -286,7 +296,7 @@ class Scheduler:
 
     def _lookup_done(self, event: events.LookupDone) -> None:
         job = self.jobs.get(event.job)
-        if job is None or job.stage not in ("lookup", "near"):
+        if job is None or job.stage not in ("lookup", "near", "recheck"):
             return
         if event.warning:
             job.warnings.append(event.warning)
@@ -397,7 +407,7 @@ class Scheduler:
         job = self.jobs.get(number)
         if job is None or job.due != due:
             return False
-        return job.stage == "embed" or (job.suspect and number in self.waiting)
+        return job.stage in ("embed", "claim") or (job.suspect and number in self.waiting)
 
     def _waited_too_long(self, job: Job) -> None:
         if job.stage == "embed":
@@ -406,6 +416,8 @@ class Scheduler:
             self.waiting.remove(job.job)
             job.missing.clear()
             self._advance(job)
+        elif job.stage == "claim":
+            self._claims.waited(job)
         else:
             spared = WorkerDied(
                 "a worker has ended at this very request, and no other could be spared for it "

@@ -151,6 +151,16 @@ CREATE TABLE pins (
 );
 """
 
+# Sounds in the making, so that two servers do not make the same.
+_CLAIMS = """
+CREATE TABLE claims (
+    key   BLOB PRIMARY KEY,            -- digest of what is made; see claims.py
+    owner TEXT NOT NULL,               -- the folder of the process that makes it
+    clock TEXT NOT NULL,               -- whose seconds ``due`` is counted in; see uptime.py
+    due   REAL NOT NULL                -- the end of its lease
+) WITHOUT ROWID;
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -190,6 +200,7 @@ _Step = str | Callable[[sqlite3.Connection], None]
 _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,),
     (_PINS,),
+    (_CLAIMS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -18,6 +18,7 @@ from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.sqlite.changes import SqliteChanges
 from audio_pool.cache.sqlite.checks import SqliteChecks
+from audio_pool.cache.sqlite.claims import SqliteClaims
 from audio_pool.cache.sqlite.database import FILE, PATIENCE_S, Database, transaction
 from audio_pool.cache.sqlite.entries import SqliteEntries
 from audio_pool.cache.sqlite.inventory import SqliteInventory
@@ -26,6 +27,7 @@ from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, mi
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.vectors import SqliteVectors
+from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import StorageError
 from audio_pool.prompts.normalize import CANONICAL_VERSION
 
@@ -79,6 +81,7 @@ class SqliteStore:
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database)
         self.checks = SqliteChecks(self.database)
+        self.claims = SqliteClaims(self.database, self.blobs)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
 
@@ -139,6 +142,7 @@ class SqliteStore:
             known = db.execute("SELECT value FROM facts WHERE name = 'canonical_version'").fetchone()
             if known is None or int(known[0]) < CANONICAL_VERSION:
                 _rekey(db)
+            db.execute("DELETE FROM claims WHERE clock <> ? OR due < ?", (clock_name(), uptime_s()))
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             db.execute("DELETE FROM changes WHERE seq < ?", (last - _CHANGES_KEPT,))
         swept = self._sweep(db)
