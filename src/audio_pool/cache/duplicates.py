@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.store import Ranked, Store, Vector
+from audio_pool.cache.inventory import Ranked
+from audio_pool.cache.store import Store, Vector
 from audio_pool.errors import InvalidRequest
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 

@@ -19,10 +19,10 @@ from typing import Any
 from audio_pool.api import CacheStats
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
+from audio_pool.cache.inventory import Item, Sort
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Item, Sort
 from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.types import Label

@@ -10,40 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.checks import Checks
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
+from audio_pool.cache.inventory import Inventory
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.pins import Pins
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.results import FinishedSound
-from audio_pool.types import Label, Recipe, Rendition
+from audio_pool.types import Recipe, Rendition
 
 __all__ = [
     "Adopted",
     "Change",
     "Changes",
-    "Checks",
     "Entries",
-    "Inventory",
-    "Item",
-    "KeptFile",
     "KeptRendition",
     "KeptVector",
     "Leaving",
-    "Ranked",
     "Removal",
     "Renditions",
-    "Sort",
     "Store",
-    "Totals",
     "Vector",
-    "VectorSize",
     "Vectors",
 ]
 
-Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
 
 
 class Removal(NamedTuple):
@@ -229,148 +222,6 @@ class Changes(Protocol):
 
     def since(self, seq: int, limit: int = 100_000) -> list[Change] | None:
         """Changes after ``seq``, oldest first; None: they are no longer all known, start afresh."""
-
-
-class Totals(NamedTuple):
-    """Sums over all entries; None where no entry has the value."""
-
-    entries: int
-    size_bytes: int
-    oldest: float | None
-    newest: float | None
-    average_duration_s: float | None
-    prompts: int
-    average_clap_similarity: float | None
-    duration_s: float
-    renditions: int
-    renditions_size_bytes: int
-
-
-class Item(NamedTuple):
-    """One entry as a person sees it in a list."""
-
-    id: int
-    file: str
-    prompt: str
-    duration_s: float
-    clap_similarity: float | None
-    quality: float | None
-    created_at: float
-    size_bytes: int
-    engine: str
-    namespace: str
-    loop: bool
-    tags: tuple[str, ...]
-    labels: dict[str, Label]
-    pinned: bool = False
-
-
-class Ranked(NamedTuple):
-    """The columns that duplicates are found by."""
-
-    id: int
-    text_key: bytes
-    sha256: bytes
-    settings: Settings
-
-
-class Inventory(Protocol):
-    """The entries as a whole: counted, listed, compared."""
-
-    def totals(self) -> Totals:
-        """Return figures about the whole cache."""
-
-    def engines(self) -> dict[str, int]:
-        """Number of entries by engine."""
-
-    def files(self) -> list[str]:
-        """Return the masters that rows name."""
-
-    def items(
-        self,
-        *,
-        sort: Sort = "created_at",
-        descending: bool = True,
-        limit: int | None = None,
-        tag: str | None = None,
-        label: tuple[str, Label] | None = None,
-    ) -> list[Item]:
-        """Return entries in order, those without the value sorted by last.
-
-        Args:
-            tag: only entries that carry it.
-            label: name and value; a text also finds the number or truth value that is written so.
-        """
-
-    def items_by_id(self, ids: Iterable[int]) -> list[Item]:
-        """Return those of the entries that exist, by id."""
-
-    def items_before(self, created_at: float) -> list[Item]:
-        """Return entries older than this moment, the oldest first."""
-
-    def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
-        """Return entries of one text each, the most numerous texts first, within each the newest first."""
-
-    def prompts(self) -> list[tuple[int, str]]:
-        """Return every entry's id and prompt."""
-
-    def ranked(self) -> list[Ranked]:
-        """Return every entry, best score first, among equals the newest."""
-
-
-class KeptFile(NamedTuple):
-    """A master as its row describes it."""
-
-    entry_id: int
-    file: str
-    size_bytes: int
-    sha256: bytes
-
-
-class VectorSize(NamedTuple):
-    """Vectors of one length in one space."""
-
-    space: str
-    size_bytes: int
-    vectors: int
-    """Their number."""
-
-
-class Checks(Protocol):
-    """Consistency of the database, and its repair."""
-
-    def damage(self) -> str:
-        """Return the faults of the database file itself; "" where there are none."""
-
-    def masters(self) -> list[KeptFile]:
-        """Return every master that a row names."""
-
-    def master(self, entry_id: int) -> KeptFile | None:
-        """Return an entry's master; None where there is no such entry."""
-
-    def exists(self, entry_id: int) -> bool:
-        """Return True where there is such an entry."""
-
-    def knows(self, file: str) -> bool:
-        """Return True where a row names this file, or where it is just being removed."""
-
-    def known_files(self) -> set[str]:
-        """Return every file that a row names."""
-
-    def unreadable(self) -> list[int]:
-        """Return entries whose recipe or metadata cannot be read."""
-
-    def stray_rows(self) -> dict[str, int]:
-        """Number of rows without their other half, by table."""
-
-    def remove_stray_rows(self, table: str) -> None:
-        """Remove what ``stray_rows`` counts."""
-
-    def vector_sizes(self) -> list[VectorSize]:
-        """Return the lengths that there are in each space."""
-
-    def remove_vectors(self, space: str, size_bytes: int) -> None:
-        """Remove the vectors of one length from a space."""
 
 
 class Store(Protocol):

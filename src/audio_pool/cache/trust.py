@@ -19,8 +19,9 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import Row
-from audio_pool.cache.store import KeptFile, KeptRendition, Store
+from audio_pool.cache.store import KeptRendition, Store
 from audio_pool.errors import InvalidAudio
 
 __all__ = ["Fault", "Trust", "fault_in", "fault_in_rendition", "fingerprint"]

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audio_pool.cache.store import KeptFile, KeptRendition, Store
+from audio_pool.cache.checks import KeptFile
+from audio_pool.cache.store import KeptRendition, Store
 from audio_pool.cache.trust import fault_in, fault_in_rendition
 from audio_pool.errors import EngineUnavailable, StorageError
 

@@ -6,9 +6,9 @@ Must not know: files, what is reported.
 
 from __future__ import annotations
 
+from audio_pool.cache.checks import KeptFile, VectorSize
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.database import Database, transaction
-from audio_pool.cache.store import KeptFile, VectorSize
 
 __all__ = ["SqliteChecks"]
 

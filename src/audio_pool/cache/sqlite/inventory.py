@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from audio_pool.cache.inventory import Item, Ranked, Sort, Totals
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
 from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
-from audio_pool.cache.store import Item, Ranked, Sort, Totals
 from audio_pool.types import Label
 
 __all__ = ["SqliteInventory"]

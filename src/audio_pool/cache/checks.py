@@ -1,0 +1,66 @@
+"""Consistency of a database and its repair: the interface to it.
+
+Owns: Checks, and what it gives.
+Must not know: the database, what counts as damage to a sound.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+__all__ = ["Checks", "KeptFile", "VectorSize"]
+
+
+class KeptFile(NamedTuple):
+    """A master as its row describes it."""
+
+    entry_id: int
+    file: str
+    size_bytes: int
+    sha256: bytes
+
+
+class VectorSize(NamedTuple):
+    """Vectors of one length in one space."""
+
+    space: str
+    size_bytes: int
+    vectors: int
+    """Their number."""
+
+
+class Checks(Protocol):
+    """Consistency of the database, and its repair."""
+
+    def damage(self) -> str:
+        """Return the faults of the database file itself; "" where there are none."""
+
+    def masters(self) -> list[KeptFile]:
+        """Return every master that a row names."""
+
+    def master(self, entry_id: int) -> KeptFile | None:
+        """Return an entry's master; None where there is no such entry."""
+
+    def exists(self, entry_id: int) -> bool:
+        """Return True where there is such an entry."""
+
+    def knows(self, file: str) -> bool:
+        """Return True where a row names this file, or where it is just being removed."""
+
+    def known_files(self) -> set[str]:
+        """Return every file that a row names."""
+
+    def unreadable(self) -> list[int]:
+        """Return entries whose recipe or metadata cannot be read."""
+
+    def stray_rows(self) -> dict[str, int]:
+        """Number of rows without their other half, by table."""
+
+    def remove_stray_rows(self, table: str) -> None:
+        """Remove what ``stray_rows`` counts."""
+
+    def vector_sizes(self) -> list[VectorSize]:
+        """Return the lengths that there are in each space."""
+
+    def remove_vectors(self, space: str, size_bytes: int) -> None:
+        """Remove the vectors of one length from a space."""

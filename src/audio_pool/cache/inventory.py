@@ -1,0 +1,104 @@
+"""The entries as a whole: what is counted, listed and compared, and the interface to it.
+
+Owns: Inventory, and what it gives.
+Must not know: the database, what is done with the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, Protocol
+
+from audio_pool.cache.settings import Settings
+from audio_pool.types import Label
+
+__all__ = ["Inventory", "Item", "Ranked", "Sort", "Totals"]
+
+Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
+
+
+class Totals(NamedTuple):
+    """Sums over all entries; None where no entry has the value."""
+
+    entries: int
+    size_bytes: int
+    oldest: float | None
+    newest: float | None
+    average_duration_s: float | None
+    prompts: int
+    average_clap_similarity: float | None
+    duration_s: float
+    renditions: int
+    renditions_size_bytes: int
+
+
+class Item(NamedTuple):
+    """One entry as a person sees it in a list."""
+
+    id: int
+    file: str
+    prompt: str
+    duration_s: float
+    clap_similarity: float | None
+    quality: float | None
+    created_at: float
+    size_bytes: int
+    engine: str
+    namespace: str
+    loop: bool
+    tags: tuple[str, ...]
+    labels: dict[str, Label]
+    pinned: bool = False
+
+
+class Ranked(NamedTuple):
+    """The columns that duplicates are found by."""
+
+    id: int
+    text_key: bytes
+    sha256: bytes
+    settings: Settings
+
+
+class Inventory(Protocol):
+    """The entries as a whole: counted, listed, compared."""
+
+    def totals(self) -> Totals:
+        """Return figures about the whole cache."""
+
+    def engines(self) -> dict[str, int]:
+        """Number of entries by engine."""
+
+    def files(self) -> list[str]:
+        """Return the masters that rows name."""
+
+    def items(
+        self,
+        *,
+        sort: Sort = "created_at",
+        descending: bool = True,
+        limit: int | None = None,
+        tag: str | None = None,
+        label: tuple[str, Label] | None = None,
+    ) -> list[Item]:
+        """Return entries in order, those without the value sorted by last.
+
+        Args:
+            tag: only entries that carry it.
+            label: name and value; a text also finds the number or truth value that is written so.
+        """
+
+    def items_by_id(self, ids: Iterable[int]) -> list[Item]:
+        """Return those of the entries that exist, by id."""
+
+    def items_before(self, created_at: float) -> list[Item]:
+        """Return entries older than this moment, the oldest first."""
+
+    def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
+        """Return entries of one text each, the most numerous texts first, within each the newest first."""
+
+    def prompts(self) -> list[tuple[int, str]]:
+        """Return every entry's id and prompt."""
+
+    def ranked(self) -> list[Ranked]:
+        """Return every entry, best score first, among equals the newest."""
