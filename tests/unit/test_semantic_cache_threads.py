@@ -52,6 +52,6 @@ def test_a_reader_meets_whole_entries_only_while_a_writer_works(tmp_path: Path) 
     assert hits > 0
     assert verify(cache.store).problems == []
     assert set(cache.nearest_of_any_settings("minilm", axis, 1000)) == ids_in(cache.store)
-    kept = cache.store.inventory.files()
+    kept = [item.file for item in cache.store.inventory.items()]
     assert len(kept) == 20 and all(os.path.exists(tmp_path / "cache" / file) for file in kept)
     cache.close()

@@ -59,6 +59,12 @@ class Checks(Protocol):
     def remove_stray_rows(self, table: str) -> None:
         """Remove what ``stray_rows`` counts."""
 
+    def wrong_sums(self) -> list[str]:
+        """Return the tables of kept sums that do not say what counting says."""
+
+    def recount(self) -> None:
+        """Count everything that sums are kept of."""
+
     def vector_sizes(self) -> list[VectorSize]:
         """Return the lengths that there are in each space."""
 

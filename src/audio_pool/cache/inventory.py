@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from audio_pool.cache.settings import Settings
 from audio_pool.types import Label
 
-__all__ = ["Inventory", "Item", "Ranked", "Sort", "Totals"]
+__all__ = ["Inventory", "Item", "Ranked", "Share", "Sort", "Totals"]
 
 Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
 
@@ -30,6 +30,18 @@ class Totals(NamedTuple):
     duration_s: float
     renditions: int
     renditions_size_bytes: int
+
+
+class Share(NamedTuple):
+    """What one engine has in one namespace."""
+
+    namespace: str
+    engine: str
+    entries: int
+    size_bytes: int
+    """Of masters."""
+    renditions_size_bytes: int
+    duration_s: float
 
 
 class Item(NamedTuple):
@@ -69,8 +81,11 @@ class Inventory(Protocol):
     def engines(self) -> dict[str, int]:
         """Number of entries by engine."""
 
-    def files(self) -> list[str]:
-        """Return the masters that rows name."""
+    def shares(self) -> list[Share]:
+        """Return what each engine has in each namespace."""
+
+    def missing_files(self) -> int:
+        """Number of masters that are gone; of folders with more files than one question looks at, as last seen."""
 
     def items(
         self,

@@ -104,7 +104,7 @@ class AudioSemanticCache:
             average_duration=totals.average_duration_s,
             unique_prompts=totals.prompts,
             average_clap_similarity=totals.average_clap_similarity,
-            missing_files=sum(not self._store.blobs.exists(file) for file in inventory.files()),
+            missing_files=inventory.missing_files(),
             total_duration_s=totals.duration_s,
             renditions=totals.renditions,
             engines=inventory.engines(),

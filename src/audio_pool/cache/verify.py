@@ -49,7 +49,7 @@ class Problem:
 
     kind: str
     """missing_file, damaged_file, orphan_file, orphan_rendition, dangling_link, stale_incoming, missing_rendition,
-    damaged_rendition, orphan_rows, unreadable_entry, odd_vectors, damaged_database, stale_index."""
+    damaged_rendition, orphan_rows, unreadable_entry, odd_vectors, wrong_sums, damaged_database, stale_index."""
     what: str
     """The file, entry or table."""
     detail: str
@@ -110,7 +110,7 @@ def verify(
     if fix and store.read_only:
         raise StorageError(f"{store.location} takes no writes, so nothing can be fixed")
     report = Report()
-    for check in (_database, _masters, _renditions, _orphans, _incoming, _rows, _unreadable, _vectors, _indexes):
+    for check in _CHECKS:
         check(store, report, quick)
     report.refused = [] if however_many else _too_much(store, report)
     report.unconfirmed = sum(mend.loses for _, mend in report.mends)
@@ -244,6 +244,11 @@ def _vectors(store: Store, report: Report, quick: bool) -> None:
             report.found(Problem("odd_vectors", one.space, detail), mend, loses=True)
 
 
+def _sums(store: Store, report: Report, quick: bool) -> None:
+    for table in [] if quick else store.checks.wrong_sums():
+        report.found(Problem("wrong_sums", table, "does not say what counting says"), store.checks.recount)
+
+
 def _indexes(store: Store, report: Report, quick: bool) -> None:
     if not store.index_dir.is_dir():
         return
@@ -267,6 +272,11 @@ def _discard(path: Path) -> int:
     size = path.stat().st_size
     path.unlink()
     return size
+
+
+_CHECKS = (
+    _database, _masters, _renditions, _orphans, _incoming, _rows, _unreadable, _vectors, _sums, _indexes
+)  # fmt: skip
 
 
 def as_json(report: Report) -> dict[str, Any]:  # JSON, as documented in docs/manager.md

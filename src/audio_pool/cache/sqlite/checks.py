@@ -6,9 +6,10 @@ Must not know: files, what is reported.
 
 from __future__ import annotations
 
-from audio_pool.cache.checks import KeptFile, VectorSize
+from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.database import Database, transaction
+from audio_pool.cache.sqlite.sums import SqliteSums
 
 __all__ = ["SqliteChecks"]
 
@@ -27,8 +28,11 @@ _STRAY = {
 class SqliteChecks:
     """See ``store.Checks``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sums: SqliteSums) -> None:
         self._database = database
+        self.vector_sizes = sums.vector_sizes
+        self.wrong_sums = sums.wrong
+        self.recount = sums.recount
 
     def damage(self) -> str:
         verdict = "; ".join(row[0] for row in self._database.query("PRAGMA quick_check(5)"))
@@ -77,10 +81,6 @@ class SqliteChecks:
     def remove_stray_rows(self, table: str) -> None:
         with self._database.writing("removing stray rows") as db, transaction(db):
             db.execute(f"DELETE FROM {table} WHERE {_STRAY[table]}")
-
-    def vector_sizes(self) -> list[VectorSize]:
-        sql = "SELECT encoder, length(data), count(*) FROM vectors GROUP BY 1, 2"
-        return [VectorSize._make(row) for row in self._database.query(sql)]
 
     def remove_vectors(self, space: str, size_bytes: int) -> None:
         with self._database.writing("removing odd vectors") as db, transaction(db):

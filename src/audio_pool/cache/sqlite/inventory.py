@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
-from audio_pool.cache.inventory import Item, Ranked, Sort, Totals
+from audio_pool.cache.inventory import Item, Ranked, Sort
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
+from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
+from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.types import Label
 
 __all__ = ["SqliteInventory"]
@@ -25,28 +27,20 @@ _ORDER: dict[Sort, str] = {
     "prompt": "prompt COLLATE NOCASE",
 }
 _COLUMNS = tuple(name for name in Item._fields if name not in ("tags", "labels", "pinned"))
-_TOTALS = (
-    "SELECT count(*), coalesce(sum(size_bytes), 0), min(created_at), max(created_at), avg(duration_s),"
-    " count(DISTINCT text_key), avg(clap_similarity), coalesce(sum(duration_s), 0) FROM entries"
-)
 
 
 class SqliteInventory:
     """See ``store.Inventory``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sums: SqliteSums, folders: SqliteFolders) -> None:
         self._database = database
+        self._folders = folders
+        self.totals = sums.totals
+        self.shares = sums.shares
+        self.engines = sums.engines
 
-    def totals(self) -> Totals:
-        entries = self._database.query(_TOTALS)[0]
-        renditions = self._database.query("SELECT count(*), coalesce(sum(size_bytes), 0) FROM renditions")[0]
-        return Totals(*entries, *renditions)
-
-    def engines(self) -> dict[str, int]:
-        return dict(self._database.query("SELECT engine, count(*) FROM entries GROUP BY engine"))
-
-    def files(self) -> list[str]:
-        return [file for (file,) in self._database.query("SELECT file FROM entries")]
+    def missing_files(self) -> int:
+        return self._folders.missing()
 
     def items(
         self,

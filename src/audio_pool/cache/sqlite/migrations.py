@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 
 from audio_pool.cache.entry import read_stored
+from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.rows import made_columns
+from audio_pool.cache.sqlite.sums import INDEXES, TABLES, recount
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
 
@@ -194,13 +196,14 @@ def fill_unfilled(db: sqlite3.Connection) -> int:
 
 _UNFILLED = (
     "SELECT entry_id, recipe, metadata FROM entries JOIN provenance ON entry_id = id"
-    " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"
+    " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"  # by an index of those alone
 )
 _Step = str | Callable[[sqlite3.Connection], None]
 _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,),
     (_PINS,),
     (_CLAIMS,),
+    (INDEXES, TABLES, LOOKED, recount),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -21,11 +21,13 @@ from audio_pool.cache.sqlite.checks import SqliteChecks
 from audio_pool.cache.sqlite.claims import SqliteClaims
 from audio_pool.cache.sqlite.database import FILE, PATIENCE_S, Database, transaction
 from audio_pool.cache.sqlite.entries import SqliteEntries
+from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
+from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.sqlite.vectors import SqliteVectors
 from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import StorageError
@@ -75,12 +77,13 @@ class SqliteStore:
         self.leaving = SqliteLeaving(self.database, self.blobs)
         self._settle_graces(grace_s)
         self.entries = SqliteEntries(self.database, self.blobs, self.leaving)
-        self.vectors = SqliteVectors(self.database)
+        sums = SqliteSums(self.database)
+        self.vectors = SqliteVectors(self.database, sums)
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
         self.pins = SqlitePins(self.database)
         self.changes = SqliteChanges(self.database)
-        self.inventory = SqliteInventory(self.database)
-        self.checks = SqliteChecks(self.database)
+        self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
+        self.checks = SqliteChecks(self.database, sums)
         self.claims = SqliteClaims(self.database, self.blobs)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
@@ -166,5 +169,6 @@ def _names(db: sqlite3.Connection, file: str) -> bool:
 
 
 def _home(db: sqlite3.Connection, origin: str) -> str:
-    found = db.execute("SELECT file FROM entries WHERE origin = ?", (origin,)).fetchone()
+    # beside the parameter: SQLite uses the index of those alone only where the query says so
+    found = db.execute("SELECT file FROM entries WHERE origin = ? AND origin <> ''", (origin,)).fetchone()
     return found[0] if found else ""

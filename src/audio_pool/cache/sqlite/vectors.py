@@ -13,6 +13,7 @@ import numpy as np
 from audio_pool.cache.settings import Settings
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
 from audio_pool.cache.sqlite.rows import SETTINGS, settings_at
+from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.store import KeptVector, Vector
 
 __all__ = ["SqliteVectors"]
@@ -23,17 +24,15 @@ _SEARCHABLE = "vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoke
 class SqliteVectors:
     """See ``store.Vectors``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sums: SqliteSums) -> None:
         self._database = database
+        self.counts = sums.vectors
 
     def spaces(self) -> list[str]:
         return [name for (name,) in self._database.query("SELECT name FROM spaces ORDER BY name")]
 
     def has_space(self, space: str) -> bool:
         return bool(self._database.query("SELECT 1 FROM spaces WHERE name = ?", (space,)))
-
-    def counts(self) -> dict[str, int]:
-        return dict(self._database.query("SELECT encoder, count(*) FROM vectors GROUP BY encoder"))
 
     def of(self, space: str, ids: Iterable[int]) -> dict[int, Vector]:
         sql = f"SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id IN {ID_LIST}"
