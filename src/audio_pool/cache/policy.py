@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from audio_pool.cache.roles import same_roles
+from audio_pool.cache.unsaid import without_unsaid
 from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
 from audio_pool.prompts.lexicon import in_chorus, word_info
 from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_key
@@ -171,7 +173,11 @@ def first_objection(query: str, prompt: str) -> str | None:
     mine, other = _bag(ours), _bag(theirs)
     lacking, extra = mine - other, other - mine
     renamed = _typos(lacking, extra)
-    if lacking or extra:
+    if lacking and not extra:
+        ours = without_unsaid(lacking, ours, theirs) or []
+    elif extra and not lacking:
+        theirs = without_unsaid(extra, theirs, ours) or []
+    if (lacking and extra) or not (ours and theirs):
         return _difference(lacking, extra)
     if renamed:
         theirs = [[(kind, tuple(renamed.get(w, w) for w in words)) for kind, words in chunks] for chunks in theirs]
@@ -181,7 +187,8 @@ def first_objection(query: str, prompt: str) -> str | None:
     if away or towards:
         return "guard role: the same words, but what comes from where goes there"
     for a, b in zip(ours, theirs, strict=True):
-        if Counter(map(_form, a)) != Counter(map(_form, b)) and _sequence(a) != _sequence(b):
+        ordered = Counter(map(_form, a)) == Counter(map(_form, b)) or _sequence(a) == _sequence(b)
+        if not ordered and not same_roles(a, b, _LOOSE):
             return "guard role: the same words, but who does what differs"
     return None
 
