@@ -43,6 +43,8 @@ SAID = [
     # tells two things apart
     ("a dog barks nearby as birds chirp in the distance", "a dog barks as birds chirp in the distance"),
     ("people speak and children laugh", "children laugh and speak"),
+    ("birds chirp and pigeons coo", "pigeons coo and chirp"),
+    ("a machine hums with a brief clang", "a machine hums with clanging"),
     # only one of two
     ("a person laughs as a person speaks", "a person laughs and speaks"),
     # how it is otherwise

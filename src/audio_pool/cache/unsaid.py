@@ -61,7 +61,6 @@ _IMPLIED = {
         ("pan", "fry sizzle"),
         ("cookware", "fry sizzle"),
         ("grill", "sizzle"),
-        ("wood", "saw"),
         ("sky", "thunder"),
     )
 }
@@ -72,10 +71,14 @@ _NEAR = frozenset(["nearby", "foreground"])
 """Where it is by default."""
 
 _FAR = frozenset(["distant", "background"])
-_PEOPLE = frozenset("man woman child kid boy girl baby infant toddler teenager adult crowd audience person".split())  # noqa: SIM905
+_DOERS = frozenset(
+    ["person", "cat", "dog", "bird", "duck", "cow", "horse", "pig", "owl", "frog", "pigeon", "audience", "crowd"]
+)
+"""Those who do what stands beside them; the other prompt may mean someone whom it names."""
 
-_Moment = list[tuple[str, tuple[str, ...]]]
-"""Chunks of one moment: kind and words."""
+_Chunk = tuple[str, tuple[str, ...]]
+"""Kind and words of one event."""
+_Moment = list[_Chunk]
 
 
 def without_unsaid(words: Counter[str], having: list[_Moment], other: list[_Moment]) -> list[_Moment] | None:
@@ -96,26 +99,43 @@ def without_unsaid(words: Counter[str], having: list[_Moment], other: list[_Mome
 
 
 def _unsaid(word: str, count: int, having: list[_Moment], other: list[_Moment]) -> bool:
-    chunks = [chunk for moment in having for _, chunk in moment if word in chunk]
-    if sum(chunk.count(word) for chunk in chunks) != count:
+    chunks = [chunk for moment in having for chunk in moment if word in chunk[1]]
+    if sum(words.count(word) for _, words in chunks) != count:
         return False  # the other prompt has it, too, elsewhere
     base = word.rstrip("*~")
     if base == "begin":
-        return all(_begins_something(chunk) for chunk in chunks)
-    companions = _IMPLIED.get(base, frozenset())
-    others = _bases(chunk for moment in other for _, chunk in moment)
+        return all(_begins_something(words) for _, words in chunks)
+    if base == "brief" and any(kind != "clause" for kind, _ in chunks):
+        return False  # "a brief bang" is one
+    if base in _SLIGHT:
+        return True
+    present = {bare for moment in other for _, words in moment for bare in _bases(words)}
     if base in _NEAR:
-        return not others & _FAR  # beside something far it tells the two apart
-    if base == "person" and others & _PEOPLE:
-        return False  # those who are named may be meant
-    return base in _SLIGHT or all(_bases([chunk]) & companions & others for chunk in chunks)
+        return not present & _FAR  # beside something far it tells the two apart
+    companions = _IMPLIED.get(base, frozenset()) & present
+    if base in _DOERS:
+        companions -= _done_by_someone(other)
+    return all(_bases(words) & companions for _, words in chunks)
 
 
-def _bases(chunks: Iterable[tuple[str, ...]]) -> set[str]:
-    return {word.rstrip("*~") for chunk in chunks for word in chunk}
+def _bases(words: Iterable[str]) -> set[str]:
+    return {word.rstrip("*~") for word in words}
 
 
-def _begins_something(chunk: tuple[str, ...]) -> bool:
+def _done_by_someone(moments: list[_Moment]) -> set[str]:
+    """Return the words in chunks of which a doer is named, there or in the clause before them."""
+    found: set[str] = set()
+    for moment in moments:
+        named = False
+        for kind, words in moment:
+            # "children laugh and speak": a verb without a doer after a clause has that clause's
+            named = kind == "clause" or (kind == "verb" and named)
+            if named:
+                found |= _bases(words)
+    return found
+
+
+def _begins_something(words: tuple[str, ...]) -> bool:
     """Return whether "begin" stands before what is begun: "starts to bark", not "the engine starts"."""
-    after = chunk[chunk.index("begin") + 1 :]
+    after = words[words.index("begin") + 1 :]
     return bool(after) and word_info(after[0].rstrip("*~")).verb
