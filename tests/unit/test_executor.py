@@ -124,6 +124,29 @@ def test_who_joins_gets_the_same_sound_under_its_own_name(build: Build) -> None:
     assert kinds == [("one", "new_generation"), ("two", "joined")]
 
 
+def test_what_is_delivered_is_counted_by_stage_and_entry(build: Build) -> None:
+    pool = build().start()
+    first, _ = ask(pool), ask(pool)
+    pool.done(mastered(pool))
+    pool.write()
+    assert first.reply.metadata is not None
+    for _ in range(2):
+        ask(pool)
+    cache = pool.cache
+    assert cache is not None
+    cache.usage.write_down()
+    spent_s = cache.store.entries.entry(1).metadata.timings_ms.generate / 1000  # type: ignore[union-attr]
+    counted = {one.stage: (one.answers, one.saved_s) for one in cache.store.uses.answers()}
+    assert counted == {"exact": (2, 2 * spent_s), "joined": (1, spent_s), "new_generation": (1, 0.0)}
+    assert cache.store.uses.of([1])[1].hits == 2
+    assert [one.times for one in cache.store.uses.missed()] == [1]
+    ask(pool, force=True)  # nothing was looked for, and so nothing was missed
+    pool.done(mastered(pool))
+    pool.write()
+    cache.usage.write_down()
+    assert [one.times for one in cache.store.uses.missed()] == [1]
+
+
 def test_events_reach_who_asked_for_them(build: Build) -> None:
     pool = build().start()
     caller = ask(pool)

@@ -33,6 +33,7 @@ from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
 from audio_pool.cache.trust import Trust
+from audio_pool.cache.usage import Usage
 from audio_pool.errors import AudioPoolError, EngineError
 from audio_pool.results import FinishedSound
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
@@ -103,6 +104,7 @@ class SoundCache:
         self._spaces: dict[str, VectorSpace] = {}
         self._preparing = threading.Lock()
         self._trust = Trust(self.store)
+        self.usage = Usage(self.store.uses, now)
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
         self.near_off = ""
@@ -117,6 +119,7 @@ class SoundCache:
         """Save the indexes and close the store. Further calls are an error."""
         for space in self._spaces.values():
             space.save()
+        self.usage.write_down()
         self.store.close()
 
     def prepare(self, spaces: Iterable[str]) -> None:
@@ -143,7 +146,8 @@ class SoundCache:
             space.tidy()
 
     def tend(self) -> None:
-        """Unlink removed sounds whose grace is over, and take damaged ones out. For the writer thread, now and then."""
+        """Write uses down, unlink what is due, take damaged sounds out. For the writer thread, now and then."""
+        self.usage.write_down()
         self.store.leaving.unlink_due()
         self._trust.tend()
 

@@ -19,6 +19,7 @@ from audio_pool.cache.inventory import Inventory
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.pins import Pins
 from audio_pool.cache.settings import Filters, Settings
+from audio_pool.cache.uses import Uses
 from audio_pool.results import FinishedSound
 from audio_pool.types import Recipe, Rendition
 
@@ -282,6 +283,10 @@ class Store(Protocol):
     @property
     def claims(self) -> MakingClaims:
         """Sounds in the making."""
+
+    @property
+    def uses(self) -> Uses:
+        """How they are used."""
 
     @property
     def database_path(self) -> Path:

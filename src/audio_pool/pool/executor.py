@@ -29,9 +29,10 @@ from audio_pool.pool.metadata import is_master, rendition_report, result_metadat
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
-from audio_pool.results import Failure
+from audio_pool.results import CacheType, Failure, SoundMetadata
 from audio_pool.scheduler import events
 from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
@@ -326,7 +327,7 @@ class Executor:
                 report = rendition_report(stored, resolved.rendition)
             case events.RenderedHit():
                 path, stored, report = value.path, value.hit.metadata, value.report
-        self._count_hit(action.cache_type or stored.cache_type)
+        self._count_answer(value, stored, action.cache_type, resolved)
         metadata = result_metadata(
             stored if report is None else report.applied(stored),
             resolved,
@@ -347,9 +348,28 @@ class Executor:
         if reply is not None:
             self._requests.finish(number, reply)
 
-    def _count_hit(self, cache_type: str) -> None:
-        self.cache_types[cache_type] += 1
-        self._telemetry.count("hits", cache_type=cache_type)
+    def _count_answer(
+        self,
+        value: events.StoredSound | events.HitFile | events.RenderedHit,
+        stored: SoundMetadata,
+        cache_type: CacheType | None,
+        resolved: ResolvedRequest,
+    ) -> None:
+        kind = cache_type or stored.cache_type
+        self.cache_types[kind] += 1
+        self._telemetry.count("hits", cache_type=kind)
+        if self._cache is None:
+            return
+        usage, spent_s = self._cache.current.usage, stored.timings_ms.generate / 1000
+        match value:
+            case events.StoredSound() if kind == "joined":
+                usage.answered(kind, spent_s)
+            case events.StoredSound():
+                usage.answered(kind)
+                if not resolved.request.force:
+                    usage.missed(resolved.recipe.namespace, resolved.recipe.prompt)
+            case events.HitFile(entry=entry) | events.RenderedHit(hit=events.HitFile(entry=entry)):
+                usage.answered(kind, spent_s, entry)
 
 
 def _ignore(request: int) -> None:

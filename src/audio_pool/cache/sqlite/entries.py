@@ -35,6 +35,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transac
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
+from audio_pool.cache.sqlite.uses import begin_use
 from audio_pool.cache.store import Adopted, Removal, Vector
 from audio_pool.cache.trust import fingerprint
 from audio_pool.errors import StorageError
@@ -295,6 +296,15 @@ def insert(
     assert entry_id is not None
     recipe, metadata = msgspec.json.encode(sound.recipe), msgspec.json.encode(sound.metadata)
     db.execute("INSERT INTO provenance VALUES (?, ?, ?)", (entry_id, recipe, metadata))
+    begin_use(
+        db,
+        entry_id,
+        values["namespace"],
+        cost_s=sound.metadata.timings_ms.generate / 1000,
+        quality=values["quality"],
+        size_bytes=values["size_bytes"],
+        made=values["created_at"],
+    )
     for tag in dict.fromkeys(sound.metadata.tags):
         db.execute("INSERT INTO tags VALUES (?, ?)", (entry_id, tag))
     for name, value in sound.metadata.labels.items():

@@ -18,6 +18,7 @@ from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.sums import INDEXES, TABLES, recount
+from audio_pool.cache.sqlite.uses import TABLES as USES
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
 
@@ -204,6 +205,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_PINS,),
     (_CLAIMS,),
     (INDEXES, TABLES, LOOKED, recount),
+    (USES,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -28,6 +28,7 @@ from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, mi
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.sums import SqliteSums
+from audio_pool.cache.sqlite.uses import SqliteUses
 from audio_pool.cache.sqlite.vectors import SqliteVectors
 from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import StorageError
@@ -85,6 +86,7 @@ class SqliteStore:
         self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
         self.checks = SqliteChecks(self.database, sums)
         self.claims = SqliteClaims(self.database, self.blobs)
+        self.uses = SqliteUses(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
 

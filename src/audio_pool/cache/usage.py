@@ -1,0 +1,102 @@
+"""Counting what is delivered, in memory, and writing it down in batches.
+
+Owns: Usage: what was counted since the last time, and which entries were delivered just now.
+Must not know: what the figures are for; the database (uses.py).
+
+A hit costs two additions in memory. The writer thread writes them down every few seconds; a process that is killed
+loses what it had counted since.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from audio_pool.cache.uses import Counted, Uses
+from audio_pool.errors import StorageError
+from audio_pool.results import CacheType
+
+__all__ = ["Usage"]
+
+_log = logging.getLogger(__name__)
+
+_MISSES_HELD = 4096
+"""Prompts that are held in memory; further ones are not counted until the next writing."""
+_CATCH_UPS = 4
+"""Steps of catching up with what an earlier version kept, each time."""
+_HITS_HELD = 100_000
+"""Entries, where nothing can be written for long."""
+
+
+class Usage:
+    """``answered`` and ``missed`` on the router's thread, the rest on the writer's."""
+
+    def __init__(self, uses: Uses, now: Callable[[], float] = time.time) -> None:
+        """
+        Args:
+            uses: where it is written down.
+            now: seconds since 1970.
+        """
+        self._uses = uses
+        self._now = now
+        self._lock = threading.Lock()
+        self._hits: dict[int, int] = {}
+        self._answers: dict[CacheType, tuple[int, float]] = {}
+        self._missed: dict[tuple[str, str], int] = {}
+        self._told = ""
+
+    def answered(self, stage: CacheType, saved_s: float = 0.0, entry_id: int | None = None) -> None:
+        """Count an answer.
+
+        Args:
+            stage: where it came from: a kept sound, by the rule that found it; one that was being made; a new one.
+            saved_s: seconds of generating that it saved.
+            entry_id: the kept sound that was delivered.
+        """
+        with self._lock:
+            count, saved = self._answers.get(stage, (0, 0.0))
+            self._answers[stage] = (count + 1, saved + saved_s)
+            if entry_id is not None and (entry_id in self._hits or len(self._hits) < _HITS_HELD):
+                self._hits[entry_id] = self._hits.get(entry_id, 0) + 1
+
+    def missed(self, namespace: str, prompt: str) -> None:
+        """Count a prompt for which nothing kept was found."""
+        at = (namespace, prompt)
+        with self._lock:
+            if at in self._missed or len(self._missed) < _MISSES_HELD:
+                self._missed[at] = self._missed.get(at, 0) + 1
+
+    def write_down(self) -> None:
+        """Write down what was counted; what cannot be written now is held until the next time."""
+        counted = self._taken()
+        try:
+            if not counted.is_empty:
+                self._uses.record(counted, self._now())
+            for _ in range(_CATCH_UPS):
+                if not self._uses.catch_up():
+                    break
+        except StorageError as exc:
+            self._give_back(counted)
+            if exc.message != self._told:
+                self._told = exc.message
+                _log.warning("hits are counted in memory for now: %s", exc)
+        else:
+            self._told = ""
+
+    def _taken(self) -> Counted:
+        with self._lock:
+            counted = Counted(self._hits, self._answers, self._missed)
+            self._hits, self._answers, self._missed = {}, {}, {}
+        return counted
+
+    def _give_back(self, counted: Counted) -> None:
+        with self._lock:
+            for entry_id, hits in counted.hits.items():
+                self._hits[entry_id] = self._hits.get(entry_id, 0) + hits
+            for stage, (count, saved_s) in counted.answers.items():
+                later, saved = self._answers.get(stage, (0, 0.0))
+                self._answers[stage] = (count + later, saved_s + saved)
+            for at, count in counted.missed.items():
+                self._missed[at] = self._missed.get(at, 0) + count

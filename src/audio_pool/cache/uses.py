@@ -1,0 +1,83 @@
+"""How kept sounds and look-ups are used: what is counted, and the interface to where it is kept.
+
+Owns: Counted (what was counted since the last time), the answers to questions about it, the protocol Uses.
+Must not know: who counts (usage.py), any database, which sounds go (eviction.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from audio_pool.results import CacheType
+
+__all__ = ["Answers", "Counted", "Missed", "Use", "Uses"]
+
+
+class Counted(NamedTuple):
+    """What was counted since the last time that it was written down."""
+
+    hits: Mapping[int, int]
+    """By entry."""
+    answers: Mapping[CacheType, tuple[int, float]]
+    """Their number, and the seconds of generating that they saved."""
+    missed: Mapping[tuple[str, str], int]
+    """By namespace and prompt."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.hits or self.answers or self.missed)
+
+
+class Use(NamedTuple):
+    """How an entry has been used. Times never go back, whatever the clock does."""
+
+    hits: int
+    last_used: float
+    """Seconds since 1970; of an entry that was never hit, when it was made."""
+    cost_s: float
+    """Seconds of generating that it took."""
+
+
+class Answers(NamedTuple):
+    """The answers of one stage in one hour."""
+
+    hour: int
+    """Hours since 1970."""
+    stage: CacheType
+    answers: int
+    saved_s: float
+    """Seconds of generating that they saved."""
+
+
+class Missed(NamedTuple):
+    """A prompt for which nothing kept was found."""
+
+    namespace: str
+    prompt: str
+    times: int
+    last: float
+    """Seconds since 1970."""
+
+
+class Uses(Protocol):
+    """Hits and last use of every entry, look-ups by stage and hour, and prompts that were missed."""
+
+    def record(self, counted: Counted, now: float) -> None:
+        """Add what was counted; ``now`` is seconds since 1970. Entries that are gone are passed over.
+
+        Raises:
+            StorageError: nothing was added, or not all of it.
+        """
+
+    def of(self, ids: Iterable[int]) -> dict[int, Use]:
+        """Return how these entries have been used; one that is not known yet is left out."""
+
+    def answers(self, since_hour: int = 0) -> list[Answers]:
+        """Return the answers by hour and stage, the oldest first."""
+
+    def missed(self, limit: int = 100) -> list[Missed]:
+        """Return prompts that were missed, the most frequent first."""
+
+    def catch_up(self) -> int:
+        """Begin to keep the uses of some entries that an earlier version kept; return how many were looked at."""
