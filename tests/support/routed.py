@@ -25,6 +25,7 @@ from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.making import Making
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
 from audio_pool.pool.reading import FileReading
 from audio_pool.pool.replies import LocalSink, Reply
@@ -160,6 +161,7 @@ class Routed:
         telemetry = Telemetry()
         self.requests = RequestTable(telemetry)
         self.incoming = self.cache.incoming if self.cache is not None else root
+        turns = Turns(self.writer, self.config.queue.max_requests)
         used: Any = link or self.messages
         workers = workers_of(self.config)
         self.executor = Executor(
@@ -170,12 +172,13 @@ class Routed:
             cache=self.keeper,
             tasks=TaskBuilder(self.arena, self.infos, lambda: self.incoming, self.spill.making, self.requests),
             delivery=Delivery(
-                Turns(self.writer, self.config.queue.max_requests),
+                turns,
                 self.keeper,
                 self.config.render_dir,
                 self.spill,
                 self.config.server.max_inline_bytes,
             ),
+            making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,
             processes={worker.name: process_spec(worker) for worker in workers},
             infos=self.infos,

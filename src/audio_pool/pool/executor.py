@@ -144,7 +144,7 @@ class Executor:
             case events.Discard():
                 self._discard(action.job, action.result)
             case events.Claim():
-                self._claim(action)
+                return self._claim(action)
             case events.JobClosed():
                 self._tasks.forget(action.job)
                 self._making.release(action.job)
@@ -269,11 +269,15 @@ class Executor:
             vector_space(name, self._config): np.frombuffer(vector, np.float32) for name, vector in vectors.items()
         }
 
-    def _claim(self, action: events.Claim) -> None:
+    def _claim(self, action: events.Claim) -> events.Claimed | None:
+        if not self._making.asks:
+            return events.Claimed(job=action.job, mine=True)
+
         def answer(mine: bool) -> None:
             self._inbox.post(events.Claimed(job=action.job, mine=mine))
 
         self._making.ask(action.job, self._requests[action.request].sound.recipe, answer)
+        return None
 
     # -- storing and replying ----------------------------------------------------------------------
 

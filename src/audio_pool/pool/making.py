@@ -39,12 +39,17 @@ class Making:
         self._holders: collections.Counter[bytes] = collections.Counter()
         self._renew_in = _RENEW_EVERY
 
+    @property
+    def asks(self) -> bool:
+        """False where every job is to make its sound: there is no cache, or it is in trouble."""
+        return self._cache is not None and self._cache.takes_sounds
+
     def ask(self, job: int, recipe: Recipe, answer: Callable[[bool], None]) -> None:
         """Claim a job's sound; ``answer`` is told, on the writer's thread, whether this job is to make it.
 
         A cache that is in trouble keeps nobody from making a sound.
         """
-        if self._cache is None or not self._cache.takes_sounds:
+        if not self.asks:
             answer(True)
             return
         self._asking.add(job)
