@@ -16,7 +16,7 @@ import numpy as np
 from audio_pool.audio import png
 from audio_pool.audio.spectrogram import FLAME
 from audio_pool.engines.base import Item
-from audio_pool.engines.procedural.adjectives import ADJECTIVES, SCENES
+from audio_pool.engines.procedural.adjectives import ADJECTIVES, KINDS, SCENES
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES, Recipe
 
@@ -37,8 +37,10 @@ A single event ("an explosion", "a bell") sounds once and has died away at the e
 loops repeat. Loops of what has a tempo hold whole bars: a stated tempo that does not fit is told as `tempo_fitted`.
 Words that stand together under "asked for by" may come in any order, a few words apart.
 "no", "not" and "without" rule a sound out, and so does the negative prompt. A prompt that names none gets the
-nearest one that is not ruled out, with the warning `nearest_recipe`; every word that named nothing beside others
-is told in the warning `not_heard`. The words are English: a prompt that looks like another language gets the
+nearest one that is not ruled out, with the warning `nearest_recipe`, which also tells of what another sound only
+stands in for (a goat asked for is a sheep heard); every word that named nothing beside others is told in the warning
+`not_heard`. A noun before a noun says what kind it is: a tram bell is a bell, a notification chime is no wind chime.
+The words are English: a prompt that looks like another language gets the
 warning `not_english`. What was understood stands in the metadata under `engine_details`.
 
 This page and its pictures are made by `python scripts/sound_gallery.py`. A picture shows eight seconds from
@@ -85,7 +87,7 @@ def sound_of(recipe: Recipe) -> np.ndarray:
 def page() -> str:
     """The text of docs/sounds.md."""
     parts = [HEAD, "## Adjectives\n", "| words | effect |", "| --- | --- |"]
-    for words, change in ADJECTIVES:
+    for words, change in (*ADJECTIVES, *KINDS):
         effect = ", ".join(f"{name} {_shown(name, value)}" for name, value in change.items())
         parts.append(f"| {', '.join(words.split())} | {effect} |")
     parts.append(

@@ -1,6 +1,6 @@
-"""What adjectives and places mean: the words that change a Character, and the scenes that stand for recipes.
+"""What adjectives and places mean: the words that change a Character, the kinds of a thing, the scenes of recipes.
 
-Owns: ADJECTIVES, SCENES, ``changed``.
+Owns: ADJECTIVES, KINDS, SCENES, ``changed``.
 Must not know: how a prompt is read (words.py), how anything sounds.
 """
 
@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from audio_pool.engines.procedural.recipe import Character
 
-__all__ = ["ADJECTIVES", "SCENES", "CharacterChange", "changed"]
+__all__ = ["ADJECTIVES", "KINDS", "SCENES", "CharacterChange", "changed"]
 
 
 class CharacterChange(TypedDict, total=False):
@@ -28,6 +28,7 @@ class CharacterChange(TypedDict, total=False):
     material: str
     ground: str
     mood: str
+    drive: str
     several: bool
 
 
@@ -63,8 +64,23 @@ ADJECTIVES: tuple[tuple[str, CharacterChange], ...] = (
     ("sad melancholy melancholic sorrowful gloomy minor mournful", {"mood": "sad"}),
     ("calm peaceful relaxing relaxed soothing serene tranquil", {"mood": "calm"}),
     ("several many multiple repeated repeatedly continuous continuously constant constantly series", {"several": True}),
+    ("accelerate accelerating acceleration gear gears gearshift drive driving", {"drive": "gears"}),
     ("tense ominous dark scary eerie creepy suspenseful menacing", {"mood": "tense"}),
 )
+
+KINDS: tuple[tuple[str, CharacterChange], ...] = (
+    ("puppy kitten piglet lamb calf chick pistol", {"size": 0.7}),
+    ("shotgun", {"size": 1.4}),
+    ("rifle sniper musket", {"size": 1.2}),
+    ("wade", {"ground": "water"}),
+    ("rev", {"drive": "rev"}),
+    ("race racing", {"drive": "gears"}),
+    ("cello", {"pitch": 0.5}),
+    ("viola", {"pitch": 0.75}),
+    ("ukulele mandolin piccolo", {"pitch": 1.8}),
+    ("child kid girl", {"pitch": 1.35}),
+)
+"""Names of kinds of a thing that one recipe makes, and how they differ from the usual one."""
 
 SCENES = {
     "storm": ("rain", "wind", "thunder"),

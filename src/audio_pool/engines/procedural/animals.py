@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio_pool.engines.procedural.canvas import FIRST_S, Canvas, Curve
+from audio_pool.engines.procedural.canvas import FIRST_S, Canvas
 from audio_pool.engines.procedural.grains import arch, burst, glide, ping, texture
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import band
@@ -303,25 +303,6 @@ def neigh(c: Canvas, p: Character) -> None:
         flutter = (0.55 + 0.45 * np.sin(2 * np.pi * 24 * s)) * np.exp(-s / 0.12) * np.minimum(1, s / 0.02)
         c.place(np.asarray(snort * flutter, dtype=np.float32), at_s + length, 0.35, 0.1)
     c.reflect(0.2)
-
-
-@recipe(
-    keys="bee, wasp, hornet, bumblebee, mosquito, fly buzz, bee buzz, swarm, beehive, housefly",
-    near="insect buzz hum",
-    summary="a bee buzzing about",
-)
-def bee(c: Canvas, p: Character) -> None:
-    count = 9 if p.several or p.intensity > 1 else 2
-    for k in range(count):
-        wing = p.hz or p.low(215.0) * float(c.rng.uniform(0.85, 1.25))
-        flight = c.drift(0.7 / p.speed, 0.05).points
-        near = np.exp(c.drift(1.3 / p.speed, 0.7).points.clip(-1.6, 1.1)) * (1.0 if k == 0 else 0.35)
-        partials = [1.0, 0.8, 0.55, 0.5, 0.35, 0.3, 0.22, 0.18, 0.13, 0.1, 0.07, 0.05]
-        wobble = c.wave(float(c.rng.uniform(9, 17)), 0.01, 1.0).points
-        tone = np.exp(np.interp(np.linspace(0, 1, len(wobble)), np.linspace(0, 1, len(flight)), flight)) * wobble
-        side = float(c.rng.uniform(-0.8, 0.8)) if k else -0.1
-        c.tone(Curve(wing * tone), Curve(0.09 * near), partials, pan=side, phase=float(c.rng.random()))
-    c.bed(band(300, 4000, tilt_db=-3), 0.003, width=0.8)
 
 
 _ROAR: tuple[Tract, ...] = (

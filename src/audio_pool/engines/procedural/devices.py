@@ -101,8 +101,7 @@ def modem(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="printer, dot matrix, dot matrix printer, printing, inkjet, photocopier, copier, laser printer, scanner,"
-    "plotter, receipt printer",
+    keys="printer, dot matrix, dot matrix printer, printing, inkjet, receipt printer",
     near="cash register office document page copy",
     expects="noise",
     covers=("paper",),

@@ -26,6 +26,7 @@ from audio_pool.engines.procedural import (
     devices,
     engines,
     household,
+    insects,
     instruments,
     interface,
     machines,
@@ -33,6 +34,7 @@ from audio_pool.engines.procedural import (
     nature,
     noises,
     people,
+    rain,
     signals,
     struck,
     voices,
@@ -51,8 +53,8 @@ __all__ = ["INFO", "ProceduralEngine", "Settings", "load"]
 
 # Importing a file of recipes registers them.
 _FILES = (
-    weather, nature, water, animals, birds, people, voices, household, appliances, devices, machines, engines, weapons,
-    signals, interface, struck, music, instruments, noises,
+    rain, weather, nature, water, animals, insects, birds, people, voices, household, appliances, devices, machines,
+    engines, weapons, signals, interface, struck, music, instruments, noises,
 )  # fmt: skip
 
 _LAYERS = OptionInfo(
@@ -73,7 +75,7 @@ _SPACE = OptionInfo(
 INFO = EngineInfo(
     name="procedural",
     role="generator",
-    kinds=("effects", "ambience"),
+    kinds=("effects", "ambience", "music"),
     languages=("en",),
     model="procedural",
     model_revision="2",

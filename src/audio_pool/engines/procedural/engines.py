@@ -76,10 +76,62 @@ def _revving(c: Canvas, low_hz: float, high_hz: float, *, blips: float, sharp: f
     return Curve(low_hz * (high_hz / low_hz) ** open_ * wander), Curve(0.55 + 0.6 * open_)
 
 
+def _through_gears(
+    c: Canvas, low_hz: float, high_hz: float, *, pull_s: float, ratio: float = 0.68
+) -> tuple[Curve, Curve]:
+    """Return firings per second and load of pulling away: each gear pulls longer than the last, and falls to ``ratio``.
+
+    In a loop it slows down against the engine again, so that the end meets the start.
+    """
+    count = max(64, round(c.seconds * 100))
+    t = np.arange(count) * (c.seconds / count)
+    slowing = 0.3 * c.seconds if c.loop else 0.0
+    end = c.seconds - slowing
+    times, rates, loads = [0.0], [low_hz], [0.55]
+    at_s, rate, pull = 0.0, low_hz, min(pull_s, 0.6 * end)
+    while at_s < end:
+        # torque falls as the gears grow longer: a saturating climb to the shift
+        top = high_hz * float(c.rng.uniform(0.92, 1.0))
+        for part in (0.25, 0.5, 0.75, 1.0):
+            times.append(at_s + part * pull)
+            rates.append(rate + (top - rate) * (1 - np.exp(-2.2 * part)) / (1 - np.exp(-2.2)))
+            loads.append(1.15)
+        at_s += pull
+        lift = min(0.16, 0.2 * pull)  # clutch down, throttle shut
+        times += [at_s + 0.2 * lift, at_s + lift]
+        rate = ratio * top
+        rates += [0.97 * top, rate]
+        loads += [0.35, 0.45]
+        at_s += lift
+        pull *= 1.32
+        ratio = min(0.86, ratio + 0.05)
+    hz, load = np.interp(t, times, rates), np.interp(t, times, loads)
+    if c.loop:
+        late = t > end
+        x = (t[late] - end) / slowing
+        begin = float(np.interp(end, times, rates))
+        hz[late] = begin * (low_hz / begin) ** np.sin(0.5 * np.pi * x)
+        load[late] = 0.4 + 0.15 * x
+    return Curve(hz), Curve(load)
+
+
+def _driven(
+    c: Canvas, p: Character, low_hz: float, high_hz: float, *, usual: str = "", blips: float = 2.7, pull_s: float = 1.3,
+    sharp: float = 1.0,
+) -> tuple[Curve, Curve]:
+    """Return firings per second and load: at idle, blipped or through the gears, as is asked for or ``usual``."""
+    drive = p.drive or usual
+    if drive == "gears":
+        return _through_gears(c, low_hz, high_hz, pull_s=pull_s / p.speed)
+    if drive == "rev":
+        return _revving(c, low_hz, high_hz, blips=blips / p.speed, sharp=sharp)
+    return Curve(low_hz * (1 + c.drift(0.5, 0.012).points)), Curve(np.ones(8))
+
+
 @recipe(
-    keys="engine, car, truck, vehicle, bus, traffic, idle, car engine, generator, boat motor, motorboat, diesel,"
-    "diesel engine, engine idle, rev, race car, automobile, engine buzz, truck engine, engine start",
-    near="pass drive accelerate highway road bike speedboat race machine vibrate sedan",
+    keys="engine, car, vehicle, traffic, idle, car engine, engine idle, rev, race car, automobile, engine buzz,"
+    "engine start, taxi, van",
+    near="pass accelerate highway road bike race machine vibrate sedan",
     expects="noise",
     highpass_hz=30,
     summary="an engine running",
@@ -95,13 +147,45 @@ def engine(c: Canvas, p: Character) -> None:
         crack=0.5,
         hiss=band(150, 1800, tilt_db=-4),
     )
-    hz = Curve(firing * (1 + c.drift(0.5, 0.012).points))
-    _run(c, bank, hz, cylinders=cylinders, gain=0.28, pan=-0.05)
+    hz, load = _driven(c, p, firing, 6.2 * firing)
+    _run(c, bank, hz, cylinders=cylinders, gain=0.28, load=load, pan=-0.05)
     # valves, belts and the block that answers them
     tick = [burst(c.noise, c.rate, peaks([1100, 2300, 3600], 0.3, floor=0.1), decay_s=0.003) for _ in range(8)]
     c.sprinkle(c.pulse(1 / firing, jitter=0.06), tick, gain=0.09 * p.intensity**0.5, depth=0.4, spread=0.4)
     c.bed(band(60, 500, tilt_db=-3), Curve(0.022 * c.swells(0.3, 0.12).points), width=0.6)
-    c.bed(band(900, 6000, tilt_db=-4), 0.006 * p.intensity, width=1.0)
+    c.bed(band(900, 6000, tilt_db=-4), Curve(0.006 * p.intensity * load.points), width=1.0)
+
+
+@recipe(
+    keys="truck, lorry, diesel, diesel engine, diesel truck, truck engine, bus, semi truck, garbage truck, dump truck,"
+    "bus engine, diesel motor, truck idle, eighteen wheeler",
+    near="cargo haul highway freight",
+    expects="noise",
+    highpass_hz=25,
+    summary="a diesel truck idling",
+)
+def truck(c: Canvas, p: Character) -> None:
+    # six cylinders that burn with a knock: each firing strikes the block, one injector a little harder than the rest
+    cylinders = 6
+    firing = p.hz or 31.0 * p.speed**0.5 * p.low(1) * float(c.rng.uniform(0.88, 1.15))
+    bank = _firing(
+        c, p.low(float(c.rng.uniform(40, 52))), cylinders=cylinders, damping_s=0.034, crack=0.45,
+        hiss=band(90, 900, tilt_db=-4),
+    )
+    block = [p.low(float(f)) for f in np.array([640.0, 1180.0, 1950.0, 3100.0]) * c.rng.uniform(0.9, 1.1, 4)]
+    for number, pulse in enumerate(bank):
+        knock = burst(c.noise, c.rate, peaks(block, 0.22, floor=0.05), attack_s=0.0006, decay_s=0.006)[: len(pulse)]
+        pulse[: len(knock)] += np.float32(1.5 if number // _VARIANTS == 2 else 0.9) * knock
+        bank[number] = balanced(pulse)
+    hz, load = _driven(c, p, firing, 3.4 * firing, blips=3.4, pull_s=1.8)
+    _run(c, bank, hz, cylinders=cylinders, gain=0.3, load=load)
+    # the fan and the air the turbine draws, and its whistle as it spins up
+    c.bed(band(120, 900, tilt_db=-3), Curve(0.03 * load.points), width=0.7)
+    c.bed(band(1200, 7000, tilt_db=-3), Curve(0.008 * p.intensity * load.points), width=0.9)
+    spun = np.interp(np.linspace(0, 1, len(hz.points)), np.linspace(0, 1, len(load.points)), load.points) * hz.points
+    smooth = Curve(np.convolve(np.concatenate([spun, spun, spun]), np.ones(25) / 25, "same")[len(spun) : 2 * len(spun)])
+    whistle = p.low(2300.0) * (0.5 + 0.5 * smooth.points / (1.4 * firing)).clip(0.4, 2.2)
+    c.tone(Curve(whistle), Curve(0.0022 * load.points))
 
 
 @recipe(
@@ -124,13 +208,13 @@ def motorcycle(c: Canvas, p: Character) -> None:
     )
     for k in range(_VARIANTS):  # the second cylinder comes early and weaker
         bank[_VARIANTS + k] = bank[_VARIANTS + k] * np.float32(0.72)
-    hz, load = _revving(c, low, 5.2 * low, blips=2.7 / p.speed)
+    hz, load = _driven(c, p, low, 5.2 * low, usual="rev", pull_s=1.1)
     _run(c, bank, hz, cylinders=2, gain=0.34, load=load)
     c.bed(band(700, 6000, tilt_db=-3), Curve(0.012 * load.points), width=0.8)
 
 
 @recipe(
-    keys="chainsaw, chain saw, hedge trimmer, leaf blower, weed whacker, strimmer",
+    keys="chainsaw, chain saw",
     near="lumberjack saw garden cut lawnmower mower",
     expects="noise",
     summary="a chainsaw cutting",
@@ -146,7 +230,7 @@ def chainsaw(c: Canvas, p: Character) -> None:
         crack=1.3,
         hiss=band(600, 7000, tilt_db=-2),
     )
-    hz, load = _revving(c, low, 2.5 * low, blips=2.4 / p.speed, sharp=0.6)
+    hz, load = _driven(c, p, low, 2.5 * low, usual="rev", blips=2.4, sharp=0.6)
     _run(c, bank, hz, cylinders=1, gain=0.3, load=load)
     # teeth through wood
     bite = np.interp(np.linspace(0, 1, 200), np.linspace(0, 1, len(load.points)), load.points) - 0.5
@@ -154,7 +238,7 @@ def chainsaw(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="tractor, farm tractor, bulldozer, excavator, steam roller, combine harvester, tank, digger",
+    keys="tractor, farm tractor",
     near="farm field plough construction army",
     expects="noise",
     highpass_hz=25,
@@ -165,7 +249,8 @@ def tractor(c: Canvas, p: Character) -> None:
     bank = _firing(
         c, p.low(float(c.rng.uniform(44, 58))), cylinders=2, damping_s=0.05, crack=0.8, hiss=band(100, 1200, tilt_db=-4)
     )
-    _run(c, bank, Curve(firing * (1 + c.drift(0.7, 0.015).points)), cylinders=2, gain=0.42)
+    hz, load = _driven(c, p, firing, 2.9 * firing, blips=3.6, pull_s=2.2)
+    _run(c, bank, hz, cylinders=2, gain=0.42, load=load)
     rattle = [
         modes(c.rate, [p.low(f), p.low(1.7 * f)], [0.012, 0.008], [0.6, 0.5]) for f in c.rng.uniform(500, 1500, 8)
     ]
@@ -175,7 +260,8 @@ def tractor(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="car passing, car pass, passing car, drive by, car drive by, car passes, traffic passing,"
-    "pass by car, highway,"
+    "race car past, car past, car drive past, vehicle pass, vehicle drive by, truck drive by, race car pass,"
+    "car zoom by, pass by car, highway,"
     "truck passing, passing traffic",
     near="road street speed vehicle overtake",
     expects="noise",

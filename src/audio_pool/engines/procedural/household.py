@@ -127,7 +127,7 @@ def _shard(c: Canvas, p: Character, hz: float) -> Floats:
 
 
 @recipe(
-    keys="click, button, button click, mouse click, switch, ui click, button press, press button,"
+    keys="click, button, button click, mouse click, switch, ui click, button press, press button, ui tap, screen tap,"
     "snap, latch, lock, light switch, lever",
     near="interface menu mouse tap select toggle plastic pen trigger lid remote scissors",
     expects="decay silence",

@@ -153,7 +153,7 @@ def _hammered(c: Canvas, hz: float, strength: float) -> Floats:
 
 
 @recipe(
-    keys="flute, recorder, pan flute, wooden flute, whistle melody, ocarina, piccolo, tin whistle, shakuhachi",
+    keys="flute, recorder, pan flute, wooden flute, ocarina, piccolo, tin whistle, shakuhachi",
     near="wind woodwind instrument bamboo clarinet",
     bar=4,
     covers=("chords",),

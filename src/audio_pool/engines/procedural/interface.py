@@ -41,7 +41,7 @@ def confirm(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="error, ui error, error message, error buzzer, error buzz, denied, access denied, wrong,"
-    "wrong answer, invalid, fail, failed, failure, incorrect, negative",
+    "wrong answer, invalid, fail, failed, failure, incorrect, negative, gameover, gameover jingle",
     near="refuse reject no bad lose warning buzz forbidden game over die battery",
     expects="silence decay",
     once=True,

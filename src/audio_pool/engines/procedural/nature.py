@@ -67,8 +67,8 @@ def stream(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno",
-    near="torch ember wood heat snap",
+    keys="fire, campfire, bonfire, fireplace, flame, burn, crackle, hearth, blaze, inferno, torch",
+    near="ember wood heat snap",
     expects="noise",
     highpass_hz=40,
     summary="a fire crackling",
@@ -95,7 +95,7 @@ def fire(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="cricket, cicada, grasshopper, insect, summer night, katydid, insect buzz",
+    keys="cricket, grasshopper, insect, summer night, katydid, insect buzz",
     near="night bug field countryside evening",
     summary="crickets chirping on a summer night",
 )

@@ -13,7 +13,7 @@ from audio_pool.engines.procedural.spectra import Floats, band, formants
 
 
 @recipe(
-    keys="footstep, step, walk, high heel, boots, shoes, climb stairs, stair climb, stroll, jog,"
+    keys="footstep, step, walk, high heel, boots, shoes, climb stairs, stair climb, stroll, jog, wade,"
     "run person, running person, tread",
     near="march feet foot gravel stair staircase floor hallway corridor pavement sidewalk concrete marble tile"
     " horse gallop hoof hooves clop sprint crunch chew eat",

@@ -36,6 +36,8 @@ class Character:
     """"" firm, "gravel", "snow", "sand", "grass", "water": what is walked on."""
     mood: str = ""
     """"", "happy", "sad", "calm", "tense"."""
+    drive: str = ""
+    """"" as it usually runs, "rev" the throttle blipped, "gears" pulling away through the gears."""
     bpm: float | None = None
     hz: float | None = None
     count: int | None = None

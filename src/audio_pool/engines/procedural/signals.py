@@ -96,7 +96,8 @@ def bell(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="clock, tick, tock, ticking clock, watch tick, metronome, stopwatch, clock tick, tick tock, clockwork",
+    keys="clock, tick, tock, ticking clock, watch tick, metronome, stopwatch, bomb tick,"
+    "clock tick, tick tock, clockwork",
     near="time watch hour seconds grandfather pendulum countdown bomb",
     expects="silence",
     summary="a clock ticking",
@@ -122,7 +123,7 @@ def _tick(c: Canvas, hz: float) -> Floats:
 
 
 @recipe(
-    keys="explosion, explode, bomb, detonation, grenade, boom, explosive, cannon, artillery, blast, mine explode",
+    keys="explosion, explode, bomb, detonation, grenade, boom, explosive, artillery, blast, mine explode",
     near="war crash collapse burst impact weapon missile",
     expects="decay silence",
     highpass_hz=25,
@@ -146,7 +147,7 @@ def explosion(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="laser, laser blast, zap, blaster, ray gun, phaser, laser gun, laser shot, plasma, plasma rifle,"
+    keys="laser, laser blast, zap, blaster, ray gun, phaser, laser gun, laser pistol, laser shot, plasma, plasma rifle,"
     "plasma rifle shot, plasma shot, sci fi weapon, pew",
     near="weapon electric futuristic spaceship energy robot scifi arcade teleport lightsaber",
     expects="decay silence",
@@ -195,7 +196,7 @@ def whoosh(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="coin, pickup, pick up, collect, reward, treasure, coin collect, "
-    "bit jump, game jump",
+    "bit jump, game jump, platformer jump",
     near="money game arcade gold score cash",
     expects="decay silence",
     summary="a coin picked up in a game",

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from audio_pool.prompts.lexicon import correct_spelling, word_info
 
@@ -81,7 +82,8 @@ class Word:
     stem: str
     clause: int
     acting: bool = False
-    """A verb's -ing, -ed or -s form that can be no noun: "snoring", "snores", but not "murmurs"."""
+    """A verb's -ing, -ed or -s form that can be no noun: "snoring", "snores", but not "murmurs". Without an ending:
+    right after a noun ("birds sing")."""
     plural: bool = False
     negated: bool = False
     used: bool = False
@@ -97,16 +99,19 @@ def tokenised(text: str, *, compounds: Collection[str], adjectives: Collection[s
     words: list[Word] = []
     clause = 0
     for token in TOKEN.findall(text.lower().replace("n't", " not").replace("\u2019", "'")):
-        if token in _CLAUSE_BREAKS:
-            clause += 1
-            words.append(Word(token, token, clause))
-            continue
         word = _word(token, clause)
         joined = words[-1].text + token if words and words[-1].text.isalpha() and not word.acting else ""
-        if joined and stem(joined) in compounds:
+        if joined and stem(joined) in compounds:  # "door bell"; "game over", though "over" parts clauses
             words[-1] = _word(joined, clause)
+        elif token in _CLAUSE_BREAKS:
+            clause += 1
+            words.append(Word(token, token, clause))
         else:
             words.append(word)
+    for subject, word in pairwise(words):
+        info, before = word_info(correct_spelling(word.text)), word_info(correct_spelling(subject.text))
+        if info.verb and not info.noun and not info.form and before.noun and subject.clause == word.clause:
+            word.acting = True  # "birds sing": a verb right after a noun is what that does
     for start, word in enumerate(words):
         if word.text in _NEGATORS:
             _negate(words, start, adjectives)

@@ -117,7 +117,8 @@ def bubbles(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="splash, water splash, dive, plunge, jump water, cannonball, stone water, puddle splash, splashing",
+    keys="splash, water splash, dive, plunge, jump water, cannonball, stone water, stone pond,"
+    "throw stone pond, rock water, puddle splash, splashing",
     near="swim pool lake throw fish",
     expects="decay silence",
     once=True,
@@ -154,7 +155,7 @@ def waterfall(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="river, river flow, flowing river, rapid river",
+    keys="river, river flow, flowing river, rapid river, river rapids",
     near="raft bank fish canoe",
     expects="noise",
     highpass_hz=45,
@@ -172,9 +173,8 @@ def river(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="shower, bathroom shower, faucet, tap water, running water, sink, bath, water tap, garden hose,"
-    "sprinkler, flush,"
-    "toilet, toilet flush, bathtub, water run, fill bath",
+    keys="shower, bathroom shower, faucet, tap water, running water, sink, bath, water tap, garden hose, "
+    "sprinkler, bathtub, water run, fill bath",
     near="bathroom wash drain hygiene",
     expects="noise",
     summary="water running from a tap",

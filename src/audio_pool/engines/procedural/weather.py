@@ -1,4 +1,4 @@
-"""Recipes of the sky: rain in its kinds, wind, thunder."""
+"""Recipes of the sky: wind, thunder."""
 
 from __future__ import annotations
 
@@ -7,84 +7,9 @@ import math
 import numpy as np
 
 from audio_pool.engines.procedural.canvas import Canvas, Curve
-from audio_pool.engines.procedural.grains import bubble, burst, modes, texture
+from audio_pool.engines.procedural.grains import burst, texture
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, band, lowpass, peaks
-
-
-@recipe(
-    keys="rain, rainy, drizzle, downpour, rain shower, cloudburst, precipitation, rainstorm",
-    near="hiss spray sprinkle wet weather monsoon sleet window pane",
-    expects="noise",
-    summary="steady rain falling outside",
-)
-def rain(c: Canvas, p: Character) -> None:
-    heavy = p.intensity
-    breath = c.swells(4.0, 0.06)
-    # Many far drops melt into a hiss; heavier rain has more body under it.
-    c.bed(band(500, 9000, tilt_db=-1.5), Curve(0.09 * breath.points), width=0.9)
-    c.bed(band(150, 1500, tilt_db=-3), 0.035 * heavy, width=0.7)
-    c.bed(band(2500, 13000, tilt_db=-1), 0.07, per_second=2500 * heavy, width=1.0)
-    c.bed(band(900, 5000), 0.045, per_second=900 * heavy, width=1.0)
-    drops = [bubble(c.rate, c.rng.uniform(1100, 5200)) for _ in range(16)]
-    splats = [burst(c.noise, c.rate, band(1500, 9000), decay_s=0.004) for _ in range(8)]
-    c.sprinkle(c.scatter(26 * heavy), drops, gain=0.022, depth=0.45)
-    c.sprinkle(c.scatter(45 * heavy), splats, gain=0.06, depth=0.45)
-
-
-@recipe(
-    keys="rain metal, rain roof, rain gutter, rain car, metal roof, hail, hailstone, rain awning, rain container,"
-    "rain windshield, rain bucket",
-    near="corrugated patter pelting",
-    expects="noise",
-    covers=("rain",),
-    summary="rain drumming on a tin roof",
-)
-def rain_on_metal(c: Canvas, p: Character) -> None:
-    heavy = p.intensity
-    c.bed(band(400, 9000, tilt_db=-2), 0.04, width=0.9)
-    # The sheet hums along in its own modes with every drop it takes.
-    sheet = [float(f) for f in p.low(1) * np.exp(c.rng.uniform(np.log(220), np.log(6500), 40))]
-    c.bed(peaks(sheet[:20], 0.05, floor=0.02), 0.04, per_second=700 * heavy, width=0.9)
-    near = [_on_sheet(c, p, sheet, soft=0.5) for _ in range(32)]
-    far = [_on_sheet(c, p, sheet, soft=1.0) for _ in range(16)]
-    c.sprinkle(c.scatter(55 * heavy), near, gain=0.16, depth=0.6)
-    c.sprinkle(c.scatter(130 * heavy), far, gain=0.07, depth=0.5)
-
-
-def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Floats:
-    """Return one drop: a tick, and the few modes that have no node where it falls."""
-    picked = c.rng.choice(len(sheet), 9, replace=False)
-    hz = np.array([sheet[k] for k in picked]) * c.rng.uniform(0.99, 1.01, 9)
-    levels = c.rng.gamma(1.0, 0.3, 9) * (700 / (700 + hz)) ** (0.5 * soft)
-    decays = p.size * 0.03 * (600 / hz) ** 0.6 * c.rng.uniform(0.5, 1.3, 9)
-    ring = modes(c.rate, hz.tolist(), decays.tolist(), levels.tolist())
-    tick = burst(c.noise, c.rate, band(1500, 11000), attack_s=0.0003, decay_s=0.002)
-    ring[: len(tick)] += np.float32(2.0) * tick[: len(ring)]
-    return ring
-
-
-@recipe(
-    keys="rain leaf, rain forest, rain tree, rain garden, rain jungle, rain plant,"
-    "rainforest rain, drizzle leaf, rain canopy, rain grass, rain umbrella, rain tent",
-    near="",
-    expects="noise",
-    covers=("rain",),
-    summary="rain dripping on leaves",
-)
-def rain_on_leaves(c: Canvas, p: Character) -> None:
-    heavy = p.intensity
-    breath = c.swells(5.0, 0.1)
-    c.bed(band(350, 6000, tilt_db=-3), Curve(0.06 * breath.points), width=0.9)
-    c.bed(band(1200, 7000, tilt_db=-2), 0.05, per_second=900 * heavy, width=1.0)
-    # A leaf is a small soft drum: a dull pat with hardly any ring.
-    pats = [
-        burst(c.noise, c.rate, band(f, 3.5 * f), attack_s=0.001, decay_s=c.rng.uniform(0.004, 0.012))
-        for f in c.rng.uniform(300, 1500, 20)
-    ]
-    drips = [bubble(c.rate, c.rng.uniform(700, 2400), rise=0.15) for _ in range(8)]
-    c.sprinkle(c.scatter(60 * heavy), pats, gain=0.16, depth=0.5)
-    c.sprinkle(c.scatter(5 * heavy), drips, gain=0.04, depth=0.4)
 
 
 @recipe(
