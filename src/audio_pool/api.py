@@ -50,7 +50,7 @@ __all__ = [
 HealthState = Literal["starting", "ready", "degraded", "draining", "down"]
 JobState = Literal["pending", "running", "done", "failed", "cancelled", "expired"]
 """Of a durable job; the last four are final."""
-FeedbackVerdict = Literal["good", "wrong", "bad_sound"]
+FeedbackVerdict = Literal["good", "right", "wrong", "bad_sound"]
 """A caller's judgement of a result."""
 ClapAnswer = dict[str, Any]
 """Opaque: vectors, similarities or scores, by operation, as docs/protocol.md lists them."""
@@ -186,6 +186,8 @@ class FeedbackNoted(PlainMapping, Struct, frozen=True, kw_only=True):
 
     target: str
     noted: bool = True
+    effect: Literal["noted", "denied", "confirmed"] = "noted"
+    """What look-ups of every process on the cache directory make of it from now on."""
 
 
 class Cancellation(PlainMapping, Struct, frozen=True, kw_only=True):

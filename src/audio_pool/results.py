@@ -28,9 +28,13 @@ __all__ = [
     "Event",
     "Failure",
     "FinishedSound",
+    "HitReport",
+    "HitRule",
     "LoopReport",
+    "PresentSettings",
     "Progress",
     "QualityReport",
+    "RefusedReport",
     "RenditionReport",
     "SoundMetadata",
     "TaskRole",
@@ -204,6 +208,46 @@ class Timings(PlainMapping, Struct, frozen=True, kw_only=True):
     total: float = 0.0
 
 
+HitRule = Literal["recipe", "text", "canonical", "confirmed", "words", "cosine", "sound"]
+
+
+class RefusedReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A kept sound that came near and was not offered."""
+
+    entry_id: int
+    prompt: str
+    reason: str
+    cosine: float | None = None
+    clap: float | None = None
+
+
+class HitReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How a kept sound came to answer a request."""
+
+    entry_id: int
+    stage: CacheType
+    rule: HitRule
+    cosine: float | None = None
+    """Of the words; None where they were not compared by their meaning."""
+    clap: float | None = None
+    """CLAP(words, sound)."""
+    nearest_refused: RefusedReport | None = None
+    """Only where the look-up by meaning ran."""
+
+
+class PresentSettings(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What the same request would be made with now, were there no hit."""
+
+    engine: str
+    steps: int | None
+    guidance_scale: float | None
+    candidates: int
+    duration_s: float
+    tau_use: float
+    tau_prompt_sem: float
+    tau_accept_new: float | None
+
+
 class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """Where a result's sound comes from and what it is. docs/protocol.md lists every key.
 
@@ -246,6 +290,12 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     cache_similarity: float | None = None
     cache_age_seconds: float | None = None
     matched_prompt: str | None = None
+    entry_id: int | None = None
+    """Of the cache; None where the sound is not kept."""
+    hit: HitReport | UnsetType = UNSET
+    """Hits only."""
+    present_settings: PresentSettings | UnsetType = UNSET
+    """Hits only."""
     requested_prompt: str | UnsetType = UNSET
     """Hits only: the words of this request."""
     clap_similarity: float | None = None

@@ -31,9 +31,12 @@ from audio_pool.results import (
     Accepted,
     CandidateReport,
     Failure,
+    HitReport,
     LoopReport,
+    PresentSettings,
     Progress,
     QualityReport,
+    RefusedReport,
     SoundMetadata,
     Timings,
     WorkerReport,
@@ -289,6 +292,9 @@ def test_every_key_of_status_and_of_nested_maps_is_told() -> None:
         (QualityReport, metadata["quality"]),
         (LoopReport, metadata["loop"]),
         (Timings, metadata["timings_ms"]),
+        (HitReport, metadata["hit"]),
+        (RefusedReport, metadata["hit"]),
+        (PresentSettings, metadata["present_settings"]),
         (WorkerReport, metadata["worker"]),
     ]
     for cls, row in nested:

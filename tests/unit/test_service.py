@@ -113,9 +113,12 @@ def test_a_pool_without_a_cache_has_no_statistics(build: Build) -> None:
 
 
 def test_feedback_is_noted_and_counted(pool: Routed) -> None:
-    assert pool.service.feedback("r1", "good", "lovely") == FeedbackNoted(target="r1")
-    pool.service.feedback("r2", "good")
-    pool.service.feedback("r3", "bad_sound")
+    caller = Caller()
+    pool.service.feedback("r1", "good", "lovely", caller.sink)
+    assert caller.reply.body == FeedbackNoted(target="r1")
+    pool.service.feedback("r2", "good", "", Caller().sink)
+    pool.service.feedback("r3", "bad_sound", "", Caller().sink)
+    assert not pool.requests
     assert pool.view.status().clients == {"feedback_good": 2, "feedback_bad_sound": 1}
 
 

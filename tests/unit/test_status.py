@@ -147,7 +147,7 @@ def test_status_adds_up_all_front_ends(build: Build) -> None:
     pool = build()
     pool.router.add_front_end(Door({"replies_parked": 1}, {"refused": 2}))  # type: ignore[arg-type]
     pool.router.add_front_end(Door({"replies_parked": 2, "x": 1}, {"refused": 3}))  # type: ignore[arg-type]
-    pool.service.feedback("r", "wrong")
+    pool.service.feedback("r", "wrong", "", Caller().sink)
     status = pool.view.status()
     assert status.replies == {"replies_parked": 3, "x": 1}
     assert status.clients == {"refused": 5, "feedback_wrong": 1}

@@ -122,7 +122,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("an id with a space", lambda: message(request_id="a b"), BadMessage, "message 'health': field 'request_id': given 'a b', allowed is `str` matching"),
     ("a missing target", lambda: message(type="cancel"), BadMessage, "message 'cancel': field 'target' is missing"),
     ("a misspelt message field", lambda: message(type="generate", request={}, event=True), BadMessage, "message 'generate': unknown field 'event'; did you mean 'events'?"),
-    ("an unknown verdict", lambda: message(type="feedback", target="b", verdict="god"), BadMessage, "given 'god', allowed is one of bad_sound, good, wrong; did you mean 'good'?"),
+    ("an unknown verdict", lambda: message(type="feedback", target="b", verdict="god"), BadMessage, "given 'god', allowed is one of bad_sound, good, right, wrong; did you mean 'good'?"),
     # -- names and endpoints
     ("an unknown engine", lambda: engine_info("procedual"), UnknownEngine, "unknown engine 'procedual'; did you mean 'procedural'?"),
     ("a bind to the world", lambda: check_bind("tcp://0.0.0.0:5555"), Refused, "bind: 'tcp://0.0.0.0:5555' can be reached from other machines and no CURVE keys are set"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from audio_pool.cache.judgements import Judged
 from audio_pool.cache.roles import same_roles
 from audio_pool.cache.unsaid import without_unsaid
 from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
@@ -25,7 +26,7 @@ from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_
 __all__ = ["CALIBRATIONS", "Calibration", "Candidate", "Verdict", "fallback_warning", "first_objection", "judge"]
 
 Mode = Literal["strict", "tolerant", "threshold", "global"]
-Rule = Literal["text", "canonical", "words", "cosine", "sound", ""]
+Rule = Literal["text", "canonical", "confirmed", "words", "cosine", "sound", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Candidate:
     """Of the prompts' vectors; NaN where there is none."""
     clap: float | None = None
     """CLAP(query, sound), where CLAP is configured."""
+    judged: Judged = "none"
+    """What people said of it for the query's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,16 @@ def judge(
 def _verdict(
     query: str, one: Candidate, mode: Mode, calibration: Calibration | None, tau_prompt_sem: float, tau_use: float
 ) -> Verdict:
+    if one.judged == "wrong":
+        return _verdict_by(one, "", "somebody judged it wrong for these words")
     if text_key(query) == text_key(one.prompt):
         return _verdict_by(one, "text", "the same text")
     if canonical_key(query) == canonical_key(one.prompt):
         return _verdict_by(one, "canonical", f"the same canonical key '{canonical_key(query)}'")
     if mode == "strict":
         return _verdict_by(one, "", "neither the same text nor the same canonical key")
+    if one.judged == "right":
+        return _verdict_by(one, "confirmed", "somebody judged it right for these words")
     unfit = one.clap is not None and one.clap < tau_use
     low_clap = f"CLAP of query and sound {one.clap or 0.0:.2f} is below tau_use {tau_use:.2f}"
     if mode == "threshold":

@@ -10,6 +10,7 @@ writer thread). They share nothing but the store and the index, which are made f
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -20,22 +21,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Entry, Row, score_of
-from audio_pool.cache.lookup import Hit, HitType, Lookup
+from audio_pool.cache.judgements import Given
+from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
 from audio_pool.cache.settings import filters_of, settings_of
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
+from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
 from audio_pool.errors import AudioPoolError, EngineError
-from audio_pool.results import FinishedSound
+from audio_pool.results import FinishedSound, HitRule
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
@@ -47,7 +49,8 @@ _log = logging.getLogger(__name__)
 __all__ = ["SoundCache", "encoder_of"]
 
 _TYPES: dict[str, HitType] = {
-    "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global"
+    "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global",
+    "confirmed": "semantic",
 }  # fmt: skip
 """By the policy's rule."""
 _SPARE = 16
@@ -105,6 +108,7 @@ class SoundCache:
         self._preparing = threading.Lock()
         self._trust = Trust(self.store)
         self.usage = Usage(self.store.uses, now)
+        self.teaching = Teaching(self.store)
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
         self.near_off = ""
@@ -133,6 +137,7 @@ class SoundCache:
 
     def follow(self) -> None:
         """Take over what other processes changed. For the writer thread, now and then."""
+        self.teaching.follow()
         for space in list(self._spaces.values()):
             try:
                 space.follow()
@@ -172,12 +177,22 @@ class SoundCache:
         entries = self.store.entries
         if recipe.seed is not None or recipe.init_audio_sha256 is not None:
             reason = "identical recipe" if recipe.seed is None else f"identical recipe, seed {recipe.seed}"
-            return self._exact(entries.with_recipe(recipe, filters), recipe, query, "exact", reason)
-        found = self._exact(entries.with_text(recipe.prompt, filters), recipe, query, "exact", "the same words")
-        if found.hit is None and not query.speech:
-            rows = entries.with_meaning(recipe.prompt, filters_of(recipe, query, by_meaning=True))
-            found = self._exact(rows, recipe, query, "canonical", "words that say the same")
+            return self._exact(entries.with_recipe(recipe, filters), recipe, query, "exact", "recipe", reason)
+        rows = self._allowed(recipe, entries.with_text(recipe.prompt, filters))
+        found = self._exact(rows, recipe, query, "exact", "text", "the same words")
+        if found.hit is not None or query.speech:
+            return found
+        filters = filters_of(recipe, query, by_meaning=True)
+        rows = self._allowed(recipe, entries.with_meaning(recipe.prompt, filters))
+        found = self._exact(rows, recipe, query, "canonical", "canonical", "words that say the same")
+        if found.hit is None and query.match != "strict":
+            confirmed = self.teaching.confirmed(recipe.namespace, recipe.prompt)
+            rows = self._allowed(recipe, [row for text in confirmed for row in entries.with_text(text, filters)])
+            found = self._exact(rows, recipe, query, "semantic", "confirmed", "judged right for these words")
         return found
+
+    def _allowed(self, recipe: Recipe, rows: Sequence[Row]) -> Sequence[Row]:
+        return self.teaching.allowed(recipe.namespace, recipe.prompt, rows)
 
     def find_near(self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Lookup:
         """Find the entry for words that mean the same, if the policy accepts one whose settings fit.
@@ -194,18 +209,28 @@ class SoundCache:
         except EngineError as exc:
             self._without_near(exc)
             return _MISS
-        refused = tuple(verdict.reason for verdict in verdicts if verdict.unfit)
+        unfit = tuple(verdict.reason for verdict in verdicts if verdict.unfit)
         accepted = {verdict.entry_id: verdict for verdict in verdicts if verdict.accepted}
         scores = {one.entry_id: one.clap if one.clap is not None else one.cosine for one in accepted.values()}
         found = self._present([rows[entry_id] for entry_id in accepted], recipe, query, scores)
         if found is None:
-            return Lookup(refused=refused)
+            return Lookup(refused=unfit)
         row, entry = found
         verdict = accepted[row.id]
-        cosine = None if math.isnan(verdict.cosine) else verdict.cosine
-        similarity = verdict.clap if verdict.rule == "sound" or cosine is None else cosine
-        hit = self._offer(entry, row, recipe, _TYPES[verdict.rule], verdict.reason, similarity)
-        return Lookup(hit=hit, refused=refused)
+        nearest = next((one for one in verdicts if not one.accepted), None)
+        hit = offer(
+            entry,
+            row,
+            recipe,
+            _TYPES[verdict.rule],
+            verdict.rule or "words",
+            verdict.reason,
+            self._now(),
+            cosine=figure(verdict.cosine),
+            clap=verdict.clap,
+            nearest_refused=None if nearest is None else refused(nearest, rows[nearest.entry_id]),
+        )
+        return Lookup(hit=hit, refused=unfit)
 
     def judged(
         self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
@@ -220,8 +245,9 @@ class SoundCache:
             rows |= {row.id: row for row, _ in self.nearest(recipe, query, sounds, vectors[scorer])}
         of_sounds = self.store.vectors.of(sounds, rows) if scorer else {}
         clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in of_sounds.items()}
+        judged = functools.partial(self.teaching.of, recipe.namespace, recipe.prompt)
         candidates = [
-            Candidate(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id))
+            Candidate(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id), judged(row))
             for entry_id, row in rows.items()
         ]
         verdicts = judge(
@@ -268,14 +294,15 @@ class SoundCache:
         return self._space(space).search(vector, count, None)
 
     def _exact(
-        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: HitType, reason: str
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: HitType, rule: HitRule, reason: str
     ) -> Lookup:
         found = self._present(rows, recipe, query, {row.id: row.score for row in rows})
         if found is None:
             return _MISS
         row, entry = found
         similarity = 1.0 if cache_type == "exact" else None
-        return Lookup(hit=self._offer(entry, row, recipe, cache_type, f"{reason}: {row.prompt!r}", similarity))
+        told = f"{reason}: {row.prompt!r}"
+        return Lookup(hit=offer(entry, row, recipe, cache_type, rule, told, self._now(), similarity=similarity))
 
     def _present(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float]
@@ -302,42 +329,9 @@ class SoundCache:
                 self._known[row.id] = known
         return known
 
-    def _offer(
-        self,
-        entry: Entry,
-        row: Row,
-        recipe: Recipe,
-        cache_type: HitType,
-        reason: str,
-        similarity: float | None,
-    ) -> Hit:
-        warnings: tuple[str, ...] = ()
-        if abs(row.duration_s - recipe.duration_s) > 0.5 / recipe.sample_rate:
-            warnings = (
-                f"duration_differs: {recipe.duration_s:.3f} s were asked for, this sound has {row.duration_s:.3f} s",
-            )
-        metadata = msgspec.structs.replace(
-            entry.metadata,
-            cached=True,
-            cache_type=cache_type,
-            hit_reason=reason,
-            cache_similarity=similarity,
-            cache_age_seconds=max(0.0, self._now() - entry.created_at),
-            matched_prompt=row.prompt,
-            warnings=(*entry.metadata.warnings, *warnings),
-        )
-        return Hit(
-            entry=entry,
-            cache_type=cache_type,
-            reason=reason,
-            similarity=similarity,
-            metadata=metadata,
-            warnings=warnings,
-        )
-
     def count(self, recipe: Recipe, query: Query) -> int:
         """Return the number of kept sounds of these very words whose settings fit."""
-        return len(self.store.entries.with_text(recipe.prompt, filters_of(recipe, query)))
+        return len(self._allowed(recipe, self.store.entries.with_text(recipe.prompt, filters_of(recipe, query))))
 
     # -- keeping
 
@@ -400,6 +394,11 @@ class SoundCache:
             created_at=self._now(),
             size_bytes=os.stat(path).st_size,
         )
+
+    def learn(self, given: Sequence[Given]) -> None:
+        """Take judgements over: in force for every process when this returns. Raises NotFound, StorageError."""
+        self.store.judgements.give(given)
+        self.teaching.follow()
 
     def remove(self, ids: Iterable[int]) -> Removal:
         """Remove entries and their files; from then on no process offers them."""

@@ -16,6 +16,7 @@ from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.checks import Checks
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
 from audio_pool.cache.inventory import Inventory
+from audio_pool.cache.judgements import Judgements
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.pins import Pins
 from audio_pool.cache.settings import Filters, Settings
@@ -267,6 +268,10 @@ class Store(Protocol):
     @property
     def pins(self) -> Pins:
         """Entries that no rule removes."""
+
+    @property
+    def judgements(self) -> Judgements:
+        """What people judged."""
 
     @property
     def changes(self) -> Changes:

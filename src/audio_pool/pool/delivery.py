@@ -109,6 +109,7 @@ class Delivery:
             if entry.id is None:  # not accepted, or one too many of its prompt
                 aside = structs.replace(sound, path=entry.path)
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
+            wanted = structs.replace(wanted, entry_id=entry.id)
             path = entry.path
             if sound.delivered_path is not None:
                 path = self._kept_rendition(entry.id, resolved, sound.delivered_path)

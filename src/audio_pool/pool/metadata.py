@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import UNSET, structs
 
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.results import CacheType, RenditionReport, SoundMetadata, Timings
+from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
 from audio_pool.types import Rendition
 
 __all__ = ["is_master", "new_metadata", "rendition_report", "result_metadata"]
@@ -60,14 +60,14 @@ def result_metadata(
         cache_type: new_generation or joined for a new sound; None for a hit.
         times_ms: what this request took, by stage.
     """
-    request = resolved.request
+    request, recipe = resolved.request, resolved.recipe
     times = {name: round(times_ms.get(name, 0.0), 3) for name in ("lookup", "queue", "total")}
     every_warning = tuple(dict.fromkeys((*stored.warnings, *warnings)))
     if cache_type is not None:
         return structs.replace(
             stored,
             request_id=request_id,
-            requested_duration_s=resolved.recipe.duration_s,
+            requested_duration_s=recipe.duration_s,
             cache_type=cache_type,
             timings_ms=structs.replace(stored.timings_ms, **times),
             warnings=every_warning,
@@ -77,8 +77,18 @@ def result_metadata(
     return structs.replace(
         stored,
         request_id=request_id,
-        requested_duration_s=resolved.recipe.duration_s,
-        requested_prompt=resolved.recipe.prompt,
+        requested_duration_s=recipe.duration_s,
+        requested_prompt=recipe.prompt,
+        present_settings=PresentSettings(
+            engine=recipe.engine,
+            steps=recipe.steps,
+            guidance_scale=recipe.guidance_scale,
+            candidates=recipe.candidates,
+            duration_s=recipe.duration_s,
+            tau_use=resolved.query.tau_use,
+            tau_prompt_sem=resolved.query.tau_prompt_sem,
+            tau_accept_new=resolved.tau_accept_new,
+        ),
         generation_timings_ms=stored.timings_ms,
         timings_ms=Timings(**times),  # a hit costs no generation time now
         warnings=every_warning,

@@ -332,7 +332,11 @@ class AudioPool(PoolApi):
         """Tell what the result of request ``target`` was like."""
         fields = {"target": target, "verdict": verdict, "comment": comment}
         asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")
-        return self._on_router(lambda parts: parts.service.feedback(asked.target, asked.verdict, asked.comment))
+        body = self._ask(
+            lambda parts, sink: parts.service.feedback(asked.target, asked.verdict, asked.comment, sink)
+        )
+        assert isinstance(body, FeedbackNoted)
+        return body
 
     def clap(
         self,

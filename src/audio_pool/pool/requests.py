@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError
+from audio_pool.pool.answered import Answered
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_answer
@@ -58,6 +59,8 @@ class RequestTable(dict[int, OpenRequest]):
         super().__init__()
         self.answers: collections.Counter[str] = collections.Counter()
         """Final replies by kind, as they were sent."""
+        self.delivered = Answered()
+        """The sounds among them, for whoever judges one."""
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
 
@@ -86,6 +89,9 @@ class RequestTable(dict[int, OpenRequest]):
         open_request = self.pop(number, None)
         if open_request is not None:
             kind = _send(open_request.sink, reply)
+            if reply.metadata is not None and open_request.resolved is not None:
+                query = open_request.resolved.recipe.prompt
+                self.delivered.note(open_request.caller.owner, open_request.sink.request_id, query, reply.metadata)
             if not open_request.of_durable_job:  # else no reply yet: the journal's half sends it, to whoever waits
                 self.answers[kind] += 1
                 self._telemetry.count("answers", kind=kind)

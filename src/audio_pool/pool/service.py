@@ -13,12 +13,13 @@ from msgspec import structs
 
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, NotSupported
+from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRequest, NotFound, NotSupported
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
+from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.intake import Intake
-from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.status import StatusView
@@ -41,11 +42,13 @@ class PoolService:
         requests: RequestTable,
         view: StatusView,
         figures: CacheFigures,
+        feedback: Feedback,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
         Args:
             figures: about the whole cache.
+            feedback: what callers say of results.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -55,6 +58,7 @@ class PoolService:
         self._router = router
         self._requests = requests
         self._figures = figures
+        self._feedback = feedback
 
     @property
     def keeps_jobs(self) -> bool:
@@ -91,11 +95,21 @@ class PoolService:
             if state is not None and not scheduler.has_started(state.job):
                 self.intake.cancel(number)
 
-    def feedback(self, target: str, verdict: FeedbackVerdict, comment: str = "") -> FeedbackNoted:
-        """Note what a caller says of a result: it goes to the log, and is counted."""
+    def feedback(
+        self, target: str, verdict: FeedbackVerdict, comment: str, sink: ReplySink, *, caller: Caller = HOST
+    ) -> None:
+        """Take what a caller says of a result: it goes to the log, is counted, and teaches the cache."""
         log.info("feedback on %r: %s %r", target, verdict, comment)
         self.view.feedback_counts[f"feedback_{verdict}"] += 1
-        return FeedbackNoted(target=target)
+        number = self._requests.open(sink, caller=caller)
+
+        def taken(told: FeedbackNoted | AudioPoolError) -> None:
+            self._requests.finish(number, _as_reply(told))
+
+        try:
+            self._feedback.take(target, verdict, caller, taken)
+        except Busy as exc:
+            self._requests.finish(number, Reply(kind="busy", failure=Failure.of(exc)))
 
     def cache_stats(self, sink: ReplySink, *, discreet: bool = False) -> None:
         """Answer with figures about the whole cache, counted off the router's thread. Raises NotFound.
@@ -108,11 +122,9 @@ class PoolService:
         number = self._requests.open(sink)  # so that it is answered though the pool stops meanwhile
 
         def counted(found: CacheStats | AudioPoolError) -> None:
-            if isinstance(found, AudioPoolError):
-                reply = Reply(kind="error", failure=Failure.of(found))
-            else:
-                reply = Reply(kind="result", body=structs.replace(found, cache_dir="") if discreet else found)
-            self._requests.finish(number, reply)
+            if discreet and isinstance(found, CacheStats):
+                found = structs.replace(found, cache_dir="")
+            self._requests.finish(number, _as_reply(found))
 
         self._figures.ask(counted)
 
@@ -158,3 +170,9 @@ class PoolService:
         roots = caller.input_roots.folders
         task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths, roots=roots)
         return self.intake.call(task, sink, size_bytes=size_bytes, caller=caller)
+
+
+def _as_reply(told: Body | AudioPoolError) -> Reply:
+    if isinstance(told, AudioPoolError):
+        return Reply(kind="error", failure=Failure.of(told))
+    return Reply(kind="result", body=told)

@@ -176,7 +176,7 @@ class ZmqFrontEnd:
             case FeedbackRequest():
                 if not caller.operator and not self._live.was_asked_by(caller, message.target):
                     raise NotFound(f"target: this client has asked for no {message.target!r} lately")
-                _answer(sink, service.feedback(message.target, message.verdict, message.comment))
+                service.feedback(message.target, message.verdict, message.comment, sink, caller=caller)
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

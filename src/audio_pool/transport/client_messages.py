@@ -114,7 +114,7 @@ class RetryRequest(_Asked, frozen=True, kw_only=True, tag="retry"):
 
 
 class FeedbackRequest(_Asked, frozen=True, kw_only=True, tag="feedback"):
-    """The caller's judgement of a result: written to the server's log and counted, nothing else."""
+    """The caller's judgement of a result: ``wrong`` and ``right`` decide future look-ups, all are counted."""
 
     target: RequestId
     verdict: FeedbackVerdict

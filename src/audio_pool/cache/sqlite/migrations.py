@@ -164,6 +164,24 @@ CREATE TABLE claims (
 ) WITHOUT ROWID;
 """
 
+# What people judged. A pair of prompts lies under its keys in order, so that it is one pair from either side.
+_JUDGEMENTS = """
+CREATE TABLE judgements (
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT,  -- what look-ups of every process follow
+    namespace TEXT NOT NULL,
+    query     TEXT NOT NULL,           -- the words asked for
+    prompt    TEXT NOT NULL,           -- of the kept sounds
+    low_key   BLOB NOT NULL,           -- digests as entries.text_key; of one sound: of query, then prompt
+    high_key  BLOB NOT NULL,
+    entry_id  INTEGER REFERENCES entries (id) ON DELETE CASCADE,  -- NULL: the pair, whatever sounds there are
+    verdict   TEXT NOT NULL,           -- 'wrong', 'right' or 'none'
+    source    TEXT NOT NULL,
+    judged_at REAL NOT NULL
+);
+CREATE UNIQUE INDEX judgements_pair ON judgements (low_key, high_key, coalesce(entry_id, 0));
+CREATE INDEX judgements_entry ON judgements (entry_id);
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -206,6 +224,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_CLAIMS,),
     (INDEXES, TABLES, LOOKED, recount),
     (USES,),
+    (_JUDGEMENTS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

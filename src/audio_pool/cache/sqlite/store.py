@@ -23,6 +23,7 @@ from audio_pool.cache.sqlite.database import FILE, PATIENCE_S, Database, transac
 from audio_pool.cache.sqlite.entries import SqliteEntries
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.inventory import SqliteInventory
+from audio_pool.cache.sqlite.judgements import SqliteJudgements
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
@@ -82,6 +83,7 @@ class SqliteStore:
         self.vectors = SqliteVectors(self.database, sums)
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
         self.pins = SqlitePins(self.database)
+        self.judgements = SqliteJudgements(self.database)
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
         self.checks = SqliteChecks(self.database, sums)

@@ -1,0 +1,175 @@
+"""What people judged decides look-ups at every stage, in every opening of the directory."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.cache_sounds import recipe, sound
+
+from audio_pool.cache.explain import explain
+from audio_pool.cache.judgements import Given
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.verify import verify
+from audio_pool.errors import NotFound
+from audio_pool.types import Query
+
+TOLERANT = Query(match="tolerant", temperature=0.0)
+STRICT = Query(match="strict", temperature=0.0)
+PROMPT, SAME_KEY, OTHER_WAY = "rain on a tin roof", "the sound of rain on a tin roof", "a tin roof in the rain"
+UNLIKE = "hail on a car"
+X = np.eye(4, dtype=np.float32)[0]
+
+
+@pytest.fixture
+def caches(tmp_path: Path):
+    """Two openings of one directory, as two processes have them."""
+    both = [SoundCache(tmp_path / "cache", rng=random.Random(1)) for _ in range(2)]
+    yield both
+    assert verify(both[0].store).problems == []
+    for cache in both:
+        cache.close()
+
+
+def keep(cache: SoundCache, prompt: str = PROMPT, seed: int = 1, **changes) -> int:
+    return cache.put(sound(cache.incoming, prompt, seed=seed, **changes), {"minilm": X}).id
+
+
+def found(cache: SoundCache, prompt: str, query: Query = TOLERANT, **changes) -> tuple[int, str, str] | None:
+    asked = recipe(prompt, **changes)
+    hit = cache.find_exact(asked, query).hit or cache.find_near(asked, query, {"minilm": X}).hit
+    if hit is None:
+        return None
+    report = hit.metadata.hit
+    assert (report.entry_id, report.stage) == (hit.entry.id, hit.cache_type) == (hit.metadata.entry_id, report.stage)
+    return report.entry_id, report.stage, report.rule
+
+
+def judge(cache: SoundCache, query: str, prompt: str, verdict: str, entry_id: int | None = None, **more) -> None:
+    cache.learn([Given(more.get("namespace", "default"), query, prompt, verdict, "manager", entry_id)])
+
+
+@pytest.mark.parametrize(
+    ("query", "stage"), [(SAME_KEY, "canonical"), (OTHER_WAY, "semantic")], ids=["by key", "by meaning"]
+)
+def test_a_denied_pair_is_no_hit_in_any_opening_from_either_side(caches, query: str, stage: str) -> None:
+    here, there = caches
+    kept = keep(here)
+    assert found(there, query)[:2] == (kept, stage)
+    judge(here, query, PROMPT, "wrong")
+    assert found(here, query) is None and found(there, query) is None
+    assert found(there, PROMPT) == (kept, "exact", "text")
+    other = keep(here, query, seed=2)
+    assert found(there, PROMPT) == (kept, "exact", "text") and found(there, query) == (other, "exact", "text")
+    here.remove([kept])
+    assert found(there, PROMPT) is None, "the same pair from the other side"
+    judge(there, query, PROMPT, "none")
+    assert found(here, PROMPT)[0] == other
+
+
+@pytest.mark.parametrize("mode", ["threshold", "global"])
+def test_a_denied_pair_is_no_hit_in_any_mode(caches, mode: str) -> None:
+    here, there = caches
+    keep(here)
+    query = Query(match=mode, temperature=0.0)
+    assert found(there, OTHER_WAY, query) is not None
+    judge(here, OTHER_WAY, PROMPT, "wrong")
+    assert found(there, OTHER_WAY, query) is None
+
+
+def test_a_denied_sound_is_not_offered_for_these_words_and_others_are(caches) -> None:
+    here, there = caches
+    first, second = keep(here, seed=1), keep(here, seed=2)
+    assert found(there, PROMPT)[0] == first
+    judge(here, PROMPT, PROMPT, "wrong", first)
+    assert found(here, PROMPT)[0] == found(there, PROMPT)[0] == second
+    judge(here, PROMPT, PROMPT, "wrong", second)
+    assert found(there, PROMPT) is None
+    assert found(there, SAME_KEY)[0] == first, "for other words nobody judged it"
+    assert there.count(recipe(PROMPT), TOLERANT) == 0
+    judge(there, PROMPT, PROMPT, "right", first)
+    assert found(here, PROMPT)[0] == first
+
+
+def test_a_seed_asks_for_one_recipe_whatever_was_judged(caches) -> None:
+    here, there = caches
+    kept = keep(here, seed=7)
+    judge(here, PROMPT, PROMPT, "wrong", kept)
+    assert found(there, PROMPT, seed=7) == (kept, "exact", "recipe")
+
+
+def test_a_confirmed_pair_is_a_hit_though_a_guard_objects(caches) -> None:
+    here, there = caches
+    kept = keep(here)
+    assert found(there, UNLIKE) is None
+    judge(here, UNLIKE, PROMPT, "right")
+    assert found(here, UNLIKE) == found(there, UNLIKE) == (kept, "semantic", "confirmed")
+    assert found(there, UNLIKE, STRICT) is None
+    # never across settings
+    assert found(there, UNLIKE, loop=True) is None
+    assert found(there, UNLIKE, namespace="other") is None
+    assert found(there, UNLIKE, engine="audioldm2") is None
+    # the policy says the same as the look-up
+    told = explain(there, recipe(UNLIKE), TOLERANT, {"minilm": X})
+    assert (told.hit, told.entries[0].id) == (True, kept)
+    judge(there, UNLIKE, PROMPT, "wrong")
+    assert found(here, UNLIKE) is None
+    told = explain(here, recipe(UNLIKE), TOLERANT, {"minilm": X})
+    assert not told.hit and "judged it wrong" in told.entries[0].reason
+
+
+def test_judgements_stay_within_their_namespace(caches) -> None:
+    here, there = caches
+    keep(here, namespace="a")
+    kept = keep(here, seed=2, namespace="b")
+    judge(here, OTHER_WAY, PROMPT, "wrong", namespace="a")
+    assert found(there, OTHER_WAY, namespace="a") is None
+    assert found(there, OTHER_WAY, namespace="b")[0] == kept
+
+
+def test_they_outlive_every_opening_and_those_of_a_sound_go_with_it(tmp_path: Path) -> None:
+    cache = SoundCache(tmp_path / "cache")
+    kept = keep(cache)
+    judge(cache, OTHER_WAY, PROMPT, "wrong")
+    judge(cache, PROMPT, PROMPT, "wrong", kept)
+    cache.close()
+    cache = SoundCache(tmp_path / "cache")
+    assert found(cache, OTHER_WAY) is None and found(cache, PROMPT) is None
+    cache.remove([kept])
+    assert [one.given.entry_id for one in cache.store.judgements.newest(9)] == [None]
+    with pytest.raises(NotFound, match=f"{kept}"):
+        judge(cache, PROMPT, PROMPT, "wrong", kept)
+    cache.close()
+
+
+def test_a_later_judgement_takes_the_place_of_its_like(caches) -> None:
+    here, _ = caches
+    for verdict in ("wrong", "right", "wrong", "none"):
+        judge(here, OTHER_WAY, PROMPT, verdict)
+        judge(here, PROMPT, OTHER_WAY, verdict)
+    assert [one.given.verdict for one in here.store.judgements.newest(9)] == ["none"]
+
+
+def test_many_judgements_of_another_process_are_taken_over_at_once_by_the_writer(caches) -> None:
+    here, there = caches
+    keep(here)
+    judge(there, "first", "second", "wrong")
+    here.learn([Given("default", f"words {n}", PROMPT, "wrong", "calibration") for n in range(300)])
+    judge(here, OTHER_WAY, PROMPT, "wrong")
+    there.follow()
+    assert found(there, OTHER_WAY) is None
+
+
+def test_a_hit_names_the_nearest_that_was_refused(caches) -> None:
+    here, _ = caches
+    near = here.put(sound(here.incoming, UNLIKE, seed=3), {"minilm": X}).id
+    kept = keep(here)
+    metadata = here.find_near(recipe(OTHER_WAY), TOLERANT, {"minilm": X}).hit.metadata
+    assert (metadata.hit.entry_id, metadata.hit.rule) == (kept, "words")
+    assert metadata.hit.cosine == pytest.approx(1.0) and metadata.hit.clap is None
+    refused = metadata.hit.nearest_refused
+    assert (refused.entry_id, refused.prompt, refused.cosine) == (near, UNLIKE, pytest.approx(1.0))
+    assert "guard" in refused.reason
+    assert here.find_exact(recipe(PROMPT), TOLERANT).hit.metadata.hit.nearest_refused is None
