@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("server", "server.*"),
     ("pool.pool", "pool.assembly"),
     ("packs", "packs.*"),
+    ("exchange", "exchange.*"),
     ("generator",),
     ("cli", "cli.*"),
 )  # fmt: skip

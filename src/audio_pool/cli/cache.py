@@ -19,6 +19,7 @@ from audio_pool.cache.manage import AudioSemanticCache, Selection
 from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.command_group import Program
+from audio_pool.cli.moving import export_command, import_command
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.terminal import confirmed
 from audio_pool.config import load_config
@@ -37,6 +38,8 @@ def group() -> None:
 
 group.add_command(pin)
 group.add_command(unpin)
+group.add_command(import_command)
+group.add_command(export_command)
 
 _removing = with_options(
     click.option("--dry-run", is_flag=True, help="Only show what would be removed."),

@@ -27,9 +27,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.blobs import Placement
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.files import storage_errors
+from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -167,7 +167,7 @@ def _restore(
     batch: list[Adopted],
     report: Copied,
 ) -> None:
-    placed: list[tuple[Adopted, Placement]] = []
+    fresh: list[Arrived] = []
     for one in batch:
         if store.entries.identical(one.sound) is not None or store.checks.knows(one.file):
             report.known += 1
@@ -177,29 +177,18 @@ def _restore(
         if data is None:
             report.skipped.append((one.file, "the backup does not hold it"))
             continue
-        key = secrets.token_hex(16)
-        source = store.blobs.incoming / f"{key}.flac"
+        source = store.blobs.incoming / f"{secrets.token_hex(16)}.flac"
         if not _is_written(iter(lambda data=data: data.read(_PARTS), b""), source, one):  # type: ignore[misc]
             report.skipped.append((one.file, "its content is not what was stored"))
             source.unlink()
             continue
-        file = f"audio/{key[:2]}/{key}.flac"
-        fresh = one._replace(file=file, entry_id=None, origin=store.blobs.origin_of(source), renditions=())
-        placed.append((fresh, store.blobs.place(source, file)))
-    try:
-        made = store.entries.adopt([one for one, _ in placed])
-    except StorageError:
-        for _, placement in placed:
-            store.blobs.withdraw(placement)
-        raise
-    for (one, placement), is_new in zip(placed, made, strict=True):
+        fresh.append(Arrived(source, one))
+    for (_, one), is_new in zip(fresh, arrive(store, fresh), strict=True):
         if is_new:
             report.entries += 1
             report.size_bytes += one.size_bytes
         else:
             report.known += 1
-            store.blobs.discard(one.file)
-        store.blobs.settle(placement)
 
 
 def _is_written(parts: Iterator[bytes], target: Path, one: Adopted) -> bool:

@@ -43,6 +43,11 @@ class SqliteChecks:
         sql = "SELECT id, file, size_bytes, sha256 FROM entries"
         return [KeptFile._make(row) for row in self._database.query(sql)]
 
+    def masters_after(self, after: int, limit: int) -> list[KeptFile]:
+        """Return the next masters by ascending id."""
+        sql = "SELECT id, file, size_bytes, sha256 FROM entries WHERE id > ? ORDER BY id LIMIT ?"
+        return [KeptFile._make(row) for row in self._database.query(sql, (after, limit))]
+
     def master(self, entry_id: int) -> KeptFile | None:
         sql = "SELECT id, file, size_bytes, sha256 FROM entries WHERE id = ?"
         found = self._database.query(sql, (entry_id,))

@@ -35,6 +35,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transac
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
+from audio_pool.cache.sqlite.sources import file_source, is_there
 from audio_pool.cache.sqlite.uses import begin_use
 from audio_pool.cache.store import Adopted, Removal, Vector
 from audio_pool.cache.trust import fingerprint
@@ -215,7 +216,7 @@ class SqliteEntries:
 
     def _adopt(self, db: sqlite3.Connection, one: Adopted) -> bool:
         known = db.execute("SELECT 1 FROM entries WHERE file = ?", (one.file,)).fetchone()
-        if known or (one.entry_id is None and self._kept(db, one.sound) is not None):
+        if known or (one.entry_id is None and (self._kept(db, one.sound) is not None or is_there(db, one))):
             return False
         values = columns_of(one.sound, one.file, one.origin, one.size_bytes, one.sha256)
         values["created_at"] = one.created_at
@@ -316,5 +317,6 @@ def insert(
             continue
         db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, flat.tobytes()))
         db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (encoder,))
+    file_source(db, entry_id, sound.metadata)
     db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
     return entry_id

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.rows import made_columns
+from audio_pool.cache.sqlite.sources import TABLES as SOURCES
 from audio_pool.cache.sqlite.sums import INDEXES, TABLES, recount
 from audio_pool.cache.sqlite.uses import TABLES as USES
 from audio_pool.errors import StorageError
@@ -225,6 +226,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (INDEXES, TABLES, LOOKED, recount),
     (USES,),
     (_JUDGEMENTS,),
+    (SOURCES,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

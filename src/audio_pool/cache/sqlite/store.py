@@ -28,6 +28,7 @@ from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
+from audio_pool.cache.sqlite.sources import SqliteSources
 from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.sqlite.uses import SqliteUses
 from audio_pool.cache.sqlite.vectors import SqliteVectors
@@ -89,6 +90,7 @@ class SqliteStore:
         self.checks = SqliteChecks(self.database, sums)
         self.claims = SqliteClaims(self.database, self.blobs)
         self.uses = SqliteUses(self.database)
+        self.sources = SqliteSources(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
 
