@@ -28,6 +28,7 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.cache.sqlite.rebuild import rebuild
 from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.uses import Counted
 from audio_pool.cli.cache import group
 from audio_pool.cli.moving import _rules
 from audio_pool.config import load_config
@@ -259,7 +260,8 @@ def whole(store: SqliteStore) -> list[tuple[Any, ...]]:
             for vector in store.vectors.of(space, [one.id or 0]).values()
         }
         samples = codec.read(Path(one.path))[0].tobytes()
-        found.append((one.recipe, one.metadata, one.created_at, vectors, samples))
+        life = (one.id in store.pins.pinned(), store.uses.of([one.id or 0])[one.id or 0])
+        found.append((one.recipe, one.metadata, one.created_at, vectors, samples, life))
     return found
 
 
@@ -268,7 +270,11 @@ def filled(tmp_path: Path, store: SqliteStore) -> SqliteStore:
     for number, prompt in enumerate(PROMPTS):
         told = {"tags": ["weather"], "labels": {"level": number, "game": "harbour"}, "licence": "Apache-2.0"}
         made = sound(store.blobs.incoming, prompt, seed=number, metadata=told, namespace="harbour")
-        store.entries.put(made, {"minilm": np.full(4, number + 1, np.float32), "sound:x": np.ones(3, np.float32)})
+        vectors = {"minilm": np.full(4, number + 1, np.float32), "sound:x": np.ones(3, np.float32)}
+        entry = store.entries.put(made, vectors)
+        if number == 2:
+            store.pins.pin([entry.id or 0])
+            store.uses.record(Counted({entry.id or 0: 7}, {}, {}), 2e9)
     return store
 
 
@@ -286,7 +292,7 @@ def test_an_export_and_its_import_lose_nothing(filled: SqliteStore, tmp_path: Pa
         # rules that hold for others' sounds change nothing of these
         report = import_sounds(tmp_path / "out", new, rules(namespace="x", tags=("y",)), Meaning(("reader", Reader)))
         assert (report.made, report.reasons.total()) == (4, 0)
-        came = [(*one[:3], {k: v for k, v in one[3].items() if k != "reader"}, one[4]) for one in whole(new)]
+        came = [(*one[:3], {k: v for k, v in one[3].items() if k != "reader"}, *one[4:]) for one in whole(new)]
         assert came == whole(filled)
         again = import_sounds(tmp_path / "out", new, rules(), Meaning())
         assert (again.made, again.known) == (0, 4)

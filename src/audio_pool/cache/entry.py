@@ -95,6 +95,9 @@ class Adopted(NamedTuple):
     renditions: tuple[tuple[str, str, int, bytes], ...] = ()
     """Spec, file, size and SHA-256 of each."""
     pinned: bool = False
+    hits: int = 0
+    last_used: float = 0.0
+    """Seconds since 1970; of those hits."""
 
 
 def score_of(metadata: SoundMetadata) -> float:

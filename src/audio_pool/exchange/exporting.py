@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import Entry, Vector
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import KeptFile
 from audio_pool.errors import AudioPoolError, InvalidRequest
 from audio_pool.exchange.sidecar import sidecar_of
 from audio_pool.inscription import comment_of
@@ -162,8 +162,18 @@ def _write(
         for entry_id, vector in store.vectors.of(space, ids).items():
             vectors[entry_id][space] = vector
     done: list[_Written] = []
-    work = [(kept, vectors[kept.entry_id]) for kept in batch]
-    for one in threads.map(lambda one: _write_one(store, place, one[0], one[1], format), work):
+    uses, pinned = store.uses.of(ids), store.pins.pinned()
+
+    def write(kept: KeptFile) -> _Written | Left | None:
+        entry = store.entries.entry(kept.entry_id)
+        if entry is None:
+            return Left(kept.file, "its row cannot be read") if store.checks.exists(kept.entry_id) else None
+        file = f"{_stem(entry)}.{format}"
+        of, use = vectors[kept.entry_id], uses.get(kept.entry_id)
+        told = sidecar_of(entry, Path(file).name, kept.sha256, of, use, pinned=kept.entry_id in pinned)
+        return _write_one(store, place, kept, entry, file, told)
+
+    for one in threads.map(write, batch):
         if isinstance(one, Left):
             report.skipped.append(one)
         elif one is not None:
@@ -176,40 +186,41 @@ def _write(
     return done
 
 
+def _stem(entry: Entry) -> str:
+    return f"sounds/{(entry.id or 0) // 1000:04d}/{entry.id or 0:06d}_{slug(entry.recipe.prompt, 40)}"
+
+
 def _write_one(
-    store: SqliteStore, place: Path, kept: KeptFile, vectors: dict[str, Vector], format: ExportFormat
+    store: SqliteStore, place: Path, kept: KeptFile, entry: Entry, file: str, told: dict[str, Any]
 ) -> _Written | Left | None:
-    """Write one sound and its sidecar; None where it was removed meanwhile."""
-    entry = store.entries.entry(kept.entry_id)
-    if entry is None:
-        return Left(kept.file, "its row cannot be read") if store.checks.exists(kept.entry_id) else None
-    folder = f"sounds/{kept.entry_id // 1000:04d}"
-    stem = f"{kept.entry_id:06d}_{slug(entry.recipe.prompt, 40)}"
-    file, target = f"{folder}/{stem}.{format}", place / folder / f"{stem}.{format}"
-    sidecar = sidecar_of(entry, target.name, kept.sha256, vectors, {})
-    if _is_done(target, sidecar):
-        return _Written(entry, file, target.stat().st_size, kept.sha256, False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(target) as part:
-        why = _copied(Path(entry.path), part, kept)
-        if not why and format == "wav":
-            why = _decoded(part, entry)
-        if why:
-            part.unlink(missing_ok=True)
-            return Left(kept.file, why) if store.checks.exists(kept.entry_id) else None
-    sidecar["size_bytes"] = target.stat().st_size
-    _write_json(target.with_suffix(".json"), sidecar)
-    return _Written(entry, file, sidecar["size_bytes"], kept.sha256, True)
+    """Write one sound and its sidecar, as far as they are not there; None where it was removed meanwhile."""
+    target, beside = place / file, (place / file).with_suffix(".json")
+    found = _sidecar_at(beside)
+    size = target.stat().st_size if target.is_file() else -1
+    is_new = not (found.get("master_sha256") == kept.sha256.hex() and found.get("size_bytes") == size)
+    if is_new:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as part:
+            why = _copied(Path(entry.path), part, kept)
+            if not why and target.suffix == ".wav":
+                why = _decoded(part, entry)
+            if why:
+                part.unlink(missing_ok=True)
+                return Left(kept.file, why) if store.checks.exists(kept.entry_id) else None
+        size = target.stat().st_size
+    told = {**told, "size_bytes": size}
+    if is_new or found != json.loads(json.dumps(told)):
+        _write_json(beside, told)
+    return _Written(entry, file, size, kept.sha256, is_new)
 
 
-def _is_done(target: Path, sidecar: dict[str, Any]) -> bool:
-    """Return True where an earlier run wrote this very entry."""
+def _sidecar_at(path: Path) -> dict[str, Any]:
+    """Return what an earlier run wrote; nothing where that cannot be read."""
     try:
-        found = json.loads(target.with_suffix(".json").read_bytes())
-        size = found.pop("size_bytes", None)
-        return bool(target.stat().st_size == size and found == json.loads(json.dumps(sidecar)))
-    except (OSError, ValueError, AttributeError):
-        return False
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _copied(master: Path, part: Path, kept: KeptFile) -> str:

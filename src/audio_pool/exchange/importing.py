@@ -268,6 +268,8 @@ def _take(
     for (one, adopted), vectors, similarity in zip(ready, made, meaning.similarities(wanted, made), strict=True):
         if one.kept is not None:
             vectors = {**vectors, **one.kept.vectors}
+            kept = one.kept
+            adopted = adopted._replace(pinned=kept.pinned, hits=kept.hits, last_used=kept.last_used)
         elif similarity is not None:
             metadata = structs.replace(adopted.sound.metadata, clap_similarity=similarity)
             adopted = adopted._replace(sound=structs.replace(adopted.sound, metadata=metadata))

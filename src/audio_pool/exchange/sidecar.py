@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from audio_pool.cache.entry import Entry, Vector, read_stored
+from audio_pool.cache.uses import Use
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe
 
@@ -35,16 +36,19 @@ class Kept(NamedTuple):
     sha256: bytes
     """Of the FLAC master."""
     vectors: dict[str, Vector]
+    pinned: bool
+    hits: int
+    last_used: float
 
 
 def sidecar_of(
-    entry: Entry, file: str, sha256: bytes, vectors: Mapping[str, Vector], life: Mapping[str, Any]
+    entry: Entry, file: str, sha256: bytes, vectors: Mapping[str, Vector], use: Use | None, *, pinned: bool
 ) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
     """Return what goes beside an exported sound.
 
     Args:
         file: its name, beside the sidecar.
-        life: what else is kept of the entry: whether it is pinned, how often it was delivered.
+        use: how it has been used; None where that is not known.
     """
     return {
         "audio_pool": {"kind": _KIND, "version": _VERSION},
@@ -61,7 +65,9 @@ def sidecar_of(
             space: base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()
             for space, vector in sorted(vectors.items())
         },
-        **life,
+        "pinned": pinned,
+        "hits": use.hits if use else 0,
+        "last_used": use.last_used if use else None,
     }
 
 
@@ -78,7 +84,16 @@ def kept_in(sidecar: Json | None) -> Kept | None:
     stored = read_stored(parts[0], parts[1])
     if stored is None or len(sha256) != 32 or not math.isfinite(created_at):
         return None
-    return Kept(*stored, created_at, sha256, _vectors_in(sidecar.get("vectors")))
+    pinned, hits, last = sidecar.get("pinned") is True, sidecar.get("hits"), sidecar.get("last_used")
+    return Kept(
+        *stored,
+        created_at,
+        sha256,
+        _vectors_in(sidecar.get("vectors")),
+        pinned,
+        hits if isinstance(hits, int) and 0 < hits < 1 << 53 else 0,
+        float(last) if isinstance(last, int | float) and math.isfinite(last) else created_at,
+    )
 
 
 def _is_ours(mark: object) -> bool:

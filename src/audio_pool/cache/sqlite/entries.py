@@ -36,7 +36,7 @@ from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.sqlite.sources import file_source, is_there
-from audio_pool.cache.sqlite.uses import begin_use
+from audio_pool.cache.sqlite.uses import begin_use, carry_uses
 from audio_pool.cache.store import Adopted, Removal, Vector
 from audio_pool.cache.trust import fingerprint
 from audio_pool.errors import StorageError
@@ -224,6 +224,8 @@ class SqliteEntries:
             values["id"] = one.entry_id
         entry_id = insert(db, values, one.sound, one.vectors)
         db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
+        if one.hits:
+            carry_uses(db, entry_id, one.hits, one.last_used)
         if one.pinned:
             db.execute("INSERT OR IGNORE INTO pins VALUES (?)", (entry_id,))
         kept = [(entry_id, *rendition) for rendition in one.renditions]

@@ -21,7 +21,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transac
 from audio_pool.cache.uses import Answers, Counted, Missed, Use
 from audio_pool.cache.worth import base_of, heat_of, heated
 
-__all__ = ["TABLES", "SqliteUses", "begin_use"]
+__all__ = ["TABLES", "SqliteUses", "begin_use", "carry_uses"]
 
 TABLES = """
 CREATE TABLE uses (
@@ -125,6 +125,15 @@ def begin_use(
     db.execute(
         "INSERT OR IGNORE INTO uses VALUES (?, ?, 0, ?, ?, ?, ?)",
         (entry_id, namespace, made, cost_s, base, base + heat_of(1, made)),
+    )
+
+
+def carry_uses(db: sqlite3.Connection, entry_id: int, hits: int, last_used: float) -> None:
+    """Give a new entry the hits that it had in another cache, inside the transaction that makes it."""
+    (base, rank), = db.execute("SELECT base, rank FROM uses WHERE entry_id = ?", (entry_id,)).fetchall()
+    db.execute(
+        "UPDATE uses SET hits = ?, last_used = max(last_used, ?), rank = ? WHERE entry_id = ?",
+        (hits, last_used, base + heated(rank - base, hits, last_used), entry_id),
     )
 
 
