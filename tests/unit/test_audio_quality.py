@@ -20,6 +20,7 @@ from tests.support.audio_signals import (
 )
 
 from audio_pool.audio import codec
+from audio_pool.audio.faults.clipping import clipping
 from audio_pool.audio.filter import highpass, resample
 from audio_pool.audio.quality import EXPECTABLE, assess
 
@@ -296,3 +297,39 @@ def test_white_noise_as_loud_as_the_sound_itself_is_hiss(materials):
         noise = np.random.default_rng(5).standard_normal(sound.shape).astype(np.float32)
         noise *= np.sqrt(np.square(sound).mean() / np.square(noise).mean())
         assert "hiss" in judged(0.5 * (sound + noise)).issues, name
+
+
+def test_a_sound_of_two_channels_of_which_one_is_empty_is_not_good_enough(materials):
+    for side, name in enumerate(("rain", "speech")):
+        audio = materials[name].copy()
+        audio[side] = 0
+        found = judged(audio)
+        assert found.issues == ("mono_in_stereo",)
+        assert found.score < 50
+        assert judged(audio, ("mono",)).issues == ()
+
+
+@pytest.mark.parametrize("material", faults.ALL)
+def test_what_was_cut_off_is_found_however_fast_the_wave_is(materials, material):
+    audio = materials[material][:, 2 * RATE : 6 * RATE]
+    audio = audio / np.abs(audio).max()
+    assert not list(clipping(audio, RATE, False))
+    for drive in (3, 6, 12):
+        cut = np.clip(drive * audio, -1, 1)
+        assert list(clipping(cut, RATE, False)), drive
+        one_side = np.stack([audio[0], cut[1]])
+        assert list(clipping(one_side, RATE, False)), drive
+
+
+def test_a_wave_that_repeats_to_the_sample_is_not_cut_off():
+    t = np.arange(2 * RATE) % 294
+    for parts in ((3,), (3, 5), (7, 9, 11), (42, 49)):  # whole numbers of periods in 294 samples
+        wave = sum(np.sin(2 * np.pi * part * t / 294 + part) for part in parts) / len(parts)
+        sound = np.stack([0.5 * wave, 0.4 * np.roll(wave, 31)]).astype(np.float32)
+        assert not list(clipping(sound, RATE, False)), parts
+
+
+def test_a_sound_that_is_weak_throughout_is_faint_and_one_with_peaks_is_not(materials):
+    for name, is_faint in (("events", True), ("fire", True), ("music", True), ("ticks", False)):
+        audio = materials[name] * np.float32(0.004 / np.sqrt(np.square(materials[name]).mean()))
+        assert ("faint" in judged(audio).issues) == is_faint, name

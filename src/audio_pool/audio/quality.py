@@ -55,7 +55,7 @@ def assess(
     nan                       not a number, or infinite: always fails
     wrong_length              not ``frames`` long: always fails
     silence                   nothing above -60 dBFS: fails                               silence
-    faint                     nowhere louder than -46 dBFS                                silence
+    faint                     nowhere louder than -46 dBFS, or not as a whole             silence
     clipping                  flat tops, also behind a low-pass; fails from 1 % of all    clipping
     dc                        an offset over a tenth of the level; fails from its half
     hiss                      added noise: white, in a band of its own, a floor; fails    noise

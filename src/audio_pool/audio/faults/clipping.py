@@ -19,6 +19,8 @@ __all__ = ["clipping"]
 
 _FLAT_RUN = 4
 """Equal samples in a row at the peak that count as clipped: a sine of 20 Hz has fewer at 192 kHz."""
+_PILE_RUNS = 6
+"""Places at the very top that are worth counting."""
 _SQUARE_EDGE = 3
 """Frames between two flat tops of a wave that is square, and not a rounder one that was cut."""
 _PILED = 2.2
@@ -33,12 +35,14 @@ def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
     Args:
         noise: the sound is one by declaration: a crackle may be as high each time.
     """
+    share = max(_share_at_top(side) for channel in raw for side in (channel, -channel))
     flat = [_flat_tops(channel) for channel in raw]
-    if any(_is_square(tops) for tops in flat):
+    if not share and any(_is_square(tops) for tops in flat):
         return
-    share = max(float((np.diff(tops)[:, 0] + 1).sum()) / raw.shape[1] for tops in flat)
-    if share > 2e-4:
-        yield Fault(name="clipping", penalty=min(60.0, 15 + 4000 * share), severe=share >= 0.01)
+    flat_share = max(float((np.diff(tops)[:, 0] + 1).sum()) / raw.shape[1] for tops in flat)
+    if share or flat_share > 2e-4:
+        share = max(share, flat_share)
+        yield Fault(name="clipping", penalty=min(60.0, 30 + 25_000 * share), severe=share >= 0.01)
         return
     if noise:
         return
@@ -59,6 +63,25 @@ def _flat_tops(channel: Audio) -> npt.NDArray[np.int64]:
         flat = runs(alike)
         found.append(flat[np.diff(flat)[:, 0] + 1 >= _FLAT_RUN])  # a run of n equal pairs has n + 1 samples
     return np.concatenate(found)
+
+
+def _share_at_top(side: Audio) -> float:
+    """Return the share of samples at exactly one height, the highest, where hardly any are just below; else 0.
+
+    What is cut off leaves single samples there, too, where a wave is so fast that none of its tops gets flat. A wave
+    that repeats to the sample comes to its top from the same few heights each time, one that was cut from any.
+    """
+    top = float(side.max(initial=0.0))
+    if top < SILENT:
+        return 0.0
+    high = side > top * np.float32(0.97)
+    highest = side >= top * np.float32(1 - 1e-6)
+    count = int(np.count_nonzero(highest))
+    if count < _PILE_RUNS or 3 * count < np.count_nonzero(high):
+        return 0.0
+    places = runs(highest)
+    before = np.unique(np.round(side[np.maximum(places[:, 0] - 1, 0)] / top, 4))
+    return count / len(side) if len(places) >= _PILE_RUNS and 2 * len(before) >= len(places) else 0.0
 
 
 def _is_square(flat: npt.NDArray[np.int64]) -> bool:

@@ -20,7 +20,9 @@ __all__ = ["cut_off_start", "dead_tail", "dropouts", "faint", "offset", "silence
 _QUIET_DB = -50.0
 """Level of a pause or a dead tail, relative to the loudest frame."""
 _FAINT = 0.005
-"""-46 dBFS: what is no louder in its loudest 400 ms was hardly made at all."""
+"""-46 dBFS: what is no louder in its loudest 400 ms, or as a whole, was hardly made at all."""
+_FAINT_PEAK = 0.1
+"""-20 dBFS: with peaks over it, sparse events are not faint, however low their mean is."""
 _BLOCK_S = 0.4
 _SPLIT_S = 0.002
 _HOLE_DB = -40.0
@@ -39,7 +41,8 @@ def faint(sound: Measured) -> Iterator[Fault]:
     power = np.square(sound.levels)
     block = max(1, min(round(_BLOCK_S / FRAME_S), len(power)))
     loudest = np.convolve(power, np.ones(block) / block, "valid").max()
-    if sound.levels.max() >= SILENT and loudest < _FAINT**2:
+    low = sound.products[0].max() < _FAINT**2 and np.abs(sound.audio).max() < _FAINT_PEAK
+    if sound.levels.max() >= SILENT and (loudest < _FAINT**2 or low):
         yield Fault(name="faint", penalty=60)
 
 

@@ -28,7 +28,7 @@ def mono_in_stereo(sound: Measured) -> Iterator[Fault]:
         return
     levels = np.sqrt(sound.products[0])
     if float(levels.min()) < _EMPTY * float(levels.max()):
-        yield Fault(name="mono_in_stereo", penalty=30)
+        yield Fault(name="mono_in_stereo", penalty=60)
         return
     difference = np.square(audio[1:] - audio[:1], dtype=np.float32).mean(axis=1, dtype=np.float64)
     if math.sqrt(float(difference.max())) < _EMPTY * float(levels.max()):
