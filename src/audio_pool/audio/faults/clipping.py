@@ -6,6 +6,7 @@ Must not know: spectra.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,17 +24,21 @@ _PILE_RUNS = 6
 """Places at the very top that are worth counting."""
 _SQUARE_EDGE = 3
 """Frames between two flat tops of a wave that is square, and not a rounder one that was cut."""
-_PILED = 2.2
-"""Samples near the top against those at half height: 0.3 in music and noise, up to 2 in a few tones."""
 _TONE_S = 0.1
-_MOST_FRAMES = 400
+_LOUD = 0.7
+"""Of the usual highest top: frames in which a ceiling would be reached."""
+_LEAST_FRAMES = 6
+_MOST_FRAMES = 120
+_LEAST_NEAR = 150
+_SLOPE_RATE = 44_100
+_FEW_BANDS = 4.0
 
 
 def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
     """Detect flat tops in a raw candidate; then tops that all end at the same height, as a low-pass leaves them.
 
     Args:
-        noise: the sound is one by declaration: a crackle may be as high each time.
+        noise: the sound is one by declaration, and may have any distribution.
     """
     share = max(_share_at_top(side) for channel in raw for side in (channel, -channel))
     flat = [_flat_tops(channel) for channel in raw]
@@ -44,10 +49,7 @@ def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
         share = max(share, flat_share)
         yield Fault(name="clipping", penalty=min(60.0, 30 + 25_000 * share), severe=share >= 0.01)
         return
-    if noise:
-        return
-    piled = max(_piled(side, sample_rate) for channel in raw for side in (channel, -channel))
-    if piled > _PILED:
+    if any(_blunted(channel, sample_rate, noise) for channel in raw):
         yield Fault(name="clipping", penalty=55)
 
 
@@ -96,25 +98,53 @@ def _is_square(flat: npt.NDArray[np.int64]) -> bool:
     return len(within) > 4 and float(np.median(within)) <= _SQUARE_EDGE and float(even.mean()) > 0.8
 
 
-def _piled(channel: Audio, sample_rate: int) -> float:
-    """Compare the samples near the top with those at half height, in the loud half of a sound whose level varies."""
-    hop = max(1, round(FRAME_S * sample_rate))
+def _blunted(channel: Audio, sample_rate: int, noise: bool) -> bool:
+    """Return whether a wave has a ceiling, not to the sample but as a filter or a codec leaves it behind clipping.
+
+    In noise the wave is as fast near its tops as at half height, in a tone a third as fast, in speech and music
+    between; where tops were cut off it dwells there, and only ripple is left. The highest of all is then hardly
+    higher than the usual top, and what fills many bands is less peaked than any mixture of many parts can be.
+    """
+    hop = max(8, round(FRAME_S * sample_rate))
     count = len(channel) // hop
-    if count < 8:
-        return 0.0
-    # a few hundred frames are enough to count in
-    heights = channel[: count * hop].reshape(count, hop)[:: max(1, count // _MOST_FRAMES)]
-    count = len(heights)
-    tops = heights.max(axis=1)
-    loud = heights[tops > 0.8 * np.percentile(tops, 95)]
-    if len(loud) < max(8, 0.1 * count) or tops.max() < SILENT:
-        return 0.0
-    ceiling = float(np.percentile(loud.max(axis=1), 50))
-    if ceiling <= 0 or _one_tone(channel, sample_rate):
-        return 0.0
-    at = loud[::4] / np.float32(ceiling)  # a quarter is enough to count
-    high, middle = np.count_nonzero((at > 0.8) & (at <= 1.1)) / 0.3, np.count_nonzero((at > 0.45) & (at < 0.7)) / 0.25
-    return high / max(middle, 1)
+    if count < _LEAST_FRAMES:
+        return False
+    frames = channel[: count * hop].reshape(count, hop)
+    tops = np.maximum(frames.max(axis=1), -frames.min(axis=1))
+    if tops.max() < SILENT:
+        return False
+    loud = np.flatnonzero(tops > _LOUD * np.percentile(tops, 97))
+    if len(loud) < _LEAST_FRAMES:
+        return False
+    loud = loud[:: math.ceil(len(loud) / _MOST_FRAMES)]
+    wave = frames[loud]
+    ceiling = np.float32(np.median(tops[loud]))
+    lag = max(1, round(sample_rate / _SLOPE_RATE))
+    height = np.abs(wave[:, lag:-lag]) / ceiling
+    moves = np.abs(wave[:, 2 * lag :] - wave[:, : -2 * lag])
+    near, half = moves[(height > 0.85) & (height < 1.15)], moves[(height > 0.4) & (height < 0.65)]
+    if len(near) < _LEAST_NEAR or not half.size:
+        return False
+    slope = float(near.mean() / max(float(half.mean()), 1e-12))
+    beyond = float(np.percentile(np.abs(wave), 99.9) / ceiling)
+    bands = _bands(wave, sample_rate)
+    if slope < 0.45 and beyond < 1.2:
+        return not (bands < _FEW_BANDS and _one_tone(channel, sample_rate))
+    if slope < 0.8 and beyond < 1.05 and bands >= 6:
+        return True
+    square = np.square(wave)
+    mean = square.mean(axis=1)
+    peaked = float((np.square(square).mean(axis=1) / np.square(mean)).mean())
+    return peaked < 2.8 and bands >= 10 and not noise
+
+
+def _bands(wave: Audio, sample_rate: int) -> float:
+    """Return how many bands of some 170 Hz share the energy of most frames [N, T]: 1 for a tone, over 10 for rain."""
+    size = min(1 << round(math.log2(sample_rate / 172)), wave.shape[1])
+    spectrum = np.fft.rfft(wave[:, :size] * np.hanning(size).astype(np.float32))
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    shares = power / np.maximum(power.sum(axis=1, keepdims=True), 1e-20)
+    return float(1 / np.median(np.square(shares).sum(axis=1)))
 
 
 def _one_tone(channel: Audio, sample_rate: int) -> bool:
