@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.explain import explain
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify
+from audio_pool.cli.cache import group
 from audio_pool.errors import NotFound
 from audio_pool.types import Query
 
@@ -173,3 +176,35 @@ def test_a_hit_names_the_nearest_that_was_refused(caches) -> None:
     assert (refused.entry_id, refused.prompt, refused.cosine) == (near, UNLIKE, pytest.approx(1.0))
     assert "guard" in refused.reason
     assert here.find_exact(recipe(PROMPT), TOLERANT).hit.metadata.hit.nearest_refused is None
+
+
+def test_the_commands_show_deny_confirm_and_take_back(caches, tmp_path: Path) -> None:
+    here, there = caches
+    kept = keep(here)
+
+    def run(*arguments: str, code: int = 0) -> dict:
+        done = CliRunner().invoke(group, [*arguments, "--json", "--cache-dir", str(tmp_path / "cache")])
+        assert done.exit_code == code, done.output
+        return json.loads(done.output.splitlines()[0]) if code else json.loads(done.output)
+
+    assert run("deny", OTHER_WAY, "--prompt", PROMPT)["verdict"] == "wrong"
+    assert found(there, OTHER_WAY) is None
+    run("deny", OTHER_WAY, "--prompt", PROMPT, "--undo")
+    assert found(there, OTHER_WAY)[0] == kept
+    run("confirm", UNLIKE, "--prompt", PROMPT)
+    assert found(there, UNLIKE) == (kept, "semantic", "confirmed")
+    run("deny", PROMPT, "--id", str(kept))
+    assert found(there, PROMPT) is None
+    verdicts = [(one["verdict"], one["query"]) for one in run("judged")["judgements"]]
+    assert verdicts == [("wrong", PROMPT), ("right", UNLIKE), ("none", OTHER_WAY)]
+    told = run("show", str(kept))
+    assert (told["recipe"]["seed"], told["vectors"], told["pinned"]) == (1, {"minilm": 4}, False)
+    assert len(told["sha256"]) == 64 and told["metadata"]["prompt"] == PROMPT
+    assert [(one["verdict"], one["query"]) for one in told["judgements"]] == verdicts
+    shown = CliRunner().invoke(group, ["show", str(kept), "--cache-dir", str(tmp_path / "cache")])
+    assert f"judged      wrong for '{PROMPT}'" in shown.output and "vectors     minilm 4" in shown.output
+    for wrong in (["deny", "x"], ["deny", "x", "--prompt", "y", "--id", "1"], ["deny", PROMPT, "--prompt", PROMPT]):
+        run(*wrong, code=2)
+    run("show", "99", code=2)
+    run("deny", "x", "--id", "99", code=2)
+    run("deny", PROMPT, "--id", str(kept), "--namespace", "other", code=2)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from audio_pool.prompts.normalize import text_key
+
 __all__ = ["Given", "Judged", "Judgement", "Judgements", "Source"]
 
 Judged = Literal["wrong", "right", "none"]
@@ -30,6 +32,11 @@ class Given(NamedTuple):
     source: Source
     entry_id: int | None = None
     """The one sound that is judged; None: the pair of prompts, in either direction, whatever sounds there are."""
+
+    @property
+    def is_one_text(self) -> bool:
+        """True where both prompts are the same text."""
+        return text_key(self.query) == text_key(self.prompt)
 
 
 class Judgement(NamedTuple):
@@ -54,6 +61,9 @@ class Judgements(Protocol):
 
     def since(self, seq: int, limit: int = -1) -> list[Judgement]:
         """Return the judgements after ``seq``, oldest first; ``limit`` -1: all."""
+
+    def about(self, namespace: str, prompt: str, entry_id: int) -> list[Judgement]:
+        """Return what was judged of this entry, and of its prompt on either side, the newest first."""
 
     def newest(self, limit: int) -> list[Judgement]:
         """Return the latest, the newest first."""

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from audio_pool.api import CacheStats
+from audio_pool.cache.account import account_of, judge, judged
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
 from audio_pool.cache.inventory import Item, Sort
+from audio_pool.cache.judgements import Judged
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -298,6 +300,37 @@ class AudioSemanticCache:
             return self.remove(selection, now=now)
         count, size = len(selection.items), selection.size_mb
         return {"error": f"not confirmed: would remove {count} items ({size:.1f} MB); pass confirm=True"}
+
+    # -- what was judged
+
+    def show(self, entry_id: int) -> Json:
+        """Return everything that is known of one entry: as in a list, and its recipe, metadata, vectors, ...
+
+        Raises:
+            NotFound: there is none.
+        """
+        known = account_of(self._store, entry_id)
+        return {**self._by_ids([entry_id])[0], **known}
+
+    def judge(
+        self,
+        query: str,
+        verdict: Judged,
+        *,
+        prompt: str | None = None,
+        entry_id: int | None = None,
+        namespace: str = "default",
+    ) -> Json:
+        """Deny (``wrong``) or confirm (``right``) a prompt, or one sound, for these words; ``none`` takes it back.
+
+        Raises:
+            NotFound: there is no such entry.
+        """
+        return judge(self._store, query, verdict, prompt=prompt, entry_id=entry_id, namespace=namespace)
+
+    def judged(self, limit: int = 20) -> list[Json]:
+        """Return what people judged, the newest first."""
+        return judged(self._store, limit)
 
     # -- what stays
 

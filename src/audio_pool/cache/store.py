@@ -195,6 +195,9 @@ class Renditions(Protocol):
             StorageError: nothing was kept; also where the entry has been removed meanwhile.
         """
 
+    def of(self, entry_id: int) -> list[KeptRendition]:
+        """Return the renditions of one entry."""
+
     def all(self) -> list[KeptRendition]:
         """Return every rendition there is."""
 

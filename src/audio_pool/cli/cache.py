@@ -17,7 +17,9 @@ import click
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
 from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
+from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_pins import pin, unpin
+from audio_pool.cli.cache_show import show_entry
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.moving import export_command, import_command
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
@@ -36,10 +38,8 @@ def group() -> None:
     """
 
 
-group.add_command(pin)
-group.add_command(unpin)
-group.add_command(import_command)
-group.add_command(export_command)
+for _one in (show_entry, pin, unpin, deny, confirm, judged, import_command, export_command):
+    group.add_command(_one)
 
 _removing = with_options(
     click.option("--dry-run", is_flag=True, help="Only show what would be removed."),

@@ -21,7 +21,6 @@ from audio_pool.errors import AudioPoolError, PoolClosed
 from audio_pool.pool.answered import Answered, Delivered
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.turns import Turns
-from audio_pool.prompts.normalize import text_key
 
 __all__ = ["Feedback"]
 
@@ -89,6 +88,5 @@ class Feedback:
 def _judgement(heard: Delivered | None, verdict: FeedbackVerdict) -> Given | None:
     if heard is None or heard.entry_id is None or (verdict != "wrong" and verdict != "right"):
         return None
-    same_words = text_key(heard.query) == text_key(heard.prompt)
-    entry_id = heard.entry_id if same_words else None
-    return Given(heard.namespace, heard.query, heard.prompt, verdict, "feedback", entry_id)
+    pair = Given(heard.namespace, heard.query, heard.prompt, verdict, "feedback")
+    return pair._replace(entry_id=heard.entry_id) if pair.is_one_text else pair

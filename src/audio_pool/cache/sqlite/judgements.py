@@ -53,6 +53,12 @@ class SqliteJudgements:
         sql = f"SELECT {_COLUMNS} WHERE seq > ? ORDER BY seq LIMIT ?"
         return [_judgement(row) for row in self._database.query(sql, (seq, limit))]
 
+    def about(self, namespace: str, prompt: str, entry_id: int) -> list[Judgement]:
+        key = text_digest(namespace, prompt)
+        which = "entry_id = ? OR entry_id IS NULL AND (low_key = ? OR high_key = ?)"
+        sql = f"SELECT {_COLUMNS} WHERE {which} ORDER BY seq DESC"
+        return [_judgement(row) for row in self._database.query(sql, (entry_id, key, key))]
+
     def newest(self, limit: int) -> list[Judgement]:
         sql = f"SELECT {_COLUMNS} ORDER BY seq DESC LIMIT ?"
         return [_judgement(row) for row in self._database.query(sql, (limit,))]

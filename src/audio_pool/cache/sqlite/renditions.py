@@ -74,6 +74,9 @@ class SqliteRenditions:
             raise _KeptAlready(older.file)
         self._forget(db, (older.entry_id, older.spec), "quarantine")
 
+    def of(self, entry_id: int) -> list[KeptRendition]:
+        return [KeptRendition._make(row) for row in self._database.query(f"{_KEPT} WHERE entry_id = ?", (entry_id,))]
+
     def all(self) -> list[KeptRendition]:
         return [KeptRendition._make(row) for row in self._database.query(_KEPT)]
 
