@@ -179,6 +179,7 @@ class Routed:
                 self.spill,
                 self.config.server.max_inline_bytes,
             ),
+            index=self.writer,
             making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,
             processes={worker.name: process_spec(worker) for worker in workers},

@@ -12,6 +12,7 @@ from tests.support.cache_sounds import write_flac
 from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
+from audio_pool.cache.lookup import Lookup
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import Notes
 from audio_pool.errors import StorageError
@@ -288,10 +289,24 @@ def test_a_cache_that_cannot_be_read_does_not_stop_new_sounds(build: Build, monk
     monkeypatch.setattr(SoundCache, "find_near", torn)
     caller = ask(pool)
     pool.done({1: Embedded(vectors={"words": bytes(8)})})
+    pool.write()
     pool.done(mastered(pool))
     pool.write()
     assert caller.reply.metadata is not None
     assert caller.reply.metadata.warnings == ("cache_unreadable: torn",)
+
+
+def test_what_is_looked_for_by_meaning_is_looked_for_on_a_thread_of_its_own(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = build(encoders=("words",)).start(engine("words", role="embedder"))
+    looked: list[int] = []
+    monkeypatch.setattr(SoundCache, "find_near", lambda *_: looked.append(1) or Lookup())
+    ask(pool)
+    pool.done({1: Embedded(vectors={"words": bytes(8)})})
+    assert looked == [] and not isinstance(pool.run().task, GenerateTask), "the router's thread does not wait for it"
+    pool.write()
+    assert looked == [1] and isinstance(pool.run().task, GenerateTask)
 
 
 # -- bugs ------------------------------------------------------------------------------------------

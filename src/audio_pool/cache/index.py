@@ -1,37 +1,42 @@
 """Nearest neighbours among the cached prompts' vectors: FAISS, with filters inside the search.
 
-Owns: VectorIndex, its snapshot file, and the choice of the FAISS structure by size.
+Owns: VectorIndex, its snapshot, and the choice of the FAISS structure by size.
 Must not know: the store. The index is derived: whatever is wrong with a snapshot, the caller builds a new
 index from the store and loses nothing.
 
-Up to ``FLAT_BELOW`` vectors every one is compared, at single precision. Above, ``compact`` builds inverted
-lists over half-precision vectors (IVF + fp16: 0.49 ms at a million, recall@8 0.998). IDMap was rejected:
-it silently takes an id twice and cannot remove over IVF; here positions are FAISS's and ids are ours.
+Up to ``FLAT_BELOW`` vectors every one is compared, at single precision. Above, inverted lists hold one byte per
+dimension (inverted_lists.py), and cosines are near ones (``exact``): the caller has the vectors. What is removed is
+only marked; ``compact`` gives its room back without training anything again.
 
 Threads: one writer (add, remove, compact, save) beside any number of searchers. A search waits for at most
-one ``add`` or ``remove``, never for ``compact``, which builds aside and swaps. FAISS runs on the calling
-thread alone: its OpenMP pool would fight the worker processes for cores and does not survive a fork, so a
-process that has searched must not fork and search on in the child (ours start children by exec).
+one ``add``, ``remove`` or the last step of ``compact``. FAISS runs on the calling thread alone: its OpenMP pool would
+fight the worker processes for cores and does not survive a fork, so a process that has searched must not fork and
+search on in the child (ours start children by exec).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
-import os
-import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.errors import EngineError, EngineUnavailable, StorageError
+from audio_pool.cache.faiss_library import faiss_here
+from audio_pool.cache.inverted_lists import (
+    SAMPLE_PER_LIST,
+    GoOn,
+    add_rows,
+    lists_for,
+    purge,
+    trained_lists,
+)
+from audio_pool.cache.snapshot import SnapshotUnusable, read_snapshot, write_snapshot
+from audio_pool.errors import EngineError, StorageError
 
 __all__ = ["FLAT_BELOW", "SnapshotUnusable", "VectorIndex"]
 
@@ -42,34 +47,17 @@ Bits = npt.NDArray[np.uint8]
 FLAT_BELOW = 32_768
 """Vectors up to which all are compared: about 1.5 ms at 384 dimensions on one thread."""
 _PROBES = 32
-_TRAIN_MOST = 100_000
 _REBUILD_GROWTH = 4
-_KEPT_FILTERS = 64
-_MAGIC = b"APVIX\x01\n\0"
-_threads = threading.local()
+_KEPT_FILTERS = 128
 
 
-class SnapshotUnusable(StorageError):
-    """A snapshot is missing, torn, damaged or of another encoder: build the index from the store."""
+class _Filter(NamedTuple):
+    """A bitmap over positions (bit i of byte i // 8) of what is alive and in some groups."""
 
-
-def _faiss() -> Any:
-    """Return the library, set to one thread for the calling thread (OpenMP keeps that number per thread)."""
-    # it tells which instruction sets it tried, with a traceback's worth of text for each that is not there
-    loader = logging.getLogger("faiss.loader")
-    if loader.level == logging.NOTSET:
-        loader.setLevel(logging.WARNING)
-    try:
-        import faiss
-    except ImportError as exc:
-        raise EngineUnavailable(
-            f"looking sounds up by meaning needs faiss, which cannot be imported: {exc}",
-            hint="pip install 'audio-pool[semantic]'",
-        ) from exc
-    if not getattr(_threads, "single", False):
-        faiss.omp_set_num_threads(1)
-        _threads.single = True
-    return faiss
+    bits: Bits
+    """As long as there is room for positions."""
+    fitting: int
+    """How many."""
 
 
 class VectorIndex:
@@ -80,7 +68,7 @@ class VectorIndex:
         Args:
             dimensions: D, 1..65,536.
             encoder: whose vectors these are (name and revision); a snapshot of another is refused.
-            flat_below: vectors up to which ``compact`` keeps comparing all.
+            flat_below: vectors up to which all are compared.
 
         Raises:
             EngineUnavailable: faiss is not installed.
@@ -91,15 +79,17 @@ class VectorIndex:
         self.encoder = encoder
         self._flat_below = flat_below
         self._lock = threading.Lock()
-        self._structure: Any = _faiss().IndexFlatIP(dimensions)
+        self._structure: Any = faiss_here().IndexFlatIP(dimensions)
         self._trained_on = 0
         self._count = 0
         self._dead = 0
         self._ids: Ids = np.zeros(0, np.int64)
-        self._groups: Ids = np.zeros(0, np.int64)
+        self._codes: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._code_of: dict[int, int] = {}
+        """Of the groups, which are large numbers, small ones: a table over those is quickly looked up."""
         self._alive: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._order: Ids | None = None
-        self._filters: OrderedDict[tuple[int, ...] | None, tuple[Bits, int]] = OrderedDict()
+        self._filters: OrderedDict[tuple[int, ...] | None, _Filter] = OrderedDict()
 
     def __len__(self) -> int:
         """Vectors that can be found."""
@@ -110,7 +100,30 @@ class VectorIndex:
             position = self._positions(np.array([entry_id], np.int64))[0]
             return bool(position >= 0)
 
+    @property
+    def exact(self) -> bool:
+        """True where its cosines are those of the vectors; False where they are near them."""
+        return not self._trained_on
+
     # -- writing
+
+    def train(self, sample: Floats, count: int, go_on: GoOn = lambda: True) -> None:
+        """Prepare an empty index for so many vectors, by a sample of them; few need none.
+
+        Raises:
+            Stopped: ``go_on`` said no.
+        """
+        assert self._count == 0
+        if count > self._flat_below:
+            rows = self._unit(sample)
+            lists = min(lists_for(count), max(1, len(rows) // SAMPLE_PER_LIST))
+            self._structure = trained_lists(rows, lists, go_on)
+            self._trained_on = count
+
+    @staticmethod
+    def sample_size(count: int) -> int:
+        """Return the number of vectors that ``train`` for ``count`` wants to see."""
+        return min(count, SAMPLE_PER_LIST * lists_for(count))
 
     def add(self, ids: Iterable[int], vectors: Floats, groups: Iterable[int]) -> None:
         """Make vectors findable; all of them or, on an error, none.
@@ -131,14 +144,19 @@ class VectorIndex:
             raise EngineError(f"{len(new_ids)} ids, {len(new_groups)} groups and {len(rows)} vectors do not match")
         if len(np.unique(new_ids)) != len(new_ids):
             raise StorageError("an entry was given twice to be indexed")
+        # the means never change, so finding the lists keeps no search waiting
+        lists = self._structure.quantizer.search(rows, 1)[1] if self._trained_on else None
         with self._lock:
             found = self._positions(new_ids)
             if (found >= 0).any():
                 raise StorageError(f"entry {int(new_ids[found >= 0][0])} is in the index already")
             start = self._count
             self._append(new_ids, new_groups)
-            self._structure.add(rows)
-            self._widen_filters(start)
+            if lists is None:
+                self._structure.add(rows)
+            else:
+                add_rows(self._structure, rows, np.arange(start, self._count), lists)
+            self._widen_filters(new_groups.tolist(), start)
 
     def remove(self, ids: Iterable[int]) -> int:
         """Make entries unfindable at once; their room is given back by ``compact``. Unknown ids are ignored.
@@ -151,56 +169,57 @@ class VectorIndex:
             found = np.unique(found[found >= 0])
             self._alive[found] = False
             self._dead += len(found)
-            for groups, (bits, fitting) in list(self._filters.items()):
-                gone = found[np.unpackbits(bits, bitorder="little", count=self._count)[found] == 1]
+            for key, (bits, fitting) in list(self._filters.items()):
+                gone = found[(bits[found >> 3] >> (found & 7).astype(np.uint8)) & 1 == 1]
                 np.bitwise_and.at(bits, gone >> 3, ~(np.uint8(1) << (gone & 7).astype(np.uint8)))
-                self._filters[groups] = (bits, fitting - len(gone))
+                self._filters[key] = _Filter(bits, fitting - len(gone))
             return len(found)
 
     @property
     def wants_compaction(self) -> bool:
-        """A quarter is tombstones, or the structure is no longer the one for this size."""
-        grown = len(self) > self._flat_below and (
-            not self._trained_on or len(self) > _REBUILD_GROWTH * self._trained_on
+        """A quarter is tombstones, or all are still compared though they are many."""
+        return self._dead > max(1024, self._count // 4) or (
+            not self._trained_on and len(self) > self._flat_below
         )
-        shrunk = bool(self._trained_on) and len(self) <= self._flat_below // 2
-        return grown or shrunk or self._dead > max(1024, self._count // 4)
 
-    def compact(self) -> None:
-        """Drop tombstones and chooses the structure by size. Searches go on meanwhile; writers must not."""
+    @property
+    def wants_rebuilding(self) -> bool:
+        """It has grown or shrunk so much since it was trained that another structure is the right one."""
+        return bool(self._trained_on) and not (
+            self._flat_below // 2 < len(self) <= _REBUILD_GROWTH * self._trained_on
+        )
+
+    def compact(self, go_on: GoOn = lambda: True) -> None:
+        """Drop tombstones; where all are compared though they are many, train lists. Writers must not write meanwhile.
+
+        Searches go on, but for the moment in which lists are purged or the new structure takes its place.
+
+        Raises:
+            Stopped: ``go_on`` said no; nothing was changed.
+        """
         keep = np.flatnonzero(self._alive[: self._count])
-        rows = self._rows(keep)
-        structure, trained_on = self._built(rows)
-        ids, groups = self._ids[keep].copy(), self._groups[keep].copy()
+        if self._trained_on:
+            with self._lock:
+                purge(self._structure, keep, self._count)
+                self._keep_only(keep)
+            return
+        rows = np.empty((len(keep), self.dimensions), np.float32)
+        if len(keep):
+            self._structure.reconstruct_batch(keep, rows)
+        fresh = VectorIndex(self.dimensions, flat_below=self._flat_below)
+        size = self.sample_size(len(keep))
+        fresh.train(rows[np.random.default_rng(0).choice(len(keep), size, replace=False)], len(keep), go_on)
+        fresh.add(range(len(keep)), rows, [0] * len(keep))
         with self._lock:
-            self._structure, self._trained_on = structure, trained_on
-            self._ids, self._groups = ids, groups
-            self._alive = np.ones(len(keep), np.bool_)
-            self._count, self._dead = len(keep), 0
-            self._order = None
-            self._filters.clear()
+            self._structure, self._trained_on = fresh._structure, fresh._trained_on
+            self._keep_only(keep)
 
-    def _built(self, rows: Floats) -> tuple[Any, int]:
-        faiss = _faiss()
-        if len(rows) <= self._flat_below:
-            flat = faiss.IndexFlatIP(self.dimensions)
-            flat.add(rows)
-            return flat, 0
-        lists = _lists_for(len(rows))
-        ivf = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(self.dimensions),
-            self.dimensions,
-            lists,
-            faiss.ScalarQuantizer.QT_fp16,
-            faiss.METRIC_INNER_PRODUCT,
-        )
-        sample = rows
-        if len(rows) > _TRAIN_MOST:
-            sample = rows[np.random.default_rng(0).choice(len(rows), _TRAIN_MOST, replace=False)]
-        ivf.train(sample)
-        ivf.make_direct_map()
-        ivf.add(rows)
-        return ivf, len(rows)
+    def _keep_only(self, keep: Ids) -> None:
+        self._ids, self._codes = self._ids[keep], self._codes[keep]
+        self._alive = np.ones(len(keep), np.bool_)
+        self._count, self._dead = len(keep), 0
+        self._order = None if (np.diff(self._ids) > 0).all() else np.zeros(0, np.int64)
+        self._filters.clear()
 
     # -- searching
 
@@ -217,7 +236,7 @@ class VectorIndex:
         Args:
             vector: float32 [D].
             k: at most so many.
-            groups: the groups that fit; None: all.
+            groups: the groups that fit; None: all. A tuple is taken to be sorted.
             allowed: ids that fit besides (e.g. by duration); None: all.
 
         Returns:
@@ -227,27 +246,27 @@ class VectorIndex:
             EngineError: a vector of a wrong shape, not finite, or of no length.
         """
         row = self._unit(np.asarray(vector, np.float32).reshape(1, -1))
+        key = groups if groups is None or isinstance(groups, tuple) else tuple(sorted(set(groups)))
         with self._lock:
-            bits, fitting = self._fitting(groups)
+            chosen = self._fitting(key)
             if allowed is not None:
-                bits, fitting = self._among(bits, np.fromiter(allowed, np.int64))
-            k = min(k, fitting)
+                chosen = self._among(chosen, np.fromiter(allowed, np.int64))
+            k = min(k, chosen.fitting)
             if k <= 0:
                 return np.zeros(0, np.int64), np.zeros(0, np.float32)
-            cosines, positions = self._nearest(row, k, bits, fitting)
+            cosines, positions = self._nearest(row, k, chosen)
             found = positions >= 0
             return self._ids[positions[found]], np.clip(cosines[found], -1.0, 1.0)
 
-    def _nearest(self, row: Floats, k: int, bits: Bits, fitting: int) -> tuple[Floats, Ids]:
-        faiss = _faiss()
-        selector = faiss.IDSelectorBitmap(bits)
+    def _nearest(self, row: Floats, k: int, chosen: _Filter) -> tuple[Floats, Ids]:
+        faiss = faiss_here()
+        selector = None if chosen.fitting == self._count else faiss.IDSelectorBitmap(chosen.bits)
         if not self._trained_on:
-            parameters = faiss.SearchParameters(sel=selector)
-            cosines, positions = self._structure.search(row, k, params=parameters)
+            cosines, positions = self._structure.search(row, k, params=faiss.SearchParameters(sel=selector))
             return cosines[0], positions[0]
+        # Few that fit lie farther apart, as those of a smaller index would, which has the root of that many lists.
         lists = self._structure.nlist
-        # few that fit lie in few of the lists: look into as many more
-        probes = min(lists, _PROBES * -(-self._count // max(1, fitting)))
+        probes = min(lists, math.ceil(_PROBES * math.sqrt(self._count / max(1, chosen.fitting))))
         while True:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
             cosines, positions = self._structure.search(row, k, params=parameters)
@@ -255,39 +274,37 @@ class VectorIndex:
                 return cosines[0], positions[0]
             probes = min(lists, probes * 4)
 
-    def _fitting(self, groups: Iterable[int] | None) -> tuple[Bits, int]:
-        """Return a bitmap over positions (bit i of byte i // 8) of what is alive and in ``groups``, and how many."""
-        key = None if groups is None else tuple(sorted(set(groups)))
+    def _fitting(self, key: tuple[int, ...] | None) -> _Filter:
         kept = self._filters.get(key)
         if kept is not None:
             self._filters.move_to_end(key)
             return kept
-        fits = self._alive[: self._count]
+        fits = self._alive.copy()
         if key is not None:
-            fits = fits & np.isin(self._groups[: self._count], key)
-        made = (np.packbits(fits, bitorder="little"), int(fits.sum()))
+            table = np.zeros(len(self._code_of), np.bool_)
+            table[[self._code_of[group] for group in key if group in self._code_of]] = True
+            fits[: self._count] &= table[self._codes[: self._count]]
+        made = _Filter(np.packbits(fits, bitorder="little"), int(fits.sum()))
         self._filters[key] = made
         if len(self._filters) > _KEPT_FILTERS:
             self._filters.popitem(last=False)
         return made
 
-    def _among(self, bits: Bits, allowed: Ids) -> tuple[Bits, int]:
+    def _among(self, chosen: _Filter, allowed: Ids) -> _Filter:
         positions = self._positions(allowed)
-        chosen = np.zeros(self._count, np.bool_)
-        chosen[positions[positions >= 0]] = True
-        both = np.packbits(chosen, bitorder="little") & bits
-        return both, int(np.bitwise_count(both).sum())
+        wanted = np.zeros(len(self._alive), np.bool_)
+        wanted[positions[positions >= 0]] = True
+        both = np.packbits(wanted, bitorder="little") & chosen.bits
+        return _Filter(both, int(np.bitwise_count(both).sum()))
 
-    def _widen_filters(self, start: int) -> None:
+    def _widen_filters(self, groups: list[int], start: int) -> None:
         """Let the kept bitmaps learn of the rows from ``start`` on, so that an insert does not cost a scan of all."""
         for key, (bits, fitting) in list(self._filters.items()):
-            wide = np.zeros((self._count + 7) // 8, np.uint8)
-            wide[: len(bits)] = bits
-            new = np.arange(start, self._count)
-            if key is not None:
-                new = new[np.isin(self._groups[start : self._count], key)]
-            np.bitwise_or.at(wide, new >> 3, np.uint8(1) << (new & 7).astype(np.uint8))
-            self._filters[key] = (wide, fitting + len(new))
+            new = [at for at, group in enumerate(groups, start) if key is None or group in key]
+            for at in new:
+                bits[at >> 3] |= 1 << (at & 7)
+            if new:
+                self._filters[key] = _Filter(bits, fitting + len(new))
 
     # -- rows
 
@@ -304,17 +321,17 @@ class VectorIndex:
     def _append(self, ids: Ids, groups: Ids) -> None:
         need = self._count + len(ids)
         if need > len(self._ids):
-            room = max(need, 2 * len(self._ids), 1024)
-            self._ids = np.resize(self._ids, room) if len(self._ids) else np.zeros(room, np.int64)
-            self._groups = np.resize(self._groups, room) if len(self._groups) else np.zeros(room, np.int64)
-            alive = np.zeros(room, np.bool_)
-            alive[: self._count] = self._alive[: self._count]
-            self._alive = alive
+            room = max(need, self._count + self._count // 2, 1024)
+            self._ids = _with_room(self._ids, self._count, room)
+            self._codes = _with_room(self._codes, self._count, room)
+            self._alive = _with_room(self._alive, self._count, room)
+            self._filters.clear()  # they are as long as there is room
         new = slice(self._count, need)
         ascending = (np.diff(ids) > 0).all() and (self._count == 0 or ids[:1] > self._ids[self._count - 1])
         if not ascending or self._order is not None:
             self._order = np.zeros(0, np.int64)
-        self._ids[new], self._groups[new], self._alive[new] = ids, groups, True
+        codes = [self._code_of.setdefault(group, len(self._code_of)) for group in groups.tolist()]
+        self._ids[new], self._codes[new], self._alive[new] = ids, codes, True
         self._count = need
 
     def _positions(self, ids: Ids) -> Ids:
@@ -330,17 +347,10 @@ class VectorIndex:
         at = at if order is None else order[at]
         return np.where((known[at] == ids) & self._alive[at], at, -1)
 
-    def _rows(self, positions: Ids) -> Floats:
-        """Return the vectors at positions, as the structure keeps them."""
-        rows = np.empty((len(positions), self.dimensions), np.float32)
-        if len(positions):
-            self._structure.reconstruct_batch(positions, rows)
-        return rows
-
     # -- snapshots
 
     def save(self, path: Path | str, sequence: int) -> None:
-        """Write a snapshot: temporary file, fsync, rename, fsync of the directory.
+        """Write a snapshot. Searches go on meanwhile; writers must not write.
 
         Args:
             path: its file; replaced as a whole.
@@ -349,39 +359,13 @@ class VectorIndex:
         Raises:
             StorageError: it cannot be written; an older snapshot is then still there.
         """
-        path = Path(path)
-        if self._dead:
-            self.compact()
-        blob = _faiss().serialize_index(self._structure).tobytes()
-        head = json.dumps(
-            {
-                "dimensions": self.dimensions, "encoder": self.encoder, "count": self._count,
-                "sequence": sequence, "trained_on": self._trained_on, "structure_bytes": len(blob),
-            }
-        ).encode()  # fmt: skip
-        parts = [
-            _MAGIC, struct.pack("<Q", len(head)), head,
-            self._ids[: self._count].tobytes(), self._groups[: self._count].tobytes(), blob,
-        ]  # fmt: skip
-        digest = hashlib.sha256()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                for part in parts:
-                    digest.update(part)
-                    file.write(part)
-                file.write(digest.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as exc:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(f"the index snapshot {path} cannot be written: {exc.strerror or exc}") from exc
+        head = {
+            "dimensions": self.dimensions, "encoder": self.encoder, "count": self._count,
+            "sequence": sequence, "trained_on": self._trained_on,
+        }  # fmt: skip
+        groups = np.fromiter(self._code_of, np.int64)[self._codes[: self._count]]
+        arrays = [self._ids[: self._count], groups, self._alive[: self._count]]
+        write_snapshot(Path(path), head, arrays, self._structure)
 
     @classmethod
     def load(
@@ -393,32 +377,21 @@ class VectorIndex:
             SnapshotUnusable: missing, torn, damaged, of another encoder or version.
             EngineUnavailable: faiss is not installed.
         """
-        faiss = _faiss()
-        try:
-            data = Path(path).read_bytes()
-        except OSError as exc:
-            raise SnapshotUnusable(f"the index snapshot {path} cannot be read: {exc.strerror or exc}") from exc
-        body = memoryview(data)[:-32]
-        if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != data[-32:]:
-            raise SnapshotUnusable(f"the index snapshot {path} is torn, damaged or of another version")
-        start = len(_MAGIC) + 8
-        (length,) = struct.unpack_from("<Q", body, len(_MAGIC))
-        head = json.loads(bytes(body[start : start + length]))
+        head, (ids, groups, alive), structure = read_snapshot(Path(path), (np.int64, np.int64, np.bool_))
         if head["encoder"] != encoder:
             raise SnapshotUnusable(
                 f"the index snapshot {path} is of encoder {head['encoder']!r}; {encoder!r} was asked for"
             )
         index = cls(head["dimensions"], encoder=encoder, flat_below=flat_below)
-        count, start = head["count"], start + length
-        index._append(
-            np.frombuffer(body, np.int64, count, start), np.frombuffer(body, np.int64, count, start + 8 * count)
-        )
-        blob = np.frombuffer(body, np.uint8, head["structure_bytes"], start + 16 * count)
-        index._structure = faiss.deserialize_index(blob)
+        index._append(ids, groups)
+        index._alive[: len(alive)] = alive
+        index._dead = int(len(alive) - alive.sum())
+        index._structure = structure
         index._trained_on = head["trained_on"]
         return index, int(head["sequence"])
 
 
-def _lists_for(count: int) -> int:
-    """Return the number of inverted lists: the power of two nearest 2 sqrt(N); FAISS wants 39 vectors in each."""
-    return min(1 << round(math.log2(2.0 * math.sqrt(count))), max(1, count // 39))
+def _with_room(array: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:  # Any: each has its own type
+    wide = np.zeros(room, array.dtype)
+    wide[:count] = array[:count]
+    return wide

@@ -13,7 +13,7 @@ that no caller waits for a disk that is full or a database that another process 
     full, read-only, locked     tried until a sound of the size that failed can be written
     damaged                     opened again whenever that works
 
-Threads: ``current`` and ``trouble`` anywhere; everything else on the pool's writer thread.
+Threads: ``current`` and ``trouble`` anywhere; ``tidy`` on the pool's upkeep thread; everything else on its writer's.
 """
 
 from __future__ import annotations
@@ -80,13 +80,28 @@ class CacheKeeper:
         return not self._unkept
 
     def prepare(self, spaces: Iterable[str]) -> None:
-        """Load or rebuild the indexes of these spaces, now and at every later opening.
+        """Load or rebuild the indexes of these spaces, now and at every later opening; large ones with ``tidy``.
 
         Raises:
             EngineUnavailable: faiss is not installed.
         """
         self._spaces = tuple(spaces)
-        self.current.prepare(self._spaces)
+        self.current.prepare(self._spaces, background=True)
+
+    def tidy(self) -> None:
+        """Take over what others changed; load, build, compact and save indexes where it is time to."""
+        cache = self.current
+        try:
+            cache.follow()
+            cache.tidy()
+        except AudioPoolError as exc:
+            # what is wrong with the directory is told by ``tend``; an opening that was retired tells nothing
+            if cache is self.current and not self.trouble:
+                _log.warning("the index is not looked after: %s", exc)
+
+    def stop_tidying(self) -> None:
+        """Break off what ``tidy`` is at; nothing is tidied any more."""
+        self.current.spaces.stop()
 
     def close(self) -> None:
         """Save the indexes and close the store."""
@@ -179,7 +194,7 @@ class CacheKeeper:
         """Open what is at the path now; the former opening is closed when nobody reads in it any more."""
         former, new = self.current, self._open(blobs)
         try:
-            new.prepare(self._spaces if not new.near_off else ())
+            new.prepare(self._spaces if not new.near_off else (), background=True)
             _ = new.incoming
         except AudioPoolError as exc:
             _log.warning("the cache was opened again, but for: %s", exc)
@@ -205,6 +220,7 @@ class CacheKeeper:
 
     def _retire(self) -> None:
         for former in self._former:
+            former.spaces.stop()
             # no snapshots of its indexes: at their path there is another store by now
             former.store.close(keep_files=former.store.blobs is self.current.store.blobs)
         self._former.clear()

@@ -4,8 +4,9 @@ Owns: SoundCache: which entries are asked for in which order, the draw among sev
 on variants of a prompt.
 Must not know: the pool, engines, sockets; how rows and files are stored (store.py, blobs.py).
 
-Threads: ``find_*`` on one (the pool's router thread), ``put``, ``remove`` and ``follow`` on another (its
-writer thread). They share nothing but the store and the index, which are made for it.
+Threads: ``find_exact`` on one (the pool's router thread), ``find_near`` on another (its index thread), ``put`` and
+``remove`` on a third (its writer thread), ``tidy`` on a fourth. They share the store and the index, which are made for
+it, and plain dicts of what was met lately.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ import logging
 import math
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,19 +29,17 @@ from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
 from audio_pool.cache.settings import filters_of, settings_of
+from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
 from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
-from audio_pool.errors import AudioPoolError, EngineError
+from audio_pool.errors import EngineError
 from audio_pool.results import FinishedSound, HitRule
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
-
-if TYPE_CHECKING:
-    from audio_pool.cache.vectors import VectorSpace
 
 _log = logging.getLogger(__name__)
 
@@ -104,8 +101,8 @@ class SoundCache:
         self._cap_strategy = cap_strategy
         self._now = now
         self._rng = rng or random.Random()
-        self._spaces: dict[str, VectorSpace] = {}
-        self._preparing = threading.Lock()
+        self.spaces = Spaces(self.store)
+        self.prepare, self.tidy = self.spaces.prepare, self.spaces.tidy
         self._trust = Trust(self.store)
         self.usage = Usage(self.store.uses, now)
         self.teaching = Teaching(self.store)
@@ -121,50 +118,21 @@ class SoundCache:
 
     def close(self) -> None:
         """Save the indexes and close the store. Further calls are an error."""
-        for space in self._spaces.values():
-            space.save()
+        self.spaces.stop()
+        self.spaces.save()
         self.usage.write_down()
         self.store.close()
 
-    def prepare(self, spaces: Iterable[str]) -> None:
-        """Load or rebuild the indexes of these spaces; otherwise the first look-up by meaning does.
-
-        Raises:
-            EngineUnavailable: faiss is not installed.
-        """
-        for name in spaces:
-            self._space(name)
-
     def follow(self) -> None:
-        """Take over what other processes changed. For the writer thread, now and then."""
+        """Take over what other processes changed and judged. For a thread that may wait."""
         self.teaching.follow()
-        for space in list(self._spaces.values()):
-            try:
-                space.follow()
-            except AudioPoolError as exc:  # the index is derived: what goes wrong in it costs no sound
-                _log.warning("the index of %s does not follow: %s", space.space, exc)
-
-    def tidy(self) -> None:
-        """Compact and save indexes where it is time to. For the writer thread, when there is nothing to do."""
-        self.follow()
-        for space in list(self._spaces.values()):
-            space.tidy()
+        self.spaces.follow()
 
     def tend(self) -> None:
         """Write uses down, unlink what is due, take damaged sounds out. For the writer thread, now and then."""
         self.usage.write_down()
         self.store.leaving.unlink_due()
         self._trust.tend()
-
-    def _space(self, name: str) -> VectorSpace:
-        found = self._spaces.get(name)
-        if found is None:
-            from audio_pool.cache.vectors import VectorSpace  # faiss, where there is one
-
-            with self._preparing:
-                found = self._spaces.get(name) or VectorSpace(self.store, name)
-                self._spaces[name] = found
-        return found
 
     # -- look-ups
 
@@ -280,7 +248,7 @@ class SoundCache:
     def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
         """Return up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
         filters = filters_of(recipe, query, by_meaning=True)
-        index, most = self._space(space), query.reuse_k + _SPARE
+        index, most = self.spaces.of(space), query.reuse_k + _SPARE
         while True:
             cosines = index.search(vector, most, filters)
             rows = self.store.entries.with_ids(list(cosines), filters)
@@ -291,7 +259,7 @@ class SoundCache:
 
     def nearest_of_any_settings(self, space: str, vector: Vector, count: int) -> dict[int, float]:
         """Return cosines of the nearest entries by id, whether their settings fit or not."""
-        return self._space(space).search(vector, count, None)
+        return self.spaces.of(space).search(vector, count, None)
 
     def _exact(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: HitType, rule: HitRule, reason: str
@@ -360,7 +328,7 @@ class SoundCache:
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
             self.store.entries.remove(surplus_ids)
-        self.follow()
+        self.spaces.follow(wait=False)
         return entry
 
     def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
@@ -403,7 +371,7 @@ class SoundCache:
     def remove(self, ids: Iterable[int]) -> Removal:
         """Remove entries and their files; from then on no process offers them."""
         removal = self.store.entries.remove(ids)
-        self.follow()
+        self.spaces.follow(wait=False)
         return removal
 
     def has(self, entry_id: int, path: str) -> bool:

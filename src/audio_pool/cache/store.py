@@ -163,6 +163,9 @@ class Vectors(Protocol):
     def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
         """Return the next vectors by ascending id, as ``searchable``."""
 
+    def sample(self, space: str, count: int) -> Vector:
+        """Return about so many of the space's vectors from all over it, float32 [N, D]; odd ones are left out."""
+
     def searchable_ids(self, space: str) -> list[int]:
         """Return all entries that ``searchable`` knows."""
 

@@ -4,13 +4,14 @@ Owns: loading or rebuilding the index of a space, following the store's changes,
 by which filters go inside the search.
 Must not know: what counts as a hit; how vectors are made.
 
-Threads: ``search`` anywhere; ``follow``, ``tidy`` and ``save`` on the writer thread. A searcher that finds
-changes follows a few itself, unless the writer is at work: it never waits for it, and an entry that is
+Threads: ``search`` and ``follow`` anywhere; ``tidy`` and ``save`` on a thread that may take its time. A searcher that
+finds changes follows a few itself, unless somebody else is at it: it never waits, and an entry that is
 already gone is found out by its row.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -21,7 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_pool.cache.index import SnapshotUnusable, VectorIndex
+from audio_pool.cache.faiss_library import faiss_here
+from audio_pool.cache.index import FLAT_BELOW, SnapshotUnusable, VectorIndex
+from audio_pool.cache.inverted_lists import Stopped
 from audio_pool.cache.settings import Filters, Settings, admits
 from audio_pool.cache.store import Change, KeptVector, Store, Vector
 from audio_pool.errors import StorageError
@@ -36,8 +39,11 @@ _BUCKETS_PER_GUIDANCE = 4
 _WHILE_SEARCHING = 64
 """Changes a searcher follows before it searches; the rest is the writer's."""
 _AT_ONCE = 4096
-_SAVE_AFTER = 2000
-"""Changes after which ``tidy`` writes a new snapshot."""
+_AT_ONCE_BELOW = 20_000
+"""Vectors of which an index is made at once, in the background or not: a fraction of a second."""
+_SAVE_AFTER, _SAVE_SHARE = 2000, 20
+"""Changes after which ``tidy`` writes a new snapshot, and their share in a large index."""
+_SETTINGS_KNOWN, _ANSWERS_KNOWN = 100_000, 1_000
 _GROUPING = 2
 """Version of the groups: a snapshot that holds others is of no use."""
 
@@ -53,20 +59,37 @@ class _Groups:
         self._fitting: dict[tuple[str, bool, str, str, str], dict[int, Settings]] = {}
         """By what must be equal: namespace, loop, voice, negative, extras."""
         self._numbers: dict[Settings, int] = {}
+        self._seen: dict[Settings, int] = {}
+        """Numbers of settings that were met lately."""
+        self._answers: dict[Filters, tuple[int, tuple[int, ...]]] = {}
+        """What fitted lately, with the number of groups that there were."""
 
     def add(self, settings: Iterable[Settings]) -> list[int]:
         """Return the number of the group of each."""
-        return [self._number_of(_bucketed(one)) for one in settings]
+        return [self._seen.get(one) or self._number_of(one) for one in settings]
 
-    def _number_of(self, group: Settings) -> int:
+    def _number_of(self, settings: Settings) -> int:
+        group = _bucketed(settings)
         number = self._numbers.get(group)
         if number is None:
             number = self._numbers[group] = _number(group)
             self._fitting.setdefault(group[:5], {})[number] = group
+        if len(self._seen) >= _SETTINGS_KNOWN:
+            self._seen.clear()
+        self._seen[settings] = number
         return number
 
-    def fitting(self, filters: Filters) -> list[int]:
-        """Return the numbers of the groups that may have a fitting entry."""
+    def fitting(self, filters: Filters) -> tuple[int, ...]:
+        """Return the numbers of the groups that may have a fitting entry, ascending."""
+        known = self._answers.get(filters)
+        count = len(self._numbers)
+        if known is None or known[0] != count:
+            if len(self._answers) >= _ANSWERS_KNOWN:
+                self._answers.clear()
+            known = self._answers[filters] = count, self._look_for(filters)
+        return known[1]
+
+    def _look_for(self, filters: Filters) -> tuple[int, ...]:
         wide = filters._replace(
             shortest_s=_length_bucket(filters.shortest_s),
             longest_s=_length_bucket(filters.longest_s),
@@ -74,7 +97,7 @@ class _Groups:
             most_guidance=_guidance_bucket(filters.most_guidance),
         )
         groups = list(self._fitting.get(filters[:5], {}).items())  # the writer may add one meanwhile
-        return [number for number, group in groups if admits(wide, group)]
+        return tuple(sorted(number for number, group in groups if admits(wide, group)))
 
 
 def _bucketed(settings: Settings) -> Settings:
@@ -101,8 +124,11 @@ def _number(group: Settings) -> int:
 class VectorSpace:
     """The index of one space (an encoder's name, as vectors are stored under)."""
 
-    def __init__(self, store: Store, space: str) -> None:
-        """Load the snapshot and catch up, or rebuild from the store.
+    def __init__(self, store: Store, space: str, *, background: bool = False) -> None:
+        """
+        Args:
+            background: a large index is loaded, built and rebuilt by ``tidy`` alone, and until it is there nothing is
+                found; otherwise it is there when this returns.
 
         Raises:
             EngineUnavailable: faiss is not installed.
@@ -111,13 +137,23 @@ class VectorSpace:
         self._store = store
         self._name = _index_name(store, space)
         self._writing = threading.Lock()
+        self._tidying = threading.Lock()
         self._groups = _Groups()
         self._index: VectorIndex | None = None
+        self._background = background
+        self._stopped = False
         self._seq = 0
         self._saved_seq = -1
         self._version = -1
-        self._load()
-        self.follow()
+        self.ready = False
+        """False until it has been loaded or built for the first time."""
+        self.progress = 0.0
+        """How far the building under way is, 0 to 1."""
+        self._lost = False
+        """Changes were missed: it answers as it is until it has been built anew."""
+        faiss_here()
+        if not background or store.vectors.counts().get(space, 0) <= _AT_ONCE_BELOW:
+            self._open()
 
     def __len__(self) -> int:
         return len(self._index) if self._index is not None else 0
@@ -143,27 +179,40 @@ class VectorSpace:
         if index is None or len(index) == 0 or len(vector) != index.dimensions:
             return {}
         fitting = None if filters is None else self._groups.fitting(filters)
-        if fitting == []:
+        if fitting == ():
             return {}
-        ids, cosines = index.search(np.asarray(vector, np.float32), k, fitting)
-        return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
+        asked = np.asarray(vector, np.float32)
+        ids, cosines = index.search(asked, k, fitting)
+        found = dict(zip(ids.tolist(), cosines.tolist(), strict=True))
+        return found if index.exact else self._compared(asked, found)
+
+    def _compared(self, asked: Vector, found: dict[int, float]) -> dict[int, float]:
+        """Return what was found with the cosines of the very vectors, nearest first; what is gone is left out."""
+        kept = self._store.vectors.of(self.space, found)
+        ids = [entry_id for entry_id, vector in kept.items() if len(vector) == len(asked)]
+        if not ids:
+            return {}
+        rows = np.stack([kept[entry_id] for entry_id in ids])
+        cosines = rows @ asked / (np.linalg.norm(rows, axis=1) * np.linalg.norm(asked))
+        order = np.argsort(-cosines, kind="stable")
+        return {ids[at]: float(cosines[at]) for at in order}
 
     # -- staying in step
 
-    def follow(self) -> None:
-        """Take over every change since the last time, whoever made it."""
-        self._follow(None, wait=True)
+    def follow(self, *, wait: bool = True) -> None:
+        """Take over every change since the last time, whoever made it; without ``wait`` a few, if nobody else does."""
+        self._follow(None if wait else _WHILE_SEARCHING, wait=wait)
 
     def _follow(self, limit: int | None, *, wait: bool) -> None:
         version, most = self._store.changes.version(), limit or _AT_ONCE
-        if version == self._version or not self._writing.acquire(blocking=wait):
+        if version == self._version or not self.ready or not self._writing.acquire(blocking=wait):
             return
         try:
-            while True:
+            while not self._lost:
                 changes = self._store.changes.since(self._seq, most)
                 if changes is None:
-                    self._rebuild()
-                    return
+                    self._lost = True
+                    break
                 self._take_over(changes)
                 if len(changes) < most:
                     self._version = version
@@ -172,6 +221,8 @@ class VectorSpace:
                     return
         finally:
             self._writing.release()
+        if not self._background:
+            self._build()
 
     def _take_over(self, changes: list[Change]) -> None:
         removed = [change.entry_id for change in changes if change.removed]
@@ -192,39 +243,85 @@ class VectorSpace:
             return index
         vectors = np.frombuffer(b"".join(one.data for one in kept), np.float32).reshape(len(kept), -1)
         if index is None:
-            index = VectorIndex(vectors.shape[1], encoder=self._name)
+            index = VectorIndex(vectors.shape[1], encoder=self._name, flat_below=FLAT_BELOW)
         index.add([one.entry_id for one in kept], vectors, self._groups.add(one.settings for one in kept))
         return index
 
-    def _load(self) -> None:
+    # -- the first time, and from the store again
+
+    def _open(self) -> None:
         try:
-            self._index, self._seq = VectorIndex.load(self.snapshot, encoder=self._name)
+            self._index, self._seq = VectorIndex.load(self.snapshot, encoder=self._name, flat_below=FLAT_BELOW)
             self._saved_seq = self._seq
         except SnapshotUnusable as exc:
             if self.snapshot.exists():
                 _log.warning("%s; it is built again from the store", exc)
-            self._rebuild()
-            return
-        self._groups.add(self._store.vectors.settings())
+            self._build()
+        else:
+            self._groups.add(self._store.vectors.settings())
+            self.ready = True
+        self.follow()
 
-    def _rebuild(self) -> None:
+    def _build(self) -> None:
+        """Build the index from the store, aside: the one that is there answers until then.
+
+        Raises:
+            Stopped: the space is being closed.
+        """
         # The number first: what is put meanwhile is then met again in the changes, and known already.
-        seq, index, after = self._store.changes.last_seq(), None, 0
+        seq, after = self._store.changes.last_seq(), 0
+        count = self._store.vectors.counts().get(self.space, 0)
+        self.progress = 0.0
+        index = self._trained(count)
         while kept := self._store.vectors.searchable_after(self.space, after, _AT_ONCE):
             index, after = self._with(index, kept), kept[-1].entry_id
-        if index is not None and index.wants_compaction:
-            index.compact()
-        self._index, self._seq = index, seq
+            self.progress = min(1.0, len(index or ()) / max(1, count))
+            if self._stopped:
+                raise Stopped
+        with self._writing:
+            self._index, self._seq, self._version = index, seq, -1
+            self.ready, self._lost = True, False
+
+    def _trained(self, count: int) -> VectorIndex | None:
+        """Return an empty index for so many vectors; None where they are so few that it needs no training."""
+        if count <= FLAT_BELOW:
+            return None
+        sample = self._store.vectors.sample(self.space, VectorIndex.sample_size(count))
+        if not len(sample):
+            return None
+        index = VectorIndex(sample.shape[1], encoder=self._name, flat_below=FLAT_BELOW)
+        index.train(sample, count, self._go_on)
+        return index
+
+    def _go_on(self) -> bool:
+        return not self._stopped
 
     # -- upkeep
 
     def tidy(self) -> None:
-        """Compact and save where it is time to; seconds for a large index, so for an idle moment."""
-        with self._writing:
-            if self._index is not None and self._index.wants_compaction:
-                self._index.compact()
-        if self._seq - max(0, self._saved_seq) >= _SAVE_AFTER:
-            self.save()
+        """Do what is due of loading, building, compacting and saving: seconds for a large index.
+
+        Searches go on, and ``follow(wait=False)`` never waits for it. For a thread that nobody waits for.
+        """
+        with self._tidying, contextlib.suppress(Stopped):
+            if not self.ready:
+                self._open()
+            self.follow()
+            index = self._index
+            if self._lost or (index is not None and index.wants_rebuilding):
+                self._build()
+                self.follow()
+            elif index is not None and index.wants_compaction:
+                with self._writing:
+                    index.compact(self._go_on)
+            if self._seq - max(0, self._saved_seq) >= max(_SAVE_AFTER, len(self) // _SAVE_SHARE):
+                self.save()
+
+    def stop(self) -> None:
+        """Break off what ``tidy`` is at, and return when it has ended."""
+        self._stopped = True
+        with self._tidying:
+            pass
 
     def save(self) -> None:
         """Write a snapshot if anything changed since the last; a disk that takes none is only logged."""

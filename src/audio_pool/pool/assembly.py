@@ -94,7 +94,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(arena.close)
     encoders = encoders_of(config) if cache is not None else ()
     if cache is not None:
-        # here and not at the first look-up: that one would wait for it on the router's thread
+        # here and not at the first look-up, which would wait for it
         cache.prepare(searched_space(name, config) for name in encoders)
     workers = workers_of(config)
     infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
@@ -118,7 +118,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
-    writer = Writer()
+    writer, index, upkeep = Writer(), Writer("index"), Writer("upkeep", niceness=10)
     turns = Turns(writer, config.queue.max_requests)
     making = Making(turns, cache)
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
@@ -131,13 +131,14 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         tasks=TaskBuilder(arena, infos, incoming, spill.making, requests),
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
         making=making,
+        index=index,
         launcher=launcher,
         processes={worker.name: process_spec(worker) for worker in workers},
         infos=infos,
         telemetry=telemetry,
     )
     scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
-    helpers = HelperThreads([launcher, writer])
+    helpers = HelperThreads([launcher, writer, index, upkeep])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
     counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-figures")
     figures = CacheFigures(config.cache_dir, counter, inbox.post)
@@ -145,6 +146,11 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(counter.shutdown)
     rest.callback(launcher.close)
     rest.callback(writer.shutdown)
+    rest.callback(index.shutdown)
+    rest.callback(upkeep.shutdown)
+    if cache is not None:
+        rest.callback(cache.stop_tidying)
+        rest.callback(Housekeeping(upkeep, [cache.tidy]).stop)
     chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend, making.tend] if cache is not None else [])]
     rest.callback(Housekeeping(writer, chores).stop)
     files = FileReading(

@@ -36,8 +36,6 @@ __all__ = ["Delivery", "copy_file"]
 
 log = logging.getLogger(__name__)
 
-_TIDY_EVERY = 256
-"""Stored sounds between two looks at whether the indexes want compacting or saving."""
 _ASIDE_KNOWN = 256
 _FICLONE = 0x40049409
 """ioctl of linux/fs.h: make a file share another's blocks, copied on write."""
@@ -62,7 +60,6 @@ class Delivery:
         self._render_dir = render_dir
         self._spill = spill
         self._max_inline_bytes = max_inline_bytes
-        self._stored = 0
         self._aside: dict[str, str] = {}
         """Where files went that were moved aside lately: a rendition is delivered to everybody who joined."""
 
@@ -90,9 +87,6 @@ class Delivery:
                 with contextlib.suppress(OSError):
                     _unlink([path for path in (sound.path, sound.delivered_path) if path])
                 done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
-            self._stored += 1
-            if self._cache is not None and self._stored % _TIDY_EVERY == 0:
-                self._cache.current.tidy()
 
         self._order("", work, done)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Thread
 
 import msgspec
 import numpy as np
@@ -62,6 +63,7 @@ class Executor:
         tasks: TaskBuilder,
         delivery: Delivery,
         making: Making,
+        index: Thread,
         launcher: WorkerLauncher,
         processes: Mapping[str, ProcessSpec],
         infos: dict[str, EngineInfo],
@@ -81,6 +83,7 @@ class Executor:
         self._tasks = tasks
         self._delivery = delivery
         self._making = making
+        self._index = index
         self._launcher = launcher
         self._processes = processes
         self._infos = infos
@@ -128,7 +131,7 @@ class Executor:
             case events.FindExact():
                 return self._find_exact(action)
             case events.FindNear():
-                return self._find_near(action)
+                self._find_near(action)
             case events.SendTask():
                 return self._send_task(action)
             case events.CancelTask():
@@ -233,15 +236,21 @@ class Executor:
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
             return self._unreadable(action.job, exc)
 
-    def _find_near(self, action: events.FindNear) -> events.LookupDone:
+    def _find_near(self, action: events.FindNear) -> None:
+        """Have it looked for on the index thread: a search among many takes longer than a step may."""
         resolved = self._requests[action.request].sound
         assert self._cache is not None
         cache = self._cache.current
-        try:
-            lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
-            return self._lookup_done(action.job, cache, lookup, resolved.rendition)
-        except Exception as exc:
-            return self._unreadable(action.job, exc)
+
+        def look() -> None:
+            try:
+                lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
+                found = self._lookup_done(action.job, cache, lookup, resolved.rendition)
+            except Exception as exc:
+                found = self._unreadable(action.job, exc)
+            self._inbox.post(found)
+
+        self._index.submit(look)
 
     def _unreadable(self, job: int, exc: Exception) -> events.LookupDone:
         if isinstance(exc, StorageError) and self._cache is not None:

@@ -154,6 +154,9 @@ class StatusView:
         if not self._encoders:
             return "off"
         off = self._cache.current.near_off if self._cache is not None else ""
+        building = self._cache.current.spaces.building() if self._cache is not None else {}
+        if building and not off:
+            off = "the index is being built: " + ", ".join(f"{name} {done:.0%}" for name, done in building.items())
         return f"off: {off}" if off else ", ".join(self._encoders)
 
 

@@ -1,11 +1,13 @@
-"""The writer: one thread that does everything that touches the disk for long, one thing after the other.
+"""A thread that does what it is given, one thing after the other.
 
 Owns: the thread and what waits for it. Unlike a ThreadPoolExecutor's, it can be started anew.
-Must not know: what is written.
+Must not know: what is done. A pool has three: the writer for everything that touches the disk for long, one for
+look-ups by meaning, and one for the upkeep of what they search.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -21,9 +23,14 @@ T = TypeVar("T")
 class Writer(Executor):
     """An Executor of one thread, in order of submission."""
 
-    name = "writer"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "writer", niceness: int = 0) -> None:
+        """
+        Args:
+            name: for messages.
+            niceness: above 0: the thread yields the processors to others.
+        """
+        self.name = name
+        self._niceness = niceness
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = self._begun()
@@ -31,7 +38,7 @@ class Writer(Executor):
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Take something to do. Raises RuntimeError after ``shutdown``."""
         if self._closed:
-            raise RuntimeError("the writer has been shut down")
+            raise RuntimeError(f"the {self.name} has been shut down")
         future: Future[T] = Future()
 
         def do() -> None:
@@ -55,11 +62,13 @@ class Writer(Executor):
             self._thread = self._begun()
 
     def _begun(self) -> threading.Thread:
-        thread = threading.Thread(target=self._run, name="audio-pool-writer", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"audio-pool-{self.name}", daemon=True)
         thread.start()
         return thread
 
     def _run(self) -> None:
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (do := self._waiting.get()) is not None:
             do()
 

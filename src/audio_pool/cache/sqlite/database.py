@@ -1,4 +1,4 @@
-"""The SQLite file: one connection that reads, one that writes, and what becomes of SQLite's errors.
+"""The SQLite file: connections that read, one that writes, and what becomes of SQLite's errors.
 
 Owns: opening (also on disks that take no writes), locks, transactions, the reserve.
 Must not know: tables, sound.
@@ -6,8 +6,8 @@ Must not know: tables, sound.
     cache.sqlite3       the rows
     reserve             given up where a full disk would not even let rows be removed
 
-One connection reads and one writes, each behind its own lock, so a reader never waits for a writer; WAL lets
-both go on at once.
+One connection reads, one reads what takes its time, and one writes, each behind its own lock, so a reader never waits
+for a writer; WAL lets all go on at once.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Database:
         self._check = check
         self._patience_s = patience_s
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._bulk_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         if not create and not self.path.is_file():
             raise NotFound(f"directory {str(directory)!r} holds no sound cache (no {FILE})", hint="check its path")
@@ -90,6 +91,7 @@ class Database:
                 os.chmod(self.path, 0o600)
             prepare(self._writer)
             self._reader = self._connect("rw", min(self._patience_s, _READER_PATIENCE_S))
+            self._bulk = self._connect("rw", min(self._patience_s, _READER_PATIENCE_S))
         except (sqlite3.OperationalError, OSError) as exc:
             if self._writer is not None:
                 self._writer.close()
@@ -99,7 +101,7 @@ class Database:
             if self.spend_reserve():
                 self._open(create, prepare)
                 return
-            self._reader = self._open_read_only()
+            self._reader, self._bulk = self._open_read_only(), self._open_read_only()
             place = self._directory
             _log.warning("%s takes no writes (%s): its sounds are offered, new ones are not kept", place, exc)
         except BaseException:
@@ -140,8 +142,9 @@ class Database:
         return self._writer is None
 
     def close(self) -> None:
-        """Close both connections."""
-        with self._write_lock, self._read_lock:
+        """Close the connections."""
+        with self._write_lock, self._read_lock, self._bulk_lock:
+            self._bulk.close()
             if self._writer is not None:
                 self._writer.close()
             self._reader.close()
@@ -156,6 +159,11 @@ class Database:
         except (sqlite3.Error, OSError):
             with self.errors("reading the cache"):
                 raise
+
+    def bulk(self, sql: str, values: Values = ()) -> list[Any]:  # Any: rows as SQLite gives them
+        """Return the rows of a SELECT that takes its time, by a connection of its own: ``query`` goes on beside it."""
+        with self.errors("reading the cache"), self._bulk_lock:
+            return self._bulk.execute(sql, values).fetchall()
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[sqlite3.Connection]:

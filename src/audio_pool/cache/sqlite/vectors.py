@@ -7,11 +7,12 @@ Must not know: the index, what is compared with what.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from audio_pool.cache.settings import Settings
-from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
+from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list
 from audio_pool.cache.sqlite.rows import SETTINGS, settings_at
 from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.store import KeptVector, Vector
@@ -19,6 +20,7 @@ from audio_pool.cache.store import KeptVector, Vector
 __all__ = ["SqliteVectors"]
 
 _SEARCHABLE = "vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoken = 0"
+_KEPT = f"SELECT id, data, {SETTINGS} FROM {_SEARCHABLE}"
 
 
 class SqliteVectors:
@@ -40,18 +42,35 @@ class SqliteVectors:
         return {entry_id: np.frombuffer(data, np.float32) for entry_id, data in found if len(data) % 4 == 0}
 
     def searchable(self, space: str, ids: Iterable[int]) -> list[KeptVector]:
-        return self._searchable(f"AND entry_id IN {ID_LIST} ORDER BY id", (space, id_list(ids)))
+        return _kept(self._database.query(f"{_KEPT} AND entry_id IN {ID_LIST} ORDER BY id", (space, id_list(ids))))
 
     def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
-        return self._searchable("AND entry_id > ? ORDER BY entry_id LIMIT ?", (space, after, limit))
-
-    def _searchable(self, rest: str, values: Values) -> list[KeptVector]:
-        found = self._database.query(f"SELECT id, data, {SETTINGS} FROM {_SEARCHABLE} {rest}", values)
-        return [KeptVector(row[0], row[1], settings_at(row, 2)) for row in found]
+        return _kept(self._database.bulk(f"{_KEPT} AND entry_id > ? ORDER BY entry_id LIMIT ?", (space, after, limit)))
 
     def searchable_ids(self, space: str) -> list[int]:
-        return [row[0] for row in self._database.query(f"SELECT id FROM {_SEARCHABLE}", (space,))]
+        return [row[0] for row in self._database.bulk(f"SELECT id FROM {_SEARCHABLE}", (space,))]
+
+    def sample(self, space: str, count: int) -> Vector:
+        """See ``store.Vectors``: every n-th id, read from all over the space."""
+        step = max(1, self.counts().get(space, 0) // max(1, count))
+        parts: list[bytes] = []
+        size, last = 0, 0
+        sql = (
+            "SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id > ? AND entry_id % ? = 0"
+            " ORDER BY entry_id LIMIT 1000"
+        )
+        while found := self._database.bulk(sql, (space, last, step)):
+            size = size or len(found[0][1])
+            parts.append(b"".join(data for _, data in found if len(data) == size))
+            last = found[-1][0]
+        if size == 0 or size % 4:
+            return np.zeros((0, 1), np.float32)
+        return np.frombuffer(b"".join(parts), np.float32).reshape(-1, size // 4)
 
     def settings(self) -> list[Settings]:
-        found = self._database.query(f"SELECT DISTINCT {SETTINGS} FROM entries WHERE spoken = 0")
+        found = self._database.bulk(f"SELECT DISTINCT {SETTINGS} FROM entries WHERE spoken = 0")
         return [settings_at(row, 0) for row in found]
+
+
+def _kept(rows: Iterable[tuple[Any, ...]]) -> list[KeptVector]:  # Any: rows as SQLite gives them
+    return [KeptVector(row[0], row[1], settings_at(row, 2)) for row in rows]
