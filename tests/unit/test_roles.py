@@ -12,6 +12,8 @@ SAME = [
     ("a race car accelerates squealing tires", "a race car squeals tires and accelerates"),
     ("snoring intermittently", "intermittent snoring"),
     ("a man speaks while frying food", "food is frying while a man speaks"),
+    ("along a wall a sailor drags a chain while an owl hoots", "a sailor drags a chain along a wall and an owl hoots"),
+    ("a crow caws rhythmically, an owl hoots", "an owl hoots and a crow rhythmically caws"),
     ("insects buzz around and a bird chirps", "a bird chirps and an insect buzzes"),
 ]
 
@@ -26,6 +28,7 @@ OTHER = [
     # doer and done-to
     ("a wolf chases a horse and growls", "a horse chases a wolf and growls"),
     ("a man hits a drum and laughs", "a drum hits a man and laughs"),
+    ("in a cave a wolf chases a horse", "a horse chases a wolf in a cave"),
     # whose doing it is
     ("a woman screams and a baby cries", "a baby screams and a woman cries"),
     ("a woman speaks and a child vocalizes", "a child speaks and a woman vocalizes"),

@@ -49,8 +49,6 @@ class Row(NamedTuple):
     created_at: float
     file: str
     size_bytes: int
-    preferred: int = 0
-    """1: it was asked for in place of what was offered before."""
 
     @property
     def is_sane(self) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -170,8 +170,7 @@ _LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "qu
 """Words ignored in the comparison: adding or dropping them does not change the sound."""
 _SHORTEST_TYPO = 5
 
-_Moment = list[tuple[str, tuple[str, ...]]]
-"""Chunks of one moment: kind and words."""
+_Moment = list[Chunk]
 
 
 def first_objection(query: str, prompt: str) -> str | None:
@@ -187,7 +186,7 @@ def first_objection(query: str, prompt: str) -> str | None:
     if (lacking and extra) or not (ours and theirs):
         return _difference(lacking, extra)
     if renamed:
-        theirs = [[(kind, tuple(renamed.get(w, w) for w in words)) for kind, words in chunks] for chunks in theirs]
+        theirs = [[_renamed(chunk, renamed) for chunk in chunks] for chunks in theirs]
     if len(ours) != len(theirs) or [_bag([m]) for m in ours] != [_bag([m]) for m in theirs]:
         return "guard order: the events do not come in the same order"
     away, towards = (_led_by(ours, leads) & _led_by(theirs, others) for leads, others in _OPPOSED)
@@ -201,24 +200,28 @@ def first_objection(query: str, prompt: str) -> str | None:
 
 
 def _moments(analysis: Analysis) -> list[_Moment]:
-    return [[(chunk.kind, _plain(chunk)) for chunk in chunks] for chunks in analysis.events]
+    return [[_plain(chunk) for chunk in chunks] for chunks in analysis.events]
 
 
-def _plain(chunk: Chunk) -> tuple[str, ...]:
+def _renamed(chunk: Chunk, renamed: dict[str, str]) -> Chunk:
+    return replace(chunk, words=tuple(renamed.get(word, word) for word in chunk.words))
+
+
+def _plain(chunk: Chunk) -> Chunk:
     """Return a chunk's words without the plural where number is inaudible, and without light words."""
     words = tuple(
         word[:-1] if word.endswith("*") and in_chorus(word[:-1]) else word for word in chunk.words
     )
-    return tuple(word for word in words if word.rstrip("*") not in _LIGHT) or words
+    return replace(chunk, words=tuple(word for word in words if word.rstrip("*") not in _LIGHT) or words)
 
 
 def _bag(moments: list[_Moment]) -> Counter[str]:
-    return Counter(w for chunks in moments for _, words in chunks for w in words if w not in _LOOSE and w != "+")
+    return Counter(w for chunks in moments for one in chunks for w in one.words if w not in _LOOSE and w != "+")
 
 
 def _led_by(moments: list[_Moment], leads: frozenset[str]) -> set[str]:
     """Return the words that stand right after one of ``leads``."""
-    return {after for chunks in moments for _, words in chunks for word, after in pairwise(words) if word in leads}
+    return {after for chunks in moments for one in chunks for word, after in pairwise(one.words) if word in leads}
 
 
 def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
@@ -264,17 +267,16 @@ def _difference(lacking: Counter[str], extra: Counter[str]) -> str:
     return f"guard {guard}: {'; '.join(shown)}"
 
 
-def _form(chunk: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+def _form(chunk: Chunk) -> tuple[tuple[str, ...], ...]:
     """Return a chunk with its prepositional phrases sorted, and with all its parts sorted where it has no verb."""
-    kind, words = chunk
     segments: list[list[str]] = [[]]
-    for word in words:
+    for word in chunk.words:
         if word in _LOOSE:
             segments.append([])
         else:
             segments[-1].append(word)
     parts = [tuple(segment) for segment in segments if segment]
-    if kind == "noun" and "+" not in words:
+    if chunk.kind == "noun" and "+" not in chunk.words:
         return tuple(sorted(parts))
     return (*parts[:1], *sorted(parts[1:]))
 
@@ -283,7 +285,7 @@ def _sequence(moment: _Moment) -> list[str]:
     """Return a moment's words in order. A noun phrase keeps its "on": a "water glass" is not "water on glass"."""
     return [
         "in" if word in _LOOSE else word
-        for kind, words in moment
-        for word in words
-        if word != "+" and (word not in _LOOSE or kind == "noun")
+        for one in moment
+        for word in one.words
+        if word != "+" and (word not in _LOOSE or one.kind == "noun")
     ]

@@ -14,13 +14,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES
+from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
 from audio_pool.prompts.lexicon import word_info
 
 __all__ = ["same_roles"]
 
-_Moment = Sequence[tuple[str, tuple[str, ...]]]
-"""Chunks of one moment: kind and words."""
+_Moment = Sequence[Chunk]
+"""What sounds together."""
+
+_TYING = frozenset(
+    """
+    in on at to from into onto over under through across against around along near behind between beside among
+    inside outside like for above below toward towards past upon within throughout underneath
+    """.split()  # noqa: SIM905
+)
+"""Prepositions that belong to the word after them."""
 
 
 @dataclass(slots=True)
@@ -36,10 +44,13 @@ class _Doing:
     def words(self) -> tuple[str, tuple[str, ...]]:
         return self.verb, tuple(sorted((*self.doer, *self.rest)))
 
-    @property
-    def swappable(self) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
-        """Its doer and the rest where it has both: only then can the two have changed places."""
-        return (self.verb, self.doer, tuple(sorted(self.rest))) if self.doer and self.rest else None
+    def swapped(self, other: _Doing) -> bool:
+        """Return whether doer and done-to may have changed places: they can where both doings name both."""
+        if not (self.doer and self.rest and other.doer and other.rest):
+            return False
+        # "in a cave a wolf howls": a place said first stands before the doer
+        least = min(len(self.doer), len(other.doer))
+        return self.doer[-least:] != other.doer[-least:]
 
 
 def same_roles(ours: _Moment, theirs: _Moment, loose: frozenset[str]) -> bool:
@@ -50,7 +61,7 @@ def same_roles(ours: _Moment, theirs: _Moment, loose: frozenset[str]) -> bool:
         theirs: other ones, of the same words.
         loose: prepositions that are compared loosely; they tie nothing.
     """
-    if any(word in NEGATIONS for _, words in (*ours, *theirs) for word in words):
+    if any(word in NEGATIONS for one in (*ours, *theirs) for word in one.words):
         return False
     mine, other = _Ties(ours, loose), _Ties(theirs, loose)
     if mine.qualities != other.qualities or mine.things != other.things:
@@ -58,8 +69,9 @@ def same_roles(ours: _Moment, theirs: _Moment, loose: frozenset[str]) -> bool:
     if Counter(one.words for one in mine.doings) != Counter(one.words for one in other.doings):
         return False
     # "blows a horn" is "a horn blows": only where both name doer and done-to must the two be the same
-    verbs = {one.verb for one in mine.doings if one.swappable} & {one.verb for one in other.doings if one.swappable}
-    return all(mine.swappables(verb) == other.swappables(verb) for verb in verbs)
+    return all(
+        any(one.words == fellow.words and not one.swapped(fellow) for fellow in other.doings) for one in mine.doings
+    )
 
 
 class _Ties:
@@ -72,16 +84,14 @@ class _Ties:
         """Chunks in which nothing is done, as written."""
         self.doings: list[_Doing] = []
         doer: tuple[str, ...] = ()
-        for kind, words in moment:
+        for chunk in moment:
             # "screams and cries": a verb without a doer after a clause has that clause's
-            doer = self._tie(words, loose, doer if kind == "verb" else ())
-
-    def swappables(self, verb: str) -> Counter[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-        return Counter(one.swappable for one in self.doings if one.verb == verb and one.swappable)
+            doer = self._tie(chunk.words, loose, doer if chunk.kind == "verb" else ())
 
     def _tie(self, words: Sequence[str], loose: frozenset[str], inherited: tuple[str, ...]) -> tuple[str, ...]:
         """Tie one chunk's words, and return the last doer."""
-        if not any(_is_verb(word) for word in words):
+        verbs = _verbs(words)
+        if not verbs:
             self.things[tuple(words)] += 1
             return ()
         doer = list(inherited)
@@ -90,7 +100,7 @@ class _Ties:
         for i, word in enumerate(words):
             if word == "+":
                 # what follows is done by the same one unless another is named: "a dog barks + a man speaks"
-                following = next((k for k in range(i + 1, len(words)) if _is_verb(words[k])), None)
+                following = next((k for k in verbs if k > i), None)
                 if doing is None:
                     # "a man and a woman": two in this order
                     doer = ["+".join((*doer, ""))]
@@ -99,12 +109,15 @@ class _Ties:
                 continue
             if word in loose:
                 continue
-            if _is_verb(word):
+            if i in verbs:
                 doing = _Doing(word, tuple(doer), waiting)
                 waiting = []
                 self.doings.append(doing)
                 continue
-            thing = _thing_after(words, i, loose)
+            if word in _TYING and i + 1 < len(words):
+                # "into a wall on a street": which place is of which preposition
+                self.qualities[word, words[i + 1]] += 1
+            thing = _thing_after(words, i, verbs, loose)
             if thing is not None:
                 self.qualities[word, thing] += 1
             if doing is not None:
@@ -116,20 +129,22 @@ class _Ties:
         return tuple(doer)
 
 
-def _thing_after(words: Sequence[str], at: int, loose: frozenset[str]) -> str | None:
+def _thing_after(words: Sequence[str], at: int, verbs: Sequence[int], loose: frozenset[str]) -> str | None:
     """Return the thing whose quality or count the word is; None where it stands before none."""
     if not _is_quality(words[at]):
         return None
-    for word in words[at + 1 :]:
-        if word == "+" or word in loose or _is_verb(word):
+    for i in range(at + 1, len(words)):
+        if words[i] == "+" or words[i] in loose or i in verbs:
             return None
-        if not _is_quality(word):
-            return word
+        if not _is_quality(words[i]):
+            return words[i]
     return None
 
 
-def _is_verb(word: str) -> bool:
-    return word_info(word.rstrip("*~")).verb and not word.endswith("*")
+def _verbs(words: Sequence[str]) -> list[int]:
+    """Return where the verbs stand; a word that may be a noun, too, is one before another verb: "a crow caws"."""
+    found = [i for i, word in enumerate(words) if word_info(word.rstrip("*~")).verb and not word.endswith("*")]
+    return found[1:] if len(found) > 1 and word_info(words[found[0]]).noun else found
 
 
 def _is_quality(word: str) -> bool:

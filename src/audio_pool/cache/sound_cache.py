@@ -23,13 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.cap import over_the_cap
-from audio_pool.cache.entry import Entry, Row
+from audio_pool.cache.entry import Entry, Row, score_of
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
-from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length
-from audio_pool.cache.settings import filters_of
+from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
+from audio_pool.cache.settings import filters_of, settings_of
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -39,7 +38,7 @@ from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
 from audio_pool.errors import EngineError
 from audio_pool.results import FinishedSound, HitRule
-from audio_pool.tasks import SOUND_PREFIX
+from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
 _log = logging.getLogger(__name__)
@@ -54,6 +53,8 @@ _TYPES: dict[str, HitType] = {
 _SPARE = 16
 """Neighbours asked for beyond ``reuse_k``: some do not fit or are gone."""
 _MOST_LOOKED_AT = 1024
+_SAME_LENGTH = 0.2
+"""Relative difference up to which two sounds count as variants of each other."""
 _ENTRIES_KNOWN = 2048
 
 
@@ -302,14 +303,7 @@ class SoundCache:
 
     # -- keeping
 
-    def put(
-        self,
-        sound: FinishedSound,
-        vectors: Mapping[str, Vector],
-        *,
-        replace: bool = False,
-        standing: Standing = "variant",
-    ) -> Entry:
+    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
         """Keep a sound; when this returns, it survives a crash.
 
         A sound that was not accepted, or that is the one too many of its prompt, is moved to ``renders``
@@ -320,8 +314,6 @@ class SoundCache:
             sound: its file lies in ``incoming``, fsynced. Tags and labels are those of its metadata.
             vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound (``sound:clap``
                 in the space of the prompts' ``clap``), others the prompt.
-            standing: ``preferred`` is offered before, ``instead`` takes the place of those of its words and
-                settings that are not pinned.
 
         Raises:
             StorageError: nothing was kept and the file is where it was (``set_aside`` may still deliver it).
@@ -329,17 +321,32 @@ class SoundCache:
         """
         if not sound.accepted:
             return self._aside(sound)
-        too_many = over_the_cap(
-            self.store, sound, vectors, standing, self._max_per_prompt, self._cap_strategy, self._now()
-        )
+        too_many = self._too_many(sound, vectors)
         if None in too_many:
             return self._aside(sound)
-        entry = self.store.entries.put(sound, vectors, replace=replace, preferred=standing != "variant")
+        entry = self.store.entries.put(sound, vectors, replace=replace)
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
             self.store.entries.remove(surplus_ids)
         self.spaces.follow(wait=False)
         return entry
+
+    def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
+        """Return the variants of this prompt, the new one (None) included, that are over the cap."""
+        settings = settings_of(sound.recipe, sound.metadata)
+        rows = self.store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
+        if len(rows) < self._max_per_prompt or self.store.entries.identical(sound) is not None:
+            return set()
+        # a scorer's before the descriptors: it judges what the words are about
+        sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
+        encoder = sounds[0][1] if sounds else ""
+        known = self.store.vectors.of(encoder, [row.id for row in rows]) if encoder else {}
+        pinned = self.store.pins.pinned()
+        variants = [
+            Variant(row.id, row.score, row.created_at, known.get(row.id), row.id in pinned) for row in rows
+        ]
+        newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
+        return surplus([*variants, newcomer], self._max_per_prompt, self._cap_strategy)
 
     def set_aside(self, path: Path | str) -> str:
         """Move a finished file that is not kept from ``incoming`` to ``renders``; return its path."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
+from audio_pool.prompts.grammar import Chunk
 from audio_pool.prompts.lexicon import word_info
 
 __all__ = ["without_unsaid"]
@@ -76,9 +78,7 @@ _DOERS = frozenset(
 )
 """Those who do what stands beside them; the other prompt may mean someone whom it names."""
 
-_Chunk = tuple[str, tuple[str, ...]]
-"""Kind and words of one event."""
-_Moment = list[_Chunk]
+_Moment = list[Chunk]
 
 
 def without_unsaid(words: Counter[str], having: list[_Moment], other: list[_Moment]) -> list[_Moment] | None:
@@ -92,30 +92,30 @@ def without_unsaid(words: Counter[str], having: list[_Moment], other: list[_Mome
     if not all(_unsaid(word, count, having, other) for word, count in words.items()):
         return None
     left = [
-        [(kind, rest) for kind, chunk in moment if (rest := tuple(w for w in chunk if w not in words)) != ()]
+        [replace(one, words=rest) for one in moment if (rest := tuple(w for w in one.words if w not in words))]
         for moment in having
     ]
     return [moment for moment in left if moment]
 
 
 def _unsaid(word: str, count: int, having: list[_Moment], other: list[_Moment]) -> bool:
-    chunks = [chunk for moment in having for chunk in moment if word in chunk[1]]
-    if sum(words.count(word) for _, words in chunks) != count:
+    chunks = [chunk for moment in having for chunk in moment if word in chunk.words]
+    if sum(chunk.words.count(word) for chunk in chunks) != count:
         return False  # the other prompt has it, too, elsewhere
     base = word.rstrip("*~")
     if base == "begin":
-        return all(_begins_something(words) for _, words in chunks)
-    if base == "brief" and any(kind != "clause" for kind, _ in chunks):
+        return all(_begins_something(chunk.words) for chunk in chunks)
+    if base == "brief" and any(chunk.kind != "clause" for chunk in chunks):
         return False  # "a brief bang" is one
     if base in _SLIGHT:
         return True
-    present = {bare for moment in other for _, words in moment for bare in _bases(words)}
+    present = {bare for moment in other for chunk in moment for bare in _bases(chunk.words)}
     if base in _NEAR:
         return not present & _FAR  # beside something far it tells the two apart
     companions = _IMPLIED.get(base, frozenset()) & present
     if base in _DOERS:
         companions -= _done_by_someone(other)
-    return all(_bases(words) & companions for _, words in chunks)
+    return all(_bases(chunk.words) & companions for chunk in chunks)
 
 
 def _bases(words: Iterable[str]) -> set[str]:
@@ -127,11 +127,11 @@ def _done_by_someone(moments: list[_Moment]) -> set[str]:
     found: set[str] = set()
     for moment in moments:
         named = False
-        for kind, words in moment:
+        for chunk in moment:
             # "children laugh and speak": a verb without a doer after a clause has that clause's
-            named = kind == "clause" or (kind == "verb" and named)
+            named = chunk.kind == "clause" or (chunk.kind == "verb" and named)
             if named:
-                found |= _bases(words)
+                found |= _bases(chunk.words)
     return found
 
 
