@@ -20,8 +20,10 @@ from audio_pool.api import CacheStats
 from audio_pool.cache.account import account_of, judge, judged
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
+from audio_pool.cache.eviction_plan import eviction_plan
 from audio_pool.cache.inventory import Item, Sort
 from audio_pool.cache.judgements import Judged
+from audio_pool.cache.limits import Limits
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -230,6 +232,10 @@ class AudioSemanticCache:
     def select_all(self, *, pinned_too: bool = False) -> Selection:
         """Return everything, renders included."""
         return self._selection(self._store.inventory.items(limit=None), self._renders(), pinned_too=pinned_too)
+
+    def plan_eviction(self, limits: Limits, limit: int = 50) -> Json:
+        """Return what would be evicted under these limits, as ``eviction_plan`` tells it; nothing is removed."""
+        return eviction_plan(self._store, limits, self._now(), limit)
 
     # -- taking it away
 

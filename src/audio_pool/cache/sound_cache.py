@@ -1,7 +1,6 @@
 """The cache as the pool sees it: find a fitting sound, keep a new one. Never waits, never embeds.
 
-Owns: SoundCache: which entries are asked for in which order, the draw among several, the cap
-on variants of a prompt.
+Owns: SoundCache: which entries are asked for in which order, the draw among several.
 Must not know: the pool, engines, sockets; how rows and files are stored (store.py, blobs.py).
 
 Threads: ``find_exact`` on one (the pool's router thread), ``find_near`` on another (its index thread), ``put`` and
@@ -23,12 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.entry import Entry, Row, score_of
+from audio_pool.cache.cap import VariantCap
+from audio_pool.cache.entry import Entry, Row
+from audio_pool.cache.eviction import Eviction
 from audio_pool.cache.judgements import Given
+from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
-from audio_pool.cache.selection import CapStrategy, Variant, draw, of_nearest_length, surplus
-from audio_pool.cache.settings import filters_of, settings_of
+from audio_pool.cache.selection import CapStrategy, draw, of_nearest_length
+from audio_pool.cache.settings import filters_of
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
@@ -38,7 +40,7 @@ from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
 from audio_pool.errors import EngineError
 from audio_pool.results import FinishedSound, HitRule
-from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
+from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 
 _log = logging.getLogger(__name__)
@@ -53,9 +55,9 @@ _TYPES: dict[str, HitType] = {
 _SPARE = 16
 """Neighbours asked for beyond ``reuse_k``: some do not fit or are gone."""
 _MOST_LOOKED_AT = 1024
-_SAME_LENGTH = 0.2
-"""Relative difference up to which two sounds count as variants of each other."""
 _ENTRIES_KNOWN = 2048
+_UNLINK_S = 0.1
+"""Whoever has a sound to keep waits as long at most."""
 
 
 _MISS = Lookup()
@@ -71,6 +73,7 @@ class SoundCache:
         create: bool = True,
         max_per_prompt: int = 5,
         cap_strategy: CapStrategy = "quality",
+        limits: Limits = UNBOUNDED,
         render_dir: Path | str | None = None,
         grace_s: float | None = None,
         patience_s: float = PATIENCE_S,
@@ -84,6 +87,7 @@ class SoundCache:
             create: make it where it does not exist.
             max_per_prompt: variants kept of the same words and settings.
             cap_strategy: which one goes when there are more: the worst, or of the two most alike the worse.
+            limits: what is evicted.
             render_dir: where delivered results that are not kept go; ``directory/renders`` where None.
             grace_s: how long a removed file stays, for every process on this directory; None: as it was (600).
             patience_s: how long a write waits for another process's.
@@ -97,14 +101,14 @@ class SoundCache:
         self.store: Store = SqliteStore(
             directory, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
         )
-        self._max_per_prompt = max_per_prompt
-        self._cap_strategy = cap_strategy
+        self._cap = VariantCap(self.store, max_per_prompt, cap_strategy, now)
         self._now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
         self.prepare, self.tidy = self.spaces.prepare, self.spaces.tidy
         self._trust = Trust(self.store)
-        self.usage = Usage(self.store.uses, now)
+        self.usage = Usage(self.store.uses, now, grace_s=self.store.leaving.grace_s)
+        self.eviction = Eviction(self.store, self.usage, limits, now)
         self.teaching = Teaching(self.store)
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
@@ -129,9 +133,10 @@ class SoundCache:
         self.spaces.follow()
 
     def tend(self) -> None:
-        """Write uses down, unlink what is due, take damaged sounds out. For the writer thread, now and then."""
+        """Write uses down, evict, unlink what is due, take damaged sounds out. For the writer thread, now and then."""
         self.usage.write_down()
-        self.store.leaving.unlink_due()
+        self.eviction.work()
+        self.store.leaving.unlink_due(within_s=_UNLINK_S)
         self._trust.tend()
 
     # -- look-ups
@@ -321,32 +326,17 @@ class SoundCache:
         """
         if not sound.accepted:
             return self._aside(sound)
-        too_many = self._too_many(sound, vectors)
+        too_many = self._cap.too_many(sound, vectors)
         if None in too_many:
             return self._aside(sound)
         entry = self.store.entries.put(sound, vectors, replace=replace)
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
             self.store.entries.remove(surplus_ids)
+        self.usage.kept(entry.id)
+        self.eviction.kept(entry.size_bytes)
         self.spaces.follow(wait=False)
         return entry
-
-    def _too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
-        """Return the variants of this prompt, the new one (None) included, that are over the cap."""
-        settings = settings_of(sound.recipe, sound.metadata)
-        rows = self.store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
-        if len(rows) < self._max_per_prompt or self.store.entries.identical(sound) is not None:
-            return set()
-        # a scorer's before the descriptors: it judges what the words are about
-        sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
-        encoder = sounds[0][1] if sounds else ""
-        known = self.store.vectors.of(encoder, [row.id for row in rows]) if encoder else {}
-        pinned = self.store.pins.pinned()
-        variants = [
-            Variant(row.id, row.score, row.created_at, known.get(row.id), row.id in pinned) for row in rows
-        ]
-        newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
-        return surplus([*variants, newcomer], self._max_per_prompt, self._cap_strategy)
 
     def set_aside(self, path: Path | str) -> str:
         """Move a finished file that is not kept from ``incoming`` to ``renders``; return its path."""

@@ -8,6 +8,7 @@ Threads: every method may be called on any thread; reads never wait for writes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -94,10 +95,13 @@ class Entries(Protocol):
             InvalidAudio: the file is missing, or is not FLAC.
         """
 
-    def remove(self, ids: Iterable[int]) -> Removal:
+    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False) -> Removal:
         """Remove entries, their renditions, vectors and files; these last until the grace is over.
 
         An unknown id is passed over. The figures count what the files give back then.
+
+        Args:
+            spare_pinned: those that are pinned when it comes to it stay.
 
         Raises:
             StorageError: those already removed stay removed.
@@ -126,8 +130,8 @@ class Leaving(Protocol):
     def files(self) -> set[str]:
         """Return the files that are still there for their grace."""
 
-    def unlink_due(self, *, at_once: bool = False) -> Removal:
-        """Unlink what was let go a grace ago; with ``at_once`` all of it.
+    def unlink_due(self, *, at_once: bool = False, within_s: float = math.inf) -> Removal:
+        """Unlink what was let go a grace ago; with ``at_once`` all of it. Stop after ``within_s``.
 
         What has become something else than a regular file is put into quarantine instead.
         """

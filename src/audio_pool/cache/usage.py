@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from audio_pool.cache.uses import Counted, Uses
+from audio_pool.cache.uptime import uptime_s
+from audio_pool.cache.uses import Candidate, Counted, Uses
 from audio_pool.errors import StorageError
 from audio_pool.results import CacheType
 
@@ -33,12 +34,20 @@ _HITS_HELD = 100_000
 class Usage:
     """``answered`` and ``missed`` on the router's thread, the rest on the writer's."""
 
-    def __init__(self, uses: Uses, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, uses: Uses, now: Callable[[], float] = time.time, *, grace_s: float = 0.0
+    ) -> None:
         """
         Args:
             uses: where it is written down.
             now: seconds since 1970.
+            grace_s: how long a sound counts as delivered just now.
         """
+        self.knows_all = False
+        """Every entry has its figures, also those that an earlier version kept."""
+        self._grace_s = grace_s
+        self._recent: dict[int, float] = {}
+        """When entries were made or delivered here, by the machine's uptime, the latest last; writer's thread only."""
         self._uses = uses
         self._now = now
         self._lock = threading.Lock()
@@ -68,6 +77,23 @@ class Usage:
             if at in self._missed or len(self._missed) < _MISSES_HELD:
                 self._missed[at] = self._missed.get(at, 0) + 1
 
+    def kept(self, entry_id: int | None) -> None:
+        """Note an entry that has just been made, and will be delivered; writer's thread only."""
+        if entry_id is not None:
+            self._recent.pop(entry_id, None)
+            self._recent[entry_id] = uptime_s()
+
+    def is_recent(self, sound: Candidate) -> bool:
+        """Return True for a sound that was made or delivered within the grace time; writer's thread only.
+
+        What this process did it knows by the machine's uptime, what others did by the clock on the wall: where that
+        has been set to another time they are not believed, for else nothing could go until it caught up.
+        """
+        if abs(self._now() - sound.last_used) < self._grace_s:
+            return True
+        known = self._recent.get(sound.entry_id)
+        return sound.entry_id in self._hits or (known is not None and uptime_s() - known < self._grace_s)
+
     def write_down(self) -> None:
         """Write down what was counted; what cannot be written now is held until the next time."""
         counted = self._taken()
@@ -76,6 +102,7 @@ class Usage:
                 self._uses.record(counted, self._now())
             for _ in range(_CATCH_UPS):
                 if not self._uses.catch_up():
+                    self.knows_all = True
                     break
         except StorageError as exc:
             self._give_back(counted)
@@ -89,7 +116,15 @@ class Usage:
         with self._lock:
             counted = Counted(self._hits, self._answers, self._missed)
             self._hits, self._answers, self._missed = {}, {}, {}
+        for entry_id in counted.hits:
+            self.kept(entry_id)
+        self._forget_old()
         return counted
+
+    def _forget_old(self) -> None:
+        oldest = uptime_s() - self._grace_s
+        while self._recent and (len(self._recent) > _HITS_HELD or next(iter(self._recent.values())) < oldest):
+            del self._recent[next(iter(self._recent))]
 
     def _give_back(self, counted: Counted) -> None:
         with self._lock:

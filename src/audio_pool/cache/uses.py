@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from audio_pool.results import CacheType
 
-__all__ = ["Answers", "Counted", "Missed", "Use", "Uses"]
+__all__ = ["Answers", "Candidate", "Counted", "Missed", "Reach", "Use", "Uses"]
 
 
 class Counted(NamedTuple):
@@ -60,6 +60,34 @@ class Missed(NamedTuple):
     """Seconds since 1970."""
 
 
+class Candidate(NamedTuple):
+    """An entry that might go, and what its worth consists of."""
+
+    entry_id: int
+    namespace: str
+    prompt: str
+    size_bytes: int
+    """Of the master and its renditions."""
+    rank: float
+    """See worth.py."""
+    cost_s: float
+    hits: int
+    last_used: float
+    quality: float | None
+    created_at: float
+    place: int
+    """Among the variants of its prompt, the worthiest being the first."""
+    variants: int
+    """Of its prompt, this one included."""
+
+
+class Reach(NamedTuple):
+    """How far a list has been read: the figure that it is sorted by, and the id, of the last that was read."""
+
+    figure: float
+    entry_id: int
+
+
 class Uses(Protocol):
     """Hits and last use of every entry, look-ups by stage and hour, and prompts that were missed."""
 
@@ -78,6 +106,12 @@ class Uses(Protocol):
 
     def missed(self, limit: int = 100) -> list[Missed]:
         """Return prompts that were missed, the most frequent first."""
+
+    def least(self, namespace: str, after: Reach | None, limit: int) -> list[Candidate]:
+        """Return entries that are not pinned, by rising rank; of every namespace where it is ""."""
+
+    def made_before(self, namespace: str, moment: float, after: Reach | None, limit: int) -> list[Candidate]:
+        """Return a namespace's entries that are not pinned and were made before a moment, the oldest first."""
 
     def catch_up(self) -> int:
         """Begin to keep the uses of some entries that an earlier version kept; return how many were looked at."""

@@ -17,6 +17,7 @@ import click
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
 from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
+from audio_pool.cli.cache_eviction import plan_eviction
 from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.cache_show import show_entry
@@ -38,7 +39,7 @@ def group() -> None:
     """
 
 
-for _one in (show_entry, pin, unpin, deny, confirm, judged, import_command, export_command):
+for _one in (show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command, export_command):
     group.add_command(_one)
 
 _removing = with_options(

@@ -46,6 +46,7 @@ __all__ = [
     "LimitsConfig",
     "LogsConfig",
     "LoudnessProfile",
+    "NamespaceConfig",
     "PolicyConfig",
     "QueueConfig",
     "ServerConfig",
@@ -107,6 +108,15 @@ class LoudnessProfile(_Section, frozen=True, kw_only=True):
     limiter: bool = False
 
 
+class NamespaceConfig(_Section, frozen=True, kw_only=True):
+    """``[cache.namespaces.NAME]``: what one namespace may hold, beside what the whole may."""
+
+    max_size_gb: Annotated[float, Meta(ge=0.0, le=1_000_000.0)] = 0.0
+    max_items: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    ttl_days: Annotated[float, Meta(ge=0.0, le=36_500.0)] | None = None
+    """None: ``cache.ttl_days``; 0: for ever."""
+
+
 class CacheConfig(_Section, frozen=True, kw_only=True):
     """The store of finished sounds and what counts as a hit."""
 
@@ -128,6 +138,16 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     max_per_prompt: Annotated[int, Meta(ge=1, le=1000)] = 5
     cap_strategy: Literal["quality", "diversity"] = "quality"
+    max_size_gb: Annotated[float, Meta(ge=0.0, le=1_000_000.0)] = 0.0
+    """GiB of masters and renditions; beyond it what is worth least is evicted. 0: no bound."""
+    max_items: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    """Likewise, of entries."""
+    ttl_days: Annotated[float, Meta(ge=0.0, le=36_500.0)] = 0.0
+    """Days after which a sound goes, counted from when it was made; 0: never."""
+    low_water: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.9
+    """Where a bound is exceeded, so much of it is left."""
+    namespaces: dict[Name, NamespaceConfig] = {}
+    """Bounds of single namespaces."""
     delivered_grace_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 600.0
     """How long the file of a removed sound stays, because its path may just have been delivered."""
     same_settings: SameSettings = "model"

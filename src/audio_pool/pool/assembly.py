@@ -22,6 +22,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.cache_figures import CacheFigures
+from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.executor import Executor
@@ -222,6 +223,7 @@ def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | Non
             config.cache_dir,
             max_per_prompt=config.cache.max_per_prompt,
             cap_strategy=config.cache.cap_strategy,
+            limits=limits_of(config.cache),
             render_dir=config.render_dir,
             grace_s=config.cache.delivered_grace_s,
             patience_s=_PATIENCE_S,

@@ -87,6 +87,8 @@ class Delivery:
                 with contextlib.suppress(OSError):
                     _unlink([path for path in (sound.path, sound.delivered_path) if path])
                 done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
+            if self._cache is not None:
+                self._cache.current.eviction.relieve()
 
         self._order("", work, done)
 

@@ -234,22 +234,25 @@ class SqliteEntries:
 
     # -- removing
 
-    def remove(self, ids: Iterable[int]) -> Removal:
+    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False) -> Removal:
         wanted = sorted(set(ids))
         total = Removal()
         for start in range(0, len(wanted), _REMOVE_AT_ONCE):
             part = wanted[start : start + _REMOVE_AT_ONCE]
             try:
-                total = total.and_also(self._remove(part))
+                total = total.and_also(self._remove(part, spare_pinned=spare_pinned))
             except DiskFull:
                 if not self._database.spend_reserve():
                     raise
-                total = total.and_also(self._remove(part))
+                total = total.and_also(self._remove(part, spare_pinned=spare_pinned))
         return total
 
-    def _remove(self, ids: Sequence[int], fate: Fate = "unlink") -> Removal:
+    def _remove(self, ids: Sequence[int], fate: Fate = "unlink", *, spare_pinned: bool = False) -> Removal:
         with self._database.writing("removing sounds") as db:
             with transaction(db):
+                if spare_pinned:  # asked in the transaction: it may have been pinned a moment ago
+                    pinned = set(db.execute(f"SELECT entry_id FROM pins WHERE entry_id IN {ID_LIST}", (id_list(ids),)))
+                    ids = [entry_id for entry_id in ids if (entry_id,) not in pinned]
                 items, files = self._delete(db, ids, fate)
             removal = self._leaving.counted(files)._replace(items=items)
             self._leaving.pass_over(db)

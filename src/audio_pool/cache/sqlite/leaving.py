@@ -12,6 +12,7 @@ removes the row, so that a crash between the two leaves work to do and not a fil
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import Iterable
 from typing import Literal
@@ -21,13 +22,17 @@ from audio_pool.cache.sqlite.database import Database, Values, transaction
 from audio_pool.cache.store import Removal
 from audio_pool.cache.uptime import clock_name, uptime_s
 
-__all__ = ["GRACE_S", "SqliteLeaving"]
+__all__ = ["BY_TIME", "GRACE_S", "SqliteLeaving"]
 
 _log = logging.getLogger(__name__)
 
 GRACE_S = 600.0
 _AT_ONCE = 200
 """Files that one pass unlinks: whoever wants to write waits for one at most."""
+
+BY_TIME = """
+CREATE INDEX leaving_due ON leaving (clock, due);
+"""
 
 Fate = Literal["unlink", "quarantine"]
 
@@ -101,25 +106,25 @@ class SqliteLeaving:
 
     # -- when their time has come
 
-    def unlink_due(self, *, at_once: bool = False) -> Removal:
-        total = Removal()
+    def unlink_due(self, *, at_once: bool = False, within_s: float = math.inf) -> Removal:
+        total, end = Removal(), uptime_s() + within_s
         while True:
             with self._database.writing("removing files") as db:
                 seen, removal = self.pass_over(db, at_once=at_once)
             total = total.and_also(removal)
-            if seen < _AT_ONCE:
+            if seen < _AT_ONCE or uptime_s() >= end:
                 return total
 
     def pass_over(self, db: sqlite3.Connection, *, at_once: bool = False) -> tuple[int, Removal]:
         """Unlink up to a number of files whose time has come; return how many were done with, and what that freed."""
         now, clock = uptime_s(), clock_name()
-        if db.execute("SELECT 1 FROM leaving WHERE clock <> ? LIMIT 1", (clock,)).fetchone():
+        if db.execute("SELECT 1 FROM leaving WHERE clock < ? OR clock > ? LIMIT 1", (clock, clock)).fetchone():
             # The machine was started since: how long ago that was nobody can say, so their grace begins again.
             db.execute("UPDATE leaving SET clock = ?, due = ? WHERE clock <> ?", (clock, now + self.grace_s, clock))
-        which = "" if at_once else "WHERE due <= ?"
-        sql = f"SELECT file, fate FROM leaving {which} ORDER BY due LIMIT {_AT_ONCE + len(self._told)}"
+        which = "" if at_once else " AND due <= ?"
+        sql = f"SELECT file, fate FROM leaving WHERE clock = ?{which} ORDER BY due LIMIT {_AT_ONCE + len(self._told)}"
         done, total = [], Removal()
-        for file, fate in db.execute(sql, () if at_once else (now,)).fetchall():
+        for file, fate in db.execute(sql, (clock,) if at_once else (clock, now)).fetchall():
             freed = self._part_with(file, fate)
             if freed is not None:
                 done.append((file,))

@@ -16,9 +16,11 @@ from collections.abc import Callable
 
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.folders import LOOKED
+from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.sources import TABLES as SOURCES
 from audio_pool.cache.sqlite.sums import INDEXES, TABLES, recount
+from audio_pool.cache.sqlite.uses import AGES
 from audio_pool.cache.sqlite.uses import TABLES as USES
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
@@ -227,6 +229,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (USES,),
     (_JUDGEMENTS,),
     (SOURCES,),
+    (AGES, BY_TIME),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -11,17 +11,19 @@ version kept get theirs some hundreds at a time, so that opening a large cache w
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from audio_pool.cache.entry import text_digest
-from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
-from audio_pool.cache.uses import Answers, Counted, Missed, Use
+from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list, transaction
+from audio_pool.cache.uses import Answers, Candidate, Counted, Missed, Reach, Use
 from audio_pool.cache.worth import base_of, heat_of, heated
 
-__all__ = ["TABLES", "SqliteUses", "begin_use", "carry_uses"]
+__all__ = ["AGES", "TABLES", "SqliteUses", "begin_use", "carry_uses"]
 
 TABLES = """
 CREATE TABLE uses (
@@ -52,12 +54,22 @@ CREATE TABLE missed (
     last      REAL NOT NULL
 ) WITHOUT ROWID;
 """
+AGES = """
+CREATE INDEX entries_ages ON entries (namespace, created_at);
+"""
 _AT_ONCE = 500
 """Entries that one transaction writes: whoever wants to keep a sound waits for one at most."""
 _MISSED_KEPT = 10_000
 """Prompts; beyond a tenth more the rarest go, among equals the oldest."""
 _LAST_USE, _KNOWN = "latest_use", "uses_known"
 """Facts: the latest time of any use, and the entry up to which each has its row."""
+_START = Reach(-math.inf, 0)
+_CANDIDATE = (
+    "u.entry_id, u.namespace, e.prompt, e.size_bytes + coalesce((SELECT sum(size_bytes) FROM renditions"
+    " WHERE renditions.entry_id = u.entry_id), 0), u.rank, u.cost_s, u.hits, u.last_used, e.quality, e.created_at,"
+    " e.text_key"
+)
+_LOOSE = "u.entry_id NOT IN (SELECT entry_id FROM pins)"
 _MADE = (
     "SELECT id, namespace, quality, size_bytes, created_at, metadata FROM entries"
     " LEFT JOIN provenance ON provenance.entry_id = id"
@@ -83,6 +95,40 @@ class SqliteUses:
     def missed(self, limit: int = 100) -> list[Missed]:
         sql = "SELECT namespace, prompt, count, last FROM missed ORDER BY count DESC, last DESC LIMIT ?"
         return [Missed._make(row) for row in self._database.query(sql, (limit,))]
+
+    def least(self, namespace: str, after: Reach | None, limit: int) -> list[Candidate]:
+        where = "(u.rank, u.entry_id) > (:figure, :id)" + (" AND u.namespace = :namespace" if namespace else "")
+        sql = f"SELECT {_CANDIDATE} FROM uses u CROSS JOIN entries e ON e.id = u.entry_id WHERE {where} AND {_LOOSE}"
+        figure, entry_id = after or _START
+        values = {"namespace": namespace, "figure": figure, "id": entry_id, "limit": limit}
+        return self._candidates(f"{sql} ORDER BY u.rank, u.entry_id LIMIT :limit", values)
+
+    def made_before(self, namespace: str, moment: float, after: Reach | None, limit: int) -> list[Candidate]:
+        where = "e.namespace = :namespace AND e.created_at < :moment AND (e.created_at, e.id) > (:figure, :id)"
+        sql = f"SELECT {_CANDIDATE} FROM entries e CROSS JOIN uses u ON u.entry_id = e.id WHERE {where} AND {_LOOSE}"
+        figure, entry_id = after or _START
+        values = {"namespace": namespace, "moment": moment, "figure": figure, "id": entry_id, "limit": limit}
+        return self._candidates(f"{sql} ORDER BY e.created_at, e.id LIMIT :limit", values)
+
+    def _candidates(self, sql: str, values: Values) -> list[Candidate]:
+        found = self._read(sql, values)
+        ids = id_list(row[0] for row in found)
+        sql = (
+            "SELECT e.text_key, u.entry_id FROM entries e JOIN uses u ON u.entry_id = e.id WHERE e.text_key IN"
+            f" (SELECT text_key FROM entries WHERE id IN {ID_LIST}) ORDER BY u.rank DESC, u.entry_id"
+        )
+        places: dict[int, int] = {}
+        variants: dict[bytes, int] = {}
+        for key, entry_id in self._read(sql, (ids,)):
+            places[entry_id] = variants[key] = variants.get(key, 0) + 1
+        return [Candidate._make((*row[:-1], places.get(row[0], 1), variants.get(row[-1], 1))) for row in found]
+
+    def _read(self, sql: str, values: Values) -> list[Any]:  # Any: rows as SQLite gives them
+        """Return rows over the connection that writes: the other one is the router's, who must not wait for it."""
+        if self._database.read_only:
+            return self._database.query(sql, values)
+        with self._database.writing("looking for what is worth least") as db:
+            return db.execute(sql, values).fetchall()
 
     # -- writing
 
