@@ -50,15 +50,15 @@ def test_the_same_words_hit_in_every_mode_whatever_the_scores(mode: str) -> None
 
 
 def test_strict_takes_nothing_else() -> None:
-    assert not verdict("wolves howl", "a wolf howls", cosine=0.999, mode="strict").accepted
+    assert not verdict("birds sing", "a bird sings", cosine=0.999, mode="strict").accepted
 
 
 @pytest.mark.parametrize(
     ("query", "prompt"),
     [
         ("a tin roof in the rain", "rain on a tin roof"),
-        ("wolves howl", "a wolf howls"),
-        ("a crocodille snaps", "a crocodile snaps"),
+        ("birds sing", "a bird sings"),
+        ("a car crxsh", "a car crash"),
         ("strong wind noise", "strong wind"),
         ("wind in the trees", "trees in the wind"),
         ("really heavy rain", "very heavy rain"),
@@ -121,18 +121,18 @@ def test_only_a_slip_into_an_unknown_word_is_a_typo() -> None:
 
 
 def test_the_cosine_must_confirm_on_the_encoders_own_scale() -> None:
-    low = verdict("wolves howl", "a wolf howls", cosine=0.79)
+    low = verdict("birds sing", "a bird sings", cosine=0.79)
     assert not low.accepted
     assert "below 0.80" in low.reason
-    assert verdict("wolves howl", "a wolf howls", cosine=0.81).accepted
-    assert not verdict("wolves howl", "a wolf howls", cosine=0.81, tau=0.80).accepted
-    assert not verdict("wolves howl", "a wolf howls", cosine=0.81, calibration=CALIBRATIONS["bge"]).accepted
-    assert not verdict("wolves howl", "a wolf howls", cosine=math.nan).accepted
+    assert verdict("birds sing", "a bird sings", cosine=0.81).accepted
+    assert not verdict("birds sing", "a bird sings", cosine=0.81, tau=0.80).accepted
+    assert not verdict("birds sing", "a bird sings", cosine=0.81, calibration=CALIBRATIONS["bge"]).accepted
+    assert not verdict("birds sing", "a bird sings", cosine=math.nan).accepted
 
 
 def test_clap_must_confirm_where_there_is_one() -> None:
-    assert verdict("wolves howl", "a wolf howls", clap=0.36).accepted
-    low = verdict("wolves howl", "a wolf howls", clap=0.34)
+    assert verdict("birds sing", "a bird sings", clap=0.36).accepted
+    low = verdict("birds sing", "a bird sings", clap=0.34)
     assert not low.accepted
     assert "CLAP of query and sound 0.34 is below tau_use 0.35" in low.reason
 
@@ -147,11 +147,11 @@ def test_threshold_is_the_plain_cosine() -> None:
 def test_global_takes_the_sound_alone_and_else_is_tolerant() -> None:
     assert verdict("a horse neighs", "a dog barks", cosine=0.1, clap=0.5, mode="global").rule == "sound"
     assert not verdict("a horse neighs", "a dog barks", cosine=0.1, clap=0.2, mode="global").accepted
-    assert verdict("wolves howl", "a wolf howls", mode="global").rule == "words"
+    assert verdict("birds sing", "a bird sings", mode="global").rule == "words"
 
 
 def test_an_encoder_without_calibration_is_strict_and_warned_of() -> None:
-    found = verdict("wolves howl", "a wolf howls", cosine=0.99, calibration=None)
+    found = verdict("birds sing", "a bird sings", cosine=0.99, calibration=None)
     assert not found.accepted
     assert "no calibration" in found.reason
     warning = fallback_warning("somebodys-own")
@@ -163,8 +163,8 @@ def test_an_encoder_without_calibration_is_strict_and_warned_of() -> None:
 def test_verdicts_come_one_for_each_in_the_order_given() -> None:
     candidates = [
         Candidate(3, "a dog barks", 0.9),
-        Candidate(1, "a wolf howls", 0.95),
-        Candidate(2, "a howling wolf", math.nan),
+        Candidate(1, "a bird sings", 0.95),
+        Candidate(2, "a singing bird", math.nan),
     ]
-    found = judge("a wolf howls", candidates, mode="tolerant", calibration=MINILM, tau_prompt_sem=0.7, tau_use=0.35)
+    found = judge("a bird sings", candidates, mode="tolerant", calibration=MINILM, tau_prompt_sem=0.7, tau_use=0.35)
     assert [(one.entry_id, one.rule) for one in found] == [(3, ""), (1, "text"), (2, "canonical")]

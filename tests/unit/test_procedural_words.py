@@ -102,10 +102,10 @@ def test_numbers_set_tempo_pitch_and_count() -> None:
 
 
 def test_a_prompt_that_nothing_fits_gets_the_nearest_recipe_and_a_warning() -> None:
-    reading = _read("xyzzy plugh")
+    reading = _read("xyzzy fnord")
     assert [layer.by for layer in reading.layers] == ["nearest"]
-    assert reading.warnings == ("nearest_recipe: nothing fits 'xyzzy plugh'; used 'drone'",)
-    assert reading.unused == ("xyzzy", "plugh")
+    assert reading.warnings == ("nearest_recipe: nothing fits 'xyzzy fnord'; used 'drone'",)
+    assert reading.unused == ("xyzzy", "fnord")
     assert _names("hartbeet") == ["heartbeat"]  # by spelling
     assert _names("an avalanche") == ["thunder"]  # by related words
     assert _names("дождь")  # never nothing

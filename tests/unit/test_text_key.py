@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_pool.prompts.lexicon import correct_spelling, word_info
+from audio_pool.prompts.lexicon import word_info
 from audio_pool.prompts.normalize import analyse, canonical_key, text_key
+from audio_pool.prompts.spelling import correct_spelling
 
 
 def synonyms() -> list[list[str]]:

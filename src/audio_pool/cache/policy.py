@@ -1,7 +1,7 @@
 """The policy of hits: judges by prompts and scores alone. Pure.
 
-Owns: ``judge``, ``first_objection`` (two prompts against each other) and the encoders' calibrations.
-Must not know: the store, the index, engines; how vectors are made.
+Owns: ``judge`` and the encoders' calibrations.
+Must not know: the store, the index, engines; how vectors are made; how two prompts' words compare (guards.py).
 
 A cosine alone is no judge: at MiniLM's 0.70, 96 % of the pairs that differ in one telling word pass. Here
 words decide and the cosine only confirms: every content word must have its fellow, in the same order of
@@ -10,18 +10,13 @@ events, with the same doer. A guard that fails is named in the verdict.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Literal
 
+from audio_pool.cache.guards import first_objection
 from audio_pool.cache.judgements import Judged
-from audio_pool.cache.roles import same_roles
-from audio_pool.cache.unsaid import without_unsaid
-from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
-from audio_pool.prompts.lexicon import in_chorus, word_info
-from audio_pool.prompts.normalize import Analysis, analyse, canonical_key, text_key
+from audio_pool.prompts.normalize import canonical_key, text_key
 
 __all__ = ["CALIBRATIONS", "Calibration", "Candidate", "Verdict", "fallback_warning", "first_objection", "judge"]
 
@@ -151,141 +146,3 @@ def _verdict_by(one: Candidate, rule: Rule, why: str, *, unfit: bool = False) ->
         scores += f", CLAP {one.clap:.3f}"
     reason = f"{'hit' if rule else 'no hit'}: {why} ({scores}; matched prompt: '{one.prompt}')"
     return Verdict(one.entry_id, bool(rule), rule, reason, one.cosine, one.clap, unfit)
-
-
-# -- words ------------------------------------------------------------------------------------------------
-
-_LOOSE = frozenset(
-    ["in", "on", "at", "to", "from", "into", "onto", "upon", "over", "against", "across", "along", "around", "near",
-     "among", "through", "for", "about", "within", "during", "toward", "towards", "like", "beside", "between",
-     "it", "its", "their", "his", "her"]
-)  # fmt: skip
-"""Prepositions of place, compared loosely: "rain on a tin roof" and "a tin roof in the rain". "off", "by", "up"
-and the like are compared as they stand."""
-_AWAY = frozenset(["from"])
-_TOWARDS = frozenset(["to", "into", "onto", "toward", "towards"])
-_OPPOSED = ((_AWAY, _TOWARDS), (_TOWARDS, _AWAY))
-"""Opposite directions: "from left to right" is not "from right to left"."""
-_LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "quite", "rather", "really"])
-"""Words ignored in the comparison: adding or dropping them does not change the sound."""
-_SHORTEST_TYPO = 5
-
-_Moment = list[Chunk]
-
-
-def first_objection(query: str, prompt: str) -> str | None:
-    """Name the first guard that objects to taking one prompt for the other; None where none does."""
-    ours, theirs = _moments(analyse(query)), _moments(analyse(prompt))
-    mine, other = _bag(ours), _bag(theirs)
-    lacking, extra = mine - other, other - mine
-    renamed = _typos(lacking, extra)
-    if lacking and not extra:
-        ours = without_unsaid(lacking, ours, theirs) or []
-    elif extra and not lacking:
-        theirs = without_unsaid(extra, theirs, ours) or []
-    if (lacking and extra) or not (ours and theirs):
-        return _difference(lacking, extra)
-    if renamed:
-        theirs = [[_renamed(chunk, renamed) for chunk in chunks] for chunks in theirs]
-    if len(ours) != len(theirs) or [_bag([m]) for m in ours] != [_bag([m]) for m in theirs]:
-        return "guard order: the events do not come in the same order"
-    away, towards = (_led_by(ours, leads) & _led_by(theirs, others) for leads, others in _OPPOSED)
-    if away or towards:
-        return "guard role: the same words, but what comes from where goes there"
-    for a, b in zip(ours, theirs, strict=True):
-        ordered = Counter(map(_form, a)) == Counter(map(_form, b)) or _sequence(a) == _sequence(b)
-        if not ordered and not same_roles(a, b, _LOOSE):
-            return "guard role: the same words, but who does what differs"
-    return None
-
-
-def _moments(analysis: Analysis) -> list[_Moment]:
-    return [[_plain(chunk) for chunk in chunks] for chunks in analysis.events]
-
-
-def _renamed(chunk: Chunk, renamed: dict[str, str]) -> Chunk:
-    return replace(chunk, words=tuple(renamed.get(word, word) for word in chunk.words))
-
-
-def _plain(chunk: Chunk) -> Chunk:
-    """Return a chunk's words without the plural where number is inaudible, and without light words."""
-    words = tuple(
-        word[:-1] if word.endswith("*") and in_chorus(word[:-1]) else word for word in chunk.words
-    )
-    return replace(chunk, words=tuple(word for word in words if word.rstrip("*") not in _LIGHT) or words)
-
-
-def _bag(moments: list[_Moment]) -> Counter[str]:
-    return Counter(w for chunks in moments for one in chunks for w in one.words if w not in _LOOSE and w != "+")
-
-
-def _led_by(moments: list[_Moment], leads: frozenset[str]) -> set[str]:
-    """Return the words that stand right after one of ``leads``."""
-    return {after for chunks in moments for one in chunks for word, after in pairwise(one.words) if word in leads}
-
-
-def _typos(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
-    """Take pairs of which one is a misspelling of the other out of both; return their word -> ours."""
-    renamed: dict[str, str] = {}
-    for word in sorted(extra):
-        fellow = next((own for own in sorted(lacking) if lacking[own] and _misspelt(own, word)), None)
-        if fellow is not None and lacking[fellow] == extra[word]:
-            renamed[word] = fellow
-            del lacking[fellow], extra[word]
-    return renamed
-
-
-def _misspelt(a: str, b: str) -> bool:
-    """Return True where one is an unknown word one slip away from the other, a known one: never "car" and "cat"."""
-    a, b = a.rstrip("*~"), b.rstrip("*~")
-    if min(len(a), len(b)) < _SHORTEST_TYPO or a[0] != b[0] or not (a.isalpha() and b.isalpha()):
-        return False
-    return word_info(a).known != word_info(b).known and _one_slip(a, b)
-
-
-def _one_slip(a: str, b: str) -> bool:
-    """Return True for one letter more, less or other, or two neighbouring letters exchanged."""
-    if len(a) > len(b):
-        a, b = b, a
-    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
-    if len(a) != len(b):
-        return a[at:] == b[at + 1 :]
-    return a[at + 1 :] == b[at + 1 :] or (a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :])
-
-
-def _difference(lacking: Counter[str], extra: Counter[str]) -> str:
-    ours, theirs = sorted(lacking), sorted(extra)
-    words = {word.rstrip("*~") for word in (*ours, *theirs)}
-    same_but_number = [w.rstrip("*") for w in ours] == [w.rstrip("*") for w in theirs]
-    guard = "words"
-    if words & NEGATIONS:
-        guard = "negation"
-    elif words & QUANTITIES or same_but_number or any(word[:1].isdigit() for word in words):
-        guard = "number"
-    sides = (("the query", ours), ("the entry", theirs))
-    shown = [f"only {who} has {', '.join(map(repr, found))}" for who, found in sides if found]
-    return f"guard {guard}: {'; '.join(shown)}"
-
-
-def _form(chunk: Chunk) -> tuple[tuple[str, ...], ...]:
-    """Return a chunk with its prepositional phrases sorted, and with all its parts sorted where it has no verb."""
-    segments: list[list[str]] = [[]]
-    for word in chunk.words:
-        if word in _LOOSE:
-            segments.append([])
-        else:
-            segments[-1].append(word)
-    parts = [tuple(segment) for segment in segments if segment]
-    if chunk.kind == "noun" and "+" not in chunk.words:
-        return tuple(sorted(parts))
-    return (*parts[:1], *sorted(parts[1:]))
-
-
-def _sequence(moment: _Moment) -> list[str]:
-    """Return a moment's words in order. A noun phrase keeps its "on": a "water glass" is not "water on glass"."""
-    return [
-        "in" if word in _LOOSE else word
-        for one in moment
-        for word in one.words
-        if word != "+" and (word not in _LOOSE or one.kind == "noun")
-    ]

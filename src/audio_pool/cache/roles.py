@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
-from audio_pool.prompts.lexicon import word_info
+from audio_pool.prompts.lexicon import is_listed, word_info
 
 __all__ = ["same_roles"]
 
@@ -41,8 +41,10 @@ class _Doing:
     """What it is done to, where and how, as written."""
 
     @property
-    def words(self) -> tuple[str, tuple[str, ...]]:
-        return self.verb, tuple(sorted((*self.doer, *self.rest)))
+    def words(self) -> tuple[str, tuple[str, ...], bool]:
+        # "blows a horn" is "a horn blows", but "chases a wolf" is not "a wolf chases"
+        alone = is_listed(self.verb.rstrip("~"), "ergative")
+        return self.verb, tuple(sorted((*self.doer, *self.rest))), bool(self.doer) and not alone
 
     def swapped(self, other: _Doing) -> bool:
         """Return whether doer and done-to may have changed places: they can where both doings name both."""

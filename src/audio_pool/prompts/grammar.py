@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
-from audio_pool.prompts.lexicon import ARTICLES, WordInfo, word_info
+from audio_pool.prompts.lexicon import ARTICLES, WordInfo, is_listed, word_info
 
-__all__ = ["FUNCTION_WORDS", "NEGATIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached", "chunk"]
+__all__ = [
+    "FUNCTION_WORDS", "NEGATIONS", "PREPOSITIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached", "chunk",
+]  # fmt: skip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -30,6 +32,7 @@ ChunkKind = Literal["clause", "verb", "noun", "adverbial"]
 _PartOfSpeech = Literal["noun", "verb", "adjective", "adverb", "place", "function"]
 """place: "nearby", "overhead"; function: prepositions, negations, quantities, numbers."""
 
+_OWNERS = _words("his her its their")
 NEGATIONS = _words("no not without never none nothing nobody neither nor nowhere hardly barely")
 QUANTITIES = _words("many several couple dozen twice thrice once both every each more most all another half single")
 _BE = _words("is are was were be been being am")
@@ -37,7 +40,7 @@ _AUXILIARIES = _BE | _words("has have had having do does did will would shall sh
 _DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")
 _WEATHER = _words("rain snow hail sleet drizzle thunder storm")
 _PRONOUNS = _words("it he she this that which who")
-_PREPOSITIONS = _words(
+PREPOSITIONS = _words(
     "in on at by to from into onto off up down out over under through across against around along near "
     "behind between beside among inside outside like for about above below during towards toward past "
     "away back upon within throughout until underneath"
@@ -46,10 +49,12 @@ _WHERE = _words(
     "in on at near inside under over beside behind through across along around among within underneath "
     "from to into onto"
 )
+_LEADING = (_WHERE | _words("above below beneath down up off behind over outside")) - _words("to")
+_DETERMINERS = ARTICLES | _OWNERS | QUANTITIES | _words("some this that these those")
 _WITH_TO = _words("begin continue try")
 """Verbs after which "to" always introduces an infinitive: "starts to talk"."""
 _PLACES = _words("background foreground nearby outside inside overhead distant")
-FUNCTION_WORDS = ARTICLES | _AUXILIARIES | _DROPPED | _PRONOUNS | _PREPOSITIONS | NEGATIONS | QUANTITIES
+FUNCTION_WORDS = ARTICLES | _AUXILIARIES | _DROPPED | _PRONOUNS | PREPOSITIONS | NEGATIONS | QUANTITIES
 """English articles, auxiliaries, pronouns, prepositions, negations and quantities."""
 
 
@@ -71,6 +76,7 @@ class _Piece:
 
 def chunk(part: Sequence[Token]) -> Chunk | None:
     """Parse the words between two conjunctions into one event; None where all of them are dropped."""
+    part = place_last(part)
     pieces: list[_Piece] = []
     owners: list[int] = []
     for i, (word, seen) in enumerate(part):
@@ -81,6 +87,8 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
         if word == "it" and i + 1 < len(part) and part[i + 1][1].base in _WEATHER:
             continue
         if word == "to" and i + 1 < len(part) and _infinitive(part[i - 1][1].base if i else "", part[i + 1]):
+            continue
+        if word in _OWNERS and _of_the_doer(part, i):
             continue
         kind = _kind(part, i)
         base = seen.base
@@ -97,9 +105,47 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
     core, tail = _adverbs_last(_owner_first(pieces, owners))
     if not core:
         return Chunk(tuple(piece.base for piece in tail), "adverbial")
-    core = _places_sorted(_adjectives_sorted(_agent_first(_subject_first(part, core))))
+    core = _subject_first(part, _done_by_nobody(part, core))
+    core = _places_sorted(_adjectives_sorted(_agent_first(core)))
+    core = _numbers_unheard(core)
     kinds = [piece.kind for piece in core]
     return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
+
+
+def place_last(part: Sequence[Token]) -> Sequence[Token]:
+    """Rewrite "on a roof the rain drums" as "the rain drums on a roof", "from a hut comes a cry" likewise.
+
+    Where nothing shows which noun the place ends with ("in a train station people talk"), the order is kept.
+    """
+    if len(part) < 4 or part[0][0] not in _LEADING:
+        return part
+    start = 2 if part[1][0] in ARTICLES else 1
+    at = next((i for i in range(start + 1, len(part)) if _determines(part, i)), 0)
+    if at:
+        place, rest = part[:at], part[at:]
+        if len(place) > 2 and place[-1][1].verb and place[-1][1].form in ("s", "ed") and not place[-1][1].plural:
+            # "comes a cry"
+            end = next((i for i in range(1, len(rest)) if rest[i][0] in PREPOSITIONS), len(rest))
+            return [*rest[:end], place[-1], *rest[end:], *place[:-1]]
+        return [*rest, *place] if any(seen.noun for _, seen in place) else part
+    nouns = start
+    while nouns < len(part) and part[nouns][1].quality:
+        nouns += 1
+    verb = next((i for i in range(nouns, len(part)) if not _names(part, i)), len(part))
+    if verb == nouns + 2 and verb < len(part) and part[verb][1].verb:
+        return [*part[nouns + 1 :], *part[: nouns + 1]]
+    return part
+
+
+def _determines(part: Sequence[Token], i: int) -> bool:
+    word, before = part[i][0], part[i - 1][0]
+    led = before not in PREPOSITIONS and before != "of" and before not in _DETERMINERS
+    return word in _DETERMINERS and led
+
+
+def _names(part: Sequence[Token], i: int) -> bool:
+    seen = part[i][1]
+    return seen.noun and (not seen.verb or not seen.form) and seen.form != "ing"
 
 
 def _chunk_kind(kinds: list[_PartOfSpeech]) -> ChunkKind:
@@ -115,7 +161,7 @@ def _adverbs_last(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
         the pieces without them, and the adverbs.
     """
     verbs = sum(piece.kind == "verb" for piece in pieces)
-    nouns = sum(piece.kind == "noun" for piece in pieces)
+    nouns = sum(kind == "noun" for kind, _ in groupby(pieces, key=lambda piece: piece.kind))
     adverbs = [piece for piece in pieces if piece.kind == "adverb"]
     places = [piece for piece in pieces if piece.kind == "place"]
     tail: list[_Piece] = []
@@ -138,6 +184,7 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     genitive = len(words) > 2 and words[1] == "of" and first.info.verb and part[start][0] == words[0]
     adjectival = (
         first.info.form == "ing"
+        and all(word in ARTICLES for word, _ in part[:start])
         and core[1].kind == "noun"
         and part[start + 1][1] is core[1].info
     )
@@ -150,6 +197,51 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
         if end == len(core) or (core[end].kind == "function" and end + 1 < len(core)):
             return [*core[1:end], action, *core[end:]]
     return core
+
+
+def _done_by_nobody(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
+    """Rewrite "paper is torn" and "someone tears paper" as "tearing paper", and "a door is slammed" as "a door slams".
+
+    Of the second kind are verbs whose object sounds by itself (``[ergative]``): "opening a door" is "a door opens".
+    """
+    at = next((i for i, piece in enumerate(core) if piece.kind == "verb"), -1)
+    if at < 0:
+        return core
+    before, verb, after = core[:at], core[at], core[at + 1 :]
+    alone = is_listed(verb.base.rstrip("~"), "ergative")
+    if verb.base.endswith("~"):
+        if not before or any(piece.kind not in ("noun", "adjective") for piece in before):
+            return core
+        verb.base = verb.base.rstrip("~")
+        return [*before, verb, *after] if alone else [verb, *before, *after]
+    end = next((i for i, piece in enumerate(after) if piece.kind not in ("noun", "adjective")), len(after))
+    if not any(piece.kind == "noun" for piece in after[:end]):
+        return core
+    somebody = at == 1 and part[0][0] in ("someone", "somebody")
+    if not somebody and (at or not alone or not verb.info.form):
+        return core
+    return [*after[:end], verb, *after[end:]] if alone else [verb, *after]
+
+
+def _numbers_unheard(core: list[_Piece]) -> list[_Piece]:
+    """Let the number of what clashes go: it takes two anyway."""
+    if any(piece.kind == "verb" and is_listed(piece.base, "mutual") for piece in core) or (
+        core[-1].kind == "noun" and is_listed(core[-1].base, "mutual")
+    ):
+        for piece in core:
+            if piece.kind == "noun":
+                piece.base = piece.base.rstrip("*")
+    return core
+
+
+def _of_the_doer(part: Sequence[Token], i: int) -> bool:
+    """Return whether a possessive says what goes without saying: "a man clears his throat", not "her throat"."""
+    if i + 1 == len(part) or part[i + 1][1].form in ("ing", "ed", "ly"):
+        return False
+    doers = [seen.base for word, seen in part[:i] if seen.noun and not seen.verb]
+    if part[i][0] in ("its", "their"):
+        return bool(doers)
+    return bool(doers) and is_listed(doers[0], "his" if part[i][0] == "his" else "hers")
 
 
 def _owner_first(pieces: list[_Piece], owners: list[int]) -> list[_Piece]:
@@ -220,11 +312,11 @@ def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
     word, seen = part[i]
     if seen.base in _PLACES:
         return "place"
-    if word in _PREPOSITIONS or word in NEGATIONS or word in QUANTITIES or not word[0].isalpha():
+    if word in PREPOSITIONS or word in NEGATIONS or word in QUANTITIES or not word[0].isalpha():
         return "function"
     if seen.form == "ly":
         return "adverb"
-    if seen.form == "ing" or (seen.form == "ed" and not seen.noun):
+    if seen.form == "ing" or (seen.form == "ed" and (seen.verb or not seen.noun)):
         return "verb"
     if seen.form == "s" and i and part[i - 1][0] in _PRONOUNS:
         return "verb"
@@ -253,7 +345,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     if before is None:
         return False
     word, subject = before
-    if word in _DROPPED or word in _PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
+    if word in _DROPPED or word in PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
         return False
     if subject.quality or subject.form in ("ing", "ed"):
         return False
@@ -262,7 +354,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     word, other = after
     if word in QUANTITIES or not word[0].isalpha():
         return True
-    if word in _DROPPED or word in _PREPOSITIONS or other.form == "ly" or other.base in _PLACES or other.quality:
+    if word in _DROPPED or word in PREPOSITIONS or other.form == "ly" or other.base in _PLACES or other.quality:
         return True
     # "a hose sprays water" against "car horns honk"
     return other.noun and not other.verb
@@ -270,7 +362,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
 
 def _is_plural(part: Sequence[Token], i: int) -> bool:
     seen = part[i][1]
-    return seen.form == "s" and (seen.plural or not _acts(part, i))
+    return seen.form == "s" and not is_listed(seen.base, "unheard") and (seen.plural or not _acts(part, i))
 
 
 def _passive(part: Sequence[Token], i: int) -> bool:

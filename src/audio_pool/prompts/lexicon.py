@@ -1,7 +1,7 @@
-"""Lexicon of prompts: base forms, spelling, synonyms, and the parts of speech a word can have.
+"""Lexicon of prompts: base forms, synonyms, and the parts of speech a word can have.
 
-Owns: the reading of ``words.txt`` and ``synonyms.txt``, ``word_info`` (one word), ``correct_spelling`` and the
-table of phrases.
+Owns: the reading of ``words.txt``, ``synonyms.txt`` and ``compounds.txt``, ``word_info`` (one word) and the table of
+phrases.
 Must not know: how prompts are parsed (normalize.py, grammar.py), the store, the index, engines.
 
 Inflection is folded by rule with the word list as arbiter ("taping" is a form of "tape", "tapping" of
@@ -12,13 +12,15 @@ Inflection is folded by rule with the word list as arbiter ("taping" is a form o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-__all__ = ["ARTICLES", "NUMBERS", "Phrase", "WordInfo", "correct_spelling", "in_chorus", "phrases", "word_info"]
+__all__ = [
+    "ARTICLES", "NUMBERS", "Phrase", "WordInfo", "in_chorus", "is_listed", "knows", "list_lines", "phrases",
+    "word_info", "written_in_two",
+]  # fmt: skip
 
 Form = Literal["", "s", "ing", "ed", "ly"]
 
@@ -32,7 +34,6 @@ NUMBERS = {
 } | {f"{name}ty": f"{value}0" for value, name in enumerate(("thir", "for", "fif", "six", "seven", "eigh", "nine"), 3)}
 NUMBERS |= {"hundred": "100", "thousand": "1000"}
 
-_SHORTEST_MISSPELT = 5
 _VOWELS = frozenset("aeiouy")
 _NOT_ADVERBS = """
 family fly supply reply apply hardly barely nearly early only daily weekly belly jelly bully rally holly jolly
@@ -65,12 +66,14 @@ class _Lexicon:
     verbs: frozenset[str]
     qualities: frozenset[str]
     known: frozenset[str]
-    twins: frozenset[str]
-    chorus: frozenset[str]
+    listed: dict[str, frozenset[str]]
+    """The lists of words.txt that say something special, by their name."""
     irregular: dict[str, str]
     heads: dict[str, str]
     """One-word synonyms: member -> head."""
     sets: tuple[tuple[str, ...], ...]
+    in_two: frozenset[tuple[str, ...]]
+    """Names of one word that are also written in two: ("camp", "fire")."""
 
 
 def list_lines(name: str) -> list[str]:
@@ -94,38 +97,25 @@ def _lexicon() -> _Lexicon:
             sections.setdefault(section, set()).update(line.split())
     sets = tuple(tuple(item.strip() for item in line.split(",")) for line in list_lines("synonyms.txt"))
     heads = {item: names[0] for names in sets for item in names[1:] if _single(item) and _single(names[0])}
-    twins = sections.pop("twin")
-    listed = set().union(*sections.values(), irregular.values())
+    compounds = {word.replace("-", ""): word for line in list_lines("compounds.txt") for word in line.split()}
+    sections["noun"].update(compounds)
+    listed = set().union(*sections.values(), irregular.values(), NUMBERS)
     listed.update(item for names in sets for item in names if _single(item))
     return _Lexicon(
         nouns=frozenset(sections["noun"]),
         verbs=frozenset(sections["verb"]),
         qualities=frozenset(sections["quality"]),
         known=frozenset(listed),
-        twins=frozenset(twins),
-        chorus=frozenset(sections["chorus"]),
+        listed={name: frozenset(found) for name, found in sections.items()},
         irregular=irregular,
         heads=heads,
         sets=sets,
+        in_two=frozenset(tuple(word.split("-")) for word in compounds.values()),
     )
 
 
 def _single(item: str) -> bool:
     return " " not in item and "-" not in item
-
-
-@cache
-def _corrected() -> dict[str, str]:
-    """Map every misspelling (two neighbouring letters exchanged) of one base form to that form."""
-    words = _lexicon()
-    found: dict[str, str] = {}
-    for word in sorted(words.known | words.irregular.keys()):
-        if len(word) < _SHORTEST_MISSPELT:
-            continue
-        for slip in _slips(word):
-            # a misspelling of two words is ambiguous
-            found[slip] = "" if slip in found else word
-    return {slip: word for slip, word in found.items() if word and slip not in words.known}
 
 
 def in_chorus(base: str) -> bool:
@@ -134,34 +124,22 @@ def in_chorus(base: str) -> bool:
     Args:
         base: a base form.
     """
-    return base in _lexicon().chorus
+    return is_listed(base, "chorus")
 
 
-def _slips(word: str) -> Iterator[str]:
-    """Yield the word with each two neighbouring letters exchanged."""
-    for i in range(len(word) - 1):
-        if word[i] != word[i + 1]:
-            yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+def is_listed(base: str, name: str) -> bool:
+    """Return whether a base form stands in this list of words.txt (``place``, ``unheard``, ...)."""
+    return base in _lexicon().listed[name]
 
 
-@lru_cache(maxsize=65_536)
-def correct_spelling(word: str) -> str:
-    """Correct two exchanged neighbouring letters where that gives a known word; return other words unchanged.
-
-    Only unknown words of five letters and more are corrected: a slip that is itself a word ("braking") stays.
-    """
+def knows(word: str) -> bool:
+    """Return whether a word, inflected or not, is one of the words that prompts for sounds are made of."""
     words = _lexicon()
-    if len(word) < _SHORTEST_MISSPELT or word in words.twins or _base(word, words)[0] in words.known:
-        return word
-    if word in _corrected():
-        return _corrected()[word]
-    for turned in _slips(word):
-        base, form = _base(turned, words)
-        verb, noun = base in words.verbs, base in words.nouns
-        fits = {"ing": verb, "ed": verb, "s": verb or noun, "ly": base in words.known, "": False}
-        if fits[form]:
-            return turned
-    return word
+    base, form = _base(word, words)
+    if base not in words.known:
+        return False
+    verb, noun = base in words.verbs, base in words.nouns
+    return {"ing": verb, "ed": verb or base in words.qualities, "s": verb or noun, "ly": True, "": True}[form]
 
 
 @lru_cache(maxsize=65_536)
@@ -271,6 +249,11 @@ def _adverb_base(word: str, words: _Lexicon) -> str:
         if verb in words.known:
             return verb
     return candidates[0]
+
+
+def written_in_two(first: str, second: str) -> bool:
+    """Return whether two words are one name in two words, by the list (``compounds.txt``)."""
+    return (first, second) in _lexicon().in_two
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from audio_pool.prompts.filler import without_filler
 from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
-from audio_pool.prompts.lexicon import ARTICLES, NUMBERS, Phrase, WordInfo, correct_spelling, phrases, word_info
+from audio_pool.prompts.lexicon import ARTICLES, Phrase, WordInfo, phrases, word_info, written_in_two
+from audio_pool.prompts.numerals import in_digits
+from audio_pool.prompts.senses import in_its_sense
+from audio_pool.prompts.spelling import correct_spelling, is_real
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
-CANONICAL_VERSION = 1
+CANONICAL_VERSION = 2
 """Raised whenever any prompt's canonical key may change; stored keys of another version are made anew."""
 
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
@@ -44,30 +48,13 @@ def text_key(prompt: str) -> str:
     return inner or text
 
 
-_FILLER = re.compile(
-    r"""^(?:
-        (?:please|kindly|can\ you|could\ you|would\ you|i\ want|i\ need|i\ would\ like|i'd\ like|we\ want|we\ need
-          |let\ me\ hear|to\ hear|give\ me|generate|synthesi[sz]e|simulate)\b[\s,:]*
-      | (?:make|create|produce|play|render|record|me|us|to\ have|to\ get|to\ make)\b[\s,:]*
-          (?=(?:me\ |us\ )?(?:the|a|an|some|this)?\s*(?:[a-z]+\ )?(?:sounds?|audio|recordings?|noises?|sfx|clips?)\b)
-      | (?:the|a|an|some|this|these)?\s*(?:short\ |high\ quality\ |realistic\ |field\ |audio\ |sound\ )*
-          (?:sounds?|audio|recordings?|noises?|clips?|samples?|effects?|sfx|fx|soundscapes?|ambience|sound-?effects?)
-          \s*(?:is|are)?\s*(?:of|with|featuring|containing|from|:|-)\s+
-      | (?:sfx|audio|sound|fx|ambience)\s*[:\-]\s*
-      | (?:there\ is|there's|there\ are|you\ (?:can\ )?hear|we\ (?:can\ )?hear|i\ (?:can\ )?hear|one\ can\ hear
-          |hear|listen\ to)\b\s+(?=\S)
-    )+""",
-    re.VERBOSE,
-)
-_TRAILER = re.compile(r"(?<=\w)[\s,]+(?:please|sound\ effects?|sfx|sound\ fx|can\ be\ heard|(?:is|are)\ heard)$")
 _HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _COMPOUND = re.compile(r"(?<![\w-])([a-z]+)-([a-z]+)(?![\w-])")
+_TIMES = re.compile(r"\b(\d+) ?[x\u00d7](?!\w)|\bx ?(\d+)\b")
 _TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
 _ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
-_UNITS = frozenset(map(str, range(1, 10)))
-_TENS = frozenset(map(str, range(20, 100, 10)))
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 """Latin text. Other scripts are not parsed; their key is the exact text."""
 
@@ -75,6 +62,7 @@ _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 _THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
 _SIMULTANEOUS = (_WHILE, _WITH)
 _LISTED = (_AND, _COMMA)
+_MARKS = frozenset([_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA])
 _BARE = {_BEFORE: "before", _AFTER: "after"}
 _CONJUNCTIONS = {
     "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
@@ -85,19 +73,29 @@ _CONJUNCTIONS = {
     "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
     "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
 }  # fmt: skip
+_THE_OTHER = frozenset(["it", "that", "this", "them", "him", "her"])
+"""What "after it" and "before that" speak of: the event just named."""
+_ENTERED = ARTICLES | {"of", "his", "her", "its", "their"}
+_SAME_PLACE = {
+    "upon": "on", "atop": "on", "beneath": "under", "underneath": "under", "towards": "toward", "amongst": "among",
+    "within": "in",
+}  # fmt: skip
 _WORDS_OF_MARKS = {_THEN: "then", _AND: "and", _WHILE: "while"}
 _CONJUNCTION_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
     "after": (
-        (("after", "that"), (_THEN,)), (("after", "this"), (_THEN,)), (("after", "which"), (_THEN,)),
-        (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
+        (("after", "which"), (_THEN,)), (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
     ),
+    "following": ((("following", "that"), (_THEN,)), (("following", "this"), (_THEN,))),
     "prior": ((("prior", "to"), (_BEFORE,)),),
     "preceded": ((("preceded", "by"), (_AFTER,)),),
     "kind": ((("kind", "of"), ()),),
     "sort": ((("sort", "of"), ()),),
     "type": ((("type", "of"), ()),),
     "next": ((("next", "to"), ("beside",)),),
+    "close": ((("close", "to"), ("near",)),),
+    "on": ((("on", "top", "of"), ("on",)),),
+    "alongside": ((("alongside", "of"), (_WITH,)),),
     "one": (
         (("one", "after", "another"), ("successive",)), (("one", "after", "the", "other"), ("successive",)),
     ),
@@ -153,20 +151,64 @@ def analyse(prompt: str) -> Analysis:
 
 
 def _tokens(text: str) -> list[Token]:
-    """Tokenise, with spelling corrected and phrases and numbers folded; marks of conjunctions stand for themselves."""
-    bare = _TRAILER.sub("", _FILLER.sub("", text, count=1))
-    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, bare or text))
-    words = _conjunctions_marked([_normalised_word(word) for word in _TOKEN.findall(spaced) if word != "-"])
+    """Tokenise, with spelling corrected, phrases and numbers folded, each word in its sense.
+
+    Marks of conjunctions stand for themselves.
+    """
+    counted = _TIMES.sub(r" \1\2 times ", without_filler(text))
+    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, counted))
+    words = [_normalised_word(word) for word in _TOKEN.findall(spaced) if word != "-"]
+    words = _references_resolved(_conjunctions_marked(in_digits(words)))
+    tokens = _sounds_dropped(_compounds_joined([(word, word_info(word)) for word in words]))
+    return _phrases_folded([(word, in_its_sense(tokens, i)) for i, (word, _) in enumerate(tokens)])
+
+
+def _compounds_joined(tokens: list[Token]) -> list[Token]:
+    """Write names in two words in one: "camp fire", "tree tops"."""
+    out: list[Token] = []
+    for word, seen in tokens:
+        if out and (joined := _joined(*out[-1], word, seen)):
+            out[-1] = joined, word_info(joined)
+        else:
+            out.append((word, seen))
+    return out
+
+
+def _joined(first: str, before: WordInfo, second: str, seen: WordInfo) -> str:
+    """Return the one word that two are, "" where they are two; what may be a verb ("a camp fires") stays apart."""
+    if before.form or seen.form not in ("", "s"):
+        return ""
+    if written_in_two(first, second.removesuffix("s") if seen.form else second):
+        return "" if seen.form and seen.verb else first + second
+    names = before.noun and seen.noun and not before.verb and not seen.verb
+    return first + second if names and is_real(first + second) else ""
+
+
+def _sounds_dropped(tokens: list[Token]) -> list[Token]:
+    """Drop the word that only says that something sounds: "bell ringing sound", "a gong sounds in a hall"."""
+    return [token for i, token in enumerate(tokens) if not (token[1].base == "sound" and _only_says_so(tokens, i))]
+
+
+def _only_says_so(tokens: list[Token], i: int) -> bool:
+    if i == 0 or (i + 1 < len(tokens) and tokens[i + 1][1].noun):
+        return False
+    before, form = tokens[i - 1][1], tokens[i][1].form
+    if not (before.noun or before.verb) or before.quality or form not in ("", "s"):
+        return False
+    return before.form in ("", "ing")
+
+
+def _phrases_folded(words: list[Token]) -> list[Token]:
+    """Put the first name of its set in the place of every phrase of synonyms.txt."""
     table = phrases()
     tokens: list[Token] = []
     i = 0
     while i < len(words):
-        word = words[i]
-        seen = word_info(word)
+        word, seen = words[i]
         for phrase in table.get(seen.base, ()):
             end = _end_of(phrase, words, i)
             if end:
-                tokens += _headed(phrase, seen, word_info(words[end - 1]))
+                tokens += _headed(phrase, seen, words[end - 1][1])
                 i = end
                 break
         else:
@@ -181,14 +223,14 @@ def _compound(hyphened: re.Match[str]) -> str:
     return joined if word_info(joined).known else hyphened[0]
 
 
-def _end_of(phrase: Phrase, words: list[str], start: int) -> int:
+def _end_of(phrase: Phrase, words: list[Token], start: int) -> int:
     """Return where the phrase that starts at ``start`` ends, articles ignored; 0 where it does not match."""
     i = start + 1
     for part in phrase.parts[1:]:
-        while i < len(words) and words[i] in ARTICLES:
+        while i < len(words) and words[i][0] in ARTICLES:
             i += 1
         # a mark was put in the place of its conjunction: "over and over"
-        if i == len(words) or part not in (word_info(words[i]).base, _WORDS_OF_MARKS.get(words[i])):
+        if i == len(words) or part not in (words[i][1].base, _WORDS_OF_MARKS.get(words[i][0])):
             return 0
         i += 1
     return i
@@ -209,12 +251,13 @@ def _headed(phrase: Phrase, first: WordInfo, last: WordInfo) -> Iterator[Token]:
 
 
 def _normalised_word(word: str) -> str:
-    """Normalise one word: no apostrophe, numbers and ordinals in digits, spelling corrected."""
+    """Normalise one word: no apostrophe, ordinals in words, spelling corrected."""
     if "'" in word:
         if word in _CONTRACTED or word.endswith("n't"):
             return "not"
         word = word.partition("'")[0]
-    return NUMBERS.get(word) or _ORDINALS.get(word) or correct_spelling(word)
+    word = _ORDINALS.get(word) or correct_spelling(word)
+    return _SAME_PLACE.get(word, word)
 
 
 def _conjunctions_marked(words: list[str]) -> list[str]:
@@ -231,11 +274,38 @@ def _conjunctions_marked(words: list[str]) -> list[str]:
             word = _CONJUNCTIONS.get(words[i], words[i])
             if word == "next" and (not out or out[-1] in _LISTED):
                 word = _THEN
-            if word in _UNITS and out and out[-1] in _TENS:
-                word = str(int(out.pop()) + int(word))
+            if word == "inside" and i + 1 < len(words) and words[i + 1] in _ENTERED:
+                word = "in"
             out.append(word)
             i += 1
     return out
+
+
+def _references_resolved(words: list[str]) -> list[str]:
+    """Rewrite "rain, wind after it" as "rain, then wind", and "after that, wind" as "then wind"."""
+    i = 0
+    while i < len(words):
+        mark = words[i]
+        refers = mark in _BARE and i + 1 < len(words) and words[i + 1] in _THE_OTHER
+        ends = i + 1 + refers == len(words) or words[i + 1 + refers] in _MARKS
+        at = next((j for j in reversed(range(1, i)) if words[j] in _LISTED), 0)
+        while at > 1 and words[at - 1] in _LISTED:
+            at -= 1
+        if mark == _THEN and ends and at and _unlisted(words[at:i]):
+            # "rain and wind afterwards"
+            words = [*words[:at], _THEN, *_unlisted(words[at:i]), *words[i + 1 :]]
+        elif refers and ends and at:
+            words = [*words[:at], _THEN if mark == _AFTER else _AFTER, *_unlisted(words[at:i]), *words[i + 2 :]]
+        elif refers and not ends and i and words[i + 1] in ("that", "this"):
+            words = [*words[:i], _THEN if mark == _AFTER else _AFTER, *words[i + 2 :]]
+        i += 1
+    return words
+
+
+def _unlisted(words: list[str]) -> list[str]:
+    """Return the words without the marks of a list that lead them."""
+    start = next((k for k, word in enumerate(words) if word not in _LISTED), len(words))
+    return words[start:]
 
 
 def _moments(tokens: list[Token]) -> list[list[Token]]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from audio_pool.prompts.lexicon import correct_spelling, word_info
+from audio_pool.prompts.lexicon import word_info
+from audio_pool.prompts.spelling import correct_spelling
 
 __all__ = ["AGENTS", "STOPWORDS", "TOKEN", "UNTOLD", "Word", "key_stems", "stem", "tokenised"]
 
@@ -101,7 +102,8 @@ def tokenised(text: str, *, compounds: Collection[str], adjectives: Collection[s
     for token in TOKEN.findall(text.lower().replace("n't", " not").replace("\u2019", "'")):
         word = _word(token, clause)
         joined = words[-1].text + token if words and words[-1].text.isalpha() and not word.acting else ""
-        if joined and stem(joined) in compounds:  # "door bell"; "game over", though "over" parts clauses
+        # "door bell"; "game over", though "over" parts clauses; "a hammer" is no misspelt "hammer"
+        if joined and correct_spelling(joined) == joined and stem(joined) in compounds:
             words[-1] = _word(joined, clause)
         elif token in _CLAUSE_BREAKS:
             clause += 1

@@ -1,0 +1,89 @@
+"""Spelling: which words are real, and which real word a misspelt one was meant to be.
+
+Owns: the reading of ``english.txt``, ``correct_spelling``, ``is_misspelling_of``.
+Must not know: how prompts are parsed (normalize.py, grammar.py), the store, the index, engines.
+
+Only what is no English word and no name is ever corrected, and only by one slip (a letter more, less or other, or
+two neighbours exchanged). A frequency model was rejected: it would turn rare words into common ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from string import ascii_lowercase
+from typing import Literal
+
+from audio_pool.prompts.lexicon import knows, list_lines
+
+__all__ = ["correct_spelling", "is_misspelling_of", "is_real"]
+
+_Slip = Literal["exchanged", "left out", "doubled", "put in", "other"]
+_SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "other")
+"""What a typing hand does, the likelier first: "barikng", "barkng", "barkiing", "barkning", "barkimg"."""
+_SHORTEST = 5
+"""A shorter word is corrected only by exchanging two letters: too many words are near it."""
+_LONGEST = 24
+
+
+@cache
+def _english() -> frozenset[str]:
+    return frozenset(word for line in list_lines("english.txt") for word in line.split())
+
+
+def is_real(word: str) -> bool:
+    """Return whether a word is English or a name; short words and words in other letters are taken for real."""
+    return len(word) < 3 or not (word.isascii() and word.isalpha()) or knows(word) or word in _english()
+
+
+@lru_cache(maxsize=65_536)
+def correct_spelling(word: str) -> str:
+    """Return the known word that a misspelt one is one slip away from; other words unchanged.
+
+    Where several are as near, the word stays: a difference kept costs a generation at most.
+    """
+    if len(word) > _LONGEST or is_real(word):
+        return word
+    found: dict[_Slip, set[str]] = {}
+    for slip, other in _near(word):
+        if knows(other):
+            found.setdefault(slip, set()).add(other)
+    for slip in _SLIPS:
+        if slip in found:
+            return found[slip].pop() if len(found[slip]) == 1 else word
+    return word
+
+
+def _near(word: str) -> Iterator[tuple[_Slip, str]]:
+    """Yield words that one slip makes this one of. The first letter is rarely wrong, and then exchanged."""
+    for i in range(len(word) - 1):
+        if word[i] != word[i + 1]:
+            yield "exchanged", word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+    if len(word) < _SHORTEST:
+        return
+    for i in range(1, len(word)):
+        head, rest = word[:i], word[i + 1 :]
+        yield "doubled" if word[i] == word[i - 1] else "put in", head + rest
+        for letter in ascii_lowercase:
+            yield "left out", head + letter + word[i:]
+            if letter != word[i]:
+                yield "other", head + letter + rest
+    for letter in ascii_lowercase:
+        yield "left out", word + letter
+
+
+def is_misspelling_of(word: str, other: str) -> bool:
+    """Return whether the first is no real word and one slip away from the second, a real one: not "car" and "cat"."""
+    if min(len(word), len(other)) < _SHORTEST or word[0] != other[0] or not other.isalpha():
+        return False
+    return not is_real(word) and is_real(other) and _one_slip(word, other)
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """Return True for one letter more, less or other, or two neighbouring letters exchanged."""
+    if len(a) > len(b):
+        a, b = b, a
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(a) != len(b):
+        return a[at:] == b[at + 1 :]
+    return a[at + 1 :] == b[at + 1 :] or (a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :])

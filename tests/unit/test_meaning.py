@@ -1,0 +1,253 @@
+"""What says the same, and what only looks like it: pairs by family, held in strict and in tolerant matching.
+
+A pair's family is what its two prompts differ in. Every pair is judged both ways round.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from audio_pool.cache.policy import CALIBRATIONS, Candidate, judge
+from audio_pool.prompts.normalize import canonical_key
+
+
+def hits(query: str, prompt: str, mode: str) -> bool:
+    """Whether words alone let one stand for the other: the cosine confirms."""
+    (one,) = judge(
+        query,
+        [Candidate(1, prompt, 0.99)],
+        mode=mode,  # type: ignore[arg-type]
+        calibration=CALIBRATIONS["minilm"],
+        tau_prompt_sem=0.70,
+        tau_use=0.35,
+    )
+    return one.accepted
+
+
+ANOTHER = {
+    "preposition": [
+        ("a car drives into a wall", "a car drives along a wall"),
+        ("a plane flying into a building", "a plane flying over a building"),
+        ("a ball rolls under a table", "a ball rolls off a table"),
+        ("a boat glides across a lake", "a boat glides along a lake"),
+        ("a man runs towards a train", "a man runs through a train"),
+        ("a stone falls in a bucket", "a stone falls on a bucket"),
+        ("a horse gallops around a barn", "a horse gallops into a barn"),
+        ("a cat in a box", "a cat on a box"),
+        ("a hammer against a pipe", "a hammer inside a pipe"),
+        ("a drone flies over a bridge", "a drone flies under a bridge"),
+        ("wind between the houses", "wind inside the houses"),
+        ("water dripping into a barrel", "water dripping from a barrel"),
+        ("a dog walks behind a cart", "a dog walks under a cart"),
+        ("a rat in a wall", "a rat near a wall"),
+        ("a bell rings at noon", "a bell rings until noon"),
+        ("a car in rain", "rain in a car"),
+    ],
+    "number": [
+        ("a wolf howling", "wolves howling"),
+        ("a goat bleats", "goats bleat"),
+        ("a tree falls", "trees fall"),
+        ("a branch snaps", "branches snap"),
+        ("an owl hoots", "owls hoot"),
+        ("a horse gallops", "horses gallop"),
+        ("a wave breaks", "waves break"),
+        ("a nail drops on the floor", "nails drop on the floor"),
+        ("a dozen drums", "two drums"),
+        ("a pair of drums", "three drums"),
+    ],
+    "synonym": [
+        ("a helicopter flies", "a helicopter flies by"),
+        ("a girl laughs", "a girl giggles"),
+        ("a boy weeps", "a boy bawls"),
+        ("a crow", "cock-a-doodle-doo"),
+        ("a man claps", "applause"),
+        ("a siren", "an emergency siren"),
+        ("a soft pillow falls", "a quiet pillow falls"),
+        ("a soft blanket", "a quiet blanket"),
+        ("a man runs a machine", "a man operates a machine"),
+        ("a boy runs", "a boy operates"),
+        ("rock music", "stone music"),
+        ("a rock band plays", "a stone band plays"),
+        ("a chair rocks", "a chair stones"),
+        ("a man raps", "a man knocks"),
+        ("a mad scientist laughs", "an angry scientist laughs"),
+        ("a mummy groans", "a mother groans"),
+        ("a balloon is blown up", "a balloon explodes"),
+        ("dribbling a basketball", "a trickling basketball"),
+        ("a ship's horn", "a vessel's blood"),
+        ("tires screech", "tires scream"),
+        ("an alarm goes on", "an alarm continues"),
+        ("a truck drives away", "a truck leaves"),
+        ("the leaves fall", "the leaves autumn"),
+        ("a man taps on a table", "a man faucets on a table"),
+        ("a man lifts a box", "a man elevators a box"),
+        ("a man fiddles with a lock", "a violin with a lock"),
+        ("water splashes", "water sloshes"),
+        ("a peal of bells", "a peel of bells"),
+        ("rolling thunder", "a rolling thunderclap"),
+        ("firecrackers", "fireworks"),
+        ("a crowd murmurs", "a crowd mumbles"),
+    ],
+    "reference": [
+        ("wind blows, rain after it", "rain, wind blows after it"),
+        ("a gong sounds and an owl hoots after it", "an owl hoots and a gong sounds after it"),
+        ("a dog barks, a cat hisses before that", "a cat hisses, a dog barks before that"),
+        ("a dog barks and a cat hisses at it", "a cat hisses and a dog barks at it"),
+        ("a man and his dog", "a man and her dog"),
+        ("a nurse calls his name", "a nurse calls her name"),
+        ("a man speaks and she laughs", "a man speaks and he laughs"),
+        ("a horse and a man behind it", "a man and a horse behind it"),
+    ],
+    "role": [
+        ("a hammer hits a bell", "a bell hits a hammer"),
+        ("a boy pushes a nurse", "a nurse is pushed"),
+        ("a train under a bridge", "a bridge under a train"),
+        ("the echo of a bell in a cave", "a bell of an echo in a cave"),
+    ],
+    "typo": [
+        ("a bittern booms", "a bitter booms"),
+        ("a lute plays", "a flute plays"),
+        ("a tern cries", "a turn cries"),
+        ("a theremin plays", "a kora plays"),
+        ("erik speaks", "eric speaks"),
+        ("a crow caws", "a cow caws"),
+    ],
+}  # fmt: skip
+
+SAME = {
+    "request": [
+        ("please make me a dog barking", "a dog barks"),
+        ("Can you please create a sound of a steam engine?", "steam engine"),
+        ("I'd like to hear a steam engine", "a steam engine"),
+        ("could you give me the audio of a steam engine please", "steam engine"),
+        ("ambience: a forest with birds", "a forest with birds"),
+        ("SFX - glass breaking", "glass breaking"),
+        ("Sound effect: glass breaking", "glass breaking"),
+        ("a high-quality recording of rain", "rain"),
+        ("we need some thunder", "thunder"),
+        ("play rain for me", "rain"),
+    ],
+    "compound": [
+        ("a sci-fi door opens", "a scifi door opens"),
+        ("a sci fi laser", "a scifi laser"),
+        ("wind in the treetops", "wind in the tree tops"),
+        ("a campfire crackles", "a camp fire crackles"),
+        ("birdsong", "bird song"),
+        ("a lo-fi beat", "a lofi beat"),
+        ("a seagull cries", "a sea gull cries"),
+        ("a snare drum in a ballroom", "a snare drum in a ball room"),
+        ("a hi-hat", "a hihat"),
+        ("rooftop rain", "roof top rain"),
+    ],
+    "british": [
+        ("a lift going up", "an elevator going up"),
+        ("a tap dripping", "a faucet dripping"),
+        ("turning on a tap", "turning on a faucet"),
+        ("the kitchen tap runs", "the kitchen faucet runs"),
+        ("autumn leaves rustle", "fall leaves rustle"),
+        ("windscreen wipers", "windshield wipers"),
+        ("a petrol engine", "a gasoline engine"),
+        ("a spanner drops", "a wrench drops"),
+        ("a railway crossing", "a railroad crossing"),
+        ("a forest in autumn", "a forest in the fall"),
+    ],
+    "numerals": [
+        ("twenty one drums", "21 drums"),
+        ("a hundred drums", "100 drums"),
+        ("one hundred and twenty bpm techno", "120 bpm techno"),
+        ("two hundred drums", "200 drums"),
+        ("a pair of drums", "two drums"),
+        ("half a dozen drums", "six drums"),
+        ("a dozen drums", "twelve drums"),
+        ("1,000 drums", "a thousand drums"),
+        ("a gong is struck 3x", "a gong is struck three times"),
+    ],
+    "inverted": [
+        ("in the distance a church bell tolls", "a church bell tolls in the distance"),
+        ("outside a dog barks", "a dog barks outside"),
+        ("on a tin roof the rain drums", "the rain drums on a tin roof"),
+        ("from the kitchen comes a clatter", "a clatter comes from the kitchen"),
+        ("through the woods runs a brook", "a brook runs through the woods"),
+        ("under a bridge, a train passes", "a train passes under a bridge"),
+        ("in the background you can hear a clock ticking", "a clock ticking in the background"),
+    ],
+    "pile": [
+        ("sword clash", "clash of swords"),
+        ("sword clash", "swords clashing"),
+        ("the roar of a lion", "lion roar"),
+        ("door slam", "the slamming of a door"),
+        ("thunder rumble", "a rumble of thunder"),
+        ("the rustling of leaves", "leaves rustle"),
+        ("church bell ringing", "the ringing of a church bell"),
+        ("a creaking of floorboards", "floorboards creaking"),
+        ("a bell ringing sound", "a bell rings"),
+        ("the whistle of a kettle", "a kettle whistles"),
+    ],
+    "passive": [
+        ("a door is slammed", "a door slams"),
+        ("a drum is being beaten", "beating a drum"),
+        ("a nail is hammered by a man", "a man hammers a nail"),
+        ("paper is torn", "tearing paper"),
+        ("someone tears paper", "paper is being torn"),
+        ("a bell is rung", "a bell rings"),
+        ("a window is opened", "opening a window"),
+    ],
+    "plural unheard": [
+        ("footsteps on gravel", "footstep sounds on gravel"),
+        ("a man's footsteps in snow", "footstep of a man in snow"),
+        ("hoofbeats on cobblestone", "hoofbeats on cobblestones"),
+        ("raindrop on a window", "raindrops on a window"),
+    ],
+    "parentheses": [
+        ("a dog barking (distant)", "a distant dog barking"),
+        ("rain (heavy)", "heavy rain"),
+        ("footsteps (on gravel)", "footsteps on gravel"),
+        ("door creak (slow)", "slow door creak"),
+        ("a steam engine (sound effect)", "a steam engine"),
+        ("thunder [loop]", "thunder"),
+    ],
+    "preposition": [
+        ("a bell inside a church", "a bell in a church"),
+        ("rain upon a roof", "rain on a roof"),
+        ("a cat beneath a table", "a cat under a table"),
+        ("a dog next to a door", "a dog beside a door"),
+        ("a man walks towards a door", "a man walks toward a door"),
+        ("wind among trees", "wind amongst trees"),
+    ],
+    "reference": [
+        ("wind blows, rain after it", "wind blows, then rain"),
+        ("a man clears his throat", "a man clears a throat"),
+        ("a dog barks before a gong sounds", "a gong sounds, a dog barks before it"),
+        ("a gong sounds and after that an owl hoots", "a gong sounds and then an owl hoots"),
+    ],
+    "typo": [
+        ("a helicpter hovers", "a helicopter hovers"),
+        ("a thunderstrom", "a thunderstorm"),
+        ("a violiin plays", "a violin plays"),
+        ("rian on a roof", "rain on a roof"),
+        ("a dgo barks", "a dog barks"),
+        ("footsetps on grvel", "footsteps on gravel"),
+        ("a traktor idles", "a tractor idles"),
+        ("oceann waves", "ocean waves"),
+        ("a crickt chirps", "a cricket chirps"),
+        ("adn then a bell rings wiht an echo", "and then a bell rings with an echo"),
+        ("a loud exploson", "a loud explosion"),
+        ("birds chirpping", "birds chirping"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "one", "other"), [(family, *pair) for family, pairs in ANOTHER.items() for pair in pairs]
+)
+def test_another_sound_is_refused_in_every_mode(family: str, one: str, other: str) -> None:
+    for query, prompt in ((one, other), (other, one)):
+        assert not hits(query, prompt, "strict"), f"{family}: both are {canonical_key(query)!r}"
+        assert not hits(query, prompt, "tolerant"), f"{family}: {canonical_key(query)!r}, {canonical_key(prompt)!r}"
+
+
+@pytest.mark.parametrize(
+    ("family", "one", "other"), [(family, *pair) for family, pairs in SAME.items() for pair in pairs]
+)
+def test_the_same_sound_in_other_words_has_the_same_key(family: str, one: str, other: str) -> None:
+    assert canonical_key(one) == canonical_key(other), family
