@@ -246,7 +246,7 @@ class Query(Struct, frozen=True, kw_only=True):
     tau_prompt_sem: float = 0.70
     """Least similarity of prompts, on the calibrated scale."""
     reuse_k: int = 8
-    """Nearest entries looked at."""
+    """Nearest prompts looked at, each with all its sounds."""
     commercial_only: bool = False
     speech: bool = False
     """The engine speaks words: only the very same words will do."""

@@ -137,6 +137,16 @@ def test_lengths_just_outside_the_tolerance_do_not_crowd_out_those_inside(cache:
     assert cache.find_near(recipe(OTHER_WAY), exact, asked()).hit.entry.id == fitting
 
 
+def test_a_prompts_variants_count_once_among_the_nearest(cache: SoundCache) -> None:
+    for seed in range(24):
+        keep(cache, "a dog barks in a cathedral", 0.1, seed=seed)
+    wanted = keep(cache, angle=0.2)
+    query = Query(match="tolerant", reuse_k=2, temperature=0.0)
+    assert cache.find_near(recipe(OTHER_WAY), query, asked()).hit.entry.id == wanted
+    one = Query(match="tolerant", reuse_k=1, temperature=0.0)
+    assert cache.find_near(recipe(OTHER_WAY), one, asked()).hit is None
+
+
 def test_the_nearest_is_the_best_at_temperature_0(cache: SoundCache) -> None:
     keep(cache, angle=0.4, seed=1)
     near = keep(cache, angle=0.1, seed=2)

@@ -53,7 +53,7 @@ _TYPES: dict[str, HitType] = {
 }  # fmt: skip
 """By the policy's rule."""
 _SPARE = 16
-"""Neighbours asked for beyond ``reuse_k``: some do not fit or are gone."""
+"""Neighbours asked for beyond ``reuse_k``: some do not fit, are gone, or are variants of one prompt."""
 _MOST_LOOKED_AT = 1024
 _ENTRIES_KNOWN = 2048
 _UNLINK_S = 0.1
@@ -251,15 +251,18 @@ class SoundCache:
             _log.warning("nothing is found by meaning: %s", exc.message)
 
     def nearest(self, recipe: Recipe, query: Query, space: str, vector: Vector) -> list[tuple[Row, float]]:
-        """Return up to ``reuse_k`` entries that fit, with the cosine of their vector, nearest first."""
+        """Return the entries of the ``reuse_k`` nearest prompts that fit, with their cosines, nearest first."""
         filters = filters_of(recipe, query, by_meaning=True)
         index, most = self.spaces.of(space), query.reuse_k + _SPARE
         while True:
             cosines = index.search(vector, most, filters)
             rows = self.store.entries.with_ids(list(cosines), filters)
-            if len(rows) >= query.reuse_k or len(cosines) < most or most >= _MOST_LOOKED_AT:
-                found = [(row, cosines[row.id]) for row in rows]
-                return sorted(found, key=lambda pair: -pair[1])[: query.reuse_k]
+            # a prompt's variants count once: they must not push out what was asked in other words
+            prompts = len({row.prompt for row in rows})
+            if prompts >= query.reuse_k or len(cosines) < most or most >= _MOST_LOOKED_AT:
+                nearest = sorted(rows, key=lambda row: -cosines[row.id])
+                looked_at = set(list(dict.fromkeys(row.prompt for row in nearest))[: query.reuse_k])
+                return [(row, cosines[row.id]) for row in nearest if row.prompt in looked_at]
             most *= 4
 
     def nearest_of_any_settings(self, space: str, vector: Vector, count: int) -> dict[int, float]:
