@@ -29,6 +29,8 @@ class CharacterChange(TypedDict, total=False):
     ground: str
     mood: str
     drive: str
+    gait: str
+    species: str
     several: bool
 
 
@@ -72,7 +74,16 @@ KINDS: tuple[tuple[str, CharacterChange], ...] = (
     ("puppy kitten piglet lamb calf chick pistol", {"size": 0.7}),
     ("shotgun", {"size": 1.4}),
     ("rifle sniper musket", {"size": 1.2}),
+    ("run jog jogger sprint", {"gait": "run"}),
     ("wade", {"ground": "water"}),
+    ("blackbird", {"species": "blackbird"}),
+    ("finch chaffinch", {"species": "chaffinch"}),
+    ("tit chickadee", {"species": "great tit"}),
+    ("robin wren", {"species": "robin"}),
+    ("thrush nightingale mockingbird", {"species": "thrush"}),
+    ("warble warbler", {"species": "willow warbler"}),
+    ("sparrow", {"species": "sparrow"}),
+    ("canary greenfinch", {"species": "greenfinch"}),
     ("rev", {"drive": "rev"}),
     ("race racing", {"drive": "gears"}),
     ("cello", {"pitch": 0.5}),

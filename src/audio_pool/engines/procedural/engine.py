@@ -23,8 +23,10 @@ from audio_pool.engines.procedural import (
     animals,
     appliances,
     birds,
+    crowd,
     devices,
     engines,
+    footsteps,
     household,
     insects,
     instruments,
@@ -36,6 +38,7 @@ from audio_pool.engines.procedural import (
     people,
     rain,
     signals,
+    songbirds,
     struck,
     voices,
     water,
@@ -53,8 +56,8 @@ __all__ = ["INFO", "ProceduralEngine", "Settings", "load"]
 
 # Importing a file of recipes registers them.
 _FILES = (
-    rain, weather, nature, water, animals, insects, birds, people, voices, household, appliances, devices, machines,
-    engines, weapons, signals, interface, struck, music, instruments, noises,
+    rain, weather, nature, water, animals, insects, birds, songbirds, footsteps, people, crowd, voices, household,
+    appliances, devices, machines, engines, weapons, signals, interface, struck, music, instruments, noises,
 )  # fmt: skip
 
 _LAYERS = OptionInfo(

@@ -94,7 +94,7 @@ def _through_gears(
         top = high_hz * float(c.rng.uniform(0.92, 1.0))
         for part in (0.25, 0.5, 0.75, 1.0):
             times.append(at_s + part * pull)
-            rates.append(rate + (top - rate) * (1 - np.exp(-2.2 * part)) / (1 - np.exp(-2.2)))
+            rates.append(rate + (top - rate) * (1 - np.exp(-1.1 * part)) / (1 - np.exp(-1.1)))
             loads.append(1.15)
         at_s += pull
         lift = min(0.16, 0.2 * pull)  # clutch down, throttle shut
@@ -151,7 +151,7 @@ def engine(c: Canvas, p: Character) -> None:
     _run(c, bank, hz, cylinders=cylinders, gain=0.28, load=load, pan=-0.05)
     # valves, belts and the block that answers them
     tick = [burst(c.noise, c.rate, peaks([1100, 2300, 3600], 0.3, floor=0.1), decay_s=0.003) for _ in range(8)]
-    c.sprinkle(c.pulse(1 / firing, jitter=0.06), tick, gain=0.09 * p.intensity**0.5, depth=0.4, spread=0.4)
+    _run(c, tick, hz, cylinders=2, gain=0.09 * p.intensity**0.5, pan=0.1)
     c.bed(band(60, 500, tilt_db=-3), Curve(0.022 * c.swells(0.3, 0.12).points), width=0.6)
     c.bed(band(900, 6000, tilt_db=-4), Curve(0.006 * p.intensity * load.points), width=1.0)
 

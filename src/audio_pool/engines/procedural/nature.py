@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from audio_pool.engines.procedural.canvas import Canvas, Curve
@@ -74,24 +76,47 @@ def stream(c: Canvas, p: Character) -> None:
     summary="a fire crackling",
 )
 def fire(c: Canvas, p: Character) -> None:
-    lick = c.swells(0.35 / p.speed, 0.3).points
-    c.bed(band(40, 350, tilt_db=-3), Curve(0.09 * p.size * lick), width=0.6)
-    c.bed(band(300, 4000, tilt_db=-4), Curve(0.03 * lick**1.5), width=0.9)
+    # flames puff: air drawn in at their foot makes vortices, 1.5 / sqrt(width in m) a second (Cetegen & Ahmed,
+    # "Experiments on the periodic instability of buoyant plumes and pool fires", Combustion and Flame 93, 1993)
+    puffs = 1.5 / math.sqrt(0.22 * p.size) * p.speed
+    count = max(64, round(c.seconds * 100))
+    beat = np.ones(count)
+    for hz in (puffs, 1.37 * puffs, 0.71 * puffs):  # several tongues, each with its own
+        wander = np.cumsum(_read(c.drift(0.8, 0.25), count)) * (c.seconds / count) * 2 * np.pi * hz * 0.3
+        wander -= wander[-1] * np.arange(count) / count  # so that a loop closes
+        turns = c.fitted_hz(hz) * np.arange(count) * (c.seconds / count)
+        beat += 0.3 * np.sin(2 * np.pi * turns + wander + float(c.rng.uniform(0, 6.28)))
+    lick = np.maximum(0.3, beat) * _read(c.swells(1.2 / p.speed, 0.25), count)
+    c.bed(band(28, 240, tilt_db=-3), Curve(0.06 * p.size * lick), width=0.5)
+    c.bed(band(200, 1400, tilt_db=-3), Curve(0.022 * lick**1.4), width=0.8)
+    c.bed(band(2500, 10_000, tilt_db=-2), Curve(0.007 * p.intensity * _read(c.swells(0.5, 0.4), count)), width=1.0)
     c.bed(band(1500, 11000), 0.012, per_second=60 * p.intensity, width=1.0)
     snaps = [
-        burst(c.noise, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=float(c.rng.uniform(0.0015, 0.006)))
-        for f in p.low(1) * c.rng.uniform(700, 3200, 16)
+        burst(c.noise, c.rate, band(f, 4 * f), attack_s=0.0003, decay_s=0.0012 + 4.0 / f)
+        for f in p.low(1) * np.geomspace(3600, 800, 16) * c.rng.uniform(0.85, 1.15, 16)
     ]
     pops = [
         burst(c.noise, c.rate, blend((1, band(f, 2.5 * f)), (0.5, band(2000, 8000))), attack_s=0.0005, decay_s=0.014)
         for f in p.low(1) * c.rng.uniform(250, 600, 6)
     ]
-    # One snap loosens others: crackles come in little runs.
-    runs = np.asarray(c.scatter(3.2 * p.intensity * p.speed, first_s=0.01))
-    sizes = c.rng.geometric(0.22, len(runs))
-    times = np.repeat(runs, sizes) + c.rng.exponential(0.07, int(sizes.sum()))
-    c.sprinkle([float(t) for t in times], snaps, gain=0.5, depth=0.9)
-    c.sprinkle(c.scatter(1.3 * p.intensity), pops, gain=0.9, depth=0.5, spread=0.5)
+    # Wood cracks as rock does: energies follow a power law, many small for each large, and one crack loosens others
+    # that grow rarer with the time since (Omori). The larger the crack the longer and lower it is.
+    runs = np.asarray(c.scatter(4.4 * p.intensity * p.speed, first_s=0.01))
+    sizes = np.minimum(30, np.ceil(c.rng.pareto(1.3, len(runs)) + 0.4)).astype(int)
+    delays = 0.012 * (c.rng.random(int(sizes.sum())) ** -1.1 - 1)
+    times = np.repeat(runs, sizes) + np.minimum(delays, 0.9)
+    levels = np.minimum(0.08 * (1 + c.rng.pareto(1.0, len(times))), 1.6)
+    for at_s, level, pan in zip(times, levels, c.rng.uniform(-0.8, 0.8, len(times)), strict=True):
+        if c.loop or at_s < c.seconds:
+            rank = float(np.interp(math.log(level), (math.log(0.08), math.log(1.6)), (0, len(snaps) - 1)))
+            chosen = int(np.clip(round(rank + float(c.rng.normal(0, 2.0))), 0, len(snaps) - 1))
+            c.place(snaps[chosen], float(at_s), float(level), float(pan))
+    c.sprinkle(c.scatter(0.8 * p.intensity), pops, gain=0.8, depth=0.5, spread=0.5)
+
+
+def _read(curve: Curve, count: int) -> Floats:
+    """Return a curve at ``count`` evenly spaced points."""
+    return curve.part(0, count, count).astype(np.float64)
 
 
 @recipe(
@@ -160,45 +185,6 @@ def _croak(c: Canvas, hz: float, *, slow: bool) -> Floats:
             part = part[: len(total) - start]
             total[start : start + len(part)] += loud * part
     return total
-
-
-@recipe(
-    keys="bird, birdsong, chirp, tweet, songbird, sparrow, robin, canary, warble, nightingale, blackbird, finch",
-    near="whistle animal morning spring nest parrot tree",
-    summary="birds singing in the trees",
-)
-def birds(c: Canvas, p: Character) -> None:
-    c.bed(band(300, 4000, tilt_db=-4), 0.003, width=1.0)
-    for k in range(round(2 + 2 * p.intensity)):
-        near = 1.0 if k == 0 else float(c.rng.uniform(0.15, 0.5))
-        pan = float(c.rng.uniform(-0.9, 0.9)) if k else 0.15
-        song = _song(c, p.low(float(c.rng.uniform(2300, 4600))), p.speed)
-        # A bird repeats its phrase with pauses, now and then leaving notes out.
-        for at_s in c.pulse(float(c.rng.uniform(1.3, 2.8)) / p.speed, jitter=0.15, start_s=0.03 if k == 0 else 0.5):
-            kept = int(c.rng.integers(max(1, len(song) - 2), len(song) + 1))
-            for start, note in song[:kept]:
-                c.place(note, at_s + start, 0.3 * near * float(c.rng.uniform(0.7, 1.0)), pan)
-
-
-def _song(c: Canvas, hz: float, speed: float) -> list[tuple[float, Floats]]:
-    """Return one bird's phrase: (start in seconds, note) of sweeps, arches and trills."""
-    notes: list[tuple[float, Floats]] = []
-    at_s = 0.0
-    for _ in range(int(c.rng.integers(3, 7))):
-        kind, length = int(c.rng.integers(3)), float(c.rng.uniform(0.05, 0.16)) / speed
-        one, two, three = hz * np.exp(c.rng.uniform(-0.25, 0.3, 3))
-        if kind == 2:
-            for _ in range(int(c.rng.integers(3, 7))):
-                points = [(0.0, one), (0.022 / speed, one * 1.18), (0.04 / speed, one * 0.96)]
-                notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.08), attack_s=0.006, release_s=0.014)))
-                at_s += 0.055 / speed
-        else:
-            middle = two if kind == 1 else (one + three) / 2
-            points = [(0.0, one), (0.5 * length, middle), (length, three)]
-            notes.append((at_s, glide(c.rate, points, partials=(1.0, 0.1, 0.02), attack_s=0.01, release_s=0.03)))
-            at_s += length
-        at_s += float(c.rng.uniform(0.02, 0.09)) / speed
-    return notes
 
 
 @recipe(

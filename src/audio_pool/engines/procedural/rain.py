@@ -32,9 +32,9 @@ def rain(c: Canvas, p: Character) -> None:
     c.bed(band(2500, 13000, tilt_db=-1), 0.07, per_second=2500 * heavy, width=1.0)
     c.bed(band(900, 5000), 0.045, per_second=900 * heavy, width=1.0)
     drops = [bubble(c.rate, c.rng.uniform(1100, 5200)) for _ in range(16)]
-    splats = [burst(c.noise, c.rate, band(1500, 9000), decay_s=0.004) for _ in range(8)]
+    splats = [burst(c.noise, c.rate, band(f, 6 * f), decay_s=0.004) for f in np.geomspace(2600, 900, 16)]
     c.sprinkle(c.scatter(26 * heavy), drops, gain=0.022, depth=0.45)
-    c.sprinkle(c.scatter(45 * heavy), splats, gain=0.06, depth=0.45)
+    _fall(c, p, 90.0, splats, 0.1)
 
 
 @recipe(
@@ -80,15 +80,15 @@ def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Float
 def rain_on_leaves(c: Canvas, p: Character) -> None:
     heavy = p.intensity
     breath = c.swells(5.0, 0.1)
-    c.bed(band(350, 6000, tilt_db=-3), Curve(0.06 * breath.points), width=0.9)
-    c.bed(band(1200, 7000, tilt_db=-2), 0.05, per_second=900 * heavy, width=1.0)
+    c.bed(band(350, 6000, tilt_db=-3), Curve(0.04 * breath.points), width=0.9)
+    c.bed(band(1200, 7000, tilt_db=-2), 0.04, per_second=900 * heavy, width=1.0)
     # A leaf is a small soft drum: a dull pat with hardly any ring.
     pats = [
         burst(c.noise, c.rate, band(f, 3.5 * f), attack_s=0.001, decay_s=c.rng.uniform(0.004, 0.012))
-        for f in c.rng.uniform(300, 1500, 20)
+        for f in np.geomspace(1700, 320, 24) * c.rng.uniform(0.8, 1.25, 24)
     ]
     drips = [bubble(c.rate, c.rng.uniform(700, 2400), rise=0.15) for _ in range(8)]
-    c.sprinkle(c.scatter(60 * heavy), pats, gain=0.16, depth=0.5)
+    _fall(c, p, 110.0, pats, 0.2)
     c.sprinkle(c.scatter(5 * heavy), drips, gain=0.04, depth=0.4)
 
 
@@ -102,7 +102,7 @@ def _fall(c: Canvas, p: Character, per_second: float, bank: Sequence[Floats], ga
     sizes = np.minimum(_LARGEST_MM, _SMALLEST_MM + c.rng.exponential(mean_mm, len(times)))
     near = 1 / np.sqrt(c.rng.uniform(0.06, 1.0, len(times)))  # as many drops on each square metre
     blows = gain * (sizes / 1.5) ** 1.8 * near * 0.5
-    ranks = (sizes - _SMALLEST_MM) / (_LARGEST_MM - _SMALLEST_MM) * len(bank)
+    ranks = ((sizes - _SMALLEST_MM) / (_LARGEST_MM - _SMALLEST_MM)) ** 0.7 * len(bank)
     picks = np.clip(ranks + c.rng.uniform(-1.5, 1.5, len(times)), 0, len(bank) - 1).astype(int)
     pans = c.rng.uniform(-0.95, 0.95, len(times))
     for at_s, pick, blow, pan in zip(times, picks, blows, pans, strict=True):
@@ -174,11 +174,11 @@ def rain_on_window(c: Canvas, p: Character) -> None:
 )
 def rain_on_water(c: Canvas, p: Character) -> None:
     # a drop's blow is slight; what is heard is the bubble that it leaves: high for the small ones, plops for the large
-    c.bed(band(900, 11_000, tilt_db=-1), Curve(0.04 * c.swells(4.0, 0.06).points), width=0.9)
-    c.bed(band(3000, 14_000), 0.045 * p.intensity**0.5, per_second=1800 * p.intensity, width=1.0)
+    c.bed(band(900, 11_000, tilt_db=-1), Curve(0.03 * c.swells(4.0, 0.06).points), width=0.9)
+    c.bed(band(3000, 14_000), 0.03 * p.intensity**0.5, per_second=1800 * p.intensity, width=1.0)
     pitches = np.geomspace(6800, 650, 32) * c.rng.uniform(0.8, 1.25, 32) * p.low(1)
     bank = [bubble(c.rate, float(hz), rise=float(c.rng.uniform(0.03, 0.25))) for hz in pitches if hz < 0.4 * c.rate]
-    _fall(c, p, 190.0, bank, 0.085)
+    _fall(c, p, 200.0, bank, 0.19)
 
 
 @recipe(
