@@ -24,6 +24,7 @@ from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 __all__ = [
+    "AnswersOver",
     "Asked",
     "CacheStats",
     "Cancellation",
@@ -126,6 +127,34 @@ class Engines(PlainMapping, Struct, frozen=True, kw_only=True):
     engines: tuple[EngineReport, ...] = ()
 
 
+class AnswersOver(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The answers of one hour or day."""
+
+    start: float
+    """Seconds since 1970."""
+    answers: dict[str, int] = {}
+    """By ``cache_type``."""
+    saved_s: float = 0.0
+    """Seconds of generating that those from the cache saved."""
+
+
+class Spread(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How many entries have which value."""
+
+    edges: tuple[float, ...] = ()
+    """Where each step begins; one more says where the last ends, unless that is open."""
+    entries: tuple[int, ...] = ()
+
+
+class PromptCount(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How often a prompt was found, or missed."""
+
+    namespace: str
+    prompt: str
+    times: int
+    last: float
+
+
 class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """Figures about a whole cache. Sizes in MiB, times in seconds since 1970; None where there is no value."""
 
@@ -151,6 +180,25 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """Files that were set apart for a person to look at."""
     quarantined_size_mb: float = 0.0
     cache_dir: str = ""
+    answers: dict[str, int] = {}
+    """Sounds delivered so far, by ``cache_type``: by every server that ever was on the directory."""
+    hit_rate: float | None = None
+    """Share of those that were found in the cache."""
+    saved_generation_s: float = 0.0
+    """Seconds of generating that they saved."""
+    hourly: tuple[AnswersOver, ...] = ()
+    """The last 48 hours; one without any answer is left out."""
+    daily: tuple[AnswersOver, ...] = ()
+    """The last 90 days (UTC), likewise."""
+    ages_days: Spread = Spread()
+    quality: Spread = Spread()
+    """Scores of the quality gate."""
+    clap_similarity: Spread = Spread()
+    """Of entries that have one."""
+    top_prompts: tuple[PromptCount, ...] = ()
+    """Whose sounds were found most often; none for those who may not see them."""
+    worth_warming: tuple[PromptCount, ...] = ()
+    """Missed most often, and still without a sound; likewise."""
 
 
 class JobReport(PlainMapping, Struct, frozen=True, kw_only=True):

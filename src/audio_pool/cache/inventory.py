@@ -12,9 +12,30 @@ from typing import Literal, NamedTuple, Protocol
 from audio_pool.cache.settings import Settings
 from audio_pool.types import Label
 
-__all__ = ["Inventory", "Item", "Ranked", "Share", "Sort", "Totals"]
+__all__ = ["EVERYTHING", "Inventory", "Item", "Only", "Ranked", "Share", "Sort", "Totals"]
 
-Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt"]
+Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt", "size_bytes", "hits", "last_used"]
+
+
+class Only(NamedTuple):
+    """Which entries are listed; None asks for nothing."""
+
+    tag: str | None = None
+    """They carry it."""
+    label: tuple[str, Label] | None = None
+    """Name and value; a text also finds the number or truth value that is written so."""
+    engine: str | None = None
+    namespace: str | None = None
+    since: float | None = None
+    """Seconds since 1970, itself included."""
+    until: float | None = None
+    """Likewise, itself not included."""
+    min_quality: float | None = None
+    min_clap: float | None = None
+    loop: bool | None = None
+
+
+EVERYTHING = Only()
 
 
 class Totals(NamedTuple):
@@ -61,6 +82,9 @@ class Item(NamedTuple):
     tags: tuple[str, ...]
     labels: dict[str, Label]
     pinned: bool = False
+    hits: int = 0
+    last_used: float | None = None
+    """Seconds since 1970; None: it was never delivered from the cache."""
 
 
 class Ranked(NamedTuple):
@@ -93,15 +117,9 @@ class Inventory(Protocol):
         sort: Sort = "created_at",
         descending: bool = True,
         limit: int | None = None,
-        tag: str | None = None,
-        label: tuple[str, Label] | None = None,
+        only: Only = EVERYTHING,
     ) -> list[Item]:
-        """Return entries in order, those without the value sorted by last.
-
-        Args:
-            tag: only entries that carry it.
-            label: name and value; a text also finds the number or truth value that is written so.
-        """
+        """Return entries in order, those without the value sorted by last."""
 
     def items_by_id(self, ids: Iterable[int]) -> list[Item]:
         """Return those of the entries that exist, by id."""

@@ -21,12 +21,13 @@ from audio_pool.cache.account import account_of, judge, judged
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
 from audio_pool.cache.eviction_plan import eviction_plan
-from audio_pool.cache.inventory import Item, Sort
+from audio_pool.cache.inventory import Item, Only, Sort
 from audio_pool.cache.judgements import Judged
 from audio_pool.cache.limits import Limits
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.stats import stats_of
 from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.types import Label
@@ -40,6 +41,9 @@ _SORTS: dict[str, Sort] = {
     "duration": "duration_s",
     "duration_s": "duration_s",
     "prompt": "prompt",
+    "size": "size_bytes",
+    "hits": "hits",
+    "last_use": "last_used",
 }
 Json = dict[str, Any]  # the documented results of docs/manager.md
 
@@ -98,27 +102,7 @@ class AudioSemanticCache:
 
     def get_cache_stats(self) -> CacheStats:
         """Return figures about the whole cache; they can be read as attributes and like a mapping."""
-        inventory, renders, apart = self._store.inventory, self._renders(), self._quarantine.items()
-        totals = inventory.totals()
-        return CacheStats(
-            total_items=totals.entries,
-            total_size_mb=(totals.size_bytes + totals.renditions_size_bytes) / _MB,
-            oldest_item=totals.oldest,
-            newest_item=totals.newest,
-            average_duration=totals.average_duration_s,
-            unique_prompts=totals.prompts,
-            average_clap_similarity=totals.average_clap_similarity,
-            missing_files=inventory.missing_files(),
-            total_duration_s=totals.duration_s,
-            renditions=totals.renditions,
-            engines=inventory.engines(),
-            encoders=self._store.vectors.counts(),
-            renders=len(renders),
-            renders_size_mb=sum(render.size_bytes for render in renders) / _MB,
-            quarantined=len(apart),
-            quarantined_size_mb=sum(item.size_bytes for item in apart) / _MB,
-            cache_dir=self._store.location,
-        )
+        return stats_of(self._store, self._now(), renders=self._renders(), apart=self._quarantine.items())
 
     def list_cache_items(
         self,
@@ -128,16 +112,31 @@ class AudioSemanticCache:
         *,
         tag: str | None = None,
         label: tuple[str, Label] | None = None,
+        engine: str | None = None,
+        namespace: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        min_quality: float | None = None,
+        min_clap: float | None = None,
+        loop: bool | None = None,
     ) -> list[Json]:
         """Return entries, by default the newest first; one without the value sorted by comes last.
 
         Args:
             limit: how many; None: all.
-            sort_by: ``timestamp``, ``clap_similarity``, ``duration`` (or ``duration_s``) or ``prompt``.
+            sort_by: ``timestamp``, ``clap_similarity``, ``duration`` (or ``duration_s``), ``prompt``, ``size``,
+                ``hits`` or ``last_use``.
             reverse: greatest (newest) first.
             tag: only entries that carry it.
             label: only entries with this name and value; a text also finds the number or truth value that is
                 written so.
+            engine: only entries of this named model.
+            namespace: only those kept for it.
+            since: only those kept then (seconds since 1970) or later.
+            until: only those kept before.
+            min_quality: least score of the quality gate.
+            min_clap: least CLAP similarity; those without one are left out.
+            loop: only loops, or only one-shots.
 
         Raises:
             InvalidRequest: another ``sort_by``, or a limit below 1.
@@ -147,9 +146,8 @@ class AudioSemanticCache:
             hint = f"did you mean {near!r}?" if near else ""
             raise InvalidRequest(f"sort_by: given {sort_by!r}, allowed is one of {', '.join(_SORTS)}", hint=hint)
         sort = _SORTS[sort_by]
-        found = self._store.inventory.items(
-            sort=sort, descending=reverse, limit=_limit(limit), tag=tag, label=label
-        )
+        only = Only(tag, label, engine, namespace, since, until, min_quality, min_clap, loop)
+        found = self._store.inventory.items(sort=sort, descending=reverse, limit=_limit(limit), only=only)
         return self._as_json(found)
 
     def group_by_prompt(self, limit: int | None = 20) -> list[Json]:
@@ -412,6 +410,8 @@ class AudioSemanticCache:
             "tags": list(item.tags),
             "labels": item.labels,
             "pinned": item.pinned,
+            "hits": item.hits,
+            "last_used": item.last_used,
         }
 
     def _selection(

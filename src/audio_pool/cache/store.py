@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.checks import Checks
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
+from audio_pool.cache.figures import Figures
 from audio_pool.cache.inventory import Inventory
 from audio_pool.cache.judgements import Judgements
 from audio_pool.cache.making import MakingClaims
@@ -302,6 +303,10 @@ class Store(Protocol):
     @property
     def uses(self) -> Uses:
         """How they are used."""
+
+    @property
+    def figures(self) -> Figures:
+        """How they are spread, and what of them is asked for."""
 
     @property
     def database_path(self) -> Path:

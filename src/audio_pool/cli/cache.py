@@ -16,11 +16,13 @@ import click
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
-from audio_pool.cli.cache_command import Json, cache_command, counts, date, figure, show, size, table, when
+from audio_pool.cli.cache_command import Json, cache_command, date, show, size, table, when
 from audio_pool.cli.cache_eviction import plan_eviction
 from audio_pool.cli.cache_judging import confirm, deny, judged
+from audio_pool.cli.cache_list import list_items
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.cache_show import show_entry
+from audio_pool.cli.cache_stats import stats
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.moving import export_command, import_command
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
@@ -39,7 +41,9 @@ def group() -> None:
     """
 
 
-for _one in (show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command, export_command):
+for _one in (
+    stats, list_items, show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command, export_command
+):  # fmt: skip
     group.add_command(_one)
 
 _removing = with_options(
@@ -49,18 +53,6 @@ _removing = with_options(
 )
 
 _pinned_too = click.option("--pinned-too", is_flag=True, help="Pinned entries, too; otherwise they are spared.")
-
-
-def _name_and_value(
-    context: click.Context, parameter: click.Parameter, given: str | None
-) -> tuple[str, str] | None:
-    """Part NAME=VALUE at its first equals sign."""
-    if given is None:
-        return None
-    name, equals, value = given.partition("=")
-    if not name or not equals:
-        raise click.BadParameter(f"given {given!r}, allowed is NAME=VALUE, e.g. game=harbour")
-    return name, value
 
 
 _by = click.option(
@@ -73,56 +65,6 @@ _by = click.option(
 
 
 # -- looking
-
-
-@group.command()
-@cache_command
-def stats(cache: AudioSemanticCache, as_json: bool) -> None:
-    """Show how much is in the cache."""
-    found = cache.get_cache_stats()
-    lines = [
-        f"directory           {found.cache_dir}",
-        f"items               {found.total_items:,} ({found.unique_prompts:,} prompts)",
-        f"size                {size(found.total_size_mb)}, with {found.renditions:,} renditions",
-        f"average duration    {figure(found.average_duration, ' s')}",
-        f"average CLAP        {figure(found.average_clap_similarity)}",
-        f"oldest, newest      {date(found.oldest_item)}, {date(found.newest_item)}",
-        f"missing files       {found.missing_files:,}",
-        f"engines             {counts(found.engines)}",
-        f"vectors             {counts(found.encoders)}",
-        f"quarantine          {found.quarantined:,} files ({size(found.quarantined_size_mb)})",
-        f"renders (not kept)  {found.renders:,} ({size(found.renders_size_mb)})",
-    ]
-    show(found.to_dict(), as_json, lines)
-
-
-@group.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@click.option("--tag", help="Only entries that carry this tag.")
-@click.option("--label", metavar="NAME=VALUE", callback=_name_and_value, help="Only entries with this label.")
-@click.option(
-    "--sort",
-    type=click.Choice(["timestamp", "clap_similarity", "duration", "prompt"]),
-    default="timestamp",
-    show_default=True,
-    help="Newest, best, longest, or from A to Z first.",
-)
-@click.option("--oldest-first", is_flag=True, help="The other way round: oldest, worst, shortest, from Z to A.")
-@cache_command
-def list_items(
-    cache: AudioSemanticCache,
-    as_json: bool,
-    limit: int,
-    sort: str,
-    oldest_first: bool,
-    tag: str | None,
-    label: tuple[str, str] | None,
-) -> None:
-    """List the entries, one per line."""
-    reverse = oldest_first if sort == "prompt" else not oldest_first
-    items = cache.list_cache_items(limit, sort, reverse, tag=tag, label=label)
-    nothing = "no entry has that tag or label" if tag is not None or label is not None else "the cache is empty"
-    show({"items": items}, as_json, table(items) or [nothing])
 
 
 @group.command()

@@ -115,7 +115,7 @@ class PoolService:
         """Answer with figures about the whole cache, counted off the router's thread. Raises NotFound.
 
         Args:
-            discreet: without paths.
+            discreet: without paths, and without others' prompts.
         """
         if not self._config.cache.enabled:
             raise NotFound("the cache is off (cache.enabled = false)")
@@ -123,7 +123,7 @@ class PoolService:
 
         def counted(found: CacheStats | AudioPoolError) -> None:
             if discreet and isinstance(found, CacheStats):
-                found = structs.replace(found, cache_dir="")
+                found = structs.replace(found, cache_dir="", top_prompts=(), worth_warming=())
             self._requests.finish(number, _as_reply(found))
 
         self._figures.ask(counted)

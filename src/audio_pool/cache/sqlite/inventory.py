@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from audio_pool.cache.inventory import Item, Ranked, Sort
+from audio_pool.cache.inventory import EVERYTHING, Item, Only, Ranked, Sort
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
@@ -25,8 +25,18 @@ _ORDER: dict[Sort, str] = {
     "clap_similarity": "clap_similarity",
     "duration_s": "duration_s",
     "prompt": "prompt COLLATE NOCASE",
+    "size_bytes": "size_bytes",
+    "hits": "(SELECT hits FROM uses WHERE entry_id = id)",
+    "last_used": "(SELECT last_used FROM uses WHERE entry_id = id AND hits > 0)",
 }
-_COLUMNS = tuple(name for name in Item._fields if name not in ("tags", "labels", "pinned"))
+_MAY_LACK = ("clap_similarity", "hits", "last_used")
+_FROM_OTHERS = ("tags", "labels", "pinned", "hits", "last_used")
+_COLUMNS = tuple(name for name in Item._fields if name not in _FROM_OTHERS)
+_WHERE = {
+    "engine": "engine = ?", "namespace": "namespace = ?", "since": "created_at >= ?", "until": "created_at < ?",
+    "min_quality": "quality >= ?", "min_clap": "clap_similarity >= ?", "loop": "loop = ?",
+    "tag": "id IN (SELECT entry_id FROM tags WHERE tag = ?)",
+}  # fmt: skip
 
 
 class SqliteInventory:
@@ -48,23 +58,25 @@ class SqliteInventory:
         sort: Sort = "created_at",
         descending: bool = True,
         limit: int | None = None,
-        tag: str | None = None,
-        label: tuple[str, Label] | None = None,
+        only: Only = EVERYTHING,
     ) -> list[Item]:
         where: list[str] = []
         values: list[Any] = []  # what SQLite stores
-        if tag is not None:
-            where.append("id IN (SELECT entry_id FROM tags WHERE tag = ?)")
-            values.append(tag)
-        if label is not None:
+        for name, condition in _WHERE.items():
+            value = getattr(only, name)
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        if only.label is not None:
             where.append("id IN (SELECT entry_id FROM labels WHERE name = ? AND value IN (?, ?))")
-            name, value = label
+            name, value = only.label
             written = msgspec.json.encode(value).decode()
             values += [name, written, value if isinstance(value, str) else written]
-        condition = f"WHERE {' AND '.join(where)}" if where else ""
+        wanted = f"WHERE {' AND '.join(where)}" if where else ""
         column, direction = _ORDER[sort], "DESC" if descending else "ASC"
-        order = f"ORDER BY {column} IS NULL, {column} {direction}, id {direction} LIMIT ?"
-        return self._items(f"{condition} {order}", (*values, -1 if limit is None else limit))
+        lacking = f"{column} IS NULL, " if sort in _MAY_LACK else ""  # else its index does
+        order = f"ORDER BY {lacking}{column} {direction}, id {direction} LIMIT ?"
+        return self._items(f"{wanted} {order}", (*values, -1 if limit is None else limit))
 
     def items_by_id(self, ids: Iterable[int]) -> list[Item]:
         return self._items(f"WHERE id IN {ID_LIST} ORDER BY id", (id_list(ids),))
@@ -90,8 +102,19 @@ class SqliteInventory:
         for entry_id, name, value in self._database.query(named, (ids,)):
             labels.setdefault(entry_id, {})[name] = msgspec.json.decode(value, type=Label)
         pinned = set(self._database.query(f"SELECT entry_id FROM pins WHERE entry_id IN {ID_LIST}", (ids,)))
+        used = f"SELECT entry_id, hits, last_used FROM uses WHERE hits > 0 AND entry_id IN {ID_LIST}"
+        uses = {found[0]: found[1:] for found in self._database.query(used, (ids,))}
         return [
-            Item._make((*row, tuple(tags.get(row[0], ())), labels.get(row[0], {}), (row[0],) in pinned)) for row in rows
+            Item._make(
+                (
+                    *row,
+                    tuple(tags.get(row[0], ())),
+                    labels.get(row[0], {}),
+                    (row[0],) in pinned,
+                    *uses.get(row[0], (0, None)),
+                )
+            )
+            for row in rows
         ]
 
     def prompts(self) -> list[tuple[int, str]]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from audio_pool.cache.entry import read_stored
+from audio_pool.cache.sqlite.figures import TABLES as SPREAD
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.rows import made_columns
@@ -230,6 +231,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_JUDGEMENTS,),
     (SOURCES,),
     (AGES, BY_TIME),
+    (SPREAD, recount),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

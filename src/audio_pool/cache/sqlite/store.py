@@ -21,6 +21,7 @@ from audio_pool.cache.sqlite.checks import SqliteChecks
 from audio_pool.cache.sqlite.claims import SqliteClaims
 from audio_pool.cache.sqlite.database import FILE, PATIENCE_S, Database, transaction
 from audio_pool.cache.sqlite.entries import SqliteEntries
+from audio_pool.cache.sqlite.figures import SqliteFigures
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.judgements import SqliteJudgements
@@ -90,6 +91,7 @@ class SqliteStore:
         self.checks = SqliteChecks(self.database, sums)
         self.claims = SqliteClaims(self.database, self.blobs)
         self.uses = SqliteUses(self.database)
+        self.figures = SqliteFigures(self.database)
         self.sources = SqliteSources(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""

@@ -15,6 +15,7 @@ import sqlite3
 from audio_pool.cache.checks import VectorSize
 from audio_pool.cache.inventory import Share, Totals
 from audio_pool.cache.sqlite.database import Database, transaction
+from audio_pool.cache.sqlite.figures import COUNTED as SPREAD
 
 __all__ = ["INDEXES", "TABLES", "SqliteSums", "recount"]
 
@@ -135,14 +136,18 @@ _COUNTED = {
     "prompt_sums": "SELECT namespace, count(DISTINCT text_key) FROM entries GROUP BY namespace",
     "folder_sums": "SELECT substr(file, 1, 8), count(*) FROM entries GROUP BY 1",
     "vector_sums": "SELECT encoder, length(data), count(*) FROM vectors GROUP BY 1, 2",
+    "spread_sums": SPREAD,
 }
-_COUNT_OF = {"entry_sums": 2, "prompt_sums": 1, "folder_sums": 1, "vector_sums": 2}
+_COUNT_OF = {"entry_sums": 2, "prompt_sums": 1, "folder_sums": 1, "vector_sums": 2, "spread_sums": 2}
 """The column that is 0 where nothing is left of what a row counts."""
 
 
 def recount(db: sqlite3.Connection) -> None:
     """Fill the sums from the rows, inside a transaction."""
-    for table, counted in _COUNTED.items():
+    # while an old cache is brought up to date, the tables of later steps are not there yet
+    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table in (name for name in _COUNTED if name in there):
+        counted = _COUNTED[table]
         db.execute(f"DELETE FROM {table}")
         db.execute(f"INSERT INTO {table} {counted}")
 
