@@ -6,14 +6,16 @@ Must not know: removal; how sound vectors are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+import math
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator, Set
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_pool.cache.inventory import Ranked
-from audio_pool.cache.store import Store, Vector
+from audio_pool.cache.likeness import Points, close_pairs
+from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 
@@ -28,11 +30,9 @@ _SAME_DESCRIPTORS = 0.5
 are 1 to 2 apart."""
 _SAME_LENGTH = 0.05
 """Relative difference up to which two sounds can be the same."""
-_BLOCK = 1024
 
 Alike = dict[int, list[int]]
 """Entry -> those that are like it."""
-Matrix = npt.NDArray[np.float32]
 
 
 class Group(NamedTuple):
@@ -44,94 +44,76 @@ class Group(NamedTuple):
 
 
 def duplicate_groups(store: Store, by: Method = "any") -> list[Group]:
-    """Return groups of at least two; an entry is in one group at most.
+    """Return groups of at least two; an entry is in one group at most. Read in pieces, however many entries there are.
 
     Raises:
         InvalidRequest: another ``by``.
     """
     if by not in get_args(Method):
         raise InvalidRequest(f"by: given {by!r}, allowed is one of {', '.join(get_args(Method))}")
-    left = store.inventory.ranked()
-    groups = list(_by_words(left)) if by in ("any", "prompt") else []
-    if by == "prompt":
-        return groups
-    gone = {entry_id for group in groups for entry_id in group.ids[1:]}
-    for alike_among, reason in _kinds_of_likeness(store):
-        left = [one for one in left if one.id not in gone]
-        for group in groups_around([one.id for one in left], alike_among(left), reason):
-            groups.append(group)
-            gone.update(group.ids)
+    groups: list[Group] = []
+    gone: set[int] = set()
+    if by in ("any", "prompt"):
+        groups += _equal(store.inventory.same_texts(), gone, _words_and_settings, "the same words and settings")
+        gone.update(entry_id for group in groups for entry_id in group.ids[1:])
+    if by in ("any", "sound"):
+        same = _equal(store.inventory.same_bytes(), gone, lambda one: one.settings.namespace, "the same bytes")
+        groups += same
+        gone.update(entry_id for group in same for entry_id in group.ids)
+        for space in store.vectors.counts():
+            if space.startswith(SOUND_PREFIX):
+                points = _points(store, gone)
+                alike = _alike(store, points, space)
+                same = list(groups_around(points.ids.tolist(), alike, f"the same sound ({space})"))
+                groups += same
+                gone.update(entry_id for group in same for entry_id in group.ids)
     return groups
 
 
-def _kinds_of_likeness(store: Store) -> Iterator[tuple[Callable[[list[Ranked]], Alike], str]]:
-    yield _by_bytes, "the same bytes"
-    for space in store.vectors.counts():
-        if space.startswith(SOUND_PREFIX):
-
-            def by_vectors(left: list[Ranked], space: str = space) -> Alike:
-                return _by_vectors(left, store.vectors.of(space, [one.id for one in left]), space)
-
-            yield by_vectors, f"the same sound ({space})"
-
-
-def _by_words(ranked: Iterable[Ranked]) -> Iterator[Group]:
-    for ids in _equal(ranked, _words_and_settings):
-        yield Group("the same words and settings", ids)
+def _equal(
+    runs: Iterable[list[Ranked]], gone: Set[int], key: Callable[[Ranked], Hashable], reason: str
+) -> list[Group]:
+    """Return groups of those in each run that have a key in common, the largest groups first."""
+    groups = []
+    for run in runs:
+        members: dict[Hashable, list[int]] = {}
+        for one in run:
+            if one.id not in gone:
+                members.setdefault(key(one), []).append(one.id)
+        groups += [Group(reason, ids) for ids in members.values() if len(ids) > 1]
+    return sorted(groups, key=lambda group: (-len(group.ids), group.ids))
 
 
 def _words_and_settings(one: Ranked) -> Hashable:
     length = round(one.settings.duration_s, 2)
-    return one.text_key, one.settings._replace(duration_s=length, commercial=False, inexact=False)
+    return one.settings._replace(duration_s=length, commercial=False, inexact=False)
 
 
-def _by_bytes(ranked: Iterable[Ranked]) -> Alike:
-    groups = _equal(ranked, lambda one: (one.settings.namespace, one.sha256))
-    return {entry_id: ids for ids in groups for entry_id in ids}
-
-
-def _equal(ranked: Iterable[Ranked], key: Callable[[Ranked], Hashable]) -> list[list[int]]:
-    """Return ids of those that have a key in common with another, in the order given."""
-    members: dict[Hashable, list[int]] = {}
-    for one in ranked:
-        members.setdefault(key(one), []).append(one.id)
-    return [ids for ids in members.values() if len(ids) > 1]
-
-
-def _by_vectors(ranked: list[Ranked], vectors: Mapping[int, Vector], space: str) -> Alike:
-    having = [one for one in ranked if one.id in vectors]
-    if len(having) < 2:
-        return {}
-    matrix = np.stack([vectors[one.id] for one in having])
-    alike_in = _close if space == DESCRIPTORS else _parallel
-    lengths = np.array([one.settings.duration_s for one in having])
+def _points(store: Store, gone: Set[int]) -> Points:
+    """Return every entry that is left, the best first: 20 bytes of each."""
+    ids, kinds, lengths = array("q"), array("q"), array("f")
     numbers: dict[tuple[str, bool], int] = {}
-    kinds = np.array(
-        [numbers.setdefault((one.settings.namespace, one.settings.loop), len(numbers)) for one in having]
+    for one in store.inventory.lengths():
+        if one.id not in gone:
+            ids.append(one.id)
+            kinds.append(numbers.setdefault((one.namespace, one.loop), len(numbers)))
+            lengths.append(one.duration_s)
+    return Points(np.array(ids, np.int64), np.array(kinds, np.int64), np.array(lengths, np.float32))
+
+
+def _alike(store: Store, points: Points, space: str) -> Alike:
+    by_distance = space == DESCRIPTORS
+    distance = _SAME_DESCRIPTORS if by_distance else math.sqrt(2 - 2 * _SAME_SOUND)
+    if not len(points.ids):
+        return {}
+    return close_pairs(
+        points,
+        store.vectors.batches(space),
+        lambda ids: store.vectors.of(space, ids),
+        distance=distance,
+        unit=not by_distance,
+        slack=_SAME_LENGTH,
     )
-    found: Alike = {}
-    for start in range(0, len(having), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        alike = alike_in(matrix[part], matrix)
-        alike &= np.abs(lengths[part, None] - lengths) <= _SAME_LENGTH * lengths[part, None]
-        alike &= kinds[part, None] == kinds
-        for first, second in np.argwhere(alike):
-            if start + first != second:
-                found.setdefault(having[start + first].id, []).append(having[second].id)
-    return found
-
-
-def _parallel(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
-    """Return bool [n, N]: True where two vectors have nearly the same direction."""
-    lengths = np.linalg.norm(some, axis=1)[:, None] * np.linalg.norm(all_, axis=1)
-    return np.asarray(some @ all_.T >= _SAME_SOUND * lengths)
-
-
-def _close(some: Matrix, all_: Matrix) -> npt.NDArray[np.bool_]:
-    """Return bool [n, N]: True where two vectors lie near to each other."""
-    wide, others = some.astype(np.float64), all_.astype(np.float64)
-    squares = (wide**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * wide @ others.T
-    return np.asarray(squares <= _SAME_DESCRIPTORS**2)
 
 
 def groups_around(ranked: Iterable[int], alike: Alike, reason: str) -> Iterator[Group]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "Vector",
     "canonical_digest",
     "read_stored",
+    "same_key",
     "score_of",
     "text_digest",
 ]
@@ -49,6 +50,10 @@ class Row(NamedTuple):
     created_at: float
     file: str
     size_bytes: int
+    text_key: bytes = b""
+    """As ``text_digest`` gave it."""
+    canonical_key: bytes = b""
+    """As ``canonical_digest`` gave it, of whichever version."""
 
     @property
     def is_sane(self) -> bool:
@@ -115,6 +120,13 @@ def canonical_digest(namespace: str, prompt: str) -> bytes:
     """16 bytes that stand for a namespace and a canonical prompt, as this version makes it."""
     text = f"{namespace}\0{CANONICAL_VERSION}\0{canonical_key(prompt)}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def same_key(namespace: str, prompt: str, row: Row) -> Literal["text", "canonical", ""]:
+    """Tell which of a row's keys is that of a prompt, without parsing the row's."""
+    if row.text_key == text_digest(namespace, prompt):
+        return "text"
+    return "canonical" if row.canonical_key == canonical_digest(namespace, prompt) else ""
 
 
 # -- what was stored -------------------------------------------------------------------------------

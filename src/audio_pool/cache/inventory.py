@@ -6,13 +6,13 @@ Must not know: the database, what is done with the figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from audio_pool.cache.settings import Settings
 from audio_pool.types import Label
 
-__all__ = ["EVERYTHING", "Inventory", "Item", "Only", "Ranked", "Share", "Sort", "Totals"]
+__all__ = ["EVERYTHING", "Inventory", "Item", "Length", "Only", "Ranked", "Share", "Sort", "Totals"]
 
 Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt", "size_bytes", "hits", "last_used"]
 
@@ -96,6 +96,15 @@ class Ranked(NamedTuple):
     settings: Settings
 
 
+class Length(NamedTuple):
+    """What is compared of an entry beside how it sounds."""
+
+    id: int
+    namespace: str
+    loop: bool
+    duration_s: float
+
+
 class Inventory(Protocol):
     """The entries as a whole: counted, listed, compared."""
 
@@ -133,5 +142,11 @@ class Inventory(Protocol):
     def prompts(self) -> list[tuple[int, str]]:
         """Return every entry's id and prompt."""
 
-    def ranked(self) -> list[Ranked]:
-        """Return every entry, best score first, among equals the newest."""
+    def same_texts(self) -> Iterator[list[Ranked]]:
+        """Yield entries of one text each where there are several, best score first, among equals the newest."""
+
+    def same_bytes(self) -> Iterator[list[Ranked]]:
+        """Yield entries of one content each, as ``same_texts``."""
+
+    def lengths(self) -> Iterator[Length]:
+        """Yield every entry, in the same order."""

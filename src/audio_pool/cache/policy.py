@@ -57,6 +57,8 @@ class Candidate:
     """CLAP(query, sound), where CLAP is configured."""
     judged: Judged = "none"
     """What people said of it for the query's words."""
+    same: Literal["text", "canonical", "", None] = None
+    """Which of its keys is the query's, where whoever keeps keys has looked; None: its prompt is parsed for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,10 @@ def _verdict(
 ) -> Verdict:
     if one.judged == "wrong":
         return _verdict_by(one, "", "somebody judged it wrong for these words")
-    if text_key(query) == text_key(one.prompt):
+    same = one.same if one.same is not None else _same_key(query, one.prompt)
+    if same == "text":
         return _verdict_by(one, "text", "the same text")
-    if canonical_key(query) == canonical_key(one.prompt):
+    if same == "canonical":
         return _verdict_by(one, "canonical", f"the same canonical key '{canonical_key(query)}'")
     if mode == "strict":
         return _verdict_by(one, "", "neither the same text nor the same canonical key")
@@ -138,6 +141,12 @@ def _verdict(
     if unfit:
         return _verdict_by(one, "", low_clap, unfit=True)
     return _verdict_by(one, "words", f"all words agree and cosine reaches {least:.2f}")
+
+
+def _same_key(query: str, prompt: str) -> Literal["text", "canonical", ""]:
+    if text_key(query) == text_key(prompt):
+        return "text"
+    return "canonical" if canonical_key(query) == canonical_key(prompt) else ""
 
 
 def _verdict_by(one: Candidate, rule: Rule, why: str, *, unfit: bool = False) -> Verdict:

@@ -23,7 +23,7 @@ import numpy as np
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.cap import VariantCap
-from audio_pool.cache.entry import Entry, Row
+from audio_pool.cache.entry import Entry, Row, same_key
 from audio_pool.cache.eviction import Eviction
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.limits import UNBOUNDED, Limits
@@ -219,8 +219,11 @@ class SoundCache:
         of_sounds = self.store.vectors.of(sounds, rows) if scorer else {}
         clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in of_sounds.items()}
         judged = functools.partial(self.teaching.of, recipe.namespace, recipe.prompt)
+        same = functools.partial(same_key, recipe.namespace, recipe.prompt)
         candidates = [
-            Candidate(entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id), judged(row))
+            Candidate(
+                entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id), judged(row), same(row)
+            )
             for entry_id, row in rows.items()
         ]
         verdicts = judge(

@@ -9,9 +9,12 @@ Threads: every method may be called on any thread; reads never wait for writes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.checks import Checks
@@ -167,6 +170,9 @@ class Vectors(Protocol):
 
     def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
         """Return the next vectors by ascending id, as ``searchable``."""
+
+    def batches(self, space: str) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
+        """Yield ids and vectors, float32 [N, D], of the whole space; odd ones are left out."""
 
     def sample(self, space: str, count: int) -> Vector:
         """Return about so many of the space's vectors from all over it, float32 [N, D]; odd ones are left out."""

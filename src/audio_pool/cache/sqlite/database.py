@@ -165,6 +165,13 @@ class Database:
         with self.errors("reading the cache"), self._bulk_lock:
             return self._bulk.execute(sql, values).fetchall()
 
+    def stream(self, sql: str, values: Values = ()) -> Iterator[tuple[Any, ...]]:  # Any: rows as SQLite gives them
+        """Yield the rows of a SELECT, however many, by a connection that lives as long."""
+        with self.errors("reading the cache"):
+            connection = self._open_read_only() if self.read_only else self._connect("rw")
+        with contextlib.closing(connection) as db, self.errors("reading the cache"):
+            yield from db.execute(sql, values)
+
     @contextmanager
     def writing(self, doing: str) -> Iterator[sqlite3.Connection]:
         """Yield the connection that writes, for one caller at a time; see ``transaction``."""

@@ -6,12 +6,14 @@ Must not know: files, what is shown or removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from audio_pool.cache.inventory import EVERYTHING, Item, Only, Ranked, Sort
+from audio_pool.cache.inventory import EVERYTHING, Item, Length, Only, Ranked, Sort
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
@@ -29,6 +31,7 @@ _ORDER: dict[Sort, str] = {
     "hits": "(SELECT hits FROM uses WHERE entry_id = id)",
     "last_used": "(SELECT last_used FROM uses WHERE entry_id = id AND hits > 0)",
 }
+_BEST_FIRST = f"{SCORE} DESC, created_at DESC, id DESC"
 _MAY_LACK = ("clap_similarity", "hits", "last_used")
 _FROM_OTHERS = ("tags", "labels", "pinned", "hits", "last_used")
 _COLUMNS = tuple(name for name in Item._fields if name not in _FROM_OTHERS)
@@ -120,7 +123,21 @@ class SqliteInventory:
     def prompts(self) -> list[tuple[int, str]]:
         return self._database.query("SELECT id, prompt FROM entries ORDER BY id")
 
-    def ranked(self) -> list[Ranked]:
-        order = f"ORDER BY {SCORE} DESC, created_at DESC, id DESC"
-        found = self._database.query(f"SELECT id, text_key, sha256, {SETTINGS} FROM entries {order}")
-        return [Ranked(row[0], row[1], row[2], settings_at(row, 3)) for row in found]
+    def same_texts(self) -> Iterator[list[Ranked]]:
+        return self._runs("text_key")
+
+    def same_bytes(self) -> Iterator[list[Ranked]]:
+        return self._runs("sha256")
+
+    def _runs(self, column: str) -> Iterator[list[Ranked]]:
+        several = f"SELECT {column} FROM entries GROUP BY {column} HAVING count(*) > 1"
+        rows = self._database.stream(
+            f"SELECT {column}, id, text_key, sha256, {SETTINGS} FROM entries WHERE {column} IN ({several})"
+            f" ORDER BY {column}, {_BEST_FIRST}"
+        )
+        for _, run in groupby(rows, itemgetter(0)):
+            yield [Ranked(row[1], row[2], row[3], settings_at(row, 4)) for row in run]
+
+    def lengths(self) -> Iterator[Length]:
+        rows = self._database.stream(f"SELECT id, namespace, loop, duration_s FROM entries ORDER BY {_BEST_FIRST}")
+        return (Length(row[0], row[1], bool(row[2]), row[3]) for row in rows)

@@ -6,10 +6,11 @@ Must not know: the index, what is compared with what.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_pool.cache.settings import Settings
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list
@@ -66,6 +67,15 @@ class SqliteVectors:
         if size == 0 or size % 4:
             return np.zeros((0, 1), np.float32)
         return np.frombuffer(b"".join(parts), np.float32).reshape(-1, size // 4)
+
+    def batches(self, space: str) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
+        size, last = 0, 0
+        sql = "SELECT entry_id, data FROM vectors WHERE encoder = ? AND entry_id > ? ORDER BY entry_id LIMIT 4096"
+        while found := self._database.bulk(sql, (space, last)):
+            last, size = found[-1][0], size or len(found[0][1]) // 4 * 4
+            kept = [(entry_id, data) for entry_id, data in found if len(data) == size > 0]
+            rows = np.frombuffer(b"".join(data for _, data in kept), np.float32).reshape(len(kept), -1)
+            yield np.array([entry_id for entry_id, _ in kept], np.int64), rows
 
     def settings(self) -> list[Settings]:
         found = self._database.bulk(f"SELECT DISTINCT {SETTINGS} FROM entries WHERE spoken = 0")
