@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.pending import Pending
-from audio_pool.results import AudioResult, Event, Failure, PlainMapping, SoundMetadata
+from audio_pool.results import AudioResult, Event, Failure, HitRule, PlainMapping, PresentSettings, SoundMetadata
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -32,6 +32,8 @@ __all__ = [
     "ClapOperation",
     "EngineReport",
     "Engines",
+    "ExplainedEntry",
+    "Explanation",
     "FeedbackNoted",
     "FeedbackVerdict",
     "Health",
@@ -39,6 +41,7 @@ __all__ = [
     "JobReport",
     "JobState",
     "Jobs",
+    "Making",
     "OnEvent",
     "PoolApi",
     "PoolStatus",
@@ -201,6 +204,47 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """Missed most often, and still without a sound; likewise."""
 
 
+class ExplainedEntry(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One kept sound that would be offered or came near, and the verdict on it."""
+
+    id: int
+    prompt: str
+    accepted: bool
+    stage: str
+    """exact, canonical, semantic, global; judged where somebody denied it; settings where the settings do not fit."""
+    reason: str
+    rule: HitRule | None = None
+    """The rule that accepted it."""
+    cosine: float | None = None
+    clap: float | None = None
+
+
+class Making(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What a kept sound was made with."""
+
+    engine: str
+    steps: int | None
+    guidance_scale: float | None
+    candidates: int
+    duration_s: float
+    tau_accept_new: float | None
+
+
+class Explanation(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Why a request would hit or miss."""
+
+    hit: bool
+    encoder: str = ""
+    """Space of the vectors that prompts were compared by; "": by words alone."""
+    entries: tuple[ExplainedEntry, ...] = ()
+    """Best first: the one that would be offered comes before all others."""
+    made: Making | None = None
+    """What that one was made with."""
+    present_settings: PresentSettings | None = None
+    """What a new sound would be made with."""
+    warnings: tuple[str, ...] = ()
+
+
 class JobReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """One durable job. Times in seconds since 1970."""
 
@@ -332,7 +376,10 @@ class PoolApi(Protocol):
     def feedback(
         self, target: str, verdict: FeedbackVerdict, comment: str = ""
     ) -> FeedbackNoted | Awaitable[FeedbackNoted]:
-        """Note what the result of request ``target`` was like; logged and counted."""
+        """Say what the result of request ``target`` was like: ``wrong`` and ``right`` decide future look-ups."""
+
+    def explain(self, prompt: Asked, **fields: Any) -> Explanation | Awaitable[Explanation]:
+        """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made. Raises NotFound."""
 
     def clap(
         self, operation: ClapOperation, texts: Sequence[str] = (), paths: Sequence[str | Path] = ()

@@ -22,7 +22,7 @@ from audio_pool.results import Accepted, AudioResult, Event, Progress
 PATIENCE_S = 60.0
 LONG_S = 600.0
 """Of a sound that is not made before it is cancelled."""
-VERBS = ("generate", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "clap")
+VERBS = ("generate", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "explain", "clap")
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +304,21 @@ def test_awaitables_are_of_the_awaiting_client_alone(pool: AudioPool) -> None:
             assert await answer == pool.health()
 
     asyncio.run(scenario())
+
+
+def test_why_a_request_would_hit_or_miss_is_explained_and_nothing_is_made(api: Any, prompt: str) -> None:
+    told = api.explain(prompt, duration_s=0.5, candidates=2)
+    assert not told.hit and told.made is None
+    assert (told.present_settings.engine, told.present_settings.candidates) == ("procedural", 2)
+    made = api.generate(prompt, duration_s=0.5, timeout_s=PATIENCE_S).metadata
+    told = api.explain(f"the sound of {prompt}", duration_s=0.5, candidates=2)
+    first = told.entries[0]
+    assert (told.hit, first.id, first.stage, first.rule) == (True, made.entry_id, "canonical", "canonical")
+    assert (told.made.candidates, told.present_settings.candidates) == (1, 2)
+    longer = api.explain(prompt, duration_s=5)
+    assert not longer.hit and longer.entries[0].stage == "settings" and "length is 0.500 s" in longer.entries[0].reason
+    assert api.feedback(made.request_id, "wrong").effect == "denied"
+    assert api.explain(prompt, duration_s=0.5).entries[0].stage == "judged"
+    for wrong in ({"engine": "nobody"}, {"init_audio": "/x.wav"}):
+        with pytest.raises((UnknownEngine, InvalidRequest)):
+            api.explain(prompt, **wrong)

@@ -21,6 +21,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
@@ -203,9 +204,12 @@ class Routed:
             cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,
         )  # fmt: skip
         self.figures = CacheFigures(self.config.cache_dir, self.writer, self.inbox.post)
+        explaining = Explaining(
+            self.config, self.intake, self.requests, self.keeper, encoders, self.writer, self.inbox.post
+        )
         feedback = Feedback(self.requests.delivered, self.keeper, turns, self.inbox.post)
         self.service = PoolService(
-            self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback
+            self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining
         )
 
     def close(self) -> None:

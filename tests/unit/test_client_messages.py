@@ -23,6 +23,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "jobs", "states": ["done"], "limit": 5, "before": 2.5},
     {"type": "retry", "target": "b"},
     {"type": "feedback", "target": "b", "verdict": "good"},
+    {"type": "explain", "request": {"prompt": "rain"}},
     {"type": "echo", "payload": b"\0\1"},
     {"type": "clap", "operation": "embed", "texts": ["a"]},
 ]

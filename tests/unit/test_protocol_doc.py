@@ -15,8 +15,11 @@ from audio_pool.api import (
     CacheStats,
     Cancellation,
     EngineReport,
+    ExplainedEntry,
+    Explanation,
     Health,
     JobReport,
+    Making,
     PoolStatus,
     WorkerStatus,
     as_request,
@@ -70,8 +73,8 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_every_example_is_there() -> None:
-    assert len(EXAMPLES) == DOC.count("```json") == DOC.count("```hex") == 14
-    assert len(FROM_CLIENT) == 5
+    assert len(EXAMPLES) == DOC.count("```json") == DOC.count("```hex") == 16
+    assert len(FROM_CLIENT) == 6
 
 
 @pytest.mark.parametrize(("message", "dump"), EXAMPLES)
@@ -95,10 +98,11 @@ class Sent:
         self.frames = frames
 
 
-BODIES: dict[str, type[Cancellation] | type[Health] | type[JobReport]] = {
+BODIES: dict[str, type[Cancellation] | type[Explanation] | type[Health] | type[JobReport]] = {
     "c1": Cancellation,
     "h1": Health,
     "j1": JobReport,
+    "e1": Explanation,
 }
 """The answer to each question among the examples, by its ``request_id``."""
 
@@ -140,7 +144,13 @@ def test_our_own_client_understands_the_servers_examples() -> None:
     pending = {name: Pending(name, lambda: None) for name in ("r1", "r2", "r3")}
     for one in pending.values():
         session.submit(as_request("rain", {}), one, now=0.0, timeout_s=1.0, events=True)
-    for request_id, question in [("h1", control.HEALTH), ("c1", control.cancel("r1")), ("j1", control.job("r1"))]:
+    questions: list[tuple[str, control.Question[Any]]] = [
+        ("h1", control.HEALTH),
+        ("c1", control.cancel("r1")),
+        ("j1", control.job("r1")),
+        ("e1", control.explain("rain", {})),
+    ]
+    for request_id, question in questions:
         session.ask(
             question, request_id=request_id, now=0.0, timeout_s=1.0, on_result=answers.append, on_error=answers.append
         )
@@ -155,7 +165,9 @@ def test_our_own_client_understands_the_servers_examples() -> None:
         Cancellation(target="r1", cancelled=True),
         Health(state="ready", engines={"procedural": "ready"}, instance="9f86d081884c7d65"),
         JobReport(request_id="r1", state="running", prompt="rain", created_at=1767225600.0, attempts=1),
+        msgspec.convert(FROM_SERVER[-1][0]["body"], Explanation),
     ]
+    assert answers[-1].entries[0].prompt == "rain on a car" and answers[-1].present_settings.duration_s == 8.0
     accepted, progress = pending["r1"].events(0)
     assert (accepted.type, progress.type) == ("accepted", "progress")
     assert isinstance(progress.body, Progress) and progress.body.fraction == 0.25
@@ -276,6 +288,8 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (EngineReport, "An engine"),
         (CacheStats, "Cache figures"),
         (JobReport, "A job"),
+        (Explanation, "An explanation"),
+        (ExplainedEntry, "An explained entry"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:
@@ -295,6 +309,7 @@ def test_every_key_of_status_and_of_nested_maps_is_told() -> None:
         (HitReport, metadata["hit"]),
         (RefusedReport, metadata["hit"]),
         (PresentSettings, metadata["present_settings"]),
+        (Making, rows(section("An explanation"))["made"]),
         (WorkerReport, metadata["worker"]),
     ]
     for cls, row in nested:

@@ -1,6 +1,6 @@
 """Why a request hits or misses: every entry that came near, and what spoke for or against it.
 
-Owns: ``explain`` and its result.
+Owns: ``explain``.
 Must not know: the terminal, engines; how a hit is decided (policy.py, sound_cache.py): it asks them.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
-from msgspec import Struct
-
+from audio_pool.api import ExplainedEntry, Explanation, Making
 from audio_pool.cache.entry import Entry
+from audio_pool.cache.lookup import Hit, figure
 from audio_pool.cache.policy import first_objection
 from audio_pool.cache.settings import Filters, Settings, admits, family_of, filters_of, made_as, settings_of
 from audio_pool.cache.sound_cache import SoundCache
@@ -20,31 +21,7 @@ from audio_pool.errors import EngineError
 from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import Query, Recipe
 
-__all__ = ["Explanation", "Near", "explain", "knows_space"]
-
-
-class Near(Struct, frozen=True, kw_only=True):
-    """One entry that was offered or came near, and the verdict on it."""
-
-    id: int
-    prompt: str
-    accepted: bool
-    stage: str
-    """exact, canonical, semantic, global; settings where the settings do not fit."""
-    reason: str
-    cosine: float | None = None
-    clap: float | None = None
-
-
-class Explanation(Struct, frozen=True, kw_only=True):
-    """The entry that is offered, if any, and the near misses."""
-
-    hit: bool
-    entries: tuple[Near, ...]
-    """Best first: the one that is offered comes before all others."""
-    by_meaning: bool
-    """Vectors were compared, not only words."""
-    warnings: tuple[str, ...] = ()
+__all__ = ["explain", "knows_space"]
 
 
 def knows_space(cache: SoundCache, space: str) -> bool:
@@ -52,76 +29,115 @@ def knows_space(cache: SoundCache, space: str) -> bool:
     return cache.store.vectors.has_space(space)
 
 
-def explain(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Explanation:
+def explain(
+    cache: SoundCache,
+    recipe: Recipe,
+    query: Query,
+    vectors: Mapping[str, Vector],
+    *,
+    across_namespaces: bool = True,
+) -> Explanation:
     """Look a request up and give an account of it.
 
     Args:
         cache: opened on the directory.
         recipe, query: what is asked for, and how.
         vectors: the prompt's, as for ``SoundCache.find_near``; empty: only words are compared.
+        across_namespaces: name near misses of other namespaces, too.
     """
     warnings: Sequence[str] = ()
     try:
-        found = _found(cache, recipe, query, vectors)
+        hit, found = _found(cache, recipe, query, vectors, across_namespaces)
     except EngineError as exc:  # no faiss
         warnings, vectors = (exc.message,), {}
-        found = _found(cache, recipe, query, vectors)
+        hit, found = _found(cache, recipe, query, vectors, across_namespaces)
     return Explanation(
         hit=any(near.accepted for near in found),
+        encoder=cache.prompts_space(vectors),
         entries=tuple(found),
-        by_meaning=bool(vectors),
+        made=None if hit is None else _making(hit.entry),
         warnings=tuple(warnings),
     )
 
 
-def _found(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> list[Near]:
-    by_id: dict[int, Near] = {}
+def _making(entry: Entry) -> Making:
+    metadata = entry.metadata
+    return Making(
+        engine=metadata.engine,
+        steps=metadata.steps,
+        guidance_scale=metadata.guidance_scale,
+        candidates=metadata.candidates_requested,
+        duration_s=metadata.duration_s or entry.recipe.duration_s,
+        tau_accept_new=metadata.tau_accept_new,
+    )
+
+
+def _found(
+    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector], across_namespaces: bool
+) -> tuple[Hit | None, list[ExplainedEntry]]:
+    by_id: dict[int, ExplainedEntry] = {}
     hit = cache.find_exact(recipe, query).hit
     if hit is None and vectors:
         hit = cache.find_near(recipe, query, vectors).hit
-    if hit is not None and hit.entry.id is not None:
-        by_id[hit.entry.id] = Near(
+    if hit is not None and hit.entry.id is not None and hit.metadata.hit:
+        by_id[hit.entry.id] = ExplainedEntry(
             id=hit.entry.id,
             prompt=hit.entry.recipe.prompt,
             accepted=True,
             stage=hit.cache_type,
+            rule=hit.metadata.hit.rule,
             reason=hit.reason,
-            cosine=hit.similarity,
+            cosine=hit.metadata.hit.cosine,
+            clap=hit.metadata.hit.clap,
         )
-    for near in (*_judged(cache, recipe, query, vectors), *_misfits(cache, recipe, query, vectors)):
+    others = _judged(cache, recipe, query, vectors), _misfits(cache, recipe, query, vectors, across_namespaces)
+    for near in chain(*others):
         by_id.setdefault(near.id, near)
-    return list(by_id.values())
+    return hit, list(by_id.values())
 
 
-def _judged(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
+def _judged(
+    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
+) -> Iterator[ExplainedEntry]:
     if not vectors:
         return
     rows, verdicts = cache.judged(recipe, query, vectors)
     for verdict in verdicts:
-        yield Near(
+        yield ExplainedEntry(
             id=verdict.entry_id,
             prompt=rows[verdict.entry_id].prompt,
             accepted=verdict.accepted,
             stage="global" if verdict.rule == "sound" else verdict.rule or "semantic",
+            rule=verdict.rule or None,
             reason=verdict.reason,
-            cosine=None if math.isnan(verdict.cosine) else verdict.cosine,
+            cosine=figure(verdict.cosine),
             clap=verdict.clap,
         )
 
 
-def _misfits(cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Iterator[Near]:
-    """Yield entries of the same or nearest words whose settings do not fit."""
+def _misfits(
+    cache: SoundCache, recipe: Recipe, query: Query, vectors: Mapping[str, Vector], across_namespaces: bool
+) -> Iterator[ExplainedEntry]:
+    """Yield entries of the same or nearest words that somebody denied, or whose settings do not fit."""
     prompts = next((name for name in vectors if not knows_space(cache, SOUND_PREFIX + name)), "")
     cosines = cache.nearest_of_any_settings(prompts, vectors[prompts], query.reuse_k) if prompts else {}
     ids = dict.fromkeys([*cache.store.entries.with_words(recipe.namespace, recipe.prompt), *cosines])
     for entry_id in ids:
         entry = cache.store.entries.entry(entry_id)
-        differing = _differences(entry, recipe, query) if entry is not None else []
-        if entry is not None and differing:
-            objection = first_objection(recipe.prompt, entry.recipe.prompt)
+        if entry is None or not (across_namespaces or entry.recipe.namespace == recipe.namespace):
+            continue
+        differing, prompt, cosine = _differences(entry, recipe, query), entry.recipe.prompt, cosines.get(entry_id)
+        if differing:
+            objection = first_objection(recipe.prompt, prompt)
             reason = f"settings do not fit: {'; '.join(differing)}" + (f"; and {objection}" if objection else "")
-            prompt, cosine = entry.recipe.prompt, cosines.get(entry_id)
-            yield Near(id=entry_id, prompt=prompt, accepted=False, stage="settings", reason=reason, cosine=cosine)
+            yield ExplainedEntry(
+                id=entry_id, prompt=prompt, accepted=False, stage="settings", reason=reason, cosine=cosine
+            )
+        elif cache.teaching.of(recipe.namespace, recipe.prompt, entry_id, prompt) == "wrong":
+            reason = "somebody judged it wrong for these words"
+            yield ExplainedEntry(
+                id=entry_id, prompt=prompt, accepted=False, stage="judged", reason=reason, cosine=cosine
+            )
 
 
 def _differences(entry: Entry, recipe: Recipe, query: Query) -> list[str]:

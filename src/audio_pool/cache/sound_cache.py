@@ -222,9 +222,9 @@ class SoundCache:
         same = functools.partial(same_key, recipe.namespace, recipe.prompt)
         candidates = [
             Candidate(
-                entry_id, row.prompt, cosines.get(entry_id, math.nan), clap.get(entry_id), judged(row), same(row)
+                id_, row.prompt, cosines.get(id_, math.nan), clap.get(id_), judged(id_, row.prompt), same(row)
             )
-            for entry_id, row in rows.items()
+            for id_, row in rows.items()
         ]
         verdicts = judge(
             recipe.prompt,
@@ -235,6 +235,10 @@ class SoundCache:
             tau_use=query.tau_use,
         )
         return rows, verdicts
+
+    def prompts_space(self, vectors: Mapping[str, Vector]) -> str:
+        """Return the space by whose vectors prompts are compared, of those given; "" for none."""
+        return self._roles(vectors)[0]
 
     def _roles(self, vectors: Mapping[str, Vector]) -> tuple[str, str]:
         """Return the encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.

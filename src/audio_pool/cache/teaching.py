@@ -78,18 +78,18 @@ class Teaching:
         key = text_digest(namespace, query)
         if key not in self._sounds and key not in self._pairs:
             return rows
-        return [row for row in rows if self._of(key, namespace, row) != "wrong"]
+        return [row for row in rows if self._of(key, namespace, row.id, row.prompt) != "wrong"]
 
-    def of(self, namespace: str, query: str, row: Row) -> Judged:
-        """Return what was judged of a row for these words, by the judgements that were last followed."""
-        return self._of(text_digest(namespace, query), namespace, row)
+    def of(self, namespace: str, query: str, entry_id: int, prompt: str) -> Judged:
+        """Return what was judged of an entry for these words, by the judgements that were last followed."""
+        return self._of(text_digest(namespace, query), namespace, entry_id, prompt)
 
-    def _of(self, key: bytes, namespace: str, row: Row) -> Judged:
-        sound = self._sounds.get(key, {}).get(row.id, "none")
+    def _of(self, key: bytes, namespace: str, entry_id: int, prompt: str) -> Judged:
+        sound = self._sounds.get(key, {}).get(entry_id, "none")
         if sound != "none":
             return sound
         pairs = self._pairs.get(key)
-        return pairs.get(text_digest(namespace, row.prompt), "none") if pairs else "none"
+        return pairs.get(text_digest(namespace, prompt), "none") if pairs else "none"
 
     def confirmed(self, namespace: str, query: str) -> list[str]:
         """Return the prompts of which somebody said that they do for these words."""

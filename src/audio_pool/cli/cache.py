@@ -108,7 +108,12 @@ def explain(
         mark = "+" if found["accepted"] else "-"
         lines.append(f"{mark} {found['id']:>6}  {found['stage']:<9}  {found['prompt']!r}")
         lines.append(f"          {found['reason']}")
-    show(report, as_json, lines if report["entries"] else [*lines, "nothing in the cache comes near"])
+    if not report["entries"]:
+        lines.append("nothing in the cache comes near")
+    made, present = report["made"], report["present_settings"]
+    lines += [f"made with     {name} = {value}" for name, value in (made or {}).items()]
+    lines += [f"now would be  {name} = {value}" for name, value in present.items()]
+    show(report, as_json, lines)
 
 
 @group.command()

@@ -20,6 +20,7 @@ from audio_pool.cache.sound_cache import SoundCache, encoder_of
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
+from audio_pool.pool.metadata import present_settings
 from audio_pool.pool.plan import configured, encoder_infos, hosted_infos, vector_space, workers_of
 from audio_pool.pool.resolve import resolve
 from audio_pool.tasks import SOUND_PREFIX
@@ -47,8 +48,8 @@ def explained(
         config_path: the configuration that a server would use; None: the built-in default.
 
     Returns:
-        hit, encoder ("" where there is none), warnings, entries (id, prompt, accepted, stage, reason,
-        cosine, clap).
+        hit, encoder ("" where there is none), warnings, entries (id, prompt, accepted, stage, rule, reason,
+        cosine, clap), made (what the one that is offered was made with), present_settings.
     """
     config = load_config(config_path)
     asked = parse(AudioRequest, dict(request))
@@ -66,9 +67,11 @@ def explained(
         cache.close()
     return {
         "hit": found.hit,
-        "encoder": used if found.by_meaning else "",
+        "encoder": used if found.encoder else "",
         "warnings": [*resolved.warnings, *warnings, *found.warnings],
         "entries": msgspec.to_builtins(found.entries),
+        "made": msgspec.to_builtins(found.made),
+        "present_settings": msgspec.to_builtins(present_settings(resolved)),
     }
 
 

@@ -21,6 +21,7 @@ from audio_pool.api import (
     ClapAnswer,
     ClapOperation,
     Engines,
+    Explanation,
     FeedbackNoted,
     FeedbackVerdict,
     Health,
@@ -174,6 +175,12 @@ class AsyncAudioClient(PoolApi):
     ) -> FeedbackNoted:
         """As AudioClient.feedback."""
         return await self._ask(control.feedback(target, verdict, comment), timeout_s)
+
+    async def explain(
+        self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any
+    ) -> Explanation:
+        """As AudioClient.explain."""
+        return await self._ask(control.explain(prompt, fields), timeout_s)
 
     async def clap(
         self,

@@ -28,6 +28,7 @@ from audio_pool.api import (
     ClapAnswer,
     ClapOperation,
     Engines,
+    Explanation,
     FeedbackNoted,
     FeedbackVerdict,
     Health,
@@ -224,6 +225,12 @@ class AudioClient(PoolApi):
     ) -> FeedbackNoted:
         """Note what the result of request ``target`` was like."""
         return self._ask(control.feedback(target, verdict, comment), timeout_s)
+
+    def explain(
+        self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any
+    ) -> Explanation:
+        """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
+        return self._ask(control.explain(prompt, fields), timeout_s)
 
     def clap(
         self,

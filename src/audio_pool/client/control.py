@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from audio_pool.api import (
+    Asked,
     CacheStats,
     Cancellation,
     ClapAnswer,
     ClapOperation,
     Engines,
+    Explanation,
     FeedbackNoted,
     FeedbackVerdict,
     Health,
@@ -28,6 +30,7 @@ from audio_pool.api import (
     Jobs,
     JobState,
     PoolStatus,
+    as_request,
 )
 from audio_pool.results import AudioResult, Failure
 from audio_pool.transport.client_messages import MAX_WAIT_MS
@@ -47,6 +50,7 @@ __all__ = [
     "cancel",
     "clap",
     "echo",
+    "explain",
     "feedback",
     "job",
     "jobs",
@@ -74,7 +78,7 @@ class Question(Generic[Answer]):
 
     kind: str
     answer: type[Answer]
-    fields: Mapping[str, str | bytes | int | float | Sequence[str] | None] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     """Checked when the message is made."""
     with_file: Callable[[Answer, bytes], Answer] | None = None
     """Puts the file that came with an answer into it."""
@@ -129,6 +133,10 @@ def result_of(report: JobReport) -> AudioResult | None:
 
 def feedback(target: str, verdict: FeedbackVerdict, comment: str) -> Question[FeedbackNoted]:
     return Question("feedback", FeedbackNoted, {"target": target, "verdict": verdict, "comment": comment})
+
+
+def explain(prompt: Asked, fields: Mapping[str, Any]) -> Question[Explanation]:
+    return Question("explain", Explanation, {"request": to_builtins(as_request(prompt, fields))})
 
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:

@@ -26,6 +26,7 @@ from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
@@ -166,8 +167,9 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
     if jobs is not None:
         executor.on_generate = jobs.begun
+    explaining = Explaining(config, intake, requests, cache, encoders, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
-    service = PoolService(config, router, intake, requests, view, figures, feedback, jobs)
+    service = PoolService(config, router, intake, requests, view, figures, feedback, explaining, jobs)
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
     if jobs is not None:

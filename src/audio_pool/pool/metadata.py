@@ -14,7 +14,7 @@ from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
 from audio_pool.types import Rendition
 
-__all__ = ["is_master", "new_metadata", "rendition_report", "result_metadata"]
+__all__ = ["is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]
 
 
 def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestamp: float) -> SoundMetadata:
@@ -79,21 +79,27 @@ def result_metadata(
         request_id=request_id,
         requested_duration_s=recipe.duration_s,
         requested_prompt=recipe.prompt,
-        present_settings=PresentSettings(
-            engine=recipe.engine,
-            steps=recipe.steps,
-            guidance_scale=recipe.guidance_scale,
-            candidates=recipe.candidates,
-            duration_s=recipe.duration_s,
-            tau_use=resolved.query.tau_use,
-            tau_prompt_sem=resolved.query.tau_prompt_sem,
-            tau_accept_new=resolved.tau_accept_new,
-        ),
+        present_settings=present_settings(resolved),
         generation_timings_ms=stored.timings_ms,
         timings_ms=Timings(**times),  # a hit costs no generation time now
         warnings=every_warning,
         labels={**stored.labels, **request.metadata} if request.metadata else stored.labels,
         tags=tuple(dict.fromkeys((*stored.tags, *request.tags))) if request.tags else stored.tags,
+    )
+
+
+def present_settings(resolved: ResolvedRequest) -> PresentSettings:
+    """Return what a new sound would be made with."""
+    recipe = resolved.recipe
+    return PresentSettings(
+        engine=recipe.engine,
+        steps=recipe.steps,
+        guidance_scale=recipe.guidance_scale,
+        candidates=recipe.candidates,
+        duration_s=recipe.duration_s,
+        tau_use=resolved.query.tau_use,
+        tau_prompt_sem=resolved.query.tau_prompt_sem,
+        tau_accept_new=resolved.tau_accept_new,
     )
 
 

@@ -28,6 +28,7 @@ from audio_pool.api import (
     Cancellation,
     ClapAnswer,
     Engines,
+    Explanation,
     FeedbackNoted,
     FeedbackVerdict,
     Health,
@@ -332,10 +333,16 @@ class AudioPool(PoolApi):
         """Tell what the result of request ``target`` was like."""
         fields = {"target": target, "verdict": verdict, "comment": comment}
         asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")
-        body = self._ask(
-            lambda parts, sink: parts.service.feedback(asked.target, asked.verdict, asked.comment, sink)
-        )
+        body = self._ask(lambda parts, sink: parts.service.feedback(asked.target, asked.verdict, asked.comment, sink))
         assert isinstance(body, FeedbackNoted)
+        return body
+
+    # opaque fields, as those of ``submit``
+    def explain(self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> Explanation:
+        """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
+        asked = msgspec.to_builtins(as_request(prompt, fields))
+        body = self._ask(lambda parts, sink: parts.service.explaining.ask(asked, sink), timeout_s)
+        assert isinstance(body, Explanation)
         return body
 
     def clap(

@@ -17,6 +17,7 @@ from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRe
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
+from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Body, Reply, ReplySink
@@ -43,12 +44,14 @@ class PoolService:
         view: StatusView,
         figures: CacheFigures,
         feedback: Feedback,
+        explaining: Explaining,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
         Args:
             figures: about the whole cache.
             feedback: what callers say of results.
+            explaining: why a request would hit or miss.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -59,6 +62,7 @@ class PoolService:
         self._requests = requests
         self._figures = figures
         self._feedback = feedback
+        self.explaining = explaining
 
     @property
     def keeps_jobs(self) -> bool:

@@ -12,7 +12,18 @@ from msgspec import Struct
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
-from audio_pool.tasks import Called, ClapTask, EchoTask, LaneReport, MasteredSound, RawSounds, TaskResult, Thread
+from audio_pool.tasks import (
+    Called,
+    ClapTask,
+    EchoTask,
+    Embedded,
+    EmbedTask,
+    LaneReport,
+    MasteredSound,
+    RawSounds,
+    TaskResult,
+    Thread,
+)
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
@@ -120,9 +131,9 @@ class StoredSound(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CallReply(Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to an echo or CLAP call."""
+    """The answer to an echo or CLAP call, or a prompt's vector."""
 
-    called: Called
+    called: Called | Embedded
 
 
 ReplyValue = HitFile | RenderedHit | StoredSound | CallReply
@@ -169,10 +180,10 @@ class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
 
 
 class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
-    """An echo or CLAP call."""
+    """An echo or CLAP call, or a prompt to embed."""
 
     job: int
-    task: EchoTask | ClapTask
+    task: EchoTask | ClapTask | EmbedTask
 
 
 TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
@@ -217,7 +228,7 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
     """A small task that is not a sound. It has one caller and no cache."""
 
     request: int
-    task: EchoTask | ClapTask
+    task: EchoTask | ClapTask | EmbedTask
     client: str = ""
     """Whose share this counts against; empty: nobody's own."""
     worker: str = ""

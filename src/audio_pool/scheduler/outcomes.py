@@ -164,7 +164,7 @@ class Outcomes:
                 assert job.hit is not None
                 job.value = events.RenderedHit(hit=job.hit, path=result.path, report=result.report)
                 job.hit = None
-            case Called(), "call":
+            case Called() | Embedded(), "call":
                 job.value = events.CallReply(called=result)
             case _:
                 self._ledger.out.append(events.Discard(job=job.job, result=result))

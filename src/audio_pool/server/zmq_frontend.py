@@ -33,6 +33,7 @@ from audio_pool.transport.client_messages import (
     ClientMessage,
     EchoRequest,
     EnginesRequest,
+    ExplainRequest,
     FeedbackRequest,
     GenerateRequest,
     HealthRequest,
@@ -177,6 +178,8 @@ class ZmqFrontEnd:
                 if not caller.operator and not self._live.was_asked_by(caller, message.target):
                     raise NotFound(f"target: this client has asked for no {message.target!r} lately")
                 service.feedback(message.target, message.verdict, message.comment, sink, caller=caller)
+            case ExplainRequest():
+                service.explaining.ask(message.request, sink, size_bytes=size_bytes, caller=caller)
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

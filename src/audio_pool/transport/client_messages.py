@@ -33,6 +33,7 @@ __all__ = [
     "EchoRequest",
     "EnginesRequest",
     "ErrorReply",
+    "ExplainRequest",
     "FeedbackRequest",
     "GenerateRequest",
     "HealthRequest",
@@ -121,6 +122,12 @@ class FeedbackRequest(_Asked, frozen=True, kw_only=True, tag="feedback"):
     comment: Annotated[str, Meta(max_length=1000)] = ""
 
 
+class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
+    """Asks why a request would hit or miss; nothing is made."""
+
+    request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
+
+
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
@@ -151,6 +158,7 @@ ClientMessage = (
     | JobsRequest
     | RetryRequest
     | FeedbackRequest
+    | ExplainRequest
     | EchoRequest
     | ClapRequest
 )
