@@ -20,7 +20,7 @@ from audio_pool.errors import InvalidRequest
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, Failure, HitRule, PlainMapping, PresentSettings, SoundMetadata
 from audio_pool.tasks import ClapOperation
-from audio_pool.types import AudioRequest
+from audio_pool.types import MAX_VARIANTS, AudioRequest
 from audio_pool.validation import parse
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "as_request",
     "check_text",
     "check_timeout",
+    "variant_requests",
 ]
 
 HealthState = Literal["starting", "ready", "degraded", "draining", "down"]
@@ -313,6 +314,13 @@ def as_request(prompt: Asked, fields: Mapping[str, Any]) -> AudioRequest:
     return request
 
 
+def variant_requests(prompt: Asked, count: int, fields: Mapping[str, Any]) -> list[AudioRequest]:
+    """Return the requests by which so many different sounds of a prompt are asked for. Raises InvalidRequest."""
+    if not isinstance(count, int) or not 1 <= count <= MAX_VARIANTS:
+        raise InvalidRequest(f"count: given {count!r}, allowed is a whole number from 1 to {MAX_VARIANTS}")
+    return [as_request(prompt, {**fields, "variant": number}) for number in range(1, count + 1)]
+
+
 def check_text(name: str, text: str) -> None:
     """Raise InvalidRequest for half a surrogate pair: undecodable bytes of a command line or a file name."""
     try:
@@ -356,6 +364,20 @@ class PoolApi(Protocol):
         Args:
             events: have accepted and progress events sent, for ``Pending.events``.
             timeout_s: seconds until the request ends as Timeout.
+        """
+
+    def variants(
+        self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any
+    ) -> list[AudioResult] | Awaitable[list[AudioResult]]:
+        """Get so many different sounds of a prompt: those that are kept, and new ones for the rest, all at once.
+
+        Args:
+            count: 1..100; more than the pool keeps of a prompt (``cache.max_per_prompt``) are made anew each time.
+            timeout_s: seconds until Timeout is raised.
+            fields: of AudioRequest; no ``seed`` and no ``init_audio``, which mean one sound.
+
+        Raises:
+            AudioPoolError: what one of them came to; the others are cancelled.
         """
 
     def cancel(self, request_id: str) -> Cancellation | Awaitable[Cancellation]:

@@ -12,12 +12,12 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
 from audio_pool.errors import AudioPoolError, Timeout
 from audio_pool.results import AudioResult, Event
 
-__all__ = ["Events", "Pending"]
+__all__ = ["Events", "Pending", "wait_all", "wait_all_async"]
 
 
 class Pending(concurrent.futures.Future[AudioResult]):
@@ -248,6 +248,30 @@ class Events(Iterator[Event], AsyncIterator[Event]):
         if event is None:
             raise StopAsyncIteration
         return event
+
+
+def wait_all(pendings: Sequence[Pending], timeout_s: float | None = None) -> list[AudioResult]:
+    """Return the sounds of several requests, in order; where one has none, or the wait ends, the rest is cancelled.
+
+    Raises:
+        Timeout: not all were there within ``timeout_s``.
+        AudioPoolError: what the first that has no sound came to.
+    """
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    try:
+        return [one.wait(None if until is None else max(1e-3, until - time.monotonic())) for one in pendings]
+    finally:
+        for one in pendings:
+            one._abandon()
+
+
+async def wait_all_async(pendings: Sequence[Pending]) -> list[AudioResult]:
+    """Do as ``wait_all``, for asyncio."""
+    try:
+        return [await one for one in pendings]
+    finally:
+        for one in pendings:
+            one._abandon()
 
 
 def _wake(waiter: asyncio.Future[None], thread: int) -> None:

@@ -57,6 +57,8 @@ Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
 Cosine = Annotated[float, Meta(ge=-1.0, le=1.0)]
 Lufs = Annotated[float, Meta(ge=-70.0, le=0.0)]
 PeakDb = Annotated[float, Meta(ge=-40.0, le=0.0)]
+MAX_VARIANTS = 100
+"""Sounds of one prompt that may be asked for at a time."""
 Format = Literal["wav", "flac", "ogg", "opus", "mp3"]
 Match = Literal["strict", "tolerant", "threshold", "global"]
 Crossfade = Annotated[float, Meta(ge=0.0, le=10.0)]
@@ -128,6 +130,12 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     variant_seed: Seed | None = None
     """Makes the draw among several fitting entries reproducible."""
     temperature: Annotated[float, Meta(ge=0.0, le=10.0)] | None = None
+    shuffle: bool | None = None
+    """Give each of several fitting entries once before any comes again, to this client."""
+    variant: Annotated[int, Meta(ge=1, le=MAX_VARIANTS)] | None = None
+    """The sound with this number among those of these words; where there are fewer, a new one."""
+    prefetch: Annotated[int, Meta(ge=0, le=MAX_VARIANTS)] | None = None
+    """How many sounds of these words are to be kept; what is missing is made in the background after the answer."""
     tau_use: Cosine | None = None
     tau_accept_new: Cosine | None = None
     tau_prompt_sem: Cosine | None = None
@@ -241,6 +249,10 @@ class Query(Struct, frozen=True, kw_only=True):
     """Of the softmax draw among fitting entries; 0 takes the best."""
     variant_seed: int | None = None
     """The same one draws the same entry, as long as it is there."""
+    shuffle: bool = False
+    """To each client, one after another."""
+    variant: int | None = None
+    """The one with this number, from 1."""
     tau_use: float = 0.35
     """Least CLAP(query, sound), where there are CLAP vectors."""
     tau_prompt_sem: float = 0.70

@@ -139,7 +139,7 @@ def test_what_is_delivered_is_counted_by_stage_and_entry(build: Build) -> None:
     spent_s = cache.store.entries.entry(1).metadata.timings_ms.generate / 1000  # type: ignore[union-attr]
     counted = {one.stage: (one.answers, one.saved_s) for one in cache.store.uses.answers()}
     assert counted == {"exact": (2, 2 * spent_s), "joined": (1, spent_s), "new_generation": (1, 0.0)}
-    assert cache.store.uses.of([1])[1].hits == 2
+    assert cache.store.uses.of([1])[1].hits == 3, "who joined had it too"
     assert [one.times for one in cache.store.uses.missed()] == [1]
     ask(pool, force=True)  # nothing was looked for, and so nothing was missed
     pool.done(mastered(pool))

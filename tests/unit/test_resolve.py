@@ -253,7 +253,7 @@ def test_level_and_rate_are_the_requests_or_the_pools() -> None:
 def test_the_look_up_is_the_requests_or_the_pools() -> None:
     cache = {
         "match": "threshold", "temperature": 0.5, "duration_tolerance": 0.1, "tau_use": 0.2, "tau_prompt_sem": 0.6,
-        "reuse_k": 4, "same_settings": "family", "min_steps_ratio": 0.5, "guidance_tolerance": 2.0,
+        "reuse_k": 4, "same_settings": "family", "min_steps_ratio": 0.5, "guidance_tolerance": 2.0, "shuffle": True,
     }  # fmt: skip
     settings = config(cache=cache, policy={"commercial_only": True})
     query = resolved(FULL, settings).query
@@ -261,7 +261,7 @@ def test_the_look_up_is_the_requests_or_the_pools() -> None:
     assert query.commercial_only and not query.speech and not query.strict and query.variant_seed is None
     own = {
         "match": "strict", "temperature": 0.0, "duration_tolerance": 0.0, "tau_use": -1, "tau_prompt_sem": 0.0,
-        "variant_seed": 0, "strict": True,
+        "variant_seed": 0, "strict": True, "shuffle": True, "variant": 2,
     }  # fmt: skip
     query = resolved(FULL, settings, **own).query
     assert {name: getattr(query, name) for name in own} == own

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audio_pool.cache.bags import Bags
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.cap import VariantCap
 from audio_pool.cache.entry import Entry, Row, same_key
@@ -112,6 +113,7 @@ class SoundCache:
         self.teaching = Teaching(self.store)
         self._known: dict[int, Entry] = {}
         self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
+        self._bags = Bags()
         self.near_off = ""
         """The reason why nothing is found by meaning (faiss is missing), or ""."""
 
@@ -141,10 +143,13 @@ class SoundCache:
 
     # -- look-ups
 
-    def find_exact(self, recipe: Recipe, query: Query) -> Lookup:
+    def find_exact(self, recipe: Recipe, query: Query, client: str = "") -> Lookup:
         """Find the entry for the same words, or for words that say the same, whose settings fit.
 
         An explicit seed or init audio only ever matches the identical recipe.
+
+        Args:
+            client: whose shuffle bag it is, where the query wants one.
         """
         filters = filters_of(recipe, query)
         entries = self.store.entries
@@ -152,28 +157,33 @@ class SoundCache:
             reason = "identical recipe" if recipe.seed is None else f"identical recipe, seed {recipe.seed}"
             return self._exact(entries.with_recipe(recipe, filters), recipe, query, "exact", "recipe", reason)
         rows = self._allowed(recipe, entries.with_text(recipe.prompt, filters))
-        found = self._exact(rows, recipe, query, "exact", "text", "the same words")
+        if query.variant is not None:
+            return self._numbered(rows, recipe, query, query.variant)
+        found = self._exact(rows, recipe, query, "exact", "text", "the same words", client)
         if found.hit is not None or query.speech:
             return found
         filters = filters_of(recipe, query, by_meaning=True)
         rows = self._allowed(recipe, entries.with_meaning(recipe.prompt, filters))
-        found = self._exact(rows, recipe, query, "canonical", "canonical", "words that say the same")
+        found = self._exact(rows, recipe, query, "canonical", "canonical", "words that say the same", client)
         if found.hit is None and query.match != "strict":
             confirmed = self.teaching.confirmed(recipe.namespace, recipe.prompt)
             rows = self._allowed(recipe, [row for text in confirmed for row in entries.with_text(text, filters)])
-            found = self._exact(rows, recipe, query, "semantic", "confirmed", "judged right for these words")
+            found = self._exact(rows, recipe, query, "semantic", "confirmed", "judged right for these words", client)
         return found
 
     def _allowed(self, recipe: Recipe, rows: Sequence[Row]) -> Sequence[Row]:
         return self.teaching.allowed(recipe.namespace, recipe.prompt, rows)
 
-    def find_near(self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]) -> Lookup:
+    def find_near(
+        self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector], client: str = ""
+    ) -> Lookup:
         """Find the entry for words that mean the same, if the policy accepts one whose settings fit.
 
         Args:
             recipe: as for ``find_exact``, which is asked first.
             query: ``strict`` matching finds nothing here.
             vectors: float32 [D] of the prompt by encoder, a scorer's (CLAP) among them.
+            client: as for ``find_exact``.
         """
         if query.match == "strict" or query.speech or recipe.seed is not None or recipe.init_audio_sha256:
             return _MISS
@@ -185,7 +195,7 @@ class SoundCache:
         unfit = tuple(verdict.reason for verdict in verdicts if verdict.unfit)
         accepted = {verdict.entry_id: verdict for verdict in verdicts if verdict.accepted}
         scores = {one.entry_id: one.clap if one.clap is not None else one.cosine for one in accepted.values()}
-        found = self._present([rows[entry_id] for entry_id in accepted], recipe, query, scores)
+        found = self._present([rows[entry_id] for entry_id in accepted], recipe, query, scores, client)
         if found is None:
             return Lookup(refused=unfit)
         row, entry = found
@@ -277,9 +287,16 @@ class SoundCache:
         return self.spaces.of(space).search(vector, count, None)
 
     def _exact(
-        self, rows: Sequence[Row], recipe: Recipe, query: Query, cache_type: HitType, rule: HitRule, reason: str
+        self,
+        rows: Sequence[Row],
+        recipe: Recipe,
+        query: Query,
+        cache_type: HitType,
+        rule: HitRule,
+        reason: str,
+        client: str = "",
     ) -> Lookup:
-        found = self._present(rows, recipe, query, {row.id: row.score for row in rows})
+        found = self._present(rows, recipe, query, {row.id: row.score for row in rows}, client)
         if found is None:
             return _MISS
         row, entry = found
@@ -288,18 +305,31 @@ class SoundCache:
         return Lookup(hit=offer(entry, row, recipe, cache_type, rule, told, self._now(), similarity=similarity))
 
     def _present(
-        self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float]
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float], client: str
     ) -> tuple[Row, Entry] | None:
         """Return one of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
+        bag = (client, recipe.namespace, recipe.prompt) if query.shuffle else None
         while left:
             equals = of_nearest_length(left, recipe.duration_s)
+            if bag is not None:
+                equals = self._bags.left(bag, equals)
             row = draw(equals, scores, query.temperature, query.variant_seed, self._rng)
             entry = self._entry_of(row) if self._trust.master(row) else None
             if entry is not None:
+                if bag is not None:
+                    self._bags.give(bag, row.id)
                 return row, entry
             left.remove(row)
         return None
+
+    def _numbered(self, rows: Sequence[Row], recipe: Recipe, query: Query, number: int) -> Lookup:
+        """Return the sound of these very words with a number, from 1; the nearest in length and the oldest first."""
+        for row in sorted(rows, key=lambda row: (round(abs(row.duration_s - recipe.duration_s), 3), row.id)):
+            number -= self._trust.master(row)
+            if number == 0:
+                return self._exact([row], recipe, query, "exact", "text", f"variant {query.variant} of the same words")
+        return _MISS
 
     def _entry_of(self, row: Row) -> Entry | None:
         """Return the row's entry. An entry never changes, so those asked for lately are kept decoded."""

@@ -86,6 +86,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
         _CACHE, ("--duration-tolerance",), "Relative difference in length that a hit may have; 0 is exact."
     ),
     "temperature": _Option(_CACHE, ("--temperature",), "Of the draw among several fitting sounds; 0: the best."),
+    "shuffle": _Option(_CACHE, ("--shuffle/--no-shuffle",), "Each of several fitting sounds once before any again."),
+    "variant": _Option(_CACHE, ("--variant",), "The sound of these words with this number, or a new one."),
+    "prefetch": _Option(_CACHE, ("--prefetch",), "Sounds of these words to have: what lacks is made later."),
     "variant_seed": _Option(_CACHE, ("--variant-seed",), "Makes that draw reproducible."),
     "tau_use": _Option(_CACHE, ("--tau-use",), "Least CLAP similarity of the words and a hit's sound."),
     "tau_accept_new": _Option(_CACHE, ("--tau-accept-new",), "Least CLAP similarity of a new sound."),

@@ -32,13 +32,14 @@ from audio_pool.api import (
     PoolApi,
     PoolStatus,
     as_request,
+    variant_requests,
 )
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
-from audio_pool.pending import Pending
+from audio_pool.pending import Pending, wait_all_async
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_connect
@@ -97,6 +98,13 @@ class AsyncAudioClient(PoolApi):
             connection.channel.send(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return pending
+
+    async def variants(
+        self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any
+    ) -> list[AudioResult]:
+        """As AudioClient.variants. Cancelling the task cancels the requests."""
+        asked = variant_requests(prompt, count, fields)
+        return await wait_all_async([self.submit(one, timeout_s=timeout_s) for one in asked])
 
     # -- durable jobs
 

@@ -40,13 +40,14 @@ from audio_pool.api import (
     PoolStatus,
     as_request,
     check_timeout,
+    variant_requests,
 )
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
-from audio_pool.pending import Pending
+from audio_pool.pending import Pending, wait_all
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_connect
@@ -142,6 +143,17 @@ class AudioClient(PoolApi):
             frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
         self._send(frames)
         return pending
+
+    def variants(
+        self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any
+    ) -> list[AudioResult]:
+        """Get so many (1..100) different sounds of a prompt: those that are kept, and new ones for the rest.
+
+        Raises:
+            InvalidRequest, Timeout, ...: what one of them came to; the others are cancelled.
+        """
+        asked = variant_requests(prompt, count, fields)
+        return wait_all([self.submit(one, timeout_s=timeout_s) for one in asked])
 
     # -- durable jobs
 

@@ -136,6 +136,13 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     tau_prompt_sem: Cosine = 0.70
     reuse_k: Annotated[int, Meta(ge=1, le=100)] = 8
     temperature: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
+    shuffle: bool = False
+    """Of several fitting sounds each client gets each once before any comes again."""
+    prefetch_new: bool = False
+    """After each answer, make further variants of that prompt until there are ``target_per_prompt``."""
+    target_per_prompt: Annotated[int, Meta(ge=1, le=100)] = 3
+    max_new_when_prefetch: Annotated[int, Meta(ge=1, le=100)] = 2
+    """Most new variants for one answer."""
     max_per_prompt: Annotated[int, Meta(ge=1, le=1000)] = 5
     cap_strategy: Literal["quality", "diversity"] = "quality"
     max_size_gb: Annotated[float, Meta(ge=0.0, le=1_000_000.0)] = 0.0

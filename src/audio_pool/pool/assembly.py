@@ -45,6 +45,7 @@ from audio_pool.pool.plan import (
     worker_plan,
     workers_of,
 )
+from audio_pool.pool.prefetch import Prefetch
 from audio_pool.pool.process_tree import is_beneath
 from audio_pool.pool.reading import FileReading, reading_threads
 from audio_pool.pool.requests import RequestTable
@@ -163,6 +164,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     rest.callback(files.close)
     intake = Intake(config, router, requests, infos, encoders, files)
+    if cache is not None:
+        executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
     if jobs is not None:

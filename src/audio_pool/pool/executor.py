@@ -22,6 +22,7 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, StorageError
+from audio_pool.pool.caller import Caller
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
@@ -75,6 +76,8 @@ class Executor:
         """Worker -> device."""
         self.on_generate: Callable[[int], None] = _ignore
         """Told of each request for whose sound a worker has been given the work."""
+        self.on_answer: Callable[[ResolvedRequest, Caller], None] = _ignore
+        """Told of each request whose sound is on its way to its caller."""
         self._config = config
         self._inbox = inbox
         self._link = link
@@ -227,30 +230,41 @@ class Executor:
     # -- look-ups ----------------------------------------------------------------------------------
 
     def _find_exact(self, action: events.FindExact) -> events.LookupDone:
-        resolved = self._requests[action.request].sound
+        asked = self._requests[action.request]
+        resolved, client = asked.sound, asked.caller.client
         assert self._cache is not None
         cache = self._cache.current  # one opening for the whole look-up: its ids mean nothing in another
         try:
-            lookup = cache.find_exact(resolved.recipe, resolved.query)
+            lookup = cache.find_exact(resolved.recipe, resolved.query, client)
             return self._lookup_done(action.job, cache, lookup, resolved.rendition)
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
             return self._unreadable(action.job, exc)
 
     def _find_near(self, action: events.FindNear) -> None:
         """Have it looked for on the index thread: a search among many takes longer than a step may."""
-        resolved = self._requests[action.request].sound
+        asked = self._requests[action.request]
+        resolved, client = asked.sound, asked.caller.client
         assert self._cache is not None
         cache = self._cache.current
 
         def look() -> None:
             try:
-                lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors))
+                lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors), client)
                 found = self._lookup_done(action.job, cache, lookup, resolved.rendition)
             except Exception as exc:
                 found = self._unreadable(action.job, exc)
             self._inbox.post(found)
 
         self._index.submit(look)
+
+    def count_kept(self, resolved: ResolvedRequest) -> int:
+        """Count the kept sounds of a request's very words that fit; where that fails, as many as anybody wants."""
+        assert self._cache is not None
+        try:
+            return self._cache.current.count(resolved.recipe, resolved.query)
+        except AudioPoolError as exc:
+            log.info("kept sounds could not be counted: %s", exc)
+            return 1 << 30
 
     def _unreadable(self, job: int, exc: Exception) -> events.LookupDone:
         if isinstance(exc, StorageError) and self._cache is not None:
@@ -341,6 +355,7 @@ class Executor:
             case events.RenderedHit():
                 path, stored, report = value.path, value.hit.metadata, value.report
         self._count_answer(value, stored, action.cache_type, resolved)
+        self.on_answer(resolved, open_request.caller)
         metadata = result_metadata(
             stored if report is None else report.applied(stored),
             resolved,
@@ -371,22 +386,21 @@ class Executor:
         kind = cache_type or stored.cache_type
         self.cache_types[kind] += 1
         self._telemetry.count("hits", cache_type=kind)
-        if self._cache is None:
+        if self._cache is None or resolved.request.force:  # nothing was looked for
             return
         usage, spent_s = self._cache.current.usage, stored.timings_ms.generate / 1000
         match value:
             case events.StoredSound() if kind == "joined":
-                usage.answered(kind, spent_s)
+                usage.answered(kind, spent_s, stored.entry_id)
             case events.StoredSound():
                 usage.answered(kind)
-                if not resolved.request.force:
-                    usage.missed(resolved.recipe.namespace, resolved.recipe.prompt)
+                usage.missed(resolved.recipe.namespace, resolved.recipe.prompt)
             case events.HitFile(entry=entry) | events.RenderedHit(hit=events.HitFile(entry=entry)):
                 usage.answered(kind, spent_s, entry)
 
 
-def _ignore(request: int) -> None:
-    """Do nothing: no durable jobs are kept."""
+def _ignore(*_: int | ResolvedRequest | Caller) -> None:
+    """Do nothing: nobody wants to be told."""
 
 
 def _file_of(cache: SoundCache, hit: Hit, rendition: Rendition) -> str | None:

@@ -191,6 +191,7 @@ class Intake:
         cached = self._config.cache.enabled
         by_meaning = resolved.query.match != "strict" and not resolved.query.speech
         recipe = resolved.recipe
+        any_will_do = recipe.seed is None and recipe.init_audio_sha256 is None and request.variant is None
         self._router.feed(
             events.Submit(
                 request=number,
@@ -203,7 +204,7 @@ class Intake:
                 size_bytes=size_bytes,
                 lookup=cached and not request.force,
                 claims=cached and request.store and not request.force,
-                near=by_meaning and recipe.seed is None and recipe.init_audio_sha256 is None,
+                near=by_meaning and any_will_do,
                 encoders=self._encoders if cached and by_meaning else (),
                 max_rounds=resolved.max_rounds,
             )

@@ -37,10 +37,11 @@ from audio_pool.api import (
     PoolStatus,
     as_request,
     check_timeout,
+    variant_requests,
 )
 from audio_pool.config import Config, load_config
 from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
-from audio_pool.pending import Pending
+from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.pending_sink import sink_of
@@ -270,15 +271,18 @@ class AudioPool(PoolApi):
         return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
 
     async def agenerate(
-        self,
-        prompt: Asked,
-        *,
-        timeout_s: float | None = None,
-        **fields: Any,  # as generate's
+        self, prompt: Asked, *, timeout_s: float | None = None, **fields: Any  # opaque, as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
         limit = self._limit(timeout_s)
         return await self.submit(prompt, **fields).wait_async(limit)
+
+    def variants(
+        self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any  # opaque, as generate's
+    ) -> list[AudioResult]:
+        """Get so many (1..100) different sounds of a prompt: kept ones, and new ones for the rest; see PoolApi."""
+        limit, asked = self._limit(timeout_s), variant_requests(prompt, count, fields)
+        return wait_all([self.submit(one) for one in asked], limit)
 
     def _limit(self, timeout_s: float | None) -> float:
         if timeout_s is None:

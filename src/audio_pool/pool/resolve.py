@@ -202,6 +202,8 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         raise NotSupported(f"init_audio: engine {info.name!r} cannot start from a sound")
     if request.init_strength is not None and request.init_audio is None:
         raise InvalidRequest("init_strength: given without init_audio; give both or neither")
+    if request.variant is not None and (request.seed is not None or request.init_audio is not None):
+        raise InvalidRequest("variant: given with seed or init_audio, which mean one sound; leave either out")
     if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
     if request.output_path is not None and not request.output_path.startswith("/"):
@@ -262,6 +264,8 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
         duration_tolerance=chosen(request.duration_tolerance, cache.duration_tolerance),
         temperature=chosen(request.temperature, cache.temperature),
         variant_seed=request.variant_seed,
+        shuffle=cache.shuffle if request.shuffle is None else request.shuffle,
+        variant=request.variant,
         tau_use=chosen(request.tau_use, cache.tau_use),
         tau_prompt_sem=chosen(request.tau_prompt_sem, cache.tau_prompt_sem),
         reuse_k=cache.reuse_k,
