@@ -118,6 +118,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Cut-off of the high-pass filter, Hz; 0: no filter; None: the configured one."""
     force: bool = False
     """Never read the cache, never join; the new sound is still stored."""
+    replace: bool = False
+    """With ``force``: the new sound takes the place of those of its words and settings that are kept."""
     store: bool = True
     """False: the new sound is delivered and not kept."""
     strict: bool = False

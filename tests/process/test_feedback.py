@@ -58,3 +58,16 @@ def test_a_hit_says_how_it_was_found_and_what_would_be_made_now(clients: list[Au
     present = hit.present_settings
     assert (present.candidates, present.duration_s, present.tau_use) == (3, pytest.approx(0.32), 0.5)
     assert hit.to_dict()["present_settings"]["engine"] == "stage"
+
+
+def test_a_forced_sound_is_preferred_at_both_and_replace_leaves_it_alone(clients: list[AudioClient]) -> None:
+    one, two = clients
+    first = asked(one, "a blue light")
+    forced = asked(two, "a blue light", force=True)
+    assert forced.entry_id != first.entry_id
+    assert {asked(client, "a blue light", temperature=1.0).entry_id for client in (one, two)} == {forced.entry_id}
+    assert asked(one, "a blue light", force=True, priority="background").entry_id is not None
+    assert asked(two, "a blue light").entry_id == forced.entry_id
+    alone = asked(one, "a blue light", force=True, replace=True)
+    seen = {asked(two, "a blue light", variant_seed=seed, temperature=9.0).entry_id for seed in range(8)}
+    assert seen == {alone.entry_id}

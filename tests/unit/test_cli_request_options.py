@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "crossfade_s": (["--crossfade", "0.25"], 0.25),
     "highpass_hz": (["--highpass", "0"], 0.0),
     "force": (["--force"], True),
+    "replace": (["--replace"], True),
     "store": (["--no-store"], False),
     "strict": (["--strict"], True),
     "match": (["--match", "global"], "global"),

@@ -195,9 +195,9 @@ def test_vectors_go_to_the_cache_with_the_sound(desk: Desk, cache: SoundCache, m
     given: list[Any] = []
     put = cache.put
 
-    def noting(made: FinishedSound, vectors: Any, *, replace: bool = False) -> Any:
+    def noting(made: FinishedSound, vectors: Any, *, replace: bool = False, standing: Any = "variant") -> Any:
         given.append((vectors, replace))
-        return put(made, {}, replace=replace)
+        return put(made, {}, replace=replace, standing=standing)
 
     monkeypatch.setattr(cache, "put", noting)
     vector = np.ones(3, np.float32)

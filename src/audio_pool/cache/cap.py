@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from audio_pool.cache.entry import score_of
-from audio_pool.cache.selection import CapStrategy, Variant, surplus
+from audio_pool.cache.selection import CapStrategy, Standing, Variant, preferred, surplus
 from audio_pool.cache.settings import settings_of
 from audio_pool.cache.store import Store, Vector
 from audio_pool.results import FinishedSound
@@ -39,17 +39,29 @@ class VariantCap:
         self._strategy = strategy
         self._now = now
 
-    def too_many(self, sound: FinishedSound, vectors: Mapping[str, Vector]) -> set[int | None]:
-        """Return the variants of this prompt, the new one (None) included, that are over the cap."""
+    def too_many(
+        self, sound: FinishedSound, vectors: Mapping[str, Vector], standing: Standing = "variant"
+    ) -> set[int | None]:
+        """Return the variants of this prompt, the new one (None) included, that are over the cap.
+
+        Pinned ones stay, and the one that is preferred. Where the sound stands ``instead``, all others go.
+        """
         settings = settings_of(sound.recipe, sound.metadata)
         rows = self._store.entries.variants(sound.recipe.prompt, settings, _SAME_LENGTH)
+        staying = self._store.pins.pinned()
+        if standing == "instead":
+            return {row.id for row in rows if row.id not in staying}
         if len(rows) < self._most or self._store.entries.identical(sound) is not None:
             return set()
         # a scorer's before the descriptors: it judges what the words are about
         sounds = sorted((name == DESCRIPTORS, name) for name in vectors if name.startswith(SOUND_PREFIX))
         encoder = sounds[0][1] if sounds else ""
         known = self._store.vectors.of(encoder, [row.id for row in rows]) if encoder else {}
-        pinned = self._store.pins.pinned()
-        variants = [Variant(row.id, row.score, row.created_at, known.get(row.id), row.id in pinned) for row in rows]
-        newcomer = Variant(None, score_of(sound.metadata), self._now(), vectors.get(encoder))
+        first = preferred(rows) if standing == "variant" else None
+        variants = [
+            Variant(row.id, row.score, row.created_at, known.get(row.id), row.id in staying or row is first)
+            for row in rows
+        ]
+        at, stays = self._now(), standing == "preferred"
+        newcomer = Variant(None, score_of(sound.metadata), at, vectors.get(encoder), stays)
         return surplus([*variants, newcomer], self._most, self._strategy)

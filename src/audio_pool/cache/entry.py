@@ -54,6 +54,8 @@ class Row(NamedTuple):
     """As ``text_digest`` gave it."""
     canonical_key: bytes = b""
     """As ``canonical_digest`` gave it, of whichever version."""
+    preferred: int = 0
+    """1: it was asked for in place of what was offered before."""
 
     @property
     def is_sane(self) -> bool:

@@ -26,6 +26,7 @@ from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.files import Damaged, storage_errors
 from audio_pool.cache.place import Pinned
+from audio_pool.cache.selection import Standing
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.store import Vector
 from audio_pool.errors import AudioPoolError, StorageError
@@ -112,7 +113,14 @@ class CacheKeeper:
 
     # -- keeping
 
-    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+    def put(
+        self,
+        sound: FinishedSound,
+        vectors: Mapping[str, Vector],
+        *,
+        replace: bool = False,
+        standing: Standing = "variant",
+    ) -> Entry:
         """Do as ``SoundCache.put``; refuse at once while something is wrong.
 
         Raises:
@@ -121,7 +129,7 @@ class CacheKeeper:
         if self._unkept:
             raise StorageError(self._unkept)
         try:
-            return self.current.put(sound, vectors, replace=replace)
+            return self.current.put(sound, vectors, replace=replace, standing=standing)
         except StorageError as exc:
             self._wanted_bytes = _probe_bytes(sound.path)
             self._note(exc)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,9 +17,11 @@ import numpy as np
 from audio_pool.cache.entry import Row
 from audio_pool.cache.store import Vector
 
-__all__ = ["CapStrategy", "Variant", "draw", "of_nearest_length", "surplus"]
+__all__ = ["CapStrategy", "Standing", "Variant", "draw", "of_nearest_length", "preferred", "surplus"]
 
 CapStrategy = Literal["quality", "diversity"]
+Standing = Literal["variant", "preferred", "instead"]
+"""Of a new sound among those of its words and settings: one of them, offered before them, or in their place."""
 _EQUAL_LENGTH_S = 1e-3
 
 
@@ -39,7 +41,7 @@ def draw(
     variant_seed: int | None,
     rng: random.Random,
 ) -> Row:
-    """Draw one row, with softmax weights of the scores.
+    """Draw one row, with softmax weights of the scores; of its prompt the one preferred, unless there is a seed.
 
     By the Gumbel-max trick, with noise that depends on the seed and the entry alone: a seed goes on
     drawing the same entry when others come or go, which a draw from cumulated weights would not.
@@ -54,8 +56,17 @@ def draw(
     if len(rows) == 1:
         return rows[0]
     if temperature <= 0:
-        return max(rows, key=lambda row: (scores[row.id], -row.id))
-    return max(rows, key=lambda row: scores[row.id] / temperature + _gumbel(row.id, variant_seed, rng))
+        drawn = max(rows, key=lambda row: (scores[row.id], -row.id))
+    else:
+        drawn = max(rows, key=lambda row: scores[row.id] / temperature + _gumbel(row.id, variant_seed, rng))
+    if variant_seed is not None:
+        return drawn
+    return preferred(row for row in rows if row.prompt == drawn.prompt) or drawn
+
+
+def preferred(rows: Iterable[Row]) -> Row | None:
+    """Return the one that was last asked for in place of what was offered; None where there is none."""
+    return max((row for row in rows if row.preferred), key=lambda row: row.id, default=None)
 
 
 def _gumbel(entry_id: int, variant_seed: int | None, rng: random.Random) -> float:

@@ -30,7 +30,7 @@ from audio_pool.cache.judgements import Given
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
-from audio_pool.cache.selection import CapStrategy, draw, of_nearest_length
+from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
@@ -348,7 +348,14 @@ class SoundCache:
 
     # -- keeping
 
-    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+    def put(
+        self,
+        sound: FinishedSound,
+        vectors: Mapping[str, Vector],
+        *,
+        replace: bool = False,
+        standing: Standing = "variant",
+    ) -> Entry:
         """Keep a sound; when this returns, it survives a crash.
 
         A sound that was not accepted, or that is the one too many of its prompt, is moved to ``renders``
@@ -359,6 +366,8 @@ class SoundCache:
             sound: its file lies in ``incoming``, fsynced. Tags and labels are those of its metadata.
             vectors: float32 [D] by encoder; names that start with ``sound:`` describe the sound (``sound:clap``
                 in the space of the prompts' ``clap``), others the prompt.
+            standing: ``preferred`` is offered before, ``instead`` takes the place of those of its words and
+                settings that are not pinned.
 
         Raises:
             StorageError: nothing was kept and the file is where it was (``set_aside`` may still deliver it).
@@ -366,10 +375,10 @@ class SoundCache:
         """
         if not sound.accepted:
             return self._aside(sound)
-        too_many = self._cap.too_many(sound, vectors)
+        too_many = self._cap.too_many(sound, vectors, standing)
         if None in too_many:
             return self._aside(sound)
-        entry = self.store.entries.put(sound, vectors, replace=replace)
+        entry = self.store.entries.put(sound, vectors, replace=replace, preferred=standing != "variant")
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
             self.store.entries.remove(surplus_ids)

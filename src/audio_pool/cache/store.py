@@ -88,11 +88,13 @@ class Entries(Protocol):
     def entry(self, entry_id: int) -> Entry | None:
         """Return the entry; None where it has been removed or cannot be read."""
 
-    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+    def put(
+        self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
+    ) -> Entry:
         """Keep a sound: its file moves into place, its row is committed when this returns.
 
         A sound whose recipe (seed included) is already kept is not kept twice: the kept one is returned
-        and the new file removed, unless ``replace``, or the kept file is gone.
+        and the new file removed, unless ``replace``, or the kept file is gone. ``preferred`` is noted of a new one.
 
         Raises:
             StorageError: nothing was kept; the file is where it was.

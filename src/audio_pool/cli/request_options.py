@@ -78,6 +78,7 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
         _FILE, ("--delivery",), "inline: the server sends the file itself, for servers on other machines."
     ),
     "force": _Option(_CACHE, ("--force",), "Make a new one even if the cache has it."),
+    "replace": _Option(_CACHE, ("--replace",), "With --force: it takes the place of the kept ones of its settings."),
     "store": _Option(_CACHE, ("--store/--no-store",), "Keep a new sound in the cache.  [default: keep it]"),
     "namespace": _Option(_CACHE, ("--namespace",), "Which part of the cache: entries of others are never found."),
     "match": _Option(_CACHE, ("--match",), "What counts as a hit."),

@@ -21,6 +21,7 @@ from msgspec import structs
 
 from audio_pool.cache.files import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
+from audio_pool.cache.selection import Standing
 from audio_pool.errors import AudioPoolError, Busy, InvalidAudio, PoolClosed, StorageError
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
@@ -100,8 +101,9 @@ class Delivery:
         if self._cache is None or not resolved.request.store:
             return StoredSound(path=self._set_aside(sound), metadata=wanted)
         try:
-            replace = resolved.request.force and resolved.request.seed is not None
-            entry = self._cache.put(sound, vectors, replace=replace)
+            request = resolved.request
+            replace = request.force and request.seed is not None
+            entry = self._cache.put(sound, vectors, replace=replace, standing=_standing(request))
             if entry.id is None:  # not accepted, or one too many of its prompt
                 aside = structs.replace(sound, path=entry.path)
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
@@ -256,6 +258,13 @@ class Delivery:
             failed(exc)
         except RuntimeError:  # the writer takes nothing any more
             failed(PoolClosed("the pool has stopped"))
+
+
+def _standing(request: AudioRequest) -> Standing:
+    """Return what a new sound is to those of its words and settings: what is made ahead of time is one more."""
+    if request.replace:
+        return "instead"
+    return "preferred" if request.force and request.priority != "background" else "variant"
 
 
 def _failed(exc: Exception) -> Reply:

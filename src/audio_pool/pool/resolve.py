@@ -204,6 +204,9 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         raise InvalidRequest("init_strength: given without init_audio; give both or neither")
     if request.variant is not None and (request.seed is not None or request.init_audio is not None):
         raise InvalidRequest("variant: given with seed or init_audio, which mean one sound; leave either out")
+    if request.replace and not (request.force and request.store):
+        lacking = "store = false" if request.force else "no force"
+        raise InvalidRequest(f"replace: given with {lacking}; it wants force = true, and a sound that is kept")
     if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
     if request.output_path is not None and not request.output_path.startswith("/"):

@@ -157,7 +157,9 @@ class SqliteEntries:
 
     # -- keeping
 
-    def put(self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False) -> Entry:
+    def put(
+        self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
+    ) -> Entry:
         source = Path(sound.path)
         with storage_errors("keeping a sound", self._blobs.location):
             digest, size = fingerprint(source)
@@ -171,6 +173,7 @@ class SqliteEntries:
             key = secrets.token_hex(16)
             file = f"audio/{key[:2]}/{key}.flac"
             values = columns_of(sound, file, self._blobs.origin_of(source), size, digest)
+            values["preferred"] = preferred
             values["created_at"] = _not_before_the_last(db, values["created_at"])
             placement = self._blobs.place(source, file)
             try:

@@ -186,6 +186,11 @@ CREATE UNIQUE INDEX judgements_pair ON judgements (low_key, high_key, coalesce(e
 CREATE INDEX judgements_entry ON judgements (entry_id);
 """
 
+# 1: made by force, in place of what was offered before.
+_PREFERRED = """
+ALTER TABLE entries ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0;
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -232,6 +237,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (SOURCES,),
     (AGES, BY_TIME),
     (SPREAD, recount),
+    (_PREFERRED,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 
