@@ -41,10 +41,13 @@ __all__ = [
     "JobReport",
     "JobState",
     "Jobs",
+    "KeptOver",
     "Making",
     "OnEvent",
     "PoolApi",
     "PoolStatus",
+    "PromptCount",
+    "Spread",
     "WorkerStatus",
     "as_request",
     "check_text",
@@ -142,6 +145,15 @@ class AnswersOver(PlainMapping, Struct, frozen=True, kw_only=True):
     """Seconds of generating that those from the cache saved."""
 
 
+class KeptOver(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What was kept on one day and is still there."""
+
+    start: float
+    """Seconds since 1970."""
+    entries: int
+    size_mb: float
+
+
 class Spread(PlainMapping, Struct, frozen=True, kw_only=True):
     """How many entries have which value."""
 
@@ -194,6 +206,10 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """The last 48 hours; one without any answer is left out."""
     daily: tuple[AnswersOver, ...] = ()
     """The last 90 days (UTC), likewise."""
+    masters_size_mb: float = 0.0
+    """Of that size, what is no rendition."""
+    kept_daily: tuple[KeptOver, ...] = ()
+    """By the day (UTC) that it was kept, the last 90 days; likewise."""
     ages_days: Spread = Spread()
     quality: Spread = Spread()
     """Scores of the quality gate."""

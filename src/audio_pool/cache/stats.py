@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from audio_pool.api import AnswersOver, CacheStats, PromptCount, Spread
+from audio_pool.api import AnswersOver, CacheStats, KeptOver, PromptCount, Spread
 from audio_pool.cache.blobs import Render
 from audio_pool.cache.figures import CLAP_STEP, QUALITY_STEP, Kept
 from audio_pool.cache.quarantine import Quarantined
@@ -40,6 +40,7 @@ def stats_of(store: Store, now: float, *, renders: Sequence[Render], apart: Sequ
     answered = figures.answered()
     answers = {one.stage: one.answers for one in answered}
     hour = int(now // _HOUR_S)
+    days = figures.days()
     return CacheStats(
         total_items=totals.entries,
         total_size_mb=(totals.size_bytes + totals.renditions_size_bytes) / _MB,
@@ -63,7 +64,13 @@ def stats_of(store: Store, now: float, *, renders: Sequence[Render], apart: Sequ
         saved_generation_s=round(sum(one.saved_s for one in answered), 3),
         hourly=_over(store.uses.answers(hour - _HOURS + 1)),
         daily=_over(figures.answers_by_day(hour // 24 - _DAYS + 1)),
-        ages_days=_ages(figures.days(), now),
+        masters_size_mb=totals.size_bytes / _MB,
+        kept_daily=tuple(
+            KeptOver(start=float(one.day * _DAY_S), entries=one.entries, size_mb=one.size_bytes / _MB)
+            for one in days
+            if one.day > hour // 24 - _DAYS
+        ),
+        ages_days=_ages(days, now),
         quality=_spread(figures.qualities(), 0.0, QUALITY_STEP, 100 // QUALITY_STEP),
         clap_similarity=_spread(figures.similarities(), -1.0, CLAP_STEP, round(2 / CLAP_STEP)),
         top_prompts=tuple(

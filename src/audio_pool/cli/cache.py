@@ -22,7 +22,7 @@ from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_list import list_items
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.cache_show import show_entry
-from audio_pool.cli.cache_stats import stats
+from audio_pool.cli.cache_stats import report, stats
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.moving import export_command, import_command
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
@@ -42,7 +42,8 @@ def group() -> None:
 
 
 for _one in (
-    stats, list_items, show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command, export_command
+    stats, report, list_items, show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command,
+    export_command,
 ):  # fmt: skip
     group.add_command(_one)
 

@@ -1,4 +1,4 @@
-"""``audio-pool cache stats``: figures about the whole cache.
+"""``audio-pool cache stats`` and ``report``: figures about the whole cache, as text and as a page.
 
 Owns: which of them are printed, and how.
 Must not know: where they are kept (cache/stats.py).
@@ -6,14 +6,22 @@ Must not know: where they are kept (cache/stats.py).
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import click
 
 from audio_pool.api import Spread
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.stats import HITS, hit_rate
 from audio_pool.cli.cache_command import cache_command, counts, date, figure, show, size
+from audio_pool.cli.options import overwrite_option
+from audio_pool.cli.outputs import check_replaceable
+from audio_pool.cli.report_page import page
+from audio_pool.replacement import replacing
 
-__all__ = ["stats"]
+__all__ = ["report", "stats"]
 
 _PROMPTS = 5
 
@@ -45,6 +53,24 @@ def stats(cache: AudioSemanticCache, as_json: bool) -> None:
     for title, prompts in (("found most", found.top_prompts), ("worth warming", found.worth_warming)):
         lines += [f"{title:<20}{one.times:,} x {one.prompt!r}" for one in prompts[:_PROMPTS]]
     show(found.to_dict(), as_json, lines)
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@overwrite_option
+@cache_command
+def report(cache: AudioSemanticCache, as_json: bool, file: Path, overwrite: bool) -> None:
+    """Write the figures of ``stats`` as a page with plots into FILE (HTML): opens offline, loads nothing."""
+    target = file.absolute()
+    check_replaceable([target], overwrite, "FILE")
+    text = page(cache.get_cache_stats(), time.time())
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with replacing(folder, target.name, str(file)) as out:
+            out.write(text.encode())
+    finally:
+        os.close(folder)
+    show({"file": str(target)}, as_json, [f"written to {target}"])
 
 
 def _sum(parts: list[dict[str, int]]) -> dict[str, int]:
