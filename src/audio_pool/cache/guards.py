@@ -75,8 +75,14 @@ def _plain(chunk: Chunk) -> Chunk:
     words = tuple(word for word in words if word.rstrip("*") not in _LIGHT) or words
     if not _FALLING.isdisjoint(words):
         words = tuple(_WHERE_IT_FALLS.get(word, word) for word in words)
-    words = _places_entered(_none_idle(words))
+    words = _places_entered(_none_idle(_anothers(words)))
     return replace(chunk, words=_weather_first(words) if chunk.kind == "noun" else words)
+
+
+def _anothers(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep "her" where a man is spoken of: it is somebody else's, and no possessive that goes without saying."""
+    foreign = {whose for whose, name in (("her", "his"), ("his", "hers")) if any(is_listed(w, name) for w in words)}
+    return tuple(f"of {word}" if word in foreign else word for word in words)
 
 
 def _none_idle(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,6 +164,8 @@ def _misspellings(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:
 
 
 def _misspelt(a: str, b: str) -> bool:
+    if a.endswith("*") != b.endswith("*"):
+        return False
     a, b = a.rstrip("*~"), b.rstrip("*~")
     return is_misspelling_of(a, b) or is_misspelling_of(b, a)
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from audio_pool.prompts.grammar import NEGATIONS, QUANTITIES, Chunk
+from audio_pool.prompts.grammar import NEGATIONS, PLACES, PREPOSITIONS, QUANTITIES, Chunk
 from audio_pool.prompts.lexicon import is_listed, word_info
 
 __all__ = ["same_roles"]
@@ -68,6 +68,8 @@ def same_roles(ours: _Moment, theirs: _Moment, loose: frozenset[str]) -> bool:
     mine, other = _Ties(ours, loose), _Ties(theirs, loose)
     if mine.qualities != other.qualities or mine.things != other.things:
         return False
+    if any((second, first) in other.piles for first, second in mine.piles):
+        return False
     if Counter(one.words for one in mine.doings) != Counter(one.words for one in other.doings):
         return False
     # "blows a horn" is "a horn blows": only where both name doer and done-to must the two be the same
@@ -84,6 +86,8 @@ class _Ties:
         """Qualities and counts, each with the thing that it stands before."""
         self.things: Counter[tuple[str, ...]] = Counter()
         """Chunks in which nothing is done, as written."""
+        self.piles: set[tuple[str, str]] = set()
+        """Things that stand side by side, the first saying of what kind the second is."""
         self.doings: list[_Doing] = []
         doer: tuple[str, ...] = ()
         for chunk in moment:
@@ -119,6 +123,9 @@ class _Ties:
             if word in _TYING and i + 1 < len(words):
                 # "into a wall on a street": which place is of which preposition
                 self.qualities[word, words[i + 1]] += 1
+            if i + 1 < len(words) and i + 1 not in verbs and _is_thing(word) and _is_thing(words[i + 1]):
+                # a "car horn" is no "horn car"
+                self.piles.add((word, words[i + 1]))
             thing = _thing_after(words, i, verbs, loose)
             if thing is not None:
                 self.qualities[word, thing] += 1
@@ -147,6 +154,10 @@ def _verbs(words: Sequence[str]) -> list[int]:
     """Return where the verbs stand; a word that may be a noun, too, is one before another verb: "a crow caws"."""
     found = [i for i, word in enumerate(words) if word_info(word.rstrip("*~")).verb and not word.endswith("*")]
     return found[1:] if len(found) > 1 and word_info(words[found[0]]).noun else found
+
+
+def _is_thing(word: str) -> bool:
+    return word != "+" and not _is_quality(word) and word not in PREPOSITIONS and word not in PLACES
 
 
 def _is_quality(word: str) -> bool:

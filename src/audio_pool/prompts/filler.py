@@ -16,19 +16,19 @@ __all__ = ["without_filler"]
 
 _SOUND = (
     r"(?:sounds?|audio|recordings?|noises?|clips?|samples?|effects?|sfx|fx|soundscapes?|ambien[ct]e|ambiance|"
-    r"atmospheres?|sound[ -]?effects?|tracks?|files?)"
+    r"atmospheres?|sound[ -]?effects?|tracks?|files?|foley)"
 )
 _KIND = (
     r"(?:(?:short|quick|nice|good|simple|single|realistic|convincing|authentic|natural|clear|clean|crisp|seamless|looping|"
     r"loopable|stereo|mono|field|audio|sound|background|foley|studio|live|high[ -]quality|hq|hd|high[ -]fidelity|"
-    r"close[ -]up|lifelike)\s+)*"
+    r"close[ -]up|lifelike|ambient)\s+)*"
 )
 _MAKE = r"(?:make|create|produce|play|render|record|generate|give|get|find|do|design|compose|synthesi[sz]e|simulate)"
 _LEAD = re.compile(
     rf"""^(?:
-        (?:please|kindly|hi|hello|hey|ok|okay|so)\b[\s,:!.]*
+        (?:please|kindly)\s+(?:{_MAKE}|play)\s+(?:(?:me|us)\b\s*)?
+      | (?:please|kindly|hi|hello|hey|ok|okay|so)\b[\s,:!.]*
       | (?:can|could|would|will)\ you\ (?:please\ |kindly\ |just\ )*(?:{_MAKE}\b\s*(?:me|us)?\b\s*)?
-      | (?:please|kindly)\s+{_MAKE}\s+(?:(?:me|us)\b\s*)?
       | (?:i|we)(?:'d|\ would)?\ (?:want|need|like|love|wish)(?:\ you)?
           (?:\ to\ (?:hear|have|get|{_MAKE})(?:\s+(?:me|us)\b)?)?\b[\s,:]*
       | (?:i'm|i\ am|we're|we\ are)\ looking\ for\b\s*

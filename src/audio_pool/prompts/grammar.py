@@ -10,14 +10,15 @@ generation, a difference lost returns the wrong sound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Literal
 
 from audio_pool.prompts.lexicon import ARTICLES, WordInfo, is_listed, word_info
 
 __all__ = [
-    "FUNCTION_WORDS", "NEGATIONS", "PREPOSITIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached", "chunk",
+    "FUNCTION_WORDS", "NEGATIONS", "PLACES", "PREPOSITIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached",
+    "chunk",
 ]  # fmt: skip
 
 
@@ -49,11 +50,13 @@ _WHERE = _words(
     "in on at near inside under over beside behind through across along around among within underneath "
     "from to into onto"
 )
-_LEADING = (_WHERE | _words("above below beneath down up off behind over outside")) - _words("to")
+_LEADING = (_WHERE | _words("by above below beneath down up off behind over outside")) - _words("to")
 _DETERMINERS = ARTICLES | _OWNERS | QUANTITIES | _words("some this that these those")
+_PARTICIPLES = {"ground": "grind", "wound": "wind", "broken": "break", "frozen": "freeze", "hidden": "hide"}
+"""Words of their own that are participles after "is"."""
 _WITH_TO = _words("begin continue try")
 """Verbs after which "to" always introduces an infinitive: "starts to talk"."""
-_PLACES = _words("background foreground nearby outside inside overhead distant")
+PLACES = _words("background foreground nearby outside inside overhead distant")
 FUNCTION_WORDS = ARTICLES | _AUXILIARIES | _DROPPED | _PRONOUNS | PREPOSITIONS | NEGATIONS | QUANTITIES
 """English articles, auxiliaries, pronouns, prepositions, negations and quantities."""
 
@@ -90,6 +93,9 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
             continue
         if word in _OWNERS and _of_the_doer(part, i):
             continue
+        if word in _PARTICIPLES and i and part[i - 1][0] in _BE:
+            seen = replace(word_info(_PARTICIPLES[word]), form="ed")
+            part = [*part[:i], (word, seen), *part[i + 1 :]]
         kind = _kind(part, i)
         base = seen.base
         if word == "leaves" and _acts(part, i):
@@ -181,10 +187,11 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     start = next(i for i, (_, seen) in enumerate(part) if seen is first.info)
     if len(core) < 2 or first.base.endswith("~") or len(words) < 2:
         return core
-    genitive = len(words) > 2 and words[1] == "of" and first.info.verb and part[start][0] == words[0]
+    doing = first.info.verb or first.info.form == "ing"
+    genitive = len(words) > 2 and words[1] == "of" and doing and part[start][0] == words[0]
     adjectival = (
         first.info.form == "ing"
-        and all(word in ARTICLES for word, _ in part[:start])
+        and all(word in ARTICLES or seen.form == "ly" for word, seen in part[:start])
         and core[1].kind == "noun"
         and part[start + 1][1] is core[1].info
     )
@@ -310,7 +317,7 @@ def _infinitive(before: str, token: Token) -> bool:
 
 def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
     word, seen = part[i]
-    if seen.base in _PLACES:
+    if seen.base in PLACES:
         return "place"
     if word in PREPOSITIONS or word in NEGATIONS or word in QUANTITIES or not word[0].isalpha():
         return "function"
@@ -354,7 +361,9 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     word, other = after
     if word in QUANTITIES or not word[0].isalpha():
         return True
-    if word in _DROPPED or word in PREPOSITIONS or other.form == "ly" or other.base in _PLACES or other.quality:
+    if word in _DROPPED or word in PREPOSITIONS or word in _OWNERS:
+        return True
+    if other.form == "ly" or other.base in PLACES or other.quality:
         return True
     # "a hose sprays water" against "car horns honk"
     return other.noun and not other.verb
@@ -405,4 +414,4 @@ def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[C
 
 def _is_place(one: Chunk) -> bool:
     """Return whether a chunk is only a place: "in a cave, water drips" is "water drips in a cave"."""
-    return one.kind == "noun" and len(one.words) > 1 and one.words[0] in _WHERE
+    return one.kind == "noun" and len(one.words) > 1 and one.words[0] in _LEADING

@@ -98,7 +98,7 @@ def _lexicon() -> _Lexicon:
     sets = tuple(tuple(item.strip() for item in line.split(",")) for line in list_lines("synonyms.txt"))
     heads = {item: names[0] for names in sets for item in names[1:] if _single(item) and _single(names[0])}
     compounds = {word.replace("-", ""): word for line in list_lines("compounds.txt") for word in line.split()}
-    sections["noun"].update(compounds)
+    sections["noun"].update(compounds, *(sections[name] for name in ("his", "hers", "place", "way", "unheard")))
     listed = set().union(*sections.values(), irregular.values(), NUMBERS)
     listed.update(item for names in sets for item in names if _single(item))
     return _Lexicon(
@@ -196,6 +196,8 @@ def _without_s(word: str, words: _Lexicon) -> tuple[str, Form]:
     if word.endswith("es"):
         if word[:-1] in words.known:
             return word[:-1], "s"
+        if word[:-2] in words.known:
+            return word[:-2], "s"
         if word.endswith(("sses", "zzes", "ches", "shes", "xes", "oes")):
             return word[:-2], "s"
     return word[:-1], "s"

@@ -193,7 +193,7 @@ def _only_says_so(tokens: list[Token], i: int) -> bool:
     if i == 0 or (i + 1 < len(tokens) and tokens[i + 1][1].noun):
         return False
     before, form = tokens[i - 1][1], tokens[i][1].form
-    if not (before.noun or before.verb) or before.quality or form not in ("", "s"):
+    if not (before.noun or before.verb or before.form == "ing") or before.quality or form not in ("", "s"):
         return False
     return before.form in ("", "ing")
 

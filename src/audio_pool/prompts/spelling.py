@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from string import ascii_lowercase
 from typing import Literal
 
-from audio_pool.prompts.lexicon import knows, list_lines
+from audio_pool.prompts.lexicon import knows, list_lines, word_info
 
 __all__ = ["correct_spelling", "is_misspelling_of", "is_real"]
 
@@ -22,7 +22,7 @@ _Slip = Literal["exchanged", "left out", "doubled", "put in", "other"]
 _SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "other")
 """What a typing hand does, the likelier first: "barikng", "barkng", "barkiing", "barkning", "barkimg"."""
 _SHORTEST = 5
-"""A shorter word is corrected only by exchanging two letters: too many words are near it."""
+"""A shorter word is corrected only by exchanging two letters, or where one was left out: too many words are near it."""
 _LONGEST = 24
 
 
@@ -45,13 +45,16 @@ def correct_spelling(word: str) -> str:
     if len(word) > _LONGEST or is_real(word):
         return word
     found: dict[_Slip, set[str]] = {}
+    rare: set[str] = set()
     for slip, other in _near(word):
-        if knows(other):
-            found.setdefault(slip, set()).add(other)
+        if other in _english() or (knows(other) and not word_info(other).form):
+            if knows(other):
+                found.setdefault(slip, set()).add(other)
+            rare.add(other)
     for slip in _SLIPS:
         if slip in found:
             return found[slip].pop() if len(found[slip]) == 1 else word
-    return word
+    return rare.pop() if len(rare) == 1 and len(word) > _SHORTEST else word
 
 
 def _near(word: str) -> Iterator[tuple[_Slip, str]]:
@@ -59,6 +62,8 @@ def _near(word: str) -> Iterator[tuple[_Slip, str]]:
     for i in range(len(word) - 1):
         if word[i] != word[i + 1]:
             yield "exchanged", word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+    if len(word) == _SHORTEST - 1:
+        yield from (("left out", word[:i] + letter + word[i:]) for i in range(1, 5) for letter in ascii_lowercase)
     if len(word) < _SHORTEST:
         return
     for i in range(1, len(word)):
