@@ -52,6 +52,8 @@ ANOTHER = {
         ("a horse gallops", "horses gallop"),
         ("a wave breaks", "waves break"),
         ("a nail drops on the floor", "nails drop on the floor"),
+        ("a walrus bellows", "walruses bellow"),
+        ("a drop of water", "drops of water"),
         ("a dozen drums", "two drums"),
         ("a pair of drums", "three drums"),
     ],
@@ -97,12 +99,17 @@ ANOTHER = {
         ("a nurse calls his name", "a nurse calls her name"),
         ("a man speaks and she laughs", "a man speaks and he laughs"),
         ("a horse and a man behind it", "a man and a horse behind it"),
+        ("a man talks to his wife", "a man talks to her wife"),
+        ("a sailor scrubs his deck", "a sailor scrubs her deck"),
     ],
     "role": [
         ("a hammer hits a bell", "a bell hits a hammer"),
         ("a boy pushes a nurse", "a nurse is pushed"),
         ("a train under a bridge", "a bridge under a train"),
         ("the echo of a bell in a cave", "a bell of an echo in a cave"),
+        ("a car horn honks", "a horn car honks"),
+        ("a wolf is chased", "a wolf chases"),
+        ("a man calls a dog", "a dog calls a man"),
     ],
     "typo": [
         ("a bittern booms", "a bitter booms"),
@@ -126,6 +133,12 @@ SAME = {
         ("a high-quality recording of rain", "rain"),
         ("we need some thunder", "thunder"),
         ("play rain for me", "rain"),
+        ("please play a printer humming", "a printer hums"),
+        ("make a creaking door sound", "a creaking door"),
+        ("what a frog sounds like", "a frog"),
+        ("give me a 10 second clip of rain", "rain"),
+        ("foley: a gate creaks", "a gate creaks"),
+        ("I need a sound effect of a creaking door for my game", "a creaking door"),
     ],
     "compound": [
         ("a sci-fi door opens", "a scifi door opens"),
@@ -158,6 +171,8 @@ SAME = {
         ("two hundred drums", "200 drums"),
         ("a pair of drums", "two drums"),
         ("half a dozen drums", "six drums"),
+        ("one dog barks", "a dog barks"),
+        ("a gong sounds one time", "a gong sounds once"),
         ("a dozen drums", "twelve drums"),
         ("1,000 drums", "a thousand drums"),
         ("a gong is struck 3x", "a gong is struck three times"),
@@ -169,6 +184,9 @@ SAME = {
         ("from the kitchen comes a clatter", "a clatter comes from the kitchen"),
         ("through the woods runs a brook", "a brook runs through the woods"),
         ("under a bridge, a train passes", "a train passes under a bridge"),
+        ("by a river a camel groans", "a camel groans by a river"),
+        ("from the attic come footsteps", "footsteps come from the attic"),
+        ("at night a wolf howls", "a wolf howls in the night"),
         ("in the background you can hear a clock ticking", "a clock ticking in the background"),
     ],
     "pile": [
@@ -182,6 +200,8 @@ SAME = {
         ("a creaking of floorboards", "floorboards creaking"),
         ("a bell ringing sound", "a bell rings"),
         ("the whistle of a kettle", "a kettle whistles"),
+        ("patter of rain on leaves", "rain pattering on leaves"),
+        ("angrily blaring foghorn", "a foghorn blares angrily"),
     ],
     "passive": [
         ("a door is slammed", "a door slams"),
@@ -191,6 +211,9 @@ SAME = {
         ("someone tears paper", "paper is being torn"),
         ("a bell is rung", "a bell rings"),
         ("a window is opened", "opening a window"),
+        ("a whistle is blown", "a whistle blows"),
+        ("wood being chopped", "chopping wood"),
+        ("a pepper is ground by a nurse", "a nurse grinds a pepper"),
     ],
     "plural unheard": [
         ("footsteps on gravel", "footstep sounds on gravel"),
@@ -205,6 +228,7 @@ SAME = {
         ("door creak (slow)", "slow door creak"),
         ("a steam engine (sound effect)", "a steam engine"),
         ("thunder [loop]", "thunder"),
+        ("footsteps in the snow, slow", "slow footsteps in the snow"),
     ],
     "preposition": [
         ("a bell inside a church", "a bell in a church"),
@@ -233,6 +257,8 @@ SAME = {
         ("adn then a bell rings wiht an echo", "and then a bell rings with an echo"),
         ("a loud exploson", "a loud explosion"),
         ("birds chirpping", "birds chirping"),
+        ("a baddger growls", "a badger growls"),
+        ("an avil rings", "an anvil rings"),
     ],
 }  # fmt: skip
 
@@ -251,3 +277,13 @@ def test_another_sound_is_refused_in_every_mode(family: str, one: str, other: st
 )
 def test_the_same_sound_in_other_words_has_the_same_key(family: str, one: str, other: str) -> None:
     assert canonical_key(one) == canonical_key(other), family
+
+
+def test_a_very_long_prompt_is_its_own_key() -> None:
+    long = "a dog barks while rain falls, " * 30
+    assert canonical_key(long) == long.strip(" ,")
+    assert not hits(long, long.replace("barks", "growls"), "tolerant")
+
+
+def test_words_that_are_mostly_unknown_are_no_misspellings() -> None:
+    assert canonical_key("thundr zorp blik quon frell vashe morg tulk") == "thundr zorp blik quon frell vashe morg tulk"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 from audio_pool.cache.roles import same_roles
 from audio_pool.cache.unsaid import without_unsaid
@@ -36,6 +37,7 @@ _WHERE_IT_FALLS = {"into": "in", "onto": "on"}
 _Moment = list[Chunk]
 
 
+@lru_cache(maxsize=4096)
 def first_objection(query: str, prompt: str) -> str | None:
     """Name the first guard that objects to taking one prompt for the other; None where none does."""
     ours, theirs = _moments(analyse(query)), _moments(analyse(prompt))

@@ -21,7 +21,7 @@ _SOUND = (
 _KIND = (
     r"(?:(?:short|quick|nice|good|simple|single|realistic|convincing|authentic|natural|clear|clean|crisp|seamless|looping|"
     r"loopable|stereo|mono|field|audio|sound|background|foley|studio|live|high[ -]quality|hq|hd|high[ -]fidelity|"
-    r"close[ -]up|lifelike|ambient)\s+)*"
+    r"close[ -]up|lifelike|ambient|\d+[ -]?(?:seconds?|secs?|s|minutes?|min))\s+)*"
 )
 _MAKE = r"(?:make|create|produce|play|render|record|generate|give|get|find|do|design|compose|synthesi[sz]e|simulate)"
 _LEAD = re.compile(
@@ -33,21 +33,23 @@ _LEAD = re.compile(
           (?:\ to\ (?:hear|have|get|{_MAKE})(?:\s+(?:me|us)\b)?)?\b[\s,:]*
       | (?:i'm|i\ am|we're|we\ are)\ looking\ for\b\s*
       | (?:let|help)\ (?:me|us)\ hear\b\s* | let's\ hear\b\s* | how\ about\b\s*
-      | what\ (?:does|do|is)\b(?=.*\ sounds?\ like$)\s*
+      | what\ (?:(?:does|do|is)\b)?(?=.*\ sounds?\ like$)\s*
+      | (?:the\ )?(?:sound|noise)\ (?:that\ )?(?=.*\ makes?$)\s*
       | (?:to\ hear|generate|synthesi[sz]e|simulate|create|produce)\b[\s,:]*(?!\ ?(?:noise|sound)s?\b)
       | {_MAKE}\ (?:me|us)\b\s*
       | (?:play|make|do)\b(?=.*\ for\ (?:me|us)$)\s*
       | (?:make|play|render|record|me|us|to\ have|to\ get|to\ make)\b[\s,:]*
-          (?=(?:me\ |us\ )?(?:the|a|an|some|this)?\s*(?:[a-z-]+\ )?{_SOUND}\b)
+          (?=(?:me\ |us\ )?(?:the|a|an|some|this)?\s*(?:[a-z-]+\ ){{0,4}}{_SOUND}\b)
       | (?:the|a|an|some|this|these)?\s*{_KIND}{_SOUND}\s*(?:is|are)?\s*
-          (?:(?:of|with|featuring|containing|from|like|for)\s+(?=\S)|[:\-|]\s*)
+          (?:(?:of|with|featuring|containing|from|like|for)\s+(?=\S)|[:\-|\])]\s*)
       | (?:there\ is|there's|there\ are|(?:you|we|i|one)\ (?:can\ )?hear|hear|listen\ to)\b\s+(?=\S)
     )+""",
     re.VERBOSE,
 )
 _TRAIL = re.compile(
     r"(?<=\w)(?:[\s,]+(?:please|thanks|thank\ you|sound\ effects?|sfx|sound\ fx|can\ be\ heard|(?:is|are)\ heard"
-    r"|sounds?\ like|audio|for\ (?:me|us)|for\ (?:my|our|a|the)\ (?:game|video|film|movie|project|scene|podcast|app)"
+    r"|sounds?\ like|makes?|audio"
+    r"|for\ (?:me|us)|for\ (?:my|our|a|the)\ (?:game|video|film|movie|project|scene|podcast|app)"
     r"|soundscape|ambien[ct]e|ambiance))+$".replace("\\ ", " ")
 )
 _AMID = re.compile(r"\b(?:you|we|i|one) (?:can |could )?(?:also |just |clearly |faintly )?hear\b ?")

@@ -52,6 +52,7 @@ _WHERE = _words(
 )
 _LEADING = (_WHERE | _words("by above below beneath down up off behind over outside")) - _words("to")
 _DETERMINERS = ARTICLES | _OWNERS | QUANTITIES | _words("some this that these those")
+_COMING = _words("come emerge")
 _PARTICIPLES = {"ground": "grind", "wound": "wind", "broken": "break", "frozen": "freeze", "hidden": "hide"}
 """Words of their own that are participles after "is"."""
 _WITH_TO = _words("begin continue try")
@@ -134,6 +135,9 @@ def place_last(part: Sequence[Token]) -> Sequence[Token]:
             end = next((i for i in range(1, len(rest)) if rest[i][0] in PREPOSITIONS), len(rest))
             return [*rest[:end], place[-1], *rest[end:], *place[:-1]]
         return [*rest, *place] if any(seen.noun for _, seen in place) else part
+    come = next((i for i in range(start + 1, len(part) - 1) if part[i][1].base in _COMING), 0)
+    if come:
+        return [*part[come + 1 :], part[come], *part[:come]]
     nouns = start
     while nouns < len(part) and part[nouns][1].quality:
         nouns += 1
@@ -192,12 +196,15 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     adjectival = (
         first.info.form == "ing"
         and all(word in ARTICLES or seen.form == "ly" for word, seen in part[:start])
+        and not is_listed(first.info.base, "transitive")
         and core[1].kind == "noun"
         and part[start + 1][1] is core[1].info
     )
-    action = _Piece(first.info.base, "verb", first.info)
+    # "drops of water" are many, "the barks of a dog" are what it does
+    action = first if first.base.endswith("*") and first.info.noun else _Piece(first.info.base, "verb", first.info)
     if genitive:
-        return [*core[1:], action]
+        end = next((i for i in range(1, len(core)) if core[i].kind not in ("noun", "adjective")), len(core))
+        return [*core[1:end], action, *core[end:]]
     if adjectival:
         end = next((i for i in range(1, len(core)) if core[i].kind != "noun"), len(core))
         # "turning faucets on" has no faucets that turn
@@ -334,6 +341,8 @@ def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
     if seen.form == "s":
         return "verb" if _acts(part, i) else "noun"
     if seen.verb:
+        if not seen.form and i + 1 < len(part) and part[i + 1][0] in _BE:
+            return "noun"  # "a whistle is blown"
         return "verb" if not seen.noun or _acts(part, i) else "noun"
     return "noun"
 

@@ -18,8 +18,8 @@ from importlib import resources
 from typing import Literal
 
 __all__ = [
-    "ARTICLES", "NUMBERS", "Phrase", "WordInfo", "in_chorus", "is_listed", "knows", "list_lines", "phrases",
-    "word_info", "written_in_two",
+    "ARTICLES", "NUMBERS", "Phrase", "WordInfo", "in_chorus", "is_listed", "knows", "list_lines", "listed_words",
+    "phrases", "word_info", "written_in_two",
 ]  # fmt: skip
 
 Form = Literal["", "s", "ing", "ed", "ly"]
@@ -130,6 +130,11 @@ def in_chorus(base: str) -> bool:
 def is_listed(base: str, name: str) -> bool:
     """Return whether a base form stands in this list of words.txt (``place``, ``unheard``, ...)."""
     return base in _lexicon().listed[name]
+
+
+def listed_words() -> frozenset[str]:
+    """Return the words that prompts for sounds are made of, in their base forms."""
+    return _lexicon().known
 
 
 def knows(word: str) -> bool:

@@ -22,9 +22,9 @@ from functools import lru_cache
 
 from audio_pool.prompts.filler import without_filler
 from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
-from audio_pool.prompts.lexicon import ARTICLES, Phrase, WordInfo, phrases, word_info, written_in_two
+from audio_pool.prompts.lexicon import ARTICLES, Phrase, WordInfo, is_listed, phrases, word_info, written_in_two
 from audio_pool.prompts.numerals import in_digits
-from audio_pool.prompts.senses import in_its_sense
+from audio_pool.prompts.senses import AMBIGUOUS, in_its_sense
 from audio_pool.prompts.spelling import correct_spelling, is_real
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
@@ -54,7 +54,6 @@ _TIMES = re.compile(r"\b(\d+) ?[x\u00d7](?!\w)|\bx ?(\d+)\b")
 _TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
-_ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 """Latin text. Other scripts are not parsed; their key is the exact text."""
 
@@ -62,6 +61,10 @@ _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 _THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
 _SIMULTANEOUS = (_WHILE, _WITH)
 _LISTED = (_AND, _COMMA)
+_SUCCESSIVE = frozenset([_THEN, _BEFORE, _AFTER])
+_LONGEST_READ = 600
+"""Characters. A longer prompt is not parsed, which would hold up the router; its key is the exact text."""
+_MOST_MISSPELT = 6
 _MARKS = frozenset([_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA])
 _BARE = {_BEFORE: "before", _AFTER: "after"}
 _CONJUNCTIONS = {
@@ -76,7 +79,8 @@ _CONJUNCTIONS = {
 _THE_OTHER = frozenset(["it", "that", "this", "them", "him", "her"])
 """What "after it" and "before that" speak of: the event just named."""
 _ENTERED = ARTICLES | {"of", "his", "her", "its", "their"}
-_SAME_PLACE = {
+_SAME_WORD = {
+    "1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth",
     "upon": "on", "atop": "on", "beneath": "under", "underneath": "under", "towards": "toward", "amongst": "among",
     "within": "in",
 }  # fmt: skip
@@ -92,6 +96,8 @@ _CONJUNCTION_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], .
     "kind": ((("kind", "of"), ()),),
     "sort": ((("sort", "of"), ()),),
     "type": ((("type", "of"), ()),),
+    "in": ((("in", "the", "night"), ("at", "night")), (("in", "the", "nighttime"), ("at", "night"))),
+    "during": ((("during", "the", "night"), ("at", "night")),),
     "next": ((("next", "to"), ("beside",)),),
     "close": ((("close", "to"), ("near",)),),
     "on": ((("on", "top", "of"), ("on",)),),
@@ -143,7 +149,7 @@ def canonical_key(prompt: str) -> str:
 def analyse(prompt: str) -> Analysis:
     """Parse a prompt into events and chunks, and build its canonical key."""
     text = text_key(prompt)
-    if not _FOLDABLE.fullmatch(text):
+    if len(text) > _LONGEST_READ or not _FOLDABLE.fullmatch(text):
         return Analysis(key=text, events=((Chunk((text,), "noun"),),))
     events = [chunks for moment in _moments(_tokens(text)) if (chunks := _simultaneous(moment))]
     keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
@@ -157,10 +163,12 @@ def _tokens(text: str) -> list[Token]:
     """
     counted = _TIMES.sub(r" \1\2 times ", without_filler(text))
     spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, counted))
-    words = [_normalised_word(word) for word in _TOKEN.findall(spaced) if word != "-"]
+    words = _normalised([word for word in _TOKEN.findall(spaced) if word != "-"])
     words = _references_resolved(_conjunctions_marked(in_digits(words)))
     tokens = _sounds_dropped(_compounds_joined([(word, word_info(word)) for word in words]))
-    return _phrases_folded([(word, in_its_sense(tokens, i)) for i, (word, _) in enumerate(tokens)])
+    if any(seen.base in AMBIGUOUS for _, seen in tokens):
+        tokens = [(word, in_its_sense(tokens, i)) for i, (word, _) in enumerate(tokens)]
+    return _phrases_folded(_one_dropped(tokens))
 
 
 def _compounds_joined(tokens: list[Token]) -> list[Token]:
@@ -187,6 +195,22 @@ def _joined(first: str, before: WordInfo, second: str, seen: WordInfo) -> str:
 def _sounds_dropped(tokens: list[Token]) -> list[Token]:
     """Drop the word that only says that something sounds: "bell ringing sound", "a gong sounds in a hall"."""
     return [token for i, token in enumerate(tokens) if not (token[1].base == "sound" and _only_says_so(tokens, i))]
+
+
+def _one_dropped(tokens: list[Token]) -> list[Token]:
+    """Drop "one" before a thing: "one dog" is "a dog"."""
+    return [
+        (word, seen)
+        for i, (word, seen) in enumerate(tokens)
+        if not (word in ("1", "single") and i + 1 < len(tokens) and _is_one_thing(tokens, i + 1))
+    ]
+
+
+def _is_one_thing(tokens: list[Token], i: int) -> bool:
+    while i < len(tokens) - 1 and tokens[i][1].quality:
+        i += 1
+    word, seen = tokens[i]
+    return seen.noun and not seen.form and word not in _MARKS and word != "time"
 
 
 def _only_says_so(tokens: list[Token], i: int) -> bool:
@@ -250,14 +274,19 @@ def _headed(phrase: Phrase, first: WordInfo, last: WordInfo) -> Iterator[Token]:
         yield word, found
 
 
-def _normalised_word(word: str) -> str:
-    """Normalise one word: no apostrophe, ordinals in words, spelling corrected."""
-    if "'" in word:
-        if word in _CONTRACTED or word.endswith("n't"):
-            return "not"
-        word = word.partition("'")[0]
-    word = _ORDINALS.get(word) or correct_spelling(word)
-    return _SAME_PLACE.get(word, word)
+def _normalised(words: list[str]) -> list[str]:
+    """Normalise words: no apostrophe, ordinals in words, spelling corrected.
+
+    Where more than a few words are unknown they are no misspellings, and stay.
+    """
+    found = [_without_apostrophe(word) if "'" in word else word for word in words]
+    if sum(not is_real(word) for word in found) <= _MOST_MISSPELT:
+        found = [correct_spelling(word) for word in found]
+    return [_SAME_WORD.get(word, word) for word in found]
+
+
+def _without_apostrophe(word: str) -> str:
+    return "not" if word in _CONTRACTED or word.endswith("n't") else word.partition("'")[0]
 
 
 def _conjunctions_marked(words: list[str]) -> list[str]:
@@ -283,6 +312,8 @@ def _conjunctions_marked(words: list[str]) -> list[str]:
 
 def _references_resolved(words: list[str]) -> list[str]:
     """Rewrite "rain, wind after it" as "rain, then wind", and "after that, wind" as "then wind"."""
+    if _SUCCESSIVE.isdisjoint(words):
+        return words
     i = 0
     while i < len(words):
         mark = words[i]
@@ -358,7 +389,7 @@ def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[
 
 def _simultaneous(moment: list[Token]) -> list[Chunk]:
     """Parse one moment into chunks, in the order of the text, attached ones joined."""
-    moment = _adjectives_joined(moment)
+    moment = _remarks_first(_adjectives_joined(moment))
     groups = [
         (mark, [found for _, part in _split(group, _LISTED) if (found := chunk(part)) is not None])
         for mark, group in _split(moment, _SIMULTANEOUS)
@@ -367,6 +398,21 @@ def _simultaneous(moment: list[Token]) -> list[Chunk]:
     return [
         one for mark, chunks in groups for one in attached(chunks, free=free, led_by_with=mark == _WITH)
     ]
+
+
+def _remarks_first(tokens: list[Token]) -> list[Token]:
+    """Rewrite "footsteps in snow, slow" as "slow footsteps in snow"."""
+    at = next((i for i in range(len(tokens) - 1, 0, -1) if not _says_how(tokens[i][1])), 0)
+    if not (0 < at < len(tokens) - 1 and tokens[at][0] == _COMMA):
+        return tokens
+    start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i][0] in _MARKS), 0)
+    start += start < at and tokens[start][0] in ARTICLES
+    return [*tokens[:start], *tokens[at + 1 :], *tokens[start:at]]
+
+
+def _says_how(seen: WordInfo) -> bool:
+    """Return whether a word that stands alone is an adjective: "slow" may be a verb elsewhere."""
+    return seen.quality or (not seen.form and is_listed(seen.base, "quality"))
 
 
 def _adjectives_joined(tokens: list[Token]) -> list[Token]:

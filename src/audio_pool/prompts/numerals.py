@@ -16,6 +16,8 @@ _UNITS = {name: int(value) for name, value in NUMBERS.items() if 0 < int(value) 
 _TENS = {name: int(value) for name, value in NUMBERS.items() if 20 <= int(value) < 100}
 _SCALES = {"hundred": 100, "thousand": 1000}
 _SMALL = {name: int(value) for name, value in NUMBERS.items() if int(value) < 100}
+_TELLING = frozenset([*_SMALL, *_SCALES, "pair", "couple", "half", "dozen"])
+"""Without one of these there is nothing to do."""
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
 _TWOS = frozenset(["pair", "couple"])
 _ONE_THING = frozenset(
@@ -27,6 +29,8 @@ _ONE_THING = frozenset(
 
 def in_digits(words: list[str]) -> list[str]:
     """Return the words with every number in digits."""
+    if _TELLING.isdisjoint(words) and not any("," in word and len(word) > 1 for word in words):
+        return words
     out: list[str] = []
     i = 0
     while i < len(words):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from audio_pool.prompts.lexicon import ARTICLES, WordInfo, is_listed, word_info
 
-__all__ = ["in_its_sense"]
+__all__ = ["AMBIGUOUS", "in_its_sense"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -58,14 +58,14 @@ _SENSES: dict[str, tuple[_Sense, ...]] = {
             named=True,
             never_before=_words("on at of against dance dancer shoe water"),
         ),
-        _Sense(meant="faucet", after=_words("kitchen bathroom bath garden sink water mixer")),
+        _Sense(meant="faucet", after=_words("kitchen bathroom bath garden sink water mixer drip run leak gush")),
         _Sense(meant="faucet", before=_words("drip leak gush")),
     ),
     "fall": (
         _Sense(
             meant="autumn",
             forms=("",),
-            before=_words("leaf forest day evening morning night foliage afternoon season wood breeze fair festival"),
+            before=_words("leaf forest day evening morning night foliage afternoon season wood breeze fair wind rain"),
             never_after=_words("leaf water rain rock tree"),
         ),
         _Sense(meant="autumn", forms=("",), after=_words("in during late early"), never_before=_words("of from")),
@@ -104,6 +104,10 @@ _SENSES: dict[str, tuple[_Sense, ...]] = {
     ),
     "cross": (_Sense(meant="angry", forms=("",), before=_words("man woman teacher mother father voice")),),
 }  # fmt: skip
+
+
+AMBIGUOUS = frozenset(_SENSES)
+"""Base forms of words that have several senses."""
 
 
 def in_its_sense(tokens: Sequence[tuple[str, WordInfo]], at: int) -> WordInfo:

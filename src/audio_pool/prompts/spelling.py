@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from string import ascii_lowercase
 from typing import Literal
 
-from audio_pool.prompts.lexicon import knows, list_lines, word_info
+from audio_pool.prompts.lexicon import knows, list_lines, listed_words
 
 __all__ = ["correct_spelling", "is_misspelling_of", "is_real"]
 
@@ -31,6 +31,7 @@ def _english() -> frozenset[str]:
     return frozenset(word for line in list_lines("english.txt") for word in line.split())
 
 
+@lru_cache(maxsize=65_536)
 def is_real(word: str) -> bool:
     """Return whether a word is English or a name; short words and words in other letters are taken for real."""
     return len(word) < 3 or not (word.isascii() and word.isalpha()) or knows(word) or word in _english()
@@ -44,10 +45,11 @@ def correct_spelling(word: str) -> str:
     """
     if len(word) > _LONGEST or is_real(word):
         return word
+    english, listed = _english(), listed_words()
     found: dict[_Slip, set[str]] = {}
     rare: set[str] = set()
     for slip, other in _near(word):
-        if other in _english() or (knows(other) and not word_info(other).form):
+        if other in english or other in listed:
             if knows(other):
                 found.setdefault(slip, set()).add(other)
             rare.add(other)
