@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.support.cache_sounds import harm, recipe, sound
 
+from audio_pool.cache import verify as verify_module
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.verify import verify
 from audio_pool.types import Query
 
 
@@ -117,3 +119,45 @@ def test_a_dangling_link_that_no_row_knows_goes(
     assert [problem["kind"] for problem in manager.verify()["problems"]] == ["dangling_link"]
     assert manager.verify(fix=True)["ok"]
     assert not link.is_symlink()
+
+
+def test_a_quick_look_at_many_is_one_at_what_has_changed(
+    cache: SoundCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "_FEW", 0)
+    root = Path(cache.store.location)
+    looked: list[str] = []
+    real = verify_module.fault_in
+    monkeypatch.setattr(
+        verify_module, "fault_in", lambda store, kept, **how: looked.append(kept.file) or real(store, kept, **how)
+    )
+
+    def settle() -> None:
+        """Let every folder be as if nothing had happened in it for long."""
+        for folder in (root / "audio", root / "renditions", *root.glob("audio/*"), *root.glob("renditions/*")):
+            os.utime(folder, ns=(10**18 + len(looked), 10**18 + len(looked)))
+
+    files = {str(path.relative_to(root)) for path in keep(cache, 6)}
+    settle()
+    assert verify(cache.store, quick=True).ok and set(looked) == files
+    looked.clear()
+    report = verify(cache.store, quick=True)
+    assert (report.ok, report.entries, report.files, looked) == (True, 6, 6, [])
+    new = cache.put(sound(cache.incoming, "one more", seed=7), {})
+    settled = str(Path(new.path).relative_to(root))
+    assert verify(cache.store, quick=True).ok
+    assert settled in looked and {os.path.dirname(file) for file in looked} == {os.path.dirname(settled)}
+    looked.clear()
+    lost = sorted(files)[0]
+    os.unlink(root / lost)
+    (root / os.path.dirname(sorted(files)[-1]) / "stranger.flac").write_bytes(b"fLaC")
+    (root / "audio" / "deeper").mkdir()
+    (root / "audio" / "deeper" / "another.flac").write_bytes(b"fLaC")
+    kinds = sorted(problem.kind for problem in verify(cache.store, quick=True).problems)
+    assert kinds == ["missing_file", "orphan_file", "orphan_file"]
+    assert [problem.kind for problem in verify(cache.store, quick=True).problems if problem.what == lost]
+    os.unlink(root / "audio" / "deeper" / "another.flac")
+    (root / "audio" / "deeper" / "third.flac").write_bytes(b"fLaC")
+    assert any("third" in problem.what for problem in verify(cache.store, quick=True).problems)
+    harm(root, f"DELETE FROM provenance WHERE entry_id = {new.id}")
+    assert any(problem.kind == "orphan_rows" for problem in verify(cache.store).problems)

@@ -32,8 +32,12 @@ class VectorSize(NamedTuple):
 class Checks(Protocol):
     """Consistency of the database, and its repair."""
 
-    def damage(self) -> str:
-        """Return the faults of the database file itself; "" where there are none."""
+    def damage(self, after: int = 0) -> str:
+        """Return the faults of the database file itself; "" where there are none.
+
+        Args:
+            after: read only what was written with later changes; 0: all of the file.
+        """
 
     def masters(self) -> list[KeptFile]:
         """Return every master that a row names."""
@@ -44,11 +48,20 @@ class Checks(Protocol):
     def exists(self, entry_id: int) -> bool:
         """Return True where there is such an entry."""
 
+    def folders(self) -> set[str]:
+        """Return the folders that rows name files in."""
+
+    def rows_in(self, folder: str) -> int:
+        """Number of masters, or of renditions, that rows name in a folder."""
+
+    def masters_in(self, folder: str) -> list[KeptFile]:
+        """Return the masters that rows name in a folder."""
+
     def knows(self, file: str) -> bool:
         """Return True where a row names this file, or where it is just being removed."""
 
-    def known_files(self) -> set[str]:
-        """Return every file that a row names."""
+    def known_files(self, folder: str = "") -> set[str]:
+        """Return every file that a row names, in a folder or anywhere."""
 
     def unreadable(self) -> list[int]:
         """Return entries whose recipe or metadata cannot be read."""

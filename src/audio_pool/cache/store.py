@@ -24,6 +24,7 @@ from audio_pool.cache.inventory import Inventory
 from audio_pool.cache.judgements import Judgements
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.pins import Pins
+from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.cache.uses import Uses
 from audio_pool.results import FinishedSound
@@ -217,6 +218,9 @@ class Renditions(Protocol):
     def all(self) -> list[KeptRendition]:
         """Return every rendition there is."""
 
+    def within(self, folder: str) -> list[KeptRendition]:
+        """Return the renditions that lie in a folder by their row."""
+
     def drop(self, entry_id: int, spec: str, *, damaged: bool = False) -> None:
         """Remove one rendition and its file; a damaged one's goes to quarantine."""
 
@@ -299,6 +303,10 @@ class Store(Protocol):
     @property
     def inventory(self) -> Inventory:
         """The whole, for management."""
+
+    @property
+    def seen(self) -> Seen:
+        """What verification has found well."""
 
     @property
     def checks(self) -> Checks:

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from audio_pool.cache.checks import KeptFile
+from audio_pool.cache.listing import changed_ns, is_settled, listed
 from audio_pool.cache.store import KeptRendition, Store
 from audio_pool.cache.trust import fault_in, fault_in_rendition
 from audio_pool.errors import EngineUnavailable, StorageError
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 __all__ = ["Problem", "Report", "as_json", "verify"]
 
 
+_FEW = 5_000
+"""Entries up to which a quick look, too, is one at every file."""
+_ROOTS = ("audio", "renditions")
 _MUCH = 20
 _MUCH_SHARE = 0.1
 _FOREIGN = "is another cache's audio directory mounted here, or is the database an older or a new one?"
@@ -101,7 +105,8 @@ def verify(
         store: opened on the directory; opening has already cleared what an interrupted process left.
         fix: put files that no row knows into quarantine, and remove what is derived or says nothing.
         confirm: with ``fix``: remove rows without their sound as well; a damaged sound goes to quarantine.
-        quick: believe a file that has the right size and a FLAC header; otherwise every byte is read.
+        quick: believe a file that has the right size and a FLAC header, and of many entries look only at those whose
+            folder or row has changed since it was found well; otherwise every byte is read.
         however_many: mend also where much is amiss at once.
 
     Raises:
@@ -110,8 +115,12 @@ def verify(
     if fix and store.read_only:
         raise StorageError(f"{store.location} takes no writes, so nothing can be fixed")
     report = Report()
+    seen = store.seen.all()
+    everywhere = not quick or store.inventory.totals().entries <= _FEW or not seen
+    scope = _Scope(quick, everywhere, seen, {})
     for check in _CHECKS:
-        check(store, report, quick)
+        check(store, report, scope)
+    store.seen.note(scope.well)
     report.refused = [] if however_many else _too_much(store, report)
     report.unconfirmed = sum(mend.loses for _, mend in report.mends)
     if fix and not report.refused:
@@ -126,7 +135,7 @@ def verify(
 def _too_much(store: Store, report: Report) -> list[str]:
     """Return why nothing of this should be mended; [] where it may be."""
     counts = collections.Counter(problem.kind for problem in report.problems)
-    of = {"orphan_file": report.files, "missing_rendition": len(store.renditions.all())}
+    of = {"orphan_file": report.files, "missing_rendition": store.inventory.totals().renditions}
     refused = []
     if counts["damaged_database"]:
         refused.append("damaged_database: what can be read may be the only copy: audio-pool cache rebuild saves it")
@@ -142,21 +151,60 @@ def _is_master(file: str) -> bool:
     return file.startswith("audio/")
 
 
-def _database(store: Store, report: Report, quick: bool) -> None:
-    damage = store.checks.damage()
+def _database(store: Store, report: Report, scope: _Scope) -> None:
+    last = store.changes.last_seq()
+    damage = store.checks.damage(0 if scope.everywhere else int(scope.seen.get("rows", "0")))
     if damage:
         what, _, detail = damage.partition(": ")
         report.problems.append(Problem("damaged_database", what, detail))
+    else:
+        scope.well["rows"] = str(last)
 
 
-def _masters(store: Store, report: Report, quick: bool) -> None:
-    for kept in store.checks.masters():
+class _Scope(NamedTuple):
+    """How far one verification looks."""
+
+    quick: bool
+    everywhere: bool
+    """False: what is in the state in which it was found well is passed over."""
+    seen: Mapping[str, str]
+    well: dict[str, str]
+    """What is found well now, and in which state."""
+
+
+def _files(store: Store, report: Report, scope: _Scope) -> None:
+    """Look at every folder that rows name or that is there: at its masters, renditions and strangers."""
+    named = store.checks.folders()
+    left = sorted({*named, *_ROOTS, *(what for what in scope.seen if what.startswith(_ROOTS))}, reverse=True)
+    met = set(left)
+    while left:
+        folder = left.pop()
+        time = changed_ns(store.blobs.path_of(folder))
+        rows = store.checks.rows_in(folder) if folder in named else 0
+        state, _, files = scope.seen.get(folder, "").rpartition(" ")
+        if not scope.everywhere and time is not None and state == f"{time} {rows}":
+            report.entries += rows if _is_master(folder) else 0
+            report.files += int(files)
+            continue
+        problems, files_before = len(report.problems), report.files
+        if folder in named:
+            _masters(store, report, scope, folder)
+            _renditions(store, report, scope, folder)
+        deeper = {f"{folder}/{name}" for name in _orphans(store, report, folder, folder in named)} - met
+        met |= deeper
+        left += sorted(deeper, reverse=True)
+        if len(report.problems) == problems and is_settled(time):
+            scope.well[folder] = f"{time} {rows} {report.files - files_before}"
+
+
+def _masters(store: Store, report: Report, scope: _Scope, folder: str) -> None:
+    for kept in store.checks.masters_in(folder):
         report.entries += 1
-        fault = fault_in(store, kept, content=not quick)
+        fault = fault_in(store, kept, content=not scope.quick)
         if fault and store.checks.exists(kept.entry_id):
             kind = "missing_file" if fault.missing else "damaged_file"
             problem = Problem(kind, kept.file, f"entry {kept.entry_id}: {fault.detail}")
-            report.found(problem, partial(_without_master, store, kept, quick), loses=True)
+            report.found(problem, partial(_without_master, store, kept, scope.quick), loses=True)
 
 
 def _without_master(store: Store, kept: KeptFile, quick: bool) -> int:
@@ -169,15 +217,13 @@ def _expel(store: Store, entry_id: int) -> int:
     return 0
 
 
-def _renditions(store: Store, report: Report, quick: bool) -> None:
-    found = [(kept, fault_in_rendition(store, kept, content=not quick)) for kept in store.renditions.all()]
-    broken = [(kept, fault) for kept, fault in found if fault]
-    still_kept = set(store.renditions.all()) if broken else set()
-    for kept, fault in broken:
-        if kept in still_kept:
+def _renditions(store: Store, report: Report, scope: _Scope, folder: str) -> None:
+    for kept in store.renditions.within(folder):
+        fault = fault_in_rendition(store, kept, content=not scope.quick)
+        if fault and kept in store.renditions.of(kept.entry_id):
             kind = "missing_rendition" if fault.missing else "damaged_rendition"
             problem = Problem(kind, kept.file, f"entry {kept.entry_id}: a rendition: {fault.detail}")
-            report.found(problem, partial(_drop, store, kept, quick))
+            report.found(problem, partial(_drop, store, kept, scope.quick))
 
 
 def _drop(store: Store, kept: KeptRendition, quick: bool) -> None:
@@ -186,11 +232,13 @@ def _drop(store: Store, kept: KeptRendition, quick: bool) -> None:
         store.renditions.drop(kept.entry_id, kept.spec, damaged=not fault.missing)
 
 
-def _orphans(store: Store, report: Report, quick: bool) -> None:
-    files = list(store.blobs.files())
-    leaving = store.leaving.files()
-    report.files = sum(file not in leaving for file in files)
-    known = store.checks.known_files()
+def _orphans(store: Store, report: Report, folder: str, named: bool) -> list[str]:
+    """Look for files that no row names; return the folders in this one."""
+    names, folders = listed(store.blobs.path_of(folder))
+    files = [f"{folder}/{name}" for name in names]
+    leaving = store.leaving.files() if files else set()
+    report.files += sum(file not in leaving for file in files)
+    known = store.checks.known_files(folder) if named else set()
     for file in files:
         # A put removes its mark after its commit, so: mark first, row second. A removal's file is known until
         # it is gone, so: row first, file second.
@@ -202,6 +250,7 @@ def _orphans(store: Store, report: Report, quick: bool) -> None:
         elif store.blobs.is_odd(file):
             problem = Problem("dangling_link", file, "leads to nothing, and no entry knows it")
             report.found(problem, partial(_unlink, store, file))
+    return folders
 
 
 def _set_apart(store: Store, file: str) -> None:
@@ -213,25 +262,27 @@ def _unlink(store: Store, file: str) -> int:
     return 0 if store.checks.knows(file) or store.blobs.exists(file) else store.blobs.discard(file)
 
 
-def _incoming(store: Store, report: Report, quick: bool) -> None:
+def _incoming(store: Store, report: Report, scope: _Scope) -> None:
     # asking who is alive takes a lock, and on a disk that takes no writes nobody could mend it
     for file in [] if store.read_only else store.blobs.stale():
         report.found(Problem("stale_incoming", file, "left by a process that is gone"), store.sweep)
 
 
-def _rows(store: Store, report: Report, quick: bool) -> None:
+def _rows(store: Store, report: Report, scope: _Scope) -> None:
+    if not scope.everywhere:  # foreign keys and transactions forbid them: only foreign tools make some
+        return
     for table, count in store.checks.stray_rows().items():
         problem = Problem("orphan_rows", table, f"{count} rows without their other half")
         report.found(problem, partial(store.checks.remove_stray_rows, table), loses=True)
 
 
-def _unreadable(store: Store, report: Report, quick: bool) -> None:
-    for entry_id in [] if quick else store.checks.unreadable():
+def _unreadable(store: Store, report: Report, scope: _Scope) -> None:
+    for entry_id in [] if scope.quick else store.checks.unreadable():
         problem = Problem("unreadable_entry", f"entry {entry_id}", "its recipe or metadata cannot be read")
         report.found(problem, partial(_expel, store, entry_id), loses=True)
 
 
-def _vectors(store: Store, report: Report, quick: bool) -> None:
+def _vectors(store: Store, report: Report, scope: _Scope) -> None:
     sizes = store.checks.vector_sizes()
     usual: dict[str, tuple[int, int]] = {}
     for one in sizes:
@@ -244,12 +295,12 @@ def _vectors(store: Store, report: Report, quick: bool) -> None:
             report.found(Problem("odd_vectors", one.space, detail), mend, loses=True)
 
 
-def _sums(store: Store, report: Report, quick: bool) -> None:
-    for table in [] if quick else store.checks.wrong_sums():
+def _sums(store: Store, report: Report, scope: _Scope) -> None:
+    for table in [] if scope.quick else store.checks.wrong_sums():
         report.found(Problem("wrong_sums", table, "does not say what counting says"), store.checks.recount)
 
 
-def _indexes(store: Store, report: Report, quick: bool) -> None:
+def _indexes(store: Store, report: Report, scope: _Scope) -> None:
     if not store.index_dir.is_dir():
         return
     from audio_pool.cache.vectors import VectorSpace, snapshots  # faiss, where there is one
@@ -258,6 +309,9 @@ def _indexes(store: Store, report: Report, quick: bool) -> None:
     for path in sorted(store.index_dir.iterdir()):
         if path.name.startswith("."):  # being written, or cleared at a later opening
             continue
+        what, state = f"index/{path.name}", _state_of(path)
+        if not scope.everywhere and scope.seen.get(what) == state:
+            continue
         try:
             space = known.get(path)
             faults = list(VectorSpace.faults(store, space)) if space else ["no vectors of its encoder were ever kept"]
@@ -265,7 +319,14 @@ def _indexes(store: Store, report: Report, quick: bool) -> None:
             _log.warning("index snapshots are not checked: %s", exc)
             return
         for fault in faults[:1]:
-            report.found(Problem("stale_index", f"index/{path.name}", fault), partial(_discard, path))
+            report.found(Problem("stale_index", what, fault), partial(_discard, path))
+        if not faults:
+            scope.well[what] = state
+
+
+def _state_of(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def _discard(path: Path) -> int:
@@ -275,7 +336,7 @@ def _discard(path: Path) -> int:
 
 
 _CHECKS = (
-    _database, _masters, _renditions, _orphans, _incoming, _rows, _unreadable, _vectors, _sums, _indexes
+    _database, _files, _incoming, _rows, _unreadable, _vectors, _sums, _indexes
 )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import read_stored
-from audio_pool.cache.sqlite.database import Database, transaction
+from audio_pool.cache.files import Damaged
+from audio_pool.cache.sqlite.database import WITHIN, Database, transaction, within
 from audio_pool.cache.sqlite.sums import SqliteSums
 
 __all__ = ["SqliteChecks"]
@@ -35,9 +36,24 @@ class SqliteChecks:
         self.wrong_sums = sums.wrong
         self.recount = sums.recount
 
-    def damage(self) -> str:
+    def damage(self, after: int = 0) -> str:
+        if after:
+            return self._damage_after(after)
         verdict = "; ".join(row[0] for row in self._database.query("PRAGMA quick_check(5)"))
         return "" if verdict == "ok" else f"{self._database.path.name}: {verdict}"
+
+    def _damage_after(self, after: int) -> str:
+        """Read the rows that were written since a change."""
+        lengths = "sum(length(recipe) + length(metadata) + (SELECT sum(length(data)) FROM vectors WHERE entry_id = id))"
+        sql = (
+            f"SELECT count(file), {lengths} FROM changes JOIN entries ON entries.id = changes.entry_id"
+            " JOIN provenance ON provenance.entry_id = entries.id WHERE seq > ?"
+        )
+        try:
+            self._database.bulk(sql, (after,))
+        except Damaged as exc:
+            return f"{self._database.path.name}: {exc.message}"
+        return ""
 
     def masters(self) -> list[KeptFile]:
         sql = "SELECT id, file, size_bytes, sha256 FROM entries"
@@ -64,9 +80,24 @@ class SqliteChecks:
             or self._database.query("SELECT 1 FROM leaving WHERE file = ?", (file,))
         )
 
-    def known_files(self) -> set[str]:
-        sql = "SELECT file FROM entries UNION ALL SELECT file FROM renditions UNION ALL SELECT file FROM leaving"
-        return {file for (file,) in self._database.query(sql)}
+    def folders(self) -> set[str]:
+        masters = "SELECT folder FROM folder_sums WHERE entries > 0"
+        sql = f"{masters} UNION SELECT DISTINCT substr(file, 1, {len('renditions/ab')}) FROM renditions"
+        return {folder for (folder,) in self._database.bulk(sql)}
+
+    def rows_in(self, folder: str) -> int:
+        table = "renditions" if folder.startswith("renditions") else "entries"
+        sql = f"SELECT count(*) FROM {table} WHERE {WITHIN}"
+        return int(self._database.bulk(sql, within(folder))[0][0])
+
+    def masters_in(self, folder: str) -> list[KeptFile]:
+        sql = f"SELECT id, file, size_bytes, sha256 FROM entries WHERE {WITHIN}"
+        return [KeptFile._make(row) for row in self._database.bulk(sql, within(folder))]
+
+    def known_files(self, folder: str = "") -> set[str]:
+        tables = ("entries", "renditions", "leaving")
+        sql = " UNION ALL ".join(f"SELECT file FROM {table} WHERE {WITHIN}" for table in tables)
+        return {file for (file,) in self._database.bulk(sql, within(folder) * len(tables))}
 
     def unreadable(self) -> list[int]:
         found: list[int] = []

@@ -26,7 +26,7 @@ from typing import Any
 from audio_pool.cache.files import Damaged, disk_full, storage_error, unwritable
 from audio_pool.errors import NotFound, StorageError
 
-__all__ = ["FILE", "ID_LIST", "PATIENCE_S", "Database", "Values", "id_list", "transaction"]
+__all__ = ["FILE", "ID_LIST", "PATIENCE_S", "WITHIN", "Database", "Values", "id_list", "transaction", "within"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,15 @@ ID_LIST = "(SELECT value FROM json_each(?))"
 def id_list(ids: Iterable[int]) -> str:
     """Return the value that stands for ``ID_LIST``'s question mark."""
     return f"[{','.join(str(int(entry_id)) for entry_id in ids)}]"
+
+
+WITHIN = "file >= ? AND file < ?"
+"""SQL for the files in a folder, by index, as ``within`` gives it."""
+
+
+def within(folder: str) -> tuple[str, str]:
+    """Return the values that stand for ``WITHIN``'s question marks."""
+    return folder, f"{folder}\U0010ffff"
 
 
 class Database:

@@ -9,10 +9,10 @@ while both are as they were, so is what is missing.
 
 from __future__ import annotations
 
-import os
 import time
 
 from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.listing import changed_ns, is_settled, listed
 from audio_pool.cache.sqlite.database import Database, transaction
 
 __all__ = ["LOOKED", "SqliteFolders"]
@@ -28,8 +28,6 @@ CREATE TABLE looked_folders (
 """
 _AT_ONCE = 30_000
 """Masters that one question looks for: about 50 ms."""
-_UNSURE_NS = 2_000_000_000
-"""A folder that changed so lately may change again at what its disk takes for the same time."""
 _KNOWN = (
     "SELECT folder, s.entries, changed_ns, l.entries, missing FROM folder_sums s LEFT JOIN looked_folders l"
     " USING (folder) WHERE s.entries > 0 ORDER BY coalesce(looked_at, 0)"
@@ -50,35 +48,24 @@ class SqliteFolders:
             at_once: masters looked for in folders that have changed; of the rest it is what was seen last.
         """
         total, left, seen = 0, at_once, []
-        for folder, entries, changed_ns, entries_then, missing_then in self._database.query(_KNOWN):
-            now_ns = self._changed_ns(folder)
+        for folder, entries, then_ns, entries_then, missing_then in self._database.query(_KNOWN):
+            now_ns = changed_ns(self._blobs.path_of(folder))
             if now_ns is None:
                 total += entries
                 continue
             missing = missing_then or 0
-            if (now_ns, entries) != (changed_ns, entries_then) and left > 0:
+            if (now_ns, entries) != (then_ns, entries_then) and left > 0:
                 left -= entries
-                unsure = time.time_ns() - now_ns < _UNSURE_NS
                 missing = self._missing_in(folder)
-                seen.append((folder, 0 if unsure else now_ns, entries, missing, time.time()))
+                seen.append((folder, now_ns if is_settled(now_ns) else 0, entries, missing, time.time()))
             total += missing
         if seen and not self._database.read_only:
             with self._database.writing("looking for files") as db, transaction(db):
                 db.executemany("INSERT OR REPLACE INTO looked_folders VALUES (?, ?, ?, ?, ?)", seen)
         return total
 
-    def _changed_ns(self, folder: str) -> int | None:
-        try:
-            return os.stat(self._blobs.path_of(folder)).st_mtime_ns
-        except OSError:
-            return None
-
     def _missing_in(self, folder: str) -> int:
-        try:
-            with os.scandir(self._blobs.path_of(folder)) as found:
-                there = {f"{folder}/{one.name}" for one in found if one.is_file(follow_symlinks=False)}
-        except OSError:
-            there = set()
+        there = {f"{folder}/{name}" for name in listed(self._blobs.path_of(folder))[0]}
         sql = "SELECT file FROM entries WHERE file >= ? AND file < ?"
         rows = self._database.query(sql, (folder, f"{folder}\U0010ffff"))
         return sum(file not in there for (file,) in rows)

@@ -19,6 +19,7 @@ from audio_pool.cache.sqlite.figures import TABLES as SPREAD
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.rows import made_columns
+from audio_pool.cache.sqlite.seen import SEEN
 from audio_pool.cache.sqlite.sources import TABLES as SOURCES
 from audio_pool.cache.sqlite.sums import INDEXES, TABLES, recount
 from audio_pool.cache.sqlite.uses import AGES
@@ -238,6 +239,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (AGES, BY_TIME),
     (SPREAD, recount),
     (_PREFERRED,),
+    (SEEN,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

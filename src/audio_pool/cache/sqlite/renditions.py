@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
+from audio_pool.cache.sqlite.database import ID_LIST, WITHIN, Database, id_list, transaction, within
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
@@ -79,6 +79,9 @@ class SqliteRenditions:
 
     def all(self) -> list[KeptRendition]:
         return [KeptRendition._make(row) for row in self._database.query(_KEPT)]
+
+    def within(self, folder: str) -> list[KeptRendition]:
+        return [KeptRendition._make(row) for row in self._database.bulk(f"{_KEPT} WHERE {WITHIN}", within(folder))]
 
     def drop(self, entry_id: int, spec: str, *, damaged: bool = False) -> None:
         with self._database.writing("removing a rendition") as db, transaction(db):

@@ -29,6 +29,7 @@ from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
+from audio_pool.cache.sqlite.seen import SqliteSeen
 from audio_pool.cache.sqlite.sources import SqliteSources
 from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.sqlite.uses import SqliteUses
@@ -89,6 +90,7 @@ class SqliteStore:
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
         self.checks = SqliteChecks(self.database, sums)
+        self.seen = SqliteSeen(self.database)
         self.claims = SqliteClaims(self.database, self.blobs)
         self.uses = SqliteUses(self.database)
         self.figures = SqliteFigures(self.database)
