@@ -262,7 +262,9 @@ class AudioGenerator:
         missing = min(self.config.target_per_prompt - have, self.config.max_new_when_prefetch)
         if missing <= 0 or under_way >= 4 * max(1, self.config.max_new_when_prefetch) or self._stopped:
             return
-        more = msgspec.structs.replace(request, force=True, priority="background", output_path=None, deadline_ms=None)
+        more = msgspec.structs.replace(
+            request, force=True, replace=False, priority="background", output_path=None, deadline_ms=None
+        )
         started = [self._submit(more) for _ in range(missing)]
         with self._lock:
             self._prefetching.update(pending for pending in started if not pending.done())

@@ -315,7 +315,7 @@ def test_explain_tells_the_hit_the_near_misses_and_what_does_not_fit(cache: Soun
     missed = keep(cache, "rain on two tin roofs", angle=0.1, seed=2)
     loop = keep(cache, OTHER_WAY, loop=True, seed=3)
     explanation = explain(cache, recipe(OTHER_WAY), TOLERANT, asked())
-    assert (explanation.hit, explanation.by_meaning) == (True, True)
+    assert (explanation.hit, explanation.encoder) == (True, "minilm")
     told = {near.id: near for near in explanation.entries}
     assert list(told) == [hit, missed, loop]
     assert (told[hit].accepted, told[hit].stage) == (True, "semantic")

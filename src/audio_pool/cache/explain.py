@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from audio_pool.api import ExplainedEntry, Explanation, Making
+from audio_pool.cache.encoders import roles
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.lookup import Hit, figure
 from audio_pool.cache.policy import first_objection
@@ -53,7 +54,7 @@ def explain(
         hit, found = _found(cache, recipe, query, vectors, across_namespaces)
     return Explanation(
         hit=any(near.accepted for near in found),
-        encoder=cache.prompts_space(vectors),
+        encoder=roles(cache.store, vectors)[0],
         entries=tuple(found),
         made=None if hit is None else _making(hit.entry),
         warnings=tuple(warnings),

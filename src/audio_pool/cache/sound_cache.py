@@ -24,12 +24,13 @@ import numpy as np
 from audio_pool.cache.bags import Bags
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.cap import VariantCap
+from audio_pool.cache.encoders import calibration_of, roles
 from audio_pool.cache.entry import Entry, Row, same_key
 from audio_pool.cache.eviction import Eviction
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
-from audio_pool.cache.policy import CALIBRATIONS, Candidate, Verdict, judge
+from audio_pool.cache.policy import Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.spaces import Spaces
@@ -46,7 +47,7 @@ from audio_pool.types import Query, Recipe, Rendition
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["SoundCache", "encoder_of"]
+__all__ = ["SoundCache"]
 
 _TYPES: dict[str, HitType] = {
     "text": "exact", "canonical": "canonical", "words": "semantic", "cosine": "semantic", "sound": "global",
@@ -219,7 +220,7 @@ class SoundCache:
         self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
     ) -> tuple[dict[int, Row], list[Verdict]]:
         """Return the nearest entries that fit, by id, and the policy's verdict on each, nearest first."""
-        prompts, scorer = self._roles(vectors)
+        prompts, scorer = roles(self.store, vectors)
         sounds = SOUND_PREFIX + scorer if scorer else ""
         found = self.nearest(recipe, query, prompts, vectors[prompts]) if prompts else []
         rows = {row.id: row for row, _ in found}
@@ -240,27 +241,11 @@ class SoundCache:
             recipe.prompt,
             candidates,
             mode=query.match,
-            calibration=CALIBRATIONS.get(encoder_of(prompts)),
+            calibration=calibration_of(self.store, prompts),
             tau_prompt_sem=query.tau_prompt_sem,
             tau_use=query.tau_use,
         )
         return rows, verdicts
-
-    def prompts_space(self, vectors: Mapping[str, Vector]) -> str:
-        """Return the space by whose vectors prompts are compared, of those given; "" for none."""
-        return self._roles(vectors)[0]
-
-    def _roles(self, vectors: Mapping[str, Vector]) -> tuple[str, str]:
-        """Return the encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.
-
-        A scorer is one in whose space sounds' vectors are kept.
-        """
-        names = [name for name in vectors if not name.startswith(SOUND_PREFIX)]
-        scorer = next((name for name in names if self.store.vectors.has_space(SOUND_PREFIX + name)), "")
-        others = [name for name in names if name != scorer]
-        # a scorer that has scored none of the sounds yet must not take the place of the prompts' encoder
-        prompts = [name for name in others if encoder_of(name) in CALIBRATIONS] or others
-        return prompts[0] if prompts else "", scorer
 
     def _without_near(self, exc: EngineError) -> None:
         if not self.near_off:
@@ -438,11 +423,6 @@ class SoundCache:
             StorageError: nothing was kept; also where the entry has been removed meanwhile.
         """
         return self.store.renditions.put(entry_id, rendition, path)
-
-
-def encoder_of(space: str) -> str:
-    """Return the embedder engine of a space of vectors: the name up to the first ``@``."""
-    return space.split("@", 1)[0]
 
 
 def _cosine(asked: Vector, sound: Vector) -> float | None:

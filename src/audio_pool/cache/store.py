@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.calibrations import Calibrations
 from audio_pool.cache.checks import Checks
 from audio_pool.cache.entry import Adopted, Entry, Row, Vector
 from audio_pool.cache.figures import Figures
@@ -295,6 +296,10 @@ class Store(Protocol):
     @property
     def judgements(self) -> Judgements:
         """What people judged."""
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """What was measured of encoders."""
 
     @property
     def changes(self) -> Changes:

@@ -16,6 +16,7 @@ import click
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.manage import AudioSemanticCache, Selection
+from audio_pool.cli.cache_calibrate import calibrate
 from audio_pool.cli.cache_command import Json, cache_command, date, show, size, table, when
 from audio_pool.cli.cache_eviction import plan_eviction
 from audio_pool.cli.cache_judging import confirm, deny, judged
@@ -42,8 +43,8 @@ def group() -> None:
 
 
 for _one in (
-    stats, report, list_items, show_entry, pin, unpin, deny, confirm, judged, plan_eviction, import_command,
-    export_command,
+    stats, report, list_items, show_entry, pin, unpin, deny, confirm, judged, calibrate, plan_eviction,
+    import_command, export_command,
 ):  # fmt: skip
     group.add_command(_one)
 

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from audio_pool.cache.encoders import calibration_of, encoder_of
 from audio_pool.cache.explain import explain, knows_space
 from audio_pool.cache.policy import fallback_warning
-from audio_pool.cache.sound_cache import SoundCache, encoder_of
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
@@ -92,7 +93,7 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
         vector = embedder.embed([prompt])[0]
     finally:
         embedder.close()
-    warning = fallback_warning(encoder_of(name))
+    warning = None if calibration_of(cache.store, space) else fallback_warning(encoder_of(name))
     return name, {space: vector}, [warning] if warning else []
 
 

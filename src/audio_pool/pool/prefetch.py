@@ -90,6 +90,7 @@ class Prefetch:
         request = structs.replace(
             resolved.request,
             force=True,
+            replace=False,
             priority="background",
             output_path=None,
             deadline_ms=None,

@@ -192,6 +192,16 @@ _PREFERRED = """
 ALTER TABLE entries ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0;
 """
 
+# What was measured of encoders.
+_CALIBRATIONS = """
+CREATE TABLE calibrations (
+    space       TEXT PRIMARY KEY,
+    at_070      REAL NOT NULL,         -- the cosine that tau_prompt_sem 0.70 stands for
+    report      BLOB NOT NULL,         -- JSON
+    measured_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -240,6 +250,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (SPREAD, recount),
     (_PREFERRED,),
     (SEEN,),
+    (_CALIBRATIONS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.files import LocalFiles
+from audio_pool.cache.sqlite.calibrations import SqliteCalibrations
 from audio_pool.cache.sqlite.changes import SqliteChanges
 from audio_pool.cache.sqlite.checks import SqliteChecks
 from audio_pool.cache.sqlite.claims import SqliteClaims
@@ -87,6 +88,7 @@ class SqliteStore:
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
         self.pins = SqlitePins(self.database)
         self.judgements = SqliteJudgements(self.database)
+        self.calibrations = SqliteCalibrations(self.database)
         self.changes = SqliteChanges(self.database)
         self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
         self.checks = SqliteChecks(self.database, sums)

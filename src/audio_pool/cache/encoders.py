@@ -1,0 +1,39 @@
+"""Which encoder compares prompts, which scorer compares them with sounds, and what an encoder's cosines are worth.
+
+Owns: ``roles``, ``calibration_of``, ``encoder_of``.
+Must not know: what is done with a cosine (policy.py), how one is found (index.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from audio_pool.cache.policy import CALIBRATIONS, Calibration
+from audio_pool.cache.store import Store
+from audio_pool.tasks import SOUND_PREFIX
+
+__all__ = ["calibration_of", "encoder_of", "roles"]
+
+
+def encoder_of(space: str) -> str:
+    """Return the embedder engine of a space of vectors: the name up to the first ``@``."""
+    return space.split("@", 1)[0]
+
+
+def calibration_of(store: Store, space: str) -> Calibration | None:
+    """Return what an encoder's cosines are worth: as measured on this cache, else as is known of it; None: nothing."""
+    measured = store.calibrations.at_070(space)
+    return CALIBRATIONS.get(encoder_of(space)) if measured is None else Calibration(measured)
+
+
+def roles(store: Store, spaces: Iterable[str]) -> tuple[str, str]:
+    """Return the encoder that compares prompts, and the scorer that compares them with sounds; "" for neither.
+
+    A scorer is one in whose space sounds' vectors are kept.
+    """
+    names = [name for name in spaces if not name.startswith(SOUND_PREFIX)]
+    scorer = next((name for name in names if store.vectors.has_space(SOUND_PREFIX + name)), "")
+    others = [name for name in names if name != scorer]
+    # a scorer that has scored none of the sounds yet must not take the place of the prompts' encoder
+    prompts = [name for name in others if calibration_of(store, name)] or others
+    return prompts[0] if prompts else "", scorer
