@@ -109,6 +109,7 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
         pieces.append(_Piece(base, kind, seen))
     if not pieces:
         return None
+    _prepositions_named(pieces)
     core, tail = _adverbs_last(_owner_first(pieces, owners))
     if not core:
         return Chunk(tuple(piece.base for piece in tail), "adverbial")
@@ -156,6 +157,16 @@ def _determines(part: Sequence[Token], i: int) -> bool:
 def _names(part: Sequence[Token], i: int) -> bool:
     seen = part[i][1]
     return seen.noun and (not seen.verb or not seen.form) and seen.form != "ing"
+
+
+def _prepositions_named(pieces: list[_Piece]) -> None:
+    """Name alike what is alike: "knocks at a door" and "on a door", "a car drives by" and "past"."""
+    knocking = any(piece.base == "knock" for piece in pieces)
+    for piece in pieces:
+        if knocking and piece.base == "at":
+            piece.base = "on"
+    if len(pieces) > 1 and pieces[-1].base == "by" and pieces[-2].kind == "verb":
+        pieces[-1].base = "past"
 
 
 def _chunk_kind(kinds: list[_PartOfSpeech]) -> ChunkKind:

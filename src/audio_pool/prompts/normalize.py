@@ -25,7 +25,7 @@ from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
 from audio_pool.prompts.lexicon import ARTICLES, Phrase, WordInfo, is_listed, phrases, word_info, written_in_two
 from audio_pool.prompts.numerals import in_digits
 from audio_pool.prompts.senses import AMBIGUOUS, in_its_sense
-from audio_pool.prompts.spelling import correct_spelling, is_real
+from audio_pool.prompts.spelling import correct_spelling, is_real, separated
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
@@ -50,6 +50,8 @@ def text_key(prompt: str) -> str:
 
 _HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _COMPOUND = re.compile(r"(?<![\w-])([a-z]+)-([a-z]+)(?![\w-])")
+_ARROW = re.compile(r" ?[-=]+> ?")
+_WITH_SLASH = re.compile(r"\bw/(o?)(?:\b| )")
 _TIMES = re.compile(r"\b(\d+) ?[x\u00d7](?!\w)|\bx ?(\d+)\b")
 _TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
 
@@ -161,7 +163,7 @@ def _tokens(text: str) -> list[Token]:
 
     Marks of conjunctions stand for themselves.
     """
-    counted = _TIMES.sub(r" \1\2 times ", without_filler(text))
+    counted = _TIMES.sub(r" \1\2 times ", _ARROW.sub(", then ", _WITH_SLASH.sub(r"with\1 ", without_filler(text))))
     spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, counted))
     words = _normalised([word for word in _TOKEN.findall(spaced) if word != "-"])
     words = _references_resolved(_conjunctions_marked(in_digits(words)))
@@ -281,7 +283,7 @@ def _normalised(words: list[str]) -> list[str]:
     """
     found = [_without_apostrophe(word) if "'" in word else word for word in words]
     if sum(not is_real(word) for word in found) <= _MOST_MISSPELT:
-        found = [correct_spelling(word) for word in found]
+        found = [right for word in found for right in separated(correct_spelling(word))]
     return [_SAME_WORD.get(word, word) for word in found]
 
 
@@ -301,6 +303,9 @@ def _conjunctions_marked(words: list[str]) -> list[str]:
                 break
         else:
             word = _CONJUNCTIONS.get(words[i], words[i])
+            if word == "both" and "and" in words[i + 1 : i + 6]:
+                i += 1
+                continue
             if word == "next" and (not out or out[-1] in _LISTED):
                 word = _THEN
             if word == "inside" and i + 1 < len(words) and words[i + 1] in _ENTERED:
@@ -364,6 +369,10 @@ def _main_clause_first(tokens: list[Token]) -> list[Token]:
     ends = [i for i in commas if marks[i + 1] not in (_AND, _THEN, _BEFORE, _AFTER, _WHILE)] or commas
     if ends:
         return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]]
+    come = next((i for i in range(2, len(tokens) - 1) if tokens[i][1].base == "come"), 0)
+    if marks[0] == _AFTER and come:
+        # "after rain comes thunder"
+        return [*tokens[come + 1 :], *tokens[:come]]
     return tokens if tokens[0][0] in _BARE else tokens[1:]
 
 

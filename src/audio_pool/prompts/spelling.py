@@ -16,7 +16,7 @@ from typing import Literal
 
 from audio_pool.prompts.lexicon import knows, list_lines, listed_words
 
-__all__ = ["correct_spelling", "is_misspelling_of", "is_real"]
+__all__ = ["correct_spelling", "is_misspelling_of", "is_real", "separated"]
 
 _Slip = Literal["exchanged", "left out", "doubled", "put in", "other"]
 _SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "other")
@@ -24,6 +24,8 @@ _SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "othe
 _SHORTEST = 5
 """A shorter word is corrected only by exchanging two letters, or where one was left out: too many words are near it."""
 _LONGEST = 24
+_LEAST_OF_TWO = 7
+"""Letters of two words that are taken apart."""
 
 
 @cache
@@ -57,6 +59,15 @@ def correct_spelling(word: str) -> str:
         if slip in found:
             return found[slip].pop() if len(found[slip]) == 1 else word
     return rare.pop() if len(rare) == 1 and len(word) > _SHORTEST else word
+
+
+@lru_cache(maxsize=65_536)
+def separated(word: str) -> tuple[str, ...]:
+    """Return the two known words that one without a space between them is made of; other words alone."""
+    if not _LEAST_OF_TWO <= len(word) <= _LONGEST or is_real(word):
+        return (word,)
+    found = [(word[:i], word[i:]) for i in range(3, len(word) - 2) if knows(word[:i]) and knows(word[i:])]
+    return found[0] if len(found) == 1 else (word,)
 
 
 def _near(word: str) -> Iterator[tuple[_Slip, str]]:
