@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from audio_pool.prompts.grammar import NEGATIONS, PLACES, PREPOSITIONS, QUANTITIES, Chunk
 from audio_pool.prompts.lexicon import is_listed, word_info
@@ -68,7 +69,7 @@ def same_roles(ours: _Moment, theirs: _Moment, loose: frozenset[str]) -> bool:
     mine, other = _Ties(ours, loose), _Ties(theirs, loose)
     if mine.qualities != other.qualities or mine.things != other.things:
         return False
-    if any((second, first) in other.piles for first, second in mine.piles):
+    if any(mine.piles[names] != other.piles[names] for names in mine.piles.keys() & other.piles.keys()):
         return False
     if Counter(one.words for one in mine.doings) != Counter(one.words for one in other.doings):
         return False
@@ -86,8 +87,8 @@ class _Ties:
         """Qualities and counts, each with the thing that it stands before."""
         self.things: Counter[tuple[str, ...]] = Counter()
         """Chunks in which nothing is done, as written."""
-        self.piles: set[tuple[str, str]] = set()
-        """Things that stand side by side, the first saying of what kind the second is."""
+        self.piles: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+        """Things that stand side by side, sorted -> as written: a "car horn" is no "horn car"."""
         self.doings: list[_Doing] = []
         doer: tuple[str, ...] = ()
         for chunk in moment:
@@ -97,6 +98,10 @@ class _Ties:
     def _tie(self, words: Sequence[str], loose: frozenset[str], inherited: tuple[str, ...]) -> tuple[str, ...]:
         """Tie one chunk's words, and return the last doer."""
         verbs = _verbs(words)
+        for aside, found in groupby(enumerate(words), key=lambda at: at[0] not in verbs and _is_thing(at[1])):
+            pile = tuple(word for _, word in found)
+            if aside and len(pile) > 1:
+                self.piles.setdefault(tuple(sorted(pile)), set()).add(pile)
         if not verbs:
             self.things[tuple(words)] += 1
             return ()
@@ -123,9 +128,6 @@ class _Ties:
             if word in _TYING and i + 1 < len(words):
                 # "into a wall on a street": which place is of which preposition
                 self.qualities[word, words[i + 1]] += 1
-            if i + 1 < len(words) and i + 1 not in verbs and _is_thing(word) and _is_thing(words[i + 1]):
-                # a "car horn" is no "horn car"
-                self.piles.add((word, words[i + 1]))
             thing = _thing_after(words, i, verbs, loose)
             if thing is not None:
                 self.qualities[word, thing] += 1

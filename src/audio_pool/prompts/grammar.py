@@ -307,13 +307,15 @@ def _agent_first(core: list[_Piece]) -> list[_Piece]:
     "a car parked by a house" is rewritten likewise, which does no harm: no other prompt gets that form.
     """
     by = next((i for i, piece in enumerate(core) if piece.base == "by"), 0)
-    if by < 2 or core[by - 1].kind != "verb" or core[by - 1].info.form in ("ing", "s"):
+    # "cut down by a man"
+    at = by - 2 if by > 2 and core[by - 1].base in ("down", "up", "off", "out", "apart") else by - 1
+    if by < 2 or at < 1 or core[at].kind != "verb" or core[at].info.form in ("ing", "s"):
         return core
     if core[0].kind == "function" or sum(piece.kind == "verb" for piece in core) > 1:
         return core
     end = next((i for i in range(by + 1, len(core)) if core[i].kind == "function"), len(core))
     agent = core[by + 1 : end]
-    return [*agent, core[by - 1], *core[: by - 1], *core[end:]] if agent else core
+    return [*agent, *core[at:by], *core[:at], *core[end:]] if agent else core
 
 
 def _adjectives_sorted(core: list[_Piece]) -> list[_Piece]:

@@ -106,7 +106,7 @@ def _lexicon() -> _Lexicon:
         verbs=frozenset(sections["verb"]),
         qualities=frozenset(sections["quality"]),
         known=frozenset(listed),
-        listed={name: frozenset(found) for name, found in sections.items()},
+        listed={name: frozenset(found) | {heads.get(w, w) for w in found} for name, found in sections.items()},
         irregular=irregular,
         heads=heads,
         sets=sets,

@@ -186,10 +186,12 @@ def _compounds_joined(tokens: list[Token]) -> list[Token]:
 
 def _joined(first: str, before: WordInfo, second: str, seen: WordInfo) -> str:
     """Return the one word that two are, "" where they are two; what may be a verb ("a camp fires") stays apart."""
-    if before.form or seen.form not in ("", "s"):
+    if seen.form not in ("", "s"):
         return ""
     if written_in_two(first, second.removesuffix("s") if seen.form else second):
         return "" if seen.form and seen.verb else first + second
+    if before.form:
+        return ""
     names = before.noun and seen.noun and not before.verb and not seen.verb
     return first + second if names and is_real(first + second) else ""
 
