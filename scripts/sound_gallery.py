@@ -8,6 +8,7 @@ Needs nothing but the package: the pictures are small PNGs of sixteen colours.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.adjectives import ADJECTIVES, KINDS, SCENES
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES, Recipe
+from audio_pool.engines.procedural.stand_ins import STAND_INS
 
 SECONDS = 8.0
 RATE = 44_100
@@ -87,9 +89,9 @@ def sound_of(recipe: Recipe) -> np.ndarray:
 def page() -> str:
     """The text of docs/sounds.md."""
     parts = [HEAD, "## Adjectives\n", "| words | effect |", "| --- | --- |"]
-    for words, change in (*ADJECTIVES, *KINDS):
-        effect = ", ".join(f"{name} {_shown(name, value)}" for name, value in change.items())
-        parts.append(f"| {', '.join(words.split())} | {effect} |")
+    parts += [f"| {', '.join(words.split())} | {_effect(change)} |" for words, change in ADJECTIVES]
+    parts += ["\nKinds of a thing, which differ from the usual one:\n", "| names | effect |", "| --- | --- |"]
+    parts += [f"| {names} | {_effect(change)} |" for names, change in KINDS]
     parts.append(
         "\nNumbers: `120 BPM` sets the tempo of what has one, `440 Hz` the pitch of what has one, and `three` "
         "the count of single events (\"three knocks\")."
@@ -104,7 +106,16 @@ def page() -> str:
             keys = ", ".join(recipe.keys)
             parts.append(f"**{recipe.name}**: {recipe.summary}. Asked for by: {keys}.\n")
             parts.append(f"![{recipe.name}](sounds/{recipe.name}.png)\n")
-    return "\n".join(parts)
+    parts += ["## What only stands in\n", "Asked for these the engine makes the sound at the left, with the warning"]
+    parts += ["`nearest_recipe`; words that belong together may come in any order.\n", "| sound | stands in for |"]
+    parts.append("| --- | --- |")
+    for name, texts in STAND_INS.items():
+        parts.append(f"| {name} | {', '.join(text.strip() for text in texts.split(','))} |")
+    return "\n".join(parts) + "\n"
+
+
+def _effect(change: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {_shown(name, value)}" for name, value in change.items())
 
 
 def _shown(name: str, value: object) -> str:

@@ -7,7 +7,19 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 from benchmarks import realism
-from tests.unit.procedural_physics import RATE, centroid, crest, envelope, made, mono, onsets, power, share, unevenness
+from tests.unit.procedural_physics import (
+    RATE,
+    centroid,
+    crest,
+    envelope,
+    made,
+    mono,
+    onsets,
+    painted,
+    power,
+    share,
+    unevenness,
+)
 
 from audio_pool.engines.procedural import crowd, rain
 from audio_pool.engines.procedural.canvas import Canvas
@@ -175,3 +187,34 @@ def test_a_gearshift_drops_the_engines_pitch_and_its_load(vehicle: str) -> None:
     assert 2 <= len(groups) <= 6
     steady = envelope(made(f"a {vehicle} idling", duration_s=8.0), 0.25)[1:-1]
     assert vehicle == "motorcycle" or steady.min() > 0.8 * steady.mean()
+
+
+def test_a_horse_walks_trots_and_gallops() -> None:
+    beats = {gait: len(onsets(made(f"a horse {gait}", duration_s=8.0), gap_s=0.06)) / 8
+             for gait in ("walking", "trotting", "galloping")}  # fmt: skip
+    assert beats["walking"] == pytest.approx(4 / 1.1, rel=0.15)  # four even beats a stride
+    assert beats["trotting"] == pytest.approx(2 / 0.72, rel=0.15)  # two, each of a diagonal pair
+    assert beats["galloping"] > 1.4 * beats["walking"]
+
+
+def test_a_steam_train_puffs() -> None:
+    def puffing(prompt: str) -> float:
+        levels = envelope(np.diff(mono(made(prompt, duration_s=8.0))), 0.01)
+        rates = np.fft.rfftfreq(len(levels), 0.01)
+        strength = np.abs(np.fft.rfft(levels - levels.mean()))
+        return float(strength[(rates > 4.6) & (rates < 6.0)].max() / strength[rates > 1].mean())
+
+    assert puffing("a steam train") > 2 * puffing("a subway")
+
+
+def test_an_overdriven_guitar_has_more_overtones_and_none_that_fold_back() -> None:
+    clean, driven = (painted("guitar", hz=220.0, kind=kind, rate=22_050, duration_s=4.0) for kind in ("", "electric"))
+    assert crest(driven) < 0.8 * crest(clean)
+    full = painted("guitar", hz=220.0, kind="electric", rate=88_200, duration_s=4.0)
+    shares = [share(sound, 7000, 9500, rate) for sound, rate in ((driven, 22_050), (full, 88_200))]
+    assert shares[0] < 3 * shares[1] + 1e-4
+
+
+def test_men_and_women_differ_in_pitch() -> None:
+    man, woman = (realism._pitch(mono(made(f"a {who} speaking", duration_s=4.0))) for who in ("man", "woman"))
+    assert 70 < man < 150 < woman < 280

@@ -30,7 +30,7 @@ class CharacterChange(TypedDict, total=False):
     mood: str
     drive: str
     gait: str
-    species: str
+    kind: str
     several: bool
 
 
@@ -71,27 +71,87 @@ ADJECTIVES: tuple[tuple[str, CharacterChange], ...] = (
 )
 
 KINDS: tuple[tuple[str, CharacterChange], ...] = (
-    ("puppy kitten piglet lamb calf chick pistol", {"size": 0.7}),
-    ("shotgun", {"size": 1.4}),
-    ("rifle sniper musket", {"size": 1.2}),
-    ("run jog jogger sprint", {"gait": "run"}),
+    # animals and people
+    ("puppy, kitten, piglet, lamb, calf, chick", {"size": 0.7}),
+    ("hound, bull, ox, toad", {"size": 1.3}),
+    ("hog, boar, bullfrog", {"size": 1.6}),
+    ("tiger, leopard", {"size": 0.85}),
+    ("dragon", {"size": 1.5}),
+    ("dinosaur", {"size": 1.8}),
+    ("wasp, hornet", {"pitch": 0.75}),
+    ("grasshopper, katydid", {"pitch": 1.5, "speed": 1.6}),
+    ("blackbird", {"kind": "blackbird"}),
+    ("finch, chaffinch", {"kind": "chaffinch"}),
+    ("great tit", {"kind": "great tit"}),
+    ("robin, wren", {"kind": "robin"}),
+    ("thrush, nightingale", {"kind": "thrush"}),
+    ("warble, warbler", {"kind": "willow warbler"}),
+    ("sparrow", {"kind": "sparrow"}),
+    ("canary, greenfinch", {"kind": "greenfinch"}),
+    ("swarm", {"several": True}),
+    ("man, male, boy", {"kind": "man"}),
+    ("woman, female, lady", {"kind": "woman"}),
+    ("child, kid, girl", {"pitch": 1.35}),
+    ("run, jog, jogger, sprint", {"gait": "run"}),
+    ("trot", {"gait": "trot"}),
+    ("canter", {"speed": 0.85}),
+    ("horse walk", {"gait": "walk"}),
     ("wade", {"ground": "water"}),
-    ("blackbird", {"species": "blackbird"}),
-    ("finch chaffinch", {"species": "chaffinch"}),
-    ("tit chickadee", {"species": "great tit"}),
-    ("robin wren", {"species": "robin"}),
-    ("thrush nightingale mockingbird", {"species": "thrush"}),
-    ("warble warbler", {"species": "willow warbler"}),
-    ("sparrow", {"species": "sparrow"}),
-    ("canary greenfinch", {"species": "greenfinch"}),
+    # weather
+    ("breeze, draft, draught, drizzle", {"intensity": 0.5}),
+    ("gale, hurricane, tornado, blizzard, downpour, cloudburst", {"intensity": 2.0}),
+    # machines
     ("rev", {"drive": "rev"}),
-    ("race racing", {"drive": "gears"}),
+    ("race", {"drive": "gears"}),
+    ("scooter, moped", {"size": 0.6}),
+    ("harley, chopper engine", {"size": 1.3}),
+    ("dirt bike", {"pitch": 1.3}),
+    ("steam train, steam engine, locomotive", {"kind": "steam"}),
+    ("tram", {"size": 0.7}),
+    ("subway, metro", {"room": "hall"}),
+    ("fighter jet", {"pitch": 1.5, "intensity": 1.5}),
+    ("airplane cabin", {"cutoff_hz": 900.0}),
+    ("foghorn, ship horn", {"size": 2.4}),
+    ("train horn", {"size": 1.35}),
+    ("air horn", {"pitch": 1.25}),
+    ("steam whistle, train whistle, locomotive whistle, steam train whistle", {"pitch": 1.9}),
+    ("air raid", {"speed": 0.3, "pitch": 0.6}),
+    ("ambulance, ambulance siren", {"speed": 4.0}),
+    ("fire truck, fire engine, fire siren", {"speed": 0.6, "pitch": 0.7}),
+    ("car alarm", {"speed": 0.6, "pitch": 0.6}),
+    ("smoke alarm, fire alarm, smoke detector", {"pitch": 1.3}),
+    ("watch, stopwatch", {"speed": 2.2, "pitch": 1.6}),
+    ("metronome", {"pitch": 1.4}),
+    ("ceiling fan", {"size": 1.6}),
+    ("computer fan", {"size": 0.5}),
+    # weapons and household
+    ("pistol", {"size": 0.75}),
+    ("rifle, sniper, musket", {"size": 1.2}),
+    ("shotgun", {"size": 1.45}),
+    ("grenade, firecracker", {"size": 0.7}),
+    ("minigun, gatling", {"speed": 1.8}),
+    ("dinner bell", {"size": 0.35}),
+    ("gate", {"size": 1.6}),
+    ("hinge", {"size": 0.7}),
+    ("window break, window shatter", {"size": 1.5}),
+    ("bottle break", {"size": 0.7}),
+    ("mouse click", {"size": 0.7}),
+    ("lever, lock, latch", {"size": 1.5}),
+    ("shower, bathroom shower", {"intensity": 1.8, "pitch": 1.4}),
+    ("cauldron", {"size": 2.0}),
+    # instruments
     ("cello", {"pitch": 0.5}),
     ("viola", {"pitch": 0.75}),
-    ("ukulele mandolin piccolo", {"pitch": 1.8}),
-    ("child kid girl", {"pitch": 1.35}),
+    ("orchestra, orchestral, symphony", {"pitch": 0.75, "room": "hall"}),
+    ("ukulele, mandolin", {"pitch": 1.8}),
+    ("electric guitar", {"kind": "electric"}),
+    ("piccolo, ocarina", {"pitch": 1.8}),
+    ("pan flute, shakuhachi", {"pitch": 0.75}),
+    ("hip hop", {"speed": 0.8}),
+    ("techno", {"speed": 1.18}),
+    ("breakbeat", {"speed": 1.45}),
 )
-"""Names of kinds of a thing that one recipe makes, and how they differ from the usual one."""
+"""Names of kinds of a thing that one recipe makes, separated by commas, and how they differ from the usual one."""
 
 SCENES = {
     "storm": ("rain", "wind", "thunder"),

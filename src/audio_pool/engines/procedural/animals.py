@@ -232,6 +232,15 @@ def wolf(c: Canvas, p: Character) -> None:
     c.reflect(0.3)
 
 
+_GAITS = {
+    "walk": (1.1, (0.0, 0.25, 0.5, 0.75)),
+    "trot": (0.72, (0.0, 0.02, 0.5, 0.52)),
+    "gallop": (0.52, (0.0, 0.17, 0.34, 0.5)),
+}
+"""Seconds of a stride, and when in it the four hooves land: evenly, by diagonal pairs, close together
+(Hildebrand, "Symmetrical gaits of horses", Science 150, 1965)."""
+
+
 @recipe(
     keys="horse, hoof, hooves, gallop, horse gallop, horse walk, hoofbeat, trot, canter, cavalry, clip clop",
     near="pony donkey saddle ride carriage",
@@ -242,9 +251,9 @@ def wolf(c: Canvas, p: Character) -> None:
 )
 def horse(c: Canvas, p: Character) -> None:
     # a gallop: four beats close together, then the moment in the air; a slow one walks evenly
-    walking = p.speed < 0.8
-    stride_s = c.beat_s((1.1 if walking else 0.52) / (1.0 if walking else p.speed), bar=1)
-    beats = (0.0, 0.25, 0.5, 0.75) if walking else (0.0, 0.17, 0.34, 0.5)
+    gait = p.gait or ("walk" if p.speed < 0.8 else "gallop")
+    natural_s, beats = _GAITS.get(gait, _GAITS["gallop"])
+    stride_s = c.beat_s(natural_s / (1.0 if gait == "walk" else p.speed), bar=1)
     loose = 0.5 if p.ground else 1.0
     count = max(1, round(c.seconds / stride_s))
     for stride in range(count):

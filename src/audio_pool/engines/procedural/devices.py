@@ -101,7 +101,7 @@ def modem(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="printer, dot matrix, dot matrix printer, printing, inkjet, receipt printer",
+    keys="printer, dot matrix, dot matrix printer, printing, receipt printer",
     near="cash register office document page copy",
     expects="noise",
     covers=("paper",),
@@ -126,7 +126,7 @@ def printer(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="typewriter, type writer, typewriter key, old typewriter, carriage return",
+    keys="typewriter, type writer, typewriter key, old typewriter, type typewriter, carriage return",
     near="writer journalist newspaper letter",
     expects="silence",
     summary="a typewriter clattering",
@@ -165,7 +165,7 @@ def typewriter(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="camera, camera click, shutter click, camera shutter, photo, photograph, shutter, take picture,"
-    "paparazzi, snapshot",
+    "paparazzi, snapshot, polaroid",
     near="picture lens selfie flash",
     expects="decay silence",
     once=True,

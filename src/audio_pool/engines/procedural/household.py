@@ -202,7 +202,7 @@ def frying(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="static, radio static, television static, tv static, radio noise, interference, vinyl, vinyl crackle",
+    keys="static, radio static, television static, tv static, radio noise, interference",
     near="hiss radio broadcast untuned television tv signal air fuzz distortion",
     expects="noise",
     summary="radio static",

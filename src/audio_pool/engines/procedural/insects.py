@@ -29,7 +29,7 @@ def bee(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="mosquito, gnat, midge, mosquito buzz, mosquito whine, mosquito swarm, swarm of mosquitoes",
+    keys="mosquito, gnat, midge, mosquito buzz, mosquito whine, mosquito swarm, gnat swarm",
     near="insect ear summer night tent",
     expects="silence",
     summary="a mosquito whining past an ear",

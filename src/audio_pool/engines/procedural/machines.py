@@ -44,6 +44,10 @@ def hum(c: Canvas, p: Character) -> None:
 def train(c: Canvas, p: Character) -> None:
     c.bed(band(35, 250, tilt_db=-3), Curve(0.1 * c.swells(0.6, 0.15).points), width=0.6)
     c.bed(band(250, 3500, tilt_db=-4), Curve(0.035 * c.swells(0.4, 0.2).points), width=0.9)
+    if p.kind == "steam":  # four puffs for each turn of the wheels, the first the loudest
+        puffs = [burst(c.noise, c.rate, band(140, 3200, tilt_db=-3), attack_s=0.02, decay_s=0.05) for _ in range(6)]
+        for k, at_s in enumerate(c.pulse(0.19 / p.speed, jitter=0.02, start_s=FIRST_S, bar=4)):
+            c.place(puffs[k % 6], at_s, 0.75 if k % 4 == 0 else 0.5, 0.1)
     c.bed(peaks([1900, 2750, 4100], 0.03), Curve(0.006 * c.swells(0.5, 0.6).points), width=0.8)
     rail = p.low(1) * np.array([310.0, 540.0, 890.0, 1450.0, 2300.0])
     # Two axles of one bogie, then two of the next: clickety-clack, clickety-clack, at every rail joint.
@@ -60,7 +64,7 @@ def train(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="horn, honk, train horn, car horn, foghorn, ship horn, train whistle, locomotive whistle, air horn,"
-    "toot, horn honk, party horn, steam whistle, steam train whistle",
+    "toot, horn honk, car honk, vehicle honk, truck honk, traffic honk, steam whistle, steam train whistle",
     near="whistle ship ferry brass bugle trumpet trombone tuba elephant bellow",
     expects="silence",
     summary="a horn sounding",

@@ -35,6 +35,8 @@ _VOICINGS = frozenset(
 """What something sounds like: right after a thing that is named they are its voice, and no second sound."""
 _PARTS = frozenset({"bell", "horn", "door", "alarm", "whistle", "siren", "brake"})
 """Parts that sound for themselves: a tram bell is a bell, and no tram."""
+_MOVES = frozenset({"pass", "fly", "move", "land"})
+"""What a thing without a recipe may do and sound no different for it."""
 _GENERAL = frozenset({"machine", "machinery", "engine", "gun", "motor"})
 """What is nothing in particular: a word before it that nothing names makes another thing of it (a slot machine)."""
 
@@ -124,7 +126,7 @@ def _compounds(words: list[Word], found: list[Match], adjectives: Collection[str
             continue
         word, before, owner = words[place], words[place - 1], at.get(place - 1)
         if owner is not None and owner is not match and not before.acting and not before.plural:
-            if word.stem in _VOICINGS or word.stem in ("engine", "motor"):
+            if owner.recipe is match.recipe or word.stem in _VOICINGS or word.stem in ("engine", "motor"):
                 owner.places = tuple(sorted((*owner.places, place)))
                 dropped.append(match)
             elif word.stem in _PARTS:
@@ -176,7 +178,8 @@ def verbs_attached(words: list[Word], found: list[Match]) -> list[Match]:
             match.instead = "" if subject is not None else match.instead  # "footsteps crunch" are footsteps
             continue
         whose = found[subject]
-        if whose.instead and not match.instead:  # the thing has no recipe, but what it does has
+        moves = any(words[place].stem in _MOVES for place in match.places)
+        if whose.instead and not match.instead and not moves:  # the thing has no recipe, but what it does has
             dropped.add(subject)
             match.places = tuple(sorted((*match.places, *whose.places)))
             match.by, match.instead = "nearest", whose.instead

@@ -47,8 +47,8 @@ def siren(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="alarm, alarm clock, buzzer, smoke alarm, fire alarm, smoke detector, car alarm, burglar alarm, alert,"
-    "alarm bell, timer",
+    keys="alarm, alarm clock, buzzer, smoke alarm, fire alarm, smoke detector, car alarm, burglar alarm,"
+    "spaceship alarm, alert, alarm bell, timer",
     near="warning danger emergency wake microwave oven buzz countdown",
     expects="silence",
     summary="an alarm beeping urgently",

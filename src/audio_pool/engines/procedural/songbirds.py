@@ -217,9 +217,9 @@ _SPECIES: dict[str, Callable[[_Bird], _Phrase]] = {
 )
 def birds(c: Canvas, p: Character) -> None:
     c.bed(band(300, 4000, tilt_db=-4), 0.003, width=1.0)
-    count = p.count or (1 if p.species and not p.several else round(2 + 2 * p.intensity))
+    count = p.count or (1 if p.kind and not p.several else round(2 + 2 * p.intensity))
     # neighbours of several kinds; the first is near, the others answer from farther off
-    kinds = [p.species] if p.species else [list(_SPECIES)[int(k)] for k in c.rng.permutation(len(_SPECIES))]
+    kinds = [p.kind] if p.kind else [list(_SPECIES)[int(k)] for k in c.rng.permutation(len(_SPECIES))]
     for number in range(count):
         near = 1.0 if number == 0 else float(c.rng.uniform(0.12, 0.42))
         pan = float(c.rng.uniform(-0.9, 0.9)) if number else 0.15

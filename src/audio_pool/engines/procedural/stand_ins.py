@@ -52,7 +52,11 @@ STAND_INS: dict[str, str] = {
     "chainsaw": "hedge trimmer, leaf blower, weed whacker, strimmer, lawn mower, lawnmower, brush cutter, trimmer",
     "train": "skateboard, roller skate, roller coaster, rollercoaster, wheel, cart, trolley, mine cart, wagon,"
     "shopping cart, escalator, conveyor, conveyor belt",
-    "clock": "bicycle, bike pedal, freewheel, ratchet, winch, metal ratchet",
+    "chain": "portcullis, drawbridge, winch",
+    "robot": "computer boot",
+    "leaves": "flag, sail, flap, banner",
+    "error": "glitch",
+    "clock": "bicycle, bike pedal, freewheel, ratchet, metal ratchet",
     "jet": "rocket, rocket launch, missile, space shuttle, propeller plane, propeller, biplane, glider,"
     "spaceship launch, hot air balloon, flamethrower, blowtorch",
     "helicopter": "windmill, quadcopter, drone quadcopter, drone flying",
@@ -63,9 +67,9 @@ STAND_INS: dict[str, str] = {
     "vacuum_cleaner": "blender, food processor, juicer, coffee grinder, mixer, street sweeper",
     "drill": "grinder, angle grinder, jackhammer, jack hammer, sander, belt sander, dentist drill, electric shaver,"
     "shaver, electric razor, toothbrush, electric toothbrush, hair clipper, tattoo, tattoo machine",
-    "hum": "elevator, lift motor, microwave, microwave oven, oven, projector, force field",
+    "hum": "elevator, lift motor, microwave, microwave oven, oven, projector, phone vibrate, force field",
     "typewriter": "sewing machine, sewing, slot machine, pinball, roulette, loom, stapler, telegraph",
-    "printer": "photocopier, copier, scanner, plotter, laser printer",
+    "printer": "inkjet, photocopier, copier, scanner, plotter, laser printer",
     "steam": "snake, snake hiss, bus door, train door, elevator door, tire deflate, deflate, fire extinguisher,"
     "kettle whistle, espresso machine, coffee machine, bike pump",
     # -- house and hands
@@ -82,15 +86,15 @@ STAND_INS: dict[str, str] = {
     "coin": "cash register, till, jackpot, vending coin",
     "paper": "plastic bag, foil, wrapper, crisp packet, chip bag, card, card shuffle, card flip, cardboard,"
     "cardboard box, tape, duct tape, velcro, cloth, fabric, curtain, clothing",
-    "door_creak": "drawer, cabinet, cupboard, swing, rocking chair, floor board, ladder, treasure chest,"
+    "door_creak": "drawer, stone door, cabinet, cupboard, swing, rocking chair, floor board, ladder, treasure chest,"
     "chest open, wheel squeak",
     "glass": "cutlery, fork, spoon, plate, crockery, silverware, ceramic, vase, dish, ice crack, crystal",
     "explosion": "cannon, cannon fire, cannon shot, trebuchet, catapult, mortar, car backfire, backfire",
     "stream": "tide pool, gutter water",
-    "static": "geiger static, radio tune",
+    "static": "vinyl, vinyl crackle, radio tune, record scratch, vinyl scratch",
     # -- instruments
     "horn": "trumpet, trombone, tuba, brass section, bugle, elephant, elephant trumpet, vuvuzela, party blower,"
-    "french horn",
+    "party horn, french horn",
     "flute": "clarinet, oboe, saxophone, sax, bassoon, bagpipe, whistle tune, whistle man, person whistle,"
     "whistle woman, whistle song",
     "guitar": "sitar, koto, lyre, banjo, harp, zither, bouzouki",
@@ -99,6 +103,6 @@ STAND_INS: dict[str, str] = {
     "wind_chimes": "xylophone, marimba, glockenspiel, vibraphone, music box, steel drum, kalimba, triangle",
     "drums": "bongo, conga, tabla, djembe, cajon",
     "kick": "timpani, taiko, tom tom, war drum",
-    "choir": "yodel, crowd chant",
+    "choir": "opera, singer, vocal, hum tune, yodel, crowd chant",
 }
 """Recipe -> phrases, separated by commas; one of several words needs them all, in any order, close to each other."""

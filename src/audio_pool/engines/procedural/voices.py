@@ -22,13 +22,14 @@ _VOWELS: tuple[Tract, ...] = (
 
 def _person(c: Canvas, p: Character) -> tuple[float, float]:
     """Return (pitch in Hz, length factor of the tract) of somebody: a man, a woman or in between."""
-    high = float(c.rng.random())
+    low, width = {"man": (0.0, 0.25), "woman": (0.75, 0.25)}.get(p.kind, (0.0, 1.0))
+    high = low + width * float(c.rng.random())
     return p.hz or p.low(105.0 + 115.0 * high), 1.0 + 0.17 * high
 
 
 @recipe(
     keys="speech, talk, speak, voice, man speak, woman speak, man talk, woman talk, conversation, male voice,"
-    "female voice, announcer, narrator, monologue",
+    "female voice, male speak, female speak, child speak, announcer, announcement, narrator, monologue",
     near="say human dialogue announcement read word",
     expects="silence",
     summary="a voice talking",

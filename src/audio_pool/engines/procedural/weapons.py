@@ -129,7 +129,7 @@ def whip(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="bow, arrow, bow shot, arrow shot, archery, crossbow, bow release, arrow hit, shoot arrow",
+    keys="bow, arrow, bow shot, arrow shot, archery, crossbow, bow release, bow string, arrow hit, shoot arrow",
     near="archer medieval hunt string draw release",
     expects="decay silence",
     once=True,

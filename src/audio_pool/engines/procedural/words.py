@@ -45,7 +45,7 @@ def _adjective_table() -> dict[str, tuple[int, CharacterChange]]:
 
 
 _ADJECTIVE_OF = _adjective_table()
-_KIND_OF = {stem(word): change for words, change in KINDS for word in words.split()}
+_KINDS = [(set(key_stems(name)), change) for names, change in KINDS for name in names.split(", ")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +206,10 @@ def _number_kind(words: list[Word], place: int) -> Literal["unit", "count", ""]:
 
 def _layer(match: Match, words: list[Word]) -> Layer:
     character = Character(several=any(words[place].plural for place in match.places))
-    for place in match.places:
-        if words[place].stem in _KIND_OF:
-            character = changed(character, _KIND_OF[words[place].stem])
+    named = {words[place].stem for place in match.places}
+    for stems, change in _KINDS:
+        if stems <= named:
+            character = changed(character, change)
     applied: set[int] = set()
     texts: list[str] = []
     for place in match.adjectives:
