@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.support.waiting import eventually
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import InvalidRequest
+from audio_pool.packs.variants import make_variants
 from audio_pool.pool.pool import AudioPool
 from audio_pool.types import AudioRequest
 
@@ -58,6 +61,25 @@ def test_asyncio_gets_them_too(pool: AudioPool) -> None:
             return [one.path for one in await client.variants("a gate creaks", 2, **SHORT)]
 
     assert len(set(asyncio.run(ask()))) == 2
+
+
+@pytest.mark.parametrize("delivery", ["path", "inline"])
+def test_takes_that_differ_audibly_come_from_a_server_too(client: AudioClient, tmp_path: Path, delivery: str) -> None:
+    asked = AudioRequest(prompt="tone", seed=7, delivery=delivery, **SHORT)  # type: ignore[arg-type]
+    made = make_variants(client, asked, [tmp_path / f"{number}.flac" for number in range(3)])
+    assert [take.seed for take in made.takes] == [7, 8, 9]
+    assert made.least_distance is not None and made.least_distance >= 0.1
+    assert len(contents([take.path for take in made.takes])) == 3
+
+
+def test_the_command_asks_a_server(pool: AudioPool, tmp_path: Path) -> None:
+    assert pool.endpoint is not None
+    options = ["tone", "-n", "2", "--connect", pool.endpoint, "--duration", "0.3", "-o", str(tmp_path), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "audio_pool.cli", "variants", *options], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tone_01.wav", "tone_02.wav"]
 
 
 def test_what_is_wrong_is_said_and_nothing_is_left_over(pool: AudioPool, client: AudioClient) -> None:

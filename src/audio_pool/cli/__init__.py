@@ -22,6 +22,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "generate": ("audio_pool.cli.generate", "generate"),
     "variants": ("audio_pool.cli.variants", "variants"),
+    "warm": ("audio_pool.cli.warm", "warm"),
     "inspect": ("audio_pool.cli.inspect", "inspect"),
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),

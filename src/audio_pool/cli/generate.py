@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,7 @@ from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
 if TYPE_CHECKING:
-    from audio_pool.client.client import AudioClient
     from audio_pool.config import Config
-    from audio_pool.pool.pool import AudioPool
 
 __all__ = ["generate", "summary_lines"]
 
@@ -117,43 +114,24 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
 
 def _own_configuration(options: dict[str, Any]) -> Config | None:
     """Return the configuration of this command's own pool; None: a server is asked, which has its own."""
-    if options["connect"] is None:
-        if options["request_id"] is not None:
-            raise InvalidRequest("--request-id: given without --connect; only a server keeps jobs")
-        from audio_pool.cli.pools import configuration
+    from audio_pool.cli.pools import own_configuration
 
-        return configuration(options["config_path"], options["cache_dir"], options["engine"])
-    for name, option in (("config_path", "--config"), ("cache_dir", "--cache-dir")):
-        if options[name] is not None:
-            raise InvalidRequest(f"{option}: given with --connect, where the server's own counts; leave it out")
-    return None
+    if options["connect"] is None and options["request_id"] is not None:
+        raise InvalidRequest("--request-id: given without --connect; only a server keeps jobs")
+    return own_configuration(options)
 
 
 def _generated(request: AudioRequest, config: Config | None, options: dict[str, Any], *, quiet: bool) -> AudioResult:
+    from audio_pool.cli.pools import asked_pool
     from audio_pool.client.progress import ProgressBar
 
-    with _pool(config, options, quiet=quiet) as pool, ProgressBar() as bar:
+    with asked_pool(config, options, quiet=quiet) as pool, ProgressBar() as bar:
         try:
             named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
             return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named)
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise
-
-
-@contextlib.contextmanager
-def _pool(config: Config | None, options: dict[str, Any], *, quiet: bool) -> Iterator[AudioPool | AudioClient]:
-    """Yield the pool that makes the sound: this command's own, or a server's."""
-    if config is None:
-        from audio_pool.client.client import AudioClient
-
-        with AudioClient(options["connect"], keys=options["keys"], resume=bool(options["durable"])) as client:
-            yield client
-        return
-    from audio_pool.cli.pools import started
-
-    with started(config, quiet=quiet) as pool:
-        yield pool
 
 
 def _draw(result: AudioResult, picture: Path) -> None:

@@ -1,6 +1,6 @@
-"""A pool for one command: opened for its configuration, its start shown at a terminal.
+"""The pool that one command asks: one opened for its configuration, its start shown at a terminal, or a server's.
 
-Owns: which engine such a pool hosts, and the line that tells how far its start is.
+Owns: which of the two, which engine its own pool hosts, and the line that tells how far its start is.
 Must not know: what the command asks of it.
 """
 
@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from audio_pool.cli.terminal import redraw, say
 from audio_pool.config import Config, load_config
-from audio_pool.pool.pool import AudioPool
+from audio_pool.errors import InvalidRequest
 
-__all__ = ["configuration", "started"]
+__all__ = ["asked_pool", "configuration", "own_configuration", "started"]
+
+if TYPE_CHECKING:
+    from audio_pool.client.client import AudioClient
+    from audio_pool.pool.pool import AudioPool
 
 _REDRAW_S = 0.1
 
@@ -31,6 +36,38 @@ def configuration(config_path: str | None, cache_dir: str | None, engine: str | 
     return load_config(config_path, overrides={**overrides, "defaults": {"engine": engine}})
 
 
+def own_configuration(options: Mapping[str, Any]) -> Config | None:
+    """Return the configuration of a command's own pool; None: ``--connect`` asks a server, which has its own.
+
+    Args:
+        options: of the command: connect, config_path, cache_dir, engine.
+
+    Raises:
+        InvalidRequest: what a server's own decides is given as well.
+    """
+    if options["connect"] is None:
+        return configuration(options["config_path"], options["cache_dir"], options["engine"])
+    for name, option in (("config_path", "--config"), ("cache_dir", "--cache-dir")):
+        if options[name] is not None:
+            raise InvalidRequest(f"{option}: given with --connect, where the server's own counts; leave it out")
+    return None
+
+
+@contextlib.contextmanager
+def asked_pool(
+    config: Config | None, options: Mapping[str, Any], *, quiet: bool
+) -> Iterator[AudioPool | AudioClient]:
+    """Yield the pool that a command asks: its own, or (``config`` None) a client of a server's."""
+    if config is None:
+        from audio_pool.client.client import AudioClient
+
+        with AudioClient(options["connect"], keys=options["keys"], resume=bool(options.get("durable"))) as client:
+            yield client
+        return
+    with started(config, quiet=quiet) as pool:
+        yield pool
+
+
 @contextlib.contextmanager
 def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
     """Yield a pool that is ready. Its start is shown on standard error: as a line that is redrawn, or in three words.
@@ -38,6 +75,8 @@ def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
     Args:
         quiet: not where there is no terminal.
     """
+    from audio_pool.pool.pool import AudioPool
+
     terminal = sys.stderr.isatty()
     if not terminal and not quiet:
         say("starting a pool ...", err=True)

@@ -17,7 +17,9 @@ from audio_pool.cli.options import (
     SectionedCommand,
     cache_dir_option,
     config_option,
+    connect_option,
     json_option,
+    keys_option,
     overwrite_option,
     with_options,
 )
@@ -31,11 +33,10 @@ from audio_pool.validation import parse
 __all__ = ["NOT_OPTIONS", "variants"]
 
 NOT_OPTIONS = (
-    "output_path", "delivery", "priority", "deadline_ms", "match", "any_engine", "duration_tolerance", "temperature",
+    "output_path", "priority", "deadline_ms", "match", "any_engine", "duration_tolerance", "temperature",
     "variant_seed", "shuffle", "variant", "prefetch", "tau_use", "tau_prompt_sem", "durable",
 )  # fmt: skip
-"""Fields of a request that are of no use here: each take has a seed of its own, which matches only itself, in a
-pool of its own."""
+"""Fields of a request that are of no use here: each take has a seed of its own, which matches only itself."""
 
 
 @click.command(cls=SectionedCommand)
@@ -60,6 +61,8 @@ pool of its own."""
     json_option,
     config_option,
     cache_dir_option,
+    connect_option,
+    keys_option,
     request_options(leave_out=NOT_OPTIONS),
 )
 def variants(
@@ -70,8 +73,6 @@ def variants(
     overwrite: bool,
     least_distance: float,
     as_json: bool,
-    config_path: str | None,
-    cache_dir: str | None,
     **options: Any,
 ) -> None:
     """Write COUNT takes of PROMPT: the same loudness, audibly different.
@@ -79,13 +80,14 @@ def variants(
     For footsteps and the like, where the same file twice in a row is noticed. Takes closer to another than
     --least-distance are made anew with another seed, a few times; the report tells each one's nearest.
     """
-    from audio_pool.cli.pools import configuration, started
+    from audio_pool.cli.pools import asked_pool, own_configuration
     from audio_pool.client.progress import ProgressBar
     from audio_pool.packs.variants import Take, make_variants
 
-    config = configuration(config_path, cache_dir, options["engine"])
+    config = own_configuration(options)
     fields = request_fields(options)
-    ending = fields.setdefault("format", config.defaults.format)
+    # a server's own default is not known here
+    ending = fields.setdefault("format", "wav" if config is None else config.defaults.format)
     fields.setdefault("seed", secrets.randbits(48))
     request = parse(AudioRequest, {"prompt": prompt, **fields})
     paths = [output.absolute() / f"{stem}.{ending}" for stem in numbered_names(name, prompt, count)]
@@ -99,7 +101,7 @@ def variants(
         loudness = "" if take.loudness_lufs is None else f"{take.loudness_lufs:.1f} LUFS, "
         say(f"{take.path}  {loudness}seed {take.seed}{near}")
 
-    with started(config, quiet=as_json) as pool, bar:
+    with asked_pool(config, options, quiet=as_json) as pool, bar:
         made = make_variants(
             pool, request, paths, least_distance=least_distance, on_event=bar, on_take=None if as_json else show
         )

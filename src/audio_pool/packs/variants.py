@@ -6,7 +6,9 @@ Must not know: the command line, how a sound is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +58,18 @@ class Variants(Struct, frozen=True, kw_only=True):
     greatest_distance: float | None
 
 
+@contextlib.contextmanager
+def _file_of(result: AudioResult) -> Iterator[Path]:
+    """Yield the sound's file; one of its own for a sound that was sent, whose path is another machine's."""
+    if result.data is None:
+        yield Path(result.path)
+        return
+    with tempfile.NamedTemporaryFile(suffix=Path(result.path).suffix) as file:
+        file.write(result.data)
+        file.flush()
+        yield Path(file.name)
+
+
 def make_variants(
     pool: _Pool,
     request: AudioRequest,
@@ -72,7 +86,7 @@ def make_variants(
     take in all; after that it is accepted as it is.
 
     Args:
-        pool: running.
+        pool: running, or a client of one that is.
         request: with the first seed; the others follow it.
         paths: absolute, in the order of the takes; nothing is written there before the take is accepted.
         timeout_s: of each sound.
@@ -92,13 +106,16 @@ def make_variants(
         tried, tries_left = tried + 1, tries_left - 1
         asked = structs.replace(request, seed=seed, output_path=None)
         result = pool.generate(asked, timeout_s=timeout_s, on_event=on_event)
-        vector = descriptors(*codec.read(Path(result.path)))
+        with _file_of(result) as file:
+            vector = descriptors(*codec.read(file))
         nearest = min((float(distance(vector, other)) for other in vectors), default=None)
         spare = tries_left - (len(paths) - len(takes) - 1)
         if nearest is not None and nearest < least_distance and spare > 0:
             continue
+        with _file_of(result) as file:
+            path = copy_file(file, paths[len(takes)])
         take = Take(
-            path=copy_file(Path(result.path), paths[len(takes)]),
+            path=path,
             seed=seed,
             loudness_lufs=result.metadata.loudness_lufs,
             nearest_distance=nearest,
