@@ -1,14 +1,16 @@
 """How often one person's words find what another's have filled the cache with, and whether it is the same sound.
 
-    python -m benchmarks.natural_hits [--keep FOLDER] [--sheet FILE.csv] [--refusals]
+    python -m benchmarks.natural_hits [FOLDER] [--keep FOLDER] [--sheet FILE.csv] [--refusals] [--unseen]
 
 The captions of ``audiocaps_train.csv`` are the cache's content, those of ``audiocaps_val.csv`` the requests;
 requests that the cache has word for word are not counted. Both files are for evaluation only and not part of
-this project.
+this project. The rules were read against those requests; ``--unseen`` takes others, every twentieth caption of the
+cache itself, left out of it.
 
 Whether a hit is right is a matter of judgement: ``--sheet`` writes the hits, shuffled together with as many near
 misses that were refused, without saying which is which. A person's verdicts on them, by row numbers alone, are
-kept in ``natural_verdicts.csv`` and give the precision of whatever the policy accepts today.
+kept in ``natural_verdicts.csv`` and ``natural_unseen_verdicts.csv``, and give the precision of what the policy accepts
+today.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from audio_pool.prompts.normalize import canonical_key, text_key
 
 CAPTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "captions"
 VERDICTS = Path(__file__).with_name("natural_verdicts.csv")
+UNSEEN_VERDICTS = Path(__file__).with_name("natural_unseen_verdicts.csv")
+EVERY = 20
 MODES = ("strict", "tolerant")
 LEAST = {"strict": 9.0, "tolerant": 12.0}
 LEAST_PRECISION = 99.0
@@ -59,6 +63,7 @@ def main() -> int:
     parser.add_argument("captions", nargs="?", type=Path, default=CAPTIONS, help="folder of the two files")
     parser.add_argument("--keep", type=Path, help="folder to keep the captions' vectors in, for the next time")
     parser.add_argument("--sheet", type=Path, help="write pairs to judge, blind, to this file")
+    parser.add_argument("--unseen", action="store_true", help="ask for captions that no rule was read against")
     parser.add_argument("--refusals", action="store_true", help="count what the nearest ones were refused for")
     args = parser.parse_args()
     kept_at, asked_at = (args.captions / f"audiocaps_{part}.csv" for part in ("train", "val"))
@@ -67,13 +72,17 @@ def main() -> int:
         print(f"nothing to measure: {kept_at} or {asked_at} is absent, or no encoder is installed")
         return 0
     kept, asked = captions_of(kept_at), captions_of(asked_at)
+    of_kept = encoded(list(kept), encoder, args.keep)
+    if args.unseen:
+        asked = {prompt: row for i, (prompt, row) in enumerate(kept.items()) if i % EVERY == 0}
+        of_kept = of_kept[[prompt not in asked for prompt in kept]]
+        kept = {prompt: row for prompt, row in kept.items() if prompt not in asked}
     known = {text_key(prompt) for prompt in kept}
     requests = {prompt: row for prompt, row in asked.items() if text_key(prompt) not in known}
-    vectors = [encoded(list(texts), encoder, args.keep) for texts in (kept, requests)]
-    looks = looked_up(list(kept), list(requests), *vectors, encoder)
+    looks = looked_up(list(kept), list(requests), of_kept, encoded(list(requests), encoder, args.keep), encoder)
     print(f"{len(kept)} kept prompts, {len(requests)} requests; {len(asked) - len(requests)} more kept word for word")
     shares = {mode: 100 * sum(look.found[mode] is not None for look in looks) / len(looks) for mode in MODES}
-    verdicts = verdicts_of(VERDICTS)
+    verdicts = verdicts_of(UNSEEN_VERDICTS if args.unseen else VERDICTS)
     precise = True
     for mode in MODES:
         hits = {(requests[one.prompt], kept[hit[0]]) for one in looks if (hit := one.found[mode]) is not None}
@@ -112,10 +121,8 @@ def encoded(texts: list[str], encoder: str, folder: Path | None) -> Vectors:
         return np.load(path).astype(np.float32)
     engine = load_engine(encoder)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    vectors = np.zeros((len(texts), engine_infos()[encoder].dimensions), np.float32)
-    for start in range(0, len(order), 256):
-        part = order[start : start + 256]
-        vectors[part] = engine.embed([texts[i] for i in part])
+    parts = [engine.embed([texts[i] for i in order[start : start + 256]]) for start in range(0, len(order), 256)]
+    vectors = np.concatenate(parts)[np.argsort(order)]
     if path is not None:
         np.save(path, vectors.astype(np.float16))
     return vectors

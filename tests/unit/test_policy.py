@@ -130,6 +130,13 @@ def test_the_cosine_must_confirm_on_the_encoders_own_scale() -> None:
     assert not verdict("birds sing", "a bird sings", cosine=math.nan).accepted
 
 
+def test_what_goes_without_saying_is_named_in_the_verdict() -> None:
+    found = verdict("wind blows and an owl hoots", "wind and an owl hooting")
+    assert found.rule == "words"
+    assert "all words agree but 'blow', which goes without saying, and cosine reaches 0.80" in found.reason
+    assert "without saying" not in verdict("strong wind noise", "strong wind").reason
+
+
 def test_clap_must_confirm_where_there_is_one() -> None:
     assert verdict("birds sing", "a bird sings", clap=0.36).accepted
     low = verdict("birds sing", "a bird sings", clap=0.34)

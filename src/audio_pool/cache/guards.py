@@ -1,6 +1,7 @@
 """The guards of tolerant matching: what speaks against taking one prompt for the other. Pure.
 
-Owns: ``first_objection`` and what it lets go: a few prepositions, the number of what sounds in a chorus, possessives.
+Owns: ``first_objection``, ``unsaid_between`` and what they let go: a few prepositions, the number of what sounds in a
+chorus, possessives.
 Must not know: scores, modes, entries (policy.py); the store, the index, engines.
 """
 
@@ -17,7 +18,7 @@ from audio_pool.prompts.lexicon import in_chorus, is_listed
 from audio_pool.prompts.normalize import Analysis, analyse
 from audio_pool.prompts.spelling import is_misspelling_of
 
-__all__ = ["first_objection"]
+__all__ = ["first_objection", "unsaid_between"]
 
 _PARTICLES = frozenset(["on", "off", "up", "down", "out", "away", "back"])
 """Prepositions that change what is done: "switched on", "switched off"."""
@@ -61,6 +62,14 @@ def first_objection(query: str, prompt: str) -> str | None:
         if not ordered and not same_roles(a, b, _POSSESSIVES):
             return "guard role: the same words, but who does what differs"
     return None
+
+
+def unsaid_between(query: str, prompt: str) -> list[str]:
+    """Return the words that one of two prompts without objection has more, since they go without saying."""
+    mine, other = (_bag(_moments(analyse(text))) for text in (query, prompt))
+    lacking, extra = mine - other, other - mine
+    _misspellings(lacking, extra)
+    return sorted({word.rstrip("*~") for word in (lacking | extra) if word not in PREPOSITIONS})
 
 
 def _moments(analysis: Analysis) -> list[_Moment]:

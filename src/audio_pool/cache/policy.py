@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from audio_pool.cache.guards import first_objection
+from audio_pool.cache.guards import first_objection, unsaid_between
 from audio_pool.cache.judgements import Judged
 from audio_pool.prompts.normalize import canonical_key, text_key
 
@@ -140,7 +140,9 @@ def _verdict(
         return _verdict_by(one, "", differing)
     if unfit:
         return _verdict_by(one, "", low_clap, unfit=True)
-    return _verdict_by(one, "words", f"all words agree and cosine reaches {least:.2f}")
+    unsaid = unsaid_between(query, one.prompt)
+    but = f" but {', '.join(map(repr, unsaid))}, which goes without saying," if unsaid else ""
+    return _verdict_by(one, "words", f"all words agree{but} and cosine reaches {least:.2f}")
 
 
 def _same_key(query: str, prompt: str) -> Literal["text", "canonical", ""]:
