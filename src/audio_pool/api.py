@@ -44,6 +44,7 @@ __all__ = [
     "KeptOver",
     "Making",
     "OnEvent",
+    "PictureReport",
     "PoolApi",
     "PoolStatus",
     "PromptCount",
@@ -132,6 +133,16 @@ class Engines(PlainMapping, Struct, frozen=True, kw_only=True):
     """The engines of a pool, by name."""
 
     engines: tuple[EngineReport, ...] = ()
+
+
+class PictureReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A picture of a kept sound."""
+
+    entry: int
+    path: str | None = None
+    """Of the cache's own PNG file; None: delivered as bytes."""
+    data: bytes | UnsetType = UNSET
+    """The file itself, at a client that asked for it inline."""
 
 
 class AnswersOver(PlainMapping, Struct, frozen=True, kw_only=True):

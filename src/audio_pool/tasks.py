@@ -7,7 +7,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     MasterTask   -> MasteredSound
     EmbedTask    -> Embedded
     RenderTask   -> Rendered
-    EchoTask, ClapTask -> Called
+    DrawTask, EchoTask, ClapTask -> Called
     any of them  -> Rejected
 
 Results are decoded once, where the router reads them; a malformed one is that worker's fault alone.
@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from audio_pool.engine_info import Notes
 from audio_pool.results import CandidateReport, Failure, FinishedSound, RenditionReport, SoundMetadata, WorkerReport
-from audio_pool.types import Recipe, Rendition, Shape
+from audio_pool.types import Picture, Recipe, Rendition, Shape
 
 __all__ = [
     "DESCRIPTORS",
@@ -30,6 +30,7 @@ __all__ = [
     "CandidateRef",
     "ClapOperation",
     "ClapTask",
+    "DrawTask",
     "EchoTask",
     "EmbedTask",
     "Embedded",
@@ -202,6 +203,16 @@ class EchoTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="echo"):
     payload: bytes = b""
 
 
+class DrawTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="draw"):
+    """Draw a kept master into ``out``."""
+
+    job: int = 0
+    master: str
+    out: str
+    picture: Picture
+    title: str
+
+
 ClapOperation = Literal["embed", "similarity", "zero-shot"]
 
 
@@ -217,7 +228,7 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     """Folders beneath which the paths must lie when they are opened; None: anywhere."""
 
 
-Task = GenerateTask | MasterTask | EmbedTask | RenderTask | EchoTask | ClapTask
+Task = GenerateTask | MasterTask | EmbedTask | RenderTask | DrawTask | EchoTask | ClapTask
 
 
 # -- how they get on -------------------------------------------------------------------------------
@@ -280,7 +291,7 @@ class Rendered(Struct, frozen=True, kw_only=True, tag_field="kind", tag="rendere
 
 
 class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
-    """The answer to echo or clap."""
+    """The answer to draw, echo or clap."""
 
     body: dict[str, Any]  # opaque on purpose: the caller's own payload, or CLAP's figures
 

@@ -23,6 +23,7 @@ __all__ = [
     "STRICT_WARNINGS",
     "AudioRequest",
     "Label",
+    "Picture",
     "Query",
     "Recipe",
     "Rendition",
@@ -220,6 +221,22 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     measure: Measure = "integrated"
     """Which loudness of a one-shot the target is of."""
     mono: bool = False
+
+
+class Picture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True,
+              tag_field="picture", tag="spectrogram"):  # fmt: skip
+    """How a kept sound is drawn; defaults are left out, as of a rendition."""
+
+    mel_bands: Annotated[int, Meta(ge=0, le=320)] = 0
+    """0: as many as the picture has rows."""
+    highest_hz: Annotated[float, Meta(ge=500.0, le=96_000.0)] | None = None
+    """None: 20,000, or what the sound's rate allows."""
+    dark: bool = False
+    """On a dark ground."""
+
+    @property
+    def format(self) -> str:
+        return "png"
 
 
 class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

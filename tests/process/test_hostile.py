@@ -142,7 +142,8 @@ request_fields = {
     "prompts": hostile_values,
 }
 requests = st.deferred(lambda: st.fixed_dictionaries({"prompt": prompts}, optional=request_fields))
-kinds = ["generate", "cancel", "status", "health", "engines", "cache_stats", "feedback", "explain", "echo", "clap"]
+kinds = ["generate", "cancel", "status", "health", "engines", "cache_stats", "feedback", "explain", "spectrogram"]
+kinds += ["echo", "clap"]
 long_names = st.sampled_from([128, 129]).map(lambda size: "x" * size)
 messages = st.fixed_dictionaries(
     {"v": st.just(1) | hostile_values, "type": st.sampled_from(kinds) | hostile_values},

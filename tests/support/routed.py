@@ -28,6 +28,7 @@ from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.making import Making
+from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
 from audio_pool.pool.reading import FileReading
 from audio_pool.pool.replies import LocalSink, Reply
@@ -208,9 +209,11 @@ class Routed:
             self.config, self.intake, self.requests, self.keeper, encoders, self.writer, self.inbox.post
         )
         feedback = Feedback(self.requests.delivered, self.keeper, turns, self.inbox.post)
+        pictures = Pictures(self.intake, self.requests, self.keeper, turns, self.inbox.post)
         self.service = PoolService(
-            self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining
-        )
+            self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
+            pictures,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close what was opened."""

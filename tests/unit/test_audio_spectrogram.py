@@ -45,6 +45,36 @@ def test_a_tone_is_as_bright_wherever_it_is(tmp_path: Path) -> None:
     assert max(brightest) - min(brightest) < 60
 
 
+@pytest.mark.parametrize("hz", [300.0, 1_000.0, 3_000.0])
+def test_the_top_of_the_picture_can_be_chosen(tmp_path: Path, hz: float) -> None:
+    write_png(tmp_path / "x.png", tone(RATE, hz), RATE, highest_hz=4_000.0)
+    panel = brightness(tmp_path / "x.png")[PANEL]
+    mel, top = (2595 * np.log10(1 + f / 700) for f in (hz, 4_000))
+    assert abs(int(panel.mean(axis=1).argmax()) - (1 - mel / top) * (len(panel) - 1)) <= 2
+
+
+def test_frequencies_are_parted_into_as_many_bands_as_are_asked_for(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", white(RATE), RATE, mel_bands=16)
+    rows = png_colours((tmp_path / "x.png").read_bytes()).astype(int)[PANEL][:, 400]
+    steps = np.flatnonzero(np.abs(np.diff(rows, axis=0)).sum(axis=1))
+    assert len(steps) == 15 and set(np.diff(steps)) == {20}
+    write_png(tmp_path / "all.png", tone(RATE), RATE, mel_bands=320)
+    assert (tmp_path / "all.png").read_bytes() == _drawn_plain(tmp_path / "plain.png")
+
+
+def _drawn_plain(path: Path) -> bytes:
+    write_png(path, tone(RATE), RATE)
+    return path.read_bytes()
+
+
+def test_on_a_dark_ground_only_ground_text_and_waveform_are_others(tmp_path: Path) -> None:
+    light, dark = drawn(tmp_path / "l.png", tone(RATE)), tmp_path / "d.png"
+    write_png(dark, tone(RATE), RATE, dark=True)
+    assert np.array_equal(light[PANEL], brightness(dark)[PANEL])
+    assert light[490, 500] == 3 * 255 and brightness(dark)[490, 500] < 100
+    assert brightness(dark)[:, :90].max() > 600, "the axis can be read"
+
+
 def test_time_runs_from_left_to_right(tmp_path: Path) -> None:
     sound = white(RATE)
     sound[:, : RATE // 2] = 0

@@ -26,7 +26,8 @@ from audio_pool.scheduler.events import (
 )
 from audio_pool.scheduler.jobs import Job, Stage, TaskRef
 from audio_pool.scheduler.workers import WorkerPlan, WorkerTable
-from audio_pool.tasks import ClapTask, EchoTask, Provenance, RawSounds
+from audio_pool.tasks import ClapTask, DrawTask, EchoTask, Provenance, RawSounds
+from audio_pool.types import Picture
 
 CLAP = ClapTask(engine="ears", operation="embed", texts=["a"], paths=[])
 RAW = RawSounds(candidates=(), made=Provenance(engine="tone", implementation="tone", model="tone"))
@@ -51,7 +52,7 @@ class Floor:
         submit = Submit(request=number, recipe=recipe(engine, **fields))
         return self._add(Job(job=number, asked=submit, arrival=float(number), stage=stage, priority=priority))
 
-    def call(self, task: EchoTask | ClapTask, worker: str = "") -> Job:
+    def call(self, task: DrawTask | EchoTask | ClapTask, worker: str = "") -> Job:
         number = len(self.jobs) + 1
         asked = Call(request=number, task=task, worker=worker)
         return self._add(Job(job=number, asked=asked, arrival=float(number), stage="call"))
@@ -101,6 +102,14 @@ def test_a_call_carries_its_own_task(task: EchoTask | ClapTask) -> None:
     floor.put(floor.call(task))
     (sent,) = floor.send()
     assert sent.work == CallWork(job=1, task=task)
+
+
+def test_a_sound_is_drawn_by_a_worker_that_masters() -> None:
+    task = DrawTask(master="/m", out="/o", picture=Picture(), title="rain")
+    floor = Floor(plan("ears", "", "score"), plan("hands", "", "master"))
+    floor.put(floor.call(task))
+    (sent,) = floor.send()
+    assert (sent.worker, sent.work) == ("hands", CallWork(job=1, task=task))
 
 
 def test_what_is_sent_is_held_until_there_is_room_again() -> None:

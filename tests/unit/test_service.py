@@ -11,10 +11,12 @@ from tests.support.cache_sounds import sound
 from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
-from audio_pool.api import CacheStats, Cancellation, FeedbackNoted
+from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, PictureReport
 from audio_pool.cache.manage import AudioSemanticCache
-from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidRequest, NotFound, Refused
-from audio_pool.tasks import Called, ClapTask
+from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRequest, NotFound, Refused
+from audio_pool.results import Failure
+from audio_pool.tasks import Called, ClapTask, DrawTask, Rejected
+from audio_pool.types import Delivery, Picture
 
 Build = Callable[..., Routed]
 
@@ -107,6 +109,57 @@ def test_a_pool_without_a_cache_has_no_statistics(build: Build) -> None:
     with pytest.raises(NotFound, match="the cache is off"):
         pool.service.cache_stats(Caller().sink)
     assert not pool.requests
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def draw(pool: Routed, entry: int, delivery: Delivery = "path") -> Caller:
+    """Asks for a picture, as far as the worker's part."""
+    caller = Caller()
+    pool.service.pictures.ask(entry, "default", Picture(), delivery, caller.sink)
+    pool.write()
+    return caller
+
+
+def test_a_picture_is_drawn_by_a_worker_kept_and_found_again(pool: Routed) -> None:
+    assert pool.cache is not None
+    entry = pool.cache.put(sound(pool.incoming), {}).id or 0
+    first = draw(pool, entry)
+    task = pool.run().task
+    assert isinstance(task, DrawTask) and first.replies == []
+    Path(task.out).write_bytes(b"a picture")
+    pool.done({task.job: Called(body={})})
+    pool.write()
+    assert isinstance(first.reply.body, PictureReport) and first.reply.body.path is not None
+    assert Path(first.reply.body.path).read_bytes() == b"a picture" and not Path(task.out).exists()
+    second = draw(pool, entry, "inline")
+    assert (second.reply.body, second.reply.data) == (PictureReport(entry=entry), b"a picture")
+    assert not pool.requests
+
+
+def test_a_worker_that_drew_nothing_and_an_entry_that_is_not_there_are_errors(pool: Routed) -> None:
+    assert pool.cache is not None
+    entry = pool.cache.put(sound(pool.incoming), {}).id or 0
+    caller = draw(pool, entry)
+    pool.done({1: Called(body={"path": "/etc/passwd"})})
+    pool.write()
+    assert caller.reply.failure is not None and caller.reply.failure.message.startswith("the worker says")
+    assert draw(pool, 99).reply.failure == Failure.of(NotFound("namespace 'default' has no entry 99"))
+    caller = draw(pool, entry)
+    pool.done({2: Rejected(failure=Failure(code="invalid_audio", message="torn"))})
+    pool.write()
+    assert caller.reply.failure is not None and caller.reply.failure.message == "torn"
+    assert not pool.requests
+
+
+def test_only_so_many_pictures_are_under_way(pool: Routed) -> None:
+    for _ in range(64):
+        pool.service.pictures.ask(1, "default", Picture(), "path", Caller().sink)
+    with pytest.raises(Busy, match="64 pictures"):
+        pool.service.pictures.ask(1, "default", Picture(), "path", Caller().sink)
+    pool.write()
+    assert not pool.requests and draw(pool, 1).reply.kind == "error"
 
 
 # -- small questions -------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from audio_pool.tasks import (
     Called,
     CandidateRef,
     ClapTask,
+    DrawTask,
     EchoTask,
     Embedded,
     EmbedTask,
@@ -44,6 +45,7 @@ from audio_pool.tasks import (
     TensorRef,
 )
 from audio_pool.transport import packing, worker_messages
+from audio_pool.types import Picture
 
 SPEC = MasteringSpec(
     shape=SHAPE,
@@ -75,6 +77,7 @@ TASKS: list[Task] = [
     MasterTask(job=7, recipe=recipe(), mastering=SPEC, candidates=CANDIDATES, made=MADE),
     EmbedTask(job=7, engine="words", text="rain"),
     RenderTask(job=7, master="/m", out="/o", rendition=RENDITION, loop=True, comment="{}"),
+    DrawTask(job=7, master="/m", out="/o", picture=Picture(mel_bands=64, highest_hz=8000.0, dark=True), title="rain"),
     EchoTask(job=7, payload=b"\0\xff"),
     ClapTask(job=7, engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
 ]

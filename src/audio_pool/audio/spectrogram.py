@@ -47,8 +47,10 @@ FLAME = (
 )  # fmt: skip
 """Colours of levels, dark to bright, perceptually even."""
 _PAPER, _INK, _GREY, _LINE, _PEAK, _RMS = range(_SHADES, _SHADES + 6)
-_COLOURS = ((255, 255, 255), (26, 24, 34), (112, 110, 124), (214, 212, 222), (166, 146, 196), (86, 25, 112))
+_LIGHT = ((255, 255, 255), (26, 24, 34), (112, 110, 124), (214, 212, 222), (166, 146, 196), (86, 25, 112))
 """Of the six names above, after the shades of the spectrogram."""
+_DARK = ((22, 21, 26), (236, 234, 240), (161, 157, 171), (62, 60, 72), (104, 86, 142), (184, 160, 236))
+_ROWS = _SPECTRUM[1] - _SPECTRUM[0]
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W]: indices into the palette."""
@@ -72,7 +74,16 @@ def require_directory(path: Path) -> None:
         )
 
 
-def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> None:
+def write_png(
+    path: Path,
+    audio: Audio,
+    sample_rate: int,
+    title: str = "",
+    *,
+    mel_bands: int = 0,
+    highest_hz: float | None = None,
+    dark: bool = False,
+) -> None:
     """Write a PNG of 1,000 by 500 pixels: title, waveform, and mel-scaled spectrogram over 80 dB.
 
     The waveform has one lane per channel, full scale: peaks pale, root mean square dark. Levels of the
@@ -81,6 +92,9 @@ def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> No
     Args:
         audio: float32 [C, T].
         title: cut to the picture's width.
+        mel_bands: how many the frequencies are parted into, at most as many as there are rows; 0: one a row.
+        highest_hz: top of the picture, at most half the sample rate; None: 20 kHz.
+        dark: light text on a dark ground.
 
     Raises:
         InvalidAudio: nothing to draw. StorageError: the file cannot be written.
@@ -90,21 +104,22 @@ def write_png(path: Path, audio: Audio, sample_rate: int, title: str = "") -> No
     picture = np.full((_HEIGHT, _WIDTH), _PAPER, np.uint8)
     _draw_title(picture, audio, sample_rate, title)
     _draw_waveform(picture, audio)
-    top_db = _draw_spectrogram(picture, audio, sample_rate)
+    top_hz = min(highest_hz or _HIGHEST_HZ, sample_rate / 2)
+    top_db = _draw_spectrogram(picture, audio, sample_rate, top_hz, mel_bands or _ROWS)
     _draw_time_axis(picture, audio.shape[1] / sample_rate)
-    _draw_frequency_axis(picture, _top_hz(sample_rate))
+    _draw_frequency_axis(picture, top_hz)
     _draw_colour_scale(picture, top_db)
     try:
-        path.write_bytes(png.encode(picture, _palette()))
+        path.write_bytes(png.encode(picture, _palette(_DARK if dark else _LIGHT)))
     except OSError as exc:
         raise StorageError(f"the picture {str(path)!r} cannot be written: {exc.strerror}") from exc
 
 
-def _palette() -> list[png.Colour]:
+def _palette(plain: tuple[png.Colour, ...]) -> list[png.Colour]:
     at = np.linspace(0, len(FLAME) - 1, _SHADES)
     channels = [np.interp(at, range(len(FLAME)), [colour[part] for colour in FLAME]) for part in range(3)]
     shades = np.rint(np.stack(channels, axis=1)).astype(int)
-    return [(int(red), int(green), int(blue)) for red, green, blue in shades] + list(_COLOURS)
+    return [(int(red), int(green), int(blue)) for red, green, blue in shades] + list(plain)
 
 
 def _draw_title(picture: Picture, audio: Audio, sample_rate: int, title: str) -> None:
@@ -148,12 +163,13 @@ def _draw_waveform(picture: Picture, audio: Audio) -> None:
     _frame(picture, _WAVE)
 
 
-def _draw_spectrogram(picture: Picture, audio: Audio, sample_rate: int) -> float:
+def _draw_spectrogram(picture: Picture, audio: Audio, sample_rate: int, top_hz: float, bands: int) -> float:
     """Draw the levels; return the level in dBFS of the brightest colour."""
     power, bin_hz = _column_powers(audio, sample_rate, _RIGHT - _LEFT)
-    levels = 10 * np.log10(np.maximum(_rows_of(power, bin_hz, _top_hz(sample_rate)), 1e-20))
+    levels = 10 * np.log10(np.maximum(_bands_of(power, bin_hz, top_hz, bands), 1e-20))
     loudest = float(levels.max())
     top_db = 10.0 * math.ceil(loudest / 10) if loudest > -100 else 0.0
+    levels = levels[np.arange(_ROWS) * bands // _ROWS]
     shades = np.clip((levels - top_db) / _DYNAMIC_DB + 1, 0, 1) * (_SHADES - 1)
     first, end = _SPECTRUM
     picture[first:end, _LEFT:_RIGHT] = np.rint(shades).astype(np.uint8)
@@ -188,13 +204,14 @@ def _column_powers(audio: Audio, sample_rate: int, columns: int) -> tuple[npt.ND
     return power * gain, sample_rate / size
 
 
-def _rows_of(power: npt.NDArray[np.float64], bin_hz: float, top_hz: float) -> npt.NDArray[np.float64]:
-    """Resample bins to the picture's rows, top to bottom on a mel scale.
+def _bands_of(
+    power: npt.NDArray[np.float64], bin_hz: float, top_hz: float, count: int
+) -> npt.NDArray[np.float64]:
+    """Resample bins to bands, top to bottom on a mel scale.
 
-    A row that spans several bins shows the strongest, so that a tone is as bright at any height; a row within
+    A band that spans several bins shows the strongest, so that a tone is as bright at any height; a band within
     one bin is interpolated.
     """
-    count = _SPECTRUM[1] - _SPECTRUM[0]
     edges = _hz(np.linspace(_mel(top_hz), 0, count + 1)) / bin_hz
     rows = np.empty((count, power.shape[1]))
     for row in range(count):
@@ -205,10 +222,6 @@ def _rows_of(power: npt.NDArray[np.float64], bin_hz: float, top_hz: float) -> np
         if len(inside):
             rows[row] = np.maximum(rows[row], inside.max(axis=0))
     return rows
-
-
-def _top_hz(sample_rate: int) -> float:
-    return min(_HIGHEST_HZ, sample_rate / 2)
 
 
 def _mel(hz: float) -> float:

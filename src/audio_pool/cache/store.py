@@ -29,7 +29,7 @@ from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.cache.uses import Uses
 from audio_pool.results import FinishedSound
-from audio_pool.types import Recipe, Rendition
+from audio_pool.types import Picture, Recipe, Rendition
 
 __all__ = [
     "Adopted",
@@ -193,7 +193,7 @@ class KeptRendition(NamedTuple):
 
     entry_id: int
     spec: str
-    """The Rendition as JSON."""
+    """The Rendition, or the Picture, as JSON."""
     file: str
     size_bytes: int
     sha256: bytes = b""
@@ -201,12 +201,12 @@ class KeptRendition(NamedTuple):
 
 
 class Renditions(Protocol):
-    """Other formats of kept sounds, made once and kept beside their master."""
+    """Other formats of kept sounds, and pictures of them, made once and kept beside their master."""
 
-    def find(self, entry_id: int, rendition: Rendition) -> KeptRendition | None:
+    def find(self, entry_id: int, rendition: Rendition | Picture) -> KeptRendition | None:
         """Return the entry in another format, where it has been made and its file is whole."""
 
-    def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
+    def put(self, entry_id: int, rendition: Rendition | Picture, source: Path | str) -> str:
         """Move a file from ``incoming`` beside its entry; return its path. One that is there and whole stays.
 
         Raises:

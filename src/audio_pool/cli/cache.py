@@ -23,6 +23,7 @@ from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_list import list_items
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.cache_show import show_entry
+from audio_pool.cli.cache_spectrogram import spectrogram
 from audio_pool.cli.cache_stats import report, stats
 from audio_pool.cli.command_group import Program
 from audio_pool.cli.moving import export_command, import_command
@@ -44,7 +45,7 @@ def group() -> None:
 
 for _one in (
     stats, report, list_items, show_entry, pin, unpin, deny, confirm, judged, calibrate, plan_eviction,
-    import_command, export_command,
+    import_command, export_command, spectrogram,
 ):  # fmt: skip
     group.add_command(_one)
 

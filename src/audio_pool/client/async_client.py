@@ -29,6 +29,7 @@ from audio_pool.api import (
     Jobs,
     JobState,
     OnEvent,
+    PictureReport,
     PoolApi,
     PoolStatus,
     as_request,
@@ -200,6 +201,29 @@ class AsyncAudioClient(PoolApi):
     ) -> ClapAnswer:
         """As AudioClient.clap."""
         return await self._ask(control.clap(operation, texts, paths), timeout_s)
+
+    async def spectrogram(
+        self,
+        entry: int,
+        *,
+        namespace: str = "default",
+        mel_bands: int = 0,
+        highest_hz: float | None = None,
+        dark: bool = False,
+        delivery: Delivery = "path",
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> PictureReport:
+        """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet.
+
+        Args:
+            namespace: that the entry is of.
+            mel_bands: how many the frequencies are parted into, up to 320; 0: one for each row.
+            highest_hz: top of the picture; None: 20 kHz, or half the sample rate.
+            dark: light text on a dark ground.
+            delivery: ``inline`` gives the file as ``data``.
+        """
+        asked = control.spectrogram(entry, namespace, mel_bands, highest_hz, dark, delivery)
+        return await self._ask(asked, timeout_s)
 
     async def echo(
         self, payload: bytes = b"", worker: str | None = None, *, timeout_s: float = QUESTION_TIMEOUT_S

@@ -29,6 +29,7 @@ from audio_pool.api import (
     JobReport,
     Jobs,
     JobState,
+    PictureReport,
     PoolStatus,
     as_request,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "new_request_id",
     "result_of",
     "retry",
+    "spectrogram",
 ]
 
 QUESTION_TIMEOUT_S = 10.0
@@ -137,6 +139,24 @@ def feedback(target: str, verdict: FeedbackVerdict, comment: str) -> Question[Fe
 
 def explain(prompt: Asked, fields: Mapping[str, Any]) -> Question[Explanation]:
     return Question("explain", Explanation, {"request": to_builtins(as_request(prompt, fields))})
+
+
+def spectrogram(
+    entry: int, namespace: str, mel_bands: int, highest_hz: float | None, dark: bool, delivery: Delivery
+) -> Question[PictureReport]:
+    return Question(
+        "spectrogram",
+        PictureReport,
+        {
+            "entry": entry,
+            "namespace": namespace,
+            "mel_bands": mel_bands,
+            "highest_hz": highest_hz,
+            "dark": dark,
+            "delivery": delivery,
+        },
+        lambda report, data: structs.replace(report, data=data),
+    )
 
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:

@@ -34,6 +34,7 @@ from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers.local import LocalLauncher
 from audio_pool.pool.making import Making
+from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
     configured,
     encoders_of,
@@ -172,7 +173,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         executor.on_generate = jobs.begun
     explaining = Explaining(config, intake, requests, cache, encoders, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
-    service = PoolService(config, router, intake, requests, view, figures, feedback, explaining, jobs)
+    pictures = Pictures(intake, requests, cache, turns, inbox.post)
+    service = PoolService(config, router, intake, requests, view, figures, feedback, explaining, pictures, jobs)
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
     if jobs is not None:

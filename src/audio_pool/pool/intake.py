@@ -23,7 +23,7 @@ from audio_pool.pool.router import Router
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.events import ReplyKind
-from audio_pool.tasks import ClapTask, EchoTask, EmbedTask
+from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -213,7 +213,7 @@ class Intake:
 
     def call(
         self,
-        task: EchoTask | ClapTask | EmbedTask,
+        task: DrawTask | EchoTask | ClapTask | EmbedTask,
         sink: ReplySink,
         *,
         worker: str = "",

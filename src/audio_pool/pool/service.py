@@ -20,6 +20,7 @@ from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -45,6 +46,7 @@ class PoolService:
         figures: CacheFigures,
         feedback: Feedback,
         explaining: Explaining,
+        pictures: Pictures,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -52,6 +54,7 @@ class PoolService:
             figures: about the whole cache.
             feedback: what callers say of results.
             explaining: why a request would hit or miss.
+            pictures: of kept sounds.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -63,6 +66,7 @@ class PoolService:
         self._figures = figures
         self._feedback = feedback
         self.explaining = explaining
+        self.pictures = pictures
 
     @property
     def keeps_jobs(self) -> bool:

@@ -15,6 +15,7 @@ from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Pr
 from audio_pool.tasks import (
     Called,
     ClapTask,
+    DrawTask,
     EchoTask,
     Embedded,
     EmbedTask,
@@ -180,10 +181,10 @@ class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
 
 
 class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
-    """An echo or CLAP call, or a prompt to embed."""
+    """An echo or CLAP call, a prompt to embed, or a sound to draw."""
 
     job: int
-    task: EchoTask | ClapTask | EmbedTask
+    task: DrawTask | EchoTask | ClapTask | EmbedTask
 
 
 TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
@@ -228,7 +229,7 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
     """A small task that is not a sound. It has one caller and no cache."""
 
     request: int
-    task: EchoTask | ClapTask | EmbedTask
+    task: DrawTask | EchoTask | ClapTask | EmbedTask
     client: str = ""
     """Whose share this counts against; empty: nobody's own."""
     worker: str = ""

@@ -40,6 +40,7 @@ from audio_pool.transport.client_messages import (
     JobRequest,
     JobsRequest,
     RetryRequest,
+    SpectrogramRequest,
     StatusRequest,
     decode_client,
 )
@@ -49,6 +50,7 @@ from audio_pool.transport.sender import Sender
 from audio_pool.transport.sockets import Channel, router
 from audio_pool.transport.token import LocalToken
 from audio_pool.transport.unfinished import Unfinished
+from audio_pool.types import Picture
 
 __all__ = ["ZmqFrontEnd"]
 
@@ -180,6 +182,11 @@ class ZmqFrontEnd:
                 service.feedback(message.target, message.verdict, message.comment, sink, caller=caller)
             case ExplainRequest():
                 service.explaining.ask(message.request, sink, size_bytes=size_bytes, caller=caller)
+            case SpectrogramRequest():
+                picture = Picture(mel_bands=message.mel_bands, highest_hz=message.highest_hz, dark=message.dark)
+                service.pictures.ask(
+                    message.entry, message.namespace, picture, message.delivery, sink, caller=caller
+                )
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

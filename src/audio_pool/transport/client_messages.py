@@ -42,6 +42,7 @@ __all__ = [
     "ReplyHead",
     "RetryRequest",
     "SoundReply",
+    "SpectrogramRequest",
     "StatusRequest",
     "decode_client",
 ]
@@ -128,6 +129,17 @@ class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
 
 
+class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
+    """Asks for a picture of a kept sound: drawn where there is none yet."""
+
+    entry: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    namespace: Name = "default"
+    mel_bands: Annotated[int, Meta(ge=0, le=320)] = 0
+    highest_hz: Annotated[float, Meta(ge=500.0, le=96_000.0)] | None = None
+    dark: bool = False
+    delivery: Delivery = "path"
+
+
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
@@ -159,6 +171,7 @@ ClientMessage = (
     | RetryRequest
     | FeedbackRequest
     | ExplainRequest
+    | SpectrogramRequest
     | EchoRequest
     | ClapRequest
 )

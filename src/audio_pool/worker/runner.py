@@ -34,6 +34,7 @@ from audio_pool.tasks import (
     Called,
     CandidateRef,
     ClapTask,
+    DrawTask,
     EchoTask,
     Embedded,
     EmbedTask,
@@ -62,6 +63,7 @@ from audio_pool.worker.checked import (
     checked_info,
     unusable,
 )
+from audio_pool.worker.drawing import drawn
 from audio_pool.worker.input_files import read_input
 from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate, score_of
 from audio_pool.worker.planned import Planned, plan_of
@@ -363,6 +365,11 @@ class TaskRunner:
             out = Path(task.spill, out.name)
             report = self._master().render(master, task.rendition, out, loop=task.loop, comment=task.comment)
         return Outcome(results={task.job: Rendered(path=str(out), report=report)})
+
+    def draw(self, task: DrawTask) -> Outcome:
+        """Draw a kept master."""
+        drawn(Path(task.master), task.picture, Path(task.out), task.title)
+        return Outcome(results={task.job: Called(body={"path": task.out})})
 
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""

@@ -1,4 +1,4 @@
-"""Other formats, rates and levels of kept sounds, made once and kept beside their master.
+"""Other formats, rates and levels of kept sounds, and pictures of them, made once and kept beside their master.
 
 Owns: finding and keeping a rendition.
 Must not know: how one is made, what counts as a hit.
@@ -19,7 +19,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, WITHIN, Database, id_list,
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
-from audio_pool.types import Rendition
+from audio_pool.types import Picture, Rendition
 
 __all__ = ["KEPT", "SqliteRenditions"]
 
@@ -37,13 +37,13 @@ class SqliteRenditions:
         self._blobs = blobs
         self._leaving = leaving
 
-    def find(self, entry_id: int, rendition: Rendition) -> KeptRendition | None:
+    def find(self, entry_id: int, rendition: Rendition | Picture) -> KeptRendition | None:
         spec = _spec(rendition)
         found = self._database.query(f"{_KEPT} WHERE entry_id = ? AND spec = ?", (entry_id, spec))
         kept = KeptRendition._make(found[0]) if found else None
         return kept if kept is not None and self._blobs.is_whole(kept.file, kept.size_bytes) else None
 
-    def put(self, entry_id: int, rendition: Rendition, source: Path | str) -> str:
+    def put(self, entry_id: int, rendition: Rendition | Picture, source: Path | str) -> str:
         key = secrets.token_hex(16)
         file = f"renditions/{key[:2]}/{key}.{rendition.format}"
         at = (entry_id, _spec(rendition))
@@ -103,7 +103,7 @@ def _hashed(path: Path) -> tuple[bytes, int]:
         return digest, file.tell()
 
 
-def _spec(rendition: Rendition) -> str:
+def _spec(rendition: Rendition | Picture) -> str:
     return msgspec.json.encode(rendition, order="deterministic").decode()
 
 
