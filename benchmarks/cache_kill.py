@@ -104,6 +104,7 @@ def _make_keys_old(directory: Path) -> None:
     with contextlib.closing(sqlite3.connect(directory / "cache.sqlite3", timeout=20.0)) as db, db:
         db.execute("UPDATE entries SET canonical_key = x'00'")
         db.execute("UPDATE facts SET value = '0' WHERE name = 'canonical_version'")
+        db.execute("DELETE FROM facts WHERE name = 'keys_renewed'")
 
 
 def _say(line: str) -> None:

@@ -297,7 +297,38 @@ def test_a_new_canonical_version_files_old_entries_anew(tmp_path: Path, monkeypa
     store.entries.put(sound(store.blobs.incoming, "the sound of rain"), {})
     store.close()
     monkeypatch.setattr("audio_pool.cache.entry.CANONICAL_VERSION", 1_000)
-    monkeypatch.setattr("audio_pool.cache.sqlite.store.CANONICAL_VERSION", 1_000)
+    monkeypatch.setattr("audio_pool.cache.sqlite.keys.CANONICAL_VERSION", 1_000)
     again = SqliteStore(tmp_path)
     assert len(again.entries.with_meaning("rain", ANY)) == 1
     again.close()
+
+
+def test_many_entries_are_filed_anew_in_steps_and_whoever_opens_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path)
+    prompts = [f"the sound of {thing}" for thing in ("rain", "wind", "thunder", "waves", "a bell")]
+    for seed, prompt in enumerate(prompts):
+        store.entries.put(sound(store.blobs.incoming, prompt, seed=seed), {})
+    store.close()
+    monkeypatch.setattr("audio_pool.cache.entry.CANONICAL_VERSION", 1_000)
+    monkeypatch.setattr("audio_pool.cache.sqlite.keys.CANONICAL_VERSION", 1_000)
+    monkeypatch.setattr("audio_pool.cache.sqlite.keys._IN_A_STEP", 2)
+    monkeypatch.setattr("audio_pool.cache.sqlite.store._KEYS_AT_ONCE", 0)
+
+    def found(opened: SqliteStore) -> int:
+        return sum(len(opened.entries.with_meaning(prompt, ANY)) for prompt in prompts)
+
+    again = SqliteStore(tmp_path)
+    assert found(again) == 0 and len(again.entries.with_text(prompts[3], ANY)) == 1
+    assert again.renew_keys(2) and found(again) == 2
+    late = again.entries.put(sound(again.blobs.incoming, "the sound of a door", seed=9), {})
+    again.close()
+    third = SqliteStore(tmp_path)
+    assert third.renew_keys(2) and found(third) == 4
+    assert not third.renew_keys(100) and found(third) == 5
+    assert [row.id for row in third.entries.with_meaning("a door", ANY)] == [late.id]
+    third.close()
+    last = SqliteStore(tmp_path)
+    assert not last.renew_keys(2), "and it is done once"
+    last.close()

@@ -58,6 +58,7 @@ _SPARE = 16
 """Neighbours asked for beyond ``reuse_k``: some do not fit, are gone, or are variants of one prompt."""
 _MOST_LOOKED_AT = 1024
 _ENTRIES_KNOWN = 2048
+_KEYS_AT_ONCE = 2000
 _UNLINK_S = 0.1
 """Whoever has a sound to keep waits as long at most."""
 
@@ -107,7 +108,7 @@ class SoundCache:
         self._now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
-        self.prepare, self.tidy = self.spaces.prepare, self.spaces.tidy
+        self.prepare = self.spaces.prepare
         self._trust = Trust(self.store)
         self.usage = Usage(self.store.uses, now, grace_s=self.store.leaving.grace_s)
         self.eviction = Eviction(self.store, self.usage, limits, now)
@@ -134,6 +135,11 @@ class SoundCache:
         """Take over what other processes changed and judged. For a thread that may wait."""
         self.teaching.follow()
         self.spaces.follow()
+
+    def tidy(self) -> None:
+        """Do what is due for the indexes and the keys; may take minutes, for a thread that nobody waits for."""
+        self.spaces.tidy()
+        self.store.renew_keys(_KEYS_AT_ONCE)
 
     def tend(self) -> None:
         """Write uses down, evict, unlink what is due, take damaged sounds out. For the writer thread, now and then."""

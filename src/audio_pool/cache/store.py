@@ -339,6 +339,9 @@ class Store(Protocol):
     def rescue(self) -> None:
         """Write the database again where its file was deleted while it was open here. Raises StorageError."""
 
+    def renew_keys(self, most: int) -> bool:
+        """File up to so many entries under the keys that this version makes; return True while some are left."""
+
     def sweep(self) -> None:
         """Clear away what processes that are gone left behind, as every opening does."""
 

@@ -14,7 +14,6 @@ import sqlite3
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.sqlite.calibrations import SqliteCalibrations
 from audio_pool.cache.sqlite.changes import SqliteChanges
@@ -26,6 +25,7 @@ from audio_pool.cache.sqlite.figures import SqliteFigures
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.judgements import SqliteJudgements
+from audio_pool.cache.sqlite.keys import SqliteKeys
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
@@ -37,13 +37,16 @@ from audio_pool.cache.sqlite.uses import SqliteUses
 from audio_pool.cache.sqlite.vectors import SqliteVectors
 from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import StorageError
-from audio_pool.prompts.normalize import CANONICAL_VERSION
 
 __all__ = ["SqliteStore"]
 
 _log = logging.getLogger(__name__)
 
 _CHANGES_KEPT = 200_000
+_WHOLE_SETTINGS = 2
+"""The schema since which entries have all settings that an index groups by."""
+_KEYS_AT_ONCE = 2_000
+"""Entries whose keys are made anew at opening, where another version made them: half a second."""
 
 
 class SqliteStore:
@@ -93,6 +96,8 @@ class SqliteStore:
         self.inventory = SqliteInventory(self.database, sums, SqliteFolders(self.database, self.blobs))
         self.checks = SqliteChecks(self.database, sums)
         self.seen = SqliteSeen(self.database)
+        self.keys = SqliteKeys(self.database)
+        self._settle_keys()
         self.claims = SqliteClaims(self.database, self.blobs)
         self.uses = SqliteUses(self.database)
         self.figures = SqliteFigures(self.database)
@@ -106,6 +111,16 @@ class SqliteStore:
                 self.leaving.settle(grace_s)
         except StorageError as exc:  # a disk that is full: what is kept can be offered all the same
             _log.warning("%s; files that are leaving stay for now", exc)
+
+    def _settle_keys(self) -> None:
+        try:
+            self.keys.renew(_KEYS_AT_ONCE)
+        except StorageError as exc:  # as above; ``renew_keys`` goes on
+            _log.warning("%s; keys of another version stay for now", exc)
+
+    def renew_keys(self, most: int) -> bool:
+        """File up to so many entries under today's keys; return True while some are left."""
+        return self.keys.renew(most)
 
     @property
     def read_only(self) -> bool:
@@ -148,15 +163,12 @@ class SqliteStore:
             )
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        migrated = migrate(db, self._file) < SCHEMA_VERSION
+        found = migrate(db, self._file)
         with transaction(db):
-            if (fill_unfilled(db) or migrated) and self.index_dir.is_dir():
+            if (fill_unfilled(db) or found < _WHOLE_SETTINGS) and self.index_dir.is_dir():
                 for snapshot in self.index_dir.iterdir():  # its groups are those of the old settings
                     snapshot.unlink(missing_ok=True)
             db.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (secrets.token_hex(16),))
-            known = db.execute("SELECT value FROM facts WHERE name = 'canonical_version'").fetchone()
-            if known is None or int(known[0]) < CANONICAL_VERSION:
-                _rekey(db)
             db.execute("DELETE FROM claims WHERE clock <> ? OR due < ?", (clock_name(), uptime_s()))
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             db.execute("DELETE FROM changes WHERE seq < ?", (last - _CHANGES_KEPT,))
@@ -166,13 +178,6 @@ class SqliteStore:
 
     def _sweep(self, db: sqlite3.Connection) -> list[str]:
         return self.blobs.sweep(lambda file: _names(db, file), lambda origin: _home(db, origin))
-
-
-def _rekey(db: sqlite3.Connection) -> None:
-    for entry_id, namespace, prompt in db.execute("SELECT id, namespace, prompt FROM entries").fetchall():
-        key = canonical_digest(namespace, prompt)
-        db.execute("UPDATE entries SET canonical_key = ? WHERE id = ?", (key, entry_id))
-    db.execute("INSERT OR REPLACE INTO facts VALUES ('canonical_version', ?)", (str(CANONICAL_VERSION),))
 
 
 def _names(db: sqlite3.Connection, file: str) -> bool:
