@@ -358,3 +358,23 @@ def test_an_entry_that_cannot_be_read_is_named_and_removed(cache: SoundCache, ma
     ]
     manager.verify(fix=True, confirm=True)
     assert ids(manager.list_cache_items()) == [fine]
+
+
+def test_a_selection_reads_its_entries_when_they_are_looked_at(
+    cache: SoundCache, manager: AudioSemanticCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [keep(cache, f"sound {n}", n) for n in range(7)]
+    monkeypatch.setattr("audio_pool.cache.chosen._AT_ONCE", 3)
+    monkeypatch.setattr("audio_pool.cache.manage._PROMPTS_AT_ONCE", 3)
+    read: list[int] = []
+    real = manager._by_ids
+    monkeypatch.setattr(manager, "_by_ids", lambda wanted: read.append(len(wanted)) or real(wanted))
+    selection = manager.select_pattern("sound [0-5]")
+    assert (len(selection.items), read, selection.size_bytes > 0) == (6, [], True)
+    assert ids(selection.items) == kept[:6] and read == [3, 3]
+    assert selection.items[2]["prompt"] == "sound 2" and ids(selection.items[4:]) == kept[4:6]
+    manager.delete([kept[1]])
+    assert ids(selection.items) == [kept[0], *kept[2:6]]
+    assert manager.remove(selection)["removed_items"] == 5
+    with pytest.raises(InvalidRequest):
+        manager.select_pattern("(")

@@ -6,13 +6,13 @@ Must not know: the database, what is done with the figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from audio_pool.cache.settings import Settings
 from audio_pool.types import Label
 
-__all__ = ["EVERYTHING", "Inventory", "Item", "Length", "Only", "Ranked", "Share", "Sort", "Totals"]
+__all__ = ["EVERYTHING", "Chosen", "Inventory", "Item", "Length", "Only", "Ranked", "Share", "Sort", "Totals"]
 
 Sort = Literal["created_at", "clap_similarity", "duration_s", "prompt", "size_bytes", "hits", "last_used"]
 
@@ -105,6 +105,15 @@ class Length(NamedTuple):
     duration_s: float
 
 
+class Chosen(NamedTuple):
+    """An entry that may be removed."""
+
+    id: int
+    size_bytes: int
+    """Of its master and renditions."""
+    pinned: bool
+
+
 class Inventory(Protocol):
     """The entries as a whole: counted, listed, compared."""
 
@@ -133,14 +142,19 @@ class Inventory(Protocol):
     def items_by_id(self, ids: Iterable[int]) -> list[Item]:
         """Return those of the entries that exist, by id."""
 
-    def items_before(self, created_at: float) -> list[Item]:
-        """Return entries older than this moment, the oldest first."""
+    def chosen(self, ids: Sequence[int] | None = None, *, before: float | None = None) -> Iterator[Chosen]:
+        """Yield what is to be known of entries that are removed.
+
+        Args:
+            ids: only these.
+            before: only entries older than this moment, the oldest first.
+        """
 
     def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
         """Return entries of one text each, the most numerous texts first, within each the newest first."""
 
-    def prompts(self) -> list[tuple[int, str]]:
-        """Return every entry's id and prompt."""
+    def prompts(self) -> Iterator[tuple[int, str]]:
+        """Yield every entry's id and prompt."""
 
     def same_texts(self) -> Iterator[list[Ranked]]:
         """Yield entries of one text each where there are several, best score first, among equals the newest."""

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from audio_pool.api import CacheStats
 from audio_pool.cache.account import account_of, judge, judged
 from audio_pool.cache.blobs import Render
+from audio_pool.cache.chosen import Selection, selected
 from audio_pool.cache.duplicates import Group, Method, duplicate_groups
 from audio_pool.cache.eviction_plan import eviction_plan
-from audio_pool.cache.inventory import Item, Only, Sort
+from audio_pool.cache.inventory import Chosen, Item, Only, Sort
 from audio_pool.cache.judgements import Judged
 from audio_pool.cache.limits import Limits
 from audio_pool.cache.quarantine import Quarantine
@@ -35,6 +37,8 @@ from audio_pool.types import Label
 __all__ = ["AudioSemanticCache", "Selection"]
 
 _MB = 1024 * 1024
+_PROMPTS_AT_ONCE = 100_000
+_GROUPS_AT_ONCE = 200
 _SORTS: dict[str, Sort] = {
     "timestamp": "created_at",
     "clap_similarity": "clap_similarity",
@@ -46,24 +50,6 @@ _SORTS: dict[str, Sort] = {
     "last_use": "last_used",
 }
 Json = dict[str, Any]  # the documented results of docs/manager.md
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The entries and renders that a removal would take away."""
-
-    items: list[Json] = field(default_factory=list)
-    """As ``list_cache_items`` gives them."""
-    size_bytes: int = 0
-    """Of masters, renditions and renders."""
-    renders: tuple[Render, ...] = ()
-    """Delivered results that are not entries."""
-    spared: int = 0
-    """Pinned entries that would have been among them."""
-
-    @property
-    def size_mb(self) -> float:
-        return self.size_bytes / _MB
 
 
 class AudioSemanticCache:
@@ -170,9 +156,13 @@ class AudioSemanticCache:
             One mapping per group: ``reason``, ``prompt``, ``keep`` (the item with the best score, then the
             newest) and ``duplicates`` (the other items).
         """
-        groups = duplicate_groups(self._store, by)
-        items = {item["id"]: item for item in self._by_ids([i for group in groups for i in group.ids])}
-        return [one for group in groups if (one := _group(group, items))]
+        return list(self._duplicates(by))
+
+    def _duplicates(self, by: Method) -> Iterator[Json]:
+        groups = iter(duplicate_groups(self._store, by))
+        while part := list(islice(groups, _GROUPS_AT_ONCE)):
+            items = {item["id"]: item for item in self._by_ids([i for group in part for i in group.ids])}
+            yield from (one for group in part if (one := _group(group, items)))
 
     def verify(
         self, fix: bool = False, quick: bool = False, confirm: bool = False, *, however_many: bool = False
@@ -201,13 +191,17 @@ class AudioSemanticCache:
             raise InvalidRequest(f"days: given {days}, allowed is a number from 0 up")
         limit = self._now() - days * 86_400
         old = [render for render in self._renders() if render.modified_at < limit]
-        return self._selection(self._store.inventory.items_before(limit), old, pinned_too=pinned_too)
+        return self._selection(self._store.inventory.chosen(before=limit), old, pinned_too=pinned_too)
 
     def select_pattern(self, regex: str, *, pinned_too: bool = False) -> Selection:
         """Return entries in whose prompt the expression is found, letter case ignored."""
-        known = self._store.inventory.prompts()
-        ids = [known[n][0] for n in matching(regex, [prompt for _, prompt in known])]
-        return self._selection(self._store.inventory.items_by_id(ids), pinned_too=pinned_too)
+        known, ids = self._store.inventory.prompts(), array("q")
+        while True:
+            part = list(islice(known, _PROMPTS_AT_ONCE))
+            ids.extend(part[n][0] for n in matching(regex, [prompt for _, prompt in part]))
+            if len(part) < _PROMPTS_AT_ONCE:
+                break
+        return self._selection(self._store.inventory.chosen(ids), pinned_too=pinned_too)
 
     def select_ids(self, ids: Iterable[int]) -> Selection:
         """Return the entries with these ids.
@@ -220,16 +214,16 @@ class AudioSemanticCache:
         missing = set(wanted) - {item.id for item in items}
         if missing:
             raise NotFound(f"no entry with id {', '.join(map(str, sorted(missing)))}")
-        return self._selection(items, pinned_too=True)
+        return self._selection(self._store.inventory.chosen(wanted), pinned_too=True)
 
     def select_duplicates(self, by: Method = "any", *, pinned_too: bool = False) -> Selection:
         """Return all that ``find_duplicates`` would not keep."""
-        ids = [item["id"] for group in self.find_duplicates(by) for item in group["duplicates"]]
-        return self._selection(self._store.inventory.items_by_id(ids), pinned_too=pinned_too)
+        ids = array("q", (item["id"] for group in self._duplicates(by) for item in group["duplicates"]))
+        return self._selection(self._store.inventory.chosen(ids), pinned_too=pinned_too)
 
     def select_all(self, *, pinned_too: bool = False) -> Selection:
         """Return everything, renders included."""
-        return self._selection(self._store.inventory.items(limit=None), self._renders(), pinned_too=pinned_too)
+        return self._selection(self._store.inventory.chosen(), self._renders(), pinned_too=pinned_too)
 
     def plan_eviction(self, limits: Limits, limit: int = 50) -> Json:
         """Return what would be evicted under these limits, as ``eviction_plan`` tells it; nothing is removed."""
@@ -252,7 +246,7 @@ class AudioSemanticCache:
         Raises:
             StorageError: what is already removed stays removed.
         """
-        removal = self._store.entries.remove(item["id"] for item in selection.items)
+        removal = self._store.entries.remove(selection.items.ids)
         removal = removal.and_also(self._store.leaving.let_go(render.file for render in selection.renders))
         if now:
             self._store.leaving.unlink_due(at_once=True)
@@ -414,16 +408,8 @@ class AudioSemanticCache:
             "last_used": item.last_used,
         }
 
-    def _selection(
-        self, items: list[Item], renders: Iterable[Render] = (), *, pinned_too: bool
-    ) -> Selection:
-        chosen, found = tuple(renders), len(items)
-        if not pinned_too:
-            items = [item for item in items if not item.pinned]
-        size_bytes = sum(item.size_bytes for item in items)
-        size_bytes += self._store.renditions.size_bytes(item.id for item in items)
-        size_bytes += sum(render.size_bytes for render in chosen)
-        return Selection(self._as_json(items), size_bytes, chosen, spared=found - len(items))
+    def _selection(self, chosen: Iterable[Chosen], renders: Iterable[Render] = (), *, pinned_too: bool) -> Selection:
+        return selected(chosen, self._by_ids, renders, pinned_too=pinned_too)
 
 
 def _limit(limit: int | None) -> int | None:

@@ -313,7 +313,8 @@ def _remove(
     if selection.spared:
         would += f"; {selection.spared} pinned are spared"
     if dry_run:
-        report = {"dry_run": True, "would_remove_items": len(selection.items), "items": selection.items}
+        listed = list(selection.items) if as_json else []
+        report = {"dry_run": True, "would_remove_items": len(selection.items), "items": listed}
         report |= {"would_remove_renders": len(selection.renders), "would_free_mb": selection.size_mb}
         report["spared"] = selection.spared
         show(report, as_json, [*table(selection.items), f"would remove {would}; nothing was removed"])

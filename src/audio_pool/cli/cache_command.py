@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from audio_pool.cache.manage import AudioSemanticCache
@@ -43,7 +43,7 @@ def show(value: Json, as_json: bool, lines: list[str]) -> None:
         say(line)
 
 
-def table(items: list[Json]) -> list[str]:
+def table(items: Sequence[Json]) -> list[str]:
     """Return entries, one a line, under a heading; nothing where there are none."""
     if not items:
         return []

@@ -6,14 +6,14 @@ Must not know: files, what is shown or removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from audio_pool.cache.inventory import EVERYTHING, Item, Length, Only, Ranked, Sort
+from audio_pool.cache.inventory import EVERYTHING, Chosen, Item, Length, Only, Ranked, Sort
 from audio_pool.cache.sqlite.database import ID_LIST, Database, Values, id_list
 from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.rows import SCORE, SETTINGS, settings_at
@@ -31,6 +31,11 @@ _ORDER: dict[Sort, str] = {
     "hits": "(SELECT hits FROM uses WHERE entry_id = id)",
     "last_used": "(SELECT last_used FROM uses WHERE entry_id = id AND hits > 0)",
 }
+_IDS_AT_ONCE = 10_000
+_CHOSEN = (
+    "SELECT id, size_bytes + coalesce((SELECT sum(size_bytes) FROM renditions WHERE entry_id = id), 0),"
+    " EXISTS (SELECT 1 FROM pins WHERE entry_id = id) FROM entries"
+)
 _BEST_FIRST = f"{SCORE} DESC, created_at DESC, id DESC"
 _MAY_LACK = ("clap_similarity", "hits", "last_used")
 _FROM_OTHERS = ("tags", "labels", "pinned", "hits", "last_used")
@@ -84,8 +89,16 @@ class SqliteInventory:
     def items_by_id(self, ids: Iterable[int]) -> list[Item]:
         return self._items(f"WHERE id IN {ID_LIST} ORDER BY id", (id_list(ids),))
 
-    def items_before(self, created_at: float) -> list[Item]:
-        return self._items("WHERE created_at < ? ORDER BY created_at", (created_at,))
+    def chosen(self, ids: Sequence[int] | None = None, *, before: float | None = None) -> Iterator[Chosen]:
+        parts: Iterable[tuple[str, Values]] = [("", ())]
+        if before is not None:
+            parts = [("WHERE created_at < ? ORDER BY created_at", (before,))]
+        elif ids is not None:
+            pages = (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
+            parts = ((f"WHERE id IN {ID_LIST} ORDER BY id", (id_list(page),)) for page in pages)
+        for rest, values in parts:
+            for row in self._database.stream(f"{_CHOSEN} {rest}", values):
+                yield Chosen(row[0], row[1], bool(row[2]))
 
     def items_by_prompt(self, limit: int | None) -> list[list[Item]]:
         sql = "SELECT text_key FROM entries GROUP BY text_key ORDER BY count(*) DESC, max(created_at) DESC LIMIT ?"
@@ -120,8 +133,8 @@ class SqliteInventory:
             for row in rows
         ]
 
-    def prompts(self) -> list[tuple[int, str]]:
-        return self._database.query("SELECT id, prompt FROM entries ORDER BY id")
+    def prompts(self) -> Iterator[tuple[int, str]]:
+        return ((row[0], row[1]) for row in self._database.stream("SELECT id, prompt FROM entries ORDER BY id"))
 
     def same_texts(self) -> Iterator[list[Ranked]]:
         return self._runs("text_key")
