@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from audio_pool.cache.roles import same_roles
 from audio_pool.cache.unsaid import without_unsaid
-from audio_pool.prompts.grammar import NEGATIONS, PREPOSITIONS, QUANTITIES, Chunk
+from audio_pool.prompts.function_words import NEGATIONS, PREPOSITIONS, QUANTITIES
+from audio_pool.prompts.grammar import Chunk
 from audio_pool.prompts.lexicon import in_chorus, is_listed
 from audio_pool.prompts.normalize import Analysis, analyse
 from audio_pool.prompts.spelling import is_misspelling_of

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from audio_pool.prompts.grammar import NEGATIONS, PLACES, PREPOSITIONS, QUANTITIES, Chunk
+from audio_pool.prompts.function_words import NEGATIONS, PLACES, PREPOSITIONS, QUANTITIES
+from audio_pool.prompts.grammar import Chunk
 from audio_pool.prompts.lexicon import is_listed, word_info
 
 __all__ = ["same_roles"]

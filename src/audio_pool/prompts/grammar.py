@@ -1,7 +1,7 @@
 """Shallow parser: turns a few words into one sound event (subject, verb, object, place).
 
 Owns: ``Chunk`` (one event), ``chunk`` (words to an event) and ``attached`` (joining events that belong together).
-Must not know: how a prompt is cut into parts (normalize.py), the store, the index.
+Must not know: how a prompt is cut into parts (normalize.py), inverted order (inversion.py), the store, the index.
 
 Where the parse is ambiguous, the words are kept in their order: a difference kept costs at most one
 generation, a difference lost returns the wrong sound.
@@ -14,52 +14,34 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Literal
 
-from audio_pool.prompts.lexicon import ARTICLES, WordInfo, is_listed, word_info
+from audio_pool.prompts.function_words import (
+    BE,
+    DROPPED,
+    LEADING,
+    NEGATIONS,
+    OWNERS,
+    PLACES,
+    PREPOSITIONS,
+    PRONOUNS,
+    QUANTITIES,
+    WHERE,
+)
+from audio_pool.prompts.inversion import place_last
+from audio_pool.prompts.lexicon import ARTICLES, Token, WordInfo, is_listed, word_info
 
-__all__ = [
-    "FUNCTION_WORDS", "NEGATIONS", "PLACES", "PREPOSITIONS", "QUANTITIES", "Chunk", "ChunkKind", "Token", "attached",
-    "chunk",
-]  # fmt: skip
+__all__ = ["Chunk", "ChunkKind", "attached", "chunk"]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-Token = tuple[str, WordInfo]
-"""A word as written, and its entry in the lexicon."""
 ChunkKind = Literal["clause", "verb", "noun", "adverbial"]
 """clause: subject and verb; verb: a verb without its subject; noun: no verb; adverbial: only how or where."""
 _PartOfSpeech = Literal["noun", "verb", "adjective", "adverb", "place", "function"]
 """place: "nearby", "overhead"; function: prepositions, negations, quantities, numbers."""
 
-_OWNERS = _words("his her its their")
-NEGATIONS = _words("no not without never none nothing nobody neither nor nowhere hardly barely")
-QUANTITIES = _words("many several couple dozen twice thrice once both every each more most all another half single")
-_BE = _words("is are was were be been being am")
-_AUXILIARIES = _BE | _words("has have had having do does did will would shall should may might must")
-_DROPPED = ARTICLES | _AUXILIARIES | _words("of that which who just some there")
-_WEATHER = _words("rain snow hail sleet drizzle thunder storm")
-_PRONOUNS = _words("it he she this that which who")
-PREPOSITIONS = _words(
-    "in on at by to from into onto off up down out over under through across against around along near "
-    "behind between beside among inside outside like for about above below during towards toward past "
-    "away back upon within throughout until underneath"
-)
-_WHERE = _words(
-    "in on at near inside under over beside behind through across along around among within underneath "
-    "from to into onto"
-)
-_LEADING = (_WHERE | _words("by above below beneath down up off behind over outside")) - _words("to")
-_DETERMINERS = ARTICLES | _OWNERS | QUANTITIES | _words("some this that these those")
-_COMING = _words("come emerge")
+_WEATHER = frozenset(["rain", "snow", "hail", "sleet", "drizzle", "thunder", "storm"])
 _PARTICIPLES = {"ground": "grind", "wound": "wind", "broken": "break", "frozen": "freeze", "hidden": "hide"}
 """Words of their own that are participles after "is"."""
-_WITH_TO = _words("begin continue try")
+_WITH_TO = frozenset(["begin", "continue", "try"])
 """Verbs after which "to" always introduces an infinitive: "starts to talk"."""
-PLACES = _words("background foreground nearby outside inside overhead distant")
-FUNCTION_WORDS = ARTICLES | _AUXILIARIES | _DROPPED | _PRONOUNS | PREPOSITIONS | NEGATIONS | QUANTITIES
-"""English articles, auxiliaries, pronouns, prepositions, negations and quantities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +68,15 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
     for i, (word, seen) in enumerate(part):
         if word == "of":
             owners.append(len(pieces))
-        if word in _DROPPED and not (word in ("a", "an") and 0 < i == len(part) - 1):
+        if word in DROPPED and not (word in ("a", "an") and 0 < i == len(part) - 1):
             continue
         if word == "it" and i + 1 < len(part) and part[i + 1][1].base in _WEATHER:
             continue
         if word == "to" and i + 1 < len(part) and _infinitive(part[i - 1][1].base if i else "", part[i + 1]):
             continue
-        if word in _OWNERS and _of_the_doer(part, i):
+        if word in OWNERS and _of_the_doer(part, i):
             continue
-        if word in _PARTICIPLES and i and part[i - 1][0] in _BE:
+        if word in _PARTICIPLES and i and part[i - 1][0] in BE:
             seen = replace(word_info(_PARTICIPLES[word]), form="ed")
             part = [*part[:i], (word, seen), *part[i + 1 :]]
         kind = _kind(part, i)
@@ -118,45 +100,6 @@ def chunk(part: Sequence[Token]) -> Chunk | None:
     core = _numbers_unheard(core)
     kinds = [piece.kind for piece in core]
     return Chunk(tuple(piece.base for piece in core + tail), _chunk_kind(kinds))
-
-
-def place_last(part: Sequence[Token]) -> Sequence[Token]:
-    """Rewrite "on a roof the rain drums" as "the rain drums on a roof", "from a hut comes a cry" likewise.
-
-    Where nothing shows which noun the place ends with ("in a train station people talk"), the order is kept.
-    """
-    if len(part) < 4 or part[0][0] not in _LEADING:
-        return part
-    start = 2 if part[1][0] in ARTICLES else 1
-    at = next((i for i in range(start + 1, len(part)) if _determines(part, i)), 0)
-    if at:
-        place, rest = part[:at], part[at:]
-        if len(place) > 2 and place[-1][1].verb and place[-1][1].form in ("s", "ed") and not place[-1][1].plural:
-            # "comes a cry"
-            end = next((i for i in range(1, len(rest)) if rest[i][0] in PREPOSITIONS), len(rest))
-            return [*rest[:end], place[-1], *rest[end:], *place[:-1]]
-        return [*rest, *place] if any(seen.noun for _, seen in place) else part
-    come = next((i for i in range(start + 1, len(part) - 1) if part[i][1].base in _COMING), 0)
-    if come:
-        return [*part[come + 1 :], part[come], *part[:come]]
-    nouns = start
-    while nouns < len(part) and part[nouns][1].quality:
-        nouns += 1
-    verb = next((i for i in range(nouns, len(part)) if not _names(part, i)), len(part))
-    if verb == nouns + 2 and verb < len(part) and part[verb][1].verb:
-        return [*part[nouns + 1 :], *part[: nouns + 1]]
-    return part
-
-
-def _determines(part: Sequence[Token], i: int) -> bool:
-    word, before = part[i][0], part[i - 1][0]
-    led = before not in PREPOSITIONS and before != "of" and before not in _DETERMINERS
-    return word in _DETERMINERS and led
-
-
-def _names(part: Sequence[Token], i: int) -> bool:
-    seen = part[i][1]
-    return seen.noun and (not seen.verb or not seen.form) and seen.form != "ing"
 
 
 def _prepositions_named(pieces: list[_Piece]) -> None:
@@ -213,6 +156,10 @@ def _subject_first(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
     )
     # "drops of water" are many, "the barks of a dog" are what it does
     action = first if first.base.endswith("*") and first.info.noun else _Piece(first.info.base, "verb", first.info)
+    loud = next((i for i, piece in enumerate(core) if piece.kind != "adjective"), 0)
+    if loud and _owns(part, core[loud]) and core[loud + 1 :] and all(p.kind == "noun" for p in core[loud + 1 :]):
+        # "the low hum of an engine"; "of a loud engine" stays, or it would not be known what is low
+        return [*core[:loud], *core[loud + 1 :], core[loud]]
     if genitive:
         end = next((i for i in range(1, len(core)) if core[i].kind not in ("noun", "adjective")), len(core))
         return [*core[1:end], action, *core[end:]]
@@ -269,6 +216,12 @@ def _of_the_doer(part: Sequence[Token], i: int) -> bool:
     return bool(doers) and is_listed(doers[0], "his" if part[i][0] == "his" else "hers")
 
 
+def _owns(part: Sequence[Token], doing: _Piece) -> bool:
+    """Return whether a word is an action followed by whose it is: "hum of an engine"."""
+    at = next((i for i, (_, seen) in enumerate(part) if seen is doing.info), len(part))
+    return doing.info.verb and not doing.base.endswith("*") and at + 1 < len(part) and part[at + 1][0] == "of"
+
+
 def _owner_first(pieces: list[_Piece], owners: list[int]) -> list[_Piece]:
     """Rewrite "the bell of a church" as "church bell".
 
@@ -293,7 +246,7 @@ def _owned(thing: _Piece) -> bool:
 
 def _places_sorted(core: list[_Piece]) -> list[_Piece]:
     """Sort prepositional phrases: "in a hall at night" as "at night in a hall"."""
-    starts = [i for i, piece in enumerate(core) if i and piece.base in _WHERE]
+    starts = [i for i, piece in enumerate(core) if i and piece.base in WHERE]
     last_verb = max((i for i, piece in enumerate(core) if piece.kind == "verb"), default=0)
     starts = [i for i in starts if i > last_verb]
     segments = [core[i:j] for i, j in pairwise([*starts, len(core)])]
@@ -345,7 +298,7 @@ def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
         return "adverb"
     if seen.form == "ing" or (seen.form == "ed" and (seen.verb or not seen.noun)):
         return "verb"
-    if seen.form == "s" and i and part[i - 1][0] in _PRONOUNS:
+    if seen.form == "s" and i and part[i - 1][0] in PRONOUNS:
         return "verb"
     if seen.noun and not seen.verb:
         return "noun"
@@ -354,7 +307,7 @@ def _kind(part: Sequence[Token], i: int) -> _PartOfSpeech:
     if seen.form == "s":
         return "verb" if _acts(part, i) else "noun"
     if seen.verb:
-        if not seen.form and i + 1 < len(part) and part[i + 1][0] in _BE:
+        if not seen.form and i + 1 < len(part) and part[i + 1][0] in BE:
             return "noun"  # "a whistle is blown"
         return "verb" if not seen.noun or _acts(part, i) else "noun"
     return "noun"
@@ -374,7 +327,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     if before is None:
         return False
     word, subject = before
-    if word in _DROPPED or word in PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
+    if word in DROPPED or word in PREPOSITIONS or word in QUANTITIES or not word[0].isalpha():
         return False
     if subject.quality or subject.form in ("ing", "ed"):
         return False
@@ -383,7 +336,7 @@ def _acts(part: Sequence[Token], i: int) -> bool:
     word, other = after
     if word in QUANTITIES or not word[0].isalpha():
         return True
-    if word in _DROPPED or word in PREPOSITIONS or word in _OWNERS:
+    if word in DROPPED or word in PREPOSITIONS or word in OWNERS:
         return True
     if other.form == "ly" or other.base in PLACES or other.quality:
         return True
@@ -403,7 +356,7 @@ def _passive(part: Sequence[Token], i: int) -> bool:
     k = i - 1
     while k > 0 and part[k][1].form == "ly":
         k -= 1
-    return part[k][0] in _BE
+    return part[k][0] in BE
 
 
 def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[Chunk]:
@@ -436,4 +389,4 @@ def attached(group: Sequence[Chunk], *, free: bool, led_by_with: bool) -> list[C
 
 def _is_place(one: Chunk) -> bool:
     """Return whether a chunk is only a place: "in a cave, water drips" is "water drips in a cave"."""
-    return one.kind == "noun" and len(one.words) > 1 and one.words[0] in _LEADING
+    return one.kind == "noun" and len(one.words) > 1 and one.words[0] in LEADING

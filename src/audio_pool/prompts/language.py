@@ -17,7 +17,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from audio_pool.prompts.grammar import FUNCTION_WORDS
+from audio_pool.prompts.function_words import FUNCTION_WORDS
 from audio_pool.prompts.lexicon import list_lines, word_info
 
 __all__ = ["foreign_language", "is_english"]

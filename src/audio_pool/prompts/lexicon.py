@@ -18,8 +18,8 @@ from importlib import resources
 from typing import Literal
 
 __all__ = [
-    "ARTICLES", "NUMBERS", "Phrase", "WordInfo", "in_chorus", "is_listed", "knows", "list_lines", "listed_words",
-    "phrases", "word_info", "written_in_two",
+    "ARTICLES", "NUMBERS", "Phrase", "Token", "WordInfo", "in_chorus", "is_listed", "knows", "list_lines",
+    "listed_words", "phrases", "word_info", "written_in_two",
 ]  # fmt: skip
 
 Form = Literal["", "s", "ing", "ed", "ly"]
@@ -58,6 +58,10 @@ class WordInfo:
     """Certainly plural: an irregular one, or the plural of a word that is only a noun."""
     known: bool
     """In the word list, as it stands or by its base form."""
+
+
+Token = tuple[str, WordInfo]
+"""A word as written, and its entry in the lexicon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Owns: ``text_key``, ``canonical_key``, ``analyse`` and CANONICAL_VERSION.
 Must not know: the store, the index, vectors, engines.
 
 Two prompts with the same canonical key ask for the same sound in other words. Folded: case, articles,
-auxiliaries, tense, filler ("the sound of ..."), digits, synonyms, two exchanged letters in a known word,
+auxiliaries, tense, filler ("the sound of ..."), digits, synonyms, misspellings, passives, inverted order,
 the order of simultaneous events. Kept: the order of successive events, negation, counts, singular and plural,
 on and off, subject and object. docs/cache.md gives examples.
 
@@ -20,9 +20,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from audio_pool.prompts.conjunctions import (
+    AFTER,
+    AND,
+    BARE,
+    BEFORE,
+    COMMA,
+    LISTED,
+    MARKS,
+    SIMULTANEOUS,
+    THEN,
+    WHILE,
+    WITH,
+    WORDS_OF_MARKS,
+    conjunctions_marked,
+)
 from audio_pool.prompts.filler import without_filler
-from audio_pool.prompts.grammar import QUANTITIES, Chunk, Token, attached, chunk
-from audio_pool.prompts.lexicon import ARTICLES, Phrase, WordInfo, is_listed, phrases, word_info, written_in_two
+from audio_pool.prompts.function_words import QUANTITIES
+from audio_pool.prompts.grammar import Chunk, attached, chunk
+from audio_pool.prompts.lexicon import ARTICLES, Phrase, Token, WordInfo, is_listed, phrases, word_info, written_in_two
 from audio_pool.prompts.numerals import in_digits
 from audio_pool.prompts.senses import AMBIGUOUS, in_its_sense
 from audio_pool.prompts.spelling import correct_spelling, is_real, separated
@@ -59,72 +75,14 @@ _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 """Latin text. Other scripts are not parsed; their key is the exact text."""
 
-# marks that take the place of conjunctions
-_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06", "\x07"
-_SIMULTANEOUS = (_WHILE, _WITH)
-_LISTED = (_AND, _COMMA)
-_SUCCESSIVE = frozenset([_THEN, _BEFORE, _AFTER])
 _LONGEST_READ = 600
 """Characters. A longer prompt is not parsed, which would hold up the router; its key is the exact text."""
 _MOST_MISSPELT = 6
-_MARKS = frozenset([_THEN, _BEFORE, _AFTER, _WHILE, _WITH, _AND, _COMMA])
-_BARE = {_BEFORE: "before", _AFTER: "after"}
-_CONJUNCTIONS = {
-    "then": _THEN, "afterwards": _THEN, "afterward": _THEN, "later": _THEN, "subsequently": _THEN,
-    "before": _BEFORE, "finally": _THEN, "eventually": _THEN,
-    "after": _AFTER,
-    "while": _WHILE, "whilst": _WHILE, "whiles": _WHILE, "as": _WHILE, "with": _WITH, "when": _WHILE,
-    "thereafter": _THEN, "thereupon": _THEN, "lastly": _THEN, "during": _WHILE,
-    "amid": _WHILE, "amidst": _WHILE, "alongside": _WHILE, "meanwhile": _WHILE,
-    "and": _AND, "plus": _AND, "&": _AND, "+": _AND, ",": _COMMA, ";": _COMMA, ".": _COMMA, ":": _COMMA,
-}  # fmt: skip
-_THE_OTHER = frozenset(["it", "that", "this", "them", "him", "her"])
-"""What "after it" and "before that" speak of: the event just named."""
-_ENTERED = ARTICLES | {"of", "his", "her", "its", "their"}
+_SAYS_SO = frozenset(["sound", "ambience", "ambiance", "soundscape"])
 _SAME_WORD = {
     "1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth",
     "upon": "on", "atop": "on", "beneath": "under", "underneath": "under", "towards": "toward", "amongst": "among",
     "within": "in",
-}  # fmt: skip
-_WORDS_OF_MARKS = {_THEN: "then", _AND: "and", _WHILE: "while"}
-_CONJUNCTION_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
-    "followed": ((("followed", "by"), (_THEN,)), (("followed", "with"), (_THEN,))),
-    "after": (
-        (("after", "which"), (_THEN,)), (("after", "a", "while"), (_THEN,)), (("after", "a", "moment"), (_THEN,)),
-    ),
-    "following": ((("following", "that"), (_THEN,)), (("following", "this"), (_THEN,))),
-    "prior": ((("prior", "to"), (_BEFORE,)),),
-    "preceded": ((("preceded", "by"), (_AFTER,)),),
-    "kind": ((("kind", "of"), ()),),
-    "sort": ((("sort", "of"), ()),),
-    "type": ((("type", "of"), ()),),
-    "in": ((("in", "the", "night"), ("at", "night")), (("in", "the", "nighttime"), ("at", "night"))),
-    "during": ((("during", "the", "night"), ("at", "night")),),
-    "next": ((("next", "to"), ("beside",)),),
-    "close": ((("close", "to"), ("near",)),),
-    "on": ((("on", "top", "of"), ("on",)),),
-    "alongside": ((("alongside", "of"), (_WITH,)),),
-    "one": (
-        (("one", "after", "another"), ("successive",)), (("one", "after", "the", "other"), ("successive",)),
-    ),
-    "as": (
-        (("as", "well", "as"), (_AND,)), (("as", "if"), ("like",)), (("as", "though"), ("like",)),
-        (("as", "well"), ()),
-    ),
-    "such": ((("such", "as"), ("like",)),),
-    "at": (
-        (("at", "the", "same", "time", "as"), (_WHILE,)), (("at", "the", "same", "time"), ()),
-    ),
-    "along": ((("along", "with"), (_WITH,)),),
-    "together": ((("together", "with"), (_WITH,)),),
-    "accompanied": ((("accompanied", "by"), (_WITH,)),),
-    "combined": ((("combined", "with"), (_WITH,)),),
-    "mixed": ((("mixed", "with"), (_WITH,)),),
-    "can": ((("can", "be", "heard"), ()),),
-    "could": ((("could", "be", "heard"), ()),),
-    "be": ((("be", "heard"), ()),),
-    "is": ((("is", "heard"), ()),),
-    "are": ((("are", "heard"), ()),),
 }  # fmt: skip
 
 
@@ -166,11 +124,11 @@ def _tokens(text: str) -> list[Token]:
     counted = _TIMES.sub(r" \1\2 times ", _ARROW.sub(", then ", _WITH_SLASH.sub(r"with\1 ", without_filler(text))))
     spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, counted))
     words = _normalised([word for word in _TOKEN.findall(spaced) if word != "-"])
-    words = _references_resolved(_conjunctions_marked(in_digits(words)))
+    words = conjunctions_marked(in_digits(words))
     tokens = _sounds_dropped(_compounds_joined([(word, word_info(word)) for word in words]))
     if any(seen.base in AMBIGUOUS for _, seen in tokens):
         tokens = [(word, in_its_sense(tokens, i)) for i, (word, _) in enumerate(tokens)]
-    return _phrases_folded(_one_dropped(tokens))
+    return _phrases_folded(_remarks_first(_one_dropped(tokens)))
 
 
 def _compounds_joined(tokens: list[Token]) -> list[Token]:
@@ -198,7 +156,7 @@ def _joined(first: str, before: WordInfo, second: str, seen: WordInfo) -> str:
 
 def _sounds_dropped(tokens: list[Token]) -> list[Token]:
     """Drop the word that only says that something sounds: "bell ringing sound", "a gong sounds in a hall"."""
-    return [token for i, token in enumerate(tokens) if not (token[1].base == "sound" and _only_says_so(tokens, i))]
+    return [token for i, token in enumerate(tokens) if not (token[1].base in _SAYS_SO and _only_says_so(tokens, i))]
 
 
 def _one_dropped(tokens: list[Token]) -> list[Token]:
@@ -214,7 +172,7 @@ def _is_one_thing(tokens: list[Token], i: int) -> bool:
     while i < len(tokens) - 1 and tokens[i][1].quality:
         i += 1
     word, seen = tokens[i]
-    return seen.noun and not seen.form and word not in _MARKS and word != "time"
+    return seen.noun and not seen.form and word not in MARKS and word != "time"
 
 
 def _only_says_so(tokens: list[Token], i: int) -> bool:
@@ -258,7 +216,7 @@ def _end_of(phrase: Phrase, words: list[Token], start: int) -> int:
         while i < len(words) and words[i][0] in ARTICLES:
             i += 1
         # a mark was put in the place of its conjunction: "over and over"
-        if i == len(words) or part not in (words[i][1].base, _WORDS_OF_MARKS.get(words[i][0])):
+        if i == len(words) or part not in (words[i][1].base, WORDS_OF_MARKS.get(words[i][0])):
             return 0
         i += 1
     return i
@@ -293,96 +251,43 @@ def _without_apostrophe(word: str) -> str:
     return "not" if word in _CONTRACTED or word.endswith("n't") else word.partition("'")[0]
 
 
-def _conjunctions_marked(words: list[str]) -> list[str]:
-    """Replace conjunctions ("while", "followed by") by their marks."""
-    out: list[str] = []
-    i = 0
-    while i < len(words):
-        for phrase, replacement in _CONJUNCTION_PHRASES.get(words[i], ()):
-            if tuple(words[i : i + len(phrase)]) == phrase:
-                out += replacement
-                i += len(phrase)
-                break
-        else:
-            word = _CONJUNCTIONS.get(words[i], words[i])
-            if word == "both" and "and" in words[i + 1 : i + 6]:
-                i += 1
-                continue
-            if word == "next" and (not out or out[-1] in _LISTED):
-                word = _THEN
-            if word == "inside" and i + 1 < len(words) and words[i + 1] in _ENTERED:
-                word = "in"
-            out.append(word)
-            i += 1
-    return out
-
-
-def _references_resolved(words: list[str]) -> list[str]:
-    """Rewrite "rain, wind after it" as "rain, then wind", and "after that, wind" as "then wind"."""
-    if _SUCCESSIVE.isdisjoint(words):
-        return words
-    i = 0
-    while i < len(words):
-        mark = words[i]
-        refers = mark in _BARE and i + 1 < len(words) and words[i + 1] in _THE_OTHER
-        ends = i + 1 + refers == len(words) or words[i + 1 + refers] in _MARKS
-        at = next((j for j in reversed(range(1, i)) if words[j] in _LISTED), 0)
-        while at > 1 and words[at - 1] in _LISTED:
-            at -= 1
-        if mark == _THEN and ends and at and _unlisted(words[at:i]):
-            # "rain and wind afterwards"
-            words = [*words[:at], _THEN, *_unlisted(words[at:i]), *words[i + 1 :]]
-        elif refers and ends and at:
-            words = [*words[:at], _THEN if mark == _AFTER else _AFTER, *_unlisted(words[at:i]), *words[i + 2 :]]
-        elif refers and not ends and i and words[i + 1] in ("that", "this"):
-            words = [*words[:i], _THEN if mark == _AFTER else _AFTER, *words[i + 2 :]]
-        i += 1
-    return words
-
-
-def _unlisted(words: list[str]) -> list[str]:
-    """Return the words without the marks of a list that lead them."""
-    start = next((k for k, word in enumerate(words) if word not in _LISTED), len(words))
-    return words[start:]
-
-
 def _moments(tokens: list[Token]) -> list[list[Token]]:
     """Split into successive moments, in the order of sounding."""
-    while tokens and tokens[0][0] in (_THEN, *_LISTED):
+    while tokens and tokens[0][0] in (THEN, *LISTED):
         tokens = tokens[1:]
-    if tokens and tokens[0][0] in (_BEFORE, _AFTER, *_SIMULTANEOUS):
+    if tokens and tokens[0][0] in (BEFORE, AFTER, *SIMULTANEOUS):
         tokens = _main_clause_first(tokens)
     tokens = _bare_words(tokens)
     marks = [word for word, _ in tokens]
-    if _AFTER in marks:
-        at = marks.index(_AFTER)
+    if AFTER in marks:
+        at = marks.index(AFTER)
         before, after = tokens[:at], tokens[at + 1 :]
         return _moments(after) + _moments(before)
-    if marks[:1] == ["first"] and _THEN in marks:
+    if marks[:1] == ["first"] and THEN in marks:
         tokens = tokens[1:]
-    return [part for _, part in _split(tokens, (_THEN, _BEFORE))]
+    return [part for _, part in _split(tokens, (THEN, BEFORE))]
 
 
 def _main_clause_first(tokens: list[Token]) -> list[Token]:
     """Rewrite "while it rains, a dog barks" as "a dog barks while it rains"."""
     marks = [word for word, _ in tokens]
-    commas = [i for i, mark in enumerate(marks[:-1]) if mark == _COMMA]
+    commas = [i for i, mark in enumerate(marks[:-1]) if mark == COMMA]
     # the comma of a list ("..., and a man speaks") is not the one that ends the clause
-    ends = [i for i in commas if marks[i + 1] not in (_AND, _THEN, _BEFORE, _AFTER, _WHILE)] or commas
+    ends = [i for i in commas if marks[i + 1] not in (AND, THEN, BEFORE, AFTER, WHILE)] or commas
     if ends:
         return [*tokens[ends[-1] + 1 :], *tokens[: ends[-1]]]
     come = next((i for i in range(2, len(tokens) - 1) if tokens[i][1].base == "come"), 0)
-    if marks[0] == _AFTER and come:
+    if marks[0] == AFTER and come:
         # "after rain comes thunder"
         return [*tokens[come + 1 :], *tokens[:come]]
-    return tokens if tokens[0][0] in _BARE else tokens[1:]
+    return tokens if tokens[0][0] in BARE else tokens[1:]
 
 
 def _bare_words(tokens: list[Token]) -> list[Token]:
     """Turn the mark of "before the storm" back into a word where nothing stands on its other side."""
     last = len(tokens) - 1
     return [
-        (_BARE[word], word_info(_BARE[word])) if i in (0, last) and word in _BARE else (word, seen)
+        (BARE[word], word_info(BARE[word])) if i in (0, last) and word in BARE else (word, seen)
         for i, (word, seen) in enumerate(tokens)
     ]
 
@@ -400,23 +305,23 @@ def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[
 
 def _simultaneous(moment: list[Token]) -> list[Chunk]:
     """Parse one moment into chunks, in the order of the text, attached ones joined."""
-    moment = _remarks_first(_adjectives_joined(moment))
+    moment = _adjectives_joined(moment)
     groups = [
-        (mark, [found for _, part in _split(group, _LISTED) if (found := chunk(part)) is not None])
-        for mark, group in _split(moment, _SIMULTANEOUS)
+        (mark, [found for _, part in _split(group, LISTED) if (found := chunk(part)) is not None])
+        for mark, group in _split(moment, SIMULTANEOUS)
     ]
     free = sum(len(chunks) for _, chunks in groups) <= 2
     return [
-        one for mark, chunks in groups for one in attached(chunks, free=free, led_by_with=mark == _WITH)
+        one for mark, chunks in groups for one in attached(chunks, free=free, led_by_with=mark == WITH)
     ]
 
 
 def _remarks_first(tokens: list[Token]) -> list[Token]:
     """Rewrite "footsteps in snow, slow" as "slow footsteps in snow"."""
     at = next((i for i in range(len(tokens) - 1, 0, -1) if not _says_how(tokens[i][1])), 0)
-    if not (0 < at < len(tokens) - 1 and tokens[at][0] == _COMMA):
+    if not (0 < at < len(tokens) - 1 and tokens[at][0] == COMMA):
         return tokens
-    start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i][0] in _MARKS), 0)
+    start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i][0] in MARKS), 0)
     start += start < at and tokens[start][0] in ARTICLES
     return [*tokens[:start], *tokens[at + 1 :], *tokens[start:at]]
 
@@ -431,6 +336,6 @@ def _adjectives_joined(tokens: list[Token]) -> list[Token]:
     return [
         token
         for i, token in enumerate(tokens)
-        if not (token[0] == _COMMA and 0 < i < len(tokens) - 1 and tokens[i - 1][1].quality
+        if not (token[0] == COMMA and 0 < i < len(tokens) - 1 and tokens[i - 1][1].quality
                 and tokens[i + 1][1].quality)
     ]  # fmt: skip
