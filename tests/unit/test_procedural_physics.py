@@ -218,3 +218,14 @@ def test_an_overdriven_guitar_has_more_overtones_and_none_that_fold_back() -> No
 def test_men_and_women_differ_in_pitch() -> None:
     man, woman = (realism._pitch(mono(made(f"a {who} speaking", duration_s=4.0))) for who in ("man", "woman"))
     assert 70 < man < 150 < woman < 280
+
+
+@pytest.mark.parametrize("prompt", ["a crowd", "birds", "a mosquito", "a truck accelerating", "rain on a tent"])
+def test_nothing_folds_back_at_a_low_rate(prompt: str) -> None:
+    def bands(rate: int) -> np.ndarray:
+        hz, energy = power(made(prompt, duration_s=3.0, rate=rate), rate)
+        edges = np.geomspace(60, 3400, 16)
+        shares = np.array([energy[(hz >= low) & (hz < high)].sum() for low, high in pairwise(edges)])
+        return 10 * np.log10(shares / shares.sum() + 1e-5)
+
+    assert float(np.sqrt(np.mean((bands(8000) - bands(RATE)) ** 2))) < 1.0

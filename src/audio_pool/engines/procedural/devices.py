@@ -54,7 +54,8 @@ def dtmf(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="telephone, telephone ring, phone ring, old telephone, rotary phone, ringtone, phone call, landline",
+    keys="telephone, telephone ring, phone ring, telephone bell,"
+    "telephone bell ring, old telephone, rotary phone, ringtone, phone call, landline",
     near="call answer receiver office",
     expects="silence",
     summary="a telephone ringing",

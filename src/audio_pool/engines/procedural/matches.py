@@ -30,7 +30,7 @@ _EVENTS = frozenset({"storm", "stormy", "thunderstorm", "night", "battle", "batt
 """Scenes that happen, wherever the word stands; the others are places, and "kitchen" in "kitchen sink" is none."""
 _VOICINGS = frozenset(
     {"beep", "blip", "bleep", "tone", "chime", "ping", "ding", "buzz", "hum", "boom", "roar", "growl", "howl",
-     "chirp", "crackle", "hiss", "hoot"}
+     "chirp", "melody", "lullaby", "tune", "crackle", "hiss", "hoot"}
 )  # fmt: skip
 """What something sounds like: right after a thing that is named they are its voice, and no second sound."""
 _PARTS = frozenset({"bell", "horn", "door", "alarm", "whistle", "siren", "brake"})
@@ -122,21 +122,37 @@ def _compounds(words: list[Word], found: list[Match], adjectives: Collection[str
     dropped: list[Match] = []
     for match in found:
         place = match.places[0]
-        if len(match.places) > 1 or not place or words[place - 1].clause != words[place].clause:
+        if not place or words[place - 1].clause != words[place].clause:
             continue
-        word, before, owner = words[place], words[place - 1], at.get(place - 1)
-        if owner is not None and owner is not match and not before.acting and not before.plural:
-            if owner.recipe is match.recipe or word.stem in _VOICINGS or word.stem in ("engine", "motor"):
-                owner.places = tuple(sorted((*owner.places, place)))
-                dropped.append(match)
-            elif word.stem in _PARTS:
-                for told in owner.places:  # a tram's bell is made as any bell is
-                    words[told].used = False
-                dropped.append(owner)
-        elif owner is None and word.stem in _GENERAL and _is_thing(before, adjectives):
-            before.used = True
-            match.places, match.by, match.instead = (place - 1, place), "nearest", f"{before.text} {word.text}"
+        before, owner = words[place - 1], at.get(place - 1)
+        if owner is None:
+            if len(match.places) == 1 and words[place].stem in _GENERAL and _is_thing(before, adjectives):
+                before.used = True
+                match.places, match.by = (place - 1, place), "nearest"
+                match.instead = f"{before.text} {words[place].text}"
+        elif owner is not match and not before.acting and not before.plural:
+            without = _of_two(words, owner, match)
+            dropped += [without] if without else []
     return [match for match in found if not any(match is other for other in dropped)]
+
+
+def _of_two(words: list[Word], owner: Match, match: Match) -> Match | None:
+    """Return the one of two matches side by side, a thing and what follows it, that is no second sound."""
+    place = match.places[0]
+    word, single = words[place], len(match.places) == 1
+    voice = owner.recipe is match.recipe or word.stem in _VOICINGS or word.stem in ("engine", "motor")
+    if single and voice:
+        owner.places = tuple(sorted((*owner.places, place)))
+        return match
+    if single and word.stem in _PARTS:
+        for told in owner.places:  # a tram's bell is made as any bell is
+            words[told].used = False
+        return owner
+    if owner.instead and not match.instead and not word.acting and match.recipe.name not in owner.recipe.covers:
+        match.places = tuple(sorted((*owner.places, *match.places)))  # a goblin's footsteps are footsteps
+        match.by, match.instead = "nearest", owner.instead
+        return owner
+    return None
 
 
 def _is_thing(word: Word, adjectives: Collection[str]) -> bool:
@@ -174,6 +190,8 @@ def verbs_attached(words: list[Word], found: list[Match]) -> list[Match]:
         if match.by == "scene" or not _is_verb(words, match):
             continue
         subject = _subject(words, found, number)
+        if subject is None and any(words[place].stem in _MOVES for place in match.places):
+            subject = _named_before(words, found, number)  # "as it passes by"
         if subject is None or subject in dropped or found[subject].recipe is match.recipe:
             match.instead = "" if subject is not None else match.instead  # "footsteps crunch" are footsteps
             continue
@@ -214,6 +232,18 @@ def _subject(words: list[Word], found: list[Match], verb: int) -> int | None:
         if last >= 0 and (before is None or last > before[0]):
             before = (last, number)
     return before[1] if before is not None else None
+
+
+def _named_before(words: list[Word], found: list[Match], verb: int) -> int | None:
+    """Return the number of the last match before a verb's that is no verb itself, in any clause."""
+    place = found[verb].places[0]
+    named = [
+        (max(match.places), number)
+        for number, match in enumerate(found)
+        if number != verb and match.by != "scene" and max(match.places) < place and not _is_verb(words, match)
+        and match.negated == found[verb].negated
+    ]
+    return max(named)[1] if named else None
 
 
 def _spans(words: list[Word], places: Sequence[list[int]]) -> list[tuple[int, ...]]:

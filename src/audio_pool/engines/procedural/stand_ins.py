@@ -84,7 +84,7 @@ STAND_INS: dict[str, str] = {
     "laser": "lightsaber, light saber",
     "keys": "tambourine, maraca, shaker, coin purse, cash drawer",
     "coin": "cash register, till, jackpot, vending coin",
-    "paper": "plastic bag, foil, wrapper, crisp packet, chip bag, card, card shuffle, card flip, cardboard,"
+    "paper": "plastic, plastic bag, foil, wrapper, crisp packet, chip bag, card, card shuffle, card flip, cardboard,"
     "cardboard box, tape, duct tape, velcro, cloth, fabric, curtain, clothing",
     "door_creak": "drawer, stone door, cabinet, cupboard, swing, rocking chair, floor board, ladder, treasure chest,"
     "chest open, wheel squeak",

@@ -81,6 +81,7 @@ def laughter(c: Canvas, p: Character) -> None:
     for one in range(people):
         base, factor = _person(c, p)
         open_mouth = resized(_VOWELS[2] if c.rng.random() < 0.7 else _VOWELS[1], factor)
+        open_mouth = ((1.75 * base, 120, 1.1), *open_mouth)  # an open larynx lets the fundamental through
         near, pan = (1.0, 0.0) if one == 0 else (float(c.rng.uniform(0.4, 0.8)), float(c.rng.uniform(-0.8, 0.8)))
         start = FIRST_S if one == 0 else float(c.rng.uniform(0.1, 0.8))
         # about five a second, each breathed out, each lower and softer than the last

@@ -40,7 +40,8 @@ def _shot(c: Canvas, p: Character, at_s: float, strength: float, pan: float, *, 
 
 @recipe(
     keys="gunshot, gun, gun shot, gun fire, pistol, rifle, shotgun, shot, gunfire, shoot gun, revolver, sniper,"
-    "handgun, musket, shooting, shotgun blast, gun blast",
+    "handgun, musket, shooting, shotgun blast, gun blast,"
+    "gunshot fire, shot fire, pistol fire, rifle fire",
     near="weapon bullet trigger shoot war hunt",
     expects="decay silence",
     highpass_hz=30,
