@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.signal
 from tests.support import faults
 from tests.support.audio_signals import (
     RATE,
@@ -20,6 +21,7 @@ from tests.support.audio_signals import (
 )
 
 from audio_pool.audio import codec
+from audio_pool.audio.faults.artefacts import stuck
 from audio_pool.audio.faults.clipping import clipping
 from audio_pool.audio.filter import highpass, resample
 from audio_pool.audio.quality import EXPECTABLE, assess
@@ -238,12 +240,13 @@ def test_each_fault_is_found_in_each_material(materials, fault, material):
 
 
 @pytest.mark.parametrize("material", faults.CLEAN)
-@pytest.mark.parametrize("loop", [False, True])
-def test_no_material_is_faulty_in_itself(material, loop):
+def test_no_material_is_faulty_in_itself(materials, material):
     for seed in range(3):
-        found = judged(faults.CLEAN[material](seed), loop=loop)
-        assert found.issues == ()
-        assert found.score == 100
+        audio = faults.CLEAN[material](seed) if seed else materials[material]
+        for loop in (False, True):
+            found = judged(audio, loop=loop)
+            assert found.issues == ()
+            assert found.score == 100
 
 
 def test_declared_noise_is_no_hiss_in_any_band(materials):
@@ -333,3 +336,44 @@ def test_a_sound_that_is_weak_throughout_is_faint_and_one_with_peaks_is_not(mate
     for name, is_faint in (("events", True), ("fire", True), ("music", True), ("ticks", False)):
         audio = materials[name] * np.float32(0.004 / np.sqrt(np.square(materials[name]).mean()))
         assert ("faint" in judged(audio).issues) == is_faint, name
+
+
+def test_clipping_is_found_behind_a_low_pass_in_most_materials(materials):
+    least = {(3, 4_000): 5, (3, 8_000): 6, (6, 4_000): 6, (6, 8_000): 6, (12, 4_000): 9, (12, 8_000): 8}
+    for (drive, hz), enough in least.items():
+        low_pass = scipy.signal.butter(4, hz, fs=RATE, output="sos")
+        found = 0
+        for name in faults.ALL:
+            audio = materials[name][:, 2 * RATE : 6 * RATE]
+            cut = np.clip(drive * audio / np.abs(audio).max(), -1, 1)
+            found += bool(list(clipping(scipy.signal.sosfilt(low_pass, cut).astype(np.float32), RATE, False)))
+        assert found >= enough, (drive, hz)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tones_that_glide_and_swell_are_not_clipped(seed):
+    t = np.arange(4 * RATE) / RATE
+    rng = np.random.default_rng(seed)
+    hz = 900 + 400 * np.sin(2 * np.pi * rng.uniform(0.5, 3) * t)
+    swell = 0.4 * (0.6 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.2, 2) * t))
+    siren = (swell * np.sin(2 * np.pi * np.cumsum(hz) / RATE)).astype(np.float32)
+    assert not list(clipping(np.stack([siren, siren]), RATE, False))
+
+
+@pytest.mark.parametrize("material", faults.ALL)
+def test_what_sticks_is_found_in_any_material_and_at_any_place(materials, material):
+    audio = materials[material]
+    for first_s, piece_s, times in ((1.0, 0.1, 3), (3.7, 0.05, 5), (6.1, 0.25, 3)):
+        piece = audio[:, round(first_s * RATE) :][:, : round(piece_s * RATE)]
+        stuck_there = audio.copy()
+        stuck_there[:, round(first_s * RATE) :][:, : times * piece.shape[1]] = np.tile(piece, times)
+        assert "stuck" in {fault.name for fault in stuck(stuck_there, RATE)}, (first_s, piece_s)
+    assert not list(stuck(audio, RATE))
+
+
+def test_beeps_and_a_drum_machine_are_not_stuck():
+    t = np.arange(round(0.06 * RATE)) / RATE
+    beep = np.concatenate([np.sin(2 * np.pi * 1500 * t) * np.hanning(len(t)), np.zeros(round(0.06 * RATE))])
+    thrice = np.concatenate([np.tile(beep, 3), np.zeros(RATE)])
+    for wave in (np.tile(thrice, 3), np.tile(np.random.default_rng(0).standard_normal(RATE // 8), 24)):
+        assert not list(stuck((0.3 * np.stack([wave, wave])).astype(np.float32), RATE))

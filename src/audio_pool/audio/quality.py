@@ -56,7 +56,7 @@ def assess(
     wrong_length              not ``frames`` long: always fails
     silence                   nothing above -60 dBFS: fails                               silence
     faint                     nowhere louder than -46 dBFS, or not as a whole             silence
-    clipping                  flat tops, also behind a low-pass; fails from 1 % of all    clipping
+    clipping                  a ceiling, also behind a low-pass; fails from 1 % of all    clipping
     dc                        an offset over a tenth of the level; fails from its half
     hiss                      added noise: white, in a band of its own, a floor; fails    noise
                               where it is white and hardly anything else is there

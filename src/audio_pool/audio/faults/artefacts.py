@@ -24,15 +24,15 @@ _COMB_HZ = (1_500.0, 14_000.0)
 _COMB_SIGMA = 60.0
 _LINES_DB = 40.0
 """From the lines of a tone down to what is between them; a comb leaves much more there."""
-_STUCK_S = (0.04, 0.13)
+_STUCK_S = (0.04, 0.3)
 """From the period of the lowest note that a piano has on; what repeats faster than that is a tone."""
-_STUCK = 0.995
-_NEARLY = 0.35
-"""At a lower rate the piece need not be a whole number of samples long."""
-_MOST_CHECKED = 40
-_USUAL = 0.85
+_STUCK_BLOCK_S = 0.003
+_MOST_CHECKED = 400
+_WHOLE = 0.9
+_USUAL = 0.5
+_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+"""Odd numbers that scatter bits: three samples become one key."""
 _STILL_DB = 2.5
-_CHECK_S = 0.3
 
 
 Floats32 = npt.NDArray[np.float32]
@@ -96,58 +96,55 @@ def _fluctuates(power: Floats, ripple: Floats) -> bool:
 
 
 def stuck(raw: Audio, sample_rate: int) -> Iterator[Fault]:
-    """Detect a piece of 40 to 130 ms that is repeated to the sample in a sound that otherwise does no such thing.
+    """Detect a piece of 40 to 300 ms that is repeated to the sample in a sound that otherwise does no such thing.
+
+    The highest sample of every few milliseconds, with its neighbours, is looked for again: what is equal there is
+    compared in full. No search by correlation: it costs ten times as much, and cannot tell a piece that is repeated
+    from a tone, or from one that is too quiet to count.
 
     Args:
         raw: float32 [C, T] as its generator made it: a resampler blurs what is equal to the sample.
     """
-    step = max(1, sample_rate // 11_025)
-    full = raw.sum(axis=0)
-    rate = sample_rate / step
-    # the difference: a rumble is like itself wherever one looks
-    whole = len(full) // step * step
-    mono = np.diff(np.sum([full[at:whole:step] for at in range(step)], axis=0))
-    window, longest = round(_CHECK_S * rate), round(_STUCK_S[1] * rate)
-    part = window - longest
-    if len(mono) < 3 * window:
+    wave: Floats32 = raw[0] if len(raw) == 1 else raw.sum(axis=0)
+    block = max(8, round(_STUCK_BLOCK_S * sample_rate))
+    count = len(wave) // block
+    if count < 8:
         return
-    places = np.arange(0, len(mono) - window, window // 2)
-    blocks = np.lib.stride_tricks.sliding_window_view(mono, window)[places]
-    heads = blocks[:, :part]
-    size = 1 << (window - 1).bit_length()
-    dots = np.fft.irfft(np.fft.rfft(blocks, size) * np.conj(np.fft.rfft(heads, size)), size)[:, : longest + 1]
-    running = np.concatenate(
-        [np.zeros((len(blocks), 1)), np.cumsum(np.square(blocks, dtype=np.float64), axis=1)], axis=1
-    )
-    energy = running[:, part : part + longest + 1] - running[:, : longest + 1]
-    loud = energy.min(axis=1) > 1e-4 * energy.max()
-    rho = dots / np.sqrt(np.maximum(energy[:, :1] * energy, 1e-12))
-    first = round(_STUCK_S[0] * rate)
-    repeated = rho[:, first:].max(axis=1)
-    # a tone, too, is equal to itself a period later: but then also a period of under 40 ms later
-    tonal = rho[:, round(0.0025 * rate) : first].max(axis=1) > 0.9
-    maybe = np.flatnonzero(loud & (repeated > _NEARLY) & ~tonal)
-    maybe = maybe[np.argsort(-repeated[maybe], kind="stable")[:_MOST_CHECKED]]
-    lags = rho[maybe, first:].argmax(axis=1) + first
-    # under an offset or a deep bass everything is like itself, and beside a whistle so are the differences
-    waves = full, np.diff(full)
-    found = [
-        all(_repeats(wave, int(places[at]) * step, part * step, int(lag) * step, step) for wave in waves)
-        for at, lag in zip(maybe, lags, strict=True)
-    ]
+    blocks = np.abs(wave[: count * block]).reshape(count, block)
+    at = blocks.argmax(axis=1) + block * np.arange(count)
+    tops = np.abs(wave[at])
+    is_top = (tops[1:-1] >= tops[:-2]) & (tops[1:-1] >= tops[2:]) & (tops[1:-1] > 0)
+    at = at[1:-1][is_top]
+    bits = wave.view(np.uint32)
+    key = sum(bits[at + side].astype(np.uint64) * np.uint64(odd) for side, odd in zip((-1, 0, 1), _ODD, strict=True))
+    order = np.argsort(key, kind="stable")
+    lags = np.diff(at[order])
+    shortest, longest = (round(end * sample_rate) for end in _STUCK_S)
+    # equal neighbours in this order are equal samples next in time: what repeats faster is a tone
+    pairs = np.flatnonzero((np.diff(key[order]) == 0) & (lags >= shortest) & (lags <= longest))
+    repeated = np.zeros(count + 1, bool)
+    for place, lag in sorted(zip(at[order][pairs].tolist(), lags[pairs].tolist(), strict=True))[:_MOST_CHECKED]:
+        if not repeated[place // block]:
+            first, end = _repeated(wave, place, lag)
+            repeated[first // block : end // block + 1] = end > first
     # what is like itself everywhere has a period of its own
-    if any(found) and float(np.median(repeated)) < _USUAL:
+    if repeated.any() and float(repeated.mean()) < _USUAL:
         yield Fault(name="stuck", penalty=60)
 
 
-def _repeats(wave: Floats32, start: int, size: int, lag: int, reach: int) -> bool:
-    """Return whether a stretch is equal to another, one lag later, to the sample."""
-    piece = wave[start : start + size]
-    for shift in range(-reach, reach + 1):
-        other = wave[start + lag + shift :][:size]
-        if len(other) < size:
-            continue
-        energy = float(np.einsum("t,t->", piece, piece)) * float(np.einsum("t,t->", other, other))
-        if float(np.einsum("t,t->", piece, other)) > _STUCK * np.sqrt(energy):
-            return True
-    return False
+def _repeated(wave: Floats32, place: int, lag: int) -> tuple[int, int]:
+    """Return from where to where a wave is equal, to the sample, to itself one lag later; nothing if it is not.
+
+    Two pieces with pauses of digital silence are beeps.
+    """
+    first = max(0, place - lag)
+    here = wave[first : place + lag]
+    there = wave[first + lag : place + 2 * lag]
+    differs = np.flatnonzero(here[: len(there)] != there)
+    split = int(np.searchsorted(differs, place - first))
+    start = int(differs[split - 1]) + 1 if split else 0
+    end = int(differs[split]) if split < len(differs) else len(there)
+    piece = here[start:end]
+    if len(piece) < _WHOLE * lag or np.count_nonzero(piece) < _WHOLE * len(piece):
+        return place, place
+    return first + start, first + end + lag

@@ -1,7 +1,7 @@
 """Clipping: flat tops, and what is left of them behind a low-pass.
 
 Owns: how an overdriven wave is told from one that is square by nature.
-Must not know: spectra.
+Must not know: which faults count, what was declared but noise.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ _MOST_FRAMES = 120
 _LEAST_NEAR = 150
 _SLOPE_RATE = 44_100
 _FEW_BANDS = 4.0
+_EVEN = 0.07
+_OF_A_SINE = 0.75
+_GLIDES = 0.6
 
 
 def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
@@ -128,14 +131,27 @@ def _blunted(channel: Audio, sample_rate: int, noise: bool) -> bool:
     slope = float(near.mean() / max(float(half.mean()), 1e-12))
     beyond = float(np.percentile(np.abs(wave), 99.9) / ceiling)
     bands = _bands(wave, sample_rate)
-    if slope < 0.45 and beyond < 1.2:
-        return not (bands < _FEW_BANDS and _one_tone(channel, sample_rate))
-    if slope < 0.8 and beyond < 1.05 and bands >= 6:
-        return True
     square = np.square(wave)
     mean = square.mean(axis=1)
     peaked = float((np.square(square).mean(axis=1) / np.square(mean)).mean())
-    return peaked < 2.8 and bands >= 10 and not noise
+    if slope < 0.45 and beyond < 1.2:
+        bent = _curvature(wave, height, lag)
+        glides = bands < 2.5 and bent > _GLIDES
+        # of a tone that never swells a square wave is as likely
+        even = float(np.std(np.log(tops[loud]))) < _EVEN
+        tone = bands < _FEW_BANDS and (even or bent > _OF_A_SINE) and _one_tone(channel, sample_rate)
+        return not (tone or glides)
+    if slope < 0.8 and beyond < 1.05 and bands >= 6 and peaked < 5:
+        return True
+    return peaked < 2.8 and bands >= 10 and slope < 1 and not noise
+
+
+def _curvature(wave: Audio, height: npt.NDArray[np.floating], lag: int) -> float:
+    """Return how bent a wave is near its ceiling against at half height, per height: 1 for a sine and for noise."""
+    bent = np.sign(wave[:, lag:-lag]) * (2 * wave[:, lag:-lag] - wave[:, 2 * lag :] - wave[:, : -2 * lag])
+    near, half = (height > 0.85) & (height < 1.15), (height > 0.4) & (height < 0.65)
+    usual = abs(float(bent[half].mean() / height[half].mean()))
+    return float(bent[near].mean() / height[near].mean()) / max(usual, 1e-12)
 
 
 def _bands(wave: Audio, sample_rate: int) -> float:
