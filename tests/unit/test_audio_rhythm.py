@@ -47,6 +47,20 @@ def test_nor_where_the_engine_had_no_room_for_a_tail(kind, share):
         assert not faults_at_joint(loop.audio, rate, loop.crossfade_frames / rate, kind)
 
 
+def test_strokes_without_a_beat_are_joined_where_the_pause_is_one_of_theirs():
+    # (period, length, tail, seed, floor): at the length that is asked for no start gives a usual pause
+    for period_s, seconds, tail_s, seed, floor_db in ((0.714, 5.79, 1.5, 95, -50), (1.13, 4.74, 0.8, 56, -40)):
+        material = strokes(
+            "drips", seed, period_s=period_s, seconds=seconds + tail_s, rate=RATE, floor_db=floor_db, colour="pink"
+        )
+        loop = make_loop(material, round(seconds * RATE), round(tail_s * RATE), RATE)
+        assert loop.audio.shape[1] == round(seconds * RATE)
+        onsets = find_onsets(loop.audio, RATE, circular=True)
+        gaps = np.diff(onsets, append=onsets[0] + loop.audio.shape[1])
+        assert 0.8 * gaps[:-1].min() < gaps[-1] < 1.25 * gaps[:-1].max()
+        assert seam_score(loop.audio, RATE, loop.crossfade_frames) > 90
+
+
 def test_a_clock_keeps_its_time_to_four_per_cent_and_its_pitch():
     material = strokes("clock", 4, period_s=0.62, seconds=8.5, floor_db=-60)
     loop = make_loop(material, 7 * RATE, round(1.5 * RATE))

@@ -37,6 +37,9 @@ _IN_PHASE = 0.3
 _GRID_S = 0.005
 _LONGEST_FADE_S = 0.25
 _LEVEL_S = 0.01
+_OTHER_LENGTHS = 9
+_CHANGED = 10.0
+"""Cost of an octave by which pauses are changed, against one by which the pause at the joint is strange: 4."""
 
 
 def stroke_splice(
@@ -53,13 +56,41 @@ def stroke_splice(
     """
     if len(onsets) < _LEAST_STROKES or float(np.median(np.diff(onsets))) < _FASTEST_S * sample_rate:
         return None
-    length, low, high = _turn(audio, onsets, frames, shortest)
+    lengths, low, high = _turns(audio, onsets, frames, shortest)
+    found = [
+        candidate
+        for length in lengths
+        if (candidate := _best_start(audio, onsets, length, tail, shortest, (low, high), sample_rate)) is not None
+    ]
+    if not found:
+        return None
+    # pauses that are left as they are sound best
+    _, best = min(found, key=lambda one: one[0] + _CHANGED * abs(math.log2(one[1].length / lengths[0])))
+    reach = min(round(_REACH_S * sample_rate), shortest // 2)
+    if reach:
+        in_phase, rho = aligned(audio, best.length, reach, best.start, best.fade)
+        if rho >= _IN_PHASE:
+            return in_phase
+    return best
+
+
+def _best_start(
+    audio: Audio,
+    onsets: npt.NDArray[np.int64],
+    length: int,
+    tail: int,
+    shortest: int,
+    usual: tuple[float, float],
+    sample_rate: int,
+) -> tuple[float, Splice] | None:
+    """Choose where a turn of a given length starts; return how strange its joint is, and the splice."""
+    low, high = usual
     reach = min(round(_REACH_S * sample_rate), shortest // 2)
     starts = np.arange(reach, min(tail, audio.shape[1] - length - reach - shortest) + 1, round(_GRID_S * sample_rate))
     if not starts.size:
         return None
     room = np.minimum(_room(onsets, starts, reach, sample_rate), _room(onsets, starts + length, reach, sample_rate))
-    fades = np.minimum.reduce([room, audio.shape[1] - length - reach - starts, np.full(len(starts), frames // 2)])
+    fades = np.minimum.reduce([room, audio.shape[1] - length - reach - starts, np.full(len(starts), length // 2)])
     fades = np.minimum(fades, round(_LONGEST_FADE_S * sample_rate))
     last = np.searchsorted(onsets, starts + length, side="right") - 1
     following = np.searchsorted(onsets, starts)
@@ -70,13 +101,9 @@ def stroke_splice(
     pause = np.maximum(length - (onsets[last] - onsets[following]), 1)
     strange = np.maximum(np.maximum(np.log2(low / pause), np.log2(pause / high)), 0)
     loud = _levels_db(audio, starts, fades, sample_rate) + _levels_db(audio, starts + length, fades, sample_rate)
-    at = int(np.argmin(4 * strange + 0.03 * loud - 0.3 * np.minimum(fades / (0.1 * sample_rate), 1)))
-    start, fade = int(starts[at]), int(fades[at])
-    if reach:
-        in_phase, rho = aligned(audio, length, reach, start, fade)
-        if rho >= _IN_PHASE:
-            return in_phase
-    return Splice(start=start, length=length, fade=fade)
+    costs = 4 * strange + 0.03 * loud - 0.3 * np.minimum(fades / (0.1 * sample_rate), 1)
+    at = int(np.argmin(costs))
+    return float(costs[at]), Splice(start=int(starts[at]), length=length, fade=int(fades[at]))
 
 
 def fit_pauses(turn: Audio, onsets: npt.NDArray[np.int64], frames: int, sample_rate: int) -> Audio:
@@ -114,19 +141,28 @@ def fit_pauses(turn: Audio, onsets: npt.NDArray[np.int64], frames: int, sample_r
     return np.concatenate([*parts, turn[:, done:]], axis=1)
 
 
-def _turn(audio: Audio, onsets: npt.NDArray[np.int64], frames: int, shortest: int) -> tuple[int, float, float]:
-    """Return the length of the turn to cut out, and the shortest and longest usual pause, in frames."""
+def _turns(
+    audio: Audio, onsets: npt.NDArray[np.int64], frames: int, shortest: int
+) -> tuple[list[int], float, float]:
+    """Return the lengths that a turn may have, the best first, and the shortest and longest usual pause, in frames.
+
+    Strokes that keep a beat have one length, a whole number of periods. Others may be cut wherever the pause across the
+    joint is one of theirs.
+    """
     longest = min(math.floor(frames * (1 + MOST_MOVED)), audio.shape[1] - 2 * shortest)
+    least = math.ceil(frames * (1 - MOST_MOVED))
     beat = beat_of(onsets)
     if beat is None:
         low, high = np.percentile(np.diff(onsets), [10, 90])
-        return min(frames, longest), float(low), float(high)
+        asked = min(frames, longest)
+        others = np.linspace(least, max(longest, least), _OTHER_LENGTHS).astype(np.int64).tolist()
+        return [asked, *others], float(low), float(high)
     strokes = max(1, round(frames / beat.period))
     whole = round(strokes * beat.period) if strokes >= _LEAST_STROKES else frames
     if whole > longest:  # no room for one period more: one less, where that is near enough
         fewer = round((strokes - 1) * beat.period)
         whole = fewer if fewer >= frames * (1 - MOST_MOVED) else longest
-    return max(whole, math.ceil(frames * (1 - MOST_MOVED))), beat.period, beat.period
+    return [max(whole, least)], beat.period, beat.period
 
 
 def _room(
