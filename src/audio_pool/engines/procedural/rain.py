@@ -50,11 +50,8 @@ def rain_on_metal(c: Canvas, p: Character) -> None:
     c.bed(band(400, 9000, tilt_db=-2), 0.04, width=0.9)
     # The sheet hums along in its own modes with every drop it takes.
     sheet = [float(f) for f in p.low(1) * np.exp(c.rng.uniform(np.log(220), np.log(6500), 40))]
-    c.bed(peaks(sheet[:20], 0.05, floor=0.02), 0.04, per_second=700 * heavy, width=0.9)
-    near = [_on_sheet(c, p, sheet, soft=0.5) for _ in range(32)]
-    far = [_on_sheet(c, p, sheet, soft=1.0) for _ in range(16)]
-    c.sprinkle(c.scatter(55 * heavy), near, gain=0.16, depth=0.6)
-    c.sprinkle(c.scatter(130 * heavy), far, gain=0.07, depth=0.5)
+    c.bed(peaks(sheet[:20], 0.05, floor=0.02), 0.07, per_second=900 * heavy, width=0.9)
+    _fall(c, p, 230.0, [_on_sheet(c, p, sheet, soft=0.3 + 0.03 * n) for n in range(32)], 0.15, loudest=2.2)
 
 
 def _on_sheet(c: Canvas, p: Character, sheet: list[float], soft: float) -> Floats:
@@ -95,8 +92,15 @@ def rain_on_leaves(c: Canvas, p: Character) -> None:
 _SMALLEST_MM, _LARGEST_MM = 0.6, 4.5
 
 
-def _fall(c: Canvas, p: Character, per_second: float, bank: Sequence[Floats], gain: float) -> None:
-    """Let drops fall round the listener. ``bank``: the surface's answers, from the smallest drop to the largest."""
+def _fall(
+    c: Canvas, p: Character, per_second: float, bank: Sequence[Floats], gain: float, *, loudest: float = 4.0
+) -> None:
+    """Let drops fall round the listener.
+
+    Args:
+        bank: the surface's answers, from the smallest drop to the largest.
+        loudest: the level that no drop passes, as a multiple of ``gain``.
+    """
     times = c.scatter(per_second * p.intensity)
     mean_mm = 0.55 * p.intensity**0.21  # the law's slope is 4.1 R^-0.21 per mm
     sizes = np.minimum(_LARGEST_MM, _SMALLEST_MM + c.rng.exponential(mean_mm, len(times)))
@@ -106,7 +110,7 @@ def _fall(c: Canvas, p: Character, per_second: float, bank: Sequence[Floats], ga
     picks = np.clip(ranks + c.rng.uniform(-1.5, 1.5, len(times)), 0, len(bank) - 1).astype(int)
     pans = c.rng.uniform(-0.95, 0.95, len(times))
     for at_s, pick, blow, pan in zip(times, picks, blows, pans, strict=True):
-        c.place(bank[pick], at_s, float(min(blow, 4 * gain)), float(pan))
+        c.place(bank[pick], at_s, float(min(blow, loudest * gain)), float(pan))
 
 
 @recipe(
