@@ -10,6 +10,7 @@ Struct constructors do not validate; everything that comes from outside goes thr
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "FORMATS",
+    "LOUDNESS_LIMITED",
     "MAX_DURATION_S",
     "MAX_LABELS",
     "MAX_PROMPT_CHARS",
@@ -38,6 +40,9 @@ MAX_SEED = 2**63 - 1
 MAX_LABELS = 32
 STRICT_WARNINGS = ("nearest_recipe", "not_heard", "not_english", "layers_left_out")
 """Names of warnings that say a sound is not quite what the words ask for; ``strict`` makes them errors."""
+LOUDNESS_LIMITED = "loudness_limited"
+_QUIETER_LU = 1.0
+"""How far the true peak may keep a sound under its target before a warning says so."""
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
@@ -221,6 +226,16 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     measure: Measure = "integrated"
     """Which loudness of a one-shot the target is of."""
     mono: bool = False
+
+    def shortfall(self, lufs: float | None) -> tuple[str, ...]:
+        """Return a warning where the true peak kept a sound well under its target."""
+        missing = 0.0 if lufs is None or self.target_lufs is None else self.target_lufs - lufs
+        if self.measure != "integrated" or not _QUIETER_LU < missing < math.inf:
+            return ()
+        return (
+            f"{LOUDNESS_LIMITED}: {lufs:.1f} LUFS instead of {self.target_lufs:.1f}, "
+            f"because its true peak may not pass {self.true_peak_dbfs:.1f} dBFS",
+        )
 
 
 class Picture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True,

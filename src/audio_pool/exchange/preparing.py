@@ -182,7 +182,7 @@ def _judged(
 ) -> Prepared | NotTaken:
     from audio_pool.audio import codec, filter, quality, seam
     from audio_pool.audio.descriptors import descriptors
-    from audio_pool.worker.levels import levelled, shortfall
+    from audio_pool.worker.levels import levelled
 
     judged: Quality = quality.assess(
         audio,
@@ -199,7 +199,7 @@ def _judged(
         audio = filter.resample(audio, rate, rules.least_rate, circular=loop)
         rate = rules.least_rate
     audio, level = levelled(audio, rate, rules.rendition, loop)
-    warnings += shortfall(level, rules.rendition)
+    warnings += rules.rendition.shortfall(level.rounded_lufs)
     told, frames = job.told, audio.shape[1]
     if told.ignored:
         warnings.append(f"not_understood: {', '.join(told.ignored)} as told beside the sound")

@@ -27,7 +27,7 @@ from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
 from audio_pool.pool.making import Making
-from audio_pool.pool.metadata import is_master, rendition_report, result_metadata
+from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
@@ -345,19 +345,20 @@ class Executor:
             self._requests.finish(number, Reply(kind="result", body=value.called))
             return
         resolved = open_request.sound
-        report = None
         match value:
             case events.StoredSound():
                 path, stored = value.path, value.metadata
+                told = stored
             case events.HitFile():
                 path, stored = value.path or value.master, value.metadata
-                report = rendition_report(stored, resolved.rendition)
+                told = as_delivered(stored, resolved.rendition, rendition_report(stored, resolved.rendition))
             case events.RenderedHit():
-                path, stored, report = value.path, value.hit.metadata, value.report
+                path, stored = value.path, value.hit.metadata
+                told = as_delivered(stored, resolved.rendition, value.report)
         self._count_answer(value, stored, action.cache_type, resolved)
         self.on_answer(resolved, open_request.caller)
         metadata = result_metadata(
-            stored if report is None else report.applied(stored),
+            told,
             resolved,
             open_request.sink.request_id,
             cache_type=action.cache_type,

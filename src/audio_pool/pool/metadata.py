@@ -12,9 +12,9 @@ from msgspec import UNSET, structs
 
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
-from audio_pool.types import Rendition
+from audio_pool.types import LOUDNESS_LIMITED, Rendition
 
-__all__ = ["is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]
+__all__ = ["as_delivered", "is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]
 
 
 def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestamp: float) -> SoundMetadata:
@@ -137,3 +137,13 @@ def rendition_report(stored: SoundMetadata, rendition: Rendition) -> RenditionRe
         loudness_lufs=None if lufs is None else round(lufs + gain, 2),
         true_peak_dbfs=None if peak is None else round(peak + gain, 2),
     )
+
+
+def as_delivered(stored: SoundMetadata, rendition: Rendition, report: RenditionReport | None) -> SoundMetadata:
+    """Return a kept sound's metadata as they are for one rendition: its level, its target, and if it was reached."""
+    told = stored if report is None else report.applied(stored)
+    short = rendition.shortfall(told.loudness_lufs)
+    if told.target_lufs == rendition.target_lufs and not short and not told.warnings:
+        return told
+    others = tuple(warning for warning in told.warnings if not warning.startswith(LOUDNESS_LIMITED))
+    return structs.replace(told, target_lufs=rendition.target_lufs, warnings=(*others, *short))

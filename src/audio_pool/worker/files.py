@@ -14,7 +14,7 @@ from msgspec import UNSET
 from audio_pool.engines.base import Audio
 from audio_pool.results import RenditionReport
 from audio_pool.types import Rendition, Shape
-from audio_pool.worker.levels import Level, levelled, measured, of_master, shortfall
+from audio_pool.worker.levels import Level, levelled, measured, of_master
 
 __all__ = ["encoded", "written"]
 
@@ -85,5 +85,5 @@ def encoded(
         bit_depth=UNSET if lossy else rendition.bit_depth,
         channels=len(audio) if rendition.mono else UNSET,
         limited_db=round(level.limited_db, 2) if rendition.limiter else UNSET,
-        warnings=(*wrote.warnings, *(shortfall(level, rendition) if rendition.limiter else ())),
+        warnings=(*wrote.warnings, *(rendition.shortfall(level.rounded_lufs) if rendition.limiter else ())),
     )

@@ -14,10 +14,8 @@ from msgspec import structs
 from audio_pool.engines.base import Audio
 from audio_pool.types import Rendition
 
-__all__ = ["Level", "levelled", "measured", "of_master", "shortfall"]
+__all__ = ["Level", "levelled", "measured", "of_master"]
 
-_QUIETER_LU = 1.0
-"""How far the true peak may keep a sound under its target before a warning says so."""
 _LIMITER_ROUNDS = 9
 _ON_TARGET_LU = 0.1
 _MOST_LIMITED_DB = 30.0
@@ -88,14 +86,3 @@ def levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -
         before = (wanted, reached)
         wanted = min(wanted + missing / slope, most)
     return out, Level(lufs=lufs, peak_dbfs=peak, limited_db=deepest)
-
-
-def shortfall(level: Level, rendition: Rendition) -> tuple[str, ...]:
-    """Return a warning where the true peak kept a sound well under its target."""
-    missing = (rendition.target_lufs or -np.inf) - level.lufs
-    if rendition.measure != "integrated" or not _QUIETER_LU < missing < np.inf:
-        return ()
-    return (
-        f"loudness_limited: {level.lufs:.1f} LUFS instead of {rendition.target_lufs:.1f}, "
-        f"because its true peak may not pass {rendition.true_peak_dbfs:.1f} dBFS",
-    )

@@ -40,7 +40,7 @@ from audio_pool.results import (
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker import files
-from audio_pool.worker.levels import Level, levelled, of_master, shortfall
+from audio_pool.worker.levels import Level, levelled, of_master
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
@@ -175,7 +175,8 @@ class Mastering:
 
         audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop)
         audio, loop_report = _judge_seam(audio, best, shape)
-        kept_low = () if rendition.limiter else shortfall(level, rendition)  # the limited rendition says it itself
+        # a limited rendition says it itself
+        kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
         warnings = (*metadata.warnings, *best.warnings, *kept_low)
         described = structs.replace(
             _described(metadata, best, shaped, level, shape),
