@@ -34,7 +34,7 @@ from audio_pool.cli.moving import _rules
 from audio_pool.config import load_config
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.exporting import export
-from audio_pool.exchange.importing import import_sounds
+from audio_pool.exchange.importing import Imported, import_sounds
 from audio_pool.exchange.meaning import Meaning
 from audio_pool.exchange.preparing import Rules
 from audio_pool.types import Query
@@ -220,6 +220,29 @@ def test_what_was_taken_in_is_found_by_meaning(library: Path, tmp_path: Path, st
     assert hit is not None and hit.entry.recipe.prompt == "a humming machine"
 
 
+def test_an_import_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    place = tmp_path / "library"
+    place.mkdir()
+    for number in range(40):
+        soundfile.write(place / f"{number}.wav", tone(300 + 10 * number, duration_s=0.2), RATE)
+        (place / f"{number}.json").write_text(json.dumps({"prompt": f"note {number}"}))
+    os.mkfifo(place / "pipe.wav")
+    os.mkfifo(place / "pipe.json")
+
+    def interrupt(report: Imported) -> None:
+        raise KeyboardInterrupt
+
+    with contextlib.closing(SqliteStore(tmp_path / "cache")) as store, pytest.raises(KeyboardInterrupt):
+        import_sounds(place, store, rules(), Meaning(), on_progress=interrupt)
+    with contextlib.closing(SqliteStore(tmp_path / "cache")) as store:
+        before = len(entries(store))
+        report = import_sounds(place, store, rules(), Meaning())
+        assert 0 < before == report.known < 40 and report.made == 40 - before
+        assert dict(report.reasons) == {"cannot be read": 1}, "a pipe is not waited for"
+        assert not [path for path in store.blobs.incoming.iterdir() if path.suffix == ".flac"]
+    is_sound(tmp_path / "cache")
+
+
 def test_the_gates_least_score_the_level_and_whose_requests_are_answered_are_options(
     library: Path, store: SqliteStore
 ) -> None:
@@ -330,6 +353,8 @@ def test_a_directory_that_holds_something_else_is_left_alone(filled: SqliteStore
         export(filled, Path(filled.location) / "out")
     with pytest.raises(InvalidRequest, match="cache itself"):
         import_sounds(Path(filled.location), filled, rules(), Meaning())
+    with contextlib.closing(SqliteStore(tmp_path / "empty")) as empty, pytest.raises(InvalidRequest, match="itself"):
+        import_sounds(Path(filled.location), empty, rules(), Meaning())
     export(filled, tmp_path / "out")
     with pytest.raises(InvalidRequest, match="an export as flac"):
         export(filled, tmp_path / "out", format="wav")

@@ -30,12 +30,22 @@ from audio_pool.audio.filter import resample
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
-__all__ = ["OWN", "InputBound", "Written", "bit_depth_for", "inspect", "nearest_rate", "read", "write"]
+__all__ = [
+    "OWN",
+    "UNKNOWN_FRAMES",
+    "InputBound",
+    "Written",
+    "bit_depth_for",
+    "inspect",
+    "nearest_rate",
+    "read",
+    "write",
+]
 
 BLOCK_FRAMES = 65_536
 """libsndfile's Vorbis encoder overflows the stack on long single writes."""
 RECIPE_CHUNK = b"apRc"
-_UNKNOWN_FRAMES = 1 << 62
+UNKNOWN_FRAMES = 1 << 62
 """libsndfile's way to say that a header does not say how long the sound is."""
 _MOST_CHUNKS = 1024
 _LONGEST_CHUNK = 1 << 20
@@ -269,7 +279,7 @@ def read(path: Path, bound: InputBound = OWN) -> tuple[Audio, int]:
         if file.format in ("WAV", "WAVEX"):
             _check_riff_size(path)
         try:
-            if frames >= _UNKNOWN_FRAMES:
+            if frames >= UNKNOWN_FRAMES:
                 audio = _read_unknown(path, file, bound)
                 frames = len(audio)
             else:

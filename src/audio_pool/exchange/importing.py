@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import re
 import secrets
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -30,6 +31,7 @@ from msgspec import structs
 
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
+from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.meaning import Meaning, Sample, Wanted
@@ -138,6 +140,8 @@ def import_sounds(
     place, root = Path(os.path.realpath(directory)), Path(os.path.realpath(store.location))
     if place == root or place.is_relative_to(root):
         raise InvalidRequest(f"{directory} is the cache itself, or in it", hint="see audio-pool cache rebuild")
+    if (place / FILE).exists():
+        raise InvalidRequest(f"{directory} is a cache itself", hint="export it first, or see audio-pool cache backup")
     report = Imported(encoder=meaning.encoder)
     sounds = find_sounds(place, table=table, beside=beside)
     with ExitStack() as rest:
@@ -231,6 +235,8 @@ def _fresh(
 
 def _digest(path: Path) -> bytes | str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return "it is no regular file"
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as exc:

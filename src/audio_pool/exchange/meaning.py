@@ -99,7 +99,7 @@ class Meaning:
             lines: those of the listing whose sound is there; others have rows of their own.
         """
         for name in ARRAYS:
-            if (directory / name).exists():
+            if (directory / name).is_file():
                 array = _opened(directory / name)
                 self.notes[name] = array if isinstance(array, str) else self._tried(name, array, lines)
 

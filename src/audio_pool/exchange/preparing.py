@@ -150,19 +150,28 @@ def prepare(job: Job, rules: Rules) -> Prepared | NotTaken:
         if own is not None and _is_master(header, own[0], job.prompt):
             return _as_inscribed(job, path, header["format"], *own)
         duration_s, rate = header["duration_s"], header["sample_rate"]
-        if not _SHORTEST_S <= duration_s <= MAX_DURATION_S:
-            return NotTaken("length", f"{duration_s:.3f} s; allowed are {_SHORTEST_S:g} to {MAX_DURATION_S:g}")
+        if header["frames"] < codec.UNKNOWN_FRAMES and (not_taken := _of_length(duration_s)):
+            return not_taken
         if header["channels"] > _MOST_CHANNELS:
             return NotTaken("channels", f"{header['channels']}; allowed are 1 and 2")
         if rate > _HIGHEST_RATE:
             return NotTaken("sample rate", f"{rate:,} Hz; allowed are up to {_HIGHEST_RATE:,}")
-        audio, rate = codec.read(path)
+        audio, rate = codec.read(path, codec.InputBound(seconds=MAX_DURATION_S))
+        if not_taken := _of_length(audio.shape[1] / rate):
+            return not_taken
     except StorageError:
         raise
     except (AudioPoolError, OSError) as exc:
         return NotTaken("cannot be decoded", getattr(exc, "message", "") or str(exc))
     loop, warnings = _loop_of(job.told, header["loop"], audio.shape[1], rules)
     return _judged(job, rules, audio, rate, loop, warnings)
+
+
+def _of_length(duration_s: float) -> NotTaken | None:
+    """Return why a sound is too short or too long; None where it is neither."""
+    if _SHORTEST_S <= duration_s <= MAX_DURATION_S:
+        return None
+    return NotTaken("length", f"{duration_s:.3f} s; allowed are {_SHORTEST_S:g} to {MAX_DURATION_S:g}")
 
 
 def _loop_of(told: Told, points: dict[str, int] | None, frames: int, rules: Rules) -> tuple[bool, list[str]]:

@@ -166,7 +166,7 @@ def _sidecar(path: Path) -> Json | None:
     """Return what ``rain.json`` or ``rain.wav.json`` says of ``rain.wav``; None where there is neither."""
     for place in (path.with_suffix(".json"), path.with_name(f"{path.name}.json")):
         try:
-            if place.stat().st_size <= _LARGEST_SIDECAR:
+            if place.is_file() and place.stat().st_size <= _LARGEST_SIDECAR:  # a pipe would be waited for
                 found = json.loads(place.read_bytes())
                 if isinstance(found, dict):
                     return found
