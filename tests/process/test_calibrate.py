@@ -14,8 +14,8 @@ import pytest
 from tests.support.cache_sounds import recipe, sound
 from tests.support.engine_packages import engine_package
 from tests.support.engines.reader_engine import Reader
+from tests.support.png_pixels import png_pixels
 from tests.support.waiting import PATIENCE_S
-from tests.unit.png_pixels import png_pixels
 
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.types import Query

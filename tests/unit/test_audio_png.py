@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from tests.unit.png_pixels import png_colours, png_pixels
+from tests.support.png_pixels import png_colours, png_pixels
 
 from audio_pool.audio import png
 

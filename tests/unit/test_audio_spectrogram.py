@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.audio_signals import RATE, tone, white
-from tests.unit.png_pixels import png_colours
+from tests.support.png_pixels import png_colours
 
 from audio_pool.audio.spectrogram import available, require_directory, write_png
 from audio_pool.errors import InvalidAudio, StorageError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 from tests.support.cache_sounds import recipe, sound
-from tests.unit.png_pixels import png_pixels
+from tests.support.png_pixels import png_pixels
 
 from audio_pool.audio.line_chart import Line, write_chart
 from audio_pool.cache.calibration import LEAST_PAIRS, measure

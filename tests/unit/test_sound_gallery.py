@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from tests.unit.png_pixels import png_pixels
+from tests.support.png_pixels import png_pixels
 
 from audio_pool.engines.procedural.recipe import RECIPES
 
