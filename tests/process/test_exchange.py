@@ -23,6 +23,7 @@ from tests.support.sound_library import RATE, first_system, tone
 from audio_pool import AudioPool
 from audio_pool.audio import codec
 from audio_pool.cache.entry import Entry
+from audio_pool.cache.judgements import Given
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.backup import backup, restore
@@ -298,6 +299,8 @@ def filled(tmp_path: Path, store: SqliteStore) -> SqliteStore:
         if number == 2:
             store.pins.pin([entry.id or 0])
             store.uses.record(Counted({entry.id or 0: 7}, {}, {}), 2e9)
+            one = Given("harbour", prompt, prompt, "wrong", "feedback", entry.id)
+            store.judgements.give([one, Given("harbour", "hail", "rain", "wrong", "manager")])
     return store
 
 
@@ -317,8 +320,14 @@ def test_an_export_and_its_import_lose_nothing(filled: SqliteStore, tmp_path: Pa
         assert (report.made, report.reasons.total()) == (4, 0)
         came = [(*one[:3], {k: v for k, v in one[3].items() if k != "reader"}, *one[4:]) for one in whole(new)]
         assert came == whole(filled)
+        assert report.judgements == 2
+        (old, pair), (other, same) = ([one.given for one in one.judgements.since(0)] for one in (filled, new))
+        assert (other._replace(entry_id=None), same) == (old._replace(entry_id=None), pair)
+        assert new.entries.entry(other.entry_id or 0).recipe.prompt == "a dog barks"  # type: ignore[union-attr]
+        new.judgements.give([pair._replace(verdict="right")])
         again = import_sounds(tmp_path / "out", new, rules(), Meaning())
-        assert (again.made, again.known) == (0, 4)
+        assert (again.made, again.known, again.judgements) == (0, 4, 0)
+        assert new.judgements.newest(1)[0].given.verdict == "right", "what was judged here stays"
     is_sound(tmp_path / "new")
 
 

@@ -105,6 +105,8 @@ class Adopted(NamedTuple):
     hits: int = 0
     last_used: float = 0.0
     """Seconds since 1970; of those hits."""
+    source: bytes = b""
+    """What it was taken over from; b"": what its metadata name, or nothing."""
 
 
 def score_of(metadata: SoundMetadata) -> float:

@@ -115,6 +115,8 @@ def import_command(
         lines.append(f"left out            {counts(dict(report.reasons))}")
     if report.issues:
         lines.append(f"faults of those in  {counts(dict(report.issues))}")
+    if report.judgements:
+        lines.append(f"{report.judgements:,} judgements taken in")
     if report.upsampled:
         lines.append(f"{report.upsampled:,} had a lower sample rate than the pool's and were brought up to it")
     if report.non_commercial:

@@ -5,6 +5,7 @@ Must not know: the terminal, how entries are stored.
 
     manifest.json                       what this is, of which cache, and whether it is complete
     sounds.csv                          a line for each sound, for people and other programs
+    judgements.jsonl                    what people judged of hits
     sounds/0000/000012_rain.flac        and 000012_rain.json beside it
 
 A sound is written before its sidecar, each under a temporary name first: what a sidecar describes is there. A server
@@ -32,6 +33,7 @@ from audio_pool.cache.files import storage_errors
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import AudioPoolError, InvalidRequest
 from audio_pool.exchange.sidecar import sidecar_of
+from audio_pool.exchange.verdicts import VERDICTS, verdict_lines
 from audio_pool.inscription import comment_of
 from audio_pool.packs.names import slug
 
@@ -109,6 +111,8 @@ def export(
                         table.writerow(_row(one))
                     if on_progress is not None:
                         on_progress(report)
+        with _replacing(place / VERDICTS) as part, part.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in verdict_lines(store))
         told = {"complete": True, "entries": report.entries, "size_bytes": report.size_bytes, "vectors": spaces}
         _write_json(place / MANIFEST, {**_head(store.store_id, format), **told, "skipped": _skipped(report)})
     return report

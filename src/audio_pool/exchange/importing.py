@@ -32,6 +32,7 @@ from msgspec import structs
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
+from audio_pool.cache.sqlite.sources import master_source
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.meaning import Meaning, Sample, Wanted
@@ -47,6 +48,7 @@ from audio_pool.exchange.preparing import (
 )
 from audio_pool.exchange.sidecar import Kept, kept_in
 from audio_pool.exchange.sources import Found, find_sounds
+from audio_pool.exchange.verdicts import VERDICTS, take_verdicts
 from audio_pool.prompts.normalize import text_key
 
 __all__ = ["Imported", "Skipped", "as_json", "import_sounds"]
@@ -89,6 +91,8 @@ class Imported:
     """What became of the first system's vectors."""
     vectors_taken_over: int = 0
     encoder: str = ""
+    judgements: int = 0
+    """What people had judged of an export's hits, and is new."""
 
     def skip(self, place: str, reason: str, detail: str = "") -> None:
         """Count a sound that is left out."""
@@ -155,6 +159,9 @@ def import_sounds(
             report.vectors_taken_over = meaning.taken_over
             if on_progress is not None:
                 on_progress(report)
+    report.judgements, left = take_verdicts(store, place)
+    for _ in range(left):
+        report.skip(VERDICTS, "judgement of a sound that is not here, or torn")
     return report
 
 
@@ -275,7 +282,8 @@ def _take(
         if one.kept is not None:
             vectors = {**vectors, **one.kept.vectors}
             kept = one.kept
-            adopted = adopted._replace(pinned=kept.pinned, hits=kept.hits, last_used=kept.last_used)
+            source = master_source(kept.recipe.namespace, kept.recipe.prompt, kept.sha256)
+            adopted = adopted._replace(pinned=kept.pinned, hits=kept.hits, last_used=kept.last_used, source=source)
         elif similarity is not None:
             metadata = structs.replace(adopted.sound.metadata, clap_similarity=similarity)
             adopted = adopted._replace(sound=structs.replace(adopted.sound, metadata=metadata))
@@ -361,6 +369,7 @@ def as_json(report: Imported) -> dict[str, Any]:  # JSON, as documented in docs/
         "without_vectors": report.without_vectors,
         "vectors_taken_over": report.vectors_taken_over,
         "arrays": report.arrays,
+        "judgements": report.judgements,
         "upsampled": report.upsampled,
         "non_commercial": report.non_commercial,
         "issues": dict(report.issues),

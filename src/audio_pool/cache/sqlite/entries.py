@@ -35,7 +35,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transac
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
-from audio_pool.cache.sqlite.sources import file_source, is_there
+from audio_pool.cache.sqlite.sources import file_source, is_there, source_of
 from audio_pool.cache.sqlite.uses import begin_use, carry_uses
 from audio_pool.cache.store import Adopted, Removal, Vector
 from audio_pool.cache.trust import fingerprint
@@ -227,6 +227,8 @@ class SqliteEntries:
             values["id"] = one.entry_id
         entry_id = insert(db, values, one.sound, one.vectors)
         db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
+        if one.source:
+            file_source(db, entry_id, one.source)
         if one.hits:
             carry_uses(db, entry_id, one.hits, one.last_used)
         if one.pinned:
@@ -325,6 +327,7 @@ def insert(
             continue
         db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (entry_id, encoder, flat.tobytes()))
         db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (encoder,))
-    file_source(db, entry_id, sound.metadata)
+    if source := source_of(sound.metadata):
+        file_source(db, entry_id, source)
     db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
     return entry_id

@@ -9,6 +9,7 @@ are therefore filed here again.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable
 
@@ -16,7 +17,7 @@ from audio_pool.cache.entry import Adopted, text_digest
 from audio_pool.cache.sqlite.database import Database
 from audio_pool.results import SoundMetadata
 
-__all__ = ["IMPORTED", "TABLES", "SqliteSources", "file_source", "is_there"]
+__all__ = ["IMPORTED", "TABLES", "SqliteSources", "file_source", "is_there", "master_source", "source_of"]
 
 TABLES = """
 CREATE TABLE sources (
@@ -49,10 +50,23 @@ class SqliteSources:
 
     def has_master(self, namespace: str, prompt: str, sha256: bytes) -> bool:
         """Return True where a master of these very bytes is kept for these words."""
-        return bool(self._database.query(_SAME_MASTER, (text_digest(namespace, prompt), sha256)))
+        return self.entry_of(namespace, prompt, sha256) is not None
+
+    def entry_of(self, namespace: str, prompt: str, sha256: bytes) -> int | None:
+        """Return the entry of that master; None where there is none."""
+        found = self._database.query(_SAME_MASTER, (text_digest(namespace, prompt), sha256))
+        if not found:  # written anew from the same samples
+            sql = "SELECT entry_id FROM sources WHERE digest = ?"
+            found = self._database.query(sql, (master_source(namespace, prompt, sha256),))
+        return int(found[0][0]) if found else None
 
 
-_SAME_MASTER = "SELECT 1 FROM entries WHERE text_key = ? AND sha256 = ? LIMIT 1"
+_SAME_MASTER = "SELECT id FROM entries WHERE text_key = ? AND sha256 = ? LIMIT 1"
+
+
+def master_source(namespace: str, prompt: str, sha256: bytes) -> bytes:
+    """Return what stands for another cache's master and its words."""
+    return hashlib.sha256(b"master" + sha256 + text_digest(namespace, prompt)).digest()
 
 
 def source_of(metadata: SoundMetadata) -> bytes:
@@ -67,7 +81,7 @@ def source_of(metadata: SoundMetadata) -> bytes:
 
 def is_there(db: sqlite3.Connection, one: Adopted) -> bool:
     """Return True where the sound's source, or its very bytes for the same words, has an entry."""
-    source = source_of(one.sound.metadata)
+    source = one.source or source_of(one.sound.metadata)
     if source and db.execute("SELECT 1 FROM sources WHERE digest = ?", (source,)).fetchone():
         return True
     recipe = one.sound.recipe
@@ -75,8 +89,6 @@ def is_there(db: sqlite3.Connection, one: Adopted) -> bool:
     return db.execute(_SAME_MASTER, (key, one.sha256)).fetchone() is not None
 
 
-def file_source(db: sqlite3.Connection, entry_id: int, metadata: SoundMetadata) -> None:
+def file_source(db: sqlite3.Connection, entry_id: int, source: bytes) -> None:
     """File a new entry under its source, inside the transaction that makes it."""
-    source = source_of(metadata)
-    if source:
-        db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, entry_id))
+    db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, entry_id))
