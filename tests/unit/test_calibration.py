@@ -21,11 +21,12 @@ DIFFERENT = np.linspace(0.50, 0.89, 100)
 NOTHING = np.zeros(0)
 
 
-def measured(error: float, *, agrees: float = 1.0, unrelated: np.ndarray = NOTHING):
+def measured(error: float, *, agrees: float = 1.0, unrelated: np.ndarray = NOTHING, known: float | None = None):
     """Where every guard agrees on this share of the different pairs, those with the greatest cosines first."""
     passing = [number >= len(DIFFERENT) * (1 - agrees) for number in range(len(DIFFERENT))]
     return measure(
-        "some", SAME, DIFFERENT, same_agrees=[True] * 100, different_agrees=passing, unrelated=unrelated, error=error
+        "some", SAME, DIFFERENT, same_agrees=[True] * 100, different_agrees=passing, unrelated=unrelated, error=error,
+        known=known,
     )
 
 
@@ -50,6 +51,14 @@ def test_guards_let_the_cosine_be_lower_but_not_under_what_any_two_prompts_reach
 def test_few_errors_in_few_pairs_promise_little() -> None:
     # the rule of three: no error in N says under 3 / N
     assert measured(0.01, agrees=0.0).error_at_most == pytest.approx(0.03, abs=0.001)
+
+
+def test_pairs_too_few_for_the_error_do_not_lower_what_is_known() -> None:
+    few = measured(0.01, agrees=0.0, known=0.9)
+    assert (few.held, few.at_070, few.accepted_same) == (True, 0.9, pytest.approx(np.mean(SAME >= 0.9)))
+    enough = measured(0.05, agrees=0.0, known=0.9)
+    assert (enough.held, enough.at_070 < 0.9) == (False, True)
+    assert measured(0.01, known=0.5).at_070 == measured(0.01).at_070 > 0.5, "it is raised all the same"
 
 
 def test_the_curve_falls_and_ends_at_one() -> None:

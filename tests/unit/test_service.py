@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.support.cache_sounds import sound
 from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
@@ -14,7 +15,9 @@ from tests.support.routed import Caller, Routed
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, PictureReport
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRequest, NotFound, Refused
-from audio_pool.results import Failure
+from audio_pool.pool.caller import HOST
+from audio_pool.pool.replies import Reply
+from audio_pool.results import Failure, SoundMetadata
 from audio_pool.tasks import Called, ClapTask, DrawTask, Rejected
 from audio_pool.types import Delivery, Picture
 
@@ -173,6 +176,28 @@ def test_feedback_is_noted_and_counted(pool: Routed) -> None:
     pool.service.feedback("r3", "bad_sound", "", Caller().sink)
     assert not pool.requests
     assert pool.view.status().clients == {"feedback_good": 2, "feedback_bad_sound": 1}
+
+
+def test_a_sound_is_judged_by_whom_it_was_delivered_to(pool: Routed) -> None:
+    owner = structs.replace(HOST, operator=False, owner="key", client="key", connection="c")
+    assert pool.cache is not None
+    kept = pool.cache.put(sound(pool.cache.incoming), {}).id
+    metadata = SoundMetadata(matched_prompt="rain on a tin roof", entry_id=kept, cache_type="canonical")
+    resolved = pool.intake.resolve(request("the rain on a tin roof"))
+    for name, caller in (("mine", owner), ("a job of mine", owner.for_job())):
+        number = pool.requests.open(Caller(name).sink, resolved, caller)
+        pool.requests.finish(number, Reply(kind="result", path="/x", metadata=metadata))
+        assert pool.service.delivered_to(owner, name)
+        assert not pool.service.delivered_to(structs.replace(owner, owner="other"), name)
+        judging = Caller()
+        pool.service.feedback(name, "wrong", "", judging.sink, caller=owner)
+        pool.write()
+        assert judging.reply.body == FeedbackNoted(target=name, effect="denied")
+    (judgement,) = pool.cache.store.judgements.newest(9)
+    assert (judgement.given.query, judgement.given.entry_id) == ("the rain on a tin roof", None)
+    stranger = Caller()
+    pool.service.feedback("mine", "wrong", "", stranger.sink, caller=structs.replace(owner, owner="other"))
+    assert stranger.reply.body == FeedbackNoted(target="mine"), "of others' sounds nothing is learnt"
 
 
 def test_an_echo_goes_through_a_worker_and_back(pool: Routed) -> None:

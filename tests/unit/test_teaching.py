@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ import pytest
 from click.testing import CliRunner
 from tests.support.cache_sounds import recipe, sound
 
+from audio_pool.cache.calibration import Measured
 from audio_pool.cache.explain import explain
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sqlite.backup import backup, restore
+from audio_pool.cache.sqlite.rebuild import rebuild
 from audio_pool.cache.verify import verify
 from audio_pool.cli.cache import group
 from audio_pool.errors import NotFound
@@ -208,3 +213,50 @@ def test_the_commands_show_deny_confirm_and_take_back(caches, tmp_path: Path) ->
     run("show", "99", code=2)
     run("deny", "x", "--id", "99", code=2)
     run("deny", PROMPT, "--id", str(kept), "--namespace", "other", code=2)
+
+
+def taught(place: Path) -> int:
+    cache = SoundCache(place)
+    kept = keep(cache)
+    judge(cache, OTHER_WAY, PROMPT, "wrong")
+    judge(cache, PROMPT, PROMPT, "wrong", kept)
+    cache.store.calibrations.keep(measured("minilm"))
+    cache.close()
+    return kept
+
+
+def measured(space: str) -> Measured:
+    shares = {"accepted_same": 1.0, "accepted_different": 0.0, "error_at_most": 0.1, "accepted_same_plain": 0.5}
+    counts = {"same_pairs": 10, "different_pairs": 10, "unrelated_pairs": 0}
+    return Measured(space=space, error=0.01, at_070=0.875, plain=0.9, **shares, **counts)
+
+
+def test_what_was_taught_is_read_of_a_damaged_database(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    kept = taught(place)
+    with contextlib.closing(sqlite3.connect(place / "cache.sqlite3")) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries_text'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with (place / "cache.sqlite3").open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    assert rebuild(place).way == "from_damaged"
+    cache = SoundCache(place)
+    assert found(cache, OTHER_WAY) is None and found(cache, PROMPT) is None
+    assert {one.given.entry_id for one in cache.store.judgements.newest(9)} == {None, kept}
+    assert cache.store.calibrations.at_070("minilm") == 0.875
+    cache.close()
+
+
+def test_a_backup_brings_what_the_cache_does_not_know(tmp_path: Path) -> None:
+    taught(tmp_path / "cache")
+    backup(tmp_path / "cache", tmp_path / "it.tar")
+    other = SoundCache(tmp_path / "other")
+    judge(other, PROMPT, OTHER_WAY, "right")
+    other.close()
+    for place, verdict in (("other", "right"), ("new", "wrong")):
+        restore(tmp_path / "it.tar", tmp_path / place)
+        cache = SoundCache(tmp_path / place)
+        assert [one.given.verdict for one in cache.store.judgements.newest(9)] == [verdict], place
+        assert cache.store.calibrations.at_070("minilm") == 0.875
+        cache.close()

@@ -77,6 +77,8 @@ class Measured(PlainMapping, Struct, frozen=True, kw_only=True):
     """The error's upper bound with 95 % confidence: few pairs promise little."""
     accepted_same_plain: float
     """Share of pairs that ask for the same sound that ``plain`` alone accepts."""
+    held: bool = False
+    """The pairs would do with a lower cosine, and are too few for it: what was known of the encoder stays."""
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -89,6 +91,7 @@ def measure(
     different_agrees: Sequence[bool],
     unrelated: Floats,
     error: float,
+    known: float | None = None,
 ) -> Measured:
     """Find the least cosines that keep the error.
 
@@ -99,6 +102,7 @@ def measure(
         same_agrees, different_agrees: no guard of the words objects to the pair.
         unrelated: cosines of random pairs of prompts; may be empty.
         error: greatest share of pairs that may be accepted wrongly, over 0 and under 1.
+        known: what is held to be the encoder's threshold so far; pairs too few to show the error do not lower it.
 
     Raises:
         InvalidRequest: there are too few pairs of either verdict.
@@ -124,6 +128,10 @@ def measure(
         )
 
     at = point(at_070)
+    bound = _upper_bound(round(at.different * len(different)), len(different))
+    held = known is not None and at_070 < known and bound > error
+    if held and known is not None:
+        at_070, at = known, point(known)
     lowest = math.floor(10 * min(float(np.min(same)), float(np.min(different)), at_070)) / 10
     return Measured(
         space=space,
@@ -135,7 +143,8 @@ def measure(
         unrelated_pairs=len(unrelated),
         accepted_same=at.same,
         accepted_different=at.different,
-        error_at_most=_upper_bound(round(at.different * len(different)), len(different)),
+        error_at_most=bound,
+        held=held,
         accepted_same_plain=float(np.mean(same >= plain)),
         curve=tuple(point(float(cosine)) for cosine in np.linspace(max(-1.0, lowest), 1.0, _POINTS)),
     )

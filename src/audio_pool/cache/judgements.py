@@ -7,7 +7,7 @@ Must not know: any database (``sqlite/judgements.py`` is the implementation); wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
 from audio_pool.prompts.normalize import text_key
@@ -51,7 +51,7 @@ class Judgement(NamedTuple):
 class Judgements(Protocol):
     """What was judged, numbered in order, for every process on the directory. A later one replaces its like."""
 
-    def give(self, given: Sequence[Given]) -> None:
+    def give(self, given: Iterable[Given]) -> None:
         """Write judgements down, all or none; when this returns, every look-up that begins heeds them.
 
         Raises:

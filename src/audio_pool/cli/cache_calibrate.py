@@ -115,4 +115,6 @@ def _lines(measured: Measured) -> list[str]:
     if measured.error_at_most > measured.error:
         bound = f"{measured.error_at_most:.1%}"
         lines.append(f"note: from so few pairs all that can be said is that the error is under {bound} (95 % sure)")
+    if measured.held:
+        lines.append("they would do with a lower cosine, and are too few for it: what was known of the encoder stays")
     return lines

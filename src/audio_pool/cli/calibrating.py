@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from audio_pool.audio.line_chart import Line, write_chart
 from audio_pool.cache.calibration import JudgedPair, Measured, measure
+from audio_pool.cache.encoders import encoder_of
 from audio_pool.cache.inventory import Only
 from audio_pool.cache.judgements import Given, Judged
-from audio_pool.cache.policy import first_objection
+from audio_pool.cache.policy import CALIBRATIONS, first_objection
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli.explaining import loaded
 from audio_pool.config import Config, load_config
@@ -155,6 +156,7 @@ class Calibrating:
         """Measure the encoder. Raises InvalidRequest: there are too few pairs."""
         once = {frozenset((text_key(one.query), text_key(one.prompt))): one for one in pairs}
         telling = [one for one in once.values() if canonical_key(one.query) != canonical_key(one.prompt)]
+        known = CALIBRATIONS.get(encoder_of(self.space))
         same, different = ([one for one in telling if one.same is verdict] for verdict in (True, False))
         return measure(
             self.space,
@@ -164,6 +166,7 @@ class Calibrating:
             different_agrees=[first_objection(one.query, one.prompt) is None for one in different],
             unrelated=self._unrelated(self.prompts),
             error=error,
+            known=known.at_070 if known is not None else None,
         )
 
     def keep(self, measured: Measured) -> None:

@@ -61,6 +61,7 @@ __all__ = ["AudioPool"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", bound=msgspec.Struct)
 _ENVELOPE = {"v": PROTOCOL_VERSION, "request_id": "local"}
 """What a message has beside its own fields; they are checked the same here as on the wire."""
 QUESTION_TIMEOUT_S = 10.0
@@ -329,25 +330,21 @@ class AudioPool(PoolApi):
 
     def cache_stats(self) -> CacheStats:
         """Report figures about the whole cache. Raises NotFound where it is off."""
-        body = self._ask(lambda parts, sink: parts.service.cache_stats(sink))
-        assert isinstance(body, CacheStats)
-        return body
+        return self._ask(CacheStats, lambda parts, sink: parts.service.cache_stats(sink))
 
     def feedback(self, target: str, verdict: FeedbackVerdict, comment: str = "") -> FeedbackNoted:
         """Tell what the result of request ``target`` was like."""
         fields = {"target": target, "verdict": verdict, "comment": comment}
         asked = parse(FeedbackRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="feedback")
-        body = self._ask(lambda parts, sink: parts.service.feedback(asked.target, asked.verdict, asked.comment, sink))
-        assert isinstance(body, FeedbackNoted)
-        return body
+        return self._ask(
+            FeedbackNoted, lambda parts, sink: parts.service.feedback(asked.target, asked.verdict, asked.comment, sink)
+        )
 
     # opaque fields, as those of ``submit``
     def explain(self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> Explanation:
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
         asked = msgspec.to_builtins(as_request(prompt, fields))
-        body = self._ask(lambda parts, sink: parts.service.explaining.ask(asked, sink), timeout_s)
-        assert isinstance(body, Explanation)
-        return body
+        return self._ask(Explanation, lambda parts, sink: parts.service.explaining.ask(asked, sink), timeout_s)
 
     def clap(
         self,
@@ -357,19 +354,14 @@ class AudioPool(PoolApi):
         *,
         timeout_s: float | None = None,
     ) -> ClapAnswer:
-        """Ask the configured scorer for vectors, similarities, or labels with scores.
-
-        Raises:
-            EngineUnavailable: there is no scorer. InvalidRequest: what is missing. Timeout.
-        """
+        """Ask the configured scorer for vectors, similarities, or labels with scores. Raises EngineUnavailable."""
         fields = {"operation": operation, "texts": list(texts), "paths": [str(path) for path in paths]}
         asked = parse(ClapRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="clap")
-        body = self._ask(
+        return self._ask(
+            Called,
             lambda parts, sink: parts.service.clap(asked.operation, asked.texts, asked.paths, sink),
             self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
-        )
-        assert isinstance(body, Called)
-        return body.body
+        ).body
 
     @property
     def endpoint(self) -> str | None:
@@ -414,9 +406,10 @@ class AudioPool(PoolApi):
 
     def _ask(
         self,
+        answered_by: type[Answer],
         order: Callable[[Parts, LocalSink], object],  # what it returns does not matter
         timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> msgspec.Struct:
+    ) -> Answer:
         """Return the body of the reply to a question that is answered later."""
         parts = self._running()
         if threading.get_ident() == parts.router.thread_id:
@@ -432,16 +425,16 @@ class AudioPool(PoolApi):
             else:
                 answer.set_exception((reply.failure or Failure()).error())
 
-        sink = LocalSink(request_id=secrets.token_hex(8), on_reply=finish)
-
         def put() -> None:
             try:
-                order(parts, sink)
+                order(parts, LocalSink(request_id=secrets.token_hex(8), on_reply=finish))
             except BaseException as exc:
                 answer.set_exception(exc)
 
         parts.router.post(put)
-        return self._awaited(parts, answer, timeout_s)
+        body = self._awaited(parts, answer, timeout_s)
+        assert isinstance(body, answered_by), "every question has one kind of answer"
+        return body
 
     @staticmethod
     def _awaited(parts: Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:

@@ -103,6 +103,10 @@ class PoolService:
             if state is not None and not scheduler.has_started(state.job):
                 self.intake.cancel(number)
 
+    def delivered_to(self, caller: Caller, target: str) -> bool:
+        """Return whether a sound was delivered for this caller's request of that name lately, a durable one's too."""
+        return self._requests.delivered.find(caller.owner, target) is not None
+
     def feedback(
         self, target: str, verdict: FeedbackVerdict, comment: str, sink: ReplySink, *, caller: Caller = HOST
     ) -> None:

@@ -177,7 +177,8 @@ class ZmqFrontEnd:
             case RetryRequest():
                 service.jobs.retry(caller, message.target, sink)
             case FeedbackRequest():
-                if not caller.operator and not self._live.was_asked_by(caller, message.target):
+                asked = self._live.was_asked_by(caller, message.target) or service.delivered_to(caller, message.target)
+                if not caller.operator and not asked:
                     raise NotFound(f"target: this client has asked for no {message.target!r} lately")
                 service.feedback(message.target, message.verdict, message.comment, sink, caller=caller)
             case ExplainRequest():

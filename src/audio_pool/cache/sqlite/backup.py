@@ -27,8 +27,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audio_pool.cache.entry import Adopted
+from audio_pool.cache.entry import Adopted, text_digest
 from audio_pool.cache.files import storage_errors
+from audio_pool.cache.judgements import Given
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
@@ -153,11 +154,25 @@ def restore(source: Path | str, directory: Path | str) -> Copied:
         rows_file = Path(work) / FILE
         with rows_file.open("wb") as out:
             shutil.copyfileobj(database, out, _PARTS)
-        rows = rest.enter_context(contextlib.closing(Salvage(rows_file))).entries()
-        found = (one.adopted for one in rows if one.adopted is not None)
+        rows = rest.enter_context(contextlib.closing(Salvage(rows_file)))
+        _teach(store, rows)
+        found = (one.adopted for one in rows.entries() if one.adopted is not None)
         while batch := list(islice(found, _AT_ONCE)):
             _restore(store, tar, members, batch, report)
     return report
+
+
+def _teach(store: SqliteStore, rows: Salvage) -> None:
+    """Take over what was judged of pairs and measured of encoders, where the cache says nothing of it."""
+    known = {_pair(one.given) for one in store.judgements.since(0)}
+    store.judgements.give(one for one in rows.judgements() if one.entry_id is None and _pair(one) not in known)
+    for measured in rows.calibrations():
+        if store.calibrations.at_070(measured.space) is None:
+            store.calibrations.keep(measured)
+
+
+def _pair(given: Given) -> tuple[str, frozenset[bytes]]:
+    return given.namespace, frozenset(text_digest(given.namespace, text) for text in (given.query, given.prompt))
 
 
 def _restore(

@@ -7,7 +7,7 @@ Must not know: what a judgement does to a look-up.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from audio_pool.cache.entry import text_digest
@@ -28,9 +28,10 @@ class SqliteJudgements:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def give(self, given: Sequence[Given]) -> None:
+    def give(self, given: Iterable[Given]) -> None:
+        chosen = list(given)
         with self._database.writing("noting a judgement") as db, transaction(db):
-            for one in given:
+            for one in chosen:
                 if one.entry_id is not None and not db.execute(
                     "SELECT 1 FROM entries WHERE id = ?", (one.entry_id,)
                 ).fetchone():

@@ -191,6 +191,10 @@ def _salvage(root: Path, store: SqliteStore, work: Path, report: Rebuilt) -> set
                     known.add(one.file)
                     batch.append(adopted)
             report.salvaged += sum(store.entries.adopt(batch))
+        judged = salvage.judgements()
+        store.judgements.give(one for one in judged if one.entry_id is None or store.checks.exists(one.entry_id))
+        for measured in salvage.calibrations():
+            store.calibrations.keep(measured)
         store.leaving.let_go(file for file in leaving if file not in known)
         return known | set(leaving)
 

@@ -13,11 +13,14 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+import msgspec
 import numpy as np
 
+from audio_pool.cache.calibration import Measured
 from audio_pool.cache.entry import read_stored
+from audio_pool.cache.judgements import Given, Judged
 from audio_pool.cache.store import Adopted
 from audio_pool.results import FinishedSound
 
@@ -54,6 +57,23 @@ class Salvage:
     def leaving(self) -> list[str]:
         """Return the files of sounds that had been removed."""
         return [str(file) for (file,) in self._try("SELECT file FROM leaving", ())]
+
+    def judgements(self) -> list[Given]:
+        """Return what people judged, the oldest first: of sounds under the ids that they have here."""
+        kept = "SELECT namespace, query, prompt, verdict, source, entry_id FROM judgements ORDER BY seq"
+        return [
+            Given._make(row)
+            for row in self._try(kept, ())
+            if all(isinstance(part, str) for part in row[:5]) and row[3] in get_args(Judged)
+        ]
+
+    def calibrations(self) -> list[Measured]:
+        """Return what was measured of encoders."""
+        found = []
+        for (report,) in self._try("SELECT report FROM calibrations", ()):
+            with contextlib.suppress(msgspec.DecodeError, TypeError):
+                found.append(msgspec.json.decode(report, type=Measured))
+        return found
 
     def entries(self) -> Iterator[Saved]:
         """Yield every entry whose row can be read, by id."""
