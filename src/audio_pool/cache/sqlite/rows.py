@@ -33,7 +33,8 @@ SETTINGS = ", ".join(Settings._fields)
 SCORE = "coalesce(clap_similarity, quality, 0)"
 """``Row.score``."""
 FITS = (  # holds for the entries that ``settings.admits``
-    "namespace = :namespace AND loop = :loop AND voice = :voice AND negative = :negative AND extras = :extras"
+    # the plus keeps SQLite from searching by namespace, which may be all there is, in place of the words
+    "+namespace = :namespace AND loop = :loop AND voice = :voice AND negative = :negative AND extras = :extras"
     " AND duration_s BETWEEN :shortest_s AND :longest_s"
     " AND (:same_settings = 'any' OR implementation = :implementation AND (:same_settings = 'family'"
     "  OR engine = :engine AND model = :model AND (:model_revision = '' OR model_revision = :model_revision)))"

@@ -39,7 +39,7 @@ _ADDED = """
         clap_millionths = clap_millionths + excluded.clap_millionths;
     INSERT INTO folder_sums VALUES (substr(NEW.file, 1, 8), 1) ON CONFLICT DO UPDATE SET entries = entries + 1;
     INSERT INTO prompt_sums SELECT NEW.namespace, 1 WHERE NOT EXISTS (
-        SELECT 1 FROM entries WHERE text_key = NEW.text_key AND namespace = NEW.namespace AND id <> NEW.id
+        SELECT 1 FROM entries WHERE text_key = NEW.text_key AND +namespace = NEW.namespace AND id <> NEW.id
     ) ON CONFLICT DO UPDATE SET prompts = prompts + 1;
 """
 _TAKEN_AWAY = """
@@ -51,7 +51,7 @@ _TAKEN_AWAY = """
     WHERE namespace = OLD.namespace AND engine = OLD.engine;
     UPDATE folder_sums SET entries = entries - 1 WHERE folder = substr(OLD.file, 1, 8);
     UPDATE prompt_sums SET prompts = prompts - 1 WHERE namespace = OLD.namespace AND NOT EXISTS (
-        SELECT 1 FROM entries WHERE text_key = OLD.text_key AND namespace = OLD.namespace AND id <> OLD.id
+        SELECT 1 FROM entries WHERE text_key = OLD.text_key AND +namespace = OLD.namespace AND id <> OLD.id
     );
 """
 _SUMMED = "namespace, engine, text_key, size_bytes, duration_s, clap_similarity, file"
