@@ -59,7 +59,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "steps": ("steps", "num_inference_steps"),
     "guidance_scale": ("guidance_scale", "guidance", "cfg_scale"),
-    "clap_similarity": ("clap_similarity", "clap", "clap_score", "clap_sim", "similarity"),
+    "clap_similarity": ("clap_similarity", "clap_score", "clap_sim", "similarity"),
     "timestamp": ("timestamp", "ts", "time", "created_at", "created", "date", "generation_timestamp"),
     "tags": ("tags", "keywords", "categories"),
     "labels": ("labels", "metadata"),

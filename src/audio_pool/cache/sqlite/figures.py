@@ -19,10 +19,10 @@ _LAST_CLAP = round(2 / CLAP_STEP) - 1
 _BINS = {
     "quality": f"max(0, min({_LAST_QUALITY}, CAST({{row}}.quality / {QUALITY_STEP} AS INTEGER)))",
     # a millionth, because 0.35 is a little less than seven steps
-    "clap": f"max(0, min({_LAST_CLAP}, CAST(({{row}}.clap_similarity + 1.000001) / {CLAP_STEP} AS INTEGER)))",
+    "similarity": f"max(0, min({_LAST_CLAP}, CAST(({{row}}.clap_similarity + 1.000001) / {CLAP_STEP} AS INTEGER)))",
     "day": "CAST({row}.created_at / 86400 AS INTEGER)",
 }
-_OF = {"quality": "quality", "clap": "clap_similarity", "day": "created_at"}
+_OF = {"quality": "quality", "similarity": "clap_similarity", "day": "created_at"}
 _ADDED = "\n".join(
     f"    INSERT INTO spread_sums SELECT '{kind}', {where.format(row='NEW')}, 1, NEW.size_bytes"
     f" WHERE NEW.{_OF[kind]} IS NOT NULL ON CONFLICT DO UPDATE SET entries = entries + 1,"
@@ -94,7 +94,7 @@ class SqliteFigures:
         return self._bins("quality")
 
     def similarities(self) -> dict[int, int]:
-        return self._bins("clap")
+        return self._bins("similarity")
 
     def _bins(self, kind: str) -> dict[int, int]:
         sql = "SELECT bin, entries FROM spread_sums WHERE kind = ? AND entries > 0"
