@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,27 @@ def test_each_sound_is_made_once(servers: list[Served]) -> None:
         by_prompt.setdefault(str(result.metadata["prompt"]), set()).add(result.metadata["seed"])
         assert Path(result.path or "").is_file()
     assert all(len(seeds) == 1 for seeds in by_prompt.values())
+
+
+def test_what_was_begun_when_nobody_else_was_there_is_claimed_when_somebody_comes(tmp_path: Path) -> None:
+    place, prompt = str(tmp_path / "cache"), f"hold {tmp_path / 'gate'}"
+    with Served(tmp_path / "a", "--cache-dir", place) as first, AudioClient(first.ready().endpoint) as one:
+        begun = one.submit(prompt)
+        eventually(first.diary, "the first has begun")
+        with Served(tmp_path / "b", "--cache-dir", place) as second, AudioClient(second.ready().endpoint) as two:
+            eventually(lambda: claims(tmp_path / "cache"), "it is claimed after all")
+            waiting = two.submit(prompt)
+            time.sleep(0.5)
+            (tmp_path / "gate").touch()
+            assert begun.result(PATIENCE_S).metadata["cache_type"] == "new_generation"
+            assert waiting.result(PATIENCE_S).metadata["cache_type"] == "exact" and not second.diary()
+            eventually(lambda: not claims(tmp_path / "cache"), "it is given back")
+
+
+def claims(cache: Path) -> int:
+    with contextlib.closing(sqlite3.connect(cache / "cache.sqlite3")) as db:
+        (count,) = db.execute("SELECT count(*) FROM claims").fetchone()
+    return int(count)
 
 
 def test_where_the_maker_is_killed_another_makes_it(servers: list[Served], tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +64,26 @@ def test_a_sound_after_a_claim_is_still_durable(stores: tuple[SqliteStore, Sqlit
     one.claims.take(KEY)
     with one.database.writing("looking") as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+
+
+def test_whoever_is_alone_knows_it_until_somebody_comes(tmp_path: Path) -> None:
+    one = SqliteStore(tmp_path)
+    owner, neighbours = one.blobs.owner, one.blobs.neighbours
+    assert neighbours.alone(owner) and neighbours.alone(owner)
+    past = time.time() - 60
+    os.utime(tmp_path / "incoming", (past, past))
+    assert neighbours.alone(owner) and neighbours.alone(owner), "the second time it is only asked what has changed"
+    (tmp_path / "incoming" / "coming").mkdir()
+    assert not neighbours.alone(owner), "its lock is not there yet"
+    (tmp_path / "incoming" / "coming").rmdir()
+    two = SqliteStore(tmp_path)
+    _ = two.blobs.incoming
+    assert not neighbours.alone(owner) and not two.blobs.neighbours.alone(two.blobs.owner)
+    two.close()
+    assert neighbours.alone(owner)
+    one.close()
+    shutil.rmtree(tmp_path / "incoming")
+    assert not neighbours.alone(owner), "nothing is known"
 
 
 def test_leftover_claims_go_at_the_next_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-__all__ = ["BlobStore", "Placement", "Render"]
+__all__ = ["BlobStore", "Neighbours", "Placement", "Render"]
 
 
 class Placement(NamedTuple):
@@ -34,6 +34,16 @@ class Render(NamedTuple):
     """Its name, for ``discard``."""
 
 
+class Neighbours(Protocol):
+    """Processes that make sounds for a cache, each known by its ``owner``."""
+
+    def lives(self, owner: str) -> bool:
+        """Return False where an owner is known to be gone."""
+
+    def alone(self, owner: str) -> bool:
+        """Return True where it is known that nobody but this owner makes sounds; on the router's thread."""
+
+
 class BlobStore(Protocol):
     """Files by name, put into place so that a crash at any moment can be judged by the rows alone."""
 
@@ -49,8 +59,9 @@ class BlobStore(Protocol):
     def owner(self) -> str:
         """The name of this process's folder: no other has had it, or ever will."""
 
-    def lives(self, owner: str) -> bool:
-        """Return False where the owner is known to be gone."""
+    @property
+    def neighbours(self) -> Neighbours:
+        """Other processes that have such folders."""
 
     def path_of(self, file: str) -> str:
         """Return a local path that the file can be read at."""

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audio_pool.cache.blobs import Placement, Render
+from audio_pool.cache.neighbours import LOCK, Neighbours
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.claims import claim, gate, is_claimed
 from audio_pool.errors import NotFound, StorageError
@@ -40,7 +41,6 @@ _log = logging.getLogger(__name__)
 READ_ONLY = 0o444
 """Mode of finished sounds: their paths are handed out, and an edit would be everybody's."""
 _MARK = ".placing"
-_LOCK = ".lock"
 _GATE_S = 10.0
 _LOOSE_AGE_S = 3600.0
 """A file straight in ``incoming`` has no owner to ask; after this long nobody is writing it."""
@@ -101,6 +101,7 @@ class LocalFiles:
         self._renditions = self.root / "renditions"
         self._renders = Path(os.path.abspath(renders)) if renders else self.root / "renders"
         self._incoming = self.root / "incoming"
+        self.neighbours = Neighbours(self._incoming)
         self._claim: tuple[Path, int] | None = None
         if create:
             with storage_errors("opening the cache", self.location):
@@ -124,7 +125,7 @@ class LocalFiles:
         """
         with storage_errors("looking after the cache", self.location):
             self._make_folders()
-        if self._claim is not None and not (self._claim[0] / _LOCK).exists():
+        if self._claim is not None and not (self._claim[0] / LOCK).exists():
             lost, self._claim = self._claim[1], self._claimed()
             os.close(lost)
 
@@ -157,16 +158,12 @@ class LocalFiles:
         with storage_errors("claiming a folder for new sounds", self.location), self._alone():
             path = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
             path.mkdir(mode=0o700)
-            return path, claim(path / _LOCK)
+            return path, claim(path / LOCK)
 
     @property
     def owner(self) -> str:
         """The name of this process's folder for files in the making: no other has had it, or ever will."""
         return self.incoming.name
-
-    def lives(self, owner: str) -> bool:
-        """Return False where the process that had this folder is known to be gone."""
-        return is_claimed(self._incoming / owner / _LOCK)
 
     def release(self) -> None:
         """Give the claim back and remove what is left in the folder."""
@@ -178,7 +175,7 @@ class LocalFiles:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with gate(self._incoming / _LOCK, _GATE_S) as inside:
+        with gate(self._incoming / LOCK, _GATE_S) as inside:
             if not inside:
                 raise StorageError(f"another process keeps {self._incoming} locked", hint="try again")
             yield
@@ -374,7 +371,7 @@ class LocalFiles:
         if not self._incoming.is_dir():
             return []
         removed: list[str] = []
-        with gate(self._incoming / _LOCK, 0.0) as inside:
+        with gate(self._incoming / LOCK, 0.0) as inside:
             for item in self._abandoned(time.time() if now is None else now) if inside else ():
                 removed += self._clear(item, is_known, home_of)
         return removed
@@ -388,7 +385,7 @@ class LocalFiles:
                 str(file.relative_to(self.root))
                 for item in self._abandoned(time.time() if now is None else now)
                 for file in ([item] if item.is_file() else sorted(item.iterdir()))
-                if file.name != _LOCK
+                if file.name != LOCK
             ]
 
     def in_flight(self, file: str) -> bool:
@@ -399,9 +396,9 @@ class LocalFiles:
     def _abandoned(self, now: float) -> Iterator[Path]:
         for item in sorted(self._incoming.iterdir()):
             if item.is_file():
-                if item.name != _LOCK and now - item.stat().st_mtime > _LOOSE_AGE_S:
+                if item.name != LOCK and now - item.stat().st_mtime > _LOOSE_AGE_S:
                     yield item
-            elif item.is_dir() and not is_claimed(item / _LOCK):
+            elif item.is_dir() and not is_claimed(item / LOCK):
                 yield item
 
     def _clear(self, item: Path, is_known: Callable[[str], bool], home_of: Callable[[str], str]) -> list[str]:
@@ -412,7 +409,7 @@ class LocalFiles:
             if inside and not is_known(target) and self.discard(target):
                 touched.append(target)
         for file in [item] if item.is_file() else sorted(item.iterdir()):
-            if file.name != _LOCK and not file.name.endswith(_MARK):
+            if file.name != LOCK and not file.name.endswith(_MARK):
                 self._bring_back(file, home_of(str(file.relative_to(self.root))))
                 touched.append(str(file.relative_to(self.root)))
         if item.is_dir():

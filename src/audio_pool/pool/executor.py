@@ -293,13 +293,14 @@ class Executor:
         }
 
     def _claim(self, action: events.Claim) -> events.Claimed | None:
-        if not self._making.asks:
+        recipe = self._requests[action.request].sound.recipe
+        if self._making.needless(action.job, recipe):
             return events.Claimed(job=action.job, mine=True)
 
         def answer(mine: bool) -> None:
             self._inbox.post(events.Claimed(job=action.job, mine=mine))
 
-        self._making.ask(action.job, self._requests[action.request].sound.recipe, answer)
+        self._making.ask(action.job, recipe, answer)
         return None
 
     # -- storing and replying ----------------------------------------------------------------------

@@ -34,24 +34,26 @@ class Making:
         self._cache = cache
         self._asking: set[int] = set()
         """Jobs that have asked; router's thread only."""
+        self._unclaimed: dict[int, Recipe] = {}
+        """Jobs that needed no claim when they began, for there was nobody else."""
         self._held: dict[int, bytes] = {}
         """By job; writer's thread only, like all below."""
         self._holders: collections.Counter[bytes] = collections.Counter()
         self._renew_in = _RENEW_EVERY
 
-    @property
-    def asks(self) -> bool:
-        """False where every job is to make its sound: there is no cache, or it is in trouble."""
-        return self._cache is not None and self._cache.takes_sounds
+    def needless(self, job: int, recipe: Recipe) -> bool:
+        """Return True where a job makes its sound unasked: there is no cache, it is in trouble, or nobody shares it."""
+        if self._cache is None or not self._cache.takes_sounds:
+            return True
+        blobs = self._cache.current.store.blobs
+        if not blobs.neighbours.alone(blobs.owner):
+            return False
+        self._asking.add(job)
+        self._unclaimed[job] = recipe
+        return True
 
     def ask(self, job: int, recipe: Recipe, answer: Callable[[bool], None]) -> None:
-        """Claim a job's sound; ``answer`` is told, on the writer's thread, whether this job is to make it.
-
-        A cache that is in trouble keeps nobody from making a sound.
-        """
-        if not self.asks:
-            answer(True)
-            return
+        """Claim a job's sound; ``answer`` is told, on the writer's thread, whether this job is to make it."""
         self._asking.add(job)
         self._writer.submit("", lambda: answer(self._take(job, recipe)))
 
@@ -59,10 +61,12 @@ class Making:
         """Give back what a job that has ended holds."""
         if job in self._asking:
             self._asking.discard(job)
-            self._writer.submit("", lambda: self._give_back(job))
+            if self._unclaimed.pop(job, None) is None:
+                self._writer.submit("", lambda: self._give_back(job))
 
     def tend(self) -> None:
-        """Renew what is held; about once a second, on the writer's thread."""
+        """Renew what is held, and claim what is being made where somebody has come; about once a second."""
+        self._claim_late()
         self._renew_in -= 1
         if self._renew_in <= 0:
             self._renew_in = _RENEW_EVERY
@@ -71,6 +75,16 @@ class Making:
                     self._cache.current.store.claims.renew(self._holders)
                 except AudioPoolError as exc:
                     log.warning("claims were not renewed: %s", exc)
+
+    def _claim_late(self) -> None:
+        if not self._unclaimed or self._cache is None:
+            return
+        blobs = self._cache.current.store.blobs
+        if not blobs.neighbours.alone(blobs.owner):
+            for job in list(self._unclaimed):
+                recipe = self._unclaimed.pop(job, None)
+                if recipe is not None:
+                    self._take(job, recipe)
 
     def _take(self, job: int, recipe: Recipe) -> bool:
         assert self._cache is not None

@@ -59,7 +59,7 @@ class SqliteClaims:
 
     def _holds(self, owner: str, clock: str, due: float) -> bool:
         # a clock of before a restart, or of another machine, tells nothing: only whether its owner lives does
-        return (clock != clock_name() or due > uptime_s()) and self._blobs.lives(owner)
+        return (clock != clock_name() or due > uptime_s()) and self._blobs.neighbours.lives(owner)
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
