@@ -13,6 +13,7 @@ from audio_pool.errors import BadMessage
 from audio_pool.transport import client_messages, packing
 
 CLIENTS: list[dict[str, Any]] = [
+    {"type": "spectrogram", "entry": 1},
     {"type": "generate", "request": {"prompt": "rain"}, "events": True},
     {"type": "cancel", "target": "b"},
     {"type": "status"},
