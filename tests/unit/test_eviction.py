@@ -310,14 +310,17 @@ def test_a_database_that_is_locked_ends_the_spell_and_not_the_pool(
     assert len(ids_in(cache.store)) == 1
 
 
-def test_nothing_goes_before_every_sound_has_its_figures(opened: Open, tmp_path: Path) -> None:
+def test_nothing_goes_before_every_sound_has_its_figures(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audio_pool.cache.sqlite.uses._AT_ONCE", 2)
     cache = opened()
     ids = [keep(cache, seed=seed, cost_s=1.0 + seed) for seed in range(3)]
-    harm(tmp_path / "cache", "DELETE FROM uses", "DELETE FROM facts WHERE name = 'uses_known'")
     cache = opened(instead_of=cache, whole=Bounds(max_items=1))
+    harm(tmp_path / "cache", "DELETE FROM uses", "DELETE FROM facts WHERE name = 'uses_known'")
     cache.eviction.work()
     assert ids_in(cache.store) == set(ids)
-    cache.tend()
+    cache.eviction.work()
     assert ids_in(cache.store) == {ids[2]}
 
 

@@ -193,7 +193,7 @@ def test_entries_of_an_earlier_version_get_their_uses_in_the_background(
     uses = cache.store.uses.of(ids)
     assert [uses[entry_id].cost_s for entry_id in ids] == [0.5] * 5
     assert [uses[entry_id].hits for entry_id in ids] == [0, 0, 0, 0, 1]
-    assert cache.store.uses.catch_up() == 0
+    assert not cache.store.uses.catch_up()
     cache.close()
 
 

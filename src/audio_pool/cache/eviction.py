@@ -244,7 +244,7 @@ class Eviction:
         return False
 
     def _begin(self) -> bool:
-        if not self._usage.knows_all:
+        if not self._usage.knows_all and not self._usage.catch_up():
             return False  # what has no figures yet could not be compared with what has
         held = held_in(self._store)
         ages = uptime_s() >= self._ages_at

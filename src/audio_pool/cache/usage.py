@@ -101,8 +101,7 @@ class Usage:
             if not counted.is_empty:
                 self._uses.record(counted, self._now())
             for _ in range(_CATCH_UPS):
-                if not self._uses.catch_up():
-                    self.knows_all = True
+                if self.catch_up():
                     break
         except StorageError as exc:
             self._give_back(counted)
@@ -111,6 +110,16 @@ class Usage:
                 _log.warning("hits are counted in memory for now: %s", exc)
         else:
             self._told = ""
+
+    def catch_up(self) -> bool:
+        """Give some entries that an earlier version kept their figures; True where every one has them.
+
+        Raises:
+            StorageError.
+        """
+        if not self._uses.catch_up():
+            self.knows_all = True
+        return self.knows_all
 
     def _taken(self) -> Counted:
         with self._lock:

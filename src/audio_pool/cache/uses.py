@@ -113,5 +113,5 @@ class Uses(Protocol):
     def made_before(self, namespace: str, moment: float, after: Reach | None, limit: int) -> list[Candidate]:
         """Return a namespace's entries that are not pinned and were made before a moment, the oldest first."""
 
-    def catch_up(self) -> int:
-        """Begin to keep the uses of some entries that an earlier version kept; return how many were looked at."""
+    def catch_up(self) -> bool:
+        """Begin to keep the uses of some entries that an earlier version kept; return True where there are more."""

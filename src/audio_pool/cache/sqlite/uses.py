@@ -143,7 +143,7 @@ class SqliteUses:
                     _add_answers(db, rest, at)
                     _add_missed(db, rest, at)
 
-    def catch_up(self) -> int:
+    def catch_up(self) -> bool:
         with self._database.writing("counting hits") as db:
             found = db.execute("SELECT value FROM facts WHERE name = ?", (_KNOWN,)).fetchone()
             known = int(found[0]) if found else 0
@@ -153,7 +153,7 @@ class SqliteUses:
                 with transaction(db):
                     _begin_missing(db, ids)
                     db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_KNOWN, str(ids[-1])))
-        return len(ids)
+        return len(ids) == _AT_ONCE
 
 
 def begin_use(
