@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.cache_sounds import sound
 
+from audio_pool.cache.settings import settings_of
 from audio_pool.cache.sqlite.rows import FITS, ROW
 from audio_pool.cache.sqlite.store import SqliteStore
 
@@ -38,3 +41,21 @@ def test_the_sum_of_prompts_is_kept_by_the_text(tmp_path: Path) -> None:
         (step,) = store.database.query(f"EXPLAIN QUERY PLAN {sql}", values)
         assert "USING INDEX entries_text (text_key=?)" in step[3]
     store.close()
+
+
+def test_keeping_a_sound_looks_at_its_variants_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "cache")
+    made = sound(store.blobs.incoming)
+    asked: list[tuple[str, object]] = []
+    real = store.database.query
+
+    def watched(sql: str, values: Any = ()) -> list[Any]:
+        asked.append((sql, values))
+        return real(sql, values)
+
+    monkeypatch.setattr(store.database, "query", watched)
+    store.entries.variants(made.recipe.prompt, settings_of(made.recipe, made.metadata), 0.2)
+    ((sql, values),) = asked
+    (step,) = real(f"EXPLAIN QUERY PLAN {sql}", values)
+    store.close()
+    assert "USING INDEX entries_text (text_key=?)" in step[3]

@@ -57,7 +57,8 @@ _SAME_MAKER = (  # beside FITS: what an explicit seed is compared by, where it i
     " AND (:dtype = '' OR dtype = :dtype) AND (:quantization = '' OR quantization = :quantization)"
 )
 _NOT_THROUGHOUT = ("sample_rate", "commercial", "inexact", "duration_s")
-_SAME_SETTINGS = " AND ".join(f"{name} IS :{name}" for name in Settings._fields if name not in _NOT_THROUGHOUT)
+# the plus: as in FITS, the words are searched by, and never a whole namespace
+_SAME_SETTINGS = " AND ".join(f"+{name} IS :{name}" for name in Settings._fields if name not in _NOT_THROUGHOUT)
 
 
 class _Stored(NamedTuple):
