@@ -46,7 +46,7 @@ Bits = npt.NDArray[np.uint8]
 
 FLAT_BELOW = 32_768
 """Vectors up to which all are compared: about 1.5 ms at 384 dimensions on one thread."""
-_PROBES = 32
+_PROBES = 24
 _REBUILD_GROWTH = 4
 _KEPT_FILTERS = 128
 

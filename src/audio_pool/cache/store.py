@@ -175,6 +175,19 @@ class Vectors(Protocol):
     def searchable_after(self, space: str, after: int, limit: int) -> list[KeptVector]:
         """Return the next vectors by ascending id, as ``searchable``."""
 
+    def count_lacking(self, space: str) -> int:
+        """Number of entries, of those that ``searchable`` knows, without a vector in this space."""
+
+    def lacking(self, space: str, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return the next of them by ascending id, each with its prompt."""
+
+    def keep(self, space: str, found: Mapping[int, Vector]) -> int:
+        """Keep vectors of entries that have none there; return of how many. Who follows changes hears of them.
+
+        Raises:
+            StorageError: nothing was kept.
+        """
+
     def batches(self, space: str) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
         """Yield ids and vectors, float32 [N, D], of the whole space; odd ones are left out."""
 

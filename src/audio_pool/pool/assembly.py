@@ -43,12 +43,14 @@ from audio_pool.pool.plan import (
     process_spec,
     refuse_non_commercial,
     searched_space,
+    vector_space,
     worker_plan,
     workers_of,
 )
 from audio_pool.pool.prefetch import Prefetch
 from audio_pool.pool.process_tree import is_beneath
 from audio_pool.pool.reading import FileReading, reading_threads
+from audio_pool.pool.reembedding import Reembedding
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
@@ -152,9 +154,6 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(writer.shutdown)
     rest.callback(index.shutdown)
     rest.callback(upkeep.shutdown)
-    if cache is not None:
-        rest.callback(cache.stop_tidying)
-        rest.callback(Housekeeping(upkeep, [cache.tidy]).stop)
     chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend, making.tend] if cache is not None else [])]
     rest.callback(Housekeeping(writer, chores).stop)
     files = FileReading(
@@ -168,6 +167,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
+    if cache is not None:
+        view.embedding = _look_after_index(config, cache, encoders, intake, router, upkeep, rest)
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
     if jobs is not None:
         executor.on_generate = jobs.begun
@@ -180,6 +181,34 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     if jobs is not None:
         jobs.journal.start()
     return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)
+
+
+def _look_after_index(
+    config: Config,
+    cache: CacheKeeper,
+    encoders: tuple[str, ...],
+    intake: Intake,
+    router: Router,
+    upkeep: Writer,
+    rest: contextlib.ExitStack,
+) -> Callable[[], str]:
+    """Begin the chores of the upkeep thread; return what tells how far embedding anew is."""
+    # a scorer's space holds vectors of sounds, which are made where sounds are
+    spaces = {name: vector_space(name, config) for name in encoders if name != config.cache.scorer}
+    lacking = Reembedding(
+        cache,
+        spaces,
+        ask=intake.call,
+        ready=lambda name: any(
+            worker.state == "ready" and name in worker.engines for worker in router.scheduler.workers.workers.values()
+        ),
+        busy=lambda: bool(router.scheduler.requests),
+        post=router.post,
+        upkeep=upkeep,
+    )
+    rest.callback(cache.stop_tidying)
+    rest.callback(Housekeeping(upkeep, [cache.tidy, lacking.look]).stop)
+    return lambda: lacking.progress
 
 
 def _add_front_ends(config: Config, router: Router, service: PoolService) -> str:

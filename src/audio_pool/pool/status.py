@@ -48,6 +48,8 @@ class StatusView:
         """Of this start of the pool."""
         self.watched: list[Callable[[], str]] = []
         """Further parts that may fail: each says how, or "" while all is well."""
+        self.embedding: Callable[[], str] = str
+        """How far embedding kept sounds anew is; "" where nothing is lacking."""
         self._config = config
         self._router = router
         self._executor = executor
@@ -157,7 +159,7 @@ class StatusView:
         building = self._cache.current.spaces.building() if self._cache is not None else {}
         if building and not off:
             off = "the index is being built: " + ", ".join(f"{name} {done:.0%}" for name, done in building.items())
-        return f"off: {off}" if off else ", ".join(self._encoders)
+        return f"off: {off}" if off else "; ".join(filter(None, (", ".join(self._encoders), self.embedding())))
 
 
 def _trouble(worker: WorkerState, silent_s: float, now: float) -> str:

@@ -6,14 +6,14 @@ Must not know: the index, what is compared with what.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_pool.cache.settings import Settings
-from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list
+from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
 from audio_pool.cache.sqlite.rows import SETTINGS, settings_at
 from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.store import KeptVector, Vector
@@ -21,6 +21,9 @@ from audio_pool.cache.store import KeptVector, Vector
 __all__ = ["SqliteVectors"]
 
 _SEARCHABLE = "vectors JOIN entries ON id = entry_id WHERE encoder = ? AND spoken = 0"
+_LACKING = (
+    "entries WHERE spoken = 0 AND NOT EXISTS (SELECT 1 FROM vectors WHERE entry_id = id AND encoder = ?)"
+)
 _KEPT = f"SELECT id, data, {SETTINGS} FROM {_SEARCHABLE}"
 
 
@@ -67,6 +70,31 @@ class SqliteVectors:
         if size == 0 or size % 4:
             return np.zeros((0, 1), np.float32)
         return np.frombuffer(b"".join(parts), np.float32).reshape(-1, size // 4)
+
+    def count_lacking(self, space: str) -> int:
+        return int(self._database.bulk(f"SELECT count(*) FROM {_LACKING}", (space,))[0][0])
+
+    def lacking(self, space: str, after: int, limit: int) -> list[tuple[int, str]]:
+        sql = f"SELECT id, prompt FROM {_LACKING} AND id > ? ORDER BY id LIMIT ?"
+        return self._database.bulk(sql, (space, after, limit))
+
+    def keep(self, space: str, found: Mapping[int, Vector]) -> int:
+        kept = 0
+        with self._database.writing("keeping vectors") as db, transaction(db):
+            for entry_id, vector in found.items():
+                flat = np.ascontiguousarray(vector, np.float32)
+                if flat.ndim != 1 or not np.isfinite(flat).all() or not flat.any():
+                    continue
+                made = db.execute(
+                    "INSERT OR IGNORE INTO vectors SELECT id, ?, ? FROM entries WHERE id = ?",
+                    (space, flat.tobytes(), entry_id),
+                ).rowcount
+                if made:
+                    db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
+                    kept += 1
+            if kept:
+                db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (space,))
+        return kept
 
     def batches(self, space: str) -> Iterator[tuple[npt.NDArray[np.int64], Vector]]:
         size, last = 0, 0

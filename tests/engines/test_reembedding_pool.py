@@ -1,0 +1,42 @@
+"""Another encoder is configured, a directory as a multilingual one would be: a running pool embeds what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support import sentence_checkpoints
+from tests.support.cache_sounds import sound
+from tests.support.waiting import eventually
+
+from audio_pool import AudioPool
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.pool import reembedding
+
+pytest.importorskip("sentence_transformers")
+pytest.importorskip("faiss")
+
+
+def test_a_pool_with_another_encoder_embeds_what_is_kept_and_finds_it_by_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reembedding, "_FIRST_LOOK_S", 0.0)
+    directory = sentence_checkpoints.save_directory(tmp_path / "bge", pooling="cls")
+    before = SoundCache(tmp_path / "cache")
+    for seed in range(10):
+        before.put(sound(before.incoming, f"дождь {seed}", seed=seed), {})
+    before.close()
+    config = {
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "bge"},
+        "engines": {"bge": {"model": str(directory)}},
+        "workers": [{"name": "w", "engines": ["procedural"]}],
+    }
+    with AudioPool.from_config(config) as pool:
+        store = pool._running().cache.current.store
+        space = f"bge@{directory}"
+        eventually(lambda: store.vectors.counts().get(space) == 10, "every kept sound is embedded")
+        fields = {"match": "threshold", "tau_prompt_sem": 0.1, "any_engine": True}
+        found = pool.generate("гроза", duration_s=2.0, **fields)
+        assert found.metadata["cache_type"] == "semantic"
+        assert found.metadata["matched_prompt"].startswith("дождь")
+        eventually(lambda: pool.status().semantic == "bge", "nothing is lacking any more")
