@@ -371,7 +371,7 @@ def test_cache_explain_says_what_clap_forbids(pool: AudioPool, tmp_path: Path) -
     engines = "".join(f'[engines.{name}]\nmodel = "{model}"\n' for name, model in models.items())
     for tau, accepted in ((-1.0, True), (0.99, False)):
         file.write_text(f'[defaults]\nsteps = 2\n[cache]\nscorer = "clap"\ntau_use = {tau}\n{engines}')
-        asked = ["wolves howl", "--engine", "audioldm", "--duration", "0.5", "--config", str(file)]
+        asked = ["a wolf howls nearby", "--engine", "audioldm", "--duration", "0.5", "--config", str(file)]
         where = ["--cache-dir", str(pool.config.cache_dir), "--json"]
         ran = CliRunner().invoke(main, ["cache", "explain", *asked, *where])
         assert ran.exit_code == 0, ran.output

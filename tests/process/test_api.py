@@ -22,7 +22,10 @@ from audio_pool.results import Accepted, AudioResult, Event, Progress
 PATIENCE_S = 60.0
 LONG_S = 600.0
 """Of a sound that is not made before it is cancelled."""
-VERBS = ("generate", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "explain", "clap")
+VERBS = (
+    "generate", "variants", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "explain",
+    "clap",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_list_finds_by_tag_and_label(place: Path) -> None:
     assert prompts("--tag", "weather") == ["wind", "Rain", "rain"]
     assert prompts("--tag", "weather", "--label", "level=1") == ["Rain"]
     assert prompts("--label", "level=9") == []
-    assert run("list", "--tag", "none", place=place).stdout == "no entry has that tag or label\n"
+    assert run("list", "--tag", "none", place=place).stdout == "no entry is like that\n"
 
 
 def test_verify_exits_1_until_it_is_mended(place: Path) -> None:

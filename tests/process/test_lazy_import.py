@@ -68,7 +68,7 @@ def test_without_faiss_only_the_use_fails_and_says_what_to_install() -> None:
 def test_the_index_says_nothing_of_what_its_library_tried_to_load() -> None:
     script = (
         "import logging, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stdout); "
-        "from audio_pool.cache import index; index._faiss()"
+        "from audio_pool.cache.faiss_library import faiss_here; faiss_here()"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
     assert told.stdout + told.stderr == ""

@@ -82,7 +82,10 @@ def test_an_interrupt_ends_it_with_a_report_and_it_goes_on_where_it_was(tmp_path
     cache = tmp_path / "cache"
     (tmp_path / "quick.toml").write_text('defaults = {engine = "mock", duration_s = 0.2}\ncache = {encoder = "off"}\n')
     options = (str(path), "--config", str(tmp_path / "quick.toml"), "--cache-dir", str(cache))
+    # a shell that starts its jobs in the background has them ignore the signal, and their children too
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = command(*options)
+    signal.signal(signal.SIGINT, before)
     eventually(lambda: sum(1 for _ in cache.glob("audio/*/*.flac")) >= 5, "some sounds are made")
     os.kill(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=PATIENCE_S)

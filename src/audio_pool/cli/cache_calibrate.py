@@ -17,7 +17,7 @@ import click
 from audio_pool.cache.calibration import JudgedPair, Measured
 from audio_pool.cli.cache_command import show
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
-from audio_pool.cli.terminal import one_line, say
+from audio_pool.cli.terminal import chosen, say
 from audio_pool.config import load_config
 from audio_pool.errors import CallerError
 
@@ -90,11 +90,7 @@ def _asked(
     for query, prompt in candidates:
         if len(found) == most:
             break
-        said = click.prompt(
-            one_line(f"{len(found) + 1}/{most}  {query!r}  -  {prompt!r}"),
-            type=click.Choice(["y", "n", "s", "q"]),
-            err=True,
-        )
+        said = chosen(f"{len(found) + 1}/{most}  {query!r}  -  {prompt!r}", ("y", "n", "s", "q"))
         if said == "q":
             break
         if said != "s":

@@ -22,7 +22,7 @@ from msgspec import structs
 
 from audio_pool.cli.cache_command import counts, show, size
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
-from audio_pool.cli.terminal import redraw, say
+from audio_pool.cli.terminal import end_redrawing, redraw, say
 from audio_pool.config import Config, load_config
 from audio_pool.types import AudioRequest, Recipe
 from audio_pool.validation import parse
@@ -255,7 +255,7 @@ class _Progress:
 
     def __exit__(self, *exc: object) -> None:
         if self._width:
-            sys.stderr.write("\n")
+            end_redrawing()
 
     def show(self, line: str) -> None:
         """Show how far it is, if it is time to."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 
 import click
 
-__all__ = ["confirmed", "one_line", "redraw", "say", "say_json"]
+__all__ = ["chosen", "confirmed", "end_redrawing", "one_line", "redraw", "say", "say_json"]
 
 _UNSAFE = re.compile(
     # C0 and C1 controls and DEL; line and paragraph separators; marks that change the direction of writing;
@@ -47,6 +48,17 @@ def redraw(line: str) -> None:
     """Write over the line on standard error that the cursor is in."""
     sys.stderr.write("\r" + one_line(line))
     sys.stderr.flush()
+
+
+def end_redrawing() -> None:
+    """Leave the line that was written over."""
+    sys.stderr.write("\n")
+
+
+def chosen(question: str, answers: Sequence[str]) -> str:
+    """Ask on standard error until one of the answers is given; return it."""
+    answer: str = click.prompt(one_line(question), type=click.Choice(answers), err=True)
+    return answer
 
 
 def confirmed(question: str) -> bool:
