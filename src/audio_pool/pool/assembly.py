@@ -60,6 +60,7 @@ from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.turns import Turns
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.pool.writer import Writer
+from audio_pool.prompts.spelling import prepare as prepare_spelling
 from audio_pool.scheduler import events
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.server.image_frontend import ImageFrontEnd
@@ -125,6 +126,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
     writer, index, upkeep = Writer(), Writer("index"), Writer("upkeep", niceness=10)
+    writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread
     turns = Turns(writer, config.queue.max_requests)
     making = Making(turns, cache)
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)

@@ -1,6 +1,7 @@
 """Spelling: which words are real, and which real word a misspelt one was meant to be.
 
-Owns: the reading of ``english.txt``, ``correct_spelling``, ``is_misspelling_of``.
+Owns: which words are English (pyspellchecker's dictionary and ``english.txt``), ``correct_spelling``,
+``is_misspelling_of``.
 Must not know: how prompts are parsed (normalize.py, grammar.py), the store, the index, engines.
 
 Only what is no English word and no name is ever corrected, and only by one slip (a letter more, less or other, or
@@ -9,6 +10,8 @@ two neighbours exchanged). A frequency model was rejected: it would turn rare wo
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from string import ascii_lowercase
@@ -16,7 +19,7 @@ from typing import Literal
 
 from audio_pool.prompts.lexicon import knows, list_lines, listed_words
 
-__all__ = ["correct_spelling", "is_misspelling_of", "is_real", "separated"]
+__all__ = ["correct_spelling", "is_misspelling_of", "is_real", "prepare", "separated"]
 
 _Slip = Literal["exchanged", "left out", "doubled", "put in", "other"]
 _SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "other")
@@ -26,17 +29,38 @@ _SHORTEST = 5
 _LONGEST = 24
 _LEAST_OF_TWO = 7
 """Letters of two words that are taken apart."""
+_BRITISH_ISE = re.compile(r"([iy])s(e|ed|es|er|ers|ing|ings|ation|ations)$")
+_BRITISH_OUR = re.compile(r"our(s|ed|ing|less|ful|able|y)?$")
 
 
 @cache
 def _english() -> frozenset[str]:
-    return frozenset(word for line in list_lines("english.txt") for word in line.split())
+    """Return all words; none where there is no dictionary, in a worker's own slim interpreter: nothing is corrected."""
+    try:
+        from spellchecker import SpellChecker
+    except ImportError:
+        return frozenset()
+    words = frozenset(map(sys.intern, SpellChecker(language="en", distance=1).word_frequency.dictionary))
+    return words.union(word for line in list_lines("english.txt") for word in line.split())
+
+
+def prepare() -> None:
+    """Read the dictionary now: it takes a tenth of a second, which the first unknown word would wait for."""
+    _english()
 
 
 @lru_cache(maxsize=65_536)
 def is_real(word: str) -> bool:
     """Return whether a word is English or a name; short words and words in other letters are taken for real."""
-    return len(word) < 3 or not (word.isascii() and word.isalpha()) or knows(word) or word in _english()
+    if len(word) < 3 or not (word.isascii() and word.isalpha()) or knows(word):
+        return True
+    english = _english()
+    return not english or word in english or _american(word) in english
+
+
+def _american(word: str) -> str:
+    """Return the American spelling of what ends as British words do: "organising", "colours"."""
+    return _BRITISH_OUR.sub(r"or\1", _BRITISH_ISE.sub(r"\1z\2", word))
 
 
 @lru_cache(maxsize=65_536)
