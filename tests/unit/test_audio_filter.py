@@ -26,6 +26,14 @@ def test_an_offset_leaves_no_thump():
     assert np.abs(highpass(offset, RATE, 80.0)).max() < 1e-6
 
 
+def test_silence_before_a_rumble_stays_silence():
+    rumble = np.cumsum(white(2 * RATE), axis=1, dtype=np.float64)
+    rumble = (0.3 * (rumble - rumble[:, :1]) / np.abs(rumble).max()).astype(np.float32)
+    late = np.concatenate([np.zeros_like(rumble), rumble], axis=1)
+    assert np.abs(late.mean(axis=1)).min() > 1e-3
+    assert not highpass(late, RATE, 80.0)[:, : 2 * RATE].any()
+
+
 def test_nothing_is_heard_before_a_click():
     click = np.zeros((1, RATE), np.float32)
     click[0, 20_000] = 1.0

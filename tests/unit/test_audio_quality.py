@@ -25,6 +25,8 @@ from audio_pool.audio.faults.artefacts import stuck
 from audio_pool.audio.faults.clipping import clipping
 from audio_pool.audio.filter import highpass, resample
 from audio_pool.audio.quality import EXPECTABLE, assess
+from audio_pool.engines.base import Item
+from audio_pool.engines.procedural.engine import ProceduralEngine
 
 FRAMES = 4 * RATE
 
@@ -377,3 +379,10 @@ def test_beeps_and_a_drum_machine_are_not_stuck():
     thrice = np.concatenate([np.tile(beep, 3), np.zeros(RATE)])
     for wave in (np.tile(thrice, 3), np.tile(np.random.default_rng(0).standard_normal(RATE // 8), 24)):
         assert not list(stuck((0.3 * np.stack([wave, wave])).astype(np.float32), RATE))
+
+
+@pytest.mark.parametrize("prompt", ["bass", "beep"])
+def test_lines_that_start_and_stop_do_not_ring_as_an_echo_does(prompt):
+    item = Item(prompt=prompt, seed=1, duration_s=5.0, sample_rate=RATE)
+    [made] = ProceduralEngine().generate([item])
+    assert "comb_ringing" not in judged(made).issues

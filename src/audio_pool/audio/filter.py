@@ -23,13 +23,16 @@ __all__ = ["highpass", "resample"]
 
 _SETTLED = math.log(1e8)
 """Warm-up of a circular filter in time constants: its transient has decayed by 160 dB."""
+_START_S = 0.005
+"""What a sound starts from."""
 
 
 def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, circular: bool = False) -> Audio:
     """Apply a Butterworth high-pass, -3 dB at ``cutoff_hz``.
 
     Causal: run forwards and backwards it would ring before every click. A finite sound is filtered from rest,
-    after its mean is subtracted (which the filter removes anyway), so that an offset does not become a thump.
+    after its mean is subtracted (which the filter removes anyway), so that an offset does not become a thump. Where
+    the sound starts nearer to zero than to its mean, it is left there: silence before a rumble stays silence.
 
     Args:
         audio: float32 [C, T] at ``sample_rate``.
@@ -53,7 +56,9 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     out = np.empty_like(audio, np.float32)
     for channel, source in zip(out, audio, strict=True):  # one at a time: ten minutes in float64 are heavy
         signal = np.take(source, np.arange(-warm, len(source)), mode="wrap").astype(np.float64)
-        signal -= signal[warm:].mean()
+        mean, start = signal[warm:].mean(), signal[warm : warm + max(1, round(_START_S * sample_rate))].mean()
+        if circular or abs(start - mean) < abs(start):
+            signal -= mean
         channel[:] = scipy.signal.sosfilt(sos, signal)[warm:]
     return out
 

@@ -24,6 +24,8 @@ _COMB_HZ = (1_500.0, 14_000.0)
 _COMB_SIGMA = 60.0
 _LINES_DB = 40.0
 """From the lines of a tone down to what is between them; a comb leaves much more there."""
+_DEEP_DB = 25.0
+"""Of an echo that comes back at nine tenths: ripples that are deeper must be the more regular to be one."""
 _STUCK_S = (0.04, 0.3)
 """From the period of the lowest note that a piano has on; what repeats faster than that is a tone."""
 _STUCK_BLOCK_S = 0.003
@@ -84,15 +86,20 @@ def comb(sound: Measured) -> Iterator[Fault]:
     delays = np.arange(len(cepstrum)) / (4 * size * (sound.hz[1] - sound.hz[0]))
     asked = (delays >= _COMB_S[0]) & (delays <= _COMB_S[1])
     usual = float(np.median(cepstrum[asked]))
-    if float(cepstrum[asked].max()) > _COMB_SIGMA * usual and depth > 6 and _fluctuates(power[:, inside], ripple):
+    least = _COMB_SIGMA * max(1.0, depth / _DEEP_DB)
+    if float(cepstrum[asked].max()) > least * usual and depth > 6 and _fluctuates(power[:, inside], ripple):
         yield Fault(name="comb_ringing", penalty=55)
 
 
 def _fluctuates(power: Floats, ripple: Floats) -> bool:
-    """Return whether the resonances are driven at random, as noise and strokes do; a beep's partials stand still."""
+    """Return whether the resonances are driven at random, as noise and strokes do; a beep's partials stand still.
+
+    By the median distance, which the windows at a beep's ends do not change.
+    """
     tops = power[:, ripple >= np.percentile(ripple, 98)]
     relative = 10 * np.log10(tops / tops.sum(axis=1, keepdims=True))
-    return float(np.median(relative.std(axis=0))) > _STILL_DB
+    away = 1.4826 * np.median(np.abs(relative - np.median(relative, axis=0)), axis=0)
+    return float(np.median(away)) > _STILL_DB
 
 
 def stuck(raw: Audio, sample_rate: int) -> Iterator[Fault]:
