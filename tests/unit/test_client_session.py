@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from audio_pool.api import Health, as_request
 from audio_pool.client import control
 from audio_pool.client.session import ClientSession, Frames
-from audio_pool.errors import AudioPoolError, BadMessage, Busy, Disconnected, InvalidRequest, Timeout
+from audio_pool.errors import AudioPoolError, BadMessage, Busy, Disconnected, InvalidRequest, Refused, Timeout
 from audio_pool.pending import Pending
 from audio_pool.results import Accepted, AudioResult, Event, Progress, SoundMetadata
 from audio_pool.types import AudioRequest
@@ -96,6 +96,18 @@ def test_deadlines_are_each_requests_own() -> None:
     assert session.expire(10.0) == [], "there is nobody to send a cancel to"
     assert [type(end) for end in ends["slow"]] == [Disconnected]
     assert session.next_deadline() is None
+
+
+def test_who_was_turned_away_before_he_asked_is_told_so_at_his_deadline() -> None:
+    session, ends = ClientSession("ipc://x"), list[Any]()
+    session.refuse(Refused("turned away"))
+    ask(session, control.HEALTH, ends, "early")
+    session.expire(2.0)
+    session.reconnected()
+    session.disconnected(Disconnected("gone"))
+    ask(session, control.HEALTH, ends, "late")
+    session.expire(2.0)
+    assert [type(end) for end in ends] == [Refused, Disconnected]
 
 
 def test_an_id_in_flight_is_refused_and_free_again_afterwards() -> None:

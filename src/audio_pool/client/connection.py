@@ -97,9 +97,12 @@ class Connection:
                 self._handshake_failed = False
             elif event == _HANDSHAKE_FAILED_AUTH:
                 self._handshake_failed = True
-                self._session.trouble = "the server turned this client's key away"
-                self._session.lose(Refused(f"{self._endpoint}: {self._session.trouble} ({value})",
-                                           hint="have its .key file put into allowed_clients"))  # fmt: skip
+                self._session.refuse(
+                    Refused(
+                        f"{self._endpoint}: the server turned this client's key away ({value})",
+                        hint="have its .key file put into allowed_clients",
+                    )
+                )
             elif event in (_HANDSHAKE_FAILED_NO_DETAIL, _HANDSHAKE_FAILED_PROTOCOL):
                 self._handshake_failed = True
                 self._session.trouble = f"the handshake failed; {self._doubt}"

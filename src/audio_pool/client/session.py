@@ -29,6 +29,7 @@ from audio_pool.errors import (
     Disconnected,
     InvalidRequest,
     PoolClosed,
+    Refused,
     Timeout,
     error_from_code,
 )
@@ -116,6 +117,8 @@ class ClientSession:
         """Set by the connection: decides whether a timeout is a Timeout or Disconnected."""
         self.trouble = ""
         """Set by the connection: what kept it from being made, where known."""
+        self.refusal: Refused | None = None
+        """Why the server turned this client away last; None where it did not, or let it in since."""
         self.token = ""
         """Set by the connection: shows a server on this machine that the same user asks."""
 
@@ -149,9 +152,7 @@ class ClientSession:
         )
         self._add(pending.request_id, entry, now)
         if resumed is not None:  # the next server has another token
-            resumed.add(
-                pending.request_id, lambda: [packing.pack(structs.replace(message, token=self.token or UNSET))]
-            )
+            resumed.add(pending.request_id, lambda: [packing.pack(structs.replace(message, token=self.token or UNSET))])
             if resumed.away:
                 return []
         return [packing.pack(message)]
@@ -211,9 +212,7 @@ class ClientSession:
     def _cancel_frames(self, target: str) -> Frames:
         return [
             packing.pack(
-                CancelRequest(
-                    v=PROTOCOL_VERSION, request_id=new_request_id(), token=self.token or UNSET, target=target
-                )
+                CancelRequest(v=PROTOCOL_VERSION, request_id=new_request_id(), token=self.token or UNSET, target=target)
             )
         ]
 
@@ -281,6 +280,8 @@ class ClientSession:
                     f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
                 )
+            elif self.refusal is not None:  # zmq tries ever more rarely: not since this was asked
+                error = self.refusal
             else:
                 error = Disconnected(
                     f"no server reached at {self._endpoint} within {entry.timeout_s:g} s"
@@ -301,6 +302,11 @@ class ClientSession:
         for request_id in list(self._in_flight):
             self.end(request_id, error)
 
+    def refuse(self, refusal: Refused) -> None:
+        """End everything in flight, and what is asked until the server lets this client in, at its deadline."""
+        self.refusal = refusal
+        self.lose(refusal)
+
     def end(self, request_id: str, error: AudioPoolError) -> None:
         """End one request without its server."""
         self._forget(request_id)
@@ -318,7 +324,7 @@ class ClientSession:
 
     def reconnected(self) -> None:
         """Pick up on a new connection what the last one left."""
-        self.connected, self.trouble = True, ""
+        self.connected, self.trouble, self.refusal = True, "", None
         if self._resumption is not None:
             self._resumption.resume()
 
