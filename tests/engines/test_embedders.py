@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import torch
 from msgspec import structs
 from tests.support import sentence_checkpoints
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool.engines import configured_info, engine_infos, load_engine
 from audio_pool.engines.base import Embedder
@@ -72,8 +75,8 @@ def test_onnx_runtime_pools_as_the_model_says(tmp_path: Path, pooling: str, onnx
     pytest.importorskip("onnxruntime")
     path = sentence_checkpoints.save_directory(tmp_path, pooling=pooling)
     table = sentence_checkpoints.add_onnx(path)
-    engine = load_engine("minilm", {"model": str(path), "backend": "onnx"})
-    assert engine.info.dimensions == 8
+    engine = load_engine("bge", {"model": str(path), "backend": "onnx"})
+    assert (engine.info.dimensions, engine.info.quantization) == (8, "none")
     ids = [2, *(sentence_checkpoints.WORDS.index(word) for word in TEXTS[0].split()), 3]
     expected = table[2] if onnx_of == "first" else table[ids].mean(axis=0)
     np.testing.assert_allclose(engine.embed(TEXTS)[0], expected / np.linalg.norm(expected), atol=1e-6)
@@ -117,6 +120,7 @@ def test_damaged_weights_are_an_error_in_words(directory: Path, tmp_path: Path) 
         ({"dtype": "int4"}, "allowed is one of bfloat16, float16, float32"),
         ({"backend": "tensorrt"}, "allowed is one of onnx, torch"),
         ({"backend": "onnx", "device": "cuda:0"}, "cpu and float32"),
+        ({"quantization": "int8"}, "allowed is backend 'onnx'"),
         ({"devise": "cpu"}, "unknown field 'devise'; did you mean 'device'"),
     ],
 )
@@ -125,10 +129,92 @@ def test_settings_out_of_bounds_are_refused(directory: Path, settings: dict[str,
         load_engine("bge", {"model": str(directory), **settings})
 
 
-def test_onnx_without_a_file_says_what_to_do(directory: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(EngineUnavailable, match=r"onnx/model\.onnx"):
-        load_engine("bge", {"model": str(directory), "backend": "onnx"})
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"config.json": ("model_type", "mpnet")}, "no plain BERT .model_type 'mpnet'"),
+        ({"config.json": ("hidden_act", "relu")}, "no plain BERT .hidden_act 'relu'"),
+        ({"modules.json": ("type", "sentence_transformers.models.Dense")}, "no plain BERT .Dense"),
+        ({"model.safetensors": None}, "has no model.safetensors"),
+        ({"config.json": ("num_hidden_layers", 3)}, "does not load: KeyError"),
+    ],
+)
+def test_what_no_onnx_file_can_be_made_of_says_what_to_do(
+    directory: Path, tmp_path: Path, changed: dict[str, tuple[str, object] | None], message: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(directory, other)
+    for name, change in changed.items():
+        if change is None:
+            (other / name).unlink()
+            continue
+        read = json.loads((other / name).read_text())
+        (read[-1] if isinstance(read, list) else read)[change[0]] = change[1]
+        (other / name).write_text(json.dumps(read))
+    with pytest.raises(EngineUnavailable, match=message) as caught:
+        load_engine("bge", {"model": str(other), "backend": "onnx"})
+    if "KeyError" not in message:
+        assert "onnx_file" in caught.value.hint
+    with pytest.raises(EngineUnavailable, match=r"has no quantised\.onnx"):
+        load_engine("bge", {"model": str(other), "backend": "onnx", "onnx_file": "quantised.onnx"})
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_the_file_made_of_the_weights_gives_torchs_vectors(tmp_path: Path, pooling: str) -> None:
+    path = sentence_checkpoints.save_directory(tmp_path, pooling=pooling)
+    expected = load_engine("bge", {"model": str(path)}).embed(TEXTS)
+    exact = load_engine("bge", {"model": str(path), "backend": "onnx"})
+    np.testing.assert_allclose(exact.embed(TEXTS), expected, atol=1e-6)
+    rounded = load_engine("minilm", {"model": str(path)})
+    assert (exact.info.quantization, rounded.info.quantization) == ("none", "int8")
+    assert ((rounded.embed(TEXTS) * expected).sum(axis=1) > 0.99).all()
+    # words beyond the model's length are cut off, by both at the same place
+    longest = [" ".join(["rain"] * count) for count in (30, 31, 100)]
+    np.testing.assert_allclose(exact.embed(longest), load_engine("bge", {"model": str(path)}).embed(longest), atol=1e-6)
+
+
+@needs_package
+@pytest.mark.parametrize("quantization", ["int8", "none"])
+def test_minilm_without_torch_gives_a_text_one_vector_alone_and_among_others(quantization: str) -> None:
+    engine = load_engine("minilm", {"quantization": quantization})
+    texts = [*TEXTS, "a" * 2000, "", "Äöü 雨", "heavy rain on a tin roof", "light wind in a tall tree", *TEXTS[:2]]
+    together = engine.embed(texts)
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(engine.embed([text])[0], vector)
+    another = load_engine("minilm", {"quantization": quantization})
+    np.testing.assert_array_equal(another.embed(texts[::-1]), together[::-1])
+
+
+@needs_package
+def test_minilm_without_torch_is_torchs_minilm() -> None:
+    expected = load_engine("minilm", {"backend": "torch"}).embed(TEXTS)
+    np.testing.assert_allclose(load_engine("minilm", {"quantization": "none"}).embed(TEXTS), expected, atol=1e-6)
+    likeness = (load_engine("minilm").embed(TEXTS) * expected).sum(axis=1)
+    assert (likeness > 0.99).all()
+
+
+@needs_package
+def test_processes_that_load_minilm_first_at_the_same_time(tmp_path: Path) -> None:
+    code = (
+        "import hashlib, sys\n"
+        "from audio_pool.engines import load_engine\n"
+        "vectors = load_engine('minilm').embed(['rain on a tin roof', 'a dog barks'])\n"
+        "heavy = sorted({'torch', 'sentence_transformers', 'transformers', 'onnx'} & set(sys.modules))\n"
+        "print(hashlib.sha256(vectors.tobytes()).hexdigest(), heavy)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = {process.communicate(timeout=PATIENCE_S)[0].strip() for process in started}
+    assert len(told) == 1 and told.pop().endswith(" []")
+    (file,) = (tmp_path / "audio_pool-encoders").iterdir()
+    file.write_bytes(file.read_bytes()[:-1000])
+    again = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert "is damaged and is made anew" in again.stderr
 
 
 @needs_package

@@ -160,7 +160,7 @@ def test_tau_use_is_the_bar_for_hits(tmp_path: Path, models: dict[str, str]) -> 
 def test_use_bge_says_whether_and_by_what_prompts_are_compared(tmp_path: Path, models: dict[str, str]) -> None:
     cases: list[tuple[dict[str, Any], str, set[str]]] = [
         ({"use_bge": False}, "new_generation", set()),
-        ({"use_bge": None}, "semantic", {"minilm"}),
+        ({"use_bge": None}, "semantic", {"minilm@int8"}),
         # a tiny random one takes all its few words for much alike
         ({"use_bge": True, "bge_model": models["bge"]}, "semantic", {f"bge@{models['bge']}"}),
         ({"use_bge": None, "bge_model": models["bge"]}, "semantic", {f"bge@{models['bge']}"}),

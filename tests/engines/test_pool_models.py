@@ -140,7 +140,7 @@ def test_the_vectors_of_words_and_sound_are_kept_under_the_scorers_name(pool: Au
     np.testing.assert_allclose(words, clap.embed_text([PROMPT])[0], atol=1e-5)
     np.testing.assert_allclose(sound, clap.embed_audio([heard(result)], 44_100)[0], atol=1e-3)
     assert float(words @ sound) == pytest.approx(similarity, abs=1e-5) == result.metadata["clap_similarity"]
-    assert vectors(pool, "minilm", [entry])[entry].shape == (384,)
+    assert vectors(pool, "minilm@int8", [entry])[entry].shape == (384,)
 
 
 def test_a_hit_by_meaning_is_verified_by_what_the_kept_sound_is_like(pool: AudioPool, clap: Any) -> None:

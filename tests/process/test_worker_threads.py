@@ -63,6 +63,7 @@ class SlowRunner(TaskRunner):
         self.at_work, self.go_on = threading.Event(), threading.Event()
         self.generating, self.generated = threading.Event(), threading.Event()
         self.trouble: BaseException | None = None
+        self.ahead: list[list[str]] = []
         self.at_clap: BaseException = RuntimeError("a gear is broken")
 
     def load(self, load: Load) -> None:
@@ -74,6 +75,9 @@ class SlowRunner(TaskRunner):
         assert self.go_on.wait(DEADLINE_S)
         report = RenditionReport(format="ogg", sample_rate=44_100)
         return Outcome(results={task.job: Rendered(path=task.out, report=report)})
+
+    def embed_ahead(self, tasks: Sequence[EmbedTask]) -> None:
+        self.ahead.append([task.text for task in tasks])
 
     def embed(self, task: EmbedTask) -> Outcome:
         return Outcome(results={task.job: Embedded(vectors={})})
@@ -179,6 +183,7 @@ def test_look_ups_overtake_what_takes_long_and_a_stop_waits_for_all(desk: Desk) 
     assert desk.worker.stopping.wait(DEADLINE_S)
     desk.runner.go_on.set()
     assert [desk.hear(TaskDone)[1].task_id for _ in range(5)] == [1, 3, 5, 2, 4]
+    assert desk.runner.ahead[0] == ["rain", "wind"], "texts that wait together are encoded together"
     desk.thread.join(DEADLINE_S)
     assert desk.codes == [0]
 

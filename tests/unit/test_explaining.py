@@ -47,7 +47,7 @@ def keep(pool: Routed, prompt: str, namespace: str = "default") -> int:
     assert pool.cache is not None
     made = recipe(prompt, seed=1, engine="tone", implementation="tone", model="models/tone", namespace=namespace)
     kept = sound(pool.cache.incoming, prompt)
-    return pool.cache.put(structs.replace(kept, recipe=made), {"minilm": X}).id or 0
+    return pool.cache.put(structs.replace(kept, recipe=made), {"minilm@int8": X}).id or 0
 
 
 def explained(pool: Routed, prompt: str, result: Any = None, caller: Any = HOST, **fields: Any) -> Explanation:
@@ -70,7 +70,7 @@ VECTOR = Embedded(vectors={"minilm": X.tobytes()})
 def test_the_prompt_is_embedded_and_the_nearest_are_judged(pool: Routed) -> None:
     near, far = keep(pool, "rain on a tin roof"), keep(pool, "hail on a car")
     told = explained(pool, "a tin roof in the rain", VECTOR)
-    assert (told.hit, told.encoder, told.entries[0].id, told.entries[0].rule) == (True, "minilm", near, "words")
+    assert (told.hit, told.encoder, told.entries[0].id, told.entries[0].rule) == (True, "minilm@int8", near, "words")
     refused = next(one for one in told.entries if one.id == far)
     assert not refused.accepted and "guard" in refused.reason and refused.cosine == pytest.approx(1.0)
     assert told.made is not None and told.present_settings is not None

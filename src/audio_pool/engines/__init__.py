@@ -7,6 +7,7 @@ Must not know: any single engine, how a pool is configured.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -55,6 +56,7 @@ __all__ = [
     "engine_names",
     "load_engine",
     "missing_modules",
+    "precision_of",
 ]
 
 _GROUP = "audio_pool.engines"
@@ -136,6 +138,8 @@ def configured_info(
     """
     base = engine_info(implementation or name)
     given = settings or {}
+    with contextlib.suppress(InvalidConfig):  # loading it says so
+        base = _with_needs(base, _checked(base, given))
     model = str(given.get("model") or base.model)
     info = structs.replace(base, name=name, model=model, kinds=base.kinds if kinds is None else tuple(kinds))
     if model != base.model:
@@ -147,6 +151,31 @@ def configured_info(
     found = weights.find(model, models_dir=places, revision=revision, packaged=info.packaged)
     known = (found.revision if found else "") or revision or info.model_revision
     return structs.replace(info, model_revision=known)
+
+
+def precision_of(implementation: str, settings: Mapping[str, Any]) -> str:  # opaque: as above
+    """Return what an embedder's vectors depend on beside its model: "int8", say; "" for what is usual.
+
+    Raises:
+        UnknownEngine, EngineUnavailable: as ``engine_info``. InvalidConfig: settings that it does not take.
+    """
+    precision: str = getattr(_checked(engine_info(implementation), settings), "precision", "")
+    return precision
+
+
+# opaque: an instance of the implementation's Settings, None where it has none
+def _checked(info: EngineInfo, settings: Mapping[str, Any]) -> Any:
+    module = _module(info.implementation)
+    if not hasattr(module, "Settings"):
+        return None
+    given = {key: _plain(value) for key, value in settings.items()}
+    return parse(module.Settings, given, error=InvalidConfig, what=f"engine {info.name!r}")
+
+
+def _with_needs(info: EngineInfo, settings: Any) -> EngineInfo:  # opaque: as _checked returns them
+    """Return the info with the modules, and the extra that brings them, that are needed with these settings."""
+    requires, extra = getattr(settings, "needs", (info.requires, info.extra))
+    return structs.replace(info, requires=requires, extra=extra)
 
 
 def _has_weights(info: EngineInfo) -> bool:
@@ -210,18 +239,23 @@ def load_engine(
     info = structs.replace(
         info, name=name or implementation, kinds=info.kinds if kinds is None else tuple(kinds)
     )
+    given = {key: _plain(value) for key, value in (settings or {}).items()}
+    if not hasattr(module, "Settings"):
+        _refuse_missing(info)
+        return _loaded_by_keywords(module, info, given)
+    if models_dir and "models_dir" in module.Settings.__struct_fields__:
+        given = {"models_dir": models_dir, **given}
+    checked = _checked(info, given)
+    _refuse_missing(_with_needs(info, checked))
+    loaded: Engine = module.load(info, checked)
+    return loaded
+
+
+def _refuse_missing(info: EngineInfo) -> None:
     missing = missing_modules(info)
     if missing:
         hint = f"pip install 'audio-pool[{info.extra}]'" if info.extra else f"install {', '.join(missing)}"
         raise EngineUnavailable(f"engine {info.name!r} needs {', '.join(missing)}: not installed", hint=hint)
-    given = {key: _plain(value) for key, value in (settings or {}).items()}
-    if not hasattr(module, "Settings"):
-        return _loaded_by_keywords(module, info, given)
-    if models_dir and "models_dir" in module.Settings.__struct_fields__:
-        given = {"models_dir": models_dir, **given}
-    checked = parse(module.Settings, given, error=InvalidConfig, what=f"engine {info.name!r}")
-    loaded: Engine = module.load(info, checked)
-    return loaded
 
 
 def _plain(value: Any) -> Any:

@@ -10,11 +10,10 @@ guess gives vectors that look right and are not.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from audio_pool.engine_info import EngineInfo
+from audio_pool.engines._onnx_encoder import OnnxEncoder
 from audio_pool.engines._settings import Device, ModelSettings
 from audio_pool.engines._torch import first_line, no_bars, settle_device
 from audio_pool.engines.base import Vectors
@@ -29,7 +29,6 @@ from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, Out
 
 __all__ = ["EncoderSettings", "SentenceEmbedder", "load_encoder"]
 
-_ONNX_FILES = ("onnx/model.onnx", "model.onnx")
 _BATCH = 32
 
 
@@ -39,11 +38,37 @@ class EncoderSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_f
     device: Device = "cpu"
     """Only the CPU for ONNX."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Only float32 for ONNX: a quantised file brings its own."""
+    """Only float32 for ONNX, where ``quantization`` or the file says more."""
     backend: Literal["torch", "onnx"] = "torch"
     """sentence-transformers, or ONNX Runtime, which needs no torch."""
+    quantization: Literal["auto", "none", "int8"] = "auto"
+    """Of the weights, for ONNX. ``int8`` makes its file of the weights. ``auto``: as this engine is best run."""
     onnx_file: Annotated[str, Meta(max_length=4096)] = ""
-    """In the model's directory; empty: ``onnx/model.onnx`` or ``model.onnx``."""
+    """In the model's directory; empty: ``onnx/model.onnx`` or ``model.onnx``, or one that is made of the weights."""
+    rounded: ClassVar[bool] = False
+    """What ``auto`` means for ONNX: True is ``int8``."""
+
+    @property
+    def int8(self) -> bool:
+        """The weights are rounded to eight bits by us."""
+        auto = self.rounded and self.backend == "onnx" and not self.onnx_file
+        return self.quantization == "int8" or (self.quantization == "auto" and auto)
+
+    @property
+    def needs(self) -> tuple[tuple[str, ...], str]:
+        """The modules that must be importable, and the extra that brings them."""
+        if self.backend == "onnx":
+            return ("onnxruntime", "tokenizers"), "semantic"
+        return ("torch", "sentence_transformers"), "encoders"
+
+    @property
+    def precision(self) -> str:
+        """What its vectors depend on beside the model; "" for float32, whoever computes it: equal to 2e-7."""
+        if self.onnx_file:
+            return self.onnx_file.rsplit("/", 1)[-1].removesuffix(".onnx").replace("@", "_")
+        if self.int8:
+            return "int8"
+        return "" if self.dtype == "float32" else self.dtype
 
 
 class _Encoder(Protocol):
@@ -100,6 +125,11 @@ def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedde
             f"{info.name}: with backend 'onnx', device {settings.device!r} and dtype {settings.dtype!r} were given; "
             "allowed is cpu and float32"
         )
+    if settings.quantization == "int8" and (settings.backend != "onnx" or settings.onnx_file):
+        raise InvalidConfig(
+            f"{info.name}: quantization 'int8' was given with backend {settings.backend!r}, "
+            f"onnx_file {settings.onnx_file!r}; allowed is backend 'onnx' without a file, which is made of the weights"
+        )
     found = settings.locate(info)
     path = found.path
     if not (path / "modules.json").is_file():
@@ -110,7 +140,7 @@ def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedde
     encoder: _Encoder
     if settings.backend == "onnx":
         device = "cpu"
-        encoder = _OnnxEncoder(info.name, path, settings.onnx_file)
+        encoder = OnnxEncoder(info.name, path, file=settings.onnx_file, int8=settings.int8)
     else:
         device = str(settle_device(settings.device))
         encoder = _TorchEncoder(info.name, path, device, settings.dtype)
@@ -120,7 +150,7 @@ def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedde
         model_revision=found.revision or settings.revision or _revision_of(path),
         dimensions=encoder.dimensions,
         dtype=settings.dtype,
-        quantization="none",
+        quantization=(settings.precision or "none") if settings.backend == "onnx" else "none",
     )
     return SentenceEmbedder(loaded, encoder, device)
 
@@ -142,7 +172,7 @@ class _TorchEncoder:
         except ImportError as exc:
             raise EngineUnavailable(
                 f"{name} needs sentence-transformers, which cannot be imported: {exc}",
-                hint="pip install 'audio-pool[semantic]'",
+                hint="pip install 'audio-pool[encoders]'",
             ) from exc
         try:
             with no_bars():
@@ -165,76 +195,3 @@ class _TorchEncoder:
             raise OutOfMemory(f"no memory to embed {len(texts)} texts: {first_line(exc)}") from exc
         out: npt.NDArray[np.float32] = rows.float().cpu().numpy()
         return out
-
-
-class _OnnxEncoder:
-    """The same model run by ONNX Runtime from a file that the directory already has: no torch needed."""
-
-    def __init__(self, name: str, path: Path, onnx_file: str) -> None:
-        try:
-            import onnxruntime
-            from tokenizers import Tokenizer
-        except ImportError as exc:
-            raise EngineUnavailable(
-                f"{name} with backend 'onnx' needs onnxruntime and tokenizers: {exc}",
-                hint="pip install 'audio-pool[onnx]'",
-            ) from exc
-        names = (onnx_file,) if onnx_file else _ONNX_FILES
-        file = next((path / one for one in names if (path / one).is_file()), None)
-        if file is None:
-            raise EngineUnavailable(
-                f"{name}: {path} has none of {', '.join(names)}",
-                hint="use a model directory that has one, as the hub's have, or backend = 'torch'",
-            )
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-            options = onnxruntime.SessionOptions()
-            # its threads would otherwise burn a core waiting for the next prompt
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # both libraries raise their own C++ exceptions, without a common class
-            raise EngineUnavailable(f"{name}: {file} or its tokenizer does not load: {first_line(exc)}") from exc
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(_longest(path))
-        self._inputs = {one.name for one in self._session.get_inputs()}
-        self._cls = _pools_first_token(name, path)
-        self.dimensions = self.encode(["."]).shape[1]
-
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode the texts one at a time: nothing is padded, so a text's vector cannot depend on its neighbours."""
-        return np.stack([self._one(text) for text in texts])
-
-    def _one(self, text: str) -> npt.NDArray[np.float32]:
-        ids = np.array([self._tokenizer.encode(text).ids], np.int64)
-        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        tokens = self._session.run(None, {key: value for key, value in given.items() if key in self._inputs})[0][0]
-        pooled: npt.NDArray[np.float32] = np.asarray(tokens[0] if self._cls else tokens.mean(axis=0), np.float32)
-        return pooled
-
-
-def _longest(path: Path) -> int:
-    settings = path / "sentence_bert_config.json"
-    return int(_json(settings).get("max_seq_length") or 512) if settings.is_file() else 512
-
-
-def _pools_first_token(name: str, path: Path) -> bool:
-    """Return True where the first token's vector is the text's, False where the mean of all is.
-
-    Raises:
-        EngineUnavailable: pooled in another way.
-    """
-    found = sorted(path.glob("*_Pooling/config.json"))
-    config = _json(found[0]) if found else {}
-    modes = {key for key, value in config.items() if key.startswith("pooling_mode_") and value is True}
-    if config.get("pooling_mode"):
-        modes = {str(config["pooling_mode"])}
-    if modes in ({"pooling_mode_cls_token"}, {"cls"}):
-        return True
-    if modes in ({"pooling_mode_mean_tokens"}, {"mean"}):
-        return False
-    raise EngineUnavailable(f"{name}: {path} pools by {sorted(modes) or 'nothing known'}; allowed is mean or cls")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    read = json.loads(file.read_text("utf-8"))
-    return read if isinstance(read, dict) else {}

@@ -23,7 +23,7 @@ INFO = EngineInfo(
     commercial_use=True,
     dimensions=384,
     requires=("torch", "sentence_transformers"),
-    extra="semantic",
+    extra="encoders",
     preference=10,
     summary="BGE: finds cached sounds by the meaning of a prompt; also bge-base-en-v1.5 and bge-large-en-v1.5",
 )

@@ -14,9 +14,9 @@ import msgspec
 
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import configured_info, engine_info, engine_infos
+from audio_pool.engines import configured_info, engine_info, engine_infos, precision_of
 from audio_pool.engines.options import checked_options
-from audio_pool.errors import EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
@@ -85,12 +85,28 @@ def searched_space(name: str, config: Config) -> str:
 
 
 def vector_space(name: str, config: Config) -> str:
-    """Return what the cache files an encoder's vectors under: those of another model are not comparable."""
+    """Return what the cache files an encoder's vectors under.
+
+    Those of another model are not comparable, nor those of another precision: a shift of 0.004 is more than lies
+    between two neighbours.
+    """
     sound, colon, engine = name.rpartition(":")
-    model = config.engines.get(engine, _NO_ENGINE_CONFIG).settings.get("model")
-    if model and model != _default_model(_implementation(engine, config)):
-        return f"{sound}{colon}{engine}@{model}"
-    return name
+    own = config.engines.get(engine, _NO_ENGINE_CONFIG)
+    implementation = own.implementation or engine
+    space, model = f"{sound}{colon}{engine}", own.settings.get("model")
+    if model and model != _default_model(implementation):
+        space += f"@{model}"
+    precision = _precision(implementation, msgspec.json.encode(own.settings, enc_hook=str))
+    return f"{space}@{precision}" if precision else space
+
+
+@functools.cache
+def _precision(implementation: str, settings: bytes) -> str:
+    """Return how exactly its vectors are computed, where that is not the usual."""
+    try:
+        return precision_of(implementation, msgspec.json.decode(settings))
+    except AudioPoolError:  # another interpreter's, or settings that will be refused where it is loaded
+        return ""
 
 
 @functools.cache

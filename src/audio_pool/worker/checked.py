@@ -20,6 +20,7 @@ from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, In
 from audio_pool.transport.packing import encodable
 from audio_pool.types import Shape, frames_of
 from audio_pool.validation import parse
+from audio_pool.worker.kept_texts import KeptTexts
 
 __all__ = [
     "CheckedEmbedder",
@@ -116,10 +117,11 @@ class CheckedEmbedder:
         self.info = info
         self.device = engine.device
         self._engine = engine
+        self._kept = KeptTexts(lambda texts: _checked_vectors(info, engine.embed(texts), len(texts)))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""
-        return _checked_vectors(self.info, self._engine.embed(texts), len(texts))
+        return self._kept.embed(texts)
 
     def close(self) -> None:
         """Give memory back."""
@@ -133,6 +135,7 @@ class CheckedScorer:
         self.info = info
         self.device = engine.device
         self._engine = engine
+        self._kept = KeptTexts(lambda texts: _checked_vectors(info, engine.embed_text(texts), len(texts)))
 
     @property
     def logit_scale(self) -> float:
@@ -146,7 +149,7 @@ class CheckedScorer:
 
     def embed_text(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""
-        return _checked_vectors(self.info, self._engine.embed_text(texts), len(texts))
+        return self._kept.embed(texts)
 
     def embed_audio(self, sounds: Sequence[Audio], sample_rate: int) -> Vectors:
         """Return float32 [N, D], rows of unit length. Raises EngineError, and what the engine raises."""

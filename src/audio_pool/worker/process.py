@@ -65,6 +65,8 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
+_TOGETHER = 32
+"""Texts encoded in one call: the first of them waits for the last."""
 _THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
 
@@ -266,6 +268,8 @@ class Worker:
                 run, frames = waiting.pop(0)
                 if self._docket.begin(_key(run)):
                     with self._lanes[name].at(run.task_id, run.attempt, _kind(run)):
+                        if isinstance(run.task, EmbedTask):
+                            self.runner.embed_ahead([run.task, *_texts(waiting)])
                         self._run_task(channel, run, frames)
             elif ending:
                 channel.close()
@@ -374,6 +378,11 @@ class Worker:
 
 def _key(run: RunTask) -> TaskKey:
     return run.task_id, run.attempt
+
+
+def _texts(waiting: list[tuple[RunTask, list[bytes]]]) -> list[EmbedTask]:
+    """Return the texts that came together with the one in hand: those before what takes longer, and not all at once."""
+    return [run.task for run, _ in waiting[: _TOGETHER - 1] if isinstance(run.task, EmbedTask)]
 
 
 def _kind(run: RunTask) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, OnStep, ReadsMeaning, Scorer, load_engine
+from audio_pool.engines import Audio, Embedder, Generator, OnStep, ReadsMeaning, Scorer, Vectors, load_engine
 from audio_pool.errors import (
     AudioPoolError,
     DeviceLost,
@@ -345,12 +345,22 @@ class TaskRunner:
         """Return the payload as it came."""
         return Outcome(results={task.job: Called(body={"payload": task.payload})})
 
+    def embed_ahead(self, tasks: Sequence[EmbedTask]) -> None:
+        """Encode the texts of tasks that came together in one call, so that each is then answered from what is kept."""
+        for engine in {task.engine for task in tasks}:
+            texts = [task.text for task in tasks if task.engine == engine]
+            if len(texts) > 1:
+                # what is wrong with one of them is said when its own turn comes
+                with contextlib.suppress(Exception):
+                    self._embedded(engine, texts)
+
+    def _embedded(self, engine: str, texts: Sequence[str]) -> Vectors:
+        scorer = self._scorers.get(engine)
+        return self._embedder(engine).embed(texts) if scorer is None else scorer.embed_text(texts)
+
     def embed(self, task: EmbedTask) -> Outcome:
         """Return the text's vector."""
-        if task.engine in self._scorers:
-            vector = self._scorers[task.engine].embed_text([task.text])[0]
-        else:
-            vector = self._embedder(task.engine).embed([task.text])[0]
+        vector = self._embedded(task.engine, [task.text])[0]
         return Outcome(results={task.job: Embedded(vectors={task.engine: _float32_bytes(vector)})})
 
     def render(self, task: RenderTask) -> Outcome:
