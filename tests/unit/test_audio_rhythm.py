@@ -12,6 +12,7 @@ from audio_pool.audio.loop import make_loop
 from audio_pool.audio.onsets import beat_of, find_onsets
 from audio_pool.audio.rhythm import fit_pauses
 from audio_pool.audio.seam import seam_score
+from audio_pool.audio.trains import kinds_of, trains_of
 
 TRAINS = ((0.5, 6.0, 44_100), (0.73, 8.3, 48_000), (1.0, 9.7, 22_050), (0.41, 5.1, 44_100), (0.62, 7.0, 48_000))
 """Period and length, seconds, none a multiple of the other; rate."""
@@ -91,6 +92,88 @@ def test_the_judge_hears_a_doubled_and_a_missing_stroke():
     assert seam_score(turn, rate, 0, joint) > 95
     assert seam_score(doubled, rate, 0, joint) < 40
     assert seam_score(missing, rate, 0, joint) < 40
+
+
+def ticks_and_tocks(at_s, hz, seconds, floor_db=-40):
+    """Strokes at given times, each of its own pitch, over white noise: float32 [2, T]."""
+    t = np.arange(round(0.06 * RATE)) / RATE
+    out = 10 ** (floor_db / 20) * np.random.default_rng(0).standard_normal((2, round((seconds + 0.1) * RATE)))
+    for second, pitch in zip(at_s, hz, strict=True):
+        first = round(second * RATE)
+        out[:, first : first + len(t)] += np.sin(2 * np.pi * pitch * t) * np.exp(-t / 0.006)
+    return (0.3 * out[:, : round(seconds * RATE)]).astype(np.float32)
+
+
+def pitches(audio, at_s):
+    """Which of two pitches is the louder one at each stroke."""
+    found = []
+    for first in np.round((np.asarray(at_s) - 0.01) * RATE).astype(int):
+        power = np.square(np.abs(np.fft.rfft(audio[0, first : first + 2205])))
+        found.append(2600 if power[100:160].max() > power[60:90].max() else 1500)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("period_s", "seconds"), [(0.4, 6.0), (0.62, 8.0), (0.62, 7.0)])
+def test_tick_follows_tock_across_the_joint(period_s, seconds):
+    at_s = np.arange(0.2, seconds + 1.5, period_s)
+    material = ticks_and_tocks(at_s, np.resize([2600, 1500], len(at_s)), seconds + 1.5)
+    loop = make_loop(material, round(seconds * RATE), round(1.5 * RATE), RATE)
+    three = np.tile(loop.audio, 3)
+    heard = counted(three, RATE)[1:-1]
+    found = pitches(three, heard)
+    assert (found[1:] != found[:-1]).all()
+    assert np.diff(heard) == pytest.approx(np.full(len(heard) - 1, np.diff(heard).mean()), rel=0.05)
+    assert seam_score(loop.audio, RATE, loop.crossfade_frames) > 90
+
+
+@pytest.mark.parametrize(("period_s", "seconds"), [(0.8, 6.0), (1.24, 8.0), (1.24, 6.0)])
+def test_a_limping_rhythm_goes_on_limping_across_the_joint(period_s, seconds):
+    first = np.arange(0.2, seconds + 1.5, period_s)
+    at_s = np.sort(np.concatenate([first, first + 0.33 * period_s]))
+    at_s = at_s[at_s < seconds + 1.5]
+    material = ticks_and_tocks(at_s, np.full(len(at_s), 1500), seconds + 1.5)
+    loop = make_loop(material, round(seconds * RATE), round(1.5 * RATE), RATE)
+    pauses = np.diff(counted(np.tile(loop.audio, 3), RATE)[1:-1])
+    short = pauses < 0.5 * period_s
+    assert (short[1:] != short[:-1]).all()
+    assert np.ptp(pauses[short]) < 0.05 * period_s
+    assert np.ptp(pauses[~short]) < 0.05 * period_s
+
+
+def test_a_slow_beat_is_even_where_its_periods_do_not_fit_the_length():
+    # neither 4 nor 5 strokes of 1.1 s are within four per cent of 5 s
+    material = ticks_and_tocks(np.arange(0.2, 6.5, 1.1), np.full(6, 1500), 6.5)
+    loop = make_loop(material, 5 * RATE, round(1.5 * RATE), RATE)
+    assert np.diff(counted(np.tile(loop.audio, 3), RATE)) == pytest.approx(np.full(14, 1.0), abs=0.03)
+
+
+def test_two_ticks_that_meet_at_the_seam_are_heard_though_they_are_even():
+    seconds, at_s = 3.5, np.arange(0.25, 3.5, 0.5)
+    assert len(at_s) == 7
+    stumbling = ticks_and_tocks(at_s, np.resize([2600, 1500], 7), seconds)
+    onsets = find_onsets(stumbling, RATE, circular=True)
+    assert kinds_of(stumbling, onsets, RATE).max() == 0  # too few to tell
+    at_s = np.arange(0.25, 7.5, 0.5)
+    stumbling = ticks_and_tocks(at_s, np.resize([2600, 1500], 15), 7.5)
+    assert seam_score(stumbling, RATE, 0) < 40
+    assert seam_score(ticks_and_tocks(at_s, np.full(15, 1500), 7.5), RATE, 0) > 95
+
+
+def test_strokes_fall_into_trains_by_sound_or_place_or_not_at_all():
+    at_s = np.arange(0.2, 8, 0.5)
+    frames = np.round(at_s * RATE).astype(np.int64)
+    alike = np.zeros(16, np.int64)
+    assert [list(train) for train in trains_of(frames, alike)] == [list(range(16))]
+    kinds = kinds_of(ticks_and_tocks(at_s, np.resize([2600, 1500], 16), 8.2), frames, RATE)
+    assert [list(train) for train in trains_of(frames, kinds)] == [[*range(0, 16, 2)], [*range(1, 16, 2)]]
+    swung = frames + np.resize([0, 6000], 16)
+    assert [list(train) for train in trains_of(swung, alike)] == [[*range(0, 16, 2)], [*range(1, 16, 2)]]
+    anyhow = np.sort(np.random.default_rng(3).integers(0, 8 * RATE, 16))
+    assert trains_of(anyhow, alike) == []
+    # a clock whose ticks are never quite alike is one train
+    one = strokes("clock", 1, period_s=0.73, seconds=9.8, floor_db=-50)
+    onsets = find_onsets(one, RATE)
+    assert len(trains_of(onsets, kinds_of(one, onsets, RATE))) == 1
 
 
 def test_a_hard_cut_train_scores_low_where_its_beat_breaks():

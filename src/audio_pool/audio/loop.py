@@ -33,7 +33,7 @@ import numpy.typing as npt
 from audio_pool.audio import Audio
 from audio_pool.audio.crossfade import Splice, aligned, blend, correlations, spliced
 from audio_pool.audio.onsets import find_onsets
-from audio_pool.audio.rhythm import MOST_MOVED, fit_pauses, stroke_splice
+from audio_pool.audio.rhythm import BEFORE_S, MOST_MOVED, fit_pauses, stroke_splice
 from audio_pool.audio.runs import runs
 
 __all__ = ["Loop", "make_loop", "resample_periodic"]
@@ -103,7 +103,12 @@ def _turn_of_strokes(
     if abs(splice.length - frames) <= _MOST_STRETCH * frames:
         return turn
     inside = onsets[(onsets >= splice.start) & (onsets < splice.start + splice.length)] - splice.start
-    return fit_pauses(turn, inside, frames, sample_rate)
+    if not inside.size:
+        return turn
+    # the pause across the joint changes like all others: it comes last in a turn that begins with a stroke
+    lead = max(0, int(inside[0]) - round(BEFORE_S * sample_rate))
+    strokes = np.append(inside, inside[0] + turn.shape[1]) - lead
+    return np.roll(fit_pauses(np.roll(turn, -lead, axis=1), strokes, frames, sample_rate), lead, axis=1)
 
 
 def _strokes_repeated(

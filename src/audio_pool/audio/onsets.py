@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from audio_pool.audio import Audio
 
-__all__ = ["Beat", "beat_of", "find_onsets"]
+__all__ = ["STEADY", "Beat", "band_edges", "beat_of", "find_onsets"]
 
 _HOP_S = 0.01
 _ENOUGH_RATE = 32_000
@@ -35,7 +35,7 @@ _WEAK = 0.4
 """Share of the usual stroke's strength under which a rise is not one of the strokes."""
 _APART_S = 0.08
 """Strokes that follow faster are heard as one."""
-_STEADY = 0.05
+STEADY = 0.05
 """Root mean square distance of strokes from a regular grid, as a share of its period, up to which they keep a beat."""
 
 
@@ -74,10 +74,10 @@ def find_onsets(audio: Audio, sample_rate: int, circular: bool = False) -> npt.N
     return peaks * hop
 
 
-def beat_of(onsets: npt.NDArray[np.int64]) -> Beat | None:
+def beat_of(onsets: npt.NDArray[np.int64], steady: float = STEADY) -> Beat | None:
     """Return the beat that strokes keep, or None where they come as they like, or are fewer than four.
 
-    Single strokes may be missing or come a little early or late.
+    Single strokes may be missing or come a little early or late, by ``steady`` of the period.
     """
     if len(onsets) < 4:
         return None
@@ -87,7 +87,7 @@ def beat_of(onsets: npt.NDArray[np.int64]) -> Beat | None:
     slope, first = np.polyfit(counts, onsets, 1)
     away = (onsets - first - slope * counts) / slope
     # a stroke that is not there must be the exception, else any times fit some grid
-    if math.sqrt(float(np.square(away).mean())) > _STEADY or len(onsets) < 0.75 * (counts[-1] + 1):
+    if math.sqrt(float(np.square(away).mean())) > steady or len(onsets) < 0.75 * (counts[-1] + 1):
         return None
     return Beat(period=float(slope))
 
@@ -104,7 +104,7 @@ def _rises(audio: Audio, sample_rate: int, hop: int, circular: bool) -> npt.NDAr
     size = 1 << max(5, round(1.2 * hop / step).bit_length() - 1)
     padded = np.pad(audio, ((0, 0), (0, size)), mode="wrap" if circular else "constant")
     places = (np.arange(count) * (hop / step)).astype(np.int64)
-    edges = _edges(size, sample_rate / step)
+    edges = band_edges(size, sample_rate / step)
     # nearly flat: between two Hann windows a short tick would be lost
     taper = np.sin(np.pi / 2 * (np.arange(size // 8) + 0.5) / (size // 8)) ** 2
     window = np.concatenate([taper, np.ones(size - 2 * len(taper)), taper[::-1]]).astype(np.float32)
@@ -127,8 +127,8 @@ def _rises(audio: Audio, sample_rate: int, hop: int, circular: bool) -> npt.NDAr
     return rises
 
 
-def _edges(size: int, sample_rate: float) -> npt.NDArray[np.int64]:
+def band_edges(size: int, sample_rate: float, count: int = _BANDS) -> npt.NDArray[np.int64]:
     """Return the bins at which bands of equal ratio meet, each at least one bin wide."""
     highest = size // 2
     lowest = max(1, round(_LOWEST_HZ * size / sample_rate))
-    return np.unique(np.round(np.geomspace(lowest, highest, _BANDS + 1)).astype(np.int64))
+    return np.unique(np.round(np.geomspace(lowest, highest, count + 1)).astype(np.int64))

@@ -5,7 +5,7 @@ Must not know: other kinds of sounds, files; numpy only.
 
 A turn keeps its strokes in time where it is a whole number of periods long. Where the requested length is none,
 the nearest whole number is cut out of the material, and every pause is shortened or lengthened alike, by at
-most four per cent of the period: pitch and strokes stay as they are.
+most four per cent of the period, or ten where nothing nearer fits: pitch and strokes stay as they are.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ import numpy.typing as npt
 from audio_pool.audio import Audio
 from audio_pool.audio.crossfade import Splice, aligned, blend, correlations
 from audio_pool.audio.onsets import beat_of
+from audio_pool.audio.trains import kinds_of, trains_of
 
-__all__ = ["fit_pauses", "stroke_splice"]
+__all__ = ["BEFORE_S", "MOST_MOVED", "fit_pauses", "stroke_splice"]
 
 MOST_MOVED = 0.04
 """Share of the period by which pauses are changed."""
+_MOST_STRAINED = 0.1
+"""The same where no nearer length is a whole number of periods: a clock that is slow does not stumble."""
+_NEARLY_WHOLE = 0.05
+"""Share of a period by which a turn may miss a whole number of them, before a longer or shorter one is tried."""
+_MANY_LENGTHS = 200
 _LEAST_STROKES = 3
 _FASTEST_S = 0.09
 """Median distance of strokes under which they are a texture and no events."""
-_BEFORE_S = 0.02
+BEFORE_S = 0.02
 """An onset is found to within 10 ms: no fade comes nearer from before."""
 _AFTER_S = 0.06
 """The loudest part of a stroke."""
@@ -56,7 +62,7 @@ def stroke_splice(
     """
     if len(onsets) < _LEAST_STROKES or float(np.median(np.diff(onsets))) < _FASTEST_S * sample_rate:
         return None
-    lengths, low, high = _turns(audio, onsets, frames, shortest)
+    lengths, low, high = _turns(audio, onsets, frames, shortest, sample_rate)
     found = [
         candidate
         for length in lengths
@@ -118,7 +124,7 @@ def fit_pauses(turn: Audio, onsets: npt.NDArray[np.int64], frames: int, sample_r
         float32 [C, about ``frames``]: what did not fit into a pause is left to a resampler.
     """
     owed = (frames - turn.shape[1]) / max(1, len(onsets) - 1)
-    before, after = round(_BEFORE_S * sample_rate), round(_AFTER_S * sample_rate)
+    before, after = round(BEFORE_S * sample_rate), round(_AFTER_S * sample_rate)
     reach = round(_REACH_S * sample_rate)
     parts, done, due = [], 0, 0.0
     for first, following in pairwise(onsets.tolist()):
@@ -142,34 +148,55 @@ def fit_pauses(turn: Audio, onsets: npt.NDArray[np.int64], frames: int, sample_r
 
 
 def _turns(
-    audio: Audio, onsets: npt.NDArray[np.int64], frames: int, shortest: int
+    audio: Audio, onsets: npt.NDArray[np.int64], frames: int, shortest: int, sample_rate: int
 ) -> tuple[list[int], float, float]:
     """Return the lengths that a turn may have, the best first, and the shortest and longest usual pause, in frames.
 
-    Strokes that keep a beat have one length, a whole number of periods. Others may be cut wherever the pause across the
-    joint is one of theirs.
+    Strokes that keep a beat have one length, a whole number of periods of all their trains, or nearly. Others may be
+    cut wherever the pause across the joint is one of theirs.
     """
-    longest = min(math.floor(frames * (1 + MOST_MOVED)), audio.shape[1] - 2 * shortest)
-    least = math.ceil(frames * (1 - MOST_MOVED))
-    beat = beat_of(onsets)
-    if beat is None:
-        low, high = np.percentile(np.diff(onsets), [10, 90])
+    room = audio.shape[1] - 2 * shortest
+    longest, least = min(math.floor(frames * (1 + MOST_MOVED)), room), math.ceil(frames * (1 - MOST_MOVED))
+    low, high = np.percentile(np.diff(onsets), [10, 90])
+    trains = trains_of(onsets, kinds_of(audio, onsets, sample_rate))
+    beats = [beat for train in trains if (beat := beat_of(onsets[train])) is not None]
+    if not beats:
         asked = min(frames, longest)
         others = np.linspace(least, max(longest, least), _OTHER_LENGTHS).astype(np.int64).tolist()
         return [asked, *others], float(low), float(high)
-    strokes = max(1, round(frames / beat.period))
-    whole = round(strokes * beat.period) if strokes >= _LEAST_STROKES else frames
-    if whole > longest:  # no room for one period more: one less, where that is near enough
-        fewer = round((strokes - 1) * beat.period)
-        whole = fewer if fewer >= frames * (1 - MOST_MOVED) else longest
-    return [max(whole, least)], beat.period, beat.period
+    if len(trains) == 1:
+        low = high = beats[0].period
+    periods = np.array([beat.period for beat in beats])
+    for most in (MOST_MOVED, _MOST_STRAINED):
+        ends = math.ceil(frames * (1 - most)), min(math.floor(frames * (1 + most)), room)
+        whole, away = _whole_periods(periods, frames, *ends)
+        if away <= _NEARLY_WHOLE:
+            return [whole], float(low), float(high)
+    whole, _ = _whole_periods(periods, frames, least, longest)
+    return [whole], float(low), float(high)
+
+
+def _whole_periods(periods: npt.NDArray[np.float64], frames: int, least: int, longest: int) -> tuple[int, float]:
+    """Return the length between two that is nearest to whole numbers of several periods, and by how much it is off.
+
+    By the mean of their distances, as shares of a period; of equally good ones that which is nearest to ``frames``.
+    """
+    if longest <= least:
+        lengths = np.array([float(max(longest, 1))])
+    else:
+        whole = [np.arange(math.ceil(least / period), math.floor(longest / period) + 1) * period for period in periods]
+        lengths = np.concatenate([np.linspace(least, longest, _MANY_LENGTHS), [min(frames, longest)], *whole])
+    turns = lengths[:, None] / periods
+    away = np.abs(turns - np.maximum(np.round(turns), 1)).mean(axis=1)
+    best = int(np.argmin(away + 0.1 * np.abs(np.log2(lengths / frames))))
+    return round(float(lengths[best])), float(away[best])
 
 
 def _room(
     onsets: npt.NDArray[np.int64], places: npt.NDArray[np.int64], reach: int, sample_rate: int
 ) -> npt.NDArray[np.int64]:
     """Count the frames from each place to the next stroke; 0 within a stroke."""
-    before, after = round(_BEFORE_S * sample_rate) + reach, round(_AFTER_S * sample_rate) + reach
+    before, after = round(BEFORE_S * sample_rate) + reach, round(_AFTER_S * sample_rate) + reach
     after = min(after, int(np.median(np.diff(onsets))) // 4 + reach)
     following = np.searchsorted(onsets, places - after, side="right")
     bounded = np.concatenate([onsets, [np.iinfo(np.int64).max // 2]])

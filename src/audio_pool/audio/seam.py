@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from audio_pool.audio import Audio
 from audio_pool.audio.onsets import find_onsets
+from audio_pool.audio.trains import kinds_of, trains_of
 
 __all__ = ["rotate_to_quiet_start", "seam_score"]
 
@@ -67,7 +68,7 @@ def _scored(
     places = places[nearest > away]
     if not places.size:
         return 100.0
-    worst = _regularity(onsets, length, position % length, crossfade_frames)
+    worst = _regularity(audio, onsets, sample_rate, position % length, crossfade_frames)
     for measure, equal, most in (
         (_largest_steps, _FLOOR, _MOST_PLACES),
         (_level_jumps, _EQUAL_DB, _MOST_PLACES),
@@ -80,11 +81,25 @@ def _scored(
     return 100.0 * worst
 
 
-def _regularity(onsets: npt.NDArray[np.int64], length: int, position: int, crossfade_frames: int) -> float:
-    """Compare the pauses between strokes at the seam and in the crossfade with all others: 1 for ordinary ones."""
+def _regularity(
+    audio: Audio, onsets: npt.NDArray[np.int64], sample_rate: int, position: int, crossfade_frames: int
+) -> float:
+    """Compare the pauses between strokes at the seam and in the crossfade with all others: 1 for ordinary ones.
+
+    Those of all strokes together, and of each train: tick and tock may be even, and still two ticks meet at the seam.
+    """
     if len(onsets) < _LEAST_STROKES:
         return 1.0
-    since = np.sort((onsets - position) % length)
+    length = audio.shape[1]
+    order = np.argsort((onsets - position) % length)
+    since = (onsets[order] - position) % length
+    trains = trains_of(since, kinds_of(audio, onsets, sample_rate)[order])
+    groups = [since, *(since[train] for train in trains if len(trains) > 1)]
+    return min(_evenness(group, length, crossfade_frames) for group in groups)
+
+
+def _evenness(since: npt.NDArray[np.int64], length: int, crossfade_frames: int) -> float:
+    """Compare the pauses of strokes, whose times since the seam are given in order, as ``_regularity`` does."""
     pauses = np.diff(since, append=since[0] + length)
     # the last pause leads across the seam; a pause that begins in the crossfade may hold a doubled stroke
     at_seam = since <= crossfade_frames
