@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.engines.procedural.stand_ins import STAND_INS
@@ -83,3 +85,24 @@ def test_what_it_is_asked_for_by_it_makes() -> None:
     makes = {"effects": "household", "ambience": "weather", "music": "music"}
     assert {kind for kind, file in makes.items() if file in files} == set(ProceduralEngine().info.kinds)
     assert [layer.recipe.name for layer in _read("a beat and a sad chord progression").layers] == ["drums", "chords"]
+
+
+def test_a_number_of_bits_counts_nothing() -> None:
+    assert _read("coin pickup 8-bit").layers[0].character.count is None
+    assert _read("8 coins").layers[0].character.count == 8
+
+
+def test_every_kind_of_a_thing_is_painted() -> None:
+    keys = {(recipe.name, key) for recipe in RECIPES.values() for key in recipe.keys}
+    seen: set[tuple[str, str]] = set()
+    engine = ProceduralEngine()
+    for name, key in sorted(keys):
+        layers = _read(key).layers
+        kind = layers[0].character.kind
+        if not kind or (name, kind) in seen:
+            continue
+        seen.add((name, kind))
+        (sound,) = engine.generate([Item(prompt=key, seed=5, duration_s=1.2, sample_rate=16_000)])
+        assert np.isfinite(sound).all(), key
+        assert 0.01 < np.abs(sound).max() <= 1, key
+    assert {("sword", "draw"), ("cymbal", "hi hat"), ("paper", "tear"), ("robot", "servo")} <= seen

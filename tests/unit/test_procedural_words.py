@@ -58,7 +58,8 @@ def _names(prompt: str, negative: str = "") -> list[str]:
         ("birds in the forest", ["birds", "wind"]),
         ("a spaceship door", ["whoosh"]),
         ("a crowd cheering in a stadium", ["applause"]),
-        ("8-bit jump", ["coin"]),
+        ("8-bit jump", ["jump"]),
+        ("a motorcycle engine revs up and then idles", ["motorcycle"]),
         ("a tavern with music", ["crowd", "fire", "chords"]),
     ],
 )

@@ -74,7 +74,7 @@ def fan(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="fridge, refrigerator, freezer, fridge hum, vending machine, ice machine",
+    keys="fridge, refrigerator, freezer, fridge hum",
     near="kitchen cool appliance",
     expects="noise",
     highpass_hz=35,
@@ -140,7 +140,7 @@ def drill(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="saw, sawing, hand saw, handsaw, saw wood, wood saw, carpenter",
+    keys="saw, sawing, hand saw, handsaw, saw wood, wood saw",
     near="cut timber workshop plane sand",
     expects="noise silence",
     bar=2,
@@ -160,7 +160,7 @@ def saw(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="hammer, hammering, nail, hammer nail, construction, construction site, mallet, carpentry",
+    keys="hammer, hammering, nail, hammer nail, mallet",
     near="build wood work site woodpecker",
     expects="silence",
     bar=1,

@@ -17,13 +17,19 @@ def _pair(c: Canvas, one_hz: float, two_hz: float, seconds: float) -> Floats:
 
 
 @recipe(
-    keys="dial tone, dialtone, phone line, telephone line, busy signal",
+    keys="dial tone, dialtone, phone line, telephone line, busy signal, busy tone",
     near="receiver hang call",
     expects="noise",
     exact=True,
     summary="a dial tone",
 )
 def dial_tone(c: Canvas, p: Character) -> None:
+    if p.kind == "busy":  # 480 and 620 Hz, half a second on and half a second off
+        for at_s in c.pulse(1.0, start_s=FIRST_S):
+            c.place(_pair(c, 480.0, 620.0, min(0.5, 0.9 * c.seconds)), at_s, 0.45)
+        c.bed(band(300, 3400), 0.001, width=0.0)
+        c.reflect(0.06)
+        return
     c.tone(350.0, 0.16)  # the precise tone plan of North America: 350 and 440 Hz
     c.tone(440.0, 0.16)
     c.bed(band(300, 3400), 0.001, width=0.0)
@@ -61,6 +67,9 @@ def dtmf(c: Canvas, p: Character) -> None:
     summary="a telephone ringing",
 )
 def telephone(c: Canvas, p: Character) -> None:
+    if p.kind == "electronic":
+        _warble(c, p)
+        return
     base = p.hz or p.low(1150.0) * float(c.rng.uniform(0.9, 1.12))
     gongs = [
         modes(c.rate, [hz, 2.32 * hz, 4.25 * hz, 6.63 * hz], [0.22, 0.14, 0.08, 0.05], [1.0, 0.7, 0.4, 0.2])
@@ -73,6 +82,20 @@ def telephone(c: Canvas, p: Character) -> None:
     c.reflect(0.15)
 
 
+def _warble(c: Canvas, p: Character) -> None:
+    """Ring as an electronic telephone does: two notes in quick turns through a small loudspeaker."""
+    low = p.hz or p.low(950.0) * float(c.rng.uniform(0.85, 1.2))
+    each_s, rings_s = 1 / float(c.rng.uniform(18, 24)), min(1.6, 0.8 * c.seconds)
+    for at_s in c.pulse(4.0 / p.speed, start_s=FIRST_S):
+        points = []
+        for k in range(max(2, round(rings_s / each_s))):
+            hz = low * (1.25 if k % 2 else 1.0)
+            points += [(k * each_s, hz), ((k + 0.96) * each_s, hz)]
+        tone = glide(c.rate, points, partials=(1.0, 0.15, 0.4, 0.1, 0.2), attack_s=0.01, release_s=0.06)
+        c.place(tone, at_s, 0.3)
+    c.reflect(0.12)
+
+
 @recipe(
     keys="modem, dial up, dialup, fax, fax machine, dial up modem, modem handshake, data transfer, fax modem",
     near="internet computer retro connection",
@@ -82,6 +105,20 @@ def telephone(c: Canvas, p: Character) -> None:
 def modem(c: Canvas, p: Character) -> None:
     at_s = FIRST_S
     scale = 1.0 if c.seconds > 7 else c.seconds / 7.0
+    if p.kind == "fax":  # who calls sends 1,100 Hz, who answers 2,100 Hz (ITU-T T.30), then they talk in 300 baud
+        for hz, length, pause in ((1100.0, 0.5, 0.7), (2100.0, 2.6, 0.08)):
+            c.place(_pair(c, hz, 2 * hz, length * scale), at_s, 0.02)
+            c.place(glide(c.rate, [(0.0, hz), (length * scale, hz)]), at_s, 0.35)
+            at_s += (length + pause) * scale
+        bit_s, points = 1 / 300, []
+        for k in range(int(1.2 * scale / bit_s)):
+            hz = 1650.0 if c.rng.random() < 0.5 else 1850.0
+            points += [(k * bit_s, hz), ((k + 0.9) * bit_s, hz)]
+        c.place(glide(c.rate, points or [(0.0, 1650.0), (0.05, 1650.0)]), at_s, 0.35)
+        at_s += (1.2 + 0.3) * scale
+        c.reflect(0.06)
+        _carrier(c, at_s, scale)
+        return
     for _ in range(7):
         c.place(_pair(c, _ROWS[int(c.rng.integers(4))], _COLUMNS[int(c.rng.integers(3))], 0.07 * scale), at_s, 0.35)
         at_s += 0.12 * scale
@@ -89,7 +126,13 @@ def modem(c: Canvas, p: Character) -> None:
     for hz, length in ((2100.0, 0.8), (1300.0, 0.35), (2250.0, 0.5), (980.0, 0.3), (1650.0, 0.45)):
         c.place(glide(c.rate, [(0.0, hz), (length * scale, hz)], partials=(1.0, 0.05)), at_s, 0.3)
         at_s += (length + 0.04) * scale
-    while at_s < c.last_s:  # two carriers talk at once, then scrambled data is noise in their band
+    _carrier(c, at_s, scale)
+    c.reflect(0.06)
+
+
+def _carrier(c: Canvas, at_s: float, scale: float) -> None:
+    """Send data to the end: two carriers talk at once, and scrambled data is noise in their band."""
+    while at_s < c.last_s:
         length = min(float(c.rng.uniform(0.5, 1.3)) * scale, c.seconds - at_s)
         data = texture(c.noise, c.rate, length, peaks([1200, 1800, 2400], 0.45, floor=0.02))
         ramp = min(len(data) // 3, round(0.02 * c.rate))
@@ -98,7 +141,6 @@ def modem(c: Canvas, p: Character) -> None:
         c.place(data, at_s, 0.7)
         c.place(_pair(c, 1200.0, 2400.0, length), at_s, 0.06)
         at_s += length
-    c.reflect(0.06)
 
 
 @recipe(
@@ -232,6 +274,11 @@ def zipper(c: Canvas, p: Character) -> None:
     summary="paper rustling",
 )
 def paper(c: Canvas, p: Character) -> None:
+    if p.kind in ("turn", "tear"):
+        for at_s in c.pulse((2.4 if p.kind == "turn" else 1.6) / p.speed, jitter=0.2, start_s=FIRST_S)[: p.count]:
+            (_turned if p.kind == "turn" else _torn)(c, p, at_s)
+        c.reflect(0.1)
+        return
     bank = [
         burst(c.noise, c.rate, band(f, 3 * f, tilt_db=-2), attack_s=0.0003, decay_s=float(c.rng.uniform(0.001, 0.005)))
         for f in c.rng.uniform(1100, 3600, 20)
@@ -248,8 +295,36 @@ def paper(c: Canvas, p: Character) -> None:
         c.place(np.asarray(sheet * flap, dtype=np.float32), at_s, 0.16, float(c.rng.uniform(-0.3, 0.3)))
 
 
+def _turned(c: Canvas, p: Character, at_s: float) -> None:
+    """Turn a page: it is lifted and bends, sweeps through the air, and lies down with a slap."""
+    length = float(c.rng.uniform(0.45, 0.7)) * p.size / p.speed
+    sweep = texture(c.noise, c.rate, length, band(1200, 9000, tilt_db=-2))
+    x = np.linspace(0, 1, len(sweep), dtype=np.float32)
+    pan = np.stack([np.cos(0.5 * np.pi * (1 - x)), np.sin(0.5 * np.pi * (1 - x))])
+    flutter = 0.7 + 0.3 * np.sin(2 * np.pi * float(c.rng.uniform(14, 22)) * length * x)
+    c.place(np.asarray(pan * (sweep * arch(len(x), 1.6, lean=0.8) * flutter), dtype=np.float32), at_s, 0.28)
+    for part in np.sort(c.rng.beta(1.2, 3.0, 9)):
+        crease = burst(c.noise, c.rate, band(1800, 9000), attack_s=0.0003, decay_s=0.002)
+        c.place(crease, at_s + float(part) * length, 0.3 * float(c.rng.uniform(0.4, 1.0)), 0.3)
+    slap = burst(c.noise, c.rate, band(p.low(300), 5000, tilt_db=-3), attack_s=0.002, decay_s=0.014)
+    c.place(slap, at_s + 0.92 * length, 0.5, -0.3)
+
+
+def _torn(c: Canvas, p: Character, at_s: float) -> None:
+    """Tear a sheet: its fibres break one after the other, some hundreds a second, faster as the hands part."""
+    length = float(c.rng.uniform(0.45, 0.9)) * p.size / p.speed
+    bank = [
+        burst(c.noise, c.rate, band(f, 12_000), attack_s=0.0002, decay_s=float(c.rng.uniform(0.0006, 0.0022)))
+        for f in c.rng.uniform(900, 2600, 16)
+    ]
+    x = np.sort(c.rng.beta(1.6, 1.1, int(620 * length * p.intensity**0.5)))
+    c.sprinkle([at_s + float(t) * length for t in x], bank, gain=0.26, depth=0.8, spread=0.25)
+    sheet = texture(c.noise, c.rate, length, band(700, 4500, tilt_db=-2))
+    c.place(np.asarray(sheet * arch(len(sheet), 0.6, lean=1.4), dtype=np.float32), at_s, 0.2)
+
+
 @recipe(
-    keys="sonar, sonar ping, submarine, submarine ping, radar, active sonar",
+    keys="sonar, sonar ping, submarine, submarine ping, active sonar",
     near="ocean depth navy scan",
     expects="decay silence",
     bar=1,
@@ -301,10 +376,11 @@ def geiger(c: Canvas, p: Character) -> None:
 def robot(c: Canvas, p: Character) -> None:
     at_s = FIRST_S
     while at_s < c.last_s:
-        for _ in range(int(c.rng.integers(3, 9))):
+        for _ in range(0 if p.kind == "servo" else int(c.rng.integers(3, 9))):
             length = float(c.rng.choice([0.05, 0.08, 0.12, 0.2])) / p.speed
             one, two = np.exp(c.rng.uniform(np.log(350), np.log(2600), 2)) * p.low(1.0)
-            points = [(0.0, float(one)), (length, float(two if c.rng.random() < 0.6 else one))]
+            slides = p.kind != "computer" and c.rng.random() < 0.6  # a computer's beeps keep their pitch
+            points = [(0.0, float(one)), (length, float(two if slides else one))]
             c.place(
                 glide(c.rate, points, partials=(1.0, 0.2, 0.35, 0.1, 0.2), release_s=0.012),
                 at_s,
@@ -312,6 +388,9 @@ def robot(c: Canvas, p: Character) -> None:
                 float(c.rng.uniform(-0.3, 0.3)),
             )
             at_s += length * float(c.rng.uniform(1.05, 1.5))
+        if p.kind == "computer":
+            at_s += float(c.rng.uniform(0.2, 0.7)) / p.speed
+            continue
         servo_s = float(c.rng.uniform(0.25, 0.5)) / p.speed
         low = p.low(float(c.rng.uniform(180, 260)))
         motor = glide(
@@ -328,7 +407,7 @@ def robot(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="electricity, electric, spark, electric spark, zap electric, tesla coil, electric arc, short circuit, shock,"
-    "electric shock, taser, arcing, lightning bolt",
+    "electric shock, taser, arcing",
     near="power high voltage wire energy welding",
     expects="noise silence",
     summary="electric sparks arcing",

@@ -129,7 +129,7 @@ def _driven(
 
 
 @recipe(
-    keys="engine, car, vehicle, traffic, idle, car engine, engine idle, rev, race car, automobile, engine buzz,"
+    keys="engine, car, vehicle, idle, car engine, engine idle, rev, race car, automobile, engine buzz,"
     "engine start, taxi, van",
     near="pass accelerate highway road bike race machine vibrate sedan",
     expects="noise",

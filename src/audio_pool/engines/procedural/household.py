@@ -36,8 +36,7 @@ def door_knock(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="thud, thump, slam, door slam, slam door, slam shut, car door slam, impact, punch, hit, bang, body fall,"
-    "bowling ball",
+    keys="thud, thump, slam, door slam, slam door, slam shut, car door slam, impact, punch, hit, bang, body fall",
     near="fall bump land jump fight boxing stomp crash collide heavy ball bounce basketball pong",
     expects="silence decay",
     highpass_hz=35,
@@ -60,7 +59,7 @@ def thud(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="creak, door creak, creak door, door open, door close, squeak, squeaky door, hinge, floorboard, squeal,"
-    "door, rusty, old door, gate, car door",
+    "door, rusty, old door, gate",
     near="haunted horror ship wood rope chair bed swing floor scrape scratch drawer cabinet"
     " opening closing creaky ladder",
     expects="silence noise",

@@ -223,6 +223,8 @@ def strings(c: Canvas, p: Character) -> None:
         c.place(tone, at_s, 0.3 * strength, pan)
 
     for bar, start, beat_s in _bars(c, p):
+        if p.kind == "solo":  # one instrument, one line
+            break
         for k, step in enumerate(_CHORDS[p.mood][bar % 4]):
             for pan in (-0.6 + 0.3 * k, 0.1 + 0.25 * k):
                 bowed(start, root * 2 ** (step / 12), 4.2 * beat_s, 0.4, pan)
@@ -231,7 +233,7 @@ def strings(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="organ, church organ, pipe organ, hammond, harmonium, organ music, cathedral organ",
+    keys="organ, church organ, pipe organ, organ music, cathedral organ",
     near="church mass gothic instrument accordion harmonica",
     highpass_hz=25,
     bar=4,

@@ -118,7 +118,7 @@ def pop(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="power up, powerup, level up, level up jingle, upgrade, level complete, victory, fanfare, bonus, extra life",
-    near="win achievement reward gain charge",
+    near="win achievement reward gain charge retro bit",
     expects="silence decay",
     once=True,
     summary="a power-up in a game, rising",
@@ -136,6 +136,30 @@ def power_up(c: Canvas, p: Character) -> None:
             c.place(tone, at_s + k * each_s, 0.22, -0.4 + 0.8 * k / len(steps))
         sweep = [(0.0, root), (each_s * len(steps), 4 * root)]
         c.place(glide(c.rate, sweep, partials=(1.0, 0.3), attack_s=0.05, release_s=0.1), at_s, 0.08)
+
+
+@recipe(
+    keys="player jump, game jump, bit jump, platformer jump, retro jump, character jump, jump retro",
+    near="game retro arcade hop leap bit player",
+    expects="silence decay",
+    once=True,
+    summary="a jump in a retro game",
+)
+def jump(c: Canvas, p: Character) -> None:
+    low = p.hz or p.low(240.0) * float(c.rng.uniform(0.85, 1.2))
+    rise = float(c.rng.uniform(2.2, 3.4))
+    square = (1.0, 0.0, 0.33, 0.0, 0.2, 0.0, 0.14)
+    length = 0.24 * p.size**0.5 / p.speed
+    for at_s in c.occasions(1.0 / p.speed, p.count, jitter=0.1):
+        # a pulse wave's pitch swept up, as the sound chips of consoles do it: in steps of a 60th of a second
+        steps = max(2, round(60 * length))
+        points = []
+        for k in range(steps):
+            hz = low * rise ** ((k / steps) ** 1.2)
+            points += [(k * length / steps, hz), ((k + 0.9) * length / steps, hz)]
+        tone = glide(c.rate, points, partials=square, attack_s=0.002, release_s=0.4 * length)
+        c.place(tone, at_s, 0.3)
+    c.reflect(0.06)
 
 
 @recipe(

@@ -21,6 +21,14 @@ from audio_pool.engines.procedural.spectra import band, peaks
 )
 def hum(c: Canvas, p: Character) -> None:
     mains = p.hz or p.low(50.0)
+    if p.kind == "mains":  # iron and wires pull twice a cycle: even harmonics of the mains, and nothing that turns
+        partials = [0.02, 1.0, 0.02, 0.55, 0.01, 0.4, 0.01, 0.22, 0.01, 0.14, 0.0, 0.1]
+        for pan in (-0.4, 0.4):
+            levels = [level * float(c.rng.uniform(0.7, 1.2)) for level in partials]
+            steady = Curve(0.05 * (1 + 0.06 * c.drift(1.5).points.clip(-2, 2)))
+            c.tone(mains, steady, levels, pan=pan, phase=float(c.rng.random()))
+        c.bed(band(1500, 9000, tilt_db=-2), 0.0025 * p.intensity, width=0.8)
+        return
     levels = [0.3, 1.0, 0.12, 0.5, 0.08, 0.3, 0.06, 0.2, 0.04, 0.12, 0.03, 0.08]
     for pan in (-0.5, 0.5):
         partials = [level * float(c.rng.uniform(0.6, 1.2)) for level in levels]

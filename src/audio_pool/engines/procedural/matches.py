@@ -35,8 +35,8 @@ _VOICINGS = frozenset(
 """What something sounds like: right after a thing that is named they are its voice, and no second sound."""
 _PARTS = frozenset({"bell", "horn", "door", "alarm", "whistle", "siren", "brake"})
 """Parts that sound for themselves: a tram bell is a bell, and no tram."""
-_MOVES = frozenset({"pass", "fly", "move", "land"})
-"""What a thing without a recipe may do and sound no different for it."""
+_MOVES = frozenset({"pass", "fly", "move", "land", "idle"})
+"""What a thing may do and sound no different for it, whether it has a recipe or not."""
 _GENERAL = frozenset({"machine", "machinery", "engine", "gun", "motor"})
 """What is nothing in particular: a word before it that nothing names makes another thing of it (a slot machine)."""
 

@@ -98,7 +98,7 @@ def _string(c: Canvas, hz: float, seconds: float) -> Floats:
 
 @recipe(
     keys="drum, drum beat, beat, drums, percussion, rhythm, drum loop, groove, breakbeat, drum kit, drum machine,"
-    "hip hop, techno, drum music, beatbox",
+    "hip hop, techno, drum music",
     near="dance electronic cymbal bpm tambourine bongo conga disco rap tempo",
     expects="silence",
     highpass_hz=35,

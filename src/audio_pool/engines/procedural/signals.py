@@ -48,7 +48,7 @@ def siren(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="alarm, alarm clock, buzzer, smoke alarm, fire alarm, smoke detector, car alarm, burglar alarm,"
-    "spaceship alarm, alert, alarm bell, timer",
+    "spaceship alarm, alert, timer",
     near="warning danger emergency wake microwave oven buzz countdown",
     expects="silence",
     summary="an alarm beeping urgently",
@@ -170,7 +170,7 @@ def laser(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="whoosh, swoosh, swish, swipe, pass by, passing by, transition, swoop, "
-    "spaceship door, sci fi door, scifi door, sliding door, door slide, airlock",
+    "spaceship door, sci fi door, scifi door, airlock",
     near="menu swing throw dash jump air motion teleport",
     expects="noise decay silence",
     summary="a whoosh of something rushing past",
@@ -195,9 +195,8 @@ def whoosh(c: Canvas, p: Character) -> None:
 
 
 @recipe(
-    keys="coin, pickup, pick up, collect, reward, treasure, coin collect, "
-    "bit jump, game jump, platformer jump",
-    near="money game arcade gold score cash",
+    keys="coin, pickup, pick up, collect, reward, treasure, coin collect",
+    near="money game arcade gold score cash retro bit",
     expects="decay silence",
     summary="a coin picked up in a game",
     once=True,

@@ -38,6 +38,9 @@ STAND_INS: dict[str, str] = {
     "cough": "sneeze, hiccup, burp, sniff, sneeze person, gag, vomit, spit",
     "breath": "yawn, snort, pant dog",
     "whisper": "ghost, spirit, wraith",
+    "sonar": "radar",
+    "telephone": "alarm bell, fire bell",
+    "whoosh": "sliding door",
     "pop": "kiss, lip smack, balloon burst, soda can",
     "boiling": "gargle, lava, magma, swamp bubble, geyser",
     "footsteps": "chew, eat, crunch, apple bite, march, tap dance, skate",
@@ -62,7 +65,7 @@ STAND_INS: dict[str, str] = {
     "helicopter": "windmill, quadcopter, drone quadcopter, drone flying",
     "fan": "air conditioner, air conditioning, aircon",
     "hair_dryer": "hand dryer, heat gun, air pump",
-    "fridge": "compressor, air compressor",
+    "fridge": "compressor, air compressor, vending machine, ice machine",
     "washing_machine": "tumble dryer, clothes dryer, dryer, dishwasher, dish washer, cement mixer",
     "vacuum_cleaner": "blender, food processor, juicer, coffee grinder, mixer, street sweeper",
     "drill": "grinder, angle grinder, jackhammer, jack hammer, sander, belt sander, dentist drill, electric shaver,"
@@ -76,7 +79,8 @@ STAND_INS: dict[str, str] = {
     "running_water": "toilet, toilet flush, flush, drain, sink drain",
     "click": "scissors, stapler click, lighter, pen click, dice, dice roll, domino, chess piece, cock gun, reload,"
     "reload gun, reload pistol, reload rifle, reload shotgun, load gun, magazine gun, seatbelt, seat belt, padlock",
-    "thud": "nail gun, staple gun, ball, basketball, football, soccer ball, tennis, tennis ball, ping pong,"
+    "thud": "bowling ball, car door, nail gun, staple gun,"
+    "ball, basketball, football, soccer ball, tennis, tennis ball, ping pong,"
     "table tennis, ball bounce, baseball, baseball bat, golf, dodgeball, pinata, car crash, crash, collapse",
     "hammer": "woodpecker, chisel, axe, axe chop, chop wood, pickaxe, mining",
     "anvil": "shield, shield block, armor, metal pan, pot clang, horseshoe",
@@ -99,9 +103,9 @@ STAND_INS: dict[str, str] = {
     "whistle woman, whistle song",
     "guitar": "sitar, koto, lyre, banjo, harp, zither, bouzouki",
     "piano": "harpsichord, celesta, clavichord, electric piano",
-    "organ": "accordion, harmonica, concertina, hurdy gurdy, melodica, barrel organ",
+    "organ": "hammond, harmonium, accordion, harmonica, concertina, hurdy gurdy, melodica, barrel organ",
     "wind_chimes": "xylophone, marimba, glockenspiel, vibraphone, music box, steel drum, kalimba, triangle",
-    "drums": "bongo, conga, tabla, djembe, cajon",
+    "drums": "beatbox, bongo, conga, tabla, djembe, cajon",
     "kick": "timpani, taiko, tom tom, war drum",
     "choir": "opera, singer, vocal, hum tune, yodel, crowd chant",
 }

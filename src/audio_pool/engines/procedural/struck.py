@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from audio_pool.engines.procedural.canvas import FIRST_S, Canvas
-from audio_pool.engines.procedural.grains import burst, modes, texture
+from audio_pool.engines.procedural.grains import arch, burst, modes, texture
 from audio_pool.engines.procedural.recipe import Character, recipe
 from audio_pool.engines.procedural.spectra import Floats, band, peaks
 
@@ -175,6 +175,11 @@ def anvil(c: Canvas, p: Character) -> None:
     summary="a sword clash",
 )
 def sword(c: Canvas, p: Character) -> None:
+    if p.kind in ("swing", "draw"):
+        for at_s in c.occasions(1.1 / p.speed, p.count, jitter=0.15, lasts_s=0.6):
+            (_swung if p.kind == "swing" else _drawn)(c, p, at_s)
+        c.reflect(0.12)
+        return
     for at_s in c.occasions(0.75 / p.speed, p.count, jitter=0.3):
         hz = p.low(1650.0) * float(c.rng.uniform(0.8, 1.3))
         for k, pan in enumerate((-0.35, 0.35)):
@@ -201,6 +206,38 @@ def sword(c: Canvas, p: Character) -> None:
         )
         c.place(scrape, at_s + 0.01, 0.35)
     c.reflect(0.15)
+
+
+def _swung(c: Canvas, p: Character, at_s: float) -> None:
+    """Swing a blade: the air sheds vortices behind it at 0.2 times its speed over its width (Strouhal)."""
+    natural = float(c.rng.uniform(0.22, 0.32)) * p.size / p.speed
+    length = natural * c.squeeze(natural)
+    top_hz = 0.2 * 35.0 * p.speed / (0.006 * p.size) * float(c.rng.uniform(0.85, 1.15))
+    air = texture(c.noise, c.rate, length, band(200, 9000, tilt_db=-2))
+    x = np.linspace(0, 1, len(air), dtype=np.float32)
+    speed = np.maximum(0.02, arch(len(air), 1.5))
+    total = np.zeros((2, len(air)), dtype=np.float32)
+    pan = np.stack([np.cos(0.5 * np.pi * x), np.sin(0.5 * np.pi * x)])
+    for share in (0.25, 0.5, 0.75, 1.0):  # parts of the blade from the hilt to the tip, each at its own speed
+        whistle = texture(c.noise, c.rate, length, peaks([share * top_hz], 0.25, floor=0.01))[: len(air)]
+        near = np.exp(-(((speed - share) / 0.3) ** 2))
+        total += pan * (whistle * near * speed**2 * share**2)
+    c.place(total + pan * (0.3 * air * speed**3), at_s, 0.9)
+
+
+def _drawn(c: Canvas, p: Character, at_s: float) -> None:
+    """Draw a blade along an edge: it scrapes faster and faster, and rings on when it is free."""
+    natural = float(c.rng.uniform(0.35, 0.55)) * p.size**0.5 / p.speed
+    length = natural * c.squeeze(natural + 0.6)
+    hz = p.low(1900.0) * float(c.rng.uniform(0.85, 1.2))
+    scrape = texture(c.noise, c.rate, length, peaks([hz, 1.63 * hz, 2.5 * hz, 3.7 * hz, 5.1 * hz], 0.08, floor=0.1))
+    x = np.linspace(0, 1, len(scrape), dtype=np.float32)
+    c.place(np.asarray(scrape * x**1.3 * np.minimum(1, 25 * (1 - x)), dtype=np.float32), at_s, 0.5, -0.2)
+    ring = _struck(
+        c, hz, (1.0, 1.63, 2.5, 3.7, 5.1), 0.5 * p.size**0.5, (0.7, 1.0, 0.9, 0.6, 0.4), damping=0.4
+    )
+    t = np.arange(len(ring), dtype=np.float32) / np.float32(c.rate)
+    c.place(np.asarray(ring * np.minimum(1, t / 0.03), dtype=np.float32), at_s + 0.85 * length, 0.12, 0.2)
 
 
 @recipe(
@@ -257,18 +294,20 @@ def chain(c: Canvas, p: Character) -> None:
     summary="a cymbal crash",
 )
 def cymbal(c: Canvas, p: Character) -> None:
-    for at_s in c.occasions(3.2 / p.speed, p.count, jitter=0.05, lasts_s=1.5):
+    # (lowest wash in Hz, its decay and the ring's in s, levels of both): a hi-hat's halves damp each other, and a ride
+    # is hit on its thick bow, which pings more than it washes
+    low_hz, wash_s, ring_s, wash_level, ring_level = {
+        "hi hat": (5500.0, 0.045, 0.06, 0.7, 0.04), "ride": (3000.0, 0.45, 1.1, 0.25, 0.09),
+    }.get(p.kind, (2200.0, 0.75, 1.4, 0.7, 0.05))  # fmt: skip
+    for at_s in c.occasions((0.6 if p.kind else 3.2) / p.speed, p.count, jitter=0.05, lasts_s=2 * wash_s):
         for pan in (-0.6, 0.6):
             size = p.size**0.5
-            wash = texture(c.noise, c.rate, 5.2 * size, band(p.low(2200), 15_000, tilt_db=-1))
+            wash = texture(c.noise, c.rate, 7 * wash_s * size, band(p.low(low_hz), 15_000, tilt_db=-1))
             t = np.arange(len(wash), dtype=np.float32) / np.float32(c.rate)
-            c.place(
-                np.asarray(wash * np.exp(-t / (0.75 * size)) * np.minimum(1, t / 0.012 + 0.2), dtype=np.float32),
-                at_s,
-                0.7,
-                pan,
-            )
+            rise = np.minimum(1, t / (0.016 * wash_s) + 0.2)
+            c.place(np.asarray(wash * np.exp(-t / (wash_s * size)) * rise, dtype=np.float32), at_s, wash_level, pan)
             ratios = np.exp(c.rng.uniform(0, np.log(24), 30))
-            ring = _struck(c, p.low(340.0), ratios, 1.4 * size, (0.4 / (1 + 0.05 * ratios)).tolist(), damping=0.25)
-            c.place(ring, at_s, 0.05, pan)
+            levels = (0.4 / (1 + 0.05 * ratios)).tolist()
+            ring = _struck(c, p.low(0.155 * low_hz), ratios, ring_s * size, levels, damping=0.25)
+            c.place(ring, at_s, ring_level, pan)
         c.place(burst(c.noise, c.rate, band(500, 5000), attack_s=0.0004, decay_s=0.01), at_s, 0.5)

@@ -200,6 +200,8 @@ def _number_kind(words: list[Word], place: int) -> Literal["unit", "count", ""]:
         following = words[place + 1].text if place + 1 < len(words) else ""
         if following in _UNITS:
             return "unit"
+        if following in ("bit", "bits"):  # an 8-bit coin is one coin
+            return ""
         return "count" if text.isdigit() and 1 <= int(text) <= 60 else ""
     return "count" if text in _COUNTS else ""
 
