@@ -1,6 +1,6 @@
-"""The built-in engine: sounds made from words by synthesis, without weights, a GPU or a download.
+"""The built-in engine at work: sounds made from words by synthesis, without weights, a GPU or a download.
 
-Owns: INFO, ``load``, the options and the mixing of a prompt's layers.
+Owns: the mixing of a prompt's layers.
 Must not know: how a prompt is read (words.py) or a sound is painted (the recipes).
 """
 
@@ -11,12 +11,10 @@ import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 
-from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.options import option_values
 from audio_pool.engines.procedural import (
@@ -46,52 +44,20 @@ from audio_pool.engines.procedural import (
     weather,
 )
 from audio_pool.engines.procedural.canvas import Canvas, fitted_beat_s
+from audio_pool.engines.procedural.info import INFO, LAYERS, MOST_LAYERS, SPACE
 from audio_pool.engines.procedural.recipe import RECIPES, Character
 from audio_pool.engines.procedural.space import coloured, surround
-from audio_pool.engines.procedural.words import MOST_LAYERS, Layer, Reading, read
+from audio_pool.engines.procedural.words import Layer, Reading, read
 from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
 
-__all__ = ["INFO", "ProceduralEngine", "Settings", "load"]
+__all__ = ["ProceduralEngine"]
 
 # Importing a file of recipes registers them.
 _FILES = (
     rain, weather, nature, water, animals, insects, birds, songbirds, footsteps, people, crowd, voices, household,
     appliances, devices, machines, engines, weapons, signals, interface, struck, music, instruments, noises,
 )  # fmt: skip
-
-_LAYERS = OptionInfo(
-    name="layers",
-    type="int",
-    default=MOST_LAYERS,
-    low=1,
-    high=MOST_LAYERS,
-    summary="Most sounds that are mixed; the first ones that the prompt names are kept",
-)
-_SPACE = OptionInfo(
-    name="space",
-    type="str",
-    choices=("room", "hall", "open"),
-    summary="Where every sound stands; unset: as the prompt says of each",
-)
-
-INFO = EngineInfo(
-    name="procedural",
-    role="generator",
-    kinds=("effects", "ambience", "music"),
-    languages=("en",),
-    model="procedural",
-    model_revision="2",
-    licence="Apache-2.0",
-    commercial_use=True,
-    sample_rate=44_100,
-    channels=2,
-    any_rate=True,
-    negative_prompt=True,
-    loop=True,
-    options=(_LAYERS, _SPACE),
-    summary="Built in: synthesis from words; no weights, no GPU",
-)
 
 # A layer's loudest 400 ms get this RMS unless its peak would pass the other: what is steady and what
 # is sudden then stand beside each other about as they do outdoors.
@@ -102,19 +68,6 @@ _TILT_DB = 1.8
 """Greatest difference per octave between two specimens of one thing, either way."""
 _HIGHEST = 0.4
 """Of the sample rate: the highest pitch that is played."""
-
-
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Accepted from callers that set them for every engine: there is one model, and it runs on one core."""
-
-    model: Literal["procedural", ""] = ""
-    device: str = "cpu"
-    dtype: str = ""
-
-
-def load(info: EngineInfo, settings: Settings) -> ProceduralEngine:
-    """Return the engine."""
-    return ProceduralEngine(info)
 
 
 class ProceduralEngine:
@@ -191,8 +144,8 @@ class ProceduralEngine:
         options = option_values(info, item.options)
         nearest = self._meaning.nearest if self._meaning is not None else None
         reading = read(item.prompt, RECIPES, negative_prompt=item.negative_prompt, nearest=nearest)
-        reading = _limited(reading, int(options[_LAYERS.name] or MOST_LAYERS))
-        space = options[_SPACE.name]
+        reading = _limited(reading, int(options[LAYERS.name] or MOST_LAYERS))
+        space = options[SPACE.name]
         return _placed(reading, space) if isinstance(space, str) else reading
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from audio_pool.engines.procedural.adjectives import ADJECTIVES, KINDS, CharacterChange, changed
+from audio_pool.engines.procedural.info import MOST_LAYERS
 from audio_pool.engines.procedural.matches import (
     FALLBACK,
     Match,
@@ -26,9 +27,8 @@ from audio_pool.engines.procedural.tokens import STOPWORDS, TOKEN, UNTOLD, Word,
 from audio_pool.prompts.language import foreign_language
 from audio_pool.prompts.lexicon import NUMBERS
 
-__all__ = ["MOST_LAYERS", "Layer", "MatchedBy", "Nearest", "Reading", "nearest_by_words", "read"]
+__all__ = ["Layer", "MatchedBy", "Nearest", "Reading", "nearest_by_words", "read"]
 
-MOST_LAYERS = 8
 _MOST_COMPARED = 24
 """Words of a prompt that are compared with the recipes' by their spelling: a long one would take seconds."""
 _COUNTS = {name: int(digits) for name, digits in NUMBERS.items() if 1 <= int(digits) <= 12}
