@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.signal
 import soxr
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import highpass_sections, sosfilt
 from audio_pool.audio.loop import resample_periodic
 from audio_pool.errors import InvalidRequest
 
@@ -50,7 +50,7 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
         )
     if not 1 <= order <= 12:
         raise InvalidRequest(f"high-pass: given order {order}, allowed is 1..12")
-    sos = scipy.signal.butter(order, cutoff_hz, "highpass", fs=sample_rate, output="sos")
+    sos = highpass_sections(order, cutoff_hz, sample_rate)
     slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
     warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
     out = np.empty_like(audio, np.float32)
@@ -59,7 +59,7 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
         mean, start = signal[warm:].mean(), signal[warm : warm + max(1, round(_START_S * sample_rate))].mean()
         if circular or abs(start - mean) < abs(start):
             signal -= mean
-        channel[:] = scipy.signal.sosfilt(sos, signal)[warm:]
+        channel[:] = sosfilt(sos, signal)[warm:]
     return out
 
 

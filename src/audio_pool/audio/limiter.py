@@ -13,8 +13,6 @@ import math
 from typing import Literal
 
 import numpy as np
-import scipy.ndimage
-import scipy.signal
 
 from audio_pool.audio import Audio
 from audio_pool.audio.loudness import true_peak_dbfs
@@ -61,6 +59,9 @@ def _gain(audio: Audio, sample_rate: int, ceiling: float, circular: bool) -> Aud
     """Compute the gain of each frame: float32 [T]."""
     needed = np.minimum(1.0, ceiling / np.maximum(_peaks(audio, circular), 1e-9))
     window = 2 * max(1, round(_WINDOW_S * sample_rate / 2)) + 1
+    # imported where something is limited: a worker that starts would wait half a second for them
+    import scipy.ndimage
+
     mode: Literal["wrap", "nearest"] = "wrap" if circular else "nearest"
     lowest = scipy.ndimage.minimum_filter1d(needed, window, mode=mode)
     # two means of half the window: as safe as one of the whole, and smoother
@@ -73,6 +74,8 @@ def _gain(audio: Audio, sample_rate: int, ceiling: float, circular: bool) -> Aud
 
 def _peaks(audio: Audio, circular: bool) -> Audio:
     """Measure the highest level at and around each frame, between samples too, of all channels: float32 [T]."""
+    import scipy.signal
+
     length = audio.shape[1]
     padded = np.pad(audio, ((0, 0), (_MARGIN, _MARGIN)), mode="wrap" if circular else "constant")
     highest = np.zeros(length, np.float32)

@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
-import scipy.signal
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import irfft, rfft, sosfilt
 
 __all__ = [
     "SHORT_CLIP_S",
@@ -91,7 +90,7 @@ def loudness_lufs(audio: Audio, sample_rate: int, circular: bool = False) -> flo
     power = np.zeros(length)
     for channel in audio:
         signal = np.take(channel, np.arange(-warm, length), mode="wrap").astype(np.float64)
-        power += np.square(scipy.signal.sosfilt(sections, signal)[warm:])
+        power += np.square(sosfilt(sections, signal)[warm:])
     hop = _HOP_S * sample_rate
     if circular:
         power = np.concatenate([power, power[:block]])
@@ -116,7 +115,7 @@ def short_term_lufs(audio: Audio, sample_rate: int) -> float:
     sections = k_weighting(sample_rate)
     power = np.zeros(length)
     for channel in audio:
-        power += np.square(scipy.signal.sosfilt(sections, channel.astype(np.float64)))
+        power += np.square(sosfilt(sections, channel.astype(np.float64)))
     window = min(length, round(_SHORT_TERM_S * sample_rate))
     running = np.concatenate([[0.0], np.cumsum(power)])
     first = np.arange(0, length - window + 1, max(1, round(_HOP_S * sample_rate)))
@@ -166,8 +165,8 @@ def _peak_of(channel: Audio, circular: bool) -> float:
     inner = slice(_MARGIN * _OVERSAMPLING - 1, 1 - _MARGIN * _OVERSAMPLING)
     peak = 0.0
     for first in range(0, len(windows), _ROWS):
-        spectrum = scipy.fft.rfft(windows[first : first + _ROWS] * taper, axis=1)
-        fine = scipy.fft.irfft(spectrum, _WINDOW * _OVERSAMPLING, axis=1, overwrite_x=True)
+        spectrum = rfft(windows[first : first + _ROWS] * taper)
+        fine = irfft(spectrum, _WINDOW * _OVERSAMPLING)
         peak = max(peak, _refined(np.abs(fine[:, inner]) * _OVERSAMPLING))
     return peak
 
