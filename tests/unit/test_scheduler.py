@@ -18,6 +18,7 @@ from audio_pool.errors import (
     EngineError,
     EngineUnavailable,
     Expired,
+    InvalidAudio,
     NotFound,
     NotSupported,
     Poisoned,
@@ -161,6 +162,19 @@ def test_a_hit_that_vanished_before_it_was_rendered_is_a_miss() -> None:
     one.settle()
     reply = one.replies[request]
     assert reply.cache_type == "new_generation" and reply.warnings == ("hit_vanished: no such file",)
+    one.check_nothing_is_left()
+
+
+def test_a_hit_whose_master_is_damaged_is_a_miss_and_is_doubted() -> None:
+    one = world()
+    one.on_lookup = lambda _: UNRENDERED
+    request = one.submit()
+    actions = one.fail(one.process(), tasks(one)[0].task, InvalidAudio("the audio in it is damaged"))
+    assert of(actions, events.Doubt) == [events.Doubt(entry=UNRENDERED.entry)]
+    one.settle()
+    reply = one.replies[request]
+    assert reply.cache_type == "new_generation"
+    assert reply.warnings == ("hit_damaged: the audio in it is damaged",)
     one.check_nothing_is_left()
 
 

@@ -129,6 +129,29 @@ def test_a_rendition_is_hashed_and_made_again_where_it_is_damaged(cache: SoundCa
     assert apart(cache) == [path.name]
 
 
+def test_a_rendition_with_another_header_is_made_again_at_once(cache: SoundCache) -> None:
+    entry_id, _ = keep(cache)
+    other = cache.incoming / "rendition.ogg"
+    other.write_bytes(b"OggS" * 100)
+    place = Path(cache.put_rendition(entry_id, OGG, other))
+    assert cache.find_rendition(entry_id, OGG) == str(place)
+    spoil(place, 0)
+    assert cache.find_rendition(entry_id, OGG) is None
+
+
+def test_a_master_that_could_not_be_decoded_is_offered_only_once_it_was_compared(cache: SoundCache) -> None:
+    entry_id, path = keep(cache)
+    assert hit(cache) == entry_id
+    cache.doubt(entry_id)
+    assert hit(cache) is None
+    cache.tend()
+    assert hit(cache) == entry_id, "its content is what was stored"
+    spoil(path, path.stat().st_size // 2)
+    cache.doubt(entry_id)
+    cache.tend()
+    assert hit(cache) is None and ids_in(cache.store) == set()
+
+
 @pytest.mark.parametrize(
     "change",
     [

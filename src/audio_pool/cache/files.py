@@ -29,17 +29,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audio_pool.cache.blobs import Placement, Render
+from audio_pool.cache.carrying import READ_ONLY, carry, fsync_folder, part_of
 from audio_pool.cache.neighbours import LOCK, Neighbours
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.claims import claim, gate, is_claimed
 from audio_pool.errors import NotFound, StorageError
 
-__all__ = ["READ_ONLY", "Damaged", "DiskFull", "LocalFiles", "storage_errors"]
+__all__ = ["Damaged", "DiskFull", "LocalFiles", "storage_errors"]
 
 _log = logging.getLogger(__name__)
 
-READ_ONLY = 0o444
-"""Mode of finished sounds: their paths are handed out, and an edit would be everybody's."""
 _MARK = ".placing"
 _GATE_S = 10.0
 _LOOSE_AGE_S = 3600.0
@@ -130,20 +129,26 @@ class LocalFiles:
             os.close(lost)
 
     def probe(self, size_bytes: int) -> None:
-        """Write so many bytes as a new sound would be written, and remove them.
+        """Write so many bytes as a new sound would be written, to each disk that it would lie on, and remove them.
 
         Raises:
             StorageError.
         """
         with storage_errors("trying the cache's disk", self.location):
-            trial = self.incoming / ".trial"
-            try:
-                with trial.open("wb") as file:
-                    file.write(bytes(size_bytes))
-                    file.flush()
-                    os.fsync(file.fileno())
-            finally:
-                trial.unlink(missing_ok=True)
+            folders = (self.incoming, self._audio, self._renditions)
+            for folder in {one.stat().st_dev: one for one in reversed(folders)}.values():
+                self._try_writing(folder / "trial.bytes", size_bytes)
+
+    def _try_writing(self, trial: Path, size_bytes: int) -> None:
+        mark = self._mark(str(trial.relative_to(self.root)))  # else it might be taken for a lost sound
+        try:
+            with trial.open("wb") as file:
+                file.write(bytes(size_bytes))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
 
     # -- a place for files in the making
 
@@ -264,45 +269,27 @@ class LocalFiles:
         The mark says: without a row this file is rubbish. It is written before the move and removed
         after the row's commit, so that a crash anywhere between leaves nothing that a sweep cannot judge.
 
-        Only a master out of ``incoming`` can be brought back after a power cut; the move of anything else
+        Only a master out of ``incoming``, on its disk, can be brought back after a power cut; the move of anything else
         is made durable here.
         """
-        mark = self.incoming / f"{Path(file).stem}{_MARK}"
-        mark.write_text(file)
+        mark = self._mark(file)
         final = self.root / file
         if not final.parent.is_dir():
             final.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            self._move(source, final)
+            carried = carry(source, final)
         except BaseException:
             mark.unlink(missing_ok=True)
             raise
-        if not (final.is_relative_to(self._audio) and self.origin_of(source)):
-            _fsync(final.parent)
-            _fsync(final.parent.parent)
+        if carried or not (final.is_relative_to(self._audio) and self.origin_of(source)):
+            fsync_folder(final.parent)
+            fsync_folder(final.parent.parent)
         return Placement(mark, file, source)
 
-    def _move(self, source: Path, final: Path) -> None:
-        """Move a file into place in one step, read-only from then on; from another disk over a copy in ``incoming``."""
-        try:
-            os.chmod(source, READ_ONLY)
-            os.replace(source, final)
-            return
-        except OSError as exc:
-            if exc.errno != errno.EXDEV:
-                raise
-        copy = self.incoming / f"{secrets.token_hex(8)}{final.suffix}"
-        try:
-            with source.open("rb") as read, copy.open("xb") as write:
-                shutil.copyfileobj(read, write, 1 << 20)
-                write.flush()
-                os.fchmod(write.fileno(), READ_ONLY)
-                os.fsync(write.fileno())
-            os.replace(copy, final)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
-        source.unlink(missing_ok=True)
+    def _mark(self, file: str) -> Path:
+        mark = self.incoming / f"{Path(file).stem}{_MARK}"
+        mark.write_text(file)
+        return mark
 
     def settle(self, placement: Placement) -> None:
         """Note that the row is committed: the mark is no longer needed."""
@@ -406,6 +393,8 @@ class LocalFiles:
         for mark in item.glob(f"*{_MARK}") if item.is_dir() else ():
             target = mark.read_text()
             inside = target.startswith(("audio/", "renditions/")) and ".." not in target
+            if inside:
+                part_of(self.root / target).unlink(missing_ok=True)
             if inside and not is_known(target) and self.discard(target):
                 touched.append(target)
         for file in [item] if item.is_file() else sorted(item.iterdir()):
@@ -422,9 +411,9 @@ class LocalFiles:
         final = self.root / home
         if home and not final.exists():
             final.parent.mkdir(mode=0o700, exist_ok=True)
-            os.replace(file, final)
-            _fsync(final.parent)
-            _fsync(final.parent.parent)
+            carry(file, final)
+            fsync_folder(final.parent)
+            fsync_folder(final.parent.parent)
 
 
 def _unlinked(path: Path) -> int:
@@ -434,11 +423,3 @@ def _unlinked(path: Path) -> int:
     except FileNotFoundError:
         return 0
     return size
-
-
-def _fsync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

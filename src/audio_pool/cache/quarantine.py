@@ -53,9 +53,10 @@ class Quarantine:
         except OSError as exc:
             if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):  # another disk, or one without links
                 raise
-            shutil.copy2(source, target, follow_symlinks=False)
-            if not leave:
-                source.unlink()
+            if leave:
+                shutil.copy2(source, target, follow_symlinks=False)
+            else:
+                shutil.move(source, target)  # a folder, too
         handle = os.open(self.place, os.O_RDONLY)
         try:
             os.fsync(handle)

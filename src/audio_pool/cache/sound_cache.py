@@ -110,6 +110,7 @@ class SoundCache:
         self.spaces = Spaces(self.store)
         self.prepare = self.spaces.prepare
         self._trust = Trust(self.store)
+        self.doubt = self._trust.doubt
         self.usage = Usage(self.store.uses, now, grace_s=self.store.leaving.grace_s)
         self.eviction = Eviction(self.store, self.usage, limits, now)
         self.teaching = Teaching(self.store)

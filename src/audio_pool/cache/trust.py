@@ -7,7 +7,7 @@ Must not know: what counts as a hit.
 An offer costs one lstat. Only a file that was not seen in this very state (its time of change is another) is opened,
 for its first bytes; later the writer thread reads its content and compares the hash, some megabytes at a time.
 
-Threads: ``master`` and ``rendition`` on the one that looks up, ``tend`` on the writer's.
+Threads: ``master``, ``rendition`` and ``doubt`` on the one that looks up, ``tend`` on the writer's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ __all__ = ["Fault", "Trust", "fault_in", "fault_in_rendition", "fingerprint"]
 _log = logging.getLogger(__name__)
 
 _FLAC = b"fLaC"
+_HEADS = {".wav": b"RIFF", ".flac": _FLAC, ".ogg": b"OggS", ".opus": b"OggS", ".png": b"\x89PNG"}
+"""First bytes of a file, by the ending of its name; of others nothing is known."""
 _MOST_KNOWN = 65_536
 _BYTES_AT_ONCE = 32 << 20
 _MUCH = 20
@@ -55,7 +57,12 @@ def fault_in(store: Store, kept: KeptFile, *, content: bool = True) -> Fault | N
 
 def fault_in_rendition(store: Store, kept: KeptRendition, *, content: bool = True) -> Fault | None:
     """Compare a rendition with its row, as ``fault_in``; one of before renditions were hashed by its size alone."""
-    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, kept.sha256 if content else b"", b"")
+    digest = kept.sha256 if content else b""
+    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, digest, _head_of(kept.file))
+
+
+def _head_of(file: str) -> bytes:
+    return _HEADS.get(os.path.splitext(file)[1], b"")
 
 
 def _fault(path: Path, size: int, digest: bytes, head: bytes) -> Fault | None:
@@ -67,7 +74,7 @@ def _fault(path: Path, size: int, digest: bytes, head: bytes) -> Fault | None:
             if found != size:
                 return Fault(f"has {found:,} bytes, was stored with {size:,}")
             if file.read(len(head)) != head:
-                return Fault("does not begin as FLAC files do")
+                return Fault("does not begin as such files do")
             file.seek(0)
             if digest and hashlib.file_digest(file, "sha256").digest() != digest:
                 return Fault("its content is not what was stored")
@@ -105,28 +112,36 @@ class Trust:
         self._unread: dict[str, int | KeptRendition] = {}
         """Files whose content was not compared yet: an entry's master, or a rendition."""
         self._amiss: set[int] = set()
+        self._doubted: set[int] = set()
+        """Entries whose master could not be decoded, until it has been judged."""
         self._damaged: set[str] = set()
         """Files whose content is not what was stored; they may be there for their grace yet."""
         self._taken = 0
 
     def master(self, row: Row) -> bool:
         """Return True where the row's file is there and looks like what was stored."""
-        if self._looks_well(row.file, row.size_bytes, _FLAC, row.id):
+        if row.id not in self._doubted and self._looks_well(row.file, row.size_bytes, row.id):
             return True
         self._amiss.add(row.id)
         return False
 
     def rendition(self, kept: KeptRendition) -> bool:
         """Return True where the rendition's file is there and looks like what was stored."""
-        return self._looks_well(kept.file, kept.size_bytes, b"", kept)
+        return self._looks_well(kept.file, kept.size_bytes, kept)
 
-    def _looks_well(self, file: str, size_bytes: int, head: bytes, what: int | KeptRendition) -> bool:
+    def doubt(self, entry_id: int) -> None:
+        """Offer an entry no more until the content of its master has been compared."""
+        self._doubted.add(entry_id)
+        self._amiss.add(entry_id)
+
+    def _looks_well(self, file: str, size_bytes: int, what: int | KeptRendition) -> bool:
         blobs = self._store.blobs
         state = blobs.state_of(file, size_bytes)
         if state is None or file in self._damaged:
             return False
         if self._seen.get(file) == state:
             return True
+        head = _head_of(file)
         if head and blobs.head_of(file, len(head)) != head:
             return False
         if len(self._seen) >= _MOST_KNOWN:  # plain dicts, cleared when full: safe from two threads
@@ -149,6 +164,7 @@ class Trust:
             if isinstance(what, int):
                 self._amiss.discard(what)
                 left -= self._judge(what)
+                self._doubted.discard(what)
             else:
                 left -= what.size_bytes
                 fault = fault_in_rendition(self._store, what)
@@ -159,6 +175,7 @@ class Trust:
         for entry_id in list(self._amiss):
             self._amiss.discard(entry_id)
             self._judge(entry_id)
+            self._doubted.discard(entry_id)
 
     def _judge(self, entry_id: int) -> int:
         """Take an entry out if its master is damaged; return how many bytes that took."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from audio_pool.cache.files import READ_ONLY
+from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
 from audio_pool.errors import AudioPoolError, Busy, InvalidAudio, PoolClosed, StorageError

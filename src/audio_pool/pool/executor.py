@@ -149,6 +149,9 @@ class Executor:
                 self._store(action)
             case events.Discard():
                 self._discard(action.job, action.result)
+            case events.Doubt():
+                if self._cache is not None:
+                    self._cache.current.doubt(action.entry)
             case events.Claim():
                 return self._claim(action)
             case events.JobClosed():

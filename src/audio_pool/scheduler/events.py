@@ -38,6 +38,7 @@ __all__ = [
     "Claim",
     "Claimed",
     "Discard",
+    "Doubt",
     "Drain",
     "EmbedWork",
     "Event",
@@ -514,6 +515,12 @@ class Discard(Struct, frozen=True, kw_only=True, tag=True):
     result: TaskResult
 
 
+class Doubt(Struct, frozen=True, kw_only=True, tag=True):
+    """The master of a kept sound could not be decoded: it is offered no more until its content was compared."""
+
+    entry: int
+
+
 class JobClosed(Struct, frozen=True, kw_only=True, tag=True):
     """The job has ended: whatever is remembered of it can go."""
 
@@ -550,6 +557,7 @@ Action = (
     | StopWorker
     | Store
     | Discard
+    | Doubt
     | JobClosed
     | SpawnWorker
     | KillWorker

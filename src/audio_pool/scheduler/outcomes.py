@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from audio_pool.config import LimitsConfig
-from audio_pool.errors import AudioPoolError, NotFound, Poisoned, QualityError, Timeout, WorkerDied, WorkerError
+from audio_pool.errors import (
+    AudioPoolError,
+    InvalidAudio,
+    NotFound,
+    Poisoned,
+    QualityError,
+    Timeout,
+    WorkerDied,
+    WorkerError,
+)
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.dispatch import Dispatch
@@ -21,6 +30,9 @@ from audio_pool.scheduler.workers import HeldTask, WorkerTable
 from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, TaskResult
 
 __all__ = ["Outcomes"]
+
+_NO_HIT = {NotFound.code: "hit_vanished", InvalidAudio.code: "hit_damaged"}
+"""Failures of a rendition that make its hit a miss after all, and what the reply's warning calls them."""
 
 
 class Outcomes:
@@ -197,8 +209,10 @@ class Outcomes:
             job.warnings.append(f"semantic_failed: {failure.message}")
             job.missing.discard(min(job.missing))  # the one that was asked
             self._advance(job)
-        elif job.stage == "render" and failure.code == NotFound.code:
-            job.warnings.append(f"hit_vanished: {failure.message}")  # removed since it was found: a miss after all
+        elif job.stage == "render" and job.hit is not None and failure.code in _NO_HIT:
+            job.warnings.append(f"{_NO_HIT[failure.code]}: {failure.message}")
+            if failure.code == InvalidAudio.code:
+                self._ledger.out.append(events.Doubt(entry=job.hit.entry))
             job.hit = None
             self._advance(job)
         elif failure.code == QualityError.code and isinstance(job.asked, events.Submit):

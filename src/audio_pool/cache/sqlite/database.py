@@ -212,7 +212,7 @@ class Database:
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return Damaged(
                 f"{doing}: {self.path} is damaged ({exc}); nothing was changed",
-                hint="restore it from a backup, or move the directory away and start with an empty one",
+                hint="stop its servers, then run audio-pool cache rebuild, which loses no master",
             )
         return StorageError(f"{doing}: {where}: {exc}", hint="is it on a local disk, and does this user own it?")
 

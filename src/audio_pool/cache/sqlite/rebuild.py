@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from audio_pool.audio import codec
+from audio_pool.cache.carrying import part_of
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.sqlite.database import FILE
@@ -266,7 +267,8 @@ def _restored(root: Path, store: SqliteStore, source: str) -> str:
 def _masters(root: Path) -> Iterator[str]:
     for folder in sorted((root / "audio").glob("*/")):
         for path in sorted(folder.iterdir()):
-            yield str(path.relative_to(root))
+            if path != part_of(path):  # a copy on its way from another disk
+                yield str(path.relative_to(root))
 
 
 def _looked_into(root: Path, file: str, created_at: float | None = None) -> Adopted | str:
