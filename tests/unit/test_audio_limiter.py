@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.signal
+from msgspec import structs
 from tests.support.audio_signals import RATE, amplitude_at, steps, tone
 
+from audio_pool.audio import codec
 from audio_pool.audio.limiter import limited
 from audio_pool.audio.loudness import loudness_lufs
 from audio_pool.types import Rendition
+from audio_pool.worker.files import encoded
 from audio_pool.worker.levels import levelled
 
 
@@ -86,3 +89,18 @@ def test_short_term_and_mono_are_what_they_say():
     narrow, level = levelled(sound, RATE, rendition(-30.0, mono=True), False)
     assert narrow.shape == (1, sound.shape[1])
     assert level.lufs == pytest.approx(loudness_lufs(narrow, RATE), abs=0.02)
+
+
+def test_a_codec_that_raises_the_peaks_costs_a_limited_sound_no_loudness(tmp_path):
+    rng = np.random.default_rng(2)
+    at = np.arange(11_025) / RATE
+    band = scipy.signal.butter(2, [300, 6000], "bandpass", fs=RATE, output="sos")
+    clap = scipy.signal.sosfilt(band, rng.standard_normal((2, len(at))), axis=1) * np.exp(-at / 0.08)
+    claps = (np.tile(0.2 * clap, 12) * np.repeat(rng.uniform(0.5, 1, 12), len(at))).astype(np.float32)
+    asked = structs.replace(rendition(), format="mp3")
+    audio, level = levelled(claps, RATE, asked, loop=False)
+    told = encoded(audio, RATE, asked, tmp_path / "claps.mp3", False, "", level)
+    assert told.loudness_lufs == pytest.approx(-14.0, abs=0.3)
+    assert told.true_peak_dbfs <= -0.95
+    decoded, rate = codec.read(tmp_path / "claps.mp3")
+    assert loudness_lufs(decoded, rate) == pytest.approx(told.loudness_lufs, abs=0.01)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from audio_pool.engines.base import Audio
 from audio_pool.results import RenditionReport
@@ -21,7 +21,7 @@ __all__ = ["encoded", "written"]
 _PEAK_TOLERANCE_DB = 0.05
 _LOUDER_LU = 0.3
 """How much louder a lossy file may have become than what was written to it."""
-_LOSSY_ROUNDS = 2
+_LOSSY_ROUNDS = 3
 
 
 def written(
@@ -58,23 +58,28 @@ def written(
 def encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: Level
 ) -> RenditionReport:
-    """Write one file; a lossy one is decoded, measured and, where its peaks or loudness grew, written again softer."""
+    """Write one file; a lossy one is decoded, measured and, where its peaks or loudness grew, written again."""
     from audio_pool.audio import codec
 
     lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
     wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
-    frames, meant = wrote.frames, level.lufs
+    frames, meant, lower, deepest = wrote.frames, level.lufs, rendition, level.limited_db
     for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
         decoded, rate = codec.read(out)
         lufs, peak = measured(decoded, rate, loop)
-        level = Level(lufs=lufs, peak_dbfs=peak, limited_db=level.limited_db)
+        level = Level(lufs=lufs, peak_dbfs=peak, limited_db=deepest)
         frames, excess = decoded.shape[1], peak - rendition.true_peak_dbfs
         # a codec fills what is nearly silent, and the standard's gates then leave other parts out
         louder = lufs - meant if np.isfinite(meant) and np.isfinite(lufs) else 0.0
         if (excess <= _PEAK_TOLERANCE_DB and louder <= _LOUDER_LU) or not left:
             break
-        excess = max(excess, louder)
-        audio = audio * np.float32(10 ** (-excess / 20))
+        if rendition.limiter and excess > louder and left > 1:
+            # held down further, not turned down: what a codec adds to single peaks is no loudness
+            lower = structs.replace(rendition, true_peak_dbfs=lower.true_peak_dbfs - excess)
+            audio, held = levelled(audio, sample_rate, lower, loop)
+            deepest += held.limited_db
+        else:
+            audio = audio * np.float32(10 ** (-max(excess, louder) / 20))
         wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
     return RenditionReport(
         format=rendition.format,
