@@ -48,6 +48,7 @@ from audio_pool.transport.worker_messages import (
     ToWorker,
     from_worker,
 )
+from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.process import Worker
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
@@ -63,12 +64,14 @@ class SlowRunner(TaskRunner):
         self.at_work, self.go_on = threading.Event(), threading.Event()
         self.generating, self.generated = threading.Event(), threading.Event()
         self.trouble: BaseException | None = None
+        self.encoders: tuple[str, ...] = ()
         self.ahead: list[list[str]] = []
         self.at_clap: BaseException = RuntimeError("a gear is broken")
 
-    def load(self, load: Load) -> None:
+    def load(self, load: Load) -> tuple[str, ...]:
         if self.trouble is not None:
             raise self.trouble
+        return self.encoders
 
     def render(self, task: RenderTask) -> Outcome:
         self.at_work.set()
@@ -308,8 +311,48 @@ def test_a_worker_that_cannot_load_waits_until_that_has_been_read(desk: Desk) ->
 
 def test_ready_says_what_is_hosted(desk: Desk) -> None:
     info = EngineInfo(name="tone", role="generator", model="m", licence="MIT", commercial_use=True)
-    desk.runner.infos["tone"] = info
-    desk.runner.device = "cuda:1"
+    desk.runner.engines.infos = {"tone": info}
+    desk.runner.engines.device = "cuda:1"
     desk.start()
     _, ready = desk.hear(Ready)
     assert ready.engines == {"tone": info} and ready.device == "cuda:1"
+
+
+class SlowEncoders(HostedEngines):
+    """Encoders that take as long as they are told to, or do not come."""
+
+    def __init__(self) -> None:
+        super().__init__("w")
+        self.come = threading.Event()
+        self.trouble: BaseException | None = None
+
+    def load_encoders(self, load: Load, names: Sequence[str]) -> None:
+        assert self.come.wait(DEADLINE_S)
+        if self.trouble is not None:
+            raise self.trouble
+        info = EngineInfo(name="words", role="embedder", model="m", licence="MIT", commercial_use=True)
+        self.infos = dict.fromkeys(names, info)
+
+
+def test_a_worker_works_while_its_encoders_are_still_loaded_and_says_when_they_are_there(desk: Desk) -> None:
+    engines = desk.runner.engines = SlowEncoders()
+    desk.runner.encoders = ("words",)
+    desk.ready()
+    desk.run(1, EchoTask(job=1, payload=b"x"))
+    assert desk.hear(TaskDone)[1].task_id == 1
+    assert desk.hear(Ready)[1].coming == ("words",)
+    engines.come.set()
+    _, ready = desk.hear(Ready)
+    assert (set(ready.engines), ready.coming) == ({"words"}, ())
+
+
+def test_encoders_that_do_not_come_end_their_worker_with_the_reason(desk: Desk) -> None:
+    engines = desk.runner.engines = SlowEncoders()
+    desk.runner.encoders, engines.trouble = ("words",), WorkerStartFailed("no weights")
+    desk.ready()
+    engines.come.set()
+    _, failed = desk.hear(LoadFailed)
+    assert failed.failure.message == "no weights"
+    desk.send("control", Stop())
+    desk.thread.join(DEADLINE_S)
+    assert desk.codes == [3]

@@ -329,6 +329,47 @@ def test_an_encoder_that_nobody_hosts_is_told() -> None:
     assert one.replies[request].warnings == ("semantic_unavailable: no worker that hosts 'absent' is ready",)
 
 
+def still_loading(one: World, *engines: str) -> None:
+    """Its worker generates already, and an encoder is coming."""
+    hosted = one.plans["w"].engines
+    one.feed(events.WorkerReady(worker="w", incarnation=1, engines=hosted, coming=frozenset(engines)))
+    one.process().state = "ready"
+
+
+@pytest.mark.parametrize("await_encoder", [True, False])
+def test_a_look_up_by_meaning_waits_for_an_encoder_that_is_coming_or_is_skipped(await_encoder: bool) -> None:
+    one = World([plan("w", "tone")], await_encoder=await_encoder)
+    one.feed(events.Tick())
+    one.say_hello(one.process())
+    still_loading(one, "words")
+    request = one.submit(encoders=("words",))
+    if await_encoder:
+        assert kinds(one) == [], "it waits for its vector"
+        one.feed(events.WorkerReady(worker="w", incarnation=1, engines=frozenset({"tone", "words"})))
+        assert kinds(one) == ["embed"]
+        finish(one)
+        assert of(one.actions, events.FindNear)
+    else:
+        assert kinds(one) == ["generate"]
+        finish(one)
+        store(one)
+        assert one.replies[request].warnings == ("semantic_unavailable: 'words' is still being loaded",)
+
+
+def test_an_encoder_that_does_not_come_in_time_is_gone_on_without() -> None:
+    one = World([plan("w", "tone")], embed_timeout_s=3.0)
+    one.feed(events.Tick())
+    request = one.submit(encoders=("words",))  # its worker has not even said hello
+    one.say_hello(one.process())
+    still_loading(one, "words")
+    one.pass_time(3.0)
+    assert kinds(one) == ["generate"]
+    finish(one)
+    store(one)
+    assert one.replies[request].warnings == ("semantic_timeout: no text vector within 3 s",)
+    one.check_nothing_is_left()
+
+
 # -- joins -----------------------------------------------------------------------------------------
 
 

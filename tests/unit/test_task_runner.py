@@ -58,14 +58,13 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
         *engines: str, roles: str = "generate master embed score", arena: str = "", **settings: Any
     ) -> TaskRunner:
         runner = TaskRunner("w")
-        runner.load(
-            Load(
-                engines={name: EngineSetup(implementation=name, settings=settings.get(name, {})) for name in engines},
-                roles=roles.split(),
-                heartbeat_s=1.0,
-                arena=arena,
-            )
+        load = Load(
+            engines={name: EngineSetup(implementation=name, settings=settings.get(name, {})) for name in engines},
+            roles=roles.split(),
+            heartbeat_s=1.0,
+            arena=arena,
         )
+        runner.engines.load_encoders(load, runner.load(load))
         return runner
 
     return loaded
@@ -134,10 +133,10 @@ def test_what_is_loaded_says_what_it_is(load: Loader) -> None:
     runner = TaskRunner("w")
     named = EngineSetup(implementation="mock", kinds=("music",))
     runner.load(Load(engines={"mine": named}, roles=["generate"], heartbeat_s=1.0))
-    info = runner.infos["mine"]
+    info = runner.engines.infos["mine"]
     assert (info.name, info.implementation, info.kinds, info.role) == ("mine", "mock", ("music",), "generator")
-    assert set(load("gated", "reader").infos) == {"gated", "reader"}
-    assert runner.device == "cpu"
+    assert set(load("gated", "reader").engines.infos) == {"gated", "reader"}
+    assert runner.engines.device == "cpu"
 
 
 def test_an_engine_that_cannot_be_loaded(load: Loader) -> None:
@@ -382,7 +381,7 @@ def test_texts_become_vectors_of_the_encoder_asked_for(load: Loader) -> None:
 def test_texts_that_came_together_are_encoded_in_one_call(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = load("reader", "listener")
     calls: list[list[str]] = []
-    encode = runner._embedders["reader"]._engine.embed
+    encode = runner.engines._embedders["reader"]._engine.embed
 
     def counted(texts: list[str]) -> np.ndarray:
         calls.append(list(texts))
@@ -390,7 +389,7 @@ def test_texts_that_came_together_are_encoded_in_one_call(load: Loader, monkeypa
             raise InvalidAudio("no such word")
         return encode(texts)
 
-    monkeypatch.setattr(runner._embedders["reader"]._engine, "embed", counted)
+    monkeypatch.setattr(runner.engines._embedders["reader"]._engine, "embed", counted)
     tasks = [EmbedTask(job=job, engine="reader", text=text) for job, text in enumerate(["rain", "wind", "rain"])]
     runner.embed_ahead([*tasks, EmbedTask(job=9, engine="listener", text="rain")])
     together = [runner.embed(task).results[task.job] for task in tasks]

@@ -411,3 +411,27 @@ def test_a_worker_that_sends_what_is_no_message_is_killed_once_and_at_once() -> 
     assert "junk at `$.results`" in one.why_killed("w", 1) and one.why_killed("w", 9) == ""
     assert [held.task for held in one.on_exit("w", 1, "signal SIGKILL", 1.0)] == [1]
     assert one.why_killed("w", 1) == ""
+
+
+def test_an_encoder_that_cannot_be_loaded_is_a_failed_start_though_its_worker_worked_already() -> None:
+    one = table()
+    one.start(0.0)
+    one.on_hello("w", 1, 0.0)
+    one.on_ready("w", 1, frozenset({"tone"}), frozenset(), 1.0, frozenset({"words"}))
+    assert worker(one).ready and worker(one).awaits("words") and not worker(one).awaits("tone")
+    one.on_load_failed("w", 1, Failure.of(EngineUnavailable("no weights")))
+    assert not worker(one).ready, "it takes nothing more"
+    one.on_exit("w", 1, "exit code 3", 2.0)
+    assert worker(one).state == "broken" and "no weights" in failure(one).message
+
+
+def test_what_was_coming_is_hosted_when_it_is_there() -> None:
+    one = table()
+    one.start(0.0)
+    assert worker(one).awaits("words"), "what it will host is not known yet"
+    one.on_hello("w", 1, 0.0)
+    one.on_ready("w", 1, frozenset({"tone"}), frozenset(), 1.0, frozenset({"words"}))
+    one.on_ready("w", 1, frozenset({"tone", "words"}), frozenset({"tone"}), 2.0)
+    assert worker(one).engines == {"tone", "words"} and not worker(one).awaits("words")
+    one.on_ready("w", 1, frozenset(), frozenset(), 3.0)  # nothing was coming any more
+    assert worker(one).engines == {"tone", "words"}

@@ -148,7 +148,10 @@ class AudioPool(PoolApi):
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             workers = self._on_router(
-                lambda parts: [(w.state, w.failure) for w in parts.router.scheduler.workers.workers.values()]
+                lambda parts: [
+                    ("loading" if w.coming else w.state, w.failure)
+                    for w in parts.router.scheduler.workers.workers.values()
+                ]
             )
             for state, failure in workers:
                 if state == "broken":

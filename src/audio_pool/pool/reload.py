@@ -19,6 +19,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "max_attempts",
         "max_rounds",
         "embed_timeout_s",
+        "await_encoder",
         "hello_timeout_s",
         "load_timeout_s",
         "missed_heartbeats",

@@ -259,11 +259,13 @@ def _sender(identity: bytes) -> tuple[str, int, str, str]:
 
 
 def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
-    log.info("worker %s has loaded %s in %.2f s", worker, ", ".join(ready.engines) or "nothing", ready.load_s)
+    still = f", still loading {', '.join(ready.coming)}" if ready.coming else ""
+    log.info("worker %s has loaded %s in %.2f s%s", worker, ", ".join(ready.engines) or "nothing", ready.load_s, still)
     return events.WorkerReady(
         worker=worker,
         incarnation=incarnation,
         engines=frozenset(ready.engines),
+        coming=frozenset(ready.coming),
         batching=frozenset(name for name, info in ready.engines.items() if info.batch and info.steps),
     )
 

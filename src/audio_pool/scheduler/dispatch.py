@@ -222,6 +222,10 @@ class Dispatch:
         """Return True if a worker that is ready hosts the engine."""
         return any(worker.state == "ready" and engine in worker.engines for worker in self._workers.workers.values())
 
+    def awaits(self, engine: str) -> bool:
+        """Return True if a worker that is up or starting is loading the engine, or may be about to."""
+        return any(worker.awaits(engine) for worker in self._workers.workers.values())
+
     def unservable_reason(self, job: Job, now: float) -> AudioPoolError | None:
         """Return why no worker will take the job in its present stage, or not in time; None: one may."""
         if job.stage == "embed":

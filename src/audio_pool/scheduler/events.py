@@ -277,12 +277,14 @@ class WorkerHello(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker has loaded."""
+    """A worker has loaded what it generates and masters with, or (again) what was coming."""
 
     worker: str
     incarnation: int
     engines: frozenset[str]
     """Names of the engines it hosts."""
+    coming: frozenset[str] = frozenset()
+    """Names of those that it is still loading."""
     batching: frozenset[str] = frozenset()
     """Those of them that gain from batches."""
 

@@ -107,7 +107,8 @@ class Scheduler:
             case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
             case events.WorkerReady():
-                self.workers.on_ready(event.worker, event.incarnation, event.engines, event.batching, now)
+                name, number = event.worker, event.incarnation
+                self.workers.on_ready(name, number, event.engines, event.batching, now, event.coming)
                 self._fail_unservable()
                 self._dispatch()
             case events.LoadFailed():
@@ -270,10 +271,13 @@ class Scheduler:
         for request in job.requests:
             self._send_accepted(job, request)
         encoders = job.sound.encoders
-        job.missing = {name for name in encoders if self._dispatcher.hosts(name)}
+        hosted = {name for name in encoders if self._dispatcher.hosts(name)}
+        coming = {name for name in encoders if name not in hosted and self._dispatcher.awaits(name)}
+        job.missing = hosted | coming if self.limits.await_encoder else hosted
         for name in encoders:
             if name not in job.missing:
-                job.warnings.append(f"semantic_unavailable: no worker that hosts {name!r} is ready")
+                why = f"{name!r} is still being loaded" if name in coming else f"no worker that hosts {name!r} is ready"
+                job.warnings.append(f"semantic_unavailable: {why}")
         if job.missing:
             self._dues.set(job, self._ledger.now + self.limits.embed_timeout_s)
         return True

@@ -82,6 +82,8 @@ class WorkerState(Struct, kw_only=True):
     state: State = "down"
     incarnation: int = 0
     engines: frozenset[str] = frozenset()
+    coming: frozenset[str] = frozenset()
+    """Engines that it is still loading while it works."""
     batching: frozenset[str] = frozenset()
     tasks: dict[int, HeldTask] = field(default_factory=dict)
     """In order of sending."""
@@ -108,6 +110,12 @@ class WorkerState(Struct, kw_only=True):
     def ready(self) -> bool:
         """True if it is up, and not about to be ended."""
         return self.state == "ready" and not self.killed
+
+    def awaits(self, engine: str) -> bool:
+        """Return True if it is loading an encoder; which ones a worker hosts is known only when it is ready."""
+        return engine in self.coming or (
+            self.state in ("starting", "loading") and bool({"embed", "score"} & self.plan.roles)
+        )
 
     def held_by(self, thread: Thread) -> int:
         """Count the tasks of one thread."""
@@ -173,20 +181,30 @@ class WorkerTable:
         return True
 
     def on_ready(
-        self, name: str, incarnation: int, engines: frozenset[str], batching: frozenset[str], now: float
+        self,
+        name: str,
+        incarnation: int,
+        engines: frozenset[str],
+        batching: frozenset[str],
+        now: float,
+        coming: frozenset[str] = frozenset(),
     ) -> None:
-        """Note that a worker has loaded these engines."""
+        """Note that a worker has loaded these engines, or what was still coming."""
         worker = self.current(name, incarnation)
-        if worker is not None and worker.state == "loading":
+        if worker is None or not (worker.state == "loading" or (worker.state == "ready" and worker.coming)):
+            return
+        if worker.state == "loading":
             worker.state, worker.due, worker.last_sign, worker.failure = "ready", None, now, None
-            worker.ever_ready = True
             worker.lanes = {}
-            worker.engines, worker.batching = engines, batching
+        # until all is there, a failure to load is one of its start
+        worker.ever_ready = worker.ever_ready or not coming
+        worker.engines, worker.coming, worker.batching = engines, coming, batching
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
         """Note why loading failed. The process ends by itself; what is wrong is seldom cured by an early retry."""
         worker = self.current(name, incarnation)
-        if worker is not None and worker.state in ("starting", "loading"):
+        if worker is not None and (worker.state in ("starting", "loading") or worker.coming):
+            worker.state, worker.coming = "loading", frozenset()  # it takes nothing more
             worker.failure = failure
             worker.breaker.crashes = max(worker.breaker.crashes, self.limits.max_restarts)
 
@@ -263,7 +281,7 @@ class WorkerTable:
             worker.failure = Failure.of(ended)
         elif worker.state == "ready":
             worker.failure = Failure.of(WorkerDied(f"worker {name!r} died: {reason}"))
-        worker.engines = frozenset()
+        worker.engines = worker.coming = frozenset()
         breaker = worker.breaker
         if not worker.ever_ready:  # its caller waits for the reason, not for more tries
             breaker.crashes += 1
@@ -391,9 +409,9 @@ class WorkerTable:
 
     def _silence_s(self, worker: WorkerState) -> float:
         """Return how long a worker may give no sign of life."""
-        if worker.state == "ready":
+        if worker.state == "ready" and not worker.coming:
             return self.limits.heartbeat_s * self.limits.missed_heartbeats
-        if worker.state == "loading":
+        if worker.state in ("loading", "ready"):
             return self.limits.heartbeat_s * self.limits.missed_heartbeats * _LOADING_SILENCE
         return math.inf
 

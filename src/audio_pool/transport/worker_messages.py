@@ -124,11 +124,13 @@ class Hello(Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):
-    """Everything is loaded."""
+    """It can work; said again when what was still coming is there, too."""
 
     incarnation: int
     engines: dict[str, EngineInfo]
-    """By name."""
+    """Those that are loaded, by name."""
+    coming: tuple[str, ...] = ()
+    """Those that are still being loaded: encoders, for which neither generating nor mastering waits."""
     device: str = "cpu"
     load_s: float = 0.0
 

@@ -199,27 +199,43 @@ class Worker:
     def _load_and_generate(self, load: Load) -> None:
         started = time.monotonic()
         try:
-            self.runner.load(load)
+            coming = self.runner.load(load)
             load_s = time.monotonic() - started
             lanes: tuple[Thread, ...] = ("generate", "aux")
             self._lanes = {thread: Lane(thread, load_s) for thread in lanes}
             aux = threading.Thread(target=self._thread, args=("aux", self._aux_waker), name="aux", daemon=True)
             aux.start()
         except BaseException as exc:  # SystemExit, too: it would end this thread in silence
-            log.exception("loading failed")
-            self._send(LoadFailed(incarnation=self.incarnation, failure=failure_of(exc, "loading")))
+            self._load_failed(exc)
             return
-        ready = Ready(
-            incarnation=self.incarnation, engines=self.runner.infos, device=self.runner.device, load_s=load_s
-        )
-        self._send(ready)
+        self._say_ready(load_s, coming)
         self._threads = [threading.current_thread(), aux]
+        if coming:
+            threading.Thread(target=self._load_encoders, args=(load, coming), name="encoders", daemon=True).start()
         self._thread("generate", self._generate_waker)
         self._generate_ended.set()
         self._aux_waker.wake()
         aux.join()
         self._ended.set()
         self._control_waker.wake()
+
+    def _load_encoders(self, load: Load, names: tuple[str, ...]) -> None:
+        started = time.monotonic()
+        try:
+            self.runner.engines.load_encoders(load, names)
+        except BaseException as exc:
+            self._load_failed(exc)
+            return
+        self._say_ready(time.monotonic() - started, ())
+
+    def _load_failed(self, exc: BaseException) -> None:
+        log.error("loading failed", exc_info=exc)
+        self._send(LoadFailed(incarnation=self.incarnation, failure=failure_of(exc, "loading")))
+
+    def _say_ready(self, load_s: float, coming: tuple[str, ...]) -> None:
+        infos, device = self.runner.engines.infos, self.runner.engines.device
+        ready = Ready(incarnation=self.incarnation, engines=infos, coming=coming, device=device, load_s=load_s)
+        self._send(ready)
 
     # -- the two task threads ----------------------------------------------------------------------
 

@@ -18,7 +18,10 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, OnStep, ReadsMeaning, Scorer, Vectors, load_engine
+from audio_pool.engines import (
+    Audio,
+    OnStep,
+)
 from audio_pool.errors import (
     AudioPoolError,
     DeviceLost,
@@ -56,14 +59,11 @@ from audio_pool.transport.worker_messages import Load
 from audio_pool.types import Recipe
 from audio_pool.worker.batching import generate_halving
 from audio_pool.worker.checked import (
-    CheckedEmbedder,
-    CheckedGenerator,
-    CheckedScorer,
     check_received,
-    checked_info,
     unusable,
 )
 from audio_pool.worker.drawing import drawn
+from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.input_files import read_input
 from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate, score_of
 from audio_pool.worker.planned import Planned, plan_of
@@ -98,60 +98,27 @@ class TaskRunner:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.device = "cpu"
-        self.infos: dict[str, EngineInfo] = {}
-        self._generators: dict[str, Generator] = {}
-        self._embedders: dict[str, Embedder] = {}
-        self._scorers: dict[str, Scorer] = {}
+        self.engines = HostedEngines(name)
         self._mastering: Mastering | None = None
         self._max_input_s = 600.0
         self._writer: SlotWriter | None = None
         self._reader: SlotReader | None = None
 
-    def load(self, load: Load) -> None:
-        """Load every engine. Raises what the first that fails raises."""
+    def load(self, load: Load) -> tuple[str, ...]:
+        """Load all but the encoders, whose names are returned for ``load_encoders``. Raises what the first raises."""
         self._max_input_s = load.max_input_s
         if load.arena:
             self._writer, self._reader = SlotWriter(load.arena), SlotReader(load.arena)
-        readers: list[ReadsMeaning] = []
-        for name, setup in load.engines.items():
-            started = time.monotonic()
-            engine = load_engine(
-                setup.implementation, setup.settings, name=name, kinds=setup.kinds, models_dir=load.models_dir
-            )
-            info = self.infos[name] = checked_info(engine.info, name)
-            match info.role, engine:
-                case "generator", Generator():
-                    self._generators[name] = CheckedGenerator(engine, info)
-                    if isinstance(engine, ReadsMeaning):
-                        readers.append(engine)
-                case "embedder", Embedder():
-                    self._embedders[name] = CheckedEmbedder(engine, info)
-                case "scorer", Scorer():
-                    self._scorers[name] = CheckedScorer(engine, info)
-                case role, _:
-                    raise EngineUnavailable(
-                        f"engine {name!r} says that it is a {role} and lacks what one has",
-                        hint="docs/adding-an-engine.md lists the attributes and methods of each role",
-                    )
-            self.device = engine.device or self.device
-            log.info("loaded %s in %.2f s", name, time.monotonic() - started)
-        self._share_encoder(readers)
+        encoders = self.engines.load(load)
         if "master" in load.roles:
             self._mastering = Mastering()
-
-    def _share_encoder(self, readers: Sequence[ReadsMeaning]) -> None:
-        """Let engines that can read a prompt by its meaning use the embedder that is here anyway."""
-        encoder = next(iter(self._embedders.values()), None)
-        if encoder is not None:
-            for engine in readers:
-                engine.use_encoder(encoder)
+        return encoders
 
     # -- generate ----------------------------------------------------------------------------------
 
     def generate(self, task: GenerateTask, on_step: OnStep) -> list[Generated]:
         """Generate raw candidates for every part in one batch; a part that cannot be generated says why."""
-        engine, info = self._generator(task.engine), self.infos[task.engine]
+        engine, info = self.engines.generator(task.engine), self.engines.infos[task.engine]
         started = time.monotonic()
         generated: list[Generated] = []
         planned: list[list[Planned]] = []
@@ -195,7 +162,7 @@ class TaskRunner:
             speech=info.speech,
             gated=info.gated,
             engine_details=notes.details,
-            worker=WorkerReport(id=self.name, device=self.device),
+            worker=WorkerReport(id=self.name, device=self.engines.device),
             warnings=notes.warnings,
         )
 
@@ -319,7 +286,7 @@ class TaskRunner:
                 spill=Path(spec.spill) if spec.spill else None,
                 name=spec.name,
                 metadata=metadata,
-                scorer=next(iter(self._scorers.values()), None),
+                scorer=self.engines.first_scorer,
                 tau_accept_new=spec.tau_accept_new,
                 min_quality=spec.min_quality,
                 deliver_best=spec.deliver_best,
@@ -352,15 +319,11 @@ class TaskRunner:
             if len(texts) > 1:
                 # what is wrong with one of them is said when its own turn comes
                 with contextlib.suppress(Exception):
-                    self._embedded(engine, texts)
-
-    def _embedded(self, engine: str, texts: Sequence[str]) -> Vectors:
-        scorer = self._scorers.get(engine)
-        return self._embedder(engine).embed(texts) if scorer is None else scorer.embed_text(texts)
+                    self.engines.embedded(engine, texts)
 
     def embed(self, task: EmbedTask) -> Outcome:
         """Return the text's vector."""
-        vector = self._embedded(task.engine, [task.text])[0]
+        vector = self.engines.embedded(task.engine, [task.text])[0]
         return Outcome(results={task.job: Embedded(vectors={task.engine: _float32_bytes(vector)})})
 
     def render(self, task: RenderTask) -> Outcome:
@@ -383,9 +346,7 @@ class TaskRunner:
 
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""
-        scorer = self._scorers.get(task.engine)
-        if scorer is None:
-            raise self._not_hosted(task.engine)
+        scorer = self.engines.scorer(task.engine)
         texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
         sounds = []
         for path in task.paths:
@@ -407,23 +368,6 @@ class TaskRunner:
                     raise InvalidAudio("zero-shot: needs at least one text (label) and one path")
                 body |= {"labels": task.texts, "paths": task.paths, "scores": (heard @ texts.T).tolist()}
         return Outcome(results={task.job: Called(body=body)})
-
-    # -- engines -----------------------------------------------------------------------------------
-
-    def _generator(self, name: str) -> Generator:
-        engine = self._generators.get(name)
-        if engine is None:
-            raise self._not_hosted(name)
-        return engine
-
-    def _embedder(self, name: str) -> Embedder:
-        engine = self._embedders.get(name)
-        if engine is None:
-            raise self._not_hosted(name)
-        return engine
-
-    def _not_hosted(self, name: str) -> EngineUnavailable:
-        return EngineUnavailable(f"worker {self.name!r} does not host {name!r}; it hosts: {', '.join(self.infos)}")
 
     def _master(self) -> Mastering:
         if self._mastering is None:
