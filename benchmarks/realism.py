@@ -1,9 +1,10 @@
 """How near the built-in engine's sounds come to what they stand for: a listening sheet for each, as numbers.
 
 A sheet (listening_sheets.toml) holds, for one recipe, the usual range of each descriptor of the real thing and where
-to check it; the file says how far that was done. Ours is measured over several seeds; the distance of a descriptor is 0
-inside its range, and outside in units of about what a listener tells apart: a third of an octave, 3 dB, a tenth of the
-energy. The table shows each sheet's mean distance, its worst descriptor, and what was measured there.
+it is from; which ranges were looked up and which are judgement, it says itself. Ours is measured over several seeds;
+the distance of a descriptor is 0 inside its range, and outside in units of about what a listener tells apart: a third
+of an octave, 3 dB, a tenth of the energy. The table shows each sheet's mean distance, for looked-up and judged ranges
+apart too, its worst descriptor, and what was measured there.
 
     python -m benchmarks.realism [RECIPE ...]
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ SEEDS = (1, 2, 3)
 Wave = npt.NDArray[np.float64]
 
 
+_SAID = ("source", "looked_up")
+"""What a sheet says of its ranges."""
+
+
 def sheets() -> dict[str, dict[str, Any]]:
-    """Recipe -> descriptor -> [lowest, highest], and "source"."""
+    """Recipe -> descriptor -> [lowest, highest]; "source", and "looked_up": the descriptors whose ranges were read."""
     return tomllib.loads(SHEETS.read_text(encoding="utf-8"))
 
 
@@ -88,7 +93,8 @@ def _pitch(wave: Wave) -> float:
 def _events(wave: Wave) -> Wave:
     """Times (s) at which the level of 5 ms rises past a quarter of its maximum, 40 ms apart at least."""
     levels = _levels(wave, 0.005)
-    loud = levels > 0.25 * levels.max()
+    held = np.max([np.roll(levels, k) for k in range(5)], axis=0)  # what is low dips between its own half waves
+    loud = held > 0.25 * levels.max()
     rises = np.flatnonzero(loud & ~np.concatenate([[False], loud[:-1]])) * 0.005
     kept: list[float] = []
     for at_s in rises:
@@ -186,14 +192,17 @@ def measured(recipe: str, descriptors: dict[str, list[float]]) -> dict[str, floa
 
 def row(recipe: str, sheet: dict[str, Any]) -> dict[str, Any]:
     """Return one line of the table."""
-    ranges = {name: bounds for name, bounds in sheet.items() if name != "source"}
+    ranges = {name: bounds for name, bounds in sheet.items() if name not in _SAID}
+    looked_up = set(sheet.get("looked_up", ()))
     values = measured(recipe, ranges)
     distances = {name: distance(DESCRIPTORS[name][1], values[name], *ranges[name]) for name in ranges}
     worst = max(distances, key=lambda name: distances[name])
     low, high = ranges[worst]
     return {
         "recipe": recipe,
-        "distance": round(sum(distances.values()) / len(distances), 2),
+        "distance": round(_mean(distances.values()), 2),
+        "looked up": _rounded(far for name, far in distances.items() if name in looked_up),
+        "judged": _rounded(far for name, far in distances.items() if name not in looked_up),
         "of": len(ranges),
         "worst": worst,
         "ours": values[worst],
@@ -201,12 +210,25 @@ def row(recipe: str, sheet: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _mean(distances: Iterable[float]) -> float:
+    found = list(distances)
+    return sum(found) / len(found) if found else math.nan
+
+
+def _rounded(distances: Iterable[float]) -> float | str:
+    mean = _mean(distances)
+    return "" if math.isnan(mean) else round(mean, 2)
+
+
 def rows(asked: list[str] | None = None) -> list[dict[str, Any]]:
-    """One line a sheet, the farthest first, and the mean of all."""
+    """One line a sheet, the farthest first, and the means of all: for looked-up and judged ranges apart too."""
     found = [row(name, sheet) for name, sheet in sheets().items() if not asked or name in asked]
     found.sort(key=lambda one: -one["distance"])
-    mean = sum(one["distance"] for one in found) / len(found)
-    return [*found, {"recipe": "mean of all", "distance": round(mean, 3), "of": len(found)}]
+    means = {
+        group: round(_mean(one[group] for one in found if one[group] != ""), 3)
+        for group in ("distance", "looked up", "judged")
+    }
+    return [*found, {"recipe": "mean of all", **means, "of": len(found)}]
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ stands in for (a goat asked for is a sheep heard); every word that named nothing
 The words are English: a prompt that looks like another language gets the
 warning `not_english`. What was understood stands in the metadata under `engine_details`.
 
+How near each comes to what it stands for says `python -m benchmarks.realism`, from a listening sheet for each
+(`benchmarks/listening_sheets.toml`): usual ranges of pitch, rate, length and spectrum. A sheet marks which of them
+were looked up, and where; the others are judgement.
+
 This page and its pictures are made by `python scripts/sound_gallery.py`. A picture shows eight seconds from
 left to right (a tick below each), 30 Hz to 20 kHz from bottom to top (lines at 100 Hz, 1 kHz and 10 kHz),
 and 72 dB from dark to bright.

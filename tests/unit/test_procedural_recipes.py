@@ -238,7 +238,7 @@ class TestMachines:
     def test_a_hum_is_steady_on_the_harmonics_of_the_mains(self, seed: int) -> None:
         sound = painted("hum", seed=seed)
         assert unevenness(sound) < 0.25
-        assert strongest(sound) == pytest.approx(100, abs=1)
+        assert min(abs(strongest(sound) - hz) for hz in (100, 120)) < 1  # twice the mains, here or there
 
     def test_a_train_clacks_in_fours_over_a_rumble(self, seed: int) -> None:
         sound = painted("train", seed=seed, duration_s=12)

@@ -26,8 +26,9 @@ def test_every_sheet_is_of_a_recipe_with_known_descriptors_and_a_source() -> Non
     for name, sheet in sheets.items():
         assert name in RECIPES, name
         assert sheet["source"], name
+        assert set(sheet.get("looked_up", ())) <= set(sheet), name
         for descriptor, bounds in sheet.items():
-            if descriptor != "source":
+            if descriptor not in ("source", "looked_up"):
                 assert descriptor in realism.DESCRIPTORS, (name, descriptor)
                 assert len(bounds) == 2
                 assert bounds[0] < bounds[1]
@@ -58,6 +59,18 @@ def test_a_distance_grows_with_how_far_outside_and_is_none_inside() -> None:
     assert realism.distance("octaves", 800, 200, 400) == pytest.approx(3)
     assert realism.distance("db", -12, -6, 0) == pytest.approx(2)
     assert realism.distance("octaves", float("nan"), 1, 2) == 10
+
+
+def test_most_of_what_is_asked_most_is_looked_up() -> None:
+    sheets = realism.sheets()
+    assert sum("looked_up" in sheet for sheet in sheets.values()) >= 40
+
+
+def test_looked_up_and_judged_ranges_are_told_apart() -> None:
+    sheet = {"pitch_hz": [1, 2], "event_s": [0.01, 10], "looked_up": ["pitch_hz"], "source": "none"}
+    found = realism.row("dog", sheet)
+    assert (found["looked up"], found["judged"], found["distance"]) == (10, 0, 5)
+    assert realism.row("dog", {"event_s": [0.01, 10], "source": "none"})["looked up"] == ""
 
 
 def test_a_rows_distance_is_of_the_sound_that_is_made() -> None:

@@ -133,8 +133,7 @@ KINDS: tuple[tuple[str, CharacterChange], ...] = (
     # machines
     ("spaceship", {"size": 1.6, "intensity": 1.3}),
     ("transformer, power line, electric hum, electrical hum", {"kind": "mains"}),
-    ("buzz", {"pitch": 2.0}),
-    ("machine, machinery", {"intensity": 1.8, "pitch": 1.15}),
+    ("machinery", {"intensity": 1.8, "pitch": 1.15}),
     ("engine room", {"size": 1.4, "intensity": 2.0}),
     ("generator hum", {"pitch": 1.2, "intensity": 1.6}),
     ("server, data center", {"size": 0.6, "intensity": 1.5}),
@@ -142,7 +141,7 @@ KINDS: tuple[tuple[str, CharacterChange], ...] = (
     ("mallet", {"pitch": 0.6}),
     ("semi truck, eighteen wheeler", {"size": 1.25}),
     ("bus", {"size": 0.85, "intensity": 0.7}),
-    ("brake squeal, brake screech, car brake", {"pitch": 1.7}),
+    ("brake screech, car brake", {"pitch": 1.7}),
     ("receipt printer", {"pitch": 1.6, "speed": 1.6}),
     ("busy signal, busy tone", {"kind": "busy"}),
     ("ringtone", {"kind": "electronic"}),

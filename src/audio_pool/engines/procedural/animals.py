@@ -86,8 +86,8 @@ def cat(c: Canvas, p: Character) -> None:
     summary="a cat purring",
 )
 def purr(c: Canvas, p: Character) -> None:
-    # some 25 pulses a second, in and out; breathing in is a little louder and higher (Eklund et al., 2010)
-    rate_hz = 25.0 * p.speed * float(c.rng.uniform(0.92, 1.08))
+    # 21 to 27 pulses a second, in and out; breathing in is a little louder and higher (Schoetz & Eklund, 2011)
+    rate_hz = 23.5 * p.speed * float(c.rng.uniform(0.92, 1.08))
     half_s = c.beat_s(1.25 / p.speed, bar=2)
     at_s, k = FIRST_S, 0
     inward = [burst(c.noise, c.rate, band(80, 900, tilt_db=-3), attack_s=0.004, decay_s=0.009) for _ in range(8)]
@@ -95,7 +95,7 @@ def purr(c: Canvas, p: Character) -> None:
     while at_s < c.last_s:
         phase = (at_s / half_s) % 2.0
         swell = max(0.0, np.sin(np.pi * (phase % 1.0))) ** 0.4
-        bank, level, quicker = (inward, 0.9, 1.1) if phase < 1 else (outward, 0.7, 0.95)
+        bank, level, quicker = (inward, 0.9, 1.03) if phase < 1 else (outward, 0.7, 0.97)
         c.place(bank[k % 8], at_s, level * float(swell) * float(c.rng.uniform(0.8, 1.0)), 0.05)
         at_s += float(c.rng.uniform(0.96, 1.04)) / (rate_hz * quicker)
         k += 1
@@ -283,14 +283,17 @@ def horse(c: Canvas, p: Character) -> None:
     summary="a horse neighing",
 )
 def neigh(c: Canvas, p: Character) -> None:
-    base = p.hz or p.low(620.0) * float(c.rng.uniform(0.85, 1.2))
+    # two pitches at once: the folds' of 200 to 400 Hz and, louder at first, a whistle of the larynx of 1 to 1.5 kHz
+    # that goes its own way (Briefer et al., Sci. Rep. 5, 2015; Lefevre et al., Current Biology)
+    base = p.hz or p.low(300.0) * float(c.rng.uniform(0.85, 1.2))
+    whistle_hz = 4.1 * base * float(c.rng.uniform(0.9, 1.1))
     tract: Tract = ((900, 220, 1.0), (1700, 300, 0.8), (2900, 450, 0.5), (4100, 700, 0.25))
     for at_s in c.occasions(4.0 / p.speed, p.count, jitter=0.1, lasts_s=2.3):
         natural = 1.9 / p.speed**0.5
         length = natural * c.squeeze(natural + 0.3)
         t = np.linspace(0, length, 90)
         x = t / length
-        shape = np.interp(x, [0, 0.08, 0.3, 0.6, 1.0], [0.7, 1.7, 1.5, 1.05, 0.45])
+        shape = np.interp(x, [0, 0.08, 0.3, 0.6, 1.0], [0.75, 1.25, 1.2, 1.0, 0.6])
         depth = np.interp(x, [0, 0.25, 0.6, 1.0], [0.01, 0.05, 0.09, 0.06])
         hz = base * shape * (1 + depth * np.sin(2 * np.pi * 13.0 * t))
         loud = (0.6 + 0.4 * np.sin(2 * np.pi * 13.0 * t)) * np.interp(x, [0, 0.1, 0.5, 1], [0.4, 1, 0.9, 0.5])
@@ -306,7 +309,15 @@ def neigh(c: Canvas, p: Character) -> None:
             jitter=0.02,
             loudness=[(float(a), float(b)) for a, b in zip(t, loud, strict=True)],
         )
-        c.place(call, at_s, 0.7, 0.1)
+        c.place(call, at_s, 0.5, 0.1)
+        rise = np.interp(x, [0, 0.12, 0.45, 1.0], [0.85, 1.15, 1.05, 0.8])
+        rise *= 1 + 0.6 * depth * np.sin(2 * np.pi * 13 * t)
+        whistle = glide(
+            c.rate, [(float(a), float(b)) for a, b in zip(t, whistle_hz * rise, strict=True)],
+            partials=(1.0, 0.3, 0.12), attack_s=0.03, release_s=0.6 * length,
+        )  # fmt: skip
+        shiver = np.interp(np.linspace(0, 1, len(whistle)), x, loud).astype(np.float32)
+        c.place(whistle * shiver, at_s, 0.22, 0.1)
         snort = texture(c.noise, c.rate, 0.35, band(200, 3500, tilt_db=-3))
         s = np.arange(len(snort), dtype=np.float32) / np.float32(c.rate)
         flutter = (0.55 + 0.45 * np.sin(2 * np.pi * 24 * s)) * np.exp(-s / 0.12) * np.minimum(1, s / 0.02)

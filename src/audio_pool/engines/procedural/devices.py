@@ -76,7 +76,7 @@ def telephone(c: Canvas, p: Character) -> None:
         for hz in (base, 1.19 * base)
     ]
     ring_s = min(2.0, 0.9 * c.seconds)
-    for at_s in c.pulse(4.0 / p.speed, start_s=FIRST_S):
+    for at_s in c.pulse(6.0 / p.speed, start_s=FIRST_S):  # 2 s on, 4 s off
         for k in range(round(ring_s * 25)):  # a clapper between two gongs, 25 strokes a second
             c.place(gongs[k % 2], at_s + k / 25, 0.16 * float(c.rng.uniform(0.85, 1.0)), -0.2 if k % 2 else 0.2)
     c.reflect(0.15)
@@ -86,7 +86,7 @@ def _warble(c: Canvas, p: Character) -> None:
     """Ring as an electronic telephone does: two notes in quick turns through a small loudspeaker."""
     low = p.hz or p.low(950.0) * float(c.rng.uniform(0.85, 1.2))
     each_s, rings_s = 1 / float(c.rng.uniform(18, 24)), min(1.6, 0.8 * c.seconds)
-    for at_s in c.pulse(4.0 / p.speed, start_s=FIRST_S):
+    for at_s in c.pulse(5.0 / p.speed, start_s=FIRST_S):
         points = []
         for k in range(max(2, round(rings_s / each_s))):
             hz = low * (1.25 if k % 2 else 1.0)

@@ -293,15 +293,17 @@ def car_passing(c: Canvas, p: Character) -> None:
         doppler = 343.0 / (343.0 - closing)
         for pan, gain in ((-1.0, left), (1.0, right)):
             _tyres(c, gain, level, bright, pan, p)
+            # above 40 km/h the tyres drown the engine (Sandberg & Ejsmont, 2002)
             orders = [1.0, 0.7, 0.55, 0.6, 0.35, 0.3, 0.22, 0.16, 0.12]
-            c.tone(Curve(p.low(62.0) * p.speed**0.3 * doppler), Curve(0.05 * gain * level), orders, pan=pan)
+            c.tone(Curve(p.low(62.0) * p.speed**0.3 * doppler), Curve(0.012 * gain * level), orders, pan=pan)
 
 
 def _tyres(c: Canvas, side: Floats, level: Floats, bright: Floats, pan: float, p: Character) -> None:
     before = c.sound.copy()
     c.sound[:] = 0
-    c.bed(band(80, 500, tilt_db=-3), Curve(0.13 * side * level), width=0.0)
-    c.bed(band(500, 2600, tilt_db=-2), Curve(0.12 * side * level), width=0.0)
+    c.bed(band(80, 500, tilt_db=-2), Curve(0.06 * side * level), width=0.0)
+    c.bed(band(700, 1300, tilt_db=-2), Curve(0.1 * side * level), width=0.0)
+    c.bed(band(500, 2600, tilt_db=-2), Curve(0.1 * side * level), width=0.0)
     c.bed(band(2000, 9000, tilt_db=-3), Curve(0.06 * side * bright), width=0.0)
     c.sound[0 if pan > 0 else 1] = 0
     c.sound += before
@@ -315,7 +317,7 @@ def _tyres(c: Canvas, side: Floats, level: Floats, bright: Floats, pan: float, p
     summary="a helicopter flying",
 )
 def helicopter(c: Canvas, p: Character) -> None:
-    rate_hz = p.hz or 11.5 * p.speed * float(c.rng.uniform(0.88, 1.15))
+    rate_hz = p.hz or 14.5 * p.speed * float(c.rng.uniform(0.9, 1.2))
     slaps = []
     for _ in range(5):
         thump = modes(c.rate, [p.low(34), p.low(61), p.low(97)], [0.03, 0.022, 0.016], [1.0, 0.8, 0.5], attack_s=0.004)

@@ -20,20 +20,24 @@ from audio_pool.engines.procedural.spectra import band, peaks
     summary="the steady hum of a machine",
 )
 def hum(c: Canvas, p: Character) -> None:
-    mains = p.hz or p.low(50.0)
+    moved = p.low(1.0)
+    if abs(np.log(moved)) < 0.35:  # specimens differ in everything but the mains
+        moved = 1.0
+    mains = p.hz or moved * float(c.rng.choice((50.0, 60.0)))
+    phase = float(c.rng.random())  # one source: both sides in step, or its strongest line is lost in mono
     if p.kind == "mains":  # iron and wires pull twice a cycle: even harmonics of the mains, and nothing that turns
         partials = [0.02, 1.0, 0.02, 0.55, 0.01, 0.4, 0.01, 0.22, 0.01, 0.14, 0.0, 0.1]
         for pan in (-0.4, 0.4):
             levels = [level * float(c.rng.uniform(0.7, 1.2)) for level in partials]
             steady = Curve(0.05 * (1 + 0.06 * c.drift(1.5).points.clip(-2, 2)))
-            c.tone(mains, steady, levels, pan=pan, phase=float(c.rng.random()))
+            c.tone(mains, steady, levels, pan=pan, phase=phase)
         c.bed(band(1500, 9000, tilt_db=-2), 0.0025 * p.intensity, width=0.8)
         return
     levels = [0.3, 1.0, 0.12, 0.5, 0.08, 0.3, 0.06, 0.2, 0.04, 0.12, 0.03, 0.08]
     for pan in (-0.5, 0.5):
         partials = [level * float(c.rng.uniform(0.6, 1.2)) for level in levels]
         breath = Curve(0.05 * (1 + 0.15 * c.drift(0.8).points.clip(-2, 2)))
-        c.tone(mains, breath, partials, pan=pan, phase=float(c.rng.random()))
+        c.tone(mains, breath, partials, pan=pan, phase=phase)
     blades = c.fitted_hz(p.low(23.0) * p.speed)
     c.tone(blades * 8, 0.008, [1.0, 0.5, 0.3], pan=0.1)
     c.bed(band(80, 2500, tilt_db=-3), Curve(0.03 * p.intensity * (1 + 0.2 * c.wave(blades, 1.0).points)), width=0.8)

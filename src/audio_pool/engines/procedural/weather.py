@@ -55,7 +55,7 @@ def thunder(c: Canvas, p: Character) -> None:
 
 
 _SEGMENTS = 480
-_BANDS = ((0.0, 4500.0), (0.12, 900.0), (0.4, 320.0), (1.0, 140.0))
+_BANDS = ((0.0, 4500.0), (0.12, 1300.0), (0.4, 500.0), (1.0, 180.0))
 """(part of the roll, low-pass in Hz): air takes the highs of what comes from farther along the channel."""
 
 
@@ -76,7 +76,7 @@ def _flash(c: Canvas, p: Character, length: float, near: float) -> Floats:
     gains = c.rng.gamma(0.8, 1.0, _SEGMENTS) * np.exp(-2.4 * arrivals) / (0.25 + arrivals)
     gains[: round(8 * near)] *= 5 * near  # the foot of the channel: the crack
     pans = np.clip(np.cumsum(c.rng.normal(0, 0.12, _SEGMENTS)), -0.9, 0.9)
-    wave_s = 0.009 * p.size / p.pitch
+    wave_s = 0.0065 * p.size / p.pitch
     count = max(4, round(wave_s * c.rate))
     span = max(64, round(0.06 * c.rate) + count)  # the wave, and what the low-pass leaves ringing
     size = 1 << math.ceil(math.log2(2 * span))
