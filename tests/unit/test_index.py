@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from audio_pool.cache.faiss_library import faiss_here
 from audio_pool.cache.index import SnapshotUnusable, VectorIndex
 from audio_pool.errors import EngineError, StorageError
 
@@ -141,6 +142,26 @@ def test_inverted_lists_find_what_comparing_all_finds() -> None:
         len(set(flat.search(q, 8, [1])[0].tolist()) & set(lists.search(q, 8, [1])[0].tolist())) for q in queries
     )
     assert same / 800 > 0.97
+
+
+def test_compacting_puts_lists_in_the_order_of_their_groups_and_finds_the_same() -> None:
+    rows = clustered(3_000)
+    groups = np.random.default_rng(6).permutation(3_000) % 7
+    index = VectorIndex(D, flat_below=500)
+    index.train(rows, 3_000)
+    index.add(range(3_000), rows, groups.tolist())
+    asked = [(row, [2, 5]) for row in rows[::100]]
+    before = [index.search(row, 8, wanted) for row, wanted in asked]
+    assert index.wants_compaction
+    index.compact()
+    assert not index.wants_compaction
+    lists = index._structure.invlists
+    found = [faiss_here().rev_swig_ptr(lists.get_ids(one), lists.list_size(one)) for one in range(lists.nlist)]
+    assert sum(len(ids) for ids in found) == 3_000
+    assert all((np.diff(groups[ids]) >= 0).all() for ids in found)
+    for (row, wanted), (ids, cosines) in zip(asked, before, strict=True):
+        again = index.search(row, 8, wanted)
+        assert again[0].tolist() == ids.tolist() and again[1].tolist() == cosines.tolist()
 
 
 @pytest.mark.parametrize("flat_below", [1_000_000, 500])

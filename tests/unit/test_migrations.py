@@ -12,9 +12,11 @@ from tests.support.cache_sounds import harm, ids_in, recipe
 from tests.support.old_cache import OldCache
 
 from audio_pool.cache.manage import AudioSemanticCache
+from audio_pool.cache.settings import filters_of
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
+from audio_pool.prompts.parses import packed
 from audio_pool.types import Query
 
 PROMPT, CANONICAL, OTHER_WAY = "rain on a tin roof", "the sound of rain on a tin roof", "a tin roof in the rain"
@@ -44,6 +46,8 @@ def test_an_old_cache_is_found_in_again_by_text_key_and_meaning(old: OldCache) -
     assert metadata.candidates[0].verdict == "chosen"
     assert metadata.engine_details == {"layers": ["rain"]}
     assert verify(cache.store).problems == []
+    filters = filters_of(recipe(PROMPT), TOLERANT)
+    assert [row.parse for row in cache.store.entries.with_text(PROMPT, filters)] == [packed(PROMPT)]
     cache.close()
 
 

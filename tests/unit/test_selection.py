@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audio_pool.cache.entry import Row
-from audio_pool.cache.selection import Variant, draw, of_nearest_length, surplus
+from audio_pool.cache.selection import Variant, draw, of_nearest_length, of_nearest_prompts, surplus
 
 
 def row(entry_id: int, duration_s: float = 2.0) -> Row:
@@ -27,6 +27,16 @@ def test_only_the_nearest_lengths_are_drawn_from() -> None:
     rows = [row(1, 1.9), row(2, 2.1), row(3, 2.3), row(4, 2.1004)]
     assert [one.id for one in of_nearest_length(rows, 2.0)] == [1, 2, 4]
     assert [one.id for one in of_nearest_length(rows, 2.2)] == [2, 3, 4]
+
+
+def test_the_nearest_prompts_count_once_and_a_blur_adds_those_that_may_be_as_near() -> None:
+    prompts = ("rain", "wind", "rain", "hail", "wind")
+    rows = [row(number)._replace(prompt=prompt) for number, prompt in enumerate(prompts)]
+    cosines = {0: 0.80, 1: 0.95, 2: 0.90, 3: 0.899, 4: 0.5}
+    assert [one.id for one in of_nearest_prompts(rows, cosines, 2)] == [1, 2, 0, 4]
+    assert [one.id for one in of_nearest_prompts(rows, cosines, 2, 0.005)] == [1, 2, 3, 0, 4]
+    assert [one.id for one in of_nearest_prompts(rows, cosines, 9, 0.005)] == [1, 2, 3, 0, 4]
+    assert of_nearest_prompts([], {}, 2, 0.005) == []
 
 
 def test_temperature_0_takes_the_best_and_among_equals_the_oldest() -> None:

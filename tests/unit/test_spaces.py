@@ -70,7 +70,7 @@ def share_found(space: VectorSpace, fits: np.ndarray) -> float:
     asked = unit(ROWS[::30] + 0.1 * np.random.default_rng(2).standard_normal((COUNT // 30, D)))
     hits = 0
     for row in asked:
-        found = space.search(row, 8, FITTING)
+        found = space.compared(row, space.search(row, 8, FITTING))
         assert list(found.values()) == sorted(found.values(), reverse=True)
         for entry_id, cosine in found.items():
             assert fits[entry_id - 1] and abs(cosine - float(ROWS[entry_id - 1] @ row)) < EXACT

@@ -18,6 +18,7 @@ from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
 from audio_pool.errors import InvalidAudio, NotFound, StorageError
+from audio_pool.prompts.parses import packed
 from audio_pool.types import Query, Rendition
 
 OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=-23.0, true_peak_dbfs=-2.0)
@@ -327,6 +328,7 @@ def test_many_entries_are_filed_anew_in_steps_and_whoever_opens_next_goes_on(
     third = SqliteStore(tmp_path)
     assert third.renew_keys(2) and found(third) == 4
     assert not third.renew_keys(100) and found(third) == 5
+    assert [third.entries.with_text(prompt, ANY)[0].parse for prompt in prompts] == list(map(packed, prompts))
     assert [row.id for row in third.entries.with_meaning("a door", ANY)] == [late.id]
     third.close()
     last = SqliteStore(tmp_path)

@@ -56,6 +56,8 @@ class Row(NamedTuple):
     """As ``canonical_digest`` gave it, of whichever version."""
     preferred: int = 0
     """1: it was asked for in place of what was offered before."""
+    parse: bytes = b""
+    """The prompt's, as ``prompts/parses.py`` gave it, of whichever version; b"" where it is not kept yet."""
 
     @property
     def is_sane(self) -> bool:
@@ -65,6 +67,7 @@ class Row(NamedTuple):
             and type(self.file) is str
             and type(self.created_at) is float
             and type(self.size_bytes) is int
+            and type(self.parse) is bytes
             and (self.clap_similarity is None or type(self.clap_similarity) is float)
             and (self.quality is None or type(self.quality) is float)
         )

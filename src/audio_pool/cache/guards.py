@@ -16,7 +16,7 @@ from audio_pool.cache.unsaid import without_unsaid
 from audio_pool.prompts.function_words import NEGATIONS, PREPOSITIONS, QUANTITIES
 from audio_pool.prompts.grammar import Chunk
 from audio_pool.prompts.lexicon import in_chorus, is_listed
-from audio_pool.prompts.normalize import Analysis, analyse
+from audio_pool.prompts.parses import Events, events_of
 from audio_pool.prompts.spelling import is_misspelling_of
 
 __all__ = ["first_objection", "unsaid_between"]
@@ -40,10 +40,15 @@ _Moment = list[Chunk]
 
 
 @lru_cache(maxsize=4096)
-def first_objection(query: str, prompt: str) -> str | None:
-    """Name the first guard that objects to taking one prompt for the other; None where none does."""
-    ours, theirs = _moments(analyse(query)), _moments(analyse(prompt))
-    mine, other = _bag(ours), _bag(theirs)
+def first_objection(query: str, prompt: str, parse: bytes = b"") -> str | None:
+    """Name the first guard that objects to taking one prompt for the other; None where none does.
+
+    Args:
+        parse: of ``prompt``, as it was kept (prompts/parses.py); b"": none.
+    """
+    ours, mine = _asked(query)
+    theirs = _moments(events_of(prompt, parse))
+    other = _bag(theirs)
     lacking, extra = mine - other, other - mine
     renamed = _misspellings(lacking, extra)
     if lacking and not extra:
@@ -67,14 +72,21 @@ def first_objection(query: str, prompt: str) -> str | None:
 
 def unsaid_between(query: str, prompt: str) -> list[str]:
     """Return the words that one of two prompts without objection has more, since they go without saying."""
-    mine, other = (_bag(_moments(analyse(text))) for text in (query, prompt))
+    mine, other = (_bag(_moments(events_of(text))) for text in (query, prompt))
     lacking, extra = mine - other, other - mine
     _misspellings(lacking, extra)
     return sorted({word.rstrip("*~") for word in (lacking | extra) if word not in PREPOSITIONS})
 
 
-def _moments(analysis: Analysis) -> list[_Moment]:
-    return [[_plain(chunk) for chunk in chunks] for chunks in analysis.events]
+@lru_cache(maxsize=256)
+def _asked(query: str) -> tuple[list[_Moment], Counter[str]]:
+    """Return a query's moments and words: it is compared with several prompts, and neither is changed."""
+    moments = _moments(events_of(query))
+    return moments, _bag(moments)
+
+
+def _moments(events: Events) -> list[_Moment]:
+    return [[_plain(chunk) for chunk in chunks] for chunks in events]
 
 
 def _renamed(chunk: Chunk, renamed: dict[str, str]) -> Chunk:

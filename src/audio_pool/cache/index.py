@@ -6,7 +6,8 @@ index from the store and loses nothing.
 
 Up to ``FLAT_BELOW`` vectors every one is compared, at single precision. Above, inverted lists hold one byte per
 dimension (inverted_lists.py), and cosines are near ones (``exact``): the caller has the vectors. What is removed is
-only marked; ``compact`` gives its room back without training anything again.
+only marked; ``compact`` gives its room back without training anything again. Within a list, groups lie in order of
+their numbers, but for what was added since the last ``compact``: of close numbers should be what is searched together.
 
 Threads: one writer (add, remove, compact, save) beside any number of searchers. A search waits for at most
 one ``add``, ``remove`` or the last step of ``compact``. FAISS runs on the calling thread alone: its OpenMP pool would
@@ -30,7 +31,9 @@ from audio_pool.cache.faiss_library import faiss_here
 from audio_pool.cache.inverted_lists import (
     SAMPLE_PER_LIST,
     GoOn,
+    Stopped,
     add_rows,
+    arrange,
     lists_for,
     purge,
     trained_lists,
@@ -83,6 +86,8 @@ class VectorIndex:
         self._trained_on = 0
         self._count = 0
         self._dead = 0
+        self._arranged = 0
+        """Vectors that lie in order in their lists: the first so many."""
         self._ids: Ids = np.zeros(0, np.int64)
         self._codes: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._code_of: dict[int, int] = {}
@@ -177,10 +182,10 @@ class VectorIndex:
 
     @property
     def wants_compaction(self) -> bool:
-        """A quarter is tombstones, or all are still compared though they are many."""
-        return self._dead > max(1024, self._count // 4) or (
-            not self._trained_on and len(self) > self._flat_below
-        )
+        """A quarter is tombstones or lies in no order, or all are still compared though they are many."""
+        if not self._trained_on:
+            return self._dead > max(1024, self._count // 4) or len(self) > self._flat_below
+        return max(self._dead, self._count - self._arranged) > max(1024, self._count // 4)
 
     @property
     def wants_rebuilding(self) -> bool:
@@ -190,18 +195,21 @@ class VectorIndex:
         )
 
     def compact(self, go_on: GoOn = lambda: True) -> None:
-        """Drop tombstones; where all are compared though they are many, train lists. Writers must not write meanwhile.
+        """Drop tombstones and put lists in order; train lists where all are compared though they are many.
 
-        Searches go on, but for the moment in which lists are purged or the new structure takes its place.
+        Writers must not write meanwhile. Searches go on, but for the moment in which lists are purged, one is put in
+        order, or the new structure takes its place.
 
         Raises:
-            Stopped: ``go_on`` said no; nothing was changed.
+            Stopped: ``go_on`` said no; what is found is the same.
         """
         keep = np.flatnonzero(self._alive[: self._count])
         if self._trained_on:
-            with self._lock:
-                purge(self._structure, keep, self._count)
-                self._keep_only(keep)
+            if self._dead:
+                with self._lock:
+                    purge(self._structure, keep, self._count)
+                    self._keep_only(keep)
+            self._arrange(go_on)
             return
         rows = np.empty((len(keep), self.dimensions), np.float32)
         if len(keep):
@@ -213,11 +221,22 @@ class VectorIndex:
         with self._lock:
             self._structure, self._trained_on = fresh._structure, fresh._trained_on
             self._keep_only(keep)
+        if self._trained_on:
+            self._arrange(go_on)
+
+    def _arrange(self, go_on: GoOn) -> None:
+        ranks = np.argsort(np.argsort(np.fromiter(self._code_of, np.int64)))[self._codes[: self._count]]
+        for one in range(self._structure.nlist):
+            if not go_on():
+                raise Stopped
+            with self._lock:
+                arrange(self._structure, one, ranks)
+        self._arranged = self._count
 
     def _keep_only(self, keep: Ids) -> None:
         self._ids, self._codes = self._ids[keep], self._codes[keep]
         self._alive = np.ones(len(keep), np.bool_)
-        self._count, self._dead = len(keep), 0
+        self._count, self._dead, self._arranged = len(keep), 0, 0
         self._order = None if (np.diff(self._ids) > 0).all() else np.zeros(0, np.int64)
         self._filters.clear()
 
@@ -361,7 +380,7 @@ class VectorIndex:
         """
         head = {
             "dimensions": self.dimensions, "encoder": self.encoder, "count": self._count,
-            "sequence": sequence, "trained_on": self._trained_on,
+            "sequence": sequence, "trained_on": self._trained_on, "arranged": self._arranged,
         }  # fmt: skip
         groups = np.fromiter(self._code_of, np.int64)[self._codes[: self._count]]
         arrays = [self._ids[: self._count], groups, self._alive[: self._count]]
@@ -387,7 +406,7 @@ class VectorIndex:
         index._alive[: len(alive)] = alive
         index._dead = int(len(alive) - alive.sum())
         index._structure = structure
-        index._trained_on = head["trained_on"]
+        index._trained_on, index._arranged = head["trained_on"], head["arranged"]
         return index, int(head["sequence"])
 
 

@@ -1,6 +1,7 @@
 """Inverted lists over vectors of one byte per dimension: how many, trained on what, and tidied without training.
 
-Owns: the FAISS structure for many vectors: its making, removal from it, its numbers in order again.
+Owns: the FAISS structure for many vectors: its making, removal from it, its numbers in order again, the order
+within a list.
 Must not know: ids, groups, where the vectors are kept.
 
 One byte per dimension and not two: a quarter of the memory of float32 and, with the nearest compared anew by their
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from audio_pool.cache.faiss_library import faiss_here
 
-__all__ = ["SAMPLE_PER_LIST", "Stopped", "add_rows", "lists_for", "purge", "trained_lists"]
+__all__ = ["SAMPLE_PER_LIST", "Stopped", "add_rows", "arrange", "lists_for", "purge", "trained_lists"]
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -107,3 +108,18 @@ def purge(structure: Any, keep: Ids, count: int) -> None:  # Any: FAISS's struct
         if size:
             here = faiss.rev_swig_ptr(lists.get_ids(one), size)
             here[:] = numbers[here]
+
+
+def arrange(structure: Any, one: int, ranks: Ids) -> None:  # Any: FAISS's structure
+    """Put the vectors of a list in the order of their ``ranks``, by number.
+
+    A filtered search skips from fit to fit: where those lie side by side it takes half the time, and finds the same.
+    """
+    faiss = faiss_here()
+    lists = structure.invlists
+    size = lists.list_size(one)
+    if size > 1:
+        ids = faiss.rev_swig_ptr(lists.get_ids(one), size)
+        codes = faiss.rev_swig_ptr(lists.get_codes(one), size * structure.code_size).reshape(size, -1)
+        order = np.argsort(ranks[ids], kind="stable")
+        ids[:], codes[:] = ids[order], codes[order]

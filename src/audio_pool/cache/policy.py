@@ -59,6 +59,8 @@ class Candidate:
     """What people said of it for the query's words."""
     same: Literal["text", "canonical", "", None] = None
     """Which of its keys is the query's, where whoever keeps keys has looked; None: its prompt is parsed for it."""
+    parse: bytes = b""
+    """Its prompt's, as it was kept (prompts/parses.py); b"": none, and it is parsed where it must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _verdict(
     least = calibration.cosine_at(tau_prompt_sem)
     if not one.cosine >= least:
         return _verdict_by(one, "", f"cosine is below {least:.2f}, which tau_prompt_sem {tau_prompt_sem:.2f} asks")
-    differing = first_objection(query, one.prompt)
+    differing = first_objection(query, one.prompt, one.parse)
     if differing is not None:
         return _verdict_by(one, "", differing)
     if unfit:

@@ -17,7 +17,16 @@ import numpy as np
 from audio_pool.cache.entry import Row
 from audio_pool.cache.store import Vector
 
-__all__ = ["CapStrategy", "Standing", "Variant", "draw", "of_nearest_length", "preferred", "surplus"]
+__all__ = [
+    "CapStrategy",
+    "Standing",
+    "Variant",
+    "draw",
+    "of_nearest_length",
+    "of_nearest_prompts",
+    "preferred",
+    "surplus",
+]
 
 CapStrategy = Literal["quality", "diversity"]
 Standing = Literal["variant", "preferred", "instead"]
@@ -32,6 +41,23 @@ def of_nearest_length(rows: Sequence[Row], duration_s: float) -> list[Row]:
     """Return those whose length differs least; a millisecond more or less is the same length."""
     least = min(abs(row.duration_s - duration_s) for row in rows)
     return [row for row in rows if abs(row.duration_s - duration_s) <= least + _EQUAL_LENGTH_S]
+
+
+def of_nearest_prompts(
+    rows: Iterable[Row], cosines: Mapping[int, float], count: int, blur: float = 0.0
+) -> list[Row]:
+    """Return the rows of the ``count`` nearest prompts, nearest first; with ``blur``, of those that may be among them.
+
+    Args:
+        cosines: by id; each may be wrong by half of ``blur``.
+    """
+    nearest = sorted(rows, key=lambda row: -cosines[row.id])
+    best: dict[str, float] = {}
+    for row in nearest:
+        best.setdefault(row.prompt, cosines[row.id])
+    chosen = dict(list(best.items())[:count])
+    least = min(chosen.values(), default=0.0) - blur
+    return [row for row in nearest if row.prompt in chosen or (blur and best[row.prompt] >= least)]
 
 
 def draw(

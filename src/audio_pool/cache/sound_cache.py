@@ -31,7 +31,7 @@ from audio_pool.cache.judgements import Given
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import Candidate, Verdict, judge
-from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length
+from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length, of_nearest_prompts
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
@@ -57,6 +57,8 @@ _TYPES: dict[str, HitType] = {
 _SPARE = 16
 """Neighbours asked for beyond ``reuse_k``: some do not fit, are gone, or are variants of one prompt."""
 _MOST_LOOKED_AT = 1024
+_BLUR = 0.005
+"""A large index's cosines are nearer than that to those of the vectors: ten times what a byte per dimension costs."""
 _ENTRIES_KNOWN = 2048
 _KEYS_AT_ONCE = 2000
 _UNLINK_S = 0.1
@@ -239,10 +241,8 @@ class SoundCache:
         judged = functools.partial(self.teaching.of, recipe.namespace, recipe.prompt)
         same = functools.partial(same_key, recipe.namespace, recipe.prompt)
         candidates = [
-            Candidate(
-                id_, row.prompt, cosines.get(id_, math.nan), clap.get(id_), judged(id_, row.prompt), same(row)
-            )
-            for id_, row in rows.items()
+            Candidate(n, row.prompt, cosines.get(n, math.nan), clap.get(n), judged(n, row.prompt), same(row), row.parse)
+            for n, row in rows.items()
         ]
         verdicts = judge(
             recipe.prompt,
@@ -269,14 +269,19 @@ class SoundCache:
             # a prompt's variants count once: they must not push out what was asked in other words
             prompts = len({row.prompt for row in rows})
             if prompts >= query.reuse_k or len(cosines) < most or most >= _MOST_LOOKED_AT:
-                nearest = sorted(rows, key=lambda row: -cosines[row.id])
-                looked_at = set(list(dict.fromkeys(row.prompt for row in nearest))[: query.reuse_k])
-                return [(row, cosines[row.id]) for row in nearest if row.prompt in looked_at]
+                if not index.exact:
+                    near = of_nearest_prompts(rows, cosines, query.reuse_k, _BLUR)
+                    cosines = index.compared(vector, [row.id for row in near])
+                    rows = [row for row in near if row.id in cosines]
+                nearest = of_nearest_prompts(rows, cosines, query.reuse_k)
+                return [(row, cosines[row.id]) for row in nearest]
             most *= 4
 
     def nearest_of_any_settings(self, space: str, vector: Vector, count: int) -> dict[int, float]:
         """Return cosines of the nearest entries by id, whether their settings fit or not."""
-        return self.spaces.of(space).search(vector, count, None)
+        index = self.spaces.of(space)
+        found = index.search(vector, count, None)
+        return found if index.exact else index.compared(vector, found)
 
     def _exact(
         self,

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _BUCKETS_PER_E = 50
 """Lengths are grouped by steps of e**(1/50), 2 %."""
+_SHORTEST_BUCKET = 400
+"""Below that of a millisecond, taken positive."""
 _BUCKETS_PER_GUIDANCE = 4
 _WHILE_SEARCHING = 64
 """Changes a searcher follows before it searches; the rest is the writer's."""
@@ -44,7 +46,7 @@ _AT_ONCE_BELOW = 20_000
 _SAVE_AFTER, _SAVE_SHARE = 2000, 20
 """Changes after which ``tidy`` writes a new snapshot, and their share in a large index."""
 _SETTINGS_KNOWN, _ANSWERS_KNOWN = 100_000, 1_000
-_GROUPING = 2
+_GROUPING = 3
 """Version of the groups: a snapshot that holds others is of no use."""
 
 
@@ -117,8 +119,10 @@ def _guidance_bucket(guidance: float) -> float:
 
 
 def _number(group: Settings) -> int:
-    """Stable over processes: the snapshot holds it."""
-    return int.from_bytes(hashlib.blake2b(repr(tuple(group)).encode(), digest_size=8).digest(), "big") >> 1
+    """Stable over processes: the snapshot holds it. Groups that differ in length alone have close numbers."""
+    alike = repr(tuple(group._replace(duration_s=0.0))).encode()
+    length = max(0, min(int(group.duration_s) + _SHORTEST_BUCKET, 0xFFFF))
+    return int.from_bytes(hashlib.blake2b(alike, digest_size=8).digest(), "big") >> 17 << 16 | length
 
 
 class VectorSpace:
@@ -171,6 +175,7 @@ class VectorSpace:
     def search(self, vector: Vector, k: int, filters: Filters | None) -> dict[int, float]:
         """Return the k nearest entries that fit, as the index knows them: cosine by id, nearest first.
 
+        Where it is not ``exact``, cosines are near ones, and whoever decides by them asks ``compared``.
         Lengths are filtered to 2 % only, and an entry may have been removed meanwhile: the caller asks the
         rows, and for more neighbours where too few are left. ``filters`` None: all fit.
         """
@@ -183,19 +188,24 @@ class VectorSpace:
             return {}
         asked = np.asarray(vector, np.float32)
         ids, cosines = index.search(asked, k, fitting)
-        found = dict(zip(ids.tolist(), cosines.tolist(), strict=True))
-        return found if index.exact else self._compared(asked, found)
+        return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
 
-    def _compared(self, asked: Vector, found: dict[int, float]) -> dict[int, float]:
-        """Return what was found with the cosines of the very vectors, nearest first; what is gone is left out."""
-        kept = self._store.vectors.of(self.space, found)
-        ids = [entry_id for entry_id, vector in kept.items() if len(vector) == len(asked)]
-        if not ids:
+    @property
+    def exact(self) -> bool:
+        """True where the cosines that ``search`` gives are those of the very vectors."""
+        return self._index is None or self._index.exact
+
+    def compared(self, vector: Vector, ids: Iterable[int]) -> dict[int, float]:
+        """Return the cosines of the very vectors, nearest first; what is gone is left out."""
+        asked = np.asarray(vector, np.float32)
+        kept = self._store.vectors.of(self.space, ids)
+        there = [entry_id for entry_id, kept_one in kept.items() if len(kept_one) == len(asked)]
+        if not there:
             return {}
-        rows = np.stack([kept[entry_id] for entry_id in ids])
+        rows = np.stack([kept[entry_id] for entry_id in there])
         cosines = rows @ asked / (np.linalg.norm(rows, axis=1) * np.linalg.norm(asked))
         order = np.argsort(-cosines, kind="stable")
-        return {ids[at]: float(cosines[at]) for at in order}
+        return {there[at]: float(cosines[at]) for at in order}
 
     # -- staying in step
 
@@ -278,6 +288,8 @@ class VectorSpace:
             self.progress = min(1.0, len(index or ()) / max(1, count))
             if self._stopped:
                 raise Stopped
+        if index is not None and index.wants_compaction:
+            index.compact(self._go_on)
         with self._writing:
             self._index, self._seq, self._version = index, seq, -1
             self.ready, self._lost = True, False

@@ -46,7 +46,7 @@ from audio_pool.prompts.spelling import correct_spelling, is_real, separated
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
 CANONICAL_VERSION = 2
-"""Raised whenever any prompt's canonical key may change; stored keys of another version are made anew."""
+"""Raised whenever any prompt's parse or canonical key may change; stored ones of another version are made anew."""
 
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 _EDGES = " .,;:!?\"'()[]{}*_~-\u2026"

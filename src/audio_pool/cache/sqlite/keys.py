@@ -1,4 +1,4 @@
-"""Canonical keys made anew where another version made them: in small steps, while look-ups go on.
+"""Canonical keys and parses made anew where another version made them: in small steps, while look-ups go on.
 
 Owns: how far that is, kept in the database, so that whoever opens it next goes on.
 Must not know: how a key is made.
@@ -11,6 +11,7 @@ from __future__ import annotations
 from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.sqlite.database import Database, transaction
 from audio_pool.prompts.normalize import CANONICAL_VERSION
+from audio_pool.prompts.parses import packed
 
 __all__ = ["SqliteKeys"]
 
@@ -40,9 +41,9 @@ class SqliteKeys:
         last = self._last()
         sql = "SELECT id, namespace, prompt FROM entries WHERE id > ? ORDER BY id LIMIT ?"
         rows = self._database.bulk(sql, (last, _IN_A_STEP))
-        keys = [(canonical_digest(namespace, prompt), entry_id) for entry_id, namespace, prompt in rows]
+        keys = [(canonical_digest(namespace, prompt), packed(prompt), entry_id) for entry_id, namespace, prompt in rows]
         with self._database.writing("making keys anew") as db, transaction(db):
-            db.executemany("UPDATE entries SET canonical_key = ? WHERE id = ?", keys)
+            db.executemany("UPDATE entries SET canonical_key = ?, parse = ? WHERE id = ?", keys)
             if rows:
                 position = f"{CANONICAL_VERSION} {rows[-1][0]}"
                 db.execute("INSERT OR REPLACE INTO facts VALUES ('keys_renewed', ?)", (position,))

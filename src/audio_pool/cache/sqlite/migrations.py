@@ -202,6 +202,12 @@ CREATE TABLE calibrations (
 ) WITHOUT ROWID;
 """
 
+# The parse of each prompt, for look-ups by meaning. It comes with the keys, which therefore are due once more.
+_PARSES = """
+ALTER TABLE entries ADD COLUMN parse BLOB NOT NULL DEFAULT x'';
+DELETE FROM facts WHERE name IN ('canonical_version', 'keys_renewed');
+"""
+
 
 def _fill_identity(db: sqlite3.Connection) -> None:
     """Fill the new columns from what was stored of each sound, and file its identity anew."""
@@ -251,6 +257,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_PREFERRED,),
     (SEEN,),
     (_CALIBRATIONS,),
+    (_PARSES,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from audio_pool.cache.entry import Row, canonical_digest, text_digest
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of, made_as, settings_of
+from audio_pool.prompts.parses import packed
 from audio_pool.results import FinishedSound
 
 __all__ = [
@@ -63,6 +64,7 @@ def columns_of(sound: FinishedSound, file: str, origin: str, size: int, digest: 
         **made_columns(sound),
         "text_key": text_digest(recipe.namespace, recipe.prompt),
         "canonical_key": canonical_digest(recipe.namespace, recipe.prompt),
+        "parse": packed(recipe.prompt),
         "prompt": recipe.prompt,
         "spoken": recipe.voice is not None or metadata.speech,
         "clap_similarity": metadata.clap_similarity,
