@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from tests.support.sound_library import RATE, first_system, tone
 
 from audio_pool import AudioPool
 from audio_pool.audio import codec
+from audio_pool.cache.calibration import Measured
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.manage import AudioSemanticCache
@@ -35,7 +37,7 @@ from audio_pool.cli.moving import _rules
 from audio_pool.config import load_config
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.exporting import export
-from audio_pool.exchange.importing import Imported, import_sounds
+from audio_pool.exchange.importing import Imported, as_json, import_sounds
 from audio_pool.exchange.meaning import Meaning
 from audio_pool.exchange.preparing import Rules
 from audio_pool.types import Query
@@ -261,14 +263,47 @@ def test_a_backup_and_a_rebuilding_keep_in_mind_what_was_taken_over(
     library: Path, tmp_path: Path, store: SqliteStore
 ) -> None:
     import_sounds(library, store, rules(), Meaning())
+    one = entries(store)[1].id or 0
+    store.uses.record(Counted({one: 7}, {}, {}), 2e9)
     backup(store.location, tmp_path / "all.tar")
     restore(tmp_path / "all.tar", tmp_path / "other")
+    with contextlib.closing(SqliteStore(tmp_path / "other")) as other:
+        assert other.uses.of([entries(other)[1].id or 0]) == {entries(other)[1].id: store.uses.of([one])[one]}
     assert restore(tmp_path / "all.tar", tmp_path / "other").entries == 0
     (tmp_path / "other" / "cache.sqlite3").unlink()
     assert rebuild(tmp_path / "other").made == 3
     with contextlib.closing(SqliteStore(tmp_path / "other")) as other:
         again = import_sounds(library, other, rules(), Meaning())
     assert (again.made, again.known) == (0, 3)
+
+
+def test_what_a_scorer_says_is_in_the_master_too(library: Path, store: SqliteStore) -> None:
+    import_sounds(library, store, rules(), Meaning(None, ("listener", Listener)))
+    told = [(one.metadata, codec.read(Path(one.path))[0].tobytes()) for one in entries(store)]
+    assert all(one.clap_similarity is not None for one, _ in told)
+    store.close()
+    (Path(store.location) / "cache.sqlite3").unlink()
+    assert rebuild(store.location).made == 3
+    with contextlib.closing(SqliteStore(store.location)) as again:
+        assert [(one.metadata, codec.read(Path(one.path))[0].tobytes()) for one in entries(again)] == told
+
+
+def test_names_and_tables_of_other_systems_are_understood(tmp_path: Path, store: SqliteStore) -> None:
+    place = tmp_path / "library"
+    place.mkdir()
+    undecodable = os.fsdecode(b"caf\xe9.wav")
+    for number, name in enumerate((undecodable, "Cafe\u0301 Bell.wav", "straße.wav")):
+        with (place / name).open("wb") as file:
+            soundfile.write(file, tone(300 + 50 * number, duration_s=0.2), RATE, format="WAV")
+    (place / os.fsdecode(b"caf\xe9.json")).write_bytes('{"prompt": "a café"}'.encode("cp1252"))
+    table = "file;prompt\nCAFÉ BELL.WAV;a bell in a café\nstraße.wav;a street\n"
+    (place / "list.csv").write_bytes(table.encode("cp1252"))
+    (place / "more.csv").write_bytes("file;prompt\nstraße.wav;a road\n".encode("utf-16"))
+    (place / "meta.jsonl").write_bytes(b'{"path": "stra\xdfe.wav", "prompt": "half \\ud800"}\n')
+    report = import_sounds(place, store, rules(), Meaning())
+    assert [one.recipe.prompt for one in entries(store)] == ["a bell in a café", "a café", "a road", "a street"]
+    assert (report.reasons, report.made) == ({"no prompt": 1}, 4)
+    json.dumps(as_json(import_sounds(place, store, rules(), Meaning()))).encode()
 
 
 # -- out and in again
@@ -285,6 +320,7 @@ def whole(store: SqliteStore) -> list[tuple[Any, ...]]:
         }
         samples = codec.read(Path(one.path))[0].tobytes()
         life = (one.id in store.pins.pinned(), store.uses.of([one.id or 0])[one.id or 0])
+        life = (*life, bool(store.entries.preferred_among([one.id or 0])))
         found.append((one.recipe, one.metadata, one.created_at, vectors, samples, life))
     return found
 
@@ -295,12 +331,15 @@ def filled(tmp_path: Path, store: SqliteStore) -> SqliteStore:
         told = {"tags": ["weather"], "labels": {"level": number, "game": "harbour"}, "licence": "Apache-2.0"}
         made = sound(store.blobs.incoming, prompt, seed=number, metadata=told, namespace="harbour")
         vectors = {"minilm": np.full(4, number + 1, np.float32), "sound:x": np.ones(3, np.float32)}
-        entry = store.entries.put(made, vectors)
+        entry = store.entries.put(made, vectors, preferred=number == 1)
         if number == 2:
             store.pins.pin([entry.id or 0])
             store.uses.record(Counted({entry.id or 0: 7}, {}, {}), 2e9)
             one = Given("harbour", prompt, prompt, "wrong", "feedback", entry.id)
             store.judgements.give([one, Given("harbour", "hail", "rain", "wrong", "manager")])
+    shares = dict.fromkeys(("accepted_same", "accepted_different", "error_at_most", "accepted_same_plain"), 0.1)
+    counts = dict.fromkeys(("same_pairs", "different_pairs", "unrelated_pairs"), 9)
+    store.calibrations.keep(Measured(space="minilm", error=0.01, at_070=0.875, plain=0.9, **shares, **counts))
     return store
 
 
@@ -324,6 +363,7 @@ def test_an_export_and_its_import_lose_nothing(filled: SqliteStore, tmp_path: Pa
         (old, pair), (other, same) = ([one.given for one in one.judgements.since(0)] for one in (filled, new))
         assert (other._replace(entry_id=None), same) == (old._replace(entry_id=None), pair)
         assert new.entries.entry(other.entry_id or 0).recipe.prompt == "a dog barks"  # type: ignore[union-attr]
+        assert new.calibrations.all() == filled.calibrations.all()
         new.judgements.give([pair._replace(verdict="right")])
         again = import_sounds(tmp_path / "out", new, rules(), Meaning())
         assert (again.made, again.known, again.judgements) == (0, 4, 0)
@@ -351,6 +391,35 @@ def test_an_export_goes_on_adds_what_is_new_and_tells_what_is_damaged(filled: Sq
     assert not list(place.rglob("*.part"))
     assert lost.is_file() and json.loads(torn.read_text())
     assert all(path.stat().st_mtime_ns == stamps[path] for path in done[4:6]), "what was there is not written again"
+
+
+@pytest.mark.parametrize("format", ["flac", "wav"])
+def test_files_of_sounds_that_were_removed_go_unless_somebody_changed_them(
+    filled: SqliteStore, tmp_path: Path, format: Any
+) -> None:
+    place = tmp_path / "out"
+    export(filled, place, format=format)
+    (bell, rain, dog, wind) = (one.entry_id for one in filled.checks.masters())
+    filled.entries.remove([bell, rain, dog])
+    (mine,) = place.glob(f"sounds/*/*{rain}_*.json")
+    mine.write_text(mine.read_text() + " ")
+    (elsewhere,) = place.glob(f"sounds/*/*{dog}_*.{format}")
+    elsewhere.rename(tmp_path / "elsewhere")
+    elsewhere.symlink_to(tmp_path / "elsewhere")
+    (place / "sounds" / "0000" / "notes.txt").write_text("mine")
+    report = export(filled, place, format=format)
+    assert (report.entries, report.written, report.removed) == (1, 0, 4)
+    assert sorted(report.changed) == sorted(str(path.relative_to(place)) for path in (mine, elsewhere))
+    left = {path.name for path in (place / "sounds" / "0000").iterdir()}
+    assert left == {mine.name, elsewhere.name, "notes.txt", f"{wind:06d}_wind.{format}", f"{wind:06d}_wind.json"}
+    assert (tmp_path / "elsewhere").is_file()
+    listed = (place / "files.sha256").read_text().splitlines()
+    assert sorted(listed) == sorted(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(place)}"
+        for path in place.glob(f"sounds/*/*{wind}_wind.*")
+    )
+    again = export(filled, place, format=format)
+    assert (again.removed, again.changed) == (0, []), "what somebody changed is theirs from then on"
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(filled: SqliteStore, tmp_path: Path) -> None:

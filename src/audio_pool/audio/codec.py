@@ -384,6 +384,6 @@ def _opened(path: Path) -> soundfile.SoundFile:
     if not path.is_file():
         raise NotFound(f"{path}: no such file")
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(os.fsencode(path))  # a name may hold bytes that are no UTF-8
     except soundfile.LibsndfileError as exc:
         raise InvalidAudio(f"{path}: not a sound file that can be read: {exc.error_string}") from exc

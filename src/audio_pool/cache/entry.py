@@ -108,6 +108,8 @@ class Adopted(NamedTuple):
     hits: int = 0
     last_used: float = 0.0
     """Seconds since 1970; of those hits."""
+    preferred: bool = False
+    """It is offered before others of its words."""
     source: bytes = b""
     """What it was taken over from; b"": what its metadata name, or nothing."""
 

@@ -153,6 +153,9 @@ def export_command(
         report = export(store, directory, format=format_, jobs=jobs or _cores(), on_progress=shown)
     found = told(report)
     lines = [f"left out: {one['file']}: {one['why']}" for one in found["skipped"]]
+    lines += [f"not kept any more, but changed since, so it stays: {name}" for name in report.changed]
+    if report.removed:
+        lines.append(f"{report.removed:,} files of sounds that are not kept any more removed")
     lines.append(f"{report.entries:,} sounds in {directory}, {size(found['size_mb'])}; {report.written:,} written now")
     show(found, as_json, lines)
     if report.skipped:

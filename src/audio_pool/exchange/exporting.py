@@ -4,13 +4,15 @@ Owns: ``export``: names, the order of steps, what a run that goes on need not do
 Must not know: the terminal, how entries are stored.
 
     manifest.json                       what this is, of which cache, and whether it is complete
+    files.sha256                        what was written, for ``sha256sum -c``
     sounds.csv                          a line for each sound, for people and other programs
     judgements.jsonl                    what people judged of hits
     sounds/0000/000012_rain.flac        and 000012_rain.json beside it
 
 A sound is written before its sidecar, each under a temporary name first: what a sidecar describes is there. A server
 may go on; what it keeps meanwhile comes along where the export has not passed it, and a sound that is removed
-meanwhile can be read for its grace.
+meanwhile can be read for its grace. Files of sounds that were removed since the last run go, unless somebody changed
+them.
 """
 
 from __future__ import annotations
@@ -19,19 +21,21 @@ import csv
 import hashlib
 import json
 import os
-import secrets
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import Entry, Vector
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import AudioPoolError, InvalidRequest
+from audio_pool.exchange.checksums import Checksums
+from audio_pool.exchange.manifest import ExportFormat, begin, complete
+from audio_pool.exchange.plain_files import json_at, replacing, write_json
 from audio_pool.exchange.sidecar import sidecar_of
 from audio_pool.exchange.verdicts import VERDICTS, verdict_lines
 from audio_pool.inscription import comment_of
@@ -39,9 +43,8 @@ from audio_pool.packs.names import slug
 
 __all__ = ["ExportFormat", "Exported", "as_json", "export"]
 
-ExportFormat = Literal["flac", "wav"]
-MANIFEST, TABLE = "manifest.json", "sounds.csv"
-_KIND, _VERSION = "cache export", 1
+_TABLE = "sounds.csv"
+_ENTRY_OF = re.compile(r"sounds/\d+/(\d+)_[^/]*")
 _AT_ONCE = 64
 _COLUMNS = ("file", "prompt", "duration_s", "loop", "licence", "commercial_use", "namespace", "tags", "master_sha256")
 _PARTS = 1 << 20
@@ -63,6 +66,10 @@ class Exported:
     written: int = 0
     size_bytes: int = 0
     skipped: list[Left] = field(default_factory=list)
+    removed: int = 0
+    """Files of earlier runs whose sounds are not kept any more."""
+    changed: list[str] = field(default_factory=list)
+    """Such files that somebody changed; they stay."""
 
 
 class _Written(NamedTuple):
@@ -73,6 +80,8 @@ class _Written(NamedTuple):
     size_bytes: int
     sha256: bytes
     is_new: bool
+    files: tuple[tuple[str, str], ...]
+    """The sound and its sidecar, and the SHA-256 of each."""
 
 
 def export(
@@ -100,48 +109,34 @@ def export(
         raise InvalidRequest(f"{directory} is the cache itself, or in it", hint="name another directory")
     with storage_errors("exporting the cache", str(place)):
         place.mkdir(parents=True, exist_ok=True)
-        _begin(place, store.store_id, format)
+        begin(place, store.store_id, format)
         spaces: dict[str, int] = {}
-        with _replacing(place / TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
+        with (
+            Checksums(place) as sums,
+            replacing(place / _TABLE) as part,
+            part.open("w", encoding="utf-8", newline="") as file,
+        ):
             table = csv.writer(file)
             table.writerow(_COLUMNS)
             with ThreadPoolExecutor(max(1, jobs)) as threads:
                 for batch in _batches(store):
-                    for one in _write(store, place, batch, format, threads, spaces, report):
-                        table.writerow(_row(one))
+                    written = _write(store, place, batch, format, threads, spaces, report)
+                    table.writerows(_row(one) for one in written)
+                    sums.add(file for one in written for file in one.files)
                     if on_progress is not None:
                         on_progress(report)
-        with _replacing(place / VERDICTS) as part, part.open("w", encoding="utf-8") as file:
+            report.removed, report.changed = sums.settle(lambda name: _is_kept(store, name))
+        with replacing(place / VERDICTS) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in verdict_lines(store))
-        told = {"complete": True, "entries": report.entries, "size_bytes": report.size_bytes, "vectors": spaces}
-        _write_json(place / MANIFEST, {**_head(store.store_id, format), **told, "skipped": _skipped(report)})
+        told = {"entries": report.entries, "size_bytes": report.size_bytes, "vectors": spaces}
+        complete(place, store, format, {**told, "skipped": _skipped(report)})
     return report
 
 
-def _begin(place: Path, store_id: str, format: ExportFormat) -> None:
-    """Refuse a directory that holds something else; say what is being made here."""
-    path = place / MANIFEST
-    if not path.exists():
-        if any(place.iterdir()):
-            raise InvalidRequest(f"{place} is not empty and holds no export", hint="name another directory")
-    else:
-        try:
-            found = json.loads(path.read_bytes())
-            known = {name: found.get(name) for name in ("audio_pool", "store", "format")}
-        except (ValueError, AttributeError):
-            known = {}
-        head = _head(store_id, format)
-        if known.get("audio_pool") != head["audio_pool"] or known.get("store") != store_id:
-            raise InvalidRequest(f"{place} holds something else than an export of this cache", hint="name another one")
-        if known.get("format") != format:
-            raise InvalidRequest(
-                f"{place} holds an export as {known.get('format')}, given is {format}", hint="name another directory"
-            )
-    _write_json(path, {**_head(store_id, format), "complete": False})
-
-
-def _head(store_id: str, format: ExportFormat) -> dict[str, Any]:
-    return {"audio_pool": {"kind": _KIND, "version": _VERSION}, "store": store_id, "format": format}
+def _is_kept(store: SqliteStore, file: str) -> bool:
+    """Return False for a file of an entry that was removed; what is not named like one is none of ours to remove."""
+    found = _ENTRY_OF.fullmatch(file)
+    return found is None or store.checks.exists(int(found[1]))
 
 
 def _batches(store: SqliteStore) -> Iterator[list[KeptFile]]:
@@ -166,7 +161,7 @@ def _write(
         for entry_id, vector in store.vectors.of(space, ids).items():
             vectors[entry_id][space] = vector
     done: list[_Written] = []
-    uses, pinned = store.uses.of(ids), store.pins.pinned()
+    uses, pinned, preferred = store.uses.of(ids), store.pins.pinned(), store.entries.preferred_among(ids)
 
     def write(kept: KeptFile) -> _Written | Left | None:
         entry = store.entries.entry(kept.entry_id)
@@ -174,7 +169,15 @@ def _write(
             return Left(kept.file, "its row cannot be read") if store.checks.exists(kept.entry_id) else None
         file = f"{_stem(entry)}.{format}"
         of, use = vectors[kept.entry_id], uses.get(kept.entry_id)
-        told = sidecar_of(entry, Path(file).name, kept.sha256, of, use, pinned=kept.entry_id in pinned)
+        told = sidecar_of(
+            entry,
+            Path(file).name,
+            kept.sha256,
+            of,
+            use,
+            pinned=kept.entry_id in pinned,
+            preferred=kept.entry_id in preferred,
+        )
         return _write_one(store, place, kept, entry, file, told)
 
     for one in threads.map(write, batch):
@@ -199,12 +202,12 @@ def _write_one(
 ) -> _Written | Left | None:
     """Write one sound and its sidecar, as far as they are not there; None where it was removed meanwhile."""
     target, beside = place / file, (place / file).with_suffix(".json")
-    found = _sidecar_at(beside)
+    found = json_at(beside) or {}
     size = target.stat().st_size if target.is_file() else -1
     is_new = not (found.get("master_sha256") == kept.sha256.hex() and found.get("size_bytes") == size)
     if is_new:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(target) as part:
+        with replacing(target) as part:
             why = _copied(Path(entry.path), part, kept)
             if not why and target.suffix == ".wav":
                 why = _decoded(part, entry)
@@ -212,19 +215,20 @@ def _write_one(
                 part.unlink(missing_ok=True)
                 return Left(kept.file, why) if store.checks.exists(kept.entry_id) else None
         size = target.stat().st_size
-    told = {**told, "size_bytes": size}
+    told["size_bytes"] = size
+    if target.suffix == ".flac":
+        told["file_sha256"] = told["master_sha256"]
+    else:  # the same samples, and other bytes
+        told["file_sha256"] = _digest(target) if is_new else found.get("file_sha256", "")
     if is_new or found != json.loads(json.dumps(told)):
-        _write_json(beside, told)
-    return _Written(entry, file, size, kept.sha256, is_new)
+        write_json(beside, told)
+    files = ((file, told["file_sha256"]), (str(Path(file).with_suffix(".json")), _digest(beside)))
+    return _Written(entry, file, size, kept.sha256, is_new, files)
 
 
-def _sidecar_at(path: Path) -> dict[str, Any]:
-    """Return what an earlier run wrote; nothing where that cannot be read."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copied(master: Path, part: Path, kept: KeptFile) -> str:
@@ -253,24 +257,6 @@ def _decoded(part: Path, entry: Entry) -> str:
     return ""
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a path to write, which takes the target's place where something was written and nothing was raised."""
-    part = target.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        yield part
-        if part.exists():
-            os.replace(part, target)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with _replacing(path) as part:
-        part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
 def _row(one: _Written) -> tuple[object, ...]:
     metadata = one.entry.metadata
     return (
@@ -297,4 +283,6 @@ def as_json(report: Exported) -> dict[str, Any]:  # JSON, as documented in docs/
         "written": report.written,
         "size_mb": report.size_bytes / 2**20,
         "skipped": _skipped(report),
+        "removed": report.removed,
+        "changed": report.changed,
     }

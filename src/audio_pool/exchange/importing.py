@@ -27,14 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import structs
-
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.sources import master_source
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidRequest
+from audio_pool.exchange.manifest import take_calibrations
 from audio_pool.exchange.meaning import Meaning, Sample, Wanted
 from audio_pool.exchange.preparing import (
     Job,
@@ -45,9 +44,11 @@ from audio_pool.exchange.preparing import (
     inscribed_prompt,
     kept_of,
     prepare,
+    with_similarity,
 )
 from audio_pool.exchange.sidecar import Kept, kept_in
 from audio_pool.exchange.sources import Found, find_sounds
+from audio_pool.exchange.told import readable
 from audio_pool.exchange.verdicts import VERDICTS, take_verdicts
 from audio_pool.prompts.normalize import text_key
 
@@ -98,7 +99,7 @@ class Imported:
         """Count a sound that is left out."""
         self.reasons[reason] += 1
         if len(self.skipped) < _MOST_TOLD:
-            self.skipped.append(Skipped(place, reason, detail))
+            self.skipped.append(Skipped(readable(place), reason, readable(detail)))
 
     @property
     def done(self) -> int:
@@ -159,6 +160,7 @@ def import_sounds(
             report.vectors_taken_over = meaning.taken_over
             if on_progress is not None:
                 on_progress(report)
+    take_calibrations(store, place)
     report.judgements, left = take_verdicts(store, place)
     for _ in range(left):
         report.skip(VERDICTS, "judgement of a sound that is not here, or torn")
@@ -284,9 +286,9 @@ def _take(
             kept = one.kept
             source = master_source(kept.recipe.namespace, kept.recipe.prompt, kept.sha256)
             adopted = adopted._replace(pinned=kept.pinned, hits=kept.hits, last_used=kept.last_used, source=source)
+            adopted = adopted._replace(preferred=kept.preferred)
         elif similarity is not None:
-            metadata = structs.replace(adopted.sound.metadata, clap_similarity=similarity)
-            adopted = adopted._replace(sound=structs.replace(adopted.sound, metadata=metadata))
+            adopted = with_similarity(Path(one.job.out), adopted, similarity)
         arriving.append(Arrived(Path(one.job.out), adopted._replace(vectors={**adopted.vectors, **vectors})))
     for arrived, is_new in zip(arriving, arrive(store, arriving), strict=True):
         if is_new:

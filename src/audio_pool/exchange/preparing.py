@@ -29,7 +29,7 @@ from audio_pool.cache.sqlite.sources import IMPORTED
 from audio_pool.cache.trust import fingerprint
 from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.exchange.sidecar import Kept
-from audio_pool.exchange.told import Told, allows_commercial_use
+from audio_pool.exchange.told import Told, allows_commercial_use, readable
 from audio_pool.inscription import comment_of, sound_in
 from audio_pool.prompts.expectations import names_noise
 from audio_pool.results import FinishedSound, LoopReport, QualityReport, SoundMetadata
@@ -39,7 +39,17 @@ from audio_pool.types import MAX_DURATION_S, Recipe, Rendition
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
-__all__ = ["Job", "NotTaken", "Prepared", "Rules", "begin_process", "inscribed_prompt", "kept_of", "prepare"]
+__all__ = [
+    "Job",
+    "NotTaken",
+    "Prepared",
+    "Rules",
+    "begin_process",
+    "inscribed_prompt",
+    "kept_of",
+    "prepare",
+    "with_similarity",
+]
 
 _SHORTEST_S = 0.05
 _MOST_CHANNELS = 2
@@ -250,7 +260,7 @@ def _judged(
         true_peak_dbfs=level.rounded_peak_dbfs,
         loop=LoopReport(seam_score=round(seam.seam_score(audio, rate, 0), 2)) if loop else None,
         generation_timestamp=created_at,
-        engine_details={IMPORTED: {"source": job.source, "file": Path(job.audio).name}},
+        engine_details={IMPORTED: {"source": job.source, "file": readable(Path(job.audio).name)}},
         warnings=tuple(warnings),
         labels=told.labels,
         tags=tuple(dict.fromkeys((*told.tags, *rules.tags))),
@@ -258,6 +268,19 @@ def _judged(
     out = Path(job.out)
     codec.write(out, audio, rate, "flac", 24, comment_of(recipe, metadata), loop)
     return _prepared(out, recipe, metadata, created_at, descriptors(audio, rate).tobytes())
+
+
+def with_similarity(master: Path, one: Adopted, similarity: float) -> Adopted:
+    """Write into a master, too, how well it fits its words: a rebuilding has nothing else."""
+    from audio_pool.audio import codec
+
+    metadata = structs.replace(one.sound.metadata, clap_similarity=similarity)
+    audio, rate = codec.read(master)
+    comment = comment_of(one.sound.recipe, metadata)
+    codec.write(master, audio, rate, "flac", 24, comment, metadata.is_loop)  # the same samples
+    digest, size = fingerprint(master)
+    sound = structs.replace(one.sound, metadata=metadata)
+    return one._replace(sound=sound, sha256=digest, size_bytes=size)
 
 
 # -- sounds of our own that come back

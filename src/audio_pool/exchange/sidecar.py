@@ -39,10 +39,18 @@ class Kept(NamedTuple):
     pinned: bool
     hits: int
     last_used: float
+    preferred: bool
 
 
 def sidecar_of(
-    entry: Entry, file: str, sha256: bytes, vectors: Mapping[str, Vector], use: Use | None, *, pinned: bool
+    entry: Entry,
+    file: str,
+    sha256: bytes,
+    vectors: Mapping[str, Vector],
+    use: Use | None,
+    *,
+    pinned: bool,
+    preferred: bool,
 ) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
     """Return what goes beside an exported sound.
 
@@ -66,6 +74,7 @@ def sidecar_of(
             for space, vector in sorted(vectors.items())
         },
         "pinned": pinned,
+        "preferred": preferred,
         "hits": use.hits if use else 0,
         "last_used": use.last_used if use else None,
     }
@@ -93,6 +102,7 @@ def kept_in(sidecar: Json | None) -> Kept | None:
         pinned,
         hits if isinstance(hits, int) and 0 < hits < 1 << 53 else 0,
         float(last) if isinstance(last, int | float) and math.isfinite(last) else created_at,
+        sidecar.get("preferred") is True,
     )
 
 

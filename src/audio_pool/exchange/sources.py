@@ -9,17 +9,18 @@ A directory may be several things at once. What lists its sounds goes first (``m
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 from audio_pool.errors import InvalidRequest, NotFound
-from audio_pool.exchange.told import Told, told_in
+from audio_pool.exchange.plain_files import OLD_ENCODING, Json, json_at, json_in
+from audio_pool.exchange.told import Told, readable, told_in
 
 __all__ = ["FIRST_SYSTEM", "Found", "find_sounds"]
 
@@ -30,9 +31,8 @@ _ENDINGS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".w64", ".rf64", ".caf"}
 )
 _LONGEST_LINE = 1 << 20
-_LARGEST_SIDECAR = 8 << 20
 _LARGEST_TABLE = 1 << 30
-Json = dict[str, Any]  # opaque: comes from anywhere; told.py checks it field by field
+_PARTS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ def _of_lines(path: Path, search: _Search) -> Iterator[Found]:
             row += 1
             place = f"{path.name} line {row + 1}"
             try:
-                fields = json.loads(line)
+                fields = json_in(line)
             except (ValueError, RecursionError):
                 torn = not line.endswith(b"\n")
                 yield Found(place=place, row=row, why="the line is torn" if torn else "the line is no JSON")
@@ -115,7 +115,7 @@ def _of_table(path: Path, search: _Search, *, required: bool) -> Iterator[Found]
     """Yield the sounds that a CSV names, whatever separates its columns."""
     if path.stat().st_size > _LARGEST_TABLE:
         raise InvalidRequest(f"{path}: more than {_LARGEST_TABLE >> 20:,} MB", hint="split it")
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding=_encoding_of(path), errors="replace", newline="") as file:
         head = file.readline()
         separator = max(",;\t", key=head.count)
         names = next(csv.reader(io.StringIO(head), delimiter=separator), [])
@@ -143,6 +143,20 @@ def _of_table(path: Path, search: _Search, *, required: bool) -> Iterator[Found]
                 yield _named(place, dict(zip(names, row, strict=False)), search, None)
 
 
+def _encoding_of(path: Path) -> str:
+    """Return what a text file is written in."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while data := file.read(_PARTS):
+            if file.tell() == len(data) and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "utf-16"
+            try:
+                decoder.decode(data)
+            except UnicodeDecodeError:
+                return OLD_ENCODING
+    return "utf-8-sig"
+
+
 def _named(place: str, fields: Json, search: _Search, row: int | None) -> Found:
     told = told_in(fields)
     if not told.path:
@@ -159,19 +173,15 @@ def _named(place: str, fields: Json, search: _Search, row: int | None) -> Found:
 def _alone(directory: Path, path: Path) -> Found:
     sidecar = _sidecar(path)
     told = told_in(sidecar) if sidecar else Told()
-    return Found(place=str(path.relative_to(directory)), audio=path, told=told, sidecar=sidecar)
+    return Found(place=readable(str(path.relative_to(directory))), audio=path, told=told, sidecar=sidecar)
 
 
 def _sidecar(path: Path) -> Json | None:
     """Return what ``rain.json`` or ``rain.wav.json`` says of ``rain.wav``; None where there is neither."""
     for place in (path.with_suffix(".json"), path.with_name(f"{path.name}.json")):
-        try:
-            if place.is_file() and place.stat().st_size <= _LARGEST_SIDECAR:  # a pipe would be waited for
-                found = json.loads(place.read_bytes())
-                if isinstance(found, dict):
-                    return found
-        except (OSError, ValueError, RecursionError):
-            continue
+        found = json_at(place)
+        if found is not None:
+            return found
     return None
 
 
@@ -193,8 +203,9 @@ class _Search:
     def find(self, told: str) -> Path | None:
         """Return the file that a listing means: there, else the longest end of its path that exists here.
 
-        A path of another machine, of Windows too, leads to the file of the same name beside the listing; of several
-        of that name the one with most of the path in common, and none where two have equally much.
+        A path of another machine, of Windows too, leads to the file of the same name beside the listing, whose letter
+        case and composition do not matter; of several of that name to the one with most of the path in common, and
+        to none where two have equally much.
         """
         if os.path.isabs(told) and os.path.isfile(told):
             return Path(os.path.abspath(told))
@@ -214,18 +225,23 @@ class _Search:
             self._by_name = {}
             for root in self._roots:
                 for path in self.sounds(root):
-                    self._by_name.setdefault(path.name, []).append(path)
-        found = self._by_name.get(parts[-1], []) if parts else []
+                    self._by_name.setdefault(_folded(path.name), []).append(path)
+        found = self._by_name.get(_folded(parts[-1]), []) if parts else []
         alike = sorted(((_common(path.parts, parts), path) for path in found), reverse=True)
         if len(alike) > 1 and alike[0][0] == alike[1][0]:
             return None
         return alike[0][1] if alike else None
 
 
+def _folded(name: str) -> str:
+    """Return a name as file systems that ignore letter case, or decompose letters, compare it."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _common(path: tuple[str, ...], parts: list[str]) -> int:
     count = 0
     for one, other in zip(reversed(path), reversed(parts), strict=False):
-        if one != other:
+        if _folded(one) != _folded(other):
             break
         count += 1
     return count

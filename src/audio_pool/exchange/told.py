@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from audio_pool.types import MAX_LABELS, MAX_PROMPT_CHARS, MAX_SEED, Label
 
-__all__ = ["Told", "allows_commercial_use", "told_in"]
+__all__ = ["Told", "allows_commercial_use", "readable", "told_in"]
 
 Json = Mapping[str, Any]  # opaque: comes from anywhere; checked field by field
 
@@ -69,6 +69,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "y", "1", "on"}), frozenset({"false", 
 _MILLISECONDS = 1e11
 """A time from here on counts milliseconds: as seconds it would be the year 5138."""
 _LONGEST_TAG = 64
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def told_in(fields: Json) -> Told:
@@ -90,6 +91,11 @@ def told_in(fields: Json) -> Told:
     return Told(**found, ignored=tuple(ignored))
 
 
+def readable(text: str) -> str:
+    """Return text that has UTF-8: halves of surrogate pairs, in JSON or of a file's undecodable name, are replaced."""
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 # -- values
 
 
@@ -100,7 +106,11 @@ def _text(value: object) -> str | None:
 
 def _prompt(value: object) -> str | None:
     text = " ".join(value.split()) if isinstance(value, str) else ""
-    return text[:MAX_PROMPT_CHARS].strip() or None
+    return text[:MAX_PROMPT_CHARS].strip() or None if _is_text(text) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and readable(value) == value
 
 
 def _number(value: object) -> float | None:
@@ -174,7 +184,7 @@ def _labels(value: object) -> dict[str, Label] | None:
     plain = {
         str(name)[:_LONGEST_TAG]: one
         for name, one in value.items()
-        if one is None or isinstance(one, str | bool | int | float)
+        if _is_text(str(name)) and (one is None or isinstance(one, bool | int | float) or _is_text(one))
     }
     return dict(list(plain.items())[:MAX_LABELS]) or None
 

@@ -156,6 +156,11 @@ class SqliteEntries:
             size_bytes=stored.size_bytes,
         )
 
+    def preferred_among(self, ids: Sequence[int]) -> set[int]:
+        """Return those that are offered before others of their words."""
+        sql = f"SELECT id FROM entries WHERE preferred > 0 AND id IN {ID_LIST}"
+        return {row[0] for row in self._database.query(sql, (id_list(ids),))}
+
     # -- keeping
 
     def put(
@@ -223,7 +228,7 @@ class SqliteEntries:
         if known or (one.entry_id is None and (self._kept(db, one.sound) is not None or is_there(db, one))):
             return False
         values = columns_of(one.sound, one.file, one.origin, one.size_bytes, one.sha256)
-        values["created_at"] = one.created_at
+        values |= {"created_at": one.created_at, "preferred": one.preferred}
         if one.entry_id is not None:
             values["id"] = one.entry_id
         entry_id = insert(db, values, one.sound, one.vectors)

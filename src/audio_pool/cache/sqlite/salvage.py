@@ -78,17 +78,24 @@ class Salvage:
     def entries(self) -> Iterator[Saved]:
         """Yield every entry whose row can be read, by id."""
         pins = {row[0] for row in self._try("SELECT entry_id FROM pins", ())}
+        preferred = {row[0] for row in self._try("SELECT id FROM entries WHERE preferred > 0", ())}
         last = max((self._greatest(sql) for sql in _GREATEST), default=0)
         for first in range(1, last + 1, _AT_ONCE):
             ids = (first, min(first + _AT_ONCE, last + 1))
             provenance = {row[0]: row[1:] for row in self._between(_PROVENANCE, *ids)}
             vectors = list(self._between(_VECTORS, *ids))
             renditions = list(self._between(_RENDITIONS, *ids))
+            uses = {row[0]: row[1:] for row in self._between(_USES, *ids) if _is_use(row)}
             for row in self._between(_ENTRIES, *ids):
                 if _is_sane(row):
                     known = {space: np.frombuffer(data, np.float32) for n, space, data in vectors if n == row[0]}
                     others = tuple((*one[1:], b"")[:4] for one in renditions if one[0] == row[0])
-                    yield _saved(row, provenance.get(row[0]), known, others, row[0] in pins)
+                    saved = _saved(row, provenance.get(row[0]), known, others, row[0] in pins)
+                    if saved.adopted is not None:
+                        hits, last_used = uses.get(row[0], (0, 0.0))
+                        adopted = saved.adopted._replace(hits=hits, last_used=last_used, preferred=row[0] in preferred)
+                        saved = saved._replace(adopted=adopted)
+                    yield saved
 
     def _greatest(self, sql: str) -> int:
         found = self._try(sql, ())
@@ -120,6 +127,7 @@ _ENTRIES = f"SELECT {_ENTRY} FROM entries WHERE id >= ? AND id < ?"
 _PROVENANCE = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id >= ? AND entry_id < ?"
 _VECTORS = "SELECT entry_id, encoder, data FROM vectors WHERE entry_id >= ? AND entry_id < ?"
 _RENDITIONS = "SELECT * FROM renditions WHERE entry_id >= ? AND entry_id < ?"
+_USES = "SELECT entry_id, hits, last_used FROM uses WHERE entry_id >= ? AND entry_id < ? AND hits > 0"
 _GREATEST = (
     "SELECT seq FROM sqlite_sequence WHERE name = 'entries'",
     "SELECT max(id) FROM entries",
@@ -141,6 +149,10 @@ def _is_sane(row: tuple[Any, ...]) -> bool:
         and len(sha256) == 32
         and isinstance(created_at, float)
     )
+
+
+def _is_use(row: tuple[Any, ...]) -> bool:
+    return isinstance(row[1], int) and 0 < row[1] < 1 << 53 and isinstance(row[2], float)
 
 
 def _saved(
