@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
-CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate"]
+CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 TaskRole = Literal["generate", "master", "embed", "score"]
 """A task's role, as progress names it."""
 
@@ -182,9 +182,9 @@ class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """One candidate of any round, chosen or not."""
 
     seed: int
-    score: float
-    """CLAP similarity where there is a scorer, else the quality score."""
-    quality: QualityReport
+    score: float | None = None
+    """CLAP similarity where there is a scorer, else the quality score; None where it was not judged."""
+    quality: QualityReport | None = None
     clap_similarity: float | None = None
     verdict: CandidateVerdict = "not_chosen"
 

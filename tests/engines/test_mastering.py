@@ -216,8 +216,10 @@ def test_without_a_scorer_the_best_quality_wins_and_the_first_among_equals(maste
     finished = finish(mastering, tmp_path, [raw(hissing, 4, notes=Notes()), *clean], 2, prompt="a chord")
     told = finished.sound.metadata
     assert told["seed"] == 5
-    assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "chosen", "not_chosen"]
+    # nothing can be better than one without a fault: what follows is not judged
+    assert [one["verdict"] for one in told["candidates"]] == ["not_chosen", "chosen", "not_judged"]
     assert [one["seed"] for one in told["candidates"]] == [4, 5, 6]
+    assert told["candidates"][2]["score"] is told["candidates"][2]["quality"] is None
     assert told["candidates"][0]["quality"]["issues"] == ["hiss"]
 
 

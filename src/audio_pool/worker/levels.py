@@ -54,13 +54,19 @@ def measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:
     return lufs, loudness.true_peak_dbfs(audio, sample_rate, circular=loop)
 
 
-def levelled(audio: Audio, sample_rate: int, rendition: Rendition, loop: bool) -> tuple[Audio, Level]:
-    """Return the sound at its level, as mono where the rendition says so, and what is then measured of it."""
+def levelled(
+    audio: Audio, sample_rate: int, rendition: Rendition, loop: bool, known: tuple[float, float] | None = None
+) -> tuple[Audio, Level]:
+    """Return the sound at its level, as mono where the rendition says so, and what is then measured of it.
+
+    Args:
+        known: what ``measured`` found of the sound, where that is known.
+    """
     from audio_pool.audio import limiter, loudness
 
     if rendition.mono and len(audio) > 1:
-        audio = audio.mean(axis=0, keepdims=True, dtype=np.float32)
-    lufs, peak = measured(audio, sample_rate, loop)
+        audio, known = audio.mean(axis=0, keepdims=True, dtype=np.float32), None
+    lufs, peak = known or measured(audio, sample_rate, loop)
     aimed = lufs
     if rendition.measure == "short_term" and not loop:
         aimed = loudness.short_term_lufs(audio, sample_rate)

@@ -40,7 +40,7 @@ from audio_pool.results import (
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker import files
-from audio_pool.worker.levels import Level, levelled, of_master
+from audio_pool.worker.levels import Level, levelled, measured, of_master
 
 if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _FAILED_SCORE = 10.0
 """What the gate gives a sound that failed, at the most."""
+_FULL_SCORE = 100.0
 _REQUIRES = ("scipy", "soundfile", "soxr")
 _FADE_IN_S = 0.002
 _FADE_OUT_S = 0.01
@@ -97,6 +98,8 @@ class _Shaped:
     clap_similarity: float | None = None
     vector: Vectors | None = None
     verdict: CandidateVerdict = "not_chosen"
+    loudness: tuple[float, float] | None = None
+    """LUFS and true peak before any gain, once they were measured."""
 
 
 class AllRejected(QualityError):
@@ -140,7 +143,8 @@ class Mastering:
         """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
         With a scorer the candidate that is nearest to the prompt wins, among those that pass the gate;
-        without one the best quality. Among equals the first, so that the result follows from the seeds.
+        without one the best quality. Among equals the first, so that the result follows from the seeds; so without a
+        scorer those after one without any fault are not judged.
 
         Args:
             candidates: at least one; for a loop not natively made, longer by ``shape.tail_s``.
@@ -158,7 +162,12 @@ class Mastering:
             AllRejected: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
-        shaped = [_shape(raw, shape, recipe) for raw in candidates]
+        shaped: list[_Shaped] = []
+        for raw in candidates:
+            shaped.append(_shape(raw, shape, recipe))
+            # the first among equals wins: nothing that follows can be better
+            if scorer is None and shaped[-1].quality.score >= _FULL_SCORE:
+                break
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
         if not passed and deliver_best:
@@ -173,13 +182,15 @@ class Mastering:
         best.verdict = "chosen" if accepted else "best_of_rejected"
         scored = time.perf_counter()
 
-        audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop)
+        audio, level = levelled(
+            best.audio, shape.sample_rate, of_master(rendition), shape.loop, best.loudness
+        )
         audio, loop_report = _judge_seam(audio, best, shape)
         # a limited rendition says it itself
         kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
         warnings = (*metadata.warnings, *best.warnings, *kept_low)
         described = structs.replace(
-            _described(metadata, best, shaped, level, shape),
+            _described(metadata, best, shaped, candidates[len(shaped) :], level, shape),
             tau_accept_new=tau_accept_new,
             accepted=accepted,
             loop=loop_report,
@@ -335,7 +346,10 @@ def _score(
     shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
 ) -> None:
     """Compare the prompt by CLAP with each candidate at its final level."""
-    heard = [levelled(one.audio, shape.sample_rate, rendition, shape.loop)[0] for one in shaped]
+    heard = []
+    for one in shaped:
+        one.loudness = measured(one.audio, shape.sample_rate, shape.loop)
+        heard.append(levelled(one.audio, shape.sample_rate, rendition, shape.loop, one.loudness)[0])
     text = scorer.embed_text([recipe.prompt])[0]
     for one, vector in zip(shaped, scorer.embed_audio(heard, shape.sample_rate), strict=True):
         one.vector = np.asarray(vector, np.float32)
@@ -369,7 +383,12 @@ def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopR
 
 
 def _described(
-    metadata: SoundMetadata, best: _Shaped, shaped: Sequence[_Shaped], level: Level, shape: Shape
+    metadata: SoundMetadata,
+    best: _Shaped,
+    shaped: Sequence[_Shaped],
+    others: Sequence[RawCandidate],
+    level: Level,
+    shape: Shape,
 ) -> SoundMetadata:
     """Add what shaping, judging and levelling found of one sound."""
     return structs.replace(
@@ -383,7 +402,10 @@ def _described(
         format="flac",
         bit_depth=24,
         clap_similarity=best.clap_similarity,
-        candidates=tuple(_report(one) for one in shaped),
+        candidates=(
+            *(_report(one) for one in shaped),
+            *(CandidateReport(seed=raw.seed, verdict="not_judged") for raw in others),
+        ),
         quality=QualityReport(score=best.quality.score, issues=tuple(best.quality.issues)),
         loudness_lufs=level.rounded_lufs,
         true_peak_dbfs=level.rounded_peak_dbfs,
