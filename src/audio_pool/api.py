@@ -20,7 +20,7 @@ from audio_pool.errors import InvalidRequest
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, Failure, HitRule, PlainMapping, PresentSettings, SoundMetadata
 from audio_pool.tasks import ClapOperation
-from audio_pool.types import MAX_VARIANTS, AudioRequest
+from audio_pool.types import MAX_VARIANTS, AudioRequest, Delivery
 from audio_pool.validation import parse
 
 __all__ = [
@@ -429,6 +429,18 @@ class PoolApi(Protocol):
 
     def explain(self, prompt: Asked, **fields: Any) -> Explanation | Awaitable[Explanation]:
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made. Raises NotFound."""
+
+    def spectrogram(
+        self,
+        entry: int,
+        *,
+        namespace: str = "default",
+        mel_bands: int = 0,
+        highest_hz: float | None = None,
+        dark: bool = False,
+        delivery: Delivery = "path",
+    ) -> PictureReport | Awaitable[PictureReport]:
+        """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet."""
 
     def clap(
         self, operation: ClapOperation, texts: Sequence[str] = (), paths: Sequence[str | Path] = ()

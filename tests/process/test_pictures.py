@@ -55,8 +55,11 @@ def test_a_picture_is_drawn_once_and_kept_beside_the_sound(pool: AudioPool, clie
     assert client.spectrogram(entry).path == first.path
     other = client.spectrogram(entry, mel_bands=64, highest_hz=8000.0, dark=True, timeout_s=60)
     assert other.path != first.path
-    inline = client.spectrogram(entry, delivery="inline")
-    assert (inline.path, inline.data) == (None, Path(first.path).read_bytes())
+    for api in (client, pool):
+        inline = api.spectrogram(entry, delivery="inline")
+        assert (inline.path, inline.data) == (None, Path(first.path).read_bytes())
+    assert pool.spectrogram(entry) == first
+    assert pool.spectrogram(entry, mel_bands=64, highest_hz=8000.0, dark=True) == other
     with manager(pool) as cache:
         assert cache.verify()["ok"]
         assert cache.get_cache_stats().renditions >= 2
@@ -101,8 +104,9 @@ def test_a_picture_goes_with_its_sound_and_a_lost_one_is_drawn_anew(pool: AudioP
 
 def test_another_namespaces_entries_and_nonsense_are_refused(pool: AudioPool, client: AudioClient) -> None:
     entry = kept(pool, "a door slams", namespace="harbour")
-    with pytest.raises(NotFound, match="'default' has no entry"):
-        client.spectrogram(entry)
-    assert client.spectrogram(entry, namespace="harbour", timeout_s=60).path
-    with pytest.raises(InvalidRequest, match="mel_bands"):
-        client.spectrogram(entry, mel_bands=1000)
+    for api in (client, pool):
+        with pytest.raises(NotFound, match="'default' has no entry"):
+            api.spectrogram(entry)
+        assert api.spectrogram(entry, namespace="harbour", timeout_s=60).path
+        with pytest.raises(InvalidRequest, match="mel_bands"):
+            api.spectrogram(entry, mel_bands=1000)

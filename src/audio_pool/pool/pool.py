@@ -9,7 +9,6 @@ A request's way: *resolve* (resolve.py), then on the router's thread *look-up*, 
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import logging
 import math
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from audio_pool.api import (
     Asked,
@@ -33,6 +33,7 @@ from audio_pool.api import (
     FeedbackVerdict,
     Health,
     OnEvent,
+    PictureReport,
     PoolApi,
     PoolStatus,
     as_request,
@@ -40,20 +41,27 @@ from audio_pool.api import (
     variant_requests,
 )
 from audio_pool.config import Config, load_config
-from audio_pool.errors import AudioPoolError, InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.pending_sink import sink_of
+from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
 from audio_pool.pool.reload import Reload, reload_plan
-from audio_pool.pool.replies import LocalSink, Reply
+from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.results import AudioResult, Failure
+from audio_pool.results import AudioResult
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import GuardedTelemetry, Telemetry
-from audio_pool.transport.client_messages import PROTOCOL_VERSION, CancelRequest, ClapRequest, FeedbackRequest
-from audio_pool.types import AudioRequest
+from audio_pool.transport.client_messages import (
+    PROTOCOL_VERSION,
+    CancelRequest,
+    ClapRequest,
+    FeedbackRequest,
+    SpectrogramRequest,
+)
+from audio_pool.types import AudioRequest, Delivery
 from audio_pool.validation import parse
 
 __all__ = ["AudioPool"]
@@ -64,7 +72,6 @@ T = TypeVar("T")
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 _ENVELOPE = {"v": PROTOCOL_VERSION, "request_id": "local"}
 """What a message has beside its own fields; they are checked the same here as on the wire."""
-QUESTION_TIMEOUT_S = 10.0
 
 
 class AudioPool(PoolApi):
@@ -366,6 +373,30 @@ class AudioPool(PoolApi):
             self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
         ).body
 
+    def spectrogram(
+        self,
+        entry: int,
+        *,
+        namespace: str = "default",
+        mel_bands: int = 0,
+        highest_hz: float | None = None,
+        dark: bool = False,
+        delivery: Delivery = "path",
+        timeout_s: float = QUESTION_TIMEOUT_S,
+    ) -> PictureReport:
+        """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet; see
+        PoolApi."""
+        fields = {"entry": entry, "namespace": namespace, "mel_bands": mel_bands, "highest_hz": highest_hz}
+        fields |= {"dark": dark, "delivery": delivery}
+        asked = parse(SpectrogramRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="spectrogram")
+        parts = self._running()
+
+        def order(sink: LocalSink) -> None:
+            parts.service.pictures.ask(asked.entry, asked.namespace, asked.picture, asked.delivery, sink)
+
+        report, data = answer_of(parts.router, PictureReport, order, timeout_s)
+        return report if data is None else structs.replace(report, data=data)
+
     @property
     def endpoint(self) -> str | None:
         """Where clients connect, when serving."""
@@ -391,59 +422,15 @@ class AudioPool(PoolApi):
             raise PoolClosed("the pool is not running", hint="use it as a context manager, or call start()")
         return parts
 
-    def _on_router(self, ask: Callable[[Parts], T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
-        """Return the answer to a question that only the router's thread may ask."""
+    def _on_router(self, ask: Callable[[Parts], T]) -> T:
         parts = self._running()
-        if threading.get_ident() == parts.router.thread_id:  # a Pending's done callback asks
-            return ask(parts)
-        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def put() -> None:
-            try:
-                answer.set_result(ask(parts))
-            except BaseException as exc:
-                answer.set_exception(exc)
-
-        parts.router.post(put)
-        return self._awaited(parts, answer, timeout_s)
+        return on_router(parts.router, lambda: ask(parts))
 
     def _ask(
         self,
         answered_by: type[Answer],
-        order: Callable[[Parts, LocalSink], object],  # what it returns does not matter
+        order: Callable[[Parts, LocalSink], object],
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> Answer:
-        """Return the body of the reply to a question that is answered later."""
         parts = self._running()
-        if threading.get_ident() == parts.router.thread_id:
-            raise AudioPoolError(
-                "this thread would wait for itself: it is the one that delivers",
-                hint="ask in another thread than the one that calls a Pending's done callbacks",
-            )
-        answer: concurrent.futures.Future[msgspec.Struct] = concurrent.futures.Future()
-
-        def finish(reply: Reply) -> None:
-            if reply.body is not None:
-                answer.set_result(reply.body)
-            else:
-                answer.set_exception((reply.failure or Failure()).error())
-
-        def put() -> None:
-            try:
-                order(parts, LocalSink(request_id=secrets.token_hex(8), on_reply=finish))
-            except BaseException as exc:
-                answer.set_exception(exc)
-
-        parts.router.post(put)
-        body = self._awaited(parts, answer, timeout_s)
-        assert isinstance(body, answered_by), "every question has one kind of answer"
-        return body
-
-    @staticmethod
-    def _awaited(parts: Parts, answer: concurrent.futures.Future[T], timeout_s: float) -> T:
-        try:
-            return answer.result(min(timeout_s, threading.TIMEOUT_MAX))
-        except concurrent.futures.TimeoutError:
-            if parts.router.failure is not None:
-                raise PoolClosed(f"the pool has failed: {parts.router.failure}") from parts.router.failure
-            raise Timeout(f"the router did not answer within {timeout_s:g} s") from None
+        return answer_of(parts.router, answered_by, lambda sink: order(parts, sink), timeout_s)[0]

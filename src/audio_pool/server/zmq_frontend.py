@@ -50,7 +50,6 @@ from audio_pool.transport.sender import Sender
 from audio_pool.transport.sockets import Channel, router
 from audio_pool.transport.token import LocalToken
 from audio_pool.transport.unfinished import Unfinished
-from audio_pool.types import Picture
 
 __all__ = ["ZmqFrontEnd"]
 
@@ -184,9 +183,8 @@ class ZmqFrontEnd:
             case ExplainRequest():
                 service.explaining.ask(message.request, sink, size_bytes=size_bytes, caller=caller)
             case SpectrogramRequest():
-                picture = Picture(mel_bands=message.mel_bands, highest_hz=message.highest_hz, dark=message.dark)
                 service.pictures.ask(
-                    message.entry, message.namespace, picture, message.delivery, sink, caller=caller
+                    message.entry, message.namespace, message.picture, message.delivery, sink, caller=caller
                 )
             case EchoRequest():
                 worker = message.worker or ""

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
 from audio_pool.results import Failure, SoundMetadata
-from audio_pool.types import Delivery, Name, RequestId
+from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
 
 __all__ = [
@@ -138,6 +138,10 @@ class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
     highest_hz: Annotated[float, Meta(ge=500.0, le=96_000.0)] | None = None
     dark: bool = False
     delivery: Delivery = "path"
+
+    @property
+    def picture(self) -> Picture:
+        return Picture(mel_bands=self.mel_bands, highest_hz=self.highest_hz, dark=self.dark)
 
 
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
