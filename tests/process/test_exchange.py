@@ -25,7 +25,9 @@ from audio_pool import AudioPool
 from audio_pool.audio import codec
 from audio_pool.cache.calibration import Measured
 from audio_pool.cache.entry import Entry
+from audio_pool.cache.eviction import held_in
 from audio_pool.cache.judgements import Given
+from audio_pool.cache.limits import Bounds, Limits
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.backup import backup, restore
@@ -304,6 +306,27 @@ def test_names_and_tables_of_other_systems_are_understood(tmp_path: Path, store:
     assert [one.recipe.prompt for one in entries(store)] == ["a bell in a café", "a café", "a road", "a street"]
     assert (report.reasons, report.made) == ({"no prompt": 1}, 4)
     json.dumps(as_json(import_sounds(place, store, rules(), Meaning()))).encode()
+
+
+def test_what_would_be_evicted_at_once_is_not_taken_in(tmp_path: Path, store: SqliteStore) -> None:
+    first_system(tmp_path / "first", PROMPTS)
+    place, nobody = tmp_path / "first", Meaning()
+    old = import_sounds(place, store, rules(), nobody, limits=Limits(ttl_s=86_400))
+    assert (old.made, old.reasons) == (0, {"no room": 4})
+    assert old.skipped[0] == ("meta.jsonl line 1", "no room", "older than ttl_days = 1")
+    here = import_sounds(place, store, rules(), nobody, limits=Limits(namespaces={"default": Bounds(max_items=1)}))
+    assert (here.made, here.skipped[0].detail) == (1, "max_items = 1 of namespace default")
+    held = Bounds(max_bytes=held_in(store)[""].size_bytes * 5 // 2)
+    full = import_sounds(place, store, rules(), nobody, limits=Limits(whole=held))
+    assert (full.known, full.made, full.reasons) == (1, 1, {"no room": 2})
+    assert full.skipped[0].detail.startswith("max_size_gb = ")
+    assert not [path for path in store.blobs.incoming.iterdir() if path.suffix == ".flac"]
+    entry = entries(store)[0]
+    store.pins.pin([entry.id or 0])
+    export(store, tmp_path / "out")
+    with contextlib.closing(SqliteStore(tmp_path / "new")) as new:
+        back = import_sounds(tmp_path / "out", new, rules(), nobody, limits=Limits(ttl_s=86_400))
+        assert (back.made, back.reasons) == (1, {"no room": 1}), "pinned ones stay, whatever the bounds"
 
 
 # -- out and in again

@@ -85,6 +85,7 @@ def import_command(
     from audio_pool.cache.sqlite.store import SqliteStore
     from audio_pool.exchange.importing import Imported, import_sounds
     from audio_pool.exchange.importing import as_json as told
+    from audio_pool.pool.cache_limits import limits_of
 
     config = load_config(config_path)
     rules = _rules(config, **wanted)
@@ -105,6 +106,7 @@ def import_command(
             table=table,
             beside=beside,
             from_names=from_names,
+            limits=limits_of(config.cache),
             jobs=jobs or _cores(),
             on_progress=shown,
         )
@@ -113,6 +115,8 @@ def import_command(
     lines.append(f"{report.made:,} sounds taken in, {report.known:,} were there, {report.reasons.total():,} left out")
     if report.reasons:
         lines.append(f"left out            {counts(dict(report.reasons))}")
+    if report.reasons["no room"]:
+        lines.append("there is no room: `audio-pool cache plan-eviction` shows what is held and what it is worth")
     if report.issues:
         lines.append(f"faults of those in  {counts(dict(report.issues))}")
     if report.judgements:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import re
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audio_pool.cache.entry import Adopted
+from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.sources import master_source
@@ -46,6 +48,7 @@ from audio_pool.exchange.preparing import (
     prepare,
     with_similarity,
 )
+from audio_pool.exchange.room import Room
 from audio_pool.exchange.sidecar import Kept, kept_in
 from audio_pool.exchange.sources import Found, find_sounds
 from audio_pool.exchange.told import readable
@@ -113,6 +116,7 @@ class _New(NamedTuple):
     found: Found
     job: Job
     kept: Kept | None
+    namespace: str
 
 
 def import_sounds(
@@ -124,6 +128,7 @@ def import_sounds(
     table: Path | None = None,
     beside: Path | None = None,
     from_names: bool = False,
+    limits: Limits = UNBOUNDED,
     jobs: int = 1,
     on_progress: Callable[[Imported], None] | None = None,
 ) -> Imported:
@@ -136,6 +141,7 @@ def import_sounds(
         table: a CSV file of prompts; None: those in the directory.
         beside: another directory to look for listed files in.
         from_names: words of a file's name are its prompt where none is told.
+        limits: how much the cache may hold; what would be more is left out.
         jobs: processes that decode and measure; 1: this one.
         on_progress: called after each batch.
 
@@ -155,8 +161,12 @@ def import_sounds(
         sounds = _with_arrays(place, sounds, meaning, report)
         while batch := list(itertools.islice(sounds, _AT_ONCE)):
             report.found += len(batch)
+            room = Room(store, limits)
             fresh = _fresh(batch, store, rules, threads, report, from_names)
-            _take(fresh, preparing.all([one.job for one in fresh]), store, meaning, report)
+            fresh = [one for one in fresh if _has_room(one, room, 0, _made_at(one), report)]
+            results = preparing.all([one.job for one in fresh])
+            ready = [_ready(one, result, room, report) for one, result in zip(fresh, results, strict=True)]
+            _take([one for one in ready if one is not None], store, meaning, report)
             report.vectors_taken_over = meaning.taken_over
             if on_progress is not None:
                 on_progress(report)
@@ -235,7 +245,7 @@ def _fresh(
             source=source,
             kept=kept_of(kept) if kept else None,
         )
-        fresh.append(_New(found, job, kept))
+        fresh.append(_New(found, job, kept, kept.recipe.namespace if kept else rules.recipe.namespace))
     known = store.sources.known({bytes.fromhex(one.job.source) for one in fresh})
     left = [one for one in fresh if bytes.fromhex(one.job.source) not in known]
     report.known += len(fresh) - len(left)
@@ -262,21 +272,38 @@ def _words_of(stem: str) -> str:
 # -- taking them
 
 
+def _made_at(one: _New) -> float:
+    """Return when a sound was made, as far as that is told."""
+    return one.kept.created_at if one.kept is not None else one.found.told.timestamp or math.inf
+
+
+def _has_room(one: _New, room: Room, size_bytes: int, made_at: float, report: Imported) -> bool:
+    """Return whether a sound may come in; where it may not, that is reported. Pinned ones stay, whatever the bounds."""
+    if one.kept is not None and one.kept.pinned:
+        return True
+    refusal = room.refusal(one.namespace, size_bytes, made_at)
+    if refusal:
+        report.skip(one.found.place, "no room", refusal)
+    return not refusal
+
+
+def _ready(one: _New, result: Prepared | NotTaken, room: Room, report: Imported) -> tuple[_New, Adopted] | None:
+    """Return what was prepared of a sound; None where it is left out, which is reported."""
+    if isinstance(result, NotTaken):
+        report.skip(one.found.place, result.reason, result.detail)
+    else:
+        adopted = result.adopted()
+        if _has_room(one, room, adopted.size_bytes, adopted.created_at, report):
+            room.take(one.namespace, adopted.size_bytes)
+            return one, adopted
+    Path(one.job.out).unlink(missing_ok=True)
+    return None
+
+
 def _take(
-    fresh: Sequence[_New],
-    results: Sequence[Prepared | NotTaken],
-    store: SqliteStore,
-    meaning: Meaning,
-    report: Imported,
+    ready: Sequence[tuple[_New, Adopted]], store: SqliteStore, meaning: Meaning, report: Imported
 ) -> None:
     """Give what was prepared its vectors, its place and its row."""
-    ready: list[tuple[_New, Adopted]] = []
-    for one, result in zip(fresh, results, strict=True):
-        if isinstance(result, NotTaken):
-            report.skip(one.found.place, result.reason, result.detail)
-            Path(one.job.out).unlink(missing_ok=True)
-        else:
-            ready.append((one, result.adopted()))
     wanted = [Wanted(one.job.prompt, Path(one.job.out), one.found.row) for one, _ in ready]
     made = meaning.vectors(wanted)
     arriving = []

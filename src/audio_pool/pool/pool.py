@@ -429,7 +429,7 @@ class AudioPool(PoolApi):
     def _ask(
         self,
         answered_by: type[Answer],
-        order: Callable[[Parts, LocalSink], object],
+        order: Callable[[Parts, LocalSink], object],  # opaque: what it returns is dropped
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> Answer:
         parts = self._running()

@@ -44,7 +44,10 @@ def on_router(router: Router, ask: Callable[[], T], timeout_s: float = QUESTION_
 
 
 def answer_of(
-    router: Router, answered_by: type[Answer], order: Callable[[LocalSink], object], timeout_s: float
+    router: Router,
+    answered_by: type[Answer],
+    order: Callable[[LocalSink], object],  # opaque: what it returns is dropped
+    timeout_s: float,
 ) -> tuple[Answer, bytes | None]:
     """Return the body, and the bytes, of the reply to a question that is answered later.
 
