@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.support.audio_signals import RATE, decaying, gusts, pink, steps, tone, white
 
+from audio_pool.audio import loudness
 from audio_pool.audio.filter import resample
 from audio_pool.audio.loudness import gain_db, gain_for, k_weighting, loudness_lufs, true_peak_dbfs
 
@@ -85,6 +86,27 @@ def test_a_meter_that_oversamples_sixteen_times_finds_no_more():
         noise = resample(white(20_000, seed=seed), 20, 22, circular=True)  # up to 20 kHz
         finer = float(np.abs(resample(noise, 1, 16, circular=True)).max())
         assert true_peak_dbfs(noise, RATE, circular=True) == pytest.approx(20 * math.log10(finer), abs=0.05)
+
+
+@pytest.mark.parametrize("circular", [False, True])
+def test_looking_only_near_high_samples_finds_the_same_peak(monkeypatch, circular):
+    rng = np.random.default_rng(4)
+    frames = 60_000
+    noise = rng.standard_normal((2, frames))
+    high = np.abs(np.fft.rfftfreq(frames) - 0.5) < 0.1
+    sounds = {
+        "noise": noise,
+        "sparse": rng.laplace(size=(2, frames)) ** 3,
+        "near half the rate": np.fft.irfft(np.fft.rfft(noise) * high, frames),
+        "alternating": noise * np.resize([1, -1], frames),
+        "pulses": noise * (rng.random((2, frames)) > 0.999),
+    }
+    for name, sound in sounds.items():
+        audio = (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+        quick = true_peak_dbfs(audio, RATE, circular)
+        with monkeypatch.context() as everywhere:
+            everywhere.setattr(loudness, "_FEW", frames)
+            assert quick == pytest.approx(true_peak_dbfs(audio, RATE, circular), abs=1e-6), name
 
 
 def test_a_peak_at_the_joint_of_a_loop_is_seen():

@@ -55,11 +55,12 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
     out = np.empty_like(audio, np.float32)
     for channel, source in zip(out, audio, strict=True):  # one at a time: ten minutes in float64 are heavy
-        signal = np.take(source, np.arange(-warm, len(source)), mode="wrap").astype(np.float64)
+        signal = np.take(source, np.arange(-warm, len(source)), mode="wrap") if warm else source
+        signal = signal.astype(np.float64)
         mean, start = signal[warm:].mean(), signal[warm : warm + max(1, round(_START_S * sample_rate))].mean()
         if circular or abs(start - mean) < abs(start):
             signal -= mean
-        channel[:] = sosfilt(sos, signal)[warm:]
+        channel[:] = sosfilt(sos, signal, overwrite=True)[warm:]
     return out
 
 

@@ -44,15 +44,19 @@ def _compiled(package: str, name: str) -> ModuleType | None:
     return module
 
 
-def sosfilt(sections: Doubles, signal: Doubles) -> Doubles:
-    """Filter a signal [T] from rest, by sections [N, 6] of second order; like ``scipy.signal.sosfilt``."""
+def sosfilt(sections: Doubles, signal: Doubles | Floats, overwrite: bool = False) -> Doubles:
+    """Filter a signal [T] from rest, by sections [N, 6] of second order; like ``scipy.signal.sosfilt`` in float64.
+
+    Args:
+        overwrite: a float64 signal may be changed in place.
+    """
     kernel = getattr(_compiled("signal", "_sosfilt"), "_sosfilt", None)
     if kernel is None:
         import scipy.signal
 
-        filtered: Doubles = scipy.signal.sosfilt(sections, signal)
+        filtered: Doubles = scipy.signal.sosfilt(sections, np.asarray(signal, np.float64))
         return filtered
-    out: Doubles = np.array(signal, np.float64)
+    out: Doubles = np.asarray(signal, np.float64) if overwrite else np.array(signal, np.float64)
     kernel(np.ascontiguousarray(sections, np.float64), out[np.newaxis], np.zeros((1, len(sections), 2)))
     return out
 
