@@ -236,13 +236,16 @@ def _encode_into(out: _ErrorRecorder, audio: Audio, rate: int, format: str, dept
 
 def _quantised(block: Audio, depth: int, noise: np.random.Generator) -> npt.NDArray[np.int32]:
     """Quantise to steps of 2**(1 - depth): int32 [T, C], in the topmost bits as libsndfile expects."""
-    full = float(1 << (depth - 1))
-    scaled = block * np.float32(full)
+    full = np.float32(1 << (depth - 1))
+    steps = np.multiply(block, full, order="C")
     if depth == 16:
-        dither = noise.random(block.shape, np.float32) - noise.random(block.shape, np.float32)
-        scaled = np.where(block == 0, scaled, scaled + dither)
-    steps = np.clip(np.rint(scaled), -full, full - 1).astype(np.int32)
-    return np.ascontiguousarray(steps << (32 - depth))
+        dither = noise.random(block.shape, np.float32)
+        dither -= noise.random(block.shape, np.float32)
+        np.add(steps, dither, out=steps, where=block != 0)
+    np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
+    # a float32 holds 24 bits: shifting them up by a factor loses nothing
+    steps *= np.float32(1 << (32 - depth))
+    return steps.astype(np.int32)
 
 
 def _append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
