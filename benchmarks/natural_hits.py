@@ -128,28 +128,37 @@ def encoded(texts: list[str], encoder: str, folder: Path | None) -> Vectors:
     return vectors
 
 
-def looked_up(kept: list[str], requests: list[str], of_kept: Vectors, asked: Vectors, encoder: str) -> list[Look]:
-    """Judge, for each request, the kept prompts of its canonical key and those that are nearest to it."""
-    calibration = CALIBRATIONS.get(encoder)
+def near_prompts(
+    kept: list[str], requests: list[str], of_kept: Vectors, asked: Vectors
+) -> list[list[tuple[str, float]]]:
+    """Return, for each request, the kept prompts of its canonical key and the nearest to it, with their cosines."""
     by_key: dict[str, list[int]] = {}
     for i, prompt in enumerate(kept):
         by_key.setdefault(canonical_key(prompt), []).append(i)
-    looks = []
+    found = []
     for prompt, vector in zip(requests, asked, strict=True):
         cosines = of_kept @ vector
         nearest = np.argpartition(-cosines, REUSE_K)[:REUSE_K].tolist()
-        of_key = by_key.get(canonical_key(prompt), [])
-        near = sorted({*nearest, *of_key}, key=lambda i: -cosines[i])
-        candidates = [Candidate(i, kept[i], float(cosines[i])) for i in near]
+        near = sorted({*nearest, *by_key.get(canonical_key(prompt), [])}, key=lambda i: -cosines[i])
+        found.append([(kept[i], float(cosines[i])) for i in near])
+    return found
+
+
+def looked_up(kept: list[str], requests: list[str], of_kept: Vectors, asked: Vectors, encoder: str) -> list[Look]:
+    """Judge, for each request, the kept prompts of its canonical key and those that are nearest to it."""
+    calibration = CALIBRATIONS.get(encoder)
+    looks = []
+    for prompt, near in zip(requests, near_prompts(kept, requests, of_kept, asked), strict=True):
+        candidates = [Candidate(i, kept_prompt, cosine) for i, (kept_prompt, cosine) in enumerate(near)]
         judged = {
             mode: judge(prompt, candidates, mode=mode, calibration=calibration, tau_prompt_sem=TAU, tau_use=0.35)
             for mode in MODES
         }
         found = {
-            mode: next(((kept[one.entry_id], one) for one in verdicts if one.accepted), None)
+            mode: next(((near[one.entry_id][0], one) for one in verdicts if one.accepted), None)
             for mode, verdicts in judged.items()
         }
-        refused = next(((kept[one.entry_id], one) for one in judged["tolerant"] if not one.accepted), None)
+        refused = next(((near[one.entry_id][0], one) for one in judged["tolerant"] if not one.accepted), None)
         looks.append(Look(prompt, found, refused))
     return looks
 

@@ -1,23 +1,23 @@
-"""Train matchers that learn from pairs, and compare them with the rules of ``cache/policy.py``.
+"""Train a matcher that learns from generated pairs which prompts ask for the same sound.
 
-    python scripts/train_matcher.py [--captions FOLDER] [--keep FOLDER] [--pairs 12000]
+    python scripts/train_matcher.py [--head tokens|cross] [--out FOLDER] [--keep FOLDER] [--pairs N]
 
-Three are tried, all on the vectors of the encoder MiniLM, all in minutes on one core:
+Both heads read the token vectors that the encoder MiniLM makes of two prompts; its weights stay as they are.
 
-* ``tokens``: aligns the encoder's token vectors of two prompts, softly and both ways, and compares each token with
-  what it was aligned to (a small decomposable attention head, Parikh et al. 2016);
-* ``words``: the same over one vector for each word by itself, which needs no encoder when prompts are judged;
-* ``sentence``: a perceptron over the two prompts' sentence vectors, which the cache keeps anyway.
+* ``tokens`` aligns the tokens of two prompts, softly and both ways, and compares each with what it was aligned to
+  (decomposable attention, Parikh et al. 2016);
+* ``cross`` reads the tokens of both at once in two small transformer layers.
 
-They are trained on ``caption_pairs.py`` with half of its words and without the families in ``HELD_OUT``, and judged
-on the other half with all families; with ``--captions``, on pairs made from captions and on natural ones, too. What
-each accepts of the same meanings is compared at the same rate of other meanings accepted, and the rules beside it.
+They learn from the scenes of ``caption_pairs.py`` alone: half of its words, without the families in ``HELD_OUT``. The
+two thresholds, over which a matcher accepts and under which it vetoes, are chosen on the same families in the other
+half of the words. The same command makes the same weights; ``python -m benchmarks.matchers`` compares them with the
+rules of ``cache/policy.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import hashlib
 import json
 import sys
 import time
@@ -28,51 +28,56 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from caption_pairs import EDITS, Pair, generate
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.natural_hits import VERDICTS, captions_of, verdicts_of
+from scripts.caption_pairs import EDITS, Pair, generate
 
-from audio_pool.cache.policy import CALIBRATIONS, Candidate, judge
 from audio_pool.engines import load_engine
 
 HELD_OUT = frozenset(["preposition", "roles", "synonym_trap", "manner", "object"])
-"""Families that training never sees."""
+"""Families that neither training nor the choice of thresholds sees, unless others are named."""
 MOST_FALSE, MOST_FALSE_FAMILY = 0.01, 0.05
+"""Shares of other meanings that may be accepted, of all and of one family."""
 VETOED = 0.02
 """Share of the same meanings that a veto may cost."""
 LONGEST = 40
 """Tokens of a prompt that are looked at."""
 WIDTH = 48
-"""Of a token's vector in the head."""
+"""Of a token's vector in the aligning head."""
+DIMENSIONS = 384
+OUT = Path("bench_out")
 
-Vectors = np.ndarray  # float16 [T, D], one row a token
-Matcher = Callable[[Sequence[tuple[str, str]]], np.ndarray]
-"""Pairs -> float32 [N], the higher the likelier the same."""
+Vectors = np.ndarray  # float32 [T, D + 1], one row a token; the last column is its number
+Tokens = Callable[[str], Vectors]
 
 
 class Encoder:
-    """MiniLM, with its token vectors; what was encoded once is kept."""
+    """MiniLM's token vectors; what was encoded once is kept."""
 
-    def __init__(self, kept_in: Path | None) -> None:
+    def __init__(self, kept_in: Path | None = None) -> None:
         self._model = load_engine("minilm", {"backend": "torch"})._encoder._model
-        self._tokens: dict[str, Vectors] = {}
-        self._sentences: dict[str, Vectors] = {}
-        self._words: dict[str, Vectors] = {}
+        self._tokens: dict[str, np.ndarray] = {}
+        self._sentences: dict[str, np.ndarray] = {}
         self._ids: dict[str, list[int]] = {}
-        self._numbers: dict[str, int] = {}
         self._file = kept_in / "tokens.npz" if kept_in else None
         if self._file is not None and self._file.is_file():
             kept = np.load(self._file)
             texts = json.loads(kept["texts"].tobytes())
             self._tokens = dict(zip(texts, np.split(kept["tokens"], kept["ends"][:-1]), strict=True))
             self._sentences = dict(zip(texts, kept["sentences"], strict=True))
+        self._number()
 
-    def keep(self) -> None:
-        """Write what was encoded, for the next time."""
-        if self._file is not None:
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Encode texts, and keep what is new for the next time."""
+        new = sorted(set(texts) - self._tokens.keys(), key=lambda text: (len(text), text))
+        for start in range(0, len(new), 128):
+            part = new[start : start + 128]
+            for text, (tokens, sentence) in zip(part, self.encode(part), strict=True):
+                self._tokens[text], self._sentences[text] = tokens, sentence
+        self._number()
+        if new and self._file is not None:
             rows = list(self._tokens.values())
             np.savez(
                 self._file,
@@ -82,56 +87,38 @@ class Encoder:
                 sentences=np.stack([self._sentences[text] for text in self._tokens]),
             )
 
-    def prepare(self, texts: Sequence[str]) -> None:
-        new = sorted(set(texts) - self._tokens.keys(), key=len)
-        for start in range(0, len(new), 128):
-            part = new[start : start + 128]
-            out = self._model.encode(part, batch_size=128, output_value=None, show_progress_bar=False)
-            for text, found in zip(part, out, strict=True):
-                length = int(found["attention_mask"].sum())
-                tokens = found["token_embeddings"][1 : length - 1][:LONGEST]  # without [CLS] and [SEP]
-                self._tokens[text] = tokens.cpu().numpy().astype(np.float16)
-                self._sentences[text] = found["sentence_embedding"].cpu().numpy().astype(np.float16)
+    def encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return each text's token vectors, without [CLS] and [SEP], and its sentence vector: float16."""
+        out = self._model.encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
+        lengths = [int(found["attention_mask"].sum()) - 1 for found in out]
+        tokens = [found["token_embeddings"][1:end][:LONGEST] for found, end in zip(out, lengths, strict=True)]
+        return [
+            (one.cpu().numpy().astype(np.float16), found["sentence_embedding"].cpu().numpy().astype(np.float16))
+            for one, found in zip(tokens, out, strict=True)
+        ]
 
-        unnumbered = [text for text in self._tokens if text not in self._ids]
-        for start in range(0, len(unnumbered), 4096):
-            part = unnumbered[start : start + 4096]
+    def _number(self) -> None:
+        new = [text for text in self._tokens if text not in self._ids]
+        for start in range(0, len(new), 4096):
+            part = new[start : start + 4096]
             ids = self._model.tokenizer(part)["input_ids"]
             self._ids.update((text, found[1:-1]) for text, found in zip(part, ids, strict=True))
 
-    def prepare_words(self, texts: Sequence[str]) -> None:
-        new = sorted({word for text in texts for word in words_of(text)} - self._words.keys())
-        for start in range(0, len(new), 256):
-            part = new[start : start + 256]
-            rows = self._model.encode(part, batch_size=256, show_progress_bar=False)
-            self._words.update(zip(part, rows.astype(np.float16), strict=True))
-        self._numbers = {word: number for number, word in enumerate(self._words, 1)}
-
     def tokens(self, text: str) -> Vectors:
-        vectors = self._tokens[text]
-        return with_names(vectors, self._ids[text][: len(vectors)])
+        """Return a prompt's token vectors, with the tokens' numbers, which tell which of them are the very same."""
+        vectors = self._tokens[text].astype(np.float32)
+        numbers = np.array(self._ids[text][: len(vectors)], np.float32)
+        return np.concatenate([vectors, numbers[:, None]], 1)
 
-    def words(self, text: str) -> Vectors:
-        words = words_of(text)[:LONGEST]
-        return with_names(np.stack([self._words[word] for word in words]), [self._numbers[word] for word in words])
-
-    def sentence(self, text: str) -> Vectors:
-        return self._sentences[text]
-
-
-def with_names(vectors: Vectors, names: Sequence[int]) -> Vectors:
-    """Append the tokens' numbers, by which the head sees which of them are the very same."""
-    return np.concatenate([vectors.astype(np.float32), np.array(names, np.float32)[:, None]], 1)
-
-
-def words_of(text: str) -> list[str]:
-    return "".join(c if c.isalnum() else " " if c != "," else " , " for c in text.lower()).split() or ["?"]
+    def cosine(self, one: str, other: str) -> float:
+        a, b = (self._sentences[text].astype(np.float32) for text in (one, other))
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 class Aligner(nn.Module):
     """Aligns two prompts' tokens both ways, compares each with its counterpart, and sums up what differs."""
 
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, dimensions: int = DIMENSIONS) -> None:
         super().__init__()
         self.project = nn.Linear(dimensions, WIDTH, bias=False)
         self.weight = nn.Linear(dimensions, 1)
@@ -177,7 +164,7 @@ class Aligner(nn.Module):
 class Cross(nn.Module):
     """Reads both prompts' tokens at once: two small transformer layers over the encoder's own token vectors."""
 
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, dimensions: int = DIMENSIONS) -> None:
         super().__init__()
         self.project = nn.Linear(dimensions, 64)
         self.side = nn.Parameter(torch.randn(2, 64) * 0.1)
@@ -200,16 +187,7 @@ class Cross(nn.Module):
         return self.decide(torch.cat([mean, most], 1)).squeeze(1)
 
 
-class Perceptron(nn.Module):
-    """Compares two sentence vectors."""
-
-    def __init__(self, dimensions: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2 * dimensions, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1))
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor, _a: torch.Tensor, _b: torch.Tensor) -> torch.Tensor:
-        a, b = a[:, 0], b[:, 0]
-        return self.layers(torch.cat([(a - b).abs(), a * b], 1)).squeeze(1)
+HEADS: dict[str, type[nn.Module]] = {"tokens": Aligner, "cross": Cross}
 
 
 def padded(rows: Sequence[Vectors]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -222,11 +200,24 @@ def padded(rows: Sequence[Vectors]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(out), torch.from_numpy(there)
 
 
-def trained(head: nn.Module, vectors: Callable[[str], Vectors], pairs: Sequence[Pair], epochs: int) -> Matcher:
-    """Train a head, and return it as a matcher."""
+def scores(head: nn.Module, tokens: Tokens, texts: Sequence[tuple[str, str]], at_once: int = 256) -> np.ndarray:
+    """Score pairs of prompts: float32 [N], the higher the likelier the same."""
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(texts), at_once):
+            part = texts[start : start + at_once]
+            a, of_a = padded([tokens(one) for one, _ in part])
+            b, of_b = padded([tokens(other) for _, other in part])
+            out.append(head(a, b, of_a, of_b).numpy())
+    return np.concatenate(out) if out else np.zeros(0, np.float32)
+
+
+def trained(name: str, tokens: Tokens, pairs: Sequence[Pair], epochs: int) -> nn.Module:
+    """Train a head."""
     torch.manual_seed(1)
+    head = HEADS[name]()
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-3)
-    steps = epochs * (len(pairs) // 128 + 1)
+    steps = epochs * -(-len(pairs) // 128)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i].one))
     batches = [order[i : i + 128] for i in range(0, len(order), 128)]
@@ -235,8 +226,8 @@ def trained(head: nn.Module, vectors: Callable[[str], Vectors], pairs: Sequence[
     for _ in range(epochs):
         for k in chance.permutation(len(batches)):
             part = [pairs[i] for i in batches[k]]
-            a, of_a = padded([vectors(pair.one) for pair in part])
-            b, of_b = padded([vectors(pair.other) for pair in part])
+            a, of_a = padded([tokens(pair.one) for pair in part])
+            b, of_b = padded([tokens(pair.other) for pair in part])
             wanted = torch.tensor([float(pair.same) for pair in part])
             loss = nn.functional.binary_cross_entropy_with_logits(head(a, b, of_a, of_b), wanted)
             optimizer.zero_grad()
@@ -244,28 +235,17 @@ def trained(head: nn.Module, vectors: Callable[[str], Vectors], pairs: Sequence[
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-    head.eval()
-
-    def scores(texts: Sequence[tuple[str, str]]) -> np.ndarray:
-        out = []
-        with torch.no_grad():
-            for start in range(0, len(texts), 256):
-                part = texts[start : start + 256]
-                a, of_a = padded([vectors(one) for one, _ in part])
-                b, of_b = padded([vectors(other) for _, other in part])
-                out.append(head(a, b, of_a, of_b).numpy())
-        return np.concatenate(out)
-
-    return scores
+    return head.eval()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a matcher accepts of one set at one threshold."""
+    """What a matcher accepts of one set: shares."""
 
     same: float
     other: float
     worst: float
+    """Of the family of which most is accepted wrongly."""
     worst_family: str
 
 
@@ -279,120 +259,98 @@ def outcome(accepted: np.ndarray, pairs: Sequence[Pair]) -> Outcome:
     return Outcome(accepted[same].mean(), accepted[~same].mean(), float(np.mean(families[worst])), worst)
 
 
-def threshold(scores: np.ndarray, pairs: Sequence[Pair]) -> float:
+def threshold(found: np.ndarray, pairs: Sequence[Pair]) -> float:
     """Return the lowest threshold at which no more other meanings pass than may."""
-    others = sorted({float(score) for score, pair in zip(scores, pairs, strict=True) if not pair.same})
+    others = sorted({float(score) for score, pair in zip(found, pairs, strict=True) if not pair.same})
     low, high = 0, len(others) - 1
     while low < high:  # both bounds fall as the threshold rises
         middle = (low + high) // 2
-        found = outcome(scores > others[middle], pairs)
-        if found.other <= MOST_FALSE and found.worst <= MOST_FALSE_FAMILY:
+        passed = outcome(found > others[middle], pairs)
+        if passed.other <= MOST_FALSE and passed.worst <= MOST_FALSE_FAMILY:
             high = middle
         else:
             low = middle + 1
     return others[low]
 
 
-def by_rules(pairs: Sequence[Pair], encoder: Encoder, mode: str) -> np.ndarray:
-    """What the policy accepts."""
-    accepted = []
-    for pair in pairs:
-        a, b = (encoder.sentence(text).astype(np.float32) for text in (pair.one, pair.other))
-        cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-        (verdict,) = judge(
-            pair.one, [Candidate(0, pair.other, cosine)], mode=mode, calibration=CALIBRATIONS["minilm"],
-            tau_prompt_sem=0.70, tau_use=0.35,
-        )  # type: ignore[arg-type]  # fmt: skip
-        accepted.append(verdict.accepted)
-    return np.array(accepted)
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A trained head and its thresholds."""
+
+    head: nn.Module
+    accepts_over: float
+    vetoes_under: float
+
+    def save(self, path: Path) -> None:
+        weights = {name: value.numpy().astype(np.float16) for name, value in self.head.state_dict().items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, _thresholds=np.array([self.accepts_over, self.vetoes_under]), **weights)
+
+    @staticmethod
+    def load(name: str, path: Path) -> Matcher:
+        with np.load(path) as kept:
+            over, under = kept["_thresholds"].tolist()
+            weights = {key: torch.from_numpy(kept[key].astype(np.float32)) for key in kept.files if key[0] != "_"}
+        head = HEADS[name]()
+        head.load_state_dict(weights)
+        return Matcher(head.eval(), over, under)
 
 
-def captions_pairs(folder: Path) -> list[Pair]:
-    """Pairs made from captions by others (``minimal_pairs_val.csv``); evaluation only."""
-    with (folder / "minimal_pairs_val.csv").open(newline="", encoding="utf-8") as file:
-        return [Pair(row["a"], row["b"], row["label"] == "1", row["family"]) for row in csv.DictReader(file)]
+def file_of(name: str, folder: Path = OUT) -> Path:
+    return folder / f"matcher-{name}.npz"
 
 
-def natural_pairs(folder: Path) -> list[Pair]:
-    """Pairs of captions that people wrote, judged by a person: the policy's hits and near misses; evaluation only."""
-    kept, asked = (captions_of(folder / f"audiocaps_{part}.csv") for part in ("train", "val"))
-    texts, requests = ({row: text for text, row in rows.items()} for rows in (kept, asked))
-    return [
-        Pair(requests[request], texts[found], same, "natural")
-        for (request, found), same in verdicts_of(VERDICTS).items()
-    ]
+def made(name: str, encoder: Encoder, families: frozenset[str], count: int, epochs: int) -> Matcher:
+    """Train a matcher and choose its thresholds, on generated pairs alone."""
+    training = list(generate(count, seed=1, half=0, families=families))
+    choosing = list(generate(4000, seed=3, half=1, families=families))
+    encoder.prepare([text for pair in training + choosing for text in (pair.one, pair.other)])
+    head = trained(name, encoder.tokens, training, epochs)
+    found = scores(head, encoder.tokens, [(pair.one, pair.other) for pair in choosing])
+    under = float(np.quantile(found[[pair.same for pair in choosing]], VETOED))
+    return Matcher(head, threshold(found, choosing), under)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--captions", type=Path, help="folder of the captions that natural_hits uses")
+    parser.add_argument("--head", choices=sorted(HEADS), action="append", help="the one to train; else all")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the weights")
     parser.add_argument("--keep", type=Path, help="folder to keep token vectors in, for the next time")
-    parser.add_argument("--pairs", type=int, default=16_000, help="to train on")
+    parser.add_argument("--pairs", type=int, default=32_000, help="to train on")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--only", help="one of tokens, words, sentence")
+    parser.add_argument("--hold-out", nargs="*", choices=sorted(EDITS), default=sorted(HELD_OUT), help="families")
     args = parser.parse_args()
+    held_out, seen = frozenset(args.hold_out), frozenset(EDITS) - frozenset(args.hold_out)
     torch.set_num_threads(1)
-    seen = frozenset(EDITS) - HELD_OUT
-    training = list(generate(args.pairs, seed=1, half=0, families=seen))
-    sets = {
-        "same words, known families": list(generate(2000, seed=2, half=0, families=seen)),
-        "other words, known families": list(generate(2000, seed=3, half=1, families=seen)),
-        "other words, families held out": list(generate(2000, seed=4, half=1, families=HELD_OUT)),
-    }
-    if args.captions:
-        sets["pairs made from captions"] = captions_pairs(args.captions)
-        sets["natural pairs, judged"] = natural_pairs(args.captions)
+    torch.use_deterministic_algorithms(True)
     encoder = Encoder(args.keep)
-    start = time.monotonic()
-    texts = [text for pairs in (training, *sets.values()) for pair in pairs for text in (pair.one, pair.other)]
-    encoder.prepare(texts)
-    encoder.prepare_words(texts)
-    encoder.keep()
-    print(f"{len(set(texts))} prompts encoded in {time.monotonic() - start:.0f} s", flush=True)
-    matchers: dict[str, Matcher] = {}
-    for name, head, vectors in (
-        ("tokens", Aligner(384), encoder.tokens),
-        ("words", Aligner(384), encoder.words),
-        ("cross", Cross(384), encoder.tokens),
-        ("sentence", Perceptron(384), lambda text: encoder.sentence(text)[None]),
-    ):
-        if args.only not in (None, name):
-            continue
-        start = time.monotonic()
-        matchers[name] = trained(head, vectors, training, args.epochs)
-        size = sum(one.numel() for one in head.parameters())
-        print(f"{name}: {size} weights, trained in {time.monotonic() - start:.0f} s", flush=True)
-    report(sets, matchers, encoder)
+    judged = {
+        f"{title}, other words": list(generate(2000, seed=seed, half=1, families=families))
+        for title, seed, families in (("training families", 5, seen), ("families held out", 4, held_out))
+        if families
+    }
+    encoder.prepare([text for pairs in judged.values() for pair in pairs for text in (pair.one, pair.other)])
+    for name in args.head or sorted(HEADS):
+        start = time.process_time()
+        path = file_of(name, args.out)
+        made(name, encoder, seen, args.pairs, args.epochs).save(path)
+        matcher = Matcher.load(name, path)
+        weights = sum(one.numel() for one in matcher.head.parameters())
+        digest = hashlib.sha256(b"".join(one.numpy().tobytes() for one in matcher.head.state_dict().values()))
+        print(
+            f"{path}: {weights} weights, {path.stat().st_size // 1000} kB, sha256 {digest.hexdigest()[:16]}, "
+            f"{time.process_time() - start:.0f} s of one processor",
+            flush=True,
+        )
+        for title, pairs in judged.items():
+            found = outcome(
+                scores(matcher.head, encoder.tokens, [(p.one, p.other) for p in pairs]) > matcher.accepts_over, pairs
+            )
+            print(
+                f"  {title}: same {100 * found.same:.1f} %, other {100 * found.other:.2f} %, "
+                f"worst {100 * found.worst:.1f} % ({found.worst_family})"
+            )
     return 0
-
-
-def report(sets: dict[str, list[Pair]], matchers: dict[str, Matcher], encoder: Encoder) -> None:
-    """Print what each accepts, in %: same meanings, other ones, and those of the worst family."""
-    calibration = sets["other words, known families"] + sets["other words, families held out"]
-    thresholds = {}
-    for name, matcher in matchers.items():
-        scores = matcher([(pair.one, pair.other) for pair in calibration])
-        of_same = scores[[pair.same for pair in calibration]]
-        thresholds[name] = threshold(scores, calibration), float(np.quantile(of_same, VETOED))
-    print(f"\n{'':<32}{'matcher':<22}{'same':>7}{'other':>8}  worst family")
-    for title, pairs in sets.items():
-        for mode in ("strict", "tolerant"):
-            show(title, f"rules, {mode}", outcome(by_rules(pairs, encoder, mode), pairs))
-        by_tolerant = by_rules(pairs, encoder, "tolerant")
-        for name, matcher in matchers.items():
-            of_set = matcher([(pair.one, pair.other) for pair in pairs])
-            least, surely_not = thresholds[name]
-            show(title, f"{name}", outcome(of_set > least, pairs))
-            show(title, f"{name}, own threshold", outcome(of_set > threshold(of_set, pairs), pairs))
-            show(title, f"rules or {name}", outcome(by_tolerant | (of_set > least), pairs))
-            show(title, f"rules, {name} vetoes", outcome(by_tolerant & (of_set > surely_not), pairs))
-
-
-def show(title: str, name: str, found: Outcome) -> None:
-    print(
-        f"{title:<32}{name:<22}{100 * found.same:>7.1f}{100 * found.other:>8.2f}"
-        f"  {100 * found.worst:.1f} ({found.worst_family})"
-    )
 
 
 if __name__ == "__main__":
