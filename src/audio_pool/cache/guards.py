@@ -29,6 +29,7 @@ _POSSESSIVES = frozenset(["its", "their", "his", "her"])
 """Let go where only one prompt has one: "clears her throat", "clears the throat"."""
 _HERS = frozenset(["her", "she", "hers", "herself"])
 _HIS = frozenset(["his", "he", "him", "himself"])
+_THEIRS = frozenset(["their", "they", "them", "theirs", "themselves"])
 _LIGHT = frozenset(["sound", "noise", "occur", "audible", "present", "very", "quite", "rather", "really"])
 """Words ignored in the comparison: adding or dropping them does not change the sound."""
 _WEATHER = frozenset(["rain", "wind", "snow", "hail", "sleet", "storm", "drizzle", "breeze"])
@@ -61,8 +62,9 @@ def first_objection(query: str, prompt: str, parse: bytes = b"") -> str | None:
         theirs = [[_renamed(chunk, renamed) for chunk in chunks] for chunks in theirs]
     if len(ours) != len(theirs) or [_bag([m]) for m in ours] != [_bag([m]) for m in theirs]:
         return "guard order: the events do not come in the same order"
-    if _whose(ours) * _whose(theirs) < 0:
-        return "guard role: the same words, but of him and of her"
+    whose, of_whom_else = _whose(ours), _whose(theirs)
+    if whose and of_whom_else and whose.isdisjoint(of_whom_else):
+        return f"guard role: the same words, but of {min(whose)!r} and of {min(of_whom_else)!r}"
     for a, b in zip(ours, theirs, strict=True):
         ordered = Counter(map(_form, a)) == Counter(map(_form, b)) or _sequence(a) == _sequence(b)
         if not ordered and not same_roles(a, b, _POSSESSIVES):
@@ -170,10 +172,11 @@ def _bag(moments: list[_Moment]) -> Counter[str]:
     )
 
 
-def _whose(moments: list[_Moment]) -> int:
-    """Return 1 where only a he is spoken of, -1 for a she, 0 for neither or both."""
+def _whose(moments: list[_Moment]) -> frozenset[str]:
+    """Return which of him, of her and of them is spoken of."""
     words = {word for chunks in moments for chunk in chunks for word in chunk.words}
-    return (not words.isdisjoint(_HIS)) - (not words.isdisjoint(_HERS))
+    kinds = (("him", _HIS), ("her", _HERS), ("them", _THEIRS))
+    return frozenset(name for name, some in kinds if not words.isdisjoint(some))
 
 
 def _misspellings(lacking: Counter[str], extra: Counter[str]) -> dict[str, str]:

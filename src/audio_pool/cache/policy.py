@@ -17,8 +17,13 @@ from typing import Literal
 from audio_pool.cache.guards import first_objection, unsaid_between
 from audio_pool.cache.judgements import Judged
 from audio_pool.prompts.normalize import canonical_key, text_key
+from audio_pool.prompts.spelling import is_misspelt
 
 __all__ = ["CALIBRATIONS", "Calibration", "Candidate", "Verdict", "fallback_warning", "first_objection", "judge"]
+
+_MISSPELT = 0.4
+"""On the scale of ``tau_prompt_sem``: so much less is asked where one prompt has a misspelt word, which no encoder has
+seen, and which costs that much of the cosine. All other words must agree all the same."""
 
 Mode = Literal["strict", "tolerant", "threshold", "global"]
 Rule = Literal["text", "canonical", "confirmed", "words", "cosine", "sound", ""]
@@ -135,6 +140,8 @@ def _verdict(
     if calibration is None:
         return _verdict_by(one, "", "the encoder has no calibration, so only the same text or canonical key will do")
     least = calibration.cosine_at(tau_prompt_sem)
+    if not one.cosine >= least and is_misspelt(query) != is_misspelt(one.prompt):
+        least = calibration.cosine_at(tau_prompt_sem - _MISSPELT)
     if not one.cosine >= least:
         return _verdict_by(one, "", f"cosine is below {least:.2f}, which tau_prompt_sem {tau_prompt_sem:.2f} asks")
     differing = first_objection(query, one.prompt, one.parse)

@@ -48,6 +48,7 @@ _CONJUNCTION_PHRASES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], .
     "during": ((("during", "the", "night"), ("at", "night")),),
     "next": ((("next", "to"), ("beside",)),),
     "close": ((("close", "to"), ("near",)),),
+    "deep": ((("deep", "in"), ("in",)), (("deep", "inside"), ("in",)), (("deep", "within"), ("in",))),
     "on": ((("on", "top", "of"), ("on",)),),
     "alongside": ((("alongside", "of"), (WITH,)),),
     "one": (

@@ -31,7 +31,8 @@ _LEAD = re.compile(
       | (?:can|could|would|will)\ you\ (?:please\ |kindly\ |just\ )*(?:{_MAKE}\b\s*(?:me|us)?\b\s*)?
       | (?:i|we)(?:'d|\ would)?\ (?:want|need|like|love|wish)(?:\ you)?
           (?:\ to\ (?:hear|have|get|{_MAKE})(?:\s+(?:me|us)\b)?)?\b[\s,:]*
-      | (?:i'm|i\ am|we're|we\ are)\ looking\ for\b\s*
+      | (?:can|could|may|might)\ (?:i|we)\ (?:please\ |kindly\ |just\ )*(?:have|get|hear|listen\ to)\b\s*
+      | (?:i'm|i\ am|we're|we\ are)\ (?:looking\ for|after)\b\s*
       | (?:let|help)\ (?:me|us)\ hear\b\s* | let's\ hear\b\s* | how\ about\b\s*
       | what\ (?:(?:does|do|is)\b)?(?=.*\ sounds?\ like$)\s*
       | (?:the\ )?(?:sound|noise)\ (?:that\ )?(?=.*\ makes?$)\s*

@@ -28,13 +28,15 @@ PRONOUNS = _words("it he she this that which who")
 PREPOSITIONS = _words(
     "in on at by to from into onto off up down out over under through across against around along near "
     "behind between beside among inside outside like for about above below during towards toward past "
-    "away back upon within throughout until underneath"
+    "away back upon within throughout until underneath beyond aboard"
 )
 WHERE = _words(
     "in on at near inside under over beside behind through across along around among within underneath "
-    "from to into onto"
+    "from to into onto beyond aboard"
 )
-LEADING = (WHERE | _words("by above below beneath down up off behind over outside")) - _words("to")
+LEADING = (
+    WHERE | _words("by above below beneath down up off outside past toward between against throughout")
+) - _words("to")
 DETERMINERS = ARTICLES | OWNERS | QUANTITIES | _words("some this that these those")
 PLACES = _words("background foreground nearby outside inside overhead distant")
 FUNCTION_WORDS = ARTICLES | AUXILIARIES | DROPPED | PRONOUNS | PREPOSITIONS | NEGATIONS | QUANTITIES

@@ -40,6 +40,8 @@ _PartOfSpeech = Literal["noun", "verb", "adjective", "adverb", "place", "functio
 _WEATHER = frozenset(["rain", "snow", "hail", "sleet", "drizzle", "thunder", "storm"])
 _PARTICIPLES = {"ground": "grind", "wound": "wind", "broken": "break", "frozen": "freeze", "hidden": "hide"}
 """Words of their own that are participles after "is"."""
+_SPANS = frozenset(["time", "second", "minute", "moment", "while", "bit"])
+"""What is no object: "a person sneezes several times"."""
 _WITH_TO = frozenset(["begin", "continue", "try"])
 """Verbs after which "to" always introduces an infinitive: "starts to talk"."""
 
@@ -187,9 +189,9 @@ def _done_by_nobody(part: Sequence[Token], core: list[_Piece]) -> list[_Piece]:
         verb.base = verb.base.rstrip("~")
         return [*before, verb, *after] if alone else [verb, *before, *after]
     end = next((i for i, piece in enumerate(after) if piece.kind not in ("noun", "adjective")), len(after))
-    if not any(piece.kind == "noun" for piece in after[:end]):
+    if not any(piece.kind == "noun" and piece.base.rstrip("*") not in _SPANS for piece in after[:end]):
         return core
-    somebody = at == 1 and part[0][0] in ("someone", "somebody")
+    somebody = at == 1 and before[0].base == "person"
     if not somebody and (at or not alone or not verb.info.form):
         return core
     return [*after[:end], verb, *after[end:]] if alone else [verb, *after]
@@ -346,7 +348,19 @@ def _acts(part: Sequence[Token], i: int) -> bool:
 
 def _is_plural(part: Sequence[Token], i: int) -> bool:
     seen = part[i][1]
-    return seen.form == "s" and not is_listed(seen.base, "unheard") and (seen.plural or not _acts(part, i))
+    if seen.form != "s" or is_listed(seen.base, "unheard") or (is_listed(seen.base, "underfoot") and _led(part, i)):
+        return False
+    return seen.plural or not _acts(part, i)
+
+
+def _led(part: Sequence[Token], i: int) -> bool:
+    """Return whether a thing stands after a preposition: "in heavy boots", "on the stone stairs"."""
+    for word, seen in reversed(part[:i]):
+        if word in PREPOSITIONS:
+            return True
+        if word in QUANTITIES or word[0].isdigit() or seen.form or (seen.verb and not seen.noun):
+            return False
+    return False
 
 
 def _passive(part: Sequence[Token], i: int) -> bool:

@@ -184,6 +184,8 @@ def _base(word: str, words: _Lexicon) -> tuple[str, Form]:
         return base, "ed"
     if len(word) < 4 or not word.isascii():
         return word, ""
+    if word.endswith("men") and word[:-2] + "an" in words.known:
+        return word[:-2] + "an", "s"
     if word.endswith("s"):
         return _without_s(word, words)
     if word.endswith("ing") and not _VOWELS.isdisjoint(word[:-3]):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -38,6 +38,7 @@ from audio_pool.prompts.conjunctions import (
 from audio_pool.prompts.filler import without_filler
 from audio_pool.prompts.function_words import QUANTITIES
 from audio_pool.prompts.grammar import Chunk, attached, chunk
+from audio_pool.prompts.inversion import doer_first
 from audio_pool.prompts.lexicon import ARTICLES, Phrase, Token, WordInfo, is_listed, phrases, word_info, written_in_two
 from audio_pool.prompts.numerals import in_digits
 from audio_pool.prompts.senses import AMBIGUOUS, in_its_sense
@@ -45,7 +46,7 @@ from audio_pool.prompts.spelling import correct_spelling, is_real, separated
 
 __all__ = ["CANONICAL_VERSION", "Analysis", "analyse", "canonical_key", "text_key"]
 
-CANONICAL_VERSION = 2
+CANONICAL_VERSION = 3
 """Raised whenever any prompt's parse or canonical key may change; stored ones of another version are made anew."""
 
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
@@ -64,12 +65,16 @@ def text_key(prompt: str) -> str:
     return inner or text
 
 
+_APART = re.compile(r" (?='s\b)")
+"""Before an owner's ending that stands alone: "the owl 's hoot"."""
 _HYPHENED = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _COMPOUND = re.compile(r"(?<![\w-])([a-z]+)-([a-z]+)(?![\w-])")
 _ARROW = re.compile(r" ?[-=]+> ?")
 _WITH_SLASH = re.compile(r"\bw/(o?)(?:\b| )")
 _TIMES = re.compile(r"\b(\d+) ?[x\u00d7](?!\w)|\bx ?(\d+)\b")
-_TOKEN = re.compile(r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]")
+_TOKEN = re.compile(
+    r"(?:(?<![\w])-)?\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th|'?s)\b)?|[^\W\d_]+\d*[#♯]?(?:'[^\W\d_]+)?|[,;.:&+]"
+)
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
@@ -122,7 +127,7 @@ def _tokens(text: str) -> list[Token]:
     Marks of conjunctions stand for themselves.
     """
     counted = _TIMES.sub(r" \1\2 times ", _ARROW.sub(", then ", _WITH_SLASH.sub(r"with\1 ", without_filler(text))))
-    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, counted))
+    spaced = _HYPHENED.sub(" ", _COMPOUND.sub(_compound, _APART.sub("", counted)))
     words = _normalised([word for word in _TOKEN.findall(spaced) if word != "-"])
     words = conjunctions_marked(in_digits(words))
     tokens = _sounds_dropped(_compounds_joined([(word, word_info(word)) for word in words]))
@@ -292,7 +297,7 @@ def _bare_words(tokens: list[Token]) -> list[Token]:
     ]
 
 
-def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
+def _split(tokens: Sequence[Token], marks: tuple[str, ...]) -> list[tuple[str, list[Token]]]:
     """Split at marks into non-empty parts, each with the mark that leads it ("" for the first)."""
     parts: list[tuple[str, list[Token]]] = [("", [])]
     for token in tokens:
@@ -303,9 +308,9 @@ def _split(tokens: list[Token], marks: tuple[str, ...]) -> list[tuple[str, list[
     return [part for part in parts if part[1]]
 
 
-def _simultaneous(moment: list[Token]) -> list[Chunk]:
+def _simultaneous(moment: Sequence[Token]) -> list[Chunk]:
     """Parse one moment into chunks, in the order of the text, attached ones joined."""
-    moment = _adjectives_joined(moment)
+    moment = doer_first(_adjectives_joined(moment))
     groups = [
         (mark, [found for _, part in _split(group, LISTED) if (found := chunk(part)) is not None])
         for mark, group in _split(moment, SIMULTANEOUS)
@@ -331,7 +336,7 @@ def _says_how(seen: WordInfo) -> bool:
     return seen.quality or (not seen.form and is_listed(seen.base, "quality"))
 
 
-def _adjectives_joined(tokens: list[Token]) -> list[Token]:
+def _adjectives_joined(tokens: Sequence[Token]) -> list[Token]:
     """Rewrite "a wet, hard surface" as "a wet hard surface"."""
     return [
         token

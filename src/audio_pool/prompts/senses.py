@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from audio_pool.prompts.function_words import AUXILIARIES, PREPOSITIONS
 from audio_pool.prompts.lexicon import ARTICLES, WordInfo, is_listed, word_info
 
 __all__ = ["AMBIGUOUS", "in_its_sense"]
@@ -37,6 +38,8 @@ class _Sense:
     """One of these stands anywhere in the prompt."""
     named: bool = False
     """It is named like a thing: "the lift", and not "a man lifts"."""
+    last: bool = False
+    """No thing follows that it could be a quality of: "in a flat", and not "a flat stone"."""
     never_after: frozenset[str] = frozenset()
     never_before: frozenset[str] = frozenset()
     never_near: frozenset[str] = frozenset()
@@ -102,6 +105,40 @@ _SENSES: dict[str, tuple[_Sense, ...]] = {
             never_after=_words("light lamp alarm siren radio television fan heater machine engine motor pump bell"),
         ),
     ),
+    "flat": (
+        _Sense(
+            meant="apartment",
+            named=True,
+            last=True,
+            never_after=_words("high fall lie lay c d e f g a b"),
+            never_near=_words("tire note major minor music chord pitch key scale singer sharp octave voice tuning"),
+        ),
+    ),
+    "torch": (
+        _Sense(meant="flashlight", near=_words("click switch battery button beam bulb led")),
+        _Sense(meant="flashlight", after=_words("pocket")),
+    ),
+    "gas": (_Sense(meant="gasoline", forms=("",), before=_words("pump station tank can canister cap nozzle engine")),),
+    "zip": (_Sense(meant="zipper", named=True, last=True, never_before=_words("past by around along through")),),
+    "underground": (
+        _Sense(meant="subway", forms=("",), before=_words("train station platform carriage escalator")),
+        _Sense(meant="subway", forms=("",), after=_words("london")),
+    ),
+    "close": (
+        # an adjective before a thing: "a close lightning strike"
+        _Sense(meant="nearby", forms=("",), before=_words("lightning thunder thunderclap explosion gunshot siren")),
+    ),
+    "mobile": (
+        _Sense(meant="cellphone", named=True, last=True, near=_words("ring buzz vibrate beep call text dial charge")),
+    ),
+    "lighten": (
+        # a common misspelling
+        _Sense(
+            meant="lightning",
+            forms=("ing",),
+            near=_words("thunder storm thunderstorm bolt strike hit flash rain crack sky thunderclap crash"),
+        ),
+    ),
     "cross": (_Sense(meant="angry", forms=("",), before=_words("man woman teacher mother father voice")),),
 }  # fmt: skip
 
@@ -129,6 +166,7 @@ def _holds(sense: _Sense, tokens: Sequence[tuple[str, WordInfo]], at: int) -> bo
         and (not sense.before or after in sense.before)
         and (not sense.near or not sense.near.isdisjoint(near))
         and (not sense.named or _named(tokens, at))
+        and (not sense.last or _is_last(tokens, at))
         and before not in sense.never_after
         and after not in sense.never_before
         and sense.never_near.isdisjoint(near)
@@ -147,3 +185,11 @@ def _named(tokens: Sequence[tuple[str, WordInfo]], at: int) -> bool:
         or is_listed(seen.base, "place")
         or word in ("on", "in", "against", "over", "onto", "into", "with", "of", "several", "many", "some")
     )
+
+
+def _is_last(tokens: Sequence[tuple[str, WordInfo]], at: int) -> bool:
+    """Return whether what follows a word is no thing: nothing, a preposition, or what is done."""
+    if at + 1 == len(tokens):
+        return True
+    word, seen = tokens[at + 1]
+    return not word[0].isalpha() or word in PREPOSITIONS or word in AUXILIARIES or seen.form == "ing"

@@ -1,11 +1,12 @@
 """Spelling: which words are real, and which real word a misspelt one was meant to be.
 
 Owns: which words are English (pyspellchecker's dictionary and ``english.txt``), ``correct_spelling``,
-``is_misspelling_of``.
+``is_misspelling_of``, ``is_misspelt``.
 Must not know: how prompts are parsed (normalize.py, grammar.py), the store, the index, engines.
 
 Only what is no English word and no name is ever corrected, and only by one slip (a letter more, less or other, or
-two neighbours exchanged). A frequency model was rejected: it would turn rare words into common ones.
+two neighbours exchanged). How frequent words are decides only between words that are as near: alone it would turn
+rare words into common ones.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Literal
 
 import msgspec
 
-from audio_pool.prompts.lexicon import knows, list_lines, listed_words
+from audio_pool.prompts.lexicon import knows, list_lines, listed_words, word_info
 
-__all__ = ["correct_spelling", "is_misspelling_of", "is_real", "prepare", "separated"]
+__all__ = ["correct_spelling", "is_misspelling_of", "is_misspelt", "is_real", "prepare", "separated"]
 
-_Slip = Literal["exchanged", "left out", "doubled", "put in", "other"]
-_SLIPS: tuple[_Slip, ...] = ("exchanged", "left out", "doubled", "put in", "other")
-"""What a typing hand does, the likelier first: "barikng", "barkng", "barkiing", "barkning", "barkimg"."""
+_Slip = Literal["exchanged", "doubled", "left out", "beside", "put in", "other"]
+_SLIPS: tuple[_Slip, ...] = ("exchanged", "doubled", "left out", "beside", "put in", "other")
+"""What a typing hand does, the likelier first: "barikng", "barkiing", "barkng", "batking", "barkning", "bapking"."""
+_KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_CLEARLY = 10
+"""Times that a word must be as frequent as the next one to be what was meant."""
 _SHORTEST = 5
 """A shorter word is corrected only by exchanging two letters, or where one was left out: too many words are near it."""
 _LONGEST = 24
+_WORD = re.compile(r"[a-z]+")
 _LEAST_OF_TWO = 7
 """Letters of two words that are taken apart."""
 _BRITISH_ISE = re.compile(r"([iy])s(e|ed|es|er|ers|ing|ings|ation|ations)$")
@@ -38,17 +44,27 @@ _BRITISH_OUR = re.compile(r"our(s|ed|ing|less|ful|able|y)?$")
 
 
 @cache
-def _english() -> frozenset[str]:
-    """Return all words; none where there is no dictionary, in a worker's own slim interpreter: nothing is corrected.
+def _english() -> dict[str, int]:
+    """Return all words, and how frequent each is.
 
-    The library's file is read without the library, which takes three times as long: every command would wait for it.
+    None where there is no dictionary, in a worker's own slim interpreter: nothing is corrected. The library's file is
+    read without the library, which takes three times as long: every command would wait for it.
     """
     library = importlib.util.find_spec("spellchecker")
     if library is None or library.origin is None:
-        return frozenset()
+        return {}
     packed = Path(library.origin).with_name("resources") / "en.json.gz"
     words = msgspec.json.decode(gzip.decompress(packed.read_bytes()), type=dict[str, int])
-    return frozenset(words).union(word for line in list_lines("english.txt") for word in line.split())
+    return {word: 1 for line in list_lines("english.txt") for word in line.split()} | words
+
+
+@cache
+def _keys_beside() -> frozenset[tuple[str, str]]:
+    """Return the pairs of letters that lie side by side or one below the other on a keyboard."""
+    near = {(a, b) for row in _KEYBOARD for a, b in pairwise(row)}
+    for upper, lower in pairwise(_KEYBOARD):
+        near.update((upper[i + k], key) for i, key in enumerate(lower) for k in (0, 1) if i + k < len(upper))
+    return frozenset(near | {(b, a) for a, b in near})
 
 
 def prepare() -> None:
@@ -74,7 +90,7 @@ def _american(word: str) -> str:
 def correct_spelling(word: str) -> str:
     """Return the known word that a misspelt one is one slip away from; other words unchanged.
 
-    Where several are as near, the word stays: a difference kept costs a generation at most.
+    Where several are as near and as frequent, the word stays: a difference kept costs a generation at most.
     """
     if len(word) > _LONGEST or is_real(word):
         return word
@@ -86,10 +102,19 @@ def correct_spelling(word: str) -> str:
             if knows(other):
                 found.setdefault(slip, set()).add(other)
             rare.add(other)
+    if "beside" in found and "put in" in found:
+        # as likely: "guitare" is a guitar
+        found["beside"] = {_most_frequent(found["beside"] | found["put in"], english)} - {""} or found["beside"]
     for slip in _SLIPS:
         if slip in found:
-            return found[slip].pop() if len(found[slip]) == 1 else word
-    return rare.pop() if len(rare) == 1 and len(word) > _SHORTEST else word
+            return _most_frequent(found[slip], english) or word
+    return (_most_frequent(rare, english) if len(word) > _SHORTEST else "") or word
+
+
+def _most_frequent(words: set[str], english: dict[str, int]) -> str:
+    """Return the one of these that is clearly the most frequent; "" where none is."""
+    first, *others = sorted(words, key=lambda word: (-english.get(word, 1), word)) or [""]
+    return first if not others or english.get(first, 1) >= _CLEARLY * english.get(others[0], 1) else ""
 
 
 @lru_cache(maxsize=65_536)
@@ -110,29 +135,39 @@ def _near(word: str) -> Iterator[tuple[_Slip, str]]:
         yield from (("left out", word[:i] + letter + word[i:]) for i in range(1, 5) for letter in ascii_lowercase)
     if len(word) < _SHORTEST:
         return
+    beside = _keys_beside()
     for i in range(1, len(word)):
         head, rest = word[:i], word[i + 1 :]
         yield "doubled" if word[i] == word[i - 1] else "put in", head + rest
         for letter in ascii_lowercase:
             yield "left out", head + letter + word[i:]
             if letter != word[i]:
-                yield "other", head + letter + rest
+                yield "beside" if (letter, word[i]) in beside else "other", head + letter + rest
     for letter in ascii_lowercase:
         yield "left out", word + letter
 
 
 def is_misspelling_of(word: str, other: str) -> bool:
-    """Return whether the first is no real word and one slip away from the second, a real one: not "car" and "cat"."""
-    if min(len(word), len(other)) < _SHORTEST or word[0] != other[0] or not other.isalpha():
-        return False
-    return not is_real(word) and is_real(other) and _one_slip(word, other)
+    """Return whether the first is no real word and one slip away from a form of the second: not "car" and "cat".
+
+    Args:
+        word: as written, or without its ending.
+        other: a base form.
+    """
+    return other.isalpha() and other in _may_mean(word)
 
 
-def _one_slip(a: str, b: str) -> bool:
-    """Return True for one letter more, less or other, or two neighbouring letters exchanged."""
-    if len(a) > len(b):
-        a, b = b, a
-    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
-    if len(a) != len(b):
-        return a[at:] == b[at + 1 :]
-    return a[at + 1 :] == b[at + 1 :] or (a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :])
+@lru_cache(maxsize=65_536)
+def _may_mean(word: str) -> frozenset[str]:
+    """Return the base forms of all real words that one slip makes a misspelt one of."""
+    if len(word) > _LONGEST or is_real(word):
+        return frozenset()
+    english, listed = _english(), listed_words()
+    near = {other for _, other in _near(word) if other in english or other in listed}
+    return frozenset(near | {word_info(other).base for other in near})
+
+
+@lru_cache(maxsize=8_192)
+def is_misspelt(prompt: str) -> bool:
+    """Return whether a prompt has a word that is neither English nor a name."""
+    return not all(map(is_real, _WORD.findall(prompt.casefold())))

@@ -51,7 +51,7 @@ STAND_INS: dict[str, str] = {
     "engine": "generator, boat motor, motorboat, boat, go kart, kart, quad bike, lawn tractor, jet ski, snowmobile,"
     "ferry engine, outboard",
     "truck": "tram motor, ferry",
-    "tractor": "bulldozer, excavator, steam roller, combine harvester, tank, digger, backhoe, forklift, mech",
+    "tractor": "bulldozer, excavator, steam roller, combine harvester, tank, backhoe, forklift, mech",
     "chainsaw": "hedge trimmer, leaf blower, weed whacker, strimmer, lawn mower, lawnmower, brush cutter, trimmer",
     "train": "skateboard, roller skate, roller coaster, rollercoaster, wheel, cart, trolley, mine cart, wagon,"
     "shopping cart, escalator, conveyor, conveyor belt",
@@ -92,7 +92,7 @@ STAND_INS: dict[str, str] = {
     "cardboard box, tape, duct tape, velcro, cloth, fabric, curtain, clothing",
     "door_creak": "drawer, stone door, cabinet, cupboard, swing, rocking chair, floor board, ladder, treasure chest,"
     "chest open, wheel squeak",
-    "glass": "cutlery, fork, spoon, plate, crockery, silverware, ceramic, vase, dish, ice crack, crystal",
+    "glass": "cutlery, fork, spoon, plate, crockery, ceramic, vase, dish, ice crack, crystal",
     "explosion": "cannon, cannon fire, cannon shot, trebuchet, catapult, mortar, car backfire, backfire",
     "stream": "tide pool, gutter water",
     "static": "vinyl, vinyl crackle, radio tune, record scratch, vinyl scratch",
