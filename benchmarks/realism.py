@@ -215,9 +215,9 @@ def _mean(distances: Iterable[float]) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
-def _rounded(distances: Iterable[float]) -> float | str:
+def _rounded(distances: Iterable[float], digits: int = 2) -> float | str:
     mean = _mean(distances)
-    return "" if math.isnan(mean) else round(mean, 2)
+    return "" if math.isnan(mean) else round(mean, digits)
 
 
 def rows(asked: list[str] | None = None) -> list[dict[str, Any]]:
@@ -225,7 +225,7 @@ def rows(asked: list[str] | None = None) -> list[dict[str, Any]]:
     found = [row(name, sheet) for name, sheet in sheets().items() if not asked or name in asked]
     found.sort(key=lambda one: -one["distance"])
     means = {
-        group: round(_mean(one[group] for one in found if one[group] != ""), 3)
+        group: _rounded((one[group] for one in found if one[group] != ""), 3)
         for group in ("distance", "looked up", "judged")
     }
     return [*found, {"recipe": "mean of all", **means, "of": len(found)}]

@@ -5,6 +5,8 @@ Sounds are float32 [2, T] or mono [T].
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from audio_pool.engines.base import Audio, Item
@@ -109,3 +111,11 @@ def wrap_steps(sound: Audio) -> tuple[float, float]:
     around = np.concatenate([sound[:, -2000:], sound[:, :2000]], axis=1)
     steps = np.abs(np.diff(around, axis=1))
     return float(np.abs(sound[:, 0] - sound[:, -1]).max()), float(np.quantile(steps, 0.999))
+
+
+def description(sound: np.ndarray) -> np.ndarray:
+    """The shares of the energy in thirds of octaves from 40 Hz to 16 kHz, in dB [27]."""
+    hz, energy = power(sound)
+    edges = np.geomspace(40, 16_000, 28)
+    shares = np.array([energy[(hz >= low) & (hz < high)].sum() for low, high in pairwise(edges)])
+    return 10 * np.log10(shares / shares.sum() + 1e-6)

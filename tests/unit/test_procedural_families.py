@@ -7,7 +7,19 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 from benchmarks import realism
-from tests.unit.procedural_physics import RATE, centroid, envelope, made, mono, onsets, painted, power, share, strongest
+from tests.unit.procedural_physics import (
+    RATE,
+    centroid,
+    description,
+    envelope,
+    made,
+    mono,
+    onsets,
+    painted,
+    power,
+    share,
+    strongest,
+)
 
 from audio_pool.engines.procedural.recipe import RECIPES
 
@@ -82,23 +94,9 @@ def test_a_car_that_passes_comes_from_one_side_and_goes_to_the_other() -> None:
 def test_every_ground_sounds_its_own() -> None:
     prompts = ["footsteps", *(f"footsteps on {ground}" for ground in ("gravel", "snow", "grass", "sand", "mud"))]
     prompts += ["footsteps on wood", "footsteps on metal"]
-    descriptions = {prompt: _description(made(prompt, duration_s=6.0)) for prompt in prompts}
+    descriptions = {prompt: description(made(prompt, duration_s=6.0)) for prompt in prompts}
     for one, other in combinations(prompts, 2):
         assert np.sqrt(np.mean((descriptions[one] - descriptions[other]) ** 2)) > 1.5, (one, other)
-
-
-def _description(sound: np.ndarray) -> np.ndarray:
-    hz, energy = power(sound)
-    edges = np.geomspace(40, 16_000, 28)
-    shares = np.array([energy[(hz >= low) & (hz < high)].sum() for low, high in pairwise(edges)])
-    return 10 * np.log10(shares / shares.sum() + 1e-6)
-
-
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.exact])
-def test_seeds_are_specimens_that_can_be_told_apart(name: str) -> None:
-    specimens = [_description(made(RECIPES[name].keys[0], seed=seed, duration_s=3.0)) for seed in (1, 2, 3, 4)]
-    apart = [float(np.sqrt(np.mean((one - other) ** 2))) for one, other in combinations(specimens, 2)]
-    assert np.mean(apart) > 0.8
 
 
 def test_thunder_is_a_crack_and_a_roll() -> None:
@@ -124,5 +122,5 @@ def test_a_howl_is_one_tone_that_rises_and_falls() -> None:
 def test_the_sheets_mean_distance_stays_small() -> None:
     """A sample of the sheets: all of them are ``python -m benchmarks.realism``."""
     sheets = realism.sheets()
-    found = [realism.row(name, sheets[name])["distance"] for name in list(sheets)[::9]]
+    found = [realism.row(name, sheets[name])["distance"] for name in list(sheets)[::15]]
     assert sum(found) / len(found) < 0.3

@@ -26,10 +26,11 @@ from audio_pool.engines.procedural.spectra import Floats, band, peaks
 def rain(c: Canvas, p: Character) -> None:
     heavy = p.intensity
     breath = c.swells(4.0, 0.06)
-    # Many far drops melt into a hiss; heavier rain has more body under it.
-    c.bed(band(500, 9000, tilt_db=-1.5), Curve(0.09 * breath.points), width=0.9)
-    c.bed(band(150, 1500, tilt_db=-3), 0.035 * heavy, width=0.7)
-    c.bed(band(2500, 13000, tilt_db=-1), 0.07, per_second=2500 * heavy, width=1.0)
+    # Many far drops melt into a hiss; heavier rain has more body under it. How much of each depends on the place.
+    far, body, near = np.exp(c.rng.normal(0.0, 0.3, 3).clip(-0.5, 0.5))
+    c.bed(band(500, 9000, tilt_db=-1.5), Curve(0.09 * far * breath.points), width=0.9)
+    c.bed(band(150, 1500, tilt_db=-3), 0.035 * heavy * body, width=0.7)
+    c.bed(band(2500, 13000, tilt_db=-1), 0.07 * near, per_second=2500 * heavy, width=1.0)
     c.bed(band(900, 5000), 0.045, per_second=900 * heavy, width=1.0)
     drops = [bubble(c.rate, c.rng.uniform(1100, 5200)) for _ in range(16)]
     splats = [burst(c.noise, c.rate, band(f, 6 * f), decay_s=0.004) for f in np.geomspace(2600, 900, 16)]

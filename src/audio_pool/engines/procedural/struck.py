@@ -35,7 +35,10 @@ def _struck(
     uneven = c.rng.uniform(0.75, 1.15, len(ratios))
     tuned = np.asarray(ratios) * (1 + spread * c.rng.normal(0, 1, len(ratios)))
     decays = decay_s / tuned**damping
-    return modes(c.rate, (hz * tuned).tolist(), decays.tolist(), (np.asarray(levels) * uneven).tolist(), longest_s=9.0)
+    # what rings past the end of a sound that does not loop is not made, with a margin for its own fade
+    longest_s = 9.0 if c.loop else min(9.0, 0.1 + 1.2 * c.seconds)
+    levels = (np.asarray(levels) * uneven).tolist()
+    return modes(c.rate, (hz * tuned).tolist(), decays.tolist(), levels, longest_s=longest_s)
 
 
 @recipe(
@@ -249,8 +252,8 @@ def _drawn(c: Canvas, p: Character, at_s: float) -> None:
 )
 def keys(c: Canvas, p: Character) -> None:
     bank = [
-        _struck(c, p.low(float(hz)), (1.0, 1.61, 2.43, 3.37), 0.09 * p.size, (0.8, 1.0, 0.6, 0.4), damping=0.5)
-        for hz in np.exp(c.rng.uniform(np.log(2600), np.log(6800), 24))
+        _struck(c, p.low(float(hz)), (1.0, 1.61, 2.43, 3.37), 0.09 * p.size, (0.8, 1.0, 0.5, 0.2), damping=0.9)
+        for hz in np.exp(c.rng.uniform(np.log(2600), np.log(6800), 40))  # a key has many ways to be hit
     ]
     shakes = c.pulse(0.26 / p.speed, jitter=0.25, start_s=FIRST_S)
     for at_s in shakes:
