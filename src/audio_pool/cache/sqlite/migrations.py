@@ -5,16 +5,21 @@ Must not know: connections, how rows are searched.
 
 A step that has been released is never edited; a change is a new step at the end. A step that fills columns
 uses today's code for it: whoever changes what that code gives adds a step that fills them again.
+
+What takes long in a large database (``_GRADUALLY``) is done in small transactions before the step that counts on it:
+whoever else writes waits for one of them at most, and after a kill it goes on where it was.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from audio_pool.cache.entry import read_stored
+from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.figures import TABLES as SPREAD
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.leaving import BY_TIME
@@ -27,9 +32,13 @@ from audio_pool.cache.sqlite.uses import TABLES as USES
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
 
-__all__ = ["SCHEMA_VERSION", "fill_unfilled", "migrate", "version_of"]
+__all__ = ["SCHEMA_VERSION", "fill_unfilled", "has_unfilled", "migrate", "version_of"]
 
 _log = logging.getLogger(__name__)
+
+_FILLED_AT_ONCE = 1000
+"""Entries of one transaction: some tens of milliseconds."""
+_TELL_EVERY_S = 5.0
 
 _FIRST = """
 CREATE TABLE facts (
@@ -209,43 +218,57 @@ DELETE FROM facts WHERE name IN ('canonical_version', 'keys_renewed');
 """
 
 
-def _fill_identity(db: sqlite3.Connection) -> None:
-    """Fill the new columns from what was stored of each sound, and file its identity anew."""
-    fill_unfilled(db)
+def has_unfilled(db: sqlite3.Connection) -> bool:
+    """Return True where ``fill_unfilled`` has something to fill, in a database of version 2 or later."""
+    left = db.execute(_UNFILLED, (0, -1))
+    return any(read_stored(recipe, metadata) is not None for _, recipe, metadata in left)
 
 
 def fill_unfilled(db: sqlite3.Connection) -> int:
     """Fill the columns that version 2 added where they are empty; return how many entries that were.
 
-    Not only at the migration: a process of an earlier version that has the file open goes on writing rows.
+    In small transactions, each entry once, whoever else is at it. Not only at the migration: a process of an earlier
+    version that has the file open goes on writing rows.
     """
-    last, filled, unreadable = 0, 0, 0
+    last, filled, unreadable, told = 0, 0, 0, time.monotonic()
     while True:
-        rows = db.execute(_UNFILLED, (last,)).fetchall()
+        with transaction(db):
+            rows = db.execute(_UNFILLED, (last, _FILLED_AT_ONCE)).fetchall()
+            for entry_id, recipe, metadata in rows:
+                stored = read_stored(recipe, metadata)
+                if stored is None:
+                    unreadable += 1  # never offered from now on; ``verify`` names it
+                    continue
+                values = made_columns(FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True))
+                assigned = ", ".join(f"{column} = :{column}" for column in values)
+                db.execute(f"UPDATE entries SET {assigned} WHERE id = :entry_id", {**values, "entry_id": entry_id})
+                filled += 1
         if not rows:
             break
         last = rows[-1][0]
-        for entry_id, recipe, metadata in rows:
-            stored = read_stored(recipe, metadata)
-            if stored is None:
-                unreadable += 1  # never offered from now on; ``verify`` names it
-                continue
-            values = made_columns(FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True))
-            assigned = ", ".join(f"{column} = :{column}" for column in values)
-            db.execute(f"UPDATE entries SET {assigned} WHERE id = :entry_id", {**values, "entry_id": entry_id})
-            filled += 1
+        if time.monotonic() - told > _TELL_EVERY_S:
+            told = time.monotonic()
+            _log.info("an older cache is brought up to date: %d sounds so far, up to entry %d", filled, last)
     if unreadable:
         _log.warning("%d entries cannot be read and are not offered; audio-pool cache verify names them", unreadable)
     return filled
 
 
+def _made_one_by_one(indexes: str, db: sqlite3.Connection) -> None:
+    """Make indexes that are not there yet, a transaction each."""
+    for statement in _statements(indexes):
+        _log.info("an older cache is brought up to date: %s", statement.split(" ON ")[0].split()[-1])
+        with transaction(db):
+            db.execute(statement)
+
+
 _UNFILLED = (
     "SELECT entry_id, recipe, metadata FROM entries JOIN provenance ON entry_id = id"
-    " WHERE implementation = '' AND id > ? ORDER BY id LIMIT 1000"  # by an index of those alone
+    " WHERE implementation = '' AND id > ? ORDER BY id LIMIT ?"  # by an index of those alone
 )
 _Step = str | Callable[[sqlite3.Connection], None]
 _STEPS: tuple[tuple[_Step, ...], ...] = (
-    (_FIRST,), (_WHOLE_IDENTITY, _fill_identity), (_LEAVING,), (_HASHED_RENDITIONS,),
+    (_FIRST,), (_WHOLE_IDENTITY,), (_LEAVING,), (_HASHED_RENDITIONS,),
     (_PINS,),
     (_CLAIMS,),
     (INDEXES, TABLES, LOOKED, recount),
@@ -253,13 +276,19 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_JUDGEMENTS,),
     (SOURCES,),
     (AGES, BY_TIME),
-    (SPREAD, recount),
+    (SPREAD, functools.partial(recount, tables=("spread_sums",))),
     (_PREFERRED,),
     (SEEN,),
     (_CALIBRATIONS,),
     (_PARSES,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
+_GRADUALLY: Mapping[int, Callable[[sqlite3.Connection], object]] = {
+    2: fill_unfilled,
+    6: functools.partial(_made_one_by_one, INDEXES),
+    10: functools.partial(_made_one_by_one, AGES),
+}
+"""Work on a database of that version, before the next step."""
 
 
 def migrate(db: sqlite3.Connection, name: str) -> int:
@@ -281,21 +310,27 @@ def migrate(db: sqlite3.Connection, name: str) -> int:
     # Takes effect only before the first table: pages of removed rows can be given back to the disk.
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(db)
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for number in range(version_of(db, name), SCHEMA_VERSION):
-            for part in _STEPS[number]:
+    while (version := version_of(db, name)) < SCHEMA_VERSION:
+        if version in _GRADUALLY:
+            _GRADUALLY[version](db)
+        _take_steps(db, name, version)
+    return found
+
+
+def _take_steps(db: sqlite3.Connection, name: str, version: int) -> None:
+    """Take all steps up to the next that something is to be done before; an empty database has nothing to do."""
+    until = min((at for at in _GRADUALLY if at > version > 0), default=SCHEMA_VERSION)
+    with transaction(db):
+        if version_of(db, name) != version:  # another process took them
+            return
+        for parts in _STEPS[version:until]:
+            for part in parts:
                 if isinstance(part, str):
                     for statement in _statements(part):
                         db.execute(statement)
                 else:
                     part(db)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    return found
+        db.execute(f"PRAGMA user_version = {until}")
 
 
 def version_of(db: sqlite3.Connection, name: str) -> int:

@@ -27,7 +27,7 @@ from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.judgements import SqliteJudgements
 from audio_pool.cache.sqlite.keys import SqliteKeys
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
-from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, migrate, version_of
+from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, has_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.seen import SqliteSeen
@@ -163,11 +163,13 @@ class SqliteStore:
             )
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        found = migrate(db, self._file)
+        found = version_of(db, self._file)
+        if (found < _WHOLE_SETTINGS or has_unfilled(db)) and self.index_dir.is_dir():
+            for snapshot in self.index_dir.iterdir():  # its groups are those of the old settings
+                snapshot.unlink(missing_ok=True)
+        migrate(db, self._file)
+        fill_unfilled(db)
         with transaction(db):
-            if (fill_unfilled(db) or found < _WHOLE_SETTINGS) and self.index_dir.is_dir():
-                for snapshot in self.index_dir.iterdir():  # its groups are those of the old settings
-                    snapshot.unlink(missing_ok=True)
             db.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (secrets.token_hex(16),))
             db.execute("DELETE FROM claims WHERE clock <> ? OR due < ?", (clock_name(), uptime_s()))
             last = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]

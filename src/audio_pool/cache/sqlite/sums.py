@@ -11,6 +11,7 @@ floats drift when what was added is taken away again.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from audio_pool.cache.checks import VectorSize
 from audio_pool.cache.inventory import Share, Totals
@@ -21,11 +22,11 @@ __all__ = ["INDEXES", "TABLES", "SqliteSums", "recount"]
 
 # What asking by file or age, and the first look at every opening, must not scan for.
 INDEXES = """
-CREATE INDEX entries_file ON entries (file);
-CREATE INDEX entries_origin ON entries (origin) WHERE origin <> '';
-CREATE INDEX entries_created ON entries (created_at);
-CREATE INDEX entries_unfilled ON entries (id) WHERE implementation = '';
-CREATE INDEX renditions_file ON renditions (file);
+CREATE INDEX IF NOT EXISTS entries_file ON entries (file);
+CREATE INDEX IF NOT EXISTS entries_origin ON entries (origin) WHERE origin <> '';
+CREATE INDEX IF NOT EXISTS entries_created ON entries (created_at);
+CREATE INDEX IF NOT EXISTS entries_unfilled ON entries (id) WHERE implementation = '';
+CREATE INDEX IF NOT EXISTS renditions_file ON renditions (file);
 """
 
 _ADDED = """
@@ -142,11 +143,11 @@ _COUNT_OF = {"entry_sums": 2, "prompt_sums": 1, "folder_sums": 1, "vector_sums":
 """The column that is 0 where nothing is left of what a row counts."""
 
 
-def recount(db: sqlite3.Connection) -> None:
-    """Fill the sums from the rows, inside a transaction."""
+def recount(db: sqlite3.Connection, tables: Iterable[str] = ()) -> None:
+    """Fill the sums from the rows, inside a transaction; all of them, or those of some tables."""
     # while an old cache is brought up to date, the tables of later steps are not there yet
     there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    for table in (name for name in _COUNTED if name in there):
+    for table in (name for name in tables or _COUNTED if name in there):
         counted = _COUNTED[table]
         db.execute(f"DELETE FROM {table}")
         db.execute(f"INSERT INTO {table} {counted}")

@@ -55,7 +55,7 @@ CREATE TABLE missed (
 ) WITHOUT ROWID;
 """
 AGES = """
-CREATE INDEX entries_ages ON entries (namespace, created_at);
+CREATE INDEX IF NOT EXISTS entries_ages ON entries (namespace, created_at);
 """
 _AT_ONCE = 500
 """Entries that one transaction writes: whoever wants to keep a sound waits for one at most."""
