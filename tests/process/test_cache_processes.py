@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,12 +66,17 @@ def test_two_processes_neither_lose_nor_double_an_entry(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    tally = run_kills(tmp_path / "cache", kills=30, seed=7)
-    assert tally.faults == []
-    assert tally.kills == 30
-    assert tally.inserts > 30 and tally.removals > 10 and tally.evictions > 0 and tally.rekeyings > 0
-    assert tally.leftovers_cleared > 0  # else the kills never fell between two steps
-    sound_of(tmp_path / "cache")
+    met: Counter[str] = Counter()
+    for seed in range(7, 13):  # on a busy machine lives are cut short: then it takes more of them to meet everything
+        tally = run_kills(tmp_path / str(seed), kills=30, seed=seed)
+        assert tally.faults == [] and tally.kills == 30
+        met.update({name: count for name, count in dataclasses.asdict(tally).items() if name != "faults"})
+        sound_of(tmp_path / str(seed))
+        wanted = {"inserts": 31, "removals": 11, "evictions": 1, "rekeyings": 1, "leftovers_cleared": 1}
+        if all(met[name] >= count for name, count in wanted.items()):
+            break
+    else:
+        pytest.fail(f"the kills never fell where they should have: {met}")
 
 
 SERVER = """
