@@ -5,21 +5,24 @@
 Each round starts a process that puts and removes sounds in one cache directory, pushes variants of crowded prompts out,
 makes all keys anew as an upgrade does, and says on its standard output what has been done; kills it after a random
 time, opens the directory and compares: every acknowledged insert is there with its file intact, every acknowledged
-removal is gone, every key is today's, and ``verify`` finds nothing. The directory is kept from round to round.
+removal is gone, every key is today's, and ``verify`` finds nothing. A directory is kept from round to round; there are
+as many of them, side by side, as there are cores.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import selectors
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, fields
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from audio_pool.cache.entry import canonical_digest
@@ -31,6 +34,7 @@ from audio_pool.types import Recipe, Rendition
 
 FLAC = b"fLaC" + bytes(range(256)) * 40
 """Has a FLAC file's first bytes, which is what the cache looks at; about 10 kB."""
+_LIVES = multiprocessing.get_context("fork")  # nothing is imported anew: a second of each kill otherwise
 _OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-1.0)
 
 
@@ -122,6 +126,11 @@ class Tally:
     leftovers_cleared: int = 0
     faults: list[str] = field(default_factory=list)
 
+    def add(self, other: Tally) -> None:
+        """Take another's figures along."""
+        for name in (each.name for each in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
     """Kills ``kills`` processes one after the other on one directory."""
@@ -152,27 +161,35 @@ def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
 
 def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
     """Runs ``churn`` and kills it that long after its first word; the whole lines it said."""
-    command = [sys.executable, "-m", "benchmarks.cache_kill", "--churn", str(directory), str(seed)]
-    root = Path(__file__).resolve().parent.parent
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as child:
-        assert child.stdout is not None
-        output, deadline, kill_at = b"", time.monotonic() + 60.0, None
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while (now := time.monotonic()) < (kill_at or deadline):
-                if not selector.select((kill_at or deadline) - now):
-                    continue
-                part = os.read(child.stdout.fileno(), 65536)
-                if not part:
-                    break
-                output += part
-                if kill_at is None and output != b"open\n":  # opening alone is nothing to be killed in
-                    kill_at = time.monotonic() + after_s
+    said, saying = _LIVES.Pipe(duplex=False)
+    child = _LIVES.Process(target=_speak, args=(saying, str(directory), seed))
+    child.start()
+    saying.close()
+    output, deadline, kill_at = b"", time.monotonic() + 60.0, None
+    with said, selectors.DefaultSelector() as selector:
+        selector.register(said, selectors.EVENT_READ)
+        while (now := time.monotonic()) < (kill_at or deadline):
+            if not selector.select((kill_at or deadline) - now):
+                continue
+            part = os.read(said.fileno(), 65536)
+            if not part:
+                break
+            output += part
+            if kill_at is None and output != b"open\n":  # opening alone is nothing to be killed in
+                kill_at = time.monotonic() + after_s
         child.kill()
-        output += child.stdout.read()
+        while part := os.read(said.fileno(), 65536):
+            output += part
+    child.join()
     if kill_at is None:
-        raise RuntimeError(f"the process to be killed did nothing: exit code {child.returncode}")
+        raise RuntimeError(f"the process to be killed did nothing: exit code {child.exitcode}")
     return output.decode().split("\n")[:-1]
+
+
+def _speak(saying: Connection, directory: str, seed: int) -> None:
+    os.dup2(saying.fileno(), 1)
+    saying.close()
+    churn(directory, seed)
 
 
 def _judged(directory: Path, number: int, present: set[int], unsure: set[int], tally: Tally) -> set[int]:
@@ -194,13 +211,24 @@ def _judged(directory: Path, number: int, present: set[int], unsure: set[int], t
     return found
 
 
+def run_side_by_side(place: Path, kills: int, directories: int, seed: int) -> Tally:
+    """Shares the kills out among some directories, each with a process of its own that opens and compares."""
+    shares = [kills // directories + (number < kills % directories) for number in range(directories)]
+    total = Tally()
+    with ProcessPoolExecutor(directories) as judges:
+        runs = [judges.submit(run_kills, place / f"cache-{n}", share, seed + n) for n, share in enumerate(shares)]
+        for run in runs:
+            total.add(run.result())
+    return total
+
+
 def main() -> None:
-    if sys.argv[1:2] == ["--churn"]:
-        churn(sys.argv[2], int(sys.argv[3]))
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        tally = run_kills(Path(place) / "cache", kills, seed=random.randrange(1000))
-    print(f"{tally.kills} kills, {tally.inserts} acknowledged inserts, {tally.removals} removals;")
+        tally = run_side_by_side(Path(place), kills, os.cpu_count() or 1, random.randrange(1000))
+    took = time.monotonic() - begun
+    print(f"{tally.kills} kills in {took:.0f} s, {tally.inserts} acknowledged inserts, {tally.removals} removals;")
     cut = tally.rekeyings_cut_short
     print(f"{tally.evictions} evictions, {tally.rekeyings} re-keyings, {cut} of them cut short;")
     print(f"{tally.leftovers_cleared} leftovers cleared at opening; {len(tally.faults)} faults")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 from tests.support.asker import Asker
+from tests.support.cache_sounds import ids_in
 from tests.support.command_line import command
 from tests.support.served import Served
 from tests.support.waiting import eventually
 
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.client.client import AudioClient
 
 HEAD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) \S+: |  \| ")
@@ -116,7 +119,7 @@ def test_a_comment_forges_no_line(tmp_path: Path) -> None:
 
 def test_hup_reloads_limits_names_what_needs_a_restart_and_goes_on_serving(tmp_path: Path) -> None:
     queue = {"max_requests": 6, "max_batch": 2}
-    with Served(tmp_path / "s", queue=queue).ready() as served, Asker(served.endpoint) as ask:
+    with Served(tmp_path / "s", queue=queue, cache={"max_items": 9}).ready() as served, Asker(served.endpoint) as ask:
         pids = {name: worker.pid for name, worker in served.workers().items()}
         change(served, "max_requests = 6", "max_requests = 1")
         change(served, "max_batch = 2", "max_batch = 3")
@@ -134,6 +137,10 @@ def test_hup_reloads_limits_names_what_needs_a_restart_and_goes_on_serving(tmp_p
         ask.generate("room-now", "tone three")
         gate.touch()
         assert ask.final("room-now")["type"] == ask.final("held")["type"] == "result"
+        change(served, "max_items = 9", "max_items = 1")
+        assert reload(served, "now in force").endswith("now in force: cache.max_items")
+        with contextlib.closing(SqliteStore(served.place / "cache", create=False)) as store:
+            eventually(lambda: len(ids_in(store)) == 1, "the bound holds")
         assert {name: worker.pid for name, worker in served.workers().items()} == pids
         served.signal()
         assert served.wait() == 0

@@ -12,6 +12,7 @@ from audio_pool.cache import verify as verify_module
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.verify import verify
+from audio_pool.errors import StorageError
 from audio_pool.types import Query
 
 
@@ -54,6 +55,33 @@ def test_an_audio_folder_that_is_not_mounted_costs_neither_rows_nor_masters(
     away.rename(audio)
     assert manager.verify(fix=True, confirm=True)["problems"] == []
     assert all(path.is_file() for path in masters)
+
+
+def test_of_a_small_cache_half_is_much(cache: SoundCache, manager: AudioSemanticCache) -> None:
+    masters = keep(cache, 9)
+    for path in masters[:5]:
+        path.rename(path.with_suffix(".away"))
+    told = manager.verify(fix=True, confirm=True)
+    assert "5 of 9 masters" in told["refused"][0] and manager.get_cache_stats().total_items == 9
+    masters[0].with_suffix(".away").rename(masters[0])
+    assert manager.verify(fix=True, confirm=True)["refused"] == []
+    assert manager.get_cache_stats().total_items == 5
+
+
+def test_masters_of_no_row_at_all_stay(cache: SoundCache, manager: AudioSemanticCache, tmp_path: Path) -> None:
+    (master,) = keep(cache, 1)
+    harm(tmp_path / "cache", "DELETE FROM provenance", "DELETE FROM entries")
+    assert "cache rebuild" in manager.verify(fix=True, confirm=True)["refused"][0] and master.is_file()
+
+
+def test_a_full_disk_is_verified_all_the_same(cache: SoundCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(cache, 1)
+
+    def full(states: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(cache.store.seen, "note", full)
+    assert verify(cache.store).ok
 
 
 def test_masters_of_an_empty_database_are_all_left_where_they_are(

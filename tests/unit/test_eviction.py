@@ -342,6 +342,19 @@ def test_two_caches_on_one_directory_evict_at_once(opened: Open) -> None:
     assert 5 <= len(ids_in(one.store)) <= 20
 
 
+def test_limits_change_while_the_cache_is_open(opened: Open) -> None:
+    cache = opened()
+    for number in range(10):
+        keep(cache, f"rain {number}")
+    cache.tend()
+    assert len(ids_in(cache.store)) == 10
+    for bound, left in ((6, 6), (4, 4), (0, 4)):
+        assert cache.eviction.limit(Limits(whole=Bounds(max_items=bound), low_water=1.0))
+        cache.tend()
+        assert len(ids_in(cache.store)) == left
+    assert not cache.eviction.limit(Limits(low_water=1.0))
+
+
 def test_the_configuration_says_it_by_namespace() -> None:
     tree = {
         "cache": {

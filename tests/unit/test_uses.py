@@ -10,6 +10,7 @@ import pytest
 from tests.support.cache_sounds import harm, sound
 from tests.support.old_cache import OldCache
 
+from audio_pool.cache import usage as module
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite import uses as sqlite_uses
 from audio_pool.cache.usage import Usage
@@ -132,11 +133,32 @@ def test_hits_of_an_entry_that_is_gone_are_passed_over(cache: SoundCache) -> Non
 
 
 def test_more_hits_than_one_transaction_takes(cache: SoundCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_uses, "_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
     ids = [keep(cache, f"rain {number}") for number in range(5)]
-    cache.store.uses.record(Counted(dict.fromkeys(ids, 2), {"exact": (10, 1.0)}, {}), 3e9)
-    assert [use.hits for use in cache.store.uses.of(ids).values()] == [2] * 5
-    assert cache.store.uses.answers()[0].answers == 10
+    uses, sizes = cache.store.uses, []
+
+    class Counting:
+        """The real table, which cannot be written to at its third call."""
+
+        catch_up = staticmethod(lambda: False)
+
+        @staticmethod
+        def record(counted: Counted, now: float) -> None:
+            sizes.append(len(counted.hits))
+            if len(sizes) == 3:
+                raise StorageError("the disk is full")
+            uses.record(counted, now)
+
+    usage = Usage(Counting())  # type: ignore[arg-type]
+    for entry_id in 2 * ids:
+        usage.answered("exact", 1.0, entry_id)
+    usage.write_down(within_s=0.0)
+    assert sizes == [2] and sum(use.hits for use in uses.of(ids).values()) == 4, "the others wait for the next time"
+    usage.write_down()
+    usage.write_down()
+    assert sizes == [2, 2, 1, 1]
+    assert [use.hits for use in uses.of(ids).values()] == [2] * 5
+    assert uses.answers()[0].answers == 10
 
 
 def test_what_cannot_be_written_is_held_and_written_later(cache: SoundCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,15 @@ class Eviction:
         self._quiet_until = 0.0
         self._ages_at = 0.0
 
+    def limit(self, limits: Limits) -> bool:
+        """Keep to these limits from now on; return False where they are what they were."""
+        if limits == self._limits:
+            return False
+        self._limits = limits
+        self._run, self._room = None, Held()
+        self._quiet_until = self._ages_at = 0.0
+        return True
+
     def kept(self, size_bytes: int) -> None:
         """Note a sound that has just been kept; costs nothing."""
         self._room = self._room.without(size_bytes)

@@ -25,6 +25,7 @@ from pathlib import Path
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.files import Damaged, storage_errors
+from audio_pool.cache.limits import Limits
 from audio_pool.cache.place import Pinned
 from audio_pool.cache.selection import Standing
 from audio_pool.cache.sound_cache import SoundCache
@@ -40,6 +41,8 @@ _LEAST_PROBE_BYTES = 64 << 10
 _MOST_PROBE_BYTES = 16 << 20
 _CHORES_EVERY = 5
 """Looks at the directory between two at the sounds that are leaving."""
+_COUNT_S = 0.05
+"""How long hits are written down at a look."""
 
 Open = Callable[[BlobStore | None], SoundCache]
 
@@ -63,6 +66,7 @@ class CacheKeeper:
         self._wanted_bytes = _LEAST_PROBE_BYTES
         self._looks = 0
         self._half_gone = False
+        self._limits: Limits | None = None
         self.current = open_cache(None)
         self._pin()
         try:
@@ -110,6 +114,10 @@ class CacheKeeper:
         self._directory.close()
         self._database.close()
         self.current.close()
+
+    def limit(self, limits: Limits) -> None:
+        """Keep to other limits than it was opened with, from the next look on; on any thread."""
+        self._limits = limits
 
     # -- keeping
 
@@ -182,8 +190,11 @@ class CacheKeeper:
             self._try_again()
         else:
             self.current.store.blobs.restore()
-            if self._looks % _CHORES_EVERY == 0:
+            changed = self._limits is not None and self.current.eviction.limit(self._limits)
+            if changed or self._looks % _CHORES_EVERY == 0:
                 self.current.tend()
+            else:
+                self.current.usage.write_down(_COUNT_S)
 
     def _try_again(self) -> None:
         store = self.current.store

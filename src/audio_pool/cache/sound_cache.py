@@ -61,6 +61,7 @@ _BLUR = 0.005
 """A large index's cosines are nearer than that to those of the vectors: ten times what a byte per dimension costs."""
 _ENTRIES_KNOWN = 2048
 _KEYS_AT_ONCE = 2000
+_COUNT_S = 0.05
 _UNLINK_S = 0.1
 """Whoever has a sound to keep waits as long at most."""
 
@@ -146,7 +147,7 @@ class SoundCache:
 
     def tend(self) -> None:
         """Write uses down, evict, unlink what is due, take damaged sounds out. For the writer thread, now and then."""
-        self.usage.write_down()
+        self.usage.write_down(_COUNT_S)
         self.eviction.work()
         self.store.leaving.unlink_due(within_s=_UNLINK_S)
         self._trust.tend()

@@ -10,6 +10,7 @@ loses what it had counted since.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ __all__ = ["Usage"]
 
 _log = logging.getLogger(__name__)
 
+_AT_ONCE = 200
+"""Entries whose hits one transaction writes: whoever has a sound to keep waits for one at most."""
+_NOTHING = Counted({}, {}, {})
 _MISSES_HELD = 4096
 """Prompts that are held in memory; further ones are not counted until the next writing."""
 _CATCH_UPS = 4
@@ -94,22 +98,31 @@ class Usage:
         known = self._recent.get(sound.entry_id)
         return sound.entry_id in self._hits or (known is not None and uptime_s() - known < self._grace_s)
 
-    def write_down(self) -> None:
-        """Write down what was counted; what cannot be written now is held until the next time."""
-        counted = self._taken()
+    def write_down(self, within_s: float = math.inf) -> None:
+        """Write down what was counted, in short transactions.
+
+        What cannot be written now, or no more in this time, is held until the next time.
+        """
+        part, left = _NOTHING, self._taken()
+        end = uptime_s() + within_s
         try:
-            if not counted.is_empty:
-                self._uses.record(counted, self._now())
+            while not left.is_empty:
+                part, left = left.part(_AT_ONCE)
+                self._uses.record(part, self._now())
+                part = _NOTHING
+                if uptime_s() >= end:
+                    break
             for _ in range(_CATCH_UPS):
-                if self.catch_up():
+                if uptime_s() >= end or self.catch_up():
                     break
         except StorageError as exc:
-            self._give_back(counted)
             if exc.message != self._told:
                 self._told = exc.message
                 _log.warning("hits are counted in memory for now: %s", exc)
         else:
             self._told = ""
+        self._give_back(part)
+        self._give_back(left)
 
     def catch_up(self) -> bool:
         """Give some entries that an earlier version kept their figures; True where every one has them.

@@ -17,12 +17,17 @@ __all__ = ["Answers", "Candidate", "Counted", "Missed", "Reach", "Use", "Uses"]
 class Counted(NamedTuple):
     """What was counted since the last time that it was written down."""
 
-    hits: Mapping[int, int]
+    hits: dict[int, int]
     """By entry."""
     answers: Mapping[CacheType, tuple[int, float]]
     """Their number, and the seconds of generating that they saved."""
     missed: Mapping[tuple[str, str], int]
     """By namespace and prompt."""
+
+    def part(self, entries: int) -> tuple[Counted, Counted]:
+        """Part off what one transaction writes, hits of so many entries; return that and the rest."""
+        hits = dict(self.hits.popitem() for _ in range(min(entries, len(self.hits))))
+        return Counted(hits, self.answers, self.missed), Counted(self.hits, {}, {})
 
     @property
     def is_empty(self) -> bool:
@@ -92,10 +97,10 @@ class Uses(Protocol):
     """Hits and last use of every entry, look-ups by stage and hour, and prompts that were missed."""
 
     def record(self, counted: Counted, now: float) -> None:
-        """Add what was counted; ``now`` is seconds since 1970. Entries that are gone are passed over.
+        """Add what was counted, in one transaction; entries that are gone are passed over. ``now``: seconds since 1970.
 
         Raises:
-            StorageError: nothing was added, or not all of it.
+            StorageError: nothing was added.
         """
 
     def of(self, ids: Iterable[int]) -> dict[int, Use]:

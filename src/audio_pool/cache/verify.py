@@ -36,6 +36,8 @@ _FEW = 5_000
 _ROOTS = ("audio", "renditions")
 _MUCH = 20
 _MUCH_SHARE = 0.1
+_SOME = 3
+"""So many may be more than half of a small cache and yet be just that."""
 _FOREIGN = "is another cache's audio directory mounted here, or is the database an older or a new one?"
 _CAUSES: dict[str, tuple[str, str, str]] = {
     "missing_file": ("masters", "is the disk or directory of audio/ mounted?", "mount it, or bring the files back"),
@@ -120,7 +122,10 @@ def verify(
     scope = _Scope(quick, everywhere, seen, {})
     for check in _CHECKS:
         check(store, report, scope)
-    store.seen.note(scope.well)
+    try:
+        store.seen.note(scope.well)
+    except StorageError as exc:
+        _log.warning("what was found well is looked at again the next time: %s", exc)
     report.refused = [] if however_many else _too_much(store, report)
     report.unconfirmed = sum(mend.loses for _, mend in report.mends)
     if fix and not report.refused:
@@ -142,7 +147,9 @@ def _too_much(store: Store, report: Report) -> list[str]:
     for kind, (what, cause, remedy) in _CAUSES.items():
         count, most = counts[kind], max(of.get(kind, report.entries), 1)
         none_left = kind == "missing_file" and count > 0 and not any(map(_is_master, store.blobs.files()))
-        if none_left or (count > _MUCH and count > _MUCH_SHARE * most):
+        none_known = kind == "orphan_file" and count > 0 and report.entries == 0
+        much = count > _MUCH and count > _MUCH_SHARE * most
+        if none_left or none_known or much or (count > _SOME and count > most / 2):
             refused.append(f"{kind}: {count:,} of {most:,} {what}, so nothing is mended: {cause} {remedy}")
     return refused
 

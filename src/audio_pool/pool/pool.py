@@ -44,6 +44,7 @@ from audio_pool.config import Config, load_config
 from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
+from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
@@ -179,6 +180,8 @@ class AudioPool(PoolApi):
         def configure(parts: Parts) -> None:
             parts.intake.configure(plan.config)
             changed = plan.config
+            if parts.cache is not None:
+                parts.cache.limit(limits_of(changed.cache))
             parts.router.feed(
                 events.Reconfigure(limits=changed.limits, queue=changed.queue, clients=changed.clients)
             )

@@ -46,9 +46,10 @@ LIVE: dict[str, tuple[str, ...]] = {
         "max_bytes_per_client",
         "max_running_per_client",
     ),
+    "cache": ("max_size_gb", "max_items", "ttl_days", "low_water", "namespaces"),
     "logs": ("format", "max_bytes", "files", "prompts"),
 }
-"""Keys that take effect at once. The others are built into workers, sockets and the cache."""
+"""Keys that take effect at once. The others are built into workers, sockets and the opened cache."""
 
 
 class Reload(Struct, frozen=True, kw_only=True):

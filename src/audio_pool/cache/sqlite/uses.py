@@ -10,7 +10,6 @@ version kept get theirs some hundreds at a time, so that opening a large cache w
 
 from __future__ import annotations
 
-import itertools
 import math
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -133,15 +132,11 @@ class SqliteUses:
     # -- writing
 
     def record(self, counted: Counted, now: float) -> None:
-        hits = list(counted.hits.items())
-        parts = [hits[start : start + _AT_ONCE] for start in range(0, len(hits), _AT_ONCE)]
-        for part, rest in itertools.zip_longest(parts, [counted]):
-            with self._database.writing("counting hits") as db, transaction(db):
-                at = _not_before(db, now)
-                _add_hits(db, part or [], at)
-                if rest is not None:  # with the first part
-                    _add_answers(db, rest, at)
-                    _add_missed(db, rest, at)
+        with self._database.writing("counting hits") as db, transaction(db):
+            at = _not_before(db, now)
+            _add_hits(db, list(counted.hits.items()), at)
+            _add_answers(db, counted, at)
+            _add_missed(db, counted, at)
 
     def catch_up(self) -> bool:
         with self._database.writing("counting hits") as db:
