@@ -4,9 +4,9 @@
 
 Each round starts a process that puts and removes sounds in one cache directory, pushes variants of crowded prompts out,
 makes all keys anew as an upgrade does, and says on its standard output what has been done; kills it after a random
-time, opens the directory and compares: every acknowledged insert is there with its file intact, every acknowledged
-removal is gone, every key is today's, and ``verify`` finds nothing. A directory is kept from round to round; there are
-as many of them, side by side, as there are cores.
+number of lines and milliseconds, opens the directory and compares: every acknowledged insert is there with its file
+intact, every acknowledged removal is gone, every key is today's, and ``verify`` finds nothing. A directory is kept from
+round to round; there are twice as many of them, side by side, as there are cores: a life mostly waits for its disk.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
     present: set[int] = set()
     SqliteStore(directory).close()
     for number in range(kills):
-        said = _one_life(directory, number + 1000 * seed, draw.uniform(0.0, 0.12))
+        lines = 1 if draw.random() < 0.3 else draw.randint(2, 16)  # the first may be the start of a re-keying
+        said = _one_life(directory, number + 1000 * seed, lines, draw.uniform(0.0, 0.03))
         unsure: set[int] = set()
         for line in said:
             word, *ids = line.split()
@@ -159,8 +160,8 @@ def run_kills(directory: Path, kills: int, seed: int = 0) -> Tally:
     return tally
 
 
-def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
-    """Runs ``churn`` and kills it that long after its first word; the whole lines it said."""
+def _one_life(directory: Path, seed: int, lines: int, after_s: float) -> list[str]:
+    """Runs ``churn`` and kills it that long after so many lines; the whole lines it said."""
     said, saying = _LIVES.Pipe(duplex=False)
     child = _LIVES.Process(target=_speak, args=(saying, str(directory), seed))
     child.start()
@@ -175,7 +176,8 @@ def _one_life(directory: Path, seed: int, after_s: float) -> list[str]:
             if not part:
                 break
             output += part
-            if kill_at is None and output != b"open\n":  # opening alone is nothing to be killed in
+            # opening alone is nothing to be killed in
+            if kill_at is None and output.removeprefix(b"open\n").count(b"\n") >= lines:
                 kill_at = time.monotonic() + after_s
         child.kill()
         while part := os.read(said.fileno(), 65536):
@@ -226,7 +228,7 @@ def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        tally = run_side_by_side(Path(place), kills, os.cpu_count() or 1, random.randrange(1000))
+        tally = run_side_by_side(Path(place), kills, 2 * (os.cpu_count() or 1), random.randrange(1000))
     took = time.monotonic() - begun
     print(f"{tally.kills} kills in {took:.0f} s, {tally.inserts} acknowledged inserts, {tally.removals} removals;")
     cut = tally.rekeyings_cut_short

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.client.client import AudioClient
@@ -99,7 +100,26 @@ def test_an_interrupt_ends_it_with_a_report_and_it_goes_on_where_it_was(tmp_path
     assert again.returncode == 0 and told["there_already"] >= 3 and told["ended"] == ""
 
 
-def test_a_server_that_goes_ends_it_and_says_so(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_midway_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    path = listed(tmp_path, [f"tone {number}" for number in range(400)])
+    with Served(place).ready() as served:
+        running = command(str(path), "--connect", served.endpoint, "--parallel", "3")
+        eventually(lambda: sum(1 for _ in place.glob("cache/audio/*/*.flac")) >= 5, "some sounds are made")
+        served.signal(signal.SIGKILL)
+        out, err = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 1, err
+        assert "begin it again" in out and "1 failed" in out
+    short = listed(tmp_path, [f"tone {number}" for number in range(8)])
+    with Served(place).ready() as served, AudioClient(served.endpoint) as client:
+        again = warm(client, prompt_lines(short, {}))
+        assert (again.made + again.there_already, again.ended) == (8, "")
+        assert again.there_already >= 4, "acknowledged before the kill, so there"
+        served.signal()
+        assert served.wait() == 0
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = listed(tmp_path, ["rain", "wind"])
     done = command(str(path), "--connect", f"ipc://{tmp_path}/nobody", "--timeout", "1")
     out, _ = done.communicate(timeout=PATIENCE_S)
