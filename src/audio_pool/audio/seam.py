@@ -127,14 +127,16 @@ def _largest_steps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int
 
 
 def _level_jumps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
-    """Measure the level change, dB, between the 100 ms before and after; by running sums, which are cheap."""
+    """Measure the level change, dB, between the 100 ms before and after."""
     length = audio.shape[1]
     half = max(2, min(round(_LEVEL_S * sample_rate), length // 4))
-    power = np.einsum("ct,ct->t", audio, audio, dtype=np.float64)
-    running = np.concatenate([[0.0], np.cumsum(np.concatenate([power[length - half :], power, power[:half]]))])
-    middle = running[places + half]
-    before = (middle - running[places]) / half
-    after = (running[places + 2 * half] - middle) / half
+    power = np.einsum("ct,ct->t", audio, audio)
+    power = np.concatenate([power[length - half :], power, power[:half]])
+    # what lies between all ends is summed once, not each sample
+    ends = np.unique(np.concatenate([[0], places, places + half, places + 2 * half]))
+    running = np.concatenate([[0.0], np.cumsum(np.add.reduceat(power[: ends[-1]], ends[:-1], dtype=np.float64))])
+    first, middle, last = (running[np.searchsorted(ends, places + more)] for more in (0, half, 2 * half))
+    before, after = (middle - first) / half, (last - middle) / half
     jumps: npt.NDArray[np.float64] = np.abs(10 * np.log10((after + _FLOOR**2) / (before + _FLOOR**2)))
     return jumps
 

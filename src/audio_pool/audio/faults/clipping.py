@@ -62,11 +62,15 @@ def _flat_tops(channel: Audio) -> npt.NDArray[np.int64]:
     if peak < SILENT or len(channel) < _FLAT_RUN:
         return np.zeros((0, 2), np.int64)
     found = []
-    for side in (channel, -channel):
-        top = side >= side.max() * np.float32(0.995) if side.max() > 0.5 * peak else np.zeros(len(side), bool)
-        alike = top[1:] & top[:-1] & (np.abs(np.diff(side)) <= 1e-6 * peak)
+    for sign, top in ((1, float(channel.max())), (-1, -float(channel.min()))):
+        if top <= 0.5 * peak:
+            continue
+        limit = np.float32(top) * np.float32(0.995)
+        at = np.flatnonzero(channel >= limit if sign > 0 else channel <= -limit)
+        alike = (np.diff(at) == 1) & (np.abs(np.diff(channel[at])) <= 1e-6 * peak)
         flat = runs(alike)
-        found.append(flat[np.diff(flat)[:, 0] + 1 >= _FLAT_RUN])  # a run of n equal pairs has n + 1 samples
+        # a run of n equal pairs has n + 1 samples
+        found.append(at[flat[np.diff(flat)[:, 0] + 1 >= _FLAT_RUN]])
     return np.concatenate(found)
 
 
@@ -79,14 +83,13 @@ def _share_at_top(side: Audio) -> float:
     top = float(side.max(initial=0.0))
     if top < SILENT:
         return 0.0
-    high = side > top * np.float32(0.97)
-    highest = side >= top * np.float32(1 - 1e-6)
-    count = int(np.count_nonzero(highest))
-    if count < _PILE_RUNS or 3 * count < np.count_nonzero(high):
+    high = np.flatnonzero(side > top * np.float32(0.97))
+    highest = high[side[high] >= top * np.float32(1 - 1e-6)]
+    if len(highest) < _PILE_RUNS or 3 * len(highest) < len(high):
         return 0.0
-    places = runs(highest)
-    before = np.unique(np.round(side[np.maximum(places[:, 0] - 1, 0)] / top, 4))
-    return count / len(side) if len(places) >= _PILE_RUNS and 2 * len(before) >= len(places) else 0.0
+    first = highest[np.diff(highest, prepend=-2) > 1]
+    before = np.unique(np.round(side[np.maximum(first - 1, 0)] / top, 4))
+    return len(highest) / len(side) if len(first) >= _PILE_RUNS and 2 * len(before) >= len(first) else 0.0
 
 
 def _is_square(flat: npt.NDArray[np.int64]) -> bool:
