@@ -1,4 +1,4 @@
-"""Another encoder is configured, a directory as a multilingual one would be: a running pool embeds what is kept."""
+"""Another encoder and scorer are configured, directories both: a running pool embeds what is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import sentence_checkpoints
+from tests.support import clap_checkpoints, sentence_checkpoints
 from tests.support.cache_sounds import sound
 from tests.support.waiting import eventually
 
@@ -44,21 +44,23 @@ def test_a_pool_with_another_encoder_embeds_what_is_kept_and_finds_it_by_meaning
 ) -> None:
     monkeypatch.setattr(reembedding, "_FIRST_LOOK_S", 0.0)
     directory = sentence_checkpoints.save_directory(tmp_path / "bge", pooling="cls")
+    clap_checkpoints.save_directory(tmp_path / "clap")
     before = SoundCache(tmp_path / "cache")
     for seed in range(10):
         before.put(sound(before.incoming, f"дождь {seed}", seed=seed), {})
     before.close()
     config = {
-        "cache": {"dir": str(tmp_path / "cache"), "encoder": "bge"},
-        "engines": {"bge": {"model": str(directory)}},
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "bge", "scorer": "clap"},
+        "engines": {"bge": {"model": str(directory)}, "clap": {"model": str(tmp_path / "clap")}},
         "workers": [{"name": "w", "engines": ["procedural"]}],
     }
     with AudioPool.from_config(config) as pool:
         store = pool._running().cache.current.store
-        space = f"bge@{directory}"
-        eventually(lambda: store.vectors.counts().get(space) == 10, "every kept sound is embedded")
-        fields = {"match": "threshold", "tau_prompt_sem": 0.1, "any_engine": True}
+        words, sounds = f"bge@{directory}", f"sound:clap@{tmp_path / 'clap'}"
+        for space in (words, sounds):
+            eventually(lambda space=space: store.vectors.counts().get(space) == 10, f"all are embedded in {space}")
+        fields = {"match": "threshold", "tau_prompt_sem": 0.1, "tau_use": -1.0, "any_engine": True}
         found = pool.generate("гроза", duration_s=2.0, **fields)
         assert found.metadata["cache_type"] == "semantic"
         assert found.metadata["matched_prompt"].startswith("дождь")
-        eventually(lambda: pool.status().semantic == "bge", "nothing is lacking any more")
+        eventually(lambda: pool.status().semantic == "bge, clap", "nothing is lacking any more")

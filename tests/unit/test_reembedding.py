@@ -13,11 +13,11 @@ from tests.support.hand_writer import HandWriter
 
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.errors import EngineUnavailable
+from audio_pool.errors import EngineUnavailable, InvalidAudio
 from audio_pool.pool.reembedding import Reembedding
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.results import Failure
-from audio_pool.tasks import Embedded, EmbedTask
+from audio_pool.tasks import Called, ClapTask, Embedded, EmbedTask
 from audio_pool.types import Query
 
 PROMPTS = [f"sound {n}" for n in range(20)]
@@ -31,16 +31,26 @@ def vector(text: str, dimensions: int = 6) -> np.ndarray:
 class Pool:
     """A router's and a worker's part, by hand."""
 
-    def __init__(self, keeper: CacheKeeper) -> None:
+    def __init__(self, keeper: CacheKeeper, engine: str = NEW, space: str = NEW) -> None:
         self.now, self.is_busy, self.is_ready, self.asked = 0.0, False, True, list[str]()
         self.failure: Failure | None = None
+        self.damaged = ""
         self.posted, self.upkeep = HandWriter(), HandWriter()
         self.part = Reembedding(
-            keeper, {NEW: NEW}, ask=self.ask, ready=lambda _: self.is_ready, busy=lambda: self.is_busy,
+            keeper, {engine: space}, ask=self.ask, ready=lambda _: self.is_ready, busy=lambda: self.is_busy,
             post=self.posted.submit, upkeep=self.upkeep, clock=lambda: self.now,
         )  # fmt: skip
 
-    def ask(self, task: EmbedTask, sink: LocalSink) -> int:
+    def ask(self, task: EmbedTask | ClapTask, sink: LocalSink) -> int:
+        if isinstance(task, ClapTask):
+            (path,) = task.paths
+            self.asked.append(path)
+            if path == self.damaged:
+                sink.finish(Reply(kind="error", failure=Failure.of(InvalidAudio("cut short"))))
+            else:
+                heard = Called(body={"texts": [], "paths": [vector(path).tolist()]})
+                sink.finish(Reply(kind="result", body=heard))
+            return len(self.asked)
         self.asked.append(task.text)
         if self.failure is not None:
             sink.finish(Reply(kind="error", failure=self.failure))
@@ -92,6 +102,26 @@ def test_what_lacks_a_vector_gets_one_and_is_found_by_it_beside_the_former(cache
     pool.now = 2000.0
     pool.look()
     assert pool.asked == [], "nothing is lacking any more"
+
+
+def test_a_scorer_listens_to_the_masters_one_at_a_time_and_a_damaged_one_costs_no_other(cache: SoundCache) -> None:
+    space = "sound:clap@other"
+    pool = Pool(CacheKeeper(lambda _: cache), "clap", space)
+    masters = [cache.store.blobs.path_of(one.file) for one in cache.store.checks.masters()][:-1]
+    pool.now, pool.is_busy, pool.damaged = 11.0, True, masters[3]
+    pool.look()
+    pool.look()
+    assert pool.asked == masters[:1], "while somebody waits it rests between two"
+    pool.now, pool.is_busy = 22.0, False
+    pool.look()
+    assert pool.asked == masters
+    found = cache.store.vectors.of(space, range(1, 30))
+    assert len(found) == 19 and 4 not in found
+    assert found[6] == pytest.approx(vector(masters[5]))
+    assert pool.part.progress == ""
+    pool.now = 2000.0
+    pool.look()
+    assert pool.asked[20:] == [masters[3]], "it may be whole again"
 
 
 def test_while_the_encoder_is_being_loaded_it_is_waited_for(cache: SoundCache, pool: Pool) -> None:

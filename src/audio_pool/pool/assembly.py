@@ -43,7 +43,6 @@ from audio_pool.pool.plan import (
     process_spec,
     refuse_non_commercial,
     searched_space,
-    vector_space,
     worker_plan,
     workers_of,
 )
@@ -195,8 +194,7 @@ def _look_after_index(
     rest: contextlib.ExitStack,
 ) -> Callable[[], str]:
     """Begin the chores of the upkeep thread; return what tells how far embedding anew is."""
-    # a scorer's space holds vectors of sounds, which are made where sounds are
-    spaces = {name: vector_space(name, config) for name in encoders if name != config.cache.scorer}
+    spaces = {name: searched_space(name, config) for name in encoders}
     lacking = Reembedding(
         cache,
         spaces,
