@@ -161,10 +161,7 @@ def test_an_encoder_without_calibration_is_strict_and_warned_of() -> None:
     found = verdict("birds sing", "a bird sings", cosine=0.99, calibration=None)
     assert not found.accepted
     assert "no calibration" in found.reason
-    warning = fallback_warning("somebodys-own")
-    assert warning is not None
-    assert warning.startswith("uncalibrated_encoder: ")
-    assert fallback_warning("minilm") is None
+    assert fallback_warning("somebodys-own").startswith("uncalibrated_encoder: ")
 
 
 def test_verdicts_come_one_for_each_in_the_order_given() -> None:

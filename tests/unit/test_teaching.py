@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from tests.support.cache_sounds import recipe, sound
 
 from audio_pool.cache.calibration import Measured
+from audio_pool.cache.encoders import calibration_of
 from audio_pool.cache.explain import explain
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.cache.sqlite.rebuild import rebuild
+from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
 from audio_pool.cli.cache import group
 from audio_pool.errors import NotFound
@@ -260,3 +262,14 @@ def test_a_backup_brings_what_the_cache_does_not_know(tmp_path: Path) -> None:
         assert [one.given.verdict for one in cache.store.judgements.newest(9)] == [verdict], place
         assert cache.store.calibrations.at_070("minilm") == 0.875
         cache.close()
+
+
+def test_what_is_known_of_an_encoder_is_not_taken_for_true_of_another_model(tmp_path: Path) -> None:
+    known = {
+        "minilm": 0.80, "minilm@int8": 0.80, "bge@/models/bge-base-en-v1.5@int8": 0.90,
+        "bge@/hub/models--BAAI--bge-small-en-v1.5/snapshots/5c38": 0.90, "bge@/models/multilingual-e5-small": None,
+        "bge@intfloat/multilingual-e5-small@int8": None, "bge@BAAI/bge-m3": None, "multi@/models/bge-m3": None,
+    }  # fmt: skip
+    with contextlib.closing(SqliteStore(tmp_path)) as store:
+        found = {space: calibration_of(store, space) for space in known}
+    assert {space: one and one.at_070 for space, one in found.items()} == known

@@ -6,6 +6,8 @@ Must not know: what is done with a cosine (policy.py), how one is found (index.p
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable
 
 from audio_pool.cache.policy import CALIBRATIONS, Calibration
@@ -13,6 +15,10 @@ from audio_pool.cache.store import Store
 from audio_pool.tasks import SOUND_PREFIX
 
 __all__ = ["calibration_of", "encoder_of", "roles"]
+
+
+_MODELS = {"minilm": re.compile("all-minilm-l(6|12)-v2"), "bge": re.compile("bge-(small|base|large)-en")}
+"""Models, by their names or those of their directories, whose cosines are those that the calibrations speak of."""
 
 
 def encoder_of(space: str) -> str:
@@ -23,7 +29,16 @@ def encoder_of(space: str) -> str:
 def calibration_of(store: Store, space: str) -> Calibration | None:
     """Return what an encoder's cosines are worth: as measured on this cache, else as is known of it; None: nothing."""
     measured = store.calibrations.at_070(space)
-    return CALIBRATIONS.get(encoder_of(space)) if measured is None else Calibration(measured)
+    return _known(space) if measured is None else Calibration(measured)
+
+
+@functools.lru_cache
+def _known(space: str) -> Calibration | None:
+    """Return what is known of an encoder; nothing of another model in its place, e.g. one of many languages."""
+    encoder = encoder_of(space)
+    model = next((part for part in space.split("@")[1:] if "/" in part), "")
+    known = not model or (encoder in _MODELS and _MODELS[encoder].search(model.lower()))
+    return CALIBRATIONS.get(encoder) if known else None
 
 
 def roles(store: Store, spaces: Iterable[str]) -> tuple[str, str]:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from audio_pool.api import ExplainedEntry, Explanation, Making
-from audio_pool.cache.encoders import roles
+from audio_pool.cache.encoders import calibration_of, roles
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.lookup import Hit, figure
-from audio_pool.cache.policy import first_objection
+from audio_pool.cache.policy import fallback_warning, first_objection
 from audio_pool.cache.settings import Filters, Settings, admits, family_of, filters_of, made_as, settings_of
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.store import Vector
@@ -52,9 +52,12 @@ def explain(
     except EngineError as exc:  # no faiss
         warnings, vectors = (exc.message,), {}
         hit, found = _found(cache, recipe, query, vectors, across_namespaces)
+    encoder = roles(cache.store, vectors)[0]
+    if encoder and query.match not in ("strict", "threshold") and calibration_of(cache.store, encoder) is None:
+        warnings = (*warnings, fallback_warning(encoder))
     return Explanation(
         hit=any(near.accepted for near in found),
-        encoder=roles(cache.store, vectors)[0],
+        encoder=encoder,
         entries=tuple(found),
         made=None if hit is None else _making(hit.entry),
         warnings=tuple(warnings),

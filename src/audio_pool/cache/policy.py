@@ -84,11 +84,12 @@ class Verdict:
     """Its words would do; its sound does not fit the query."""
 
 
-def fallback_warning(encoder: str) -> str | None:
-    """Return the warning for an encoder that has no calibration, else None."""
-    if encoder in CALIBRATIONS:
-        return None
-    return f"uncalibrated_encoder: {encoder!r} has no calibration; prompts match strictly (same text or same key)"
+def fallback_warning(encoder: str) -> str:
+    """Return the warning for an encoder that has no calibration."""
+    return (
+        f"uncalibrated_encoder: nothing is known of the cosines of {encoder!r}, so prompts match strictly (same text "
+        "or same key); audio-pool cache calibrate measures it"
+    )
 
 
 def judge(

@@ -14,9 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.cache.encoders import calibration_of, encoder_of
 from audio_pool.cache.explain import explain, knows_space
-from audio_pool.cache.policy import fallback_warning
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config, EngineConfig, load_config
 from audio_pool.engines import Embedder, Engine, Scorer, load_engine
@@ -93,8 +91,7 @@ def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tu
         vector = embedder.embed([prompt])[0]
     finally:
         embedder.close()
-    warning = None if calibration_of(cache.store, space) else fallback_warning(encoder_of(name))
-    return name, {space: vector}, [warning] if warning else []
+    return name, {space: vector}, []
 
 
 def _scorers(cache: SoundCache, prompt: str, config: Config) -> Vectors:
