@@ -3,8 +3,9 @@
     make gallery                                          into out/gallery
     python scripts/listening_gallery.py DIR [RECIPE ...]
 
-The page needs no server and no network: open DIR/index.html. Sounds are OGG inside scripts, which a browser loads from
-a folder where it would refuse to fetch a file; they are decoded whole and looped to the sample.
+The page needs no server and no network: open DIR/index.html. It plays OGG inside scripts, which a browser loads from a
+folder where it would refuse to fetch a file; they are decoded whole and looped to the sample. The same sounds lie
+beside them as files, for any other player.
 """
 
 from __future__ import annotations
@@ -43,22 +44,25 @@ button[aria-pressed=true] { background: #d60; color: #fff }
 </style>
 <h1>The sounds of the built-in engine</h1>
 <p>"loop" plays the sound as it was asked for with loop, without a gap; "once" as a single sound.
-Eight seconds from left to right, 30 Hz to 20 kHz from bottom to top.</p>
+Eight seconds from left to right, 30 Hz to 20 kHz from bottom to top. The sounds are files in <code>sounds</code> too.
+</p>
+<p id="told" role="alert"></p>
 """
 _TAIL = """<script>
 const context = new AudioContext({ sampleRate: 44100 }), buffers = {};
 let playing = null, button = null;
 function audioGallery(name, text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  context.decodeAudioData(bytes.buffer, (buffer) => { buffers[name](buffer); });
+  const { done, failed } = buffers[name];
+  context.decodeAudioData(bytes.buffer, done, () => failed(new Error("this browser does not play OGG Vorbis")));
 }
 function loaded(name) {
   return new Promise((done, failed) => {
     if (buffers[name] instanceof AudioBuffer) return done(buffers[name]);
-    buffers[name] = (buffer) => { buffers[name] = buffer; done(buffer); };
+    buffers[name] = { done: (buffer) => { buffers[name] = buffer; done(buffer); }, failed };
     const script = document.createElement("script");
     script.src = "sounds/" + name + ".js";
-    script.onerror = failed;
+    script.onerror = () => failed(new Error("there is no file " + script.src));
     document.body.append(script);
   });
 }
@@ -75,8 +79,16 @@ document.addEventListener("click", async (event) => {
   button = pressed;
   pressed.setAttribute("aria-pressed", "true");
   await context.resume();
-  const buffer = await loaded(pressed.dataset.sound);
+  const told = document.getElementById("told");
+  told.textContent = "";
+  let buffer;
+  try {
+    buffer = await loaded(pressed.dataset.sound);
+  } catch (error) {
+    told.textContent = pressed.dataset.sound + ": " + error.message;
+  }
   if (button !== pressed) return;
+  if (!buffer) return stop();
   playing = context.createBufferSource();
   playing.buffer = buffer;
   playing.loop = pressed.dataset.loop === "yes";
@@ -131,8 +143,9 @@ def write(directory: Path, recipes: list[Recipe]) -> None:
         for kind in ("loop", "once"):
             item = Item(prompt=prompt_of(recipe), seed=1, duration_s=SECONDS, sample_rate=RATE, loop=kind == "loop")
             sound = engine.generate([item])[0]
-            text = base64.b64encode(encoded(sound)).decode()
-            name = f"{recipe.name}_{kind}"
+            data, name = encoded(sound), f"{recipe.name}_{kind}"
+            (directory / "sounds" / f"{name}.ogg").write_bytes(data)
+            text = base64.b64encode(data).decode()
             (directory / "sounds" / f"{name}.js").write_text(f'audioGallery("{name}", "{text}");\n', encoding="utf-8")
         (directory / "pictures" / f"{recipe.name}.png").write_bytes(picture(sound))
     (directory / "index.html").write_text(page(recipes), encoding="utf-8")

@@ -24,7 +24,9 @@ def test_the_page_names_its_sounds_and_they_are_loops_to_the_sample(tmp_path: Pa
     for name in ("siren", "gong"):
         assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         text = (tmp_path / "sounds" / f"{name}_loop.js").read_text(encoding="utf-8")
-        sound, rate = soundfile.read(io.BytesIO(base64.b64decode(text.split('"')[3])), dtype="float32")
+        data = base64.b64decode(text.split('"')[3])
+        assert (tmp_path / "sounds" / f"{name}_loop.ogg").read_bytes() == data
+        sound, rate = soundfile.read(io.BytesIO(data), dtype="float32")
         assert (len(sound), rate) == (8 * 44_100, 44_100)
     siren = _decoded(tmp_path / "sounds" / "siren_loop.js")
     joint = np.abs(siren[0] - siren[-1]).max()
