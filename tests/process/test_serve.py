@@ -21,6 +21,8 @@ from tests.support.command_line import command
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
+from audio_pool.cli.pools import listening_server
+
 SMALL = {"max_requests": 6, "max_bytes": 1 << 20, "ageing_s": 0.5}
 WHOLE = {"max_requests_per_client": 6, "max_bytes_per_client": 1 << 20}
 """One client may fill the small queue alone."""
@@ -200,6 +202,37 @@ def test_the_usual_address(server, tmp_path, monkeypatch):
     assert told.returncode == 0 and told.stdout.startswith("ready: "), told.stderr
     missing = command("cancel", "nobody")
     assert missing.returncode == 2 and "'nobody'" in missing.stderr
+
+
+def test_a_sound_is_asked_of_the_server_at_the_usual_address_unless_its_pool_is_described(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("AUDIO_POOL_CACHE_DIR", "AUDIO_POOL_CACHE_ENCODER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "audio_pool").mkdir()
+    (tmp_path / "audio_pool" / "serve.sock").symlink_to(server.bind.removeprefix("ipc://"))
+    told = command("generate", "tone of the server", "-o", "tone.wav", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["engine"] == "stage", "the server's own default engine"
+    assert json.loads(told.stdout)["path"] == str(tmp_path / "tone.wav")
+    assert (tmp_path / "tone.wav").read_bytes().startswith(b"RIFF")
+    nothing = {"config_path": None, "cache_dir": None, "engine": None, "init_audio": None}
+    assert listening_server(nothing) == f"ipc://{tmp_path}/audio_pool/serve.sock"
+    for name in nothing:
+        assert listening_server({**nothing, name: "x"}) is None, f"{name} describes a pool of its own"
+    monkeypatch.setenv("AUDIO_POOL_CACHE_DIR", str(tmp_path / "own"))
+    assert listening_server(nothing) is None
+    never = command("generate", "tone of the server", "--duration", "0.2", "--json", "--connect", "never")
+    assert json.loads(never.stdout)["engine"] == "procedural", never.stderr
+    monkeypatch.delenv("AUDIO_POOL_CACHE_DIR")
+    (tmp_path / "audio_pool" / "serve.sock").unlink()
+    assert listening_server(nothing) is None
+    (tmp_path / "audio_pool" / "serve.sock").write_text("left behind")
+    assert listening_server(nothing) is None
+    (tmp_path / "audio_pool").chmod(0o777)
+    assert listening_server(nothing) is None, "whoever listens there may be anybody"
 
 
 # -- the queue -------------------------------------------------------------------------------------

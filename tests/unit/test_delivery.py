@@ -22,7 +22,7 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
-from audio_pool.pool import delivery as module
+from audio_pool.pool import copying
 from audio_pool.pool.delivery import Delivery, copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest, resolve
@@ -274,8 +274,8 @@ def test_a_full_disk_may_have_room_the_next_time(
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(module.fcntl, "ioctl", fail)
-    monkeypatch.setattr(module.shutil, "copyfileobj", fail)
+    monkeypatch.setattr(copying.fcntl, "ioctl", fail)
+    monkeypatch.setattr(copying.shutil, "copyfileobj", fail)
     reply = desk.deliver(file, output_path=str(tmp_path / "copy.wav"))
     assert reply.failure is not None and reply.failure.retryable is retryable
     assert not (tmp_path / "copy.wav").exists()
@@ -341,7 +341,7 @@ def test_a_copy_is_never_a_link(file: Path, tmp_path: Path, monkeypatch: pytest.
         def cannot(*_: Any) -> None:
             raise OSError(errno.EOPNOTSUPP, "not here")
 
-        monkeypatch.setattr(module.fcntl, "ioctl", cannot)
+        monkeypatch.setattr(copying.fcntl, "ioctl", cannot)
     original = file.read_bytes()
     copy = Path(copy_file(file, tmp_path / "copy.wav"))
     assert copy.read_bytes() == original and copy.stat().st_ino != file.stat().st_ino
@@ -398,7 +398,7 @@ def test_a_copy_that_fails_at_the_end_leaves_no_trace(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, "a broken disk")
 
-    monkeypatch.setattr(module.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="a broken disk"):
         copy_file(file, target)
     assert list(target.parent.iterdir()) == []

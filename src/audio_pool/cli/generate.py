@@ -20,18 +20,18 @@ from audio_pool.cli.options import (
     SectionedOption,
     cache_dir_option,
     config_option,
-    connect_option,
     json_option,
     keep_stdout_free,
     keys_option,
     overwrite_option,
+    server_option,
     spectrogram_option,
     with_options,
 )
 from audio_pool.cli.outputs import Output, check_output, check_picture, deliver, output_of
 from audio_pool.cli.request_options import request_fields, request_options
 from audio_pool.cli.terminal import say, say_json
-from audio_pool.errors import InvalidRequest, Timeout
+from audio_pool.errors import InvalidRequest, StorageError, Timeout
 from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -51,7 +51,7 @@ __all__ = ["generate", "summary_lines"]
     json_option,
     config_option,
     cache_dir_option,
-    connect_option,
+    server_option,
     keys_option,
     click.option(
         "--pipe",
@@ -86,6 +86,7 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     to_stdout = options["output_path"] == "-"
     if to_stdout:
         keep_stdout_free()
+    found = _settle_server(options)
     config = _own_configuration(options)
     fields = request_fields(options)
     # a server's own default is not known here
@@ -94,7 +95,7 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     if output.format is not None:
         fields["format"] = output.format
     inline = fields.get("delivery") == "inline"
-    if output.kind == "file" and not inline:
+    if output.kind == "file" and not inline and not found:  # which paths a server writes to is its own to say
         fields["output_path"] = str(output.path)
     if output.kind == "kept" and inline:
         raise InvalidRequest("--delivery inline: given without --output; say where the sound goes")
@@ -102,7 +103,7 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     check_output(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
-    result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout))
+    result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout), copied=found)
     if as_json:
         say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
     else:
@@ -110,6 +111,18 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
             say(line, err=to_stdout)
     if spectrogram is not None:  # last: the sound is there even if its picture cannot be drawn
         _draw(result, spectrogram)
+
+
+def _settle_server(options: dict[str, Any]) -> bool:
+    """Settle whom ``--connect auto`` means; return True if a server was found that nobody named."""
+    from audio_pool.cli.pools import listening_server
+
+    automatic = options["connect"] == "auto"
+    if automatic:
+        options["connect"] = listening_server(options)
+    elif options["connect"] == "never":
+        options["connect"] = None
+    return automatic and options["connect"] is not None
 
 
 def _own_configuration(options: dict[str, Any]) -> Config | None:
@@ -122,16 +135,28 @@ def _own_configuration(options: dict[str, Any]) -> Config | None:
 
 
 def _generated(request: AudioRequest, config: Config | None, options: dict[str, Any], *, quiet: bool) -> AudioResult:
+    kept = None if config is None else _kept(config, request)
+    if kept is not None:
+        return kept
     from audio_pool.cli.pools import asked_pool
     from audio_pool.client.progress import ProgressBar
 
-    with asked_pool(config, options, quiet=quiet) as pool, ProgressBar() as bar:
+    with asked_pool(config, options, quiet=quiet, ready=False) as pool, ProgressBar() as bar:
         try:
             named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
             return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named)
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise
+
+
+def _kept(config: Config, request: AudioRequest) -> AudioResult | None:
+    from audio_pool.pool.kept import kept_sound
+
+    try:
+        return kept_sound(config, request)
+    except StorageError:  # a pool makes the sound all the same, and says what is wrong
+        return None
 
 
 def _draw(result: AudioResult, picture: Path) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "keys_option",
     "overwrite_option",
     "prints_json",
+    "server_option",
     "spectrogram_option",
     "with_options",
 ]
@@ -108,6 +109,17 @@ connect_option = click.option(
     section=POOL_SECTION,
     metavar="ENDPOINT",
     help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it.",
+)
+server_option = click.option(
+    "--connect",
+    cls=SectionedOption,
+    section=POOL_SECTION,
+    metavar="auto|never|ENDPOINT",
+    default="auto",
+    show_default=True,
+    help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it. auto: the one at this user's default "
+    "address, where one listens and nothing else (--config, --cache-dir, --engine, --init-audio, AUDIO_POOL_*) says "
+    "what a pool of its own is to be.",
 )
 keys_option = click.option(
     "--keys",

@@ -164,10 +164,13 @@ def check_picture(picture: Path, overwrite: bool) -> None:
     check_replaceable([picture.absolute()], overwrite, "--spectrogram")
 
 
-def deliver(output: Output, result: AudioResult) -> AudioResult:
+def deliver(output: Output, result: AudioResult, *, copied: bool = False) -> AudioResult:
     """Return the result with its final path, once the sound is where it was wanted.
 
     A pool writes a file whose path the request names; the rest is copied here.
+
+    Args:
+        copied: a file, too, is copied here: the request did not name its path.
 
     Raises:
         NotFound: the server's file cannot be read here. OSError: it cannot be written.
@@ -190,12 +193,13 @@ def deliver(output: Output, result: AudioResult) -> AudioResult:
         with _opened(result) as source, open(_writable_pipe(output.path), "wb") as pipe:
             shutil.copyfileobj(source, pipe)
         return structs.replace(result, path=str(output.path))
-    elif output.kind == "file" and result.data is not None:
+    elif output.kind == "file" and (copied or result.data is not None):
         with (
+            _opened(result) as source,
             ANYWHERE.folder_for("--output", str(output.path)) as (folder, name),
             replacing(folder, name, f"--output: {output.path}") as file,
         ):
-            file.write(result.data)
+            shutil.copyfileobj(source, file)
         return structs.replace(result, path=str(output.path))
     return result
 

@@ -7,6 +7,7 @@ Must not know: what the command asks of it.
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from audio_pool.cli.terminal import redraw, say
 from audio_pool.config import Config, load_config
-from audio_pool.errors import InvalidRequest
+from audio_pool.errors import InvalidRequest, Refused
 
-__all__ = ["asked_pool", "configuration", "own_configuration", "started"]
+__all__ = ["asked_pool", "configuration", "listening_server", "own_configuration", "started"]
 
 if TYPE_CHECKING:
     from audio_pool.client.client import AudioClient
     from audio_pool.pool.pool import AudioPool
 
 _REDRAW_S = 0.1
+_PROBE_S = 1.0
 
 
 def configuration(config_path: str | None, cache_dir: str | None, engine: str | None) -> Config:
@@ -53,27 +55,60 @@ def own_configuration(options: Mapping[str, Any]) -> Config | None:
     return None
 
 
+def listening_server(options: Mapping[str, Any]) -> str | None:
+    """Return the endpoint of the server at this user's default address; None: a command opens a pool of its own.
+
+    It does where no server listens, and where something says how its pool is to be: what is set for one command would
+    be lost on a server.
+
+    Args:
+        options: of the command: config_path, cache_dir, engine, init_audio.
+    """
+    if any(options.get(name) is not None for name in ("config_path", "cache_dir", "engine", "init_audio")):
+        return None
+    from audio_pool.transport.endpoints import default_connect
+
+    if load_config(None) != Config():
+        return None
+    try:
+        endpoint = default_connect()
+    except Refused:  # another user's, perhaps
+        return None
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(endpoint.removeprefix("ipc://"))
+        except OSError:
+            return None
+    return endpoint
+
+
 @contextlib.contextmanager
 def asked_pool(
-    config: Config | None, options: Mapping[str, Any], *, quiet: bool
+    config: Config | None, options: Mapping[str, Any], *, quiet: bool, ready: bool = True
 ) -> Iterator[AudioPool | AudioClient]:
-    """Yield the pool that a command asks: its own, or (``config`` None) a client of a server's."""
+    """Yield the pool that a command asks: its own, or (``config`` None) a client of a server's.
+
+    Args:
+        ready: a pool of its own is waited for until every worker and encoder is ready.
+    """
     if config is None:
         from audio_pool.client.client import AudioClient
 
         with AudioClient(options["connect"], keys=options["keys"], resume=bool(options.get("durable"))) as client:
             yield client
         return
-    with started(config, quiet=quiet) as pool:
+    with started(config, quiet=quiet, ready=ready) as pool:
         yield pool
 
 
 @contextlib.contextmanager
-def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
-    """Yield a pool that is ready. Its start is shown on standard error: as a line that is redrawn, or in three words.
+def started(config: Config, *, quiet: bool, ready: bool = True) -> Iterator[AudioPool]:
+    """Yield a pool. Its start is shown on standard error: as a line that is redrawn, or in three words.
 
     Args:
         quiet: not where there is no terminal.
+        ready: wait until it is; otherwise what is asked for waits for what it needs alone.
     """
     from audio_pool.pool.pool import AudioPool
 
@@ -81,10 +116,13 @@ def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
     if not terminal and not quiet:
         say("starting a pool ...", err=True)
     pool = AudioPool(config)
-    if terminal:
+    if terminal or not ready:
         pool.start(wait=False)
+    if terminal:
         try:
             _show_start(pool)
+            if ready:
+                pool.wait_ready()
         except BaseException:
             pool.stop(drain_timeout_s=0.0)
             raise
@@ -93,11 +131,7 @@ def started(config: Config, *, quiet: bool) -> Iterator[AudioPool]:
 
 
 def _show_start(pool: AudioPool) -> None:
-    """Redraw one line until every worker is ready, then remove it.
-
-    Raises:
-        AudioPoolError: the start-up error of the first worker that failed.
-    """
+    """Redraw one line until every worker has started or failed to, then remove it."""
     begun, drawn = time.monotonic(), 0
     try:
         while True:
@@ -117,4 +151,3 @@ def _show_start(pool: AudioPool) -> None:
     finally:
         redraw(" " * drawn)
         redraw("")
-    pool.wait_ready()

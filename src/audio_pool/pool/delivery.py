@@ -7,7 +7,6 @@ Must not know: the scheduler, sockets, workers.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -23,11 +22,11 @@ from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
 from audio_pool.errors import AudioPoolError, Busy, InvalidAudio, PoolClosed, StorageError
+from audio_pool.pool.copying import copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.turns import Turns
-from audio_pool.replacement import replacing
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import HitFile, StoredSound
@@ -38,9 +37,6 @@ __all__ = ["Delivery", "copy_file"]
 log = logging.getLogger(__name__)
 
 _ASIDE_KNOWN = 256
-_FICLONE = 0x40049409
-"""ioctl of linux/fs.h: make a file share another's blocks, copied on write."""
-
 Vector = npt.NDArray[np.float32]
 
 
@@ -298,34 +294,6 @@ def _may_pass(exc: Exception) -> bool:
     import errno
 
     return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE)
-
-
-def copy_file(source: Path, target: Path, roots: Roots = ANYWHERE) -> str:
-    """Copy a file to a place that a caller named, atomically; return the place.
-
-    The copy shares the source's blocks where the file system can (copied on write), never the file itself: an
-    edit of it reaches nobody else. Its mode follows the umask. Only regular files are replaced.
-
-    Args:
-        roots: where the caller may name files.
-
-    Raises:
-        InvalidAudio: the target is relative, or something other than a regular file is there.
-        PathNotAllowed: it does not lie beneath the roots, or only by way of a link.
-        OSError: it cannot be written.
-    """
-    if not target.is_absolute():
-        raise InvalidAudio(f"output_path: given {str(target)!r}, allowed is an absolute path")
-    with (
-        source.open("rb") as read,
-        roots.folder_for("output_path", str(target)) as (folder, name),
-        replacing(folder, name, f"output_path: {str(target)!r}") as write,
-    ):
-        try:
-            fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-        except OSError:  # another file system, or one that cannot
-            shutil.copyfileobj(read, write, 1 << 20)
-    return str(target)
 
 
 def _unlink(paths: list[str]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.cache.lookup import Hit, Lookup
+from audio_pool.cache.lookup import Lookup
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
@@ -25,9 +25,10 @@ from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.kept import file_of
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
 from audio_pool.pool.making import Making
-from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
+from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import RequestTable
@@ -280,7 +281,7 @@ class Executor:
         hit = lookup.hit
         if hit is None or hit.entry.id is None:
             return events.LookupDone(job=job, warning=f"hit_refused: {lookup.refused[0]}" if lookup.refused else "")
-        path = _file_of(cache, hit, rendition)
+        path = file_of(cache, hit, rendition)
         comment = ""
         if path is None:
             comment = msgspec.json.encode({**hit.entry.metadata.to_dict(), "format": rendition.format}).decode()
@@ -406,14 +407,6 @@ class Executor:
 
 def _ignore(*_: int | ResolvedRequest | Caller) -> None:
     """Do nothing: nobody wants to be told."""
-
-
-def _file_of(cache: SoundCache, hit: Hit, rendition: Rendition) -> str | None:
-    """Return the hit's file as asked for, or None where it must be made first."""
-    assert hit.entry.id is not None
-    if is_master(hit.metadata, rendition):
-        return hit.entry.path
-    return cache.find_rendition(hit.entry.id, rendition)
 
 
 def _kind(work: events.TaskWork) -> str:

@@ -1,0 +1,101 @@
+"""A sound that the cache keeps, handed out without a running pool: no worker, thread or socket.
+
+Owns: which requests can be answered so, and the answer; which file a hit is.
+Must not know: the command line, the scheduler.
+
+For a program that asks once and ends, starting a pool would be most of the time a hit takes. What is found here is what
+a pool would find first; everything else is left to one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from pathlib import Path
+
+from audio_pool.cache.lookup import Hit
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.config import Config
+from audio_pool.errors import InvalidRequest, NotFound
+from audio_pool.pool.cache_limits import limits_of
+from audio_pool.pool.copying import copy_file
+from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
+from audio_pool.pool.plan import hosted_infos, workers_of
+from audio_pool.pool.resolve import resolve
+from audio_pool.results import AudioResult
+from audio_pool.types import AudioRequest, Rendition
+
+__all__ = ["file_of", "kept_sound"]
+
+
+def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
+    """Return the result of a request whose very words, or words that say the same, are kept as they are asked for.
+
+    Args:
+        config: of the pool that would be asked.
+
+    Returns:
+        None: a pool is needed, to look further, to make the sound or to write it in another format.
+
+    Raises:
+        CallerError: as a pool would refuse it. StorageError, OSError: the cache or the output is in trouble.
+    """
+    started = time.monotonic()
+    if not _may_be_kept(config, request):
+        return None
+    resolved = resolve(request, config, hosted_infos(workers_of(config), config))
+    with contextlib.ExitStack() as rest:
+        try:
+            cache = SoundCache(
+                config.cache_dir,
+                create=False,
+                max_per_prompt=config.cache.max_per_prompt,
+                cap_strategy=config.cache.cap_strategy,
+                limits=limits_of(config.cache),
+                render_dir=config.render_dir,
+                grace_s=config.cache.delivered_grace_s,
+            )
+        except NotFound:
+            return None
+        rest.callback(cache.close)
+        hit = cache.find_exact(resolved.recipe, resolved.query).hit
+        path = None if hit is None else file_of(cache, hit, resolved.rendition)
+        if hit is None or hit.entry.id is None or path is None:
+            return None
+        looked_ms = (time.monotonic() - started) * 1000
+        if request.output_path is not None:
+            path = copy_file(Path(path), Path(request.output_path))
+        cache.usage.answered(hit.metadata.cache_type, hit.metadata.timings_ms.generate / 1000, hit.entry.id)
+        stored = as_delivered(hit.metadata, resolved.rendition, rendition_report(hit.metadata, resolved.rendition))
+        total_ms = (time.monotonic() - started) * 1000
+        metadata = result_metadata(
+            stored,
+            resolved,
+            f"kept-{secrets.token_hex(8)}",
+            cache_type=None,
+            times_ms={"lookup": looked_ms, "total": total_ms},
+            warnings=resolved.warnings,
+        )
+    return AudioResult(request_id=metadata.request_id, path=path, metadata=metadata)
+
+
+def _may_be_kept(config: Config, request: AudioRequest) -> bool:
+    if request.output_path is not None and not request.output_path.startswith("/"):
+        raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
+    return (
+        config.cache.enabled
+        and not (request.force or request.durable or request.shuffle or request.prefetch)
+        and request.init_audio is None
+        and request.delivery == "path"
+        and not (request.engine or config.defaults.engine).startswith("kind:")  # the first that is ready
+        and not config.policy.commercial_only  # a pool that hosts what is not allowed does not start
+    )
+
+
+def file_of(cache: SoundCache, hit: Hit, rendition: Rendition) -> str | None:
+    """Return the hit's file as asked for, or None where it must be made first."""
+    assert hit.entry.id is not None
+    if is_master(hit.metadata, rendition):
+        return hit.entry.path
+    return cache.find_rendition(hit.entry.id, rendition)
