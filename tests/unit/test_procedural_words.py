@@ -59,6 +59,8 @@ def _names(prompt: str, negative: str = "") -> list[str]:
         ("a spaceship door", ["whoosh"]),
         ("a crowd cheering in a stadium", ["applause"]),
         ("8-bit jump", ["jump"]),
+        ("boss battle drums", ["drums"]),
+        ("a battle in the distance", ["explosion", "machine_gun"]),
         ("a motorcycle engine revs up and then idles", ["motorcycle"]),
         ("a tavern with music", ["crowd", "fire", "chords"]),
     ],

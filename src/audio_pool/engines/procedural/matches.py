@@ -26,8 +26,8 @@ _STAND_INS = {
     name: tuple(text.strip() for text in texts.split(",") if text.strip()) for name, texts in STAND_INS.items()
 }
 _SCENE_OF = {stem(word): recipes for word, recipes in SCENES.items()}
-_EVENTS = frozenset({"storm", "stormy", "thunderstorm", "night", "battle", "battlefield"})
-"""Scenes that happen, wherever the word stands; the others are places, and "kitchen" in "kitchen sink" is none."""
+_EVENTS = frozenset({"storm", "stormy", "thunderstorm", "night"})
+"""Scenes that happen, wherever the word stands; "kitchen" in "kitchen sink" is none, nor "battle" in "battle drums"."""
 _VOICINGS = frozenset(
     {"beep", "blip", "bleep", "tone", "chime", "ping", "ding", "buzz", "hum", "boom", "roar", "growl", "howl",
      "chirp", "melody", "lullaby", "tune", "crackle", "hiss", "hoot"}

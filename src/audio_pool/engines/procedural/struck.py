@@ -171,7 +171,7 @@ def anvil(c: Canvas, p: Character) -> None:
 
 @recipe(
     keys="sword, sword clash, sword fight, blade, blades clash, sword swing, swords, unsheathe, sword unsheathe,"
-    "sword draw, knife, knife sharpen, dagger, clash swords, katana, slash, sword slash",
+    "unsheathed, sword unsheathed, sword draw, knife, knife sharpen, dagger, clash swords, katana, slash, sword slash",
     near="fight duel knight steel weapon axe sheath scabbard",
     expects="decay silence",
     once=True,
