@@ -130,7 +130,7 @@ def _verdict(
     if one.judged == "right":
         return _verdict_by(one, "confirmed", "somebody judged it right for these words")
     unfit = one.clap is not None and one.clap < tau_use
-    low_clap = f"CLAP of query and sound {one.clap or 0.0:.2f} is below tau_use {tau_use:.2f}"
+    low_clap = f"CLAP of query and sound {one.clap:.2f} is below tau_use {tau_use:.2f}" if unfit else ""
     if mode == "threshold":
         if not one.cosine >= tau_prompt_sem:
             return _verdict_by(one, "", f"cosine is below tau_prompt_sem {tau_prompt_sem:.2f}")

@@ -202,8 +202,8 @@ class VectorSpace:
         there = [entry_id for entry_id, kept_one in kept.items() if len(kept_one) == len(asked)]
         if not there:
             return {}
-        rows = np.stack([kept[entry_id] for entry_id in there])
-        cosines = rows @ asked / (np.linalg.norm(rows, axis=1) * np.linalg.norm(asked))
+        rows = np.concatenate([kept[entry_id] for entry_id in there]).reshape(len(there), -1)
+        cosines = rows @ asked / np.sqrt(np.einsum("nd,nd->n", rows, rows) * (asked @ asked))
         order = np.argsort(-cosines, kind="stable")
         return {there[at]: float(cosines[at]) for at in order}
 

@@ -168,6 +168,7 @@ def _may_mean(word: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=8_192)
+@lru_cache(maxsize=8_192)
 def is_misspelt(prompt: str) -> bool:
     """Return whether a prompt has a word that is neither English nor a name."""
     return not all(map(is_real, _WORD.findall(prompt.casefold())))
