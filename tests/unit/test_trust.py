@@ -137,6 +137,10 @@ def test_a_rendition_with_another_header_is_made_again_at_once(cache: SoundCache
     assert cache.find_rendition(entry_id, OGG) == str(place)
     spoil(place, 0)
     assert cache.find_rendition(entry_id, OGG) is None
+    other.write_bytes(b"OggS" * 100)
+    anew = cache.put_rendition(entry_id, OGG, other)
+    assert anew != str(place) and cache.find_rendition(entry_id, OGG) == anew
+    assert apart(cache) == [place.name]
 
 
 def test_a_master_that_could_not_be_decoded_is_offered_only_once_it_was_compared(cache: SoundCache) -> None:

@@ -70,9 +70,18 @@ class SqliteRenditions:
 
     def _replace(self, db: sqlite3.Connection, older: KeptRendition) -> None:
         """Make room for another; one that is whole stays, for it may just be on its way to a caller."""
-        if self._blobs.is_whole(older.file, older.size_bytes):
+        if self._is_whole(older):
             raise _KeptAlready(older.file)
         self._forget(db, (older.entry_id, older.spec), "quarantine")
+
+    def _is_whole(self, kept: KeptRendition) -> bool:
+        """Compare its content, too: whoever made it anew may have found it damaged."""
+        if not self._blobs.is_whole(kept.file, kept.size_bytes):
+            return False
+        try:
+            return not kept.sha256 or _hashed(Path(self._blobs.path_of(kept.file)))[0] == kept.sha256
+        except OSError:
+            return False
 
     def of(self, entry_id: int) -> list[KeptRendition]:
         return [KeptRendition._make(row) for row in self._database.query(f"{_KEPT} WHERE entry_id = ?", (entry_id,))]
