@@ -173,6 +173,9 @@ def test_an_entry_removed_meanwhile_and_a_vector_that_says_nothing_are_left_out(
         ("die straße im regen", "DIE STRASSE IM REGEN"),
         ("الرياح في الصحراء", " الرياح في الصحراء!"),
         ("\u1109\u1161\u110c\u1161", "사자"),
+        ("🌧\ufe0f 窓に", "🌧 窓に"),
+        ("مـــطر على السطح", "\u200fمطر على السطح\u200e"),
+        ("rain on a tin roof", "\ufeffrain on a tin\u200b roof"),
     ],
 )
 def test_the_same_words_of_any_script_are_the_same(tmp_path: Path, kept: str, asked: str) -> None:

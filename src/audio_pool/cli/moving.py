@@ -24,6 +24,7 @@ from audio_pool.cli.cache_command import counts, show, size
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.terminal import end_redrawing, redraw, say
 from audio_pool.config import Config, load_config
+from audio_pool.errors import StorageError
 from audio_pool.types import AudioRequest, Recipe
 from audio_pool.validation import parse
 
@@ -94,22 +95,30 @@ def import_command(
         raise click.BadParameter(f"{directory} is no directory", param_hint="DIRECTORY")
     with contextlib.closing(SqliteStore(place)) as store, _meaning(config, encoder) as meaning, _Progress() as progress:
 
+        taken = Imported()
+
         def shown(report: Imported) -> None:
+            nonlocal taken
+            taken = report
             progress.show(f"{report.found:,} found: {report.made:,} new, {report.known:,} known, "
                           f"{report.reasons.total():,} left out")  # fmt: skip
 
-        report = import_sounds(
-            directory,
-            store,
-            rules,
-            meaning,
-            table=table,
-            beside=beside,
-            from_names=from_names,
-            limits=limits_of(config.cache),
-            jobs=jobs or _cores(),
-            on_progress=shown,
-        )
+        try:
+            report = import_sounds(
+                directory,
+                store,
+                rules,
+                meaning,
+                table=table,
+                beside=beside,
+                from_names=from_names,
+                limits=limits_of(config.cache),
+                jobs=jobs or _cores(),
+                on_progress=shown,
+            )
+        except StorageError:
+            say(f"{taken.made:,} sounds were taken in before this; the same command goes on from there", err=True)
+            raise
     lines = [f"left out: {one.place}: {one.reason}{f': {one.detail}' if one.detail else ''}" for one in report.skipped]
     lines += [f"{name}: {what}" for name, what in report.arrays.items()]
     lines.append(f"{report.made:,} sounds taken in, {report.known:,} were there, {report.reasons.total():,} left out")

@@ -77,6 +77,10 @@ _TOKEN = re.compile(
 )
 
 _CONTRACTED = {"won't": "not", "can't": "not", "cannot": "not", "shan't": "not"}
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u0640\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
+)
+"""What nobody hears: soft hyphens, marks of direction, variants of an emoji, the stretching of Arabic words."""
 _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 """Latin text. Other scripts are not parsed; their key is the exact text."""
 
@@ -113,7 +117,7 @@ def canonical_key(prompt: str) -> str:
 @lru_cache(maxsize=8_192)
 def analyse(prompt: str) -> Analysis:
     """Parse a prompt into events and chunks, and build its canonical key."""
-    text = text_key(prompt)
+    text = text_key(_UNSEEN.sub("", prompt)) or text_key(prompt)
     if len(text) > _LONGEST_READ or not _FOLDABLE.fullmatch(text):
         return Analysis(key=text, events=((Chunk((text,), "noun"),),))
     events = [chunks for moment in _moments(_tokens(text)) if (chunks := _simultaneous(moment))]
