@@ -331,6 +331,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     labels: dict[str, Label] = {}
     tags: tuple[str, ...] = ()
+    forced: bool = False
+    """It was made in place of what was kept: offered before others of its words and settings."""
 
 
 class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):

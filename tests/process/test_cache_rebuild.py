@@ -31,6 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, prompt in enumerate(PROMPTS):
             asked = {"prompt": prompt, "duration_s": 0.5 + number / 10, "tags": ["weather"], "namespace": "harbour"}
             asked |= {"metadata": {"level": number}, "loop": number == 2, "candidates": 1 + number % 2}
+            asked |= {"force": number == 3}
             pool.generate(**asked)
     return place
 
@@ -56,7 +57,8 @@ def entries(place: Path) -> dict[str, tuple]:  # type: ignore[type-arg]
         columns = (
             "prompt, identity, family, text_key, canonical_key, namespace, engine, implementation, model,"
             " model_revision, dtype, quantization, seed, steps, guidance_scale, extras, loop, voice, negative,"
-            " duration_s, sample_rate, commercial, spoken, inexact, quality, clap_similarity, file, size_bytes, sha256"
+            " duration_s, sample_rate, commercial, spoken, inexact, quality, clap_similarity, preferred,"
+            " file, size_bytes, sha256"
         )
         return {row[0]: row for row in db.execute(f"SELECT {columns} FROM entries")}
 

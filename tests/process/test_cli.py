@@ -68,6 +68,7 @@ def test_lines_for_people_and_no_progress_without_a_terminal(tmp_path: Path) -> 
     assert done.returncode == 0
     assert "new, made by procedural" in done.stdout
     assert "LUFS" in done.stdout
+    assert ", entry 1\n" in done.stdout, "what pin and delete --id want to know"
     assert "\r" not in done.stderr
 
 

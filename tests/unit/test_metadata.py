@@ -48,6 +48,7 @@ def test_a_new_sound_begins_with_what_was_asked_for() -> None:
         "cached": False, "cache_type": "new_generation",
     }  # fmt: skip
     assert {name: begun[name] for name in expected} == expected
+    assert not begun.forced
     assert begun.engine == "" and begun.model == "", "said by the worker that makes it"
 
 

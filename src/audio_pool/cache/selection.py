@@ -92,7 +92,8 @@ def draw(
 
 def preferred(rows: Iterable[Row]) -> Row | None:
     """Return the one that was last asked for in place of what was offered; None where there is none."""
-    return max((row for row in rows if row.preferred), key=lambda row: row.id, default=None)
+    # rows that were made anew of masters have other ids
+    return max((row for row in rows if row.preferred), key=lambda row: (row.created_at, row.id), default=None)
 
 
 def _gumbel(entry_id: int, variant_seed: int | None, rng: random.Random) -> float:

@@ -113,10 +113,17 @@ def explain(
         lines.append(f"          {found['reason']}")
     if not report["entries"]:
         lines.append("nothing in the cache comes near")
-    made, present = report["made"], report["present_settings"]
-    lines += [f"made with     {name} = {value}" for name, value in (made or {}).items()]
-    lines += [f"now would be  {name} = {value}" for name, value in present.items()]
+    lines += _beside(report["made"], report["present_settings"])
     show(report, as_json, lines)
+
+
+def _beside(made: dict[str, Any] | None, present: dict[str, Any]) -> list[str]:
+    """Lay what the sound on offer was made with beside what a new one would be; what neither has is left out."""
+    shown = [name for name, value in present.items() if value is not None or (made or {}).get(name) is not None]
+    if made is None:
+        return [f"now would be  {name} = {present[name]}" for name in shown]
+    rows = [("", "was made with", "now would be"), *((n, made.get(n, ""), present[n]) for n in shown)]
+    return [f"{name:<16}{'-' if was is None else was!s:<20}{'-' if now is None else now}" for name, was, now in rows]
 
 
 @group.command()

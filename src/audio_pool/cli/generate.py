@@ -180,12 +180,14 @@ def summary_lines(result: AudioResult, output: Output | None = None) -> list[str
     if data.is_loop:
         seam = f", loop (seam score {data.loop.seam_score:.0f} of 100)" if data.loop else ", loop"
     came = f"from the cache ({data.hit_reason})" if data.cached else f"new, made by {data.engine}"
+    # what ``cache show``, ``pin`` and ``delete --id`` want to know
+    kept = "" if data.entry_id is None else f", entry {data.entry_id}"
     # None where there is none: silence, or under 400 ms
     level = "" if data.loudness_lufs is None else f", {data.loudness_lufs:.1f} LUFS"
     level += "" if data.true_peak_dbfs is None else f", true peak {data.true_peak_dbfs:.1f} dBFS"
     lines = [
         "written to standard output" if output is not None and output.kind == "stdout" else result.path,
         f"  {data.duration_s:.2f} s, {data.sample_rate} Hz{level}{seam}",
-        f"  {came} in {data.timings_ms.total:.0f} ms, seed {data.seed}",
+        f"  {came} in {data.timings_ms.total:.0f} ms, seed {data.seed}{kept}",
     ]
     return lines + [f"  warning: {warning}" for warning in data.warnings]

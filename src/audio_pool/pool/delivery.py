@@ -99,7 +99,7 @@ class Delivery:
         try:
             request = resolved.request
             replace = request.force and request.seed is not None
-            entry = self._cache.put(sound, vectors, replace=replace, standing=_standing(request))
+            entry = self._cache.put(sound, vectors, replace=replace, standing=_standing(request, sound.metadata))
             if entry.id is None:  # not accepted, or one too many of its prompt
                 aside = structs.replace(sound, path=entry.path)
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
@@ -256,11 +256,11 @@ class Delivery:
             failed(PoolClosed("the pool has stopped"))
 
 
-def _standing(request: AudioRequest) -> Standing:
+def _standing(request: AudioRequest, made: SoundMetadata) -> Standing:
     """Return what a new sound is to those of its words and settings: what is made ahead of time is one more."""
     if request.replace:
         return "instead"
-    return "preferred" if request.force and request.priority != "background" else "variant"
+    return "preferred" if made.forced else "variant"
 
 
 def _failed(exc: Exception) -> Reply:

@@ -41,6 +41,7 @@ def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestam
         warnings=resolved.warnings,
         labels=request.metadata,
         tags=tuple(request.tags),
+        forced=request.force and request.priority != "background",
     )
 
 

@@ -292,7 +292,7 @@ def _looked_into(root: Path, file: str, created_at: float | None = None) -> Adop
         return "it was not accepted when it was made"
     sound = FinishedSound(path="", recipe=recipe, metadata=metadata, accepted=True)
     made_at = created_at or metadata.generation_timestamp or path.stat().st_mtime
-    return Adopted(sound, file, size, digest, made_at)
+    return Adopted(sound, file, size, digest, made_at, preferred=metadata.forced)
 
 
 def as_json(report: Rebuilt) -> dict[str, Any]:  # JSON, as documented in docs/manager.md

@@ -93,7 +93,9 @@ class Salvage:
                     saved = _saved(row, provenance.get(row[0]), known, others, row[0] in pins)
                     if saved.adopted is not None:
                         hits, last_used = uses.get(row[0], (0, 0.0))
-                        adopted = saved.adopted._replace(hits=hits, last_used=last_used, preferred=row[0] in preferred)
+                        # a damaged page takes the answer for all rows with it; each row's metadata tell it, too
+                        leads = row[0] in preferred or saved.adopted.sound.metadata.forced
+                        adopted = saved.adopted._replace(hits=hits, last_used=last_used, preferred=leads)
                         saved = saved._replace(adopted=adopted)
                     yield saved
 
