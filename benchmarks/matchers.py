@@ -244,7 +244,7 @@ def natural_row(
 
 
 def rules_cost(known: Known) -> float:
-    """Microseconds of one processor for the rules' decision on a pair; neither prompt was parsed before."""
+    """Microseconds of one processor for the rules' decision on a pair of new prompts of known words."""
     part = random.Random(1).sample(range(len(known.pairs)), COSTED)
     analyse.cache_clear()
     start = time.process_time()
