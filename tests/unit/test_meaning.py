@@ -333,5 +333,12 @@ def test_a_very_long_prompt_is_its_own_key() -> None:
     assert not hits(long, long.replace("barks", "growls"), "tolerant")
 
 
+@pytest.mark.parametrize(
+    "prompt", ["un chien aboie", "ein hund bellt", "le chat miaule", "perro ladrando", "die glocke läutet im wald"]
+)
+def test_no_english_rule_touches_another_language(prompt: str) -> None:
+    assert canonical_key(prompt.title()) == prompt
+
+
 def test_words_that_are_mostly_unknown_are_no_misspellings() -> None:
     assert canonical_key("thundr zorp blik quon frell vashe morg tulk") == "thundr zorp blik quon frell vashe morg tulk"

@@ -39,6 +39,7 @@ from audio_pool.prompts.filler import without_filler
 from audio_pool.prompts.function_words import QUANTITIES
 from audio_pool.prompts.grammar import Chunk, attached, chunk
 from audio_pool.prompts.inversion import doer_first
+from audio_pool.prompts.language import foreign_language
 from audio_pool.prompts.lexicon import ARTICLES, Phrase, Token, WordInfo, is_listed, phrases, word_info, written_in_two
 from audio_pool.prompts.numerals import in_digits
 from audio_pool.prompts.senses import AMBIGUOUS, in_its_sense
@@ -87,6 +88,9 @@ _FOLDABLE = re.compile(r"[\x20-\x7e\u00c0-\u024f\u2026\u266d\u266f]*")
 _LONGEST_READ = 600
 """Characters. A longer prompt is not parsed, which would hold up the router; its key is the exact text."""
 _MOST_MISSPELT = 6
+_LETTERS = re.compile(r"[^\W\d_]+")
+_LEAST_STRANGE = 2
+"""Words that no list has, from which a prompt is looked at for its language, which costs as much as reading it."""
 _SAYS_SO = frozenset(["sound", "ambience", "ambiance", "soundscape"])
 _SAME_WORD = {
     "1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth",
@@ -118,11 +122,17 @@ def canonical_key(prompt: str) -> str:
 def analyse(prompt: str) -> Analysis:
     """Parse a prompt into events and chunks, and build its canonical key."""
     text = text_key(_UNSEEN.sub("", prompt)) or text_key(prompt)
-    if len(text) > _LONGEST_READ or not _FOLDABLE.fullmatch(text):
+    if len(text) > _LONGEST_READ or not _FOLDABLE.fullmatch(text) or _is_foreign(text):
         return Analysis(key=text, events=((Chunk((text,), "noun"),),))
     events = [chunks for moment in _moments(_tokens(text)) if (chunks := _simultaneous(moment))]
     keys = [" | ".join(sorted(" ".join(one.words) for one in chunks)) for chunks in events]
     return Analysis(key=" > ".join(keys) or text, events=tuple(map(tuple, events)))
+
+
+def _is_foreign(text: str) -> bool:
+    """Return whether a text is in another language: "un chien aboie". One foreign word does not make it so."""
+    strange = sum(not word_info(word).known for word in _LETTERS.findall(text))
+    return strange >= _LEAST_STRANGE and bool(foreign_language(text))
 
 
 def _tokens(text: str) -> list[Token]:
