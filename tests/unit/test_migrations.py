@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,8 +14,6 @@ from tests.support.old_cache import OldCache
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite import migrations
-from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
 from audio_pool.prompts.parses import packed
@@ -150,50 +143,6 @@ def test_what_an_older_process_writes_afterwards_is_found_at_the_next_opening(ol
     assert cache.find_exact(recipe(CANONICAL, seed=8), TOLERANT).hit.entry.id == late
     assert cache.find_near(recipe(OTHER_WAY), TOLERANT, {"minilm": Y}).hit.entry.id == late
     cache.close()
-
-
-_KILLED = """
-import os, signal, sys
-from audio_pool.cache.sqlite import migrations
-from audio_pool.cache.sqlite.store import SqliteStore
-
-directory, where, call = sys.argv[1], sys.argv[2], int(sys.argv[3])
-migrations._FILLED_AT_ONCE = 4
-calls = 0
-def counted(*args, **kwargs):
-    global calls
-    calls += 1
-    if calls == call:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(*args, **kwargs)
-function = getattr(migrations, where)
-setattr(migrations, where, counted)
-SqliteStore(directory)
-"""
-
-
-@pytest.mark.parametrize(
-    ("where", "call", "version", "filled"), [("made_columns", 11, 2, 8), ("_take_steps", 3, 6, 20)]
-)
-def test_what_was_brought_up_to_date_before_a_kill_is_not_done_again(
-    old: OldCache, where: str, call: int, version: int, filled: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = {old.put(f"sound {number}", X, seed=number) for number in range(20)}
-    snapshot = old.directory / "index" / "minilm-000000000000.index"
-    snapshot.write_bytes(b"APVIX of the old groups")
-    killed = subprocess.run([sys.executable, "-c", _KILLED, str(old.directory), where, str(call)], timeout=60)
-    assert killed.returncode == -signal.SIGKILL
-    with contextlib.closing(sqlite3.connect(old.directory / "cache.sqlite3")) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (version,)
-        assert db.execute("SELECT count(*) FROM entries WHERE implementation <> ''").fetchone() == (filled,)
-        made = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'entries_%'")}
-        assert ("entries_file" in made) == (version == 6)
-    again: list[str] = []
-    monkeypatch.setattr(migrations, "made_columns", lambda one: again.append("filled") or made_columns(one))
-    store = SqliteStore(old.directory)
-    assert len(again) == 20 - filled and not snapshot.exists()
-    assert ids_in(store) == kept and verify(store).problems == []
-    store.close()
 
 
 def test_an_entry_that_cannot_be_filled_costs_no_index_at_every_opening(old: OldCache) -> None:
