@@ -7,18 +7,13 @@ Must not know: what is done with a cosine (policy.py), how one is found (index.p
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
 
-from audio_pool.cache.policy import CALIBRATIONS, Calibration
+from audio_pool.cache.policy import CALIBRATIONS, MODELS, Calibration
 from audio_pool.cache.store import Store
 from audio_pool.tasks import SOUND_PREFIX
 
 __all__ = ["calibration_of", "encoder_of", "roles"]
-
-
-_MODELS = {"minilm": re.compile("all-minilm-l(6|12)-v2"), "bge": re.compile("bge-(small|base|large)-en")}
-"""Models, by their names or those of their directories, whose cosines are those that the calibrations speak of."""
 
 
 def encoder_of(space: str) -> str:
@@ -37,7 +32,7 @@ def _known(space: str) -> Calibration | None:
     """Return what is known of an encoder; nothing of another model in its place, e.g. one of many languages."""
     encoder = encoder_of(space)
     model = next((part for part in space.split("@")[1:] if "/" in part), "")
-    known = not model or (encoder in _MODELS and _MODELS[encoder].search(model.lower()))
+    known = not model or (encoder in MODELS and MODELS[encoder].search(model.lower()))
     return CALIBRATIONS.get(encoder) if known else None
 
 

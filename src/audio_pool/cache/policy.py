@@ -10,6 +10,7 @@ events, with the same doer. A guard that fails is named in the verdict.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,16 @@ from audio_pool.cache.judgements import Judged
 from audio_pool.prompts.normalize import canonical_key, text_key
 from audio_pool.prompts.spelling import is_misspelt
 
-__all__ = ["CALIBRATIONS", "Calibration", "Candidate", "Verdict", "fallback_warning", "first_objection", "judge"]
+__all__ = [
+    "CALIBRATIONS",
+    "MODELS",
+    "Calibration",
+    "Candidate",
+    "Verdict",
+    "fallback_warning",
+    "first_objection",
+    "judge",
+]
 
 _MISSPELT = 0.4
 """On the scale of ``tau_prompt_sem``: so much less is asked where one prompt has a misspelt word, which no encoder has
@@ -48,6 +58,8 @@ CALIBRATIONS = {
     "bge": Calibration(at_070=0.90),
 }
 """By embedder engine. An encoder that is not here is not trusted: ``judge`` is then strict."""
+MODELS = {"minilm": re.compile("all-minilm-l(6|12)-v2"), "bge": re.compile("bge-(small|base|large)-en")}
+"""Models, by their names or those of their directories, whose cosines are those that the calibrations speak of."""
 
 
 @dataclass(frozen=True, slots=True)
