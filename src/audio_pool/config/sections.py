@@ -184,9 +184,9 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     max_rounds: Annotated[int, Meta(ge=1, le=10)] = 2
     """Rounds of fresh seeds when no candidate is good enough."""
     embed_timeout_s: Seconds = 5.0
+    """A look-up by meaning that takes longer counts as a miss, with a warning."""
     await_encoder: bool = True
     """False: while an encoder is being loaded, look-ups by meaning are skipped."""
-    """A look-up by meaning that takes longer counts as a miss, with a warning."""
     hello_timeout_s: Seconds = 60.0
     load_timeout_s: Seconds = 600.0
     heartbeat_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 1.0
