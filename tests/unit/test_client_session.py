@@ -152,7 +152,7 @@ def test_what_arrives_is_typed_and_a_newer_servers_fields_are_ignored() -> None:
     [
         ({"metadata": 7}, "metadata"),
         ({"metadata": {"seed": "seven"}}, r"metadata\.seed"),
-        ({"metadata": {"candidates": [{"seed": 1}]}}, r"metadata\.candidates"),
+        ({"metadata": {"candidates": [{"score": 1}]}}, r"metadata\.candidates"),
         ({"path": 7}, "path"),
     ],
 )

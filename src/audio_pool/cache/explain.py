@@ -52,7 +52,7 @@ def explain(
     except EngineError as exc:  # no faiss
         warnings, vectors = (exc.message,), {}
         hit, found = _found(cache, recipe, query, vectors, across_namespaces)
-    encoder = roles(cache.store, vectors)[0]
+    encoder = roles(cache.store, vectors, cache.spaces.former)[0]
     if encoder and query.match not in ("strict", "threshold") and calibration_of(cache.store, encoder) is None:
         warnings = (*warnings, fallback_warning(encoder))
     return Explanation(

@@ -63,6 +63,7 @@ class CacheKeeper:
         self._unkept = self._unread = ""
         self._spaces: tuple[str, ...] = ()
         self._former: list[SoundCache] = []
+        self._former_space = ""
         self._wanted_bytes = _LEAST_PROBE_BYTES
         self._looks = 0
         self._half_gone = False
@@ -84,13 +85,18 @@ class CacheKeeper:
         """False while nothing is kept."""
         return not self._unkept
 
-    def prepare(self, spaces: Iterable[str]) -> None:
+    def prepare(self, spaces: Iterable[str], former: str = "") -> None:
         """Load or rebuild the indexes of these spaces, now and at every later opening; large ones with ``tidy``.
+
+        Args:
+            former: a space that answers until every entry has a vector of the present encoder.
 
         Raises:
             EngineUnavailable: faiss is not installed.
         """
-        self._spaces = tuple(spaces)
+        self._spaces = (*spaces, former) if former else tuple(spaces)
+        self._former_space = former
+        self.current.spaces.former = former
         self.current.prepare(self._spaces, background=True)
 
     def tidy(self) -> None:
@@ -213,6 +219,7 @@ class CacheKeeper:
         """Open what is at the path now; the former opening is closed when nobody reads in it any more."""
         former, new = self.current, self._open(blobs)
         try:
+            new.spaces.former = self._former_space
             new.prepare(self._spaces if not new.near_off else (), background=True)
             _ = new.incoming
         except AudioPoolError as exc:

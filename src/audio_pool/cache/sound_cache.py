@@ -27,6 +27,7 @@ from audio_pool.cache.cap import VariantCap
 from audio_pool.cache.encoders import calibration_of, roles
 from audio_pool.cache.entry import Entry, Row, same_key
 from audio_pool.cache.eviction import Eviction
+from audio_pool.cache.former import nearest_of_former
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
@@ -230,13 +231,15 @@ class SoundCache:
         self, recipe: Recipe, query: Query, vectors: Mapping[str, Vector]
     ) -> tuple[dict[int, Row], list[Verdict]]:
         """Return the nearest entries that fit, by id, and the policy's verdict on each, nearest first."""
-        prompts, scorer = roles(self.store, vectors)
+        prompts, scorer = roles(self.store, vectors, self.spaces.former)
         sounds = SOUND_PREFIX + scorer if scorer else ""
-        found = self.nearest(recipe, query, prompts, vectors[prompts]) if prompts else []
-        rows = {row.id: row for row, _ in found}
-        cosines = {row.id: cosine for row, cosine in found}
+        nearest = functools.partial(self.nearest, recipe, query)
+        found = nearest(prompts, vectors[prompts]) if prompts else []
+        former = nearest_of_former(self.store, self.spaces, prompts, vectors, nearest)
+        rows = {row.id: row for row, _ in (*found, *former)}
+        cosines = {row.id: cosine for row, cosine in (*found, *former)}
         if scorer and query.match == "global":
-            rows |= {row.id: row for row, _ in self.nearest(recipe, query, sounds, vectors[scorer])}
+            rows |= {row.id: row for row, _ in nearest(sounds, vectors[scorer])}
         of_sounds = self.store.vectors.of(sounds, rows) if scorer else {}
         clap = {entry_id: _cosine(vectors[scorer], sound) for entry_id, sound in of_sounds.items()}
         judged = functools.partial(self.teaching.of, recipe.namespace, recipe.prompt)
@@ -245,14 +248,15 @@ class SoundCache:
             Candidate(n, row.prompt, cosines.get(n, math.nan), clap.get(n), judged(n, row.prompt), same(row), row.parse)
             for n, row in rows.items()
         ]
-        verdicts = judge(
-            recipe.prompt,
-            candidates,
-            mode=query.match,
-            calibration=calibration_of(self.store, prompts),
-            tau_prompt_sem=query.tau_prompt_sem,
-            tau_use=query.tau_use,
+        judged_by = functools.partial(
+            judge, recipe.prompt, mode=query.match, tau_prompt_sem=query.tau_prompt_sem, tau_use=query.tau_use
         )
+        older = {row.id for row, _ in former}
+        own = [one for one in candidates if one.entry_id not in older]
+        verdicts = judged_by(own, calibration=calibration_of(self.store, prompts))
+        if older:
+            rest = [one for one in candidates if one.entry_id in older]
+            verdicts += judged_by(rest, calibration=calibration_of(self.store, self.spaces.former))
         return rows, verdicts
 
     def _without_near(self, exc: EngineError) -> None:

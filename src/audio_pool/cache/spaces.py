@@ -31,6 +31,8 @@ class Spaces:
         self._store = store
         self._spaces: dict[str, VectorSpace] = {}
         self._preparing = threading.Lock()
+        self.former = ""
+        """The space that answers for entries without a vector of the present encoder; "": none."""
 
     def of(self, name: str, *, background: bool = False) -> VectorSpace:
         """Return the index of a space.

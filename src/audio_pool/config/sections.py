@@ -129,6 +129,8 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     duration_tolerance: Unit = 0.2
     encoder: Name = "auto"
     """``auto`` (what is installed and local), ``off``, or an embedder engine's name."""
+    ask_former_encoder: bool = True
+    """While kept sounds are embedded anew by another encoder, the one before answers, too, where it is installed."""
     scorer: Name = "off"
     """``off`` or a scorer engine's name (``clap``)."""
     tau_use: Cosine = 0.35

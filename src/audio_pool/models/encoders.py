@@ -1,6 +1,6 @@
 """Chooses the embedder that the setting ``encoder`` means on this machine.
 
-Owns: ``pick_encoder``.
+Owns: ``pick_encoder``, ``is_here``.
 Must not know: any single engine, the cache, the pool. Imports no heavy library: the routing process asks
 this at its start.
 """
@@ -13,7 +13,7 @@ from audio_pool.engine_info import EngineInfo, missing_modules
 from audio_pool.errors import InvalidConfig, UnknownEngine, nearest_name
 from audio_pool.models.weights import find
 
-__all__ = ["pick_encoder"]
+__all__ = ["is_here", "pick_encoder"]
 
 
 def pick_encoder(encoder: str, infos: Iterable[EngineInfo], *, models_dir: str = "") -> str | None:
@@ -40,7 +40,7 @@ def pick_encoder(encoder: str, infos: Iterable[EngineInfo], *, models_dir: str =
     )
     if encoder == "auto":
         candidates = (info for info in embedders if info.preference > 0)
-        return next((info.name for info in candidates if _is_here(info, models_dir)), None)
+        return next((info.name for info in candidates if is_here(info, models_dir)), None)
     names = [info.name for info in embedders]
     if encoder not in known:
         near = nearest_name(encoder, names)
@@ -53,7 +53,8 @@ def pick_encoder(encoder: str, infos: Iterable[EngineInfo], *, models_dir: str =
     return encoder
 
 
-def _is_here(info: EngineInfo, models_dir: str) -> bool:
+def is_here(info: EngineInfo, models_dir: str) -> bool:
+    """Return True where an engine can be loaded without fetching anything."""
     if missing_modules(info):
         return False
     return find(info.model, models_dir=models_dir or None, packaged=info.packaged) is not None

@@ -38,6 +38,7 @@ from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
     configured,
     encoders_of,
+    former_encoder,
     hosted_infos,
     load_message,
     process_spec,
@@ -98,19 +99,21 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     cache = _open_cache(config, rest)
     arena = Arena.create(quota_bytes=config.queue.arena_bytes)
     rest.callback(arena.close)
-    encoders = encoders_of(config) if cache is not None else ()
+    encoders, former = encoders_of(config) if cache is not None else (), ""
     if cache is not None:
         # here and not at the first look-up, which would wait for it
-        cache.prepare(searched_space(name, config) for name in encoders)
+        former, space = former_encoder(config, encoders, cache.current.store.vectors.counts())
+        cache.prepare((searched_space(name, config) for name in encoders), space)
+    asked = (*encoders, former) if former else encoders
     workers = workers_of(config)
     infos: dict[str, EngineInfo] = hosted_infos(workers, config)  # may refuse: nothing has to be undone yet
     if config.policy.commercial_only:
-        refuse_non_commercial([*infos.values(), *(configured(name, config) for name in encoders)])
+        refuse_non_commercial([*infos.values(), *(configured(name, config) for name in asked)])
     endpoint = local_endpoint(arena.directory / "workers.sock")
     inbox = Inbox()
     link = WorkerLink(
         endpoint,
-        {worker.name: load_message(worker, config, encoders, str(arena.directory)) for worker in workers},
+        {worker.name: load_message(worker, config, asked, str(arena.directory)) for worker in workers},
         # one that is just being started may not be listed yet, but is a child of ours
         lambda name, pid: is_beneath(pid, launcher.pids().get(name, os.getpid())),
     )
@@ -164,7 +167,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         client_bytes=config.queue.reading_bytes,
     )
     rest.callback(files.close)
-    intake = Intake(config, router, requests, infos, encoders, files)
+    intake = Intake(config, router, requests, infos, asked, files)
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
@@ -173,7 +176,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
     if jobs is not None:
         executor.on_generate = jobs.begun
-    explaining = Explaining(config, intake, requests, cache, encoders, counter, inbox.post)
+    explaining = Explaining(config, intake, requests, cache, asked, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
     pictures = Pictures(intake, requests, cache, turns, inbox.post)
     service = PoolService(config, router, intake, requests, view, figures, feedback, explaining, pictures, jobs)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 
 import msgspec
 
+from audio_pool.cache.encoders import encoder_of, same_model
 from audio_pool.config import Config, EngineConfig, WorkerConfig, process_names
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import configured_info, engine_info, engine_infos, precision_of
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
-from audio_pool.models.encoders import pick_encoder
+from audio_pool.models.encoders import is_here, pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.workers import WorkerPlan
@@ -28,6 +30,7 @@ __all__ = [
     "configured",
     "encoder_infos",
     "encoders_of",
+    "former_encoder",
     "hosted_infos",
     "load_message",
     "process_spec",
@@ -69,6 +72,32 @@ def encoders_of(config: Config) -> tuple[str, ...]:
     if role != "scorer":
         raise InvalidConfig(f"cache.scorer {scorer!r} is a {role}; allowed is off or a scorer such as clap")
     return tuple(name for name in (encoder, scorer) if name)
+
+
+def former_encoder(config: Config, encoders: tuple[str, ...], counts: Mapping[str, int]) -> tuple[str, str]:
+    """Return the engine and the space of the encoder that most kept sounds still have their vectors from.
+
+    The engine is "" where the present one's vectors can be compared with its; both are where there is none to be had:
+    its engine, model and precision must be those that this configuration means by its name.
+
+    Args:
+        encoders: as ``encoders_of`` returns them.
+        counts: kept vectors by space.
+    """
+    present = next((name for name in encoders if name != config.cache.scorer), None)
+    if present is None or not config.cache.ask_former_encoder:
+        return "", ""
+    own = vector_space(present, config)
+    infos = {info.name: info for info in encoder_infos(config) if info.role == "embedder" and info.name != present}
+    for space in sorted(counts, key=lambda space: (-counts[space], space)):
+        name = encoder_of(space)
+        if counts[space] <= counts.get(own, 0):
+            break
+        if same_model(space, own):
+            return "", space
+        if name in infos and vector_space(name, config) == space and is_here(infos[name], config.policy.models_dir):
+            return name, space
+    return "", ""
 
 
 def encoder_infos(config: Config) -> list[EngineInfo]:

@@ -4,8 +4,8 @@ Owns: which entries are next, how many are under way, and when to wait.
 Must not know: engines, how vectors are searched.
 
 What has been done stands in the store, so that whoever starts next goes on. Until an entry's turn has come it is found
-by its words. A scorer's vectors are made of the masters, one at a time. Vectors of former encoders stay beside the new
-ones, and answer again where their encoder is configured.
+by its words, and by the vectors of the encoder before (cache/former.py). A scorer's vectors are made of the masters,
+one at a time. Vectors of former encoders stay beside the new ones.
 
 Threads: ``look`` and the database on the upkeep thread, questions to workers and their answers on the router's.
 """

@@ -159,7 +159,9 @@ class StatusView:
         building = self._cache.current.spaces.building() if self._cache is not None else {}
         if building and not off:
             off = "the index is being built: " + ", ".join(f"{name} {done:.0%}" for name, done in building.items())
-        return f"off: {off}" if off else "; ".join(filter(None, (", ".join(self._encoders), self.embedding())))
+        former = self._cache.current.spaces.former if self._cache is not None else ""
+        rest = f"{former} for what has no vector of theirs yet" if former else ""
+        return f"off: {off}" if off else "; ".join(filter(None, (", ".join(self._encoders), rest, self.embedding())))
 
 
 def _trouble(worker: WorkerState, silent_s: float, now: float) -> str:
