@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.command_line import command
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
+from audio_pool.cli import pools
 from audio_pool.cli.pools import listening_server
 
 SMALL = {"max_requests": 6, "max_bytes": 1 << 20, "ageing_s": 0.5}
@@ -233,6 +235,19 @@ def test_a_sound_is_asked_of_the_server_at_the_usual_address_unless_its_pool_is_
     assert listening_server(nothing) is None
     (tmp_path / "audio_pool").chmod(0o777)
     assert listening_server(nothing) is None, "whoever listens there may be anybody"
+
+
+def test_a_server_that_nobody_named_and_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    for name in ("AUDIO_POOL_CACHE_DIR", "AUDIO_POOL_CACHE_ENCODER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(pools, "_PROBE_S", 0.2)
+    (tmp_path / "audio_pool").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(tmp_path / "audio_pool" / "serve.sock"))
+        stopped.listen()
+        assert listening_server({}) is None
+    assert "does not answer" in capsys.readouterr().err
 
 
 # -- the queue -------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Must not know: what the command asks of it.
 from __future__ import annotations
 
 import contextlib
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_pool.cli.terminal import redraw, say
 from audio_pool.config import Config, load_config
-from audio_pool.errors import InvalidRequest, Refused
+from audio_pool.errors import AudioPoolError, InvalidRequest, Refused
 
 __all__ = ["asked_pool", "configuration", "listening_server", "own_configuration", "started"]
 
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from audio_pool.pool.pool import AudioPool
 
 _REDRAW_S = 0.1
-_PROBE_S = 1.0
+_CONNECT_S = 1.0
+_PROBE_S = 3.0
+"""A server that nobody named is not waited for: stopped, hung, behind keys, or something else altogether."""
 
 
 def configuration(config_path: str | None, cache_dir: str | None, engine: str | None) -> Config:
@@ -58,11 +59,11 @@ def own_configuration(options: Mapping[str, Any]) -> Config | None:
 def listening_server(options: Mapping[str, Any]) -> str | None:
     """Return the endpoint of the server at this user's default address; None: a command opens a pool of its own.
 
-    It does where no server listens, and where something says how its pool is to be: what is set for one command would
-    be lost on a server.
+    It does where no server listens or answers, and where something says how its pool is to be: what is set for one
+    command would be lost on a server.
 
     Args:
-        options: of the command: config_path, cache_dir, engine, init_audio.
+        options: of the command: config_path, cache_dir, engine, init_audio, keys.
     """
     if any(options.get(name) is not None for name in ("config_path", "cache_dir", "engine", "init_audio")):
         return None
@@ -74,13 +75,36 @@ def listening_server(options: Mapping[str, Any]) -> str | None:
         endpoint = default_connect()
     except Refused:  # another user's, perhaps
         return None
+    if not _listens(endpoint):
+        return None
+    state = _state_of(endpoint, options.get("keys"))
+    if state in ("", "draining", "down"):
+        say(f"the server at {endpoint} {f'is {state}' if state else 'does not answer'}: not asked", err=True)
+        return None
+    return endpoint
+
+
+def _listens(endpoint: str) -> bool:
+    import socket
+
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_PROBE_S)
+        probe.settimeout(_CONNECT_S)
         try:
             probe.connect(endpoint.removeprefix("ipc://"))
         except OSError:
-            return None
-    return endpoint
+            return False
+    return True
+
+
+def _state_of(endpoint: str, keys: str | None) -> str:
+    """Return what a server says of its health; "" where it does not answer, or not as one of this version."""
+    from audio_pool.client.client import AudioClient
+
+    with AudioClient(endpoint, keys=keys) as client:
+        try:
+            return client.health(timeout_s=_PROBE_S).state
+        except AudioPoolError:
+            return ""
 
 
 @contextlib.contextmanager

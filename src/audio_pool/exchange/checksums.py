@@ -93,17 +93,20 @@ class Checksums:
 
     def _is_as_written(self, file: str, sha256: bytes) -> bool:
         path = self._place / file
-        if os.path.realpath(path) != str(path) or not path.is_file():  # a link may lead anywhere
+        try:
+            if os.path.realpath(path) != str(path) or not path.is_file():  # a link may lead anywhere
+                return False
+            with path.open("rb") as opened:
+                return hashlib.file_digest(opened, "sha256").digest() == sha256
+        except OSError:  # it cannot be read, or no file can have such a name
             return False
-        with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").digest() == sha256
 
 
 def _read(line: bytes) -> tuple[str, bytes] | None:
-    """Return a line's file and SHA-256; None where it is torn."""
+    """Return a line's file and SHA-256; None where it is torn, or names nothing that can be."""
     try:
         digest, _, file = line.decode().rstrip("\n").partition("  ")
         sha256 = bytes.fromhex(digest)
     except ValueError:
         return None
-    return (file, sha256) if len(sha256) == 32 and line.endswith(b"\n") else None
+    return (file, sha256) if len(sha256) == 32 and line.endswith(b"\n") and "\0" not in file else None

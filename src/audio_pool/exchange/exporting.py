@@ -44,7 +44,7 @@ from audio_pool.packs.names import slug
 __all__ = ["ExportFormat", "Exported", "as_json", "export"]
 
 _TABLE = "sounds.csv"
-_ENTRY_OF = re.compile(r"sounds/\d+/(\d+)_[^/]*")
+_ENTRY_OF = re.compile(r"sounds/[0-9]+/([0-9]{1,18})_[^/]*")  # more digits are no id
 _AT_ONCE = 64
 _COLUMNS = ("file", "prompt", "duration_s", "loop", "licence", "commercial_use", "namespace", "tags", "master_sha256")
 _PARTS = 1 << 20

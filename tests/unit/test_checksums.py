@@ -1,0 +1,54 @@
+"""The list of what an export wrote: what stands in it was written by anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.exchange.checksums import Checksums
+from audio_pool.exchange.exporting import _is_kept
+
+CONTENT = b"a sound"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    with contextlib.closing(SqliteStore(tmp_path_factory.mktemp("cache"))) as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "sounds/0/../../../outside",
+        "sounds/0/99999999999999999999999_x.flac",
+        "sounds/0/5_\0x.flac",
+        "sounds/0/5_" + "x" * 3000,
+        "sounds/0/5_link.flac",
+        "sounds/link/5_outside.flac",
+    ],
+    ids=ascii,
+)
+def test_a_line_that_no_export_wrote_removes_nothing_and_stops_nothing(
+    store: SqliteStore, tmp_path: Path, name: str
+) -> None:
+    outside, place = tmp_path / "outside", tmp_path / "export"
+    (place / "sounds" / "0").mkdir(parents=True)
+    outside.write_bytes(CONTENT)
+    (tmp_path / "5_outside.flac").write_bytes(CONTENT)
+    (place / "sounds" / "0" / "5_link.flac").symlink_to(outside)
+    (place / "sounds" / "link").symlink_to(tmp_path)
+    (place / "sounds" / "0" / "6_gone.flac").write_bytes(CONTENT)
+    (place / "files.sha256").write_text(f"{SHA256}  {name}\n{SHA256}  sounds/0/6_gone.flac\n")
+    with Checksums(place) as sums:
+        gone = sums.settle(lambda file: _is_kept(store, file))
+    assert gone.removed == 1 and not (place / "sounds" / "0" / "6_gone.flac").exists()
+    assert outside.exists() and (tmp_path / "5_outside.flac").exists()
+    assert (place / "sounds" / "0" / "5_link.flac").is_symlink()
