@@ -74,6 +74,37 @@ def test_a_link_in_its_place_is_not_written_through(home: Path) -> None:
     assert other.read_bytes() == b"somebody's"
 
 
+@pytest.mark.parametrize("bit", [0o020, 0o002], ids=["group", "everybody"])
+def test_where_others_may_write_nothing_is_read_or_kept(home: Path, caplog: pytest.LogCaptureFixture, bit: int) -> None:
+    planted = Maker()
+    kept_graph("one", lambda: planted() + b"somebody's")
+    graph_files().chmod(0o700 | bit)
+    make = Maker()
+    assert b"somebody's" not in kept_graph("one", make) and make.times == 1
+    assert b"somebody's" in only_file().read_bytes()
+    assert "other users may write to it" in caplog.text
+
+
+def test_the_folder_is_this_users_whatever_the_umask(home: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        kept_graph("one", Maker())
+    finally:
+        os.umask(before)
+    make = Maker()
+    kept_graph("one", make)
+    assert make.times == 0 and graph_files().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(home: Path) -> None:
+    make = Maker()
+    kept_graph("one", make)
+    file = only_file()
+    file.unlink()
+    os.mkfifo(file)
+    assert kept_graph("one", make).startswith(b"graph") and make.times == 2
+
+
 def test_many_at_once_put_one_whole_file_there() -> None:
     make, results = Maker(), []
     threads = [threading.Thread(target=lambda: results.append(kept_graph("one", make))) for _ in range(8)]
