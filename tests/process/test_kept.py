@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import structs
+from tests.support.bench_pool import bench_package, bench_worker, settings
 from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool
 from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cli.pools import started
 from audio_pool.config import Config, load_config
 from audio_pool.errors import CallerError, StorageError
 from audio_pool.pool.kept import kept_sound
@@ -118,3 +121,31 @@ def test_a_cache_in_trouble_is_said_for_a_pool_to_go_on_without_it(
     (broken / "cache.sqlite3").write_bytes(b"no database " * 100)
     with pytest.raises(StorageError):
         kept_sound(load_config({"cache": {"dir": str(broken), "encoder": "off"}}, environment={}), asked())
+
+
+def test_an_engine_that_a_workers_own_interpreter_alone_knows_is_left_to_a_pool_that_has_asked_it(
+    tmp_path: Path,
+) -> None:
+    config = load_config(settings(tmp_path, [bench_worker(bench_package(tmp_path / "package"))]), environment={})
+    assert kept_sound(config, asked()) is None
+    with started(config, quiet=True, ready=False) as pool:
+        assert pool.generate(WORDS, timeout_s=PATIENCE_S).metadata.engine == "bench"
+    assert kept_sound(config, asked()) is None
+
+
+@pytest.mark.parametrize("format", ["flac", "wav"])
+def test_a_damaged_file_is_not_handed_out(
+    config: Config, told: list[AudioResult], tmp_path: Path, format: Literal["flac", "wav"]
+) -> None:
+    """Its size and its beginning are right; a command has nobody to find out later."""
+    copy = tmp_path / "cache"
+    shutil.copytree(config.cache_dir, copy)
+    there = load_config({"cache": {"dir": str(copy), "encoder": "off"}}, environment={})
+    found = kept_sound(there, asked(format=format))
+    assert found is not None
+    file = Path(found.path)
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 0xFF
+    file.chmod(0o644)
+    file.write_bytes(content)
+    assert kept_sound(there, asked(format=format)) is None

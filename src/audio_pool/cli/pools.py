@@ -136,6 +136,7 @@ def started(config: Config, *, quiet: bool, ready: bool = True) -> Iterator[Audi
     """
     from audio_pool.pool.pool import AudioPool
 
+    ready = ready or any(worker.python for worker in config.workers)  # only there is it known what those host
     terminal = sys.stderr.isatty()
     if not terminal and not quiet:
         say("starting a pool ...", err=True)

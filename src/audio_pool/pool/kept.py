@@ -28,6 +28,9 @@ from audio_pool.types import AudioRequest, Rendition
 
 __all__ = ["file_of", "kept_sound"]
 
+_PATIENCE_S = 1.0
+"""Where another process writes for longer, a pool waits, and says so."""
+
 
 def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
     """Return the result of a request whose very words, or words that say the same, are kept as they are asked for.
@@ -55,6 +58,7 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
                 limits=limits_of(config.cache),
                 render_dir=config.render_dir,
                 grace_s=config.cache.delivered_grace_s,
+                patience_s=_PATIENCE_S,
             )
         except NotFound:
             return None
@@ -62,6 +66,8 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
         hit = cache.find_exact(resolved.recipe, resolved.query).hit
         path = None if hit is None else file_of(cache, hit, resolved.rendition)
         if hit is None or hit.entry.id is None or path is None:
+            return None
+        if not _is_sound(cache, hit, resolved.rendition):
             return None
         looked_ms = (time.monotonic() - started) * 1000
         if request.output_path is not None:
@@ -80,6 +86,14 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
     return AudioResult(request_id=metadata.request_id, path=path, metadata=metadata)
 
 
+def _is_sound(cache: SoundCache, hit: Hit, rendition: Rendition) -> bool:
+    """Return False where the hit's files are not what was stored: read now, as nobody is there to do it behind."""
+    if not cache.store.read_only:
+        cache.tend()
+    assert hit.entry.id is not None
+    return cache.has(hit.entry.id, hit.entry.path) and file_of(cache, hit, rendition) is not None
+
+
 def _may_be_kept(config: Config, request: AudioRequest) -> bool:
     if request.output_path is not None and not request.output_path.startswith("/"):
         raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
@@ -89,6 +103,7 @@ def _may_be_kept(config: Config, request: AudioRequest) -> bool:
         and request.init_audio is None
         and request.delivery == "path"
         and not (request.engine or config.defaults.engine).startswith("kind:")  # the first that is ready
+        and not any(worker.python for worker in config.workers)  # what another interpreter hosts, only it can say
         and not config.policy.commercial_only  # a pool that hosts what is not allowed does not start
     )
 
