@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,18 @@ def test_a_line_that_no_export_wrote_removes_nothing_and_stops_nothing(
     assert gone.removed == 1 and not (place / "sounds" / "0" / "6_gone.flac").exists()
     assert outside.exists() and (tmp_path / "5_outside.flac").exists()
     assert (place / "sounds" / "0" / "5_link.flac").is_symlink()
+
+
+def test_a_link_or_a_pipe_in_the_lists_place_is_not_written_to(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(CONTENT)
+    place = tmp_path / "export"
+    place.mkdir()
+    (place / "files.sha256").symlink_to(other)
+    with pytest.raises(OSError), Checksums(place):
+        pass
+    assert other.read_bytes() == CONTENT
+    (place / "files.sha256").unlink()
+    os.mkfifo(place / "files.sha256")
+    with pytest.raises(OSError), Checksums(place):
+        pass

@@ -43,7 +43,7 @@ class Checksums:
         """Bytes that were there before."""
 
     def __enter__(self) -> Checksums:
-        self._more = (self._place / _NAME).open("a", encoding="utf-8")
+        self._more = open(self._place / _NAME, "a", encoding="utf-8", opener=_opened)
         self._more.write("\n")  # ends a line that was torn
         self._more.flush()
         self._earlier = self._more.tell()
@@ -100,6 +100,11 @@ class Checksums:
                 return hashlib.file_digest(opened, "sha256").digest() == sha256
         except OSError:  # it cannot be read, or no file can have such a name
             return False
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open the list itself: a link there may lead anywhere, a pipe would be waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _read(line: bytes) -> tuple[str, bytes] | None:
