@@ -386,3 +386,12 @@ def test_lines_that_start_and_stop_do_not_ring_as_an_echo_does(prompt):
     item = Item(prompt=prompt, seed=1, duration_s=5.0, sample_rate=RATE)
     [made] = ProceduralEngine().generate([item])
     assert "comb_ringing" not in judged(made).issues
+
+
+def test_what_rings_between_blows_is_no_whistle_and_the_same_line_held_is_one():
+    t = np.arange(FRAMES) / RATE
+    line = np.sin(2 * np.pi * 12_000 * t)
+    ringing = (line * np.exp(-14 * (t % 0.5)) + 0.001 * np.random.default_rng(1).normal(size=FRAMES)).astype(np.float32)
+    held = ringing + (0.01 * line).astype(np.float32)
+    rumble = steps(FRAMES)
+    assert [("whistle" in judged(rumble + 0.1 * one).issues) for one in (ringing, held)] == [False, True]
