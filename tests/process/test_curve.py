@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,41 @@ def test_who_is_not_on_the_list_hears_it(server, keys, tmp_path):
     with AudioClient(server.endpoint, keys=stranger) as client, pytest.raises(Refused):
         client.health(timeout_s=PATIENCE_S)
     assert not served(server.endpoint, TURNED_AWAY_S, **curve(stranger))
+
+
+def test_it_is_heard_however_late_the_client_looks(server, keys, tmp_path, monkeypatch):
+    stranger = tmp_path / "stranger"
+    create_keys(stranger)
+    shutil.copy(keys / "server.key", stranger / "server.key")
+    monitor = zmq.Socket.get_monitor_socket
+
+    def late(*given):
+        time.sleep(0.3)
+        return monitor(*given)
+
+    monkeypatch.setattr(zmq.Socket, "get_monitor_socket", late)
+    with AudioClient(server.endpoint, keys=stranger) as client:
+        for _ in range(2):  # the second time, too, at once
+            with pytest.raises(Refused, match="turned this client's key away"):
+                client.health(timeout_s=PATIENCE_S)
+
+
+def test_a_client_that_was_turned_away_is_let_in_once_its_key_is_there(server, keys, tmp_path):
+    late = tmp_path / "late"
+    create_keys(late)
+    shutil.copy(keys / "server.key", late / "server.key")
+    with AudioClient(server.endpoint, keys=late) as client:
+        with pytest.raises(Refused):
+            client.health(timeout_s=PATIENCE_S)
+        shutil.copy(late / "client.key", keys / "allowed_clients" / "late.key")
+
+        def let_in():
+            try:
+                return client.health(timeout_s=PATIENCE_S)["state"] == "ready"
+            except Refused:
+                return False
+
+        eventually(let_in, "the list counts for every new connection")
 
 
 def test_another_server_s_key_or_none_at_all_gets_an_error_within_the_timeout(server, keys, tmp_path):

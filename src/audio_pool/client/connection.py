@@ -43,23 +43,27 @@ class Connection:
         self._endpoint = endpoint
         self._session = session
         self._handshake_failed = False  # just now
+        self._turned_away = False  # and zmq will not try again by itself
         self._has_keys = keys is not None
         self._doubt = "are the keys the server's?" if keys else "does the server ask for keys?"
-        self.channel = dealer(endpoint, keys=ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys)
+        read = ClientKeys.read(Path(keys)) if isinstance(keys, str | Path) else keys
+        self.channel = dealer(endpoint, keys=read, monitored=_MONITORED)
+        assert self.channel.monitor is not None
+        self.monitor: Channel = self.channel.monitor
         self._session.token = self._token()
-        self.monitor = Channel(self.channel.raw.get_monitor_socket(_MONITORED))
 
     def _token(self) -> str:
         """Return what shows this server that its own user asks; with keys it is the key that does."""
         return "" if self._has_keys else find_token(self._endpoint)
 
     def close(self) -> None:
-        self.channel.raw.disable_monitor()
-        self.monitor.close()
         self.channel.close()
 
     def send(self, frames: Frames) -> None:
         """Send a message. Raises Busy where a thousand wait to be sent already."""
+        if self._turned_away:  # the key may have been put in since
+            self._turned_away = False
+            self.channel.reconnect(self._endpoint)
         if not self.channel.send(frames):
             raise Busy(f"too many messages wait to be sent to {self._endpoint}")
 
@@ -96,7 +100,7 @@ class Connection:
                     self._lost()
                 self._handshake_failed = False
             elif event == _HANDSHAKE_FAILED_AUTH:
-                self._handshake_failed = True
+                self._handshake_failed = self._turned_away = True
                 self._session.refuse(
                     Refused(
                         f"{self._endpoint}: the server turned this client's key away ({value})",

@@ -280,7 +280,7 @@ class ClientSession:
                     f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
                 )
-            elif self.refusal is not None:  # zmq tries ever more rarely: not since this was asked
+            elif self.refusal is not None:  # met before this was asked, and no answer to the next attempt yet
                 error = self.refusal
             else:
                 error = Disconnected(

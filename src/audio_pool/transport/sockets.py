@@ -99,6 +99,12 @@ class Channel:
         """Where it is bound, with the port the system chose."""
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
+    def reconnect(self, endpoint: str) -> None:
+        """Connect anew, where zmq has given up; what waits to be sent is dropped."""
+        with contextlib.suppress(zmq.ZMQError):  # it is connected no more
+            self._socket.disconnect(endpoint)
+        self._socket.connect(endpoint)
+
     def fileno(self) -> int:
         """Return an edge-triggered descriptor for event loops: after each wake call ``receive`` until it gives None."""
         return int(self._socket.getsockopt(zmq.FD))
@@ -366,11 +372,16 @@ def dealer(
     identity: bytes | None = None,
     high_water: int = 1000,
     keys: ClientKeys | None = None,
+    monitored: int = 0,
     private: bool = False,
 ) -> Channel:
     """Return a DEALER connected to ``endpoint``; zmq itself reconnects with back-off (50 ms to 2 s).
 
-    ``private``: to a ROUTER that is.
+    It does not where the other side has turned it away: see ``Channel.reconnect``.
+
+    Args:
+        monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
+        private: to a ROUTER that is.
     """
     check_connect(endpoint)
     socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
@@ -384,8 +395,9 @@ def dealer(
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
     socket.connect(endpoint)
-    return Channel(socket)
+    return Channel(socket, monitor=monitor)
 
 
 def puller(
