@@ -539,8 +539,11 @@ class World:
 
     # -- endings -----------------------------------------------------------------------------------
 
-    def settle(self, most: int = 2000) -> None:
-        """Let the world run until nobody waits: workers come up, tasks succeed, the store stores."""
+    def settle(self, most: int = 20_000) -> None:
+        """Let the world run until nobody waits: workers come up, tasks succeed, the store stores.
+
+        What another pool is making is looked after several times a second for two minutes: thousands of steps.
+        """
         for _ in range(most):
             if not self.step():
                 deadline = self.scheduler.next_deadline()

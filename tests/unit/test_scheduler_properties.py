@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import Process, World, hit, jobs_of, plan, report
@@ -335,5 +335,6 @@ TestAnyOrder.settings = settings(
     deadline=None,
     database=None,
     report_multiple_bugs=False,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # it would outlast the time that a test has
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
