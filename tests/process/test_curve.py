@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import stat
 import time
@@ -15,6 +16,7 @@ from tests.support.command_line import command
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
+from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import Disconnected, Refused
 from audio_pool.transport.keys import create_keys
@@ -117,6 +119,23 @@ def test_it_is_heard_however_late_the_client_looks(server, keys, tmp_path, monke
         for _ in range(2):  # the second time, too, at once
             with pytest.raises(Refused, match="turned this client's key away"):
                 client.health(timeout_s=PATIENCE_S)
+
+
+def test_who_awaits_hears_it_as_often_as_he_asks(server, keys, tmp_path):
+    stranger = tmp_path / "stranger"
+    create_keys(stranger)
+    shutil.copy(keys / "server.key", stranger / "server.key")
+
+    async def asked() -> list[BaseException | object]:
+        async with AsyncAudioClient(server.endpoint, keys=stranger) as client:
+            heard = []
+            for _ in range(3):
+                heard += await asyncio.gather(
+                    *(client.health(timeout_s=10 * PATIENCE_S) for _ in range(20)), return_exceptions=True
+                )
+            return heard
+
+    assert {type(one) for one in asyncio.run(asyncio.wait_for(asked(), PATIENCE_S))} == {Refused}
 
 
 def test_a_client_that_was_turned_away_is_let_in_once_its_key_is_there(server, keys, tmp_path):

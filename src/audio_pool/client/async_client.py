@@ -96,7 +96,7 @@ class AsyncAudioClient(PoolApi):
         pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
         frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
         if frames:
-            connection.channel.send(frames)  # not taken: it then ends by its timeout
+            connection.offer(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return pending
 
@@ -251,7 +251,7 @@ class AsyncAudioClient(PoolApi):
             on_result=on_result,
             on_error=on_error,
         )
-        connection.channel.send(frames)  # not taken: it then ends by its timeout
+        connection.offer(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return await answer
 
@@ -300,7 +300,7 @@ class AsyncAudioClient(PoolApi):
             return
         frames = self._session.cancel(request_id)
         if frames is not None and self._connection is not None:
-            self._connection.channel.send(frames)
+            self._connection.offer(frames)
             self._on_readable()
 
     # -- the event loop's calls

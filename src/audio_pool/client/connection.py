@@ -61,11 +61,15 @@ class Connection:
 
     def send(self, frames: Frames) -> None:
         """Send a message. Raises Busy where a thousand wait to be sent already."""
+        if not self.offer(frames):
+            raise Busy(f"too many messages wait to be sent to {self._endpoint}")
+
+    def offer(self, frames: Frames) -> bool:
+        """Send a message, over a new connection where the last was turned away; False: it was not taken."""
         if self._turned_away:  # the key may have been put in since
             self._turned_away = False
             self.channel.reconnect(self._endpoint)
-        if not self.channel.send(frames):
-            raise Busy(f"too many messages wait to be sent to {self._endpoint}")
+        return self.channel.send(frames)
 
     def receive(self) -> None:
         """Pass on everything that has arrived."""
