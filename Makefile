@@ -1,4 +1,4 @@
-# make demo | test-unit | test | check | bench: each sets up what it needs in .venv from pinned versions.
+# make demo | test-unit | test | test-http | check | bench: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic gallery test-unit test check bench bench-peers fuzz audit mutants clean
+.PHONY: demo demo-semantic gallery test-unit test test-http check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,16 @@ test-unit: $(VENV)/.test
 # everything, the unit tests first
 test: $(VENV)/.test
 	$(PYTEST)
+
+# the HTTP door by the clients that people already have, in an environment of its own
+.venv-http/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-http
+	.venv-http/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-http]'
+	@touch $@
+
+test-http: .venv-http/.test
+	.venv-http/bin/python -m pytest -q -p no:schemathesis -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder --max-worker-restart 0 tests/http
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -93,4 +103,4 @@ audit: $(VENV)/.test .venv-audit/.audit
 	$(BIN)/python -m pytest -q tests/unit/test_no_execution.py tests/process/test_no_execution.py
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out
+	rm -rf $(VENV) .venv-http .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out

@@ -17,6 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 FOLDERS = {"unit", "process", "engines", "gpu"}
+OWN_RUNS = {"http"}
+"""Folders with an environment and a make target of their own: `make test-http`."""
 MODULES = {"asyncio.subprocess", "multiprocessing", "psutil", "pty", "socket", "socketserver", "subprocess", "zmq"}
 CALLS = {"sleep", "fork", "forkpty", "kill", "killpg", "popen", "posix_spawn", "system", "create_subprocess_exec"}
 
@@ -60,7 +62,7 @@ def helpers(path: Path) -> set[Path]:
 
 def test_the_runner_looks_into_every_folder_that_holds_tests() -> None:
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert {path.parent for path in TESTS.rglob("test_*.py")} == {TESTS / folder for folder in FOLDERS}
+    assert {path.parent for path in TESTS.rglob("test_*.py")} == {TESTS / folder for folder in (*FOLDERS, *OWN_RUNS)}
     assert set(options["testpaths"]) == {f"tests/{folder}" for folder in FOLDERS}
     assert options["testpaths"][0] == "tests/unit", "what is fast comes first"
 
@@ -92,3 +94,10 @@ def test_a_unit_test_starts_no_process_opens_no_socket_and_never_pauses(path: Pa
         used = {ast.unparse(call) for call in calls if ast.unparse(call.func).rpartition(".")[2] in CALLS}
         used.discard("asyncio.sleep(0)")  # lets other tasks run and takes no time
         assert not used, f"{named(file)} calls {used}: a test that needs it belongs in tests/process"
+
+
+def test_every_folder_with_an_own_run_is_run() -> None:
+    makefile, ci = (ROOT / "Makefile").read_text(), (ROOT / ".ci" / "run").read_text()
+    for folder in OWN_RUNS:
+        assert f"test-{folder}: " in makefile and f"tests/{folder}" in makefile
+        assert f"test-{folder}" in ci
