@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pool", "pool.*"),
     ("server", "server.*"),
     ("pool.pool", "pool.assembly"),
-    ("packs", "packs.*"),
+    ("packs", "packs.*", "gateway", "gateway.*"),
     ("exchange", "exchange.*"),
     ("generator",),
     ("cli", "cli.*"),
