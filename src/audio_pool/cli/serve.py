@@ -21,6 +21,7 @@ import click
 
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.server_log import JsonLines, ServerLog, TextLines
+from audio_pool.cli.service_manager import ServiceManager
 from audio_pool.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -99,15 +100,18 @@ def serve(
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGHUP, lambda number, frame: signals.put(number))
+    manager = ServiceManager()
     pool = AudioPool(settings, serve=True).start(wait=False)
     try:
         _print_event(as_json, "listening", pool.endpoint)
-        threading.Thread(target=_announce, args=(pool, as_json), daemon=True).start()
+        manager.watch(lambda: _state(pool))
+        threading.Thread(target=_announce, args=(pool, manager, as_json), daemon=True).start()
         while pool.running:
             with contextlib.suppress(queue.Empty):
                 number = signals.get(timeout=0.5)
                 if number == signal.SIGHUP:
-                    _reload(pool, server_log, read)
+                    with manager.reloading():
+                        _reload(pool, server_log, read)
                     continue
                 log.info("stopping: signal %d", number)
                 break
@@ -115,6 +119,7 @@ def serve(
             raise _PoolDown(f"the pool is down: {pool.health().reasons[0]}; see the log")
     finally:
         stopping = True
+        manager.stopping()
         pool.stop()
     _print_event(as_json, "stopped", None)
 
@@ -143,12 +148,18 @@ def _reload(pool: AudioPool, server_log: ServerLog, read: Callable[[], Config]) 
         log.warning("reload: changed, but needs a restart: %s", ", ".join(plan.restart))
 
 
-def _announce(pool: AudioPool, as_json: bool) -> None:
+def _state(pool: AudioPool) -> str:
+    health = pool.health()
+    return f"{health.state}: {'; '.join(health.reasons)}" if health.reasons else health.state
+
+
+def _announce(pool: AudioPool, manager: ServiceManager, as_json: bool) -> None:
     from audio_pool.errors import AudioPoolError, PoolClosed
 
     try:
         pool.wait_ready()
         _print_event(as_json, "ready", pool.endpoint)
+        manager.ready()
     except PoolClosed:
         return  # it was stopped before
     except AudioPoolError as exc:
@@ -157,6 +168,7 @@ def _announce(pool: AudioPool, as_json: bool) -> None:
         say(f"degraded: {exc}", err=True)
         with contextlib.suppress(PoolClosed):
             _print_event(as_json, "degraded", pool.endpoint)
+        manager.ready()
 
 
 def _log_to(settings: Config) -> ServerLog:
