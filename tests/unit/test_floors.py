@@ -176,6 +176,7 @@ def test_only(who: str, only: list[str]) -> None:
         ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*"]),
         ("transport*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
         ("models*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
+        ("gateway*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "generator", "jobs*"]),
     ],
 )
 def test_never(who: str, never: list[str]) -> None:

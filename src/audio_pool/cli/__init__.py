@@ -26,6 +26,7 @@ _COMMANDS = {
     "inspect": ("audio_pool.cli.inspect", "inspect"),
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),
+    "gateway": ("audio_pool.cli.gateway", "gateway"),
     "status": ("audio_pool.cli.server", "status"),
     "cancel": ("audio_pool.cli.server", "cancel"),
     "jobs": ("audio_pool.cli.jobs", "group"),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from audio_pool.config.http import HttpConfig, ServiceConfig
 from audio_pool.types import (
     BitDepth,
     Candidates,
@@ -42,6 +43,7 @@ __all__ = [
     "DefaultsConfig",
     "EngineConfig",
     "EngineDefaults",
+    "HttpConfig",
     "JobsConfig",
     "LimitsConfig",
     "LogsConfig",
@@ -50,6 +52,7 @@ __all__ = [
     "PolicyConfig",
     "QueueConfig",
     "ServerConfig",
+    "ServiceConfig",
     "SoundConfig",
     "WorkerConfig",
     "process_names",
@@ -372,6 +375,7 @@ class Config(_Section, frozen=True, kw_only=True):
     clients: dict[Name, ClientConfig] = {}
     """Clients by the name of their key; ``default``: everyone else, each connection on its own."""
     server: ServerConfig = ServerConfig()
+    http: HttpConfig = HttpConfig()
     logs: LogsConfig = LogsConfig()
     jobs: JobsConfig = JobsConfig()
     policy: PolicyConfig = PolicyConfig()

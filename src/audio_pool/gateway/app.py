@@ -1,0 +1,74 @@
+"""The ASGI application of a gateway: its routers, and what stands before all of them.
+
+Owns: the list of routers, the lifespan of the pool's client, the OpenAPI document's frame.
+Must not know: what any router answers.
+
+A further dialect is one file with ``router(door) -> Router`` and one line in ROUTERS. Its Router may have
+exception handlers of its own for AudioPoolError, HTTPException and Exception; without them it answers problem+json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp
+
+from audio_pool import __version__
+from audio_pool.client.async_client import AsyncAudioClient
+from audio_pool.client.connection import Keys
+from audio_pool.config import HttpConfig
+from audio_pool.gateway import health, sounds
+from audio_pool.gateway.door import Door
+from audio_pool.gateway.guard import Guard
+from audio_pool.gateway.problems import PROBLEM_HANDLERS
+
+__all__ = ["create_app"]
+
+ROUTERS: list[Callable[[Door], Router]] = [
+    health.router,
+    sounds.router,
+]
+"""Every router of the gateway."""
+
+
+def create_app(
+    endpoint: str | None, settings: HttpConfig, *, keys: Keys = None, ports: tuple[int, ...] = ()
+) -> ASGIApp:
+    """Return the application, which connects to the pool when it is started.
+
+    Args:
+        endpoint: of the pool; None: this user's default one.
+        settings: of ``[http]``.
+        keys: CURVE keys for the endpoint.
+        ports: where it listens, for the check of Host headers.
+    """
+    client = AsyncAudioClient(endpoint, timeout_s=settings.timeout_s, keys=keys, resume=True)
+    door = Door(client, settings)
+
+    @contextlib.asynccontextmanager
+    async def connected(app: Litestar) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+    app = Litestar(
+        [router(door) for router in ROUTERS],
+        lifespan=[connected],
+        exception_handlers=PROBLEM_HANDLERS,
+        openapi_config=OpenAPIConfig(
+            title="audio_pool",
+            version=__version__,
+            description="Sound on demand: ask in words, get a finished audio file.",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            root_schema_site=None,
+        ),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+        pdb_on_exception=False,
+        debug=False,
+    )
+    return Guard(app, settings, ports)

@@ -1,0 +1,81 @@
+"""Before every route: the request's id, and whether whoever comes may use the door at all.
+
+Owns: the check of Host and Origin without keys, ``x-request-id`` on every answer.
+Must not know: routes.
+"""
+
+from __future__ import annotations
+
+import http
+import uuid
+from collections.abc import Iterable
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from audio_pool.config import HttpConfig
+from audio_pool.gateway.callers import ANYBODY
+from audio_pool.gateway.problems import Problem
+
+__all__ = ["Guard"]
+
+_OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+        app: what lies behind.
+        settings: of ``[http]``.
+        ports: where the gateway listens.
+    """
+
+    def __init__(self, app: ASGIApp, settings: HttpConfig, ports: tuple[int, ...]) -> None:
+        self._app = app
+        self._scheme = "https" if settings.tls_certificate else "http"
+        self._hosts = {f"{name}:{port}" for name in _OWN_NAMES for port in ports} | set(settings.hosts)
+        self._origins = {f"{self._scheme}://{host}" for host in self._hosts} | set(settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if str(scope["type"]) not in ("http", ScopeType.HTTP):  # the lifespan
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {}).update(request_id=request_id, caller=ANYBODY)
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        why = self._refusal(scope["headers"])
+        if why:
+            await _answer_forbidden(send_named, why, request_id)
+        else:
+            await self._app(scope, receive, send_named)
+
+    def _refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return why a request is turned away; "": it is not. A page of the web must not reach this machine's door."""
+        given: dict[str, list[str]] = {}
+        for name, value in headers:
+            if name in (b"host", b"origin", b"sec-fetch-site"):
+                given.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        hosts, origins = given.get("host", []), given.get("origin", [])
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return f"Host: given {', '.join(hosts) or 'none'!r:.80}, allowed is one of {', '.join(sorted(self._hosts))}"
+        if origins and (len(origins) > 1 or origins[0].lower() not in self._origins):
+            return f"Origin: given {', '.join(origins)!r:.80}, allowed are none and those of http.cors_origins"
+        if not origins and "cross-site" in given.get("sec-fetch-site", []):
+            return "a web page of another site asks; allowed are those of http.cors_origins"
+        return ""
+
+
+async def _answer_forbidden(send: Send, why: str, request_id: str) -> None:
+    status = http.HTTPStatus.FORBIDDEN
+    problem = Problem(title=status.phrase, status=status, detail=why, code="refused", request_id=request_id)
+    body = msgspec.json.encode(problem)
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
