@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from audio_pool.api import as_request
 from audio_pool.errors import BadMessage
+from audio_pool.gateway.accept import JSON, accepted
+from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.gateway.media_types import JSON, MEDIA_TYPES, accepted
 from audio_pool.gateway.problems import NotAcceptable, TooLarge
 from audio_pool.results import SoundMetadata
 from audio_pool.types import AudioRequest
@@ -80,12 +81,7 @@ def as_json(sound: Sound) -> Response[bytes]:
 
 def as_bytes(sound: Sound) -> Response[bytes]:
     """Answer with the file."""
-    return Response(sound.data, media_type=media_type_of(sound.metadata.format), headers=headers_of(sound.metadata))
-
-
-def media_type_of(format_: str) -> str:
-    """Return the media type of a sound's format."""
-    return next((name for known, name in MEDIA_TYPES.items() if known == format_), "application/octet-stream")
+    return Response(sound.data, media_type=MEDIA_TYPES[sound.metadata.format], headers=headers_of(sound.metadata))
 
 
 def headers_of(metadata: SoundMetadata) -> dict[str, str]:

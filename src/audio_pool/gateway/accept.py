@@ -1,6 +1,6 @@
-"""Media types of sounds, and which of them an Accept header wants.
+"""What an Accept header takes, of what there is.
 
-Owns: the table by format, and how Accept is read.
+Owns: how Accept is read.
 Must not know: routes.
 """
 
@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from typing import get_args
 
+from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.types import Format
 
-__all__ = ["JSON", "MEDIA_TYPES", "accepted"]
+__all__ = ["JSON", "accepted"]
 
 JSON = "application/json"
-MEDIA_TYPES: dict[Format, str] = {
-    "wav": "audio/wav",
-    "flac": "audio/flac",
-    "ogg": "audio/ogg",
-    "opus": "audio/ogg; codecs=opus",
-    "mp3": "audio/mpeg",
-}
 _OTHER_NAMES: dict[str, Format] = {"audio/x-wav": "wav", "audio/wave": "wav", "audio/mp3": "mp3", "audio/opus": "opus"}
-_FORMATS: dict[str, Format] = {name: format_ for format_, name in MEDIA_TYPES.items()} | _OTHER_NAMES
+_FORMATS: dict[str, Format] = {MEDIA_TYPES[format_]: format_ for format_ in get_args(Format)} | _OTHER_NAMES
 
 
 def accepted(header: str) -> list[tuple[str, Format | None]]:
@@ -43,6 +37,3 @@ def accepted(header: str) -> list[tuple[str, Format | None]]:
         if kind and weight > 0:
             found.append((-weight, place, (kind, format_)))
     return [choice for _, _, choice in sorted(found, key=lambda one: one[:2])]
-
-
-assert set(MEDIA_TYPES) == set(get_args(Format))
