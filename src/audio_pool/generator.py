@@ -28,7 +28,18 @@ from audio_pool.packs.names import slug
 from audio_pool.pending import Pending
 from audio_pool.pool.pool import AudioPool
 from audio_pool.results import AudioResult
-from audio_pool.types import AudioRequest, Candidates, Cosine, Duration, Guidance, Lufs, PeakDb, SampleRate, Steps
+from audio_pool.types import (
+    FORMATS,
+    AudioRequest,
+    Candidates,
+    Cosine,
+    Duration,
+    Guidance,
+    Lufs,
+    PeakDb,
+    SampleRate,
+    Steps,
+)
 from audio_pool.validation import parse
 
 __all__ = ["AudioGenerator", "GeneratedPath", "GeneratorConfig", "create_audio_generator"]
@@ -295,7 +306,7 @@ class AudioGenerator:
             **msgspec.to_builtins(info),
             "strategy": self.config.strategy,
             "seamless_loop": True,
-            "formats": ["wav", "flac", "ogg", "opus", "mp3"],
+            "formats": list(FORMATS),
             "semantic_cache": cache.encoder,
             "clap": cache.scorer != "off",
         }

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "FORMATS",
+    "HEADERLESS",
     "LOUDNESS_LIMITED",
     "MAX_DURATION_S",
     "MAX_LABELS",
@@ -43,7 +44,9 @@ STRICT_WARNINGS = ("nearest_recipe", "not_heard", "not_english", "layers_left_ou
 LOUDNESS_LIMITED = "loudness_limited"
 _QUIETER_LU = 1.0
 """How far the true peak may keep a sound under its target before a warning says so."""
-FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
+FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "pcm", "ulaw", "alaw")
+HEADERLESS = ("pcm", "ulaw", "alaw")
+"""Samples and nothing else: one channel, for nothing says how many there are."""
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]
@@ -59,13 +62,14 @@ Steps = Annotated[int, Meta(ge=1, le=1000)]
 Guidance = Annotated[float, Meta(ge=0.0, le=100.0)]
 Candidates = Annotated[int, Meta(ge=1, le=16)]
 SampleRate = Annotated[int, Meta(ge=8_000, le=192_000)]
+BitRate = Annotated[int, Meta(ge=8, le=320)]
 Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
 Cosine = Annotated[float, Meta(ge=-1.0, le=1.0)]
 Lufs = Annotated[float, Meta(ge=-70.0, le=0.0)]
 PeakDb = Annotated[float, Meta(ge=-40.0, le=0.0)]
 MAX_VARIANTS = 100
 """Sounds of one prompt that may be asked for at a time."""
-Format = Literal["wav", "flac", "ogg", "opus", "mp3"]
+Format = Literal["wav", "flac", "ogg", "opus", "mp3", "pcm", "ulaw", "alaw"]
 Match = Literal["strict", "tolerant", "threshold", "global"]
 Crossfade = Annotated[float, Meta(ge=0.0, le=10.0)]
 Quality = Annotated[float, Meta(ge=0.0, le=100.0)]
@@ -105,7 +109,12 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     init_strength: Unit | None = None
     """0 keeps the initial audio, 1 ignores it."""
     sample_rate: SampleRate | None = None
+    """Of the sound, and part of what it is; a kept one of a lower rate does not answer."""
+    rendition_rate: SampleRate | None = None
+    """Of the file, where it is to differ from the sound's: the kept sound stays what it is."""
     format: Format | None = None
+    bit_rate: BitRate | None = None
+    """Kilobits a second, MP3 and Opus only; None: by quality."""
     bit_depth: BitDepth | None = None
     """WAV and FLAC only; 32 is float and WAV only."""
     target_lufs: Lufs | None = None
@@ -218,7 +227,7 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     format: Format
     sample_rate: int
     bit_depth: int
-    """16, 24 or 32 (float, WAV only); ignored by lossy formats."""
+    """16, 24 or 32 (float, WAV only); 16 of ``pcm``; ignored by lossy formats."""
     target_lufs: float | None
     """None leaves the level as it is, limited by the true peak."""
     true_peak_dbfs: float
@@ -226,6 +235,8 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     measure: Measure = "integrated"
     """Which loudness of a one-shot the target is of."""
     mono: bool = False
+    bit_rate: int | None = None
+    """Kilobits a second, MP3 and Opus only."""
 
     def shortfall(self, lufs: float | None) -> tuple[str, ...]:
         """Return a warning where the true peak kept a sound well under its target."""

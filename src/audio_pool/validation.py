@@ -32,6 +32,8 @@ _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _SHOWN = 60
+_MOST_NAMED = 40
+"""Of a struct's fields in one message: it is read by people."""
 
 
 def parse(
@@ -97,7 +99,7 @@ def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], l
         known = sorted(_fields_at(cls, steps))
         near = nearest_name(name, known)
         where = f" in {path!r}" if path else ""
-        hint = f"did you mean {near!r}?" if near else f"known fields: {', '.join(known)}"
+        hint = f"did you mean {near!r}?" if near else _named(known)
         return error(f"{label}: unknown field {name!r}{where}; {hint}", hint="")
     missing = _MISSING.search(reason)
     if missing:
@@ -115,6 +117,11 @@ def _explained(cls: Any, mapping: Any, text: str, error: type[AudioPoolError], l
         tail = f"; did you mean {near!r}?" if near else ""
         return error(f"{label}: field {path!r}: given {given}, allowed is one of {', '.join(allowed)}{tail}")
     return error(f"{label}: field {path!r}: given {given}, {reason}")
+
+
+def _named(known: list[str]) -> str:
+    others = len(known) - _MOST_NAMED
+    return f"known fields: {', '.join(known[:_MOST_NAMED])}{f' and {others} others' if others > 0 else ''}"
 
 
 def _shown(value: Any) -> str:

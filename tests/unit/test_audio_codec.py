@@ -159,6 +159,35 @@ def test_the_nearest_rate_is_taken_and_told(tmp_path, format, rate, nearest):
     assert np.argmax(np.abs(np.fft.rfft(audio[0]))) * nearest / audio.shape[1] == pytest.approx(500, abs=2)
 
 
+@pytest.mark.parametrize(("format", "rate", "loudest_error"), [("pcm", 22_050, 2e-4), ("ulaw", 8_000, 0.03),
+                                                               ("alaw", 8_000, 0.03)])  # fmt: skip
+def test_a_file_without_a_header_is_samples_and_nothing_else(tmp_path, format, rate, loudest_error):
+    sound = tone(rate, 500, rate=rate, channels=1)
+    path, told = written(tmp_path, sound, format, 16, rate=rate, loop=True)
+    assert (told.sample_rate, told.warnings) == (rate, ())
+    assert path.stat().st_size == rate * (2 if format == "pcm" else 1)
+    heard, _ = codec.read_back(path, format, rate, 1)
+    assert np.abs(heard - sound).max() < loudest_error
+    if format == "pcm":
+        assert np.array_equal(np.frombuffer(path.read_bytes(), "<i2"), np.rint(heard[0] * 2**15).astype(np.int16))
+    else:
+        assert written(tmp_path, tone(RATE, 500, channels=1), format, 16)[1].sample_rate == rate, "G.711 has one rate"
+
+
+BIT_RATES = [("mp3", 22_050, 32), ("mp3", 24_000, 48), ("mp3", 44_100, 32), ("mp3", 44_100, 128), ("mp3", 48_000, 240),
+             ("mp3", 8_000, 8), ("opus", 48_000, 32), ("opus", 48_000, 192)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("format", "rate", "bit_rate"), BIT_RATES)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_bit_rate_is_kept_and_so_is_the_length(tmp_path, format, rate, bit_rate, channels):
+    path = tmp_path / "sound"
+    sound = white(4 * rate, 0.1)[:channels]
+    codec.write(path, sound, rate, format, 16, "", False, bit_rate)
+    assert path.stat().st_size * 8 / 4_000 == pytest.approx(bit_rate, rel=0.15)
+    assert codec.read(path)[0].shape == sound.shape
+
+
 def test_long_sounds_encode_in_blocks(tmp_path):
     path, _ = written(tmp_path, white(40 * RATE, 0.05), "ogg")
     assert codec.read(path)[0].shape == (2, 40 * RATE)

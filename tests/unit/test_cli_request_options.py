@@ -31,6 +31,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "init_strength": (["--init-strength", "0.5"], 0.5),
     "sample_rate": (["--sample-rate", "48000"], 48_000),
     "format": (["--format", "flac"], "flac"),
+    "bit_rate": (["--bit-rate", "128"], 128),
+    "rendition_rate": (["--rendition-rate", "22050"], 22_050),
     "bit_depth": (["--bit-depth", "24"], 24),
     "target_lufs": (["--lufs", "-16"], -16.0),
     "true_peak_dbfs": (["--true-peak", "-1"], -1.0),

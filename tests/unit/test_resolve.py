@@ -404,3 +404,28 @@ def test_what_is_good_enough_is_resolved_and_part_of_joining():
     assert strict.join_key != resolved(FULL).join_key
     lenient = config(sound={"min_quality": 20.0, "on_quality_failure": "best"})
     assert (resolved(FULL, lenient).min_quality, resolved(FULL, lenient).deliver_best) == (20.0, True)
+
+
+def test_the_file_s_rate_is_its_own_and_leaves_the_sound_what_it_is():
+    plain, small = resolved(FULL), resolved(FULL, rendition_rate=22_050, format="mp3", bit_rate=32)
+    assert small.recipe == plain.recipe
+    assert small.shape == plain.shape
+    assert (small.rendition.sample_rate, small.rendition.bit_rate) == (22_050, 32)
+    assert small.join_key != plain.join_key
+
+
+@pytest.mark.parametrize("format", ["pcm", "ulaw", "alaw"])
+def test_what_has_no_header_is_of_one_channel_and_sixteen_bits(format):
+    found = resolved(FULL, config(defaults={"engine": FULL.name, "bit_depth": 24}), format=format).rendition
+    assert found.mono
+    assert found.bit_depth == (16 if format == "pcm" else 24), "the telephone's codes have none"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"bit_rate": 128}, "bit_rate: is for the formats 'mp3' and 'opus' only"),
+     ({"bit_depth": 24, "format": "pcm"}, "bit_depth: given 24, format 'pcm' has 16")],
+)  # fmt: skip
+def test_a_bit_rate_or_depth_that_a_format_lacks_is_refused(asked, told):
+    with pytest.raises(InvalidRequest, match=told):
+        resolved(FULL, **asked)

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import soundfile
 
 from audio_pool.audio import Audio
+from audio_pool.audio.bit_rate import BIT_RATE_FORMATS, settings_for
 from audio_pool.audio.filter import resample
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
@@ -39,6 +40,7 @@ __all__ = [
     "inspect",
     "nearest_rate",
     "read",
+    "read_back",
     "write",
 ]
 
@@ -55,9 +57,14 @@ _STREAMED = 0xFFFF_FF00
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-_CONTAINER = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3"}
-_LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
-_DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24)}
+_TELEPHONE_RATES = (8_000,)
+"""ITU-T G.711: what is without a header is read at the rate that the standard has."""
+_RATES = {"mp3": _MP3_RATES, "opus": _OPUS_RATES, "ulaw": _TELEPHONE_RATES, "alaw": _TELEPHONE_RATES}
+_CONTAINER = {
+    "wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "pcm": "RAW", "ulaw": "RAW", "alaw": "RAW",
+}  # fmt: skip
+_LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III", "ulaw": "ULAW", "alaw": "ALAW"}
+_DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24), "pcm": (16,)}
 _FLAC_EFFORT = 0.25
 """0..1: within one per cent of the default's size in a fraction of its time."""
 _LOSSY_EFFORT = {"ogg": 0.4, "opus": 0.4, "mp3": 0.3}
@@ -99,7 +106,7 @@ class Written:
 
 def nearest_rate(format: str, sample_rate: int) -> int:
     """Return the rate in Hz nearest to ``sample_rate`` that ``format`` supports, the higher of two equally near."""
-    rates = {"mp3": _MP3_RATES, "opus": _OPUS_RATES}.get(format)
+    rates = _RATES.get(format)
     if rates is None:
         return sample_rate
     return min(rates, key=lambda rate: (abs(rate - sample_rate), -rate))
@@ -121,7 +128,16 @@ def bit_depth_for(format: str, bit_depth: int) -> int | None:
     return bit_depth
 
 
-def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: int, comment: str, loop: bool) -> Written:
+def write(
+    path: Path,
+    audio: Audio,
+    sample_rate: int,
+    format: str,
+    bit_depth: int,
+    comment: str,
+    loop: bool,
+    bit_rate: int | None = None,
+) -> Written:
     """Encode to ``path`` and fsync it. The caller renames; an error leaves no file.
 
     24 bits are rounded, 16 get triangular dither of two steps (from a fixed seed: the same sound gives the
@@ -129,9 +145,11 @@ def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: in
 
     Args:
         audio: float32 [C, T]; clipped to -1..1, except in 32-bit float.
-        format: wav, flac, ogg, opus or mp3.
+        format: wav, flac, ogg, opus or mp3; pcm (little-endian), ulaw or alaw, which have no header and say nothing of
+            the sound.
         bit_depth: 16, 24 or 32 (float, WAV only); ignored by lossy formats.
         comment: the recipe as compact JSON.
+        bit_rate: kilobits a second, mp3 and opus only; None: by quality.
         loop: write loop points (WAV, FLAC, OGG), resample periodically (Opus, MP3), and warn where the format cannot
             loop.
 
@@ -150,7 +168,7 @@ def write(path: Path, audio: Audio, sample_rate: int, format: str, bit_depth: in
     if loop and format in ("opus", "mp3"):
         warnings.append(f"loop_in_{format}: {format} pads its frames, so players may gap at the joint; use wav")
     try:
-        _encode(path, audio, rate, format, depth, comment)
+        _encode(path, audio, rate, format, depth, comment, bit_rate)
         if format == "wav":
             _append_chunks(path, audio.shape[1], rate, comment, loop)
         elif loop and format in ("flac", "ogg"):
@@ -201,32 +219,42 @@ class _ErrorRecorder:
         return len(data)
 
 
-def _encode(path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
+def _encode(
+    path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str, bit_rate: int | None
+) -> None:
     with path.open("wb", buffering=0) as file:
         recorder = _ErrorRecorder(file)
         try:
-            _encode_into(recorder, audio, rate, format, depth, comment)
+            _encode_into(recorder, audio, rate, format, depth, comment, bit_rate)
         finally:
             if recorder.error is not None:
                 raise recorder.error
 
 
-def _encode_into(out: _ErrorRecorder, audio: Audio, rate: int, format: str, depth: int | None, comment: str) -> None:
+def _encode_into(
+    out: _ErrorRecorder, audio: Audio, rate: int, format: str, depth: int | None, comment: str, bit_rate: int | None
+) -> None:
+    container = _CONTAINER[format]
     if depth is None:
-        subtype, effort = _LOSSY_CODEC[format], _LOSSY_EFFORT[format]
+        subtype, effort = _LOSSY_CODEC[format], _LOSSY_EFFORT.get(format)
     else:
         subtype = "FLOAT" if depth == 32 else f"PCM_{depth}"
-        effort = _FLAC_EFFORT
+        effort = _FLAC_EFFORT if format == "flac" else None
+    mode = None
+    if bit_rate is not None and format in BIT_RATE_FORMATS:
+        effort, mode = settings_for(format, bit_rate, rate, audio.shape[0])
     with soundfile.SoundFile(
         out,
         "w",
         samplerate=rate,
         channels=audio.shape[0],
         subtype=subtype,
-        format=_CONTAINER[format],
-        compression_level=None if format == "wav" else effort,
+        format=container,
+        endian="LITTLE" if container == "RAW" else None,
+        compression_level=effort,
+        bitrate_mode=mode,
     ) as file:
-        if comment:  # libsndfile refuses an empty one in WAV
+        if comment and container != "RAW":  # libsndfile refuses an empty one in WAV
             file.comment = comment
         noise = np.random.default_rng(0)
         for start in range(0, audio.shape[1], BLOCK_FRAMES):
@@ -293,6 +321,18 @@ def read(path: Path, bound: InputBound = OWN) -> tuple[Audio, int]:
     if len(audio) < frames:
         raise InvalidAudio(f"{path}: cut short: {len(audio)} of {frames} frames can be read")
     return np.ascontiguousarray(audio.T), rate
+
+
+def read_back(path: Path, format: str, sample_rate: int, channels: int) -> tuple[Audio, int]:
+    """Read what was just written: as ``read``, and without a header, too."""
+    if _CONTAINER[format] != "RAW":
+        return read(path)
+    subtype = _LOSSY_CODEC.get(format, "PCM_16")
+    with soundfile.SoundFile(
+        path, samplerate=sample_rate, channels=channels, format="RAW", subtype=subtype, endian="LITTLE"
+    ) as file:
+        audio = file.read(dtype="float32", always_2d=True)
+    return np.ascontiguousarray(audio.T), sample_rate
 
 
 def _read_unknown(path: Path, file: soundfile.SoundFile, bound: InputBound) -> npt.NDArray[np.float32]:

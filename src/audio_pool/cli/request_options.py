@@ -61,7 +61,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     ),
     "format": _Option(_FILE, ("--format",), "Default: of the output's name, else the configuration's."),
     "bit_depth": _Option(_FILE, ("--bit-depth",), "For wav and flac; 32 is float and for wav."),
-    "sample_rate": _Option(_FILE, ("--sample-rate",), "Hz."),
+    "bit_rate": _Option(_FILE, ("--bit-rate",), "Kilobits a second; for mp3 and opus."),
+    "sample_rate": _Option(_FILE, ("--sample-rate",), "Hz, of the sound."),
+    "rendition_rate": _Option(_FILE, ("--rendition-rate",), "Hz, of the file, where the sound's is not wanted."),
     "target_lufs": _Option(_FILE, ("--lufs",), "Integrated loudness to aim for."),
     "true_peak_dbfs": _Option(_FILE, ("--true-peak",), "Never above this true peak, dBFS."),
     "loudness_profile": _Option(

@@ -134,7 +134,7 @@ def rendition_report(stored: SoundMetadata, rendition: Rendition) -> RenditionRe
         channels=1 if rendition.mono else UNSET,
         format=rendition.format,
         sample_rate=rendition.sample_rate,
-        bit_depth=rendition.bit_depth if rendition.format in ("wav", "flac") else UNSET,
+        bit_depth=rendition.bit_depth if rendition.format in ("wav", "flac", "pcm") else UNSET,
         loudness_lufs=None if lufs is None else round(lufs + gain, 2),
         true_peak_dbfs=None if peak is None else round(peak + gain, 2),
     )

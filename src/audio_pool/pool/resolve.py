@@ -17,7 +17,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
 from audio_pool.scheduler.events import JoinKey
-from audio_pool.types import AudioRequest, Query, Recipe, Rendition, Shape, frames_of
+from audio_pool.types import HEADERLESS, AudioRequest, Query, Recipe, Rendition, Shape, frames_of
 
 __all__ = ["ResolvedRequest", "derived_seed", "refuse_silent", "resolve"]
 
@@ -105,7 +105,7 @@ def resolve(
         namespace=request.namespace,
     )
     query = _query(request, config, info)
-    rendition = _rendition(request, config, sample_rate, loop)
+    rendition = _rendition(request, config, request.rendition_rate or sample_rate, loop)
     tau_accept_new = _tau_accept_new(request, config)
     min_quality = sound.min_quality if request.min_quality is None else request.min_quality
     deliver_best = (request.on_quality_failure or sound.on_quality_failure) == "best"
@@ -209,6 +209,10 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         raise InvalidRequest(f"replace: given with {lacking}; it wants force = true, and a sound that is kept")
     if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
+    if request.bit_rate is not None and (request.format or config.defaults.format) not in ("mp3", "opus"):
+        raise InvalidRequest("bit_rate: is for the formats 'mp3' and 'opus' only; leave it out, or ask for one of them")
+    if request.format == "pcm" and request.bit_depth not in (None, 16):
+        raise InvalidRequest(f"bit_depth: given {request.bit_depth}, format 'pcm' has 16")
     if request.output_path is not None and not request.output_path.startswith("/"):
         raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
     if request.voice is not None and info.voices and request.voice not in {voice.name for voice in info.voices}:
@@ -297,19 +301,20 @@ def _profile(request: AudioRequest, config: Config) -> LoudnessProfile:
 def _rendition(request: AudioRequest, config: Config, sample_rate: int, loop: bool) -> Rendition:
     sound, profile = config.sound, _profile(request, config)
     format_ = request.format or config.defaults.format
-    depth = request.bit_depth or config.defaults.bit_depth
+    depth = request.bit_depth or {"flac": 24, "pcm": 16}.get(format_, config.defaults.bit_depth)
     target = request.target_lufs
     if target is None and (sound.normalize_loudness or request.loudness_profile is not None):
         target = profile.target_lufs
     return Rendition(
         format=format_,
         sample_rate=sample_rate,
-        bit_depth=24 if format_ == "flac" and request.bit_depth is None else depth,
+        bit_depth=depth,
         target_lufs=target,
         true_peak_dbfs=profile.true_peak_dbfs if request.true_peak_dbfs is None else request.true_peak_dbfs,
         limiter=profile.limiter if request.limiter is None else request.limiter,
         measure="integrated" if loop else profile.one_shots,
-        mono=profile.mono == "always" or (profile.mono == "one_shots" and not loop),
+        mono=profile.mono == "always" or (profile.mono == "one_shots" and not loop) or format_ in HEADERLESS,
+        bit_rate=request.bit_rate,
     )
 
 

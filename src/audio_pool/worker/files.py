@@ -62,10 +62,15 @@ def encoded(
     from audio_pool.audio import codec
 
     lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
-    wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+
+    def write(audio: Audio) -> codec.Written:
+        format_, depth = rendition.format, rendition.bit_depth
+        return codec.write(out, audio, sample_rate, format_, depth, comment, loop, rendition.bit_rate)
+
+    wrote = write(audio)
     frames, meant, lower, deepest = wrote.frames, level.lufs, rendition, level.limited_db
     for left in reversed(range(_LOSSY_ROUNDS + 1) if lossy else ()):
-        decoded, rate = codec.read(out)
+        decoded, rate = codec.read_back(out, rendition.format, wrote.sample_rate, len(audio))
         lufs, peak = measured(decoded, rate, loop)
         level = Level(lufs=lufs, peak_dbfs=peak, limited_db=deepest)
         frames, excess = decoded.shape[1], peak - rendition.true_peak_dbfs
@@ -80,7 +85,7 @@ def encoded(
             deepest += held.limited_db
         else:
             audio = audio * np.float32(10 ** (-max(excess, louder) / 20))
-        wrote = codec.write(out, audio, sample_rate, rendition.format, rendition.bit_depth, comment, loop)
+        wrote = write(audio)
     return RenditionReport(
         format=rendition.format,
         sample_rate=wrote.sample_rate,
