@@ -25,6 +25,9 @@ MEDIA_TYPES: Final = {
     "ogg": "audio/ogg",
     "opus": "audio/ogg; codecs=opus",
     "mp3": "audio/mpeg",
+    "pcm": "audio/pcm",
+    "ulaw": "audio/basic",
+    "alaw": "audio/pcma",
     "png": "image/png",
 }
 """What a file of each of our formats is called."""
