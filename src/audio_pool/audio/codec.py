@@ -28,6 +28,7 @@ import soundfile
 from audio_pool.audio import Audio
 from audio_pool.audio.bit_rate import BIT_RATE_FORMATS, settings_for
 from audio_pool.audio.filter import resample
+from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
 
@@ -258,21 +259,22 @@ def _encode_into(
             file.comment = comment
         noise = np.random.default_rng(0)
         for start in range(0, audio.shape[1], BLOCK_FRAMES):
-            block = audio[:, start : start + BLOCK_FRAMES].T
-            file.write(np.ascontiguousarray(block) if depth in (None, 32) else _quantised(block, depth, noise))
+            block = audio[:, start : start + BLOCK_FRAMES]
+            if depth == 24:
+                file.write(in_24_bits(block))
+            else:
+                file.write(_dithered(block.T, noise) if depth == 16 else np.ascontiguousarray(block.T))
 
 
-def _quantised(block: Audio, depth: int, noise: np.random.Generator) -> npt.NDArray[np.int32]:
-    """Quantise to steps of 2**(1 - depth): int32 [T, C], in the topmost bits as libsndfile expects."""
-    full = np.float32(1 << (depth - 1))
+def _dithered(block: Audio, noise: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Quantise [T, C] to 16 bits: int32, in the topmost bits as libsndfile expects."""
+    full = np.float32(1 << 15)
     steps = np.multiply(block, full, order="C")
-    if depth == 16:
-        dither = noise.random(block.shape, np.float32)
-        dither -= noise.random(block.shape, np.float32)
-        np.add(steps, dither, out=steps, where=block != 0)
+    dither = noise.random(block.shape, np.float32)
+    dither -= noise.random(block.shape, np.float32)
+    np.add(steps, dither, out=steps, where=block != 0)
     np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
-    # a float32 holds 24 bits: shifting them up by a factor loses nothing
-    steps *= np.float32(1 << (32 - depth))
+    steps *= np.float32(1 << 16)
     return steps.astype(np.int32)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from audio_pool.audio import Audio
-from audio_pool.audio.kernels import highpass_sections, sosfilt
+from audio_pool.audio.kernels import filtered, highpass_sections
 from audio_pool.audio.loop import resample_periodic
 from audio_pool.errors import InvalidRequest
 
@@ -53,15 +53,13 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     sos = highpass_sections(order, cutoff_hz, sample_rate)
     slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
     warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
-    out = np.empty_like(audio, np.float32)
-    for channel, source in zip(out, audio, strict=True):  # one at a time: ten minutes in float64 are heavy
-        signal = np.take(source, np.arange(-warm, len(source)), mode="wrap") if warm else source
-        signal = signal.astype(np.float64)
-        mean, start = signal[warm:].mean(), signal[warm : warm + max(1, round(_START_S * sample_rate))].mean()
+    offsets = np.zeros(len(audio))
+    for number, channel in enumerate(audio):
+        mean = channel.mean(dtype=np.float64)
+        start = channel[: max(1, round(_START_S * sample_rate))].mean(dtype=np.float64)
         if circular or abs(start - mean) < abs(start):
-            signal -= mean
-        channel[:] = sosfilt(sos, signal, overwrite=True)[warm:]
-    return out
+            offsets[number] = mean
+    return filtered(sos, audio, offsets, warm)
 
 
 def resample(audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None) -> Audio:

@@ -1,6 +1,7 @@
-"""The compiled loops of scipy that every sound is finished with: filters in sections, and real Fourier transforms.
+"""The loops that every sound is finished with: filters in sections, powers, real Fourier transforms.
 
-Owns: how they are reached without the rest of scipy, and a Butterworth filter's sections.
+Owns: each of them once through the compiled library and once without it; how scipy's compiled loops are reached
+without the rest of scipy; a Butterworth filter's sections.
 Must not know: what is filtered or transformed, and why.
 
 ``import scipy.signal`` takes half a second, for statistics and optimisers that nobody here uses; every worker would
@@ -19,11 +20,24 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["highpass_sections", "irfft", "rfft", "sosfilt"]
+from audio_pool.audio import Audio, native
+from audio_pool.audio.native import address
+
+__all__ = [
+    "add_band_powers",
+    "filtered",
+    "filtered_powers",
+    "highpass_sections",
+    "in_24_bits",
+    "irfft",
+    "rfft",
+    "sosfilt",
+]
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
+Places = npt.NDArray[np.int64]
 
 _BACKWARD, _FORWARD = 0, 2
 """pocketfft's numbers: as it is, and divided by the length."""
@@ -61,14 +75,103 @@ def sosfilt(sections: Doubles, signal: Doubles | Floats, overwrite: bool = False
     return out
 
 
+def filtered(sections: Doubles, audio: Audio, offsets: Doubles, warm: int = 0) -> Audio:
+    """Filter every channel from rest, in float64.
+
+    Args:
+        audio: float32 [C, T].
+        offsets: [C], subtracted before.
+        warm: as many frames of the sound's end, as it would come again and again in a loop, are run through before.
+
+    Returns:
+        float32 [C, T].
+    """
+    audio = np.ascontiguousarray(audio, np.float32)
+    out = np.empty_like(audio)
+    library = native.library()
+    if library is not None and len(sections) <= native.MOST_SECTIONS:
+        sections, offsets = (np.ascontiguousarray(one, np.float64) for one in (sections, offsets))
+        library.filter_sound(
+            address(sections), len(sections), address(audio), *audio.shape, warm, address(offsets), address(out)
+        )
+        return out
+    for channel, source, offset in zip(out, audio, offsets, strict=True):  # ten minutes in float64 are heavy
+        signal = _warmed(source, warm).astype(np.float64)
+        signal -= offset
+        channel[:] = sosfilt(sections, signal, overwrite=True)[warm:]
+    return out
+
+
+def filtered_powers(sections: Doubles, audio: Audio, bounds: Places, warm: int = 0) -> Doubles:
+    """Filter every channel from rest and add up the squares of all between bounds.
+
+    Args:
+        audio: float32 [C, T].
+        bounds: int64 [N + 1] in order, within 0..T.
+        warm: as in ``filtered``.
+
+    Returns:
+        [N].
+    """
+    audio = np.ascontiguousarray(audio, np.float32)
+    library = native.library()
+    if library is not None and len(sections) <= native.MOST_SECTIONS:
+        sections, bounds = np.ascontiguousarray(sections, np.float64), np.ascontiguousarray(bounds, np.int64)
+        sums = np.empty(len(bounds) - 1)
+        library.filtered_powers(
+            address(sections), len(sections), address(audio), *audio.shape, warm,
+            address(bounds), len(sums), address(sums),
+        )  # fmt: skip
+        return sums
+    power = np.zeros(audio.shape[1])
+    for channel in audio:
+        weighted = sosfilt(sections, _warmed(channel, warm))[warm:]
+        power += np.square(weighted, out=weighted)
+    found: Doubles = np.add.reduceat(power[: bounds[-1]], bounds[:-1])
+    return found
+
+
+def in_24_bits(audio: Audio) -> npt.NDArray[np.int32]:
+    """Round a sound, float32 [C, T], to 24 bits: int32 [T, C], in the topmost bits as libsndfile expects."""
+    library = native.library()
+    if library is not None and audio.dtype == np.float32 and audio.strides[1] == audio.itemsize:
+        out = np.empty(audio.shape[::-1], np.int32)
+        channels, frames = audio.shape
+        library.round_to_24_bits(audio.ctypes.data, channels, audio.strides[0] // 4, frames, address(out))
+        return out
+    full = np.float32(1 << 23)
+    steps = np.multiply(audio.T, full, order="C")
+    np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
+    # a float32 holds 24 bits: shifting them up by a factor loses nothing
+    steps *= np.float32(1 << 8)
+    return steps.astype(np.int32)
+
+
+def _warmed(channel: Audio, warm: int) -> Audio:
+    return np.take(channel, np.arange(-warm, len(channel)), mode="wrap") if warm else channel
+
+
 def rfft(rows: Floats) -> Spectrum:
-    """Transform each row of [N, T]; like ``scipy.fft.rfft``."""
+    """Transform the last axis of [..., T]; like ``scipy.fft.rfft``, a quarter of the time that numpy's takes."""
     transform = getattr(_pocketfft(), "r2c", None)
     if transform is None:
         import scipy.fft
 
-        return np.asarray(scipy.fft.rfft(rows, axis=1), np.complex64)
-    return np.asarray(transform(rows, (1,), True, _BACKWARD, None, 1), np.complex64)
+        return np.asarray(scipy.fft.rfft(rows, axis=-1), np.complex64)
+    return np.asarray(transform(rows, (rows.ndim - 1,), True, _BACKWARD, None, 1), np.complex64)
+
+
+def add_band_powers(spectra: Spectrum, bounds: Places, sums: Doubles) -> None:
+    """Add the power of each spectrum [N, F] between bounds [B + 1], bins in order, to ``sums`` [N, B]."""
+    library = native.library()
+    if library is not None:
+        spectra, bounds = np.ascontiguousarray(spectra, np.complex64), np.ascontiguousarray(bounds, np.int64)
+        library.add_band_powers(address(spectra), *spectra.shape, address(bounds), len(bounds) - 1, address(sums))
+        return
+    power = np.square(spectra.real) + np.square(spectra.imag)
+    below = np.zeros((len(power), power.shape[1] + 1))
+    np.cumsum(power, axis=1, dtype=np.float64, out=below[:, 1:])
+    sums += np.diff(below[:, bounds], axis=1)
 
 
 def irfft(spectrum: Spectrum, length: int) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
-from audio_pool.audio.kernels import irfft, rfft, sosfilt
+from audio_pool.audio.kernels import filtered_powers, irfft, rfft
 
 __all__ = [
     "SHORT_CLIP_S",
@@ -102,24 +102,17 @@ def loudness_lufs(audio: Audio, sample_rate: int, circular: bool = False) -> flo
     if length < block:
         return -math.inf
     warm = round(_WARM_S * sample_rate) if circular else 0
-    sections = k_weighting(sample_rate)
-    power = np.zeros(length)
-    for channel in audio:
-        weighted = sosfilt(sections, np.concatenate([channel[length - warm :], channel]) if warm else channel)[warm:]
-        power += np.square(weighted, out=weighted)
     hop = _HOP_S * sample_rate
-    if circular:
-        power = np.concatenate([power, power[:block]])
-        starts = np.arange(0, length - hop / 2, hop)
-    else:
-        starts = np.arange(0, length - block + 0.5, hop)
+    starts = np.arange(0, length - hop / 2, hop) if circular else np.arange(0, length - block + 0.5, hop)
     first = np.round(starts).astype(np.int64)
-    end = np.minimum(first + block, len(power))
+    end = first + block if circular else np.minimum(first + block, length)
+    inside, beyond = np.minimum(end, length), np.maximum(end - length, 0)
     # blocks overlap: the stretches between all their ends are summed once
-    bounds = np.unique(np.concatenate([first, end]))
-    running = np.concatenate([[0.0], np.cumsum(np.add.reduceat(power[: bounds[-1]], bounds[:-1]))])
-    energy = (running[np.searchsorted(bounds, end)] - running[np.searchsorted(bounds, first)]) / block
-    return _gated(energy)
+    bounds = np.unique(np.concatenate([[0], first, inside, beyond]))
+    sums = filtered_powers(k_weighting(sample_rate), audio, bounds, warm)
+    running = np.concatenate([[0.0], np.cumsum(sums)])
+    energy = running[np.searchsorted(bounds, inside)] - running[np.searchsorted(bounds, first)]
+    return _gated((energy + running[np.searchsorted(bounds, beyond)]) / block)
 
 
 def short_term_lufs(audio: Audio, sample_rate: int) -> float:
@@ -131,14 +124,12 @@ def short_term_lufs(audio: Audio, sample_rate: int) -> float:
     length = audio.shape[1]
     if length < round(SHORT_CLIP_S * sample_rate):
         return -math.inf
-    sections = k_weighting(sample_rate)
-    power = np.zeros(length)
-    for channel in audio:
-        power += np.square(sosfilt(sections, channel))
     window = min(length, round(_SHORT_TERM_S * sample_rate))
-    running = np.concatenate([[0.0], np.cumsum(power)])
     first = np.arange(0, length - window + 1, max(1, round(_HOP_S * sample_rate)))
-    loudest = float((running[first + window] - running[first]).max()) / window
+    bounds = np.unique(np.concatenate([first, first + window]))
+    running = np.concatenate([[0.0], np.cumsum(filtered_powers(k_weighting(sample_rate), audio, bounds))])
+    energy = running[np.searchsorted(bounds, first + window)] - running[np.searchsorted(bounds, first)]
+    loudest = float(energy.max()) / window
     return _lufs_of(loudest) if loudest > _energy_of(_ABSOLUTE_GATE) else -math.inf
 
 
