@@ -1,6 +1,6 @@
-"""``audio-pool keys``: CURVE keys for servers that other machines may reach.
+"""``audio-pool keys``: CURVE keys for servers that other machines may reach; keys of the HTTP door beneath ``http``.
 
-Owns: the command.
+Owns: the command that makes CURVE keys.
 Must not know: what a key looks like (transport/keys.py).
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from audio_pool.cli import http_keys
 from audio_pool.cli.command_group import CommandGroup
 from audio_pool.cli.terminal import say
 from audio_pool.transport.keys import create_keys
@@ -19,7 +20,10 @@ __all__ = ["group"]
 
 @click.group("keys", cls=CommandGroup)
 def group() -> None:
-    """CURVE keys for binds beyond this machine."""
+    """CURVE keys for binds beyond this machine, and keys of the HTTP door."""
+
+
+group.add_command(http_keys.group)
 
 
 @group.command()

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
@@ -21,9 +23,11 @@ from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
+from audio_pool.errors import InvalidConfig
 from audio_pool.gateway import health, sounds
 from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
+from audio_pool.gateway.keyring import Keyring
 from audio_pool.gateway.problems import PROBLEM_HANDLERS
 
 __all__ = ["create_app"]
@@ -46,17 +50,25 @@ def create_app(
         keys: CURVE keys for the endpoint.
         ports: where it listens, for the check of Host headers.
     """
-    client = AsyncAudioClient(endpoint, timeout_s=settings.timeout_s, keys=keys, resume=True)
-    door = Door(client, settings)
+    keyring = Keyring(Path(settings.keys_file).expanduser()) if settings.keys_file else None
+
+    def connect() -> AsyncAudioClient:
+        return AsyncAudioClient(endpoint, timeout_s=settings.timeout_s, keys=keys, resume=True)
+
+    door = Door(connect, settings, keyring)
 
     @contextlib.asynccontextmanager
     async def connected(app: Litestar) -> AsyncIterator[None]:
-        async with client:
+        try:
             yield
+        finally:
+            await door.close()
 
     app = Litestar(
         [router(door) for router in ROUTERS],
         lifespan=[connected],
+        guards=[door.recognise],
+        cors_config=_cors(settings),
         exception_handlers=PROBLEM_HANDLERS,
         openapi_config=OpenAPIConfig(
             title="audio_pool",
@@ -72,3 +84,21 @@ def create_app(
         debug=False,
     )
     return Guard(app, settings, ports)
+
+
+def _cors(settings: HttpConfig) -> CORSConfig | None:
+    """Return what pages of other origins may do; None: nothing."""
+    if not settings.cors_origins:
+        return None
+    if "*" in settings.cors_origins and not settings.keys_file:
+        raise InvalidConfig(
+            "http.cors_origins: given '*' without http.keys_file, which lets every page of the web in; "
+            "allowed are origins by name, or make keys"
+        )
+    return CORSConfig(
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=["*", "x-request-id", "retry-after", "location", "etag", "content-range"],
+        max_age=600,
+    )

@@ -6,14 +6,14 @@ Must not know: how a key is checked (keyring.py), what is asked.
 
 from __future__ import annotations
 
+import hashlib
+
 from msgspec import Struct
 
 from audio_pool.errors import Refused
+from audio_pool.gateway.key_file import HttpKey
 
 __all__ = ["ANYBODY", "HttpCaller"]
-
-_DEFAULT = "default"
-"""The namespace of a request that names none."""
 
 
 class HttpCaller(Struct, frozen=True, kw_only=True):
@@ -25,16 +25,23 @@ class HttpCaller(Struct, frozen=True, kw_only=True):
     """The only one that it reads and writes; None: any."""
     operator: bool = False
     """May change and see what is anybody's."""
+    key: HttpKey | None = None
+    """None: there are no keys."""
+
+    @property
+    def mark(self) -> str:
+        """What ids of this caller's jobs begin with. Another key of the same name, made later, has another one."""
+        return "http" if self.key is None else hashlib.sha256(self.key.sha256.encode()).hexdigest()[:16]
 
     def namespace_of(self, given: str | None) -> str:
-        """Return the namespace of a request; ``given``: what it says, None or ``default`` where it says nothing.
+        """Return the namespace of a request; ``given``: the one that it names, None where it names none.
 
         Raises:
             Refused: it is not this caller's.
         """
         if self.namespace is None:
-            return given or _DEFAULT
-        if given in (None, _DEFAULT, self.namespace):
+            return given or "default"
+        if given in (None, self.namespace):
             return self.namespace
         raise Refused(f"namespace: this key's is {self.namespace!r}, given was {given!r:.80}", hint="leave it out")
 

@@ -7,26 +7,32 @@ Must not know: how any dialect reads a request or writes an answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
 from msgspec import Struct, structs
 
 from audio_pool.client.async_client import AsyncAudioClient
-from audio_pool.client.control import new_request_id
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidRequest, PathNotAllowed
 from audio_pool.gateway.callers import HttpCaller
+from audio_pool.gateway.keyring import Keyring, key_in
 from audio_pool.gateway.problems import ClientGone
-from audio_pool.pending import Pending
+from audio_pool.gateway.quota import Quota
 from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.types import AudioRequest
 
 __all__ = ["Door", "HttpRequest", "Sound"]
 
 T = TypeVar("T")
+Connection = ASGIConnection[Any, Any, Any, State]
 HttpRequest = Request[Any, Any, State]
 """Litestar's, whose user and session this product has no use for."""
 
@@ -39,17 +45,60 @@ class Sound(Struct, frozen=True, kw_only=True):
     metadata: SoundMetadata
 
 
+class _Account:
+    """What a gateway keeps of one key."""
+
+    def __init__(self, client: AsyncAudioClient, quota: Quota) -> None:
+        self.client = client
+        self.quota = quota
+
+
 class Door:
     """One gateway's state.
 
     Args:
-        client: of the pool; made within the loop that it is used in.
+        connect: makes a client of the pool.
         settings: of ``[http]``.
+        keyring: None: there are no keys, and only this machine gets in.
     """
 
-    def __init__(self, client: AsyncAudioClient, settings: HttpConfig) -> None:
-        self.client = client
+    def __init__(
+        self, connect: Callable[[], AsyncAudioClient], settings: HttpConfig, keyring: Keyring | None = None
+    ) -> None:
+        self.client = connect()
+        """For questions, and for sounds where there are no keys."""
         self.settings = settings
+        self._connect = connect
+        self._keyring = keyring
+        self._accounts: dict[str, _Account] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+
+    async def close(self) -> None:
+        """Close every connection to the pool."""
+        for account in self._accounts.values():
+            await account.client.close()
+        await self.client.close()
+
+    def recognise(self, http: Connection, handler: BaseRouteHandler) -> None:
+        """Know who asks, before any route: Litestar's guard. Raises Unauthenticated, TooMany."""
+        if self._keyring is None or handler.opt.get("public"):
+            return
+        caller = self._keyring.caller(key_in(http.headers.get("authorization", ""), http.headers.get("xi-api-key", "")))
+        http.scope["state"]["caller"] = caller
+        account = self._account(caller)
+        if account is not None:
+            account.quota.count(time.monotonic())
+
+    def _account(self, caller: HttpCaller) -> _Account | None:
+        """Return a key's account; None: there are no keys."""
+        if caller.key is None:
+            return None
+        account = self._accounts.get(caller.mark)
+        if account is None:
+            self._forget_revoked()
+            account = self._accounts[caller.mark] = _Account(self._connect(), Quota(caller.key, time.monotonic()))
+        account.quota.key = caller.key  # what its file says now
+        return account
 
     def caller(self, http: HttpRequest) -> HttpCaller:
         """Return who asks, as the guard recognised it."""
@@ -59,6 +108,13 @@ class Door:
     def request_id(self, http: HttpRequest) -> str:
         """Return this HTTP request's id: the ``x-request-id`` of its answer, and the pool's name for its sound."""
         return str(http.scope["state"]["request_id"])
+
+    def _forget_revoked(self) -> None:
+        for mark, account in list(self._accounts.items()):
+            if self._keyring is not None and not self._keyring.knows(account.quota.key) and account.quota.idle:
+                closing = asyncio.ensure_future(self._accounts.pop(mark).client.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     async def make(self, request: AudioRequest, http: HttpRequest, *, timeout_s: float | None = None) -> Sound:
         """Make or find a sound. Where the HTTP client goes away first, the pool stops working for it.
@@ -71,20 +127,24 @@ class Door:
             AudioPoolError: what it came to instead; problems.py says which status that is.
             ClientGone: nobody waits any more.
         """
-        asked = self.admitted(request, http)
-        pending = self.submit(asked, http, timeout_s=timeout_s)
-        return sound_of(await self.while_connected(http, pending.wait_async()))
+        asked, caller = self.admitted(request, http), self.caller(http)
+        limit_s = min(self.settings.timeout_s, timeout_s or self.settings.timeout_s)
 
-    def submit(
-        self, request: AudioRequest, http: HttpRequest, *, events: bool = False, timeout_s: float | None = None
-    ) -> Pending:
-        """Ask the pool for a sound that was admitted, and return at once."""
-        return self.client.submit(
-            request,
-            events=events,
-            timeout_s=min(self.settings.timeout_s, timeout_s or self.settings.timeout_s),
-            request_id=new_request_id(),
-        )
+        async def made() -> AudioResult:
+            async with self.turn(caller):
+                return await self.client_of(caller).submit(asked, timeout_s=limit_s).wait_async()
+
+        return sound_of(await self.while_connected(http, made()))
+
+    def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
+        """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
+        account = self._account(caller)
+        return contextlib.nullcontext() if account is None else account.quota.turn()
+
+    def client_of(self, caller: HttpCaller) -> AsyncAudioClient:
+        """Return the connection that a caller's sounds are asked on: to the pool each key is a client of its own."""
+        account = self._account(caller)
+        return self.client if account is None else account.client
 
     def admitted(self, request: AudioRequest, http: HttpRequest) -> AudioRequest:
         """Return what the pool is asked for this request.
@@ -100,7 +160,8 @@ class Door:
         longest_s = self.settings.max_duration_s
         if request.duration_s is not None and request.duration_s > longest_s:
             raise InvalidRequest(f"duration_s: given {request.duration_s:g}, allowed is at most {longest_s:g} here")
-        namespace = self.caller(http).namespace_of(request.namespace)
+        named = None if request.namespace == "default" else request.namespace
+        namespace = self.caller(http).namespace_of(named)
         return structs.replace(request, namespace=namespace, delivery="inline")
 
     async def while_connected(self, http: HttpRequest, work: Awaitable[T]) -> T:

@@ -34,6 +34,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: HttpConfig, ports: tuple[int, ...]) -> None:
         self._app = app
+        self._has_keys = bool(settings.keys_file)
         self._scheme = "https" if settings.tls_certificate else "http"
         self._hosts = {f"{name}:{port}" for name in _OWN_NAMES for port in ports} | set(settings.hosts)
         self._origins = {f"{self._scheme}://{host}" for host in self._hosts} | set(settings.cors_origins)
@@ -50,7 +51,7 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        why = self._refusal(scope["headers"])
+        why = "" if self._has_keys else self._refusal(scope["headers"])
         if why:
             await _answer_forbidden(send_named, why, request_id)
         else:

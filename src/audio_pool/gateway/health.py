@@ -26,7 +26,7 @@ class Alive(Struct, frozen=True, kw_only=True):
 def router(door: Door) -> Router:
     """Return the route."""
 
-    @get("/health", summary="Say that the gateway runs")
+    @get("/health", opt={"public": True}, summary="Say that the gateway runs")
     async def health() -> Alive:
         return Alive(status="ok", service="audio_pool", version=__version__)
 

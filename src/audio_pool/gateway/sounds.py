@@ -42,7 +42,7 @@ def router(door: Door) -> Router:
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
     async def make(request: HttpRequest) -> Response[bytes]:
         choices = accepted(request.headers.get("accept", ""))
-        asked = await asked_of(request)
+        asked = await asked_of(door, request)
         for kind, format_ in choices:
             if kind == "json":
                 return as_json(await door.make(asked, request))
@@ -57,7 +57,7 @@ def router(door: Door) -> Router:
     return Router("/", route_handlers=[make])
 
 
-async def asked_of(http: HttpRequest) -> AudioRequest:
+async def asked_of(door: Door, http: HttpRequest) -> AudioRequest:
     """Return the request in a body. Raises BadMessage, InvalidRequest."""
     body = await http.body()
     if len(body) > MAX_JSON_BYTES:
@@ -68,6 +68,8 @@ async def asked_of(http: HttpRequest) -> AudioRequest:
         raise BadMessage(f"the body is not JSON: {exc}") from None
     if not isinstance(fields, dict):
         raise BadMessage("the body: allowed is a JSON object with the fields of a request")
+    if isinstance(fields.get("namespace"), str):  # the default one by its name, too, may be another's than the key's
+        door.caller(http).namespace_of(fields["namespace"])
     return as_request(fields, {})
 
 
