@@ -31,6 +31,7 @@ from audio_pool.pool.making import Making
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
 from audio_pool.pool.reading import FileReading
+from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -199,7 +200,8 @@ class Routed:
             client_files=queue.reading_files,
             client_bytes=queue.reading_bytes,
         )
-        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.files)
+        ready = None if self.keeper is None else ReadyHits(self.executor, self.keeper)
+        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.files, ready)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
             cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,

@@ -33,6 +33,9 @@ class Hit(Struct, frozen=True, kw_only=True):
     """As stored, with the fields that say how it came to be offered."""
     warnings: tuple[str, ...] = ()
     """Added by this offer to the sound's own."""
+    row: Row
+    alone: bool = False
+    """Nothing else could have been offered."""
 
 
 class Lookup(Struct, frozen=True, kw_only=True):
@@ -56,6 +59,7 @@ def offer(
     cosine: float | None = None,
     clap: float | None = None,
     nearest_refused: RefusedReport | None = None,
+    alone: bool = False,
 ) -> Hit:
     """Return the hit that an entry is for a recipe.
 
@@ -95,6 +99,8 @@ def offer(
         similarity=similarity,
         metadata=metadata,
         warnings=warnings,
+        row=row,
+        alone=alone,
     )
 
 

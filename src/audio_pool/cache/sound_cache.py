@@ -29,15 +29,16 @@ from audio_pool.cache.entry import Entry, Row, same_key
 from audio_pool.cache.eviction import Eviction
 from audio_pool.cache.former import nearest_of_former
 from audio_pool.cache.judgements import Given
+from audio_pool.cache.lately import Lately
 from audio_pool.cache.limits import UNBOUNDED, Limits
-from audio_pool.cache.lookup import HitType, Lookup, figure, offer, refused
+from audio_pool.cache.lookup import Hit, HitType, Lookup, figure, offer, refused
 from audio_pool.cache.policy import Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length, of_nearest_prompts
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import KeptRendition, Removal, Store, Vector
+from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
@@ -60,7 +61,6 @@ _SPARE = 16
 _MOST_LOOKED_AT = 1024
 _BLUR = 0.005
 """A large index's cosines are nearer than that to those of the vectors: ten times what a byte per dimension costs."""
-_ENTRIES_KNOWN = 2048
 _KEYS_AT_ONCE = 2000
 _COUNT_S = 0.05
 _UNLINK_S = 0.1
@@ -118,8 +118,7 @@ class SoundCache:
         self.usage = Usage(self.store.uses, now, grace_s=self.store.leaving.grace_s)
         self.eviction = Eviction(self.store, self.usage, limits, now)
         self.teaching = Teaching(self.store)
-        self._known: dict[int, Entry] = {}
-        self._renditions: dict[tuple[int, Rendition], KeptRendition] = {}
+        self._lately = Lately(self.store, self._trust)
         self._bags = Bags()
         self.near_off = ""
         """The reason why nothing is found by meaning (faiss is missing), or ""."""
@@ -182,6 +181,23 @@ class SoundCache:
             rows = self._allowed(recipe, [row for text in confirmed for row in entries.with_text(text, filters)])
             found = self._exact(rows, recipe, query, "semantic", "confirmed", "judged right for these words", client)
         return found
+
+    def version(self) -> int:
+        """Return a number that changes with everything that anybody commits, judgements among it."""
+        return self.store.changes.version()
+
+    def found_again(self, hit: Hit, version: int) -> bool:
+        """Return True where a hit of ``find_exact`` that was ``alone`` is what the same words would find now.
+
+        Args:
+            version: before it was found. Nothing may have been committed since.
+        """
+        return (
+            hit.alone
+            and version == self.store.changes.version()
+            and self.teaching.version == version
+            and self._trust.master(hit.row)
+        )
 
     def _allowed(self, recipe: Recipe, rows: Sequence[Row]) -> Sequence[Row]:
         return self.teaching.allowed(recipe.namespace, recipe.prompt, rows)
@@ -304,7 +320,10 @@ class SoundCache:
         row, entry = found
         similarity = 1.0 if cache_type == "exact" else None
         told = f"{reason}: {row.prompt!r}"
-        return Lookup(hit=offer(entry, row, recipe, cache_type, rule, told, self._now(), similarity=similarity))
+        # no draw, no bag, no number, no other rule that failed before
+        alone = len(rows) == 1 and cache_type == "exact" and not query.shuffle and query.variant is None
+        hit = offer(entry, row, recipe, cache_type, rule, told, self._now(), similarity=similarity, alone=alone)
+        return Lookup(hit=hit)
 
     def _present(
         self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float], client: str
@@ -317,7 +336,7 @@ class SoundCache:
             if bag is not None:
                 equals = self._bags.left(bag, equals)
             row = draw(equals, scores, query.temperature, query.variant_seed, self._rng)
-            entry = self._entry_of(row) if self._trust.master(row) else None
+            entry = self._lately.entry(row) if self._trust.master(row) else None
             if entry is not None:
                 if bag is not None:
                     self._bags.give(bag, row.id)
@@ -332,17 +351,6 @@ class SoundCache:
             if number == 0:
                 return self._exact([row], recipe, query, "exact", "text", f"variant {query.variant} of the same words")
         return _MISS
-
-    def _entry_of(self, row: Row) -> Entry | None:
-        """Return the row's entry. An entry never changes, so those asked for lately are kept decoded."""
-        known = self._known.get(row.id)
-        if known is None or known.created_at != row.created_at or not known.path.endswith(row.file):
-            known = self.store.entries.entry(row.id)
-            if known is not None:
-                if len(self._known) >= _ENTRIES_KNOWN:
-                    self._known.clear()  # a plain dict, cleared when full: safe from two threads, and no bookkeeping
-                self._known[row.id] = known
-        return known
 
     def count(self, recipe: Recipe, query: Query) -> int:
         """Return the number of kept sounds of these very words whose settings fit."""
@@ -422,16 +430,8 @@ class SoundCache:
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
         """Return the path of the entry in another format, where it has been made and its file is whole."""
-        blobs, at = self.store.blobs, (entry_id, rendition)
-        known = self._renditions.get(at)
-        if known is None or not self._trust.rendition(known):  # a name is used once
-            known = self.store.renditions.find(entry_id, rendition)
-            if known is None or not self._trust.rendition(known):
-                return None
-            if len(self._renditions) >= _ENTRIES_KNOWN:
-                self._renditions.clear()
-            self._renditions[at] = known
-        return blobs.path_of(known.file)
+        known = self._lately.rendition(entry_id, rendition)
+        return None if known is None else self.store.blobs.path_of(known.file)
 
     def put_rendition(self, entry_id: int, rendition: Rendition, path: Path | str) -> str:
         """Keep another format of an entry, a file in ``incoming``; return its new path.

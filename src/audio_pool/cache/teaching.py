@@ -40,6 +40,11 @@ class Teaching:
         self._following = threading.Lock()
         self.follow()
 
+    @property
+    def version(self) -> int:
+        """The store's, when all of its judgements had been taken over."""
+        return self._version
+
     def follow(self) -> None:
         """Take over every judgement since the last time, whoever gave it."""
         self._follow(-1, wait=True)

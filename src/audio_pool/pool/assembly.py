@@ -50,6 +50,7 @@ from audio_pool.pool.plan import (
 from audio_pool.pool.prefetch import Prefetch
 from audio_pool.pool.process_tree import is_beneath
 from audio_pool.pool.reading import FileReading, reading_threads
+from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.reembedding import Reembedding
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -167,7 +168,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         client_bytes=config.queue.reading_bytes,
     )
     rest.callback(files.close)
-    intake = Intake(config, router, requests, infos, asked, files)
+    ready = None if cache is None else ReadyHits(executor, cache)
+    intake = Intake(config, router, requests, infos, asked, files, ready)
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)

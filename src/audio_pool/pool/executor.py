@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.cache.lookup import Lookup
+from audio_pool.cache.lookup import Hit, Lookup
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
@@ -31,7 +31,7 @@ from audio_pool.pool.making import Making
 from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
-from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.requests import OpenRequest, RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
@@ -237,8 +237,11 @@ class Executor:
         asked = self._requests[action.request]
         resolved, client = asked.sound, asked.caller.client
         assert self._cache is not None
+        known, asked.looked_up = asked.looked_up, None
         cache = self._cache.current  # one opening for the whole look-up: its ids mean nothing in another
         try:
+            if known is not None:
+                return self._lookup_done(action.job, known.cache, known.lookup, resolved.rendition)
             lookup = cache.find_exact(resolved.recipe, resolved.query, client)
             return self._lookup_done(action.job, cache, lookup, resolved.rendition)
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
@@ -370,17 +373,46 @@ class Executor:
             times_ms=action.times_ms,
             warnings=(*resolved.warnings, *action.warnings),
         )
-
-        def later(reply: Reply) -> None:
-            self._inbox.post(lambda: self._requests.finish(number, reply))
-
-        roots, client = open_request.caller.output_roots, open_request.caller.client
         if isinstance(value, events.RenderedHit):
-            self._delivery.deliver_rendered(value.hit, resolved, path, metadata, later, roots=roots, client=client)
+            later, caller = self._later(number), open_request.caller
+            self._delivery.deliver_rendered(
+                value.hit, resolved, path, metadata, later, roots=caller.output_roots, client=caller.client
+            )
             return
-        reply = self._delivery.deliver(resolved.request, path, metadata, later, roots=roots, client=client)
+        self._deliver(number, open_request, path, metadata)
+
+    def answer_hit(
+        self, number: int, asked: OpenRequest, hit: Hit, path: str, metadata: SoundMetadata, took_ms: float
+    ) -> None:
+        """Answer a request with a kept sound as it is asked for, without a job; a bug on the way is an answer, too.
+
+        Args:
+            metadata: complete.
+        """
+        try:
+            self._telemetry.timing("request_seconds", took_ms / 1000, kind="result")
+            kind, resolved = hit.cache_type, asked.sound
+            self.cache_types[kind] += 1
+            self._telemetry.count("hits", cache_type=kind)
+            if self._cache is not None:
+                self._cache.current.usage.answered(kind, hit.metadata.timings_ms.generate / 1000, hit.entry.id)
+            self.on_answer(resolved, asked.caller)
+            self._deliver(number, asked, path, metadata)
+        except BaseException as exc:  # as in ``execute``
+            log.exception("answering with a kept sound met a bug")
+            failure = Failure.of(exc if isinstance(exc, AudioPoolError) else AudioPoolError(_BUG))
+            self._requests.finish(number, Reply(kind="error", failure=failure))
+
+    def _deliver(self, number: int, asked: OpenRequest, path: str, metadata: SoundMetadata) -> None:
+        later, caller = self._later(number), asked.caller
+        reply = self._delivery.deliver(
+            asked.sound.request, path, metadata, later, roots=caller.output_roots, client=caller.client
+        )
         if reply is not None:
             self._requests.finish(number, reply)
+
+    def _later(self, number: int) -> Callable[[Reply], None]:
+        return lambda reply: self._inbox.post(lambda: self._requests.finish(number, reply))
 
     def _count_answer(
         self,

@@ -16,6 +16,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidRequest, NotSupported
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.reading import FileReading, Turn
+from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
@@ -48,12 +49,14 @@ class Intake:
         infos: Mapping[str, EngineInfo],
         encoders: tuple[str, ...],
         files: FileReading,
+        ready: ReadyHits | None,
     ) -> None:
         """
         Args:
             infos: of the engines that workers host; it changes when workers become ready.
             encoders: embedder and scorer that prompts are put through; () where there is no cache.
             files: reads and hashes ``init_audio``.
+            ready: answers what is kept; None where there is no cache.
         """
         self._config = config
         self._router = router
@@ -61,6 +64,7 @@ class Intake:
         self._infos = infos
         self._encoders = encoders
         self._files = files
+        self._ready = ready
         self._reading: dict[int, Turn] = {}
         """Requests whose ``init_audio`` is being read."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
@@ -69,7 +73,7 @@ class Intake:
     def configure(self, config: Config) -> None:
         """Resolve by another configuration from now on."""
         self._config = config
-        self._resolved.clear()
+        self._forget()
 
     def resolve(self, request: AudioRequest, init_sha256: str | None = None) -> ResolvedRequest:
         """Return what a request means for this pool. May be called from any thread.
@@ -156,7 +160,11 @@ class Intake:
                 if len(self._resolved) >= _MOST_REMEMBERED:
                     self._resolved.clear()
                 self._resolved[key] = resolved
-        return self.submit_resolved(resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller)
+            else:
+                key = b""
+        return self.submit_resolved(
+            resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller, key=key
+        )
 
     def submit_resolved(
         self,
@@ -169,13 +177,15 @@ class Intake:
         caller: Caller = HOST,
         number: int = 0,
         arrival: float | None = None,
+        key: bytes = b"",
     ) -> int:
-        """Take a resolved request in.
+        """Take a resolved request in; where a kept sound answers it, it is answered when this returns.
 
         Args:
             timeout_s: a deadline beside the request's own; the earlier one counts.
             caller: whose request it is, and what they may do.
             number, arrival: of a request that was registered before.
+            key: of the fields that it came in, where what they resolve to is remembered.
         """
         request = resolved.request
         if request.output_path is not None:
@@ -184,11 +194,17 @@ class Intake:
             self._requests[number].resolved = resolved
         else:
             number = self._requests.open(sink, resolved, caller)
-        now = time.monotonic() if arrival is None else arrival
-        deadlines = [now + request.deadline_ms / 1000] if request.deadline_ms is not None else []
+        asked = self._requests[number]
+        now = time.monotonic()
+        since = now if arrival is None else arrival
+        deadlines = [since + request.deadline_ms / 1000] if request.deadline_ms is not None else []
         if timeout_s is not None:
-            deadlines.append(now + timeout_s)
+            deadlines.append(since + timeout_s)
         cached = self._config.cache.enabled
+        in_time = not deadlines or min(deadlines) > now
+        may_be_kept = cached and not request.force and in_time and self._router.takes_requests
+        if may_be_kept and self._ready is not None and self._ready.answer(number, asked, key):
+            return number
         by_meaning = resolved.query.match != "strict" and not resolved.query.speech
         recipe = resolved.recipe
         any_will_do = recipe.seed is None and recipe.init_audio_sha256 is None and request.variant is None
@@ -209,6 +225,7 @@ class Intake:
                 max_rounds=resolved.max_rounds,
             )
         )
+        asked.looked_up = None  # a later look-up is to find what has come since
         return number
 
     def call(
@@ -244,7 +261,12 @@ class Intake:
         known = tuple(self._infos.values())
         if known != self._known:
             self._known = known
-            self._resolved.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._resolved.clear()
+        if self._ready is not None:
+            self._ready.forget()
 
     def _read_first(
         self,

@@ -10,10 +10,13 @@ import collections
 import itertools
 import logging
 import time
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from audio_pool.cache.lookup import Lookup
+from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import AudioPoolError
 from audio_pool.pool.answered import Answered
 from audio_pool.pool.caller import HOST, Caller
@@ -23,9 +26,17 @@ from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import Failure
 from audio_pool.telemetry import Telemetry
 
-__all__ = ["OpenRequest", "RequestTable"]
+__all__ = ["LookedUp", "OpenRequest", "RequestTable"]
 
 log = logging.getLogger(__name__)
+
+
+class LookedUp(NamedTuple):
+    """A look-up for the same words, made when the request came."""
+
+    cache: SoundCache
+    """The opening in which its ids mean something."""
+    lookup: Lookup
 
 
 class OpenRequest(Struct, kw_only=True):
@@ -36,7 +47,8 @@ class OpenRequest(Struct, kw_only=True):
     """None for calls, and until ``init_audio`` has been read."""
     caller: Caller = HOST
     opened: float = msgspec.field(default_factory=time.monotonic)
-
+    looked_up: LookedUp | None = None
+    """Until its job asks for the first time."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
 

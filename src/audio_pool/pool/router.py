@@ -145,6 +145,11 @@ class Router:
         """What came over the workers' socket and was not taken."""
         return self._link.counts
 
+    @property
+    def takes_requests(self) -> bool:
+        """False once the pool stops or is down: whoever asks then is refused."""
+        return self.failure is None and self.scheduler.drain_deadline is None
+
     def post(self, item: Item) -> None:
         """Post an event, or something to do on the router's thread, from any thread."""
         self._inbox.post(item)
