@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from audio_pool.cache.marks import Marked
 from audio_pool.prompts.normalize import CANONICAL_VERSION, canonical_key, text_key
 from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.types import Recipe
@@ -110,6 +111,7 @@ class Adopted(NamedTuple):
     """Seconds since 1970; of those hits."""
     preferred: bool = False
     """It is offered before others of its words."""
+    marked: Marked = Marked()
     source: bytes = b""
     """What it was taken over from; b"": what its metadata name, or nothing."""
 

@@ -33,6 +33,8 @@ class Only(NamedTuple):
     min_quality: float | None = None
     min_clap: float | None = None
     loop: bool | None = None
+    min_rating: int | None = None
+    favourite: bool | None = None
 
 
 EVERYTHING = Only()
@@ -85,6 +87,9 @@ class Item(NamedTuple):
     hits: int = 0
     last_used: float | None = None
     """Seconds since 1970; None: it was never delivered from the cache."""
+    rating: int | None = None
+    """1..5."""
+    favourite: bool = False
 
 
 class Ranked(NamedTuple):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,14 @@ from audio_pool.cache.judgements import Judged
 from audio_pool.cache.limits import Limits
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
+from audio_pool.cache.search import search
+from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.stats import stats_of
+from audio_pool.cache.store import Vector
 from audio_pool.cache.verify import as_json, verify
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
+from audio_pool.library import KeptSounds, SoundMarks, SoundSearch
 from audio_pool.types import Label
 
 __all__ = ["AudioSemanticCache", "Selection"]
@@ -105,6 +109,8 @@ class AudioSemanticCache:
         min_quality: float | None = None,
         min_clap: float | None = None,
         loop: bool | None = None,
+        min_rating: int | None = None,
+        favourite: bool | None = None,
     ) -> list[Json]:
         """Return entries, by default the newest first; one without the value sorted by comes last.
 
@@ -123,6 +129,8 @@ class AudioSemanticCache:
             min_quality: least score of the quality gate.
             min_clap: least CLAP similarity; those without one are left out.
             loop: only loops, or only one-shots.
+            min_rating: least rating; those that nobody rated are left out.
+            favourite: only favourites, or none of them.
 
         Raises:
             InvalidRequest: another ``sort_by``, or a limit below 1.
@@ -132,7 +140,7 @@ class AudioSemanticCache:
             hint = f"did you mean {near!r}?" if near else ""
             raise InvalidRequest(f"sort_by: given {sort_by!r}, allowed is one of {', '.join(_SORTS)}", hint=hint)
         sort = _SORTS[sort_by]
-        only = Only(tag, label, engine, namespace, since, until, min_quality, min_clap, loop)
+        only = Only(tag, label, engine, namespace, since, until, min_quality, min_clap, loop, min_rating, favourite)
         found = self._store.inventory.items(sort=sort, descending=reverse, limit=_limit(limit), only=only)
         return self._as_json(found)
 
@@ -330,6 +338,17 @@ class AudioSemanticCache:
         """Return what people judged, the newest first."""
         return judged(self._store, limit)
 
+    # -- what people mark
+
+    def search(self, asked: SoundSearch, vectors: Mapping[str, Vector] | None = None) -> KeptSounds:
+        """Return a page of kept sounds; ``vectors``: float32 [D] of its ``meaning`` by space. Raises InvalidRequest."""
+        return search(self._store, asked, asked.namespace or "default", Spaces(self._store), vectors)
+
+    def mark(self, entry_id: int, change: SoundMarks) -> Json:
+        """Change an entry's rating, tags, pin, or whether it is a favourite; return it. Raises NotFound."""
+        self._store.marks.mark(entry_id, change)
+        return self._by_ids([entry_id])[0]
+
     # -- what stays
 
     def pin(self, ids: Iterable[int]) -> list[int]:
@@ -406,6 +425,8 @@ class AudioSemanticCache:
             "pinned": item.pinned,
             "hits": item.hits,
             "last_used": item.last_used,
+            "rating": item.rating,
+            "favourite": item.favourite,
         }
 
     def _selection(self, chosen: Iterable[Chosen], renders: Iterable[Render] = (), *, pinned_too: bool) -> Selection:

@@ -23,7 +23,9 @@ from audio_pool.cache.entry import Adopted, Entry, Row, Vector
 from audio_pool.cache.figures import Figures
 from audio_pool.cache.inventory import Inventory
 from audio_pool.cache.judgements import Judgements
+from audio_pool.cache.library import Library, Words
 from audio_pool.cache.making import MakingClaims
+from audio_pool.cache.marks import Marks
 from audio_pool.cache.pins import Pins
 from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
@@ -305,6 +307,18 @@ class Store(Protocol):
     @property
     def pins(self) -> Pins:
         """Entries that no rule removes."""
+
+    @property
+    def marks(self) -> Marks:
+        """What people mark of sounds."""
+
+    @property
+    def library(self) -> Library:
+        """Kept sounds by what is known of them."""
+
+    @property
+    def words(self) -> Words:
+        """Kept sounds by the words of their prompts."""
 
     @property
     def judgements(self) -> Judgements:

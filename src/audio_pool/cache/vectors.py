@@ -17,7 +17,7 @@ import logging
 import math
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,12 @@ class _Groups:
         )
         groups = list(self._fitting.get(filters[:5], {}).items())  # the writer may add one meanwhile
         return tuple(sorted(number for number, group in groups if admits(wide, group)))
+
+
+    def like(self, fits: Callable[[Settings], bool]) -> tuple[int, ...]:
+        """Return the numbers of the groups that fit, ascending."""
+        groups = list(self._numbers.items())  # the writer may add one meanwhile
+        return tuple(sorted(number for group, number in groups if fits(group)))
 
 
 def _bucketed(settings: Settings) -> Settings:
@@ -188,6 +194,22 @@ class VectorSpace:
             return {}
         asked = np.asarray(vector, np.float32)
         ids, cosines = index.search(asked, k, fitting)
+        return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
+
+    def search_like(self, vector: Vector, k: int, fits: Callable[[Settings], bool]) -> dict[int, float]:
+        """Return the k nearest entries whose group fits, as ``search``.
+
+        Args:
+            fits: asked of each group; lengths and guidance are those of its bucket.
+        """
+        self._follow(_WHILE_SEARCHING, wait=False)
+        index = self._index
+        if index is None or len(index) == 0 or len(vector) != index.dimensions:
+            return {}
+        fitting = self._groups.like(fits)
+        if not fitting:
+            return {}
+        ids, cosines = index.search(np.asarray(vector, np.float32), k, fitting)
         return dict(zip(ids.tolist(), cosines.tolist(), strict=True))
 
     @property

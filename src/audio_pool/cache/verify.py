@@ -314,7 +314,8 @@ def _indexes(store: Store, report: Report, scope: _Scope) -> None:
 
     known = snapshots(store, store.vectors.spaces())
     for path in sorted(store.index_dir.iterdir()):
-        if path.name.startswith("."):  # being written, or cleared at a later opening
+        # being written, or cleared at a later opening; and words, whose index is made anew where it is amiss
+        if path.name.startswith((".", "words.")):
             continue
         what, state = f"index/{path.name}", _state_of(path)
         if not scope.everywhere and scope.seen.get(what) == state:

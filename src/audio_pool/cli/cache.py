@@ -21,7 +21,9 @@ from audio_pool.cli.cache_command import Json, cache_command, date, show, size, 
 from audio_pool.cli.cache_eviction import plan_eviction
 from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_list import list_items
+from audio_pool.cli.cache_marks import favourite, rate, tag
 from audio_pool.cli.cache_pins import pin, unpin
+from audio_pool.cli.cache_search import search
 from audio_pool.cli.cache_show import show_entry
 from audio_pool.cli.cache_spectrogram import spectrogram
 from audio_pool.cli.cache_stats import report, stats
@@ -44,8 +46,8 @@ def group() -> None:
 
 
 for _one in (
-    stats, report, list_items, show_entry, pin, unpin, deny, confirm, judged, calibrate, plan_eviction,
-    import_command, export_command, spectrogram,
+    stats, report, list_items, search, show_entry, rate, tag, favourite, pin, unpin, deny, confirm, judged, calibrate,
+    plan_eviction, import_command, export_command, spectrogram,
 ):  # fmt: skip
     group.add_command(_one)
 

@@ -50,6 +50,8 @@ def table(items: Sequence[Json]) -> list[str]:
     lines = [f"{'id':>6}  {'seconds':>7}  {'CLAP':>5}  {'kB':>8}  {'days':>6}  prompt"]
     for item in items:
         notes = "  [pinned]" if item["pinned"] else ""
+        notes += "  [favourite]" if item["favourite"] else ""
+        notes += f"  [{item['rating']} of 5]" if item["rating"] else ""
         notes += "" if item["file_exists"] else "  [file is missing]"
         lines.append(
             f"{item['id']:>6}  {item['duration_s']:>7.2f}  {figure(item['clap_similarity']):>5}"

@@ -42,6 +42,8 @@ def _name_and_value(
 @click.option("--min-quality", type=click.FloatRange(0, 100), help="Least score of the quality gate.")
 @click.option("--min-clap", type=click.FloatRange(-1, 1), help="Least CLAP similarity.")
 @click.option("--loop/--no-loop", default=None, help="Only loops, or only one-shots.")
+@click.option("--min-rating", type=click.IntRange(1, 5), help="Least rating.")
+@click.option("--favourite/--no-favourite", default=None, help="Only favourites, or none of them.")
 @click.option(
     "--sort",
     type=click.Choice(["timestamp", "clap_similarity", "duration", "prompt", "size", "hits", "last_use"]),

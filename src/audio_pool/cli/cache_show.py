@@ -35,6 +35,9 @@ def show_entry(cache: AudioSemanticCache, as_json: bool, entry_id: int) -> None:
         *(f"rendition   {one['file']} ({size(one['size_kb'] / 1024)})" for one in found["renditions"]),
         *(f"judged      {one['verdict']} for {one['query']!r}" for one in found["judgements"]),
     ]
+    if found["rating"] or found["favourite"]:
+        rated = f"{found['rating']} of 5" if found["rating"] else "not rated"
+        lines.append(f"rating      {rated}{', a favourite' if found['favourite'] else ''}")
     if found["tags"]:
         lines.append(f"tags        {', '.join(found['tags'])}")
     if found["labels"]:

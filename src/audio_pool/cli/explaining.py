@@ -26,7 +26,7 @@ from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
-__all__ = ["explained", "loaded"]
+__all__ = ["explained", "loaded", "meaning_of"]
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 """float32 [D] by space."""
@@ -72,6 +72,17 @@ def explained(
         "made": msgspec.to_builtins(found.made),
         "present_settings": msgspec.to_builtins(present_settings(resolved)),
     }
+
+
+def meaning_of(directory: Path, words: str, encoder: str, config_path: str | None) -> tuple[Vectors, list[str]]:
+    """Return the vectors of a meaning that a cache's sounds can be compared with, and why others are missing."""
+    config = load_config(config_path)
+    cache = SoundCache(directory, create=False)
+    try:
+        _, vectors, warnings = _vectors(cache, words, encoder, config)
+        return vectors or _scorers(cache, words, config), warnings
+    finally:
+        cache.close()
 
 
 def _vectors(cache: SoundCache, prompt: str, encoder: str, config: Config) -> tuple[str, Vectors, list[str]]:

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import Entry, Vector
 from audio_pool.cache.files import storage_errors
+from audio_pool.cache.marks import Marked
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import AudioPoolError, InvalidRequest
 from audio_pool.exchange.checksums import Checksums
@@ -162,6 +163,7 @@ def _write(
             vectors[entry_id][space] = vector
     done: list[_Written] = []
     uses, pinned, preferred = store.uses.of(ids), store.pins.pinned(), store.entries.preferred_among(ids)
+    marks = store.marks.of(ids)
 
     def write(kept: KeptFile) -> _Written | Left | None:
         entry = store.entries.entry(kept.entry_id)
@@ -177,6 +179,7 @@ def _write(
             use,
             pinned=kept.entry_id in pinned,
             preferred=kept.entry_id in preferred,
+            marked=marks.get(kept.entry_id, Marked()),
         )
         return _write_one(store, place, kept, entry, file, told)
 

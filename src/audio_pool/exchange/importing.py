@@ -313,7 +313,7 @@ def _take(
             kept = one.kept
             source = master_source(kept.recipe.namespace, kept.recipe.prompt, kept.sha256)
             adopted = adopted._replace(pinned=kept.pinned, hits=kept.hits, last_used=kept.last_used, source=source)
-            adopted = adopted._replace(preferred=kept.preferred)
+            adopted = adopted._replace(preferred=kept.preferred, marked=kept.marked)
         elif similarity is not None:
             adopted = with_similarity(Path(one.job.out), adopted, similarity)
         arriving.append(Arrived(Path(one.job.out), adopted._replace(vectors={**adopted.vectors, **vectors})))

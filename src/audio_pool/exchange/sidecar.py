@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
 from audio_pool.cache.entry import Entry, Vector, read_stored
+from audio_pool.cache.marks import Marked
 from audio_pool.cache.uses import Use
+from audio_pool.errors import InvalidRequest
+from audio_pool.library import Rating
 from audio_pool.results import SoundMetadata
-from audio_pool.types import Recipe
+from audio_pool.types import MAX_LABELS, Recipe, Tag
+from audio_pool.validation import parse
 
 __all__ = ["Kept", "kept_in", "sidecar_of"]
 
@@ -40,6 +46,7 @@ class Kept(NamedTuple):
     hits: int
     last_used: float
     preferred: bool
+    marked: Marked
 
 
 def sidecar_of(
@@ -51,6 +58,7 @@ def sidecar_of(
     *,
     pinned: bool,
     preferred: bool,
+    marked: Marked,
 ) -> dict[str, Any]:  # JSON, as documented in docs/manager.md
     """Return what goes beside an exported sound.
 
@@ -75,6 +83,9 @@ def sidecar_of(
         },
         "pinned": pinned,
         "preferred": preferred,
+        "rating": marked.rating,
+        "favourite": marked.favourite,
+        "tags": list(entry.metadata.tags if marked.tags is None else marked.tags),
         "hits": use.hits if use else 0,
         "last_used": use.last_used if use else None,
     }
@@ -103,7 +114,30 @@ def kept_in(sidecar: Json | None) -> Kept | None:
         hits if isinstance(hits, int) and 0 < hits < 1 << 53 else 0,
         float(last) if isinstance(last, int | float) and math.isfinite(last) else created_at,
         sidecar.get("preferred") is True,
+        _marked_in(sidecar, stored[1].tags),
     )
+
+
+def _marked_in(sidecar: Json, made_with: tuple[str, ...]) -> Marked:
+    """Return the marks of a sound, as far as they can be read.
+
+    Args:
+        made_with: the tags of its metadata.
+    """
+    rating, tags = sidecar.get("rating"), sidecar.get("tags")
+    with contextlib.suppress(InvalidRequest):
+        rated = parse(_Rated, {"rating": rating, "tags": tags if isinstance(tags, list) else list(made_with)})
+        changed = sorted(set(rated.tags)) != sorted(set(made_with))
+        favourite = sidecar.get("favourite") is True
+        return Marked(rated.rating, favourite, tuple(sorted(set(rated.tags))) if changed else None)
+    return Marked()
+
+
+class _Rated(Struct, frozen=True, kw_only=True):
+    """What is checked of them."""
+
+    rating: Rating | None
+    tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)]
 
 
 def _is_ours(mark: object) -> bool:

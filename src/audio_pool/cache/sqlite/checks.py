@@ -19,6 +19,7 @@ _STRAY = {
     "vectors": "entry_id NOT IN (SELECT id FROM entries)",
     "renditions": "entry_id NOT IN (SELECT id FROM entries)",
     "tags": "entry_id NOT IN (SELECT id FROM entries)",
+    "marks": "entry_id NOT IN (SELECT id FROM entries)",
     "pins": "entry_id NOT IN (SELECT id FROM entries)",
     "judgements": "entry_id IS NOT NULL AND entry_id NOT IN (SELECT id FROM entries)",
     "labels": "entry_id NOT IN (SELECT id FROM entries)",

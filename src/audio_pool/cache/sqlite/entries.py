@@ -30,9 +30,11 @@ from audio_pool.cache.entry import (
     text_digest,
 )
 from audio_pool.cache.files import DiskFull, storage_errors
+from audio_pool.cache.marks import Marked
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
+from audio_pool.cache.sqlite.marks import carry_marks, marks_of
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.sqlite.sources import file_source, is_there, source_of
@@ -185,16 +187,19 @@ class SqliteEntries:
             try:
                 with transaction(db):
                     # asked again inside the transaction: another process may have kept it meanwhile
-                    newest, was_pinned = self._kept(db, sound), False
+                    newest, was_pinned, marked = self._kept(db, sound), False, Marked()
                     if newest is not None:
                         meanwhile = None if replace or newest == old else self._entry(newest)
                         if meanwhile is not None:
                             raise _KeptMeanwhile(meanwhile)
                         was_pinned = db.execute("DELETE FROM pins WHERE entry_id = ?", (newest.id,)).rowcount > 0
+                        marked = marks_of(db, newest.id)
                         self._delete(db, [newest.id])
                     entry_id = insert(db, values, sound, vectors)
                     if was_pinned:
                         db.execute("INSERT INTO pins VALUES (?)", (entry_id,))
+                    if marked != Marked():
+                        carry_marks(db, entry_id, marked)
             except _KeptMeanwhile as exc:
                 self._blobs.discard(file)
                 self._blobs.settle(placement)
@@ -237,6 +242,8 @@ class SqliteEntries:
             file_source(db, entry_id, one.source)
         if one.hits:
             carry_uses(db, entry_id, one.hits, one.last_used)
+        if one.marked != Marked():
+            carry_marks(db, entry_id, one.marked)
         if one.pinned:
             db.execute("INSERT OR IGNORE INTO pins VALUES (?)", (entry_id,))
         kept = [(entry_id, *rendition) for rendition in one.renditions]

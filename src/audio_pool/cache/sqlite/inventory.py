@@ -38,12 +38,14 @@ _CHOSEN = (
 )
 _BEST_FIRST = f"{SCORE} DESC, created_at DESC, id DESC"
 _MAY_LACK = ("clap_similarity", "hits", "last_used")
-_FROM_OTHERS = ("tags", "labels", "pinned", "hits", "last_used")
+_FROM_OTHERS = ("tags", "labels", "pinned", "hits", "last_used", "rating", "favourite")
 _COLUMNS = tuple(name for name in Item._fields if name not in _FROM_OTHERS)
 _WHERE = {
     "engine": "engine = ?", "namespace": "namespace = ?", "since": "created_at >= ?", "until": "created_at < ?",
     "min_quality": "quality >= ?", "min_clap": "clap_similarity >= ?", "loop": "loop = ?",
     "tag": "id IN (SELECT entry_id FROM tags WHERE tag = ?)",
+    "min_rating": "id IN (SELECT entry_id FROM marks WHERE rating >= ?)",
+    "favourite": "coalesce((SELECT favourite FROM marks WHERE entry_id = id), 0) = ?",
 }  # fmt: skip
 
 
@@ -120,6 +122,8 @@ class SqliteInventory:
         pinned = set(self._database.query(f"SELECT entry_id FROM pins WHERE entry_id IN {ID_LIST}", (ids,)))
         used = f"SELECT entry_id, hits, last_used FROM uses WHERE hits > 0 AND entry_id IN {ID_LIST}"
         uses = {found[0]: found[1:] for found in self._database.query(used, (ids,))}
+        marked = f"SELECT entry_id, rating, favourite FROM marks WHERE entry_id IN {ID_LIST}"
+        marks = {found[0]: (found[1], bool(found[2])) for found in self._database.query(marked, (ids,))}
         return [
             Item._make(
                 (
@@ -128,6 +132,7 @@ class SqliteInventory:
                     labels.get(row[0], {}),
                     (row[0],) in pinned,
                     *uses.get(row[0], (0, None)),
+                    *marks.get(row[0], (None, False)),
                 )
             )
             for row in rows

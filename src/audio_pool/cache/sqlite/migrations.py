@@ -23,6 +23,7 @@ from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.figures import TABLES as SPREAD
 from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.leaving import BY_TIME
+from audio_pool.cache.sqlite.marks import TABLES as MARKS
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.seen import SEEN
 from audio_pool.cache.sqlite.sources import TABLES as SOURCES
@@ -281,6 +282,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (SEEN,),
     (_CALIBRATIONS,),
     (_PARSES,),
+    (MARKS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 _GRADUALLY: Mapping[int, Callable[[sqlite3.Connection], object]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -21,6 +21,7 @@ import numpy as np
 from audio_pool.cache.calibration import Measured
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.judgements import Given, Judged
+from audio_pool.cache.marks import Marked
 from audio_pool.cache.store import Adopted
 from audio_pool.results import FinishedSound
 
@@ -79,6 +80,7 @@ class Salvage:
         """Yield every entry whose row can be read, by id."""
         pins = {row[0] for row in self._try("SELECT entry_id FROM pins", ())}
         preferred = {row[0] for row in self._try("SELECT id FROM entries WHERE preferred > 0", ())}
+        marked = _marked(self._try(_MARKS, ()), self._try(_TAGS, ()))
         last = max((self._greatest(sql) for sql in _GREATEST), default=0)
         for first in range(1, last + 1, _AT_ONCE):
             ids = (first, min(first + _AT_ONCE, last + 1))
@@ -96,6 +98,7 @@ class Salvage:
                         # a damaged page takes the answer for all rows with it; each row's metadata tell it, too
                         leads = row[0] in preferred or saved.adopted.sound.metadata.forced
                         adopted = saved.adopted._replace(hits=hits, last_used=last_used, preferred=leads)
+                        adopted = adopted._replace(marked=marked.get(row[0], Marked()))
                         saved = saved._replace(adopted=adopted)
                     yield saved
 
@@ -130,6 +133,8 @@ _PROVENANCE = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id 
 _VECTORS = "SELECT entry_id, encoder, data FROM vectors WHERE entry_id >= ? AND entry_id < ?"
 _RENDITIONS = "SELECT * FROM renditions WHERE entry_id >= ? AND entry_id < ?"
 _USES = "SELECT entry_id, hits, last_used FROM uses WHERE entry_id >= ? AND entry_id < ? AND hits > 0"
+_MARKS = "SELECT entry_id, rating, favourite, retagged FROM marks"
+_TAGS = "SELECT entry_id, tag FROM tags WHERE entry_id IN (SELECT entry_id FROM marks WHERE retagged = 1)"
 _GREATEST = (
     "SELECT seq FROM sqlite_sequence WHERE name = 'entries'",
     "SELECT max(id) FROM entries",
@@ -155,6 +160,19 @@ def _is_sane(row: tuple[Any, ...]) -> bool:
 
 def _is_use(row: tuple[Any, ...]) -> bool:
     return isinstance(row[1], int) and 0 < row[1] < 1 << 53 and isinstance(row[2], float)
+
+
+def _marked(marks: Iterable[tuple[Any, ...]], tags: Iterable[tuple[Any, ...]]) -> dict[int, Marked]:
+    """Return marks by entry, without those that are not what they must be."""
+    by_entry: dict[int, list[str]] = {}
+    for entry_id, tag in tags:
+        if isinstance(tag, str):
+            by_entry.setdefault(entry_id, []).append(tag)
+    found = {}
+    for entry_id, rating, favourite, retagged in marks:
+        known = tuple(sorted(by_entry.get(entry_id, []))) if retagged == 1 else None
+        found[entry_id] = Marked(rating if rating in range(1, 6) else None, favourite == 1, known)
+    return found
 
 
 def _saved(

@@ -27,6 +27,8 @@ from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.judgements import SqliteJudgements
 from audio_pool.cache.sqlite.keys import SqliteKeys
 from audio_pool.cache.sqlite.leaving import SqliteLeaving
+from audio_pool.cache.sqlite.library import SqliteLibrary
+from audio_pool.cache.sqlite.marks import SqliteMarks
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, has_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
@@ -35,6 +37,7 @@ from audio_pool.cache.sqlite.sources import SqliteSources
 from audio_pool.cache.sqlite.sums import SqliteSums
 from audio_pool.cache.sqlite.uses import SqliteUses
 from audio_pool.cache.sqlite.vectors import SqliteVectors
+from audio_pool.cache.sqlite.words import SqliteWords
 from audio_pool.cache.uptime import clock_name, uptime_s
 from audio_pool.errors import StorageError
 
@@ -90,6 +93,8 @@ class SqliteStore:
         self.vectors = SqliteVectors(self.database, sums)
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
         self.pins = SqlitePins(self.database)
+        self.marks = SqliteMarks(self.database)
+        self.library = SqliteLibrary(self.database)
         self.judgements = SqliteJudgements(self.database)
         self.calibrations = SqliteCalibrations(self.database)
         self.changes = SqliteChanges(self.database)
@@ -104,6 +109,7 @@ class SqliteStore:
         self.sources = SqliteSources(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
+        self.words = SqliteWords(self.index_dir, self.store_id, self.changes, self.library)
 
     def _settle_graces(self, grace_s: float | None) -> None:
         try:
@@ -144,6 +150,7 @@ class SqliteStore:
 
     def close(self, *, keep_files: bool = False) -> None:
         """Close both connections and give the incoming folder back, unless ``keep_files``."""
+        self.words.close()
         self.database.close()
         if not keep_files:
             self.blobs.release()

@@ -1,0 +1,239 @@
+"""The vocabulary of the library: kept sounds as those see them who look for one, listen, rate and tag.
+
+Owns: SoundSearch, KeptSound and the other answers, and LibraryApi: the verbs of a pool's and a client's ``library``.
+Must not know: who asks, how sounds are found, where they are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from audio_pool.results import PlainMapping, SoundMetadata
+from audio_pool.types import (
+    MAX_LABELS,
+    MAX_PROMPT_CHARS,
+    BitDepth,
+    Delivery,
+    Format,
+    Label,
+    Lufs,
+    Name,
+    Quality,
+    SampleRate,
+    Tag,
+)
+
+__all__ = [
+    "MAX_BUCKETS",
+    "MAX_PAGE",
+    "EntryId",
+    "KeptSound",
+    "KeptSounds",
+    "LibraryApi",
+    "Rating",
+    "SoundFile",
+    "SoundMarks",
+    "SoundRemoved",
+    "SoundSearch",
+    "SoundSort",
+    "Waveform",
+]
+
+MAX_PAGE = 200
+MAX_BUCKETS = 4096
+"""Of a waveform."""
+EntryId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Rating = Annotated[int, Meta(ge=1, le=5)]
+Length = Annotated[float, Meta(ge=0.0, le=3600.0)]
+SoundSort = Literal["newest", "oldest", "rating", "quality", "longest", "shortest", "last_used"]
+
+
+class SoundSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which kept sounds are looked for: those that fit everything that is given."""
+
+    words: Annotated[str, Meta(max_length=200)] = ""
+    """All of them stand in the prompt, whole but for English endings; with a star behind it as the beginning of one."""
+    meaning: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] = ""
+    """The nearest come first, each with its ``score``; no more than 1,000 are looked at."""
+    tags: Annotated[list[Tag], Meta(max_length=8)] = []
+    """All of them."""
+    engine: Name | None = None
+    namespace: Name | None = None
+    """None: the caller's own, else ``default``."""
+    shortest_s: Length | None = None
+    longest_s: Length | None = None
+    loop: bool | None = None
+    min_quality: Quality | None = None
+    min_rating: Rating | None = None
+    favourite: bool | None = None
+    pinned: bool | None = None
+    commercial_use: bool | None = None
+    sort: SoundSort | None = None
+    """None: the newest first; with ``meaning`` the nearest first, and nothing else is allowed."""
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
+    after: Annotated[str, Meta(max_length=200)] = ""
+    """The ``next`` of the page before."""
+
+
+class SoundMarks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A change of what is marked of one sound; None leaves a mark as it is."""
+
+    rating: Annotated[int, Meta(ge=0, le=5)] | None = None
+    """1..5; 0 takes it back."""
+    favourite: bool | None = None
+    pinned: bool | None = None
+    """No rule removes it."""
+    tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] | None = None
+    """All that it has from now on; before those that are added or taken away."""
+    add_tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] = []
+    remove_tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] = []
+
+
+class KeptSound(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One kept sound. Times in seconds since 1970."""
+
+    id: int
+    prompt: str
+    namespace: str
+    engine: str
+    model: str
+    duration_s: float
+    sample_rate: int
+    is_loop: bool
+    commercial_use: bool
+    created_at: float
+    size_bytes: int
+    """Of its master."""
+    quality: float | None = None
+    """The quality gate's score, 0..100."""
+    clap_similarity: float | None = None
+    voice: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: dict[str, Label] = {}
+    rating: int | None = None
+    """1..5."""
+    favourite: bool = False
+    pinned: bool = False
+    hits: int = 0
+    last_used: float | None = None
+    """None: it was never delivered from the cache."""
+    score: float | UnsetType = UNSET
+    """Similarity to the ``meaning`` that was asked for, as its encoder tells it, -1..1."""
+    metadata: SoundMetadata | UnsetType = UNSET
+    """How it was made and what was measured; where one sound is asked for."""
+
+
+class KeptSounds(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One page of kept sounds."""
+
+    sounds: tuple[KeptSound, ...] = ()
+    next: str | None = None
+    """What to ask for as ``after`` to get the next page; None: this is the last."""
+
+
+class SoundFile(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A kept sound in one format."""
+
+    entry: int
+    format: str
+    size_bytes: int
+    sha256: str
+    """Of the file, in hex: the same file as long as it says the same."""
+    metadata: SoundMetadata
+    """As they are of this format."""
+    path: str | None = None
+    """Of the cache's own file; None: delivered as bytes."""
+    data: bytes | UnsetType = UNSET
+    """The file itself, at a client that asked for it inline."""
+
+
+class Waveform(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The least and the greatest sample of each bucket, as the program *audiowaveform* writes it (version 2)."""
+
+    channels: int
+    sample_rate: int
+    samples_per_pixel: int
+    """Frames of one bucket."""
+    length: int
+    """Buckets."""
+    data: tuple[int, ...]
+    """For each bucket, for each channel: least, greatest; -32768..32767."""
+    version: int = 2
+    bits: int = 16
+
+
+class SoundRemoved(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The answer to the removal of a kept sound: nobody is offered it any more."""
+
+    entry: int
+    freed_after_s: float = 0.0
+    """Its files stay so long, for their paths may just have been delivered."""
+
+
+class LibraryApi(Protocol):
+    """The verbs of ``library`` of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
+
+    ``namespace`` None is the caller's own, else ``default``; what is another's is answered as what is not there.
+    """
+
+    def search(self, words: str = "", **fields: Any) -> KeptSounds | Awaitable[KeptSounds]:
+        """Get a page of kept sounds.
+
+        Args:
+            words: see SoundSearch.
+            fields: of SoundSearch, e.g. ``meaning="a storm", loop=True, limit=20``.
+        """
+
+    def sound(self, entry: int, *, namespace: str | None = None) -> KeptSound | Awaitable[KeptSound]:
+        """Get one kept sound with its metadata. Raises NotFound."""
+
+    def file(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        format: Format = "flac",
+        sample_rate: SampleRate | None = None,
+        bit_depth: BitDepth | None = None,
+        target_lufs: Lufs | None = None,
+        delivery: Delivery = "path",
+    ) -> SoundFile | Awaitable[SoundFile]:
+        """Get a kept sound's file in any format: written by a worker where it is not kept in it yet.
+
+        Args:
+            sample_rate, bit_depth, target_lufs: None: as it is kept; 16 bits in WAV.
+        """
+
+    def waveform(
+        self, entry: int, *, namespace: str | None = None, buckets: int = 1024
+    ) -> Waveform | Awaitable[Waveform]:
+        """Get the least and greatest samples of a kept sound in up to so many (1..4096) buckets, to draw it by."""
+
+    def mark(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        rating: int | None = None,
+        favourite: bool | None = None,
+        pinned: bool | None = None,
+        tags: Sequence[str] | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> KeptSound | Awaitable[KeptSound]:
+        """Change what is marked of a kept sound; None leaves a mark as it is.
+
+        Args:
+            rating: 1..5; 0 takes it back.
+            pinned: no rule removes it.
+            tags: all that it has from now on, at most 32.
+
+        Raises:
+            Refused: this caller may not.
+        """
+
+    def remove(self, entry: int, *, namespace: str | None = None) -> SoundRemoved | Awaitable[SoundRemoved]:
+        """Remove a kept sound, pinned or not. Raises NotFound, Refused."""
