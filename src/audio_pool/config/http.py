@@ -12,10 +12,12 @@ from msgspec import Meta, Struct
 
 from audio_pool.types import MAX_DURATION_S, EngineName, Name
 
-__all__ = ["HttpConfig", "ServiceConfig"]
+__all__ = ["HttpConfig", "ModelConfig", "ServiceConfig", "VoiceConfig"]
 
 Address = Annotated[str, Meta(max_length=300, pattern=r"\A(|(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})\Z")]
 """HOST:PORT; port 0 lets the system choose."""
+ForeignName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[\x21-\x7e]+\Z")]
+"""Of a model or a voice, as a client of another API writes it."""
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 
 
@@ -30,6 +32,22 @@ class ServiceConfig(_Section, frozen=True, kw_only=True):
     """Whose defaults and bounds count."""
     engine: EngineName | None = None
     """What makes the sounds; None: the pool's default engine."""
+
+
+class ModelConfig(_Section, frozen=True, kw_only=True):
+    """``[http.models.NAME]``: what a model of another API means here."""
+
+    engine: EngineName | None = None
+    """None: the pool's default engine."""
+
+
+class VoiceConfig(_Section, frozen=True, kw_only=True):
+    """``[http.voices.NAME]``: what a voice of another API means here."""
+
+    engine: EngineName | None = None
+    """None: the pool's default engine."""
+    voice: Name | None = None
+    """One of the engine's; None: its own choice."""
 
 
 class HttpConfig(_Section, frozen=True, kw_only=True):
@@ -59,5 +77,9 @@ class HttpConfig(_Section, frozen=True, kw_only=True):
     keep_alive_s: Annotated[int, Meta(ge=1, le=3600)] = 75
     """A connection without a request is closed after this."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    models: dict[ForeignName, ModelConfig] = {}
+    """Names of models that other APIs' clients ask for; ``*``: every name that is none of these and no other."""
+    voices: dict[ForeignName, VoiceConfig] = {}
+    """Names of voices that other APIs' clients ask for."""
     services: dict[Name, ServiceConfig] = {}
     """Further addresses, each for one service."""

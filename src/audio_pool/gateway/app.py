@@ -25,6 +25,7 @@ from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidConfig
 from audio_pool.gateway import health, sounds
+from audio_pool.gateway.dialects import elevenlabs, elevenlabs_music, models, openai
 from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
 from audio_pool.gateway.keyring import Keyring
@@ -35,6 +36,10 @@ __all__ = ["create_app"]
 ROUTERS: list[Callable[[Door], Router]] = [
     health.router,
     sounds.router,
+    models.router,
+    openai.router,
+    elevenlabs.router,
+    elevenlabs_music.router,
 ]
 """Every router of the gateway."""
 

@@ -1,0 +1,86 @@
+"""How dialects answer: a sound as bytes, an error in a body of their own.
+
+Owns: what is alike in all of them: headers, Retry-After, the step from an exception to a status.
+Must not know: any dialect's bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from audio_pool.api import as_request
+from audio_pool.errors import AudioPoolError
+from audio_pool.gateway.audio_response import MEDIA_TYPES
+from audio_pool.gateway.dialects.fields import Fields
+from audio_pool.gateway.door import Sound
+from audio_pool.gateway.problems import error_of, retry_after, status_of
+from audio_pool.gateway.sounds import headers_of
+from audio_pool.types import AudioRequest
+
+__all__ = ["ErrorBody", "bytes_of", "error_handlers", "headers_with", "json_of", "request_of"]
+
+ErrorBody = Callable[[AudioPoolError, int, str], object]
+"""Of an error, its status and the request's id: what is written as JSON."""
+
+
+def request_of(*layers: Fields) -> AudioRequest:
+    """Return the request that layers make; a later one is stronger, and None says nothing. Raises InvalidRequest."""
+    asked: Fields = {}
+    for layer in layers:
+        asked |= {name: value for name, value in layer.items() if value is not None}
+    return as_request(asked, {})
+
+
+def bytes_of(
+    sound: Sound, *, ignored: Iterable[str] = (), media_type: str | None = None, **more: str
+) -> Response[bytes]:
+    """Answer with the file.
+
+    Args:
+        ignored: names of fields that nobody knows.
+        media_type: where the dialect calls it otherwise than we do.
+        more: further headers, with ``_`` for ``-``.
+    """
+    headers = headers_with(sound, ignored) | {name.replace("_", "-"): value for name, value in more.items()}
+    return Response(sound.data, media_type=media_type or MEDIA_TYPES[sound.metadata.format], headers=headers)
+
+
+def headers_with(sound: Sound, ignored: Iterable[str]) -> dict[str, str]:
+    """Return what headers tell of a sound and of what was left unread."""
+    names = ", ".join(name for name in ignored if name.isascii() and name.isprintable())[:500]
+    return headers_of(sound.metadata) | ({"x-ignored-fields": names} if names else {})
+
+
+def json_of(value: object, status: int = 200, **headers: str) -> Response[bytes]:
+    """Answer with JSON."""
+    told = {"cache-control": "no-store"} | {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json", headers=told)
+
+
+def error_handlers(body: ErrorBody, statuses: dict[str, int] | None = None) -> ExceptionHandlersMap:
+    """Return a Router's exception handlers, which write errors as ``body`` says.
+
+    Args:
+        statuses: by an error's code, where the dialect's is not ours (problems.py).
+    """
+
+    def answer(http: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:  # Litestar's own parameters
+        error = error_of(exc)
+        status = exc.status_code if isinstance(exc, HTTPException) else status_of(error)
+        status = (statuses or {}).get(error.code, status)
+        request_id = str(http.scope.get("state", {}).get("request_id", ""))
+        headers = {"request_id": request_id}
+        if status in (409, 429) or status >= 500:
+            headers["x_should_retry"] = str(error.retryable).lower()
+        wait_s = retry_after(error)
+        if wait_s is not None:
+            headers["retry_after"] = str(wait_s)
+        return json_of(body(error, status, request_id), status, **headers)
+
+    return {AudioPoolError: answer, HTTPException: answer, Exception: answer}

@@ -1,0 +1,168 @@
+"""ElevenLabs' sound effects, text to speech and account, for its SDKs (music: elevenlabs_music.py).
+
+Owns: those requests, answers and errors; what its models look like (models.py has the route).
+Must not know: how a sound is made.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Response, Router, get, post
+from msgspec import Meta, Struct
+
+from audio_pool.errors import AudioPoolError
+from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
+from audio_pool.gateway.dialects.names import Names, UnknownVoice
+from audio_pool.gateway.dialects.output_format import rendition_of
+from audio_pool.gateway.door import Door, HttpRequest
+from audio_pool.types import MAX_PROMPT_CHARS, Seed
+
+__all__ = ["ERRORS", "model_object", "router"]
+
+EFFECT_MODEL = "eleven_text_to_sound_v2"
+SPEECH_MODEL = "eleven_multilingual_v2"
+_MOST_GUIDANCE = 2.0
+"""At a ``prompt_influence`` of 1, times the engine's own; 0.3, the default, is once."""
+_CODES = {
+    "unauthenticated": "invalid_api_key",
+    "refused": "missing_permissions",
+    "too_many": "rate_limit_exceeded",
+    "busy": "system_busy",
+    "unknown_engine": "model_not_found",
+    "bad_request": "invalid_parameters",
+}
+_TYPES = {401: "authentication_error", 403: "authorization_error", 404: "not_found", 429: "rate_limit_error"}
+_STATUSES = {"busy": 429, "unknown_engine": 404}
+
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+Influence = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class EffectBody(Struct, frozen=True, kw_only=True):
+    """A sound effect. Fields of our own API may stand beside these."""
+
+    text: Text
+    loop: bool = False
+    duration_seconds: Annotated[float, Meta(ge=0.5, le=30.0)] | None = None
+    """None: the pool's default length."""
+    prompt_influence: Influence | None = None
+    model_id: str = EFFECT_MODEL
+
+
+class SpeechBody(Struct, frozen=True, kw_only=True):
+    """Words to be said. Fields of our own API may stand beside these."""
+
+    text: Text
+    model_id: str = SPEECH_MODEL
+    seed: Seed | None = None
+
+
+def router(door: Door) -> Router:
+    """Return the routes."""
+    names = Names(door)
+    tags = ["ElevenLabs"]
+
+    @post("/v1/sound-generation", status_code=200, summary="ElevenLabs: make a sound effect", tags=tags)
+    async def effect(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
+        taken = take(EffectBody, await read_json(request))
+        body, model = taken.body, await names.model(taken.body.model_id)
+        guidance = await _guidance(body.prompt_influence, model.engine, names)
+        own = {"prompt": body.text, "engine": model.engine, "loop": body.loop, "duration_s": body.duration_seconds}
+        asked = request_of({"guidance_scale": guidance}, own, taken.native, rendition_of(output_format))
+        sound = await door.make(asked, request)
+        return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
+
+    @post(
+        ["/v1/text-to-speech/{voice_id:str}", "/v1/text-to-speech/{voice_id:str}/stream"],
+        status_code=200,
+        summary="ElevenLabs: say words",
+        tags=tags,
+    )
+    async def speech(request: HttpRequest, voice_id: str, output_format: str | None = None) -> Response[bytes]:
+        taken = take(SpeechBody, await read_json(request))
+        body, speaker = taken.body, await names.speaker(voice_id)
+        own = {"prompt": body.text, "engine": speaker.engine, "voice": speaker.voice, "seed": body.seed}
+        sound = await door.make(request_of(own, taken.native, rendition_of(output_format)), request)
+        return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
+
+    @get("/v1/voices", summary="ElevenLabs: voices", tags=tags)
+    async def voices() -> Response[bytes]:
+        known = await names.voices()
+        return json_of({"voices": [{"voice_id": name, "name": name, "category": "premade"} for name in known]})
+
+    @get("/v1/user", summary="ElevenLabs: whose key it is", tags=tags)
+    async def user(request: HttpRequest) -> Response[bytes]:
+        name = door.caller(request).name
+        told = {"user_id": name or "anybody", "first_name": name or None, "subscription": _SUBSCRIPTION}
+        return json_of(told | _USER)
+
+    @get("/v1/user/subscription", summary="ElevenLabs: what may be used", tags=tags)
+    async def subscription() -> Response[bytes]:
+        return json_of(_SUBSCRIPTION)
+
+    return Router("/", route_handlers=[effect, speech, voices, user, subscription], exception_handlers=ERRORS)
+
+
+async def _guidance(influence: float | None, engine: str | None, names: Names) -> float | None:
+    """Return the guidance that an influence of 0..1 means to an engine; None: its own, as of one that has none."""
+    own = next((one.guidance_scale for one in await names.generators() if one.name == engine), None)
+    if influence is None or own is None:
+        return None
+    share = influence / 0.3 if influence <= 0.3 else 1.0 + (influence - 0.3) / 0.7 * (_MOST_GUIDANCE - 1.0)
+    return round(own * share, 3)
+
+
+def model_object(name: str) -> dict[str, object]:
+    """Return a model as this API lists it."""
+    return {"model_id": name, "name": name, "can_do_text_to_speech": False, "languages": []}
+
+
+_SUBSCRIPTION: dict[str, object] = {
+    "tier": "self_hosted",
+    "character_count": 0,
+    "character_limit": 1_000_000_000,
+    "can_extend_character_limit": False,
+    "allowed_to_extend_character_limit": False,
+    "voice_slots_used": 0,
+    "professional_voice_slots_used": 0,
+    "voice_limit": 0,
+    "voice_add_edit_counter": 0,
+    "professional_voice_limit": 0,
+    "can_extend_voice_limit": False,
+    "can_use_instant_voice_cloning": False,
+    "can_use_professional_voice_cloning": False,
+    "status": "active",
+    "max_character_limit_extension": None,
+    "next_character_count_reset_unix": None,
+}
+_USER: dict[str, object] = {
+    "is_new_user": False,
+    "can_use_delayed_payment_methods": False,
+    "is_onboarding_completed": True,
+    "is_onboarding_checklist_completed": True,
+    "xi_api_key": None,
+    "created_at": 0,
+    "seat_type": "workspace_admin",
+}
+
+
+def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+    if isinstance(error, BadFields):
+        return {"detail": [_fault(one) for one in error.faults]}
+    if status == 422:
+        return {"detail": [{"loc": ["body"], "msg": error.message, "type": _CODES.get(error.code, error.code)}]}
+    code = "voice_not_found" if isinstance(error, UnknownVoice) else _CODES.get(error.code, error.code)
+    message = f"{error.message}; {error.hint}" if error.hint else error.message
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    told = {"type": kind, "code": code, "status": code, "message": message, "request_id": request_id, "param": None}
+    return {"detail": told}
+
+
+def _fault(fault: Fault) -> dict[str, object]:
+    told, kind = ("Field required", "missing") if fault.missing else (fault.message, "value_error")
+    return {"loc": ["query" if fault.name == "output_format" else "body", fault.name], "msg": told, "type": kind}
+
+
+ERRORS = error_handlers(_error, _STATUSES)

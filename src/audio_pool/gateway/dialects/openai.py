@@ -1,0 +1,127 @@
+"""OpenAI's ``/v1/audio/speech``, for its SDKs and for all that speak like it.
+
+Owns: that API's request, answers and errors; what its models look like (models.py has the route).
+Must not know: how a sound is made.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, Router, post
+from litestar.response import Stream
+from msgspec import Meta, Struct
+
+from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, UnknownEngine
+from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, headers_with, request_of
+from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
+from audio_pool.gateway.dialects.names import Names
+from audio_pool.gateway.door import Door, HttpRequest, Sound
+from audio_pool.types import MAX_DURATION_S, MAX_PROMPT_CHARS, MIN_DURATION_S
+
+__all__ = ["ERRORS", "RENDITIONS", "model_object", "router"]
+
+_CHUNK_BYTES = 48 * 1024
+"""Of one event: a multiple of three, so that base64 needs no padding between them."""
+RENDITIONS: dict[str, dict[str, Any]] = {
+    "mp3": {"format": "mp3"},
+    "opus": {"format": "opus", "rendition_rate": 48_000},
+    "flac": {"format": "flac"},
+    "wav": {"format": "wav"},
+    "pcm": {"format": "pcm", "rendition_rate": 24_000},
+}
+_MEDIA_TYPES = {"opus": "audio/opus"}
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {"bad_request": "invalid_value", "unauthenticated": "invalid_api_key", "too_many": "rate_limit_exceeded"}
+_STATUSES = {"bad_request": 400, "not_supported": 400, "bad_audio": 400, "unknown_engine": 404}
+
+
+class Voice(Struct, frozen=True):
+    """A voice by its id."""
+
+    id: str
+
+
+class SpeechBody(Struct, frozen=True, kw_only=True):
+    """A request for audio. Fields of our own API may stand beside these."""
+
+    input: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+    """The sound in words; what is said, of an engine that speaks."""
+    model: Annotated[str, Meta(min_length=1)]
+    voice: str | Voice = ""
+    """Of an engine that speaks; sounds have none."""
+    instructions: str = ""
+    """How it is to sound."""
+    response_format: str = "mp3"
+    """mp3, opus, flac, wav, or pcm: 24 kHz, 16 bits, one channel, no header."""
+    speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
+    stream_format: Literal["audio", "sse"] = "audio"
+    duration_seconds: Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)] | None = None
+    """Not OpenAI's: how long it is to be."""
+
+
+def router(door: Door) -> Router:
+    """Return the route."""
+    names = Names(door)
+
+    @post("/v1/audio/speech", status_code=200, summary="OpenAI: make audio", tags=["OpenAI"])
+    async def speech(request: HttpRequest) -> Response[Any]:
+        taken = take(SpeechBody, await read_json(request))
+        sound = await door.make(await _asked(taken, names), request)
+        if taken.body.stream_format == "sse":
+            headers = headers_with(sound, taken.ignored)
+            return Stream(_events(sound, taken.body.input), media_type="text/event-stream", headers=headers)
+        media_type = _MEDIA_TYPES.get(taken.body.response_format)
+        return bytes_of(sound, ignored=taken.ignored, media_type=media_type)
+
+    return Router("/", route_handlers=[speech], exception_handlers=ERRORS)
+
+
+async def _asked(taken: Taken[SpeechBody], names: Names) -> Any:
+    body = taken.body
+    if body.response_format not in RENDITIONS:
+        allowed = ", ".join(RENDITIONS)
+        raise BadFields(Fault("response_format", f"given {body.response_format!r:.60}, allowed is one of {allowed}"))
+    model = await names.model(body.model)
+    model = await names.voice(body.voice.id if isinstance(body.voice, Voice) else body.voice, model)
+    words = body.input if model.speech or not body.instructions else f"{body.input}, {body.instructions}"
+    own = {"prompt": words, "engine": model.engine, "voice": model.voice, "duration_s": body.duration_seconds}
+    return request_of(RENDITIONS[body.response_format], taken.native, own)
+
+
+async def _events(sound: Sound, words: str) -> AsyncIterator[bytes]:
+    for start in range(0, len(sound.data), _CHUNK_BYTES):
+        part = base64.b64encode(sound.data[start : start + _CHUNK_BYTES]).decode()
+        yield _event({"type": "speech.audio.delta", "audio": part})
+    tokens = len(words.split())
+    usage = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
+    yield _event({"type": "speech.audio.done", "usage": usage})
+
+
+def _event(body: dict[str, object]) -> bytes:
+    return b"data: " + msgspec.json.encode(body) + b"\n\n"
+
+
+def model_object(name: str) -> dict[str, object]:
+    """Return a model as this API lists it."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "audio_pool"}
+
+
+def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+    code, param = _CODES.get(error.code, error.code), None
+    if isinstance(error, BadFields):
+        fault = error.faults[0]
+        code, param = "missing_required_parameter" if fault.missing else "invalid_value", fault.name
+    elif isinstance(error, UnknownEngine):
+        code, param = "model_not_found", "model"
+    elif isinstance(error, NotFound | InvalidRequest):
+        param = error.message.partition(":")[0] if ":" in error.message[:32] else None
+    kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    message = f"{error.message}; {error.hint}" if error.hint else error.message
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+ERRORS = error_handlers(_error, _STATUSES)
