@@ -1,7 +1,7 @@
 """Crossfades: one turn cut out of longer material, its end blended into its start, in phase where there is a phase.
 
 Owns: ``Splice``, the blend at constant power, correlations.
-Must not know: where a splice is best; numpy only.
+Must not know: where a splice is best.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import irfft, rfft
 
 __all__ = ["Splice", "aligned", "blend", "correlations", "spliced"]
 
@@ -59,15 +60,22 @@ def _product(a: Audio, b: Audio) -> float:
 def correlations(part: Audio, material: Audio) -> npt.NDArray[np.float64]:
     """Correlate ``part`` [C, n] with each stretch of ``material`` [C, m], normalised: [m - n + 1]."""
     n, m = part.shape[1], material.shape[1]
-    size = 1 << (m - 1).bit_length()  # no more: the lags kept are those that do not wrap
-    product = np.zeros(size // 2 + 1, np.complex64)
-    for a, b in zip(part, material, strict=True):
-        product += np.conj(np.fft.rfft(a, size)) * np.fft.rfft(b, size)
-    dots = np.fft.irfft(product, size)[: m - n + 1]
-    running = np.concatenate([[0.0], np.cumsum(np.einsum("ct,ct->t", material, material, dtype=np.float64))])
-    energy = np.maximum(running[n:] - running[:-n], 0.0) * _product(part, part)
+    size = _fast(m)  # no more: the lags kept are those that do not wrap
+    padded = np.zeros((2, len(part), size), np.float32)
+    padded[0, :, :n], padded[1, :, :m] = part, material
+    heads, whole = rfft(padded)
+    dots = irfft((np.conj(heads) * whole).sum(axis=0, keepdims=True), size)[0, : m - n + 1]
+    # the first stretch is summed, of the others what comes and what goes
+    comes, goes = (np.einsum("ct,ct->t", one, one, dtype=np.float64) for one in (material[:, n:], material[:, : m - n]))
+    power = _product(material[:, :n], material[:, :n]) + np.concatenate([[0.0], np.cumsum(comes - goes)])
+    energy = np.maximum(power, 0.0) * _product(part, part)
     found: npt.NDArray[np.float64] = np.where(energy > 1e-12, dots / np.sqrt(np.maximum(energy, 1e-12)), 0.0)
     return found
+
+
+def _fast(least: int) -> int:
+    """Return the next length whose transform is fast: two, three or nine times a power of two."""
+    return min(odd << max(1, (-(-least // odd) - 1).bit_length()) for odd in (1, 3, 9))
 
 
 def aligned(audio: Audio, frames: int, reach: int, start: int, fade: int) -> tuple[Splice, float]:

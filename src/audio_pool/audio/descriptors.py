@@ -1,17 +1,16 @@
 """Spectral descriptors: a short vector per sound, to compare variants without a model.
 
 Owns: spectral descriptors and their distance.
-Must not know: prompts, models; numpy only.
+Must not know: prompts, models.
 """
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import powers_between, rfft
 
 __all__ = ["descriptors", "distance"]
 
@@ -42,7 +41,7 @@ def descriptors(audio: Audio, sample_rate: int) -> npt.NDArray[np.float32]:
     total = max(float(power.sum(axis=1).mean()), 1e-20)
     level = _db(power.mean(axis=0) / total)
     varying = _db(power / total).std(axis=0)
-    course = _db(_in_parts(audio, _SEGMENTS) / max(float(_in_parts(audio, 1)[0]), 1e-20))
+    course = _db(_course(audio))
     flutter = 10 * _modulation(audio, sample_rate)
     views = (level, varying, course, flutter)
     return np.concatenate([view / np.sqrt(len(view)) for view in views]).astype(np.float32)
@@ -66,7 +65,7 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     count = min(_MOST_FRAMES, 1 + spare // (size // 2))
     places = np.linspace(0, spare, count).astype(np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, places]
-    spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
+    spectrum = rfft(windows * np.hanning(size).astype(np.float32))
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(axis=0).astype(np.float64)
     power *= (8 / 3) * 2 / size**2
     # bins are split by their overlap with a band: the lowest bands are narrower than a bin
@@ -78,12 +77,12 @@ def _band_powers(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     return np.diff(reached, axis=1)
 
 
-def _in_parts(audio: Audio, parts: int) -> npt.NDArray[np.float64]:
-    edges = np.linspace(0, audio.shape[1], parts + 1).astype(np.int64)
-    means: npt.NDArray[np.float64] = np.zeros(parts)
-    for index, (start, end) in enumerate(pairwise(edges)):
-        part = audio[:, start:end]
-        means[index] = np.einsum("ct,ct->", part, part, dtype=np.float64) / max(1, end - start)
+def _course(audio: Audio) -> npt.NDArray[np.float64]:
+    """Compute the power of equal parts relative to that of the whole: [16]."""
+    edges = np.linspace(0, audio.shape[1], _SEGMENTS + 1).astype(np.int64)
+    sums = powers_between(audio, edges)
+    means: npt.NDArray[np.float64] = sums / np.maximum(np.diff(edges), 1)
+    means /= max(float(sums.sum()) / audio.shape[1], 1e-20)
     return means
 
 
@@ -93,7 +92,8 @@ def _modulation(audio: Audio, sample_rate: int) -> npt.NDArray[np.float64]:
     count = audio.shape[1] // hop
     if count < 4:
         return np.zeros(len(_MODULATION_HZ) - 1)
-    envelope = np.sqrt(np.square(audio[:, : count * hop]).sum(axis=0).reshape(count, hop).mean(axis=1))
+    whole = audio[:, : count * hop].reshape(len(audio), count, hop)
+    envelope = np.sqrt(np.einsum("cnt,cnt->n", whole, whole) / hop)
     spectrum = np.square(np.abs(np.fft.rfft((envelope - envelope.mean()) * np.hanning(count))))
     band = np.searchsorted(_MODULATION_HZ, np.fft.rfftfreq(count, 0.01), side="right") - 1
     found: npt.NDArray[np.float64] = np.zeros(len(_MODULATION_HZ) - 1)

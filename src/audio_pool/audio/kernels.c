@@ -149,6 +149,47 @@ int filtered_powers(const double *sections, int count, const float *audio, int64
     return 0;
 }
 
+/* Add up what two channels have in common: out is {sum, sum, square, square, product} in float64, of one channel
+ * with itself where other == one; tops takes the highest of each, whatever its sign. */
+void moments(const float *one, const float *other, int64_t frames, double *out, float *tops) {
+    /* as many sums side by side as hide what each waits for */
+    enum { WIDE = 8 };
+    double sums[5][WIDE] = {{0}};
+    float top[2][WIDE] = {{0}};
+    int64_t t = 0;
+    for (; t + WIDE <= frames; t += WIDE)
+        for (int i = 0; i < WIDE; i++) {
+            const float a = one[t + i], b = other[t + i];
+            const float high = __builtin_fabsf(a), other_high = __builtin_fabsf(b);
+            sums[0][i] += a;
+            sums[1][i] += b;
+            sums[2][i] += (double)a * a;
+            sums[3][i] += (double)b * b;
+            sums[4][i] += (double)a * b;
+            top[0][i] = high > top[0][i] ? high : top[0][i];
+            top[1][i] = other_high > top[1][i] ? other_high : top[1][i];
+        }
+    for (; t < frames; t++) {
+        const float a = one[t], b = other[t];
+        const float high = __builtin_fabsf(a), other_high = __builtin_fabsf(b);
+        sums[0][0] += a;
+        sums[1][0] += b;
+        sums[2][0] += (double)a * a;
+        sums[3][0] += (double)b * b;
+        sums[4][0] += (double)a * b;
+        top[0][0] = high > top[0][0] ? high : top[0][0];
+        top[1][0] = other_high > top[1][0] ? other_high : top[1][0];
+    }
+    for (int k = 0; k < 5; k++) {
+        out[k] = 0;
+        for (int i = 0; i < WIDE; i++) out[k] += sums[k][i];
+    }
+    for (int k = 0; k < 2; k++) {
+        tops[k] = 0;
+        for (int i = 0; i < WIDE; i++) tops[k] = top[k][i] > tops[k] ? top[k][i] : tops[k];
+    }
+}
+
 /* Round to steps of 2^-23 within -1..1: out [frames][channels], in the topmost bits. Channels are `apart` samples. */
 void round_to_24_bits(const float *audio, int64_t channels, int64_t apart, int64_t frames, int32_t *out) {
     const float full = 8388608.0f;

@@ -14,6 +14,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -24,12 +26,15 @@ from audio_pool.audio import Audio, native
 from audio_pool.audio.native import address
 
 __all__ = [
+    "Moments",
     "add_band_powers",
     "filtered",
     "filtered_powers",
     "highpass_sections",
     "in_24_bits",
     "irfft",
+    "moments",
+    "powers_between",
     "rfft",
     "sosfilt",
 ]
@@ -123,12 +128,65 @@ def filtered_powers(sections: Doubles, audio: Audio, bounds: Places, warm: int =
             address(bounds), len(sums), address(sums),
         )  # fmt: skip
         return sums
+    if not len(sections):
+        return _powers_between(audio, bounds)
     power = np.zeros(audio.shape[1])
     for channel in audio:
         weighted = sosfilt(sections, _warmed(channel, warm))[warm:]
         power += np.square(weighted, out=weighted)
     found: Doubles = np.add.reduceat(power[: bounds[-1]], bounds[:-1])
     return found
+
+
+def _powers_between(audio: Audio, bounds: Places) -> Doubles:
+    found: Doubles = np.zeros(len(bounds) - 1)
+    for index, (first, end) in enumerate(pairwise(bounds.tolist())):
+        part = audio[:, first:end]
+        found[index] = np.einsum("ct,ct->", part, part, dtype=np.float64)
+    return found
+
+
+def powers_between(audio: Audio, bounds: Places) -> Doubles:
+    """Add up the squares of all channels, float32 [C, T], between bounds [N + 1] in order: [N]."""
+    return filtered_powers(np.zeros((0, 6)), audio, bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """What is added up over a sound's frames, C channels."""
+
+    sums: Doubles
+    """[C]"""
+    squares: Doubles
+    """[C]"""
+    product: float
+    """Of the first two channels; of the only one with itself."""
+    tops: Floats
+    """[C], the highest sample of each, whatever its sign."""
+
+
+def moments(audio: Audio) -> Moments:
+    """Add up a sound, float32 [C, T] with C at least 1, in one pass."""
+    channels = len(audio)
+    library = native.library()
+    if library is None or audio.dtype != np.float32:
+        other = audio[min(1, channels - 1)]
+        return Moments(
+            sums=audio.sum(axis=1, dtype=np.float64),
+            squares=np.einsum("ct,ct->c", audio, audio, dtype=np.float64),
+            product=float(np.einsum("t,t->", audio[0], other, dtype=np.float64)),
+            tops=np.abs(audio).max(axis=1, initial=0.0),
+        )
+    audio = np.ascontiguousarray(audio)
+    sums, squares, tops = np.empty(channels), np.empty(channels), np.empty(channels, np.float32)
+    out, pair = np.empty(5), np.empty(2, np.float32)
+    product = 0.0
+    for one in range(0, channels, 2):
+        other = min(one + 1, channels - 1)
+        library.moments(address(audio[one]), address(audio[other]), audio.shape[1], address(out), address(pair))
+        sums[[one, other]], squares[[one, other]], tops[[one, other]] = out[:2], out[2:4], pair
+        product = float(out[4]) if one == 0 else product
+    return Moments(sums=sums, squares=squares, product=product, tops=tops)
 
 
 def in_24_bits(audio: Audio) -> npt.NDArray[np.int32]:

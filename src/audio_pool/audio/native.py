@@ -33,6 +33,7 @@ _ADDRESS, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _FUNCTIONS = {
     "filter_sound": (_INT, [_ADDRESS, _INT, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS]),
     "filtered_powers": (_INT, [_ADDRESS, _INT, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _COUNT, _ADDRESS]),
+    "moments": (None, [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS]),
     "round_to_24_bits": (None, [_ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS]),
     "add_band_powers": (None, [_ADDRESS, _COUNT, _COUNT, _ADDRESS, _COUNT, _ADDRESS]),
 }

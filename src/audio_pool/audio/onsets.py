@@ -1,7 +1,7 @@
 """Onsets: where the separate strokes of a sound begin, and what is usual between them.
 
 Owns: the strength of onsets by spectral flux, which peaks of it are strokes, and the beat they keep, if any.
-Must not know: what is done between strokes; numpy only.
+Must not know: what is done between strokes.
 
 Levels cannot tell a tick from a noise floor that is nearly as loud; the rise of the spectrum within 20 ms can.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import add_band_powers, rfft
 
 __all__ = ["STEADY", "Beat", "band_edges", "beat_of", "find_onsets"]
 
@@ -110,9 +111,8 @@ def _rises(audio: Audio, sample_rate: int, hop: int, circular: bool) -> npt.NDAr
     window = np.concatenate([taper, np.ones(size - 2 * len(taper)), taper[::-1]]).astype(np.float32)
     power = np.zeros((count, len(edges) - 1))
     for channel in padded:
-        spectrum = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(channel, size)[places] * window)
-        below = np.cumsum(np.square(spectrum.real) + np.square(spectrum.imag), axis=1, dtype=np.float64)
-        power += np.diff(below[:, edges], axis=1)
+        spectrum = rfft(np.lib.stride_tricks.sliding_window_view(channel, size)[places] * window)
+        add_band_powers(spectrum, edges + 1, power)
     loudest = float(power.max())
     if loudest <= 0:
         return np.zeros(count)

@@ -63,10 +63,12 @@ def stroke_splice(
     if len(onsets) < _LEAST_STROKES or float(np.median(np.diff(onsets))) < _FASTEST_S * sample_rate:
         return None
     lengths, low, high = _turns(audio, onsets, frames, shortest, sample_rate)
+    levels = _Levels(audio, sample_rate)
     found = [
         candidate
         for length in lengths
-        if (candidate := _best_start(audio, onsets, length, tail, shortest, (low, high), sample_rate)) is not None
+        if (candidate := _best_start(audio, levels, onsets, length, tail, shortest, (low, high), sample_rate))
+        is not None
     ]
     if not found:
         return None
@@ -82,6 +84,7 @@ def stroke_splice(
 
 def _best_start(
     audio: Audio,
+    levels: _Levels,
     onsets: npt.NDArray[np.int64],
     length: int,
     tail: int,
@@ -106,7 +109,7 @@ def _best_start(
     starts, fades, last, following = starts[known], fades[known], last[known], following[known]
     pause = np.maximum(length - (onsets[last] - onsets[following]), 1)
     strange = np.maximum(np.maximum(np.log2(low / pause), np.log2(pause / high)), 0)
-    loud = _levels_db(audio, starts, fades, sample_rate) + _levels_db(audio, starts + length, fades, sample_rate)
+    loud = levels.db(starts, fades) + levels.db(starts + length, fades)
     costs = 4 * strange + 0.03 * loud - 0.3 * np.minimum(fades / (0.1 * sample_rate), 1)
     at = int(np.argmin(costs))
     return float(costs[at]), Splice(start=int(starts[at]), length=length, fade=int(fades[at]))
@@ -203,17 +206,21 @@ def _room(
     return np.maximum(bounded[following] - before - places, 0)
 
 
-def _levels_db(
-    audio: Audio, places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], sample_rate: int
-) -> npt.NDArray[np.float64]:
-    """Measure the mean level of each stretch over the sound's quiet tenths, dB."""
-    hop = max(1, round(_LEVEL_S * sample_rate))
-    count = audio.shape[1] // hop
-    power = np.einsum("cnt,cnt->n", *(2 * [audio[:, : count * hop].reshape(len(audio), count, hop)]))
-    floor = max(float(np.percentile(power, 20)), float(power.max()) * 1e-7, 1e-12)
-    running = np.concatenate([[0.0], np.cumsum(power, dtype=np.float64)])
-    first = np.minimum(places // hop, count - 1)
-    end = np.clip((places + lengths) // hop, first + 1, count)
-    mean = (running[end] - running[first]) / (end - first)
-    levels: npt.NDArray[np.float64] = np.maximum(10 * np.log10(np.maximum(mean, 1e-12) / floor), 0)
-    return levels
+class _Levels:
+    """The levels of a sound's stretches over its quiet tenths."""
+
+    def __init__(self, audio: Audio, sample_rate: int) -> None:
+        self._hop = max(1, round(_LEVEL_S * sample_rate))
+        self._count = audio.shape[1] // self._hop
+        whole = audio[:, : self._count * self._hop].reshape(len(audio), self._count, self._hop)
+        power = np.einsum("cnt,cnt->n", whole, whole)
+        self._floor = max(float(np.percentile(power, 20)), float(power.max()) * 1e-7, 1e-12)
+        self._running = np.concatenate([[0.0], np.cumsum(power, dtype=np.float64)])
+
+    def db(self, places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the mean level of each stretch, dB."""
+        first = np.minimum(places // self._hop, self._count - 1)
+        end = np.clip((places + lengths) // self._hop, first + 1, self._count)
+        mean = (self._running[end] - self._running[first]) / (end - first)
+        levels: npt.NDArray[np.float64] = np.maximum(10 * np.log10(np.maximum(mean, 1e-12) / self._floor), 0)
+        return levels

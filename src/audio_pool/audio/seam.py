@@ -1,7 +1,7 @@
 """How ordinary a loop's joint is, and where a loop that needs no crossfade best starts.
 
 Owns: ``seam_score`` and its four measures.
-Must not know: how loops are made, engines, files; numpy only.
+Must not know: how loops are made, engines, files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import add_band_powers, powers_between, rfft
 from audio_pool.audio.onsets import find_onsets
 from audio_pool.audio.trains import kinds_of, trains_of
 
@@ -113,30 +114,39 @@ def _evenness(since: npt.NDArray[np.int64], length: int, crossfade_frames: int) 
 
 def _around(audio: Audio, places: npt.NDArray[np.int64], before: int, after: int) -> Audio:
     """Cut windows around places of the endless loop: float32 [C, N, before + after]."""
-    length = audio.shape[1]
-    ring = np.take(audio, np.arange(-before, length + after), axis=1, mode="wrap")
-    return np.lib.stride_tricks.sliding_window_view(ring, before + after, axis=1)[:, places]
+    found = np.empty((len(audio), len(places), before + after), audio.dtype)
+    inside = (places >= before) & (places + after <= audio.shape[1])
+    windows = np.lib.stride_tricks.sliding_window_view(audio, before + after, axis=1)
+    found[:, inside] = windows[:, places[inside] - before]
+    for number in np.flatnonzero(~inside):
+        around = np.arange(places[number] - before, places[number] + after)
+        found[:, number] = np.take(audio, around, axis=1, mode="wrap")
+    return found
 
 
 def _largest_steps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
     """Measure the largest step between samples around each place, linear, the largest of all channels."""
     half = max(2, min(round(_STEP_S * sample_rate), audio.shape[1] // 8))
     # the step at index t leads from frame t - 1 to frame t
-    steps = np.abs(np.diff(audio, axis=1, prepend=audio[:, -1:])).max(axis=0, keepdims=True)
-    return _around(steps, places, half, half)[0].max(axis=1).astype(np.float64)  # type: ignore[no-any-return]
+    around = _around(audio, places, half + 1, half)
+    steps = np.subtract(around[..., 1:], around[..., :-1])
+    return np.abs(steps, out=steps).max(axis=(0, 2)).astype(np.float64)  # type: ignore[no-any-return]
 
 
 def _level_jumps(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int) -> npt.NDArray[np.float64]:
     """Measure the level change, dB, between the 100 ms before and after."""
     length = audio.shape[1]
     half = max(2, min(round(_LEVEL_S * sample_rate), length // 4))
-    power = np.einsum("ct,ct->t", audio, audio)
-    power = np.concatenate([power[length - half :], power, power[:half]])
     # what lies between all ends is summed once, not each sample
-    ends = np.unique(np.concatenate([[0], places, places + half, places + 2 * half]))
-    running = np.concatenate([[0.0], np.cumsum(np.add.reduceat(power[: ends[-1]], ends[:-1], dtype=np.float64))])
-    first, middle, last = (running[np.searchsorted(ends, places + more)] for more in (0, half, 2 * half))
-    before, after = (middle - first) / half, (last - middle) / half
+    ends = np.unique(np.concatenate([[0, length], *((places + more) % length for more in (-half, 0, half))]))
+    running = np.concatenate([[0.0], np.cumsum(powers_between(audio, ends))])
+
+    def until(more: int) -> npt.NDArray[np.float64]:
+        turns, at = np.divmod(places + more, length)
+        summed: npt.NDArray[np.float64] = running[np.searchsorted(ends, at)] + turns * running[-1]
+        return summed
+
+    before, after = (until(0) - until(-half)) / half, (until(half) - until(0)) / half
     jumps: npt.NDArray[np.float64] = np.abs(10 * np.log10((after + _FLOOR**2) / (before + _FLOOR**2)))
     return jumps
 
@@ -151,10 +161,10 @@ def _mel_distances(audio: Audio, places: npt.NDArray[np.int64], sample_rate: int
         around = _around(audio, places[first : first + 256], size, size)
         levels = []
         for part in (around[..., :size], around[..., size:]):
-            spectrum = np.fft.rfft(part * window)
-            power = (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0) * (4 / size**2)
-            below = np.cumsum(power, axis=1, dtype=np.float64)
-            levels.append(10 * np.log10(np.diff(below[:, edges], axis=1, prepend=0.0) + _FLOOR**2))
+            power = np.zeros((part.shape[1], len(edges)))
+            for channel in part:
+                add_band_powers(rfft(channel * window), np.append(0, edges + 1), power)
+            levels.append(10 * np.log10(power * (4 / size**2) + _FLOOR**2))
         found[first : first + 256] = np.sqrt(np.square(levels[0] - levels[1]).mean(axis=1))
     return found
 

@@ -1,7 +1,7 @@
 """Trains: strokes that follow each other in a time of their own, as tick and tock do, or two feet.
 
 Owns: which strokes sound alike, and into which trains they fall.
-Must not know: how loops are made or judged; numpy only.
+Must not know: how loops are made or judged.
 
 A clock that ticks and tocks is even, and still a turn of an odd number of its strokes stumbles: two ticks follow each
 other at the joint. So a rhythm is taken apart, by sound first, then by place: every second, third or fourth stroke.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import add_band_powers, rfft
 from audio_pool.audio.onsets import STEADY, band_edges, beat_of
 
 __all__ = ["kinds_of", "trains_of"]
@@ -95,9 +96,10 @@ def _colours(audio: Audio, onsets: Places, sample_rate: int) -> Floats:
     edges = band_edges(size, sample_rate, _BANDS)
     powers = []
     for places in (first + size // 2, first + size + size // 2):  # before it, in it
-        spectrum = np.fft.rfft(windows[:, np.clip(places, 0, windows.shape[1] - 1)] * taper)
-        below = np.cumsum((np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0), axis=1, dtype=np.float64)
-        powers.append(np.diff(below[:, edges], axis=1))
+        power = np.zeros((len(onsets), len(edges) - 1))
+        for channel in windows:
+            add_band_powers(rfft(channel[np.clip(places, 0, len(channel) - 1)] * taper), edges + 1, power)
+        powers.append(power)
     floor = np.median(powers[0], axis=0)
     risen = np.maximum(powers[1] - floor, floor)
     loudest = risen.max(axis=1, keepdims=True) + 1e-20

@@ -1,7 +1,7 @@
 """Faults of a sound, each found by a function of its own from what can be measured.
 
 Owns: ``Fault``, and ``Measured``, what all of them need to know of a sound.
-Must not know: what a caller declared, which faults count, engines; numpy only.
+Must not know: what a caller declared, which faults count, engines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
+from audio_pool.audio.kernels import Moments, moments, rfft
 
 __all__ = ["FRAME_S", "SILENT", "Fault", "Floats", "Measured"]
 
@@ -55,13 +56,20 @@ class Measured:
         return np.sqrt(power)
 
     @cached_property
+    def moments(self) -> Moments:
+        """Sums of the whole sound."""
+        return moments(self.audio)
+
+    @property
     def products(self) -> tuple[Floats, float]:
         """Mean square of each channel, and the mean product of the first two (0 where there is one)."""
         length = self.audio.shape[1]
-        powers = np.einsum("ct,ct->c", self.audio, self.audio, dtype=np.float64) / length
-        if len(self.audio) < 2:
-            return powers, 0.0
-        return powers, float(np.einsum("t,t->", self.audio[0], self.audio[1], dtype=np.float64)) / length
+        return self.moments.squares / length, self.moments.product / length if len(self.audio) > 1 else 0.0
+
+    @property
+    def peak(self) -> float:
+        """The highest sample, whatever its sign."""
+        return float(self.moments.tops.max())
 
     @cached_property
     def long_size(self) -> int:
@@ -101,6 +109,6 @@ class Measured:
 
     def _spectra(self, size: int, places: npt.NDArray[np.int64]) -> Floats:
         windows = np.lib.stride_tricks.sliding_window_view(self.audio, size, axis=1)[:, places]
-        spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32))
+        spectrum = rfft(windows * np.hanning(size).astype(np.float32))
         power = np.square(spectrum.real, dtype=np.float64) + np.square(spectrum.imag, dtype=np.float64)
         return power + 1e-12

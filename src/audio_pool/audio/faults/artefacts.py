@@ -49,20 +49,29 @@ def whistle(sound: Measured) -> Iterator[Fault]:
     power = sound.long.mean(axis=0)
     total = float(power.sum(axis=1).mean())
     high = sound.hz > 0.55 * _WHISTLE_HZ
-    least, level = np.percentile(power[:, high], (10, 25), axis=0)  # three quarters of the time at the least
+    level = _percentile(power[:, high], 25)  # three quarters of the time at the least
     width = 24
     padded = np.pad(level, width, mode="reflect")
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * width + 1)
-    usual = np.median(around, axis=1)
-    is_top = level >= around.max(axis=1)
-    lines = is_top & (level > 10 ** (_WHISTLE_DB / 10) * usual) & (3 * level > 1e-6 * total)
-    at = np.flatnonzero(lines)
+    tops = np.flatnonzero((3 * level > 1e-6 * total) & (level >= around.max(axis=1)))
+    # medians are dear, and asked for where there may be a line alone
+    at = tops[level[tops] > 10 ** (_WHISTLE_DB / 10) * np.median(around[tops], axis=1)]
     hz = sound.hz[high][at]
     # the harmonics of a beep are many; a whistle is one line, or two that beat
-    steady = level[at] < _RINGS * least[at]
+    steady = level[at] < _RINGS * _percentile(power[:, high][:, at], 10)
     if not 1 <= len(at) <= 2 or not steady.any() or hz.max() < _WHISTLE_HZ or 3 * float(level[at].sum()) > 0.5 * total:
         return
     yield Fault(name="whistle", penalty=55)
+
+
+def _percentile(rows: Floats, percent: float) -> Floats:
+    """Find a percentile of each column of [N, F], as numpy does in three times the time."""
+    at, rest = divmod((len(rows) - 1) * percent / 100, 1.0)
+    low = int(at)
+    high = min(low + 1, len(rows) - 1)
+    ordered = np.partition(np.ascontiguousarray(rows.T), (low, high), axis=1)
+    found: Floats = ordered[:, low] + rest * (ordered[:, high] - ordered[:, low])
+    return found
 
 
 def comb(sound: Measured) -> Iterator[Fault]:

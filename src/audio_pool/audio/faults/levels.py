@@ -41,14 +41,14 @@ def faint(sound: Measured) -> Iterator[Fault]:
     power = np.square(sound.levels)
     block = max(1, min(round(_BLOCK_S / FRAME_S), len(power)))
     loudest = np.convolve(power, np.ones(block) / block, "valid").max()
-    low = sound.products[0].max() < _FAINT**2 and np.abs(sound.audio).max() < _FAINT_PEAK
+    low = sound.products[0].max() < _FAINT**2 and sound.peak < _FAINT_PEAK
     if sound.levels.max() >= SILENT and (loudest < _FAINT**2 or low):
         yield Fault(name="faint", penalty=60)
 
 
 def offset(sound: Measured) -> Iterator[Fault]:
     """Detect an offset of over a tenth of the level."""
-    away = np.abs(sound.audio.mean(axis=1, dtype=np.float64))
+    away = np.abs(sound.moments.sums / sound.audio.shape[1])
     swing = np.sqrt(np.maximum(sound.products[0] - away**2, 0))
     share = float((away / np.maximum(swing, 1e-9))[away > 0.003].max(initial=0.0))
     if share > 0.1:
@@ -131,7 +131,7 @@ def _alike(a: float, b: float) -> bool:
 def cut_off_start(sound: Measured) -> Iterator[Fault]:
     """Detect a first sample far from zero in a first moment that is among the loudest of an event."""
     audio, levels = sound.audio, sound.levels
-    peak = float(np.abs(audio).max())
+    peak = sound.peak
     first = audio[:, : max(1, round(0.002 * sound.sample_rate))].astype(np.float64)
     start = float(np.sqrt(np.square(first).mean(axis=1)).max())
     jump = float(np.abs(audio[:, 0]).max())
