@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S
 
 
@@ -124,3 +125,21 @@ def http(gateway: Gateway) -> Iterator[httpx.Client]:
     """A client of that gateway."""
     with httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A pool whose engine does as its prompt says, e.g. ``hold FILE`` until there is that file."""
+    with Served(tmp_path_factory.mktemp("s")) as served:
+        served.ready()
+        yield served
+        served.signal()
+        served.wait()
+
+
+@pytest.fixture(scope="session")
+def stage_gateway(stage: Served) -> Iterator[Gateway]:
+    """A gateway before that pool."""
+    gateway = Gateway(stage.place, stage.endpoint)
+    with running(gateway):
+        yield gateway

@@ -24,7 +24,7 @@ from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidConfig
-from audio_pool.gateway import health, sounds
+from audio_pool.gateway import health, jobs, sounds
 from audio_pool.gateway.dialects import elevenlabs, elevenlabs_music, models, openai
 from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
@@ -40,6 +40,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     openai.router,
     elevenlabs.router,
     elevenlabs_music.router,
+    jobs.router,
 ]
 """Every router of the gateway."""
 

@@ -1,6 +1,6 @@
 """What every route needs: the one client of the pool, the settings, and a sound for whoever still waits for it.
 
-Owns: Door and Sound; that a request ends with the connection it came on; the limits of one request.
+Owns: Door and Sound; that a request ends with the connection it came on; the limits of one request; keys' accounts.
 Must not know: how any dialect reads a request or writes an answer.
 """
 
@@ -11,11 +11,8 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from litestar import Request
-from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct, structs
 
@@ -23,18 +20,17 @@ from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidRequest, PathNotAllowed
 from audio_pool.gateway.callers import HttpCaller
+from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
 from audio_pool.gateway.keyring import Keyring, key_in
-from audio_pool.gateway.problems import ClientGone
+from audio_pool.gateway.live_jobs import LiveJobs
 from audio_pool.gateway.quota import Quota
+from audio_pool.gateway.told import public
 from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.types import AudioRequest
 
 __all__ = ["Door", "HttpRequest", "Sound"]
 
 T = TypeVar("T")
-Connection = ASGIConnection[Any, Any, Any, State]
-HttpRequest = Request[Any, Any, State]
-"""Litestar's, whose user and session this product has no use for."""
 
 
 class Sound(Struct, frozen=True, kw_only=True):
@@ -72,9 +68,11 @@ class Door:
         self._keyring = keyring
         self._accounts: dict[str, _Account] = {}
         self._closing: set[asyncio.Future[None]] = set()
+        self.jobs = LiveJobs(self)
 
     async def close(self) -> None:
         """Close every connection to the pool."""
+        await self.jobs.close()
         for account in self._accounts.values():
             await account.client.close()
         await self.client.close()
@@ -102,12 +100,11 @@ class Door:
 
     def caller(self, http: HttpRequest) -> HttpCaller:
         """Return who asks, as the guard recognised it."""
-        caller: HttpCaller = http.scope["state"]["caller"]
-        return caller
+        return caller_of(http)
 
     def request_id(self, http: HttpRequest) -> str:
         """Return this HTTP request's id: the ``x-request-id`` of its answer, and the pool's name for its sound."""
-        return str(http.scope["state"]["request_id"])
+        return request_id_of(http)
 
     def _forget_revoked(self) -> None:
         for mark, account in list(self._accounts.items()):
@@ -115,6 +112,12 @@ class Door:
                 closing = asyncio.ensure_future(self._accounts.pop(mark).client.close())
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
+
+    def _next_name(self, http: HttpRequest) -> str:
+        """Return the pool's name of a request's next sound: the first has the HTTP request's own."""
+        state = http.scope["state"]
+        number = state["sounds"] = state.get("sounds", 0) + 1
+        return self.request_id(http) if number == 1 else f"{self.request_id(http)}.{number}"
 
     async def make(self, request: AudioRequest, http: HttpRequest, *, timeout_s: float | None = None) -> Sound:
         """Make or find a sound. Where the HTTP client goes away first, the pool stops working for it.
@@ -130,9 +133,12 @@ class Door:
         asked, caller = self.admitted(request, http), self.caller(http)
         limit_s = min(self.settings.timeout_s, timeout_s or self.settings.timeout_s)
 
+        name = self._next_name(http)
+
         async def made() -> AudioResult:
             async with self.turn(caller):
-                return await self.client_of(caller).submit(asked, timeout_s=limit_s).wait_async()
+                pending = self.client_of(caller).submit(asked, timeout_s=limit_s, request_id=name)
+                return await pending.wait_async()
 
         return sound_of(await self.while_connected(http, made()))
 
@@ -140,6 +146,14 @@ class Door:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
         account = self._account(caller)
         return contextlib.nullcontext() if account is None else account.quota.turn()
+
+    def take(self, caller: HttpCaller) -> Callable[[], None]:
+        """Count a sound that the pool is asked for at once; return what ends it. Raises TooMany."""
+        account = self._account(caller)
+        if account is None:
+            return lambda: None
+        account.quota.take()
+        return account.quota.leave
 
     def client_of(self, caller: HttpCaller) -> AsyncAudioClient:
         """Return the connection that a caller's sounds are asked on: to the pool each key is a client of its own."""
@@ -165,32 +179,12 @@ class Door:
         return structs.replace(request, namespace=namespace, delivery="inline")
 
     async def while_connected(self, http: HttpRequest, work: Awaitable[T]) -> T:
-        """Return what ``work`` comes to; end it when the HTTP client goes away. The body must have been read.
-
-        Raises:
-            ClientGone: it went away first.
-        """
-        task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(_gone(http))
-        try:
-            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise ClientGone("the client closed the connection")
-        finally:
-            task.cancel()
-            gone.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
+        """Return what ``work`` comes to; end it when the HTTP client goes away. Raises ClientGone."""
+        return await while_connected(http, work)
 
 
 def sound_of(result: AudioResult) -> Sound:
     """Return a result without the server's paths."""
     assert result.data is not None, "the pool was asked for inline delivery"
-    return Sound(request_id=result.request_id, data=result.data, metadata=result.metadata)
-
-
-async def _gone(http: HttpRequest) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-
+    return Sound(request_id=result.request_id, data=result.data, metadata=public(result.metadata))
 

@@ -18,6 +18,7 @@ from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, NotFound, Refused
+from audio_pool.gateway.told import public_error
 
 __all__ = [
     "MAX_RETRY_AFTER_S",
@@ -25,8 +26,10 @@ __all__ = [
     "ClientGone",
     "NotAcceptable",
     "Problem",
+    "ReusedKey",
     "TooLarge",
     "TooMany",
+    "TooSlow",
     "Unauthenticated",
     "error_of",
     "retry_after",
@@ -54,6 +57,8 @@ _STATUS: dict[str, int] = {
     "not_acceptable": 406,
     "conflict": 409,
     "cancelled": 409,
+    "too_slow": 408,
+    "idempotency_key_reused": 422,
     "too_large": 413,
     "too_many": 429,
     "client_gone": CLIENT_GONE,
@@ -103,6 +108,18 @@ class NotAcceptable(CallerError):
     code = "not_acceptable"
 
 
+class ReusedKey(CallerError):
+    """An Idempotency-Key came before, with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TooSlow(CallerError):
+    """The body did not come in time."""
+
+    code = "too_slow"
+
+
 class ClientGone(AudioPoolError):
     """Whoever asked has closed the connection; nobody reads an answer."""
 
@@ -141,9 +158,9 @@ def retry_after(error: AudioPoolError) -> int | None:
 
 
 def error_of(exc: Exception) -> AudioPoolError:
-    """Return any exception as one of ours; what was not meant to happen is logged, and told in general only."""
+    """Return any exception as one of ours, without paths; what was not meant to happen is logged, and hardly told."""
     if isinstance(exc, AudioPoolError):
-        return exc
+        return public_error(exc)
     if isinstance(exc, HTTPException):
         detail = str(exc.detail) or http.HTTPStatus(exc.status_code).phrase
         if exc.status_code == http.HTTPStatus.NOT_FOUND:

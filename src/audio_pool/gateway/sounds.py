@@ -1,7 +1,7 @@
-"""``POST /v1/sounds``: make or find a sound.
+"""``POST /v1/sounds``: make or find a sound, and wait for it, or not.
 
-Owns: the route, how a request's body and headers are read, how a sound is written as bytes or as JSON.
-Must not know: how a sound is made, jobs, kept sounds.
+Owns: the route; how its body and headers are read.
+Must not know: how a sound is made, kept sounds.
 """
 
 from __future__ import annotations
@@ -10,30 +10,23 @@ from typing import Any
 
 import msgspec
 from litestar import Response, Router, post
-from msgspec import Struct
 
-from audio_pool.api import as_request
-from audio_pool.errors import BadMessage
+from audio_pool.api import JobReport, as_request
+from audio_pool.errors import AudioPoolError, BadMessage, InvalidRequest, Timeout
 from audio_pool.gateway.accept import JSON, accepted
 from audio_pool.gateway.audio_response import MEDIA_TYPES
-from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.gateway.problems import NotAcceptable, TooLarge
-from audio_pool.results import SoundMetadata
+from audio_pool.gateway.door import Door, HttpRequest
+from audio_pool.gateway.jobs import job_of
+from audio_pool.gateway.live_jobs import FINAL
+from audio_pool.gateway.prefer import Preference, preference_in
+from audio_pool.gateway.problems import ClientGone, NotAcceptable, TooLarge
+from audio_pool.gateway.sound_report import bytes_response, json_response, report_of
 from audio_pool.types import AudioRequest
 
-__all__ = ["router"]
+__all__ = ["asked_of", "router"]
 
 MAX_JSON_BYTES = 1 << 20
-
-
-class SoundReport(Struct, frozen=True, kw_only=True):
-    """A sound as JSON."""
-
-    id: int | None
-    """Of the kept sound; null: it is not kept."""
-    url: str | None
-    """Where its bytes are; null: nowhere, as it is not kept."""
-    metadata: SoundMetadata
+_MAX_KEY = 255
 
 
 def router(door: Door) -> Router:
@@ -42,23 +35,19 @@ def router(door: Door) -> Router:
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
     async def make(request: HttpRequest) -> Response[bytes]:
         choices = accepted(request.headers.get("accept", ""))
-        asked = await asked_of(door, request)
-        for kind, format_ in choices:
-            if kind == "json":
-                return as_json(await door.make(asked, request))
-            if format_ is None or format_ == asked.format or asked.format is None:
-                chosen = asked if format_ is None else msgspec.structs.replace(asked, format=format_)
-                return as_bytes(await door.make(chosen, request))
-        raise NotAcceptable(
-            f"Accept: given {request.headers.get('accept', '')!r:.100} and format {asked.format}, allowed are "
-            f"{JSON}, audio/* and {', '.join(MEDIA_TYPES.values())}"
-        )
+        asked, as_bytes = _chosen(await asked_of(door, request), choices, request)
+        preference = preference_in(request.headers.get("prefer", ""))
+        key = _idempotency_key(request)
+        if preference or key or not (as_bytes or asked.store):  # what is not kept has an address as a job's only
+            return await _as_job(door, request, asked, as_bytes, preference, key)
+        sound = await door.make(asked, request)
+        return bytes_response(sound.data, sound.metadata) if as_bytes else json_response(report_of(sound.metadata))
 
     return Router("/", route_handlers=[make])
 
 
 async def asked_of(door: Door, http: HttpRequest) -> AudioRequest:
-    """Return the request in a body. Raises BadMessage, InvalidRequest."""
+    """Return the request in a body. Raises BadMessage, InvalidRequest, Refused."""
     body = await http.body()
     if len(body) > MAX_JSON_BYTES:
         raise TooLarge(f"the body: given {len(body):,} bytes, allowed are {MAX_JSON_BYTES:,} of JSON")
@@ -73,42 +62,56 @@ async def asked_of(door: Door, http: HttpRequest) -> AudioRequest:
     return as_request(fields, {})
 
 
-def as_json(sound: Sound) -> Response[bytes]:
-    """Answer with the metadata."""
-    entry = sound.metadata.entry_id
-    url = None if entry is None else f"/v1/sounds/{entry}/audio?format={sound.metadata.format}"
-    report = SoundReport(id=entry, url=url, metadata=sound.metadata)
-    return Response(msgspec.json.encode(report), media_type=JSON, headers={"cache-control": "no-store"})
+def _chosen(
+    asked: AudioRequest, choices: list[tuple[str, Any]], http: HttpRequest  # Any: Format | None
+) -> tuple[AudioRequest, bool]:
+    """Return the request with the format that Accept names, and whether bytes are wanted."""
+    for kind, format_ in choices:
+        if kind == "json":
+            return asked, False
+        if format_ is None or asked.format in (None, format_):
+            return (asked if format_ is None else msgspec.structs.replace(asked, format=format_)), True
+    raise NotAcceptable(
+        f"Accept: given {http.headers.get('accept', '')!r:.100} and format {asked.format}, allowed are "
+        f"{JSON}, audio/* and {', '.join(MEDIA_TYPES.values())}"
+    )
 
 
-def as_bytes(sound: Sound) -> Response[bytes]:
-    """Answer with the file."""
-    return Response(sound.data, media_type=MEDIA_TYPES[sound.metadata.format], headers=headers_of(sound.metadata))
+def _idempotency_key(http: HttpRequest) -> str:
+    key = http.headers.get("idempotency-key", "")
+    if len(key) > _MAX_KEY:
+        raise InvalidRequest(f"Idempotency-Key: given {len(key)} characters, allowed are at most {_MAX_KEY}")
+    return key
 
 
-def headers_of(metadata: SoundMetadata) -> dict[str, str]:
-    """Return what headers tell of a sound."""
-    told: dict[str, object] = {
-        "x-sound-id": metadata.entry_id,
-        "x-sound-engine": metadata.engine,
-        "x-sound-model": metadata.model,
-        "x-sound-licence": metadata.licence,
-        "x-sound-seed": metadata.base_seed,
-        "x-sound-duration": metadata.duration_s,
-        "x-sound-sample-rate": metadata.sample_rate,
-        "x-sound-channels": metadata.channels,
-        "x-sound-loop": str(metadata.is_loop).lower(),
-        "x-sound-cached": str(metadata.cached).lower(),
-        "x-sound-cache-type": metadata.cache_type,
-        "x-sound-quality": metadata.quality.score,
-        "x-sound-loudness-lufs": metadata.loudness_lufs,
-    }
-    headers = {name: _ascii(str(value)) for name, value in told.items() if value not in (None, "")}
-    if metadata.warnings:
-        headers["x-sound-warnings"] = _ascii("; ".join(metadata.warnings))
-    return {**headers, "cache-control": "no-store"}
+async def _as_job(
+    door: Door, http: HttpRequest, asked: AudioRequest, as_bytes: bool, preference: Preference | None, key: str
+) -> Response[bytes]:
+    """Answer from a job: its sound, or where it can be asked after."""
+    job_id = await door.jobs.submit(asked, http, idempotency_key=key)
+    wait_s = min(door.settings.timeout_s, door.settings.timeout_s if preference is None else preference.wait_s)
+    try:
+        report = await door.jobs.report(job_id, http, wait_s=wait_s, inline=as_bytes and wait_s > 0)
+    except ClientGone:
+        if not key:  # nobody knows its id
+            door.jobs.abandon(job_id, http)
+        raise
+    headers = {} if preference is None else {"preference-applied": preference.applied}
+    if report.state in FINAL and wait_s > 0:
+        return _ended(report, headers, as_bytes)
+    if preference is None:
+        raise Timeout(f"no sound within {wait_s:g} s", hint="it goes on: ask again with the same Idempotency-Key")
+    location = f"/v1/jobs/{job_id}"
+    return json_response(
+        job_of(report, door.jobs.live(job_id)), status=202, headers={**headers, "location": location}
+    )
 
 
-def _ascii(text: str) -> str:
-    """Return text as a header may hold it."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text)[:1000]
+def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Response[bytes]:
+    if report.metadata is None:
+        raise AudioPoolError("the job has ended") if report.error is None else report.error.error()
+    location = f"/v1/jobs/{report.request_id}"
+    headers = {**headers, "content-location": location}
+    if as_bytes and isinstance(report.data, bytes):
+        return bytes_response(report.data, report.metadata, headers)
+    return json_response(report_of(report.metadata, f"{location}/audio"), headers=headers)

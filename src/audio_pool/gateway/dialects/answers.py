@@ -20,7 +20,7 @@ from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.dialects.fields import Fields
 from audio_pool.gateway.door import Sound
 from audio_pool.gateway.problems import error_of, retry_after, status_of
-from audio_pool.gateway.sounds import headers_of
+from audio_pool.gateway.sound_report import headers_of
 from audio_pool.types import AudioRequest
 
 __all__ = ["ErrorBody", "bytes_of", "error_handlers", "headers_with", "json_of", "request_of"]
@@ -54,7 +54,7 @@ def bytes_of(
 def headers_with(sound: Sound, ignored: Iterable[str]) -> dict[str, str]:
     """Return what headers tell of a sound and of what was left unread."""
     names = ", ".join(name for name in ignored if name.isascii() and name.isprintable())[:500]
-    return headers_of(sound.metadata) | ({"x-ignored-fields": names} if names else {})
+    return {"cache-control": "no-store", **headers_of(sound.metadata)} | ({"x-ignored-fields": names} if names else {})
 
 
 def json_of(value: object, status: int = 200, **headers: str) -> Response[bytes]:

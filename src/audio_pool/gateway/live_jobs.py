@@ -1,0 +1,274 @@
+"""Jobs over HTTP: durable requests of the pool, which outlive connections, gateways and servers.
+
+Owns: LiveJobs: which job is whose, what this gateway hears of those that it asked for, how their end is waited for.
+Must not know: routes, how a job is written as JSON.
+
+A gateway keeps nothing that a job needs: its id is the pool's ``request_id``, made of the caller's mark and, where
+there is one, the Idempotency-Key. So any gateway before the same pool answers for it, after any restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from msgspec import structs
+
+from audio_pool.api import JobReport, JobState
+from audio_pool.client.async_client import AsyncAudioClient
+from audio_pool.errors import AudioPoolError, Conflict, Disconnected, NotFound
+from audio_pool.gateway.callers import HttpCaller
+from audio_pool.gateway.http_request import HttpRequest, caller_of, while_connected
+from audio_pool.gateway.problems import ReusedKey
+from audio_pool.pending import Pending
+from audio_pool.results import Accepted, Progress
+from audio_pool.types import AudioRequest
+
+__all__ = ["FINAL", "Happening", "LiveJob", "LiveJobs"]
+
+FINAL: frozenset[JobState] = frozenset(("done", "failed", "cancelled", "expired"))
+Happening = Accepted | Progress | JobReport
+"""Of a job: accepted, how far it is, its end."""
+
+_ID = re.compile(r"[a-z0-9]{4,16}\.[0-9a-f]{32}")
+_LONGEST_S = 30 * 86_400.0
+"""A durable request has its own deadline, if any; the client's is never the one that counts."""
+_ASK_S = 10.0
+"""One question after a job waits so long for its end."""
+_RECONNECT_S = 0.5
+
+
+class Asking(Protocol):
+    """What jobs need of the door: how the pool is asked for a caller."""
+
+    def admitted(self, request: AudioRequest, http: HttpRequest) -> AudioRequest:
+        """Return what the pool is asked for a request. Raises AudioPoolError."""
+        ...
+
+    def client_of(self, caller: HttpCaller) -> AsyncAudioClient:
+        """Return the connection that a caller's sounds are asked on."""
+        ...
+
+    def take(self, caller: HttpCaller) -> Callable[[], None]:
+        """Count a sound that the pool is asked for at once; return what ends it. Raises TooMany."""
+        ...
+
+
+class LiveJob:
+    """A job that this gateway asked for and that has not ended: what was heard of it last."""
+
+    def __init__(self, request: AudioRequest, pending: Pending) -> None:
+        self.request = request
+        self.pending = pending
+        self.accepted: Accepted | None = None
+        self.progress: Progress | None = None
+        self.error: AudioPoolError | None = None
+        self.ended = False
+        self._changed = asyncio.Event()
+
+    def tell(self) -> None:
+        """Wake whoever waits for something to happen."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self, within_s: float) -> None:
+        """Return when something has happened, or after so long."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def taken(self) -> None:
+        """Return once the pool has promised it, or it has ended."""
+        while self.accepted is None and not self.ended:
+            await self._changed.wait()
+
+
+class LiveJobs:
+    """The jobs of one gateway's callers. Of one event loop."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._live: dict[str, LiveJob] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    async def submit(self, request: AudioRequest, http: HttpRequest, *, idempotency_key: str = "") -> str:
+        """Ask for a sound that outlives its connection; return the job's id once the pool has promised it.
+
+        Raises:
+            ReusedKey: another request has this Idempotency-Key.
+            TooMany: the caller has as many under way and waiting as it may.
+            AudioPoolError: the pool does not take it.
+        """
+        caller = caller_of(http)
+        asked = structs.replace(self._asking.admitted(request, http), durable=True, delivery="path")
+        job_id = _named(caller, idempotency_key)
+        live = self._live.get(job_id)
+        if live is None:
+            live = self._begin(job_id, asked, caller)
+        elif live.request != asked:
+            raise ReusedKey(_reused(idempotency_key))
+        await while_connected(http, live.taken())
+        if isinstance(live.error, Conflict):
+            raise ReusedKey(_reused(idempotency_key))
+        if live.error is not None and live.accepted is None and not await self._exists(job_id, caller):
+            raise live.error
+        return job_id
+
+    def live(self, job_id: str) -> LiveJob | None:
+        """Return what this gateway hears of a job; None: another asked for it, or it has ended."""
+        return self._live.get(job_id)
+
+    async def report(
+        self, job_id: str, http: HttpRequest, *, wait_s: float = 0.0, inline: bool = False
+    ) -> JobReport:
+        """Return how a job of the caller's stands: at its end, or after ``wait_s``.
+
+        Args:
+            inline: with the file's bytes, where it is done.
+
+        Raises:
+            NotFound: the caller has no such job (any more).
+        """
+        client = self._client(job_id, http)
+        return await while_connected(http, _report(client, job_id, wait_s, inline))
+
+    async def happenings(
+        self, job_id: str, http: HttpRequest, *, every_s: float
+    ) -> AsyncIterator[Happening | None]:
+        """Yield what happens to a job until its end, a JobReport; None where nothing did for ``every_s``."""
+        client = self._client(job_id, http)
+        report = await client.job(job_id)
+        last: Accepted | Progress | None = None
+        if report.state not in FINAL and self.live(job_id) is None:
+            yield Accepted()
+        while report.state not in FINAL:
+            live = self.live(job_id)
+            if live is None:  # another gateway asked for it: how far it is only that one hears
+                before = report.state
+                report = await _report(client, job_id, min(every_s, _ASK_S), inline=False)
+                if report.state in FINAL:
+                    break
+                yield Progress(stage="generate") if report.state != before else None
+                continue
+            heard = live.progress or live.accepted
+            if heard is not None and heard is not last:
+                if last is None and live.accepted is not None and heard is not live.accepted:
+                    yield live.accepted
+                last = heard
+                yield heard
+                continue
+            if live.ended:
+                report = await _report(client, job_id, _ASK_S, inline=False)
+                continue
+            await live.change(every_s)
+            if not live.ended and (live.progress or live.accepted) is last:
+                yield None
+        yield report
+
+    async def cancel(self, job_id: str, http: HttpRequest) -> bool:
+        """Stop a job for good; False: it has ended already. Raises NotFound."""
+        client = self._client(job_id, http)
+        cancelled = (await client.cancel(job_id)).cancelled
+        if not cancelled:
+            await client.job(job_id)
+        return cancelled
+
+    def abandon(self, job_id: str, http: HttpRequest) -> None:
+        """Stop a job whose id nobody was told, without waiting."""
+
+        async def cancel() -> None:
+            try:
+                await self.cancel(job_id, http)
+            except AudioPoolError:
+                pass  # it has ended, or the pool has gone
+
+        self._keep(asyncio.ensure_future(cancel()))
+
+    async def close(self) -> None:
+        """Hear of nothing any more. The jobs go on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _client(self, job_id: str, http: HttpRequest) -> AsyncAudioClient:
+        caller = caller_of(http)
+        mine = _ID.fullmatch(job_id) and (caller.operator or job_id.startswith(f"{caller.mark}."))
+        if not mine:
+            raise NotFound(f"there is no job {job_id!r:.80} of yours", hint="it may have been too long ago")
+        return self._asking.client_of(caller)
+
+    def _begin(self, job_id: str, asked: AudioRequest, caller: HttpCaller) -> LiveJob:
+        leave = self._asking.take(caller)
+        try:
+            pending = self._asking.client_of(caller).submit(
+                asked, events=True, timeout_s=_LONGEST_S, request_id=job_id
+            )
+        except BaseException:
+            leave()
+            raise
+        live = self._live[job_id] = LiveJob(asked, pending)
+
+        async def follow() -> None:
+            try:
+                async for event in pending.events():
+                    if isinstance(event.body, Accepted):
+                        live.accepted = event.body
+                    else:
+                        live.progress = event.body
+                    live.tell()
+                await pending
+            except AudioPoolError as exc:
+                live.error = exc
+            finally:
+                live.ended = True
+                self._live.pop(job_id, None)
+                leave()
+                live.tell()
+
+        self._keep(asyncio.ensure_future(follow()))
+        return live
+
+    async def _exists(self, job_id: str, caller: HttpCaller) -> bool:
+        """Return True if an id is that of a job already: what it came to is then its answer, not a refusal."""
+        try:
+            report = await self._asking.client_of(caller).job(job_id)
+        except AudioPoolError:
+            return False
+        return report.state in FINAL
+
+    def _keep(self, task: asyncio.Future[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _report(client: AsyncAudioClient, job_id: str, wait_s: float, inline: bool) -> JobReport:
+    """Ask after a job until it has ended or the time is over; a pool that is started anew is waited for."""
+    until = time.monotonic() + wait_s
+    while True:
+        left_s = max(0.0, until - time.monotonic())
+        try:
+            report = await client.job(job_id, wait_s=min(left_s, _ASK_S), delivery="inline" if inline else "path")
+        except Disconnected:
+            if left_s == 0.0:
+                raise
+            await asyncio.sleep(min(left_s, _RECONNECT_S))
+        else:
+            if report.state in FINAL or left_s == 0.0:
+                return report
+
+
+def _named(caller: HttpCaller, idempotency_key: str) -> str:
+    if not idempotency_key:
+        return f"{caller.mark}.{secrets.token_hex(16)}"
+    return f"{caller.mark}.{hashlib.sha256(f'{caller.mark}:{idempotency_key}'.encode()).hexdigest()[:32]}"
+
+
+def _reused(idempotency_key: str) -> str:
+    return f"Idempotency-Key: {idempotency_key!r:.80} stands for another request; use a new one, or the same body"

@@ -1,0 +1,83 @@
+"""A sound as it goes out: as JSON, or as bytes with what is known of them in headers.
+
+Owns: SoundReport, the ``x-sound-`` headers.
+Must not know: requests, how a sound was come by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from litestar import Response
+from msgspec import Struct
+
+from audio_pool.gateway.accept import JSON
+from audio_pool.gateway.audio_response import MEDIA_TYPES
+from audio_pool.gateway.told import public
+from audio_pool.results import SoundMetadata
+
+__all__ = ["SoundReport", "bytes_response", "headers_of", "json_response", "report_of"]
+
+_LONGEST_HEADER = 1000
+
+
+class SoundReport(Struct, frozen=True, kw_only=True):
+    """A sound as JSON."""
+
+    id: int | None
+    """Of the kept sound; null: it is not kept."""
+    url: str | None
+    """Where its bytes are; null: nowhere, as it is not kept."""
+    metadata: SoundMetadata
+
+
+def report_of(metadata: SoundMetadata, url: str | None = None) -> SoundReport:
+    """Return a sound as JSON tells it; ``url``: where the bytes are, if not at the kept sound's own address."""
+    entry = metadata.entry_id
+    if url is None and entry is not None:
+        url = f"/v1/sounds/{entry}/audio?format={metadata.format}"
+        if metadata.namespace != "default":
+            url += f"&namespace={metadata.namespace}"
+    return SoundReport(id=entry, url=url, metadata=public(metadata))
+
+
+def json_response(
+    body: Struct, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    """Answer with a struct."""
+    told = {"cache-control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(body), status_code=status, media_type=JSON, headers=told)
+
+
+def bytes_response(data: bytes, metadata: SoundMetadata, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """Answer with a file."""
+    told = {"cache-control": "no-store", **headers_of(metadata), **(headers or {})}
+    return Response(data, media_type=MEDIA_TYPES[metadata.format], headers=told)
+
+
+def headers_of(metadata: SoundMetadata) -> dict[str, str]:
+    """Return what headers tell of a sound; what is not known is left out."""
+    return {name: _header(value) for name, value in _told(public(metadata)) if value not in (None, "")}
+
+
+def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
+    yield "x-sound-id", metadata.entry_id
+    yield "x-sound-engine", metadata.engine
+    yield "x-sound-model", metadata.model
+    yield "x-sound-licence", metadata.licence
+    yield "x-sound-seed", metadata.base_seed
+    yield "x-sound-duration", metadata.duration_s
+    yield "x-sound-sample-rate", metadata.sample_rate
+    yield "x-sound-channels", metadata.channels
+    yield "x-sound-loop", str(metadata.is_loop).lower()
+    yield "x-sound-cached", str(metadata.cached).lower()
+    yield "x-sound-cache-type", metadata.cache_type
+    yield "x-sound-quality", metadata.quality.score
+    yield "x-sound-loudness-lufs", metadata.loudness_lufs
+    yield "x-sound-warnings", "; ".join(metadata.warnings)
+
+
+def _header(value: str | float | None) -> str:
+    """Return a value as a header may hold it."""
+    return "".join(char if " " <= char <= "~" else "?" for char in str(value))[:_LONGEST_HEADER]

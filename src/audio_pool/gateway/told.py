@@ -1,0 +1,57 @@
+"""What may be told over HTTP: nothing of where the server's files lie.
+
+Owns: how paths are taken out of texts, of a sound's metadata, of errors.
+Must not know: routes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import structs
+
+from audio_pool.errors import AudioPoolError, CallerError
+from audio_pool.results import Failure, SoundMetadata
+
+__all__ = ["public", "public_error", "public_failure", "without_paths"]
+
+_PATH = re.compile(r"(?<![\w.:/~-])(?:file://|ipc://)?~?(?:/[^\s/'\"`,;:()<>|\\]+){2,}/?")
+"""An absolute path of at least two parts: one alone, such as a unit after a slash, is hardly the name of a file."""
+
+
+def without_paths(text: str) -> str:
+    """Return a text with only the last part of each path in it."""
+    return _PATH.sub(lambda found: found.group().rstrip("/").rpartition("/")[2], text)
+
+
+def public(metadata: SoundMetadata) -> SoundMetadata:
+    """Return metadata as anybody may have them. What the caller wrote stays as it is."""
+    return structs.replace(
+        metadata,
+        model=without_paths(metadata.model),
+        warnings=tuple(without_paths(warning) for warning in metadata.warnings),
+        engine_details=_plain(metadata.engine_details),
+    )
+
+
+def public_error(error: AudioPoolError) -> AudioPoolError:
+    """Return an error as anybody may have it. A caller's own fault names what the caller gave."""
+    if not isinstance(error, CallerError):
+        error.message, error.hint = without_paths(error.message), without_paths(error.hint)
+    return error
+
+
+def public_failure(failure: Failure) -> Failure:
+    """Do as ``public_error``."""
+    return Failure.of(public_error(failure.error()))
+
+
+def _plain(value: Any) -> Any:  # Any: an engine's own words
+    if isinstance(value, str):
+        return without_paths(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
