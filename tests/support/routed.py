@@ -35,6 +35,7 @@ from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
+from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
@@ -168,13 +169,20 @@ class Routed:
         turns = Turns(self.writer, self.config.queue.max_requests)
         used: Any = link or self.messages
         workers = workers_of(self.config)
+        self.sent_audio = SentAudio(
+            self.arena.directory / "sent",
+            largest=self.config.server.max_sent_audio_bytes,
+            most_bytes=self.config.queue.max_bytes,
+        )
         self.executor = Executor(
             self.config,
             inbox=self.inbox,
             link=used,
             requests=self.requests,
             cache=self.keeper,
-            tasks=TaskBuilder(self.arena, self.infos, lambda: self.incoming, self.spill.making, self.requests),
+            tasks=TaskBuilder(
+                self.arena, self.infos, lambda: self.incoming, self.spill.making, self.requests, self.sent_audio
+            ),
             delivery=Delivery(
                 turns,
                 self.keeper,
@@ -201,7 +209,9 @@ class Routed:
             client_bytes=queue.reading_bytes,
         )
         ready = None if self.keeper is None else ReadyHits(self.executor, self.keeper)
-        self.intake = Intake(self.config, self.router, self.requests, self.infos, encoders, self.files, ready)
+        self.intake = Intake(
+            self.config, self.router, self.requests, self.infos, encoders, self.files, ready, self.sent_audio
+        )
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
             cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,

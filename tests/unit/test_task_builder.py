@@ -15,6 +15,7 @@ from tests.unit.scheduler_world import hit
 from audio_pool.engine_info import Notes
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
 from audio_pool.scheduler.events import (
@@ -56,7 +57,10 @@ class Bench:
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
         self.requests = RequestTable(Telemetry())
-        self.builder = TaskBuilder(arena, {"tone": INFO}, lambda: Path("/incoming"), Path("/spill"), self.requests)
+        sent = SentAudio(arena.directory / "sent", largest=100, most_bytes=1000)
+        self.builder = TaskBuilder(
+            arena, {"tone": INFO}, lambda: Path("/incoming"), Path("/spill"), self.requests, sent
+        )
         self._tasks = 0
 
     def ask(self, **fields: Any) -> int:

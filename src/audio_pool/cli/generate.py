@@ -99,11 +99,12 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
         fields["output_path"] = str(output.path)
     if output.kind == "kept" and inline:
         raise InvalidRequest("--delivery inline: given without --output; say where the sound goes")
+    sent = _to_send(fields, options["connect"])
     request = parse(AudioRequest, {"prompt": prompt, **fields})
     check_output(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
-    result = deliver(output, _generated(request, config, options, quiet=as_json or to_stdout), copied=found)
+    result = deliver(output, _generated(request, sent, config, options, quiet=as_json or to_stdout), copied=found)
     if as_json:
         say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
     else:
@@ -134,7 +135,16 @@ def _own_configuration(options: dict[str, Any]) -> Config | None:
     return own_configuration(options)
 
 
-def _generated(request: AudioRequest, config: Config | None, options: dict[str, Any], *, quiet: bool) -> AudioResult:
+def _to_send(fields: dict[str, Any], server: str | None) -> dict[str, Path]:
+    """Take the sound to start from out of a request's fields where it is sent: to what may be another machine."""
+    if server is None or server.startswith("ipc://") or "init_audio" not in fields:
+        return {}
+    return {"init_audio": Path(fields.pop("init_audio"))}
+
+
+def _generated(
+    request: AudioRequest, sent: dict[str, Path], config: Config | None, options: dict[str, Any], *, quiet: bool
+) -> AudioResult:
     kept = None if config is None else _kept(config, request)
     if kept is not None:
         return kept
@@ -144,7 +154,7 @@ def _generated(request: AudioRequest, config: Config | None, options: dict[str, 
     with asked_pool(config, options, quiet=quiet, ready=False) as pool, ProgressBar() as bar:
         try:
             named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
-            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named)
+            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named, **sent)
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise

@@ -52,7 +52,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
         "One of the engine's own parameters, which 'audio-pool engines NAME' lists. Repeatable. VALUE: a number, true, "
         'false, or text; "..." in quotes is always text.',
     ),
-    "init_audio": _Option(_SOUND, ("--init-audio",), "A sound file to start from, where the engine can."),
+    "init_audio": _Option(
+        _SOUND, ("--init-audio",), "A sound file to start from, where the engine can; sent to a server at tcp://."
+    ),
     "init_strength": _Option(_SOUND, ("--init-strength",), "0 keeps that sound, 1 ignores it."),
     "crossfade_s": _Option(_SOUND, ("--crossfade",), "A loop's longest crossfade, seconds."),
     "highpass_hz": _Option(_SOUND, ("--highpass",), "Cut-off of the high-pass filter, Hz; 0: no filter."),

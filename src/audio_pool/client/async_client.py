@@ -40,6 +40,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
+from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all_async
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
@@ -89,12 +90,15 @@ class AsyncAudioClient(PoolApi):
         **fields: Any,
     ) -> Pending:
         """As AudioClient.submit, from within a running loop; ``await`` what it returns."""
+        fields, sent = split_sent(fields)
         request = as_request(prompt, fields)
         connection = self._connect()
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         name = new_request_id() if request_id is None else check_request_id(request_id)
         pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
-        frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
+        frames = self._session.submit(
+            request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent
+        )
         if frames:
             connection.offer(frames)  # not taken: it then ends by its timeout
         self._on_readable()

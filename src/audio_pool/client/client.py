@@ -48,6 +48,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
+from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all
 from audio_pool.results import AudioResult
 from audio_pool.transport.client_messages import MAX_WAIT_MS
@@ -104,6 +105,7 @@ class AudioClient(PoolApi):
             timeout_s: seconds until Timeout is raised and the request cancelled.
             on_event: called in this thread with each accepted and progress event, e.g. a ProgressBar.
             fields: of AudioRequest: duration_s, loop, seed, delivery, ...; and ``request_id``, as for ``submit``.
+                ``init_audio`` as text names a file where the server is; as bytes, or a Path of here, it is sent.
 
         Raises:
             InvalidRequest, Timeout, Disconnected, Busy, ...: see errors.py.
@@ -125,9 +127,11 @@ class AudioClient(PoolApi):
         Args:
             events: have accepted and progress events sent, for ``Pending.events``.
             timeout_s: seconds until the request ends as Timeout and is cancelled; a durable one goes on.
+            fields: as ``generate``'s.
             request_id: names a durable request: the same id with the same request is the same job, whenever and
                 from wherever it is asked for; None: a fresh one.
         """
+        fields, sent = split_sent(fields)
         request = as_request(prompt, fields)
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         check_timeout(timeout_s)
@@ -141,7 +145,9 @@ class AudioClient(PoolApi):
         )
         with self._lock:
             self._check_open()
-            frames = self._session.submit(request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events)
+            frames = self._session.submit(
+                request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent
+            )
         self._send(frames)
         return pending
 

@@ -37,6 +37,7 @@ from audio_pool.pending import Pending
 from audio_pool.results import Accepted, AudioResult, Event, Progress
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.client_messages import (
+    MAX_CLIENT_BYTES,
     PROTOCOL_VERSION,
     BodyReply,
     CancelRequest,
@@ -126,9 +127,19 @@ class ClientSession:
         return len(self._in_flight)
 
     def submit(
-        self, request: AudioRequest, pending: Pending, *, now: float, timeout_s: float, events: bool = False
+        self,
+        request: AudioRequest,
+        pending: Pending,
+        *,
+        now: float,
+        timeout_s: float,
+        events: bool = False,
+        sent: bytes = b"",
     ) -> Frames:
         """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send now, if any.
+
+        Args:
+            sent: the sound to start from, where it goes with the request.
 
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
@@ -151,11 +162,15 @@ class ClientSession:
             durable=request.durable,
         )
         self._add(pending.request_id, entry, now)
+        pieces = [sent[start : start + MAX_CLIENT_BYTES] for start in range(0, len(sent), MAX_CLIENT_BYTES)]
         if resumed is not None:  # the next server has another token
-            resumed.add(pending.request_id, lambda: [packing.pack(structs.replace(message, token=self.token or UNSET))])
+            resumed.add(
+                pending.request_id,
+                lambda: [packing.pack(structs.replace(message, token=self.token or UNSET)), *pieces],
+            )
             if resumed.away:
                 return []
-        return [packing.pack(message)]
+        return [packing.pack(message), *pieces]
 
     def ask(
         self,

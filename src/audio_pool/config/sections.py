@@ -272,6 +272,8 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     """The answers to the image server leave here."""
     log_dir: str = ""
     max_inline_bytes: Bytes = 64 << 20
+    max_sent_audio_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 8 << 20
+    """Largest ``init_audio`` that may come with its request instead of being named; 0: none may."""
     parked_bytes: Bytes = 64 << 20
     """Replies kept for slow clients."""
     max_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0

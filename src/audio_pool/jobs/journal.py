@@ -31,8 +31,12 @@ class Journal(Protocol):
         """Write something that changes nothing."""
         ...
 
-    def add(self, record: JobRecord, size_bytes: int) -> None:
-        """Add a pending job."""
+    def add(self, record: JobRecord, size_bytes: int, sent: bytes = b"") -> None:
+        """Add a pending job, and the sound that came with it."""
+        ...
+
+    def sent(self, key: JobKey) -> bytes:
+        """Return the sound that came with a job; it is there as long as the job."""
         ...
 
     def find(self, key: JobKey) -> JobRecord | None:

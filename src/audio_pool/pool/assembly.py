@@ -54,6 +54,7 @@ from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.reembedding import Reembedding
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
+from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
@@ -133,13 +134,16 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     turns = Turns(writer, config.queue.max_requests)
     making = Making(turns, cache)
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
+    sent = SentAudio(
+        arena.directory / "sent", largest=config.server.max_sent_audio_bytes, most_bytes=config.queue.max_bytes
+    )
     executor = Executor(
         config,
         inbox=inbox,
         link=link,
         requests=requests,
         cache=cache,
-        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests),
+        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests, sent),
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
         making=making,
         index=index,
@@ -169,7 +173,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     rest.callback(files.close)
     ready = None if cache is None else ReadyHits(executor, cache)
-    intake = Intake(config, router, requests, infos, asked, files, ready)
+    intake = Intake(config, router, requests, infos, asked, files, ready, sent)
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)

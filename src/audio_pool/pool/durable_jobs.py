@@ -21,28 +21,28 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from audio_pool.api import Cancellation, HealthState, JobState
+from audio_pool.api import Cancellation, HealthState
 from audio_pool.config import Config
 from audio_pool.errors import (
     AudioPoolError,
-    InvalidRequest,
     StorageError,
     WorkerDied,
 )
 from audio_pool.jobs.journal import Journal
-from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, body_of, report_of
+from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, report_of
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
-from audio_pool.pool.job_reports import JobReports, cancelled, conflict, expired, full, refusal, reply_of, unknown
+from audio_pool.pool.job_records import admitting, ended, outcome_of, record_of, reopening
+from audio_pool.pool.job_reports import JobReports, cancelled, conflict, expired, refusal, reply_of
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.sent_audio import Frames, was_sent
+from audio_pool.pool.sent_jobs import SentJobs
 from audio_pool.results import Accepted, Failure
-from audio_pool.scheduler.events import ReplyKind
-from audio_pool.transport import packing
 from audio_pool.types import AudioRequest, Delivery
 from audio_pool.validation import parse
 
@@ -86,6 +86,7 @@ class DurableJobs:
         self._most_submitted = max(1, config.queue.max_requests // 2)
         self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
         self._intake = intake
+        self._hashing = SentJobs(intake, requests)
         self._requests = requests
         self._keeper = keeper
         self._files = files
@@ -107,11 +108,15 @@ class DurableJobs:
         *,
         events_wanted: bool,
         size_bytes: int,
+        sent: Frames = (),
     ) -> None:
         """Take a durable request in; the sink gets everything else. The same again is the same job.
 
         Ids of different owners have nothing to do with each other. A connection gets one final reply for one job,
         however often it asks.
+
+        Args:
+            sent: the sound to start from, where it came with the request: kept in the journal with it.
 
         Raises:
             CallerError: it cannot be carried out; Conflict: another request has that id.
@@ -119,17 +124,20 @@ class DurableJobs:
         if caller.namespace is not None:
             fields = {**fields, "namespace": caller.namespace_of(fields.get("namespace"))}
         request = parse(AudioRequest, fields)
-        self._intake.check(request, caller)  # refused before it is kept
-        now = time.time()
-        record = JobRecord(
-            owner=caller.job_owner,
-            request_id=sink.request_id,
-            request=request,
-            body=body_of(request),
-            rights=packing.pack(caller.for_job()),
-            created_at=now,
-            deadline_at=_deadline(request, now),
-        )
+        self._intake.check(request, caller, sent)  # refused before it is kept
+        if not sent:
+            self._admit(caller, request, sink, events_wanted, size_bytes)
+            return
+        self._hashing.submit(
+            caller, request, sent, sink,
+            lambda named, data: self._admit(caller, named, sink, events_wanted, size_bytes, data),
+        )  # fmt: skip
+
+    def _admit(
+        self, caller: Caller, request: AudioRequest, sink: ReplySink, events_wanted: bool, size: int, sent: bytes = b""
+    ) -> None:
+        """Have a checked request written down, unless it is there already. Raises Conflict."""
+        record = record_of(caller, request, sink.request_id, time.time())
         job = self._kept.get(record.key)
         if job is not None:
             if job.record.body != record.body:
@@ -138,27 +146,17 @@ class DurableJobs:
             if job.number and events_wanted and caller.connection in job.watchers:
                 sink.notify(Accepted(joined=True))
             return
-        job = self._kept[record.key] = KeptJob(self.finished, record, size_bytes)
+        job = self._kept[record.key] = KeptJob(self.finished, record, size)
         self._watch(job, caller.connection, sink, events_wanted)
-        settings = self._settings
-
-        def admit(journal: Journal) -> Admission:
-            known = journal.find(record.key)
-            if known is not None:
-                if known.body != record.body:
-                    raise conflict(record.request_id)
-                return Admission(record=known, new=False)
-            jobs, size = journal.totals()
-            if jobs >= settings.max_jobs or size >= settings.max_bytes:
-                raise full(jobs, size, journal.soonest_expiry())
-            journal.add(record, size_bytes)
-            return Admission(record=record, new=True)
-
+        admit = admitting(record, size, sent, self._settings)
         self.journal.order(admit, lambda answer: self._admitted(job, answer))
 
     def cancel(self, caller: Caller, target: str, sink: ReplySink) -> bool:
         """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
-        job = self._kept.get((caller.job_owner, target))
+        key = caller.job_owner, target
+        if self._hashing.wait(key, sink, lambda: self._cancel_late(caller, target, sink)):
+            return True
+        job = self._kept.get(key)
         if job is None or job.answered or (caller.anonymous and caller.connection not in job.watchers):
             return False  # one that is answered only waits for room in the journal
         job.cancellers.append(self._requests.open_question(sink))
@@ -170,10 +168,18 @@ class DurableJobs:
             self._end(job, cancelled())
         return True  # else it is on its way to the journal or from it, and hears of it there
 
+    def _cancel_late(self, caller: Caller, target: str, sink: ReplySink) -> None:
+        if not self.cancel(caller, target, sink):
+            sink.finish(Reply(kind="result", body=Cancellation(target=target, cancelled=False)))
+
     def report(self, caller: Caller, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
         """Answer with a JobReport: now, or when the job has ended or ``wait_ms`` are over."""
-        number = self._requests.open_question(sink)
         owner = caller.job_owner
+        if self._hashing.wait(
+            (owner, target), sink, lambda: self.report(caller, target, sink, wait_ms=wait_ms, delivery=delivery)
+        ):
+            return
+        number = self._requests.open_question(sink)
         job = self._kept.get((owner, target))
         if job is None or wait_ms == 0 or job.answered:
             self.reports.answer(number, (owner, target), delivery)
@@ -199,19 +205,6 @@ class DurableJobs:
         number = self._requests.open_question(sink)
         key = caller.job_owner, target
 
-        def reopen(journal: Journal) -> Admission:
-            record = journal.find(key)
-            if record is None:
-                raise unknown(target)
-            if record.state == "done":
-                raise InvalidRequest(f"job {target!r} is done; fetch its result, or ask anew under another id")
-            if record.state not in FINAL:
-                return Admission(record=record, new=False)
-            journal.reopen(key, _deadline(record.request, time.time()))
-            reopened = journal.find(key)
-            assert reopened is not None
-            return Admission(record=reopened, new=True)
-
         def reopened(answer: Admission | AudioPoolError) -> None:
             if isinstance(answer, Admission):
                 if key not in self._kept:
@@ -221,7 +214,7 @@ class DurableJobs:
                 log_refusal(target, caller.client, answer)
                 self._requests.finish(number, reply_of(answer))
 
-        self.journal.order(reopen, reopened)
+        self.journal.order(reopening(key, time.time()), reopened)
 
     def begun(self, number: int) -> None:
         """Note that a worker has been given the sound of a request to make."""
@@ -306,10 +299,32 @@ class DurableJobs:
             self._end(job, expired())
             return
         self._submitted += 1
+        if not was_sent(job.record.request):
+            self._give(job, left_s)
+            return
+        key = job.record.key
+        self.journal.order(lambda journal: journal.sent(key), lambda found: self._give_with(job, found))
+
+    def _give_with(self, job: KeptJob, sent: bytes | AudioPoolError) -> None:
+        """Hand a job to the intake with the sound that came with it, which was read from the journal."""
+        left_s = _left_s(job.record, time.time())
+        if job.cancel_asked:
+            self.finished(job, cancelled())
+        elif left_s <= 0.0:
+            self.finished(job, expired())
+        elif isinstance(sent, AudioPoolError):
+            self.finished(job, refusal(sent))
+        else:
+            self._give(job, left_s, [sent])
+
+    def _give(self, job: KeptJob, left_s: float, sent: Frames = ()) -> None:
+        """Hand a job to the intake."""
+        request = job.record.request
         try:
             number = self._intake.submit(
-                job.record.request,
+                structs.replace(request, init_audio=None) if sent else request,
                 job,
+                sent=sent,
                 events_wanted=True,
                 size_bytes=job.size_bytes,
                 timeout_s=left_s if math.isfinite(left_s) else None,
@@ -364,15 +379,7 @@ class DurableJobs:
         if path is not None and job.record.request.output_path is None:
             job.reply = structs.replace(reply, path=path)
         now = time.time()
-        outcome = Outcome(
-            state=_STATES.get(reply.kind, "failed"),
-            finished_at=now,
-            expires_at=now + self._settings.result_ttl_s,
-            path=path,
-            size_bytes=size_bytes,
-            metadata=reply.metadata,
-            failure=reply.failure,
-        )
+        outcome = outcome_of(reply, path, size_bytes, now, now + self._settings.result_ttl_s)
         record = job.record
         self.journal.order(
             lambda journal: journal.finish(record, outcome), lambda answer: self._recorded(job, outcome, answer)
@@ -416,7 +423,7 @@ class DurableJobs:
     def _answer_from(self, job: KeptJob, record: JobRecord) -> None:
         """Answer who asked again for what is there already."""
         if record.state != "done":
-            self._answer(job, Reply(kind=_KINDS.get(record.state, "error"), failure=record.failure))
+            self._answer(job, ended(record))
             return
         path = record.path or ""
 
@@ -430,15 +437,6 @@ class DurableJobs:
             self.reports.read(path, answer)
         else:
             answer(None)
-
-
-_STATES: Mapping[ReplyKind, JobState] = {"result": "done", "cancelled": "cancelled", "expired": "expired"}
-"""What a final reply makes of a job; anything else is "failed"."""
-_KINDS: Mapping[JobState, ReplyKind] = {state: kind for kind, state in _STATES.items()}
-
-
-def _deadline(request: AudioRequest, now: float) -> float | None:
-    return None if request.deadline_ms is None else now + request.deadline_ms / 1000
 
 
 def _left_s(record: JobRecord, now: float) -> float:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
+
+from msgspec import structs
 
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
@@ -21,6 +23,7 @@ from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.router import Router
+from audio_pool.pool.sent_audio import SENT, Frames, SentAudio, opener_of
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.events import ReplyKind
@@ -50,6 +53,7 @@ class Intake:
         encoders: tuple[str, ...],
         files: FileReading,
         ready: ReadyHits | None,
+        sent: SentAudio,
     ) -> None:
         """
         Args:
@@ -57,6 +61,7 @@ class Intake:
             encoders: embedder and scorer that prompts are put through; () where there is no cache.
             files: reads and hashes ``init_audio``.
             ready: answers what is kept; None where there is no cache.
+            sent: keeps the sounds that come with requests.
         """
         self._config = config
         self._router = router
@@ -65,6 +70,7 @@ class Intake:
         self._encoders = encoders
         self._files = files
         self._ready = ready
+        self._sent = sent
         self._reading: dict[int, Turn] = {}
         """Requests whose ``init_audio`` is being read."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
@@ -84,16 +90,24 @@ class Intake:
         infos = dict(self._infos)
         return resolve(request, self._config, infos, ready=self._ready_engines(request), init_sha256=init_sha256)
 
-    def check(self, request: AudioRequest, caller: Caller) -> None:
+    def check(self, request: AudioRequest, caller: Caller, sent: Frames = ()) -> None:
         """Return if the request could be taken in now.
+
+        Args:
+            sent: the sound to start from, where it came with the request.
 
         Raises:
             CallerError: it cannot be carried out by this pool, or for this caller.
         """
+        if sent:
+            if request.init_audio is not None:
+                raise InvalidRequest("init_audio: given as a path and sent as bytes; give one of them")
+            self._sent.check(sent)
+            request = structs.replace(request, init_audio=SENT)
         self.resolve(request, None if request.init_audio is None else "")
         if request.output_path is not None:
             _check_output(request.output_path, caller)
-        if request.init_audio is not None:
+        if request.init_audio is not None and not sent:
             if not request.init_audio.startswith("/"):  # it would be looked for where this process was started
                 raise InvalidRequest(f"init_audio: given {request.init_audio!r}, allowed is an absolute path")
             caller.input_roots.check("init_audio", request.init_audio)
@@ -107,17 +121,19 @@ class Intake:
         size_bytes: int = 0,
         timeout_s: float | None = None,
         caller: Caller = HOST,
+        sent: Frames = (),
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
 
         Args:
             caller: whose request it is, and what they may do.
+            sent: the sound to start from, where it came with the request.
 
         Raises:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
-        if request.init_audio is not None:
-            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller)
+        if request.init_audio is not None or sent:
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller, sent)
         return self.submit_resolved(
             self.resolve(request),
             sink,
@@ -135,6 +151,7 @@ class Intake:
         events_wanted: bool,
         size_bytes: int,
         caller: Caller = HOST,
+        sent: Frames = (),
     ) -> int:
         """Do as ``submit``, from the fields of a client's message.
 
@@ -148,12 +165,12 @@ class Intake:
         except (TypeError, ValueError, OverflowError, RecursionError):
             key = b""
         self._forget_if_engines_changed()
-        resolved = self._resolved.get(key)
+        resolved = None if sent else self._resolved.get(key)
         if resolved is None:
             request = parse(AudioRequest, fields)
             refuse_durable(request)
-            if request.init_audio is not None:
-                return self._read_first(request, sink, events_wanted, size_bytes, caller=caller)
+            if request.init_audio is not None or sent:
+                return self._read_first(request, sink, events_wanted, size_bytes, caller=caller, sent=sent)
             resolved = self.resolve(request)
             by_name = request.engine is None or not request.engine.startswith("kind:")
             if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
@@ -244,6 +261,17 @@ class Intake:
         )
         return number
 
+    def hash_sent(self, caller: Caller, sent: Frames, done: Callable[[str | AudioPoolError], None]) -> None:
+        """Have a sound that came with a request hashed; ``done`` gets its SHA-256 on the router's thread.
+
+        Raises:
+            Busy: too many of this client wait for it.
+        """
+        name = "init_audio: the sound that was sent"
+        self._files.submit(
+            caller.client, name, opener_of(sent), lambda found: self._router.post(lambda: done(found))
+        )
+
     def cancel(self, number: int) -> None:
         """Cancel a request, wherever it is."""
         if not self._end_reading(number, "cancelled"):
@@ -276,10 +304,10 @@ class Intake:
         size_bytes: int,
         timeout_s: float | None = None,
         caller: Caller = HOST,
+        sent: Frames = (),
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
-        self.check(request, caller)  # what is refused anyway is refused before a byte is read
-        path = request.init_audio or ""
+        self.check(request, caller, sent)  # what is refused anyway is refused before a byte is read
         if len(self._reading) >= self._config.queue.max_requests:
             raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
         arrival = time.monotonic()
@@ -318,11 +346,19 @@ class Intake:
         def too_late() -> None:
             self._end_reading(number, "expired")
 
-        roots = caller.input_roots
-        turn = self._files.submit(
-            caller.client, f"init_audio: {path!r}", lambda: roots.open("init_audio", path), read
-        )
+        if sent:
+            path, open_file = self._sent.take(caller.client, sent)
+            request, name = structs.replace(request, init_audio=path), "init_audio: the sound that was sent"
+        else:
+            path, roots = request.init_audio or "", caller.input_roots
+            name, open_file = f"init_audio: {path!r}", lambda: roots.open("init_audio", path)
+        try:
+            turn = self._files.submit(caller.client, name, open_file, read)
+        except BaseException:
+            self._sent.release(path)
+            raise
         number = self._requests.open(sink, caller=caller)
+        self._requests[number].on_answered = (lambda: self._sent.release(path)) if sent else None
         self._reading[number] = turn
         deadlines = [arrival + limit for limit in (_seconds(request.deadline_ms), timeout_s) if limit is not None]
         if deadlines:
@@ -340,6 +376,7 @@ class Intake:
             error = Expired("the deadline passed while init_audio was read")
         self._requests.finish(number, Reply(kind=kind, failure=Failure.of(error)))
         return True
+
 
 def refuse_durable(request: AudioRequest) -> None:
     """Raise NotSupported for a durable request that comes by a way without a journal."""

@@ -42,6 +42,7 @@ from audio_pool.api import (
 )
 from audio_pool.config import Config, load_config
 from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
+from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
@@ -219,19 +220,20 @@ class AudioPool(PoolApi):
             prompt: the words, or a whole request.
             events: accepted and progress events are wanted; see ``Pending.events``.
             timeout_s: seconds until the request ends as Timeout; None: as long as the limits let it live.
-            fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
+            fields: of AudioRequest, e.g. ``duration_s=8, loop=True``; ``init_audio`` also as bytes or a Path.
 
         Raises:
             InvalidRequest: the field, what was given, what is allowed.
             PoolClosed: the pool is not running.
         """
+        fields, sent = split_sent(fields)
         request = as_request(prompt, fields)
         if timeout_s is not None:
             check_timeout(timeout_s)
         refuse_durable(request)
         parts = self._running()
         resolved: ResolvedRequest | None = None
-        if request.init_audio is None:
+        if request.init_audio is None and not sent:
             resolved = parts.intake.resolve(request)
         number: list[int] = []
 
@@ -253,7 +255,8 @@ class AudioPool(PoolApi):
                 if resolved is not None:
                     taken = intake.submit_resolved(resolved, sink, events_wanted=events, timeout_s=timeout_s)
                 else:
-                    taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s)
+                    frames = [sent] if sent else ()
+                    taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s, sent=frames)
                 number.append(taken)
             except Exception as exc:  # a bug, too, must not leave the caller waiting
                 pending.on_error(parts.service.refusal(exc))

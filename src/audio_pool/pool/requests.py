@@ -10,6 +10,7 @@ import collections
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -51,6 +52,8 @@ class OpenRequest(Struct, kw_only=True):
     """Until its job asks for the first time."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
+    on_answered: Callable[[], None] | None = None
+    """Called once its reply has left."""
 
     @property
     def of_durable_job(self) -> bool:
@@ -101,6 +104,8 @@ class RequestTable(dict[int, OpenRequest]):
         open_request = self.pop(number, None)
         if open_request is not None:
             kind = _send(open_request.sink, reply)
+            if open_request.on_answered is not None:
+                open_request.on_answered()
             if reply.metadata is not None and open_request.resolved is not None:
                 query = open_request.resolved.recipe.prompt
                 self.delivered.note(open_request.caller.owner, open_request.sink.request_id, query, reply.metadata)

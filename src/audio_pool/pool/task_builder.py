@@ -20,6 +20,7 @@ from audio_pool.errors import BadMessage, WorkerError
 from audio_pool.pool.metadata import new_metadata
 from audio_pool.pool.requests import OpenRequest
 from audio_pool.pool.resolve import ResolvedRequest, derived_seed
+from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.results import Failure
 from audio_pool.scheduler.events import (
     CallWork,
@@ -85,6 +86,7 @@ class TaskBuilder:
         incoming: Callable[[], Path],
         spill: Path,
         requests: Mapping[int, OpenRequest],
+        sent: SentAudio,
     ) -> None:
         """
         Args:
@@ -92,12 +94,14 @@ class TaskBuilder:
             incoming: gives the directory that finished files are written to first.
             spill: where they are written when that one takes none.
             requests: those that are not answered yet.
+            sent: sounds that came with requests; a job's is kept until the job has ended.
         """
         self._arena = arena
         self._infos = infos
         self._incoming = incoming
         self._spill = str(spill)
         self._requests = requests
+        self._sent = sent
         self._inputs: dict[int, JobInputs] = {}
         self._granted: dict[int, tuple[str, tuple[Grant, ...]]] = {}
         """By task, until it ends: the holder and the slots."""
@@ -168,6 +172,7 @@ class TaskBuilder:
                 )
             inputs = JobInputs(resolved=resolved, recipe=recipe, request_id=open_request.sink.request_id)
             self._inputs[one.job] = inputs
+            self._sent.hold(resolved.request.init_audio)
         return inputs
 
     def _mastering(self, inputs: JobInputs, round_: int) -> MasteringSpec:
@@ -302,7 +307,9 @@ class TaskBuilder:
 
     def forget(self, job: int) -> None:
         """Forget a job that has ended."""
-        self._inputs.pop(job, None)
+        inputs = self._inputs.pop(job, None)
+        if inputs is not None:
+            self._sent.release(inputs.resolved.request.init_audio)
 
     def worker_exited(self, holder: str) -> None:
         """Take back the slots of a process that is gone for sure."""

@@ -15,6 +15,7 @@ from audio_pool.errors import InvalidRequest
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.sent_audio import Frames
 from audio_pool.results import Accepted, Progress
 
 __all__ = ["LiveRequests"]
@@ -49,8 +50,12 @@ class LiveRequests:
         *,
         events_wanted: bool,
         size_bytes: int,
+        sent: Frames = (),
     ) -> None:
         """Take a request for a sound in.
+
+        Args:
+            sent: the sound to start from, where it came with the request.
 
         Raises:
             InvalidRequest: the connection has a request of that name in flight.
@@ -63,7 +68,7 @@ class LiveRequests:
         tracked = _TrackedSink(sink, self, key)
         try:
             live.number = self._intake.submit_fields(
-                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller
+                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller, sent=sent
             )
         except BaseException:
             self._live.pop(key, None)

@@ -17,6 +17,7 @@ from audio_pool.errors import BadMessage, Busy, NotFound, Refused
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.request_log import log_refusal
+from audio_pool.pool.sent_audio import Frames
 from audio_pool.pool.service import PoolService
 from audio_pool.results import Failure
 from audio_pool.server.callers import Callers
@@ -27,6 +28,7 @@ from audio_pool.server.outbox import Outbox, SocketSink
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import (
     MAX_CLIENT_BYTES,
+    MOST_SENT_FRAMES,
     CacheStatsRequest,
     CancelRequest,
     ClapRequest,
@@ -53,6 +55,9 @@ from audio_pool.transport.unfinished import Unfinished
 
 __all__ = ["ZmqFrontEnd"]
 
+_UNFINISHED_BYTES = 16 << 20
+"""That a connection may have sent of a message that does not end."""
+
 
 class ZmqFrontEnd:
     """A FrontEnd on a bound ROUTER. Router's thread only."""
@@ -74,7 +79,9 @@ class ZmqFrontEnd:
         self._callers = Callers(
             self.channel, config, allowed=None if keys is None else keys.allowed, token=self.token
         )
-        self._unfinished = Unfinished(self.channel, self.connections)
+        # a sound on its way in over a slow line is no message without an end
+        unfinished_bytes = max(_UNFINISHED_BYTES, 2 * config.max_sent_audio_bytes)
+        self._unfinished = Unfinished(self.channel, self.connections, connection_bytes=unfinished_bytes)
         self._service = service
         self._outbox = Outbox(self.channel, config.parked_bytes)
         self._live = LiveRequests(service.intake)
@@ -94,7 +101,7 @@ class ZmqFrontEnd:
         envelope: tuple[bytes, ...] = (client,)
         if rest and rest[0] == b"":  # a REQ's delimiter
             envelope, rest = (client, b""), rest[1:]
-        if len(rest) == 1 and is_legacy(rest[0]):
+        if len(rest) == 1 and not self.channel.attached and is_legacy(rest[0]):
             sender = known.sender
             self._image_requests.take(
                 rest[0],
@@ -113,15 +120,14 @@ class ZmqFrontEnd:
                 raise
             given = raw.get("request_id")
             request_id = given if isinstance(given, str) and len(given) <= 128 else ""
-            if len(rest) > 1:
-                raise BadMessage(f"a message of {len(rest)} frames; send one msgpack map")
             message = decode_client(raw)
+            sent = self._sent_with(message, rest[1:])
             if message.token is not UNSET:
                 known = self._callers.by_token(client, message.token)
             sink = SocketSink(
                 request_id=request_id, envelope=envelope, outbox=self._outbox, sender=known.sender
             )
-            self._take(message, known.caller, sink, size_bytes=len(rest[0]))
+            self._take(message, known.caller, sink, sent, size_bytes=len(rest[0]) + sum(map(len, sent)))
         except Exception as exc:
             error = self._service.refusal(exc)
             self._counts["refused"] += 1
@@ -131,10 +137,21 @@ class ZmqFrontEnd:
                 request_id=request_id, envelope=envelope, outbox=self._outbox, sender=known.sender
             ).finish(refused)
 
+    def _sent_with(self, message: ClientMessage, frames: list[bytes]) -> Frames:
+        """Return the sound that came with a message, in pieces. Raises BadMessage where none may."""
+        sent: list[bytes | memoryview] = [*frames, *self.channel.attached]
+        if sent and not isinstance(message, GenerateRequest):
+            raise BadMessage(f"a message of {len(sent) + 1} frames; send one msgpack map")
+        if len(sent) > MOST_SENT_FRAMES:
+            raise BadMessage(f"a sound in {len(sent)} frames, allowed are {MOST_SENT_FRAMES}; send larger ones")
+        return sent
+
     def _send(self, envelope: tuple[bytes, ...], reply: bytes, sender: Sender) -> None:
         self._outbox.send(envelope, [reply], sender=sender)
 
-    def _take(self, message: ClientMessage, caller: Caller, sink: SocketSink, *, size_bytes: int) -> None:
+    def _take(
+        self, message: ClientMessage, caller: Caller, sink: SocketSink, sent: Frames, *, size_bytes: int
+    ) -> None:
         service = self._service
         match message:
             case GenerateRequest():
@@ -142,11 +159,11 @@ class ZmqFrontEnd:
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
                 if message.request.get("durable"):
                     service.jobs.submit(
-                        caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
+                        caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes, sent=sent
                     )
                     return
                 self._live.take_in(
-                    caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes
+                    caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes, sent=sent
                 )
             case CancelRequest():
                 if service.keeps_jobs and service.jobs.cancel(caller, message.target, sink):

@@ -24,6 +24,7 @@ from audio_pool.validation import parse
 __all__ = [
     "MAX_CLIENT_BYTES",
     "MAX_WAIT_MS",
+    "MOST_SENT_FRAMES",
     "PROTOCOL_VERSION",
     "BodyReply",
     "CacheStatsRequest",
@@ -49,7 +50,10 @@ __all__ = [
 
 PROTOCOL_VERSION: Final = 1
 MAX_CLIENT_BYTES = 1 << 20
-"""Largest message map a client may send; the socket closes connections that exceed it."""
+"""Largest frame a client may send; the socket closes connections that exceed it."""
+
+MOST_SENT_FRAMES = 1024
+"""In which the sound that comes with a ``generate`` may be parted."""
 
 MAX_WAIT_MS = 60_000
 """Longest wait of one ``job`` question; who wants to wait longer asks again."""
@@ -69,7 +73,7 @@ class _Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
 
 class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
-    """Asks for a sound."""
+    """Asks for a sound. The bytes of one to start from may follow, in frames of their own."""
 
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
     events: bool = False

@@ -85,6 +85,8 @@ class Channel:
         determined for messages with a delimiter that contain ``events``, because it needs a slower receive."""
         self.emptied = 0
         """How often ``receive`` found nothing: every whole message had been taken."""
+        self.attached: list[memoryview] = []
+        """Of the last message, the frames behind the first that says something, not copied; see ``knows_senders``."""
         self._head: zmq.Frame | None = None
         """The last message's first frame, with what zmq knows of who sent it; see ``knows_senders`` of ``router``."""
         self._knows_senders = knows_senders
@@ -120,9 +122,13 @@ class Channel:
                 frames = [self._head.bytes]
             else:
                 frames = [self._socket.recv(_NOW)]
+            if self.attached:
+                self.attached = []
             while self._socket.get(_MORE):
                 if len(frames) == 2 and not frames[1]:
                     frames.append(self._behind_delimiter())
+                elif self._knows_senders and len(frames) >= 2:
+                    self.attached.append(self._socket.recv(_NOW, copy=False).buffer)
                 else:
                     frames.append(self._socket.recv(_NOW))
         except zmq.Again:
