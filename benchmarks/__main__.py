@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 OUT = Path("bench_out")
-ORDER = ("routing", "handover", "startup", "seam", "engine_speed", "cache_insert", "cache_quality")
+ORDER = ("routing", "hits_beside_work", "handover", "startup", "seam", "engine_speed", "cache_insert", "cache_quality")
 
 
 def names() -> list[str]:

@@ -337,11 +337,12 @@ def test_each_worker_has_its_own_environment(tmp_path: Path, package: Path) -> N
     workers = [
         bench_worker(package, "pinned", gpu="1", threads=3),
         {"name": "hidden", "engines": ["mock"], "gpu": "", "env": {"HELLO": "you"}},
-        {"name": "free", "engines": ["mock"]},
+        {"name": "free", "engines": ["mock"], "niceness": 0},
     ]
     with AudioPool.from_config(settings(tmp_path, workers)):
         environments = {name: process.environ() for name, process in worker_processes().items()}
         parent = psutil.Process()
+        behind = {name: process.nice() - parent.nice() for name, process in worker_processes().items()}
         assert all(process.pid != parent.pid for process in worker_processes().values())
     assert dict(os.environ) == before
     pinned, hidden, free = environments["pinned"], environments["hidden"], environments["free"]
@@ -350,6 +351,8 @@ def test_each_worker_has_its_own_environment(tmp_path: Path, package: Path) -> N
     assert hidden["CUDA_VISIBLE_DEVICES"] == hidden["HIP_VISIBLE_DEVICES"] == "" and hidden["HELLO"] == "you"
     assert free.get("CUDA_VISIBLE_DEVICES") == before.get("CUDA_VISIBLE_DEVICES")
     assert "PYTHONPATH" not in free and "HELLO" not in free
+    most = 19 - parent.nice()  # of a run that is niced itself
+    assert behind == {"pinned": min(10, most), "hidden": min(10, most), "free": 0}
 
 
 def test_what_workers_say_is_kept_and_told(

@@ -7,7 +7,8 @@ from tests.support.requests import config
 
 from audio_pool.config import Config
 from audio_pool.errors import InvalidConfig
-from audio_pool.pool.plan import hosted_infos, worker_plan, workers_of
+from audio_pool.pool.launchers.local import environment
+from audio_pool.pool.plan import hosted_infos, process_spec, worker_plan, workers_of
 
 
 def hosting_a_tone(**defaults: object) -> Config:
@@ -49,3 +50,21 @@ def test_default_options_that_an_engine_does_not_have_are_refused_at_start(
     with pytest.raises(InvalidConfig) as caught:
         hosted_infos(workers_of(settings), settings)
     assert str(caught.value) == f"engines.tone.defaults.options: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("configured", "inherited", "told"),
+    [
+        (3, {"OMP_NUM_THREADS": "7"}, {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}),
+        (0, {}, {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}),
+        (0, {"OMP_NUM_THREADS": "7"}, {"OMP_NUM_THREADS": "7"}),
+    ],
+)
+def test_workers_share_the_cores_unless_somebody_says_otherwise(
+    configured: int, inherited: dict[str, str], told: dict[str, str]
+) -> None:
+    workers = [{"name": "w", "engines": ["tone"], "threads": configured}]
+    given = config(engines={"tone": {"implementation": "mock"}}, workers=workers)
+    (worker,) = workers_of(given)
+    found = environment(process_spec(worker, fair_threads=2), inherited)
+    assert {name: found[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in found} == told

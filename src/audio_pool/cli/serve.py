@@ -7,6 +7,7 @@ Must not know: how requests are served.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -158,6 +159,8 @@ def _announce(pool: AudioPool, manager: ServiceManager, as_json: bool) -> None:
 
     try:
         pool.wait_ready()
+        # What is there now stays: a collection of all of it would hold every thread up for tens of milliseconds.
+        gc.freeze()
         _print_event(as_json, "ready", pool.endpoint)
         manager.ready()
     except PoolClosed:

@@ -363,7 +363,11 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     aux_credit: Annotated[int, Meta(ge=1, le=64)] = 8
     """Short tasks (embed, master, render) that it may hold."""
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
-    """OMP/MKL threads; 0: the libraries' own choice."""
+    """OMP/MKL threads; 0: what OMP_NUM_THREADS says where it is set, else the machine's cores shared between the
+    workers."""
+    niceness: Annotated[int, Meta(ge=0, le=19)] = 10
+    """How far its process stands back behind others where cores are scarce: hits are answered while sounds are made.
+    0: not at all."""
 
 
 class Config(_Section, frozen=True, kw_only=True):

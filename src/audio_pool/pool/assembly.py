@@ -127,6 +127,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
             events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
         ),
     )
+    fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
     writer, index, upkeep = Writer(), Writer("index"), Writer("upkeep", niceness=10)
@@ -148,7 +149,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         making=making,
         index=index,
         launcher=launcher,
-        processes={worker.name: process_spec(worker) for worker in workers},
+        processes={worker.name: process_spec(worker, fair_threads) for worker in workers},
         infos=infos,
         telemetry=telemetry,
     )

@@ -180,14 +180,20 @@ def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]
     )
 
 
-def process_spec(worker: WorkerConfig) -> ProcessSpec:
-    """Return how a worker's process is started."""
+def process_spec(worker: WorkerConfig, fair_threads: int = 0) -> ProcessSpec:
+    """Return how a worker's process is started.
+
+    Args:
+        fair_threads: its share of the cores.
+    """
     return ProcessSpec(
         name=worker.name,
         python=worker.python,
         gpu=worker.gpu,
         env=worker.env,
         threads=worker.threads,
+        fair_threads=fair_threads,
+        niceness=worker.niceness,
         thread=worker.thread,
     )
 

@@ -27,7 +27,11 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
     """CUDA_VISIBLE_DEVICES; "" hides every GPU, None leaves the variable alone."""
     env: dict[str, str] = {}
     threads: int = 0
-    """OMP/MKL threads; 0: the libraries' own choice."""
+    """OMP/MKL threads; 0: ``fair_threads``, unless OMP_NUM_THREADS is set."""
+    fair_threads: int = 0
+    """Its share of the cores; 0: the libraries' own choice."""
+    niceness: int = 0
+    """Added to this process's."""
     thread: bool = False
     """No process at all: a thread of this one."""
 

@@ -50,9 +50,10 @@ def environment(spec: ProcessSpec, inherited: Mapping[str, str]) -> dict[str, st
     if spec.gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = env["HIP_VISIBLE_DEVICES"] = spec.gpu
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    if spec.threads:
+    threads = spec.threads or (0 if "OMP_NUM_THREADS" in inherited else spec.fair_threads)
+    if threads:
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            env[variable] = str(spec.threads)
+            env[variable] = str(threads)
     env["PYTHONUNBUFFERED"] = "1"
     env.update(spec.env)
     return env
@@ -81,6 +82,8 @@ class LocalLauncher:
         if spec.thread:
             self._spawn_thread(spec, incarnation, secret)
             return
+        # before anything is loaded: a library's threads are as nice as the one that they are begun in
+        bootstrap = f"import os\nos.nice({spec.niceness}){_BOOTSTRAP}"
         package = Path(audio_pool.__file__ or "").absolute()
         # the pipe ends with this process, and the worker with the pipe
         arguments = [str(incarnation), str(os.getpid()), str(self._supervisor.life_line)]
@@ -89,7 +92,7 @@ class LocalLauncher:
                 name=spec.name,
                 incarnation=incarnation,
                 arguments=(
-                    *(spec.python or sys.executable, "-c", _BOOTSTRAP, str(package), self._endpoint, spec.name),
+                    *(spec.python or sys.executable, "-c", bootstrap, str(package), self._endpoint, spec.name),
                     *arguments,
                 ),
                 env=environment(spec, os.environ) | {MARK: f"{spec.name}:{incarnation}"},
