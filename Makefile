@@ -14,7 +14,7 @@ export TRANSFORMERS_OFFLINE := 1
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.light: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.light: $(BIN)/python pyproject.toml constraints.txt hatch_build.py src/audio_pool/audio/kernels.c
 	$(PIP) -e .
 	@touch $@
 

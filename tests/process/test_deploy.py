@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,25 @@ def test_a_unit_names_options_that_the_command_has(unit: Path) -> None:
     known = {option for parameter in found.params for option in parameter.opts}
     used = {word for word in command[1:] if word.startswith("--")}
     assert used and used <= known
+
+
+def test_the_container_installs_extras_that_there_are_and_copies_what_is_there() -> None:
+    text = (ROOT / "deploy" / "Containerfile").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (asked,) = re.findall(r"^ARG EXTRAS=(.*)$", text, re.MULTILINE)
+    assert set(asked.split(",")) <= set(extras)
+    for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE):
+        if "--from=" not in line:
+            *sources, _ = line.split()
+            assert sources and all((ROOT / source).exists() for source in sources), line
+
+
+def test_the_container_s_configuration_keeps_everything_in_the_volume_and_has_keys() -> None:
+    from audio_pool.config import load_config
+
+    config = load_config(ROOT / "deploy" / "container.toml")
+    (volume,) = re.findall(r'^VOLUME \["(.*)"\]$', (ROOT / "deploy" / "Containerfile").read_text(), re.MULTILINE)
+    for kept in (config.cache.dir, config.jobs.dir, config.http.keys_file):
+        assert kept.startswith(f"{volume}/")
+    assert config.http.bind.endswith(":8080")
+    assert config.server.bind in (ROOT / "deploy" / "Containerfile").read_text(), "the health check asks there"
