@@ -126,12 +126,15 @@ class Door:
         number = state["sounds"] = state.get("sounds", 0) + 1
         return self.request_id(http) if number == 1 else f"{self.request_id(http)}.{number}"
 
-    async def make(self, request: AudioRequest, http: HttpRequest, *, timeout_s: float | None = None) -> Sound:
+    async def make(
+        self, request: AudioRequest, http: HttpRequest, *, timeout_s: float | None = None, init_audio: bytes = b""
+    ) -> Sound:
         """Make or find a sound. Where the HTTP client goes away first, the pool stops working for it.
 
         Args:
             request: from ``as_request``; its namespace is checked against the caller's, its delivery is inline.
             timeout_s: longest wait; never more than the configured one.
+            init_audio: the file of a sound to start from, where one came with the request.
 
         Raises:
             AudioPoolError: what it came to instead; problems.py says which status that is.
@@ -144,7 +147,9 @@ class Door:
 
         async def made() -> AudioResult:
             async with self.turn(caller):
-                pending = self.client_of(caller).submit(asked, timeout_s=limit_s, request_id=name)
+                pending = self.client_of(caller).submit(
+                    asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None
+                )
                 return await pending.wait_async()
 
         return sound_of(await self.while_connected(http, made()))

@@ -62,8 +62,9 @@ class Asking(Protocol):
 class LiveJob:
     """A job that this gateway asked for and that has not ended: what was heard of it last."""
 
-    def __init__(self, request: AudioRequest, pending: Pending) -> None:
+    def __init__(self, request: AudioRequest, init_audio: bytes, pending: Pending) -> None:
         self.request = request
+        self.init_audio = init_audio
         self.pending = pending
         self.accepted: Accepted | None = None
         self.progress: Progress | None = None
@@ -98,8 +99,13 @@ class LiveJobs:
         self._live: dict[str, LiveJob] = {}
         self._tasks: set[asyncio.Future[None]] = set()
 
-    async def submit(self, request: AudioRequest, http: HttpRequest, *, idempotency_key: str = "") -> str:
+    async def submit(
+        self, request: AudioRequest, http: HttpRequest, *, idempotency_key: str = "", init_audio: bytes = b""
+    ) -> str:
         """Ask for a sound that outlives its connection; return the job's id once the pool has promised it.
+
+        Args:
+            init_audio: the file of a sound to start from, where one came with the request.
 
         Raises:
             ReusedKey: another request has this Idempotency-Key.
@@ -111,8 +117,8 @@ class LiveJobs:
         job_id = _named(caller, idempotency_key)
         live = self._live.get(job_id)
         if live is None:
-            live = self._begin(job_id, asked, caller)
-        elif live.request != asked:
+            live = self._begin(job_id, asked, init_audio, caller)
+        elif (live.request, live.init_audio) != (asked, init_audio):
             raise ReusedKey(_reused(idempotency_key))
         await while_connected(http, live.taken())
         if isinstance(live.error, Conflict):
@@ -204,16 +210,16 @@ class LiveJobs:
             raise NotFound(f"there is no job {job_id!r:.80} of yours", hint="it may have been too long ago")
         return self._asking.client_of(caller)
 
-    def _begin(self, job_id: str, asked: AudioRequest, caller: HttpCaller) -> LiveJob:
+    def _begin(self, job_id: str, asked: AudioRequest, init_audio: bytes, caller: HttpCaller) -> LiveJob:
         leave = self._asking.take(caller)
         try:
             pending = self._asking.client_of(caller).submit(
-                asked, events=True, timeout_s=_LONGEST_S, request_id=job_id
+                asked, events=True, timeout_s=_LONGEST_S, request_id=job_id, init_audio=init_audio or None
             )
         except BaseException:
             leave()
             raise
-        live = self._live[job_id] = LiveJob(asked, pending)
+        live = self._live[job_id] = LiveJob(asked, init_audio, pending)
 
         async def follow() -> None:
             try:

@@ -1,6 +1,6 @@
 """``POST /v1/sounds``: make or find a sound, and wait for it, or not.
 
-Owns: the route; how its body and headers are read.
+Owns: the route; how its headers are read.
 Must not know: how a sound is made, kept sounds.
 """
 
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Response, Router, post
+from msgspec import structs
 
-from audio_pool.api import JobReport, as_request
-from audio_pool.errors import AudioPoolError, BadMessage, InvalidRequest, Timeout
+from audio_pool.api import JobReport
+from audio_pool.errors import AudioPoolError, InvalidRequest, Timeout
 from audio_pool.gateway.accept import JSON, accepted
+from audio_pool.gateway.asked import Asked, asked_of
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.jobs import job_of
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.prefer import Preference, preference_in
-from audio_pool.gateway.problems import ClientGone, NotAcceptable, TooLarge
+from audio_pool.gateway.problems import ClientGone, NotAcceptable
 from audio_pool.gateway.sound_report import bytes_response, json_response, report_of
 from audio_pool.types import AudioRequest
 
-__all__ = ["asked_of", "router"]
+__all__ = ["router"]
 
-MAX_JSON_BYTES = 1 << 20
 _MAX_KEY = 255
 
 
@@ -35,31 +35,17 @@ def router(door: Door) -> Router:
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
     async def make(request: HttpRequest) -> Response[bytes]:
         choices = accepted(request.headers.get("accept", ""))
-        asked, as_bytes = _chosen(await asked_of(door, request), choices, request)
+        came = await asked_of(request)
+        chosen, as_bytes = _chosen(came.request, choices, request)
+        asked = Asked(request=chosen, init_audio=came.init_audio)
         preference = preference_in(request.headers.get("prefer", ""))
         key = _idempotency_key(request)
-        if preference or key or not (as_bytes or asked.store):  # what is not kept has an address as a job's only
+        if preference or key or not (as_bytes or chosen.store):  # what is not kept has an address as a job's only
             return await _as_job(door, request, asked, as_bytes, preference, key)
-        sound = await door.make(asked, request)
+        sound = await door.make(chosen, request, init_audio=asked.init_audio)
         return bytes_response(sound.data, sound.metadata) if as_bytes else json_response(report_of(sound.metadata))
 
     return Router("/", route_handlers=[make])
-
-
-async def asked_of(door: Door, http: HttpRequest) -> AudioRequest:
-    """Return the request in a body. Raises BadMessage, InvalidRequest, Refused."""
-    body = await http.body()
-    if len(body) > MAX_JSON_BYTES:
-        raise TooLarge(f"the body: given {len(body):,} bytes, allowed are {MAX_JSON_BYTES:,} of JSON")
-    try:
-        fields: Any = msgspec.json.decode(body)  # opaque until as_request has checked it
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadMessage(f"the body is not JSON: {exc}") from None
-    if not isinstance(fields, dict):
-        raise BadMessage("the body: allowed is a JSON object with the fields of a request")
-    if isinstance(fields.get("namespace"), str):  # the default one by its name, too, may be another's than the key's
-        door.caller(http).namespace_of(fields["namespace"])
-    return as_request(fields, {})
 
 
 def _chosen(
@@ -70,7 +56,7 @@ def _chosen(
         if kind == "json":
             return asked, False
         if format_ is None or asked.format in (None, format_):
-            return (asked if format_ is None else msgspec.structs.replace(asked, format=format_)), True
+            return (asked if format_ is None else structs.replace(asked, format=format_)), True
     raise NotAcceptable(
         f"Accept: given {http.headers.get('accept', '')!r:.100} and format {asked.format}, allowed are "
         f"{JSON}, audio/* and {', '.join(MEDIA_TYPES.values())}"
@@ -85,10 +71,10 @@ def _idempotency_key(http: HttpRequest) -> str:
 
 
 async def _as_job(
-    door: Door, http: HttpRequest, asked: AudioRequest, as_bytes: bool, preference: Preference | None, key: str
+    door: Door, http: HttpRequest, asked: Asked, as_bytes: bool, preference: Preference | None, key: str
 ) -> Response[bytes]:
     """Answer from a job: its sound, or where it can be asked after."""
-    job_id = await door.jobs.submit(asked, http, idempotency_key=key)
+    job_id = await door.jobs.submit(asked.request, http, idempotency_key=key, init_audio=asked.init_audio)
     wait_s = min(door.settings.timeout_s, door.settings.timeout_s if preference is None else preference.wait_s)
     try:
         report = await door.jobs.report(job_id, http, wait_s=wait_s, inline=as_bytes and wait_s > 0)
