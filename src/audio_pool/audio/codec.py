@@ -11,13 +11,12 @@ libsndfile encodes. Two things that it lacks are done here: ``smpl`` and ``apRc`
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +29,8 @@ from audio_pool.audio.bit_rate import BIT_RATE_FORMATS, settings_for
 from audio_pool.audio.filter import resample
 from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
-from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound, StorageError
+from audio_pool.audio.storing import ErrorRecorder, storing
+from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
 
 __all__ = [
     "OWN",
@@ -39,6 +39,7 @@ __all__ = [
     "Written",
     "bit_depth_for",
     "inspect",
+    "master_bytes",
     "nearest_rate",
     "read",
     "read_back",
@@ -159,8 +160,7 @@ def write(
         StorageError: the disk is full, or the file cannot be created.
     """
     depth = bit_depth_for(format, bit_depth)
-    if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
-        raise InvalidAudio(f"cannot write audio of shape {audio.shape}: it must be [C, T], not empty, all finite")
+    _check(audio)
     warnings = []
     rate = nearest_rate(format, sample_rate)
     if rate != sample_rate:
@@ -168,7 +168,7 @@ def write(
         audio = resample(audio, sample_rate, rate, circular=loop)
     if loop and format in ("opus", "mp3"):
         warnings.append(f"loop_in_{format}: {format} pads its frames, so players may gap at the joint; use wav")
-    try:
+    with storing(path), _refused(format, rate, audio):
         _encode(path, audio, rate, format, depth, comment, bit_rate)
         if format == "wav":
             _append_chunks(path, audio.shape[1], rate, comment, loop)
@@ -176,55 +176,40 @@ def write(
             write_loop_tags(path, format, 0, audio.shape[1])
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    except soundfile.LibsndfileError as exc:
-        _discard(path)
-        raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
-    except OSError as exc:
-        _discard(path)
-        raise _storage_error(path, exc) from exc
-    except BaseException:
-        _discard(path)
-        raise
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
 
 
-def _discard(path: Path) -> None:
-    with contextlib.suppress(OSError):  # a disk that takes no writes forbids this as well, and nothing is there
-        path.unlink()
+def master_bytes(audio: Audio, sample_rate: int) -> memoryview:
+    """Encode a 24-bit FLAC, without comments, in memory; see ``write``.
 
-
-def _storage_error(path: Path, exc: OSError) -> StorageError:
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"the disk that holds {path.parent} is full", hint="free some space and try again")
-    return StorageError(f"{path.parent} takes no file {path.name!r}: {exc.strerror}", hint="check its owner and mount")
-
-
-class _ErrorRecorder:
-    """A file that records the error of a failed write and accepts all later ones.
-
-    libsndfile would report "System error" at best, and truncates compressed files silently.
+    Raises:
+        InvalidAudio: not finite, empty, or refused by the encoder.
     """
+    _check(audio)
+    out = BytesIO()
+    with _refused("flac", sample_rate, audio):
+        _encode_into(out, audio, sample_rate, "flac", 24, "", None)
+    return out.getbuffer()
 
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-        self.error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        try:
-            while rest and self.error is None:
-                rest = rest[self._file.write(rest) :]
-        except OSError as exc:
-            self.error = exc
-        return len(data)
+def _check(audio: Audio) -> None:
+    if audio.ndim != 2 or audio.shape[1] == 0 or not np.isfinite(audio).all():
+        raise InvalidAudio(f"cannot write audio of shape {audio.shape}: it must be [C, T], not empty, all finite")
+
+
+@contextlib.contextmanager
+def _refused(format: str, rate: int, audio: Audio) -> Iterator[None]:
+    try:
+        yield
+    except soundfile.LibsndfileError as exc:
+        raise InvalidAudio(f"{format} at {rate} Hz, {audio.shape[0]} channels cannot be written: {exc}") from exc
 
 
 def _encode(
     path: Path, audio: Audio, rate: int, format: str, depth: int | None, comment: str, bit_rate: int | None
 ) -> None:
     with path.open("wb", buffering=0) as file:
-        recorder = _ErrorRecorder(file)
+        recorder = ErrorRecorder(file)
         try:
             _encode_into(recorder, audio, rate, format, depth, comment, bit_rate)
         finally:
@@ -233,7 +218,13 @@ def _encode(
 
 
 def _encode_into(
-    out: _ErrorRecorder, audio: Audio, rate: int, format: str, depth: int | None, comment: str, bit_rate: int | None
+    out: ErrorRecorder | BytesIO,
+    audio: Audio,
+    rate: int,
+    format: str,
+    depth: int | None,
+    comment: str,
+    bit_rate: int | None,
 ) -> None:
     container = _CONTAINER[format]
     if depth is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from audio_pool.errors import InvalidAudio
 
-__all__ = ["read_loop_tags", "write_loop_tags"]
+__all__ = ["flac_with", "loop_tags", "read_loop_tags", "write_loop_tags"]
 
 _FLAC_COMMENTS = 4
 _FLAC_LAST = 0x80
@@ -33,12 +33,18 @@ def write_loop_tags(path: Path, format: str, start: int, length: int) -> None:
     Raises:
         InvalidAudio: not such a file.
     """
-    tags = [f"LOOPSTART={start}".encode(), f"LOOPLENGTH={length}".encode()]
+    tags = loop_tags(start, length)
     data = path.read_bytes()
-    changed = _flac_with(data, tags) if format == "flac" else _ogg_with(data, tags)
+    changed = flac_with(data, tags) if format == "flac" else (_ogg_with(data, tags),)
     beside = path.with_name(path.name + ".tags")
-    beside.write_bytes(changed)
+    with beside.open("wb") as file:
+        file.writelines(changed)
     os.replace(beside, path)
+
+
+def loop_tags(start: int, length: int) -> list[bytes]:
+    """Return the two comments that say where a loop is, in frames."""
+    return [f"LOOPSTART={start}".encode(), f"LOOPLENGTH={length}".encode()]
 
 
 def read_loop_tags(path: Path, format: str) -> tuple[int, int] | None:
@@ -75,7 +81,7 @@ def _with_tags(body: bytes, tags: list[bytes]) -> bytes:
     return body[: 4 + vendor] + struct.pack("<I", len(every)) + b"".join(struct.pack("<I", len(t)) + t for t in every)
 
 
-def _flac_blocks(data: bytes) -> list[tuple[int, int, int]]:
+def _flac_blocks(data: bytes | memoryview) -> list[tuple[int, int, int]]:
     """Return kind (with the flag of the last), first byte and size of each metadata block, headers left out."""
     if data[:4] != b"fLaC":
         return []
@@ -94,11 +100,16 @@ def _flac_comments(data: bytes) -> bytes:
     return found[0] if found else b""
 
 
-def _flac_with(data: bytes, tags: list[bytes]) -> bytes:
+def flac_with(data: bytes | memoryview, tags: list[bytes]) -> tuple[bytes | memoryview, ...]:
+    """Add comments to a FLAC file; return the parts of the new one, in order: most of it is the old one's.
+
+    Raises:
+        InvalidAudio: it has no comments to add to.
+    """
     for kind, at, size in _flac_blocks(data):
         if kind & 0x7F == _FLAC_COMMENTS:
-            body = _with_tags(data[at : at + size], tags)
-            return data[: at - 3] + len(body).to_bytes(3, "big") + body + data[at + size :]
+            body = _with_tags(bytes(data[at : at + size]), tags)
+            return data[: at - 3], len(body).to_bytes(3, "big") + body, data[at + size :]
     raise InvalidAudio("the FLAC file has no comment block to add loop points to")
 
 

@@ -7,6 +7,7 @@ Must not know: candidates, the gate, recipes.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import UNSET, structs
@@ -14,7 +15,11 @@ from msgspec import UNSET, structs
 from audio_pool.engines.base import Audio
 from audio_pool.results import RenditionReport
 from audio_pool.types import Rendition, Shape
+from audio_pool.worker.beside import Beside
 from audio_pool.worker.levels import Level, levelled, measured, of_master
+
+if TYPE_CHECKING:
+    from audio_pool.audio.master_file import EncodedMaster
 
 __all__ = ["encoded", "written"]
 
@@ -32,14 +37,19 @@ def written(
     name: str,
     comment: str,
     level: Level,
+    encoding: Beside[EncodedMaster],
 ) -> tuple[Path, Path | None, RenditionReport | None]:
-    """Return the master and, where it is not what was asked for, the rendition beside it."""
-    from audio_pool.audio import codec, filter
+    """Return the master and, where it is not what was asked for, the rendition beside it.
+
+    Args:
+        encoding: the master, which may still be under way: a rendition is made meanwhile.
+    """
+    from audio_pool.audio import filter
 
     master = directory / f"{name}.flac"
     asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
-    codec.write(master, audio, shape.sample_rate, "flac", 24, comment, shape.loop)
     if asked == ("flac", 24, shape.sample_rate) and rendition == of_master(rendition):
+        encoding.result().write(master, comment, shape.loop)
         return master, None, None
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
     beside = directory / f"{name}.{suffix}"
@@ -49,8 +59,9 @@ def written(
         if rendition.sample_rate != shape.sample_rate or rendition != of_master(rendition):
             audio, level = levelled(audio, rendition.sample_rate, rendition, shape.loop)
         changed = encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
+        encoding.result().write(master, comment, shape.loop)
     except BaseException:
-        master.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
     return master, beside, changed
 

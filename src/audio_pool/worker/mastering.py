@@ -40,9 +40,12 @@ from audio_pool.results import (
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker import files
+from audio_pool.worker.beside import Beside
+from audio_pool.worker.heap import keep_freed_memory
 from audio_pool.worker.levels import Level, levelled, measured, of_master
 
 if TYPE_CHECKING:
+    from audio_pool.audio.master_file import EncodedMaster
     from audio_pool.audio.quality import Quality
 
 __all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "score_of"]
@@ -53,10 +56,6 @@ _FAILED_SCORE = 10.0
 """What the gate gives a sound that failed, at the most."""
 _FULL_SCORE = 100.0
 _REQUIRES = ("scipy", "soundfile", "soxr")
-_FADE_IN_S = 0.002
-_FADE_OUT_S = 0.01
-_AT_REST = 10 ** (-60 / 20)
-"""An edge of a one-shot 60 dB under its own peak needs no fade."""
 _LOW_CUTOFF_HZ = 25.0
 """Of the high-pass for a kick, thunder, a heartbeat."""
 _FEWER_FRAMES = 2
@@ -111,7 +110,11 @@ class AllRejected(QualityError):
 
 
 class Mastering:
-    """Shapes, judges, levels and writes. Its libraries are imported when it is made, not at the first sound."""
+    """Shapes, judges, levels and writes.
+
+    Its libraries are imported when it is made, not at the first sound; from then on the process keeps what memory a
+    sound gave back for the next one.
+    """
 
     def __init__(self) -> None:
         """Raises EngineUnavailable, naming the libraries that this interpreter lacks."""
@@ -121,7 +124,8 @@ class Mastering:
                 f"mastering needs {', '.join(missing)}: not installed",
                 hint="install them for this worker's interpreter, or take the role 'master' from it",
             )
-        from audio_pool.audio import codec, filter, loudness  # noqa: F401
+        keep_freed_memory()
+        from audio_pool.audio import descriptors, filter, loudness, master_file, quality  # noqa: F401
 
     def finish(
         self,
@@ -182,10 +186,8 @@ class Mastering:
         best.verdict = "chosen" if accepted else "best_of_rejected"
         scored = time.perf_counter()
 
-        audio, level = levelled(
-            best.audio, shape.sample_rate, of_master(rendition), shape.loop, best.loudness
-        )
-        audio, loop_report = _judge_seam(audio, best, shape)
+        audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop, best.loudness)
+        audio, encoding, loop_report = _encoded_and_judged(audio, best, shape)
         # a limited rendition says it itself
         kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
         warnings = (*metadata.warnings, *best.warnings, *kept_low)
@@ -197,15 +199,15 @@ class Mastering:
             warnings=tuple(dict.fromkeys(warnings)),
         )
         comment = comment_of(recipe, described)
+        vectors = _vectors(best, audio, shape.sample_rate, scorer)
         try:
-            written = files.written(audio, shape, rendition, directory, name, comment, level)
+            written = files.written(audio, shape, rendition, directory, name, comment, level, encoding)
         except StorageError as exc:
             if spill is None:
                 raise
             log.warning("a sound is written elsewhere: %s", exc)
-            written = files.written(audio, shape, rendition, spill, name, comment, level)
+            written = files.written(audio, shape, rendition, spill, name, comment, level, encoding)
         master, delivered_path, delivered = written
-        vectors = _vectors(best, audio, shape.sample_rate, scorer)
         done = time.perf_counter()
         timings = structs.replace(
             metadata.timings_ms,
@@ -248,7 +250,7 @@ class Mastering:
 
 def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
     """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
-    from audio_pool.audio import filter, loop, quality
+    from audio_pool.audio import edges, filter, loop, quality
 
     audio = np.ascontiguousarray(raw.audio, np.float32)
     if audio.ndim != 2 or not audio.shape[0]:
@@ -282,7 +284,8 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
         raw_rate=raw.sample_rate,
     )
     if not shape.loop:
-        audio = _fade_edges(audio, shape.sample_rate)
+        # what the caller gave is not ours to change
+        audio = edges.faded(audio.copy() if np.may_share_memory(audio, raw.audio) else audio, shape.sample_rate)
     return _Shaped(
         raw=raw,
         audio=audio,
@@ -318,22 +321,6 @@ def _cutoff(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tu
     return min(asked, most), "configured"
 
 
-def _fade_edges(audio: Audio, sample_rate: int) -> Audio:
-    """Fade an edge where the sound starts or ends in mid-swing, which would click; leave the others as they are."""
-    audio = audio.copy()
-    at_rest = _AT_REST * float(np.abs(audio).max(initial=0.0))
-    for frames, edge in ((round(_FADE_IN_S * sample_rate), 0), (round(_FADE_OUT_S * sample_rate), -1)):
-        frames = min(frames, audio.shape[1] // 4)
-        if frames < 2 or float(np.abs(audio[:, edge]).max()) <= at_rest:
-            continue
-        ramp = (0.5 - 0.5 * np.cos(np.pi * np.arange(frames) / frames)).astype(np.float32)
-        if edge == 0:
-            audio[:, :frames] *= ramp
-        else:
-            audio[:, -frames:] *= ramp[::-1]
-    return audio
-
-
 # ------------------------------------------------------------------------------------------------- judge
 
 
@@ -342,9 +329,7 @@ def _why_none(shaped: Sequence[_Shaped]) -> str:
     return f"no candidate passed the quality gate ({each})" if shaped else "there was no candidate to judge"
 
 
-def _score(
-    shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition
-) -> None:
+def _score(shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition) -> None:
     """Compare the prompt by CLAP with each candidate at its final level."""
     heard = []
     for one in shaped:
@@ -368,18 +353,29 @@ def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | Non
 # ------------------------------------------------------------------------------------------------ master
 
 
-def _judge_seam(audio: Audio, best: _Shaped, shape: Shape) -> tuple[Audio, LoopReport | None]:
-    """Judge a loop's joint, after moving a native loop's to a calm place; None for one-shots."""
-    from audio_pool.audio import seam
+def _encoded_and_judged(
+    audio: Audio, best: _Shaped, shape: Shape
+) -> tuple[Audio, Beside[EncodedMaster], LoopReport | None]:
+    """Begin to encode the master and judge a loop's joint, after moving a native loop's to a calm place.
+
+    Returns:
+        the sound, its master on the way, and what was found of the joint: None for one-shots.
+    """
+    from audio_pool.audio import master_file, seam
+
+    def encoding() -> Beside[EncodedMaster]:
+        return Beside(lambda: master_file.encode(audio, shape.sample_rate), "encode")
 
     if not shape.loop:
-        return audio, None
+        return audio, encoding(), None
     if best.native:
         audio, score = seam.rotate_to_quiet_start(audio, shape.sample_rate)
+        begun = encoding()
     else:
+        begun = encoding()
         score = seam.seam_score(audio, shape.sample_rate, best.crossfade_frames)
     crossfade_s = round(best.crossfade_frames / shape.sample_rate, 6)
-    return audio, LoopReport(seam_score=round(score, 2), crossfade_s=crossfade_s)
+    return audio, begun, LoopReport(seam_score=round(score, 2), crossfade_s=crossfade_s)
 
 
 def _described(
