@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
+from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, Failure, HitRule, PlainMapping, PresentSettings, SoundMetadata
 from audio_pool.tasks import ClapOperation
@@ -77,6 +78,8 @@ class Health(PlainMapping, Struct, frozen=True, kw_only=True):
     """Engine name -> ready, or the state of the worker that would host it."""
     instance: str = ""
     """Of this start of the server: another one means that it has been restarted."""
+    blockers: tuple[str, ...] = ()
+    """Why no new sound could be made and kept now; empty: one could, even where ``state`` is degraded."""
 
 
 class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -94,6 +97,8 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     crashes: int = 0
     """In a row, without a finished task."""
     error: str | None = None
+    at_work: tuple[TaskAtWork, ...] = ()
+    """One for each of its threads that has a task in hand."""
 
 
 class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -120,6 +125,8 @@ class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     arena: dict[str, int] = {}
     strangers_refused: int = 0
     """Messages on the workers' socket that were not a worker's of this pool."""
+    numbers: PoolNumbers | None = None
+    """None unless they were asked for."""
 
 
 class EngineReport(PlainMapping, EngineInfo, frozen=True, kw_only=True):
@@ -416,8 +423,8 @@ class PoolApi(Protocol):
     def health(self) -> Health | Awaitable[Health]:
         """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
 
-    def status(self) -> PoolStatus | Awaitable[PoolStatus]:
-        """Get requests, workers, cache and counters."""
+    def status(self, *, numbers: bool = False) -> PoolStatus | Awaitable[PoolStatus]:
+        """Get requests, workers, cache and counters; ``numbers``: with all that was counted and measured."""
 
     def cache_stats(self) -> CacheStats | Awaitable[CacheStats]:
         """Get figures about the whole cache. Raises NotFound where it is off."""

@@ -27,7 +27,9 @@ from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
+from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
 from audio_pool.pool.reading import FileReading
@@ -212,9 +214,11 @@ class Routed:
         self.intake = Intake(
             self.config, self.router, self.requests, self.infos, encoders, self.files, ready, self.sent_audio
         )
+        self.machine = Machine(root, self.launcher.pids, self.writer)
+        numbers = NumbersView(self.scheduler, self.executor, self.requests.tally, self.machine)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
-            cache=self.keeper, arena=self.arena, infos=self.infos, encoders=encoders,
+            cache=self.keeper, arena=self.arena, numbers=numbers, infos=self.infos, encoders=encoders,
         )  # fmt: skip
         self.figures = CacheFigures(self.config.cache_dir, self.writer, self.inbox.post)
         explaining = Explaining(

@@ -110,9 +110,13 @@ class Served:
                 assert not ended and time.monotonic() < deadline, f"no {word!r}; said {self.said}; {self.stderr()}"
         return self.said[-1]
 
+    def heard(self, word: str) -> str:
+        """The line that begins with ``word``, whenever it was said."""
+        return next((line for line in self.said if line.split()[0] == word), "") or self.hear(word)
+
     def ready(self) -> Served:
         """Once it says that it is; ``endpoint`` is then where it listens."""
-        self.endpoint = self.hear("ready").split()[1]
+        self.endpoint = self.heard("ready").split()[1]
         return self
 
     def stderr(self) -> str:

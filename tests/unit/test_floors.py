@@ -17,12 +17,12 @@ SOURCE = Path(__file__).parents[2] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "tasks", "validation", "config", "config.*",
-        "telemetry", "claims", "roots", "replacement", "inscription", "library", "init_audio",
+        "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "init_audio",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),
     ("worker", "worker.*", "client", "client.*"),
-    ("pool", "pool.*"),
+    ("pool", "pool.*", "monitoring", "monitoring.*"),
     ("server", "server.*"),
     ("pool.pool", "pool.assembly"),
     ("packs", "packs.*", "gateway", "gateway.*"),
@@ -173,6 +173,7 @@ def test_only(who: str, only: list[str]) -> None:
         ("engines*", ["transport*", "pool*", "scheduler*", "server*", "cache*", "config*", "worker*", "client*"]),
         ("cache*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*", "config*"]),
         ("jobs*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*", "cache*"]),
+        ("monitoring*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*", "cli.*"]),
         ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*"]),
         ("transport*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
         ("models*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),

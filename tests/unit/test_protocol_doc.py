@@ -29,6 +29,16 @@ from audio_pool.client import control
 from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
+from audio_pool.numbers import (
+    DiskSpace,
+    EngineLoad,
+    ErrorNote,
+    GpuMemory,
+    Histogram,
+    PoolNumbers,
+    RequestCount,
+    TaskAtWork,
+)
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import Body, Reply
 from audio_pool.results import (
@@ -262,7 +272,9 @@ def test_every_message_of_a_client_is_told_with_its_fields() -> None:
         if kind in ("status", "health", "engines", "cache_stats"):
             questions = rows(section("status, health, engines, cache_stats"))
             assert kind in questions
-            assert {field.name for field in msgspec.structs.fields(cls)} == {"v", "request_id", "token"}
+            own = {"numbers"} if kind == "status" else set()
+            assert {field.name for field in msgspec.structs.fields(cls)} == {"v", "request_id", "token"} | own
+            assert own <= questions.keys()
         else:
             check_fields(cls, rows(section(kind)), besides={"v", "request_id", "token"})
 
@@ -292,6 +304,8 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (PictureReport, "A picture"),
         (Explanation, "An explanation"),
         (ExplainedEntry, "An explained entry"),
+        (TaskAtWork, "Work in hand"),
+        (PoolNumbers, "Numbers"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:
@@ -302,7 +316,14 @@ def test_every_key_of_status_and_of_nested_maps_is_told() -> None:
     status = rows(section("status, health, engines, cache_stats").split("The body of `status`")[1])
     check_report(PoolStatus, status)
     metadata = rows(section("The result's metadata"))
+    numbers = rows(section("Numbers"))
     nested = [
+        (RequestCount, numbers["requests"]),
+        (EngineLoad, numbers["load"]),
+        (Histogram, section("Numbers")),
+        (GpuMemory, numbers["gpus"]),
+        (DiskSpace, numbers["disk"]),
+        (ErrorNote, numbers["errors"]),
         (WorkerStatus, status["workers"]),
         (CandidateReport, metadata["candidates"]),
         (QualityReport, metadata["quality"]),

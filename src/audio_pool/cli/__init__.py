@@ -27,6 +27,7 @@ _COMMANDS = {
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),
     "gateway": ("audio_pool.cli.gateway", "gateway"),
+    "metrics": ("audio_pool.cli.metrics", "metrics"),
     "status": ("audio_pool.cli.server", "status"),
     "cancel": ("audio_pool.cli.server", "cancel"),
     "jobs": ("audio_pool.cli.jobs", "group"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from audio_pool.cli.metrics import check_metrics, start_metrics
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.server_log import JsonLines, ServerLog, TextLines
 from audio_pool.cli.service_manager import ServiceManager
@@ -47,6 +48,7 @@ class _PoolDown(click.ClickException):
     cache_dir_option,
     click.option("--log-dir", type=click.Path(), help="Where the server's and the workers' logs go."),
     click.option("--keys", "keys_dir", type=click.Path(), help="CURVE keys; needed for binds beyond this machine."),
+    click.option("--metrics", "metrics_bind", help="Answer Prometheus and probes at HOST:PORT, in a process beside."),
     click.option("--log-format", type=click.Choice(["text", "json"]), help="How the server's log is written."),
     json_option,
 )
@@ -56,6 +58,7 @@ def serve(
     cache_dir: str | None,
     log_dir: str | None,
     keys_dir: str | None,
+    metrics_bind: str | None,
     log_format: str | None,
     as_json: bool,
 ) -> None:
@@ -75,6 +78,7 @@ def serve(
         ("server", "bind", bind),
         ("server", "log_dir", log_dir),
         ("server", "keys_dir", keys_dir),
+        ("server", "metrics_bind", metrics_bind),
         ("logs", "format", log_format),
         ("cache", "dir", cache_dir),
     ):
@@ -87,6 +91,7 @@ def serve(
     _raise_descriptor_limit()
     adopt_orphans()  # this process is ours alone; a host program's is not
     settings = read()
+    check_metrics(settings)
     server_log = _log_to(settings)
     # put() may be called by a signal's handler whatever the thread was doing; Event.set() could wait for ever
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -103,8 +108,11 @@ def serve(
     signal.signal(signal.SIGHUP, lambda number, frame: signals.put(number))
     manager = ServiceManager()
     pool = AudioPool(settings, serve=True).start(wait=False)
+    beside = contextlib.ExitStack()
     try:
         _print_event(as_json, "listening", pool.endpoint)
+        if settings.server.metrics_bind:
+            beside.callback(start_metrics(settings, pool.endpoint or "", as_json=as_json).stop)
         manager.watch(lambda: _state(pool))
         threading.Thread(target=_announce, args=(pool, manager, as_json), daemon=True).start()
         while pool.running:
@@ -122,6 +130,7 @@ def serve(
         stopping = True
         manager.stopping()
         pool.stop()
+        beside.close()
     _print_event(as_json, "stopped", None)
 
 

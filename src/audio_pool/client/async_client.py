@@ -175,9 +175,9 @@ class AsyncAudioClient(PoolApi):
         """As AudioClient.health."""
         return await self._ask(control.HEALTH, timeout_s)
 
-    async def status(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
+    async def status(self, *, numbers: bool = False, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
         """As AudioClient.status."""
-        return await self._ask(control.STATUS, timeout_s)
+        return await self._ask(control.status(numbers), timeout_s)
 
     async def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> CacheStats:
         """As AudioClient.cache_stats."""

@@ -231,9 +231,9 @@ class AudioClient(PoolApi):
         """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
         return self._ask(control.HEALTH, timeout_s)
 
-    def status(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
-        """Get requests, workers, cache and counters."""
-        return self._ask(control.STATUS, timeout_s)
+    def status(self, *, numbers: bool = False, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
+        """Get requests, workers, cache and counters; ``numbers``: with all that was counted and measured."""
+        return self._ask(control.status(numbers), timeout_s)
 
     def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> CacheStats:
         """Get figures about the whole cache. Raises NotFound where it is off."""

@@ -44,7 +44,6 @@ __all__ = [
     "HEALTH",
     "QUESTION_TIMEOUT_S",
     "RECONNECT_S",
-    "STATUS",
     "EchoAnswer",
     "Frames",
     "Question",
@@ -59,6 +58,7 @@ __all__ = [
     "result_of",
     "retry",
     "spectrogram",
+    "status",
 ]
 
 QUESTION_TIMEOUT_S = 10.0
@@ -87,7 +87,6 @@ class Question(Generic[Answer]):
 
 
 HEALTH = Question("health", Health)
-STATUS = Question("status", PoolStatus)
 ENGINES = Question("engines", Engines)
 CACHE_STATS = Question("cache_stats", CacheStats)
 
@@ -95,6 +94,11 @@ CACHE_STATS = Question("cache_stats", CacheStats)
 def new_request_id() -> str:
     """Return an id that no other request has."""
     return uuid.uuid4().hex
+
+
+def status(numbers: bool) -> Question[PoolStatus]:
+    """Ask what the pool is doing; ``numbers``: and for everything that it has counted."""
+    return Question("status", PoolStatus, {"numbers": numbers} if numbers else {})
 
 
 def cancel(request_id: str) -> Question[Cancellation]:

@@ -276,6 +276,8 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     """Largest ``init_audio`` that may come with its request instead of being named; 0: none may."""
     parked_bytes: Bytes = 64 << 20
     """Replies kept for slow clients."""
+    metrics_bind: str = ""
+    """HOST:PORT where a process beside the server answers Prometheus and probes; empty: nowhere."""
     max_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """Clients connected at a time; 0: as many as leave the process descriptors enough for its own."""
 

@@ -33,7 +33,9 @@ from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
+from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
     configured,
@@ -177,7 +179,13 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     intake = Intake(config, router, requests, infos, asked, files, ready, sent)
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
-    view = StatusView(config, router, executor, requests, cache=cache, arena=arena, infos=infos, encoders=encoders)
+    looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")
+    rest.callback(looker.shutdown)
+    machine = Machine(config.render_dir if cache is None else config.cache_dir, launcher.pids, looker)
+    numbers = NumbersView(scheduler, executor, requests.tally, machine)
+    view = StatusView(
+        config, router, executor, requests, cache=cache, arena=arena, numbers=numbers, infos=infos, encoders=encoders
+    )
     if cache is not None:
         view.embedding = _look_after_index(config, cache, encoders, intake, router, upkeep, rest)
     jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None

@@ -37,7 +37,7 @@ from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import CacheType, Failure, SoundMetadata
 from audio_pool.scheduler import events
-from audio_pool.tasks import MasteredSound, Rendered, TaskResult
+from audio_pool.tasks import MasteredSound, Rejected, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
 from audio_pool.types import Rendition
@@ -171,6 +171,7 @@ class Executor:
         """Take over what came with a worker's message; return the event for the scheduler."""
         match received.event:
             case events.TaskDone() as done:
+                self._count_rejects(done)
                 holder = f"{done.worker}:{done.incarnation}"
                 results = self._tasks.take_outputs(
                     done.task, holder, done.results, received.frames, received.unwritable
@@ -185,8 +186,15 @@ class Executor:
                 pass
         return received.event
 
+    def _count_rejects(self, done: events.TaskDone) -> None:
+        for job, result in done.results.items():
+            if isinstance(result, MasteredSound | Rejected) and self._tasks.makes_loop(job):
+                failed = sum(tried.verdict == "failed_gate" for tried in result.tried)
+                self._requests.tally.loop_rejects += failed
+
     def _worker_ready(self, worker: str, ready: Ready) -> None:
         self.devices[worker] = ready.device
+        self._requests.tally.loaded(worker, ready.incarnation, len(ready.engines))
         for name, loaded in ready.engines.items():
             known = self._infos.get(name)
             # both names are part of a recipe's identity: they must not change while the pool runs
@@ -253,6 +261,7 @@ class Executor:
         resolved, client = asked.sound, asked.caller.client
         assert self._cache is not None
         cache = self._cache.current
+        self._requests.tally.lookups["semantic"] += 1
 
         def look() -> None:
             try:

@@ -219,9 +219,12 @@ class Intake:
             deadlines.append(since + timeout_s)
         cached = self._config.cache.enabled
         in_time = not deadlines or min(deadlines) > now
+        lookups = self._requests.tally.lookups
+        lookups["exact"] += cached and not request.force
         may_be_kept = cached and not request.force and in_time and self._router.takes_requests
         if may_be_kept and self._ready is not None and self._ready.answer(number, asked, key):
             return number
+        lookups["join"] += resolved.join_key is not None
         by_meaning = resolved.query.match != "strict" and not resolved.query.speech
         recipe = resolved.recipe
         any_will_do = recipe.seed is None and recipe.init_audio_sha256 is None and request.variant is None

@@ -329,9 +329,9 @@ class AudioPool(PoolApi):
         asked = parse(CancelRequest, {**_ENVELOPE, "target": request_id}, error=InvalidRequest, what="cancel")
         return self._on_router(lambda parts: parts.service.cancel(asked.target))
 
-    def status(self) -> PoolStatus:
-        """Report what the pool is doing: workers, queue, counters."""
-        return self._on_router(lambda parts: parts.service.view.status())
+    def status(self, *, numbers: bool = False) -> PoolStatus:
+        """Report what the pool is doing: workers, queue, counters; ``numbers``: and all that was measured."""
+        return self._on_router(lambda parts: parts.service.view.status(numbers=numbers))
 
     def health(self) -> Health:
         """Report whether a real job could run now, and why not."""

@@ -24,6 +24,7 @@ from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_answer
 from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.pool.tally import Tally
 from audio_pool.results import Failure
 from audio_pool.telemetry import Telemetry
 
@@ -76,6 +77,8 @@ class RequestTable(dict[int, OpenRequest]):
         """Final replies by kind, as they were sent."""
         self.delivered = Answered()
         """The sounds among them, for whoever judges one."""
+        self.tally = Tally()
+        """What is counted of the requests for sounds."""
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
 
@@ -114,6 +117,7 @@ class RequestTable(dict[int, OpenRequest]):
                 self._telemetry.count("answers", kind=kind)
             if open_request.question:
                 return
+            self._count(open_request, reply, kind)
             log_answer(
                 number,
                 open_request.sink.request_id,
@@ -123,6 +127,13 @@ class RequestTable(dict[int, OpenRequest]):
                 kind,
                 recipe=open_request.resolved.recipe if open_request.resolved is not None else None,
             )
+
+    def _count(self, answered: OpenRequest, reply: Reply, kind: str) -> None:
+        if answered.resolved is not None:
+            seconds = time.monotonic() - answered.opened
+            self.tally.answered(answered.resolved.recipe.engine, kind, seconds, reply.metadata)
+        if kind == "error" and reply.failure is not None:
+            self.tally.failed(answered.sink.request_id, reply.failure)
 
     def finish_all(self, reply: Reply) -> None:
         """Send every open request the same reply; a sink that fails keeps no other waiting."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -19,12 +19,16 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.numbers_view import NumbersView, at_work
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import FrontEnd, Router
 from audio_pool.scheduler.workers import WorkerState
 from audio_pool.transport.arena import Arena
 
 __all__ = ["StatusView"]
+
+_LEAST_FREE_BYTES = 64 << 20
+"""With less room on the disk than a few sounds take, the next one may not find any."""
 
 
 class StatusView:
@@ -39,6 +43,7 @@ class StatusView:
         *,
         cache: CacheKeeper | None,
         arena: Arena,
+        numbers: NumbersView,
         infos: Mapping[str, EngineInfo],
         encoders: tuple[str, ...],
     ) -> None:
@@ -56,6 +61,7 @@ class StatusView:
         self._requests = requests
         self._cache = cache
         self._arena = arena
+        self._numbers = numbers
         self._infos = infos
         self._encoders = encoders
 
@@ -67,7 +73,7 @@ class StatusView:
         """
         if self._router.failure is not None:
             reason = "see the server's log" if discreet else str(self._router.failure)
-            return Health(state="down", reasons=(reason,), instance=self.instance)
+            return Health(state="down", reasons=(reason,), instance=self.instance, blockers=(reason,))
         scheduler = self._router.scheduler
         workers = scheduler.workers.workers
         now = time.monotonic()
@@ -98,10 +104,39 @@ class StatusView:
             overall = "degraded"
         else:
             overall = "starting" if coming or not masters else "ready"
-        return Health(state=overall, reasons=tuple(reasons), engines=engines, instance=self.instance)
+        return Health(
+            state=overall,
+            reasons=tuple(reasons),
+            engines=engines,
+            instance=self.instance,
+            blockers=tuple(self._blockers(engines, masters=masters, now=now)),
+        )
 
-    def status(self, *, discreet: bool = False) -> PoolStatus:
-        """Report what the pool is doing; ``discreet``: as ``health``."""
+    def _blockers(self, engines: Mapping[str, str], *, masters: bool, now: float) -> Iterator[str]:
+        """Yield what keeps every new sound from being made and kept."""
+        scheduler = self._router.scheduler
+        if scheduler.drain_deadline is not None:
+            yield "it is stopping"
+        makers = {
+            engine
+            for worker in scheduler.workers.workers.values()
+            if "generate" in worker.plan.roles
+            for engine in worker.plan.engines
+        }
+        if not any(engines[engine] in ("ready", "half_open") for engine in makers):
+            yield "no worker that generates is ready"
+        if not masters:
+            yield "no worker that masters is ready"
+        if scheduler.full(now):
+            yield "the queue is full"
+        disk = self._numbers.seen().disk
+        if disk.total_bytes and disk.free_bytes < _LEAST_FREE_BYTES:
+            yield f"the disk is full: {disk.free_bytes >> 20} MiB are free, needed are {_LEAST_FREE_BYTES >> 20}"
+        elif self._cache is not None and not self._cache.takes_sounds:
+            yield "the cache takes no sounds"
+
+    def status(self, *, discreet: bool = False, numbers: bool = False) -> PoolStatus:
+        """Report what the pool is doing; ``discreet``: as ``health``; ``numbers``: and all that was measured."""
         scheduler = self._router.scheduler
         return PoolStatus(
             version=__version__,
@@ -117,6 +152,7 @@ class StatusView:
             clients={**self._summed(lambda front_end: front_end.message_counts), **self.feedback_counts},
             strangers_refused=self._router.link_counts.get("strangers_refused", 0),
             arena=self._arena.stats(),
+            numbers=self._numbers.numbers(discreet=discreet) if numbers else None,
         )
 
     def engines(self) -> Engines:
@@ -142,6 +178,7 @@ class StatusView:
             tasks=len(worker.tasks),
             tasks_done=worker.tasks_done,
             crashes=worker.breaker.crashes,
+            at_work=at_work(worker, time.monotonic()),
             error=None if worker.failure is None else worker.failure.code if discreet else worker.failure.message,
         )
 

@@ -112,6 +112,11 @@ class TaskBuilder:
         """Return what is known of a job whose first task has been sent."""
         return self._inputs[job]
 
+    def makes_loop(self, job: int) -> bool:
+        """Return True if the job is known, and its sound a loop."""
+        known = self._inputs.get(job)
+        return known is not None and known.resolved.recipe.loop
+
     # -- building ----------------------------------------------------------------------------------
 
     def build(self, action: SendTask) -> BuiltTask:

@@ -6,7 +6,9 @@ Must not know: the stages' order (scheduler.py: a job that has something new is 
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import (
@@ -49,6 +51,8 @@ class Outcomes:
         advance: Callable[[Job], None],
     ) -> None:
         self.limits = limits
+        self.rerolls: collections.Counter[str] = collections.Counter()
+        """Further rounds of fresh seeds, by what was wrong with the one before."""
         self._workers = workers
         self._dispatcher = dispatcher
         self._estimates = estimates
@@ -99,6 +103,7 @@ class Outcomes:
         held = self._workers.got_on(event.worker, event.incarnation, event.task, event.attempt, self._ledger.now)
         if held is None:
             return
+        held.progress = event.progress
         for number in held.jobs:
             job = self._ledger.jobs.get(number)
             for request in job.requests if job is not None else ():
@@ -196,12 +201,14 @@ class Outcomes:
         else:
             sound_less = sound
         self._ledger.discard(job, sound_less)
-        self._next_round(job)
+        self._next_round(job, "quality" if sound.sound.metadata.clap_similarity is None else "clap")
 
-    def _next_round(self, job: Job) -> None:
+    def _next_round(self, job: Job, why: Literal["gate", "quality", "clap"]) -> None:
         job.round += 1
         if job.round >= job.sound.max_rounds:
             job.chosen = job.best
+        else:
+            self.rerolls[why] += 1
 
     def part_failed(self, job: Job, failure: Failure) -> None:
         """Go on without a vector, with fresh seeds, or fail the job."""
@@ -217,7 +224,7 @@ class Outcomes:
             self._advance(job)
         elif failure.code == QualityError.code and isinstance(job.asked, events.Submit):
             self.free_raw(job)
-            self._next_round(job)
+            self._next_round(job, "gate")
             if job.round < job.sound.max_rounds or job.chosen is not None:
                 job.stage = "generate"
                 self._advance(job)

@@ -153,6 +153,15 @@ class Scheduler:
         return min(times, default=None)
 
     @property
+    def rerolls(self) -> Mapping[str, int]:
+        """Further rounds of fresh seeds so far, by reason: gate, quality, clap."""
+        return self._outcomes.rerolls
+
+    def full(self, now: float) -> bool:
+        """Return True if the queue would turn away whoever asks next."""
+        return self._admission.refusal("", now, 0) is not None
+
+    @property
     def idle(self) -> bool:
         """True while no request and no job is under way."""
         return not len(self.requests) and not self.jobs

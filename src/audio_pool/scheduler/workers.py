@@ -19,7 +19,7 @@ from msgspec import Struct, field
 
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
-from audio_pool.results import Failure
+from audio_pool.results import Failure, Progress
 from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.estimates import TaskKind
 from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
@@ -65,6 +65,7 @@ class HeldTask(Struct, kw_only=True):
     """How long it may go without getting on."""
     got_on_at: float = 0.0
     """When it was last heard to have got on."""
+    progress: Progress | None = None
     timed_out: bool = False
     """Its worker was killed because of it: nothing else that the worker held is to blame."""
     cancelled: bool = False

@@ -175,7 +175,7 @@ class ZmqFrontEnd:
                 else:  # somebody else's is answered as one that is not there
                     _answer(sink, Cancellation(target=message.target, cancelled=False))
             case StatusRequest():
-                _answer(sink, service.view.status(discreet=not caller.operator))
+                _answer(sink, service.view.status(discreet=not caller.operator, numbers=message.numbers))
             case HealthRequest():
                 _answer(sink, service.view.health(discreet=not caller.operator))
             case EnginesRequest():

@@ -85,7 +85,10 @@ class CancelRequest(_Asked, frozen=True, kw_only=True, tag="cancel"):
     target: RequestId
 
 
-class StatusRequest(_Asked, frozen=True, kw_only=True, tag="status"): ...
+class StatusRequest(_Asked, frozen=True, kw_only=True, tag="status"):
+    """Asks what the pool is doing."""
+
+    numbers: bool = False
 
 
 class HealthRequest(_Asked, frozen=True, kw_only=True, tag="health"): ...

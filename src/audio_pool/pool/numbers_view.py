@@ -1,0 +1,82 @@
+"""The numbers of ``status``: what was counted, what is under way, what the machine has left.
+
+Owns: NumbersView, which puts a PoolNumbers together.
+Must not know: who asks.
+"""
+
+from __future__ import annotations
+
+import collections
+
+from audio_pool.numbers import EngineLoad, PoolNumbers, TaskAtWork
+from audio_pool.pool.executor import Executor
+from audio_pool.pool.machine import Machine, Seen
+from audio_pool.pool.tally import Tally
+from audio_pool.scheduler.events import PRIORITIES, Submit
+from audio_pool.scheduler.scheduler import Scheduler
+from audio_pool.scheduler.workers import WorkerState
+
+__all__ = ["NumbersView", "at_work"]
+
+
+class NumbersView:
+    """Router's thread only."""
+
+    def __init__(self, scheduler: Scheduler, executor: Executor, tally: Tally, machine: Machine) -> None:
+        self._scheduler = scheduler
+        self._executor = executor
+        self._tally = tally
+        self._machine = machine
+
+    def seen(self) -> Seen:
+        """Return what the machine has left."""
+        return self._machine.seen(graphics=any(device != "cpu" for device in self._executor.devices.values()))
+
+    def numbers(self, *, discreet: bool) -> PoolNumbers:
+        """Return everything; ``discreet``: nothing of what was asked for."""
+        tally, seen = self._tally, self.seen()
+        return PoolNumbers(
+            started=tally.started,
+            requests=tally.requests,
+            load=self._load(),
+            request_seconds=tally.request_seconds,
+            stage_seconds=tally.stage_seconds,
+            generate_seconds=tally.generate_seconds,
+            audio_seconds=tally.audio_seconds,
+            lookups=dict(tally.lookups),
+            hits=tally.hits,
+            rerolls=dict(self._scheduler.rerolls),
+            loop_rejects=tally.loop_rejects,
+            model_loads=tally.model_loads,
+            worker_bytes=seen.worker_bytes,
+            gpus=seen.gpus,
+            disk=seen.disk,
+            errors=tally.errors(discreet=discreet),
+        )
+
+    def _load(self) -> tuple[EngineLoad, ...]:
+        running: collections.Counter[tuple[str, int]] = collections.Counter()
+        waiting: collections.Counter[tuple[str, int]] = collections.Counter()
+        for number, job in self._scheduler.jobs.items():
+            if isinstance(job.asked, Submit):
+                (waiting if number in self._scheduler.waiting else running)[job.asked.recipe.engine, job.priority] += 1
+        return tuple(
+            EngineLoad(engine=engine, priority=PRIORITIES[priority], running=running[key], waiting=waiting[key])
+            for key in sorted(running.keys() | waiting.keys())
+            for engine, priority in [key]
+        )
+
+
+def at_work(worker: WorkerState, now: float) -> tuple[TaskAtWork, ...]:
+    """Return what a worker's threads are at."""
+    return tuple(
+        TaskAtWork(
+            role=held.kind.role,
+            engine=held.kind.name,
+            busy_s=round(max(0.0, now - held.since), 3),
+            sounds=len(held.jobs),
+            stage=held.progress.stage if held.progress is not None else "",
+            fraction=held.progress.fraction if held.progress is not None else 0.0,
+        )
+        for held in worker.heads()
+    )
