@@ -25,7 +25,16 @@ from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidConfig
 from audio_pool.gateway import health, jobs, sounds
-from audio_pool.gateway.dialects import elevenlabs, elevenlabs_music, models, openai
+from audio_pool.gateway.dialects import (
+    elevenlabs,
+    elevenlabs_music,
+    hugging_face,
+    models,
+    openai,
+    services,
+    stability,
+    vllm_omni,
+)
 from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
 from audio_pool.gateway.keyring import Keyring
@@ -36,11 +45,15 @@ __all__ = ["create_app"]
 ROUTERS: list[Callable[[Door], Router]] = [
     health.router,
     sounds.router,
+    jobs.router,
     models.router,
     openai.router,
     elevenlabs.router,
     elevenlabs_music.router,
-    jobs.router,
+    stability.router,
+    vllm_omni.router,
+    hugging_face.router,
+    services.router,
 ]
 """Every router of the gateway."""
 
@@ -54,7 +67,7 @@ def create_app(
         endpoint: of the pool; None: this user's default one.
         settings: of ``[http]``.
         keys: CURVE keys for the endpoint.
-        ports: where it listens, for the check of Host headers.
+        ports: where it listens, the services' behind its own.
     """
     keyring = Keyring(Path(settings.keys_file).expanduser()) if settings.keys_file else None
 
@@ -62,6 +75,7 @@ def create_app(
         return AsyncAudioClient(endpoint, timeout_s=settings.timeout_s, keys=keys, resume=True)
 
     door = Door(connect, settings, keyring)
+    door.services = dict(zip(ports[1:], settings.services, strict=False))
 
     @contextlib.asynccontextmanager
     async def connected(app: Litestar) -> AsyncIterator[None]:

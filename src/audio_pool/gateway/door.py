@@ -64,6 +64,8 @@ class Door:
         self.client = connect()
         """For questions, and for sounds where there are no keys."""
         self.settings = settings
+        self.services: dict[int, str] = {}
+        """By port, the services that are bound."""
         self._connect = connect
         self._keyring = keyring
         self._accounts: dict[str, _Account] = {}
@@ -101,6 +103,11 @@ class Door:
     def caller(self, http: HttpRequest) -> HttpCaller:
         """Return who asks, as the guard recognised it."""
         return caller_of(http)
+
+    def service_named(self, http: HttpRequest) -> str | None:
+        """Return which of ``[http.services]`` the address is that a request came to; None: none, the door's own."""
+        server = http.scope.get("server")
+        return self.services.get(int(server[1] or 0)) if server else None
 
     def request_id(self, http: HttpRequest) -> str:
         """Return this HTTP request's id: the ``x-request-id`` of its answer, and the pool's name for its sound."""

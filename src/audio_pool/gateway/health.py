@@ -10,7 +10,7 @@ from litestar import Router, get
 from msgspec import Struct
 
 from audio_pool import __version__
-from audio_pool.gateway.door import Door
+from audio_pool.gateway.door import Door, HttpRequest
 
 __all__ = ["router"]
 
@@ -27,7 +27,7 @@ def router(door: Door) -> Router:
     """Return the route."""
 
     @get("/health", opt={"public": True}, summary="Say that the gateway runs")
-    async def health() -> Alive:
-        return Alive(status="ok", service="audio_pool", version=__version__)
+    async def health(request: HttpRequest) -> Alive:
+        return Alive(status="ok", service=door.service_named(request) or "audio_pool", version=__version__)
 
     return Router("/", route_handlers=[health])

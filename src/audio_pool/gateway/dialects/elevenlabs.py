@@ -17,7 +17,7 @@ from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
 from audio_pool.gateway.dialects.names import Names, UnknownVoice
 from audio_pool.gateway.dialects.output_format import rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.types import MAX_PROMPT_CHARS, Seed
+from audio_pool.types import Prompt, Seed
 
 __all__ = ["ERRORS", "model_object", "router"]
 
@@ -36,14 +36,13 @@ _CODES = {
 _TYPES = {401: "authentication_error", 403: "authorization_error", 404: "not_found", 429: "rate_limit_error"}
 _STATUSES = {"busy": 429, "unknown_engine": 404}
 
-Text = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
 Influence = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class EffectBody(Struct, frozen=True, kw_only=True):
     """A sound effect. Fields of our own API may stand beside these."""
 
-    text: Text
+    text: Prompt
     loop: bool = False
     duration_seconds: Annotated[float, Meta(ge=0.5, le=30.0)] | None = None
     """None: the pool's default length."""
@@ -54,7 +53,7 @@ class EffectBody(Struct, frozen=True, kw_only=True):
 class SpeechBody(Struct, frozen=True, kw_only=True):
     """Words to be said. Fields of our own API may stand beside these."""
 
-    text: Text
+    text: Prompt
     model_id: str = SPEECH_MODEL
     seed: Seed | None = None
 

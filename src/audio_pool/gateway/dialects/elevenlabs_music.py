@@ -15,13 +15,13 @@ from msgspec import Meta, Struct
 
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.dialects.answers import bytes_of, headers_with, json_of, request_of
-from audio_pool.gateway.dialects.elevenlabs import ERRORS, Text
+from audio_pool.gateway.dialects.elevenlabs import ERRORS
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.music_plan import LONGEST_MS, SHORTEST_MS, Plan, plan_of, told_by
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.output_format import MUSIC_FORMATS, rendition_of
 from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.types import AudioRequest, Seed
+from audio_pool.types import AudioRequest, Prompt, Seed
 
 __all__ = ["router"]
 
@@ -34,7 +34,7 @@ Length = Annotated[int, Meta(ge=SHORTEST_MS, le=LONGEST_MS)]
 class MusicBody(Struct, frozen=True, kw_only=True):
     """A piece of music, in words or as a plan. Fields of our own API may stand beside these."""
 
-    prompt: Text | None = None
+    prompt: Prompt | None = None
     composition_plan: Plan | None = None
     music_length_ms: Length | None = None
     """Not with a plan, whose sections say it."""
@@ -46,7 +46,7 @@ class MusicBody(Struct, frozen=True, kw_only=True):
 class PlanBody(Struct, frozen=True, kw_only=True):
     """What a plan is wanted of."""
 
-    prompt: Text
+    prompt: Prompt
     music_length_ms: Length | None = None
     source_composition_plan: Plan | None = None
     model_id: str = MODEL

@@ -20,13 +20,13 @@ from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, header
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.types import MAX_DURATION_S, MAX_PROMPT_CHARS, MIN_DURATION_S
+from audio_pool.types import AudioRequest, Duration, Prompt
 
-__all__ = ["ERRORS", "RENDITIONS", "model_object", "router"]
+__all__ = ["ERRORS", "StreamFormat", "answer", "model_object", "rendition_of", "router"]
 
 _CHUNK_BYTES = 48 * 1024
 """Of one event: a multiple of three, so that base64 needs no padding between them."""
-RENDITIONS: dict[str, dict[str, Any]] = {
+_RENDITIONS: dict[str, dict[str, Any]] = {
     "mp3": {"format": "mp3"},
     "opus": {"format": "opus", "rendition_rate": 48_000},
     "flac": {"format": "flac"},
@@ -39,6 +39,9 @@ _CODES = {"bad_request": "invalid_value", "unauthenticated": "invalid_api_key", 
 _STATUSES = {"bad_request": 400, "not_supported": 400, "bad_audio": 400, "unknown_engine": 404}
 
 
+StreamFormat = Literal["audio", "sse"]
+
+
 class Voice(Struct, frozen=True):
     """A voice by its id."""
 
@@ -48,7 +51,7 @@ class Voice(Struct, frozen=True):
 class SpeechBody(Struct, frozen=True, kw_only=True):
     """A request for audio. Fields of our own API may stand beside these."""
 
-    input: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+    input: Prompt
     """The sound in words; what is said, of an engine that speaks."""
     model: Annotated[str, Meta(min_length=1)]
     voice: str | Voice = ""
@@ -58,8 +61,8 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     response_format: str = "mp3"
     """mp3, opus, flac, wav, or pcm: 24 kHz, 16 bits, one channel, no header."""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
-    stream_format: Literal["audio", "sse"] = "audio"
-    duration_seconds: Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)] | None = None
+    stream_format: StreamFormat = "audio"
+    duration_seconds: Duration | None = None
     """Not OpenAI's: how long it is to be."""
 
 
@@ -70,26 +73,37 @@ def router(door: Door) -> Router:
     @post("/v1/audio/speech", status_code=200, summary="OpenAI: make audio", tags=["OpenAI"])
     async def speech(request: HttpRequest) -> Response[Any]:
         taken = take(SpeechBody, await read_json(request))
+        body = taken.body
         sound = await door.make(await _asked(taken, names), request)
-        if taken.body.stream_format == "sse":
-            headers = headers_with(sound, taken.ignored)
-            return Stream(_events(sound, taken.body.input), media_type="text/event-stream", headers=headers)
-        media_type = _MEDIA_TYPES.get(taken.body.response_format)
-        return bytes_of(sound, ignored=taken.ignored, media_type=media_type)
+        return answer(sound, body.response_format, body.stream_format, body.input, taken.ignored)
 
     return Router("/", route_handlers=[speech], exception_handlers=ERRORS)
 
 
-async def _asked(taken: Taken[SpeechBody], names: Names) -> Any:
+async def _asked(taken: Taken[SpeechBody], names: Names) -> AudioRequest:
     body = taken.body
-    if body.response_format not in RENDITIONS:
-        allowed = ", ".join(RENDITIONS)
-        raise BadFields(Fault("response_format", f"given {body.response_format!r:.60}, allowed is one of {allowed}"))
     model = await names.model(body.model)
     model = await names.voice(body.voice.id if isinstance(body.voice, Voice) else body.voice, model)
     words = body.input if model.speech or not body.instructions else f"{body.input}, {body.instructions}"
     own = {"prompt": words, "engine": model.engine, "voice": model.voice, "duration_s": body.duration_seconds}
-    return request_of(RENDITIONS[body.response_format], taken.native, own)
+    return request_of(own, taken.native, rendition_of(body.response_format))
+
+
+def rendition_of(response_format: str) -> dict[str, Any]:
+    """Return the fields of a request that ask for a format. Raises BadFields."""
+    if response_format not in _RENDITIONS:
+        allowed = ", ".join(_RENDITIONS)
+        raise BadFields(Fault("response_format", f"given {response_format!r:.60}, allowed is one of {allowed}"))
+    return _RENDITIONS[response_format]
+
+
+def answer(
+    sound: Sound, response_format: str, stream_format: StreamFormat, words: str, ignored: tuple[str, ...]
+) -> Response[Any]:
+    """Answer with the file, or with events that hold it."""
+    if stream_format == "sse":
+        return Stream(_events(sound, words), media_type="text/event-stream", headers=headers_with(sound, ignored))
+    return bytes_of(sound, ignored=ignored, media_type=_MEDIA_TYPES.get(response_format))
 
 
 async def _events(sound: Sound, words: str) -> AsyncIterator[bytes]:

@@ -1,0 +1,69 @@
+"""Hugging Face's inference API: ``/hf/MODEL``, for an InferenceClient with that address as its model.
+
+Owns: that request, answer and error.
+Must not know: how a sound is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, Router, post
+from msgspec import Struct
+
+from audio_pool.errors import AudioPoolError
+from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, request_of
+from audio_pool.gateway.dialects.fields import read_json, take
+from audio_pool.gateway.dialects.names import DEFAULT_MODEL, Names
+from audio_pool.gateway.door import Door, HttpRequest
+from audio_pool.types import Duration, Guidance, OptionalText, Prompt, Seed, Steps
+
+__all__ = ["router"]
+
+
+class InferenceBody(Struct, frozen=True, kw_only=True):
+    """What an InferenceClient sends."""
+
+    inputs: Prompt
+    parameters: dict[str, Any] = {}  # opaque until it is read as Parameters
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """How it is to be made. Fields of our own API may stand beside these."""
+
+    audio_length_in_s: Duration | None = None
+    negative_prompt: OptionalText | None = None
+    guidance_scale: Guidance | None = None
+    num_inference_steps: Steps | None = None
+    seed: Seed | None = None
+
+
+def router(door: Door) -> Router:
+    """Return the route."""
+    names = Names(door)
+
+    @post(["/hf", "/hf/{model:path}"], status_code=200, summary="Hugging Face: make a sound", tags=["Hugging Face"])
+    async def infer(request: HttpRequest, model: str = DEFAULT_MODEL) -> Response[bytes]:
+        body = take(InferenceBody, await read_json(request)).body
+        taken = take(Parameters, body.parameters)
+        told = taken.body
+        own = {
+            "prompt": body.inputs,
+            "engine": (await names.model(model.strip("/"))).engine,
+            "duration_s": told.audio_length_in_s,
+            "negative_prompt": told.negative_prompt,
+            "guidance_scale": told.guidance_scale,
+            "steps": told.num_inference_steps,
+            "seed": told.seed,
+        }
+        sound = await door.make(request_of({"format": "flac"}, own, taken.native), request)
+        return bytes_of(sound, ignored=taken.ignored)
+
+    return Router("/", route_handlers=[infer], exception_handlers=ERRORS)
+
+
+def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+    return {"error": error.message}
+
+
+ERRORS = error_handlers(_error, {"unknown_engine": 404})

@@ -1,0 +1,109 @@
+"""Stability's ``/v2beta/audio/stable-audio-2``: forms in, bytes or JSON out.
+
+Owns: those requests, answers and errors.
+Must not know: how a sound is made.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Literal
+
+from litestar import Response, Router, post
+from litestar.datastructures import UploadFile
+from msgspec import Meta, Struct
+
+from audio_pool.errors import AudioPoolError, NotSupported
+from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fields import BadFields, Fault, Fields, read_form, take
+from audio_pool.gateway.dialects.names import Names
+from audio_pool.gateway.door import Door, HttpRequest, Sound
+from audio_pool.types import Prompt
+
+__all__ = ["router"]
+
+_PATH = "/v2beta/audio/stable-audio-2"
+_DONE = "SUCCESS"
+_NAMES = {400: "bad_request", 401: "unauthorized", 403: "permission_denied", 404: "not_found", 413: "payload_too_large",
+          422: "invalid_prompts", 429: "rate_limit_exceeded"}  # fmt: skip
+
+
+class TextBody(Struct, frozen=True, kw_only=True):
+    """A sound in words. Fields of our own API may stand beside these."""
+
+    prompt: Prompt
+    duration: Annotated[float, Meta(ge=1.0, le=190.0)] | None = None
+    """None: the pool's default length."""
+    seed: Annotated[int, Meta(ge=0, le=4_294_967_294)] = 0
+    """0: any."""
+    steps: Annotated[int, Meta(ge=4, le=100)] | None = None
+    cfg_scale: Annotated[float, Meta(ge=1.0, le=25.0)] | None = None
+    model: str = "stable-audio-2"
+    output_format: Literal["mp3", "wav"] = "mp3"
+
+
+class AudioBody(TextBody, frozen=True, kw_only=True):
+    """A sound to start from, and words."""
+
+    strength: Annotated[float, Meta(ge=0.01, le=1.0)] = 1.0
+    """0.01 keeps nearly all of it, 1 nothing."""
+
+
+def router(door: Door) -> Router:
+    """Return the routes."""
+    names = Names(door)
+    tags = ["Stability"]
+
+    @post(f"{_PATH}/text-to-audio", status_code=200, summary="Stability: make a sound", tags=tags)
+    async def text_to_audio(request: HttpRequest) -> Response[bytes]:
+        return await _answered(TextBody, await read_form(request), request, door, names)
+
+    @post(f"{_PATH}/audio-to-audio", status_code=200, summary="Stability: make a sound of another", tags=tags)
+    async def audio_to_audio(request: HttpRequest) -> Response[bytes]:
+        fields = await read_form(request)
+        if not isinstance(fields.pop("audio", None), UploadFile):
+            raise BadFields(Fault("audio", "is missing", missing=True))
+        take(AudioBody, fields, texts=True)
+        raise NotSupported("audio: a sound to start from cannot be sent to this gateway")
+
+    @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part of a sound anew", tags=tags)
+    async def inpaint(request: HttpRequest) -> Response[bytes]:
+        raise NotSupported("inpaint: no engine here makes a part of a sound anew; there are text-to-audio and "
+                           "audio-to-audio")  # fmt: skip
+
+    return Router("/", route_handlers=[text_to_audio, audio_to_audio, inpaint], exception_handlers=ERRORS)
+
+
+async def _answered(
+    cls: type[TextBody], fields: Fields, request: HttpRequest, door: Door, names: Names
+) -> Response[bytes]:
+    taken = take(cls, fields, texts=True)
+    body = taken.body
+    own = {
+        "prompt": body.prompt,
+        "duration_s": body.duration,
+        "seed": body.seed or None,
+        "steps": body.steps,
+        "guidance_scale": body.cfg_scale,
+        "engine": (await names.model(body.model)).engine,
+        "format": body.output_format,
+    }
+    sound = await door.make(request_of(own, taken.native), request)
+    if "application/json" in request.headers.get("accept", ""):
+        return json_of(_told(sound))
+    seed = str(_told(sound)["seed"])
+    return bytes_of(sound, ignored=taken.ignored, finish_reason=_DONE, seed=seed)
+
+
+def _told(sound: Sound) -> dict[str, object]:
+    audio = base64.b64encode(sound.data).decode()
+    return {"audio": audio, "finish_reason": _DONE, "seed": sound.metadata.base_seed or 0}
+
+
+def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+    name = _NAMES.get(status, "internal_error" if status >= 500 else "bad_request")
+    told = [f"{fault.name}: {fault.message}" for fault in error.faults] if isinstance(error, BadFields) else None
+    return {"id": request_id, "name": name, "errors": told or [error.message]}
+
+
+ERRORS = error_handlers(_error, {"bad_request": 400, "unknown_engine": 400})
