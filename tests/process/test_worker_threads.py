@@ -21,6 +21,7 @@ from audio_pool.tasks import (
     EmbedTask,
     GeneratePart,
     GenerateTask,
+    Grant,
     MasteringSpec,
     Rendered,
     RenderTask,
@@ -98,6 +99,11 @@ class SlowRunner(TaskRunner):
     def master_generated(self, generated: Sequence[Generated]) -> Outcome:
         return Outcome(results={})
 
+    def hand_over(self, generated: Sequence[Generated], grants: Sequence[Grant], request_id: str) -> Outcome:
+        self.at_work.set()
+        assert self.go_on.wait(DEADLINE_S)
+        return Outcome(results={})
+
 
 class Desk:
     """A router's half of the conversation. What it sends over inproc is there when ``send`` returns."""
@@ -166,12 +172,12 @@ def render(job: int = 1) -> RenderTask:
     return RenderTask(job=job, master="/m", out="/o", rendition=RENDITION, loop=False, comment="")
 
 
-def generate() -> GenerateTask:
+def generate(*, master_here: bool = True) -> GenerateTask:
     spec = MasteringSpec(
         shape=SHAPE, rendition=RENDITION, directory="/d", name="n", tau_accept_new=None, metadata=SoundMetadata()
     )
     part = GeneratePart(job=1, recipe=recipe(), seeds=[1], mastering=spec)
-    return GenerateTask(engine="tone", parts=[part], master_here=True)
+    return GenerateTask(engine="tone", parts=[part], master_here=master_here)
 
 
 def test_look_ups_overtake_what_takes_long_and_a_stop_waits_for_all(desk: Desk) -> None:
@@ -202,6 +208,20 @@ def test_short_tasks_do_not_wait_for_what_is_generated(desk: Desk) -> None:
     assert desk.hear(TaskProgress)[0] == "generate"
     thread, done = desk.hear(TaskDone)
     assert (thread, done.task_id) == ("aux", 1), "what is mastered here is answered by the thread that masters"
+
+
+def test_a_sound_is_handed_over_while_the_next_is_generated(desk: Desk) -> None:
+    desk.ready()
+    desk.runner.generated.set()
+    desk.run(1, generate(master_here=False))
+    assert desk.runner.at_work.wait(DEADLINE_S)
+    desk.runner.generating.clear()
+    desk.run(2, generate(master_here=False))
+    assert desk.runner.generating.wait(DEADLINE_S), "the first still is on its way"
+    desk.runner.go_on.set()
+    assert [(thread, done.task_id) for thread, done in (desk.hear(TaskDone), desk.hear(TaskDone))] == [
+        ("aux", 1), ("aux", 2)
+    ]  # fmt: skip
 
 
 def test_a_cancel_stops_between_two_steps(desk: Desk) -> None:

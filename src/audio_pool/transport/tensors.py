@@ -22,6 +22,7 @@ import contextlib
 import math
 import mmap
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,13 +207,14 @@ class _Mappings:
 
 
 class SlotWriter:
-    """A worker's writing end of an arena. Not for use by two threads at once.
+    """A worker's writing end of an arena. One thread may prepare slots while another writes.
 
     Args:
         directory: the arena's, as the worker was told by the pool.
     """
 
     def __init__(self, directory: str | Path) -> None:
+        self._lock = threading.Lock()  # what is mapped for one slot may put another's mapping out
         self._mappings = _Mappings(str(directory), mmap.PROT_READ | mmap.PROT_WRITE, os.O_RDWR)
 
     def prepare(self, grant: Grant) -> None:
@@ -224,7 +226,8 @@ class SlotWriter:
             StorageError: no room, or the arena is gone; send the tensor inline and tell the router.
             BadMessage: the grant is not of this arena.
         """
-        self._map(grant)
+        with self._lock:
+            self._map(grant)
 
     def write(self, grant: Grant, array: Array, request_id: str) -> TensorRef:
         """Puts an array of any shape into the slot; the reference to send.
@@ -238,12 +241,13 @@ class SlotWriter:
         if array.nbytes > capacity:
             raise InvalidRequest(f"a tensor of {array.nbytes:,} bytes given a slot for {capacity:,}")
         header = _header(array, request_id, grant.owner, capacity)
-        slot = self._map(grant)
-        slot[_GENERATION] = _INVALID
-        target = np.frombuffer(slot, dtype=array.dtype.newbyteorder("<"), count=array.size, offset=HEADER_BYTES)
-        np.copyto(target.reshape(array.shape), array)
-        slot[:HEADER_BYTES] = header
-        slot[_GENERATION] = b"%020d" % grant.generation
+        with self._lock:
+            slot = self._map(grant)
+            slot[_GENERATION] = _INVALID
+            target = np.frombuffer(slot, dtype=array.dtype.newbyteorder("<"), count=array.size, offset=HEADER_BYTES)
+            np.copyto(target.reshape(array.shape), array)
+            slot[:HEADER_BYTES] = header
+            slot[_GENERATION] = b"%020d" % grant.generation
         return TensorRef(
             path=grant.path,
             length=array.nbytes,

@@ -5,8 +5,8 @@ Must not know: configuration (a Load message says everything), the pool, the cac
 
 Three threads. *Control* (the main thread) says hello, sends heartbeats, receives cancel and stop.
 *Generate* generates: it receives its tasks on a socket of its own and answers on it, so that no message
-changes threads. *Aux* does everything short beside it (embed, master, render, echo), embedding first:
-mastering one sound overlaps generating the next.
+changes threads. *Aux* does everything short beside it (embed, master, hand over, render, echo), embedding first:
+mastering one sound, or handing it over, overlaps generating the next.
 
 Whatever an engine raises, ``SystemExit`` included, ends its task and not its thread. What ends a thread all the
 same ends the process, with a code: a worker whose lane is dead must not go on with its heartbeats.
@@ -93,7 +93,7 @@ class Worker:
         self._aux_waker = Waker()
         self._outgoing: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         """Messages of other threads for the control socket."""
-        self._to_master: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
+        self._to_finish: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
         """Candidates generated here, on their way from the generate to the aux thread."""
         self._generate_ended = threading.Event()
         self._broken = 0
@@ -265,8 +265,8 @@ class Worker:
         while True:
             # aux ends after generate: something may still be on its way there
             ending = self.stopping.is_set() and (name == "generate" or self._generate_ended.is_set())
-            to_master = name == "aux" and not self._to_master.empty()
-            for source in poller.wait(0.0 if waiting or to_master or ending else 3600.0):
+            to_finish = name == "aux" and not self._to_finish.empty()
+            for source in poller.wait(0.0 if waiting or to_finish or ending else 3600.0):
                 if source == "waker":
                     waker.clear()
             while (frames := channel.receive()) is not None:
@@ -276,10 +276,11 @@ class Worker:
                     waiting.append((message, frames[1:]))
             # embedding takes milliseconds and is given up soon; what it overtakes may take seconds
             waiting.sort(key=lambda one: not isinstance(one[0].task, EmbedTask))
-            if to_master and not (waiting and isinstance(waiting[0][0].task, EmbedTask)):
-                run, generated = self._to_master.get()
-                with self._lanes[name].at(run.task_id, run.attempt, "master"):
-                    self._answer(channel, run, partial(self.runner.master_generated, generated))
+            if to_finish and not (waiting and isinstance(waiting[0][0].task, EmbedTask)):
+                run, generated = self._to_finish.get()
+                finish, kind = self._finish(run, generated)
+                with self._lanes[name].at(run.task_id, run.attempt, kind):
+                    self._answer(channel, run, finish)
             elif waiting:
                 run, frames = waiting.pop(0)
                 if self._docket.begin(_key(run)):
@@ -292,20 +293,19 @@ class Worker:
                 return
 
     def _run_task(self, channel: Channel, run: RunTask, frames: list[bytes]) -> None:
-        """Carry out a task and answer it; pass on what the aux thread is to master."""
+        """Carry out a task and answer it; pass on what was generated, so that the next can begin."""
         task = run.task
         match task:
-            case GenerateTask() if task.master_here:
+            case GenerateTask():
                 try:
                     generated = self._generate(channel, run, task)
                 except BaseException as exc:
                     self._fail(channel, run, exc)
                     return
-                self._progress(channel, run, "master", 0, 1)  # from here, so that it comes after the steps
-                self._to_master.put((run, generated))
+                if task.master_here:
+                    self._progress(channel, run, "master", 0, 1)  # from here, so that it comes after the steps
+                self._to_finish.put((run, generated))
                 self._aux_waker.wake()
-            case GenerateTask():
-                self._answer(channel, run, partial(self._generate_and_hand_over, channel, run, task))
             case MasterTask():
                 self._progress(channel, run, "master", 0, 1)
                 self._answer(channel, run, partial(self.runner.master, task, frames))
@@ -320,9 +320,11 @@ class Worker:
             case ClapTask():
                 self._answer(channel, run, partial(self.runner.clap, task))
 
-    def _generate_and_hand_over(self, channel: Channel, run: RunTask, task: GenerateTask) -> Outcome:
-        generated = self._generate(channel, run, task)
-        return self.runner.hand_over(generated, run.grants, ",".join(run.request_ids)[:256])
+    def _finish(self, run: RunTask, generated: list[Generated]) -> tuple[Callable[[], Outcome], str]:
+        """Return what is left to do with what was generated, and its name: master it, or hand it over."""
+        if isinstance(run.task, GenerateTask) and run.task.master_here:
+            return partial(self.runner.master_generated, generated), "master"
+        return partial(self.runner.hand_over, generated, run.grants, ",".join(run.request_ids)[:256]), "hand over"
 
     def _generate(self, channel: Channel, run: RunTask, task: GenerateTask) -> list[Generated]:
         last = 0.0

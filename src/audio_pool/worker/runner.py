@@ -382,8 +382,12 @@ def _raw(info: EngineInfo, audio: Audio, plan: Planned) -> RawCandidate:
 
 def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failure | None:
     """Return why there is nothing to choose from; of several candidates the quality gate leaves out the useless."""
-    found = [unusable(raw.audio) for raw in candidates]
-    if not found or not all(found):
+    found = []
+    for raw in candidates:
+        if not (wrong := unusable(raw.audio)):
+            return None
+        found.append(wrong)
+    if not found:
         return None
     each = "; ".join(f"seed {raw.seed}: {why}" for raw, why in zip(candidates, found, strict=True))
     return Failure.of(QualityError(f"engine {info.name!r} returned no sound ({each})", hint="ask for other seeds"))
