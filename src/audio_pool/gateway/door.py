@@ -23,6 +23,7 @@ from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
 from audio_pool.gateway.keyring import Keyring, key_in
 from audio_pool.gateway.live_jobs import LiveJobs
+from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
 from audio_pool.gateway.told import public
 from audio_pool.results import AudioResult, SoundMetadata
@@ -116,9 +117,12 @@ class Door:
     def _forget_revoked(self) -> None:
         for mark, account in list(self._accounts.items()):
             if self._keyring is not None and not self._keyring.knows(account.quota.key) and account.quota.idle:
-                closing = asyncio.ensure_future(self._accounts.pop(mark).client.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                self._close_later(self._accounts.pop(mark).client.close())
+
+    def _close_later(self, work: Awaitable[None]) -> None:
+        closing = asyncio.ensure_future(work)
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _next_name(self, http: HttpRequest) -> str:
         """Return the pool's name of a request's next sound: the first has the HTTP request's own."""
@@ -127,14 +131,22 @@ class Door:
         return self.request_id(http) if number == 1 else f"{self.request_id(http)}.{number}"
 
     async def make(
-        self, request: AudioRequest, http: HttpRequest, *, timeout_s: float | None = None, init_audio: bytes = b""
+        self,
+        request: AudioRequest,
+        http: HttpRequest,
+        *,
+        init_audio: bytes = b"",
+        timeout_s: float | None = None,
+        linger_s: float = 0.0,
     ) -> Sound:
         """Make or find a sound. Where the HTTP client goes away first, the pool stops working for it.
 
         Args:
             request: from ``as_request``; its namespace is checked against the caller's, its delivery is inline.
-            timeout_s: longest wait; never more than the configured one.
             init_audio: the file of a sound to start from, where one came with the request.
+            timeout_s: longest wait; never more than the configured one.
+            linger_s: so long the pool works on for a client that went away: one that comes back with the same request
+                then joins what it began, or finds it.
 
         Raises:
             AudioPoolError: what it came to instead; problems.py says which status that is.
@@ -147,12 +159,21 @@ class Door:
 
         async def made() -> AudioResult:
             async with self.turn(caller):
-                pending = self.client_of(caller).submit(
-                    asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None
-                )
+                client = self.client_of(caller)
+                pending = client.submit(asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None)
                 return await pending.wait_async()
 
-        return sound_of(await self.while_connected(http, made()))
+        if not linger_s:
+            return sound_of(await self.while_connected(http, made()))
+        work = asyncio.ensure_future(made())
+        try:
+            return sound_of(await self.while_connected(http, asyncio.shield(work)))
+        except ClientGone:
+            self._close_later(_ended(work, linger_s))
+            raise
+        except BaseException:
+            work.cancel()
+            raise
 
     def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
@@ -193,6 +214,13 @@ class Door:
     async def while_connected(self, http: HttpRequest, work: Awaitable[T]) -> T:
         """Return what ``work`` comes to; end it when the HTTP client goes away. Raises ClientGone."""
         return await while_connected(http, work)
+
+
+async def _ended(work: asyncio.Future[AudioResult], within_s: float) -> None:
+    """Let work go on for so long that nobody waits for, and end it."""
+    await asyncio.wait((work,), timeout=within_s)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
 
 
 def sound_of(result: AudioResult) -> Sound:

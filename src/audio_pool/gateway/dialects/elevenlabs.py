@@ -6,25 +6,30 @@ Must not know: how a sound is made.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated
 
 from litestar import Response, Router, get, post
 from msgspec import Meta, Struct
 
-from audio_pool.errors import AudioPoolError
+from audio_pool.errors import AudioPoolError, Busy
 from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
 from audio_pool.gateway.dialects.names import Names, UnknownVoice
 from audio_pool.gateway.dialects.output_format import rendition_of
-from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.types import Prompt, Seed
+from audio_pool.gateway.door import Door, HttpRequest, Sound
+from audio_pool.gateway.problems import TooMany
+from audio_pool.types import AudioRequest, Prompt, Seed
 
-__all__ = ["ERRORS", "model_object", "router"]
+__all__ = ["ERRORS", "made_patiently", "model_object", "router"]
 
 EFFECT_MODEL = "eleven_text_to_sound_v2"
 SPEECH_MODEL = "eleven_multilingual_v2"
 _MOST_GUIDANCE = 2.0
 """At a ``prompt_influence`` of 1, times the engine's own; 0.3, the default, is once."""
+_PATIENCE_S = 60.0
+"""So long a full pool is asked again; a client waits for 240 s by default."""
 _CODES = {
     "unauthenticated": "invalid_api_key",
     "refused": "missing_permissions",
@@ -70,7 +75,7 @@ def router(door: Door) -> Router:
         guidance = await _guidance(body.prompt_influence, model.engine, names)
         own = {"prompt": body.text, "engine": model.engine, "loop": body.loop, "duration_s": body.duration_seconds}
         asked = request_of({"guidance_scale": guidance}, own, taken.native, rendition_of(output_format))
-        sound = await door.make(asked, request)
+        sound = await made_patiently(door, asked, request)
         return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
 
     @post(
@@ -83,7 +88,8 @@ def router(door: Door) -> Router:
         taken = take(SpeechBody, await read_json(request))
         body, speaker = taken.body, await names.speaker(voice_id)
         own = {"prompt": body.text, "engine": speaker.engine, "voice": speaker.voice, "seed": body.seed}
-        sound = await door.make(request_of(own, taken.native, rendition_of(output_format)), request)
+        asked = request_of(own, taken.native, rendition_of(output_format))
+        sound = await made_patiently(door, asked, request)
         return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
 
     @get("/v1/voices", summary="ElevenLabs: voices", tags=tags)
@@ -102,6 +108,19 @@ def router(door: Door) -> Router:
         return json_of(_SUBSCRIPTION)
 
     return Router("/", route_handlers=[effect, speech, voices, user, subscription], exception_handlers=ERRORS)
+
+
+async def made_patiently(door: Door, asked: AudioRequest, request: HttpRequest) -> Sound:
+    """Make a sound, and ask again while the pool is full: this API's clients never do where audio is streamed."""
+    until = time.monotonic() + min(_PATIENCE_S, door.settings.timeout_s)
+    while True:
+        try:
+            return await door.make(asked, request)
+        except Busy as busy:
+            wait_s = min((busy.retry_after_ms or 1000) / 1000, until - time.monotonic())
+            if isinstance(busy, TooMany) or wait_s <= 0.0:
+                raise
+            await door.while_connected(request, asyncio.sleep(wait_s))
 
 
 async def _guidance(influence: float | None, engine: str | None, names: Names) -> float | None:

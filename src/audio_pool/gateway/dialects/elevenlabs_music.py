@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.dialects.answers import bytes_of, headers_with, json_of, request_of
-from audio_pool.gateway.dialects.elevenlabs import ERRORS
+from audio_pool.gateway.dialects.elevenlabs import ERRORS, made_patiently
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.music_plan import LONGEST_MS, SHORTEST_MS, Plan, plan_of, told_by
 from audio_pool.gateway.dialects.names import Names
@@ -61,7 +61,7 @@ def router(door: Door) -> Router:
         taken = take(MusicBody, await read_json(request))
         plan = _plan_in(taken.body)
         asked = await _asked(taken, plan, output_format, names)
-        return taken, plan, await door.make(asked, request)
+        return taken, plan, await made_patiently(door, asked, request)
 
     @post(["/v1/music", "/v1/music/stream"], status_code=200, summary="ElevenLabs: compose", tags=tags)
     async def compose(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:

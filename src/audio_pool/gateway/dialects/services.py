@@ -15,11 +15,12 @@ from litestar import Response, Router, post
 from msgspec import Meta, Struct
 
 from audio_pool import __version__
-from audio_pool.errors import AudioPoolError, NotSupported
+from audio_pool.errors import AudioPoolError
 from audio_pool.gateway.dialects.answers import error_handlers, json_of, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
+from audio_pool.gateway.told import public
 from audio_pool.results import Timings
 from audio_pool.types import Format, OptionalText, Prompt
 
@@ -111,9 +112,7 @@ def router(door: Door) -> Router:
 
 async def _made(taken: Taken[Body], engine: str | None, request: HttpRequest, door: Door) -> Sound:
     body = taken.body
-    if body.audio_input_b64:
-        _decoded(body.audio_input_b64)
-        raise NotSupported("audio_input_b64: a sound to start from cannot be sent to this gateway; leave it out")
+    start = _decoded(body.audio_input_b64) if body.audio_input_b64 else b""
     own = {
         "prompt": body.prompt,
         "negative_prompt": body.negative_prompt,
@@ -123,7 +122,7 @@ async def _made(taken: Taken[Body], engine: str | None, request: HttpRequest, do
         "format": body.format,
         "engine": engine,
     }
-    return await door.make(request_of(own, taken.native), request)
+    return await door.make(request_of(own, taken.native), request, init_audio=start)
 
 
 def _decoded(text: str) -> bytes:
@@ -134,7 +133,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _answer(sound: Sound, client_job_id: str | None) -> Predicted:
-    metadata = sound.metadata
+    metadata = public(sound.metadata)
     return Predicted(
         audio_b64=base64.b64encode(sound.data).decode(),
         sample_rate=metadata.sample_rate,

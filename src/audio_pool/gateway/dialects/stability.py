@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 
 from litestar import Response, Router, post
 from litestar.datastructures import UploadFile
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from audio_pool.errors import AudioPoolError, NotSupported
 from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
-from audio_pool.gateway.dialects.fields import BadFields, Fault, Fields, read_form, take
+from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_form, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.types import Prompt
+from audio_pool.types import AudioRequest, Prompt
 
 __all__ = ["router"]
 
@@ -56,15 +56,19 @@ def router(door: Door) -> Router:
 
     @post(f"{_PATH}/text-to-audio", status_code=200, summary="Stability: make a sound", tags=tags)
     async def text_to_audio(request: HttpRequest) -> Response[bytes]:
-        return await _answered(TextBody, await read_form(request), request, door, names)
+        taken = take(TextBody, await read_form(request), texts=True)
+        return _answer(await door.make(await _asked(taken, names), request), request, taken.ignored)
 
     @post(f"{_PATH}/audio-to-audio", status_code=200, summary="Stability: make a sound of another", tags=tags)
     async def audio_to_audio(request: HttpRequest) -> Response[bytes]:
         fields = await read_form(request)
-        if not isinstance(fields.pop("audio", None), UploadFile):
+        file = fields.pop("audio", None)
+        if not isinstance(file, UploadFile):
             raise BadFields(Fault("audio", "is missing", missing=True))
-        take(AudioBody, fields, texts=True)
-        raise NotSupported("audio: a sound to start from cannot be sent to this gateway")
+        taken = take(AudioBody, fields, texts=True)
+        asked = structs.replace(await _asked(taken, names), init_strength=taken.body.strength)
+        sound = await door.make(asked, request, init_audio=await file.read())
+        return _answer(sound, request, taken.ignored)
 
     @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part of a sound anew", tags=tags)
     async def inpaint(request: HttpRequest) -> Response[bytes]:
@@ -74,10 +78,7 @@ def router(door: Door) -> Router:
     return Router("/", route_handlers=[text_to_audio, audio_to_audio, inpaint], exception_handlers=ERRORS)
 
 
-async def _answered(
-    cls: type[TextBody], fields: Fields, request: HttpRequest, door: Door, names: Names
-) -> Response[bytes]:
-    taken = take(cls, fields, texts=True)
+async def _asked(taken: Taken[TextBody] | Taken[AudioBody], names: Names) -> AudioRequest:
     body = taken.body
     own = {
         "prompt": body.prompt,
@@ -88,16 +89,14 @@ async def _answered(
         "engine": (await names.model(body.model)).engine,
         "format": body.output_format,
     }
-    sound = await door.make(request_of(own, taken.native), request)
-    if "application/json" in request.headers.get("accept", ""):
-        return json_of(_told(sound))
-    seed = str(_told(sound)["seed"])
-    return bytes_of(sound, ignored=taken.ignored, finish_reason=_DONE, seed=seed)
+    return request_of(own, taken.native)
 
 
-def _told(sound: Sound) -> dict[str, object]:
-    audio = base64.b64encode(sound.data).decode()
-    return {"audio": audio, "finish_reason": _DONE, "seed": sound.metadata.base_seed or 0}
+def _answer(sound: Sound, request: HttpRequest, ignored: tuple[str, ...]) -> Response[bytes]:
+    seed = sound.metadata.base_seed or 0
+    if "application/json" not in request.headers.get("accept", ""):
+        return bytes_of(sound, ignored=ignored, finish_reason=_DONE, seed=str(seed))
+    return json_of({"audio": base64.b64encode(sound.data).decode(), "finish_reason": _DONE, "seed": seed})
 
 
 def _error(error: AudioPoolError, status: int, request_id: str) -> object:
