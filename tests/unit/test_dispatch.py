@@ -96,6 +96,35 @@ def test_each_stage_of_a_sound_becomes_its_work(stage: Stage, work: TaskWork) ->
     assert job.tasks == {task.task: TaskRef(worker="w", incarnation=1, attempt=1)}
 
 
+@pytest.mark.parametrize("stage", ["generate", "master", "embed", "render", "call"])
+def test_what_goes_at_once_goes_as_what_had_waited(stage: Stage) -> None:
+    plans = plan("one", credit=2), plan("two", credit=2)
+    floors = [Floor(*plans, hosts="words ears", batching="tone") for _ in range(2)]
+    for _ in range(5):  # until there is no room for one more sound
+        jobs = [floor.call(EchoTask()) if stage == "call" else floor.sound(stage) for floor in floors]
+        floors[0].put(jobs[0])
+        waited = floors[0].send()
+        at_once = floors[1].dispatch.send_at_once(jobs[1], now=5.0)
+        assert waited == ([] if at_once is None else [at_once])
+        assert jobs[0].tasks == jobs[1].tasks and jobs[0].times_ms == jobs[1].times_ms
+    assert (at_once is None) == (stage == "generate")
+    held = [[worker.tasks for worker in floor.workers.workers.values()] for floor in floors]
+    assert held[0] == held[1] and len(floors[1].dispatch.queue) == 0
+    for generates in (True, False):
+        shares = [floor.dispatch.queue._shares[generates] for floor in floors]
+        assert (shares[0]._clock, shares[0]._tags) == (shares[1]._clock, shares[1]._tags) or stage == "generate"
+
+
+def test_nothing_goes_at_once_past_what_waits() -> None:
+    floor = Floor(plan(engines="tone other"))
+    floor.put(floor.sound(engine="tone"))
+    assert floor.dispatch.send_at_once(floor.sound(engine="other"), now=5.0) is None
+    floor.send()
+    suspect = floor.sound()
+    suspect.suspect = True
+    assert floor.dispatch.send_at_once(suspect, now=5.0) is None
+
+
 @pytest.mark.parametrize("task", [EchoTask(payload=b"x"), CLAP])
 def test_a_call_carries_its_own_task(task: EchoTask | ClapTask) -> None:
     floor = Floor(plan(), hosts="ears")

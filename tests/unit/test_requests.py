@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from tests.support.requests import resolved
 
-from audio_pool.errors import Cancelled, PoolClosed
+from audio_pool.errors import Cancelled, InvalidRequest, PoolClosed
 from audio_pool.pool.replies import LocalSink, Reply
+from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Accepted, Failure, Progress
 from audio_pool.telemetry import Telemetry
@@ -110,3 +113,15 @@ def test_events_go_where_they_are_wanted() -> None:
     failure = Failure.of(Cancelled("by its caller"))
     caller.sink.finish(Reply(kind="cancelled", failure=failure))
     assert caller.replies[0].failure == failure
+
+
+def test_a_line_of_the_log_is_a_record_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "audio_pool")
+    log_refusal("r", "c", InvalidRequest("no"))
+    (record,) = caplog.records
+    usual = logging.LogRecord(record.name, logging.INFO, record.pathname, 0, "refused", None, None)
+    differing = ("created", "msecs", "relativeCreated", "fields", "message", "asctime", "taskName")
+    shown = {name: value for name, value in vars(record).items() if name not in differing}
+    assert shown == {name: value for name, value in vars(usual).items() if name in shown}
+    assert 0 <= usual.relativeCreated - record.relativeCreated < 60_000 and 0 <= record.msecs < 1000
+    assert record.created <= usual.created and record.getMessage() == "refused"

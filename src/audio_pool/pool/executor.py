@@ -128,6 +128,11 @@ class Executor:
         match action:
             case events.SendReply():
                 self._reply(action)
+            case events.JobClosed():
+                self._tasks.forget(action.job)
+                self._making.release(action.job)
+            case events.SendTask():
+                return self._send_task(action)
             case events.SendAccepted() | events.SendProgress():
                 open_request = self._requests.get(action.request)
                 if open_request is not None:
@@ -136,8 +141,6 @@ class Executor:
                 return self._find_exact(action)
             case events.FindNear():
                 self._find_near(action)
-            case events.SendTask():
-                return self._send_task(action)
             case events.CancelTask():
                 cancel = CancelTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", cancel)
@@ -155,9 +158,6 @@ class Executor:
                     self._cache.current.doubt(action.entry)
             case events.Claim():
                 return self._claim(action)
-            case events.JobClosed():
-                self._tasks.forget(action.job)
-                self._making.release(action.job)
             case events.SpawnWorker():
                 secret = self._link.expect(action.worker, action.incarnation)
                 self._launcher.spawn(self._processes[action.worker], action.incarnation, secret)
@@ -176,7 +176,7 @@ class Executor:
                 results = self._tasks.take_outputs(
                     done.task, holder, done.results, received.frames, received.unwritable
                 )
-                return msgspec.structs.replace(done, results=results)
+                return done if results is done.results else msgspec.structs.replace(done, results=results)
             case events.TaskFailed() | events.TaskReturned() as failed:
                 self._tasks.take_outputs(failed.task, f"{failed.worker}:{failed.incarnation}", {}, [])
             case events.WorkerReady() as ready:

@@ -308,9 +308,8 @@ class Router:
         if self.failure is not None:
             self._refuse(event, self.failure)
             return
-        pending: collections.deque[events.Event] = collections.deque([event])
-        while pending:
-            event = pending.popleft()
+        pending: collections.deque[events.Event] | None = None
+        while True:
             try:
                 actions = self.scheduler.handle(event, time.monotonic())
                 self._bad_ticks = 0
@@ -318,10 +317,13 @@ class Router:
                 if self._cannot_go_on(event):
                     raise
                 log.exception("the event %s met a bug", type(event).__name__)
-                self._execute(self.scheduler.salvage(), pending)
+                pending = self._execute(self.scheduler.salvage(), pending)
                 self._answer_for(event)
             else:
-                self._execute(actions, pending)
+                pending = self._execute(actions, pending)
+            if not pending:
+                return
+            event = pending.popleft()
 
     def _cannot_go_on(self, event: events.Event) -> bool:
         """Return True if time itself cannot be handled, again and again: no deadline would ever be kept."""
@@ -329,11 +331,17 @@ class Router:
             self._bad_ticks += 1
         return self._bad_ticks >= _MOST_BAD_TICKS
 
-    def _execute(self, actions: list[events.Action], pending: collections.deque[events.Event]) -> None:
+    def _execute(
+        self, actions: list[events.Action], pending: collections.deque[events.Event] | None
+    ) -> collections.deque[events.Event] | None:
+        """Execute actions; return ``pending`` with the events that answer them at once."""
         for action in actions:
             answer = self._executor.execute(action)
             if answer is not None:
+                if pending is None:
+                    pending = collections.deque()
                 pending.append(answer)
+        return pending
 
     def _answer_for(self, event: events.Event) -> None:
         """Answer the requests whose event could not be handled, and have the scheduler forget them."""

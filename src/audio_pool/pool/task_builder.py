@@ -32,6 +32,7 @@ from audio_pool.scheduler.events import (
     SendTask,
 )
 from audio_pool.tasks import (
+    Called,
     CandidateRef,
     Embedded,
     EmbedTask,
@@ -250,7 +251,7 @@ class TaskBuilder:
         results: Mapping[int, TaskResult],
         frames: list[bytes],
         unwritable: Sequence[int] = (),
-    ) -> dict[int, TaskResult]:
+    ) -> Mapping[int, TaskResult]:
         """Take over the slots and frames that results refer to, until a mastering worker gets them; free the rest.
 
         Args:
@@ -258,9 +259,11 @@ class TaskBuilder:
             unwritable: generations of granted slots that could not be created.
 
         Returns:
-            The results; raw sounds say which task's frames hold their inline tensors. A job whose candidates
-            refer to what is not there is rejected, and no other.
+            The results, ``results`` itself where they refer to nothing; raw sounds say which task's frames hold
+            their inline tensors. A job whose candidates refer to what is not there is rejected, and no other.
         """
+        if task not in self._granted and all(type(result) is Called for result in results.values()):
+            return results
         used: set[int] = set()
         taken: dict[int, TaskResult] = {}
         for job, result in results.items():

@@ -95,6 +95,8 @@ class WorkerLink:
         self._peers: dict[str, _Peer] = {}
         self._secrets: dict[str, dict[int, str]] = {}
         """By worker and incarnation: the present one, and the one before, whose last messages may come late."""
+        self._senders: dict[bytes, tuple[str, int, str]] = {}
+        """Routing ids that have proved whose they are: worker, incarnation, thread. Until a secret changes."""
         self._tell_at = 0.0
 
     def close(self) -> None:
@@ -103,6 +105,7 @@ class WorkerLink:
 
     def expect(self, worker: str, incarnation: int) -> str:
         """Let an incarnation in that is about to be started; return the secret that it must know."""
+        self._senders.clear()
         known = self._secrets.setdefault(worker, {})
         for old in [one for one in known if one < incarnation - 1]:
             del known[old]
@@ -133,15 +136,10 @@ class WorkerLink:
             if received is None:
                 return
             frames, pid = received
-            try:
-                name, incarnation, thread, secret = _sender(frames[0])
-            except ValueError:
-                self._refuse(pid, "it says no worker's name")
+            sender = self._senders.get(frames[0]) or self._recognised(frames[0], pid)
+            if sender is None:
                 continue
-            expected = self._secrets.get(name, {}).get(incarnation, "")
-            if not expected or not hmac.compare_digest(secret, expected):
-                self._refuse(pid, f"it says that it is {name[:60]!r} and does not know what that one knows")
-                continue
+            name, incarnation, thread = sender
             peer = self._peers.get(name)
             current = peer is not None and peer.incarnation == incarnation
             if peer is not None and current and pid != peer.pid:
@@ -156,7 +154,22 @@ class WorkerLink:
                     continue
                 log.error("worker %s sent what is no message: %s", name, exc)
                 del self._peers[name], self._secrets[name][incarnation]  # nothing else that it says counts
+                self._senders.clear()
                 yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
+
+    def _recognised(self, identity: bytes, pid: int) -> tuple[str, int, str] | None:
+        """Return who has this routing id and knows the secret that goes with it; None: a stranger."""
+        try:
+            name, incarnation, thread, secret = _sender(identity)
+        except ValueError:
+            self._refuse(pid, "it says no worker's name")
+            return None
+        expected = self._secrets.get(name, {}).get(incarnation, "")
+        if not expected or not hmac.compare_digest(secret, expected):
+            self._refuse(pid, f"it says that it is {name[:60]!r} and does not know what that one knows")
+            return None
+        self._senders[identity] = name, incarnation, thread
+        return self._senders[identity]
 
     def _refuse(self, pid: int, why: str) -> None:
         """Count a stranger's message, and tell of it now and then."""

@@ -6,6 +6,7 @@ Must not know: clocks, workers, what a limit that has passed makes anybody do.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -39,6 +40,12 @@ class TaskKind(NamedTuple):
         return cls("generate", recipes[0].engine, recipes[0].steps or 0, math.ceil(math.log2(max(seconds, 1 / 64))))
 
 
+@functools.lru_cache(_MOST_KINDS)
+def _standing_in(kind: TaskKind) -> tuple[TaskKind, ...]:
+    """Return the kinds of which something is learnt by a task of this one, the nearest first."""
+    return tuple(dict.fromkeys((kind, TaskKind(kind.role, kind.name), TaskKind(kind.role))))
+
+
 class Estimates:
     """Moving averages by kind, by engine and by role, each standing in where the one before knows nothing."""
 
@@ -48,7 +55,7 @@ class Estimates:
 
     def learn(self, kind: TaskKind, seconds: float) -> None:
         """Note how long a task took."""
-        for one in {kind, TaskKind(kind.role, kind.name), TaskKind(kind.role)}:
+        for one in _standing_in(kind):
             known = self._seconds.get(one)
             if known is None and len(self._seconds) >= _MOST_KINDS:
                 del self._seconds[next(iter(self._seconds))]
@@ -56,7 +63,7 @@ class Estimates:
 
     def expect(self, kind: TaskKind) -> float:
         """Return how many seconds such a task is expected to take."""
-        for one in (kind, TaskKind(kind.role, kind.name), TaskKind(kind.role)):
+        for one in _standing_in(kind):
             known = self._seconds.get(one)
             if known is not None:
                 return max(known, _LEAST_S)

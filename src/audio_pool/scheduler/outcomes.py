@@ -68,11 +68,11 @@ class Outcomes:
                 self._ledger.out.append(events.Discard(job=number, result=result))
             return
         self._estimates.learn(held.kind, self._ledger.now - held.since)
-        for number in event.results.keys() - set(held.jobs):  # of no job of this task: that worker's fault alone
-            self._ledger.out.append(events.Discard(job=number, result=event.results[number]))
-        left_out = Rejected(failure=Failure(message=f"worker {event.worker!r} left this out of its answer"))
+        for number, result in event.results.items():
+            if number not in held.jobs:  # of no job of this task: that worker's fault alone
+                self._ledger.out.append(events.Discard(job=number, result=result))
         for number in held.jobs:
-            result = event.results.get(number, left_out)
+            result = event.results.get(number) or _left_out(event.worker)
             job = self._ledger.jobs.get(number)
             if job is None or job.tasks.pop(event.task, None) is None:
                 self._ledger.out.append(events.Discard(job=number, result=result))
@@ -269,3 +269,7 @@ class Outcomes:
                 hint="its log says more",
             )
         self.task_lost(job, Failure.of(died), again=again and not isinstance(died, Poisoned))
+
+
+def _left_out(worker: str) -> Rejected:
+    return Rejected(failure=Failure(message=f"worker {worker!r} left this out of its answer"))

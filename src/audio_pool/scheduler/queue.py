@@ -169,6 +169,12 @@ class JobQueue:
         self._shares[need.role == "generate"].charge(turn.client, taken.cost_s)
         return turn.job
 
+    def pass_by(self, need: Need, client: str, cost_s: float) -> None:
+        """Charge a client for a job that goes at once, as ``put`` and ``take`` would; asked where nobody waits."""
+        shares = self._shares[need.role == "generate"]
+        shares.join(client, ())
+        shares.charge(client, cost_s)
+
     def give_back(self, need: Need, client: str, cost_s: float) -> None:
         """Take back what a client was charged for a job that was taken and not begun."""
         self._shares[need.role == "generate"].refund(client, cost_s)

@@ -141,16 +141,11 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when ``Tick`` is needed at the latest; None: only events change anything."""
-        times = [time for time in (self.workers.next_deadline(), self.drain_deadline) if time is not None]
-        if self.drain_deadline is not None and self.drain_deadline <= self._ledger.now:
-            times.remove(self.drain_deadline)  # it has been acted upon: only events change anything now
-        deadline = self.requests.next_deadline()
-        if deadline is not None:
-            times.append(deadline)
-        due = self._dues.first()
-        if due is not None:
-            times.append(due)
-        return min(times, default=None)
+        drain = self.drain_deadline
+        if drain is not None and drain <= self._ledger.now:
+            drain = None  # it has been acted upon: only events change anything now
+        times = (self.workers.next_deadline(), drain, self.requests.next_deadline(), self._dues.first())
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def rerolls(self) -> Mapping[str, int]:
@@ -359,14 +354,18 @@ class Scheduler:
         if error is not None and job.stage == "embed":
             self._outcomes.part_failed(job, Failure.of(error))
             return
+        if error is None:
+            job.queued_at, job.suspect = self._ledger.now, self._poison.suspects(job, self._ledger.now)
+            task = self._dispatcher.send_at_once(job, self._ledger.now)
+            if task is not None:
+                self._ledger.out.append(task)
+                return
         error = error or self._dispatcher.unservable_reason(job, self._ledger.now)
         if error is not None:
             self._ledger.fail_all(job, Failure.of(error))
             return
-        job.suspect = self._poison.suspects(job, self._ledger.now)
         if job.suspect and job.stage != "embed":
             self._dues.set(job, self._ledger.now + self.limits.suspect_wait_s)
-        job.queued_at = self._ledger.now
         self._dispatcher.put(job)
         self._dispatch()
 

@@ -87,6 +87,9 @@ class Channel:
         """How often ``receive`` found nothing: every whole message had been taken."""
         self.attached: list[memoryview] = []
         """Of the last message, the frames behind the first that says something, not copied; see ``knows_senders``."""
+        self.sender_fd = -1
+        """The descriptor that the last message came through; −1 where it came from this process, or
+        ``knows_senders`` is not set."""
         self._head: zmq.Frame | None = None
         """The last message's first frame, with what zmq knows of who sent it; see ``knows_senders`` of ``router``."""
         self._knows_senders = knows_senders
@@ -118,8 +121,12 @@ class Channel:
             return None
         try:
             if self._knows_senders:
-                self._head = self._socket.recv(_NOW, copy=False)
-                frames = [self._head.bytes]
+                self._head = head = self._socket.recv(_NOW, copy=False)
+                frames = [head.bytes]
+                try:
+                    self.sender_fd = int(head.get(_SRCFD))
+                except zmq.ZMQError:  # of inproc
+                    self.sender_fd = -1
             else:
                 frames = [self._socket.recv(_NOW)]
             if self.attached:
@@ -157,14 +164,6 @@ class Channel:
         data = frame.bytes
         self.from_req = b"events" in data and frame.get("Socket-Type") == "REQ"
         return data
-
-    @property
-    def sender_fd(self) -> int:
-        """The descriptor that the last message came through; −1 where it came from this process."""
-        try:
-            return -1 if self._head is None else int(self._head.get(_SRCFD))
-        except zmq.ZMQError:  # of inproc
-            return -1
 
     def sender(self) -> Sender:
         """Return what zmq and the system know of who sent the last message; nothing of it is the sender's word."""

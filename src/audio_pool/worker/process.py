@@ -366,9 +366,10 @@ class Worker:
                 results=outcome.results,
                 unwritable=outcome.unwritable,
             )
-            # packed and read here: an engine's notes may hold what cannot be, and the router would only refuse it
             message = packing.pack(done)
-            from_worker(message)
+            if not isinstance(run.task, EchoTask | EmbedTask):
+                # read here: an engine's notes may hold what cannot be, and the router would only refuse it
+                from_worker(message)
         except BaseException as exc:  # an engine's SystemExit, too: its task fails, the thread goes on
             self._fail(channel, run, exc)
             return
