@@ -74,10 +74,10 @@ class Process:
 class Pool(Process):
     """``audio-pool serve`` with the built-in engine; ``place`` holds its cache, its logs and its socket."""
 
-    def __init__(self, place: Path, *arguments: str, config: str = "") -> None:
+    def __init__(self, place: Path, *arguments: str, config: str = "", bind: str = "") -> None:
         self.place = place
         place.mkdir(parents=True, exist_ok=True)
-        self.endpoint = f"ipc://{place}/s"
+        self.endpoint = bind or f"ipc://{place}/s"
         (place / "pool.toml").write_text('[cache]\nencoder = "off"\n' + config if "[cache]" not in config else config)
         options = ("--config", str(place / "pool.toml"), "--bind", self.endpoint, "--cache-dir", str(place / "cache"))
         super().__init__(place / "pool.log", "serve", *options, *arguments)

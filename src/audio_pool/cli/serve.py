@@ -27,6 +27,7 @@ from audio_pool.cli.service_manager import ServiceManager
 from audio_pool.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
+    from audio_pool.cli.http_door import HttpDoor
     from audio_pool.config import Config
     from audio_pool.pool.pool import AudioPool
 
@@ -49,6 +50,7 @@ class _PoolDown(click.ClickException):
     click.option("--log-dir", type=click.Path(), help="Where the server's and the workers' logs go."),
     click.option("--keys", "keys_dir", type=click.Path(), help="CURVE keys; needed for binds beyond this machine."),
     click.option("--metrics", "metrics_bind", help="Answer Prometheus and probes at HOST:PORT, in a process beside."),
+    click.option("--http", help="Also keep an HTTP gateway running: HOST:PORT; see docs/http.md."),
     click.option("--log-format", type=click.Choice(["text", "json"]), help="How the server's log is written."),
     json_option,
 )
@@ -59,6 +61,7 @@ def serve(
     log_dir: str | None,
     keys_dir: str | None,
     metrics_bind: str | None,
+    http: str | None,
     log_format: str | None,
     as_json: bool,
 ) -> None:
@@ -79,6 +82,7 @@ def serve(
         ("server", "log_dir", log_dir),
         ("server", "keys_dir", keys_dir),
         ("server", "metrics_bind", metrics_bind),
+        ("http", "bind", http),
         ("logs", "format", log_format),
         ("cache", "dir", cache_dir),
     ):
@@ -107,12 +111,17 @@ def serve(
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGHUP, lambda number, frame: signals.put(number))
     manager = ServiceManager()
+    door = _http_door(settings, config_path)
     pool = AudioPool(settings, serve=True).start(wait=False)
     beside = contextlib.ExitStack()
     try:
         _print_event(as_json, "listening", pool.endpoint)
         if settings.server.metrics_bind:
             beside.callback(start_metrics(settings, pool.endpoint or "", as_json=as_json).stop)
+        if door is not None:
+            beside.callback(door.start(pool.endpoint or "").stop)
+            for url in door.urls:
+                _print_event(as_json, "http", url)
         manager.watch(lambda: _state(pool))
         threading.Thread(target=_announce, args=(pool, manager, as_json), daemon=True).start()
         while pool.running:
@@ -181,6 +190,15 @@ def _announce(pool: AudioPool, manager: ServiceManager, as_json: bool) -> None:
         with contextlib.suppress(PoolClosed):
             _print_event(as_json, "degraded", pool.endpoint)
         manager.ready()
+
+
+def _http_door(settings: Config, config_path: str | None) -> HttpDoor | None:
+    """Bind the gateway's addresses, if there is to be one; what is wrong with them is told before anything starts."""
+    if not settings.http.bind:
+        return None
+    from audio_pool.cli.http_door import HttpDoor
+
+    return HttpDoor(settings, config_path)
 
 
 def _log_to(settings: Config) -> ServerLog:

@@ -27,12 +27,14 @@ _END_S = 3.0
 class SideProcess:
     """Runs a command until ``stop``. It inherits standard output and error."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, inherited: Sequence[int] = ()) -> None:
         """Start it.
 
         Args:
             name: for the log.
+            inherited: descriptors that it gets, beside the standard ones.
         """
+        self._inherited = tuple(inherited)
         self._name = name
         self._command = list(command)
         self._over = threading.Event()
@@ -69,7 +71,9 @@ class SideProcess:
                 if self._over.is_set():
                     return
                 try:
-                    self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+                    self._process = subprocess.Popen(
+                        self._command, stdin=subprocess.DEVNULL, pass_fds=self._inherited
+                    )
                 except OSError as exc:
                     log.error("%s could not be started: %s", self._name, exc)
                     return

@@ -23,7 +23,6 @@ from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.errors import InvalidConfig
 from audio_pool.gateway import health, jobs, sounds
 from audio_pool.gateway.dialects import (
     elevenlabs,
@@ -110,11 +109,6 @@ def _cors(settings: HttpConfig) -> CORSConfig | None:
     """Return what pages of other origins may do; None: nothing."""
     if not settings.cors_origins:
         return None
-    if "*" in settings.cors_origins and not settings.keys_file:
-        raise InvalidConfig(
-            "http.cors_origins: given '*' without http.keys_file, which lets every page of the web in; "
-            "allowed are origins by name, or make keys"
-        )
     return CORSConfig(
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
