@@ -37,6 +37,7 @@ __all__ = [
     "powers_between",
     "rfft",
     "sosfilt",
+    "window_powers",
 ]
 
 Doubles = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ Floats = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
 Places = npt.NDArray[np.int64]
 
+_CACHED = 1 << 16
+"""Samples in hand at a time."""
 _BACKWARD, _FORWARD = 0, 2
 """pocketfft's numbers: as it is, and divided by the length."""
 
@@ -217,6 +220,29 @@ def rfft(rows: Floats) -> Spectrum:
 
         return np.asarray(scipy.fft.rfft(rows, axis=-1), np.complex64)
     return np.asarray(transform(rows, (rows.ndim - 1,), True, _BACKWARD, None, 1), np.complex64)
+
+
+def window_powers(audio: Audio, places: Places, window: Floats, bounds: Places) -> Doubles:
+    """Sum the spectra of windows of a sound, all channels together, between bounds.
+
+    Args:
+        audio: float32 [C, T].
+        places: int64 [N]: where each window begins; all lie within the sound.
+        window: [S], float32.
+        bounds: int64 [B + 1], bins in order.
+
+    Returns:
+        [N, B].
+    """
+    sums = np.zeros((len(places), len(bounds) - 1))
+    # as many windows at a time as stay in the processor's cache
+    rows = max(1, _CACHED // len(window))
+    for channel in audio:
+        every = np.lib.stride_tricks.sliding_window_view(channel, len(window))
+        for first in range(0, len(places), rows):
+            spectra = rfft(every[places[first : first + rows]] * window)
+            add_band_powers(spectra, bounds, sums[first : first + rows])
+    return sums
 
 
 def add_band_powers(spectra: Spectrum, bounds: Places, sums: Doubles) -> None:

@@ -1,7 +1,7 @@
 """Endless loops: crossfaded from material longer than one turn.
 
 Owns: where and how a sound's end is crossfaded into its start.
-Must not know: engines, files; numpy only.
+Must not know: engines, files.
 
 One turn is made of material ``x`` as
 
@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from audio_pool.audio import Audio
 from audio_pool.audio.crossfade import Splice, aligned, blend, correlations, spliced
+from audio_pool.audio.kernels import irfft, rfft
 from audio_pool.audio.onsets import find_onsets
 from audio_pool.audio.rhythm import BEFORE_S, MOST_MOVED, fit_pauses, stroke_splice
 from audio_pool.audio.runs import runs
@@ -144,12 +145,11 @@ def resample_periodic(audio: Audio, frames: int) -> Audio:
     if frames < length:
         soft = int(bins * _SOFT_EDGE)
         edge[soft:] = np.cos(np.linspace(0, np.pi / 2, bins - soft, dtype=np.float32)) ** 2
-    out = np.empty((audio.shape[0], frames), np.float32)
-    for channel, source in zip(out, audio, strict=True):
-        spectrum = np.fft.rfft(source)[:bins] * edge
-        if frames > length and length % 2 == 0:
-            spectrum[-1] *= 0.5  # the bin at half the rate stood for both its signs
-        channel[:] = np.fft.irfft(spectrum, frames) * (frames / length)
+    spectra = rfft(audio)[:, :bins] * edge
+    if frames > length and length % 2 == 0:
+        spectra[:, -1] *= np.float32(0.5)  # the bin at half the rate stood for both its signs
+    out = irfft(spectra, frames)
+    out *= np.float32(frames / length)
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
-from audio_pool.audio.kernels import add_band_powers, rfft
+from audio_pool.audio.kernels import window_powers
 
 __all__ = ["STEADY", "Beat", "band_edges", "beat_of", "find_onsets"]
 
@@ -109,10 +109,7 @@ def _rises(audio: Audio, sample_rate: int, hop: int, circular: bool) -> npt.NDAr
     # nearly flat: between two Hann windows a short tick would be lost
     taper = np.sin(np.pi / 2 * (np.arange(size // 8) + 0.5) / (size // 8)) ** 2
     window = np.concatenate([taper, np.ones(size - 2 * len(taper)), taper[::-1]]).astype(np.float32)
-    power = np.zeros((count, len(edges) - 1))
-    for channel in padded:
-        spectrum = rfft(np.lib.stride_tricks.sliding_window_view(channel, size)[places] * window)
-        add_band_powers(spectrum, edges + 1, power)
+    power = window_powers(padded, places, window, edges + 1)
     loudest = float(power.max())
     if loudest <= 0:
         return np.zeros(count)

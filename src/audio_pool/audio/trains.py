@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
-from audio_pool.audio.kernels import add_band_powers, rfft
+from audio_pool.audio.kernels import window_powers
 from audio_pool.audio.onsets import STEADY, band_edges, beat_of
 
 __all__ = ["kinds_of", "trains_of"]
@@ -89,17 +89,14 @@ def _colours(audio: Audio, onsets: Places, sample_rate: int) -> Floats:
     size = max(64, round(_LENGTH_S * sample_rate))
     first = onsets - round(_BEFORE_S * sample_rate)
     padded = np.pad(audio, ((0, 0), (size + size // 2, size + size // 2)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)
     edge = round(_EDGE_S * sample_rate)
     rise = np.sin(np.pi / 2 * (np.arange(edge) + 0.5) / edge) ** 2
     taper = np.concatenate([rise, np.ones(size - 2 * edge), rise[::-1]]).astype(np.float32)
     edges = band_edges(size, sample_rate, _BANDS)
     powers = []
     for places in (first + size // 2, first + size + size // 2):  # before it, in it
-        power = np.zeros((len(onsets), len(edges) - 1))
-        for channel in windows:
-            add_band_powers(rfft(channel[np.clip(places, 0, len(channel) - 1)] * taper), edges + 1, power)
-        powers.append(power)
+        inside = np.clip(places, 0, padded.shape[1] - size)
+        powers.append(window_powers(padded, inside, taper, edges + 1))
     floor = np.median(powers[0], axis=0)
     risen = np.maximum(powers[1] - floor, floor)
     loudest = risen.max(axis=1, keepdims=True) + 1e-20

@@ -43,7 +43,7 @@ def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
     Args:
         noise: the sound is one by declaration, and may have any distribution.
     """
-    share = max(_share_at_top(side) for channel in raw for side in (channel, -channel))
+    share = max(_share_at_top(channel, sign) for channel in raw for sign in (1, -1))
     flat = [_flat_tops(channel) for channel in raw]
     if not share and any(_is_square(tops) for tops in flat):
         return
@@ -58,11 +58,12 @@ def clipping(raw: Audio, sample_rate: int, noise: bool) -> Iterator[Fault]:
 
 def _flat_tops(channel: Audio) -> npt.NDArray[np.int64]:
     """Find the runs of equal samples at the very top or bottom of the wave: int64 [N, 2], first and last index."""
-    peak = float(np.abs(channel).max(initial=0.0))
+    high, low = float(channel.max(initial=0.0)), -float(channel.min(initial=0.0))
+    peak = max(high, low)
     if peak < SILENT or len(channel) < _FLAT_RUN:
         return np.zeros((0, 2), np.int64)
     found = []
-    for sign, top in ((1, float(channel.max())), (-1, -float(channel.min()))):
+    for sign, top in ((1, high), (-1, low)):
         if top <= 0.5 * peak:
             continue
         limit = np.float32(top) * np.float32(0.995)
@@ -74,22 +75,24 @@ def _flat_tops(channel: Audio) -> npt.NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def _share_at_top(side: Audio) -> float:
+def _share_at_top(channel: Audio, sign: int) -> float:
     """Return the share of samples at exactly one height, the highest, where hardly any are just below; else 0.
+
+    With ``sign`` -1 it is the lowest, and those just above.
 
     What is cut off leaves single samples there, too, where a wave is so fast that none of its tops gets flat. A wave
     that repeats to the sample comes to its top from the same few heights each time, one that was cut from any.
     """
-    top = float(side.max(initial=0.0))
+    top = float(channel.max(initial=0.0)) if sign > 0 else -float(channel.min(initial=0.0))
     if top < SILENT:
         return 0.0
-    high = np.flatnonzero(side > top * np.float32(0.97))
-    highest = high[side[high] >= top * np.float32(1 - 1e-6)]
+    high = np.flatnonzero(channel > top * np.float32(0.97) if sign > 0 else channel < -top * np.float32(0.97))
+    highest = high[sign * channel[high] >= top * np.float32(1 - 1e-6)]
     if len(highest) < _PILE_RUNS or 3 * len(highest) < len(high):
         return 0.0
     first = highest[np.diff(highest, prepend=-2) > 1]
-    before = np.unique(np.round(side[np.maximum(first - 1, 0)] / top, 4))
-    return len(highest) / len(side) if len(first) >= _PILE_RUNS and 2 * len(before) >= len(first) else 0.0
+    before = np.unique(np.round(channel[np.maximum(first - 1, 0)] / top, 4))
+    return len(highest) / len(channel) if len(first) >= _PILE_RUNS and 2 * len(before) >= len(first) else 0.0
 
 
 def _is_square(flat: npt.NDArray[np.int64]) -> bool:
@@ -132,6 +135,8 @@ def _blunted(channel: Audio, sample_rate: int, noise: bool) -> bool:
     if len(near) < _LEAST_NEAR or not half.size:
         return False
     slope = float(near.mean() / max(float(half.mean()), 1e-12))
+    if slope >= 1:
+        return False
     beyond = float(np.percentile(np.abs(wave), 99.9) / ceiling)
     bands = _bands(wave, sample_rate)
     square = np.square(wave)

@@ -63,11 +63,10 @@ class _Bands:
         top_hz = _top_hz(sound)
         edges = [(low, high) for low, high in pairwise(_BANDS_HZ) if high <= top_hz]
         self.low_hz = np.array([low for low, _ in edges])
-        logs = np.log(power)
         bounds = [slice(*np.searchsorted(hz, edge)) for edge in edges]
         count = power.shape[1]
         self.levels = np.array([power[:, :, bins].sum(axis=(0, 2)) for bins in bounds]).reshape(-1, count).T
-        geometric = [np.exp(logs[:, :, bins].mean(axis=2)) for bins in bounds]
+        geometric = [np.exp(np.log(power[:, :, bins]).mean(axis=2)) for bins in bounds]
         flatness = [mean / power[:, :, bins].mean(axis=2) for mean, bins in zip(geometric, bounds, strict=True)]
         self.flatness = np.array(flatness).reshape(-1, len(power), count).mean(axis=1).T
         self.widths = np.array([bins.stop - bins.start for bins in bounds])
