@@ -17,9 +17,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
+from audio_pool.explanation import ExplainedEntry, Explanation, Making
+from audio_pool.library import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
-from audio_pool.results import AudioResult, Event, Failure, HitRule, PlainMapping, PresentSettings, SoundMetadata
+from audio_pool.results import AudioResult, Event, Failure, PlainMapping, SoundMetadata
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import MAX_VARIANTS, AudioRequest, Delivery
 from audio_pool.validation import parse
@@ -239,47 +241,6 @@ class CacheStats(PlainMapping, Struct, frozen=True, kw_only=True):
     """Missed most often, and still without a sound; likewise."""
 
 
-class ExplainedEntry(PlainMapping, Struct, frozen=True, kw_only=True):
-    """One kept sound that would be offered or came near, and the verdict on it."""
-
-    id: int
-    prompt: str
-    accepted: bool
-    stage: str
-    """exact, canonical, semantic, global; judged where somebody denied it; settings where the settings do not fit."""
-    reason: str
-    rule: HitRule | None = None
-    """The rule that accepted it."""
-    cosine: float | None = None
-    clap: float | None = None
-
-
-class Making(PlainMapping, Struct, frozen=True, kw_only=True):
-    """What a kept sound was made with."""
-
-    engine: str
-    steps: int | None
-    guidance_scale: float | None
-    candidates: int
-    duration_s: float
-    tau_accept_new: float | None
-
-
-class Explanation(PlainMapping, Struct, frozen=True, kw_only=True):
-    """Why a request would hit or miss."""
-
-    hit: bool
-    encoder: str = ""
-    """Space of the vectors that prompts were compared by; "": by words alone."""
-    entries: tuple[ExplainedEntry, ...] = ()
-    """Best first: the one that would be offered comes before all others."""
-    made: Making | None = None
-    """What that one was made with."""
-    present_settings: PresentSettings | None = None
-    """What a new sound would be made with."""
-    warnings: tuple[str, ...] = ()
-
-
 class JobReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """One durable job. Times in seconds since 1970."""
 
@@ -372,7 +333,7 @@ def check_timeout(timeout_s: float) -> None:
         raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
-class PoolApi(Protocol):
+class PoolApi(HasLibrary, Protocol):
     """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.

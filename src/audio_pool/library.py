@@ -6,7 +6,7 @@ Must not know: who asks, how sounds are found, where they are kept.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -16,6 +16,7 @@ from audio_pool.types import (
     MAX_LABELS,
     MAX_PROMPT_CHARS,
     BitDepth,
+    BitRate,
     Delivery,
     Format,
     Label,
@@ -29,7 +30,10 @@ from audio_pool.types import (
 __all__ = [
     "MAX_BUCKETS",
     "MAX_PAGE",
+    "WRITING_TIMEOUT_S",
     "EntryId",
+    "FileForm",
+    "HasLibrary",
     "KeptSound",
     "KeptSounds",
     "LibraryApi",
@@ -45,6 +49,8 @@ __all__ = [
 MAX_PAGE = 200
 MAX_BUCKETS = 4096
 """Of a waveform."""
+WRITING_TIMEOUT_S = 60.0
+"""How long is waited for what a worker may have to embed, draw or write first."""
 EntryId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Rating = Annotated[int, Meta(ge=1, le=5)]
 Length = Annotated[float, Meta(ge=0.0, le=3600.0)]
@@ -126,6 +132,19 @@ class KeptSound(PlainMapping, Struct, frozen=True, kw_only=True):
     """How it was made and what was measured; where one sound is asked for."""
 
 
+class FileForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a kept sound's file is written; None: as it is kept."""
+
+    format: Format = "flac"
+    sample_rate: SampleRate | None = None
+    bit_depth: BitDepth | None = None
+    """WAV and FLAC only; None: 24 in FLAC, else the configured one."""
+    bit_rate: BitRate | None = None
+    """Kilobits a second, MP3 and Opus only."""
+    target_lufs: Lufs | None = None
+    loudness_profile: Name | None = None
+
+
 class KeptSounds(PlainMapping, Struct, frozen=True, kw_only=True):
     """One page of kept sounds."""
 
@@ -191,20 +210,12 @@ class LibraryApi(Protocol):
         """Get one kept sound with its metadata. Raises NotFound."""
 
     def file(
-        self,
-        entry: int,
-        *,
-        namespace: str | None = None,
-        format: Format = "flac",
-        sample_rate: SampleRate | None = None,
-        bit_depth: BitDepth | None = None,
-        target_lufs: Lufs | None = None,
-        delivery: Delivery = "path",
+        self, entry: int, *, namespace: str | None = None, delivery: Delivery = "path", **form: Any
     ) -> SoundFile | Awaitable[SoundFile]:
         """Get a kept sound's file in any format: written by a worker where it is not kept in it yet.
 
         Args:
-            sample_rate, bit_depth, target_lufs: None: as it is kept; 16 bits in WAV.
+            form: of FileForm, e.g. ``format="ogg"``.
         """
 
     def waveform(
@@ -212,28 +223,23 @@ class LibraryApi(Protocol):
     ) -> Waveform | Awaitable[Waveform]:
         """Get the least and greatest samples of a kept sound in up to so many (1..4096) buckets, to draw it by."""
 
-    def mark(
-        self,
-        entry: int,
-        *,
-        namespace: str | None = None,
-        rating: int | None = None,
-        favourite: bool | None = None,
-        pinned: bool | None = None,
-        tags: Sequence[str] | None = None,
-        add_tags: Sequence[str] = (),
-        remove_tags: Sequence[str] = (),
-    ) -> KeptSound | Awaitable[KeptSound]:
-        """Change what is marked of a kept sound; None leaves a mark as it is.
+    def mark(self, entry: int, *, namespace: str | None = None, **marks: Any) -> KeptSound | Awaitable[KeptSound]:
+        """Change what is marked of a kept sound: its rating, tags, pin, or whether it is a favourite.
 
         Args:
-            rating: 1..5; 0 takes it back.
-            pinned: no rule removes it.
-            tags: all that it has from now on, at most 32.
+            marks: of SoundMarks, e.g. ``rating=4, add_tags=["boss"]``.
 
         Raises:
-            Refused: this caller may not.
+            NotFound, Refused.
         """
 
     def remove(self, entry: int, *, namespace: str | None = None) -> SoundRemoved | Awaitable[SoundRemoved]:
         """Remove a kept sound, pinned or not. Raises NotFound, Refused."""
+
+
+class HasLibrary(Protocol):
+    """Where kept sounds can be asked about."""
+
+    @property
+    def library(self) -> LibraryApi:
+        """Kept sounds: searched, listened to, rated, tagged, removed."""

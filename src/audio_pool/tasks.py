@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from audio_pool.engine_info import Notes
 from audio_pool.results import CandidateReport, Failure, FinishedSound, RenditionReport, SoundMetadata, WorkerReport
-from audio_pool.types import Picture, Recipe, Rendition, Shape
+from audio_pool.types import Peaks, Picture, Recipe, Rendition, Shape
 
 __all__ = [
     "DESCRIPTORS",
@@ -209,7 +209,7 @@ class DrawTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="draw"):
     job: int = 0
     master: str
     out: str
-    picture: Picture
+    picture: Picture | Peaks
     title: str
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "STRICT_WARNINGS",
     "AudioRequest",
     "Label",
+    "Peaks",
     "Picture",
     "Query",
     "Recipe",
@@ -263,6 +264,18 @@ class Picture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     @property
     def format(self) -> str:
         return "png"
+
+
+class Peaks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True,
+            tag_field="picture", tag="peaks"):  # fmt: skip
+    """The least and greatest samples of a kept sound, as the program *audiowaveform* keeps them."""
+
+    buckets: int = 4096
+    """At most; fewer are made of these."""
+
+    @property
+    def format(self) -> str:
+        return "dat"
 
 
 class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

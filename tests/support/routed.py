@@ -20,15 +20,19 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.library import Library
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
+from audio_pool.pool.meaning import Meaning
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
@@ -225,10 +229,14 @@ class Routed:
             self.config, self.intake, self.requests, self.keeper, encoders, self.writer, self.inbox.post
         )
         feedback = Feedback(self.requests.delivered, self.keeper, turns, self.inbox.post)
-        pictures = Pictures(self.intake, self.requests, self.keeper, turns, self.inbox.post)
+        errands = Errands("questions", self.requests, self.keeper, self.inbox.post)
+        drawing = Errands("pictures", self.requests, self.keeper, self.inbox.post)
+        pictures = Pictures(self.intake, drawing, turns, turns)
+        library = Library(errands, Meaning(self.config, self.intake, encoders), turns, turns)
+        kept_files = KeptFiles(self.config, self.intake, errands, turns, turns)
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
-            pictures,
+            pictures, library, kept_files,
         )  # fmt: skip
 
     def close(self) -> None:

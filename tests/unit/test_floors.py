@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "tasks", "validation", "config", "config.*",
-        "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "init_audio",
+        "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "explanation", "init_audio",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),

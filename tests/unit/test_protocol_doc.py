@@ -29,6 +29,7 @@ from audio_pool.client import control
 from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
+from audio_pool.library import FileForm, KeptSound, SoundFile, SoundMarks, SoundSearch, Waveform
 from audio_pool.numbers import (
     DiskSpace,
     EngineLoad,
@@ -251,7 +252,7 @@ def check_fields(cls: Any, documented: dict[str, str], besides: set[str] = froze
         assert row.split("|")[2].strip().split(" ")[0] == kind, f"{name}: is a {kind}"
         assert ("required" in row) == (field.required), name
         if field.default not in (msgspec.NODEFAULT, None) and not isinstance(field.default, bytes):
-            assert f"`{json.dumps(field.default)}`" in row, f"{name}: default {field.default!r}"
+            assert f"`{json.dumps(msgspec.to_builtins(field.default))}`" in row, f"{name}: default {field.default!r}"
 
 
 def test_every_field_of_a_request_is_told_with_its_range_and_default() -> None:
@@ -277,6 +278,14 @@ def test_every_message_of_a_client_is_told_with_its_fields() -> None:
             assert own <= questions.keys()
         else:
             check_fields(cls, rows(section(kind)), besides={"v", "request_id", "token"})
+
+
+@pytest.mark.parametrize(
+    ("cls", "title"),
+    [(SoundSearch, "A search"), (FileForm, "A file's form"), (SoundMarks, "A change of marks")],
+)
+def test_every_field_of_what_is_asked_of_the_library_is_told(cls: Any, title: str) -> None:
+    check_fields(cls, rows(section(title)))
 
 
 def check_report(cls: Any, documented: dict[str, str]) -> None:
@@ -306,6 +315,9 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (ExplainedEntry, "An explained entry"),
         (TaskAtWork, "Work in hand"),
         (PoolNumbers, "Numbers"),
+        (KeptSound, "A kept sound"),
+        (SoundFile, "A sound's file"),
+        (Waveform, "A waveform"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

@@ -31,7 +31,7 @@ from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.cache.uses import Uses
 from audio_pool.results import FinishedSound
-from audio_pool.types import Picture, Recipe, Rendition
+from audio_pool.types import Peaks, Picture, Recipe, Rendition
 
 __all__ = [
     "Adopted",
@@ -218,10 +218,10 @@ class KeptRendition(NamedTuple):
 class Renditions(Protocol):
     """Other formats of kept sounds, and pictures of them, made once and kept beside their master."""
 
-    def find(self, entry_id: int, rendition: Rendition | Picture) -> KeptRendition | None:
+    def find(self, entry_id: int, rendition: Rendition | Picture | Peaks) -> KeptRendition | None:
         """Return the entry in another format, where it has been made and its file is whole."""
 
-    def put(self, entry_id: int, rendition: Rendition | Picture, source: Path | str) -> str:
+    def put(self, entry_id: int, rendition: Rendition | Picture | Peaks, source: Path | str) -> str:
         """Move a file from ``incoming`` beside its entry; return its path. One that is there and whole stays.
 
         Raises:

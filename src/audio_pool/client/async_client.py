@@ -38,6 +38,7 @@ from audio_pool.api import (
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
+from audio_pool.client.library import AsyncClientLibrary
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
@@ -258,6 +259,11 @@ class AsyncAudioClient(PoolApi):
         connection.offer(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return await answer
+
+    @property
+    def library(self) -> AsyncClientLibrary:
+        """As AudioClient.library; awaited."""
+        return AsyncClientLibrary(self._ask)
 
     # -- life
 

@@ -46,6 +46,7 @@ from audio_pool.api import (
 from audio_pool.client import control
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
+from audio_pool.client.library import ClientLibrary
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
@@ -316,6 +317,11 @@ class AudioClient(PoolApi):
             return answer.result(min(timeout_s + _GRACE_S, threading.TIMEOUT_MAX))
         except TimeoutError:
             raise Disconnected(f"{question.kind}: this client's own thread does not answer") from None
+
+    @property
+    def library(self) -> ClientLibrary:
+        """Kept sounds: searched, listened to, marked; see LibraryApi."""
+        return ClientLibrary(self._ask)
 
     # -- life
 

@@ -33,6 +33,7 @@ from audio_pool.api import (
     PoolStatus,
     as_request,
 )
+from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, Waveform
 from audio_pool.results import AudioResult, Failure
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.types import Delivery
@@ -54,11 +55,17 @@ __all__ = [
     "feedback",
     "job",
     "jobs",
+    "mark",
     "new_request_id",
+    "remove",
     "result_of",
     "retry",
+    "sound",
+    "sound_file",
+    "sounds",
     "spectrogram",
     "status",
+    "waveform",
 ]
 
 QUESTION_TIMEOUT_S = 10.0
@@ -161,6 +168,37 @@ def spectrogram(
         },
         lambda report, data: structs.replace(report, data=data),
     )
+
+
+def sounds(words: str, fields: Mapping[str, Any]) -> Question[KeptSounds]:
+    return Question("sounds", KeptSounds, {"search": {"words": words, **fields}})
+
+
+def sound(entry: int, namespace: str | None) -> Question[KeptSound]:
+    return Question("sound", KeptSound, {"entry": entry, "namespace": namespace})
+
+
+def sound_file(
+    entry: int, namespace: str | None, delivery: Delivery, form: Mapping[str, Any]
+) -> Question[SoundFile]:
+    return Question(
+        "sound_file",
+        SoundFile,
+        {"entry": entry, "namespace": namespace, "delivery": delivery, "form": dict(form)},
+        lambda found, data: structs.replace(found, data=data),
+    )
+
+
+def waveform(entry: int, namespace: str | None, buckets: int) -> Question[Waveform]:
+    return Question("waveform", Waveform, {"entry": entry, "namespace": namespace, "buckets": buckets})
+
+
+def mark(entry: int, namespace: str | None, marks: Mapping[str, Any]) -> Question[KeptSound]:
+    return Question("mark", KeptSound, {"entry": entry, "namespace": namespace, "marks": dict(marks)})
+
+
+def remove(entry: int, namespace: str | None) -> Question[SoundRemoved]:
+    return Question("remove", SoundRemoved, {"entry": entry, "namespace": namespace})
 
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:

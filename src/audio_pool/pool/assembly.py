@@ -25,6 +25,7 @@ from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
+from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
@@ -32,9 +33,12 @@ from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.library import Library
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
+from audio_pool.pool.meaning import Meaning
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
@@ -193,8 +197,16 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         executor.on_generate = jobs.begun
     explaining = Explaining(config, intake, requests, cache, asked, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
-    pictures = Pictures(intake, requests, cache, turns, inbox.post)
-    service = PoolService(config, router, intake, requests, view, figures, feedback, explaining, pictures, jobs)
+    librarian = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-library")
+    rest.callback(librarian.shutdown)
+    reader = Turns(librarian, config.queue.max_requests)
+    pictures = Pictures(intake, Errands("pictures", requests, cache, inbox.post), reader, turns)
+    asking = Errands("questions about kept sounds", requests, cache, inbox.post)
+    library = Library(asking, Meaning(config, intake, asked), reader, turns)
+    kept_files = KeptFiles(config, intake, Errands("files", requests, cache, inbox.post), reader, turns)
+    service = PoolService(
+        config, router, intake, requests, view, figures, feedback, explaining, pictures, library, kept_files, jobs
+    )
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
     if jobs is not None:

@@ -1,6 +1,6 @@
 """Why a request would hit or miss, asked of a running pool: its prompt embedded by a worker, then compared aside.
 
-Owns: Explaining: which vectors are asked for, and how many explanations may be under way.
+Owns: Explaining: which requests are compared by their meaning, and how many explanations may be under way.
 Must not know: sockets; what counts as a hit (cache/explain.py).
 
 Nothing is made, kept or counted as a hit. The comparison reads the analyses of many prompts and is done on a
@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import structs
 
 from audio_pool.cache.keeper import CacheKeeper
@@ -23,13 +21,12 @@ from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, Busy, InvalidRequest, NotFound
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.meaning import Meaning, Vectors
 from audio_pool.pool.metadata import present_settings
-from audio_pool.pool.plan import vector_space
-from audio_pool.pool.replies import LocalSink, Reply, ReplySink
+from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import Failure
-from audio_pool.tasks import Embedded, EmbedTask
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -39,10 +36,6 @@ log = logging.getLogger(__name__)
 
 _MOST = 64
 """Under way at once; each is a task of a worker and some milliseconds beside the router."""
-
-Vectors = dict[str, npt.NDArray[np.float32]]
-"""float32 [D] by space."""
-
 
 class Explaining:
     """Router's thread only, but for the comparison."""
@@ -63,11 +56,10 @@ class Explaining:
             thread: compares.
             post: has something done on the router's thread.
         """
-        self._config = config
         self._intake = intake
         self._requests = requests
         self._cache = cache
-        self._encoders = encoders
+        self._meaning = Meaning(config, intake, encoders)
         self._thread = thread
         self._post = post
         self._under_way = 0
@@ -98,28 +90,15 @@ class Explaining:
             raise Busy(f"{self._under_way} requests are being explained, allowed are {_MOST}", retry_after_ms=1000)
         self._under_way += 1
         number = self._requests.open(sink, caller=caller)
-        waiting = set(self._encoders) if resolved.query.match != "strict" and not resolved.query.speech else set()
-        vectors: Vectors = {}
-        warnings: list[str] = []
 
-        def embedded(name: str, reply: Reply) -> None:
-            waiting.discard(name)
-            if isinstance(reply.body, Embedded) and name in reply.body.vectors:
-                vectors[vector_space(name, self._config)] = np.frombuffer(reply.body.vectors[name], np.float32)
-            else:
-                why = reply.failure.message if reply.failure is not None else "it gave no vector"
-                warnings.append(f"not compared by {name!r}: {why}")
-            if not waiting:
-                self._compare(number, resolved, vectors, warnings, caller)
-
-        if not waiting:
+        def compare(vectors: Vectors, warnings: list[str]) -> None:
             self._compare(number, resolved, vectors, warnings, caller)
-        for name in list(waiting):
-            answer = LocalSink(
-                request_id=sink.request_id, on_reply=lambda reply, name=name: embedded(name, reply)  # type: ignore[misc]
-            )
-            task = EmbedTask(job=0, engine=name, text=resolved.recipe.prompt)
-            self._intake.call(task, answer, size_bytes=size_bytes, caller=caller)
+
+        if resolved.query.match == "strict" or resolved.query.speech:
+            compare({}, [])
+            return
+        text = resolved.recipe.prompt
+        self._meaning.of(text, sink.request_id, compare, size_bytes=size_bytes, caller=caller)
 
     def _compare(
         self, number: int, resolved: ResolvedRequest, vectors: Vectors, warnings: list[str], caller: Caller

@@ -27,7 +27,7 @@ from audio_pool.pool.sent_audio import SENT, Frames, SentAudio, opener_of
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.events import ReplyKind
-from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask
+from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RenderTask
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -250,7 +250,7 @@ class Intake:
 
     def call(
         self,
-        task: DrawTask | EchoTask | ClapTask | EmbedTask,
+        task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask,
         sink: ReplySink,
         *,
         worker: str = "",

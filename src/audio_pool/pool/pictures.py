@@ -1,16 +1,16 @@
-"""Pictures of kept sounds: found where one is kept, else drawn by a worker and kept from then on.
+"""Pictures and outlines of kept sounds: found where one is kept, else drawn by a worker and kept from then on.
 
-Owns: Pictures: the steps of one question, and how many may be under way.
+Owns: Pictures: the steps of one question.
 Must not know: sockets, how a picture is drawn.
 
-    writer's thread   is there such an entry, and a picture of it?
+    library's thread  is there such an entry, and a picture of it?
     worker            draws it, into a file of the cache's own
     writer's thread   puts it beside the entry
 """
 
 from __future__ import annotations
 
-import logging
+import functools
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,58 +18,40 @@ from pathlib import Path
 from msgspec import Struct
 
 from audio_pool.api import PictureReport
-from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.errors import AudioPoolError, Busy, NotFound, PoolClosed, WorkerError
+from audio_pool.audio.peaks import decode, fewer
+from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.errors import NotFound, WorkerError
+from audio_pool.library import Waveform
 from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.errands import Errand, Errands
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
-from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.turns import Turns
-from audio_pool.results import Failure
 from audio_pool.tasks import DrawTask
-from audio_pool.types import Delivery, Picture
+from audio_pool.types import Delivery, Peaks, Picture
 
 __all__ = ["Pictures"]
-
-log = logging.getLogger(__name__)
-
-_MOST = 64
-"""Under way at once; each is a task of a worker."""
 
 
 class _Asked(Struct, frozen=True):
     """One question."""
 
-    number: int
+    errand: Errand
     entry_id: int
     namespace: str
-    picture: Picture
-    delivery: Delivery
-    caller: Caller
+    picture: Picture | Peaks
+    answer: Callable[[str], Reply]
+    """Of the file's path; it reads it."""
 
 
 class Pictures:
-    """Router's thread only, but for what the writer does."""
+    """Router's thread only, but for what other threads do."""
 
-    def __init__(
-        self,
-        intake: Intake,
-        requests: RequestTable,
-        cache: CacheKeeper | None,
-        writer: Turns,
-        post: Callable[[Callable[[], None]], None],
-    ) -> None:
-        """
-        Args:
-            writer: reads and writes.
-            post: has something done on the router's thread.
-        """
+    def __init__(self, intake: Intake, errands: Errands, reader: Turns, writer: Turns) -> None:
         self._intake = intake
-        self._requests = requests
-        self._cache = cache
+        self._errands = errands
+        self._reader = reader
         self._writer = writer
-        self._post = post
-        self._under_way = 0
 
     def ask(
         self,
@@ -89,83 +71,80 @@ class Pictures:
         Raises:
             NotFound: there is no cache. Busy: too many are under way.
         """
-        if self._cache is None:
-            raise NotFound("the cache is off (cache.enabled = false)")
-        if self._under_way >= _MOST:
-            raise Busy(f"{self._under_way} pictures are under way, allowed are {_MOST}", retry_after_ms=1000)
-        self._under_way += 1
-        number = self._requests.open(sink, caller=caller)
-        asked = _Asked(number, entry_id, caller.namespace_of(namespace) or namespace, picture, delivery, caller)
-        self._do(asked, lambda cache: self._look(cache, asked))
+        inline = delivery == "inline"
 
-    def _look(self, cache: CacheKeeper, asked: _Asked) -> Reply | DrawTask:
-        """Return the answer, or what is to be drawn for it. On the writer's thread."""
-        store = cache.current.store
+        def answer(path: str) -> Reply:
+            data = _read(entry_id, path) if inline else None
+            report = PictureReport(entry=entry_id, path=None if inline else path)
+            return Reply(kind="result", body=report, data=data)
+
+        self._ask(entry_id, caller.namespace_of(namespace) or namespace, picture, answer, sink, caller)
+
+    def ask_waveform(
+        self, entry_id: int, namespace: str | None, buckets: int, sink: ReplySink, *, caller: Caller = HOST
+    ) -> None:
+        """Answer with a Waveform; arguments and errors as those of ``ask``."""
+
+        def answer(path: str) -> Reply:
+            outline = fewer(decode(_read(entry_id, path)), buckets)
+            count, channels, _ = outline.data.shape
+            waveform = Waveform(
+                channels=channels,
+                sample_rate=outline.sample_rate,
+                samples_per_pixel=outline.frames_each,
+                length=count,
+                data=tuple(outline.data.ravel().tolist()),
+            )
+            return Reply(kind="result", body=waveform)
+
+        self._ask(entry_id, caller.namespace_of(namespace) or namespace or "default", Peaks(), answer, sink, caller)
+
+    def _ask(
+        self,
+        entry_id: int,
+        namespace: str,
+        picture: Picture | Peaks,
+        answer: Callable[[str], Reply],
+        sink: ReplySink,
+        caller: Caller,
+    ) -> None:
+        asked = _Asked(self._errands.begin(sink, caller), entry_id, namespace, picture, answer)
+        self._errands.do(asked.errand, self._reader, lambda cache: self._look(cache, asked))
+
+    def _look(self, cache: SoundCache, asked: _Asked) -> Reply | Callable[[], None]:
+        """Return the answer, or what draws it. On the reader's thread."""
+        store = cache.store
         entry = store.entries.entry(asked.entry_id)
         if entry is None or entry.recipe.namespace != asked.namespace:
             raise NotFound(f"namespace {asked.namespace!r} has no entry {asked.entry_id}")
         kept = store.renditions.find(asked.entry_id, asked.picture)
         if kept is not None:
-            return _answer(asked, store.blobs.path_of(kept.file))
-        out = cache.current.incoming / f"{secrets.token_hex(12)}.png"
-        return DrawTask(master=entry.path, out=str(out), picture=asked.picture, title=entry.recipe.prompt)
+            return asked.answer(store.blobs.path_of(kept.file))
+        out = cache.incoming / f"{secrets.token_hex(12)}.{asked.picture.format}"
+        task = DrawTask(master=entry.path, out=str(out), picture=asked.picture, title=entry.recipe.prompt)
+        return lambda: self._draw(asked, task)
 
     def _draw(self, asked: _Asked, task: DrawTask) -> None:
         def drawn(reply: Reply) -> None:
             if reply.kind == "result":
-                self._do(asked, lambda cache: self._keep(cache, asked, task.out))
+                keep = functools.partial(self._keep, asked=asked, out=task.out)
+                self._errands.do(asked.errand, self._writer, keep, bounded=False)
             else:
-                self._done(asked, reply)
+                self._errands.end(asked.errand, reply)
 
         sink = LocalSink(request_id=f"picture-of-{asked.entry_id}", on_reply=drawn)
-        try:
-            self._intake.call(task, sink, caller=asked.caller)
-        except AudioPoolError as exc:
-            self._done(asked, _failed(exc))
+        self._intake.call(task, sink, caller=asked.errand.caller)
 
     @staticmethod
-    def _keep(cache: CacheKeeper, asked: _Asked, out: str) -> Reply:
+    def _keep(cache: SoundCache, asked: _Asked, out: str) -> Reply:
         """Put a picture beside its entry. On the writer's thread."""
         if not Path(out).is_file():
             raise WorkerError("the worker says that it drew, and there is no picture")
-        return _answer(asked, cache.current.store.renditions.put(asked.entry_id, asked.picture, out))
-
-    def _do(self, asked: _Asked, work: Callable[[CacheKeeper], Reply | DrawTask]) -> None:
-        """Have something done on the writer's thread, and go on with what it gives."""
-        cache = self._cache
-        assert cache is not None, "asked before"
-
-        def do() -> None:
-            told: Reply | DrawTask
-            try:
-                told = work(cache)
-            except AudioPoolError as exc:
-                told = _failed(exc)
-            except BaseException:  # whatever it is: nobody may be left without an answer
-                log.exception("a picture met a bug")
-                told = _failed(AudioPoolError("the picture met a bug in the server; its log says more"))
-            self._post(lambda: self._draw(asked, told) if isinstance(told, DrawTask) else self._done(asked, told))
-
-        try:
-            self._writer.submit(asked.caller.client, do)
-        except Busy as exc:
-            self._done(asked, Reply(kind="busy", failure=Failure.of(exc)))
-        except RuntimeError:  # the writer takes nothing any more
-            self._done(asked, _failed(PoolClosed("the pool has stopped")))
-
-    def _done(self, asked: _Asked, reply: Reply) -> None:
-        self._under_way -= 1
-        self._requests.finish(asked.number, reply)
+        return asked.answer(cache.store.renditions.put(asked.entry_id, asked.picture, out))
 
 
-def _answer(asked: _Asked, path: str) -> Reply:
-    inline = asked.delivery == "inline"
+def _read(entry_id: int, path: str) -> bytes:
     try:
-        data = Path(path).read_bytes() if inline else None
+        return Path(path).read_bytes()
     except OSError as exc:
-        raise NotFound(f"the picture of entry {asked.entry_id} is gone: {exc.strerror}", hint="ask again") from exc
-    return Reply(kind="result", body=PictureReport(entry=asked.entry_id, path=None if inline else path), data=data)
-
-
-def _failed(exc: AudioPoolError) -> Reply:
-    return Reply(kind="error", failure=Failure.of(exc))
+        raise NotFound(f"the picture of entry {entry_id} is gone: {exc.strerror}", hint="ask again") from exc

@@ -47,6 +47,7 @@ from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.intake import refuse_durable
+from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
 from audio_pool.pool.reload import Reload, reload_plan
@@ -402,6 +403,12 @@ class AudioPool(PoolApi):
 
         report, data = answer_of(parts.router, PictureReport, order, timeout_s)
         return report if data is None else structs.replace(report, data=data)
+
+    @property
+    def library(self) -> PoolLibrary:
+        """Kept sounds: searched, listened to, marked; see LibraryApi."""
+        parts = self._running()
+        return PoolLibrary(parts.router, parts.service)
 
     @property
     def endpoint(self) -> str | None:

@@ -19,7 +19,7 @@ from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refus
 from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import HEADERLESS, AudioRequest, Query, Recipe, Rendition, Shape, frames_of
 
-__all__ = ["ResolvedRequest", "derived_seed", "refuse_silent", "resolve"]
+__all__ = ["ResolvedRequest", "check_written", "derived_seed", "refuse_silent", "rendition_of", "resolve"]
 
 PROFILES = {
     # sounds of a game are placed and mixed by its engine: one-shots in mono, by their loudest moment
@@ -105,7 +105,7 @@ def resolve(
         namespace=request.namespace,
     )
     query = _query(request, config, info)
-    rendition = _rendition(request, config, request.rendition_rate or sample_rate, loop)
+    rendition = rendition_of(request, config, request.rendition_rate or sample_rate, loop)
     tau_accept_new = _tau_accept_new(request, config)
     min_quality = sound.min_quality if request.min_quality is None else request.min_quality
     deliver_best = (request.on_quality_failure or sound.on_quality_failure) == "best"
@@ -191,6 +191,16 @@ def _highpass(request: AudioRequest, config: Config) -> float | None:
     return config.sound.highpass_cutoff_hz if config.sound.apply_highpass_filter else None
 
 
+def check_written(request: AudioRequest, config: Config) -> None:
+    """Raise InvalidRequest where no file can be written as a request wants it."""
+    if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
+        raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
+    if request.bit_rate is not None and (request.format or config.defaults.format) not in ("mp3", "opus"):
+        raise InvalidRequest("bit_rate: is for the formats 'mp3' and 'opus' only; leave it out, or ask for one of them")
+    if request.format == "pcm" and request.bit_depth not in (None, 16):
+        raise InvalidRequest(f"bit_depth: given {request.bit_depth}, format 'pcm' has 16")
+
+
 def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:
     """Refuse what the engine cannot do; return a warning for each thing that it will ignore."""
     duration_s = request.duration_s
@@ -207,12 +217,7 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
     if request.replace and not (request.force and request.store):
         lacking = "store = false" if request.force else "no force"
         raise InvalidRequest(f"replace: given with {lacking}; it wants force = true, and a sound that is kept")
-    if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
-        raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
-    if request.bit_rate is not None and (request.format or config.defaults.format) not in ("mp3", "opus"):
-        raise InvalidRequest("bit_rate: is for the formats 'mp3' and 'opus' only; leave it out, or ask for one of them")
-    if request.format == "pcm" and request.bit_depth not in (None, 16):
-        raise InvalidRequest(f"bit_depth: given {request.bit_depth}, format 'pcm' has 16")
+    check_written(request, config)
     if request.output_path is not None and not request.output_path.startswith("/"):
         raise InvalidRequest(f"output_path: given {request.output_path!r}, allowed is an absolute path")
     if request.voice is not None and info.voices and request.voice not in {voice.name for voice in info.voices}:
@@ -298,7 +303,8 @@ def _profile(request: AudioRequest, config: Config) -> LoudnessProfile:
     return known[name]
 
 
-def _rendition(request: AudioRequest, config: Config, sample_rate: int, loop: bool) -> Rendition:
+def rendition_of(request: AudioRequest, config: Config, sample_rate: int, loop: bool) -> Rendition:
+    """Return how a sound is written."""
     sound, profile = config.sound, _profile(request, config)
     format_ = request.format or config.defaults.format
     depth = request.bit_depth or {"flac": 24, "pcm": 16}.get(format_, config.defaults.bit_depth)

@@ -20,6 +20,8 @@ from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.kept_files import KeptFiles
+from audio_pool.pool.library import Library
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -47,6 +49,8 @@ class PoolService:
         feedback: Feedback,
         explaining: Explaining,
         pictures: Pictures,
+        library: Library,
+        kept_files: KeptFiles,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -55,6 +59,8 @@ class PoolService:
             feedback: what callers say of results.
             explaining: why a request would hit or miss.
             pictures: of kept sounds.
+            library: kept sounds searched and marked.
+            kept_files: kept sounds in any format.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -67,6 +73,8 @@ class PoolService:
         self._feedback = feedback
         self.explaining = explaining
         self.pictures = pictures
+        self.library = library
+        self.kept_files = kept_files
 
     @property
     def keeps_jobs(self) -> bool:

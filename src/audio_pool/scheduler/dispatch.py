@@ -31,7 +31,7 @@ from audio_pool.scheduler.events import (
 from audio_pool.scheduler.jobs import Job, TaskRef
 from audio_pool.scheduler.queue import JobQueue, Need
 from audio_pool.scheduler.workers import HeldTask, WorkerState, WorkerTable
-from audio_pool.tasks import ClapTask, DrawTask, EmbedTask
+from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask
 
 __all__ = ["Dispatch"]
 
@@ -280,7 +280,7 @@ class Dispatch:
                 assert isinstance(job.asked, Call)
                 if isinstance(job.asked.task, ClapTask):
                     return Need("engine", job.asked.task.engine, job.suspect)
-                if isinstance(job.asked.task, DrawTask):
+                if isinstance(job.asked.task, DrawTask | RenderTask):
                     return Need("master", "", job.suspect)
                 if isinstance(job.asked.task, EmbedTask):
                     return Need("embed", job.asked.task.engine, job.suspect)

@@ -22,6 +22,8 @@ from audio_pool.tasks import (
     LaneReport,
     MasteredSound,
     RawSounds,
+    Rendered,
+    RenderTask,
     TaskResult,
     Thread,
 )
@@ -133,9 +135,9 @@ class StoredSound(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CallReply(Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to an echo or CLAP call, or a prompt's vector."""
+    """The answer to an echo or CLAP call, a prompt's vector, or a rendition of a kept sound."""
 
-    called: Called | Embedded
+    called: Called | Embedded | Rendered
 
 
 ReplyValue = HitFile | RenderedHit | StoredSound | CallReply
@@ -182,10 +184,10 @@ class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
 
 
 class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
-    """An echo or CLAP call, a prompt to embed, or a sound to draw."""
+    """An echo or CLAP call, a prompt to embed, or a kept sound to draw or to write in another format."""
 
     job: int
-    task: DrawTask | EchoTask | ClapTask | EmbedTask
+    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
 
 
 TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
@@ -230,7 +232,7 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
     """A small task that is not a sound. It has one caller and no cache."""
 
     request: int
-    task: DrawTask | EchoTask | ClapTask | EmbedTask
+    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
     client: str = ""
     """Whose share this counts against; empty: nobody's own."""
     worker: str = ""

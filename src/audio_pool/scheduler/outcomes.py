@@ -29,7 +29,7 @@ from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
 from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.workers import HeldTask, WorkerTable
-from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, TaskResult
+from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, RenderTask, TaskResult
 
 __all__ = ["Outcomes"]
 
@@ -182,6 +182,8 @@ class Outcomes:
                 job.value = events.RenderedHit(hit=job.hit, path=result.path, report=result.report)
                 job.hit = None
             case Called() | Embedded(), "call":
+                job.value = events.CallReply(called=result)
+            case Rendered(), "call" if isinstance(job.asked, events.Call) and isinstance(job.asked.task, RenderTask):
                 job.value = events.CallReply(called=result)
             case _:
                 self._ledger.out.append(events.Discard(job=job.job, result=result))

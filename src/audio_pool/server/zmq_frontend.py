@@ -41,9 +41,15 @@ from audio_pool.transport.client_messages import (
     HealthRequest,
     JobRequest,
     JobsRequest,
+    MarkRequest,
+    RemoveRequest,
     RetryRequest,
+    SoundFileRequest,
+    SoundRequest,
+    SoundsRequest,
     SpectrogramRequest,
     StatusRequest,
+    WaveformRequest,
     decode_client,
 )
 from audio_pool.transport.connections import MONITORED, Connections
@@ -203,6 +209,20 @@ class ZmqFrontEnd:
                 service.pictures.ask(
                     message.entry, message.namespace, message.picture, message.delivery, sink, caller=caller
                 )
+            case SoundsRequest():
+                service.library.search(message.search, sink, size_bytes=size_bytes, caller=caller)
+            case SoundRequest():
+                service.library.sound(message.entry, message.namespace, sink, caller=caller)
+            case SoundFileRequest():
+                service.kept_files.ask(
+                    message.entry, message.namespace, message.form, message.delivery, sink, caller=caller
+                )
+            case WaveformRequest():
+                service.pictures.ask_waveform(message.entry, message.namespace, message.buckets, sink, caller=caller)
+            case MarkRequest():
+                service.library.mark(message.entry, message.namespace, message.marks, sink, caller=caller)
+            case RemoveRequest():
+                service.library.remove(message.entry, message.namespace, sink, caller=caller)
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

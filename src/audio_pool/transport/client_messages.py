@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
+from audio_pool.library import MAX_BUCKETS, EntryId, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
@@ -40,11 +41,17 @@ __all__ = [
     "HealthRequest",
     "JobRequest",
     "JobsRequest",
+    "MarkRequest",
+    "RemoveRequest",
     "ReplyHead",
     "RetryRequest",
+    "SoundFileRequest",
     "SoundReply",
+    "SoundRequest",
+    "SoundsRequest",
     "SpectrogramRequest",
     "StatusRequest",
+    "WaveformRequest",
     "decode_client",
 ]
 
@@ -151,6 +158,51 @@ class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
         return Picture(mel_bands=self.mel_bands, highest_hz=self.highest_hz, dark=self.dark)
 
 
+class SoundsRequest(_Asked, frozen=True, kw_only=True, tag="sounds"):
+    """Asks for a page of kept sounds."""
+
+    search: SoundSearch = SoundSearch()
+
+
+class SoundRequest(_Asked, frozen=True, kw_only=True, tag="sound"):
+    """Asks for what is known of one kept sound."""
+
+    entry: EntryId
+    namespace: Name | None = None
+
+
+class SoundFileRequest(_Asked, frozen=True, kw_only=True, tag="sound_file"):
+    """Asks for a kept sound's file in a format: written where there is none yet."""
+
+    entry: EntryId
+    namespace: Name | None = None
+    form: FileForm = FileForm()
+    delivery: Delivery = "path"
+
+
+class WaveformRequest(_Asked, frozen=True, kw_only=True, tag="waveform"):
+    """Asks for the least and greatest samples of a kept sound, to draw it by."""
+
+    entry: EntryId
+    namespace: Name | None = None
+    buckets: Annotated[int, Meta(ge=1, le=MAX_BUCKETS)] = 1024
+
+
+class MarkRequest(_Asked, frozen=True, kw_only=True, tag="mark"):
+    """Changes what is marked of a kept sound."""
+
+    entry: EntryId
+    namespace: Name | None = None
+    marks: SoundMarks
+
+
+class RemoveRequest(_Asked, frozen=True, kw_only=True, tag="remove"):
+    """Removes a kept sound."""
+
+    entry: EntryId
+    namespace: Name | None = None
+
+
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
@@ -183,6 +235,12 @@ ClientMessage = (
     | FeedbackRequest
     | ExplainRequest
     | SpectrogramRequest
+    | SoundsRequest
+    | SoundRequest
+    | SoundFileRequest
+    | WaveformRequest
+    | MarkRequest
+    | RemoveRequest
     | EchoRequest
     | ClapRequest
 )

@@ -19,7 +19,7 @@ from audio_pool.cache.sqlite.database import ID_LIST, WITHIN, Database, id_list,
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
-from audio_pool.types import Picture, Rendition
+from audio_pool.types import Peaks, Picture, Rendition
 
 __all__ = ["KEPT", "SqliteRenditions"]
 
@@ -37,13 +37,13 @@ class SqliteRenditions:
         self._blobs = blobs
         self._leaving = leaving
 
-    def find(self, entry_id: int, rendition: Rendition | Picture) -> KeptRendition | None:
+    def find(self, entry_id: int, rendition: Rendition | Picture | Peaks) -> KeptRendition | None:
         spec = _spec(rendition)
         found = self._database.query(f"{_KEPT} WHERE entry_id = ? AND spec = ?", (entry_id, spec))
         kept = KeptRendition._make(found[0]) if found else None
         return kept if kept is not None and self._blobs.is_whole(kept.file, kept.size_bytes) else None
 
-    def put(self, entry_id: int, rendition: Rendition | Picture, source: Path | str) -> str:
+    def put(self, entry_id: int, rendition: Rendition | Picture | Peaks, source: Path | str) -> str:
         key = secrets.token_hex(16)
         file = f"renditions/{key[:2]}/{key}.{rendition.format}"
         at = (entry_id, _spec(rendition))
@@ -112,7 +112,7 @@ def _hashed(path: Path) -> tuple[bytes, int]:
         return digest, file.tell()
 
 
-def _spec(rendition: Rendition | Picture) -> str:
+def _spec(rendition: Rendition | Picture | Peaks) -> str:
     return msgspec.json.encode(rendition, order="deterministic").decode()
 
 

@@ -1,0 +1,125 @@
+"""``library`` of the clients: kept sounds, asked of a served pool by whoever blocks and by whoever awaits.
+
+Owns: ClientLibrary and AsyncClientLibrary.
+Must not know: sockets, what messages look like (control.py), how an answer is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol, TypeVar
+
+from audio_pool.client import control
+from audio_pool.client.control import QUESTION_TIMEOUT_S, Question
+from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
+from audio_pool.types import Delivery
+
+__all__ = ["AsyncClientLibrary", "ClientLibrary"]
+
+T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """Asks a question and waits for its answer."""
+
+    def __call__(self, question: Question[T], timeout_s: float) -> T: ...
+
+
+class AskLater(Protocol):
+    """Asks a question whose answer is awaited."""
+
+    def __call__(self, question: Question[T], timeout_s: float) -> Awaitable[T]: ...
+
+
+class ClientLibrary(LibraryApi):
+    """See LibraryApi; every method takes ``timeout_s``."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def search(self, words: str = "", *, timeout_s: float = WRITING_TIMEOUT_S, **fields: Any) -> KeptSounds:
+        """Get a page of kept sounds; ``fields`` of SoundSearch."""
+        return self._ask(control.sounds(words, fields), timeout_s)
+
+    def sound(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> KeptSound:
+        """Get one kept sound with its metadata."""
+        return self._ask(control.sound(entry, namespace), timeout_s)
+
+    def file(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **form: Any,
+    ) -> SoundFile:
+        """Get a kept sound's file; ``form`` of FileForm. ``delivery="inline"`` gives it as ``data``."""
+        return self._ask(control.sound_file(entry, namespace, delivery, form), timeout_s)
+
+    def waveform(
+        self, entry: int, *, namespace: str | None = None, buckets: int = 1024, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Waveform:
+        """Get the least and greatest samples of a kept sound in up to so many buckets."""
+        return self._ask(control.waveform(entry, namespace, buckets), timeout_s)
+
+    def mark(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S, **marks: Any
+    ) -> KeptSound:
+        """Change what is marked of a kept sound; ``marks`` of SoundMarks."""
+        return self._ask(control.mark(entry, namespace, marks), timeout_s)
+
+    def remove(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> SoundRemoved:
+        """Remove a kept sound, pinned or not."""
+        return self._ask(control.remove(entry, namespace), timeout_s)
+
+
+class AsyncClientLibrary(LibraryApi):
+    """As ClientLibrary; every answer is awaited."""
+
+    def __init__(self, ask: AskLater) -> None:
+        self._ask = ask
+
+    async def search(self, words: str = "", *, timeout_s: float = WRITING_TIMEOUT_S, **fields: Any) -> KeptSounds:
+        """As ClientLibrary.search."""
+        return await self._ask(control.sounds(words, fields), timeout_s)
+
+    async def sound(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> KeptSound:
+        """As ClientLibrary.sound."""
+        return await self._ask(control.sound(entry, namespace), timeout_s)
+
+    async def file(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **form: Any,
+    ) -> SoundFile:
+        """As ClientLibrary.file."""
+        return await self._ask(control.sound_file(entry, namespace, delivery, form), timeout_s)
+
+    async def waveform(
+        self, entry: int, *, namespace: str | None = None, buckets: int = 1024, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Waveform:
+        """As ClientLibrary.waveform."""
+        return await self._ask(control.waveform(entry, namespace, buckets), timeout_s)
+
+    async def mark(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S, **marks: Any
+    ) -> KeptSound:
+        """As ClientLibrary.mark."""
+        return await self._ask(control.mark(entry, namespace, marks), timeout_s)
+
+    async def remove(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> SoundRemoved:
+        """As ClientLibrary.remove."""
+        return await self._ask(control.remove(entry, namespace), timeout_s)

@@ -1,0 +1,124 @@
+"""``library`` of AudioPool: kept sounds, asked by the program that the pool runs in.
+
+Owns: PoolLibrary: that its arguments are checked as those of a client's message.
+Must not know: how a question is answered (library.py, kept_files.py, pictures.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import structs
+
+from audio_pool.errors import InvalidRequest
+from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
+from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of
+from audio_pool.pool.replies import LocalSink
+from audio_pool.pool.router import Router
+from audio_pool.pool.service import PoolService
+from audio_pool.transport.client_messages import (
+    PROTOCOL_VERSION,
+    MarkRequest,
+    RemoveRequest,
+    SoundFileRequest,
+    SoundRequest,
+    SoundsRequest,
+    WaveformRequest,
+)
+from audio_pool.types import Delivery
+from audio_pool.validation import parse
+
+__all__ = ["PoolLibrary"]
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+Order = Callable[[PoolService, LocalSink], None]
+
+
+class PoolLibrary(LibraryApi):
+    """See LibraryApi; every method takes ``timeout_s``."""
+
+    def __init__(self, router: Router, service: PoolService) -> None:
+        self._router = router
+        self._service = service
+
+    def _ask(self, answered_by: type[Answer], order: Order, timeout_s: float) -> tuple[Answer, bytes | None]:
+        return answer_of(self._router, answered_by, lambda sink: order(self._service, sink), timeout_s)
+
+    # opaque fields, until they are parsed
+    def search(self, words: str = "", *, timeout_s: float = WRITING_TIMEOUT_S, **fields: Any) -> KeptSounds:
+        """Get a page of kept sounds; ``fields`` of SoundSearch."""
+        asked = _checked(SoundsRequest, "search", {"search": {"words": words, **fields}})
+        return self._ask(KeptSounds, lambda service, sink: service.library.search(asked.search, sink), timeout_s)[0]
+
+    def sound(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> KeptSound:
+        """Get one kept sound with its metadata."""
+        asked = _checked(SoundRequest, "sound", {"entry": entry, "namespace": namespace})
+        return self._ask(
+            KeptSound, lambda service, sink: service.library.sound(asked.entry, asked.namespace, sink), timeout_s
+        )[0]
+
+    def file(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **form: Any,  # opaque until it is parsed
+    ) -> SoundFile:
+        """Get a kept sound's file; ``form`` of FileForm. ``delivery="inline"`` gives it as ``data``."""
+        fields = {"entry": entry, "namespace": namespace, "delivery": delivery, "form": form}
+        asked = _checked(SoundFileRequest, "file", fields)
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.kept_files.ask(asked.entry, asked.namespace, asked.form, asked.delivery, sink)
+
+        found, data = self._ask(SoundFile, order, timeout_s)
+        return found if data is None else structs.replace(found, data=data)
+
+    def waveform(
+        self, entry: int, *, namespace: str | None = None, buckets: int = 1024, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Waveform:
+        """Get the least and greatest samples of a kept sound in up to so many buckets."""
+        asked = _checked(WaveformRequest, "waveform", {"entry": entry, "namespace": namespace, "buckets": buckets})
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.pictures.ask_waveform(asked.entry, asked.namespace, asked.buckets, sink)
+
+        return self._ask(Waveform, order, timeout_s)[0]
+
+    def mark(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+        **marks: Any,  # opaque until they are parsed
+    ) -> KeptSound:
+        """Change what is marked of a kept sound; ``marks`` of SoundMarks."""
+        asked = _checked(MarkRequest, "mark", {"entry": entry, "namespace": namespace, "marks": marks})
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.library.mark(asked.entry, asked.namespace, asked.marks, sink)
+
+        return self._ask(KeptSound, order, timeout_s)[0]
+
+    def remove(
+        self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> SoundRemoved:
+        """Remove a kept sound, pinned or not."""
+        asked = _checked(RemoveRequest, "remove", {"entry": entry, "namespace": namespace})
+        return self._ask(
+            SoundRemoved, lambda service, sink: service.library.remove(asked.entry, asked.namespace, sink), timeout_s
+        )[0]
+
+
+# opaque until they are parsed
+def _checked(message: type[T], what: str, fields: Mapping[str, Any]) -> T:
+    envelope = {"v": PROTOCOL_VERSION, "request_id": "local"}
+    return parse(message, {**envelope, **fields}, error=InvalidRequest, what=what)

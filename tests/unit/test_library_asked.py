@@ -1,0 +1,144 @@
+"""Kept sounds asked of a pool that is driven by hand: whose rights, whose namespace, which worker's vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs
+from tests.support.cache_sounds import recipe, sound
+from tests.support.requests import engine
+from tests.support.routed import Caller, Routed
+
+from audio_pool.errors import Busy, EngineUnavailable, NotFound, Refused
+from audio_pool.library import FileForm, KeptSound, KeptSounds, SoundMarks, SoundSearch
+from audio_pool.pool.caller import HOST
+from audio_pool.results import Failure, RenditionReport
+from audio_pool.tasks import Embedded, EmbedTask, Rejected, Rendered, RenderTask
+
+X, Y = np.eye(4, dtype=np.float32)[:2]
+ANYBODY = structs.replace(HOST, operator=False, owner="c", client="c", connection="c")
+TENANT = structs.replace(ANYBODY, owner="key", client="key", namespace="game")
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Routed]:
+    routed = Routed(tmp_path, encoders=("minilm",)).start(engine("minilm", role="embedder"))
+    yield routed
+    routed.close()
+
+
+def keep(pool: Routed, prompt: str, vector: Any = X, namespace: str = "default") -> int:
+    assert pool.cache is not None
+    made = sound(pool.cache.incoming, prompt)
+    described = recipe(prompt, seed=1, namespace=namespace)
+    return pool.cache.put(structs.replace(made, recipe=described), {"minilm@int8": vector}).id or 0
+
+
+def asked(pool: Routed, caller: Any = HOST, result: Any = None, **fields: Any) -> Any:
+    asking = Caller()
+    pool.service.library.search(SoundSearch(**fields), asking.sink, caller=caller)
+    if result is not None:
+        task = pool.run().task
+        assert isinstance(task, EmbedTask)
+        pool.done({task.job: result})
+    pool.write()
+    return asking.reply
+
+
+def test_a_meaning_is_embedded_by_a_worker_and_the_nearest_come_first(pool: Routed) -> None:
+    far, near = keep(pool, "hail", Y), keep(pool, "rain", X)
+    body = asked(pool, result=Embedded(vectors={"minilm": X.tobytes()}), meaning="a shower").body
+    assert isinstance(body, KeptSounds)
+    assert [(one.id, one.score) for one in body.sounds] == [(near, 1.0), (far, 0.0)]
+    failed = Rejected(failure=Failure.of(EngineUnavailable("it is not there")))
+    reply = asked(pool, result=failed, meaning="a shower")
+    assert reply.kind == "error" and "it is not there" in reply.failure.message
+    assert not pool.requests and pool.executor.cache_types == {}, "nothing is left open, nothing counted as a hit"
+
+
+def test_a_key_sees_its_own_namespace_and_no_other(pool: Routed) -> None:
+    keep(pool, "rain")
+    mine = keep(pool, "rain", namespace="game")
+    assert [one.id for one in asked(pool, TENANT).body.sounds] == [mine]
+    with pytest.raises(Refused):
+        asked(pool, TENANT, namespace="default")
+    told = Caller()
+    pool.service.library.sound(1, None, told.sink, caller=TENANT)
+    pool.write()
+    assert told.reply.failure is not None and told.reply.failure.code == "not_found"
+
+
+def test_only_operators_and_owners_of_a_namespace_change_what_is_in_it(pool: Routed) -> None:
+    shared, mine = keep(pool, "rain"), keep(pool, "hail", namespace="game")
+    library = pool.service.library
+    for change in (
+        lambda caller: library.mark(shared, None, SoundMarks(rating=1), Caller().sink, caller=caller),
+        lambda caller: library.remove(shared, None, Caller().sink, caller=caller),
+    ):
+        with pytest.raises(Refused, match="others"):
+            change(ANYBODY)
+    marking, removing = Caller(), Caller()
+    library.mark(mine, None, SoundMarks(rating=5), marking.sink, caller=TENANT)
+    pool.write()
+    assert isinstance(marking.reply.body, KeptSound) and marking.reply.body.rating == 5
+    library.remove(mine, None, removing.sink, caller=TENANT)
+    pool.write()
+    assert removing.reply.kind == "result"
+    assert asked(pool, TENANT).body.sounds == ()
+    assert [one.id for one in asked(pool, ANYBODY).body.sounds] == [shared]
+
+
+def test_only_so_many_questions_are_under_way(pool: Routed) -> None:
+    for _ in range(64):
+        pool.service.library.sound(1, None, Caller().sink)
+    with pytest.raises(Busy, match="64 questions"):
+        pool.service.library.search(SoundSearch(), Caller().sink)
+    pool.write()
+    asked(pool)
+
+
+def test_who_waits_for_a_file_that_cannot_be_written_hears_why(pool: Routed) -> None:
+    entry = keep(pool, "rain")
+    first, second = Caller(), Caller()
+    for one in (first, second):
+        pool.service.kept_files.ask(entry, None, FileForm(format="ogg"), "path", one.sink)
+    pool.write()
+    task = pool.run().task
+    assert isinstance(task, RenderTask) and task.rendition.format == "ogg"
+    pool.done({task.job: Rejected(failure=Failure.of(EngineUnavailable("no codec")))})
+    for one in (first, second):
+        assert one.reply.failure is not None and "no codec" in one.reply.failure.message
+    third = Caller()
+    pool.service.kept_files.ask(entry, None, FileForm(format="ogg"), "path", third.sink)
+    pool.write()
+    assert isinstance(pool.run().task, RenderTask), "it is tried again for who asks next"
+
+
+def test_who_waits_for_a_file_that_the_cache_does_not_keep_hears_why(pool: Routed, tmp_path: Path) -> None:
+    entry = keep(pool, "rain")
+    first, second = Caller(), Caller()
+    for one in (first, second):
+        pool.service.kept_files.ask(entry, None, FileForm(format="ogg"), "path", one.sink)
+    pool.write()
+    task = pool.run().task
+    lies = Rendered(path=str(tmp_path / "nothing.ogg"), report=RenditionReport(format="ogg", sample_rate=44_100))
+    pool.done({task.job: lies})
+    pool.write()
+    for one in (first, second):
+        assert one.reply.failure is not None and one.reply.failure.code == "worker_failed"
+    assert not pool.requests
+
+
+def test_without_a_cache_there_is_no_library(tmp_path: Path) -> None:
+    off = Routed(tmp_path, cache={"enabled": False})
+    try:
+        with pytest.raises(NotFound, match="cache is off"):
+            off.service.library.search(SoundSearch(), Caller().sink)
+        with pytest.raises(NotFound, match="cache is off"):
+            off.service.kept_files.ask(1, None, FileForm(), "path", Caller().sink)
+    finally:
+        off.close()
