@@ -27,6 +27,7 @@ from audio_pool.gateway import health, jobs, sounds
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
+    fal,
     hugging_face,
     models,
     openai,
@@ -53,6 +54,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     vllm_omni.router,
     hugging_face.router,
     services.router,
+    fal.router,
 ]
 """Every router of the gateway."""
 

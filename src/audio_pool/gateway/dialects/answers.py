@@ -6,7 +6,8 @@ Must not know: any dialect's bodies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -63,19 +64,24 @@ def json_of(value: object, status: int = 200, **headers: str) -> Response[bytes]
     return Response(msgspec.json.encode(value), status_code=status, media_type="application/json", headers=told)
 
 
-def error_handlers(body: ErrorBody, statuses: dict[str, int] | None = None) -> ExceptionHandlersMap:
+def error_handlers(
+    body: ErrorBody,
+    statuses: Mapping[str, int] = MappingProxyType({}),
+    headers_of_error: Callable[[AudioPoolError], Mapping[str, str]] = lambda error: {},
+) -> ExceptionHandlersMap:
     """Return a Router's exception handlers, which write errors as ``body`` says.
 
     Args:
         statuses: by an error's code, where the dialect's is not ours (problems.py).
+        headers_of_error: further headers, with ``_`` for ``-``.
     """
 
     def answer(http: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:  # Litestar's own parameters
         error = error_of(exc)
         status = exc.status_code if isinstance(exc, HTTPException) else status_of(error)
-        status = (statuses or {}).get(error.code, status)
+        status = statuses.get(error.code, status)
         request_id = str(http.scope.get("state", {}).get("request_id", ""))
-        headers = {"request_id": request_id}
+        headers = {"request_id": request_id, **headers_of_error(error)}
         if status in (409, 429) or status >= 500:
             headers["x_should_retry"] = str(error.retryable).lower()
         wait_s = retry_after(error)

@@ -1,0 +1,274 @@
+"""fal's queue: submit, status, result, cancel, at ``/OWNER/APP``; and its calls that wait, at ``/fal/run/OWNER/APP``.
+
+Owns: those requests, answers and errors.
+Must not know: how jobs are kept (live_jobs.py).
+
+A request of the queue is a job of our own API under another name, so any gateway before the pool answers for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, get, post, put
+from litestar.response import Stream
+from msgspec import Struct
+
+from audio_pool.api import JobReport
+from audio_pool.errors import AudioPoolError, BadMessage, CallerError, NotFound, NotSupported
+from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
+from audio_pool.gateway.dialects.answers import error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
+from audio_pool.gateway.dialects.names import Names
+from audio_pool.gateway.dialects.output_format import rendition_of
+from audio_pool.gateway.door import Door, HttpRequest
+from audio_pool.gateway.live_jobs import FINAL, LiveJob
+from audio_pool.gateway.told import public_error
+from audio_pool.results import Accepted
+from audio_pool.types import AudioRequest, Duration, Prompt, Steps, Unit
+
+__all__ = ["router"]
+
+KEEP_ALIVE_S = 15.0
+_MOST_BYTES = 64 << 20
+"""Of arguments: a sound to start from is among them."""
+_APPS = [f"/{{owner:str}}/{{app:str}}{rest}" for rest in ("", "/{part:str}", "/{part:str}/{last:str}")]
+_OWN = "audio_pool"
+"""As an owner: the app is a name of this pool, such as an engine's."""
+_FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
+_ERROR_TYPES = {"timeout": "request_timeout", "expired": "request_timeout", "cancelled": "client_cancelled",
+                "bad_request": "bad_request", "unknown_engine": "not_found"}  # fmt: skip
+
+
+class FalBody(Struct, frozen=True, kw_only=True):
+    """Arguments as the apps of sounds and music have them. Fields of our own API may stand beside these."""
+
+    prompt: Prompt | None = None
+    text: Prompt | None = None
+    seconds_total: Duration | None = None
+    duration: Duration | None = None
+    duration_seconds: Duration | None = None
+    num_inference_steps: Steps | None = None
+    output_format: str = "wav"
+    """wav, flac, ogg, opus or mp3, or as ElevenLabs writes them, such as mp3_44100_128."""
+    audio_url: str | None = None
+    """A sound to start from, as a data URI."""
+    strength: Unit | None = None
+
+
+def router(door: Door) -> Router:
+    """Return the routes."""
+    names = Names(door)
+    at = "/{owner:str}/{app:str}/requests/{request_id:str}"
+
+    @post(_APPS, status_code=200, summary="fal: submit to the queue", tags=["fal"])
+    async def submit(request: HttpRequest, owner: str, app: str, part: str = "", last: str = "") -> Response[bytes]:
+        asked, start = await _asked(request, owner, _joined(app, part, last), names)
+        job_id = await door.jobs.submit(asked, request, init_audio=start)
+        url = f"{_base(request)}/{owner}/{app}/requests/{job_id}"
+        live = door.jobs.live(job_id)
+        return json_of(
+            {
+                "status": "IN_QUEUE",
+                "request_id": job_id,
+                "queue_position": _position(live),
+                "response_url": url,
+                "status_url": f"{url}/status",
+                "cancel_url": f"{url}/cancel",
+            }
+        )
+
+    @post([f"/fal/run{path}" for path in _APPS], status_code=200, summary="fal: make a sound and wait", tags=["fal"])
+    async def run(request: HttpRequest, owner: str, app: str, part: str = "", last: str = "") -> Response[bytes]:
+        asked, start = await _asked(request, owner, _joined(app, part, last), names)
+        job_id = await door.jobs.submit(asked, request, init_audio=start)
+        try:
+            report = await door.jobs.report(job_id, request, wait_s=door.settings.timeout_s, inline=True)
+        except BaseException:
+            door.jobs.abandon(job_id, request)
+            raise
+        return json_of(_payload(report, request), x_fal_request_id=job_id)
+
+    @get(f"{at}/status", summary="fal: how a request stands", tags=["fal"])
+    async def status(request: HttpRequest, request_id: str, logs: bool = False) -> Response[bytes]:
+        report = await door.jobs.report(request_id, request)
+        told = _status(report, door.jobs.live(request_id), logs)
+        return json_of(told, 200 if report.state in FINAL else 202)
+
+    @get(f"{at}/status/stream", summary="fal: hear how a request stands until its end", tags=["fal"])
+    async def stream(request: HttpRequest, request_id: str, logs: bool = False) -> Stream:
+        await door.jobs.report(request_id, request)  # there is none: an error, not a stream
+        events = _events(door, request, request_id, logs)
+        return Stream(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    @get(at, summary="fal: the result of a request", tags=["fal"])
+    async def result(request: HttpRequest, request_id: str) -> Response[bytes]:
+        report = await door.jobs.report(request_id, request, inline=True)
+        if report.state not in FINAL:
+            raise BadMessage(f"request {request_id} is still in progress", hint="ask for its status")
+        return json_of(_payload(report, request), x_fal_request_id=request_id)
+
+    @put(f"{at}/cancel", status_code=202, summary="fal: cancel a request", tags=["fal"])
+    async def cancel(request: HttpRequest, request_id: str) -> Response[bytes]:
+        try:
+            cancelled = await door.jobs.cancel(request_id, request)
+        except NotFound:
+            return json_of({"status": "NOT_FOUND"}, 404)
+        if not cancelled:
+            return json_of({"status": "ALREADY_COMPLETED"}, 400)
+        return json_of({"status": "CANCELLATION_REQUESTED"}, 202)
+
+    # who has the id has the file: clients fetch it without their key
+    @get("/fal/files/{request_id:str}/{name:str}", opt={"public": True}, summary="fal: a result's file", tags=["fal"])
+    async def file(request: HttpRequest, request_id: str, name: str) -> AudioResponse:
+        report = await door.jobs.report(request_id, request, inline=True)
+        if report.metadata is None or not isinstance(report.data, bytes):
+            raise NotFound(f"request {request_id} has no file")
+        return AudioResponse(AudioFile(report.data, media_type=MEDIA_TYPES[report.metadata.format], name=name))
+
+    handlers = [submit, run, status, stream, result, cancel, file]
+    return Router("/", route_handlers=handlers, exception_handlers=ERRORS)
+
+
+async def _asked(request: HttpRequest, owner: str, app: str, names: Names) -> tuple[AudioRequest, bytes]:
+    """Return what is asked for, and the sound to start from (b"": none)."""
+    taken = take(FalBody, await read_json(request, most_bytes=_MOST_BYTES))
+    body = taken.body
+    words = body.prompt or body.text
+    if words is None:
+        raise BadFields(Fault("prompt", "is missing", missing=True))
+    rendition: dict[str, Any] = {"format": body.output_format}
+    if body.output_format not in _FORMATS:
+        rendition = rendition_of(body.output_format)
+    timeout = request.headers.get("x-fal-request-timeout", "")
+    own = {
+        "prompt": words,
+        "engine": (await names.model(app if owner == _OWN else f"{owner}/{app}")).engine,
+        "duration_s": body.duration_seconds or body.duration or body.seconds_total,
+        "steps": body.num_inference_steps,
+        "init_strength": body.strength if body.audio_url else None,
+        "priority": "background" if request.headers.get("x-fal-queue-priority") == "low" else None,
+        "deadline_ms": max(1, round(float(timeout) * 1000)) if timeout.replace(".", "", 1).isdecimal() else None,
+    }
+    return request_of(own, taken.native, rendition), _start(body.audio_url)
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _start(url: str | None) -> bytes:
+    if url is None:
+        return b""
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not comma:
+        raise NotSupported("audio_url: nothing is fetched from other servers; allowed is data:audio/wav;base64,…")
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadFields(Fault("audio_url", "is not base64")) from None
+
+
+def _base(request: HttpRequest) -> str:
+    """Return the address that the client knows this gateway by; a proxy before it may speak https."""
+    secure = request.headers.get("x-forwarded-proto", "").lower() == "https"
+    scheme = "https" if secure else request.scope["scheme"]
+    return f"{scheme}://{request.headers.get('host', '')}"
+
+
+def _position(live: LiveJob | None) -> int:
+    return live.accepted.queue_position if live is not None and live.accepted is not None else 0
+
+
+def _status(report: JobReport, live: LiveJob | None, logs: bool) -> dict[str, object]:
+    told: dict[str, object] = {"request_id": report.request_id, "logs": _logs(live) if logs else None}
+    if report.state == "pending" or (report.state == "running" and live is not None and live.progress is None):
+        return told | _queued(report.request_id, _position(live))
+    if report.state not in FINAL:
+        return told | {"status": "IN_PROGRESS"}
+    took_s = max(0.0, (report.finished_at or report.created_at) - report.created_at)
+    told |= {"status": "COMPLETED", "metrics": {"inference_time": round(took_s, 3)}}
+    if report.metadata is None:
+        error = _failure(report)
+        told |= {"error": error.message, "error_type": _kind(error)}
+    return told
+
+
+def _queued(job_id: str, position: int) -> dict[str, object]:
+    return {"request_id": job_id, "status": "IN_QUEUE", "queue_position": position}
+
+
+def _logs(live: LiveJob | None) -> list[dict[str, str]]:
+    if live is None or live.progress is None:
+        return []
+    told = f"{live.progress.stage}: {live.progress.fraction:.0%}"
+    return [{"message": told, "level": "INFO", "source": "audio_pool", "timestamp": datetime.now(UTC).isoformat()}]
+
+
+async def _events(door: Door, request: HttpRequest, job_id: str, logs: bool) -> AsyncIterator[bytes]:
+    async for happening in door.jobs.happenings(job_id, request, every_s=KEEP_ALIVE_S):
+        if happening is None:
+            yield b": keep-alive\n\n"
+            continue
+        live = door.jobs.live(job_id)
+        if isinstance(happening, JobReport):
+            told = _status(happening, live, logs)
+        elif isinstance(happening, Accepted):
+            told = _queued(job_id, happening.queue_position)
+        else:
+            told = {"request_id": job_id, "status": "IN_PROGRESS", "logs": _logs(live) if logs else None}
+        yield b"data: " + msgspec.json.encode(told) + b"\n\n"
+
+
+def _failure(report: JobReport) -> AudioPoolError:
+    if report.error is not None:
+        return public_error(report.error.error())
+    return AudioPoolError(f"the request is {report.state}")
+
+
+def _payload(report: JobReport, request: HttpRequest) -> dict[str, object]:
+    """Return what an app answers with. Raises what the request came to instead."""
+    metadata = report.metadata
+    if metadata is None or not isinstance(report.data, bytes):
+        raise _failure(report)
+    name = f"{report.request_id[-8:]}.{metadata.format}"
+    file = {
+        "url": f"{_base(request)}/fal/files/{report.request_id}/{name}",
+        "content_type": MEDIA_TYPES[metadata.format],
+        "file_name": name,
+        "file_size": len(report.data),
+    }
+    return {
+        "audio": file,
+        "audio_file": file,  # apps call it either way
+        "seed": metadata.base_seed,
+        "prompt": metadata.prompt,
+        "duration": metadata.duration_s,
+        "timings": {"inference": round(metadata.timings_ms.total / 1000, 3)},
+    }
+
+
+def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+    kind = _kind(error)
+    if not isinstance(error, BadFields):
+        return {"detail": error.message, "error_type": kind}
+    found = [
+        {"loc": ["body", one.name], "msg": one.message, "type": "missing" if one.missing else "value_error"}
+        for one in error.faults
+    ]
+    return {"detail": found, "error_type": kind}
+
+
+def _kind(error: AudioPoolError) -> str:
+    return _ERROR_TYPES.get(error.code, "bad_request" if isinstance(error, CallerError) else "runner_error")
+
+
+# its client asks again and again where the status is 409
+ERRORS = error_handlers(
+    _error, {"unknown_engine": 404, "cancelled": 422}, lambda error: {"x_fal_error_type": _kind(error)}
+)
