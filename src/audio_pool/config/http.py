@@ -77,6 +77,16 @@ class HttpConfig(_Section, frozen=True, kw_only=True):
     keep_alive_s: Annotated[int, Meta(ge=1, le=3600)] = 75
     """A connection without a request is closed after this."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    webhook_hosts: list[Annotated[str, Meta(min_length=1, max_length=300)]] = []
+    """Hosts that clients may have called: a name, ``*.`` before one, ``*``; with ``:PORT`` that port only."""
+    webhook_secret_file: str = ""
+    """The secret that calls are signed with; made where it is missing. Needed with ``webhook_hosts``."""
+    webhook_private: bool = False
+    """Call addresses of this machine and of private networks, too."""
+    webhook_queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    """Calls that wait to be made, or made again; beyond it they are dropped."""
+    webhook_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
+    """Then a call is given up; the pauses grow from 2 s to half an hour."""
     models: dict[ForeignName, ModelConfig] = {}
     """Names of models that other APIs' clients ask for; ``*``: every name that is none of these and no other."""
     voices: dict[ForeignName, VoiceConfig] = {}

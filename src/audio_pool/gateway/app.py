@@ -23,7 +23,7 @@ from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import health, jobs, sounds
+from audio_pool.gateway import batches, health, jobs, sounds
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -46,6 +46,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     health.router,
     sounds.router,
     jobs.router,
+    batches.router,
     models.router,
     openai.router,
     elevenlabs.router,

@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidRequest, PathNotAllowed
+from audio_pool.gateway.batch_jobs import BatchJobs
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
 from audio_pool.gateway.keyring import Keyring, key_in
@@ -26,6 +27,7 @@ from audio_pool.gateway.live_jobs import LiveJobs
 from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
 from audio_pool.gateway.told import public
+from audio_pool.gateway.webhooks import Webhooks
 from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.types import AudioRequest
 
@@ -72,9 +74,13 @@ class Door:
         self._accounts: dict[str, _Account] = {}
         self._closing: set[asyncio.Future[None]] = set()
         self.jobs = LiveJobs(self)
+        self.batches = BatchJobs(self)
+        self.webhooks = Webhooks(settings)
 
     async def close(self) -> None:
         """Close every connection to the pool."""
+        await self.webhooks.close()
+        await self.batches.close()
         await self.jobs.close()
         for account in self._accounts.values():
             await account.client.close()

@@ -197,6 +197,19 @@ class LiveJobs:
 
         self._keep(asyncio.ensure_future(cancel()))
 
+    async def ended(self, job_id: str, caller: HttpCaller) -> JobReport:
+        """Return how a job has ended, once it has, whoever is still connected. Raises NotFound."""
+        while True:
+            try:
+                report = await _report(self._asking.client_of(caller), job_id, _ASK_S, inline=False)
+            except NotFound:
+                raise
+            except AudioPoolError:  # the pool is started anew, perhaps
+                await asyncio.sleep(_RECONNECT_S)
+            else:
+                if report.state in FINAL:
+                    return report
+
     async def close(self) -> None:
         """Hear of nothing any more. The jobs go on."""
         for task in list(self._tasks):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Response, Router, post
 from msgspec import structs
 
@@ -16,15 +17,17 @@ from audio_pool.errors import AudioPoolError, InvalidRequest, Timeout
 from audio_pool.gateway.accept import JSON, accepted
 from audio_pool.gateway.asked import Asked, asked_of
 from audio_pool.gateway.audio_response import MEDIA_TYPES
+from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.jobs import job_of
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.prefer import Preference, preference_in
 from audio_pool.gateway.problems import ClientGone, NotAcceptable
 from audio_pool.gateway.sound_report import bytes_response, json_response, report_of
+from audio_pool.gateway.webhooks import WebhookUrl
 from audio_pool.types import AudioRequest
 
-__all__ = ["router"]
+__all__ = ["idempotency_key", "router"]
 
 _MAX_KEY = 255
 
@@ -33,16 +36,20 @@ def router(door: Door) -> Router:
     """Return the route."""
 
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
-    async def make(request: HttpRequest) -> Response[bytes]:
+    async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Response[bytes]:
+        url = door.webhooks.check("webhook", webhook)
         choices = accepted(request.headers.get("accept", ""))
         came = await asked_of(request)
         chosen, as_bytes = _chosen(came.request, choices, request)
         asked = Asked(request=chosen, init_audio=came.init_audio)
         preference = preference_in(request.headers.get("prefer", ""))
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         if preference or key or not (as_bytes or chosen.store):  # what is not kept has an address as a job's only
-            return await _as_job(door, request, asked, as_bytes, preference, key)
+            return await _as_job(door, request, asked, as_bytes, preference, key, url)
         sound = await door.make(chosen, request, init_audio=asked.init_audio)
+        if url is not None:
+            body = msgspec.json.encode(report_of(sound.metadata))
+            door.webhooks.send(url, "sound.done", door.request_id(request), body)
         return bytes_response(sound.data, sound.metadata) if as_bytes else json_response(report_of(sound.metadata))
 
     return Router("/", route_handlers=[make])
@@ -63,7 +70,8 @@ def _chosen(
     )
 
 
-def _idempotency_key(http: HttpRequest) -> str:
+def idempotency_key(http: HttpRequest) -> str:
+    """Return the request's Idempotency-Key; "": it has none. Raises InvalidRequest."""
     key = http.headers.get("idempotency-key", "")
     if len(key) > _MAX_KEY:
         raise InvalidRequest(f"Idempotency-Key: given {len(key)} characters, allowed are at most {_MAX_KEY}")
@@ -71,10 +79,18 @@ def _idempotency_key(http: HttpRequest) -> str:
 
 
 async def _as_job(
-    door: Door, http: HttpRequest, asked: Asked, as_bytes: bool, preference: Preference | None, key: str
+    door: Door,
+    http: HttpRequest,
+    asked: Asked,
+    as_bytes: bool,
+    preference: Preference | None,
+    key: str,
+    webhook: str | None,
 ) -> Response[bytes]:
     """Answer from a job: its sound, or where it can be asked after."""
     job_id = await door.jobs.submit(asked.request, http, idempotency_key=key, init_audio=asked.init_audio)
+    if webhook is not None:
+        door.webhooks.after(_told(door, job_id, door.caller(http), webhook))
     wait_s = min(door.settings.timeout_s, door.settings.timeout_s if preference is None else preference.wait_s)
     try:
         report = await door.jobs.report(job_id, http, wait_s=wait_s, inline=as_bytes and wait_s > 0)
@@ -91,6 +107,11 @@ async def _as_job(
     return json_response(
         job_of(report, door.jobs.live(job_id)), status=202, headers={**headers, "location": location}
     )
+
+
+async def _told(door: Door, job_id: str, caller: HttpCaller, url: str) -> None:
+    report = await door.jobs.ended(job_id, caller)
+    door.webhooks.send(url, f"job.{report.state}", job_id, msgspec.json.encode(job_of(report)))
 
 
 def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Response[bytes]:
