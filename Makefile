@@ -58,7 +58,7 @@ test: $(VENV)/.test
 	@touch $@
 
 test-http: .venv-http/.test
-	.venv-http/bin/python -m pytest -q -p no:schemathesis -n auto --maxprocesses 4 --dist loadfile \
+	.venv-http/bin/python -m pytest -q -rs -p no:schemathesis -n auto --maxprocesses 4 --dist loadfile \
 		--no-loadscope-reorder --max-worker-restart 0 tests/http
 
 check: $(VENV)/.test

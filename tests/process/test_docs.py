@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DEADLINE_S = 180
 # run by tests of their own: as an installed package, and in another interpreter
-ELSEWHERE = {"adding-an-engine.md": "tests/process/test_entry_point_engine.py"}
+ELSEWHERE = {
+    "adding-an-engine.md": "tests/process/test_entry_point_engine.py",
+    "http-dialects.md": "tests/http/test_dialects_doc.py",
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

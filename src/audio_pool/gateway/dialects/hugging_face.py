@@ -16,7 +16,7 @@ from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, reques
 from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import DEFAULT_MODEL, Names
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.types import Duration, Guidance, OptionalText, Prompt, Seed, Steps
+from audio_pool.types import Duration, Prompt, Steps
 
 __all__ = ["router"]
 
@@ -32,10 +32,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
     """How it is to be made. Fields of our own API may stand beside these."""
 
     audio_length_in_s: Duration | None = None
-    negative_prompt: OptionalText | None = None
-    guidance_scale: Guidance | None = None
     num_inference_steps: Steps | None = None
-    seed: Seed | None = None
 
 
 def router(door: Door) -> Router:
@@ -51,10 +48,7 @@ def router(door: Door) -> Router:
             "prompt": body.inputs,
             "engine": (await names.model(model.strip("/"))).engine,
             "duration_s": told.audio_length_in_s,
-            "negative_prompt": told.negative_prompt,
-            "guidance_scale": told.guidance_scale,
             "steps": told.num_inference_steps,
-            "seed": told.seed,
         }
         sound = await door.make(request_of({"format": "flac"}, own, taken.native), request)
         return bytes_of(sound, ignored=taken.ignored)

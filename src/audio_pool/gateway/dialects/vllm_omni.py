@@ -17,7 +17,7 @@ from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.openai import ERRORS, StreamFormat, answer, rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.types import Duration, Guidance, OptionalText, Prompt, Seed, Steps
+from audio_pool.types import Duration, Prompt, Steps
 
 __all__ = ["router"]
 
@@ -33,10 +33,7 @@ class GenerateBody(Struct, frozen=True, kw_only=True):
     audio_length: Duration | None = None
     """Seconds."""
     audio_start: Annotated[float, Meta(ge=0.0)] = 0.0
-    negative_prompt: OptionalText | None = None
-    guidance_scale: Guidance | None = None
     num_inference_steps: Steps | None = None
-    seed: Seed | None = None
     stream_format: StreamFormat = "audio"
 
 
@@ -54,10 +51,7 @@ def router(door: Door) -> Router:
             "prompt": body.input,
             "engine": (await names.model(body.model)).engine,
             "duration_s": body.audio_length,
-            "negative_prompt": body.negative_prompt,
-            "guidance_scale": body.guidance_scale,
             "steps": body.num_inference_steps,
-            "seed": body.seed,
         }
         sound = await door.make(request_of(own, taken.native, rendition_of(body.response_format)), request)
         return answer(sound, body.response_format, body.stream_format, body.input, taken.ignored)
