@@ -67,6 +67,8 @@ _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _TOGETHER = 32
 """Texts encoded in one call: the first of them waits for the last."""
+_SWITCH_S = 0.001
+"""How long a thread keeps the interpreter from another that wants it: a prompt is embedded beside generating."""
 _THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
 
@@ -441,6 +443,7 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr,
     )
     os.umask(0o077)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         code = Worker(endpoint, name, int(incarnation), secret).run()
     except BaseException:  # without the control thread there is nothing to wait for, whatever threads still run
