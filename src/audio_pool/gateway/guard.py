@@ -15,11 +15,14 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from audio_pool.config import HttpConfig
+from audio_pool.gateway.bodies import Bodies, Body
 from audio_pool.gateway.callers import ANYBODY
 from audio_pool.gateway.problems import Problem
 
 __all__ = ["Guard"]
 
+_BODIES = 4
+"""As many of the largest bodies may be held at a time; of others so many more."""
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -34,6 +37,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: HttpConfig, ports: tuple[int, ...]) -> None:
         self._app = app
+        self._bodies = Bodies(_BODIES * settings.max_body_bytes, settings.receive_timeout_s)
         self._has_keys = bool(settings.keys_file)
         self._scheme = "https" if settings.tls_certificate else "http"
         self._hosts = {f"{name}:{port}" for name in _OWN_NAMES for port in ports} | set(settings.hosts)
@@ -46,16 +50,23 @@ class Guard:
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, caller=ANYBODY)
 
+        body = Body(self._bodies, receive, scope["headers"])
+
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if body.unread:  # nobody reads the rest
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         why = "" if self._has_keys else self._refusal(scope["headers"])
         if why:
             await _answer_forbidden(send_named, why, request_id)
-        else:
-            await self._app(scope, receive, send_named)
+            return
+        try:
+            await self._app(scope, body.receive, send_named)
+        finally:
+            body.close()
 
     def _refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return why a request is turned away; "": it is not. A page of the web must not reach this machine's door."""

@@ -17,9 +17,11 @@ from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
 from audio_pool.errors import AudioPoolError, InvalidConfig
 from audio_pool.gateway.app import create_app
+from audio_pool.gateway.connection import connections_within
 
 __all__ = ["run_gateway"]
 
+_SEND_TIMEOUT_S = 120.0
 _LEAVE_S = 10
 """What is under way at the end gets so long."""
 
@@ -51,7 +53,7 @@ def run_gateway(
         config = uvicorn.Config(
             create_app(endpoint, settings, keys=keys, ports=ports),
             loop="uvloop",
-            http="httptools",
+            http=connections_within(settings.receive_timeout_s, _SEND_TIMEOUT_S),
             ws="none",
             lifespan="on",
             log_config=None,
