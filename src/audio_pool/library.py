@@ -43,6 +43,7 @@ __all__ = [
     "SoundRemoved",
     "SoundSearch",
     "SoundSort",
+    "Tags",
     "Waveform",
 ]
 
@@ -53,6 +54,7 @@ WRITING_TIMEOUT_S = 60.0
 """How long is waited for what a worker may have to embed, draw or write first."""
 EntryId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Rating = Annotated[int, Meta(ge=1, le=5)]
+Tags = Annotated[list[Tag], Meta(max_length=MAX_LABELS)]
 Length = Annotated[float, Meta(ge=0.0, le=3600.0)]
 SoundSort = Literal["newest", "oldest", "rating", "quality", "longest", "shortest", "last_used"]
 
@@ -92,10 +94,10 @@ class SoundMarks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     favourite: bool | None = None
     pinned: bool | None = None
     """No rule removes it."""
-    tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] | None = None
+    tags: Tags | None = None
     """All that it has from now on; before those that are added or taken away."""
-    add_tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] = []
-    remove_tags: Annotated[list[Tag], Meta(max_length=MAX_LABELS)] = []
+    add_tags: Tags = []
+    remove_tags: Tags = []
 
 
 class KeptSound(PlainMapping, Struct, frozen=True, kw_only=True):

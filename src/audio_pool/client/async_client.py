@@ -191,10 +191,15 @@ class AsyncAudioClient(PoolApi):
         return await self._ask(control.feedback(target, verdict, comment), timeout_s)
 
     async def explain(
-        self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        across_namespaces: bool = True,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+        **fields: Any,
     ) -> Explanation:
         """As AudioClient.explain."""
-        return await self._ask(control.explain(prompt, fields), timeout_s)
+        return await self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
 
     async def clap(
         self,

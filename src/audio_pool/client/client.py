@@ -247,10 +247,15 @@ class AudioClient(PoolApi):
         return self._ask(control.feedback(target, verdict, comment), timeout_s)
 
     def explain(
-        self, prompt: Asked, *, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        across_namespaces: bool = True,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+        **fields: Any,
     ) -> Explanation:
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
-        return self._ask(control.explain(prompt, fields), timeout_s)
+        return self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
 
     def clap(
         self,

@@ -148,8 +148,9 @@ def feedback(target: str, verdict: FeedbackVerdict, comment: str) -> Question[Fe
     return Question("feedback", FeedbackNoted, {"target": target, "verdict": verdict, "comment": comment})
 
 
-def explain(prompt: Asked, fields: Mapping[str, Any]) -> Question[Explanation]:
-    return Question("explain", Explanation, {"request": to_builtins(as_request(prompt, fields))})
+def explain(prompt: Asked, fields: Mapping[str, Any], *, across_namespaces: bool = True) -> Question[Explanation]:
+    asked: dict[str, Any] = {"request": to_builtins(as_request(prompt, fields))}
+    return Question("explain", Explanation, asked if across_namespaces else {**asked, "across_namespaces": False})
 
 
 def spectrogram(

@@ -23,7 +23,7 @@ from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import batches, health, jobs, sounds
+from audio_pool.gateway import batches, health, jobs, library, pictures, pool_view
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -44,9 +44,11 @@ __all__ = ["create_app"]
 
 ROUTERS: list[Callable[[Door], Router]] = [
     health.router,
-    sounds.router,
     jobs.router,
     batches.router,
+    library.router,
+    pictures.router,
+    pool_view.router,
     models.router,
     openai.router,
     elevenlabs.router,

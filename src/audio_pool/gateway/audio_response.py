@@ -41,6 +41,7 @@ _MOST_RANGES = 16
 """Of one request; who asks for more gets the whole."""
 _LONGEST_NAME = 120
 _IMMUTABLE = b"public, max-age=31536000, immutable"
+_PRIVATE = b"private, max-age=31536000, immutable"
 _REVALIDATED = b"private, no-cache"
 _RANGE = re.compile(r"(\d*)-(\d*)")
 _TAG = re.compile(r'(W/)?("[^"]*")')
@@ -62,6 +63,7 @@ class AudioFile:
         frames: int | None = None,
         modified: float | None = None,
         immutable: bool = False,
+        shared: bool = True,
     ) -> None:
         """
         Args:
@@ -71,6 +73,7 @@ class AudioFile:
             frames: of the sound.
             modified: seconds since 1970.
             immutable: the address names the content: it is never asked for again.
+            shared: caches between may keep it for others, too; not what only a key's owner may have.
         """
         self.data = data
         self.etag = f'"{(sha256 or hashlib.sha256(data).hexdigest())[:40]}"'
@@ -79,7 +82,7 @@ class AudioFile:
         common: list[Header] = [
             (b"etag", self.etag.encode()),
             (b"accept-ranges", b"bytes"),
-            (b"cache-control", _IMMUTABLE if immutable else _REVALIDATED),
+            (b"cache-control", (_IMMUTABLE if shared else _PRIVATE) if immutable else _REVALIDATED),
             (b"x-content-type-options", b"nosniff"),
         ]
         if self.modified is not None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Response, Router, post
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
 from msgspec import structs
 
 from audio_pool.api import JobReport
@@ -27,13 +28,13 @@ from audio_pool.gateway.sound_report import bytes_response, json_response, repor
 from audio_pool.gateway.webhooks import WebhookUrl
 from audio_pool.types import AudioRequest
 
-__all__ = ["idempotency_key", "router"]
+__all__ = ["handler", "idempotency_key"]
 
 _MAX_KEY = 255
 
 
-def router(door: Door) -> Router:
-    """Return the route."""
+def handler(door: Door) -> HTTPRouteHandler:
+    """Return the route; it shares its address with that of kept sounds, and so their Router (library.py)."""
 
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
     async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Response[bytes]:
@@ -52,7 +53,7 @@ def router(door: Door) -> Router:
             door.webhooks.send(url, "sound.done", door.request_id(request), body)
         return bytes_response(sound.data, sound.metadata) if as_bytes else json_response(report_of(sound.metadata))
 
-    return Router("/", route_handlers=[make])
+    return make
 
 
 def _chosen(

@@ -71,8 +71,12 @@ class Explaining:
         *,
         size_bytes: int = 0,
         caller: Caller = HOST,
+        across_namespaces: bool = True,
     ) -> None:
         """Answer with an Explanation.
+
+        Args:
+            across_namespaces: name sounds of other namespaces, too, where the caller may see them.
 
         Raises:
             NotFound: there is no cache. Busy: too many are under way.
@@ -90,9 +94,10 @@ class Explaining:
             raise Busy(f"{self._under_way} requests are being explained, allowed are {_MOST}", retry_after_ms=1000)
         self._under_way += 1
         number = self._requests.open(sink, caller=caller)
+        everywhere = across_namespaces and caller.operator and caller.namespace is None
 
         def compare(vectors: Vectors, warnings: list[str]) -> None:
-            self._compare(number, resolved, vectors, warnings, caller)
+            self._compare(number, resolved, vectors, warnings, everywhere)
 
         if resolved.query.match == "strict" or resolved.query.speech:
             compare({}, [])
@@ -101,7 +106,7 @@ class Explaining:
         self._meaning.of(text, sink.request_id, compare, size_bytes=size_bytes, caller=caller)
 
     def _compare(
-        self, number: int, resolved: ResolvedRequest, vectors: Vectors, warnings: list[str], caller: Caller
+        self, number: int, resolved: ResolvedRequest, vectors: Vectors, warnings: list[str], everywhere: bool
     ) -> None:
         assert self._cache is not None
         cache = self._cache.current
@@ -110,7 +115,6 @@ class Explaining:
             try:
                 from audio_pool.cache.explain import explain
 
-                everywhere = caller.operator and caller.namespace is None
                 told = explain(cache, resolved.recipe, resolved.query, vectors, across_namespaces=everywhere)
                 told = structs.replace(
                     told,

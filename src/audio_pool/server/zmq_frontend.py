@@ -204,7 +204,10 @@ class ZmqFrontEnd:
                     raise NotFound(f"target: this client has asked for no {message.target!r} lately")
                 service.feedback(message.target, message.verdict, message.comment, sink, caller=caller)
             case ExplainRequest():
-                service.explaining.ask(message.request, sink, size_bytes=size_bytes, caller=caller)
+                everywhere = message.across_namespaces
+                service.explaining.ask(
+                    message.request, sink, size_bytes=size_bytes, caller=caller, across_namespaces=everywhere
+                )
             case SpectrogramRequest():
                 service.pictures.ask(
                     message.entry, message.namespace, message.picture, message.delivery, sink, caller=caller

@@ -141,6 +141,8 @@ class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
     """Asks why a request would hit or miss; nothing is made."""
 
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
+    across_namespaces: bool = True
+    """False: sounds of other namespaces are not named, though this client may see them."""
 
 
 class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
