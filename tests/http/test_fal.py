@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.http.conftest import Gateway
+from tests.http.conftest import Gateway, running
+from tests.support.receiver import Receiver
+from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
 fal_client = pytest.importorskip("fal_client", reason="fal's SDK is not installed")
@@ -120,3 +123,48 @@ def test_a_sound_to_start_from_comes_as_a_data_uri(client) -> None:
     uri = f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"
     told = client.run(APP, {"prompt": "tone from a uri", "audio_url": uri, "strength": 0.5, "duration": 0.2})
     assert told["duration"] == 0.2
+
+
+def test_a_webhook_is_signed_as_fal_signs(client, stage: Served, tmp_path: Path, monkeypatch) -> None:
+    signing = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    invalid = pytest.importorskip("cryptography.exceptions").InvalidSignature
+    receiver = Receiver()
+    config = f"""[http]
+        webhook_hosts = ["127.0.0.1"]
+        webhook_private = true
+        webhook_secret_file = "{tmp_path}/secret"
+        """
+    gateway = Gateway(tmp_path, stage.endpoint, config=config)
+    try:
+        with running(gateway), httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as http:
+            monkeypatch.setattr(fal_client.client, "QUEUE_URL_FORMAT", f"{gateway.url}/")
+            asked = {"prompt": "tone hooked", "duration": 0.2}
+            handle = client.submit(APP, asked, webhook_url=receiver.url)
+            headers, body = receiver.take()
+            told = json.loads(body)
+            assert (told["request_id"], told["status"]) == (handle.request_id, "OK")
+            file = http.get(told["payload"]["audio"]["url"]).content
+            assert len(file) == told["payload"]["audio"]["file_size"]
+            names = ("request-id", "user-id", "timestamp")
+            signed = [headers[f"x-fal-webhook-{name}"] for name in names] + [hashlib.sha256(body).hexdigest()]
+            x = http.get("/.well-known/jwks.json").json()["keys"][0]["x"]
+            key = signing.Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(x + "=="))
+            signature = bytes.fromhex(headers["x-fal-webhook-signature"])
+            key.verify(signature, "\n".join(signed).encode())
+            with pytest.raises(invalid):
+                key.verify(signature, "\n".join([*signed[:3], "0" * 64]).encode())
+            client.submit(APP, {"prompt": "fail hooked"}, webhook_url=receiver.url)
+            told = json.loads(receiver.take()[1])
+            assert told["status"] == "ERROR" and told["error"] and told["payload"]["detail"]
+            with pytest.raises(fal_client.client.FalClientHTTPError) as caught:
+                client.submit(APP, asked, webhook_url="http://elsewhere.example/")
+            assert caught.value.status_code == 403
+    finally:
+        receiver.close()
+
+
+def test_without_webhooks_nobody_is_called_and_there_is_no_key(client, http: httpx.Client) -> None:
+    assert http.get("/.well-known/jwks.json").json() == {"keys": []}
+    with pytest.raises(fal_client.client.FalClientHTTPError) as caught:
+        client.submit(APP, {"prompt": "rain"}, webhook_url="http://127.0.0.1/")
+    assert caught.value.status_code == 403

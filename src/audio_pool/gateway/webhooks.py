@@ -32,7 +32,7 @@ from audio_pool.config import HttpConfig
 from audio_pool.errors import AudioPoolError, InvalidConfig, Refused
 from audio_pool.gateway.outside import Outside
 
-__all__ = ["Event", "WebhookUrl", "Webhooks", "read_secret", "signature"]
+__all__ = ["Event", "Sign", "WebhookUrl", "Webhooks", "read_secret", "signature"]
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ Must not know: any dialect's bodies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
@@ -84,6 +85,10 @@ def error_handlers(
         headers = {"request_id": request_id, **headers_of_error(error)}
         if status in (409, 429) or status >= 500:
             headers["x_should_retry"] = str(error.retryable).lower()
+        if status == HTTPStatus.UNAUTHORIZED:
+            headers["www_authenticate"] = "Bearer"
+        if isinstance(exc, HTTPException) and exc.headers and "allow" in exc.headers:
+            headers["allow"] = exc.headers["allow"]
         wait_s = retry_after(error)
         if wait_s is not None:
             headers["retry_after"] = str(wait_s)

@@ -17,18 +17,21 @@ from typing import Any
 import msgspec
 from litestar import Response, Router, get, post, put
 from litestar.response import Stream
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.api import JobReport
 from audio_pool.errors import AudioPoolError, BadMessage, CallerError, NotFound, NotSupported
 from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
+from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.dialects.answers import error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fal_webhook import FalEvent, FalSigner
 from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.output_format import rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.live_jobs import FINAL, LiveJob
 from audio_pool.gateway.told import public_error
+from audio_pool.gateway.webhooks import Sign, WebhookUrl
 from audio_pool.results import Accepted
 from audio_pool.types import AudioRequest, Duration, Prompt, Steps, Unit
 
@@ -63,13 +66,19 @@ class FalBody(Struct, frozen=True, kw_only=True):
 
 def router(door: Door) -> Router:
     """Return the routes."""
-    names = Names(door)
+    names, signer = Names(door), FalSigner(door.settings)
     at = "/{owner:str}/{app:str}/requests/{request_id:str}"
 
     @post(_APPS, status_code=200, summary="fal: submit to the queue", tags=["fal"])
-    async def submit(request: HttpRequest, owner: str, app: str, part: str = "", last: str = "") -> Response[bytes]:
+    async def submit(
+        request: HttpRequest, owner: str, app: str, part: str = "", last: str = "", fal_webhook: WebhookUrl = None
+    ) -> Response[bytes]:
+        hook = door.webhooks.check("fal_webhook", fal_webhook)
         asked, start = await _asked(request, owner, _joined(app, part, last), names)
         job_id = await door.jobs.submit(asked, request, init_audio=start)
+        if hook is not None:
+            sign = signer.signing(job_id, door.caller(request).name or "anybody")
+            door.webhooks.after(_told(door, job_id, door.caller(request), hook, _base(request), sign))
         url = f"{_base(request)}/{owner}/{app}/requests/{job_id}"
         live = door.jobs.live(job_id)
         return json_of(
@@ -92,7 +101,7 @@ def router(door: Door) -> Router:
         except BaseException:
             door.jobs.abandon(job_id, request)
             raise
-        return json_of(_payload(report, request), x_fal_request_id=job_id)
+        return json_of(_payload(report, _base(request)), x_fal_request_id=job_id)
 
     @get(f"{at}/status", summary="fal: how a request stands", tags=["fal"])
     async def status(request: HttpRequest, request_id: str, logs: bool = False) -> Response[bytes]:
@@ -111,7 +120,7 @@ def router(door: Door) -> Router:
         report = await door.jobs.report(request_id, request, inline=True)
         if report.state not in FINAL:
             raise BadMessage(f"request {request_id} is still in progress", hint="ask for its status")
-        return json_of(_payload(report, request), x_fal_request_id=request_id)
+        return json_of(_payload(report, _base(request)), x_fal_request_id=request_id)
 
     @put(f"{at}/cancel", status_code=202, summary="fal: cancel a request", tags=["fal"])
     async def cancel(request: HttpRequest, request_id: str) -> Response[bytes]:
@@ -131,7 +140,11 @@ def router(door: Door) -> Router:
             raise NotFound(f"request {request_id} has no file")
         return AudioResponse(AudioFile(report.data, media_type=MEDIA_TYPES[report.metadata.format], name=name))
 
-    handlers = [submit, run, status, stream, result, cancel, file]
+    @get("/.well-known/jwks.json", opt={"public": True}, summary="fal: what webhooks are verified with", tags=["fal"])
+    async def keys() -> Response[bytes]:
+        return json_of(signer.key_set())
+
+    handlers = [submit, run, status, stream, result, cancel, file, keys]
     return Router("/", route_handlers=handlers, exception_handlers=ERRORS)
 
 
@@ -225,20 +238,31 @@ async def _events(door: Door, request: HttpRequest, job_id: str, logs: bool) -> 
         yield b"data: " + msgspec.json.encode(told) + b"\n\n"
 
 
+async def _told(door: Door, job_id: str, caller: HttpCaller, url: str, base: str, sign: Sign) -> None:
+    await door.jobs.ended(job_id, caller)
+    report = await door.client_of(caller).job(job_id, delivery="inline")
+    told = FalEvent(request_id=job_id, gateway_request_id=job_id, status="OK")
+    try:
+        told = structs.replace(told, payload=_payload(report, base))
+    except AudioPoolError as exc:
+        told = structs.replace(told, status="ERROR", error=exc.message, payload=_error(exc, 0, job_id))
+    door.webhooks.send(url, "fal", job_id, msgspec.json.encode(told), sign=sign)
+
+
 def _failure(report: JobReport) -> AudioPoolError:
     if report.error is not None:
         return public_error(report.error.error())
     return AudioPoolError(f"the request is {report.state}")
 
 
-def _payload(report: JobReport, request: HttpRequest) -> dict[str, object]:
+def _payload(report: JobReport, base: str) -> dict[str, object]:
     """Return what an app answers with. Raises what the request came to instead."""
     metadata = report.metadata
     if metadata is None or not isinstance(report.data, bytes):
         raise _failure(report)
     name = f"{report.request_id[-8:]}.{metadata.format}"
     file = {
-        "url": f"{_base(request)}/fal/files/{report.request_id}/{name}",
+        "url": f"{base}/fal/files/{report.request_id}/{name}",
         "content_type": MEDIA_TYPES[metadata.format],
         "file_name": name,
         "file_size": len(report.data),
