@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "tasks", "validation", "config", "config.*",
         "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "explanation", "init_audio",
+        "tracing", "trace_record",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),
@@ -148,7 +149,7 @@ def members(pattern: str) -> list[str]:
 @pytest.mark.parametrize(
     ("who", "only"),
     [
-        ("scheduler*", ["errors", "types", "engine_info", "results", "tasks", "config*", "validation"]),
+        ("scheduler*", ["errors", "types", "engine_info", "results", "tasks", "config*", "validation", "trace_record"]),
         ("tasks", ["errors", "types", "engine_info", "results"]),
         ("prompts*", ["errors"]),
         ("audio*", ["errors"]),
@@ -191,6 +192,15 @@ def test_never(who: str, never: list[str]) -> None:
 def test_zmq_is_the_transports_affair() -> None:
     using = {module for module, path in MODULES.items() if "zmq" in libraries(path)}
     assert using and using <= set(members("transport.*"))
+
+
+def test_opentelemetry_is_imported_by_those_alone_who_make_spans_and_only_when_they_do() -> None:
+    using = {module for module, path in MODULES.items() if "opentelemetry" in libraries(path)}
+    assert using <= {"monitoring.spans", "gateway.http_spans"} and "monitoring.spans" in using
+    for module, path in MODULES.items():
+        tops = {name for node in tree_of(path).body if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in [getattr(node, "module", None) or node.names[0].name]}  # fmt: skip
+        assert not any(name.startswith("opentelemetry") for name in tops), f"{module} imports it when it is loaded"
 
 
 def test_the_scheduler_knows_no_clock_no_chance_and_no_socket() -> None:

@@ -44,6 +44,7 @@ from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all_async
 from audio_pool.results import AudioResult
+from audio_pool.tracing import asked_traceparent
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_connect
 from audio_pool.types import Delivery
@@ -88,6 +89,7 @@ class AsyncAudioClient(PoolApi):
         events: bool = False,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        traceparent: str | None = None,
         **fields: Any,
     ) -> Pending:
         """As AudioClient.submit, from within a running loop; ``await`` what it returns."""
@@ -96,9 +98,10 @@ class AsyncAudioClient(PoolApi):
         connection = self._connect()
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         name = new_request_id() if request_id is None else check_request_id(request_id)
+        trace = asked_traceparent(traceparent)
         pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
         frames = self._session.submit(
-            request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent
+            request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent, traceparent=trace
         )
         if frames:
             connection.offer(frames)  # not taken: it then ends by its timeout

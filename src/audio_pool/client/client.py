@@ -52,6 +52,7 @@ from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Ti
 from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all
 from audio_pool.results import AudioResult
+from audio_pool.tracing import asked_traceparent
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.transport.endpoints import default_connect
 from audio_pool.transport.poller import Poller
@@ -121,6 +122,7 @@ class AudioClient(PoolApi):
         events: bool = False,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        traceparent: str | None = None,
         **fields: Any,
     ) -> Pending:
         """Ask for a sound without waiting. Raises InvalidRequest.
@@ -131,12 +133,14 @@ class AudioClient(PoolApi):
             fields: as ``generate``'s.
             request_id: names a durable request: the same id with the same request is the same job, whenever and
                 from wherever it is asked for; None: a fresh one.
+            traceparent: W3C's, of the trace that it belongs to; None: of the span that is open here, if one is.
         """
         fields, sent = split_sent(fields)
         request = as_request(prompt, fields)
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         check_timeout(timeout_s)
         name = new_request_id() if request_id is None else check_request_id(request_id)
+        trace = asked_traceparent(traceparent)
         pending = Pending(
             name,
             lambda: self._cancel(name),
@@ -147,7 +151,7 @@ class AudioClient(PoolApi):
         with self._lock:
             self._check_open()
             frames = self._session.submit(
-                request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent
+                request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent, traceparent=trace
             )
         self._send(frames)
         return pending

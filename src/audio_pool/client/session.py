@@ -135,11 +135,13 @@ class ClientSession:
         timeout_s: float,
         events: bool = False,
         sent: bytes = b"",
+        traceparent: str = "",
     ) -> Frames:
         """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send now, if any.
 
         Args:
             sent: the sound to start from, where it goes with the request.
+            traceparent: of the trace that it belongs to; "": none.
 
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
@@ -150,6 +152,7 @@ class ClientSession:
             request_id=pending.request_id,
             token=self.token or UNSET,
             request=_request_fields(request),
+            traceparent=traceparent or UNSET,
             events=events or resumed is not None,  # whether it was accepted decides what a lost one comes to
         )
         entry = _InFlight(

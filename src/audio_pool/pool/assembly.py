@@ -65,6 +65,7 @@ from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
+from audio_pool.pool.traces import span_feed
 from audio_pool.pool.turns import Turns
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.pool.writer import Writer
@@ -136,6 +137,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
+    requests.traces = span_feed(os.environ, rest)
     writer, index, upkeep = Writer(), Writer("index"), Writer("upkeep", niceness=10)
     writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread
     turns = Turns(writer, config.queue.max_requests)

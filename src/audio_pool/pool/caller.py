@@ -31,6 +31,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Where ``init_audio`` and the paths of CLAP may lie."""
     namespace: str | None = None
     """The only one that it can name; None: any."""
+    trace: str = ""
+    """The traceparent that a request came with."""
 
     @property
     def anonymous(self) -> bool:

@@ -37,7 +37,7 @@ from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import CacheType, Failure, SoundMetadata
 from audio_pool.scheduler import events
-from audio_pool.tasks import MasteredSound, Rejected, Rendered, TaskResult
+from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
 from audio_pool.types import Rendition
@@ -171,7 +171,7 @@ class Executor:
         """Take over what came with a worker's message; return the event for the scheduler."""
         match received.event:
             case events.TaskDone() as done:
-                self._count_rejects(done)
+                self._requests.tally.judged(done.results, self._tasks.makes_loop)
                 holder = f"{done.worker}:{done.incarnation}"
                 results = self._tasks.take_outputs(
                     done.task, holder, done.results, received.frames, received.unwritable
@@ -185,12 +185,6 @@ class Executor:
             case _:
                 pass
         return received.event
-
-    def _count_rejects(self, done: events.TaskDone) -> None:
-        for job, result in done.results.items():
-            if isinstance(result, MasteredSound | Rejected) and self._tasks.makes_loop(job):
-                failed = sum(tried.verdict == "failed_gate" for tried in result.tried)
-                self._requests.tally.loop_rejects += failed
 
     def _worker_ready(self, worker: str, ready: Ready) -> None:
         self.devices[worker] = ready.device
@@ -352,6 +346,7 @@ class Executor:
         open_request = self._requests.get(number)
         if open_request is None:
             return
+        open_request.marks = action.marks
         if "total" in action.times_ms:
             self._telemetry.timing("request_seconds", action.times_ms["total"] / 1000, kind=action.kind)
         value = action.value

@@ -243,6 +243,7 @@ class Intake:
                 near=by_meaning and any_will_do,
                 encoders=self._encoders if cached and by_meaning else (),
                 max_rounds=resolved.max_rounds,
+                traced=self._requests.traces is not None,
             )
         )
         asked.looked_up = None  # a later look-up is to find what has come since

@@ -46,6 +46,7 @@ from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
+from audio_pool.pool.caller import HOST
 from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.pending_sink import sink_of
@@ -57,6 +58,7 @@ from audio_pool.results import AudioResult
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapOperation
 from audio_pool.telemetry import GuardedTelemetry, Telemetry
+from audio_pool.tracing import asked_traceparent
 from audio_pool.transport.client_messages import (
     PROTOCOL_VERSION,
     CancelRequest,
@@ -213,6 +215,7 @@ class AudioPool(PoolApi):
         *,
         events: bool = False,
         timeout_s: float | None = None,
+        traceparent: str | None = None,
         **fields: Any,  # opaque until as_request has checked them
     ) -> Pending:
         """Ask for a sound and return at once.
@@ -221,6 +224,7 @@ class AudioPool(PoolApi):
             prompt: the words, or a whole request.
             events: accepted and progress events are wanted; see ``Pending.events``.
             timeout_s: seconds until the request ends as Timeout; None: as long as the limits let it live.
+            traceparent: W3C's, of the trace that it belongs to; None: of the span that is open here, if one is.
             fields: of AudioRequest, e.g. ``duration_s=8, loop=True``; ``init_audio`` also as bytes or a Path.
 
         Raises:
@@ -232,6 +236,8 @@ class AudioPool(PoolApi):
         if timeout_s is not None:
             check_timeout(timeout_s)
         refuse_durable(request)
+        trace = asked_traceparent(traceparent)
+        caller = structs.replace(HOST, trace=trace) if trace else HOST
         parts = self._running()
         resolved: ResolvedRequest | None = None
         if request.init_audio is None and not sent:
@@ -254,10 +260,14 @@ class AudioPool(PoolApi):
             try:
                 intake = parts.intake
                 if resolved is not None:
-                    taken = intake.submit_resolved(resolved, sink, events_wanted=events, timeout_s=timeout_s)
+                    taken = intake.submit_resolved(
+                        resolved, sink, events_wanted=events, timeout_s=timeout_s, caller=caller
+                    )
                 else:
                     frames = [sent] if sent else ()
-                    taken = intake.submit(request, sink, events_wanted=events, timeout_s=timeout_s, sent=frames)
+                    taken = intake.submit(
+                        request, sink, events_wanted=events, timeout_s=timeout_s, sent=frames, caller=caller
+                    )
                 number.append(taken)
             except Exception as exc:  # a bug, too, must not leave the caller waiting
                 pending.on_error(parts.service.refusal(exc))

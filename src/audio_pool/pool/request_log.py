@@ -29,7 +29,15 @@ _PATTERN = logging.LogRecord(log.name, logging.INFO, __file__, 0, "", None, None
 
 
 def log_answer(
-    number: int, request_id: str, client: str, opened: float, reply: Reply, kind: str, *, recipe: Recipe | None
+    number: int,
+    request_id: str,
+    client: str,
+    opened: float,
+    reply: Reply,
+    kind: str,
+    *,
+    recipe: Recipe | None,
+    trace: str = "",
 ) -> None:
     """Note how a request ended that had been taken in.
 
@@ -37,6 +45,7 @@ def log_answer(
         opened: when it was taken in, by the monotonic clock.
         kind: of the reply that left; another than the reply's own where that could not be sent.
         recipe: None for what is no sound, or was not yet read.
+        trace: the traceparent of the trace that it belongs to.
     """
     if not log.isEnabledFor(logging.INFO):
         return
@@ -48,6 +57,8 @@ def log_answer(
         "number": number,
         "ms": round((time.monotonic() - opened) * 1000, 2),
     }
+    if trace:
+        fields["trace_id"] = trace[3:35]
     if recipe is not None:
         fields["engine"] = recipe.engine
         fields["prompt"] = recipe.prompt

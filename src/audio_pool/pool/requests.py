@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +27,8 @@ from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.tally import Tally
 from audio_pool.results import Failure
 from audio_pool.telemetry import Telemetry
+from audio_pool.trace_record import Mark
+from audio_pool.tracing import new_trace
 
 __all__ = ["LookedUp", "OpenRequest", "RequestTable"]
 
@@ -41,6 +43,14 @@ class LookedUp(NamedTuple):
     lookup: Lookup
 
 
+class Traces(Protocol):
+    """Where the traces of answered requests go."""
+
+    def note(self, answered: OpenRequest, reply: Reply, status: str) -> None:
+        """Take one. Called on the router's thread; must not wait."""
+        ...
+
+
 class OpenRequest(Struct, kw_only=True):
     """One caller's request."""
 
@@ -51,6 +61,10 @@ class OpenRequest(Struct, kw_only=True):
     opened: float = msgspec.field(default_factory=time.monotonic)
     looked_up: LookedUp | None = None
     """Until its job asks for the first time."""
+    trace: str = ""
+    """The traceparent of the trace that it belongs to; "": none."""
+    marks: tuple[Mark, ...] = ()
+    """Of its job's stages, where they are wanted."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
     on_answered: Callable[[], None] | None = None
@@ -79,13 +93,18 @@ class RequestTable(dict[int, OpenRequest]):
         """The sounds among them, for whoever judges one."""
         self.tally = Tally()
         """What is counted of the requests for sounds."""
+        self.traces: Traces | None = None
+        """Gets each request that was answered; None: nobody wants them."""
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
 
     def open(self, sink: ReplySink, resolved: ResolvedRequest | None = None, caller: Caller = HOST) -> int:
         """Take a request in; return its number, unique for the pool's life."""
         number = next(self._numbers)
-        self[number] = OpenRequest(sink=sink, resolved=resolved, caller=caller)
+        trace = caller.trace
+        if self.traces is not None and not trace:
+            trace = new_trace()
+        self[number] = OpenRequest(sink=sink, resolved=resolved, caller=caller, trace=trace)
         return number
 
     def open_question(self, sink: ReplySink) -> int:
@@ -118,6 +137,8 @@ class RequestTable(dict[int, OpenRequest]):
             if open_request.question:
                 return
             self._count(open_request, reply, kind)
+            if self.traces is not None and open_request.resolved is not None:
+                self.traces.note(open_request, reply, kind)
             log_answer(
                 number,
                 open_request.sink.request_id,
@@ -126,6 +147,7 @@ class RequestTable(dict[int, OpenRequest]):
                 reply,
                 kind,
                 recipe=open_request.resolved.recipe if open_request.resolved is not None else None,
+                trace=open_request.trace,
             )
 
     def _count(self, answered: OpenRequest, reply: Reply, kind: str) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import collections
 import time
 from bisect import bisect_left
+from collections.abc import Callable, Mapping
 
 from audio_pool.numbers import BOUNDS_S, ErrorNote, Histogram, RequestCount
 from audio_pool.results import Failure, SoundMetadata
+from audio_pool.tasks import MasteredSound, Rejected, TaskResult
 
 __all__ = ["Tally", "Timings"]
 
@@ -92,6 +94,17 @@ class Tally:
             before[incarnation] = engines
         else:
             self._loaded[worker] = {0: sum(before.values()), incarnation: engines}
+
+    def judged(self, results: Mapping[int, TaskResult], makes_loop: Callable[[int], bool]) -> None:
+        """Count the candidates of loops that a task's results say were refused.
+
+        Args:
+            results: by job.
+            makes_loop: whether a job's sound is a loop.
+        """
+        for job, result in results.items():
+            if isinstance(result, MasteredSound | Rejected) and makes_loop(job):
+                self.loop_rejects += sum(tried.verdict == "failed_gate" for tried in result.tried)
 
     def _made(self, engine: str, metadata: SoundMetadata) -> None:
         times = metadata.timings_ms

@@ -311,6 +311,7 @@ class Dispatch:
         name, incarnation = worker.plan.name, worker.incarnation
         for job in jobs:
             job.tasks[task] = TaskRef(worker=name, incarnation=incarnation, attempt=attempt)
+            job.mark("queue", job.queued_at, now)
             job.times_ms["queue"] = job.times_ms.get("queue", 0.0) + (now - job.queued_at) * 1000
         work = _work_of(first, jobs, need, worker)
         numbers = tuple(job.job for job in jobs)

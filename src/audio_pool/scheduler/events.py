@@ -27,6 +27,7 @@ from audio_pool.tasks import (
     TaskResult,
     Thread,
 )
+from audio_pool.trace_record import Mark
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
@@ -226,6 +227,8 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     claims: bool = False
     """It is made by one of the pools on a cache directory: the others wait for its sound."""
     max_rounds: int = 1
+    traced: bool = False
+    """The times of its stages are wanted."""
 
 
 class Call(Struct, frozen=True, kw_only=True, tag=True):
@@ -421,6 +424,8 @@ class SendReply(Struct, frozen=True, kw_only=True, tag=True):
     """new_generation or joined for new sounds; None for hits (the hit says) and calls."""
     times_ms: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    """Of its job's stages, where they are wanted."""
 
 
 class SendAccepted(Struct, frozen=True, kw_only=True, tag=True):

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from audio_pool.results import CandidateReport
 from audio_pool.scheduler.events import Call, HitFile, ReplyValue, Submit
 from audio_pool.tasks import MasteredSound, RawSounds
+from audio_pool.trace_record import Mark, Part
 
 __all__ = ["Claiming", "Job", "RequestState", "Stage", "TaskRef"]
 
@@ -95,8 +96,23 @@ class Job(Struct, kw_only=True):
     tasks: dict[int, TaskRef] = field(default_factory=dict)
     """Those in hand, by task."""
     queued_at: float = 0.0
+    stage_at: float = 0.0
+    """When it came to its present stage."""
+    marks: list[Mark] | None = None
+    """What it has been through, where that is wanted."""
     times_ms: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def mark(self, part: Part, start: float, end: float, worker: str = "", *, failed: bool = False) -> None:
+        """Note a part of its present stage, where that is wanted."""
+        if self.marks is not None:
+            self.marks.append(Mark(self.stage, part, start, end, worker, failed))
+
+    def marks_until(self, now: float) -> tuple[Mark, ...]:
+        """Return what it has been through, its present stage included, which it ends in."""
+        if self.marks is None:
+            return ()
+        return (*self.marks, Mark(self.stage, "cut", self.stage_at, now))
 
     @property
     def sound(self) -> Submit:

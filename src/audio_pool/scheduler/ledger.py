@@ -48,7 +48,9 @@ class Ledger:
 
     def open(self, asked: events.Submit | events.Call) -> Job:
         """Open a job."""
-        job = Job(job=next(self._numbers), asked=asked, arrival=self.now)
+        job = Job(job=next(self._numbers), asked=asked, arrival=self.now, stage_at=self.now)
+        if isinstance(asked, events.Submit) and asked.traced:
+            job.marks = []
         self.jobs[job.job] = job
         return job
 
@@ -76,6 +78,7 @@ class Ledger:
                     cache_type=cache_type,
                     times_ms=dict(job.times_ms),
                     warnings=tuple(job.warnings),
+                    marks=tuple(job.marks or ()),
                 )
             )
         job.requests = []
@@ -83,8 +86,11 @@ class Ledger:
 
     def fail_all(self, job: Job, failure: Failure, kind: Literal["error", "busy"] = "error") -> None:
         """Answer every request of a job with why there is no sound."""
+        warnings, marks = tuple(job.warnings), job.marks_until(self.now)
         for request in job.requests:
-            self.final(events.SendReply(request=request, kind=kind, failure=failure, warnings=tuple(job.warnings)))
+            self.final(
+                events.SendReply(request=request, kind=kind, failure=failure, warnings=warnings, marks=marks)
+            )
         job.requests = []
         self.close(job)
 

@@ -78,6 +78,8 @@ class Outcomes:
                 self._ledger.out.append(events.Discard(job=number, result=result))
             else:
                 self._poison.clear(job)
+                failed = isinstance(result, Rejected)
+                job.mark("work", held.since, self._ledger.now, event.worker, failed=failed)
                 self.take_result(job, result)
 
     def failed(self, event: events.TaskFailed) -> None:
@@ -87,6 +89,7 @@ class Outcomes:
             return
         for job in self.jobs_of(held):
             self._poison.clear(job)
+            job.mark("work", held.since, self._ledger.now, event.worker, failed=True)
             self.task_lost(job, event.failure, again=len(held.jobs) > 1)
 
     def returned(self, event: events.TaskReturned) -> None:
@@ -136,6 +139,7 @@ class Outcomes:
             waited = held.thread in running  # behind another task of its thread: not to blame
             running.add(held.thread)
             for job in self.jobs_of(held):
+                job.mark("work", held.since, self._ledger.now, event.worker, failed=True)
                 if waited or (killed_for and not held.timed_out):
                     self.retry(job)
                     continue

@@ -210,7 +210,8 @@ class Scheduler:
 
     def _advance(self, job: Job) -> None:
         """Move a job to its next stage and start that. The one place where a job moves on."""
-        job.stage = self._next_stage(job)
+        job.mark("whole", job.stage_at, self._ledger.now)
+        job.stage, job.stage_at = self._next_stage(job), self._ledger.now
         request = job.requests[0] if job.requests else 0
         match job.stage:
             case "lookup" | "recheck":
@@ -391,7 +392,13 @@ class Scheduler:
             return
         job = self.jobs[state.job]
         self._ledger.final(
-            events.SendReply(request=request, kind=kind, failure=Failure.of(error), warnings=tuple(job.warnings))
+            events.SendReply(
+                request=request,
+                kind=kind,
+                failure=Failure.of(error),
+                warnings=tuple(job.warnings),
+                marks=job.marks_until(self._ledger.now),
+            )
         )
         job.requests.remove(request)
         if not job.requests:

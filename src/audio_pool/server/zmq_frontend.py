@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from audio_pool.api import Cancellation
 from audio_pool.config import ServerConfig
@@ -162,6 +162,8 @@ class ZmqFrontEnd:
         match message:
             case GenerateRequest():
                 # a REQ socket takes a single reply
+                if message.traceparent is not UNSET:
+                    caller = structs.replace(caller, trace=message.traceparent)
                 events_wanted = message.events and not (len(sink.envelope) > 1 and self._outbox.from_req)
                 if message.request.get("durable"):
                     service.jobs.submit(

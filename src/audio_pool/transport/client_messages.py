@@ -19,6 +19,7 @@ from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, SoundMetadata
+from audio_pool.tracing import Traceparent
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
 
@@ -84,6 +85,8 @@ class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
 
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
     events: bool = False
+    traceparent: Traceparent | UnsetType = UNSET
+    """The trace that it belongs to, and the span that caused it."""
 
 
 class CancelRequest(_Asked, frozen=True, kw_only=True, tag="cancel"):
