@@ -48,8 +48,7 @@ def first_objection(query: str, prompt: str, parse: bytes = b"") -> str | None:
         parse: of ``prompt``, as it was kept (prompts/parses.py); b"": none.
     """
     ours, mine = _asked(query)
-    theirs = _moments(events_of(prompt, parse))
-    other = _bag(theirs)
+    theirs, other = _kept(prompt, parse)
     lacking, extra = mine - other, other - mine
     renamed = _misspellings(lacking, extra)
     if lacking and not extra:
@@ -72,9 +71,9 @@ def first_objection(query: str, prompt: str, parse: bytes = b"") -> str | None:
     return None
 
 
-def unsaid_between(query: str, prompt: str) -> list[str]:
+def unsaid_between(query: str, prompt: str, parse: bytes = b"") -> list[str]:
     """Return the words that one of two prompts without objection has more, since they go without saying."""
-    mine, other = (_bag(_moments(events_of(text))) for text in (query, prompt))
+    mine, other = _asked(query)[1], _kept(prompt, parse)[1]
     lacking, extra = mine - other, other - mine
     _misspellings(lacking, extra)
     return sorted({word.rstrip("*~") for word in (lacking | extra) if word not in PREPOSITIONS})
@@ -83,7 +82,13 @@ def unsaid_between(query: str, prompt: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _asked(query: str) -> tuple[list[_Moment], Counter[str]]:
     """Return a query's moments and words: it is compared with several prompts, and neither is changed."""
-    moments = _moments(events_of(query))
+    return _kept(query, b"")
+
+
+@lru_cache(maxsize=1024)
+def _kept(prompt: str, parse: bytes) -> tuple[list[_Moment], Counter[str]]:
+    """Return a kept prompt's moments and words, which are not changed either: one may be compared with many queries."""
+    moments = _moments(events_of(prompt, parse))
     return moments, _bag(moments)
 
 
@@ -102,7 +107,7 @@ def _plain(chunk: Chunk) -> Chunk:
     if not _FALLING.isdisjoint(words):
         words = tuple(_WHERE_IT_FALLS.get(word, word) for word in words)
     words = _places_entered(_none_idle(_anothers(words)))
-    return replace(chunk, words=_weather_first(words) if chunk.kind == "noun" else words)
+    return Chunk(_weather_first(words) if chunk.kind == "noun" else words, chunk.kind)
 
 
 def _anothers(words: tuple[str, ...]) -> tuple[str, ...]:

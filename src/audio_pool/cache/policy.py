@@ -162,7 +162,7 @@ def _verdict(
         return _verdict_by(one, "", differing)
     if unfit:
         return _verdict_by(one, "", low_clap, unfit=True)
-    unsaid = unsaid_between(query, one.prompt)
+    unsaid = unsaid_between(query, one.prompt, one.parse)
     but = f" but {', '.join(map(repr, unsaid))}, which goes without saying," if unsaid else ""
     return _verdict_by(one, "words", f"all words agree{but} and cosine reaches {least:.2f}")
 
