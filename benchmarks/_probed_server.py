@@ -8,6 +8,7 @@ posted call or timer, with all that follows from it; what came before the first 
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import sys
 import time
@@ -35,6 +36,12 @@ class Probe:
         self.steps = 0
         self.begun = False
         self._inside = False
+        self._collected = ""
+        gc.callbacks.append(self._collecting)
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        if self._inside and phase == "stop":
+            self._collected = f", and a collection of generation {info['generation']}"
 
     def timed(self, work: Callable[..., Any], what: Callable[..., str]) -> Callable[..., Any]:
         """Return ``work`` with a clock; inside another step it counts as part of that."""
@@ -43,7 +50,7 @@ class Probe:
         def step(*given: Any, **named: Any) -> Any:
             if self._inside or not self.begun:
                 return work(*given, **named)
-            self._inside = True
+            self._inside, self._collected = True, ""
             cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
             try:
                 return work(*given, **named)
@@ -51,7 +58,7 @@ class Probe:
                 took = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
                 self._inside = False
                 self.steps += 1
-                self.longest.append((took[0] / 1e3, took[1] / 1e3, what(*given)))
+                self.longest.append((took[0] / 1e3, took[1] / 1e3, what(*given) + self._collected))
                 if len(self.longest) > 50 * KEPT:
                     self._cut()
 
