@@ -158,3 +158,26 @@ def test_who_keeps_or_removes_a_sound_waits_for_nobody_at_the_index(tmp_path: Pa
         cache.remove([other.id])
     assert set(space.search(ROWS[0], 8, FITTING)) == {kept.id}
     cache.close()
+
+
+def test_a_small_index_stays_closed_until_something_is_looked_up_by_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = SoundCache(tmp_path / "cache")
+    cache.prepare(["minilm"], background=True)
+    space = cache.spaces.of("minilm")
+    assert space.search(ROWS[0], 8, FITTING) == {} and space.ready
+    kept = cache.put(sound(cache.incoming, "rain", seed=1), {"minilm": ROWS[0]})
+    cache.tidy()
+    cache.follow()
+    assert not space.ready and cache.spaces.building() == {}, "FAISS is not loaded, and nobody is told to wait"
+    assert set(space.search(ROWS[0], 8, FITTING)) == {kept.id} and space.ready
+    again = VectorSpace(cache.store, "minilm", background=True)
+    monkeypatch.setattr(vectors, "_UNWANTED_LOOKS", 2)
+    again.tidy()
+    assert not again.ready
+    again.tidy()
+    assert again.ready, "it may not stay small"
+    other = VectorSpace(cache.store, "minilm", background=True)
+    assert kept.id in other and len(other) == 1
+    cache.close()

@@ -6,13 +6,15 @@ Must not know: what is indexed.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import sys
 import threading
 from typing import Any
 
 from audio_pool.errors import EngineUnavailable
 
-__all__ = ["faiss_here"]
+__all__ = ["faiss_here", "refuse_without_faiss"]
 
 _threads = threading.local()
 
@@ -30,11 +32,24 @@ def faiss_here() -> Any:
     try:
         import faiss
     except ImportError as exc:
-        raise EngineUnavailable(
-            f"looking sounds up by meaning needs faiss, which cannot be imported: {exc}",
-            hint="pip install 'audio-pool[semantic]'",
-        ) from exc
+        raise _missing(f"which cannot be imported: {exc}") from exc
     if not getattr(_threads, "single", False):
         faiss.omp_set_num_threads(1)
         _threads.single = True
     return faiss
+
+
+def refuse_without_faiss() -> None:
+    """Raise EngineUnavailable where it is not installed; importing it takes a command's start too long.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    known = "faiss" in sys.modules
+    if sys.modules.get("faiss") is None and (known or importlib.util.find_spec("faiss") is None):
+        raise _missing("which is not installed")
+
+
+def _missing(why: str) -> EngineUnavailable:
+    hint = "pip install 'audio-pool[semantic]'"
+    return EngineUnavailable(f"looking sounds up by meaning needs faiss, {why}", hint=hint)

@@ -117,9 +117,9 @@ def read_snapshot(
         SnapshotUnusable: missing, torn, damaged or of another version.
         EngineUnavailable: faiss is not installed.
     """
-    faiss = faiss_here()
     try:
         with path.open("rb") as file:
+            faiss = faiss_here()  # where there is something to read
             _check(file, path)
             file.seek(0)
             head = _head_in(file, path)

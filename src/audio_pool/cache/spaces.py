@@ -53,13 +53,22 @@ class Spaces:
         """Load or build the indexes of these spaces; otherwise the first look-up by meaning does.
 
         Args:
-            background: large ones are left to ``tidy``; until then nothing is found in them.
+            background: large ones are left to ``tidy``, and until then nothing is found in them; small ones to
+                ``open`` or the first look-up.
 
         Raises:
             EngineUnavailable: faiss is not installed.
         """
         for name in names:
             self.of(name, background=background)
+
+    def open(self) -> None:
+        """Load or build the small ones now, which the first look-up would wait for."""
+        for space in list(self._spaces.values()):
+            try:
+                space.open()
+            except AudioPoolError as exc:  # the first look-up says so again
+                _log.warning("the index of %s cannot be opened: %s", space.space, exc)
 
     def follow(self, *, wait: bool = True) -> None:
         """Take over what was changed; without ``wait`` a few changes, where nobody else is at it."""
@@ -86,4 +95,6 @@ class Spaces:
 
     def building(self) -> dict[str, float]:
         """Return by name how far those are that nothing is found in yet: 0 to 1."""
-        return {name: space.progress for name, space in list(self._spaces.items()) if not space.ready}
+        return {
+            name: space.progress for name, space in list(self._spaces.items()) if not (space.ready or space.at_once)
+        }

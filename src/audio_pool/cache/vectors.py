@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_pool.cache.faiss_library import faiss_here
+from audio_pool.cache.faiss_library import refuse_without_faiss
 from audio_pool.cache.index import FLAT_BELOW, SnapshotUnusable, VectorIndex
 from audio_pool.cache.inverted_lists import Stopped
 from audio_pool.cache.settings import Filters, Settings, admits
@@ -43,6 +43,8 @@ _WHILE_SEARCHING = 64
 _AT_ONCE = 4096
 _AT_ONCE_BELOW = 20_000
 """Vectors of which an index is made at once, in the background or not: a fraction of a second."""
+_UNWANTED_LOOKS = 10
+"""Looks of ``tidy`` after which a small index is opened although nobody has wanted it: it may not stay small."""
 _SAVE_AFTER, _SAVE_SHARE = 2000, 20
 """Changes after which ``tidy`` writes a new snapshot, and their share in a large index."""
 _SETTINGS_KNOWN, _ANSWERS_KNOWN = 100_000, 1_000
@@ -138,7 +140,8 @@ class VectorSpace:
         """
         Args:
             background: a large index is loaded, built and rebuilt by ``tidy`` alone, and until it is there nothing is
-                found; otherwise it is there when this returns.
+                found; a small one is opened when it is first wanted: a process that looks nothing up by meaning, or
+                has nothing to find, does not load FAISS. Otherwise it is there when this returns.
 
         Raises:
             EngineUnavailable: faiss is not installed.
@@ -161,15 +164,28 @@ class VectorSpace:
         """How far the building under way is, 0 to 1."""
         self._lost = False
         """Changes were missed: it answers as it is until it has been built anew."""
-        faiss_here()
-        if not background or store.vectors.counts().get(space, 0) <= _AT_ONCE_BELOW:
+        self.at_once = background and store.vectors.counts().get(space, 0) <= _AT_ONCE_BELOW
+        """It is small, and opened by whoever wants it first."""
+        self._unwanted = 0
+        """Times that ``tidy`` has left it closed."""
+        refuse_without_faiss()
+        if not background:
             self._open()
 
     def __len__(self) -> int:
+        self.open()
         return len(self._index) if self._index is not None else 0
 
     def __contains__(self, entry_id: int) -> bool:
+        self.open()
         return self._index is not None and entry_id in self._index
+
+    def open(self) -> None:
+        """Load or build it now where that takes a fraction of a second; a large one is left to ``tidy``."""
+        if self.at_once and not self.ready:
+            with self._tidying, contextlib.suppress(Stopped):
+                if not self.ready:
+                    self._open()
 
     @property
     def snapshot(self) -> Path:
@@ -185,7 +201,9 @@ class VectorSpace:
         Lengths are filtered to 2 % only, and an entry may have been removed meanwhile: the caller asks the
         rows, and for more neighbours where too few are left. ``filters`` None: all fit.
         """
+        self.open()
         self._follow(_WHILE_SEARCHING, wait=False)
+        self.open()  # it may have been empty until now
         index = self._index
         if index is None or len(index) == 0 or len(vector) != index.dimensions:
             return {}
@@ -240,7 +258,7 @@ class VectorSpace:
         if version == self._version or not self.ready or not self._writing.acquire(blocking=wait):
             return
         try:
-            while not self._lost:
+            while self.ready and not self._lost:
                 changes = self._store.changes.since(self._seq, most)
                 if changes is None:
                     self._lost = True
@@ -262,7 +280,11 @@ class VectorSpace:
         if self._index is not None and removed:
             self._index.remove(removed)
         if added:
-            self._index = self._with(self._index, self._store.vectors.searchable(self.space, added))
+            kept = self._store.vectors.searchable(self.space, added)
+            if kept and self._index is None and self.at_once:
+                self.ready = False  # the first ones: who keeps a sound does not wait until FAISS is loaded
+                return
+            self._index = self._with(self._index, kept)
         if changes:
             self._seq = changes[-1].seq
 
@@ -339,6 +361,9 @@ class VectorSpace:
         """
         with self._tidying, contextlib.suppress(Stopped):
             if not self.ready:
+                self._unwanted += 1
+                if self.at_once and self._unwanted < _UNWANTED_LOOKS:
+                    return
                 self._open()
             self.follow()
             index = self._index

@@ -6,6 +6,7 @@ Must not know: what a field makes the pool do.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -129,8 +130,7 @@ def request_options(*, leave_out: Collection[str] = ()) -> Callable[[F], F]:
 
 def _option(name: str) -> Callable[[F], F]:
     found = REQUEST_OPTIONS[name]
-    field = next(field for field in inspect.type_info(AudioRequest).fields if field.name == name)  # type: ignore[attr-defined]
-    node = _without_none(field.type)
+    node = _without_none(_field_types()[name])
     keywords: dict[str, Any] = {}  # click's own
     match node:
         case inspect.BoolType():
@@ -142,6 +142,12 @@ def _option(name: str) -> Callable[[F], F]:
         case _:
             keywords["type"] = _type_of(node, found.scale)
     return click.option(*found.names, name, cls=SectionedOption, section=found.section, help=found.help, **keywords)
+
+
+@functools.cache
+def _field_types() -> dict[str, inspect.Type]:
+    """Return the types of a request's fields; found once, as all are read each time: a command's start waits for it."""
+    return {field.name: field.type for field in inspect.type_info(AudioRequest).fields}  # type: ignore[attr-defined]
 
 
 def _without_none(node: inspect.Type) -> inspect.Type:

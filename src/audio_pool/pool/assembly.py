@@ -110,7 +110,6 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(arena.close)
     encoders, former = encoders_of(config) if cache is not None else (), ""
     if cache is not None:
-        # here and not at the first look-up, which would wait for it
         former, space = former_encoder(config, encoders, cache.current.store.vectors.counts())
         cache.prepare((searched_space(name, config) for name in encoders), space)
     asked = (*encoders, former) if former else encoders
@@ -139,7 +138,6 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     requests = RequestTable(telemetry)
     requests.traces = span_feed(os.environ, rest)
     writer, index, upkeep = Writer(), Writer("index"), Writer("upkeep", niceness=10)
-    writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread
     turns = Turns(writer, config.queue.max_requests)
     making = Making(turns, cache)
     incoming = _incoming(cache, None if cache is not None else _scratch(config, rest), spill.making)
@@ -211,6 +209,9 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
+    writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread; workers start meanwhile
+    if serve and cache is not None:
+        index.submit(cache.current.spaces.open)  # not at the first look-up, which would wait for it
     if jobs is not None:
         jobs.journal.start()
     return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)

@@ -158,7 +158,7 @@ def word_info(word: str) -> WordInfo:
     base, form = _base(word, words)
     head = words.heads.get(base, base)
     # a word that is listed as a synonym alone ("rumour") has the parts of speech of its set's first name
-    kin = base if base in words.nouns | words.verbs | words.qualities else head
+    kin = base if base in words.nouns or base in words.verbs or base in words.qualities else head
     noun, verb = kin in words.nouns, kin in words.verbs
     return WordInfo(
         base=head,

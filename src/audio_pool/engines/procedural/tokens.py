@@ -52,7 +52,11 @@ UNTOLD = STOPWORDS | AGENTS | _HAPPENS
 @lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """Return a word's base form, misspelling corrected and synonyms folded. Only to be compared with other stems."""
-    base = word_info(correct_spelling(word)).base
+    return _uncorrected(correct_spelling(word))
+
+
+def _uncorrected(word: str) -> str:
+    base = word_info(word).base
     return _SYNONYM_STEMS.get(base, base)
 
 
@@ -103,7 +107,7 @@ def tokenised(text: str, *, compounds: Collection[str], adjectives: Collection[s
         word = _word(token, clause)
         joined = words[-1].text + token if words and words[-1].text.isalpha() and not word.acting else ""
         # "door bell"; "game over", though "over" parts clauses; "a hammer" is no misspelt "hammer"
-        if joined and correct_spelling(joined) == joined and stem(joined) in compounds:
+        if joined and _uncorrected(joined) in compounds and correct_spelling(joined) == joined:
             words[-1] = _word(joined, clause)
         elif token in _CLAUSE_BREAKS:
             clause += 1
