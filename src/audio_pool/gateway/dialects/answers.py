@@ -19,16 +19,57 @@ from litestar.types import ExceptionHandlersMap
 from audio_pool.api import as_request
 from audio_pool.errors import AudioPoolError
 from audio_pool.gateway.audio_response import MEDIA_TYPES
+from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.dialects.fields import Fields
 from audio_pool.gateway.door import Sound
 from audio_pool.gateway.problems import error_of, retry_after, status_of
 from audio_pool.gateway.sound_report import headers_of
 from audio_pool.types import AudioRequest
 
-__all__ = ["ErrorBody", "bytes_of", "error_handlers", "headers_with", "json_of", "request_of"]
+__all__ = [
+    "AUDIO",
+    "FILE",
+    "ErrorBody",
+    "bytes_of",
+    "documented",
+    "error_handlers",
+    "headers_with",
+    "json_of",
+    "request_of",
+]
 
+# Any: a body's own fields, a description's own parts
 ErrorBody = Callable[[AudioPoolError, int, str], object]
 """Of an error, its status and the request's id: what is written as JSON."""
+
+
+AUDIO = tuple(media for name, media in MEDIA_TYPES.items() if name != "png")
+"""What a file may be called."""
+FILE = Answer(200, "The file", media=AUDIO, headers=("x-sound-id", "x-sound-seed", "x-sound-cached", "x-request-id"))
+_FAILURES = {
+    400: "The body is not understood",
+    401: "There is no key, or none that is known",
+    403: "It is not allowed",
+    404: "There is no such model, voice or request",
+    413: "The body is too large",
+    422: "A field is missing, or not what is allowed",
+    429: "Too much is asked for",
+    500: "It went wrong",
+    503: "It cannot be made now",
+    504: "It took too long",
+}
+
+
+def documented(error: Any, *answers: Answer, public: bool = False, **rest: Any) -> dict[str, Any]:
+    """Return a route's ``opt``: what it answers, and takes, for the OpenAPI document.
+
+    Args:
+        error: the type of the API's own error body.
+        public: nobody needs a key.
+        rest: of ``described``.
+    """
+    failures = (Answer(status, says, error) for status, says in _FAILURES.items())
+    return {**({"public": True} if public else {}), **described(*answers, *failures, **rest)}
 
 
 def request_of(*layers: Fields) -> AudioRequest:

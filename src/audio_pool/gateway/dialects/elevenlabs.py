@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Response, Router, get, post
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, Busy
-from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
-from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
+from audio_pool.gateway.described import Answer
+from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fields import BadFields, FieldFault, read_json, take
 from audio_pool.gateway.dialects.names import Names, UnknownVoice
 from audio_pool.gateway.dialects.output_format import rendition_of
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.gateway.problems import TooMany
 from audio_pool.types import AudioRequest, Prompt, Seed
 
-__all__ = ["ERRORS", "made_patiently", "model_object", "router"]
+__all__ = ["ERRORS", "ElevenLabsError", "FormatQuery", "Model", "made_patiently", "model_object", "router"]
 
 EFFECT_MODEL = "eleven_text_to_sound_v2"
 SPEECH_MODEL = "eleven_multilingual_v2"
@@ -63,12 +65,95 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     seed: Seed | None = None
 
 
+class FormatQuery(Struct, frozen=True):
+    """What stands in the address."""
+
+    output_format: str | None = None
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model as this API lists it."""
+
+    model_id: str
+    name: str
+    can_do_text_to_speech: bool = False
+    languages: list[str] = []
+
+
+class Voice(Struct, frozen=True, kw_only=True):
+    """A voice as this API lists it."""
+
+    voice_id: str
+    name: str
+    category: str = "premade"
+
+
+class Voices(Struct, frozen=True):
+    """All voices."""
+
+    voices: list[Voice]
+
+
+class Subscription(Struct, frozen=True, kw_only=True):
+    """What this API's clients want to know before they ask: nothing is counted here."""
+
+    tier: str = "self_hosted"
+    character_count: int = 0
+    character_limit: int = 1_000_000_000
+    can_extend_character_limit: bool = False
+    allowed_to_extend_character_limit: bool = False
+    voice_slots_used: int = 0
+    professional_voice_slots_used: int = 0
+    voice_limit: int = 0
+    voice_add_edit_counter: int = 0
+    professional_voice_limit: int = 0
+    can_extend_voice_limit: bool = False
+    can_use_instant_voice_cloning: bool = False
+    can_use_professional_voice_cloning: bool = False
+    status: str = "active"
+    max_character_limit_extension: int | None = None
+    next_character_count_reset_unix: int | None = None
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """Whose key it is."""
+
+    user_id: str
+    first_name: str | None
+    subscription: Subscription = Subscription()
+    is_new_user: bool = False
+    can_use_delayed_payment_methods: bool = False
+    is_onboarding_completed: bool = True
+    is_onboarding_checklist_completed: bool = True
+    xi_api_key: str | None = None
+    created_at: int = 0
+    seat_type: str = "workspace_admin"
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """What went wrong; ``status`` is the older name of ``code``."""
+
+    type: str
+    code: str
+    status: str
+    message: str
+    request_id: str
+    param: str | None = None
+
+
+class ElevenLabsError(Struct, frozen=True):
+    """An error of this API."""
+
+    detail: ErrorDetail | list[FieldFault]
+
+
 def router(door: Door) -> Router:
     """Return the routes."""
     names = Names(door)
     tags = ["ElevenLabs"]
 
-    @post("/v1/sound-generation", status_code=200, summary="ElevenLabs: make a sound effect", tags=tags)
+    @post("/v1/sound-generation", status_code=200, summary="ElevenLabs: make a sound effect", tags=tags,
+          opt=documented(ElevenLabsError, FILE, body=EffectBody, query=FormatQuery))  # fmt: skip
     async def effect(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
         taken = take(EffectBody, await read_json(request))
         body, model = taken.body, await names.model(taken.body.model_id)
@@ -83,6 +168,7 @@ def router(door: Door) -> Router:
         status_code=200,
         summary="ElevenLabs: say words",
         tags=tags,
+        opt=documented(ElevenLabsError, FILE, body=SpeechBody, query=FormatQuery),
     )
     async def speech(request: HttpRequest, voice_id: str, output_format: str | None = None) -> Response[bytes]:
         taken = take(SpeechBody, await read_json(request))
@@ -92,20 +178,25 @@ def router(door: Door) -> Router:
         sound = await made_patiently(door, asked, request)
         return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
 
-    @get("/v1/voices", summary="ElevenLabs: voices", tags=tags)
+    @get("/v1/voices", summary="ElevenLabs: voices", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "Them", Voices),
+    ))  # fmt: skip
     async def voices() -> Response[bytes]:
         known = await names.voices()
-        return json_of({"voices": [{"voice_id": name, "name": name, "category": "premade"} for name in known]})
+        return json_of(Voices([Voice(voice_id=name, name=name) for name in known]))
 
-    @get("/v1/user", summary="ElevenLabs: whose key it is", tags=tags)
+    @get("/v1/user", summary="ElevenLabs: whose key it is", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "The key's name", User),
+    ))  # fmt: skip
     async def user(request: HttpRequest) -> Response[bytes]:
         name = door.caller(request).name
-        told = {"user_id": name or "anybody", "first_name": name or None, "subscription": _SUBSCRIPTION}
-        return json_of(told | _USER)
+        return json_of(User(user_id=name or "anybody", first_name=name or None))
 
-    @get("/v1/user/subscription", summary="ElevenLabs: what may be used", tags=tags)
+    @get("/v1/user/subscription", summary="ElevenLabs: what may be used", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "All of it", Subscription),
+    ))  # fmt: skip
     async def subscription() -> Response[bytes]:
-        return json_of(_SUBSCRIPTION)
+        return json_of(Subscription())
 
     return Router("/", route_handlers=[effect, speech, voices, user, subscription], exception_handlers=ERRORS)
 
@@ -132,55 +223,20 @@ async def _guidance(influence: float | None, engine: str | None, names: Names) -
     return round(own * share, 3)
 
 
-def model_object(name: str) -> dict[str, object]:
+def model_object(name: str) -> Model:
     """Return a model as this API lists it."""
-    return {"model_id": name, "name": name, "can_do_text_to_speech": False, "languages": []}
+    return Model(model_id=name, name=name)
 
 
-_SUBSCRIPTION: dict[str, object] = {
-    "tier": "self_hosted",
-    "character_count": 0,
-    "character_limit": 1_000_000_000,
-    "can_extend_character_limit": False,
-    "allowed_to_extend_character_limit": False,
-    "voice_slots_used": 0,
-    "professional_voice_slots_used": 0,
-    "voice_limit": 0,
-    "voice_add_edit_counter": 0,
-    "professional_voice_limit": 0,
-    "can_extend_voice_limit": False,
-    "can_use_instant_voice_cloning": False,
-    "can_use_professional_voice_cloning": False,
-    "status": "active",
-    "max_character_limit_extension": None,
-    "next_character_count_reset_unix": None,
-}
-_USER: dict[str, object] = {
-    "is_new_user": False,
-    "can_use_delayed_payment_methods": False,
-    "is_onboarding_completed": True,
-    "is_onboarding_checklist_completed": True,
-    "xi_api_key": None,
-    "created_at": 0,
-    "seat_type": "workspace_admin",
-}
-
-
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+def _error(error: AudioPoolError, status: int, request_id: str) -> ElevenLabsError:
     if isinstance(error, BadFields):
-        return {"detail": [_fault(one) for one in error.faults]}
-    if status == 422:
-        return {"detail": [{"loc": ["body"], "msg": error.message, "type": _CODES.get(error.code, error.code)}]}
+        return ElevenLabsError(error.listed("output_format", missing="Field required"))
     code = "voice_not_found" if isinstance(error, UnknownVoice) else _CODES.get(error.code, error.code)
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return ElevenLabsError([FieldFault(loc=["body"], msg=error.message, type=code)])
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    told = {"type": kind, "code": code, "status": code, "message": message, "request_id": request_id, "param": None}
-    return {"detail": told}
-
-
-def _fault(fault: Fault) -> dict[str, object]:
-    told, kind = ("Field required", "missing") if fault.missing else (fault.message, "value_error")
-    return {"loc": ["query" if fault.name == "output_format" else "body", fault.name], "msg": told, "type": kind}
+    return ElevenLabsError(ErrorDetail(type=kind, code=code, status=code, message=message, request_id=request_id))
 
 
 ERRORS = error_handlers(_error, _STATUSES)

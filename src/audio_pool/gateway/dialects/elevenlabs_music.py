@@ -14,10 +14,11 @@ from litestar import Response, Router, post
 from msgspec import Meta, Struct
 
 from audio_pool.gateway.audio_response import MEDIA_TYPES
-from audio_pool.gateway.dialects.answers import bytes_of, headers_with, json_of, request_of
-from audio_pool.gateway.dialects.elevenlabs import ERRORS, made_patiently
+from audio_pool.gateway.described import Answer
+from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, headers_with, json_of, request_of
+from audio_pool.gateway.dialects.elevenlabs import ERRORS, ElevenLabsError, FormatQuery, made_patiently
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
-from audio_pool.gateway.dialects.music_plan import LONGEST_MS, SHORTEST_MS, Plan, plan_of, told_by
+from audio_pool.gateway.dialects.music_plan import LONGEST_MS, SHORTEST_MS, Plan, PlanTold, plan_of, told_by
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.output_format import MUSIC_FORMATS, rendition_of
 from audio_pool.gateway.door import Door, HttpRequest, Sound
@@ -63,12 +64,16 @@ def router(door: Door) -> Router:
         asked = await _asked(taken, plan, output_format, names)
         return taken, plan, await made_patiently(door, asked, request)
 
-    @post(["/v1/music", "/v1/music/stream"], status_code=200, summary="ElevenLabs: compose", tags=tags)
+    @post(["/v1/music", "/v1/music/stream"], status_code=200, summary="ElevenLabs: compose", tags=tags,
+          opt=documented(ElevenLabsError, FILE, body=MusicBody, query=FormatQuery))  # fmt: skip
     async def compose(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
         taken, _, sound = await composed(request, output_format)
         return bytes_of(sound, ignored=taken.ignored, song_id=sound.request_id)
 
-    @post("/v1/music/detailed", status_code=200, summary="ElevenLabs: compose, and tell of it", tags=tags)
+    @post("/v1/music/detailed", status_code=200, summary="ElevenLabs: compose and tell", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "What it is, as JSON, and the file", media=("multipart/mixed",)),
+        body=MusicBody, query=FormatQuery,
+    ))  # fmt: skip
     async def detailed(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
         taken, plan, sound = await composed(request, output_format)
         boundary = uuid.uuid4().hex
@@ -76,7 +81,9 @@ def router(door: Door) -> Router:
         media_type = f"multipart/mixed; boundary={boundary}"
         return Response(_in_parts(sound, plan, boundary), media_type=media_type, headers=headers)
 
-    @post("/v1/music/plan", status_code=200, summary="ElevenLabs: plan a piece", tags=tags)
+    @post("/v1/music/plan", status_code=200, summary="ElevenLabs: plan a piece", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "A plan to compose by", PlanTold), body=PlanBody,
+    ))  # fmt: skip
     async def plan(request: HttpRequest) -> Response[bytes]:
         body = take(PlanBody, await read_json(request)).body
         found = plan_of(body.prompt, body.music_length_ms or _LENGTH_MS)

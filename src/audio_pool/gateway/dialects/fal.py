@@ -17,13 +17,26 @@ from typing import Any
 import msgspec
 from litestar import Response, Router, get, post, put
 from litestar.response import Stream
-from msgspec import Struct, structs
+from msgspec import structs
 
 from audio_pool.api import JobReport
 from audio_pool.errors import AudioPoolError, BadMessage, CallerError, NotFound, NotSupported
 from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
 from audio_pool.gateway.callers import HttpCaller
-from audio_pool.gateway.dialects.answers import error_handlers, json_of, request_of
+from audio_pool.gateway.described import Answer
+from audio_pool.gateway.dialects.answers import AUDIO, FILE, documented, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fal_messages import (
+    Cancelled,
+    FalBody,
+    FalError,
+    FalFile,
+    HookQuery,
+    Log,
+    LogsQuery,
+    Payload,
+    Standing,
+    Submitted,
+)
 from audio_pool.gateway.dialects.fal_webhook import FalEvent, FalSigner
 from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
 from audio_pool.gateway.dialects.names import Names
@@ -33,7 +46,7 @@ from audio_pool.gateway.live_jobs import FINAL, LiveJob
 from audio_pool.gateway.told import public_error
 from audio_pool.gateway.webhooks import Sign, WebhookUrl
 from audio_pool.results import Accepted
-from audio_pool.types import AudioRequest, Duration, Prompt, Steps, Unit
+from audio_pool.types import AudioRequest
 
 __all__ = ["router"]
 
@@ -48,28 +61,14 @@ _ERROR_TYPES = {"timeout": "request_timeout", "expired": "request_timeout", "can
                 "bad_request": "bad_request", "unknown_engine": "not_found"}  # fmt: skip
 
 
-class FalBody(Struct, frozen=True, kw_only=True):
-    """Arguments as the apps of sounds and music have them. Fields of our own API may stand beside these."""
-
-    prompt: Prompt | None = None
-    text: Prompt | None = None
-    seconds_total: Duration | None = None
-    duration: Duration | None = None
-    duration_seconds: Duration | None = None
-    num_inference_steps: Steps | None = None
-    output_format: str = "wav"
-    """wav, flac, ogg, opus or mp3, or as ElevenLabs writes them, such as mp3_44100_128."""
-    audio_url: str | None = None
-    """A sound to start from, as a data URI."""
-    strength: Unit | None = None
-
-
 def router(door: Door) -> Router:
     """Return the routes."""
     names, signer = Names(door), FalSigner(door.settings)
     at = "/{owner:str}/{app:str}/requests/{request_id:str}"
 
-    @post(_APPS, status_code=200, summary="fal: submit to the queue", tags=["fal"])
+    @post(_APPS, status_code=200, summary="fal: submit to the queue", tags=["fal"], opt=documented(
+        FalError, Answer(200, "Where to ask after it", Submitted), body=FalBody, query=HookQuery,
+    ))  # fmt: skip
     async def submit(
         request: HttpRequest, owner: str, app: str, part: str = "", last: str = "", fal_webhook: WebhookUrl = None
     ) -> Response[bytes]:
@@ -82,17 +81,17 @@ def router(door: Door) -> Router:
         url = f"{_base(request)}/{owner}/{app}/requests/{job_id}"
         live = door.jobs.live(job_id)
         return json_of(
-            {
-                "status": "IN_QUEUE",
-                "request_id": job_id,
-                "queue_position": _position(live),
-                "response_url": url,
-                "status_url": f"{url}/status",
-                "cancel_url": f"{url}/cancel",
-            }
+            Submitted(
+                request_id=job_id,
+                queue_position=_position(live),
+                response_url=url,
+                status_url=f"{url}/status",
+                cancel_url=f"{url}/cancel",
+            )
         )
 
-    @post([f"/fal/run{path}" for path in _APPS], status_code=200, summary="fal: make a sound and wait", tags=["fal"])
+    @post([f"/fal/run{path}" for path in _APPS], status_code=200, summary="fal: make a sound and wait",
+          tags=["fal"], opt=documented(FalError, Answer(200, "The result", Payload), body=FalBody))  # fmt: skip
     async def run(request: HttpRequest, owner: str, app: str, part: str = "", last: str = "") -> Response[bytes]:
         asked, start = await _asked(request, owner, _joined(app, part, last), names)
         job_id = await door.jobs.submit(asked, request, init_audio=start)
@@ -103,44 +102,57 @@ def router(door: Door) -> Router:
             raise
         return json_of(_payload(report, _base(request)), x_fal_request_id=job_id)
 
-    @get(f"{at}/status", summary="fal: how a request stands", tags=["fal"])
+    @get(f"{at}/status", summary="fal: how a request stands", tags=["fal"], opt=documented(
+        FalError, Answer(200, "It has ended", Standing), Answer(202, "It waits, or is made", Standing), query=LogsQuery,
+    ))  # fmt: skip
     async def status(request: HttpRequest, request_id: str, logs: bool = False) -> Response[bytes]:
         report = await door.jobs.report(request_id, request)
-        told = _status(report, door.jobs.live(request_id), logs)
+        told = _standing(report, door.jobs.live(request_id), logs)
         return json_of(told, 200 if report.state in FINAL else 202)
 
-    @get(f"{at}/status/stream", summary="fal: hear how a request stands until its end", tags=["fal"])
+    @get(f"{at}/status/stream", summary="fal: hear how a request stands until its end", tags=["fal"], opt=documented(
+        FalError, Answer(200, "Events, each with how it stands", media=("text/event-stream",)), query=LogsQuery,
+    ))  # fmt: skip
     async def stream(request: HttpRequest, request_id: str, logs: bool = False) -> Stream:
         await door.jobs.report(request_id, request)  # there is none: an error, not a stream
         events = _events(door, request, request_id, logs)
         return Stream(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    @get(at, summary="fal: the result of a request", tags=["fal"])
+    @get(at, summary="fal: the result of a request", tags=["fal"], opt=documented(
+        FalError, Answer(200, "The result", Payload),
+    ))  # fmt: skip
     async def result(request: HttpRequest, request_id: str) -> Response[bytes]:
         report = await door.jobs.report(request_id, request, inline=True)
         if report.state not in FINAL:
             raise BadMessage(f"request {request_id} is still in progress", hint="ask for its status")
         return json_of(_payload(report, _base(request)), x_fal_request_id=request_id)
 
-    @put(f"{at}/cancel", status_code=202, summary="fal: cancel a request", tags=["fal"])
+    @put(f"{at}/cancel", status_code=202, summary="fal: cancel a request", tags=["fal"], opt=documented(
+        FalError | Cancelled, Answer(202, "It ends", Cancelled),
+    ))  # fmt: skip
     async def cancel(request: HttpRequest, request_id: str) -> Response[bytes]:
         try:
             cancelled = await door.jobs.cancel(request_id, request)
         except NotFound:
-            return json_of({"status": "NOT_FOUND"}, 404)
+            return json_of(Cancelled("NOT_FOUND"), 404)
         if not cancelled:
-            return json_of({"status": "ALREADY_COMPLETED"}, 400)
-        return json_of({"status": "CANCELLATION_REQUESTED"}, 202)
+            return json_of(Cancelled("ALREADY_COMPLETED"), 400)
+        return json_of(Cancelled("CANCELLATION_REQUESTED"), 202)
 
     # who has the id has the file: clients fetch it without their key
-    @get("/fal/files/{request_id:str}/{name:str}", opt={"public": True}, summary="fal: a result's file", tags=["fal"])
+    @get("/fal/files/{request_id:str}/{name:str}", summary="fal: a result's file", tags=["fal"], opt=documented(
+        FalError, FILE, Answer(206, "A part of it", media=AUDIO), Answer(304, "It has not changed"),
+        Answer(412, "It is another"), Answer(416, "There is no such part"), public=True,
+    ))  # fmt: skip
     async def file(request: HttpRequest, request_id: str, name: str) -> AudioResponse:
         report = await door.jobs.report(request_id, request, inline=True)
         if report.metadata is None or not isinstance(report.data, bytes):
             raise NotFound(f"request {request_id} has no file")
         return AudioResponse(AudioFile(report.data, media_type=MEDIA_TYPES[report.metadata.format], name=name))
 
-    @get("/.well-known/jwks.json", opt={"public": True}, summary="fal: what webhooks are verified with", tags=["fal"])
+    @get("/.well-known/jwks.json", summary="fal: what webhooks are verified with", tags=["fal"], opt=documented(
+        FalError, Answer(200, "A key set", dict[str, list[dict[str, str]]]), public=True,
+    ))  # fmt: skip
     async def keys() -> Response[bytes]:
         return json_of(signer.key_set())
 
@@ -198,29 +210,30 @@ def _position(live: LiveJob | None) -> int:
     return live.accepted.queue_position if live is not None and live.accepted is not None else 0
 
 
-def _status(report: JobReport, live: LiveJob | None, logs: bool) -> dict[str, object]:
-    told: dict[str, object] = {"request_id": report.request_id, "logs": _logs(live) if logs else None}
+def _standing(report: JobReport, live: LiveJob | None, logs: bool) -> Standing:
+    lines = _logs(live) if logs else None
     if report.state == "pending" or (report.state == "running" and live is not None and live.progress is None):
-        return told | _queued(report.request_id, _position(live))
+        return _queued(report.request_id, _position(live), lines)
     if report.state not in FINAL:
-        return told | {"status": "IN_PROGRESS"}
+        return Standing(status="IN_PROGRESS", request_id=report.request_id, logs=lines)
     took_s = max(0.0, (report.finished_at or report.created_at) - report.created_at)
-    told |= {"status": "COMPLETED", "metrics": {"inference_time": round(took_s, 3)}}
-    if report.metadata is None:
-        error = _failure(report)
-        told |= {"error": error.message, "error_type": _kind(error)}
-    return told
+    metrics = {"inference_time": round(took_s, 3)}
+    done = Standing(status="COMPLETED", request_id=report.request_id, logs=lines, metrics=metrics)
+    if report.metadata is not None:
+        return done
+    error = _failure(report)
+    return structs.replace(done, error=error.message, error_type=_kind(error))
 
 
-def _queued(job_id: str, position: int) -> dict[str, object]:
-    return {"request_id": job_id, "status": "IN_QUEUE", "queue_position": position}
+def _queued(job_id: str, position: int, logs: list[Log] | None = None) -> Standing:
+    return Standing(status="IN_QUEUE", request_id=job_id, queue_position=position, logs=logs)
 
 
-def _logs(live: LiveJob | None) -> list[dict[str, str]]:
+def _logs(live: LiveJob | None) -> list[Log]:
     if live is None or live.progress is None:
         return []
     told = f"{live.progress.stage}: {live.progress.fraction:.0%}"
-    return [{"message": told, "level": "INFO", "source": "audio_pool", "timestamp": datetime.now(UTC).isoformat()}]
+    return [Log(message=told, timestamp=datetime.now(UTC).isoformat())]
 
 
 async def _events(door: Door, request: HttpRequest, job_id: str, logs: bool) -> AsyncIterator[bytes]:
@@ -230,11 +243,11 @@ async def _events(door: Door, request: HttpRequest, job_id: str, logs: bool) -> 
             continue
         live = door.jobs.live(job_id)
         if isinstance(happening, JobReport):
-            told = _status(happening, live, logs)
+            told = _standing(happening, live, logs)
         elif isinstance(happening, Accepted):
             told = _queued(job_id, happening.queue_position)
         else:
-            told = {"request_id": job_id, "status": "IN_PROGRESS", "logs": _logs(live) if logs else None}
+            told = Standing(status="IN_PROGRESS", request_id=job_id, logs=_logs(live) if logs else None)
         yield b"data: " + msgspec.json.encode(told) + b"\n\n"
 
 
@@ -255,37 +268,30 @@ def _failure(report: JobReport) -> AudioPoolError:
     return AudioPoolError(f"the request is {report.state}")
 
 
-def _payload(report: JobReport, base: str) -> dict[str, object]:
+def _payload(report: JobReport, base: str) -> Payload:
     """Return what an app answers with. Raises what the request came to instead."""
     metadata = report.metadata
     if metadata is None or not isinstance(report.data, bytes):
         raise _failure(report)
     name = f"{report.request_id[-8:]}.{metadata.format}"
-    file = {
-        "url": f"{base}/fal/files/{report.request_id}/{name}",
-        "content_type": MEDIA_TYPES[metadata.format],
-        "file_name": name,
-        "file_size": len(report.data),
-    }
-    return {
-        "audio": file,
-        "audio_file": file,  # apps call it either way
-        "seed": metadata.base_seed,
-        "prompt": metadata.prompt,
-        "duration": metadata.duration_s,
-        "timings": {"inference": round(metadata.timings_ms.total / 1000, 3)},
-    }
+    file = FalFile(
+        url=f"{base}/fal/files/{report.request_id}/{name}",
+        content_type=MEDIA_TYPES[metadata.format],
+        file_name=name,
+        file_size=len(report.data),
+    )
+    return Payload(
+        audio=file,
+        audio_file=file,
+        seed=metadata.base_seed,
+        prompt=metadata.prompt,
+        duration=metadata.duration_s,
+        timings={"inference": round(metadata.timings_ms.total / 1000, 3)},
+    )
 
 
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
-    kind = _kind(error)
-    if not isinstance(error, BadFields):
-        return {"detail": error.message, "error_type": kind}
-    found = [
-        {"loc": ["body", one.name], "msg": one.message, "type": "missing" if one.missing else "value_error"}
-        for one in error.faults
-    ]
-    return {"detail": found, "error_type": kind}
+def _error(error: AudioPoolError, status: int, request_id: str) -> FalError:
+    return FalError(detail=error.listed() if isinstance(error, BadFields) else error.message, error_type=_kind(error))
 
 
 def _kind(error: AudioPoolError) -> str:

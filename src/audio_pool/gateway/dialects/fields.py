@@ -22,7 +22,7 @@ from audio_pool.gateway.door import HttpRequest
 from audio_pool.gateway.problems import TooLarge
 from audio_pool.types import AudioRequest
 
-__all__ = ["MAX_JSON_BYTES", "BadFields", "Fault", "Taken", "read_form", "read_json", "take"]
+__all__ = ["MAX_JSON_BYTES", "BadFields", "Fault", "FieldFault", "Taken", "read_form", "read_json", "take"]
 
 T = TypeVar("T", bound=Struct)
 Fields = dict[str, Any]
@@ -45,12 +45,37 @@ class Fault(Struct, frozen=True):
     missing: bool = False
 
 
+class FieldFault(Struct, frozen=True, kw_only=True):
+    """One fault as several APIs tell it: FastAPI's way."""
+
+    loc: list[str]
+    """Where: ``body`` or ``query``, and the field's name."""
+    msg: str
+    type: str
+
+
 class BadFields(InvalidRequest):
     """Fields of a foreign body that are missing or not allowed."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(f"{fault.name}: {fault.message}" for fault in faults))
         self.faults = faults
+
+    def listed(self, *in_query: str, missing: str = "is missing") -> list[FieldFault]:
+        """Return the faults in FastAPI's way.
+
+        Args:
+            in_query: names of fields that stand in the address.
+            missing: what is said of a field that is.
+        """
+        return [
+            FieldFault(
+                loc=["query" if fault.name in in_query else "body", fault.name],
+                msg=missing if fault.missing else fault.message,
+                type="missing" if fault.missing else "value_error",
+            )
+            for fault in self.faults
+        ]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from litestar import Response, Router, post
 from msgspec import Struct
 
 from audio_pool.errors import AudioPoolError
-from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, request_of
+from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, request_of
 from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import DEFAULT_MODEL, Names
 from audio_pool.gateway.door import Door, HttpRequest
@@ -35,11 +35,18 @@ class Parameters(Struct, frozen=True, kw_only=True):
     num_inference_steps: Steps | None = None
 
 
+class HuggingFaceError(Struct, frozen=True):
+    """An error of this API."""
+
+    error: str
+
+
 def router(door: Door) -> Router:
     """Return the route."""
     names = Names(door)
 
-    @post(["/hf", "/hf/{model:path}"], status_code=200, summary="Hugging Face: make a sound", tags=["Hugging Face"])
+    @post(["/hf", "/hf/{model:path}"], status_code=200, summary="Hugging Face: make a sound",
+          tags=["Hugging Face"], opt=documented(HuggingFaceError, FILE, body=InferenceBody))  # fmt: skip
     async def infer(request: HttpRequest, model: str = DEFAULT_MODEL) -> Response[bytes]:
         body = take(InferenceBody, await read_json(request)).body
         taken = take(Parameters, body.parameters)
@@ -56,8 +63,8 @@ def router(door: Door) -> Router:
     return Router("/", route_handlers=[infer], exception_handlers=ERRORS)
 
 
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
-    return {"error": error.message}
+def _error(error: AudioPoolError, status: int, request_id: str) -> HuggingFaceError:
+    return HuggingFaceError(error.message)
 
 
 ERRORS = error_handlers(_error, {"unknown_engine": 404})

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from audio_pool.types import MAX_PROMPT_CHARS
 
-__all__ = ["Plan", "plan_of", "told_by"]
+__all__ = ["LONGEST_MS", "SHORTEST_MS", "Plan", "PlanTold", "plan_of", "told_by"]
 
 SHORTEST_MS = 3_000
 LONGEST_MS = 600_000
@@ -47,6 +47,14 @@ class Chunk(Struct, kw_only=True):
     negative_styles: Styles | None = None
 
 
+class PlanTold(Struct, kw_only=True):
+    """A plan (version 1)."""
+
+    positive_global_styles: list[str]
+    negative_global_styles: list[str]
+    sections: list[Section]
+
+
 class Plan(Struct, kw_only=True):
     """A plan of either version: with ``sections``, or with ``chunks``."""
 
@@ -55,13 +63,13 @@ class Plan(Struct, kw_only=True):
     sections: Annotated[list[Section], Meta(max_length=64)] = []
     chunks: Annotated[list[Chunk], Meta(max_length=64)] | None = None
 
-    def as_told(self) -> dict[str, object]:
-        """Return the plan as this API writes it (version 1)."""
-        return {
-            "positive_global_styles": self.positive_global_styles,
-            "negative_global_styles": self.negative_global_styles,
-            "sections": self.sections,
-        }
+    def as_told(self) -> PlanTold:
+        """Return the plan as this API writes it."""
+        return PlanTold(
+            positive_global_styles=self.positive_global_styles,
+            negative_global_styles=self.negative_global_styles,
+            sections=self.sections,
+        )
 
 
 def plan_of(prompt: str, length_ms: int, *, instrumental: bool = False) -> Plan:

@@ -16,13 +16,13 @@ from litestar.response import Stream
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, UnknownEngine
-from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, headers_with, request_of
+from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, headers_with, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.types import AudioRequest, Duration, Prompt
 
-__all__ = ["ERRORS", "StreamFormat", "answer", "model_object", "rendition_of", "router"]
+__all__ = ["ERRORS", "Model", "OpenAIError", "StreamFormat", "answer", "model_object", "rendition_of", "router"]
 
 RETRY_S = 3.0
 """Within which the SDK's first and second retry come."""
@@ -68,11 +68,38 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     """Not OpenAI's: how long it is to be."""
 
 
+class Model(Struct, frozen=True, kw_only=True):
+    """A model as this API lists it."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "audio_pool"
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    """The field at fault."""
+    code: str
+
+
+class OpenAIError(Struct, frozen=True):
+    """An error of this API."""
+
+    error: ErrorDetail
+
+
 def router(door: Door) -> Router:
     """Return the route."""
     names = Names(door)
 
-    @post("/v1/audio/speech", status_code=200, summary="OpenAI: make audio", tags=["OpenAI"])
+    @post("/v1/audio/speech", status_code=200, summary="OpenAI: make audio", tags=["OpenAI"], opt=documented(
+        OpenAIError, FILE, body=SpeechBody,
+    ))  # fmt: skip
     async def speech(request: HttpRequest) -> Response[Any]:
         taken = take(SpeechBody, await read_json(request))
         body = taken.body
@@ -123,12 +150,12 @@ def _event(body: dict[str, object]) -> bytes:
     return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
 
-def model_object(name: str) -> dict[str, object]:
+def model_object(name: str) -> Model:
     """Return a model as this API lists it."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "audio_pool"}
+    return Model(id=name)
 
 
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+def _error(error: AudioPoolError, status: int, request_id: str) -> OpenAIError:
     code, param = _CODES.get(error.code, error.code), None
     if isinstance(error, BadFields):
         fault = error.faults[0]
@@ -139,7 +166,7 @@ def _error(error: AudioPoolError, status: int, request_id: str) -> object:
         param = error.message.partition(":")[0] if ":" in error.message[:32] else None
     kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     message = f"{error.message}; {error.hint}" if error.hint else error.message
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return OpenAIError(ErrorDetail(message=message, type=kind, param=param, code=code))
 
 
 ERRORS = error_handlers(_error, _STATUSES)

@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 
 from audio_pool import __version__
 from audio_pool.errors import AudioPoolError
-from audio_pool.gateway.dialects.answers import error_handlers, json_of, request_of
-from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
+from audio_pool.gateway.described import Answer
+from audio_pool.gateway.dialects.answers import documented, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.fields import BadFields, Fault, FieldFault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.gateway.told import public
@@ -82,6 +83,18 @@ class PredictionMeta(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
+class JobQuery(Struct, frozen=True):
+    """What stands in the address."""
+
+    client_job_id: Annotated[str, Meta(pattern=f"^{_JOB_ID}$")] | None = None
+
+
+class ServiceError(Struct, frozen=True):
+    """An error of this API."""
+
+    detail: str | list[FieldFault]
+
+
 class Predicted(Struct, frozen=True, kw_only=True):
     """The answer of ``/predict``."""
 
@@ -95,7 +108,9 @@ def router(door: Door) -> Router:
     """Return the route."""
     names = Names(door)
 
-    @post("/predict", status_code=200, summary="The first services: make a sound", tags=["Services"])
+    @post("/predict", status_code=200, summary="The first services: make a sound", tags=["Services"], opt=documented(
+        ServiceError, Answer(200, "The sound", Predicted), body=AudioLdm2Body, query=JobQuery,
+    ))  # fmt: skip
     async def predict(request: HttpRequest, client_job_id: str | None = None) -> Response[bytes]:
         if client_job_id is not None and not re.fullmatch(_JOB_ID, client_job_id):
             raise BadFields(Fault("client_job_id", f"given {client_job_id!r:.80}, allowed is what matches ^{_JOB_ID}$"))
@@ -152,15 +167,8 @@ def _answer(sound: Sound, client_job_id: str | None) -> Predicted:
     )
 
 
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
-    if not isinstance(error, BadFields):
-        return {"detail": error.message}
-    return {"detail": [_fault(one) for one in error.faults]}
-
-
-def _fault(fault: Fault) -> dict[str, object]:
-    place = "query" if fault.name == "client_job_id" else "body"
-    return {"loc": [place, fault.name], "msg": fault.message, "type": "missing" if fault.missing else "value_error"}
+def _error(error: AudioPoolError, status: int, request_id: str) -> ServiceError:
+    return ServiceError(error.listed("client_job_id") if isinstance(error, BadFields) else error.message)
 
 
 ERRORS = error_handlers(_error)

@@ -14,7 +14,7 @@ from litestar.datastructures import UploadFile
 from msgspec import Meta, Struct, structs
 
 from audio_pool.errors import AudioPoolError, NotSupported
-from audio_pool.gateway.dialects.answers import bytes_of, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, json_of, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_form, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
@@ -49,17 +49,35 @@ class AudioBody(TextBody, frozen=True, kw_only=True):
     """0.01 keeps nearly all of it, 1 nothing."""
 
 
+class AudioForm(AudioBody, frozen=True, kw_only=True):
+    """All of that form, its file too."""
+
+    audio: bytes
+
+
+class StabilityError(Struct, frozen=True, kw_only=True):
+    """An error of this API."""
+
+    id: str
+    name: str
+    errors: list[str]
+
+
 def router(door: Door) -> Router:
     """Return the routes."""
     names = Names(door)
     tags = ["Stability"]
 
-    @post(f"{_PATH}/text-to-audio", status_code=200, summary="Stability: make a sound", tags=tags)
+    @post(f"{_PATH}/text-to-audio", status_code=200, summary="Stability: make a sound", tags=tags, opt=documented(
+        StabilityError, FILE, form=TextBody,
+    ))  # fmt: skip
     async def text_to_audio(request: HttpRequest) -> Response[bytes]:
         taken = take(TextBody, await read_form(request), texts=True)
         return _answer(await door.make(await _asked(taken, names), request), request, taken.ignored)
 
-    @post(f"{_PATH}/audio-to-audio", status_code=200, summary="Stability: make a sound of another", tags=tags)
+    @post(f"{_PATH}/audio-to-audio", status_code=200, summary="Stability: start from one", tags=tags, opt=documented(
+        StabilityError, FILE, form=AudioForm,
+    ))  # fmt: skip
     async def audio_to_audio(request: HttpRequest) -> Response[bytes]:
         fields = await read_form(request)
         file = fields.pop("audio", None)
@@ -70,7 +88,9 @@ def router(door: Door) -> Router:
         sound = await door.make(asked, request, init_audio=await file.read())
         return _answer(sound, request, taken.ignored)
 
-    @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part of a sound anew", tags=tags)
+    @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part anew", tags=tags, opt=documented(
+        StabilityError, form=AudioForm,
+    ))  # fmt: skip
     async def inpaint(request: HttpRequest) -> Response[bytes]:
         raise NotSupported("inpaint: no engine here makes a part of a sound anew; there are text-to-audio and "
                            "audio-to-audio")  # fmt: skip
@@ -99,10 +119,10 @@ def _answer(sound: Sound, request: HttpRequest, ignored: tuple[str, ...]) -> Res
     return json_of({"audio": base64.b64encode(sound.data).decode(), "finish_reason": _DONE, "seed": seed})
 
 
-def _error(error: AudioPoolError, status: int, request_id: str) -> object:
+def _error(error: AudioPoolError, status: int, request_id: str) -> StabilityError:
     name = _NAMES.get(status, "internal_error" if status >= 500 else "bad_request")
-    told = [f"{fault.name}: {fault.message}" for fault in error.faults] if isinstance(error, BadFields) else None
-    return {"id": request_id, "name": name, "errors": told or [error.message]}
+    faults = [f"{fault.name}: {fault.message}" for fault in error.faults] if isinstance(error, BadFields) else []
+    return StabilityError(id=request_id, name=name, errors=faults or [error.message])
 
 
 ERRORS = error_handlers(_error, {"bad_request": 400, "unknown_engine": 400})

@@ -12,10 +12,10 @@ from litestar import Response, Router, post
 from msgspec import Meta, Struct
 
 from audio_pool.errors import NotSupported
-from audio_pool.gateway.dialects.answers import request_of
+from audio_pool.gateway.dialects.answers import FILE, documented, request_of
 from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import Names
-from audio_pool.gateway.dialects.openai import ERRORS, StreamFormat, answer, rendition_of
+from audio_pool.gateway.dialects.openai import ERRORS, OpenAIError, StreamFormat, answer, rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.types import Duration, Prompt, Steps
 
@@ -41,7 +41,9 @@ def router(door: Door) -> Router:
     """Return the route."""
     names = Names(door)
 
-    @post("/v1/audio/generate", status_code=200, summary="vLLM-Omni: make a sound", tags=["vLLM-Omni"])
+    @post("/v1/audio/generate", status_code=200, summary="vLLM-Omni: make a sound", tags=["vLLM-Omni"], opt=documented(
+        OpenAIError, FILE, body=GenerateBody,
+    ))  # fmt: skip
     async def generate(request: HttpRequest) -> Response[Any]:
         taken = take(GenerateBody, await read_json(request))
         body = taken.body
