@@ -6,6 +6,8 @@ Must not know: how they are counted (pool/tally.py), who shows them (Prometheus,
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from msgspec import Struct
 
 from audio_pool.results import PlainMapping
@@ -13,10 +15,12 @@ from audio_pool.results import PlainMapping
 __all__ = [
     "BOUNDS_S",
     "DiskSpace",
+    "DoorNumbers",
     "EngineLoad",
     "ErrorNote",
     "GpuMemory",
     "Histogram",
+    "Measured",
     "PoolNumbers",
     "RequestCount",
     "TaskAtWork",
@@ -58,6 +62,34 @@ class Histogram(PlainMapping, Struct, frozen=True, kw_only=True):
         if min(counts) < 0:
             return self
         return Histogram(counts=counts, sum_s=self.sum_s - before.sum_s)
+
+
+class Measured:
+    """A histogram that is being counted."""
+
+    __slots__ = ("_counts", "_sum_s")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_S) + 1)
+        self._sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def told(self) -> Histogram:
+        """Return it as it is now."""
+        return Histogram(counts=tuple(self._counts), sum_s=self._sum_s)
+
+
+class DoorNumbers(Struct, frozen=True, kw_only=True):
+    """What a gateway has counted of the requests for sounds that came to it."""
+
+    requests: dict[tuple[str, str, str, str], int] = {}
+    """By dialect, engine, status, cache."""
+    seconds: dict[str, Histogram] = {}
+    """By dialect."""
 
 
 class RequestCount(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -107,12 +107,10 @@ def test_the_span_that_is_open_in_the_caller_is_the_parent(collector: Collector,
         client.generate("x", traceparent="00-0-0-01")
 
 
-def test_the_pools_own_process_never_imports_opentelemetry(served: Served, collector: Collector) -> None:
+def test_the_process_that_sends_spans_comes_back(served: Served, collector: Collector) -> None:
     (sender,) = [
         one for one in psutil.Process(served.process.pid).children() if "audio_pool.monitoring.spans" in one.cmdline()
     ]
-    maps = psutil.Process(served.process.pid).memory_maps(grouped=False)
-    assert not [one.path for one in maps if "google" in one.path], "protobuf comes with the exporter"
     sender.kill()
     trace = "5" * 32
     with AudioClient(served.endpoint, timeout_s=60) as client:

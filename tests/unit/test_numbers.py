@@ -13,10 +13,10 @@ from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
 from audio_pool.errors import QualityError
-from audio_pool.numbers import BOUNDS_S, DiskSpace, Histogram, PoolNumbers
+from audio_pool.numbers import BOUNDS_S, DiskSpace, Histogram, Measured, PoolNumbers
 from audio_pool.pool import machine as machine_module
 from audio_pool.pool.machine import Machine
-from audio_pool.pool.tally import Tally, Timings
+from audio_pool.pool.tally import Tally
 from audio_pool.results import (
     CacheType,
     CandidateReport,
@@ -37,7 +37,7 @@ def test_the_bounds_are_those_of_opentelemetry_and_finer_ones_for_hits() -> None
 
 
 def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
-    timings = Timings()
+    timings = Measured()
     for seconds in (0.0, 0.01, 0.0101, 81.92, 100.0):
         timings.add(seconds)
     told = timings.told()
@@ -57,7 +57,7 @@ def test_quantiles_lie_on_lines_within_the_steps() -> None:
 
 
 def test_what_came_since_an_earlier_look() -> None:
-    timings = Timings()
+    timings = Measured()
     timings.add(1.0)
     before = timings.told()
     timings.add(3.0)

@@ -10,6 +10,7 @@ exception handlers of its own for AudioPoolError, HTTPException and Exception; w
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import batches, health, jobs, library, pictures, pool_view
+from audio_pool.gateway import batches, health, jobs, library, numbers, pictures, pool_view
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -37,13 +38,16 @@ from audio_pool.gateway.dialects import (
 )
 from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
+from audio_pool.gateway.http_spans import Traced
 from audio_pool.gateway.keyring import Keyring
 from audio_pool.gateway.problems import PROBLEM_HANDLERS
+from audio_pool.gateway.tally import Counted
 
 __all__ = ["create_app"]
 
 ROUTERS: list[Callable[[Door], Router]] = [
     health.router,
+    numbers.router,
     jobs.router,
     batches.router,
     library.router,
@@ -107,7 +111,7 @@ def create_app(
         pdb_on_exception=False,
         debug=False,
     )
-    return Guard(app, settings, ports)
+    return Traced(Counted(Guard(app, settings, ports), door.tally), os.environ)
 
 
 def _cors(settings: HttpConfig) -> CORSConfig | None:

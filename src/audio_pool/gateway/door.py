@@ -26,6 +26,7 @@ from audio_pool.gateway.keyring import Keyring, key_in
 from audio_pool.gateway.live_jobs import LiveJobs
 from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
+from audio_pool.gateway.tally import HttpTally
 from audio_pool.gateway.told import public
 from audio_pool.gateway.webhooks import Webhooks
 from audio_pool.results import AudioResult, SoundMetadata
@@ -69,6 +70,7 @@ class Door:
         self.settings = settings
         self.services: dict[int, str] = {}
         """By port, the services that are bound."""
+        self.tally = HttpTally()
         self._connect = connect
         self._keyring = keyring
         self._accounts: dict[str, _Account] = {}
@@ -170,10 +172,10 @@ class Door:
                 return await pending.wait_async()
 
         if not linger_s:
-            return sound_of(await self.while_connected(http, made()))
+            return _noted(http, sound_of(await self.while_connected(http, made())))
         work = asyncio.ensure_future(made())
         try:
-            return sound_of(await self.while_connected(http, asyncio.shield(work)))
+            return _noted(http, sound_of(await self.while_connected(http, asyncio.shield(work))))
         except ClientGone:
             self._close_later(_ended(work, linger_s))
             raise
@@ -207,6 +209,7 @@ class Door:
             PathNotAllowed: it names a file of the server's.
             InvalidRequest: it asks for more than the configuration allows.
         """
+        http.scope["state"]["asked"] = True
         for name, value in (("output_path", request.output_path), ("init_audio", request.init_audio)):
             if value is not None:
                 raise PathNotAllowed(f"{name}: over HTTP no path on the server can be named", hint="leave it out")
@@ -220,6 +223,12 @@ class Door:
     async def while_connected(self, http: HttpRequest, work: Awaitable[T]) -> T:
         """Return what ``work`` comes to; end it when the HTTP client goes away. Raises ClientGone."""
         return await while_connected(http, work)
+
+
+def _noted(http: HttpRequest, sound: Sound) -> Sound:
+    """Note with a request what it was answered with, for whoever counts it."""
+    http.scope["state"]["answered"] = sound.metadata.engine, sound.metadata.cache_type
+    return sound
 
 
 async def _ended(work: asyncio.Future[AudioResult], within_s: float) -> None:

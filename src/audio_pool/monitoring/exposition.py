@@ -9,7 +9,7 @@ nothing is paid for between two scrapes. docs/monitoring.md has the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -17,30 +17,28 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from audio_pool.api import Health, PoolStatus
-from audio_pool.numbers import BOUNDS_S, Histogram, PoolNumbers
+from audio_pool.numbers import BOUNDS_S, DoorNumbers, Histogram, PoolNumbers
 
-__all__ = ["NATIVE", "DialectCounts", "exposition", "families"]
+__all__ = ["NATIVE", "exposition", "families"]
 
 NATIVE = "native"
 """The dialect of what the pool itself has counted: every request, whichever door it came by."""
-DialectCounts = Mapping[tuple[str, str, str, str], int]
-"""A gateway's own: (dialect, engine, status, cache) -> requests."""
 
 _STATES = ("starting", "ready", "degraded", "draining", "down")
 
 
 def exposition(
-    accept: str, status: PoolStatus | None, health: Health | None, own: DialectCounts | None = None
+    accept: str, status: PoolStatus | None, health: Health | None, own: DoorNumbers | None = None
 ) -> tuple[bytes, str]:
     """Return the text and its content type.
 
     Args:
         accept: header of the scrape: which form it wants.
         status, health: of the pool; None: it does not answer.
-        own: requests that a gateway has answered.
+        own: what a gateway has counted of the requests that it has answered.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Told(families(status, health, own or {})))
+    registry.register(_Told(families(status, health, own)))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -59,12 +57,17 @@ class _Told:
         return ()
 
 
-def families(status: PoolStatus | None, health: Health | None, own: DialectCounts) -> Iterator[Metric]:
+def families(status: PoolStatus | None, health: Health | None, own: DoorNumbers | None) -> Iterator[Metric]:
     """Yield every metric with its samples."""
     yield _gauge("up", "1 while the pool answers.", float(status is not None and health is not None))
     requests = _counter("requests", "Requests for sounds that were answered.", ("dialect", "engine", "status", "cache"))
-    for labels, count in own.items():
-        requests.add_metric(labels, count)
+    if own is not None:
+        for labels, count in own.requests.items():
+            requests.add_metric(labels, count)
+        seconds = _histogram("http_request_seconds", "Requests for sounds over HTTP, by API.", ("dialect",))
+        for dialect, histogram in own.seconds.items():
+            _add(seconds, (dialect,), histogram)
+        yield seconds
     numbers = status.numbers if status is not None else None
     if status is None or health is None or numbers is None:
         yield requests

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, SpanKind
 
-__all__ = ["Sender", "SpanTold", "run", "spans_of"]
+__all__ = ["Sender", "SpanTold", "resource_named", "run", "spans_of", "wanted_processors"]
 
 log = logging.getLogger(__name__)
 
@@ -192,8 +192,8 @@ class Sender:
                 return self.wanted or super().generate_trace_id()
 
         self._ids = Ids()
-        self._provider = TracerProvider(resource=_resource(), id_generator=self._ids)
-        for processor in processors or _processors():
+        self._provider = TracerProvider(resource=resource_named("audio_pool"), id_generator=self._ids)
+        for processor in processors or wanted_processors():
             self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("audio_pool", __version__)
 
@@ -237,17 +237,18 @@ def _ns(record: TraceRecord, at: float) -> int:
     return round((record.epoch_s + at) * 1e9)
 
 
-def _resource() -> Resource:
+def resource_named(service: str) -> Resource:
+    """Return who sends spans; ``service``: unless the standard variables say otherwise."""
     from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 
     found = Resource.create()  # with what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say
     ours = {SERVICE_VERSION: __version__}
     if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        ours[SERVICE_NAME] = "audio_pool"
+        ours[SERVICE_NAME] = service
     return found.merge(Resource(ours))
 
 
-def _processors() -> list[SpanProcessor]:
+def wanted_processors() -> list[SpanProcessor]:
     """Return what sends spans where the standard variables say."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import collections
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
-from audio_pool.numbers import BOUNDS_S, ErrorNote, Histogram, RequestCount
+from audio_pool.numbers import ErrorNote, Histogram, Measured, RequestCount
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.tasks import MasteredSound, Rejected, TaskResult
 
-__all__ = ["Tally", "Timings"]
+__all__ = ["Tally"]
 
 _STAGES = ("lookup", "queue", "generate", "score", "master", "store")
 _ERRORS_KEPT = 16
@@ -31,25 +30,6 @@ _FOUND_BY = {
 """The look-up that finds results of each kind."""
 
 
-class Timings:
-    """A histogram that is being counted."""
-
-    __slots__ = ("_counts", "_sum_s")
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS_S) + 1)
-        self._sum_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one more."""
-        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
-        self._sum_s += seconds
-
-    def told(self) -> Histogram:
-        """Return it as it is now."""
-        return Histogram(counts=tuple(self._counts), sum_s=self._sum_s)
-
-
 class Tally:
     """Router's thread only."""
 
@@ -58,9 +38,9 @@ class Tally:
         self.lookups: collections.Counter[str] = collections.Counter()
         self.loop_rejects = 0
         self._requests: dict[tuple[str, str, str], int] = {}
-        self._request_seconds: collections.defaultdict[str, Timings] = collections.defaultdict(Timings)
-        self._stage_seconds = {stage: Timings() for stage in _STAGES}
-        self._generate_seconds: collections.defaultdict[str, Timings] = collections.defaultdict(Timings)
+        self._request_seconds: collections.defaultdict[str, Measured] = collections.defaultdict(Measured)
+        self._stage_seconds = {stage: Measured() for stage in _STAGES}
+        self._generate_seconds: collections.defaultdict[str, Measured] = collections.defaultdict(Measured)
         self._audio_seconds: dict[str, float] = {}
         self._loaded: dict[str, dict[int, int]] = {}
         """Engines by worker and incarnation: of one that is loading them a few at a time, the last count."""
