@@ -90,10 +90,11 @@ def test_what_is_missing_is_told(http):
 
 def test_fields_of_ours_count_beside_and_what_nobody_knows_is_named(client):
     own = {"loop": True, "duration_s": 0.4, "seed": 7, "candidates": 1, "ambient": "no", "output_path": "/tmp/x"}
+    own |= {"speed": 2.0, "instructions": "very far away"}
     answer = client.audio.speech.create(**(ASKED | {"extra_body": own}), response_format="wav")
     headers = answer.response.headers
     assert (headers["x-sound-loop"], headers["x-sound-duration"], headers["x-sound-seed"]) == ("true", "0.4", "7")
-    assert headers["x-ignored-fields"] == "ambient, output_path"
+    assert headers["x-ignored-fields"] == "ambient, output_path, speed"
 
 
 def test_models_are_listed_and_found(client):

@@ -39,6 +39,7 @@ def test_stability_gives_json_where_that_is_asked_for(http):
         ("text-to-audio", {"prompt": "wind", "output_format": "ogg"}, 400, "output_format"),
         ("text-to-audio", {"prompt": "wind", "model": "stable-audio-9"}, 400, "did you mean 'stable-audio-2"),
         ("audio-to-audio", {"prompt": "wind"}, 400, "audio: is missing"),
+        ("audio-to-audio", {"prompt": "wind", "audio": ""}, 400, "audio: is missing"),
         ("inpaint", {"prompt": "wind"}, 422, "no engine here"),
     ],
 )

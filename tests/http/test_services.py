@@ -76,6 +76,7 @@ def test_format_gives_others_and_ten_seconds_are_the_default(ports):
         (2, {"duration": 31}, "duration"),
         (1, {"prompt": None}, "prompt"),
         (1, {"audio_input_b64": "%%%"}, "audio_input_b64"),
+        (1, {"audio_input_b64": "data:audio/wav;base64,"}, "audio_input_b64"),
         (1, {"format": "aac"}, "format"),
     ],
 )

@@ -8,8 +8,6 @@ A request of the queue is a job of our own API under another name, so any gatewa
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +36,7 @@ from audio_pool.gateway.dialects.fal_messages import (
     Submitted,
 )
 from audio_pool.gateway.dialects.fal_webhook import FalEvent, FalSigner
-from audio_pool.gateway.dialects.fields import BadFields, Fault, read_json, take
+from audio_pool.gateway.dialects.fields import BadFields, Fault, bytes_in, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.output_format import rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
@@ -190,13 +188,9 @@ def _joined(*parts: str) -> str:
 def _start(url: str | None) -> bytes:
     if url is None:
         return b""
-    head, comma, data = url.partition(",")
-    if not head.startswith("data:") or not comma:
+    if not url.startswith("data:"):
         raise NotSupported("audio_url: nothing is fetched from other servers; allowed is data:audio/wav;base64,…")
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadFields(Fault("audio_url", "is not base64")) from None
+    return bytes_in("audio_url", url)
 
 
 def _base(request: HttpRequest) -> str:
@@ -298,7 +292,7 @@ def _kind(error: AudioPoolError) -> str:
     return _ERROR_TYPES.get(error.code, "bad_request" if isinstance(error, CallerError) else "runner_error")
 
 
-# its client asks again and again where the status is 409
+# its client asks again where the status is 409 or 429, and hardly ever where it is 503
 ERRORS = error_handlers(
-    _error, {"unknown_engine": 404, "cancelled": 422}, lambda error: {"x_fal_error_type": _kind(error)}
+    _error, {"unknown_engine": 404, "cancelled": 422, "busy": 429}, lambda error: {"x_fal_error_type": _kind(error)}
 )

@@ -10,6 +10,8 @@ have itself means what it means in our own API.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +24,7 @@ from audio_pool.gateway.door import HttpRequest
 from audio_pool.gateway.problems import TooLarge
 from audio_pool.types import AudioRequest
 
-__all__ = ["MAX_JSON_BYTES", "BadFields", "Fault", "FieldFault", "Taken", "read_form", "read_json", "take"]
+__all__ = ["MAX_JSON_BYTES", "BadFields", "Fault", "FieldFault", "Taken", "bytes_in", "read_form", "read_json", "take"]
 
 T = TypeVar("T", bound=Struct)
 Fields = dict[str, Any]
@@ -110,6 +112,17 @@ async def read_form(http: HttpRequest) -> Fields:
     except (ValueError, KeyError) as exc:
         raise BadMessage(f"the body is no form: {exc}") from None
     return {name: value for name, value in form.items() if isinstance(value, UploadFile) or value != ""}
+
+
+def bytes_in(name: str, text: str) -> bytes:
+    """Return the file that a field holds in base64, alone or as a data URI. Raises BadFields."""
+    try:
+        data = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadFields(Fault(name, "is not base64")) from None
+    if not data:
+        raise BadFields(Fault(name, "is an empty file"))
+    return data
 
 
 def take(cls: type[T], fields: Fields, *, texts: bool = False) -> Taken[T]:

@@ -63,6 +63,7 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     response_format: str = "mp3"
     """mp3, opus, flac, wav, or pcm: 24 kHz, 16 bits, one channel, no header."""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
+    """No engine here has one: another is named in ``x-ignored-fields``."""
     stream_format: StreamFormat = "audio"
     duration_seconds: Duration | None = None
     """Not OpenAI's: how long it is to be."""
@@ -106,7 +107,8 @@ def router(door: Door) -> Router:
         # its SDK comes back where it has waited too long, with the very same request
         linger_s = RETRY_S if "x-stainless-retry-count" in request.headers else 0.0
         sound = await door.make(await _asked(taken, names), request, linger_s=linger_s)
-        return answer(sound, body.response_format, body.stream_format, body.input, taken.ignored)
+        ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+        return answer(sound, body.response_format, body.stream_format, body.input, ignored)
 
     return Router("/", route_handlers=[speech], exception_handlers=ERRORS)
 

@@ -7,7 +7,6 @@ Must not know: how addresses are bound, how a sound is made.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ from audio_pool import __version__
 from audio_pool.errors import AudioPoolError
 from audio_pool.gateway.described import Answer
 from audio_pool.gateway.dialects.answers import documented, error_handlers, json_of, request_of
-from audio_pool.gateway.dialects.fields import BadFields, Fault, FieldFault, Taken, read_json, take
+from audio_pool.gateway.dialects.fields import BadFields, Fault, FieldFault, Taken, bytes_in, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.gateway.told import public
@@ -127,7 +126,7 @@ def router(door: Door) -> Router:
 
 async def _made(taken: Taken[Body], engine: str | None, request: HttpRequest, door: Door) -> Sound:
     body = taken.body
-    start = _decoded(body.audio_input_b64) if body.audio_input_b64 else b""
+    start = bytes_in("audio_input_b64", body.audio_input_b64) if body.audio_input_b64 else b""
     own = {
         "prompt": body.prompt,
         "negative_prompt": body.negative_prompt,
@@ -138,13 +137,6 @@ async def _made(taken: Taken[Body], engine: str | None, request: HttpRequest, do
         "engine": engine,
     }
     return await door.make(request_of(own, taken.native), request, init_audio=start)
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadFields(Fault("audio_input_b64", "is not base64")) from None
 
 
 def _answer(sound: Sound, client_job_id: str | None) -> Predicted:

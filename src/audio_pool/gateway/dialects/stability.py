@@ -83,9 +83,11 @@ def router(door: Door) -> Router:
         file = fields.pop("audio", None)
         if not isinstance(file, UploadFile):
             raise BadFields(Fault("audio", "is missing", missing=True))
-        taken = take(AudioBody, fields, texts=True)
+        taken, start = take(AudioBody, fields, texts=True), await file.read()
+        if not start:
+            raise BadFields(Fault("audio", "is an empty file"))
         asked = structs.replace(await _asked(taken, names), init_strength=taken.body.strength)
-        sound = await door.make(asked, request, init_audio=await file.read())
+        sound = await door.make(asked, request, init_audio=start)
         return _answer(sound, request, taken.ignored)
 
     @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part anew", tags=tags, opt=documented(

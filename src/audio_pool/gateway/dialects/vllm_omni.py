@@ -56,6 +56,7 @@ def router(door: Door) -> Router:
             "steps": body.num_inference_steps,
         }
         sound = await door.make(request_of(own, taken.native, rendition_of(body.response_format)), request)
-        return answer(sound, body.response_format, body.stream_format, body.input, taken.ignored)
+        ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+        return answer(sound, body.response_format, body.stream_format, body.input, ignored)
 
     return Router("/", route_handlers=[generate], exception_handlers=ERRORS)
