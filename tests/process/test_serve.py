@@ -455,6 +455,17 @@ def test_inline_is_the_very_file(server, ask):
     assert "frame" not in ask.final("path")
 
 
+def test_a_file_that_the_client_has_is_not_sent_again(ask):
+    request = {"prompt": "tone known", "delivery": "inline"}
+    ask.generate("first", "tone known", delivery="inline")
+    path = ask.final("first")["path"]
+    for name, known, comes in (("other", "/elsewhere.wav", True), ("same", path, False), ("none", "", True)):
+        ask.send("generate", name, request=request, known=known)
+        assert ask.final(name)["path"] == path and ("frame" in ask.final(name)) == comes, name
+    ask.send("generate", "anew", request={**request, "prompt": "tone not known"}, known=path)
+    assert "frame" in ask.final("anew") and ask.final("anew")["path"] != path
+
+
 def test_a_file_goes_where_it_was_asked_for_or_the_caller_hears_why_not(ask, tmp_path):
     wanted = tmp_path / "new" / "out.wav"
     ask.generate("there", "tone to a place", output_path=str(wanted))

@@ -90,6 +90,7 @@ class AsyncAudioClient(PoolApi):
         timeout_s: float | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        known: str = "",
         **fields: Any,
     ) -> Pending:
         """As AudioClient.submit, from within a running loop; ``await`` what it returns."""
@@ -101,7 +102,14 @@ class AsyncAudioClient(PoolApi):
         trace = asked_traceparent(traceparent)
         pending = Pending(name, lambda: self._cancel(name), delivered_by=self._thread, goes_on=request.durable)
         frames = self._session.submit(
-            request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent, traceparent=trace
+            request,
+            pending,
+            now=time.monotonic(),
+            timeout_s=timeout_s,
+            events=events,
+            sent=sent,
+            traceparent=trace,
+            known=known,
         )
         if frames:
             connection.offer(frames)  # not taken: it then ends by its timeout

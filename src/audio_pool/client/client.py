@@ -123,6 +123,7 @@ class AudioClient(PoolApi):
         timeout_s: float | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        known: str = "",
         **fields: Any,
     ) -> Pending:
         """Ask for a sound without waiting. Raises InvalidRequest.
@@ -134,6 +135,8 @@ class AudioClient(PoolApi):
             request_id: names a durable request: the same id with the same request is the same job, whenever and
                 from wherever it is asked for; None: a fresh one.
             traceparent: W3C's, of the trace that it belongs to; None: of the span that is open here, if one is.
+            known: with ``delivery="inline"`` the ``path`` of an earlier result whose bytes you still have: where this
+                one is the same file it is not sent again, and ``data`` is None.
         """
         fields, sent = split_sent(fields)
         request = as_request(prompt, fields)
@@ -151,7 +154,14 @@ class AudioClient(PoolApi):
         with self._lock:
             self._check_open()
             frames = self._session.submit(
-                request, pending, now=time.monotonic(), timeout_s=timeout_s, events=events, sent=sent, traceparent=trace
+                request,
+                pending,
+                now=time.monotonic(),
+                timeout_s=timeout_s,
+                events=events,
+                sent=sent,
+                traceparent=trace,
+                known=known,
             )
         self._send(frames)
         return pending

@@ -136,12 +136,14 @@ class ClientSession:
         events: bool = False,
         sent: bytes = b"",
         traceparent: str = "",
+        known: str = "",
     ) -> Frames:
         """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send now, if any.
 
         Args:
             sent: the sound to start from, where it goes with the request.
             traceparent: of the trace that it belongs to; "": none.
+            known: the ``path`` of an earlier result whose bytes are still there.
 
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
@@ -154,6 +156,7 @@ class ClientSession:
             request=_request_fields(request),
             traceparent=traceparent or UNSET,
             events=events or resumed is not None,  # whether it was accepted decides what a lost one comes to
+            known=known or UNSET,
         )
         entry = _InFlight(
             kind="generate",

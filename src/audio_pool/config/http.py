@@ -77,6 +77,8 @@ class HttpConfig(_Section, frozen=True, kw_only=True):
     keep_alive_s: Annotated[int, Meta(ge=1, le=3600)] = 75
     """A connection without a request is closed after this."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
+    """Files kept in memory so that the pool need not send them again; 0: none."""
     webhook_hosts: list[Annotated[str, Meta(min_length=1, max_length=300)]] = []
     """Hosts that clients may have called: a name, ``*.`` before one, ``*``; with ``:PORT`` that port only."""
     webhook_secret_file: str = ""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
+import msgspec
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct, structs
 
@@ -24,6 +25,7 @@ from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
 from audio_pool.gateway.keyring import Keyring, key_in
 from audio_pool.gateway.live_jobs import LiveJobs
+from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
 from audio_pool.gateway.tally import HttpTally
@@ -78,6 +80,7 @@ class Door:
         self.jobs = LiveJobs(self)
         self.batches = BatchJobs(self)
         self.webhooks = Webhooks(settings)
+        self._memory = FileMemory(settings.memory_bytes)
 
     async def close(self) -> None:
         """Close every connection to the pool."""
@@ -165,11 +168,20 @@ class Door:
 
         name = self._next_name(http)
 
+        key = msgspec.msgpack.encode(asked)
+        path, data = ("", b"") if init_audio else self._memory.find(key)
+
         async def made() -> AudioResult:
             async with self.turn(caller):
-                client = self.client_of(caller)
-                pending = client.submit(asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None)
-                return await pending.wait_async()
+                pending = self.client_of(caller).submit(
+                    asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None, known=path
+                )
+                result = await pending.wait_async()
+                if result.data is None and path and result.path == path:
+                    return structs.replace(result, data=data)
+                if result.data is not None and asked.store and not init_audio:
+                    self._memory.keep(key, result.path, result.data)
+                return result
 
         if not linger_s:
             return _noted(http, sound_of(await self.while_connected(http, made())))

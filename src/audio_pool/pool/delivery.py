@@ -209,14 +209,16 @@ class Delivery:
         *,
         roots: Roots = ANYWHERE,
         client: str = "",
+        known: str = "",
     ) -> Reply | None:
         """Return the reply at once where only a path is wanted; else None, and ``later`` gets it.
 
         Args:
             roots: where the caller may have it put.
             client: whose turn it is delivered in.
+            known: a file that the caller has already; files are never changed.
         """
-        if request.delivery == "path" and request.output_path is None:
+        if request.output_path is None and (request.delivery == "path" or path == known):
             return Reply(kind="result", path=path, metadata=metadata)
         self._order(client, lambda: later(self._deliver_now(request, path, metadata, roots)), _as_reply(later))
         return None

@@ -410,8 +410,9 @@ class Executor:
     def _deliver(self, number: int, asked: OpenRequest, path: str, metadata: SoundMetadata) -> None:
         later, caller = self._later(number), asked.caller
         reply = self._delivery.deliver(
-            asked.sound.request, path, metadata, later, roots=caller.output_roots, client=caller.client
-        )
+            asked.sound.request, path, metadata, later,
+            roots=caller.output_roots, client=caller.client, known=asked.known,
+        )  # fmt: skip
         if reply is not None:
             self._requests.finish(number, reply)
 

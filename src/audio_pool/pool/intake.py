@@ -152,6 +152,7 @@ class Intake:
         size_bytes: int,
         caller: Caller = HOST,
         sent: Frames = (),
+        known: str = "",
     ) -> int:
         """Do as ``submit``, from the fields of a client's message.
 
@@ -180,7 +181,13 @@ class Intake:
             else:
                 key = b""
         return self.submit_resolved(
-            resolved, sink, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller, key=key
+            resolved,
+            sink,
+            events_wanted=events_wanted,
+            size_bytes=size_bytes,
+            caller=caller,
+            key=key,
+            known=known,
         )
 
     def submit_resolved(
@@ -195,6 +202,7 @@ class Intake:
         number: int = 0,
         arrival: float | None = None,
         key: bytes = b"",
+        known: str = "",
     ) -> int:
         """Take a resolved request in; where a kept sound answers it, it is answered when this returns.
 
@@ -203,6 +211,7 @@ class Intake:
             caller: whose request it is, and what they may do.
             number, arrival: of a request that was registered before.
             key: of the fields that it came in, where what they resolve to is remembered.
+            known: a file that the caller has already.
         """
         request = resolved.request
         if request.output_path is not None:
@@ -212,6 +221,7 @@ class Intake:
         else:
             number = self._requests.open(sink, resolved, caller)
         asked = self._requests[number]
+        asked.known = known
         now = time.monotonic()
         since = now if arrival is None else arrival
         deadlines = [since + request.deadline_ms / 1000] if request.deadline_ms is not None else []

@@ -67,6 +67,8 @@ class OpenRequest(Struct, kw_only=True):
     """Of its job's stages, where they are wanted."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
+    known: str = ""
+    """A file that its caller has already: it need not be sent."""
     on_answered: Callable[[], None] | None = None
     """Called once its reply has left."""
 

@@ -51,11 +51,13 @@ class LiveRequests:
         events_wanted: bool,
         size_bytes: int,
         sent: Frames = (),
+        known: str = "",
     ) -> None:
         """Take a request for a sound in.
 
         Args:
             sent: the sound to start from, where it came with the request.
+            known: a file that the caller has already.
 
         Raises:
             InvalidRequest: the connection has a request of that name in flight.
@@ -68,7 +70,13 @@ class LiveRequests:
         tracked = _TrackedSink(sink, self, key)
         try:
             live.number = self._intake.submit_fields(
-                fields, tracked, events_wanted=events_wanted, size_bytes=size_bytes, caller=caller, sent=sent
+                fields,
+                tracked,
+                events_wanted=events_wanted,
+                size_bytes=size_bytes,
+                caller=caller,
+                sent=sent,
+                known=known,
             )
         except BaseException:
             self._live.pop(key, None)

@@ -171,7 +171,13 @@ class ZmqFrontEnd:
                     )
                     return
                 self._live.take_in(
-                    caller, message.request, sink, events_wanted=events_wanted, size_bytes=size_bytes, sent=sent
+                    caller,
+                    message.request,
+                    sink,
+                    events_wanted=events_wanted,
+                    size_bytes=size_bytes,
+                    sent=sent,
+                    known=message.known or "",
                 )
             case CancelRequest():
                 if service.keeps_jobs and service.jobs.cancel(caller, message.target, sink):

@@ -87,6 +87,8 @@ class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
     events: bool = False
     traceparent: Traceparent | UnsetType = UNSET
     """The trace that it belongs to, and the span that caused it."""
+    known: Annotated[str, Meta(max_length=4096)] | UnsetType = UNSET
+    """A ``path`` of an earlier result whose bytes the client still has: that file is not sent inline again."""
 
 
 class CancelRequest(_Asked, frozen=True, kw_only=True, tag="cancel"):
