@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from audio_pool.errors import BadMessage, InvalidAudio, InvalidRequest, StorageError
 from audio_pool.tasks import Grant, TensorRef
@@ -54,6 +55,8 @@ _DIGITS = 20
 _GENERATION = slice(8 + len(_OPENING), 8 + len(_OPENING) + _DIGITS)
 _INVALID = b"0" * _DIGITS
 _LENGTH = (HEADER_BYTES - 8).to_bytes(8, "little")
+_USUALLY = 640
+"""Bytes in which the JSON ends, unless a request's id is long."""
 _MAPPINGS_KEPT = 64
 
 # numpy's name, little-endian <-> safetensors' name
@@ -67,6 +70,22 @@ Array = npt.NDArray[Any]  # of any dtype in _DTYPES
 Dtype = np.dtype[Any]  # any of _NUMPY
 _Described = dict[str, str | list[int]]
 """A tensor in a header: dtype, shape, data_offsets."""
+
+
+class _Tensor(Struct, frozen=True):
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+class _Document(Struct, frozen=True):
+    """A header's JSON, as far as it is read."""
+
+    tensor: _Tensor
+    metadata: dict[str, str] = field(name="__metadata__")
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
 
 
 # --- the slot's file format
@@ -104,8 +123,8 @@ def _dtype_name(dtype: Dtype) -> str:
     return name
 
 
-def _parsed(header: bytes, capacity: int) -> tuple[dict[str, str], Dtype, tuple[int, ...]]:
-    """Metadata, dtype and shape out of a header block.
+def _parsed(header: bytes | mmap.mmap, capacity: int) -> tuple[dict[str, str], Dtype, tuple[int, ...]]:
+    """Metadata, dtype and shape out of the header block that this begins with.
 
     Raises:
         InvalidAudio: not such a block, or its tensor does not fit into ``capacity`` bytes.
@@ -113,16 +132,22 @@ def _parsed(header: bytes, capacity: int) -> tuple[dict[str, str], Dtype, tuple[
     try:
         if header[:8] != _LENGTH:
             raise ValueError("the length of the JSON is not 4088")
-        document = msgspec.json.decode(header[8:])
-        tensor = document[TENSOR]
-        dtype = _NUMPY[tensor["dtype"]]
-        shape = tuple(int(n) for n in tensor["shape"])
+        document = _document(header)
+        tensor = document.tensor
+        dtype, shape = _NUMPY[tensor.dtype], tensor.shape
         length = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or tensor["data_offsets"] != [0, length] or length > capacity:
+        if min(shape, default=0) < 0 or tensor.data_offsets != (0, length) or length > capacity:
             raise ValueError(f"shape {shape} of {dtype} in {capacity} bytes")
-        return document["__metadata__"], dtype, shape
-    except (ValueError, KeyError, TypeError, msgspec.DecodeError) as exc:
+        return document.metadata, dtype, shape
+    except (ValueError, KeyError, msgspec.DecodeError) as exc:
         raise InvalidAudio(f"not a tensor in the hand-over's format: {type(exc).__name__}: {exc}") from None
+
+
+def _document(header: bytes | mmap.mmap) -> _Document:
+    """Decode the JSON. Most of the block is padding, which would come from another core's cache to be passed over."""
+    with contextlib.suppress(msgspec.DecodeError):  # longer, or of a text with spaces where this part ends
+        return _DOCUMENT.decode(header[8:_USUALLY].rstrip())
+    return _DOCUMENT.decode(header[8:HEADER_BYTES])
 
 
 def to_frames(array: Array, request_id: str, owner: str = "inline") -> tuple[bytes, memoryview]:
@@ -322,7 +347,7 @@ class SlotReader:
             raise BadMessage(f"a tensor of the arena {ref.owner!r} given to a reader of {self._owner!r}")
         try:
             slot = self._mappings.get(ref.path)
-            found = os.stat(ref.path).st_size
+            found = slot.size()  # of the file as it is now
         except FileNotFoundError:
             raise _stale(ref) from None
         except (OSError, ValueError) as exc:  # ValueError: an empty file
@@ -332,7 +357,7 @@ class SlotReader:
             raise StorageError(f"tensor {ref.path!r} was cut off: its slot has {found:,} bytes")
         self._check(slot, ref)
         try:
-            metadata, dtype, shape = _parsed(slot[:HEADER_BYTES], len(slot) - HEADER_BYTES)
+            metadata, dtype, shape = _parsed(slot, len(slot) - HEADER_BYTES)
         except InvalidAudio:
             self._check(slot, ref)  # a writer came in between: that is what happened, and what is said
             raise
