@@ -28,6 +28,7 @@ _COMMANDS = {
     "serve": ("audio_pool.cli.serve", "serve"),
     "gateway": ("audio_pool.cli.gateway", "gateway"),
     "metrics": ("audio_pool.cli.metrics", "metrics"),
+    "top": ("audio_pool.cli.top", "top"),
     "status": ("audio_pool.cli.server", "status"),
     "cancel": ("audio_pool.cli.server", "cancel"),
     "jobs": ("audio_pool.cli.jobs", "group"),
