@@ -23,9 +23,17 @@ MAX_BODY = 64 << 10
 
 @pytest.fixture(scope="module")
 def strict(pool: Pool) -> Iterator[Gateway]:
-    """A gateway that is not patient."""
-    config = f"[http]\nreceive_timeout_s = 0.5\nmax_body_bytes = {MAX_BODY}\nmax_duration_s = 5.0\n"
+    """A gateway with narrow bounds."""
+    config = f"[http]\nmax_body_bytes = {MAX_BODY}\nmax_duration_s = 5.0\n"
     gateway = Gateway(pool.place, pool.endpoint, config=config, name="strict")
+    with running(gateway):
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def hasty(pool: Pool) -> Iterator[Gateway]:
+    """A gateway that waits for nobody."""
+    gateway = Gateway(pool.place, pool.endpoint, config="[http]\nreceive_timeout_s = 1.0\n", name="hasty")
     with running(gateway):
         yield gateway
 
@@ -77,14 +85,14 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
-def test_a_head_that_does_not_end_is_not_waited_for(strict: Gateway) -> None:
-    silent, slow = Raw(strict), Raw(strict).send("POST /v1/sounds HTTP/1.1\r\nHost: a")
-    blank = Raw(strict).send("\r\n")
+def test_a_head_that_does_not_end_is_not_waited_for(hasty: Gateway) -> None:
+    silent, slow = Raw(hasty), Raw(hasty).send("POST /v1/sounds HTTP/1.1\r\nHost: a")
+    blank = Raw(hasty).send("\r\n")
     assert [status(one.answer()) for one in (silent, slow, blank)] == [408, 408, 408]
 
 
-def test_a_head_that_trickles_has_no_more_time_than_one_that_stands(strict: Gateway) -> None:
-    raw = Raw(strict)
+def test_a_head_that_trickles_has_no_more_time_than_one_that_stands(hasty: Gateway) -> None:
+    raw = Raw(hasty)
     raw.socket.settimeout(0.05)
     sent, found = 0, b""
     while not found:
@@ -100,11 +108,11 @@ def test_a_head_that_trickles_has_no_more_time_than_one_that_stands(strict: Gate
     raw.socket.close()
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(strict: Gateway) -> None:
-    none = Raw(strict).head("Content-Length: 1000")
-    part = Raw(strict).head("Content-Length: 1000").send(BODY)
-    chunks = Raw(strict).head("Transfer-Encoding: chunked").send(b"3\r\n{}\r\n")
-    form = Raw(strict).head("Content-Type: multipart/form-data; boundary=b", "Content-Length: 1000").send(b"--b\r\n")
+def test_a_body_that_does_not_come_is_not_waited_for(hasty: Gateway) -> None:
+    none = Raw(hasty).head("Content-Length: 1000")
+    part = Raw(hasty).head("Content-Length: 1000").send(BODY)
+    chunks = Raw(hasty).head("Transfer-Encoding: chunked").send(b"3\r\n{}\r\n")
+    form = Raw(hasty).head("Content-Type: multipart/form-data; boundary=b", "Content-Length: 1000").send(b"--b\r\n")
     for raw in (none, part, form):
         answer = raw.answer()
         assert status(answer) == 408 and b"too_slow" in answer and b"connection: close" in answer
