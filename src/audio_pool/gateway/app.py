@@ -95,7 +95,7 @@ def create_app(
     app = Litestar(
         [router(door) for router in ROUTERS],
         lifespan=[connected],
-        guards=[door.recognise],
+        guards=[door.admit],
         cors_config=_cors(settings),
         exception_handlers=PROBLEM_HANDLERS,
         openapi_config=OpenAPIConfig(

@@ -17,6 +17,7 @@ import msgspec
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct, structs
 
+from audio_pool.api import Health
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidRequest, PathNotAllowed
@@ -37,6 +38,11 @@ from audio_pool.types import AudioRequest
 __all__ = ["Door", "HttpRequest", "Sound"]
 
 T = TypeVar("T")
+
+_REACH_S = 3.0
+"""A pool that has gone is waited for so long: it may be about to be back."""
+_OF_THE_GATEWAY = "/schema"
+"""What is answered without a pool."""
 
 
 class Sound(Struct, frozen=True, kw_only=True):
@@ -77,6 +83,7 @@ class Door:
         self._keyring = keyring
         self._accounts: dict[str, _Account] = {}
         self._closing: set[asyncio.Future[None]] = set()
+        self._reaching: dict[AsyncAudioClient, asyncio.Future[Health]] = {}
         self.jobs = LiveJobs(self)
         self.batches = BatchJobs(self)
         self.webhooks = Webhooks(settings)
@@ -91,15 +98,39 @@ class Door:
             await account.client.close()
         await self.client.close()
 
-    def recognise(self, http: Connection, handler: BaseRouteHandler) -> None:
-        """Know who asks, before any route: Litestar's guard. Raises Unauthenticated, TooMany."""
-        if self._keyring is None or handler.opt.get("public"):
+    async def admit(self, http: Connection, handler: BaseRouteHandler) -> None:
+        """Before any route: know who asks, and that there is a pool to ask. Litestar's guard.
+
+        Raises:
+            Unauthenticated: no key that is known.
+            TooMany: its requests of this minute are used up.
+            Disconnected: the pool cannot be reached.
+        """
+        if handler.opt.get("public"):
             return
-        caller = self._keyring.caller(key_in(http.headers.get("authorization", ""), http.headers.get("xi-api-key", "")))
-        http.scope["state"]["caller"] = caller
-        account = self._account(caller)
-        if account is not None:
-            account.quota.count(time.monotonic())
+        if self._keyring is not None:
+            given = key_in(http.headers.get("authorization", ""), http.headers.get("xi-api-key", ""))
+            caller = http.scope["state"]["caller"] = self._keyring.caller(given)
+            account = self._account(caller)
+            if account is not None:
+                account.quota.count(time.monotonic())
+        if not http.scope["path"].startswith(_OF_THE_GATEWAY):
+            await self._reach(self.client_of(http.scope["state"]["caller"]))
+
+    async def _reach(self, client: AsyncAudioClient) -> None:
+        """Return if the pool is there, or comes soon; many may wait for it, and one question is asked."""
+        if client.connected:
+            return
+        reaching = self._reaching.get(client)
+        if reaching is None:
+            reaching = self._reaching[client] = asyncio.ensure_future(client.health(timeout_s=_REACH_S))
+            reaching.add_done_callback(lambda done: self._reached(client, done))
+        await asyncio.shield(reaching)
+
+    def _reached(self, client: AsyncAudioClient, done: asyncio.Future[Health]) -> None:
+        del self._reaching[client]
+        if not done.cancelled():
+            done.exception()  # whoever waited has it
 
     def _account(self, caller: HttpCaller) -> _Account | None:
         """Return a key's account; None: there are no keys."""
