@@ -3,7 +3,7 @@
 A card sleeps BATCH_S for each batch, one request a batch, and the processor is free meanwhile. Sounds of 30 s go from
 its worker through shared memory to a mastering worker, into the cache and to a client that always has as many requests
 under way. ``busy`` is the share of the time in which a card's generate() runs: for the rest it waited for the pipe.
-``gap`` is how long it usually waits between two batches, p50.
+``gap`` is how long it usually waits between two batches, p50; ``alone`` what a request takes with nothing beside it.
 Processor times are in shares of one core; ``others`` is what else ran on the machine.
 
     python -m benchmarks whole_pipe
@@ -19,7 +19,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "1"))
 CARDS = tuple(int(number) for number in os.environ.get("CARDS", "1 2 3 4").split())
 DESKS = tuple(int(number) for number in os.environ.get("DESKS", "2").split())
 FULL = 0.95
+ALONE, SETTLE_S, DEADLINE_S = 5, 2.0, 60.0
 IN_FLIGHT = 4
 """Requests under way for each card: one generated, one waiting behind it, two on their way through the rest."""
 CANDIDATES = {"1": (1, "plain"), "4": (4, "plain"), "4, the first faulty": (4, "faulty")}
@@ -80,18 +80,22 @@ def _measured(setup: Setup) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place, _served(Path(place), setup, count) as server:
         with Asker(server.ready().endpoint) as client:
             pipe = _Pipe(client, word, count)
+            for _ in range(ALONE):  # slots, mappings and imports with the first
+                pipe.ask()
+                pipe.run_until(time.monotonic() + DEADLINE_S, count=1)
+            alone_s = statistics.median(pipe.took[1:])
             for _ in range(IN_FLIGHT * setup.cards):
                 pipe.ask()
-            pipe.run_until(time.monotonic() + 3.0)  # slots, mappings, imports at the first sound
+            pipe.run_until(time.monotonic() + SETTLE_S, ask_again=True)
             processes = {"server": psutil.Process(server.process.pid), **server.workers()}
             before, machine = _cpu_s(processes), _machine_s()
             pipe.took.clear()
             began = time.monotonic()
-            pipe.run_until(began + MEASURED_S)
+            pipe.run_until(began + MEASURED_S, ask_again=True)
             ended = time.monotonic()
             after, machine = _cpu_s(processes), _machine_s() - machine
             took = sorted(pipe.took)
-            pipe.run_until(ended + 3 * BATCH_S)  # so that what each card was at is in its diary
+            pipe.run_until(ended + 3 * BATCH_S, ask_again=True)  # so that what each card was at is in its diary
         busy, gap_s = _cards(server.diary(), began, ended)
     wall = ended - began
     shares = {name: (after[name] - before[name]) / wall for name in after}
@@ -103,6 +107,7 @@ def _measured(setup: Setup) -> dict[str, Any]:
         "desks": setup.desks,
         "candidates": setup.candidates,
         "sounds/s": round(len(took) / wall, 2),
+        "alone s": round(alone_s, 2),
         "p50 s": round(statistics.median(took), 2),
         "p99 s": round(took[int(0.99 * (len(took) - 1))], 2),
         "busy": " ".join(f"{share:.0%}" for share in busy),
@@ -117,12 +122,11 @@ def _measured(setup: Setup) -> dict[str, Any]:
 
 
 def _full_first(busy: list[float], desks: list[float], cores: float) -> str:
-    """Which part of the pipe has nothing left to give."""
+    """Which part of the pipe has least left to give."""
     if min(busy) >= FULL:
         return "cards"
-    if cores >= FULL * (os.cpu_count() or 1):
-        return "cores"
-    return "desks" if min(desks) >= FULL else "none: waits"
+    share, name = max((cores / (os.cpu_count() or 1), "cores"), (max(desks), "desks"))
+    return f"{name} ({share:.0%})"
 
 
 def _served(place: Path, setup: Setup, count: int) -> Served:
@@ -160,18 +164,21 @@ class _Pipe:
     def ask(self) -> None:
         number = len(self._asked) + 1
         self._asked[str(number)] = time.monotonic()
-        self._client.generate(str(number), f"{self._word} rain", seed=number, candidates=self._candidates)
+        # each another prompt: of one prompt only so many variants are kept
+        prompt = f"{self._word} rain, take {number}"
+        self._client.generate(str(number), prompt, seed=number, candidates=self._candidates)
 
-    def run_until(self, end: float) -> None:
-        for answer in self._answers(end):
+    def run_until(self, end: float, *, count: int = 0, ask_again: bool = False) -> None:
+        """Take answers, so many where ``count`` is given, and ask for as many again."""
+        before = len(self.took)
+        while (left := end - time.monotonic()) > 0 and not (count and len(self.took) - before >= count):
+            if not self._client.socket.poll(int(1000 * left) + 1):
+                continue
+            answer = self._client.take()
             assert answer["type"] == "result", answer
             self.took.append(time.monotonic() - self._asked[answer["request_id"]])
-            self.ask()
-
-    def _answers(self, end: float) -> Iterator[dict[str, Any]]:
-        while (left := end - time.monotonic()) > 0:
-            if self._client.socket.poll(int(1000 * left) + 1):
-                yield self._client.take()
+            if ask_again:
+                self.ask()
 
 
 def _cpu_s(processes: dict[str, psutil.Process]) -> dict[str, float]:
