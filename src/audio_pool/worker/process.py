@@ -276,8 +276,8 @@ class Worker:
                 if isinstance(message, RunTask):
                     self._docket.receive(_key(message))
                     waiting.append((message, frames[1:]))
-            # embedding takes milliseconds and is given up soon; what it overtakes may take seconds
-            waiting.sort(key=lambda one: not isinstance(one[0].task, EmbedTask))
+            if len(waiting) > 1:  # embedding takes milliseconds, and what it overtakes may take seconds
+                waiting.sort(key=lambda one: not isinstance(one[0].task, EmbedTask))
             if to_finish and not (waiting and isinstance(waiting[0][0].task, EmbedTask)):
                 run, generated = self._to_finish.get()
                 finish, kind = self._finish(run, generated)
