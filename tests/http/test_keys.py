@@ -121,6 +121,20 @@ def test_sounds_of_a_key_wait_for_one_another(keyed: httpx.Client, keys: Keys) -
     assert codes[0] == 200 and codes[-1] == 429 and set(codes) == {200, 429}
 
 
+def test_a_job_is_its_key_s_alone(keyed: httpx.Client, keys: Keys) -> None:
+    one, two = keys.create("one", "--concurrency", "1", "--queue", "0"), keys.create("two")
+    eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=two).status_code == 200, "the keys are known")
+    same = {"idempotency-key": "the same words"}
+    asked = {"prompt": "a lid shuts", "duration_s": 0.2}
+    first = keyed.post("/v1/sounds", json=asked, headers={**one, **same})
+    second = keyed.post("/v1/sounds", json={**asked, "prompt": "a lid opens"}, headers={**two, **same})
+    assert first.status_code == second.status_code == 200
+    url = first.headers["content-location"]
+    assert keyed.get(url, headers=one).status_code == 200
+    for method, path in (("GET", url), ("GET", f"{url}/audio"), ("GET", f"{url}/events"), ("DELETE", url)):
+        assert keyed.request(method, path, headers=two).status_code == 404
+
+
 def test_pages_of_named_origins_alone_may_read_answers(keyed: httpx.Client, any_key: dict[str, str]) -> None:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     allowed = keyed.options("/v1/sounds", headers={**asked, "origin": "https://tool.example"})

@@ -46,3 +46,18 @@ def test_a_pool_that_is_gone_is_said_so_and_comes_back_by_itself(tmp_path: Path)
                 assert again.status_code == 200 and again.headers["content-location"] == job["url"]
                 successor.signal()
                 successor.wait()
+
+
+def test_a_failure_that_may_pass_is_tried_again_under_its_idempotency_key(tmp_path: Path) -> None:
+    gate = tmp_path / "go"
+    request = {"prompt": f"hold {gate}", "duration_s": 0.2}
+    key = {"idempotency-key": "again", "accept": "audio/*"}
+    with Served(tmp_path / "s", limits={"task_timeout_s": 0.5, "cancel_grace_s": 0.2}) as served:
+        served.ready()
+        gateway = Gateway(tmp_path, served.endpoint)
+        with running(gateway), httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
+            failed = client.post("/v1/sounds", json=request, headers=key)
+            assert failed.status_code == 504 and failed.json()["retryable"]
+            gate.touch()
+            again = client.post("/v1/sounds", json=request, headers=key)
+            assert again.status_code == 200 and again.content.startswith(b"RIFF")

@@ -24,7 +24,7 @@ from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.errors import AudioPoolError, Conflict, Disconnected, NotFound
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import HttpRequest, caller_of, while_connected
-from audio_pool.gateway.problems import ReusedKey
+from audio_pool.gateway.problems import ClientGone, ReusedKey
 from audio_pool.pending import Pending
 from audio_pool.results import Accepted, Progress
 from audio_pool.types import AudioRequest
@@ -120,11 +120,16 @@ class LiveJobs:
             live = self._begin(job_id, asked, init_audio, caller)
         elif (live.request, live.init_audio) != (asked, init_audio):
             raise ReusedKey(_reused(idempotency_key))
-        await while_connected(http, live.taken())
+        try:
+            await while_connected(http, live.taken())
+        except ClientGone:
+            if not idempotency_key:  # nobody knows its id
+                live.pending.cancel()
+            raise
         if isinstance(live.error, Conflict):
             raise ReusedKey(_reused(idempotency_key))
-        if live.error is not None and live.accepted is None and not await self._exists(job_id, caller):
-            raise live.error
+        if live.error is not None and live.accepted is None:
+            await self._answered_before(job_id, live.error, caller)
         return job_id
 
     def live(self, job_id: str) -> LiveJob | None:
@@ -254,13 +259,18 @@ class LiveJobs:
         self._keep(asyncio.ensure_future(follow()))
         return live
 
-    async def _exists(self, job_id: str, caller: HttpCaller) -> bool:
-        """Return True if an id is that of a job already: what it came to is then its answer, not a refusal."""
+    async def _answered_before(self, job_id: str, error: AudioPoolError, caller: HttpCaller) -> None:
+        """Return where an id is that of a job that had ended with this error: that is its answer then, no refusal.
+
+        What may succeed the next time is done again, as it is asked for again.
+        """
+        client = self._asking.client_of(caller)
         try:
-            report = await self._asking.client_of(caller).job(job_id)
+            report = await client.job(job_id)
         except AudioPoolError:
-            return False
-        return report.state in FINAL
+            raise error from None
+        if report.state == "failed" and report.error is not None and report.error.retryable:
+            await client.retry(job_id)
 
     def _keep(self, task: asyncio.Future[None]) -> None:
         self._tasks.add(task)
