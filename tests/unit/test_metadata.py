@@ -128,6 +128,13 @@ def test_a_rendition_is_one_gain_away(target: float | None, peak: float, lufs_af
     assert told.duration_s == STORED.duration_s
 
 
+def test_a_kept_rendition_is_told_as_it_was_written() -> None:
+    loop = msgspec.structs.replace(STORED, is_loop=True)
+    report = rendition_report(loop, msgspec.structs.replace(MASTER, format="opus"))
+    assert report is not None and report.sample_rate == 48_000, "Opus has no 44,100"
+    assert [warning.partition(":")[0] for warning in report.warnings] == ["rate_changed", "loop_in_opus"]
+
+
 def test_the_bit_depth_of_a_lossless_rendition() -> None:
     report = rendition_report(STORED, msgspec.structs.replace(MASTER, format="wav", bit_depth=16))
     assert report is not None and report.applied(STORED).bit_depth == 16

@@ -26,6 +26,7 @@ import soundfile
 
 from audio_pool.audio import Audio
 from audio_pool.audio.bit_rate import BIT_RATE_FORMATS, settings_for
+from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.audio.filter import resample
 from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
@@ -57,11 +58,6 @@ _LONGEST_CHUNK = 1 << 20
 _STREAMED = 0xFFFF_FF00
 """RIFF sizes from here on are placeholders of programs that streamed the file."""
 
-_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-_TELEPHONE_RATES = (8_000,)
-"""ITU-T G.711: what is without a header is read at the rate that the standard has."""
-_RATES = {"mp3": _MP3_RATES, "opus": _OPUS_RATES, "ulaw": _TELEPHONE_RATES, "alaw": _TELEPHONE_RATES}
 _CONTAINER = {
     "wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "pcm": "RAW", "ulaw": "RAW", "alaw": "RAW",
 }  # fmt: skip
@@ -104,14 +100,6 @@ class Written:
     sample_rate: int
     frames: int
     warnings: tuple[str, ...] = ()
-
-
-def nearest_rate(format: str, sample_rate: int) -> int:
-    """Return the rate in Hz nearest to ``sample_rate`` that ``format`` supports, the higher of two equally near."""
-    rates = _RATES.get(format)
-    if rates is None:
-        return sample_rate
-    return min(rates, key=lambda rate: (abs(rate - sample_rate), -rate))
 
 
 def bit_depth_for(format: str, bit_depth: int) -> int | None:
@@ -161,13 +149,9 @@ def write(
     """
     depth = bit_depth_for(format, bit_depth)
     _check(audio)
-    warnings = []
     rate = nearest_rate(format, sample_rate)
     if rate != sample_rate:
-        warnings.append(f"rate_changed: {format} has no {sample_rate} Hz; written at {rate} Hz")
         audio = resample(audio, sample_rate, rate, circular=loop)
-    if loop and format in ("opus", "mp3"):
-        warnings.append(f"loop_in_{format}: {format} pads its frames, so players may gap at the joint; use wav")
     with storing(path), _refused(format, rate, audio):
         _encode(path, audio, rate, format, depth, comment, bit_rate)
         if format == "wav":
@@ -176,7 +160,7 @@ def write(
             write_loop_tags(path, format, 0, audio.shape[1])
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    return Written(sample_rate=rate, frames=audio.shape[1], warnings=tuple(warnings))
+    return Written(sample_rate=rate, frames=audio.shape[1], warnings=file_warnings(format, sample_rate, loop))
 
 
 def master_bytes(audio: Audio, sample_rate: int) -> memoryview:

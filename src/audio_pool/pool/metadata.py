@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import UNSET, structs
 
+from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
 from audio_pool.types import LOUDNESS_LIMITED, Rendition
@@ -133,10 +134,11 @@ def rendition_report(stored: SoundMetadata, rendition: Rendition) -> RenditionRe
         limited_db=round(limited, 2) if rendition.limiter else UNSET,
         channels=1 if rendition.mono else UNSET,
         format=rendition.format,
-        sample_rate=rendition.sample_rate,
+        sample_rate=nearest_rate(rendition.format, rendition.sample_rate),
         bit_depth=rendition.bit_depth if rendition.format in ("wav", "flac", "pcm") else UNSET,
         loudness_lufs=None if lufs is None else round(lufs + gain, 2),
         true_peak_dbfs=None if peak is None else round(peak + gain, 2),
+        warnings=file_warnings(rendition.format, rendition.sample_rate, stored.is_loop),
     )
 
 
