@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
+from audio_pool.gateway import ready_files
+from audio_pool.gateway.audio_response import AudioFile
 from audio_pool.gateway.memory import FileMemory
+from audio_pool.gateway.ready_files import ReadyFiles
 
 
 def test_what_was_asked_for_last_is_kept_within_its_bytes() -> None:
@@ -36,3 +40,37 @@ def test_the_same_bytes_come_again_and_a_deleted_or_replaced_sound_does_not(http
     anew = http.post("/v1/sounds", json={**asked, "force": True, "replace": True}, headers=heads)
     assert anew.content != first.content
     assert http.post("/v1/sounds", json=asked, headers=heads).content == anew.content, "the pool says which one it is"
+
+
+def test_answers_are_held_for_a_moment_and_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(ready_files.time, "monotonic", lambda: now)
+    ready = ReadyFiles(80)
+
+    def keep(entry: int, asked: str, size: int = 10) -> None:
+        ready.keep(entry, asked, AudioFile(b"x" * size, media_type="audio/wav"), ())
+
+    keep(1, "wav")
+    keep(1, "flac")
+    keep(2, "wav")
+    assert ready.find(1, "wav") is not None and ready.find(1, "ogg") is None and ready.size_bytes == 30
+    ready.forget(1)
+    assert ready.find(1, "flac") is None and ready.find(2, "wav") is not None and ready.size_bytes == 10
+    now += ready_files.HOLDS_S
+    assert ready.find(2, "wav") is None and ready.size_bytes == 0, "the pool alone knows whether it is still there"
+    for entry in range(20):
+        keep(entry, "wav")
+    keep(30, "wav", 11)
+    assert ready.size_bytes == 80 and ready.find(19, "wav") is not None and ready.find(30, "wav") is None
+
+
+def test_a_kept_file_is_answered_from_memory_until_somebody_removes_it(http: httpx.Client) -> None:
+    asked = {"prompt": "a kettle to be removed", "duration_s": 0.5}
+    url = http.post("/v1/sounds", json=asked).json()["url"]
+    first, again = http.get(url), http.get(url)
+    assert first.content == again.content and first.headers["etag"] == again.headers["etag"]
+    assert http.get(url, headers={"if-none-match": first.headers["etag"]}).status_code == 304
+    assert http.get(url, headers={"range": "bytes=0-3"}).content == b"RIFF"
+    assert http.get(url, params={"format": "flac"}).content.startswith(b"fLaC")
+    assert http.delete(url.partition("/audio")[0]).status_code == 204
+    assert http.get(url).status_code == 404

@@ -6,6 +6,7 @@ Must not know: routes.
 
 from __future__ import annotations
 
+import functools
 from typing import get_args
 
 from audio_pool.gateway.audio_response import MEDIA_TYPES
@@ -18,10 +19,11 @@ _OTHER_NAMES: dict[str, Format] = {"audio/x-wav": "wav", "audio/wave": "wav", "a
 _FORMATS: dict[str, Format] = {MEDIA_TYPES[format_]: format_ for format_ in get_args(Format)} | _OTHER_NAMES
 
 
-def accepted(header: str) -> list[tuple[str, Format | None]]:
+@functools.lru_cache(256)
+def accepted(header: str) -> tuple[tuple[str, Format | None], ...]:
     """Return what an Accept header takes, the best first: ``json``, ``audio`` with its format, or ``audio`` (any).
 
-    An empty list: nothing that there is. No header, and ``*/*``, take JSON.
+    Nothing: none of them is there. No header, and ``*/*``, take JSON.
     """
     found: list[tuple[float, int, tuple[str, Format | None]]] = []
     for place, part in enumerate((header or "*/*").lower().split(",")):
@@ -36,4 +38,4 @@ def accepted(header: str) -> list[tuple[str, Format | None]]:
         kind = "json" if name in (JSON, "application/*", "*/*") else "audio" if format_ or name == "audio/*" else ""
         if kind and weight > 0:
             found.append((-weight, place, (kind, format_)))
-    return [choice for _, _, choice in sorted(found, key=lambda one: one[:2])]
+    return tuple(choice for _, _, choice in sorted(found, key=lambda one: one[:2]))

@@ -42,7 +42,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 async def asked_of(http: HttpRequest) -> Asked:
     """Return what a body asks for. Raises BadMessage, InvalidRequest, Refused, TooLarge."""
     init_audio = b""
-    if http.content_type[0] == RequestEncodingType.MULTI_PART:
+    if http.headers.get("content-type", "").lower().startswith(RequestEncodingType.MULTI_PART):
         fields, init_audio = await _form(http)
     else:
         fields = json_object(await http.body())

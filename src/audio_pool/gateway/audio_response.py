@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-__all__ = ["MEDIA_TYPES", "AudioFile", "AudioResponse", "Header", "content_disposition"]
+__all__ = ["MEDIA_TYPES", "AudioFile", "AudioResponse", "Header", "Message", "Receive", "Send", "content_disposition"]
 
 MEDIA_TYPES: Final = {
     "wav": "audio/wav",

@@ -29,6 +29,7 @@ from audio_pool.gateway.live_jobs import LiveJobs
 from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
+from audio_pool.gateway.ready_files import ReadyFiles
 from audio_pool.gateway.tally import HttpTally
 from audio_pool.gateway.told import public
 from audio_pool.gateway.webhooks import Webhooks
@@ -87,7 +88,8 @@ class Door:
         self.jobs = LiveJobs(self)
         self.batches = BatchJobs(self)
         self.webhooks = Webhooks(settings)
-        self._memory = FileMemory(settings.memory_bytes)
+        self.ready_files = ReadyFiles(settings.memory_bytes // 2)
+        self._memory = FileMemory(settings.memory_bytes // 2)
 
     async def close(self) -> None:
         """Close every connection to the pool."""

@@ -20,6 +20,8 @@ from audio_pool.gateway.problems import ClientGone
 __all__ = ["Connection", "HttpRequest", "caller_of", "request_id_of", "while_connected"]
 
 T = TypeVar("T")
+_SOON_S = 0.005
+"""What is there within this is answered whoever has gone: to watch a client costs as much as a hit."""
 # Any: users and sessions of the framework, which this product has no use for
 Connection = ASGIConnection[Any, Any, Any, State]
 HttpRequest = Request[Any, Any, State]
@@ -43,6 +45,18 @@ async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:
         ClientGone: it went away first.
     """
     task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,), timeout=_SOON_S)
+        if task.done():
+            return task.result()
+        return await _before_it_goes(http, task)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _before_it_goes(http: HttpRequest, task: asyncio.Future[T]) -> T:
     gone = asyncio.ensure_future(_gone(http))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -50,9 +64,8 @@ async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:
             return task.result()
         raise ClientGone("the client closed the connection")
     finally:
-        task.cancel()
         gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(gone, return_exceptions=True)
 
 
 async def _gone(http: HttpRequest) -> None:

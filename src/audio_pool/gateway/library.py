@@ -159,6 +159,7 @@ def router(door: Door) -> Router:
     async def remove(request: HttpRequest, entry: int) -> None:
         namespace = changeable(request, query_of(request, Within).namespace, door)
         await door.client_of(door.caller(request)).library.remove(entry_of(entry), namespace=namespace)
+        door.ready_files.forget(entry)
 
     marking = [change, rate, unrate, tag, favour, disfavour, pin, unpin]
     return Router("/", route_handlers=[sounds.handler(door), search, show, audio, *marking, remove])
@@ -194,13 +195,18 @@ def told(sound: KeptSound) -> KeptSound:
 async def kept_file(door: Door, http: HttpRequest, entry: int, asked: FileQuery) -> AudioResponse:
     """Answer with a kept sound's file. Raises NotFound, InvalidRequest."""
     caller = door.caller(http)
+    namespace = caller.namespace_of(asked.namespace)
+    key = namespace, asked, caller.key is None
+    ready = door.ready_files.find(entry, key)
+    if ready is not None:
+        return ready
     form = msgspec.to_builtins(asked)
     for name in ("namespace", "download"):
         form.pop(name, None)
     found = await door.while_connected(
         http,
         door.client_of(caller).library.file(
-            entry, namespace=caller.namespace_of(asked.namespace), delivery="inline", **form
+            entry, namespace=namespace, delivery="inline", **form
         ),
     )
     assert isinstance(found.data, bytes), "the pool was asked for inline delivery"
@@ -215,7 +221,8 @@ async def kept_file(door: Door, http: HttpRequest, entry: int, asked: FileQuery)
         immutable=True,
         shared=caller.key is None,
     )
-    return AudioResponse(file, [(name.encode(), value.encode()) for name, value in headers_of(metadata).items()])
+    headers = tuple((name.encode(), value.encode()) for name, value in headers_of(metadata).items())
+    return door.ready_files.keep(entry, key, file, headers)
 
 
 def _link(http: HttpRequest, page: KeptSounds) -> dict[str, str]:

@@ -6,9 +6,11 @@ Must not know: any route.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import functools
+from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from audio_pool.errors import InvalidRequest
 from audio_pool.gateway.http_request import HttpRequest
@@ -16,7 +18,7 @@ from audio_pool.validation import parse
 
 __all__ = ["query_of"]
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T", bound=Struct)
 
 
 def query_of(http: HttpRequest, cls: type[T]) -> T:
@@ -25,31 +27,37 @@ def query_of(http: HttpRequest, cls: type[T]) -> T:
     Raises:
         InvalidRequest: naming the parameter, what was given and what is allowed.
     """
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
+    kinds = _kinds(cls)
     given: dict[str, Any] = {}  # Any: of the field's own type, or refused by parse
     for name in http.query_params:
         texts = http.query_params.getall(name)
-        if _is_list(fields.get(name)):
+        kind = kinds.get(name, "text")
+        if kind == "list":
             given[name] = texts
         elif len(texts) > 1:
             raise InvalidRequest(f"{name}: given {len(texts)} times, allowed is once")
         else:
-            given[name] = _value(fields.get(name, str), texts[0])
+            given[name] = texts[0] if kind == "text" else _value(texts[0])
     return parse(cls, given, what="query")
 
 
-def _is_list(kind: Any) -> bool:  # Any: a type as its annotation has it
-    info = msgspec.inspect.type_info(kind) if kind is not None else None
+@functools.cache
+def _kinds(cls: type[Struct]) -> dict[str, Literal["list", "text", "other"]]:
+    """Return how each parameter is read; looked up once, which takes longer than all the rest."""
+    return {field.encode_name: _kind(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(cls)}
+
+
+def _kind(info: msgspec.inspect.Type) -> Literal["list", "text", "other"]:
     inner = info.type if isinstance(info, msgspec.inspect.Metadata) else info
-    return isinstance(inner, msgspec.inspect.ListType)
-
-
-def _value(kind: Any, text: str) -> Any:
-    """Return a parameter's value: the text where the field may be text, else what it says as JSON, null excepted."""
-    info = msgspec.inspect.type_info(kind)
+    if isinstance(inner, msgspec.inspect.ListType):
+        return "list"
     parts = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    if any(isinstance(part, msgspec.inspect.StrType) or _is_word(part) for part in parts):
-        return text
+    may_be_text = any(isinstance(part, msgspec.inspect.StrType) or _is_word(part) for part in parts)
+    return "text" if may_be_text else "other"
+
+
+def _value(text: str) -> Any:  # Any: bool | int | float | str
+    """Return what a text says as JSON, null excepted; else the text, which is refused later."""
     try:
         value = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):

@@ -6,6 +6,7 @@ Must not know: requests, how a sound was come by.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import msgspec
@@ -13,11 +14,12 @@ from litestar import Response
 from msgspec import Struct
 
 from audio_pool.gateway.accept import JSON
-from audio_pool.gateway.audio_response import MEDIA_TYPES
-from audio_pool.gateway.told import public
+from audio_pool.gateway.answer import Answer
+from audio_pool.gateway.audio_response import MEDIA_TYPES, Header
+from audio_pool.gateway.told import public, without_paths
 from audio_pool.results import SoundMetadata
 
-__all__ = ["SoundReport", "bytes_response", "headers_of", "json_response", "report_of"]
+__all__ = ["SoundReport", "bytes_answer", "headers_of", "json_answer", "json_response", "report_of"]
 
 _LONGEST_HEADER = 1000
 
@@ -50,21 +52,36 @@ def json_response(
     return Response(msgspec.json.encode(body), status_code=status, media_type=JSON, headers=told)
 
 
-def bytes_response(data: bytes, metadata: SoundMetadata, headers: dict[str, str] | None = None) -> Response[bytes]:
+def json_answer(body: Struct, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """Do as ``json_response``, without the framework's."""
+    told = {"cache-control": "no-store", **(headers or {}), "content-type": JSON}
+    return Answer(msgspec.json.encode(body), _encoded(told), status)
+
+
+def bytes_answer(data: bytes, metadata: SoundMetadata, headers: dict[str, str] | None = None) -> Answer:
     """Answer with a file."""
-    told = {"cache-control": "no-store", **headers_of(metadata), **(headers or {})}
-    return Response(data, media_type=MEDIA_TYPES[metadata.format], headers=told)
+    told = {"cache-control": "no-store", **(headers or {}), "content-type": MEDIA_TYPES[metadata.format]}
+    return Answer(data, [*_encoded(headers_of(metadata)), *_encoded(told)])
+
+
+def _encoded(headers: dict[str, str]) -> list[Header]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def headers_of(metadata: SoundMetadata) -> dict[str, str]:
     """Return what headers tell of a sound; what is not known is left out."""
-    return {name: _header(value) for name, value in _told(public(metadata)) if value not in (None, "")}
+    return dict(_shown(tuple(_told(metadata))))
+
+
+@functools.lru_cache(1024)
+def _shown(told: tuple[tuple[str, str | float | None], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _header(value)) for name, value in told if value not in (None, ""))
 
 
 def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-id", metadata.entry_id
     yield "x-sound-engine", metadata.engine
-    yield "x-sound-model", metadata.model
+    yield "x-sound-model", without_paths(metadata.model)
     yield "x-sound-licence", metadata.licence
     yield "x-sound-seed", metadata.base_seed
     yield "x-sound-duration", metadata.duration_s
@@ -75,7 +92,7 @@ def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-cache-type", metadata.cache_type
     yield "x-sound-quality", metadata.quality.score
     yield "x-sound-loudness-lufs", metadata.loudness_lufs
-    yield "x-sound-warnings", "; ".join(metadata.warnings)
+    yield "x-sound-warnings", without_paths("; ".join(metadata.warnings))
 
 
 def _header(value: str | float | None) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Response, post
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import structs
 
 from audio_pool.api import JobReport
 from audio_pool.errors import AudioPoolError, InvalidRequest, Timeout
 from audio_pool.gateway.accept import JSON, accepted
+from audio_pool.gateway.answer import Answer
 from audio_pool.gateway.asked import Asked, asked_of
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.callers import HttpCaller
@@ -24,7 +25,7 @@ from audio_pool.gateway.jobs import job_of
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.prefer import Preference, preference_in
 from audio_pool.gateway.problems import ClientGone, NotAcceptable
-from audio_pool.gateway.sound_report import bytes_response, json_response, report_of
+from audio_pool.gateway.sound_report import bytes_answer, json_answer, report_of
 from audio_pool.gateway.webhooks import WebhookUrl
 from audio_pool.types import AudioRequest
 
@@ -37,7 +38,7 @@ def handler(door: Door) -> HTTPRouteHandler:
     """Return the route; it shares its address with that of kept sounds, and so their Router (library.py)."""
 
     @post("/v1/sounds", status_code=200, summary="Make or find a sound")
-    async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Response[bytes]:
+    async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Answer:
         url = door.webhooks.check("webhook", webhook)
         choices = accepted(request.headers.get("accept", ""))
         came = await asked_of(request)
@@ -51,13 +52,13 @@ def handler(door: Door) -> HTTPRouteHandler:
         if url is not None:
             body = msgspec.json.encode(report_of(sound.metadata))
             door.webhooks.send(url, "sound.done", door.request_id(request), body)
-        return bytes_response(sound.data, sound.metadata) if as_bytes else json_response(report_of(sound.metadata))
+        return bytes_answer(sound.data, sound.metadata) if as_bytes else json_answer(report_of(sound.metadata))
 
     return make
 
 
 def _chosen(
-    asked: AudioRequest, choices: list[tuple[str, Any]], http: HttpRequest  # Any: Format | None
+    asked: AudioRequest, choices: tuple[tuple[str, Any], ...], http: HttpRequest  # Any: Format | None
 ) -> tuple[AudioRequest, bool]:
     """Return the request with the format that Accept names, and whether bytes are wanted."""
     for kind, format_ in choices:
@@ -87,7 +88,7 @@ async def _as_job(
     preference: Preference | None,
     key: str,
     webhook: str | None,
-) -> Response[bytes]:
+) -> Answer:
     """Answer from a job: its sound, or where it can be asked after."""
     job_id = await door.jobs.submit(asked.request, http, idempotency_key=key, init_audio=asked.init_audio)
     if webhook is not None:
@@ -105,7 +106,7 @@ async def _as_job(
     if preference is None:
         raise Timeout(f"no sound within {wait_s:g} s", hint="it goes on: ask again with the same Idempotency-Key")
     location = f"/v1/jobs/{job_id}"
-    return json_response(
+    return json_answer(
         job_of(report, door.jobs.live(job_id)), status=202, headers={**headers, "location": location}
     )
 
@@ -115,11 +116,11 @@ async def _told(door: Door, job_id: str, caller: HttpCaller, url: str) -> None:
     door.webhooks.send(url, f"job.{report.state}", job_id, msgspec.json.encode(job_of(report)))
 
 
-def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Response[bytes]:
+def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Answer:
     if report.metadata is None:
         raise AudioPoolError("the job has ended") if report.error is None else report.error.error()
     location = f"/v1/jobs/{report.request_id}"
     headers = {**headers, "content-location": location}
     if as_bytes and isinstance(report.data, bytes):
-        return bytes_response(report.data, report.metadata, headers)
-    return json_response(report_of(report.metadata, f"{location}/audio"), headers=headers)
+        return bytes_answer(report.data, report.metadata, headers)
+    return json_answer(report_of(report.metadata, f"{location}/audio"), headers=headers)
