@@ -29,7 +29,7 @@ from audio_pool.scheduler.events import (
     thread_of,
 )
 from audio_pool.scheduler.jobs import Job, TaskRef
-from audio_pool.scheduler.queue import JobQueue, Need
+from audio_pool.scheduler.queue import JobQueue, Need, Turn
 from audio_pool.scheduler.workers import HeldTask, WorkerState, WorkerTable
 from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask
 
@@ -104,7 +104,7 @@ class Dispatch:
             return None
         self._kept_free = ""  # it was for somebody who waited
         need = self._need_of(job)
-        thread: Thread = "generate" if need.role == "generate" else "aux"
+        thread = _thread(need)
         fit = self._free(need, thread, now)
         if not fit:
             return None
@@ -125,6 +125,8 @@ class Dispatch:
         while len(self.queue):
             running = self._running()
             barred = self._barred(running)
+            # whose turn it is is asked last: that takes longest, and there is seldom room for a second one
+            stuck.update(need for need in self.queue.needs() if need not in stuck and not self._may_go(need, now))
             turns = [
                 (turn, need)
                 for need in self.queue.needs()
@@ -132,15 +134,22 @@ class Dispatch:
             ]
             if not turns:
                 break
-            turn, need = min(turns, key=lambda one: (one[1].alone, one))
-            thread: Thread = "generate" if need.role == "generate" else "aux"
+            turn, need = turns[0] if len(turns) == 1 else min(turns, key=lambda one: (one[1].alone, one))
+            thread = _thread(need)
             fit = self._free(need, thread, now)
             if fit:
-                sent.append(self._send(min(fit, key=lambda worker: worker.held_by(thread)), need, now, running))
+                worker = fit[0] if len(fit) == 1 else min(fit, key=lambda worker: worker.held_by(thread))
+                sent.append(self._send(worker, need, turn, now, running))
             else:
                 stuck.add(need)
                 sent += self._recall(need, self._jobs[turn.job])
         return sent
+
+    def _may_go(self, need: Need, now: float) -> bool:
+        """Return False where the first of a line stays where it is, whoever that is."""
+        if need.alone or need.role == "generate":  # it may be spared a worker, or something is asked back for it
+            return True
+        return bool(self._free(need, _thread(need), now))
 
     def _running(self) -> collections.Counter[str]:
         """Count what workers hold by client; nothing where that is not bounded."""
@@ -295,8 +304,11 @@ class Dispatch:
             return TaskKind.of_sounds(job.sound.recipe)
         return TaskKind(job.stage, need.name)
 
-    def _send(self, worker: WorkerState, need: Need, now: float, running: collections.Counter[str]) -> SendTask:
-        first = self._jobs[self.queue.take(need, now, barred=self._barred(running)) or 0]
+    def _send(
+        self, worker: WorkerState, need: Need, turn: Turn, now: float, running: collections.Counter[str]
+    ) -> SendTask:
+        self.queue.take_turn(need, turn, now)
+        first = self._jobs[turn.job]
         jobs = [first]
         if need.role == "generate":
             jobs += self._batch_with(first, worker, need, now, running)
@@ -357,6 +369,10 @@ class Dispatch:
             others.append(self._jobs[number])
             room -= others[-1].sound.recipe.candidates
         return others
+
+
+def _thread(need: Need) -> Thread:
+    return "generate" if need.role == "generate" else "aux"
 
 
 def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> TaskWork:

@@ -162,12 +162,16 @@ class JobQueue:
         turn = self.first(need, now, barred)
         if turn is None or (fits is not None and not fits(turn.job)):
             return None
+        self.take_turn(need, turn, now)
+        return turn.job
+
+    def take_turn(self, need: Need, turn: Turn, now: float) -> None:
+        """Remove the job whose turn it is, as ``first`` has just said."""
         line = self._lines[need][turn.client]
         taken = heapq.heappop(line.heap)
         line.served_at = now
         self.remove(turn.job)  # the line too, where that was its last: the next in it has not waited either
         self._shares[need.role == "generate"].charge(turn.client, taken.cost_s)
-        return turn.job
 
     def pass_by(self, need: Need, client: str, cost_s: float) -> None:
         """Charge a client for a job that goes at once, as ``put`` and ``take`` would; asked where nobody waits."""
