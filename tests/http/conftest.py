@@ -91,7 +91,11 @@ class Gateway(Process):
         (place / f"{name}.toml").write_text(config or "[http]\n")
         options = ("--connect", endpoint, "--config", str(place / f"{name}.toml"), "--bind", "127.0.0.1:0")
         super().__init__(place / f"{name}.log", "gateway", *options, *arguments)
-        self.url = self.hear("listening")["url"]
+        try:
+            self.url = self.hear("listening")["url"]
+        except BaseException:
+            self.stop()
+            raise
 
 
 @contextlib.contextmanager

@@ -184,6 +184,11 @@ def test_without_keys_its_own_names_and_pages_get_in(http: httpx.Client) -> None
         ("127.0.0.1:0", '[http]\nkeys_file = "/nowhere/keys.json"\n', "no file of keys at /nowhere/keys.json"),
         ("127.0.0.1:0", '[http]\ncors_origins = ["*"]\n', "lets every page of the web in"),
         ("127.0.0.1:0", '[http]\ntls_key = "k.pem"\n', "are set together"),
+        (
+            "127.0.0.1:0",
+            '[http]\ntls_certificate = "/nowhere/c.pem"\ntls_key = "/nowhere/k.pem"\n',
+            "TLS cannot be set up",
+        ),
         ("8080", "[http]\n", "http.bind"),
     ],
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from audio_pool.cli.descriptor_limit import raise_descriptor_limit
 from audio_pool.cli.options import config_option, connect_option, json_option, keys_option, with_options
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import EngineUnavailable
@@ -76,6 +77,7 @@ def gateway(
             else:
                 say(f"listening {url}")
 
+    raise_descriptor_limit()
     if with_parent is not None:
         _end_with_parent(with_parent)
     logging.getLogger().setLevel(min(logging.getLogger().level, logging.WARNING))

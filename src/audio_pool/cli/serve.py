@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import queue
-import resource
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from audio_pool.cli.descriptor_limit import raise_descriptor_limit
 from audio_pool.cli.metrics import check_metrics, start_metrics
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
 from audio_pool.cli.server_log import JsonLines, ServerLog, TextLines
@@ -97,7 +97,7 @@ def serve(
     def read() -> Config:
         return load_config(config_path, overrides=overrides)
 
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_S)
     adopt_orphans()  # this process is ours alone; a host program's is not
     settings = read()
@@ -147,13 +147,6 @@ def serve(
         pool.stop()
         beside.close()
     _print_event(as_json, "stopped", None)
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow as many connections as the system does: the usual soft limit of 1,024 is for programs that use select."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _reload(pool: AudioPool, server_log: ServerLog, read: Callable[[], Config]) -> None:
