@@ -150,7 +150,9 @@ def test_a_body_that_is_wrong_is_told_where(http: httpx.Client, body: Any, statu
 
 
 def test_what_is_not_there(http: httpx.Client) -> None:
-    for wrong in ("x", "http." + "0" * 32, "http." + "0" * 24 + "00000003", "other." + "0" * 31 + "1"):
+    stem = "http." + "0" * 24
+    counts = ("0" * 8, "00000003", "00000033", "ffffffff")
+    for wrong in ("x", *(stem + count for count in counts), "other" + stem[4:] + "00000001"):
         for path in (f"/v1/batches/{wrong}", f"/v1/batches/{wrong}/events"):
             assert http.get(path).status_code == 404
         assert http.delete(f"/v1/batches/{wrong}").status_code == 404

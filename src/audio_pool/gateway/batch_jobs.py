@@ -131,10 +131,15 @@ class BatchView:
 
 
 class BatchJobs:
-    """The batches of one gateway's callers. Of one event loop."""
+    """The batches of one gateway's callers. Of one event loop.
 
-    def __init__(self, asking: Asking) -> None:
+    Args:
+        most_jobs: of one batch.
+    """
+
+    def __init__(self, asking: Asking, most_jobs: int) -> None:
         self._asking = asking
+        self._most_jobs = most_jobs
         self._bodies: collections.OrderedDict[str, bytes] = collections.OrderedDict()
         """Hashes of the requests of batches that were taken here, by the stem of their ids."""
         self._views: collections.OrderedDict[str, BatchView] = collections.OrderedDict()
@@ -188,13 +193,18 @@ class BatchJobs:
         """Return how a batch of the caller's stands. Raises NotFound."""
         caller = caller_of(http)
         found = _ID.fullmatch(batch_id)
-        if found is None or not (caller.operator or found[1] == caller.mark) or not 0 < int(found[3], 16) <= 100_000:
+        if found is None or not (caller.operator or found[1] == caller.mark):
             raise _unknown(batch_id)
+        if not 0 < int(found[3], 16) <= self._most_jobs:
+            raise _unknown(batch_id)
+        known = self._views.get(batch_id) or BatchView(batch_id)
+        if all(report is None for report in known.reports):  # two questions tell that there is none, not a thousand
+            ends = {0, len(known.reports) - 1}
+            client = self._asking.client_of(caller)
+            if not any([await self._exists(known, number, client) for number in ends]):
+                raise _unknown(batch_id)
         view = self._view(batch_id)
         await while_connected(http, self._refresh(view, caller, every=time.monotonic() >= view.look_at))
-        if all(report is None for report in view.reports):
-            del self._views[batch_id]
-            raise _unknown(batch_id)
         return view
 
     async def endings(

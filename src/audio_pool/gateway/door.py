@@ -86,7 +86,7 @@ class Door:
         self._closing: set[asyncio.Future[None]] = set()
         self._reaching: dict[AsyncAudioClient, asyncio.Future[Health]] = {}
         self.jobs = LiveJobs(self)
-        self.batches = BatchJobs(self)
+        self.batches = BatchJobs(self, settings.max_count)
         self.webhooks = Webhooks(settings)
         self.ready_files = ReadyFiles(settings.memory_bytes // 2)
         self._memory = FileMemory(settings.memory_bytes // 2)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
 import os
 import random
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
@@ -198,13 +200,8 @@ def read_secret(file: Path) -> bytes:
         InvalidConfig: others may read the file, or it holds no secret.
     """
     try:
-        try:
-            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with open(handle, "w") as made:
-                made.write(f"{_PREFIX}{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
+        if not file.exists():
+            _make_secret(file)
         with file.open() as there:
             if os.fstat(there.fileno()).st_mode & 0o077:
                 raise InvalidConfig(f"http.webhook_secret_file: others may read {file}", hint=f"chmod 600 {file}")
@@ -220,6 +217,15 @@ def read_secret(file: Path) -> bytes:
             f"http.webhook_secret_file: {file} holds none; allowed is {_PREFIX} and base64 of {least} to {most} bytes"
         )
     return secret
+
+
+def _make_secret(file: Path) -> None:
+    """Write a secret where there is none: as a whole or not at all, however many gateways start at a time."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.") as made:  # mode 0600
+        made.write(f"{_PREFIX}{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
+        made.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(made.name, file)
 
 
 def _pause_s(attempts: int) -> float:
