@@ -84,6 +84,41 @@ def test_samples_are_rounded_to_the_same_24_bits(ways: Iterator[ctypes.CDLL | No
     ]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("frames", [0, 3, 4_999])
+def test_moments_are_the_same(ways: Iterator[ctypes.CDLL | None], channels: int, frames: int) -> None:
+    audio = np.repeat(NOISE, 2, axis=0)[:channels, :frames]
+    ours, theirs = (kernels.moments(audio) for _ in ways)
+    for name in ("sums", "squares", "product", "tops"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-10, atol=1e-13)
+
+
+def test_moments_tell_what_is_no_number(ways: Iterator[ctypes.CDLL | None]) -> None:
+    huge = np.full((2, 9), np.finfo(np.float32).max, np.float32)
+    for wrong in (np.nan, np.inf, -np.inf):
+        audio = huge.copy()
+        audio[1, 4] = wrong
+        for _ in ways:
+            assert np.isfinite(kernels.moments(huge).squares).all()
+            assert not np.isfinite(kernels.moments(audio).squares).all()
+
+
+def test_windows_are_summed_alike_however_many_there_are(ways: Iterator[ctypes.CDLL | None]) -> None:
+    places = np.arange(0, 4_800, 7)
+    window = np.hanning(128).astype(np.float32)
+    ours, theirs = (kernels.window_powers(NOISE, places, window, np.array([1, 9, 65])) for _ in ways)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    spectra = np.fft.rfft(NOISE[:, 693:821] * window)
+    np.testing.assert_allclose(ours[99, 1], np.square(np.abs(spectra[:, 9:])).sum(), rtol=1e-5)
+
+
+def test_powers_between_bounds_need_no_filter(ways: Iterator[ctypes.CDLL | None]) -> None:
+    bounds = np.array([3, 4, 2_500, 5_000])
+    ours, theirs = (kernels.powers_between(NOISE, bounds) for _ in ways)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    np.testing.assert_allclose(ours[2], np.square(NOISE[:, 2_500:], dtype=np.float64).sum(), rtol=1e-10)
+
+
 def test_bands_add_up_the_same_bins(ways: Iterator[ctypes.CDLL | None]) -> None:
     spectra = kernels.rfft(NOISE.reshape(-1, 50))
     bounds = np.array([0, 1, 7, 7, 26])

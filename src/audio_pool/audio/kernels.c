@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #ifndef KERNELS_OF
 #define KERNELS_OF "unknown"
@@ -149,58 +152,83 @@ int filtered_powers(const double *sections, int count, const float *audio, int64
     return 0;
 }
 
-/* Add up what two channels have in common: out is {sum, sum, square, square, product} in float64, of one channel
- * with itself where other == one; tops takes the highest of each, whatever its sign. */
+/* Add up what two channels have: out is {sum, sum, square, square, product}, each channel's first; tops takes the
+ * highest of each, whatever its sign. */
 void moments(const float *one, const float *other, int64_t frames, double *out, float *tops) {
-    /* as many sums side by side as hide what each waits for */
-    enum { WIDE = 8 };
-    double sums[5][WIDE] = {{0}};
-    float top[2][WIDE] = {{0}};
-    int64_t t = 0;
-    for (; t + WIDE <= frames; t += WIDE)
-        for (int i = 0; i < WIDE; i++) {
-            const float a = one[t + i], b = other[t + i];
-            const float high = __builtin_fabsf(a), other_high = __builtin_fabsf(b);
-            sums[0][i] += a;
-            sums[1][i] += b;
-            sums[2][i] += (double)a * a;
-            sums[3][i] += (double)b * b;
-            sums[4][i] += (double)a * b;
-            top[0][i] = high > top[0][i] ? high : top[0][i];
-            top[1][i] = other_high > top[1][i] ? other_high : top[1][i];
+    int64_t done = 0;
+    for (int k = 0; k < 5; k++) out[k] = 0;
+    tops[0] = tops[1] = 0;
+#ifdef __SSE2__
+    const __m128 no_sign = _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff));
+    __m128d sums[5][2];
+    __m128 top[2] = {_mm_setzero_ps(), _mm_setzero_ps()};
+    for (int k = 0; k < 5; k++) sums[k][0] = sums[k][1] = _mm_setzero_pd();
+    for (; done + 4 <= frames; done += 4) {
+        const __m128 a = _mm_loadu_ps(one + done), b = _mm_loadu_ps(other + done);
+        const __m128d x[2] = {_mm_cvtps_pd(a), _mm_cvtps_pd(_mm_movehl_ps(a, a))};
+        const __m128d y[2] = {_mm_cvtps_pd(b), _mm_cvtps_pd(_mm_movehl_ps(b, b))};
+        for (int i = 0; i < 2; i++) {
+            sums[0][i] = _mm_add_pd(sums[0][i], x[i]);
+            sums[1][i] = _mm_add_pd(sums[1][i], y[i]);
+            sums[2][i] = _mm_add_pd(sums[2][i], _mm_mul_pd(x[i], x[i]));
+            sums[3][i] = _mm_add_pd(sums[3][i], _mm_mul_pd(y[i], y[i]));
+            sums[4][i] = _mm_add_pd(sums[4][i], _mm_mul_pd(x[i], y[i]));
         }
-    for (; t < frames; t++) {
-        const float a = one[t], b = other[t];
-        const float high = __builtin_fabsf(a), other_high = __builtin_fabsf(b);
-        sums[0][0] += a;
-        sums[1][0] += b;
-        sums[2][0] += (double)a * a;
-        sums[3][0] += (double)b * b;
-        sums[4][0] += (double)a * b;
-        top[0][0] = high > top[0][0] ? high : top[0][0];
-        top[1][0] = other_high > top[1][0] ? other_high : top[1][0];
+        top[0] = _mm_max_ps(_mm_and_ps(a, no_sign), top[0]);
+        top[1] = _mm_max_ps(_mm_and_ps(b, no_sign), top[1]);
     }
     for (int k = 0; k < 5; k++) {
-        out[k] = 0;
-        for (int i = 0; i < WIDE; i++) out[k] += sums[k][i];
+        double parts[2];
+        _mm_storeu_pd(parts, _mm_add_pd(sums[k][0], sums[k][1]));
+        out[k] = parts[0] + parts[1];
     }
     for (int k = 0; k < 2; k++) {
-        tops[k] = 0;
-        for (int i = 0; i < WIDE; i++) tops[k] = top[k][i] > tops[k] ? top[k][i] : tops[k];
+        float parts[4];
+        _mm_storeu_ps(parts, top[k]);
+        for (int i = 0; i < 4; i++) tops[k] = parts[i] > tops[k] ? parts[i] : tops[k];
     }
+#endif
+    for (; done < frames; done++) {
+        const double x = one[done], y = other[done];
+        const float high = __builtin_fabsf(one[done]), other_high = __builtin_fabsf(other[done]);
+        out[0] += x;
+        out[1] += y;
+        out[2] += x * x;
+        out[3] += y * y;
+        out[4] += x * y;
+        tops[0] = high > tops[0] ? high : tops[0];
+        tops[1] = other_high > tops[1] ? other_high : tops[1];
+    }
+}
+
+static int32_t in_24_bits(float sample) {
+    const float full = 8388608.0f;
+    const double magic = 6755399441055744.0; /* 1.5 x 2^52: no bits are left behind the point, halves go to even */
+    float step = sample * full;
+    step = step < full - 1 ? step : full - 1;
+    step = step > -full ? step : -full;
+    return (int32_t)(((double)step + magic) - magic) * 256;
 }
 
 /* Round to steps of 2^-23 within -1..1: out [frames][channels], in the topmost bits. Channels are `apart` samples. */
 void round_to_24_bits(const float *audio, int64_t channels, int64_t apart, int64_t frames, int32_t *out) {
-    const float full = 8388608.0f;
-    const double magic = 6755399441055744.0; /* 1.5 x 2^52: no bits are left behind the point, halves go to even */
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t t = 0; t < frames; t++) {
-            float step = audio[c * apart + t] * full;
-            step = step < full - 1 ? step : full - 1;
-            step = step > -full ? step : -full;
-            out[t * channels + c] = (int32_t)(((double)step + magic) - magic) * 256;
+    int64_t done = 0;
+#ifdef __SSE2__
+    if (channels == 2) {
+        const __m128 full = _mm_set1_ps(8388608.0f), most = _mm_set1_ps(8388607.0f), low = _mm_set1_ps(-8388608.0f);
+        for (; done + 4 <= frames; done += 4) {
+            __m128i whole[2];
+            for (int c = 0; c < 2; c++) {
+                const __m128 step = _mm_mul_ps(_mm_loadu_ps(audio + c * apart + done), full);
+                whole[c] = _mm_slli_epi32(_mm_cvtps_epi32(_mm_max_ps(_mm_min_ps(step, most), low)), 8);
+            }
+            _mm_storeu_si128((__m128i *)(out + 2 * done), _mm_unpacklo_epi32(whole[0], whole[1]));
+            _mm_storeu_si128((__m128i *)(out + 2 * done + 4), _mm_unpackhi_epi32(whole[0], whole[1]));
         }
+    }
+#endif
+    for (int64_t t = done; t < frames; t++)
+        for (int64_t c = 0; c < channels; c++) out[t * channels + c] = in_24_bits(audio[c * apart + t]);
 }
 
 /* Add the power between bounds [bands + 1] of spectra [n][bins], real and imaginary parts in turns: sums [n][bands]. */

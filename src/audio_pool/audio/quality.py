@@ -97,14 +97,14 @@ def assess(
 def _faults(
     audio: Audio, sample_rate: int, frames: int, loop: bool, expects: frozenset[str], raw: Audio, raw_rate: int
 ) -> Iterator[Fault]:
-    if not (np.isfinite(audio).all() and np.isfinite(raw).all()):
+    sound = Measured(audio, sample_rate)
+    if not (sound.is_finite and np.isfinite(raw).all()):
         yield Fault(name="nan", penalty=100, severe=True)
         return
     if audio.shape[1] != frames:
         yield Fault(name="wrong_length", penalty=100, severe=True)
     if audio.shape[1] == 0:
         return
-    sound = Measured(audio, sample_rate)
     if sound.levels.max() < SILENT:
         if "silence" not in expects:
             yield from levels.silence(sound)

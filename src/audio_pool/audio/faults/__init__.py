@@ -67,6 +67,11 @@ class Measured:
         return self.moments.squares / length, self.moments.product / length if len(self.audio) > 1 else 0.0
 
     @property
+    def is_finite(self) -> bool:
+        """Return whether all samples are numbers: a float64 holds the square of any, and of any number of them."""
+        return bool(np.isfinite(self.moments.squares).all())
+
+    @property
     def peak(self) -> float:
         """The highest sample, whatever its sign."""
         return float(self.moments.tops.max())

@@ -93,10 +93,11 @@ def _density_db(levels: Floats, widths: npt.NDArray[np.int64]) -> Floats:
     return density
 
 
-def _white(density_db: Floats, tolerance_db: float = _WHITE_DB) -> bool:
-    """Return whether bands are equally dense; one may be half empty, where a sound once had a lower rate."""
-    away = np.abs(density_db - np.median(density_db))
-    return bool(np.percentile(away, 90 if len(away) > 8 else 75) < tolerance_db)
+def _white(density_db: Floats, tolerance_db: float = _WHITE_DB) -> npt.NDArray[np.bool_]:
+    """Return whether bands [..., B] are equally dense; one may be half empty, where a sound once had a lower rate."""
+    away = np.abs(density_db - np.median(density_db, axis=-1, keepdims=True))
+    found: npt.NDArray[np.bool_] = np.percentile(away, 90 if away.shape[-1] > 8 else 75, axis=-1) < tolerance_db
+    return found
 
 
 def _white_floor(sound: Measured, bands: _Bands) -> Iterator[Fault]:
@@ -141,7 +142,7 @@ def _mostly_white(sound: Measured, bands: _Bands) -> Iterator[Fault]:
     if whole.sum() < 4:
         return
     density = _density_db(bands.levels[:, whole], bands.widths[whole])
-    flat = np.array([_white(one, 1.3 * _WHITE_DB) for one in density])
+    flat = _white(density, 1.3 * _WHITE_DB)
     flat &= np.median(bands.flatness[:, whole], axis=1) > _FLAT
     noise_share = bands.levels[:, whole].sum(axis=1) / bands.total
     loud = bands.total > 0.03 * bands.total.mean()

@@ -30,7 +30,11 @@ def mono_in_stereo(sound: Measured) -> Iterator[Fault]:
     if float(levels.min()) < _EMPTY * float(levels.max()):
         yield Fault(name="mono_in_stereo", penalty=60)
         return
-    difference = np.square(audio[1:] - audio[:1], dtype=np.float32).mean(axis=1, dtype=np.float64)
+    if len(audio) > 2:
+        difference = np.square(audio[1:] - audio[:1], dtype=np.float32).mean(axis=1, dtype=np.float64)
+    else:
+        powers, product = sound.products
+        difference = np.maximum(powers.sum(keepdims=True) - 2 * product, 0)
     if math.sqrt(float(difference.max())) < _EMPTY * float(levels.max()):
         yield Fault(name="mono_in_stereo", penalty=10)
 
