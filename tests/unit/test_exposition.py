@@ -113,6 +113,12 @@ def test_every_metric_is_documented() -> None:
     assert rows == series, rows ^ series
 
 
+def test_every_alert_is_documented() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", (ROOT / "deploy" / "alerts.yml").read_text()))
+    told = set(re.findall(r"`(AudioPool\w+)`", (ROOT / "docs" / "monitoring.md").read_text()))
+    assert len(alerts) == 12 and told == alerts, told ^ alerts
+
+
 @pytest.mark.parametrize("given", ["9464", "localhost", "localhost:", ":80", "127.0.0.1:99999", "127.0.0.1:x"])
 def test_an_address_that_is_none_is_told(given: Any) -> None:
     with pytest.raises(InvalidConfig, match="HOST:PORT"):

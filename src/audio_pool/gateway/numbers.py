@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from audio_pool.api import Health, PoolStatus
 from audio_pool.errors import AudioPoolError
+from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.monitoring.exposition import exposition
 
@@ -62,11 +63,16 @@ def router(door: Door) -> Router:
     """Return the routes."""
     asked = _PoolAsked(door)
 
-    @get("/livez", opt={"public": True}, summary="Say that the gateway answers", tags=["Operation"])
+    ready = Answer(200, "A new sound could be made", Readiness)
+    not_ready = Answer(503, "None could, and why", Readiness)
+    lives = {**described(Answer(200, "It answers", Readiness)), "public": True}
+    is_ready = {**described(ready, not_ready), "public": True}
+
+    @get("/livez", opt=lives, summary="Say that the gateway answers", tags=["Operation"])
     async def livez() -> Readiness:
         return Readiness(ok=True, state="ready")
 
-    @get("/readyz", opt={"public": True}, summary="Say whether a new sound could be made", tags=["Operation"])
+    @get("/readyz", opt=is_ready, summary="Say whether a new sound could be made", tags=["Operation"])
     async def readyz() -> Response[Readiness]:
         _, health = await asked.told()
         if health is None:
