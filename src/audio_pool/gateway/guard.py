@@ -24,6 +24,8 @@ __all__ = ["Guard"]
 _BODIES = 4
 """As many of the largest bodies may be held at a time; of others so many more."""
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+"""By scheme; a client leaves it out of Host and Origin."""
 
 
 class Guard:
@@ -39,9 +41,12 @@ class Guard:
         self._app = app
         self._bodies = Bodies(_BODIES * settings.max_body_bytes, settings.receive_timeout_s)
         self._has_keys = bool(settings.keys_file)
-        self._scheme = "https" if settings.tls_certificate else "http"
-        self._hosts = {f"{name}:{port}" for name in _OWN_NAMES for port in ports} | set(settings.hosts)
-        self._origins = {f"{self._scheme}://{host}" for host in self._hosts} | set(settings.cors_origins)
+        scheme = "https" if settings.tls_certificate else "http"
+        own = _own_hosts(settings, ports, scheme)
+        proxied = {host.lower() for host in settings.hosts}  # by a proxy that may speak TLS
+        self._hosts = own | proxied
+        self._origins = {f"{scheme}://{host}" for host in own} | {origin.lower() for origin in settings.cors_origins}
+        self._origins |= {f"{other}://{host}" for host in proxied for other in _DEFAULT_PORTS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if str(scope["type"]) not in ("http", ScopeType.HTTP):  # the lifespan
@@ -82,6 +87,14 @@ class Guard:
         if not origins and "cross-site" in given.get("sec-fetch-site", []):
             return "a web page of another site asks; allowed are those of http.cors_origins"
         return ""
+
+
+def _own_hosts(settings: HttpConfig, ports: tuple[int, ...], scheme: str) -> set[str]:
+    """Return what a Host header says of a request that was meant for this machine."""
+    binds = (settings.bind, *(service.bind for service in settings.services.values()))
+    names = {*_OWN_NAMES, *(bind.rpartition(":")[0].lower() for bind in binds)} - {""}
+    hosts = {f"{name}:{port}" for name in names for port in ports}
+    return hosts | (names if _DEFAULT_PORTS[scheme] in ports else set())
 
 
 async def _answer_forbidden(send: Send, why: str, request_id: str) -> None:

@@ -6,6 +6,7 @@ Must not know: routes, how addresses are bound.
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def run_gateway(
     Raises:
         InvalidConfig: TLS files that cannot be read, and what app.py refuses.
     """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whoever sends nonsense fills no log
     try:
         ports = tuple(int(one.getsockname()[1]) for one in sockets)
         config = uvicorn.Config(
