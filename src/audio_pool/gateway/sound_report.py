@@ -83,6 +83,7 @@ def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-engine", metadata.engine
     yield "x-sound-model", without_paths(metadata.model)
     yield "x-sound-licence", metadata.licence
+    yield "x-sound-voice", metadata.voice
     yield "x-sound-seed", metadata.base_seed
     yield "x-sound-duration", metadata.duration_s
     yield "x-sound-sample-rate", metadata.sample_rate

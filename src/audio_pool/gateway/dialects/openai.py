@@ -106,20 +106,26 @@ def router(door: Door) -> Router:
         body = taken.body
         # its SDK comes back where it has waited too long, with the very same request
         linger_s = RETRY_S if "x-stainless-retry-count" in request.headers else 0.0
-        sound = await door.make(await _asked(taken, names), request, linger_s=linger_s)
-        ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+        asked, ignored = await _asked(taken, names)
+        sound = await door.make(asked, request, linger_s=linger_s)
         return answer(sound, body.response_format, body.stream_format, body.input, ignored)
 
     return Router("/", route_handlers=[speech], exception_handlers=ERRORS)
 
 
-async def _asked(taken: Taken[SpeechBody], names: Names) -> AudioRequest:
+async def _asked(taken: Taken[SpeechBody], names: Names) -> tuple[AudioRequest, tuple[str, ...]]:
+    """Return what is asked for, and the fields that say nothing here."""
     body = taken.body
     model = await names.model(body.model)
     model = await names.voice(body.voice.id if isinstance(body.voice, Voice) else body.voice, model)
-    words = body.input if model.speech or not body.instructions else f"{body.input}, {body.instructions}"
+    ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+    words = body.input
+    if body.instructions and model.speech:  # they would be spoken
+        ignored = (*ignored, "instructions")
+    elif body.instructions:
+        words = f"{body.input}, {body.instructions}"
     own = {"prompt": words, "engine": model.engine, "voice": model.voice, "duration_s": body.duration_seconds}
-    return request_of(own, taken.native, rendition_of(body.response_format))
+    return request_of(own, taken.native, rendition_of(body.response_format)), ignored
 
 
 def rendition_of(response_format: str) -> dict[str, Any]:
