@@ -6,16 +6,19 @@ Must not know: who makes the sound, how its events and its result arrive.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from audio_pool.errors import AudioPoolError, Timeout
 from audio_pool.results import AudioResult, Event
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Events", "Pending", "wait_all", "wait_all_async"]
 
@@ -99,6 +102,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
         self, timeout_s: float | None = None, on_event: Callable[[Event], object] | None = None
     ) -> AudioResult:
         """Do as ``wait``, for asyncio."""
+        import asyncio
+
         limit = None if timeout_s is None else asyncio.timeout(timeout_s)
         try:
             async with limit or contextlib.nullcontext():
@@ -139,6 +144,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> AudioResult:
+        import asyncio  # where somebody awaits, it is there; a command's start does not wait for it
+
         if not self.done():
             # not asyncio.wrap_future: shielded, it would leave an exception that nobody reads when the task is
             # cancelled; and it wakes the loop by a system call even from within it
@@ -190,6 +197,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
             raise self._no("event", timeout_s) from None
 
     async def _next_async(self, timeout_s: float | None) -> Event | None:
+        import asyncio
+
         try:
             return self._take(0.0)
         except queue.Empty:

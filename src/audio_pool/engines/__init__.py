@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import pkgutil
 from collections.abc import Iterable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -34,6 +33,9 @@ from audio_pool.engines.options import checked_options
 from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
 from audio_pool.models import weights
 from audio_pool.validation import parse
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 __all__ = [
     "Audio",
@@ -74,6 +76,12 @@ def _own_names() -> list[str]:
     ]
 
 
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # slow, and a worker with an engine of ours needs none
+
+    return entry_points(group=_GROUP)
+
+
 def engine_names(role: EngineRole | None = None) -> list[str]:
     """Return every engine that can be named, sorted: this package's and those of entry points.
 
@@ -83,7 +91,7 @@ def engine_names(role: EngineRole | None = None) -> list[str]:
     if role is not None:
         return [info.name for info in engine_infos() if info.role == role]
     names = {name for name in _own_names() if hasattr(_module(name), "INFO")}
-    names.update(point.name for point in importlib.metadata.entry_points(group=_GROUP))
+    names.update(point.name for point in _entry_points())
     return sorted(names)
 
 
@@ -186,7 +194,7 @@ def _has_weights(info: EngineInfo) -> bool:
 def _module(name: str, role: EngineRole | None = None) -> ModuleType:
     if name in _own_names():
         return importlib.import_module(f"{__name__}.{name}")
-    for point in importlib.metadata.entry_points(group=_GROUP):
+    for point in _entry_points():
         if point.name == name:
             try:
                 module = point.load()

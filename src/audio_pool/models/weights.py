@@ -11,7 +11,6 @@ Looking up never reaches the network. The hub's cache is read by its documented 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import math
@@ -125,9 +124,11 @@ def _in_package(package: str) -> Found | None:
     path = Path(spec.origin).parent / "model"
     if not path.is_dir():
         return None
+    from importlib import metadata
+
     try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:  # a folder on the path, not installed
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:  # a folder on the path, not installed
         return Found(path=path, place="package")
     return Found(path=path, place="package", revision=f"{distribution.name} {distribution.version}")
 

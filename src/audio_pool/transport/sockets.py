@@ -15,17 +15,19 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
-import zmq.auth
 from zmq import MessageTracker
-from zmq.auth.thread import ThreadAuthenticator
 
 from audio_pool.errors import InvalidConfig
 from audio_pool.transport.endpoints import check_bind, check_connect
 from audio_pool.transport.keys import ClientKeys, ServerKeys
 from audio_pool.transport.listener import Listener
 from audio_pool.transport.sender import Sender, inode_of
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 __all__ = [
     "Channel",
@@ -303,6 +305,8 @@ def router(
         _set_heartbeats(socket)
     authenticator = None
     if keys is not None:
+        from zmq.auth.thread import ThreadAuthenticator  # brings asyncio, for which no worker's start should wait
+
         authenticator = ThreadAuthenticator(zmq.Context.instance())
         authenticator.start()
         authenticator.configure_curve_callback(domain="*", credentials_provider=keys.allowed)
