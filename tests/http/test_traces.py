@@ -91,6 +91,10 @@ def test_what_is_not_sampled_is_not_sent_and_without_a_parent_a_trace_begins(
         return next((line["trace_id"] for line in found if line["message"] == "answered"), "")
 
     trace = eventually(logged, "the log has the trace's id")
+    with pytest.raises(AudioPoolError):
+        client.submit({"prompt": "x", "engine": "none.such"}, traceparent=f"00-{'8' * 32}-{CAUSE}-01").result(60)
+    log = served.place / "cache" / "logs" / "server.log"
+    eventually(lambda: "8" * 32 in log.read_text(), "what is refused is within its trace, too")
     (whole,) = collector.of(trace, "generate_content stage")
     assert whole.parent == ""
     assert not [one for one in collector.spans if one.trace == "3" * 32]

@@ -13,7 +13,8 @@ from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
 from audio_pool.errors import QualityError
-from audio_pool.numbers import BOUNDS_S, DiskSpace, Histogram, Measured, PoolNumbers
+from audio_pool.gpu import Device, Survey
+from audio_pool.numbers import BOUNDS_S, DiskSpace, GpuMemory, Histogram, Measured, PoolNumbers
 from audio_pool.pool import machine as machine_module
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.tally import Tally
@@ -188,6 +189,23 @@ def test_a_full_disk_is_seen_at_the_next_look(
     pool.writer.run()
     assert pool.view.health().blockers == ("the disk is full: 5 MiB are free, needed are 64",)
     assert pool.view.health().state == "ready", "what is kept is served"
+
+
+def test_cards_are_looked_at_only_where_a_worker_is_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Device(
+        vendor="nvidia", index=0, name="H200", uuid="GPU-1", pci_address="0", total_bytes=9, used_bytes=4, free_bytes=5
+    )
+    asked: list[int] = []
+    monkeypatch.setattr(machine_module.gpu, "survey", lambda: asked.append(1) or Survey(devices=(card,)))
+    thread: Any = SimpleNamespace(submit=lambda work, *given: work(*given))
+    seen = GpuMemory(uuid="GPU-1", name="H200", used_bytes=4, free_bytes=5)
+    for graphics, expected in ((False, ()), (True, (seen,))):
+        machine = Machine(tmp_path, dict, thread)
+        machine.seen(graphics=graphics)
+        assert machine.seen(graphics=graphics).gpus == expected
+    assert len(asked) == 1
 
 
 def test_the_machine_is_looked_at_on_another_thread_and_only_when_asked(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ Must not know: who asks.
 
 from __future__ import annotations
 
-import collections
-
 from audio_pool.numbers import EngineLoad, PoolNumbers, TaskAtWork
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.machine import Machine, Seen
@@ -55,15 +53,19 @@ class NumbersView:
         )
 
     def _load(self) -> tuple[EngineLoad, ...]:
-        running: collections.Counter[tuple[str, int]] = collections.Counter()
-        waiting: collections.Counter[tuple[str, int]] = collections.Counter()
+        counts: dict[tuple[str, int], list[int]] = {}
+        waiting = self._scheduler.waiting
         for number, job in self._scheduler.jobs.items():
-            if isinstance(job.asked, Submit):
-                (waiting if number in self._scheduler.waiting else running)[job.asked.recipe.engine, job.priority] += 1
+            asked = job.asked
+            if isinstance(asked, Submit):
+                key = asked.recipe.engine, job.priority
+                known = counts.get(key)
+                if known is None:
+                    known = counts[key] = [0, 0]
+                known[number in waiting] += 1
         return tuple(
-            EngineLoad(engine=engine, priority=PRIORITIES[priority], running=running[key], waiting=waiting[key])
-            for key in sorted(running.keys() | waiting.keys())
-            for engine, priority in [key]
+            EngineLoad(engine=engine, priority=PRIORITIES[priority], running=running, waiting=waits)
+            for (engine, priority), (running, waits) in sorted(counts.items())
         )
 
 

@@ -70,10 +70,10 @@ def log_answer(
     _note("answered", fields)
 
 
-def log_refusal(request_id: str, client: str, error: AudioPoolError) -> None:
+def log_refusal(request_id: str, client: str, error: AudioPoolError, *, trace: str = "") -> None:
     """Note what was turned away before it was taken in."""
     if log.isEnabledFor(logging.INFO):
-        who = {"request_id": request_id or None, "client": client or None}
+        who = {"request_id": request_id or None, "client": client or None, "trace_id": trace[3:35] or None}
         _note("refused", {**who, "code": error.code, "error": error.message})
 
 

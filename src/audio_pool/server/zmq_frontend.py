@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import UNSET, structs
 
@@ -25,6 +26,7 @@ from audio_pool.server.image_frontend import ImageRequests
 from audio_pool.server.image_server import is_legacy
 from audio_pool.server.live_requests import LiveRequests
 from audio_pool.server.outbox import Outbox, SocketSink
+from audio_pool.tracing import valid_traceparent
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import (
     MAX_CLIENT_BYTES,
@@ -116,6 +118,7 @@ class ZmqFrontEnd:
             )
             return
         request_id = ""
+        raw: dict[str, Any] = {}  # opaque until it is decoded
         try:
             if not rest:
                 raise BadMessage("a message without a body; send one msgpack map")
@@ -137,7 +140,8 @@ class ZmqFrontEnd:
         except Exception as exc:
             error = self._service.refusal(exc)
             self._counts["refused"] += 1
-            log_refusal(request_id, known.caller.client, error)
+            trace = valid_traceparent(str(raw.get("traceparent", "")))
+            log_refusal(request_id, known.caller.client, error, trace=trace)
             refused = Reply(kind="busy" if isinstance(error, Busy) else "error", failure=Failure.of(error))
             SocketSink(
                 request_id=request_id, envelope=envelope, outbox=self._outbox, sender=known.sender
