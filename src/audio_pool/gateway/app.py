@@ -1,6 +1,6 @@
 """The ASGI application of a gateway: its routers, and what stands before all of them.
 
-Owns: the list of routers, the lifespan of the pool's client, the OpenAPI document's frame.
+Owns: the list of routers, the lifespan of the pool's client.
 Must not know: what any router answers.
 
 A further dialect is one file with ``router(door) -> Router`` and one line in ROUTERS. Its Router may have
@@ -16,15 +16,12 @@ from pathlib import Path
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
-from audio_pool import __version__
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import batches, health, jobs, library, numbers, pictures, pool_view
+from audio_pool.gateway import batches, health, jobs, library, numbers, openapi, pictures, pool_view
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -40,6 +37,7 @@ from audio_pool.gateway.door import Door
 from audio_pool.gateway.guard import Guard
 from audio_pool.gateway.http_spans import Traced
 from audio_pool.gateway.keyring import Keyring
+from audio_pool.gateway.methods import AllowedMethods
 from audio_pool.gateway.problems import PROBLEM_HANDLERS
 from audio_pool.gateway.tally import Counted
 
@@ -53,6 +51,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     library.router,
     pictures.router,
     pool_view.router,
+    openapi.router,
     models.router,
     openai.router,
     elevenlabs.router,
@@ -98,20 +97,14 @@ def create_app(
         guards=[door.admit],
         cors_config=_cors(settings),
         exception_handlers=PROBLEM_HANDLERS,
-        openapi_config=OpenAPIConfig(
-            title="audio_pool",
-            version=__version__,
-            description="Sound on demand: ask in words, get a finished audio file.",
-            path="/schema",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-            root_schema_site=None,
-        ),
+        openapi_config=None,  # openapi.py makes the document
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
         pdb_on_exception=False,
         debug=False,
     )
-    return Traced(Counted(Guard(app, settings, ports), door.tally), os.environ)
+    guarded = Guard(AllowedMethods(app, app.routes), settings, ports)
+    return Traced(Counted(guarded, door.tally), os.environ)
 
 
 def _cors(settings: HttpConfig) -> CORSConfig | None:

@@ -22,13 +22,38 @@ from audio_pool.gateway.http_request import HttpRequest, caller_of
 from audio_pool.gateway.problems import TooLarge
 from audio_pool.types import AudioRequest
 
-__all__ = ["MAX_JSON_BYTES", "Asked", "asked_of", "json_object"]
+__all__ = ["MAX_JSON_BYTES", "SOUND_BODY", "SOUND_FORM", "Asked", "asked_of", "json_object"]
 
 MAX_JSON_BYTES = 1 << 20
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:  # Any: of the field's own type
+    """Return a field's default as a struct is made with it."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
 
 Fields = dict[str, Any]
 """Opaque until as_request has checked them."""
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(AudioRequest)}
+
+
+_NOT_OVER_HTTP = ("init_audio", "output_path", "delivery", "durable")
+"""Fields that name files of the server, or how an answer travels, which HTTP itself says."""
+SOUND_BODY: type[Struct] = msgspec.defstruct(
+    "SoundRequest",
+    [(one.name, one.type) if one.required else (one.name, one.type, _default(one))
+     for one in msgspec.structs.fields(AudioRequest) if one.name not in _NOT_OVER_HTTP],
+    namespace={"__doc__": "The sound that is wanted; null, or nothing: the pool's default.", "told_by": AudioRequest},
+    kw_only=True, frozen=True, forbid_unknown_fields=True,
+)  # fmt: skip
+"""A request's fields as JSON has them over HTTP; what is taken is checked as AudioRequest."""
+SOUND_FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "init_audio": {"type": "string", "format": "binary", "description": "A sound file to start from."},
+        "request": {"type": "string", "description": "The fields of a request as JSON; or each is a part of its own."},
+    },
+    "required": ["request"],
+}
 
 
 class Asked(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from audio_pool.errors import InvalidRequest
 from audio_pool.gateway.asked import json_object
 from audio_pool.gateway.batch_jobs import BatchView
 from audio_pool.gateway.callers import HttpCaller
+from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.jobs import KEEP_ALIVE_S, Job, job_of
 from audio_pool.gateway.sound_report import json_response
@@ -32,6 +33,7 @@ from audio_pool.validation import parse
 __all__ = ["Batch", "BatchRequest", "router"]
 
 _RETRY_MS = 2000
+_TAGS = ["Batches"]
 _MOST_SHOWN = 1000
 Fields = dict[str, Any]
 """Opaque until as_request has checked them: fields of AudioRequest."""
@@ -65,6 +67,27 @@ class Batch(Struct, frozen=True, kw_only=True):
     """In the order asked for; null where missing."""
 
 
+class Limited(Struct, frozen=True, kw_only=True):
+    """How much is shown."""
+
+    limit: Annotated[int, Meta(ge=0, le=_MOST_SHOWN)] = 100
+    """Jobs shown."""
+
+
+class Shown(Limited, frozen=True, kw_only=True):
+    """Which part is shown."""
+
+    offset: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Jobs passed over."""
+
+
+class Asking(Limited, frozen=True, kw_only=True):
+    """What a new batch's address may say."""
+
+    webhook: Annotated[str, Meta(max_length=2000)] | None = None
+    """A URL of an allowed host, to which a signed message is sent at its end."""
+
+
 def batch_of(view: BatchView, offset: int = 0, limit: int = _MOST_SHOWN) -> Batch:
     """Return a batch as JSON tells it."""
     url = f"/v1/batches/{view.batch_id}"
@@ -86,7 +109,10 @@ def batch_of(view: BatchView, offset: int = 0, limit: int = _MOST_SHOWN) -> Batc
 def router(door: Door) -> Router:
     """Return the routes."""
 
-    @post("/v1/batches", status_code=202, summary="Make or find many sounds")
+    @post("/v1/batches", status_code=202, summary="Make or find many sounds", tags=_TAGS, opt=described(
+        Answer(202, "It is under way", Batch, headers=("location",)), query=Asking, body=BatchRequest,
+        headers=(("idempotency-key", "The same batch again is answered from what is there of it", 255),),
+    ))  # fmt: skip
     async def make(request: HttpRequest, webhook: WebhookUrl = None, limit: Limit = 100) -> Response[bytes]:
         url = door.webhooks.check("webhook", webhook)
         asked = _requests(door, request, json_object(await request.body()))
@@ -96,17 +122,21 @@ def router(door: Door) -> Router:
         report = batch_of(view, limit=limit)
         return json_response(report, status=202, headers={"location": report.url})
 
-    @get("/v1/batches/{batch_id:str}", summary="Say how a batch stands")
+    @get("/v1/batches/{batch_id:str}", summary="Say how a batch stands", tags=_TAGS, opt=described(
+        Answer(200, "How it stands", Batch), query=Shown,
+    ))  # fmt: skip
     async def show(request: HttpRequest, batch_id: str, offset: Offset = 0, limit: Limit = 100) -> Response[bytes]:
         return json_response(batch_of(await door.batches.look(batch_id, request), offset, limit))
 
-    @get("/v1/batches/{batch_id:str}/events", summary="Hear what becomes of a batch until its end")
+    @get("/v1/batches/{batch_id:str}/events", summary="Hear what becomes of a batch until its end", tags=_TAGS,
+         opt=described(Answer(200, "Events: one for each job, and the end", media=("text/event-stream",))))  # fmt: skip
     async def events(request: HttpRequest, batch_id: str) -> ServerSentEvent:
         view = await door.batches.look(batch_id, request)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return ServerSentEvent(_messages(door, request, view), headers=headers)
 
-    @delete("/v1/batches/{batch_id:str}", status_code=200, summary="Cancel what a batch still waits for")
+    @delete("/v1/batches/{batch_id:str}", status_code=200, summary="Cancel what a batch still waits for", tags=_TAGS,
+            opt=described(Answer(200, "How it stands now", Batch), query=Limited))  # fmt: skip
     async def cancel(request: HttpRequest, batch_id: str, limit: Limit = 100) -> Response[bytes]:
         view = await door.batches.look(batch_id, request)
         await door.batches.cancel(view, request)

@@ -100,6 +100,11 @@ class Door:
             await account.client.close()
         await self.client.close()
 
+    @property
+    def has_keys(self) -> bool:
+        """True where a key must be shown."""
+        return self._keyring is not None
+
     async def admit(self, http: Connection, handler: BaseRouteHandler) -> None:
         """Before any route: know who asks, and that there is a pool to ask. Litestar's guard.
 

@@ -10,6 +10,7 @@ from litestar import Router, get
 from msgspec import Struct
 
 from audio_pool import __version__
+from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 
 __all__ = ["router"]
@@ -26,7 +27,9 @@ class Alive(Struct, frozen=True, kw_only=True):
 def router(door: Door) -> Router:
     """Return the route."""
 
-    @get("/health", opt={"public": True}, summary="Say that the gateway runs")
+    @get("/health", summary="Say that the gateway runs", opt={
+        "public": True, **described(Answer(200, "It runs", Alive)),
+    })  # fmt: skip
     async def health(request: HttpRequest) -> Alive:
         return Alive(status="ok", service=door.service_named(request) or "audio_pool", version=__version__)
 

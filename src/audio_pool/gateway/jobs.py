@@ -17,6 +17,7 @@ from msgspec import Struct
 from audio_pool.api import JobReport, JobState
 from audio_pool.errors import Conflict, NotFound
 from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
+from audio_pool.gateway.described import AUDIO, Answer, described, sound_answer
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.live_jobs import FINAL, LiveJob
 from audio_pool.gateway.prefer import preference_in
@@ -29,6 +30,7 @@ __all__ = ["Job", "job_of", "router"]
 KEEP_ALIVE_S = 15.0
 """Proxies close a stream that says nothing for longer."""
 _RETRY_MS = 2000
+_TAGS = ["Jobs"]
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -77,7 +79,10 @@ def job_of(report: JobReport, live: LiveJob | None = None) -> Job:
 def router(door: Door) -> Router:
     """Return the routes."""
 
-    @get("/v1/jobs/{job_id:str}", summary="Say how a job stands")
+    @get("/v1/jobs/{job_id:str}", summary="Say how a job stands", tags=_TAGS, opt=described(
+        Answer(200, "How it stands", Job),
+        headers=(("prefer", "wait=SECONDS: until its end, if it comes so soon"),),
+    ))  # fmt: skip
     async def show(request: HttpRequest, job_id: str) -> Response[bytes]:
         preference = preference_in(request.headers.get("prefer", ""))
         wait_s = 0.0 if preference is None else min(preference.wait_s, door.settings.timeout_s)
@@ -85,7 +90,10 @@ def router(door: Door) -> Router:
         headers = {} if preference is None else {"preference-applied": preference.applied}
         return json_response(job_of(report, door.jobs.live(job_id)), headers=headers)
 
-    @get("/v1/jobs/{job_id:str}/audio", summary="Get the file of a job that is done")
+    @get("/v1/jobs/{job_id:str}/audio", summary="Get the file of a job that is done", tags=_TAGS, opt=described(
+        sound_answer(), Answer(206, "A part of it", media=(*AUDIO, "multipart/byteranges")),
+        Answer(304, "It has not changed"), Answer(412, "It is another one"), Answer(416, "There is no such part"),
+    ))  # fmt: skip
     async def audio(request: HttpRequest, job_id: str) -> AudioResponse:
         report = await door.jobs.report(job_id, request, inline=True)
         if report.metadata is None or not isinstance(report.data, bytes):
@@ -95,13 +103,17 @@ def router(door: Door) -> Router:
         file = AudioFile(report.data, media_type=MEDIA_TYPES[report.metadata.format], name=name)
         return AudioResponse(file, told)
 
-    @get("/v1/jobs/{job_id:str}/events", summary="Hear what happens to a job until its end")
+    @get("/v1/jobs/{job_id:str}/events", summary="Hear what happens to a job until its end", tags=_TAGS, opt=described(
+        Answer(200, "Events: accepted, progress, done", media=("text/event-stream",)),
+    ))  # fmt: skip
     async def events(request: HttpRequest, job_id: str) -> ServerSentEvent:
         await door.jobs.report(job_id, request)  # there is none: an error, not a stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return ServerSentEvent(_messages(door, request, job_id), headers=headers)
 
-    @delete("/v1/jobs/{job_id:str}", status_code=200, summary="Cancel a job")
+    @delete("/v1/jobs/{job_id:str}", status_code=200, summary="Cancel a job", tags=_TAGS, opt=described(
+        Answer(200, "How it stands now", Job),
+    ))  # fmt: skip
     async def cancel(request: HttpRequest, job_id: str) -> Response[bytes]:
         cancelled = await door.jobs.cancel(job_id, request)
         report = await door.jobs.report(job_id, request)

@@ -6,7 +6,6 @@ Must not know: how sounds are found and written, pictures (pictures.py), how a n
 
 from __future__ import annotations
 
-from typing import get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,19 +16,18 @@ from audio_pool.errors import InvalidRequest, Refused
 from audio_pool.gateway import sounds
 from audio_pool.gateway.asked import json_object
 from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
-from audio_pool.gateway.described import Answer, described
+from audio_pool.gateway.described import AUDIO, Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.query import query_of
 from audio_pool.gateway.sound_report import headers_of, json_response
 from audio_pool.gateway.told import public, without_paths
 from audio_pool.library import EntryId, FileForm, KeptSound, KeptSounds, Rating, SoundMarks, SoundSearch, Tags
-from audio_pool.types import Format, Name
+from audio_pool.types import Name
 from audio_pool.validation import parse
 
 __all__ = ["Within", "entry_of", "kept_file", "router"]
 
 _TAGS = ["Library"]
-FILES = tuple(MEDIA_TYPES[format_] for format_ in get_args(Format))
 
 
 class Within(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,8 +92,8 @@ def router(door: Door) -> Router:
         summary="Get a kept sound's file in any format",
         tags=_TAGS,
         opt=described(
-            Answer(200, "The file", media=FILES, headers=("etag",)),
-            Answer(206, "A part of it", media=(*FILES, "multipart/byteranges")),
+            Answer(200, "The file", media=AUDIO, headers=("etag",)),
+            Answer(206, "A part of it", media=(*AUDIO, "multipart/byteranges")),
             Answer(304, "It has not changed"),
             Answer(412, "It is another one"),
             Answer(416, "There is no such part"),

@@ -12,12 +12,11 @@ from msgspec import structs
 
 from audio_pool.api import EngineReport, Engines, Explanation, Health, PoolStatus, WorkerStatus
 from audio_pool.errors import NotFound, nearest_name
-from audio_pool.gateway.asked import asked_of
+from audio_pool.gateway.asked import SOUND_BODY, asked_of
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.sound_report import json_response
 from audio_pool.gateway.told import without_paths
-from audio_pool.types import AudioRequest
 
 __all__ = ["router"]
 
@@ -64,7 +63,7 @@ def router(door: Door) -> Router:
         return json_response(structs.replace(found, reasons=reasons, blockers=blockers))
 
     @post("/v1/explain", status_code=200, summary="Tell why a request would hit or miss", tags=_TAGS, opt=described(
-        Answer(200, "What would be offered, what came near, and why", Explanation), body=AudioRequest,
+        Answer(200, "What would be offered, what came near, and why", Explanation), body=SOUND_BODY,
     ))  # fmt: skip
     async def explain(request: HttpRequest) -> Response[bytes]:
         asked, caller = door.admitted((await asked_of(request)).request, request), door.caller(request)

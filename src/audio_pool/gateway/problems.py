@@ -22,6 +22,7 @@ from audio_pool.gateway.told import public_error
 
 __all__ = [
     "MAX_RETRY_AFTER_S",
+    "MEDIA_TYPE",
     "PROBLEM_HANDLERS",
     "ClientGone",
     "NotAcceptable",
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 MAX_RETRY_AFTER_S = 120
 """Clients give up at once where more is asked of them."""
-_MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE = "application/problem+json"
 CLIENT_GONE = 499
 """Nobody reads it: the client has gone. In logs and figures it is told from a server's failure."""
 
@@ -193,7 +194,7 @@ def problem_response(request: Request[Any, Any, Any], exc: Exception) -> Respons
         retryable=error.retryable,
         request_id=str(request.scope.get("state", {}).get("request_id", "")),
     )
-    return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type=_MEDIA_TYPE)
+    return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def _title(status: int) -> str:

@@ -6,38 +6,55 @@ Must not know: how a sound is made, kept sounds.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
-from msgspec import structs
+from msgspec import Meta, Struct, structs
 
 from audio_pool.api import JobReport
 from audio_pool.errors import AudioPoolError, InvalidRequest, Timeout
 from audio_pool.gateway.accept import JSON, accepted
 from audio_pool.gateway.answer import Answer
-from audio_pool.gateway.asked import Asked, asked_of
+from audio_pool.gateway.asked import SOUND_BODY, SOUND_FORM, Asked, asked_of
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.callers import HttpCaller
+from audio_pool.gateway.described import AUDIO, described
+from audio_pool.gateway.described import Answer as Says
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.gateway.jobs import job_of
+from audio_pool.gateway.jobs import Job, job_of
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.prefer import Preference, preference_in
 from audio_pool.gateway.problems import ClientGone, NotAcceptable
-from audio_pool.gateway.sound_report import bytes_answer, json_answer, report_of
+from audio_pool.gateway.sound_report import SoundReport, bytes_answer, json_answer, report_of
 from audio_pool.gateway.webhooks import WebhookUrl
 from audio_pool.types import AudioRequest
 
 __all__ = ["handler", "idempotency_key"]
 
-_MAX_KEY = 255
+MAX_KEY = 255
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """Who is told of a sound's end."""
+
+    webhook: Annotated[str, Meta(max_length=2000)] | None = None
+    """A URL of an allowed host, to which a signed message is sent."""
 
 
 def handler(door: Door) -> HTTPRouteHandler:
     """Return the route; it shares its address with that of kept sounds, and so their Router (library.py)."""
 
-    @post("/v1/sounds", status_code=200, summary="Make or find a sound")
+    @post("/v1/sounds", status_code=200, summary="Make or find a sound", tags=["Sounds"], opt=described(
+        Says(200, "The sound: its metadata, or its file", SoundReport, media=AUDIO),
+        Says(202, "It is not there yet", Job, headers=("location",)),
+        query=Told, body=SOUND_BODY, form=SOUND_FORM,
+        headers=(
+            ("prefer", "respond-async, or wait=SECONDS: answer with a job where it takes longer"),
+            ("idempotency-key", "The same request again is answered from the same sound", MAX_KEY),
+        ),
+    ))  # fmt: skip
     async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Answer:
         url = door.webhooks.check("webhook", webhook)
         choices = accepted(request.headers.get("accept", ""))
@@ -75,8 +92,8 @@ def _chosen(
 def idempotency_key(http: HttpRequest) -> str:
     """Return the request's Idempotency-Key; "": it has none. Raises InvalidRequest."""
     key = http.headers.get("idempotency-key", "")
-    if len(key) > _MAX_KEY:
-        raise InvalidRequest(f"Idempotency-Key: given {len(key)} characters, allowed are at most {_MAX_KEY}")
+    if len(key) > MAX_KEY:
+        raise InvalidRequest(f"Idempotency-Key: given {len(key)} characters, allowed are at most {MAX_KEY}")
     return key
 
 

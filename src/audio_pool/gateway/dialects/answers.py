@@ -29,6 +29,7 @@ from audio_pool.types import AudioRequest
 __all__ = [
     "AUDIO",
     "FILE",
+    "STREAMED",
     "ErrorBody",
     "bytes_of",
     "documented",
@@ -46,6 +47,7 @@ ErrorBody = Callable[[AudioPoolError, int, str], object]
 AUDIO = tuple(media for name, media in MEDIA_TYPES.items() if name != "png")
 """What a file may be called."""
 FILE = Answer(200, "The file", media=AUDIO, headers=("x-sound-id", "x-sound-seed", "x-sound-cached", "x-request-id"))
+STREAMED = FILE._replace(says="The file, or events that hold it", media=(*AUDIO, "audio/opus", "text/event-stream"))
 _FAILURES = {
     400: "The body is not understood",
     401: "There is no key, or none that is known",
@@ -69,7 +71,8 @@ def documented(error: Any, *answers: Answer, public: bool = False, **rest: Any) 
         rest: of ``described``.
     """
     failures = (Answer(status, says, error) for status, says in _FAILURES.items())
-    return {**({"public": True} if public else {}), **described(*answers, *failures, **rest)}
+    told = described(*answers, *failures, errors=None, null_is_absent=True, **rest)
+    return {**({"public": True} if public else {}), **told}
 
 
 def request_of(*layers: Fields) -> AudioRequest:

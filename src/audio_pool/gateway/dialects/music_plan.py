@@ -89,7 +89,7 @@ def _parted(length_ms: int) -> list[tuple[str, int]]:
     if length_ms < _ROOM_FOR_SECTIONS_MS:
         return [("Theme", length_ms)]
     # a section has its greatest length: a long piece has several rounds of them
-    rounds = -(-length_ms // 300_000)
+    rounds = max(1, -(-(length_ms - 80_000) // 240_000))
     shares = [_SECTIONS[0], *_SECTIONS[1:-1] * rounds, _SECTIONS[-1]]
     unit = length_ms // sum(share for _, share in shares)
     parts = [(name, unit * share) for name, share in shares]

@@ -16,7 +16,7 @@ from litestar.response import Stream
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, UnknownEngine
-from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, headers_with, request_of
+from audio_pool.gateway.dialects.answers import STREAMED, bytes_of, documented, error_handlers, headers_with, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
@@ -99,7 +99,7 @@ def router(door: Door) -> Router:
     names = Names(door)
 
     @post("/v1/audio/speech", status_code=200, summary="OpenAI: make audio", tags=["OpenAI"], opt=documented(
-        OpenAIError, FILE, body=SpeechBody,
+        OpenAIError, STREAMED, body=SpeechBody,
     ))  # fmt: skip
     async def speech(request: HttpRequest) -> Response[Any]:
         taken = take(SpeechBody, await read_json(request))

@@ -12,7 +12,7 @@ from litestar import Response, Router, post
 from msgspec import Meta, Struct
 
 from audio_pool.errors import NotSupported
-from audio_pool.gateway.dialects.answers import FILE, documented, request_of
+from audio_pool.gateway.dialects.answers import STREAMED, documented, request_of
 from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.dialects.openai import ERRORS, OpenAIError, StreamFormat, answer, rendition_of
@@ -42,7 +42,7 @@ def router(door: Door) -> Router:
     names = Names(door)
 
     @post("/v1/audio/generate", status_code=200, summary="vLLM-Omni: make a sound", tags=["vLLM-Omni"], opt=documented(
-        OpenAIError, FILE, body=GenerateBody,
+        OpenAIError, STREAMED, body=GenerateBody,
     ))  # fmt: skip
     async def generate(request: HttpRequest) -> Response[Any]:
         taken = take(GenerateBody, await read_json(request))
