@@ -99,11 +99,14 @@ def _row(what: str, value: float, unit: str, against: str) -> dict[str, Any]:
 class _Server:
     """``audio-pool serve`` in a process of its own."""
 
-    def __init__(self, place: str, credit: int = 2, text: str = "", module: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: str, credit: int = 2, text: str = "", module: Sequence[str] = (), source: str = ""
+    ) -> None:
         """
         Args:
             text: of the configuration, in place of one worker's with this credit.
             module: what is run in place of the command line, with its own arguments.
+            source: the folder of another version's package.
         """
         self.endpoint = f"ipc://{place}/serve"
         config = Path(place) / "bench.toml"
@@ -114,7 +117,8 @@ class _Server:
         )
         command = [sys.executable, "-m", *(module or ["audio_pool.cli"]), "serve", "--config", str(config)]
         command += ["--bind", self.endpoint, "--cache-dir", f"{place}/cache"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "PYTHONPATH": source} if source else None
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
         self._context = zmq.Context()
 
     def __enter__(self) -> _Server:
@@ -134,6 +138,10 @@ class _Server:
         socket.setsockopt(zmq.RCVTIMEO, 30_000)
         socket.connect(self.endpoint)
         return socket
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def dealer(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
