@@ -48,7 +48,9 @@ def test_each_address_says_which_service_it_is(ports):
 
 def test_a_prediction_is_a_sound_with_its_timing_trace_and_version(ports):
     _, audioldm2, _ = ports
-    answer = audioldm2.post("/predict?client_job_id=game:7.rain_1-a", json={"prompt": "rain", "duration": 1.5})
+    traced = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    asked = {"prompt": "rain", "duration": 1.5}
+    answer = audioldm2.post("/predict?client_job_id=game:7.rain_1-a", json=asked, headers=traced)
     told = answer.json()
     assert answer.status_code == 200 and set(told) == {"audio_b64", "sample_rate", "duration", "meta"}
     with soundfile.SoundFile(io.BytesIO(base64.b64decode(told["audio_b64"]))) as file:
@@ -56,6 +58,8 @@ def test_a_prediction_is_a_sound_with_its_timing_trace_and_version(ports):
     assert told["duration"] == 1.5
     assert told["meta"]["version"] == __version__ and told["meta"]["timing"]["total"] > 0
     assert told["meta"]["trace"]["client_job_id"] == "game:7.rain_1-a" and told["meta"]["trace"]["request_id"]
+    assert told["meta"]["trace"]["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert audioldm2.post("/predict", json=asked).json()["meta"]["trace"]["trace_id"] is None
 
 
 def test_format_gives_others_and_ten_seconds_are_the_default(ports):

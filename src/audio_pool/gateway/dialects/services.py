@@ -22,6 +22,7 @@ from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.gateway.told import public
 from audio_pool.results import Timings
+from audio_pool.tracing import current_traceparent, within
 from audio_pool.types import Format, OptionalText, Prompt
 
 __all__ = ["router"]
@@ -65,6 +66,8 @@ class Trace(Struct, frozen=True, kw_only=True):
 
     client_job_id: str | None
     request_id: str
+    trace_id: str | None
+    """Of the caller's ``traceparent``, or of the trace that the gateway begins; None: there is none."""
 
 
 class PredictionMeta(Struct, frozen=True, kw_only=True):
@@ -140,14 +143,15 @@ async def _made(taken: Taken[Body], engine: str | None, request: HttpRequest, do
 
 
 def _answer(sound: Sound, client_job_id: str | None) -> Predicted:
-    metadata = public(sound.metadata)
+    metadata, traceparent = public(sound.metadata), current_traceparent()
+    trace_id = within(traceparent).trace_id if traceparent else None
     return Predicted(
         audio_b64=base64.b64encode(sound.data).decode(),
         sample_rate=metadata.sample_rate,
         duration=metadata.duration_s,
         meta=PredictionMeta(
             timing=metadata.timings_ms,
-            trace=Trace(client_job_id=client_job_id, request_id=sound.request_id),
+            trace=Trace(client_job_id=client_job_id, request_id=sound.request_id, trace_id=trace_id),
             version=__version__,
             engine=metadata.engine,
             model=metadata.model,
