@@ -9,6 +9,7 @@ writes it. Or they stand in one field, ``request``, as a JSON object. ``init_aud
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -18,13 +19,15 @@ from msgspec import Struct
 
 from audio_pool.api import as_request
 from audio_pool.errors import BadMessage, InvalidRequest
-from audio_pool.gateway.http_request import HttpRequest, caller_of
+from audio_pool.gateway.http_request import HttpRequest, caller_of, header_of
 from audio_pool.gateway.problems import TooLarge
 from audio_pool.types import AudioRequest
 
 __all__ = ["MAX_JSON_BYTES", "SOUND_BODY", "SOUND_FORM", "Asked", "asked_of", "json_object"]
 
 MAX_JSON_BYTES = 1 << 20
+_LONGEST_REMEMBERED = 1024
+"""Bytes of a body whose reading is remembered."""
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:  # Any: of the field's own type
     """Return a field's default as a struct is made with it."""
@@ -62,18 +65,29 @@ class Asked(Struct, frozen=True, kw_only=True):
     request: AudioRequest
     init_audio: bytes = b""
     """The file of a sound to start from; b"": none came."""
+    namespace: str | None = None
+    """As it was named; None: it was not."""
 
 
 async def asked_of(http: HttpRequest) -> Asked:
     """Return what a body asks for. Raises BadMessage, InvalidRequest, Refused, TooLarge."""
     init_audio = b""
-    if http.headers.get("content-type", "").lower().startswith(RequestEncodingType.MULTI_PART):
+    if header_of(http, b"content-type").lower().startswith(RequestEncodingType.MULTI_PART):
         fields, init_audio = await _form(http)
+        asked = Asked(request=as_request(fields, {}), init_audio=init_audio, namespace=fields.get("namespace"))
     else:
-        fields = json_object(await http.body())
-    if isinstance(fields.get("namespace"), str):  # the default one by its name, too, may be another's than the key's
-        caller_of(http).namespace_of(fields["namespace"])
-    return Asked(request=as_request(fields, {}), init_audio=init_audio)
+        body = await http.body()
+        asked = _of_json(body) if len(body) <= _LONGEST_REMEMBERED else _of_json.__wrapped__(body)
+    if asked.namespace is not None:  # the default one by its name, too, may be another's than the key's
+        caller_of(http).namespace_of(asked.namespace)
+    return asked
+
+
+@functools.lru_cache(1024)
+def _of_json(body: bytes) -> Asked:
+    """Read a body; games send the same one again and again."""
+    fields = json_object(body)
+    return Asked(request=as_request(fields, {}), namespace=fields.get("namespace"))
 
 
 def json_object(body: bytes) -> Fields:

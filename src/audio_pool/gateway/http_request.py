@@ -17,7 +17,7 @@ from litestar.datastructures import State
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.problems import ClientGone
 
-__all__ = ["Connection", "HttpRequest", "caller_of", "request_id_of", "while_connected"]
+__all__ = ["Connection", "HttpRequest", "caller_of", "header_of", "request_id_of", "while_connected"]
 
 T = TypeVar("T")
 _SOON_S = 0.005
@@ -36,6 +36,11 @@ def caller_of(http: HttpRequest) -> HttpCaller:
 def request_id_of(http: HttpRequest) -> str:
     """Return the ``x-request-id`` of the answer."""
     return str(http.scope["state"]["request_id"])
+
+
+def header_of(http: HttpRequest, name: bytes) -> str:
+    """Return a header by its name in lower case; "": there is none. The framework makes all into objects each time."""
+    return next((value.decode("latin-1") for given, value in http.scope["headers"] if given == name), "")
 
 
 async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:

@@ -22,7 +22,8 @@ from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.described import AUDIO, described
 from audio_pool.gateway.described import Answer as Says
-from audio_pool.gateway.door import Door, HttpRequest
+from audio_pool.gateway.door import Door
+from audio_pool.gateway.http_request import HttpRequest, header_of
 from audio_pool.gateway.jobs import Job, job_of
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.prefer import Preference, preference_in
@@ -57,11 +58,11 @@ def handler(door: Door) -> HTTPRouteHandler:
     ))  # fmt: skip
     async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Answer:
         url = door.webhooks.check("webhook", webhook)
-        choices = accepted(request.headers.get("accept", ""))
+        choices = accepted(header_of(request, b"accept"))
         came = await asked_of(request)
         chosen, as_bytes = _chosen(came.request, choices, request)
         asked = Asked(request=chosen, init_audio=came.init_audio)
-        preference = preference_in(request.headers.get("prefer", ""))
+        preference = preference_in(header_of(request, b"prefer"))
         key = idempotency_key(request)
         if preference or key or not (as_bytes or chosen.store):  # what is not kept has an address as a job's only
             return await _as_job(door, request, asked, as_bytes, preference, key, url)
@@ -91,7 +92,7 @@ def _chosen(
 
 def idempotency_key(http: HttpRequest) -> str:
     """Return the request's Idempotency-Key; "": it has none. Raises InvalidRequest."""
-    key = http.headers.get("idempotency-key", "")
+    key = header_of(http, b"idempotency-key")
     if len(key) > MAX_KEY:
         raise InvalidRequest(f"Idempotency-Key: given {len(key)} characters, allowed are at most {MAX_KEY}")
     return key
