@@ -49,7 +49,7 @@ def test_one_that_waited_too_long_comes_back_and_joins_what_it_began(stage: Serv
         if len(attempts) == 2:
             go.touch()
 
-    data = speak(stage_gateway.url, f"hold {go}", timeout=2.0, hooks={"request": [sent], "response": []})
+    data = speak(stage_gateway.url, f"hold {go}", timeout=3.0, max_retries=6, hooks={"request": [sent], "response": []})
     assert soundfile.info(io.BytesIO(data)).duration == 0.2
     assert len(attempts) >= 2 and stage.diary().count(f"hold {go}") == 1, "made once"
 

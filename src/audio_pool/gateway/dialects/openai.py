@@ -24,7 +24,7 @@ from audio_pool.types import AudioRequest, Duration, Prompt
 
 __all__ = ["ERRORS", "Model", "OpenAIError", "StreamFormat", "answer", "model_object", "rendition_of", "router"]
 
-RETRY_S = 3.0
+RETRY_S = 5.0
 """Within which the SDK's first and second retry come."""
 _CHUNK_BYTES = 48 * 1024
 """Of one event: a multiple of three, so that base64 needs no padding between them."""
