@@ -125,18 +125,18 @@ class Dispatch:
         while len(self.queue):
             running = self._running()
             barred = self._barred(running)
-            # whose turn it is is asked last: that takes longest, and there is seldom room for a second one
-            stuck.update(need for need in self.queue.needs() if need not in stuck and not self._may_go(need, now))
+            fits = {need: self._free(need, _thread(need), now) for need in self.queue.needs() if need not in stuck}
+            # whose turn it is takes longest to say, and there is seldom room for a second one
+            stuck.update(need for need, fit in fits.items() if not fit and not _may_ask_back(need))
             turns = [
                 (turn, need)
-                for need in self.queue.needs()
+                for need in fits
                 if need not in stuck and (turn := self.queue.first(need, now, barred)) is not None
             ]
             if not turns:
                 break
             turn, need = turns[0] if len(turns) == 1 else min(turns, key=lambda one: (one[1].alone, one))
-            thread = _thread(need)
-            fit = self._free(need, thread, now)
+            fit, thread = fits[need], _thread(need)
             if fit:
                 worker = fit[0] if len(fit) == 1 else min(fit, key=lambda worker: worker.held_by(thread))
                 sent.append(self._send(worker, need, turn, now, running))
@@ -145,16 +145,10 @@ class Dispatch:
                 sent += self._recall(need, self._jobs[turn.job])
         return sent
 
-    def _may_go(self, need: Need, now: float) -> bool:
-        """Return False where the first of a line stays where it is, whoever that is."""
-        if need.alone or need.role == "generate":  # it may be spared a worker, or something is asked back for it
-            return True
-        return bool(self._free(need, _thread(need), now))
-
-    def _running(self) -> collections.Counter[str]:
-        """Count what workers hold by client; nothing where that is not bounded."""
+    def _running(self) -> collections.Counter[str] | None:
+        """Count what workers hold by client; None where that is not bounded."""
         if not self._rules.bounds_running:
-            return collections.Counter()
+            return None
         return collections.Counter(
             client
             for worker in self._workers.workers.values()
@@ -162,8 +156,10 @@ class Dispatch:
             for client in held.clients
         )
 
-    def _barred(self, running: Mapping[str, int]) -> Collection[str]:
+    def _barred(self, running: Mapping[str, int] | None) -> Collection[str]:
         """Return the clients of which workers hold as much as they may."""
+        if running is None:
+            return ()
         return {client for client, count in running.items() if 0 < self._rules.max_running(client) <= count}
 
     def _recall(self, need: Need, waiting: Job) -> list[RecallTask]:
@@ -171,7 +167,7 @@ class Dispatch:
 
         One at a time for each line; the answer makes room, or the next look finds another.
         """
-        if need.role != "generate" or need.alone:
+        if not _may_ask_back(need):
             return []
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
         for worker in self._workers.workers.values():
@@ -305,7 +301,7 @@ class Dispatch:
         return TaskKind(job.stage, need.name)
 
     def _send(
-        self, worker: WorkerState, need: Need, turn: Turn, now: float, running: collections.Counter[str]
+        self, worker: WorkerState, need: Need, turn: Turn, now: float, running: collections.Counter[str] | None
     ) -> SendTask:
         self.queue.take_turn(need, turn, now)
         first = self._jobs[turn.job]
@@ -342,7 +338,7 @@ class Dispatch:
         return SendTask(worker=name, incarnation=incarnation, task=task, attempt=attempt, work=work)
 
     def _batch_with(
-        self, first: Job, worker: WorkerState, need: Need, now: float, running: collections.Counter[str]
+        self, first: Job, worker: WorkerState, need: Need, now: float, running: collections.Counter[str] | None
     ) -> list[Job]:
         """Take further waiting jobs that go well into one batch with the first."""
         recipe = first.sound.recipe
@@ -362,13 +358,19 @@ class Dispatch:
             )
 
         while first.failures == 0 and not need.alone and room > 0:  # what failed in a batch goes alone the next time
-            running[others[-1].asked.client if others else first.asked.client] += 1
+            if running is not None:
+                running[others[-1].asked.client if others else first.asked.client] += 1
             number = self.queue.take(need, now, fits, self._barred(running))
             if number is None:
                 break
             others.append(self._jobs[number])
             room -= others[-1].sound.recipe.candidates
         return others
+
+
+def _may_ask_back(need: Need) -> bool:
+    """Return True for what something less urgent that a worker holds may give way to."""
+    return need.role == "generate" and not need.alone
 
 
 def _thread(need: Need) -> Thread:

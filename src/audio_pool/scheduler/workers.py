@@ -124,12 +124,15 @@ class WorkerState(Struct, kw_only=True):
 
     def has_room(self, thread: Thread) -> bool:
         """Return True if one more task may be sent to the thread now."""
-        if self.tasks and (self.breaker.half_open or any(held.alone for held in self.tasks.values())):
+        if self.state != "ready" or self.killed or (self.tasks and self.breaker.half_open):
             return False
         room = self.plan.credit if thread == "generate" else self.plan.aux_credit
-        if any(held.thread == thread and held.attempt > 1 for held in self.tasks.values()):
-            return False  # it may have killed its last worker: nothing is sent behind it
-        return self.state == "ready" and not self.killed and self.held_by(thread) < room
+        for held in self.tasks.values():
+            # what is tried again may have killed its last worker: nothing is sent behind it
+            if held.alone or (held.thread == thread and held.attempt > 1):
+                return False
+            room -= held.thread == thread
+        return room > 0
 
     def behind(self, thread: Thread) -> list[HeldTask]:
         """Return the tasks that wait behind the thread's first, in order."""
