@@ -196,3 +196,15 @@ def test_what_cannot_be_is_refused_at_the_start(tmp_path: Path, bind: str, confi
     (tmp_path / "c.toml").write_text(config)
     ended = command("gateway", "--connect", f"ipc://{tmp_path}/s", "--config", f"{tmp_path}/c.toml", "--bind", bind)
     assert ended.returncode == 2 and said in ended.stderr, ended.stderr
+
+
+def test_the_doctor_looks_at_the_door(tmp_path: Path, keys: Keys) -> None:
+    for config, told in (
+        (f'bind = "0.0.0.0:0"\nkeys_file = "{keys.file}"', "http.keys_file"),
+        ('bind = "0.0.0.0:0"', "no keys are set"),
+        ('bind = "127.0.0.1:0"\nkeys_file = "/nowhere/keys.json"', "no file of keys"),
+    ):
+        (tmp_path / "c.toml").write_text(f"[http]\n{config}\n")
+        found = json.loads(command("doctor", "--config", f"{tmp_path}/c.toml", "--json").stdout)["findings"]
+        lines = [f"{one['what']} {one['state']} {one['told']}" for one in found if one["what"].startswith("http")]
+        assert any(told in line for line in lines), lines

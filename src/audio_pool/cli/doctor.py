@@ -21,7 +21,7 @@ import click
 from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, EngineConfig, load_config
-from audio_pool.errors import AudioPoolError
+from audio_pool.errors import AudioPoolError, StorageError
 
 __all__ = ["doctor"]
 
@@ -34,6 +34,9 @@ _EXTRAS = {
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
     "hub": (("huggingface_hub",), "fetching models"),
+    "http": (("litestar", "uvicorn", "httptools", "uvloop", "httpx"), "the HTTP door"),
+    "metrics": (("prometheus_client",), "numbers for Prometheus"),
+    "otel": (("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"), "traces"),
 }
 _SMALL_TMPFS = 64 << 20
 
@@ -65,6 +68,7 @@ def doctor(config_path: str | None, as_json: bool) -> None:
         *_extras(),
         *_engines(config),
         *_addresses(config),
+        *_http(config),
         *_config_files(),
     ]
     problems = [finding for finding in findings if finding.state == "problem"]
@@ -144,7 +148,7 @@ def _gpus(config: Config) -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     for extra, (modules, purpose) in _EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        missing = _missing(modules)
         if missing:
             yield Finding(
                 f"extra {extra}",
@@ -154,6 +158,18 @@ def _extras() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"extra {extra}", "ok", purpose)
+
+
+def _missing(modules: tuple[str, ...]) -> list[str]:
+    """Return those that are not installed."""
+
+    def found(module: str) -> bool:
+        try:
+            return importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:  # nor is the package that it would be in
+            return False
+
+    return [module for module in modules if not found(module)]
 
 
 def _needed(config: Config) -> dict[str, str]:
@@ -226,6 +242,36 @@ def _addresses(config: Config) -> Iterator[Finding]:
                 yield Finding(f"server.{key}", "note", f"{endpoint} is taken ({exc.strerror}): is the server running?")
             else:
                 yield Finding(f"server.{key}", "ok", f"{endpoint} is free")
+
+
+def _http(config: Config) -> Iterator[Finding]:
+    """Check the HTTP door, where one is configured: libraries, keys, addresses."""
+    if not config.http.bind:
+        return
+    from audio_pool.gateway.binding import bind_all, url_of
+    from audio_pool.gateway.key_file import read_keys
+
+    modules, _ = _EXTRAS["http"]
+    missing = _missing(modules)
+    if missing:
+        yield Finding("http", "problem", f"needs {', '.join(missing)}", "pip install 'audio-pool[http]'")
+    if config.http.keys_file:
+        try:
+            keys = read_keys(Path(config.http.keys_file).expanduser())
+        except AudioPoolError as exc:
+            yield Finding("http.keys_file", "problem", exc.message, exc.hint)
+        else:
+            yield Finding("http.keys_file", "ok", f"{len(keys)} keys")
+    try:
+        sockets = bind_all(config.http)
+    except StorageError as exc:
+        yield Finding("http.bind", "note", f"{exc.message}: is the server running?")
+    except AudioPoolError as exc:
+        yield Finding("http.bind", "problem", exc.message, exc.hint)
+    else:
+        yield Finding("http.bind", "ok", ", ".join(url_of(one, config.http) for one in sockets))
+        for one in sockets:
+            one.close()
 
 
 def _config_files() -> Iterator[Finding]:
