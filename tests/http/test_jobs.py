@@ -30,7 +30,8 @@ def client(stage_gateway: Gateway) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def other(stage: Served) -> Iterator[httpx.Client]:
     """A second gateway before the same pool."""
-    gateway = Gateway(stage.place, stage.endpoint, name="other")
+    config = "[http]\nevents_keep_alive_s = 0.1\n"
+    gateway = Gateway(stage.place, stage.endpoint, name="other", config=config)
     with running(gateway), httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
         yield client
 
@@ -120,6 +121,16 @@ def test_any_gateway_before_the_pool_knows_a_job(client: httpx.Client, other: ht
     assert other.get(f"{url}/audio").content == client.get(f"{url}/audio").content
 
 
+def test_a_silent_stream_of_events_says_that_it_lives(other: httpx.Client, client: httpx.Client, held: Held) -> None:
+    request, let_go = held
+    for asks, hears in ((other, other), (client, other)):  # of its own job, and of another gateway's
+        body = {**request, "prompt": request["prompt"] + " ", "durable": True}
+        url = asks.post("/v1/sounds", json=body, headers={"prefer": "respond-async"}).headers["location"]
+        with hears.stream("GET", f"{url}/events") as stream:
+            assert any(line == ": keep-alive" for line in stream.iter_lines())
+    let_go()
+
+
 def test_a_job_is_cancelled(client: httpx.Client, held: Held) -> None:
     request, _ = held
     url = client.post("/v1/sounds", json=request, headers={"prefer": "respond-async"}).headers["location"]
@@ -168,6 +179,11 @@ def test_an_idempotency_key_joins_what_is_under_way(client: httpx.Client, held: 
     let_go()
     done = client.get(first.headers["location"], headers={"prefer": f"wait={PATIENCE_S:.0f}"}).json()
     assert done["state"] == "done" and stage.diary().count(request["prompt"]) == 1
+
+
+def test_what_is_durable_has_an_address_as_a_job(client: httpx.Client) -> None:
+    answer = client.post("/v1/sounds", json={**new(), "durable": True}, headers={"accept": "audio/*"})
+    assert answer.content == client.get(f"{answer.headers['content-location']}/audio").content
 
 
 def test_what_is_not_kept_has_an_address_all_the_same(client: httpx.Client) -> None:

@@ -76,6 +76,8 @@ class HttpConfig(_Section, frozen=True, kw_only=True):
     """A request's head must be there within this, and its body once more."""
     keep_alive_s: Annotated[int, Meta(ge=1, le=3600)] = 75
     """A connection without a request is closed after this."""
+    events_keep_alive_s: Seconds = 15.0
+    """A stream of events says something at least this often: proxies close one that is silent."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     memory_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """Files kept in memory so that the pool need not send them again; 0: none."""

@@ -23,7 +23,7 @@ from audio_pool.gateway.batch_jobs import BatchView
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.gateway.jobs import KEEP_ALIVE_S, Job, job_of
+from audio_pool.gateway.jobs import Job, job_of
 from audio_pool.gateway.sound_report import json_response
 from audio_pool.gateway.sounds import idempotency_key
 from audio_pool.gateway.webhooks import WebhookUrl
@@ -172,7 +172,7 @@ async def _told(door: Door, view: BatchView, caller: HttpCaller, url: str) -> No
 
 async def _messages(door: Door, http: HttpRequest, view: BatchView) -> AsyncIterator[ServerSentEventMessage]:
     yield ServerSentEventMessage(data=None, retry=_RETRY_MS)
-    async for ended in door.batches.endings(view, http, every_s=KEEP_ALIVE_S):
+    async for ended in door.batches.endings(view, http, every_s=door.settings.events_keep_alive_s):
         if ended is None:
             yield ServerSentEventMessage(data=None, comment="keep-alive")
             continue

@@ -27,8 +27,6 @@ from audio_pool.results import Accepted, Failure, Progress
 
 __all__ = ["Job", "job_of", "router"]
 
-KEEP_ALIVE_S = 15.0
-"""Proxies close a stream that says nothing for longer."""
 _RETRY_MS = 2000
 _TAGS = ["Jobs"]
 
@@ -126,7 +124,7 @@ def router(door: Door) -> Router:
 
 async def _messages(door: Door, http: HttpRequest, job_id: str) -> AsyncIterator[ServerSentEventMessage]:
     yield ServerSentEventMessage(data=None, retry=_RETRY_MS)
-    async for happening in door.jobs.happenings(job_id, http, every_s=KEEP_ALIVE_S):
+    async for happening in door.jobs.happenings(job_id, http, every_s=door.settings.events_keep_alive_s):
         if happening is None:
             yield ServerSentEventMessage(data=None, comment="keep-alive")
         elif isinstance(happening, JobReport):

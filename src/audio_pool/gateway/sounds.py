@@ -64,7 +64,8 @@ def handler(door: Door) -> HTTPRouteHandler:
         asked = Asked(request=chosen, init_audio=came.init_audio)
         preference = preference_in(header_of(request, b"prefer"))
         key = idempotency_key(request)
-        if preference or key or not (as_bytes or chosen.store):  # what is not kept has an address as a job's only
+        # what is not kept has an address as a job's only
+        if preference or key or chosen.durable or not (as_bytes or chosen.store):
             return await _as_job(door, request, asked, as_bytes, preference, key, url)
         sound = await door.make(chosen, request, init_audio=asked.init_audio)
         if url is not None:

@@ -48,7 +48,6 @@ from audio_pool.types import AudioRequest
 
 __all__ = ["router"]
 
-KEEP_ALIVE_S = 15.0
 _MOST_BYTES = 64 << 20
 """Of arguments: a sound to start from is among them."""
 _APPS = [f"/{{owner:str}}/{{app:str}}{rest}" for rest in ("", "/{part:str}", "/{part:str}/{last:str}")]
@@ -231,7 +230,7 @@ def _logs(live: LiveJob | None) -> list[Log]:
 
 
 async def _events(door: Door, request: HttpRequest, job_id: str, logs: bool) -> AsyncIterator[bytes]:
-    async for happening in door.jobs.happenings(job_id, request, every_s=KEEP_ALIVE_S):
+    async for happening in door.jobs.happenings(job_id, request, every_s=door.settings.events_keep_alive_s):
         if happening is None:
             yield b": keep-alive\n\n"
             continue
