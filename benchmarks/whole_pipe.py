@@ -4,11 +4,13 @@ A card sleeps BATCH_S for each batch, one request a batch, and the processor is 
 its worker through shared memory to a mastering worker, into the cache and to a client that always has as many requests
 under way. ``busy`` is the share of the time in which a card's generate() runs: for the rest it waited for the pipe.
 ``gap`` is how long it usually waits between two batches, p50; ``alone`` what a request takes with nothing beside it.
-Processor times are in shares of one core; ``others`` is what else ran on the machine.
+Processor times are in shares of one core; ``others`` is what else ran on the machine. What all of it needs for one
+sound, client included, tells how many a core can finish in a second.
 
     python -m benchmarks whole_pipe
     BESIDE=OTHER_CHECKOUT/src python -m benchmarks whole_pipe     each line also with that version, in turns
     CARDS=2 ROUNDS=3 python -m benchmarks whole_pipe              only so many cards, more often
+    DESKS=0 python -m benchmarks whole_pipe                       no mastering workers: each card's does its own
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tests.support.asker import Asker
 from tests.support.served import Served
 
 BATCH_S = float(os.environ.get("BATCH_S", "0.3"))
-MEASURED_S = float(os.environ.get("MEASURED_S", "10"))
+MEASURED_S = float(os.environ.get("MEASURED_S", "8"))
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 CARDS = tuple(int(number) for number in os.environ.get("CARDS", "1 2 3 4").split())
 DESKS = tuple(int(number) for number in os.environ.get("DESKS", "2").split())
@@ -117,6 +119,7 @@ def _measured(setup: Setup) -> dict[str, Any]:
         "cards' cores": round(cards, 2),
         "client": round(shares["client"], 3),
         "others": round(max(0.0, others), 2),
+        "CPU a sound, ms": round(1000 * sum(shares.values()) * wall / max(1, len(took))),
     }
     return line | {"full first": _full_first(busy, desks, machine / wall)}
 
@@ -125,21 +128,17 @@ def _full_first(busy: list[float], desks: list[float], cores: float) -> str:
     """Which part of the pipe has least left to give."""
     if min(busy) >= FULL:
         return "cards"
-    share, name = max((cores / (os.cpu_count() or 1), "cores"), (max(desks), "desks"))
+    share, name = max((cores / (os.cpu_count() or 1), "cores"), (max(desks, default=0.0), "desks"))
     return f"{name} ({share:.0%})"
 
 
 def _served(place: Path, setup: Setup, count: int) -> Served:
     package = place / "package"
     source = {"PYTHONPATH": f"{setup.source}:{package}"}
-    cards = [
-        {"name": f"card{number}", "engines": ["gpu"], "roles": ["generate"], "threads": 1}
-        for number in range(setup.cards)
-    ]
-    desks = [
-        {"name": f"desk{number}", "engines": [], "roles": ["master", "embed", "score"], "threads": 1}
-        for number in range(setup.desks)
-    ]
+    rest = ["master", "embed", "score"]
+    own = ["generate"] if setup.desks else ["generate", *rest]
+    cards = [{"name": f"card{number}", "engines": ["gpu"], "roles": own, "threads": 1} for number in range(setup.cards)]
+    desks = [{"name": f"desk{number}", "engines": [], "roles": rest, "threads": 1} for number in range(setup.desks)]
     return Served(
         place,
         brings=("gpu",),
