@@ -18,7 +18,7 @@ from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
-from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError
+from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError, StorageError
 from audio_pool.inscription import comment_of
 from audio_pool.results import QualityReport, SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
@@ -500,3 +500,22 @@ def test_an_ogg_is_no_louder_than_its_target_where_the_codec_fills_a_silent_tail
     decoded, rate = codec.read(Path(made.sound.delivered_path))
     assert loudness.loudness_lufs(decoded, rate) == pytest.approx(-27, abs=0.3)
     assert made.sound.delivered.loudness_lufs == pytest.approx(loudness.loudness_lufs(decoded, rate), abs=0.01)
+
+
+@pytest.mark.parametrize("format", ["flac", "wav"])
+def test_a_folder_that_takes_no_files_is_passed_over_for_another(mastering, tmp_path, format):
+    no_folder, spill = tmp_path / "file", tmp_path / "spill"
+    no_folder.write_text("a file")
+    spill.mkdir()
+    depth = 24 if format == "flac" else 16
+    rendition = rendition_for(format, depth=depth)
+    finished = finish(mastering, no_folder, [raw(white(RATE))], 1, rendition=rendition, spill=spill)
+    assert finished.sound.path == str(spill / "sound.flac")
+    assert {path.name for path in spill.iterdir()} == {"sound.flac", *(() if format == "flac" else ("sound.wav",))}
+
+
+def test_a_rendition_that_cannot_be_written_leaves_no_file(mastering, tmp_path):
+    (tmp_path / "sound.wav").mkdir()
+    with pytest.raises(StorageError):
+        finish(mastering, tmp_path, [raw(white(RATE))], 1, rendition=rendition_for("wav", depth=16))
+    assert [path.name for path in tmp_path.iterdir()] == ["sound.wav"]

@@ -6,6 +6,7 @@ Must not know: candidates, the gate, recipes.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,8 @@ def written(
         changed = encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
         encoding.result().write(master, comment, shape.loop)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that takes no files has none to take away
+            beside.unlink()
         raise
     return master, beside, changed
 
