@@ -61,7 +61,7 @@ def json_answer(body: Struct, *, status: int = 200, headers: dict[str, str] | No
 def bytes_answer(data: bytes, metadata: SoundMetadata, headers: dict[str, str] | None = None) -> Answer:
     """Answer with a file."""
     told = {"cache-control": "no-store", **(headers or {}), "content-type": MEDIA_TYPES[metadata.format]}
-    return Answer(data, [*_encoded(headers_of(metadata)), *_encoded(told)])
+    return Answer(data, [*_shown(tuple(_told(metadata))), *_encoded(told)])
 
 
 def _encoded(headers: dict[str, str]) -> list[Header]:
@@ -70,12 +70,12 @@ def _encoded(headers: dict[str, str]) -> list[Header]:
 
 def headers_of(metadata: SoundMetadata) -> dict[str, str]:
     """Return what headers tell of a sound; what is not known is left out."""
-    return dict(_shown(tuple(_told(metadata))))
+    return {name.decode(): value.decode() for name, value in _shown(tuple(_told(metadata)))}
 
 
 @functools.lru_cache(1024)
-def _shown(told: tuple[tuple[str, str | float | None], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _header(value)) for name, value in told if value not in (None, ""))
+def _shown(told: tuple[tuple[str, str | float | None], ...]) -> tuple[Header, ...]:
+    return tuple((name.encode(), _header(value).encode()) for name, value in told if value not in (None, ""))
 
 
 def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
