@@ -317,6 +317,20 @@ def test_renditions_are_measured_as_they_are_heard(mastering, tmp_path, format, 
     assert (codec.inspect(tmp_path / name)["loop"] is not None) == (loop and format in ("wav", "flac", "ogg"))
 
 
+def test_a_file_of_a_lower_rate_is_as_loud_as_the_sound(mastering, tmp_path):
+    """What lies above the lower rate is most of this noise's level: it must not count, for it is not heard."""
+    hiss = np.diff(pink(3 * RATE + 1, 0.2)).astype(np.float32)
+    rendition = structs.replace(rendition_for("ulaw", lufs=-30.0), mono=True)
+    told = finish(mastering, tmp_path, [raw(hiss)], 3, rendition=rendition).sound.delivered
+    audio, rate = codec.read_back(tmp_path / "sound.ulaw", "ulaw", 8_000, 1)
+    assert rate == told["sample_rate"]
+    assert [warning.partition(":")[0] for warning in told["warnings"]] == ["rate_changed"]
+    assert loudness.loudness_lufs(audio, rate) == pytest.approx(-30.0, abs=0.5)
+    again = mastering.render(tmp_path / "sound.flac", rendition, tmp_path / "again", loop=False, comment="")
+    assert again.loudness_lufs == pytest.approx(told["loudness_lufs"], abs=0.3)
+    assert list(again.warnings) == told["warnings"]
+
+
 @pytest.mark.parametrize("format", ["ogg", "opus", "mp3"])
 def test_lossy_overshoot_is_taken_back(mastering, tmp_path, format):
     """Flat tops are what codecs overshoot: written as they are, all three pass the limit by 0.6 to 2 dB."""

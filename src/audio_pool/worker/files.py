@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import UNSET, structs
 
+from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.engines.base import Audio
 from audio_pool.results import RenditionReport
 from audio_pool.types import Rendition, Shape
@@ -55,11 +56,13 @@ def written(
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
     beside = directory / f"{name}.{suffix}"
     try:
-        if rendition.sample_rate != shape.sample_rate:
-            audio = filter.resample(audio, shape.sample_rate, rendition.sample_rate, circular=shape.loop)
-        if rendition.sample_rate != shape.sample_rate or rendition != of_master(rendition):
-            audio, level = levelled(audio, rendition.sample_rate, rendition, shape.loop)
-        changed = encoded(audio, rendition.sample_rate, rendition, beside, shape.loop, comment, level)
+        # at the file's own rate: what a low one leaves out is not counted to the level
+        rate = nearest_rate(rendition.format, rendition.sample_rate)
+        if rate != shape.sample_rate:
+            audio = filter.resample(audio, shape.sample_rate, rate, circular=shape.loop)
+        if rate != shape.sample_rate or rendition != of_master(rendition):
+            audio, level = levelled(audio, rate, rendition, shape.loop)
+        changed = encoded(audio, rate, rendition, beside, shape.loop, comment, level)
         encoding.result().write(master, comment, shape.loop)
     except BaseException:
         with contextlib.suppress(OSError):  # a folder that takes no files has none to take away
@@ -71,7 +74,11 @@ def written(
 def encoded(
     audio: Audio, sample_rate: int, rendition: Rendition, out: Path, loop: bool, comment: str, level: Level
 ) -> RenditionReport:
-    """Write one file; a lossy one is decoded, measured and, where its peaks or loudness grew, written again."""
+    """Write one file; a lossy one is decoded, measured and, where its peaks or loudness grew, written again.
+
+    Args:
+        sample_rate: of the sound, and one that the format has.
+    """
     from audio_pool.audio import codec
 
     lossy = codec.bit_depth_for(rendition.format, rendition.bit_depth) is None
@@ -108,5 +115,8 @@ def encoded(
         bit_depth=UNSET if lossy else rendition.bit_depth,
         channels=len(audio) if rendition.mono else UNSET,
         limited_db=round(level.limited_db, 2) if rendition.limiter else UNSET,
-        warnings=(*wrote.warnings, *(rendition.shortfall(level.rounded_lufs) if rendition.limiter else ())),
+        warnings=(
+            *file_warnings(rendition.format, rendition.sample_rate, loop),
+            *(rendition.shortfall(level.rounded_lufs) if rendition.limiter else ()),
+        ),
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import structs
 
+from audio_pool.audio.file_rates import nearest_rate
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
@@ -239,10 +240,11 @@ class Mastering:
         from audio_pool.audio import codec, filter
 
         audio, rate = codec.read(master)
-        audio = filter.resample(audio, rate, rendition.sample_rate, circular=loop)
-        audio, level = levelled(audio, rendition.sample_rate, rendition, loop)
+        written_rate = nearest_rate(rendition.format, rendition.sample_rate)
+        audio = filter.resample(audio, rate, written_rate, circular=loop)
+        audio, level = levelled(audio, written_rate, rendition, loop)
         comment = comment or codec.inspect(master)["comment"]
-        return files.encoded(audio, rendition.sample_rate, rendition, out, loop, comment, level)
+        return files.encoded(audio, written_rate, rendition, out, loop, comment, level)
 
 
 # ------------------------------------------------------------------------------------------------- shape
