@@ -40,6 +40,20 @@ def test_transforms_are_scipys(way: str, longer: float) -> None:
     np.testing.assert_array_equal(back, scipy.fft.irfft(spectrum, length, axis=1))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 2, 509, 512])
+def test_a_sounds_channels_are_transformed_as_each_by_itself(way: str, channels: int, length: int) -> None:
+    audio = NOISE[:channels, :length]
+    spectra = kernels.rfft_of_sound(audio)
+    assert (spectra.dtype, spectra.shape) == (np.complex64, (channels, length // 2 + 1))
+    expected = np.fft.rfft(audio.astype(np.float64))
+    np.testing.assert_allclose(spectra, expected, atol=1e-6 * np.sqrt(length) * float(np.abs(audio).max()))
+
+
+def test_a_silent_channel_stays_silent_beside_a_loud_one() -> None:
+    assert not kernels.rfft_of_sound(np.stack([NOISE[0], np.zeros(512, np.float32)]))[1].any()
+
+
 @pytest.mark.parametrize("order", range(1, 13))
 @pytest.mark.parametrize(("cutoff_hz", "rate"), [(20.0, 48_000), (80.0, 44_100), (9_000.0, 22_050)])
 def test_the_sections_are_a_butterworth_filters(order: int, cutoff_hz: float, rate: int) -> None:

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from audio_pool.audio import Audio
 from audio_pool.audio.crossfade import Splice, aligned, blend, correlations, spliced
-from audio_pool.audio.kernels import irfft, rfft
+from audio_pool.audio.kernels import irfft, rfft_of_sound
 from audio_pool.audio.onsets import find_onsets
 from audio_pool.audio.rhythm import BEFORE_S, MOST_MOVED, fit_pauses, stroke_splice
 from audio_pool.audio.runs import runs
@@ -145,7 +145,7 @@ def resample_periodic(audio: Audio, frames: int) -> Audio:
     if frames < length:
         soft = int(bins * _SOFT_EDGE)
         edge[soft:] = np.cos(np.linspace(0, np.pi / 2, bins - soft, dtype=np.float32)) ** 2
-    spectra = rfft(audio)[:, :bins] * edge
+    spectra = rfft_of_sound(audio)[:, :bins] * edge
     if frames > length and length % 2 == 0:
         spectra[:, -1] *= np.float32(0.5)  # the bin at half the rate stood for both its signs
     out = irfft(spectra, frames)
