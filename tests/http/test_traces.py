@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -124,3 +126,23 @@ def test_the_process_that_sends_spans_comes_back(served: Served, collector: Coll
             return any(one.trace == trace for one in collector.spans)
 
         eventually(sent, "it is started again")
+
+
+def test_a_durable_request_stays_in_its_trace_when_its_server_is_killed(collector: Collector, tmp_path: Path) -> None:
+    trace, gate = "9" * 32, tmp_path / "gate"
+    with Served(tmp_path, env=collector.environment) as first:
+        client = AudioClient(first.ready().endpoint, timeout_s=60)
+        prompt, parent = f"hold {gate} now", f"00-{trace}-{CAUSE}-01"
+        pending = client.submit(prompt, durable=True, request_id="kept", traceparent=parent, events=True)
+        assert next(iter(pending.events())).type == "accepted", "it is in the journal"
+        first.signal(signal.SIGKILL)
+        first.wait()
+        client.close()
+    assert not [one for one in collector.spans if one.trace == trace]
+    gate.touch()
+    with Served(tmp_path, env=collector.environment) as second:
+        second.ready()
+        (whole,) = collector.of(trace, "generate_content stage")
+        assert whole.parent == CAUSE and whole.attributes["audio_pool.status"] == "result"
+        second.signal()
+        second.wait()
