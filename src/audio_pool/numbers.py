@@ -178,7 +178,8 @@ class PoolNumbers(PlainMapping, Struct, frozen=True, kw_only=True):
     hits: dict[str, int] = {}
     """Results that they found, likewise."""
     rerolls: dict[str, int] = {}
-    """Further rounds of fresh seeds by reason: gate (all failed), quality, clap (the best scored too low)."""
+    """Further rounds of fresh seeds by reason: gate (all failed), quality (the best scored too low),
+    similarity (it was too unlike the words)."""
     loop_rejects: int = 0
     """Candidates of loops that the quality gate refused."""
     model_loads: dict[str, int] = {}

@@ -135,7 +135,7 @@ def test_rounds_looks_and_refused_loops_are_counted(pool: Routed) -> None:
     assert numbers.model_loads == {"w": 1}
 
 
-@pytest.mark.parametrize(("clap", "reason"), [(None, "quality"), (0.1, "clap")])
+@pytest.mark.parametrize(("clap", "reason"), [(None, "quality"), (0.1, "similarity")])
 def test_a_round_that_follows_a_poor_sound_says_what_was_poor(
     pool: Routed, tmp_path: Path, clap: float | None, reason: str
 ) -> None:

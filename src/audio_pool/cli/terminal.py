@@ -6,14 +6,31 @@ Must not know: what is printed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import click
 
-__all__ = ["chosen", "confirmed", "end_redrawing", "one_line", "redraw", "say", "say_json"]
+__all__ = [
+    "Tone",
+    "chosen",
+    "confirmed",
+    "draw",
+    "end_redrawing",
+    "one_line",
+    "other_screen",
+    "redraw",
+    "say",
+    "say_json",
+]
+
+Tone = Literal["plain", "head", "good", "bad"]
+_TONES: dict[Tone, str] = {"plain": "", "head": "\x1b[1m", "good": "\x1b[32m", "bad": "\x1b[31m"}
 
 _UNSAFE = re.compile(
     # C0 and C1 controls and DEL; line and paragraph separators; marks that change the direction of writing;
@@ -53,6 +70,33 @@ def redraw(line: str) -> None:
 def end_redrawing() -> None:
     """Leave the line that was written over."""
     sys.stderr.write("\n")
+
+
+@contextlib.contextmanager
+def other_screen() -> Iterator[None]:
+    """Draw on the terminal's other screen until Ctrl-C or the end: what was there before is there again then."""
+    sys.stdout.write("\x1b[?1049h\x1b[?25l")  # the other screen, without a cursor
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass  # that is how it ends
+    finally:
+        sys.stdout.write("\x1b[?25h\x1b[?1049l")
+        sys.stdout.flush()
+
+
+def draw(lines: Sequence[tuple[str, Tone]]) -> None:
+    """Write these lines over the screen; no more and no longer ones than it has room for.
+
+    The cursor goes home and each line's rest is cleared behind it: nothing flickers.
+    """
+    colours = "NO_COLOR" not in os.environ
+    shown = [
+        f"{_TONES[tone]}{one_line(text)}\x1b[0m" if colours and tone != "plain" else one_line(text)
+        for text, tone in lines
+    ]
+    sys.stdout.write("\x1b[H" + "\x1b[K\n".join(shown) + "\x1b[K\x1b[J")
+    sys.stdout.flush()
 
 
 def chosen(question: str, answers: Sequence[str]) -> str:

@@ -1,27 +1,21 @@
 """``audio-pool top``: what a running server is doing, in a terminal, anew every second.
 
-Owns: the command, the terminal while it shows, how often the server is asked.
-Must not know: what is shown where (top_view.py).
-
-Plain ANSI codes, so that it works over ssh and in any size of window: the cursor goes home and every line is written
-over, which does not flicker.
+Owns: the command, how often the server is asked, how far it looks back.
+Must not know: what is shown where (top_view.py), the terminal's codes (terminal.py).
 """
 
 from __future__ import annotations
 
 import collections
-import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
 from audio_pool.cli.options import connect_option, json_option, keys_option, with_options
-from audio_pool.cli.terminal import say_json
-from audio_pool.cli.top_view import Line, Look, joined, lines_of
+from audio_pool.cli.terminal import draw, one_line, other_screen, say, say_json
+from audio_pool.cli.top_view import Line, Look, cut, lines_of
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import AudioPoolError
 
@@ -30,9 +24,6 @@ __all__ = ["top"]
 _LOOKED_BACK_S = 60.0
 """Rates and times are of the last minute."""
 _ENOUGH_LINES = 10_000
-_TONES = {"plain": "", "head": "\x1b[1m", "good": "\x1b[32m", "bad": "\x1b[31m"}
-_RESET, _TO_LINE_END, _TO_END = "\x1b[0m", "\x1b[K", "\x1b[J"
-_HOME, _HIDE, _SHOW, _OTHER_SCREEN, _FIRST_SCREEN = "\x1b[H", "\x1b[?25l", "\x1b[?25h", "\x1b[?1049h", "\x1b[?1049l"
 
 
 @click.command()
@@ -80,19 +71,20 @@ def _show_once(client: AudioClient, *, as_json: bool) -> None:
         say_json(_plain(look))
         return
     width = shutil.get_terminal_size((100, 40)).columns
-    click.echo(joined(lines_of(look, None, width=width, height=_ENOUGH_LINES, epoch_s=time.time())))
+    for line in lines_of(look, None, width=width, height=_ENOUGH_LINES, epoch_s=time.time()):
+        say(line.text.rstrip())
 
 
 def _watch(client: AudioClient, interval_s: float) -> None:
     looks: collections.deque[Look] = collections.deque()
-    with _other_screen():
+    with other_screen():
         while True:
             began = time.monotonic()
             size = shutil.get_terminal_size()
             try:
                 look = _look(client, max(3.0, interval_s))
             except AudioPoolError as exc:
-                _draw([Line(f"no answer: {exc.message}", "bad"), Line("Ctrl-C ends this")], size)
+                draw([Line(cut(f"no answer: {one_line(exc.message)}", size.columns), "bad")])
             else:
                 if looks and looks[-1].health.instance != look.health.instance:
                     looks.clear()  # another start has counted less
@@ -100,30 +92,5 @@ def _watch(client: AudioClient, interval_s: float) -> None:
                 while looks[-1].at - looks[0].at > _LOOKED_BACK_S:
                     looks.popleft()
                 before = looks[0] if len(looks) > 1 else None
-                _draw(
-                    lines_of(look, before, width=size.columns, height=size.lines, epoch_s=time.time()), size
-                )
+                draw(lines_of(look, before, width=size.columns, height=size.lines, epoch_s=time.time()))
             time.sleep(max(0.0, began + interval_s - time.monotonic()))
-
-
-@contextmanager
-def _other_screen() -> Iterator[None]:
-    """Draw on the terminal's other screen, so that what was there is there again at the end."""
-    sys.stdout.write(_OTHER_SCREEN + _HIDE)
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass  # that is how it ends
-    finally:
-        sys.stdout.write(_SHOW + _FIRST_SCREEN)
-        sys.stdout.flush()
-
-
-def _draw(lines: list[Line], size: os.terminal_size) -> None:
-    colours = "NO_COLOR" not in os.environ
-    shown = [
-        f"{_TONES[line.tone]}{line.text}{_RESET}" if colours and line.tone != "plain" else line.text
-        for line in lines[: size.lines]
-    ]
-    sys.stdout.write(_HOME + f"{_TO_LINE_END}\n".join(shown) + _TO_LINE_END + _TO_END)
-    sys.stdout.flush()

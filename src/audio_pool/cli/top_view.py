@@ -8,18 +8,17 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from audio_pool.api import Health, PoolStatus, WorkerStatus
-from audio_pool.cli.terminal import one_line
+from audio_pool.cli.terminal import Tone, one_line
 from audio_pool.gpu import shown
 from audio_pool.numbers import Histogram, PoolNumbers, TaskAtWork
 
 __all__ = ["Line", "Look", "cut", "joined", "lines_of"]
 
-Tone = Literal["plain", "head", "good", "bad"]
 _NARROW = 60
 _BAR = 10
 _LOOKUPS = (("exact", "the same words"), ("semantic", "the same meaning"), ("join", "joined"))

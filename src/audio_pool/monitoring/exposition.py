@@ -137,7 +137,7 @@ def _of_requests(numbers: PoolNumbers) -> Iterator[Metric]:
         audio.add_metric((engine,), seconds)
     yield audio
     rerolls = _counter("rerolls", "Further rounds of fresh seeds, by what was wrong with the one before.", ("reason",))
-    for reason in ("gate", "quality", "clap"):
+    for reason in ("gate", "quality", "similarity"):
         rerolls.add_metric((reason,), numbers.rerolls.get(reason, 0))
     yield rerolls
     yield _counter("loop_rejects", "Candidates of loops that the quality gate refused.", value=numbers.loop_rejects)

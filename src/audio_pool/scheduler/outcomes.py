@@ -207,9 +207,9 @@ class Outcomes:
         else:
             sound_less = sound
         self._ledger.discard(job, sound_less)
-        self._next_round(job, "quality" if sound.sound.metadata.clap_similarity is None else "clap")
+        self._next_round(job, "quality" if sound.sound.metadata.clap_similarity is None else "similarity")
 
-    def _next_round(self, job: Job, why: Literal["gate", "quality", "clap"]) -> None:
+    def _next_round(self, job: Job, why: Literal["gate", "quality", "similarity"]) -> None:
         job.round += 1
         if job.round >= job.sound.max_rounds:
             job.chosen = job.best

@@ -149,7 +149,7 @@ class Scheduler:
 
     @property
     def rerolls(self) -> Mapping[str, int]:
-        """Further rounds of fresh seeds so far, by reason: gate, quality, clap."""
+        """Further rounds of fresh seeds so far, by reason: gate, quality, similarity."""
         return self._outcomes.rerolls
 
     def full(self, now: float) -> bool:
