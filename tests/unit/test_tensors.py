@@ -113,6 +113,15 @@ def test_a_slot_is_a_valid_file_for_safetensors_own_readers(
     assert arena.release(ref)
 
 
+@pytest.mark.parametrize("request_id", ["a" * 3000, "a" * 560 + " " * 2000 + "b", " " * 3000, '"}}' + " " * 900])
+def test_a_header_of_any_length_is_read(
+    arena: Arena, writer: SlotWriter, reader: SlotReader, request_id: str
+) -> None:
+    array = np.arange(10, dtype=np.float32)
+    ref = writer.write(leased(arena, array.nbytes), array, request_id)
+    assert (reader.read(ref) == array).all()
+
+
 @settings(max_examples=100, deadline=None)
 @given(array=arrays(), request_id=REQUEST_IDS)
 def test_inline_frames_are_a_safetensors_file_in_two_parts(array: np.ndarray, request_id: str) -> None:
