@@ -121,7 +121,7 @@ def test_one_trace_leads_from_the_header_through_gateway_and_pool_to_the_worker(
     assert (whole.parent, whole.service) == (door.id, "audio_pool")
     (made,) = collector.of(TRACE, "generate_audio")
     assert made.parent == whole.id and made.attributes["audio_pool.worker"] == "w" and "prompt" not in made.attributes
-    assert door.start <= whole.start <= made.start <= made.end <= whole.end <= door.end
+    assert door.start <= whole.start <= made.start <= made.end <= min(whole.end, door.end)
     names = {span.name for span in collector.within(whole)}
     assert names >= {"lookup", "queue", "generate_audio", "master", "store"}
     assert {span.trace for span in (door, whole, made)} == {TRACE}

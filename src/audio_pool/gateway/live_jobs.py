@@ -10,6 +10,7 @@ there is one, the Idempotency-Key. So any gateway before the same pool answers f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import secrets
@@ -70,25 +71,18 @@ class LiveJob:
         self.progress: Progress | None = None
         self.error: AudioPoolError | None = None
         self.ended = False
-        self._changed = asyncio.Event()
+        self.next = asyncio.Event()
+        """Set when something happens; then there is another one."""
 
     def tell(self) -> None:
         """Wake whoever waits for something to happen."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self, within_s: float) -> None:
-        """Return when something has happened, or after so long."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+        self.next.set()
+        self.next = asyncio.Event()
 
     async def taken(self) -> None:
         """Return once the pool has promised it, or it has ended."""
         while self.accepted is None and not self.ended:
-            await self._changed.wait()
+            await self.next.wait()
 
 
 class LiveJobs:
@@ -156,31 +150,19 @@ class LiveJobs:
         """Yield what happens to a job until its end, a JobReport; None where nothing did for ``every_s``."""
         client = self._client(job_id, http)
         report = await client.job(job_id)
-        last: Accepted | Progress | None = None
         if report.state not in FINAL and self.live(job_id) is None:
             yield Accepted()
         while report.state not in FINAL:
             live = self.live(job_id)
-            if live is None:  # another gateway asked for it: how far it is only that one hears
+            if live is not None:
+                async for happening in _heard(live, every_s):
+                    yield happening
+                report = await _report(client, job_id, _ASK_S, inline=False)
+            else:  # another gateway asked for it: how far it is only that one hears
                 before = report.state
                 report = await _report(client, job_id, min(every_s, _ASK_S), inline=False)
-                if report.state in FINAL:
-                    break
-                yield Progress(stage="generate") if report.state != before else None
-                continue
-            heard = live.progress or live.accepted
-            if heard is not None and heard is not last:
-                if last is None and live.accepted is not None and heard is not live.accepted:
-                    yield live.accepted
-                last = heard
-                yield heard
-                continue
-            if live.ended:
-                report = await _report(client, job_id, _ASK_S, inline=False)
-                continue
-            await live.change(every_s)
-            if not live.ended and (live.progress or live.accepted) is last:
-                yield None
+                if report.state not in FINAL:
+                    yield None if report.state == before else Progress(stage="generate")
         yield report
 
     async def cancel(self, job_id: str, http: HttpRequest) -> bool:
@@ -275,6 +257,26 @@ class LiveJobs:
     def _keep(self, task: asyncio.Future[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _heard(live: LiveJob, every_s: float) -> AsyncIterator[Happening | None]:
+    """Yield what is heard of a job until it ends, nothing twice; None where there was nothing for ``every_s``."""
+    told: list[Accepted | Progress] = []
+    due = time.monotonic() + every_s
+    while not live.ended:
+        following = live.next  # before looking: what happens while this is told counts
+        news = [one for one in (live.accepted, live.progress) if one is not None and one not in told]
+        for one in news:
+            yield one
+        if news:
+            told = [one for one in (live.accepted, live.progress) if one is not None]
+        elif time.monotonic() >= due:
+            yield None
+        if news or time.monotonic() >= due:
+            due = time.monotonic() + every_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(due - time.monotonic()):
+                await following.wait()
 
 
 async def _report(client: AsyncAudioClient, job_id: str, wait_s: float, inline: bool) -> JobReport:
