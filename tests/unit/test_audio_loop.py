@@ -234,3 +234,14 @@ def test_real_recordings_loop():
         loop = make_loop(audio, frames, tail, rate)
         assert loop.audio.shape == (len(audio), frames), path.name
         assert largest_step(loop.audio) <= 1.3 * float(np.abs(np.diff(audio, axis=1)).max()) + 1e-4, path.name
+
+
+@pytest.mark.parametrize(("length", "frames"), [(20_011, 20_000), (19_989, 20_000)])
+def test_a_turn_of_any_length_keeps_its_last_bit(length: int, frames: int) -> None:
+    audio = white(length)
+    spectra = np.fft.rfft(audio.astype(np.float64))[:, : min(length, frames) // 2 + 1]
+    if frames < length:
+        soft = int(spectra.shape[1] * 0.96)
+        spectra[:, soft:] *= np.cos(np.linspace(0, np.pi / 2, spectra.shape[1] - soft)) ** 2
+    exact = np.fft.irfft(spectra, frames) * (frames / length)
+    np.testing.assert_allclose(resample_periodic(audio, frames), exact, rtol=0, atol=1.5 * 2.0**-23)

@@ -224,23 +224,23 @@ def rfft(rows: Floats) -> Spectrum:
 
 
 def rfft_of_sound(audio: Audio) -> Spectrum:
-    """Transform the channels of a long sound, [C, T]; two go through one complex transform, as its two parts.
+    """Transform the channels of a long sound, [C, T], in float64; two go through one complex transform as its parts.
 
-    That halves what a length takes that is no product of small primes. A silent channel stays silent: it is not mixed
-    with another.
+    That halves what a length takes that is no product of small primes; in float32 such a length would cost a sound's
+    last bit. A silent channel stays silent: it is not mixed with another.
     """
     transform = getattr(_pocketfft(), "c2c", None)
     if transform is None or len(audio) != 2 or not audio.any(axis=1).all():
-        return rfft(audio)
+        return np.asarray(np.fft.rfft(audio.astype(np.float64)), np.complex64)
     length = audio.shape[1]
-    both = np.empty(length, np.complex64)
+    both = np.empty(length, np.complex128)
     both.real, both.imag = audio
     mixed = transform(both, (0,), True, _BACKWARD, None, 1)
     bins = length // 2 + 1
     mirrored = np.conj(mixed[-np.arange(bins) % length])
     spectra = np.empty((2, bins), np.complex64)
-    np.multiply(mixed[:bins] + mirrored, np.complex64(0.5), out=spectra[0])
-    np.multiply(mixed[:bins] - mirrored, np.complex64(-0.5j), out=spectra[1])
+    spectra[0] = (mixed[:bins] + mirrored) * 0.5
+    spectra[1] = (mixed[:bins] - mirrored) * -0.5j
     return spectra
 
 
