@@ -29,7 +29,6 @@ from audio_pool.gateway.http_request import HttpRequest, caller_of, while_connec
 from audio_pool.gateway.live_jobs import FINAL
 from audio_pool.gateway.problems import ReusedKey
 from audio_pool.pending import Pending
-from audio_pool.results import Accepted
 from audio_pool.types import AudioRequest
 
 __all__ = ["BatchJobs", "BatchView"]
@@ -38,6 +37,8 @@ _ID = re.compile(r"([a-z0-9]{4,16})\.([0-9a-f]{24})([0-9a-f]{8})")
 _LONGEST_S = 30 * 86_400.0
 _AT_ONCE = 32
 """Questions about a batch's jobs that the pool has at a time."""
+_ASKED_AT_ONCE = 256
+"""Jobs asked for at a time: the pool writes them down in one go, and fewer than a connection holds unsent."""
 _REMEMBERED = 64
 """Batches whose ended jobs are not asked after again."""
 _LOOK_S = 1.0
@@ -108,26 +109,16 @@ class BatchView:
         except TimeoutError:
             pass
 
-    def follow(self, number: int, pending: Pending, accepted: asyncio.Future[AudioPoolError | None]) -> Awaitable[None]:
-        """Return what hears of a job until its end; ``accepted`` is told once the pool has promised it."""
-
-        async def hear() -> None:
-            self.live.add(number)
-            error: AudioPoolError | None = None
-            try:
-                async for event in pending.events():
-                    if isinstance(event.body, Accepted) and not accepted.done():
-                        accepted.set_result(None)
-                await pending
-            except AudioPoolError as exc:
-                error = exc
-            finally:
-                self.live.discard(number)
-                if not accepted.done():
-                    accepted.set_result(error)
-                self.tell()
-
-        return hear()
+    async def follow(self, number: int, pending: Pending) -> None:
+        """Hear of a job until its end."""
+        self.live.add(number)
+        try:
+            await pending
+        except AudioPoolError:
+            pass  # its report says what it came to
+        finally:
+            self.live.discard(number)
+            self.tell()
 
 
 class BatchJobs:
@@ -164,26 +155,24 @@ class BatchJobs:
         if known not in (None, body):
             raise ReusedKey(_REUSED)
         view = self._view(f"{caller.mark}.{stem}{len(asked):08x}")
-        client, loop = self._asking.client_of(caller), asyncio.get_running_loop()
+        client = self._asking.client_of(caller)
         # of a batch that another gateway may have taken each job is asked for: the pool compares what for
         numbers = list(range(len(asked))) if known is None else view.open
         numbers = [number for number in numbers if number not in view.live]
-        for start in range(0, len(numbers), _AT_ONCE):
-            answers, some = [], numbers[start : start + _AT_ONCE]
-            for number in some:
-                answer: asyncio.Future[AudioPoolError | None] = loop.create_future()
-                pending = client.submit(
-                    asked[number], events=True, timeout_s=_LONGEST_S, request_id=view.job_id(number)
-                )
-                self._keep(asyncio.ensure_future(view.follow(number, pending, answer)))
-                answers.append(answer)
-            for number, error in zip(some, await while_connected(http, asyncio.gather(*answers)), strict=True):
+        for start in range(0, len(numbers), _ASKED_AT_ONCE):
+            pending: dict[int, Pending] = {}
+            for number in numbers[start : start + _ASKED_AT_ONCE]:
+                pending[number] = client.submit(asked[number], timeout_s=_LONGEST_S, request_id=view.job_id(number))
+                self._keep(asyncio.ensure_future(view.follow(number, pending[number])))
+            # not until each is accepted, which those are that the queue has room for: all are written down by now
+            await while_connected(http, self._ask(view, list(pending), client))
+            for number, one in pending.items():
+                error = one.exception() if one.done() and not one.cancelled() else None
                 if isinstance(error, Conflict):
                     raise ReusedKey(_REUSED)
-                if error is not None and not await self._exists(view, number, client):
+                if view.reports[number] is None and isinstance(error, AudioPoolError):
                     error.message = f"items[{number}]: {error.message}"
                     raise error
-        await while_connected(http, self._refresh(view, caller, every=True))
         self._bodies[stem] = body
         if len(self._bodies) > _REMEMBERED:
             self._bodies.popitem(last=False)
@@ -270,8 +259,9 @@ class BatchJobs:
         numbers = [number for number in view.open if every or number not in view.live]
         if every:
             view.look_at = time.monotonic() + len(numbers) * _PER_JOB_S
-        client = self._asking.client_of(caller)
+        await self._ask(view, numbers, self._asking.client_of(caller))
 
+    async def _ask(self, view: BatchView, numbers: Sequence[int], client: AsyncAudioClient) -> None:
         async def ask(number: int) -> None:
             try:
                 view.reports[number] = await client.job(view.job_id(number))
