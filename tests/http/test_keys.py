@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from tests.http.conftest import Gateway, Pool, running
 from tests.support.waiting import PATIENCE_S, eventually
+
+from audio_pool.gateway.key_file import HttpKey, create_key
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,16 +25,15 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Keys:
-    """A file of keys, as the command makes it."""
+    """A file of keys."""
 
     def __init__(self, place: Path) -> None:
         self.file = place / "http_keys.json"
 
-    def create(self, name: str, *options: str) -> dict[str, str]:
+    def create(self, name: str, **settings: Any) -> dict[str, str]:
         """The header with a new key."""
-        made = command("keys", "http", "create", str(self.file), "--name", name, *options, "--json")
-        assert made.returncode == 0, made.stderr
-        return {"authorization": f"Bearer {json.loads(made.stdout)['key']}"}
+        key = create_key(self.file, lambda sha256: HttpKey(name=name, sha256=sha256, **settings))
+        return {"authorization": f"Bearer {key}"}
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,12 @@ def test_a_key_is_asked_for_and_known_in_three_places(keyed: httpx.Client, any_k
 
 
 def test_keys_come_and_go_without_a_restart(keyed: httpx.Client, keys: Keys) -> None:
-    late = keys.create("late")
+    made = command("keys", "http", "create", str(keys.file), "--name", "late", "--rate", "1000", "--json")
+    late = {"authorization": f"Key {json.loads(made.stdout)['key']}"}
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=late).status_code == 200, "the key is known")
     listed = json.loads(command("keys", "http", "list", str(keys.file), "--json").stdout)["keys"]
-    assert {"any", "late"} <= {key["name"] for key in listed} and "sha256" not in listed[0]
+    assert {"any": 0, "late": 1000}.items() <= {key["name"]: key["rate"] for key in listed}.items()
+    assert all("sha256" not in key for key in listed)
     assert command("keys", "http", "revoke", str(keys.file), "late").returncode == 0
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=late).status_code == 401, "the key is revoked")
 
@@ -79,7 +83,7 @@ def test_keys_come_and_go_without_a_restart(keyed: httpx.Client, keys: Keys) -> 
 def test_a_key_s_namespace_is_the_only_one_it_names(
     keyed: httpx.Client, keys: Keys, any_key: dict[str, str]
 ) -> None:
-    game = keys.create("game", "--namespace", "game")
+    game = keys.create("game", namespace="game")
     asked = {"prompt": "a gate shuts", "duration_s": 0.2}
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=game).status_code == 200, "the key is known")
     made = keyed.post("/v1/sounds", json=asked, headers=game).json()["metadata"]
@@ -91,7 +95,7 @@ def test_a_key_s_namespace_is_the_only_one_it_names(
 
 
 def test_quotas_hold(keyed: httpx.Client, keys: Keys) -> None:
-    rated = keys.create("rated", "--rate", "1")
+    rated = keys.create("rated", rate=1)
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=rated).status_code == 200, "the key is known")
 
     def refusal() -> httpx.Response | None:
@@ -104,7 +108,7 @@ def test_quotas_hold(keyed: httpx.Client, keys: Keys) -> None:
 
 
 def test_sounds_of_a_key_wait_for_one_another(keyed: httpx.Client, keys: Keys) -> None:
-    narrow = keys.create("narrow", "--concurrency", "1", "--queue", "1")
+    narrow = keys.create("narrow", concurrency=1, queue=1)
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=narrow).status_code == 200, "the key is known")
 
     async def ask_all() -> list[httpx.Response]:
@@ -121,8 +125,22 @@ def test_sounds_of_a_key_wait_for_one_another(keyed: httpx.Client, keys: Keys) -
     assert codes[0] == 200 and codes[-1] == 429 and set(codes) == {200, 429}
 
 
+def test_a_batch_counts_as_many_sounds_as_it_has(keyed: httpx.Client, keys: Keys) -> None:
+    bulk = keys.create("bulk", concurrency=1, queue=1)
+    eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=bulk).status_code == 200, "the key is known")
+
+    def batch(*prompts: str) -> httpx.Response:
+        return keyed.post("/v1/batches", json={"items": prompts, "defaults": {"duration_s": 0.2}}, headers=bulk)
+
+    refused = batch("a cup", "a jug", "a pot")
+    assert refused.status_code == 429 and "1 sounds at a time and 1 that wait" in refused.json()["detail"]
+    for prompts in (("a cup", "a jug"), ("a pot", "a pan")):  # what it held is given back as its jobs end
+        taken = eventually(lambda names=prompts: (one := batch(*names)).status_code == 202 and one, "there is room")
+        assert taken.json()["total"] == 2
+
+
 def test_a_job_is_its_key_s_alone(keyed: httpx.Client, keys: Keys) -> None:
-    one, two = keys.create("one", "--concurrency", "1", "--queue", "0"), keys.create("two")
+    one, two = keys.create("one", concurrency=1, queue=0), keys.create("two")
     eventually(lambda: keyed.post("/v1/sounds", json=SOUND, headers=two).status_code == 200, "the keys are known")
     same = {"idempotency-key": "the same words"}
     asked = {"prompt": "a lid shuts", "duration_s": 0.2}

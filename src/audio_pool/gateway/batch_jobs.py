@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol
 
 import msgspec
 from msgspec import structs
@@ -26,7 +26,7 @@ from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.errors import AudioPoolError, Conflict, NotFound
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import HttpRequest, caller_of, while_connected
-from audio_pool.gateway.live_jobs import FINAL
+from audio_pool.gateway.live_jobs import FINAL, Asking
 from audio_pool.gateway.problems import ReusedKey
 from audio_pool.pending import Pending
 from audio_pool.types import AudioRequest
@@ -45,18 +45,6 @@ _LOOK_S = 1.0
 """Between two looks at the jobs of a batch that another gateway asked for; longer for many."""
 _PER_JOB_S = 0.02
 _REUSED = "Idempotency-Key: stands for another batch; use a new one, or the same body"
-
-
-class Asking(Protocol):
-    """What batches need of the door: how the pool is asked for a caller."""
-
-    def admitted(self, request: AudioRequest, http: HttpRequest) -> AudioRequest:
-        """Return what the pool is asked for a request. Raises AudioPoolError."""
-        ...
-
-    def client_of(self, caller: HttpCaller) -> AsyncAudioClient:
-        """Return the connection that a caller's sounds are asked on."""
-        ...
 
 
 class BatchView:
@@ -144,6 +132,7 @@ class BatchJobs:
 
         Raises:
             ReusedKey: the key stands for other requests.
+            TooMany: the caller may not have so many under way and waiting.
             AudioPoolError: the pool does not take one of them; those that it took go on.
         """
         caller = caller_of(http)
@@ -155,15 +144,49 @@ class BatchJobs:
         if known not in (None, body):
             raise ReusedKey(_REUSED)
         view = self._view(f"{caller.mark}.{stem}{len(asked):08x}")
-        client = self._asking.client_of(caller)
         # of a batch that another gateway may have taken each job is asked for: the pool compares what for
         numbers = list(range(len(asked))) if known is None else view.open
         numbers = [number for number in numbers if number not in view.live]
+        leaves = collections.deque(self._take(caller, len(numbers)))
+        try:
+            await self._ask_for(asked, numbers, view, http, leaves)
+        finally:
+            for leave in leaves:  # of those that were not asked for after all
+                leave()
+        self._bodies[stem] = body
+        if len(self._bodies) > _REMEMBERED:
+            self._bodies.popitem(last=False)
+        return view
+
+    def _take(self, caller: HttpCaller, count: int) -> list[Callable[[], None]]:
+        """Count so many sounds, or none of them; return what ends each. Raises TooMany."""
+        taken: list[Callable[[], None]] = []
+        try:
+            while len(taken) < count:
+                taken.append(self._asking.take(caller))
+        except AudioPoolError:
+            for leave in taken:
+                leave()
+            raise
+        return taken
+
+    async def _ask_for(
+        self,
+        asked: Sequence[AudioRequest],
+        numbers: Sequence[int],
+        view: BatchView,
+        http: HttpRequest,
+        leaves: collections.deque[Callable[[], None]],
+    ) -> None:
+        """Ask the pool for these of a batch, many at a time. ``leaves``: what ends the place of each."""
+        client = self._asking.client_of(caller_of(http))
         for start in range(0, len(numbers), _ASKED_AT_ONCE):
             pending: dict[int, Pending] = {}
             for number in numbers[start : start + _ASKED_AT_ONCE]:
                 pending[number] = client.submit(asked[number], timeout_s=_LONGEST_S, request_id=view.job_id(number))
-                self._keep(asyncio.ensure_future(view.follow(number, pending[number])))
+                following = asyncio.ensure_future(view.follow(number, pending[number]))
+                following.add_done_callback(functools.partial(_left, leaves.popleft()))
+                self._keep(following)
             # not until each is accepted, which those are that the queue has room for: all are written down by now
             await while_connected(http, self._ask(view, list(pending), client))
             for number, one in pending.items():
@@ -173,10 +196,6 @@ class BatchJobs:
                 if view.reports[number] is None and isinstance(error, AudioPoolError):
                     error.message = f"items[{number}]: {error.message}"
                     raise error
-        self._bodies[stem] = body
-        if len(self._bodies) > _REMEMBERED:
-            self._bodies.popitem(last=False)
-        return view
 
     async def look(self, batch_id: str, http: HttpRequest) -> BatchView:
         """Return how a batch of the caller's stands. Raises NotFound."""
@@ -285,6 +304,11 @@ class BatchJobs:
     def _keep(self, task: asyncio.Future[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _left(leave: Callable[[], None], job: asyncio.Future[None]) -> None:
+    """Give a place back when its job has ended."""
+    leave()
 
 
 def _unknown(batch_id: str) -> NotFound:
