@@ -14,7 +14,6 @@ same ends the process, with a code: a worker whose lane is dead must not go on w
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import queue
@@ -56,13 +55,13 @@ from audio_pool.transport.worker_messages import (
 from audio_pool.worker.docket import Docket, TaskKey
 from audio_pool.worker.failure import failure_of
 from audio_pool.worker.lane import Lane
+from audio_pool.worker.parent import die_with
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 
 __all__ = ["Worker", "main"]
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _TOGETHER = 32
@@ -411,19 +410,6 @@ def _kind(run: RunTask) -> str:
     return f"generate {run.task.engine}" if isinstance(run.task, GenerateTask) else type(run.task).__name__
 
 
-def _die_with(parent: int, pipe: int) -> None:
-    """End with the parent, in three ways, as each alone has a gap: a kernel signal, its pid, the end of a pipe."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was asked
-        os._exit(4)
-
-    def watch() -> None:
-        os.read(pipe, 1)
-        os._exit(4)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
     """Run a worker process.
 
@@ -431,7 +417,7 @@ def main(arguments: list[str]) -> int:
         arguments: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe.
     """
     endpoint, name, incarnation, parent, pipe = arguments
-    _die_with(int(parent), int(pipe))
+    die_with(int(parent), int(pipe))
     secret = sys.stdin.readline().strip()  # not on the command line, which everybody can read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
     level, known = os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO").upper(), logging.getLevelNamesMapping()
