@@ -167,6 +167,8 @@ def test_neither_gateway_nor_pool_lose_anything(tmp_path: Path) -> None:
         with running(gateway), client(gateway) as http:
             batch = post(http, *items).json()
             eventually(lambda: items[1] in server.diary(), "the second is under way")
+            one = http.post("/v1/sounds", json={"prompt": "tone one more"}, headers={"prefer": "respond-async"})
+            assert one.status_code == 202, "nor does that of a single job"
             gateway.process.send_signal(signal.SIGKILL)
             gateway.process.wait(PATIENCE_S)
         second = Gateway(tmp_path, server.endpoint, name="second")

@@ -115,7 +115,7 @@ class LiveJobs:
         elif (live.request, live.init_audio) != (asked, init_audio):
             raise ReusedKey(_reused(idempotency_key))
         try:
-            await while_connected(http, live.taken())
+            await while_connected(http, self._promised(job_id, live, caller))
         except ClientGone:
             if not idempotency_key:  # nobody knows its id
                 live.pending.cancel()
@@ -125,6 +125,13 @@ class LiveJobs:
         if live.error is not None and live.accepted is None:
             await self._answered_before(job_id, live.error, caller)
         return job_id
+
+    async def _promised(self, job_id: str, live: LiveJob, caller: HttpCaller) -> None:
+        """Return once a job is written down, or refused; it is accepted only when the queue has room for it."""
+        try:
+            await self._asking.client_of(caller).job(job_id)
+        except AudioPoolError:  # refused: why is on its way; or the pool has gone, which it is told of likewise
+            await live.taken()
 
     def live(self, job_id: str) -> LiveJob | None:
         """Return what this gateway hears of a job; None: another asked for it, or it has ended."""
