@@ -30,6 +30,8 @@ def supervisor() -> Supervisor:
     """The one that lives in this process."""
     gc.unfreeze()  # what a server has put aside once it was ready would not be listed
 
+    gc.unfreeze()  # what a server has frozen at its start is seen again
+
     def living() -> list[Supervisor]:
         return [one for one in gc.get_objects() if type(one) is Supervisor and one.alive]
 
