@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[Served]:
-    with Served(place / "pool").ready() as served:
+    with Served(place / "pool", queue={"ageing_s": 1000.0}).ready() as served:
         yield served
 
 
