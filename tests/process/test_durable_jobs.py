@@ -271,6 +271,7 @@ def test_a_killed_server_loses_nothing_and_makes_nothing_twice(tmp_path: Path) -
         lost = plain.submit("tone plain", durable=True, request_id="plain")
         in_state(plain, "plain", "pending")
         met = eventually(lambda: resuming.server_instance, "the first instance is known")
+        assert resuming.connected and plain.connected
         second = killed(first, queue={"ageing_s": 1000.0})
         with second:
             with pytest.raises(Disconnected):  # not durable: at once, and not made anew

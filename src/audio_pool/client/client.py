@@ -345,6 +345,11 @@ class AudioClient(PoolApi):
     # -- life
 
     @property
+    def connected(self) -> bool:
+        """True while a server is at the other end, as far as is known; False before anything was asked."""
+        return self._session.connected
+
+    @property
     def server_instance(self) -> str:
         """Which start of the server answered last: another one means that it has been restarted. Only with resume."""
         return self._session.server_instance
