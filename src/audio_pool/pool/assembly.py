@@ -210,7 +210,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
     writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread; workers start meanwhile
-    if serve and cache is not None:
+    if cache is not None:
         index.submit(cache.current.spaces.open)  # not at the first look-up, which would wait for it
     if jobs is not None:
         jobs.journal.start()
