@@ -46,7 +46,12 @@ def turned(ask: Asker, state: str) -> dict[str, Any]:
 def test_all_is_well(ask):
     health = ask.ask("health")
     assert len(health.pop("instance")) == 16
-    assert health == {"state": "ready", "reasons": [], "engines": {"stage": "ready", "second": "ready"}}
+    assert health == {
+        "state": "ready",
+        "reasons": [],
+        "engines": {"stage": "ready", "second": "ready"},
+        "blockers": [],
+    }
 
 
 def test_a_stopped_worker_turns_it_degraded_and_back(server, ask):
