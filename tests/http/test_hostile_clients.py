@@ -12,7 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from tests.http.conftest import Gateway, Pool, running
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.gateway.connection import connections_within
 
@@ -213,7 +213,7 @@ def test_who_takes_nothing_of_an_answer_is_let_go() -> None:
 
     async def run() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
-        kind = connections_within(receive_timeout_s=PATIENCE_S, send_timeout_s=0.2)
+        kind = connections_within(receive_timeout_s=PATIENCE_S, send_timeout_s=0.2, most=10)
         server = uvicorn.Server(uvicorn.Config(large, http=kind, ws="none", lifespan="off", log_config=None))
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         client = socket.create_connection(listener.getsockname())
@@ -228,6 +228,21 @@ def test_who_takes_nothing_of_an_answer_is_let_go() -> None:
         await serving
 
     asyncio.run(run())
+
+
+def test_a_connection_too_many_is_turned_away_and_the_others_are_served(pool: Pool) -> None:
+    gateway = Gateway(pool.place, pool.endpoint, config="[http]\nmax_connections = 2\n", name="narrow")
+    with running(gateway), httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
+        assert client.get("/health").status_code == 200
+        idle = Raw(gateway)
+        answer = eventually(lambda: found if status(found := Raw(gateway).answer()) == 503 else b"", "it is full")
+        assert b"retry-after: 2" in answer
+        assert client.get("/health").status_code == 200
+        idle.socket.close()
+        eventually(
+            lambda: status(Raw(gateway).head("Connection: close", method="GET", path="/health").answer()) == 200,
+            "there is room again",
+        )
 
 
 def test_two_hundred_clients_wait_at_once(client: httpx.Client, strict: Gateway) -> None:

@@ -18,12 +18,15 @@ __all__ = ["Connection", "connections_within"]
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_FIELDS = 100
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. ``receive_timeout_s`` and ``send_timeout_s`` are set by ``connections_within``."""
+    """One connection. Its bounds are set by ``connections_within``."""
 
+    most = 4096
+    """At a time; a further one is turned away, and those that are there are served: uvicorn would refuse them all."""
     receive_timeout_s = 30.0
     """A head must be whole within this, counted from the connection or from its first byte."""
     send_timeout_s = 120.0
@@ -47,7 +50,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._time_head()
+        if len(self.connections) > self.most:
+            self._refuse(_FULL)
+        else:
+            self._time_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
@@ -127,7 +133,7 @@ class Connection(HttpToolsProtocol):
         self._head_timer = self._send_timer = None
 
 
-def connections_within(receive_timeout_s: float, send_timeout_s: float) -> type[Connection]:
-    """Return the class of connections with these limits: uvicorn makes them itself."""
-    limits = {"receive_timeout_s": receive_timeout_s, "send_timeout_s": send_timeout_s}
+def connections_within(receive_timeout_s: float, send_timeout_s: float, most: int) -> type[Connection]:
+    """Return the class of connections with these bounds: uvicorn makes them itself."""
+    limits = {"receive_timeout_s": receive_timeout_s, "send_timeout_s": send_timeout_s, "most": most}
     return type("Connection", (Connection,), limits)

@@ -55,7 +55,7 @@ def run_gateway(
         config = uvicorn.Config(
             create_app(endpoint, settings, keys=keys, ports=ports),
             loop="uvloop",
-            http=connections_within(settings.receive_timeout_s, _SEND_TIMEOUT_S),
+            http=connections_within(settings.receive_timeout_s, _SEND_TIMEOUT_S, settings.max_connections),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -64,7 +64,6 @@ def run_gateway(
             proxy_headers=False,
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=_LEAVE_S,
-            limit_concurrency=settings.max_connections,
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
         )
