@@ -56,3 +56,15 @@ def test_a_take_that_is_not_accepted_is_not_written(pool: AudioPool, tmp_path: P
 def test_seeds_go_on_at_zero_after_the_greatest(pool: AudioPool, tmp_path: Path) -> None:
     made = make_variants(pool, AudioRequest(prompt="tone", seed=MAX_SEED), paths(tmp_path, 2), least_distance=0.0)
     assert [take.seed for take in made.takes] == [MAX_SEED, 0]
+
+
+def test_a_take_whose_peaks_keep_it_quiet_is_made_anew(tmp_path: Path) -> None:
+    config = {"cache": {"dir": str(tmp_path / "cache"), "encoder": "off"}}
+    with AudioPool.from_config(config) as built_in:
+        asked = AudioRequest(prompt="footsteps on gravel", duration_s=1.5, seed=92331508795685)
+        alone = built_in.generate(asked)
+        assert alone.metadata.loudness_lufs is not None and alone.metadata.loudness_lufs < -23.5, "choose another seed"
+        made = make_variants(built_in, asked, paths(tmp_path, 2))
+    levels = [take.loudness_lufs for take in made.takes]
+    assert None not in levels and max(levels) - min(levels) <= 0.5
+    assert asked.seed not in [take.seed for take in made.takes]

@@ -26,6 +26,10 @@ from audio_pool.types import MAX_SEED, AudioRequest
 __all__ = ["Take", "Variants", "make_variants"]
 
 _TRIES_PER_TAKE = 4
+_HEARD_DB = 0.5
+"""About what a difference in level must be to be heard of short sounds."""
+_SHORTEST_MEASURED_S = 0.4
+"""Below this a sound's level is that of its peak (ITU-R BS.1770-4 measures blocks of 400 ms)."""
 
 
 class _Pool(Protocol):
@@ -70,6 +74,17 @@ def _file_of(result: AudioResult) -> Iterator[Path]:
         yield Path(file.name)
 
 
+def _is_quieter(result: AudioResult) -> bool:
+    """Return True where a take would be heard to be quieter than the others: its true peak bounded its gain."""
+    told = result.metadata
+    return (
+        told.duration_s >= _SHORTEST_MEASURED_S
+        and told.target_lufs is not None
+        and told.loudness_lufs is not None
+        and told.loudness_lufs < told.target_lufs - _HEARD_DB
+    )
+
+
 def make_variants(
     pool: _Pool,
     request: AudioRequest,
@@ -83,7 +98,7 @@ def make_variants(
     """Make one take per path and write it there; an existing file is replaced.
 
     A take closer than ``least_distance`` to another is made anew with the next seed, at most four times per
-    take in all; after that it is accepted as it is.
+    take in all; after that it is accepted as it is. So is one whose peaks kept it quieter than was asked for.
 
     Args:
         pool: running, or a client of one that is.
@@ -110,7 +125,8 @@ def make_variants(
             vector = descriptors(*codec.read(file))
         nearest = min((float(distance(vector, other)) for other in vectors), default=None)
         spare = tries_left - (len(paths) - len(takes) - 1)
-        if nearest is not None and nearest < least_distance and spare > 0:
+        alike = nearest is not None and nearest < least_distance
+        if (alike or _is_quieter(result)) and spare > 0:
             continue
         with _file_of(result) as file:
             path = copy_file(file, paths[len(takes)])
