@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -89,3 +90,23 @@ def test_a_result_s_file_needs_no_key(http: httpx.Client, key: tuple[Path, str])
     assert http.get(told["audio"]["url"]).content.startswith(b"RIFF")
     guessed = told["audio"]["url"].replace(told["audio"]["url"].split("/")[-2], "0" * 16 + "." + "0" * 32)
     assert http.get(guessed).status_code == 404
+
+
+@pytest.mark.parametrize("body", [{"items": ["rain on slate"], "defaults": {"duration_s": 0.2}}, None])
+def test_a_file_without_a_key_is_for_whoever_was_given_its_id_not_for_who_can_reckon_it(
+    http: httpx.Client, key: tuple[Path, str], body: dict[str, object] | None
+) -> None:
+    own = {"xi-api-key": key[1]}
+    if body is None:
+        asked = {"prompt": "rain on slate", "duration_s": 0.2}
+        headers = {"prefer": "respond-async", "idempotency-key": "order-1"}
+        job = http.post("/v1/sounds", json=asked, headers=own | headers).json()["id"]
+    else:
+        job = http.post("/v1/batches", json=body, headers=own | {"idempotency-key": "order-1"}).json()["jobs"][0]["id"]
+    assert http.get(f"/v1/jobs/{job}", headers=own | {"prefer": "wait=30"}).json()["state"] == "done"
+    assert http.get(f"/fal/files/{job}/a.wav").status_code == 200
+    mark = job.partition(".")[0]  # it stands in every id of the key's
+    reckoned = hashlib.sha256(b"\0".join((mark.encode(), b"key", b"order-1"))).hexdigest()[:24] + 8 * "0"
+    if body is None:
+        reckoned = hashlib.sha256(f"{mark}:order-1".encode()).hexdigest()[:32]
+    assert http.get(f"/fal/files/{mark}.{reckoned}/a.wav").status_code == 404

@@ -175,6 +175,7 @@ def test_pages_of_named_origins_alone_may_read_answers(keyed: httpx.Client, any_
         {"origin": "null"},
         {"origin": "https://127.0.0.1:{port}"},
         {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
     ],
     ids=lambda headers: "-".join(f"{name} {value}" for name, value in headers.items()),
 )

@@ -123,6 +123,7 @@ def test_a_gateway_that_calls_nobody_says_so(gateway: Gateway) -> None:
         "127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "192.0.0.9", "192.88.99.1", "::1", "::", "::ffff:127.0.0.1", "fd00::1", "fe80::1%eth0",
         "ff02::1", "64:ff9b::7f00:1", "2002:7f00:1::", "::ffff:10.0.0.1",
+        "::127.0.0.1", "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1",
     ],
 )  # fmt: skip
 def test_private_addresses_in_every_spelling(address: str) -> None:

@@ -139,7 +139,7 @@ class BatchJobs:
         asked = [structs.replace(self._asking.admitted(one, http), durable=True, delivery="path") for one in requests]
         body = hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).digest()
         named = (b"key", key.encode()) if key else (b"body", body)
-        stem = hashlib.sha256(b"\0".join((caller.mark.encode(), *named))).hexdigest()[:24]
+        stem = caller.digest(b"batch", *named)[:24]
         known = self._bodies.get(stem)
         if known not in (None, body):
             raise ReusedKey(_REUSED)

@@ -7,6 +7,7 @@ Must not know: how a key is checked (keyring.py), what is asked.
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 from msgspec import Struct
 
@@ -32,6 +33,15 @@ class HttpCaller(Struct, frozen=True, kw_only=True):
     def mark(self) -> str:
         """What ids of this caller's jobs begin with. Another key of the same name, made later, has another one."""
         return "http" if self.key is None else hashlib.sha256(self.key.sha256.encode()).hexdigest()[:16]
+
+    def digest(self, *parts: bytes) -> str:
+        """Return what an id is made of that follows from what was asked, in hex.
+
+        Who has the id of a job may fetch its file, and ``mark`` stands in every id: without the key nobody reckons
+        another.
+        """
+        secret = b"" if self.key is None else self.key.sha256.encode()
+        return hmac.new(secret, b"\0".join(parts), hashlib.sha256).hexdigest()
 
     def namespace_of(self, given: str | None) -> str:
         """Return the namespace of a request; ``given``: the one that it names, None where it names none.

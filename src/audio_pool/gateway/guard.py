@@ -84,8 +84,8 @@ class Guard:
             return f"Host: given {', '.join(hosts) or 'none'!r:.80}, allowed is one of {', '.join(sorted(self._hosts))}"
         if origins and (len(origins) > 1 or origins[0].lower() not in self._origins):
             return f"Origin: given {', '.join(origins)!r:.80}, allowed are none and those of http.cors_origins"
-        if not origins and "cross-site" in given.get("sec-fetch-site", []):
-            return "a web page of another site asks; allowed are those of http.cors_origins"
+        if not origins and {"cross-site", "same-site"} & set(given.get("sec-fetch-site", [])):
+            return "a web page of another origin asks; allowed are those of http.cors_origins"
         return ""
 
 

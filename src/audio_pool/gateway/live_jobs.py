@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import re
 import secrets
 import time
@@ -305,7 +304,7 @@ async def _report(client: AsyncAudioClient, job_id: str, wait_s: float, inline: 
 def _named(caller: HttpCaller, idempotency_key: str) -> str:
     if not idempotency_key:
         return f"{caller.mark}.{secrets.token_hex(16)}"
-    return f"{caller.mark}.{hashlib.sha256(f'{caller.mark}:{idempotency_key}'.encode()).hexdigest()[:32]}"
+    return f"{caller.mark}.{caller.digest(b'job', idempotency_key.encode())[:32]}"
 
 
 def _reused(idempotency_key: str) -> str:

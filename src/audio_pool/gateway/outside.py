@@ -26,6 +26,8 @@ TIMEOUT_S = 15.0
 _CONNECT_S = 5.0
 _LONGEST_URL = 2048
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is public: what lies outside may be led into this network by its own translators."""
 _NOT_GLOBAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 """Counted as global by the standard library though nothing public is there."""
 
@@ -121,6 +123,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast and not any(ip.version == 4 and ip in net for net in _NOT_GLOBAL)
 
 
