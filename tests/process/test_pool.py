@@ -352,6 +352,7 @@ def test_each_worker_has_its_own_environment(tmp_path: Path, package: Path) -> N
     assert free.get("CUDA_VISIBLE_DEVICES") == before.get("CUDA_VISIBLE_DEVICES")
     assert "PYTHONPATH" not in free and "HELLO" not in free
     most = 19 - parent.nice()  # of a run that is niced itself
+    behind = {name: behind[name] for name in ("pinned", "hidden", "free")}  # other tests' pools may be up
     assert behind == {"pinned": min(10, most), "hidden": min(10, most), "free": 0}
 
 
