@@ -78,12 +78,14 @@ def test_who_pours_without_end_is_cut_off_and_the_memory_comes_back(server: Serv
 
         looking = threading.Thread(target=look)
         looking.start()
-        for _ in range(3):
-            with connected(server) as wire:
-                assert pour(wire, 4 << 30) < 4 << 30, "it was never cut off"
-        eventually(lambda: ended(ask) >= before + 3, "counted")
-        stop.set()
-        looking.join()
+        try:
+            for _ in range(3):
+                with connected(server) as wire:
+                    assert pour(wire, 4 << 30) < 4 << 30, "it was never cut off"
+            eventually(lambda: ended(ask) >= before + 3, "counted")
+        finally:
+            stop.set()
+            looking.join()
         assert max(peak_mb) < before_mb + 1500, "of 12 GB that were meant"
         eventually(lambda: server.rss_mb() < before_mb + 60, "given back")
         assert ask.ask("health")["state"] == "ready"
