@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
 from audio_pool.gateway import ready_files
-from audio_pool.gateway.audio_response import AudioFile
+from audio_pool.gateway.audio_response import AudioFile, AudioResponse, Message
 from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.ready_files import ReadyFiles
 
@@ -62,6 +64,54 @@ def test_answers_are_held_for_a_moment_and_within_their_bytes(monkeypatch: pytes
         keep(entry, "wav")
     keep(30, "wav", 11)
     assert ready.size_bytes == 80 and ready.find(19, "wav") is not None and ready.find(30, "wav") is None
+
+
+def test_a_file_on_its_way_to_many_is_in_memory_once() -> None:
+    ready, asked = ReadyFiles(80), [0, 0]
+
+    async def fetch() -> AudioResponse:
+        asked[0] += 1
+        await asyncio.sleep(0)
+        return ready.keep(1, "wav", AudioFile(b"x" * 50, media_type="audio/wav"), ())  # too large to be held
+
+    async def never() -> AudioResponse:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            asked[1] += 1
+
+    async def run() -> None:
+        first, second = await asyncio.gather(*(ready.answer(1, "wav", fetch) for _ in range(2)))
+        later = await ready.answer(1, "wav", fetch)
+        assert first._file is second._file is later._file and asked[0] == 2
+        leaving = [asyncio.ensure_future(ready.answer(2, "wav", never)) for _ in range(2)]
+        await asyncio.sleep(0)
+        leaving[0].cancel()
+        await asyncio.gather(leaving[0], return_exceptions=True)
+        await asyncio.sleep(0)
+        assert asked[1] == 0, "another waits"
+        leaving[1].cancel()
+        await asyncio.gather(leaving[1], return_exceptions=True)
+        await asyncio.sleep(0)
+        assert asked[1] == 1, "nobody does"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("wanted", [b"bytes=0-", b"bytes=1-", b"bytes=0-299999,300001-"])
+def test_a_large_answer_holds_its_file_until_it_has_room_to_go(wanted: bytes) -> None:
+    sent: list[Message] = []
+
+    async def run() -> None:
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"method": "GET", "headers": [(b"range", wanted)]}
+        await AudioResponse(AudioFile(b"x" * (600 << 10), media_type="audio/wav"))(scope, send, send)
+
+    asyncio.run(run())
+    assert sent[-1]["body"] == b"" and not sent[-1]["more_body"], "it returns when what is before it has gone"
+    assert [type(one["body"]) for one in sent[1:] if len(one["body"]) > 1000].count(bytes) == 0, "no copies"
 
 
 def test_a_kept_file_is_answered_from_memory_until_somebody_removes_it(http: httpx.Client) -> None:

@@ -40,6 +40,8 @@ Send = Callable[[Message], Awaitable[None]]
 _MOST_RANGES = 16
 """Of one request; who asks for more gets the whole."""
 _LONGEST_NAME = 120
+_LARGE = 256 << 10
+"""More than a connection takes at once from who does not read."""
 _IMMUTABLE = b"public, max-age=31536000, immutable"
 _PRIVATE = b"private, max-age=31536000, immutable"
 _REVALIDATED = b"private, no-cache"
@@ -50,7 +52,7 @@ _TAG = re.compile(r'(W/)?("[^"]*")')
 class AudioFile:
     """A file in memory. Immutable: one may serve any number of answers at a time."""
 
-    __slots__ = ("common", "data", "etag", "media_type", "modified", "refused")
+    __slots__ = ("__weakref__", "common", "data", "etag", "media_type", "modified", "refused")
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class AudioResponse:
         size = len(file.data)
         ranges = _ranges(asked.get(b"range", ""), size) if method == "GET" and _range_counts(file, asked) else None
         if ranges is None:
-            body = [] if method == "HEAD" else [file.data]
+            body: list[bytes | memoryview] = [] if method == "HEAD" else [file.data]
             await _send(send, 200, [*headers, (b"content-type", file.media_type)], body, length=size)
         elif not ranges:
             there = (b"content-range", b"bytes */%d" % size)
@@ -134,7 +136,7 @@ class AudioResponse:
             start, end = ranges[0]
             extent = (b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size))
             told = [*headers, (b"content-type", file.media_type), extent]
-            await _send(send, 206, told, [file.data[start:end]], length=end - start)
+            await _send(send, 206, told, [_part(file.data, start, end)], length=end - start)
         else:
             boundary, parts = _multipart(file, ranges)
             kind = b"multipart/byteranges; boundary=" + boundary
@@ -143,14 +145,24 @@ class AudioResponse:
 
 
 async def _send(
-    send: Send, status: int, headers: list[Header], body: list[bytes], *, length: int | None = None
+    send: Send, status: int, headers: list[Header], body: list[bytes | memoryview], *, length: int | None = None
 ) -> None:
-    """Send an answer. A part is handed over in one piece: the server's loop sends from it and copies nothing."""
+    """Send an answer. A part is handed over in one piece: the server's loop sends from it and copies nothing.
+
+    Returns once a large answer has nearly gone: until then its file is in use, and others are sent from it.
+    """
     if length is not None:
         headers.append((b"content-length", b"%d" % length))
     await send({"type": "http.response.start", "status": status, "headers": headers})
+    if sum(map(len, body)) > _LARGE:
+        body.append(b"")  # waits until there is room behind what lies before it
     for number, part in enumerate(body or [b""], 1):
         await send({"type": "http.response.body", "body": part, "more_body": number < len(body)})
+
+
+def _part(data: bytes, start: int, end: int) -> bytes | memoryview:
+    """Return a part of a file, not as a copy where it is large: who asks for nearly all of it need not read it."""
+    return memoryview(data)[start:end] if end - start > _LARGE else data[start:end]
 
 
 def _fields(headers: Iterable[Header]) -> dict[bytes, str]:
@@ -253,13 +265,13 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _multipart(file: AudioFile, ranges: list[tuple[int, int]]) -> tuple[bytes, list[bytes]]:
+def _multipart(file: AudioFile, ranges: list[tuple[int, int]]) -> tuple[bytes, list[bytes | memoryview]]:
     """Return a boundary that is not in the file, and the parts of a multipart/byteranges body."""
     boundary = hashlib.sha256(file.etag.encode() + repr(ranges).encode()).hexdigest()[:32].encode()
     head = b"\r\n--%s\r\ncontent-type: %s\r\ncontent-range: bytes %d-%d/%d\r\n\r\n"
-    parts = []
+    parts: list[bytes | memoryview] = []
     for start, end in ranges:
-        parts += [head % (boundary, file.media_type, start, end - 1, len(file.data)), file.data[start:end]]
+        parts += [head % (boundary, file.media_type, start, end - 1, len(file.data)), _part(file.data, start, end)]
     parts.append(b"\r\n--%s--\r\n" % boundary)
     return boundary, parts
 

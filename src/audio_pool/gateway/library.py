@@ -195,32 +195,31 @@ async def kept_file(door: Door, http: HttpRequest, entry: int, asked: FileQuery)
     caller = door.caller(http)
     namespace = caller.namespace_of(asked.namespace)
     key = namespace, asked, caller.key is None
+
+    async def fetch() -> AudioResponse:
+        form = msgspec.to_builtins(asked)
+        for name in ("namespace", "download"):
+            form.pop(name, None)
+        found = await door.client_of(caller).library.file(entry, namespace=namespace, delivery="inline", **form)
+        assert isinstance(found.data, bytes), "the pool was asked for inline delivery"
+        metadata = found.metadata
+        file = AudioFile(
+            found.data,
+            media_type=MEDIA_TYPES[found.format],
+            sha256=found.sha256,
+            name=f"{metadata.prompt[:60]}.{found.format}",
+            attached=asked.download,
+            modified=metadata.generation_timestamp,
+            immutable=True,
+            shared=caller.key is None,
+        )
+        headers = tuple((name.encode(), value.encode()) for name, value in headers_of(metadata).items())
+        return door.ready_files.keep(entry, key, file, headers)
+
     ready = door.ready_files.find(entry, key)
     if ready is not None:
         return ready
-    form = msgspec.to_builtins(asked)
-    for name in ("namespace", "download"):
-        form.pop(name, None)
-    found = await door.while_connected(
-        http,
-        door.client_of(caller).library.file(
-            entry, namespace=namespace, delivery="inline", **form
-        ),
-    )
-    assert isinstance(found.data, bytes), "the pool was asked for inline delivery"
-    metadata = found.metadata
-    file = AudioFile(
-        found.data,
-        media_type=MEDIA_TYPES[found.format],
-        sha256=found.sha256,
-        name=f"{metadata.prompt[:60]}.{found.format}",
-        attached=asked.download,
-        modified=metadata.generation_timestamp,
-        immutable=True,
-        shared=caller.key is None,
-    )
-    headers = tuple((name.encode(), value.encode()) for name, value in headers_of(metadata).items())
-    return door.ready_files.keep(entry, key, file, headers)
+    return await door.while_connected(http, door.ready_files.answer(entry, key, fetch))
 
 
 def _link(http: HttpRequest, page: KeptSounds) -> dict[str, str]:
