@@ -114,6 +114,19 @@ def test_a_large_answer_holds_its_file_until_it_has_room_to_go(wanted: bytes) ->
     assert [type(one["body"]) for one in sent[1:] if len(one["body"]) > 1000].count(bytes) == 0, "no copies"
 
 
+def test_equal_large_files_in_use_are_the_same_bytes() -> None:
+    def made(letter: bytes, size: int = 600 << 10) -> AudioFile:
+        return AudioFile(letter * size, media_type="audio/wav")
+
+    first, other = made(b"x"), made(b"y")
+    again, longer = made(b"x"), made(b"x", 601 << 10)
+    assert again.data is first.data and other.data == b"y" * (600 << 10) and len(longer.data) == 601 << 10
+    del first
+    assert made(b"x").data == again.data
+    wrongly_named = AudioFile(b"z" * 300_000, media_type="audio/wav", sha256="0" * 64)
+    assert AudioFile(b"z" * 300_001, media_type="audio/wav", sha256="0" * 64).data != wrongly_named.data
+
+
 def test_a_kept_file_is_answered_from_memory_until_somebody_removes_it(http: httpx.Client) -> None:
     asked = {"prompt": "a kettle to be removed", "duration_s": 0.5}
     url = http.post("/v1/sounds", json=asked).json()["url"]

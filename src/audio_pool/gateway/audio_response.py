@@ -13,6 +13,7 @@ import email.utils
 import hashlib
 import re
 import unicodedata
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -77,8 +78,8 @@ class AudioFile:
             immutable: the address names the content: it is never asked for again.
             shared: caches between may keep it for others, too; not what only a key's owner may have.
         """
-        self.data = data
         self.etag = f'"{(sha256 or hashlib.sha256(data).hexdigest())[:40]}"'
+        self.data = data if len(data) <= _LARGE else self._shared(data)
         self.media_type = media_type.encode("latin-1")
         self.modified = None if modified is None else int(modified)
         common: list[Header] = [
@@ -97,6 +98,18 @@ class AudioFile:
         """Headers of every answer with it, or that it has not changed."""
         self.refused: tuple[Header, ...] = ((b"etag", self.etag.encode()), (b"cache-control", b"no-store"))
         """Headers of an answer without it."""
+
+    def _shared(self, data: bytes) -> bytes:
+        """Return the same bytes where they are on their way to somebody already: many slow clients need them once."""
+        known = _IN_USE.get(self.etag)
+        if known is not None and len(known.data) == len(data):
+            return known.data
+        _IN_USE[self.etag] = self
+        return data
+
+
+_IN_USE: weakref.WeakValueDictionary[str, AudioFile] = weakref.WeakValueDictionary()
+"""Large files by their ETag, which names their content."""
 
 
 class AudioResponse:
