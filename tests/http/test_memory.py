@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from audio_pool.gateway import ready_files
+from audio_pool.gateway.answer import Answer
 from audio_pool.gateway.audio_response import AudioFile, AudioResponse, Message
 from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.ready_files import ReadyFiles
@@ -125,6 +126,22 @@ def test_equal_large_files_in_use_are_the_same_bytes() -> None:
     assert made(b"x").data == again.data
     wrongly_named = AudioFile(b"z" * 300_000, media_type="audio/wav", sha256="0" * 64)
     assert AudioFile(b"z" * 300_001, media_type="audio/wav", sha256="0" * 64).data != wrongly_named.data
+
+
+def test_equal_large_answers_under_way_are_the_same_bytes() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        answers = [Answer(bytes(bytearray(b"x" * 300_000)), []) for _ in range(2)]
+        for answer in (*answers, Answer(b"x" * 299_999 + b"y", []), Answer(b"small", [])):
+            await answer({}, send, send)
+
+    asyncio.run(run())
+    bodies = [one["body"] for one in sent if one.get("body")]
+    assert bodies[0] is bodies[1] and bodies[2][-1:] == b"y" and bodies[3] == b"small"
 
 
 def test_a_kept_file_is_answered_from_memory_until_somebody_removes_it(http: httpx.Client) -> None:
