@@ -66,3 +66,11 @@ def test_text_is_said_by_whichever_engine_has_the_voice(http, voice, meant) -> N
     answer = http.post(f"/v1/text-to-speech/{voice}/stream", params={"output_format": "pcm_8000"}, json=asked)
     assert (answer.status_code, len(answer.content)) == (200, 3_200)
     assert answer.headers["x-sound-voice"] == meant and answer.headers["x-ignored-fields"] == "voice_settings"
+
+
+def test_voices_are_looked_for_by_the_client_that_does_so(http) -> None:
+    sdk = pytest.importorskip("elevenlabs", reason="elevenlabs is not installed: make test-http")
+    client = sdk.ElevenLabs(base_url=str(http.base_url), api_key="none", httpx_client=http)
+    found = client.voices.search(search="alb")
+    assert [voice.voice_id for voice in found.voices] == ["alba"] and not found.has_more and found.total_count == 1
+    assert client.voices.search().total_count == 3

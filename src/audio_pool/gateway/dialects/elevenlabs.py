@@ -94,6 +94,21 @@ class Voices(Struct, frozen=True):
     voices: list[Voice]
 
 
+class VoicesPage(Struct, frozen=True, kw_only=True):
+    """The voices in whose names something was looked for; there is one page."""
+
+    voices: list[Voice]
+    has_more: bool = False
+    total_count: int
+    next_page_token: str | None = None
+
+
+class SearchQuery(Struct, frozen=True):
+    """What stands in the address of a search; the rest of it is left unread."""
+
+    search: str | None = None
+
+
 class Subscription(Struct, frozen=True, kw_only=True):
     """What this API's clients want to know before they ask: nothing is counted here."""
 
@@ -185,6 +200,14 @@ def router(door: Door) -> Router:
         known = await names.voices()
         return json_of(Voices([Voice(voice_id=name, name=name) for name in known]))
 
+    @get("/v2/voices", summary="ElevenLabs: look for a voice", tags=tags, opt=documented(
+        ElevenLabsError, Answer(200, "Those found", VoicesPage), query=SearchQuery,
+    ))  # fmt: skip
+    async def search(search: str | None = None) -> Response[bytes]:
+        words = (search or "").casefold()
+        known = [Voice(voice_id=name, name=name) for name in await names.voices() if words in name.casefold()]
+        return json_of(VoicesPage(voices=known, total_count=len(known)))
+
     @get("/v1/user", summary="ElevenLabs: whose key it is", tags=tags, opt=documented(
         ElevenLabsError, Answer(200, "The key's name", User),
     ))  # fmt: skip
@@ -198,7 +221,7 @@ def router(door: Door) -> Router:
     async def subscription() -> Response[bytes]:
         return json_of(Subscription())
 
-    return Router("/", route_handlers=[effect, speech, voices, user, subscription], exception_handlers=ERRORS)
+    return Router("/", route_handlers=[effect, speech, voices, search, user, subscription], exception_handlers=ERRORS)
 
 
 async def made_patiently(door: Door, asked: AudioRequest, request: HttpRequest) -> Sound:
