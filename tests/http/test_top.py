@@ -35,8 +35,12 @@ def test_once_is_plain_text_and_json_is_whole(pool: Any, http: Any) -> None:
 def test_it_is_drawn_anew_in_the_window_and_leaves_the_terminal_as_it_was(pool: Any, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": "44", "LINES": "20", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [*COMMAND, "--connect", pool.endpoint], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    process = subprocess.Popen(  # as a shell's background job, which ignores Ctrl-C
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "--connect", pool.endpoint],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
     )
     os.close(theirs)
     seen = b""
@@ -46,7 +50,7 @@ def test_it_is_drawn_anew_in_the_window_and_leaves_the_terminal_as_it_was(pool: 
             assert time.monotonic() < deadline, seen
             seen += os.read(ours, 65536)
         process.send_signal(signal.SIGINT)
-        while True:
+        while time.monotonic() < deadline:
             try:
                 more = os.read(ours, 65536)
             except OSError:  # the other end is closed

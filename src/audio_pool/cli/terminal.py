@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -75,6 +76,8 @@ def end_redrawing() -> None:
 @contextlib.contextmanager
 def other_screen() -> Iterator[None]:
     """Draw on the terminal's other screen until Ctrl-C or the end: what was there before is there again then."""
+    # a shell that starts it in the background has it ignore Ctrl-C, which is the only way out of here
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout.write("\x1b[?1049h\x1b[?25l")  # the other screen, without a cursor
     try:
         yield
@@ -83,6 +86,7 @@ def other_screen() -> Iterator[None]:
     finally:
         sys.stdout.write("\x1b[?25h\x1b[?1049l")
         sys.stdout.flush()
+        signal.signal(signal.SIGINT, before)
 
 
 def draw(lines: Sequence[tuple[str, Tone]]) -> None:
