@@ -99,7 +99,7 @@ def test_a_file_on_its_way_to_many_is_in_memory_once() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("wanted", [b"bytes=0-", b"bytes=1-", b"bytes=0-299999,300001-"])
+@pytest.mark.parametrize("wanted", [b"bytes=0-", b"bytes=1-", b"bytes=0-1499999,1500001-"])
 def test_a_large_answer_holds_its_file_until_it_has_room_to_go(wanted: bytes) -> None:
     sent: list[Message] = []
 
@@ -108,7 +108,7 @@ def test_a_large_answer_holds_its_file_until_it_has_room_to_go(wanted: bytes) ->
             sent.append(message)
 
         scope = {"method": "GET", "headers": [(b"range", wanted)]}
-        await AudioResponse(AudioFile(b"x" * (600 << 10), media_type="audio/wav"))(scope, send, send)
+        await AudioResponse(AudioFile(b"x" * (3 << 20), media_type="audio/wav"))(scope, send, send)
 
     asyncio.run(run())
     assert sent[-1]["body"] == b"" and not sent[-1]["more_body"], "it returns when what is before it has gone"
@@ -116,16 +116,16 @@ def test_a_large_answer_holds_its_file_until_it_has_room_to_go(wanted: bytes) ->
 
 
 def test_equal_large_files_in_use_are_the_same_bytes() -> None:
-    def made(letter: bytes, size: int = 600 << 10) -> AudioFile:
+    def made(letter: bytes, size: int = 3 << 20) -> AudioFile:
         return AudioFile(letter * size, media_type="audio/wav")
 
     first, other = made(b"x"), made(b"y")
-    again, longer = made(b"x"), made(b"x", 601 << 10)
-    assert again.data is first.data and other.data == b"y" * (600 << 10) and len(longer.data) == 601 << 10
+    again, longer = made(b"x"), made(b"x", 3073 << 10)
+    assert again.data is first.data and other.data == b"y" * (3 << 20) and len(longer.data) == 3073 << 10
     del first
     assert made(b"x").data == again.data
-    wrongly_named = AudioFile(b"z" * 300_000, media_type="audio/wav", sha256="0" * 64)
-    assert AudioFile(b"z" * 300_001, media_type="audio/wav", sha256="0" * 64).data != wrongly_named.data
+    wrongly_named = AudioFile(b"z" * 2_000_000, media_type="audio/wav", sha256="0" * 64)
+    assert AudioFile(b"z" * 2_000_001, media_type="audio/wav", sha256="0" * 64).data != wrongly_named.data
 
 
 def test_equal_large_answers_under_way_are_the_same_bytes() -> None:
@@ -135,8 +135,8 @@ def test_equal_large_answers_under_way_are_the_same_bytes() -> None:
         sent.append(message)
 
     async def run() -> None:
-        answers = [Answer(bytes(bytearray(b"x" * 300_000)), []) for _ in range(2)]
-        for answer in (*answers, Answer(b"x" * 299_999 + b"y", []), Answer(b"small", [])):
+        answers = [Answer(bytes(bytearray(b"x" * 2_000_000)), []) for _ in range(2)]
+        for answer in (*answers, Answer(b"x" * 1_999_999 + b"y", []), Answer(b"small", [])):
             await answer({}, send, send)
 
     asyncio.run(run())

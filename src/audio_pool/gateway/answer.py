@@ -16,7 +16,7 @@ from audio_pool.gateway.audio_response import Header, Message, Receive, Send
 __all__ = ["Answer"]
 
 
-_LARGE = 256 << 10
+_LARGE = 1 << 20
 """More than a connection takes at once from who does not read."""
 _HEAD = 4096
 

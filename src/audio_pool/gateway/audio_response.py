@@ -41,7 +41,7 @@ Send = Callable[[Message], Awaitable[None]]
 _MOST_RANGES = 16
 """Of one request; who asks for more gets the whole."""
 _LONGEST_NAME = 120
-_LARGE = 256 << 10
+_LARGE = 1 << 20
 """More than a connection takes at once from who does not read."""
 _IMMUTABLE = b"public, max-age=31536000, immutable"
 _PRIVATE = b"private, max-age=31536000, immutable"
