@@ -78,6 +78,9 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     channels: int = 0
     shortest_s: float = 0.05
     longest_s: float = 600.0
+    """Longest sound that can be asked for."""
+    window_s: float | None = None
+    """Seconds that the model makes at a time, where longer sounds are put together of several such windows."""
     steps: int | None = None
     """Default number of inference steps; None where the engine has none."""
     guidance_scale: float | None = None
@@ -85,6 +88,16 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     any_rate: bool = False
     negative_prompt: bool = False
     init_audio: bool = False
+    inpaint: bool = False
+    """Can make a part of a given sound anew."""
+    extend: bool = False
+    """Can continue a given sound past its end."""
+    natural_length: bool = False
+    """A duration cannot be asked for: the words decide (speech)."""
+    streams: bool = False
+    """Gives long sounds piece by piece while they are made (``base.Streams``)."""
+    bandwidth_hz: float | None = None
+    """Highest frequency that the model makes; None: half its rate."""
     batch: bool = True
     """False: items run one at a time because the model cannot keep them independent."""
     speech: bool = False
@@ -112,6 +125,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """An importable package that carries the default model in its folder ``model``; empty: none does."""
     preference: int = 0
     """Rank where the pool chooses among engines of one role by itself, greatest first; 0: never chosen unasked."""
+    tips: tuple[str, ...] = ()
+    """How to word prompts for it, a sentence each."""
     summary: str = ""
 
 

@@ -14,7 +14,7 @@ import math
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
     "FORMATS",
@@ -23,9 +23,12 @@ __all__ = [
     "MAX_DURATION_S",
     "MAX_LABELS",
     "MAX_PROMPT_CHARS",
+    "MAX_SPOKEN_CHARS",
     "STRICT_WARNINGS",
     "AudioRequest",
+    "Edit",
     "Label",
+    "LoopMethod",
     "Peaks",
     "Picture",
     "Query",
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 MAX_PROMPT_CHARS = 2_000
+MAX_SPOKEN_CHARS = 5_000
+"""Longest text for an engine that speaks; all others take ``MAX_PROMPT_CHARS``."""
 MIN_DURATION_S = 0.05
 MAX_DURATION_S = 600.0
 MAX_SEED = 2**63 - 1
@@ -49,7 +54,7 @@ FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "pcm", "ulaw", "alaw")
 HEADERLESS = ("pcm", "ulaw", "alaw")
 """Samples and nothing else: one channel, for nothing says how many there are."""
 
-Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_SPOKEN_CHARS, pattern=r"\S")]
 OptionalText = Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
 EngineName = Annotated[str, Meta(min_length=1, max_length=69, pattern=r"\A(kind:)?[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
@@ -79,6 +84,9 @@ Measure = Literal["integrated", "short_term"]
 Highpass = Annotated[float, Meta(ge=0.0, le=1000.0)]
 Priority = Literal["interactive", "normal", "background"]
 Delivery = Literal["path", "inline"]
+LoopMethod = Literal["auto", "native", "crossfade"]
+Moment = Annotated[float, Meta(ge=0.0, le=MAX_DURATION_S)]
+Extension = Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)]
 BitDepth = Literal[16, 24, 32]
 SameSettings = Literal["model", "family", "any"]
 
@@ -89,7 +97,7 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     prompt: Prompt
-    """Words, 1..2,000 characters."""
+    """Words, 1..2,000 characters; 5,000 for an engine that speaks."""
     negative_prompt: OptionalText | None = None
     """None: the engine's default, where one is configured; "": none."""
     duration_s: Duration | None = None
@@ -109,6 +117,13 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Absolute path of an audio file to start from, readable by the worker."""
     init_strength: Unit | None = None
     """0 keeps the initial audio, 1 ignores it."""
+    mask_start_s: Moment | None = None
+    """From here to ``mask_end_s`` the initial audio is made anew, and stays as it is elsewhere."""
+    mask_end_s: Moment | None = None
+    extend_s: Extension | None = None
+    """Seconds by which the initial audio is continued past its end."""
+    loop_method: LoopMethod | None = None
+    """How a loop closes: made so by the engine, or by a crossfade; None: ``auto``, the first where it can."""
     sample_rate: SampleRate | None = None
     """Of the sound, and part of what it is; a kept one of a lower rate does not answer."""
     rendition_rate: SampleRate | None = None
@@ -171,10 +186,19 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Words to find the entry by, kept with it and returned; at most 32."""
 
 
+class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is made of a given sound beside another one like it: a part of it anew, or more of it."""
+
+    mask_start_s: float | None = None
+    mask_end_s: float | None = None
+    extend_s: float | None = None
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what the sound is, with every default resolved.
 
-    Length counts frames at ``sample_rate``, so 2 s and 2.0000001 s are the same recipe.
+    Length counts frames at ``sample_rate``, so 2 s and 2.0000001 s are the same recipe. What is UNSET is left out of
+    the encoding: fields that came later leave the identities of kept sounds as they were.
     """
 
     prompt: str
@@ -208,6 +232,10 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """As asked for, loops only; None: the configured one."""
     highpass_hz: float | None = None
     """As asked for; None: the configured one."""
+    edit: Edit | UnsetType = UNSET
+    """Only of a given sound that is changed in part or continued."""
+    loop_method: LoopMethod | UnsetType = UNSET
+    """Only of loops, and only where it is not ``auto``."""
 
     @property
     def duration_s(self) -> float:
@@ -283,12 +311,16 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     sample_rate: int
     frames: int
+    """Of the finished sound; an estimate where ``natural_length``."""
     loop: bool
     tail_s: float
     """Seconds that a candidate for a loop is longer than the loop, 0..10; the crossfade's most."""
     highpass_hz: float | None
     """None applies no filter; an engine's notes may lower it for one sound."""
     highpass_order: int
+    natural_length: bool = False
+    """The length is what the engine made: of speech, or of a given sound and what was added to it."""
+    loop_method: LoopMethod = "auto"
 
 
 class Query(Struct, frozen=True, kw_only=True):

@@ -255,7 +255,7 @@ def test_sql_python_and_the_index_agree_on_what_fits(cache: SoundCache) -> None:
         ({"engine": "another"}, "engine is 'another', asked for is 'audioldm2'"),
         ({"steps": 10}, "it was made in 10 steps, asked for are at least 200"),
         ({"guidance_scale": 9.0}, "guidance_scale is 9, asked for is 2.5 to 4.5"),
-        ({"options": (("top_k", 1),)}, "options, crossfade_s or highpass_hz differ"),
+        ({"options": (("top_k", 1),)}, "options, crossfade_s, highpass_hz, loop_method or init_audio differ"),
         ({"metadata": {"warnings": ["not_heard: x"]}}, "it carries a warning that strict forbids"),
     ],
     ids=str,

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from tests.support.requests import config, engine, request, resolved
 
 from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
 from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
-from audio_pool.types import AudioRequest
+from audio_pool.types import AudioRequest, Edit
 from audio_pool.validation import parse
 
 CFG = OptionInfo(name="cfg_rescale", type="float", low=0.0, high=1.0, default=0.5)
@@ -277,9 +278,7 @@ def test_a_sound_is_judged_only_where_there_is_a_judge() -> None:
 
 
 def test_init_audio_is_its_content() -> None:
-    with_file = resolve(
-        request(init_audio="/a.wav", init_strength=0.3), config(), {"tone": FULL}, init_sha256="00ff"
-    )
+    with_file = resolve(request(init_audio="/a.wav", init_strength=0.3), config(), {"tone": FULL}, init_sha256="00ff")
     assert (with_file.recipe.init_audio_sha256, with_file.recipe.init_strength) == ("00ff", 0.3)
 
 
@@ -429,3 +428,77 @@ def test_what_has_no_header_is_of_one_channel_and_sixteen_bits(format):
 def test_a_bit_rate_or_depth_that_a_format_lacks_is_refused(asked, told):
     with pytest.raises(InvalidRequest, match=told):
         resolved(FULL, **asked)
+
+
+# -- of a given sound ------------------------------------------------------------------------------
+
+EDITS = engine(init_audio=True, inpaint=True, extend=True, longest_s=30.0)
+GIVEN = {"init_audio": "/a.wav"}
+
+
+def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
+    plain = resolved(EDITS, **GIVEN)
+    masked = resolved(EDITS, **GIVEN, mask_start_s=1.0, mask_end_s=2.0)
+    longer = resolved(EDITS, config(defaults={"engine": "tone", "loop": True}), **GIVEN, extend_s=4.0)
+    assert plain.recipe.edit is UNSET and not plain.shape.natural_length
+    assert masked.recipe.edit == Edit(mask_start_s=1.0, mask_end_s=2.0)
+    assert longer.recipe.edit == Edit(extend_s=4.0)
+    assert longer.recipe.duration_s == 4.0 and longer.shape.natural_length and not longer.recipe.loop
+    assert len({one.recipe.identity() for one in (plain, masked, longer)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "told"),
+    [
+        ({"mask_start_s": 1.0}, InvalidRequest, "mask_start_s: given without init_audio"),
+        ({"extend_s": 1.0}, InvalidRequest, "extend_s: given without init_audio"),
+        ({**GIVEN, "mask_end_s": 1.0}, InvalidRequest, "given one of them; give both or neither"),
+        ({**GIVEN, "mask_start_s": 2.0, "mask_end_s": 1.0}, InvalidRequest, r"mask_end_s: given 1, .*start_s \(2\)"),
+        ({**GIVEN, "extend_s": 2.0, "mask_start_s": 1.0, "mask_end_s": 2.0}, InvalidRequest, "given with mask_start_s"),
+        ({**GIVEN, "extend_s": 2.0, "duration_s": 3.0}, InvalidRequest, "extend_s: given with duration_s"),
+        ({**GIVEN, "extend_s": 2.0, "loop": True}, InvalidRequest, "extend_s: given with loop"),
+        ({"loop": True, "loop_method": "native"}, NotSupported, "loop_method: engine 'tone' makes no loops of itself"),
+    ],
+)
+def test_an_edit_that_does_not_go_together_is_refused(asked, error, told):
+    with pytest.raises(error, match=told):
+        resolved(EDITS, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"mask_start_s": 1.0, "mask_end_s": 2.0}, {"extend_s": 1.0}])
+def test_an_engine_that_cannot_edit_says_so(asked):
+    with pytest.raises(NotSupported, match="engine 'tone' cannot"):
+        resolved(FULL, **GIVEN, **asked)
+
+
+def test_how_a_loop_closes_is_part_of_it_where_it_was_asked_for():
+    loops = engine(loop=True)
+    plain, auto = resolved(loops, loop=True), resolved(loops, loop=True, loop_method="auto")
+    native = resolved(loops, loop=True, loop_method="native")
+    assert plain.recipe == auto.recipe and plain.recipe.loop_method is UNSET
+    assert native.recipe.loop_method == native.shape.loop_method == "native"
+    assert resolved(loops, loop_method="native").warnings == (
+        "loop_method_ignored: engine 'tone' is not asked for a loop",
+    )
+
+
+# -- speech ----------------------------------------------------------------------------------------
+
+
+def test_what_is_said_takes_its_own_time():
+    talker = engine("talker", speech=True, natural_length=True)
+    loops = config(defaults={"engine": "talker", "loop": True, "duration_s": 3.0})
+    found = resolved(talker, loops, prompt="a word " * 100, duration_s=2.0)
+    assert found.shape.natural_length and not found.recipe.loop
+    assert found.recipe.duration_s == pytest.approx(699 / 15, abs=0.01)
+    assert found.warnings == ("duration_s_ignored: engine 'talker' speaks for as long as the words take",)
+    assert resolved(talker, loops, prompt="a word " * 100).recipe == found.recipe
+    with pytest.raises(NotSupported, match="loop: engine 'talker' speaks"):
+        resolved(talker, loops, loop=True)
+
+
+def test_a_long_text_is_for_engines_that_speak():
+    text = "a" * 5_000
+    assert resolved(engine("talker", speech=True), config(defaults={"engine": "talker"}), prompt=text).recipe.prompt
+    with pytest.raises(InvalidRequest, match="prompt: given 5,000 characters, engine 'tone' takes 2,000"):
+        resolved(engine(), prompt=text)

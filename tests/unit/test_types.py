@@ -26,7 +26,7 @@ from audio_pool.errors import (
 )
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.endpoints import check_bind, check_connect
-from audio_pool.types import MAX_SEED, AudioRequest, Recipe, frames_of
+from audio_pool.types import MAX_SEED, AudioRequest, Edit, Recipe, frames_of
 from audio_pool.validation import parse
 
 
@@ -58,7 +58,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("no prompt", lambda: parse(AudioRequest, {}), InvalidRequest, "AudioRequest: field 'prompt' is missing"),
     ("empty prompt", lambda: request(prompt=""), InvalidRequest, "field 'prompt': given '', allowed is `str` of length >= 1"),
     ("blank prompt", lambda: request(prompt=" \t "), InvalidRequest, r"field 'prompt': given ' \t ', allowed is `str` matching '\\S'"),
-    ("a prompt of 10,000 characters", lambda: request(prompt=LONG), InvalidRequest, "... (10,000 characters), allowed is `str` of length <= 2000"),
+    ("a prompt of 10,000 characters", lambda: request(prompt=LONG), InvalidRequest, "... (10,000 characters), allowed is `str` of length <= 5000"),
     ("a prompt that is no text", lambda: request(prompt=5), InvalidRequest, "field 'prompt': given 5, allowed is `str`, got `int`"),
     ("a misspelt field", lambda: request(duraton_s=8), InvalidRequest, "AudioRequest: unknown field 'duraton_s'; did you mean 'duration_s'?"),
     ("a field like none", lambda: request(zzz=8), InvalidRequest, "unknown field 'zzz'; known fields: any_engine, bit_depth, bit_rate, candidates"),
@@ -200,6 +200,7 @@ def test_identity_is_equal_for_equal_recipes_alone() -> None:
             "voice": "v", "init_audio_sha256": "00", "init_strength": 0.5, "namespace": "other",
             "implementation": "i", "model_revision": "r", "dtype": "float16", "quantization": "8bit",
             "options": (("eta", 0.5),), "crossfade_s": 0.5, "highpass_hz": 30.0,
+            "edit": Edit(extend_s=2.0), "loop_method": "native",
         }.items()
     }  # fmt: skip
     assert set(others) == {field.name for field in msgspec.structs.fields(Recipe)}, "a field that identity ignores"

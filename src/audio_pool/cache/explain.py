@@ -176,7 +176,7 @@ def _unequal(asked: Filters, kept: Settings) -> Iterator[str]:
         if mine != theirs:
             yield f"{name} is {mine!r}, asked for is {theirs!r}"
     if kept.extras != asked.extras:
-        yield "options, crossfade_s or highpass_hz differ"
+        yield "options, crossfade_s, highpass_hz, loop_method or init_audio differ"
 
 
 def _made_otherwise(asked: Filters, kept: Settings, recipe: Recipe) -> Iterator[str]:

@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from audio_pool.prompts.normalize import text_key
 from audio_pool.results import FinishedSound, SoundMetadata
@@ -203,8 +204,16 @@ def family_of(recipe: Recipe) -> bytes:
 
 
 def extras_of(recipe: Recipe) -> str:
-    """Return a digest of options, crossfade and high-pass filter; "" where all are the defaults."""
-    if not recipe.options and recipe.crossfade_s is None and recipe.highpass_hz is None:
+    """Return a digest of options, crossfade, filter, and of what it is made of; "" where all are the defaults.
+
+    A sound that is made of a given one, or closes in a way that was asked for, answers no plain request, nor a plain
+    one theirs.
+    """
+    made_of = (recipe.init_audio_sha256, recipe.init_strength, recipe.edit, recipe.loop_method)
+    plain = made_of == (None, None, UNSET, UNSET)
+    if plain and not recipe.options and recipe.crossfade_s is None and recipe.highpass_hz is None:
         return ""
-    given = msgspec.json.encode([recipe.options, recipe.crossfade_s, recipe.highpass_hz])
-    return hashlib.blake2b(given, digest_size=12).hexdigest()
+    told: list[object] = [recipe.options, recipe.crossfade_s, recipe.highpass_hz]
+    if not plain:
+        told.append([None if one is UNSET else one for one in made_of])
+    return hashlib.blake2b(msgspec.json.encode(told), digest_size=12).hexdigest()

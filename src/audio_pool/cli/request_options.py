@@ -57,6 +57,10 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
         _SOUND, ("--init-audio",), "A sound file to start from, where the engine can; sent to a server at tcp://."
     ),
     "init_strength": _Option(_SOUND, ("--init-strength",), "0 keeps that sound, 1 ignores it."),
+    "mask_start_s": _Option(_SOUND, ("--mask-start",), "Make that sound anew from here, seconds, ..."),
+    "mask_end_s": _Option(_SOUND, ("--mask-end",), "... to here, and leave the rest as it is."),
+    "extend_s": _Option(_SOUND, ("--extend",), "Seconds by which that sound is continued."),
+    "loop_method": _Option(_SOUND, ("--loop-method",), "How a loop closes: made so by the engine, or by a crossfade."),
     "crossfade_s": _Option(_SOUND, ("--crossfade",), "A loop's longest crossfade, seconds."),
     "highpass_hz": _Option(_SOUND, ("--highpass",), "Cut-off of the high-pass filter, Hz; 0: no filter."),
     "strict": _Option(

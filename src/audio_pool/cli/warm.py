@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["NOT_OPTIONS", "warm"]
 
 NOT_OPTIONS = (
-    "output_path", "delivery", "force", "store", "seed", "init_audio", "init_strength", "deadline_ms", "durable",
+    "output_path", "delivery", "force", "store", "seed", "init_audio", "init_strength", "mask_start_s",
+    "mask_end_s", "extend_s", "deadline_ms", "durable",
     "variant", "variant_seed", "shuffle", "temperature", "prefetch",
 )  # fmt: skip
 """Fields of a request that are of no use for every line alike; a line may have them."""

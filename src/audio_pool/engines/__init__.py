@@ -27,6 +27,7 @@ from audio_pool.engines.base import (
     OnStep,
     ReadsMeaning,
     Scorer,
+    Streams,
     Vectors,
 )
 from audio_pool.engines.options import checked_options
@@ -49,6 +50,7 @@ __all__ = [
     "OptionInfo",
     "ReadsMeaning",
     "Scorer",
+    "Streams",
     "Vectors",
     "VoiceInfo",
     "checked_options",

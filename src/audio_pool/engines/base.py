@@ -10,7 +10,7 @@ Generator, Embedder or Scorer. docs/adding-an-engine.md shows one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +30,7 @@ __all__ = [
     "OnStep",
     "ReadsMeaning",
     "Scorer",
+    "Streams",
     "Vectors",
 ]
 
@@ -61,6 +62,10 @@ class Item:
     init_audio: Audio | None = None
     """float32 [C, T] at the engine's rate."""
     init_strength: float | None = None
+    mask: tuple[float, float] | None = None
+    """Start and end in seconds of what is made anew of ``init_audio``; only where ``info.inpaint``."""
+    extend_s: float | None = None
+    """Seconds by which ``init_audio`` is continued; ``duration_s`` is then that of both. Only where ``info.extend``."""
     options: Mapping[str, Label] = field(default_factory=dict)
     """The engine's own parameters, checked against ``INFO.options``; those not named have their default."""
 
@@ -145,6 +150,21 @@ class ReadsMeaning(Protocol):
 
     def use_encoder(self, encoder: Embedder) -> None:
         """Compare prompts by this embedder's vectors from now on."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A generator that gives a long sound piece by piece; its ``info.streams`` is True."""
+
+    def pieces(self, item: Item, on_step: OnStep | None = None) -> Iterator[Audio]:
+        """Yield the sound's consecutive pieces, float32 [C, T] each.
+
+        All of them in a row are exactly what ``generate([item])`` gives.
+
+        Raises:
+            what ``generate`` raises.
+        """
         ...
 
 

@@ -10,14 +10,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.config import Config, EngineDefaults, LoudnessProfile
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
 from audio_pool.scheduler.events import JoinKey
-from audio_pool.types import HEADERLESS, AudioRequest, Query, Recipe, Rendition, Shape, frames_of
+from audio_pool.types import (
+    HEADERLESS,
+    MAX_PROMPT_CHARS,
+    AudioRequest,
+    Edit,
+    LoopMethod,
+    Query,
+    Recipe,
+    Rendition,
+    Shape,
+    frames_of,
+)
 
 __all__ = ["ResolvedRequest", "check_written", "derived_seed", "refuse_silent", "rendition_of", "resolve"]
 
@@ -29,6 +40,8 @@ PROFILES = {
     "film": LoudnessProfile(target_lufs=-27.0, true_peak_dbfs=-2.0),  # what they ask of films, at dialogue's level
 }
 _KIND = "kind:"
+_SPOKEN_CHARS_PER_S = 15.0
+"""Of unhurried English speech."""
 _NO_DEFAULTS = EngineDefaults()
 
 
@@ -75,9 +88,9 @@ def resolve(
     info = _engine(request.engine or defaults.engine, engines, ready)
     own = config.engines[info.name].defaults if info.name in config.engines else _NO_DEFAULTS
     warnings = _check(request, info, config)
-    loop = _loop(request, config)
+    loop = _loop(request, config, info)
     sample_rate = request.sample_rate or sound.sample_rate
-    duration_s = request.duration_s or _default_duration(own, config, info)
+    duration_s = _duration(request, own, config, info)
     negative_prompt = own.negative_prompt if request.negative_prompt is None else request.negative_prompt
     exact = request.seed is not None
     recipe = Recipe(
@@ -102,6 +115,8 @@ def resolve(
         init_strength=request.init_strength if request.init_audio else None,
         crossfade_s=request.crossfade_s if loop else None,
         highpass_hz=request.highpass_hz,
+        edit=_edit(request),
+        loop_method=_loop_method(request) if loop else UNSET,
         namespace=request.namespace,
     )
     query = _query(request, config, info)
@@ -129,6 +144,8 @@ def resolve(
             tail_s=sound.tail_duration_s if recipe.crossfade_s is None else recipe.crossfade_s,
             highpass_hz=_highpass(request, config),
             highpass_order=sound.highpass_filter_order,
+            natural_length=info.natural_length or request.extend_s is not None,
+            loop_method=(request.loop_method or "auto") if loop else "auto",
         ),
         query=query,
         join_key=None if request.force else join_key,
@@ -181,8 +198,29 @@ def refuse_silent(info: EngineInfo) -> None:
         raise UnknownEngine(f"engine {info.name!r} makes no sounds: its kind is {info.role!r}, not 'generator'")
 
 
-def _loop(request: AudioRequest, config: Config) -> bool:
+def _loop(request: AudioRequest, config: Config, info: EngineInfo) -> bool:
+    if request.loop is None and (info.natural_length or request.extend_s is not None):
+        return False
     return config.defaults.loop if request.loop is None else request.loop
+
+
+def _loop_method(request: AudioRequest) -> LoopMethod | UnsetType:
+    return UNSET if request.loop_method in (None, "auto") else request.loop_method
+
+
+def _edit(request: AudioRequest) -> Edit | UnsetType:
+    if request.mask_start_s is None and request.extend_s is None:
+        return UNSET
+    return Edit(mask_start_s=request.mask_start_s, mask_end_s=request.mask_end_s, extend_s=request.extend_s)
+
+
+def _duration(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> float:
+    """Return the seconds that are to be made; where the length is what it will be, a guess for the schedule."""
+    if request.extend_s is not None:
+        return request.extend_s
+    if info.natural_length:
+        return min(max(len(request.prompt.strip()) / _SPOKEN_CHARS_PER_S, info.shortest_s), info.longest_s)
+    return request.duration_s or _default_duration(own, config, info)
 
 
 def _highpass(request: AudioRequest, config: Config) -> float | None:
@@ -204,14 +242,17 @@ def check_written(request: AudioRequest, config: Config) -> None:
 def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str, ...]:
     """Refuse what the engine cannot do; return a warning for each thing that it will ignore."""
     duration_s = request.duration_s
-    if duration_s is not None and not info.shortest_s <= duration_s <= info.longest_s:
+    if duration_s is not None and not info.natural_length and not info.shortest_s <= duration_s <= info.longest_s:
         raise InvalidRequest(
             f"duration_s: given {duration_s:g}, engine {info.name!r} makes {info.shortest_s:g} to {info.longest_s:g} s"
         )
     if request.init_audio is not None and not info.init_audio:
         raise NotSupported(f"init_audio: engine {info.name!r} cannot start from a sound")
-    if request.init_strength is not None and request.init_audio is None:
-        raise InvalidRequest("init_strength: given without init_audio; give both or neither")
+    if len(request.prompt) > MAX_PROMPT_CHARS and not info.speech:
+        raise InvalidRequest(
+            f"prompt: given {len(request.prompt):,} characters, engine {info.name!r} takes {MAX_PROMPT_CHARS:,}"
+        )
+    _check_edit(request, info, config)
     if request.variant is not None and (request.seed is not None or request.init_audio is not None):
         raise InvalidRequest("variant: given with seed or init_audio, which mean one sound; leave either out")
     if request.replace and not (request.force and request.store):
@@ -234,12 +275,51 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         ("guidance_scale", request.guidance_scale is not None and info.guidance_scale is None, "has no guidance"),
         ("negative_prompt", bool(request.negative_prompt) and not info.negative_prompt, "takes no negative prompt"),
         ("voice", request.voice is not None and not info.speech, "has no voices"),
-        ("crossfade_s", request.crossfade_s is not None and not _loop(request, config), "is not asked for a loop"),
+        (
+            "crossfade_s",
+            request.crossfade_s is not None and not _loop(request, config, info),
+            "is not asked for a loop",
+        ),
+        (
+            "loop_method",
+            request.loop_method is not None and not _loop(request, config, info),
+            "is not asked for a loop",
+        ),
+        ("duration_s", request.duration_s is not None and info.natural_length, "speaks for as long as the words take"),
     ]
     warnings = tuple(f"{name}_ignored: engine {info.name!r} {why}" for name, given, why in ignored if given)
     if request.strict and warnings:
         raise NotSupported(f"strict: {'; '.join(warnings)}", hint="leave these fields out, or ask without 'strict'")
     return warnings
+
+
+def _check_edit(request: AudioRequest, info: EngineInfo, config: Config) -> None:
+    """Refuse what cannot be made of a given sound, or closed as it was asked for."""
+    for field in ("init_strength", "mask_start_s", "mask_end_s", "extend_s"):
+        if getattr(request, field) is not None and request.init_audio is None:
+            raise InvalidRequest(f"{field}: given without init_audio; give both or neither")
+    start, end = request.mask_start_s, request.mask_end_s
+    if (start is None) != (end is None):
+        raise InvalidRequest("mask_start_s, mask_end_s: given one of them; give both or neither")
+    if start is not None and end is not None:
+        if start >= end:
+            raise InvalidRequest(f"mask_end_s: given {end:g}, allowed is more than mask_start_s ({start:g})")
+        if not info.inpaint:
+            raise NotSupported(f"mask_start_s: engine {info.name!r} cannot make a part of a sound anew")
+    if request.extend_s is not None:
+        given = "mask_start_s" if start is not None else "duration_s" if request.duration_s is not None else ""
+        if given:
+            raise InvalidRequest(f"extend_s: given with {given}; the length is that of init_audio and extend_s seconds")
+        if _loop(request, config, info):
+            raise InvalidRequest("extend_s: given with loop; a sound that is continued is a one-shot")
+        if not info.extend:
+            raise NotSupported(f"extend_s: engine {info.name!r} cannot continue a sound")
+    if request.loop_method == "native" and not info.loop:
+        raise NotSupported(
+            f"loop_method: engine {info.name!r} makes no loops of itself", hint="leave it out, or ask for 'crossfade'"
+        )
+    if info.natural_length and request.loop:
+        raise NotSupported(f"loop: engine {info.name!r} speaks; what is said has its own length and end")
 
 
 def _default_duration(own: EngineDefaults, config: Config, info: EngineInfo) -> float:

@@ -46,11 +46,13 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         duration_s=recipe.duration_s,
         steps=recipe.steps,
         guidance_scale=recipe.guidance_scale,
-        loop=recipe.loop and info.loop,
+        loop=recipe.loop and info.loop and recipe.loop_method != "crossfade",
         sample_rate=recipe.sample_rate,
         voice=recipe.voice,
         init_audio=_init_audio(info, part, max_input_s),
         init_strength=recipe.init_strength,
+        mask=_mask(recipe),
+        extend_s=recipe.edit.extend_s if recipe.edit else None,
         options=dict(recipe.options),
     )
     notes = engine.notes(item)
@@ -78,6 +80,13 @@ def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Aud
 
     audio, rate = read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
     return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
+
+
+def _mask(recipe: Recipe) -> tuple[float, float] | None:
+    edit = recipe.edit
+    if not edit or edit.mask_start_s is None or edit.mask_end_s is None:
+        return None
+    return edit.mask_start_s, edit.mask_end_s
 
 
 def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:
