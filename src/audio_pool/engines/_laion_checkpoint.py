@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from audio_pool.errors import EngineUnavailable, InvalidConfig
-from audio_pool.models.weights import find
+from audio_pool.models.weights import find, require_whole
 
 __all__ = ["checkpoint_in", "clap_model", "read_state", "tokenizer_of"]
 
@@ -93,14 +93,19 @@ def tokenizer_of(path: Path, text_model: str, models_dir: str, *, engine: str) -
             hint=f"run: audio-pool models fetch {engine} --model {hub_id} --only '*.json' --only merges.txt; or set "
             f"text_model to a directory with {_TEXT_MODEL}'s tokenizer",
         )
+    require_whole(found.path, engine=engine, model="" if found.place == "directory" else hub_id, weights=False)
     try:
         return AutoTokenizer.from_pretrained(found.path, local_files_only=True)
     except (OSError, ValueError) as exc:
         raise EngineUnavailable(f"{found.path} holds no tokenizer: {str(exc).splitlines()[0]}") from exc
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, *, engine: str) -> State:
     """Read the checkpoint's tensors under LAION's names, without the ``module.`` of its parallel training.
+
+    Args:
+        path: the checkpoint.
+        engine: the implementation, for the command in the message.
 
     Raises:
         EngineUnavailable: not a checkpoint, or it holds more than tensors and plain values.
@@ -108,6 +113,7 @@ def read_state(path: Path) -> State:
     """
     import torch
 
+    require_whole(path, engine=engine)
     # Some of LAION's files keep their best score as a numpy scalar, which is data and nothing else.
     scalar = np.float64(0).__reduce__()[0]
     harmless = [
@@ -126,7 +132,7 @@ def read_state(path: Path) -> State:
             f"{str(exc).strip().splitlines()[-1]}",
             hint="use an original LAION file (630k-*.pt), or a directory in transformers' layout",
         ) from None
-    except (OSError, RuntimeError, EOFError) as exc:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as exc:
         raise EngineUnavailable(f"{path} is no checkpoint that torch can read: {exc}") from None
     state = read.get("state_dict", read) if isinstance(read, dict) else None
     if not isinstance(state, dict) or not state:
@@ -140,7 +146,7 @@ def read_state(path: Path) -> State:
     return state
 
 
-def clap_model(path: Path) -> Any:
+def clap_model(path: Path, *, engine: str) -> Any:
     """Build a transformers ClapModel (float32, on the CPU, in evaluation mode) with the checkpoint's weights.
 
     Raises:
@@ -149,7 +155,7 @@ def clap_model(path: Path) -> Any:
     import torch
     from transformers import ClapModel
 
-    state = read_state(path)
+    state = read_state(path, engine=engine)
     try:
         config = _config(state)
     except KeyError as exc:

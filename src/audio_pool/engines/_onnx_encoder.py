@@ -18,6 +18,7 @@ import numpy.typing as npt
 from audio_pool.engines._bert_graph import BertShape, bert_graph
 from audio_pool.engines._graph_file import kept_graph
 from audio_pool.errors import EngineUnavailable
+from audio_pool.models.weights import require_whole
 
 __all__ = ["OnnxEncoder"]
 
@@ -59,6 +60,8 @@ class OnnxEncoder:
         own = next((path / one for one in names if (path / one).is_file()), None)
         if file and own is None:
             raise EngineUnavailable(f"{name}: {path} has no {file}", hint=_OTHERWISE)
+        if own is not None:
+            require_whole(own, engine=name)
         self._largest_batch = 1 if own else _BATCH  # what another's file does with rows of one batch is not known
         model = str(own) if own else _made(name, path, int8)
         try:

@@ -17,7 +17,7 @@ from audio_pool.models.weights import missing_model
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Opened", "load_pipeline", "open_model"]
+__all__ = ["Opened", "load_pipeline", "open_model", "reading_errors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,44 @@ def load_pipeline(info: EngineInfo, cls: Any, opened: Opened, **parts: Any) -> A
     Raises:
         EngineUnavailable: naming what is missing or unreadable.
     """
+    import torch
+
     dtypes = {"default": opened.dtype, "vae": opened.wave_dtype, "vocoder": opened.wave_dtype}
     try:
-        with _torch.no_bars():
+        with _torch.no_bars(), _torch.device_errors(info.name, torch.device("cpu"), None, 0):
             pipe = cls.from_pretrained(str(opened.directory), dtype=dtypes, local_files_only=True, **parts)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except reading_errors() as exc:
         tried = f"{str(opened.directory)!r} does not load as its model: {exc}"
         raise missing_model(info.implementation, tried) from exc
+    _refuse_unfilled(info, pipe, opened)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _refuse_unfilled(info: EngineInfo, pipe: Any, opened: Opened) -> None:
+    """Refuse a part whose weights are another model's: diffusers warns, and leaves tensors without values."""
+    import torch
+
+    for part, module in pipe.components.items():
+        if not isinstance(module, torch.nn.Module):
+            continue
+        unfilled = [name for name, tensor in module.named_parameters() if tensor.device.type == "meta"]
+        if unfilled:
+            raise missing_model(
+                info.implementation,
+                f"the weights in {str(opened.directory / part)!r} are not this model's: {len(unfilled)} of its tensors "
+                f"are missing ({', '.join(unfilled[:3])})",
+            )
+
+
+def reading_errors() -> tuple[type[Exception], ...]:
+    """Return what the libraries raise for files that are whole and still not those of the model.
+
+    safetensors' and pickle's errors share no class with the others.
+    """
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    values = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
+    return OSError, EOFError, *values, UnpicklingError, SafetensorError

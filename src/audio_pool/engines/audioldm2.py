@@ -16,7 +16,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._diffusion import stacked
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
-from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._opening import Opened, load_pipeline, open_model, reading_errors
 from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models.weights import missing_model
@@ -82,11 +82,20 @@ def _language_model(info: EngineInfo, opened: Opened) -> Any:
     directory = str(opened.directory)
     try:
         with no_bars():
-            return GPT2LMHeadModel.from_pretrained(
-                directory, subfolder="language_model", dtype=opened.dtype, local_files_only=True
+            model, report = GPT2LMHeadModel.from_pretrained(
+                directory,
+                subfolder="language_model",
+                dtype=opened.dtype,
+                local_files_only=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError) as exc:
+    except reading_errors() as exc:
         raise missing_model(info.implementation, f"{directory!r} has no language_model that loads ({exc})") from exc
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})  # which is the embedding's own
+    if missing:
+        lacks = f"{directory!r}: language_model lacks {len(missing)} of its tensors ({', '.join(missing[:3])})"
+        raise missing_model(info.implementation, lacks)
+    return model
 
 
 class AudioLDM2(MelDiffusion):

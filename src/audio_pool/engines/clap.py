@@ -21,6 +21,7 @@ import numpy as np
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._clap import RATE, WINDOW, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
+from audio_pool.engines._opening import reading_errors
 from audio_pool.engines._torch import device_at_work, first_line, settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineError, EngineUnavailable, InvalidConfig, OutOfMemory
@@ -89,7 +90,7 @@ def _from_directory(info: EngineInfo, path: Path) -> tuple[Any, Any, Any]:
         clap, report = ClapModel.from_pretrained(path, local_files_only=True, output_loading_info=True)
         extractor = ClapFeatureExtractor.from_pretrained(path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as exc:
+    except reading_errors() as exc:
         raise EngineUnavailable(
             f"{info.name}: {path} does not load as a ClapModel with processor and tokenizer: {first_line(exc)}",
             hint=f"check it with 'audio-pool models verify {info.implementation}'",
@@ -113,7 +114,7 @@ def _from_laion(info: EngineInfo, path: Path, settings: ClapSettings) -> tuple[A
 
     tokenizer = tokenizer_of(path, settings.text_model, settings.models_dir, engine=info.implementation)
     # LAION's spectrogram starts at 50 Hz; the class's own default is 0.
-    return clap_model(path), ClapFeatureExtractor(frequency_min=50), tokenizer
+    return clap_model(path, engine=info.implementation), ClapFeatureExtractor(frequency_min=50), tokenizer
 
 
 def _placed(info: EngineInfo, clap: Any, device: Any, dtype: str) -> Any:

@@ -70,7 +70,7 @@ def load(info: EngineInfo, settings: ClapSettings) -> LaionClapScorer:
     device = settle_device(settings.device)
     path = checkpoint_in(found.path)
     tokenizer = tokenizer_of(path, settings.text_model, settings.models_dir, engine=info.implementation)
-    state = read_state(path)
+    state = read_state(path, engine=info.implementation)
     width = int(state["audio_branch.patch_embed.proj.weight"].shape[0])
     if width not in _AUDIO_MODELS:
         raise EngineUnavailable(f"{info.name}: {path} is of no size that the package knows (patch width {width})")

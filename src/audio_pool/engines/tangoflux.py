@@ -20,12 +20,12 @@ from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job
-from audio_pool.engines._opening import Opened, open_model
-from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._opening import Opened, open_model, reading_errors
+from audio_pool.engines._torch import TorchSettings, first_line
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models import hub
-from audio_pool.models.weights import missing_model
+from audio_pool.models.weights import missing_model, require_whole
 from audio_pool.validation import parse
 
 if TYPE_CHECKING:
@@ -112,8 +112,13 @@ def load(info: EngineInfo, settings: Settings) -> TangoFlux:
     opened = open_model(info, settings, _WORKING_BYTES)
     config = _read_config(opened.directory)
     text_directory = _text_directory(opened.directory, config, settings)
+    require_whole(text_directory, engine=INFO.name, weights=False)
     parts = _load_parts(opened, config, text_directory)
-    tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(text_directory), local_files_only=True)
+    except reading_errors() as exc:
+        tried = f"{str(text_directory)!r} holds no tokenizer that loads ({first_line(exc)})"
+        raise missing_model(INFO.name, tried, _TEXT_ENCODER.model) from exc
     engine = TangoFlux(info, settings, opened, config, tokenizer, parts)
     engine._warm()
     return engine
@@ -418,12 +423,11 @@ def _load_vae(opened: Opened) -> Any:
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         weights: dict[str, torch.Tensor] = load_file(path)
-    except (OSError, SafetensorError) as exc:
+    except reading_errors() as exc:
         raise missing_model(INFO.name, f"{str(path)!r} cannot be read ({exc})") from exc
     return weights
 

