@@ -90,6 +90,30 @@ class Contract:
         close(together[1], plain(asked))
         close(engine.generate([asked])[0], together[1])
 
+    def test_a_sampler_is_the_plain_pipelines_alone_and_beside_others(self, engine, plain):
+        (option,) = (one for one in engine.info.options if one.name == "scheduler")
+        assert option.default is None
+        assert len(option.choices) >= 3
+        base, calls = engine.latents([item()])[0], 0
+
+        def counted(done: int, total: int) -> None:
+            nonlocal calls
+            calls += 1
+            assert (done, total >= done) == (calls, True)
+
+        others = []
+        for name in option.choices:
+            asked, calls = item(options={"scheduler": name}), 0
+            found, beside = engine.generate([asked, item("dog", 8, 0.4)], counted)
+            assert calls == 4 + (7 if name == "heun" else 4)  # the second order calls the model twice a step
+            close(found, plain(asked))
+            close(beside, plain(item("dog", 8, 0.4)))
+            others.append(np.abs(engine.latents([asked])[0] - base).max() > 1e-3)
+        assert sum(others) >= len(others) - 1  # all but the checkpoint's own
+        known = option.choices[0]
+        with pytest.raises(InvalidRequest, match=rf"scheduler: given .* allows one of .*did you mean '{known}'"):
+            engine.notes(item(options={"scheduler": known[:-1]}))
+
     def test_an_option_that_it_does_not_have_or_allow_is_refused(self, engine):
         name, _ = self.option
         with pytest.raises(InvalidRequest, match=f"no option '{name}s'; did you mean '{name}'"):

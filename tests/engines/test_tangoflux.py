@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.support import checkpoints
-from tests.support.tangoflux_reference import Reference
+from tests.support.tangoflux_reference import FLOWS, Reference
 
 from audio_pool.engines import Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
@@ -99,6 +99,23 @@ def test_shift_moves_the_steps_as_the_algorithm_says(engine, reference):
     np.testing.assert_array_equal(engine.latents([item(options={"shift": 1.0})])[0], engine.latents([item()])[0])
     with pytest.raises(InvalidRequest, match=r"shift: given 0, engine 'tangoflux' allows a number, 0\.1 to 10"):
         engine.notes(item(options={"shift": 0}))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_stochastic", "heun", "dpmpp_2m", "unipc"])
+def test_a_sampler_takes_the_steps_as_its_paper_says(engine, reference, sampler):
+    asked, seen = item(options={"scheduler": sampler}, guidance_scale=1.0), []
+    plain, found = engine.latents([item(guidance_scale=1.0), asked], lambda *at: seen.append(at))
+    calls = 4 + (7 if sampler == "heun" else 4)
+    assert seen == [(done, calls) for done in range(1, calls + 1)]
+    np.testing.assert_allclose(engine.latents([asked])[0], found, atol=1e-4, rtol=0)
+    assert (np.abs(found - plain).max() > 1e-2) == (sampler != "euler")
+    if sampler in FLOWS:
+        wanted = reference.latents(asked.prompt, asked.seed, asked.duration_s, 4, 1.0, sampler=sampler)
+        np.testing.assert_allclose(found, wanted[0].numpy(), atol=2e-4, rtol=0)
+    else:
+        # of the same order as the others that look back: nearer to a fine integration than Euler's method
+        fine = reference.latents(asked.prompt, asked.seed, asked.duration_s, 40, 1.0)[0].numpy()
+        assert np.abs(found - fine).mean() < np.abs(plain - fine).mean()
 
 
 def test_several_candidates_differ_and_come_back_alone(engine):

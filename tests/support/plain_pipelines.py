@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from tests.support.tangoflux_reference import Reference
 
 from audio_pool.engines import Item
 from audio_pool.engines._oobleck import legacy_weight_norm
+from audio_pool.engines._samplers import numpy_copies
 
 Sound = Callable[[Item], np.ndarray]
 
@@ -63,14 +65,44 @@ def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float
 # -- of a loaded pipeline --------------------------------------------------------------------------------
 
 
-def audioldm_sound(pipe: Any) -> Sound:
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""As diffusers' own guide changes a pipeline's scheduler."""
+
+
+def _mel_sound(pipe: Any, guidance: float) -> Sound:
     pipe.set_progress_bar_config(disable=True)
-    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 2.5)).audios
+    as_saved = pipe.scheduler
+
+    def sound(item: Item) -> np.ndarray:
+        name, changes = SCHEDULERS.get(str(item.options.get("scheduler")), (type(as_saved).__name__, {}))
+        with numpy_copies():
+            pipe.scheduler = getattr(diffusers, name).from_config(as_saved.config, **changes)
+            return pipe(audio_length_in_s=item.duration_s, **_options(item, guidance)).audios
+
+    return sound
+
+
+def audioldm_sound(pipe: Any) -> Sound:
+    return _mel_sound(pipe, 2.5)
 
 
 def audioldm2_sound(pipe: Any) -> Sound:
-    pipe.set_progress_bar_config(disable=True)
-    return lambda item: pipe(audio_length_in_s=item.duration_s, **_options(item, 3.5)).audios
+    return _mel_sound(pipe, 3.5)
+
+
+STABLE_AUDIO_SCHEDULERS: dict[str, dict[str, Any]] = {
+    "dpmpp_2m_sde_karras": {"sigma_schedule": "karras"},
+    "dpmpp_sde": {"solver_order": 1},
+}
 
 
 def stable_audio_sound(pipe: Any) -> Sound:
@@ -78,7 +110,8 @@ def stable_audio_sound(pipe: Any) -> Sound:
     as_saved = pipe.scheduler
 
     def sound(item: Item) -> np.ndarray:
-        changes = {"sigma_max": item.options["sigma_max"]} if "sigma_max" in item.options else {}
+        changes = dict(STABLE_AUDIO_SCHEDULERS.get(str(item.options.get("scheduler")), {}))
+        changes |= {"sigma_max": item.options["sigma_max"]} if "sigma_max" in item.options else {}
         pipe.scheduler = type(as_saved).from_config(as_saved.config, **changes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Should have t", UserWarning)  # torchsde's, about the last step
@@ -99,6 +132,7 @@ def tangoflux_sound(reference: Reference) -> Sound:
             guidance,
             item.negative_prompt,
             shift=float(item.options.get("shift", 1.0)),
+            sampler=str(item.options.get("scheduler", "euler")),
         )
         return reference.wave(latents, item.duration_s).float().cpu().numpy()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,50 @@ from tests.support.checkpoints import legacy_weight_norm
 from transformers import AutoConfig, AutoTokenizer, T5EncoderModel
 
 NAMES = "num_layers num_single_layers in_channels attention_head_dim joint_attention_dim num_attention_heads"
+
+
+Velocity = Callable[[torch.Tensor, float], torch.Tensor]
+
+
+def _euler(x: torch.Tensor, sigmas: list[float], v: Velocity, _: torch.Generator) -> torch.Tensor:
+    for now, following in pairwise(sigmas):
+        x = x + (following - now) * v(x, now)
+    return x
+
+
+def _euler_stochastic(x: torch.Tensor, sigmas: list[float], v: Velocity, drawn: torch.Generator) -> torch.Tensor:
+    for now, following in pairwise(sigmas):
+        clean = x - now * v(x, now)
+        x = (1 - following) * clean + following * torch.randn(x.shape, generator=drawn).to(x)
+    return x
+
+
+def _heun(x: torch.Tensor, sigmas: list[float], v: Velocity, _: torch.Generator) -> torch.Tensor:
+    """The trapezoid rule, whose last step would have to look beyond the end."""
+    for now, following in pairwise(sigmas):
+        slope = v(x, now)
+        if following > 0:
+            slope = (slope + v(x + (following - now) * slope, following)) / 2
+        x = x + (following - now) * slope
+    return x
+
+
+def _dpmpp_2m(x: torch.Tensor, sigmas: list[float], v: Velocity, _: torch.Generator) -> torch.Tensor:
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2, with alpha = 1 - sigma."""
+    before: tuple[torch.Tensor, float] | None = None
+    for now, following in pairwise([min(sigma, 1 - 1e-6) for sigma in sigmas]):
+        start, clean = math.log((1 - now) / now), x - now * v(x, now)
+        if following == 0:
+            return clean
+        step, towards = math.log((1 - following) / following) - start, clean
+        if before is not None:
+            towards = clean + (clean - before[0]) * step / (2 * (start - before[1]))
+        before = clean, start
+        x = following / now * x - (1 - following) * math.expm1(-step) * towards
+    return x
+
+
+FLOWS = {"euler": _euler, "euler_stochastic": _euler_stochastic, "heun": _heun, "dpmpp_2m": _dpmpp_2m}
 
 
 class Reference:
@@ -98,8 +143,9 @@ class Reference:
         negative: str = "",
         *,
         shift: float = 1.0,
+        sampler: str = "euler",
     ) -> torch.Tensor:
-        """float32 [1, audio_seq_len, 64]; ``shift`` as in Esser et al. 2024, eq. 23."""
+        """float32 [1, audio_seq_len, 64]; ``shift`` as in Esser et al. 2024, eq. 23; ``sampler``: one of FLOWS."""
         states, pooled = self.encode(prompt, max_length=512)
         fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]], **self.at)
         f = 2 * math.pi * fraction * self.frequencies
@@ -109,11 +155,13 @@ class Reference:
             states, pooled = torch.cat([empty, states]), torch.cat([empty_pooled, pooled])
             duration = torch.cat([duration, duration])
         states = torch.cat([states, duration], dim=1)
-        x = torch.randn(1, self.length, 64, generator=torch.Generator().manual_seed(seed)).to(**self.at)
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(1, self.length, 64, generator=generator).to(**self.at)
         sigmas = [1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)] + [0.0] if steps > 1 else [1.0, 0.0]
         sigmas = [shift * sigma / (1 + (shift - 1) * sigma) for sigma in sigmas]
         ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3).to(self.at["device"])
-        for now, following in pairwise(sigmas):
+
+        def velocity_at(x: torch.Tensor, now: float) -> torch.Tensor:
             velocity = self.transformer(
                 hidden_states=torch.cat([x, x]) if guidance > 1 else x,
                 timestep=torch.full((len(states),), now, **self.at),  # t / 1000 with t = 1000 sigma
@@ -126,8 +174,9 @@ class Reference:
             if guidance > 1:
                 without, towards = velocity.chunk(2)
                 velocity = without + guidance * (towards - without)
-            x = x + (following - now) * velocity
-        return x
+            return velocity
+
+        return FLOWS[sampler](x, sigmas, velocity_at, generator)
 
     @torch.no_grad()
     def wave(self, latents: torch.Tensor, duration_s: float) -> torch.Tensor:

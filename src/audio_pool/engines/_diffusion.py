@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _torch
+from audio_pool.engines import _samplers, _torch
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker
 from audio_pool.engines._opening import Opened
 
@@ -36,6 +36,9 @@ class DiffusionEngine(StagedEngine):
     """The Generator protocol over a diffusion model in stages: encoder, denoiser, decoder."""
 
     sampler_stage = "denoiser"
+
+    samplers: ClassVar[Mapping[str, _samplers.Sampler]] = {}
+    """What the option ``scheduler`` may name; the option itself stands in INFO."""
 
     def __init__(
         self,
@@ -61,7 +64,6 @@ class DiffusionEngine(StagedEngine):
             self._denoiser.set_attention_slice("auto")
         super().__init__(info, settings, opened, stages)
         self._scheduler = scheduler
-        self._step_draws = "generator" in inspect.signature(scheduler.step).parameters
         if settings.compile:
             _torch.compile_module(self._denoiser, settings, self._device)
             for part in stages["decoder"].values():
@@ -101,9 +103,18 @@ class DiffusionEngine(StagedEngine):
 
     def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
         """Return a scheduler of this run's own (an aborted run leaves nothing behind) and its timesteps."""
-        scheduler = type(self._scheduler).from_config(self._scheduler.config, **self._scheduler_settings(job))
-        self._timesteps(scheduler, job.steps)
+        chosen, flow = self._sampler(job), self.samplers is _samplers.FLOW
+        with _samplers.numpy_copies():
+            scheduler = _samplers.built(self._scheduler, None if flow else chosen, self._scheduler_settings(job))
+            self._timesteps(scheduler, job.steps)
+            if flow and chosen is not None:
+                scheduler = _samplers.over_flow(scheduler, chosen)
         return scheduler, scheduler.timesteps
+
+    def _sampler(self, job: Job) -> _samplers.Sampler | None:
+        """Return what the job asks for; None: the checkpoint's own."""
+        name = job.options.get(_samplers.OPTION)
+        return None if name is None else self.samplers[str(name)]
 
     def _step_count(self, job: Job) -> int:
         return len(self._schedule(job)[1])
@@ -128,7 +139,8 @@ class DiffusionEngine(StagedEngine):
         job: Job,
     ) -> torch.Tensor:
         """Return the next latents; samplers that draw noise on the way draw each row's from its own generator."""
-        drawn = {"generator": generators} if self._step_draws else {}
+        draws = "generator" in inspect.signature(scheduler.step).parameters
+        drawn = {"generator": generators} if draws else {}
         return scheduler.step(pred, t, latents, **drawn, **self._step_settings(job)).prev_sample
 
     def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
-from audio_pool.engines import _mel
+from audio_pool.engines import _mel, _samplers
 from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Job, truncations
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines.base import Item
+from audio_pool.errors import NotSupported
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +41,7 @@ class MelDiffusion(DiffusionEngine):
     """A diffusers pipeline with ``unet``, ``vae`` and ``vocoder``."""
 
     trained_s = 10.24
+    samplers = _samplers.NOISE
     encoder_parts: ClassVar[tuple[str, ...]]
     """The pipeline's parts that make the condition."""
 
@@ -57,18 +60,29 @@ class MelDiffusion(DiffusionEngine):
             "denoiser": {"unet": pipe.unet},
             "decoder": {"vae": pipe.vae, "vocoder": pipe.vocoder},
         }
-        takes_eta = "eta" in inspect.signature(pipe.scheduler.step).parameters
+        self._own_eta = _takes_eta(pipe.scheduler)
         info = structs.replace(
             info,
             sample_rate=pipe.vocoder.config.sampling_rate,
             # a checkpoint may bring another sampler, which knows no eta
-            options=tuple(one for one in info.options if one.name != ETA.name or takes_eta),
+            options=tuple(one for one in info.options if one.name != ETA.name or self._own_eta),
         )
         super().__init__(info, settings, opened, stages, pipe.scheduler)
 
+    def _job(self, index: int, item: Item) -> Job:
+        job = super()._job(index, item)
+        if job.number(ETA.name) and not self._with_eta(job):
+            name = job.options[_samplers.OPTION]
+            raise NotSupported(f"{self.info.name}: eta belongs to the sampler 'ddim'; scheduler={name!r} has none")
+        return job
+
+    def _with_eta(self, job: Job) -> bool:
+        sampler = self._sampler(job)
+        return self._own_eta if sampler is None else sampler is self.samplers["ddim"]
+
     def _step_settings(self, job: Job) -> dict[str, float]:
         eta = job.number(ETA.name)
-        return {} if eta is None else {"eta": eta}
+        return {} if eta is None or not self._with_eta(job) else {"eta": eta}
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return _mel.latent_shape(self.pipe, job.frames)
@@ -112,3 +126,7 @@ class MelDiffusion(DiffusionEngine):
         if not len(timesteps):
             return latents
         return scheduler.add_noise(latents, noise, timesteps[:1].expand(len(jobs)))
+
+
+def _takes_eta(scheduler: Any) -> bool:
+    return "eta" in inspect.signature(scheduler.step).parameters

@@ -14,6 +14,7 @@ from audio_pool.engines._diffusion import stacked
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
 from audio_pool.engines._opening import load_pipeline, open_model
+from audio_pool.engines._samplers import NOISE, sampler_option
 from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ INFO = EngineInfo(
     guidance_scale=2.5,
     negative_prompt=True,
     init_audio=True,
-    options=(ETA,),
+    options=(sampler_option(NOISE), ETA),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     summary="Sound effects and ambience, 16 kHz mono; small.",

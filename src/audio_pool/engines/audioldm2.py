@@ -17,6 +17,7 @@ from audio_pool.engines._diffusion import stacked
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
 from audio_pool.engines._opening import Opened, load_pipeline, open_model, reading_errors
+from audio_pool.engines._samplers import NOISE, sampler_option
 from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models.weights import missing_model
@@ -42,7 +43,7 @@ INFO = EngineInfo(
     guidance_scale=3.5,
     negative_prompt=True,
     init_audio=True,
-    options=(ETA,),
+    options=(sampler_option(NOISE), ETA),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     summary="Sound effects and music, 16 kHz mono; models base, large and music.",

@@ -18,6 +18,7 @@ from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job, truncations
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._samplers import COSINE, sampler_option
 from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INFO", "Settings", "StableAudio", "load"]
 
+_SAMPLER = sampler_option(COSINE)
 _SIGMA_MAX = OptionInfo(
     name="sigma_max",
     type="float",
@@ -49,7 +51,7 @@ INFO = EngineInfo(
     guidance_scale=7.0,
     negative_prompt=True,
     init_audio=True,
-    options=(_SIGMA_MAX,),
+    options=(_SAMPLER, _SIGMA_MAX),
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
     summary="Sound effects, loops and production elements up to 47 s, 44.1 kHz stereo; gated on the hub.",
@@ -79,6 +81,7 @@ class StableAudio(DiffusionEngine):
     """Latents are float32 [C, L], always of the model's whole length."""
 
     never_quantized = frozenset({"projection_model"})
+    samplers = COSINE
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
@@ -92,10 +95,13 @@ class StableAudio(DiffusionEngine):
         )
         self._rotary = (cosines.to(opened.device), sines.to(opened.device))
         rate = pipe.vae.config.sampling_rate
+        # a checkpoint may bring another sampler
         takes_sigma = {"sigma_min", "sigma_max"} <= set(pipe.scheduler.config)
+        cosine = type(pipe.scheduler).__name__ == COSINE["dpmpp_sde"].cls
+        fits = {_SIGMA_MAX.name: takes_sigma, _SAMPLER.name: cosine}
         info = structs.replace(
             info,
-            options=info.options if takes_sigma else (),
+            options=tuple(one for one in info.options if fits[one.name]),
             sample_rate=rate,
             channels=pipe.vae.config.audio_channels,
             longest_s=self._shape[1] * pipe.vae.hop_length / rate,

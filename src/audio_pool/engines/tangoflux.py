@@ -21,6 +21,7 @@ from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, open_model, reading_errors
+from audio_pool.engines._samplers import FLOW, sampler_option
 from audio_pool.engines._torch import TorchSettings, first_line
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
@@ -63,7 +64,7 @@ INFO = EngineInfo(
     steps=50,
     guidance_scale=4.5,
     negative_prompt=True,
-    options=(_SHIFT,),
+    options=(sampler_option(FLOW), _SHIFT),
     companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
     extra="diffusers",
@@ -128,6 +129,7 @@ class TangoFlux(DiffusionEngine):
     """Latents are float32 [audio_seq_len, in_channels]."""
 
     never_quantized = frozenset({"fc", "duration"})
+    samplers = FLOW
 
     def __init__(
         self,
