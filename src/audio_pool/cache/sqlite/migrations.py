@@ -22,6 +22,7 @@ from audio_pool.cache.entry import read_stored
 from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.figures import TABLES as SPREAD
 from audio_pool.cache.sqlite.folders import LOOKED
+from audio_pool.cache.sqlite.given_sounds import tell_apart
 from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.marks import TABLES as MARKS
 from audio_pool.cache.sqlite.rows import made_columns
@@ -283,12 +284,14 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_CALIBRATIONS,),
     (_PARSES,),
     (MARKS,),
+    (),  # sounds made of given ones are told apart, before it
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 _GRADUALLY: Mapping[int, Callable[[sqlite3.Connection], object]] = {
     2: fill_unfilled,
     6: functools.partial(_made_one_by_one, INDEXES),
     10: functools.partial(_made_one_by_one, AGES),
+    17: tell_apart,
 }
 """Work on a database of that version, before the next step."""
 
