@@ -58,6 +58,13 @@ def stable_audio(model: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         return stable_audio_sound(StableAudioPipeline.from_pretrained(str(model), dtype=dtype).to(device))
 
 
+def stable_audio_3(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import StableAudio3Pipeline
+
+    with legacy_weight_norm():
+        return stable_audio_3_sound(StableAudio3Pipeline.from_pretrained(str(model), dtype=dtype).to(device))
+
+
 def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
     return tangoflux_sound(Reference.read(model, model.parent / "flan-t5-large", device, dtype))
 
@@ -121,6 +128,23 @@ def stable_audio_sound(pipe: Any) -> Sound:
     return sound
 
 
+def stable_audio_3_sound(pipe: Any) -> Sound:
+    """``sound(item, output_type="latent")`` gives its latents."""
+    pipe.set_progress_bar_config(disable=True)
+    as_saved = pipe.scheduler
+    distilled = as_saved.config.stochastic_sampling
+
+    def sound(item: Item, **more: Any) -> np.ndarray:
+        # the pipeline passes the levels of its steps, which of diffusers' flow samplers only Euler's takes
+        stochastic = {"euler": False, "euler_stochastic": True}.get(str(item.options.get("scheduler")), distilled)
+        pipe.scheduler = type(as_saved).from_config(as_saved.config, stochastic_sampling=stochastic)
+        levels = {name: item.options[name] for name in ("logsnr_min", "logsnr_max") if name in item.options}
+        made = pipe(duration=item.duration_s, **_options(item, 1.0 if distilled else 7.0), **levels, **more).audios[0]
+        return made.float().cpu().numpy()
+
+    return sound
+
+
 def tangoflux_sound(reference: Reference) -> Sound:
     def sound(item: Item) -> np.ndarray:
         guidance = 4.5 if item.guidance_scale is None else item.guidance_scale
@@ -144,4 +168,5 @@ PLAIN: dict[str, Callable[..., Sound]] = {
     "audioldm": audioldm,
     "audioldm2": audioldm2,
     "stable_audio": stable_audio,
+    "stable_audio_3": stable_audio_3,
 }

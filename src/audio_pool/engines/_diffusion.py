@@ -88,6 +88,10 @@ class DiffusionEngine(StagedEngine):
         """Set the run's steps. On the CPU: schedulers look numbers up by them, and each would wait for a GPU."""
         scheduler.set_timesteps(steps, device="cpu")
 
+    def _set_steps(self, scheduler: Any, job: Job) -> None:
+        """Set a job's steps, where more than their number decides where they lie."""
+        self._timesteps(scheduler, job.steps)
+
     def _scheduler_settings(self, job: Job) -> dict[str, float]:
         """Return what the job changes in the scheduler's configuration."""
         return {}
@@ -106,7 +110,7 @@ class DiffusionEngine(StagedEngine):
         chosen, flow = self._sampler(job), self.samplers is _samplers.FLOW
         with _samplers.numpy_copies():
             scheduler = _samplers.built(self._scheduler, None if flow else chosen, self._scheduler_settings(job))
-            self._timesteps(scheduler, job.steps)
+            self._set_steps(scheduler, job)
             if flow and chosen is not None:
                 scheduler = _samplers.over_flow(scheduler, chosen)
         return scheduler, scheduler.timesteps

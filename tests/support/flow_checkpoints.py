@@ -1,0 +1,108 @@
+"""Random checkpoints of the newer diffusion models in diffusers' layouts, made on the spot: tiny by default.
+
+As checkpoints.py: ``NAME_parts(sizes)`` builds the modules, ``NAME(directory)`` saves them, weights come from a fixed
+seed. What the libraries start at zero is drawn too, or sounds would not depend on what they are made of.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.support.checkpoints import LETTERS, WORDS, Sizes, lively
+
+from audio_pool.engines._oobleck import legacy_weight_norm
+
+STABLE_AUDIO_3: Sizes = {
+    "vae": {
+        "patch_size": 64,
+        "encoder_channels": 16,
+        "encoder_c_mults": (2,),
+        "encoder_strides": (4,),
+        "encoder_transformer_depths": (2,),
+        "latent_dim": 8,
+        "dim_heads": 16,
+        "decoder_sinusoidal_blocks": (2,),
+    },
+    "text": {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    },
+    "duration": {"output_dim": 32, "fourier_dim": 16},
+    "transformer": {
+        "io_channels": 8,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "cond_token_dim": 32,
+        "global_cond_dim": 32,
+        "local_add_cond_dim": 9,
+        "timestep_features_dim": 16,
+        "num_memory_tokens": 4,
+    },
+}
+
+
+def drawn(module: torch.nn.Module, gain: float = 1.0) -> None:
+    """Draw every weight, gains and biases about where the libraries start them."""
+    lively(module, gain)
+    for name, parameter in module.named_parameters():
+        if parameter.ndim < 2:
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+        elif name.endswith("weight_g"):
+            parameter.data.uniform_(0.5, 1.5)
+
+
+def gemma_tokenizer(longest: int) -> Any:
+    """A Gemma tokenizer of letters and a few words."""
+    from transformers import GemmaTokenizer
+
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4, "▁": 5}
+    for letter in LETTERS:
+        vocabulary[letter] = len(vocabulary)
+    merges = []
+    for word in WORDS[:6]:
+        for end in range(2, len(word) + 1):
+            if word[:end] not in vocabulary:
+                vocabulary[word[:end]] = len(vocabulary)
+            merges.append((word[: end - 1], word[end - 1]))
+    return GemmaTokenizer(vocab=vocabulary, merges=merges, model_max_length=longest)
+
+
+def stable_audio_3_parts(sizes: Sizes = STABLE_AUDIO_3, *, distilled: bool = True) -> dict[str, Any]:
+    from diffusers import AutoencoderSAME, FlowMatchEulerDiscreteScheduler, StableAudio3DiTModel
+    from diffusers.pipelines.stable_audio_3 import StableAudio3DurationEmbedder
+    from transformers import T5GemmaConfig, T5GemmaEncoderModel
+
+    with legacy_weight_norm():
+        vae = AutoencoderSAME(**sizes["vae"])
+    config = T5GemmaConfig(
+        encoder=dict(sizes["text"]), decoder=dict(sizes["text"]), is_encoder_decoder=False, vocab_size=64
+    )
+    parts = {
+        "vae": vae,
+        "text_encoder": T5GemmaEncoderModel(config),
+        "duration_embedder": StableAudio3DurationEmbedder(**sizes["duration"]),
+        "transformer": StableAudio3DiTModel(**sizes["transformer"]),
+    }
+    drawn(vae, 0.7)
+    for module in (parts["duration_embedder"], parts["transformer"]):
+        drawn(module)
+    with torch.device("cpu"):
+        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, stochastic_sampling=distilled)
+    return {**parts, "tokenizer": gemma_tokenizer(40), "scheduler": scheduler}
+
+
+def stable_audio_3(directory: Path, sizes: Sizes = STABLE_AUDIO_3, *, distilled: bool = True) -> Path:
+    """What diffusers' converter makes of stabilityai/stable-audio-3-medium, or of its undistilled base."""
+    from diffusers import StableAudio3Pipeline
+
+    torch.manual_seed(15)
+    StableAudio3Pipeline(**stable_audio_3_parts(sizes, distilled=distilled)).save_pretrained(str(directory))
+    return directory
