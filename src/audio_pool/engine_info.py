@@ -125,6 +125,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """An importable package that carries the default model in its folder ``model``; empty: none does."""
     preference: int = 0
     """Rank where the pool chooses among engines of one role by itself, greatest first; 0: never chosen unasked."""
+    parameters: int = 0
+    """Of the default model, all its parts; 0: it has none. Each takes 4 bytes at float32, 2 at half precision."""
     tips: tuple[str, ...] = ()
     """How to word prompts for it, a sentence each."""
     summary: str = ""

@@ -31,7 +31,7 @@ def test_one_engine_tells_its_abilities_kinds_options_and_licence() -> None:
         "licence         Apache-2.0; commercial use allowed",
         "kinds           effects, ambience",
         "can do          a negative prompt, loops of its own",
-        "cannot do       audio to start from, speech",
+        "cannot do       audio to start from, a part",
         "layers: a whole number, 1 to 8; default 8",
         "space: one of room, hall, open; unset by default",
     ):

@@ -24,6 +24,7 @@ _COMMANDS = {
     "variants": ("audio_pool.cli.variants", "variants"),
     "warm": ("audio_pool.cli.warm", "warm"),
     "inspect": ("audio_pool.cli.inspect", "inspect"),
+    "prompt": ("audio_pool.cli.prompt", "group"),
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),
     "gateway": ("audio_pool.cli.gateway", "gateway"),

@@ -23,6 +23,10 @@ from audio_pool.pool.plan import configured
 __all__ = ["engines"]
 
 
+_PRECISIONS = (("at float32", 4.0), ("at half precision", 2.0), ("at 8 bit", 1.0))
+"""Bytes a parameter."""
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """An engine and whether it can be loaded by this interpreter."""
 
@@ -98,6 +102,7 @@ def _description(row: Row) -> Iterator[str]:
         ("licence", f"{info.licence}; commercial use {'allowed' if info.commercial_use else 'not allowed'}"),
         ("kinds", ", ".join(info.kinds)),
         ("languages", ", ".join(info.languages)),
+        ("memory", _memory(info)),
         *(_sound(info) if info.role == "generator" else [("dimensions", str(info.dimensions))]),
     ]
     for label, fact in facts:
@@ -105,6 +110,8 @@ def _description(row: Row) -> Iterator[str]:
             yield f"  {label:15} {fact}"
     for voice in info.voices:
         yield f"  voice {voice.name}: {voice.language} {voice.summary}".rstrip()
+    for tip in info.tips:
+        yield f"  tip             {tip}"
     if info.role == "generator":
         how = "--option NAME=VALUE, or a request's field options:" if info.options else "none"
         yield f"  options         {how}"
@@ -117,7 +124,12 @@ def _description(row: Row) -> Iterator[str]:
 def _sound(info: EngineInfo) -> Iterator[tuple[str, str]]:
     rate = f"any rate, by default {info.sample_rate} Hz" if info.any_rate else f"{info.sample_rate} Hz"
     channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
-    yield "sound", f"{rate}, {channels}, {info.shortest_s:g} to {info.longest_s:g} s"
+    length = "as long as the words take" if info.natural_length else f"{info.shortest_s:g} to {info.longest_s:g} s"
+    if info.window_s is not None and info.window_s < info.longest_s:
+        length += f", of windows of {info.window_s:g} s"
+    yield "sound", f"{rate}, {channels}, {length}"
+    if info.bandwidth_hz is not None:
+        yield "bandwidth", f"up to {info.bandwidth_hz:g} Hz, whatever the rate of the file"
     if info.steps is not None:
         yield "steps", f"{info.steps} by default"
     if info.guidance_scale is not None:
@@ -125,11 +137,22 @@ def _sound(info: EngineInfo) -> Iterator[tuple[str, str]]:
     abilities = [
         ("a negative prompt", info.negative_prompt),
         ("audio to start from", info.init_audio),
+        ("a part of a given sound made anew", info.inpaint),
+        ("a given sound continued", info.extend),
+        ("pieces while it is made", info.streams),
         ("loops of its own", info.loop),
         ("speech", info.speech),
     ]
     yield "can do", ", ".join(noun for noun, able in abilities if able)
     yield "cannot do", ", ".join(noun for noun, able in abilities if not able)
+
+
+def _memory(info: EngineInfo) -> str:
+    """Return what the weights of the default model take; the work itself takes more on top."""
+    if not info.parameters:
+        return ""
+    at = ", ".join(f"{info.parameters * size / 1e9:.1f} GB {name}" for name, size in _PRECISIONS)
+    return f"weights {at}, and what the work takes"
 
 
 def _default(option: OptionInfo) -> str:

@@ -41,6 +41,11 @@ INFO = EngineInfo(
     options=(sampler_option(NOISE), ETA),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
+    parameters=400_000_000,
+    tips=(
+        'Name the source and the place: "a car engine idling in a garage".',
+        '"high quality" and "clear" in the prompt help, "low quality" in negative_prompt, too.',
+    ),
     summary="Sound effects and ambience, 16 kHz mono; small.",
 )
 

@@ -46,6 +46,11 @@ INFO = EngineInfo(
     options=(sampler_option(NOISE), ETA),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
+    parameters=1_100_000_000,
+    tips=(
+        'Name the source and the place: "a car engine idling in a garage".',
+        'negative_prompt = "low quality, average quality" makes it clearer.',
+    ),
     summary="Sound effects and music, 16 kHz mono; models base, large and music.",
 )
 

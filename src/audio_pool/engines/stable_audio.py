@@ -54,6 +54,11 @@ INFO = EngineInfo(
     options=(_SAMPLER, _SIGMA_MAX),
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
+    parameters=1_320_000_000,
+    tips=(
+        'Details of production help: instruments, tempo ("120 BPM"), "field recording", "stereo".',
+        'negative_prompt = "low quality" makes it clearer.',
+    ),
     summary="Sound effects, loops and production elements up to 47 s, 44.1 kHz stereo; gated on the hub.",
 )
 

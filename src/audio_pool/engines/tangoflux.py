@@ -68,6 +68,11 @@ INFO = EngineInfo(
     companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
     extra="diffusers",
+    parameters=1_010_000_000,
+    tips=(
+        'Short sentences of what is heard, as in captions: "a dog barks while rain falls on a roof".',
+        'Two or three events in their order work; more are mixed up.',
+    ),
     summary="Sound effects up to 30 s, 44.1 kHz stereo; fast and close to the prompt.",
 )
 

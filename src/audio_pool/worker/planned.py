@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Generator, Item
 from audio_pool.errors import NotSupported
+from audio_pool.prompts.lint import Reader, lint
 from audio_pool.roots import ANYWHERE
 from audio_pool.tasks import GeneratePart
 from audio_pool.types import STRICT_WARNINGS, Recipe, Shape
@@ -55,13 +58,26 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         extend_s=recipe.edit.extend_s if recipe.edit else None,
         options=dict(recipe.options),
     )
-    notes = engine.notes(item)
+    notes = _with_advice(engine.notes(item), info, recipe)
     if part.strict:
         _refuse_approximations(notes)
     looped = item.loop and notes.loops
     duration_s = _raw_duration(recipe, part.mastering.shape, info, looped)
     item = dataclasses.replace(item, duration_s=duration_s, loop=looped)
     return [Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped) for seed in part.seeds]
+
+
+def _with_advice(notes: Notes, info: EngineInfo, recipe: Recipe) -> Notes:
+    """Return the notes with what may be said against the prompt, where the engine has not said the same."""
+    found = lint(
+        recipe.prompt,
+        Reader(speech=info.speech, languages=info.languages),
+        negative_prompt=recipe.negative_prompt,
+        loop=recipe.loop,
+    )
+    said = {warning.partition(":")[0] for warning in notes.warnings}
+    advice = [str(one) for one in found if one.name != "prompt_language" or "not_english" not in said]
+    return structs.replace(notes, warnings=(*notes.warnings, *advice)) if advice else notes
 
 
 def _refuse_approximations(notes: Notes) -> None:

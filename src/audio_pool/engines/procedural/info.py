@@ -47,6 +47,10 @@ INFO = EngineInfo(
     negative_prompt=True,
     loop=True,
     options=(LAYERS, SPACE),
+    tips=(
+        "Name what sounds and how: \"slow heavy footsteps on gravel\"; up to eight sounds at a time.",
+        "Name the place (\"in a cave\", \"outside\", \"far away\"): it decides the space around the sound.",
+    ),
     summary="Built in: synthesis from words; no weights, no GPU",
 )
 
