@@ -110,6 +110,37 @@ CLAP: Sizes = {
     },
 }
 
+ENCODEC = {
+    "target_bandwidths": [1.2],
+    "sampling_rate": 32000,
+    "audio_channels": 1,
+    "normalize": False,
+    "chunk_length_s": None,
+    "overlap": None,
+    "hidden_size": 16,
+    "num_filters": 4,
+    "codebook_size": 64,
+    "codebook_dim": 16,
+    "upsampling_ratios": [8, 5, 4, 4],
+    "use_causal_conv": False,
+    "use_conv_shortcut": False,
+    "norm_type": "weight_norm",
+}
+MUSICGEN: Sizes = {
+    "text": T5,
+    "codec": ENCODEC,
+    "decoder": {
+        "vocab_size": 64,
+        "pad_token_id": 64,
+        "bos_token_id": 64,
+        "num_codebooks": 4,
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "ffn_dim": 96,
+    },
+}
+
 
 # -- pieces ----------------------------------------------------------------------------------------------
 
@@ -370,4 +401,48 @@ def stable_audio(directory: Path, sizes: Sizes = STABLE_AUDIO) -> Path:
 
     torch.manual_seed(14)
     StableAudioPipeline(**stable_audio_parts(sizes)).save_pretrained(str(directory))
+    return directory
+
+
+# -- language models of audio tokens ---------------------------------------------------------------------
+
+
+def encodec(sizes: Mapping[str, Any]) -> Any:
+    """An EncodecModel with every weight random (its codebooks start at zero)."""
+    from transformers import EncodecConfig, EncodecModel
+
+    codec = EncodecModel(EncodecConfig(**sizes))
+    lively(codec.encoder, 1.2)
+    lively(codec.decoder, 1.2)
+    for layer in codec.quantizer.layers:
+        layer.codebook.embed.normal_()
+    return codec
+
+
+def musicgen_parts(sizes: Sizes = MUSICGEN) -> dict[str, Any]:
+    """Modules: model (all of it in one), tokenizer."""
+    from transformers import (
+        MusicgenDecoderConfig,
+        MusicgenForCausalLM,
+        MusicgenForConditionalGeneration,
+        T5EncoderModel,
+    )
+
+    decoder = MusicgenForCausalLM(MusicgenDecoderConfig(**sizes["decoder"]))
+    text = T5EncoderModel(t5_config(sizes["text"]))
+    lively(text)
+    lively(decoder)
+    model = MusicgenForConditionalGeneration(
+        text_encoder=text, audio_encoder=encodec(sizes["codec"]), decoder=decoder
+    )
+    lively(model.enc_to_dec_proj)
+    return {"model": model, "tokenizer": t5_tokenizer()}
+
+
+def musicgen(directory: Path, sizes: Sizes = MUSICGEN) -> Path:
+    """facebook/musicgen-small's layout, as transformers saves it."""
+    torch.manual_seed(15)
+    parts = musicgen_parts(sizes)
+    parts["model"].save_pretrained(str(directory))
+    parts["tokenizer"].save_pretrained(str(directory))
     return directory

@@ -40,7 +40,8 @@ def test_generators_figures(info):
     else:
         assert f"{info.sample_rate / 1000:g} kHz {'stereo' if info.channels == 2 else 'mono'}" in sound
         assert f"{info.shortest_s:g}–{info.longest_s:g} s" in length
-    assert steps == (f"{info.steps}, {info.guidance_scale:g}" if info.steps else "–")
+    guidance = info.guidance_scale
+    assert steps == (f"{info.steps or '–'}, {guidance:g}" if guidance is not None else "–")
     assert (negative == "yes") == info.negative_prompt
     assert (init == "yes") == info.init_audio
 

@@ -48,6 +48,7 @@ class Job:
     index: int
     item: Item
     steps: int
+    """0 where the engine has none: a sound's length decides."""
     guidance: float
     frames: int
     """Exact length of the result at the engine's rate."""
@@ -177,7 +178,7 @@ class StagedEngine:
         with self._running(len(items)):
             for jobs, latents in self._sampled(items, on_step):
                 with self._placement.stage("decoder"):
-                    waves = self._decoded(latents, max(job.frames for job in jobs))
+                    waves = self._waves(jobs, latents)
                 for job, wave in zip(jobs, waves, strict=True):
                     sounds[job.index] = cut(wave, job.frames)
         return [sounds[index] for index in range(len(items))]
@@ -231,13 +232,15 @@ class StagedEngine:
             raise NotSupported(f"{name} has no voices; voice={item.voice!r} was asked for")
         if item.loop:
             raise NotSupported(f"{name} makes no loops of itself; ask without loop and make one of the sound")
+        if item.steps is not None and self.info.steps is None:
+            raise NotSupported(f"{name} has no steps; steps={item.steps} was asked for")
         steps = item.steps if item.steps is not None else self.info.steps
         guidance = item.guidance_scale if item.guidance_scale is not None else self.info.guidance_scale
-        assert steps is not None and guidance is not None, "the INFO of such an engine has both"
+        assert guidance is not None, "the INFO of such an engine has it"
         return Job(
             index=index,
             item=item,
-            steps=steps,
+            steps=steps or 0,
             guidance=guidance,
             frames=frames_of(item.duration_s, self.info.sample_rate),
             options=option_values(self.info, item.options),
@@ -277,6 +280,10 @@ class StagedEngine:
         if len(self._encodings) > _ENCODINGS_KEPT:
             self._encodings.popitem(last=False)
         return encoded
+
+    def _waves(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[torch.Tensor]:
+        """Return each job's sound, [C, T] on the CPU; overridden where rows must be decoded by themselves."""
+        return self._decoded(latents, max(job.frames for job in jobs))
 
     def _decoded(self, latents: torch.Tensor, frames: int) -> list[torch.Tensor]:
         """Return [C, T] per row, on the CPU."""

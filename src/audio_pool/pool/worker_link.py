@@ -279,7 +279,10 @@ def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
         incarnation=incarnation,
         engines=frozenset(ready.engines),
         coming=frozenset(ready.coming),
-        batching=frozenset(name for name, info in ready.engines.items() if info.batch and info.steps),
+        # what has neither steps nor guidance makes its sounds one by one: together they would only wait
+        batching=frozenset(
+            name for name, info in ready.engines.items() if info.batch and (info.steps or info.guidance_scale)
+        ),
     )
 
 

@@ -1,0 +1,383 @@
+"""Language models of audio tokens: the way from prompts to drawn codes, and from codes to sounds.
+
+Owns: conditions from a T5 text encoder, batches of rows of any length, sounds longer than the model's window,
+the continuation of a given sound, pieces of a sound that is still being drawn; the options that all such
+engines have. Works on transformers' decoders of codebooks with EnCodec codes.
+Must not know: any single model (each engine reads its own files and names its parts), the pool.
+
+A new engine subclasses AutoregressiveEngine and hands it its modules (``TokenModel``). audiogen.py shows how
+short that is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import structs
+
+from audio_pool.engine_info import EngineInfo, OptionInfo
+from audio_pool.engines import _torch
+from audio_pool.engines._encodec import PieceDecoder, check_codec, frame_samples
+from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
+from audio_pool.engines._opening import Opened
+from audio_pool.engines._token_cache import fixed_cache, fixed_positions, roomy_cache
+from audio_pool.engines._token_drawing import Codebooks, Drawing, Predictor, Row, Window, steps_of
+from audio_pool.engines._token_draws import Sampling
+from audio_pool.engines.base import Audio, Item, OnStep
+from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.types import frames_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["AutoregressiveEngine", "TokenModel", "token_options"]
+
+_TEXT_BUCKET = 16
+"""Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
+_TEXT_LONGEST = 512
+"""Tokens that a T5 reads, where its tokenizer does not say."""
+_CACHES_KEPT = 2
+"""Compiled, caches are used again: a compiled pass is bound to their memory."""
+
+
+def token_options(*, top_k: int = 250, stride_s: float = 18.0) -> tuple[OptionInfo, ...]:
+    """Return the options of an engine, with its own defaults."""
+    return (
+        OptionInfo(
+            name="temperature",
+            type="float",
+            default=1.0,
+            low=0.0,
+            high=3.0,
+            summary="How adventurous each token is; 0 always takes the likeliest",
+        ),
+        OptionInfo(
+            name="top_k",
+            type="int",
+            default=top_k,
+            low=0,
+            high=2048,
+            summary="Only the so many likeliest tokens are drawn; 0: all",
+        ),
+        OptionInfo(
+            name="top_p",
+            type="float",
+            default=1.0,
+            low=0.01,
+            high=1.0,
+            summary="Only the likeliest tokens that share this much of all chances are drawn; 1: all",
+        ),
+        OptionInfo(
+            name="cfg",
+            type="float",
+            low=0.0,
+            high=20.0,
+            summary="guidance_scale by the name that these models know it by",
+        ),
+        OptionInfo(
+            name="stride_s",
+            type="float",
+            default=stride_s,
+            low=1.0,
+            high=29.0,
+            summary="Sounds beyond the model's window: seconds that each further window adds; the rest it is given",
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenModel:
+    """The modules of a model and what is particular in them, as transformers builds them."""
+
+    tokenizer: Any
+    text_encoder: Any
+    """A T5 encoder."""
+    projection: Any
+    """From the text encoder's width to the decoder's; None where they are alike."""
+    language_model: Any
+    """MusicgenForCausalLM, or another decoder with ``model.decoder``, ``lm_heads`` and its signature."""
+    codec: Any
+    """EncodecModel."""
+    channels: int = 1
+    """2: the codebooks of left and right alternate."""
+
+
+class AutoregressiveEngine(StagedEngine):
+    """The Generator protocol (and Streams) over a text encoder, a language model of codes and their decoder."""
+
+    piece_s = 10.0
+    """Length of the pieces in which sounds are decoded, and handed out."""
+
+    def __init__(self, info: EngineInfo, settings: _torch.TorchSettings, opened: Opened, model: TokenModel) -> None:
+        """
+        Args:
+            info: INFO under the engine's name; ``window_s`` is the model's.
+            settings: checked.
+            opened: device and precisions.
+            model: its parts, loaded, on the CPU.
+        """
+        assert info.window_s is not None, "the INFO of such an engine has it"
+        codec, lm = model.codec, model.language_model
+        check_codec(codec, info.name)
+        self._tokenizer, self._text_encoder = model.tokenizer, model.text_encoder
+        if self._tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
+            self._tokenizer.model_max_length = _TEXT_LONGEST
+        self._projection, self._lm, self._codec = model.projection, lm, codec
+        self._channels = model.channels
+        self._samples = frame_samples(codec)
+        self._rate: int = codec.config.sampling_rate
+        count: int = lm.config.num_codebooks
+        self._codebooks = Codebooks(
+            count=count,
+            delays=tuple(book // model.channels for book in range(count)),
+            vocabulary=lm.config.vocab_size,
+        )
+        self._width = self._frames(info.window_s)
+        self._room = self._width + max(self._codebooks.delays) + self._prefix_room()
+        if settings.compile:
+            decoder = lm.model.decoder
+            decoder.embed_positions = fixed_positions(decoder.embed_positions, self._room, self._time_axis)
+        self._caches: dict[tuple[int, int], Any] = {}
+        encoder = {"text_encoder": model.text_encoder}
+        if model.projection is not None:
+            encoder["projection"] = model.projection
+        info = structs.replace(info, sample_rate=self._rate, channels=model.channels)
+        stages = {"encoder": encoder, "sampler": {"language_model": lm}, "decoder": {"codec": codec}}
+        super().__init__(info, settings, opened, stages)
+        if settings.compile:
+            _torch.compile_module(lm, settings, self._device)
+
+    _time_axis = -1
+    """Axis of time in what the language model hands to its positions."""
+
+    def _prefix_room(self) -> int:
+        """Return the positions that are prepended to the tokens at most."""
+        return 0
+
+    # -- conditions -------------------------------------------------------------------------------
+
+    def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
+        """Return the prompt's states [1, L, D] as the language model takes them.
+
+        The unconditional twin is all zeros in these models, and made where rows are put together.
+        """
+        most = self._tokenizer.model_max_length
+        tokens = self._tokenizer(prompt, max_length=most, truncation=True, return_tensors="pt")
+        ids, mask = tokens.input_ids.to(self._device), tokens.attention_mask.to(self._device)
+        states = self._text_encoder(input_ids=ids, attention_mask=mask)[0]
+        if self._projection is not None:
+            states = self._projection(states.to(next(self._projection.parameters()).dtype))
+        return {"states": states.to(self.dtype)}
+
+    def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition], window: Window) -> Condition:
+        """Return states [R, L, D] and their mask [R, L] for the rows of a window, all unconditional first.
+
+        The unconditional rows may look at all of their states: those are zeros, and give zeros.
+        """
+        import torch
+
+        longest = max(text["states"].shape[1] for text in texts)
+        if self.settings.compile:
+            longest = math.ceil(longest / _TEXT_BUCKET) * _TEXT_BUCKET
+        width = texts[0]["states"].shape[-1]
+        states = torch.zeros(len(texts), longest, width, dtype=self.dtype, device=self._device)
+        mask = torch.zeros(len(texts), longest, dtype=torch.long, device=self._device)
+        for row, text in enumerate(texts):
+            length = text["states"].shape[1]
+            states[row, :length] = text["states"][0]
+            mask[row, :length] = 1
+        if jobs[0].guided:
+            states = torch.cat([torch.zeros_like(states), states])
+            mask = torch.cat([torch.ones_like(mask), mask])
+        return {"states": states, "mask": mask}
+
+    def _first(self, condition: Condition) -> dict[str, torch.Tensor]:
+        """Return the language model's arguments, beside tokens and cache, at a window's first pass."""
+        return {"encoder_hidden_states": condition["states"], "encoder_attention_mask": condition["mask"]}
+
+    def _later(self, condition: Condition) -> dict[str, torch.Tensor]:
+        """Return them at every other pass."""
+        return self._first(condition)
+
+    def _text_warnings(self, job: Job) -> list[str]:
+        return truncations(job, self._tokenizer)
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    def _job(self, index: int, item: Item) -> Job:
+        if item.negative_prompt:
+            raise NotSupported(f"{self.info.name} takes no negative prompt; {item.negative_prompt!r} was given")
+        job = super()._job(index, item)
+        cfg = job.number("cfg")
+        if cfg is not None:
+            if item.guidance_scale not in (None, cfg):
+                raise InvalidRequest(
+                    f"{self.info.name}: options: cfg: given {cfg:g} beside guidance_scale {item.guidance_scale:g}, "
+                    "which are one thing; give either"
+                )
+            job = replace(job, guidance=cfg)
+        return job
+
+    def _frames(self, seconds: float) -> int:
+        """Return the frames of codes that a length takes."""
+        return math.ceil(frames_of(seconds, self._rate) / self._samples)
+
+    def _length(self, job: Job) -> int:
+        """Return the frames of codes of a job's whole sound."""
+        return math.ceil(job.frames / self._samples)
+
+    def _stride(self, job: Job) -> int:
+        return self._frames(job.number("stride_s") or 0.0)
+
+    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
+        """Rows may differ in length, guidance and sampling, not in where their windows begin."""
+        return job.guided, self._stride(job) if self._length(job) > self._width else 0
+
+    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Longest first: rows of like length share a batch, and its first row tells how many steps it takes."""
+        return super()._batches(sorted(jobs, key=lambda job: -job.frames))
+
+    def _step_count(self, job: Job) -> int:
+        return steps_of(self._length(job), self._width, self._stride(job), self._codebooks)
+
+    # -- the run -----------------------------------------------------------------------------------
+
+    def _drawing(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Drawing:
+        def opens(rows: Sequence[int], window: Window) -> Predictor:
+            chosen = [jobs[row] for row in rows], [texts[row] for row in rows]
+            return self._predictor(self._condition(*chosen, window))
+
+        return Drawing(
+            [self._row(job) for job in jobs],
+            self._codebooks,
+            opens,
+            self._device,
+            width=self._width,
+            stride=self._stride(jobs[0]),
+        )
+
+    def _row(self, job: Job) -> Row:
+        options = {name: job.number(name) for name in ("temperature", "top_k", "top_p")}
+        return Row(
+            frames=self._length(job),
+            sampling=Sampling(
+                seed=job.item.seed,
+                guidance=job.guidance,
+                temperature=_known(options["temperature"]),
+                top_k=int(_known(options["top_k"])),
+                top_p=_known(options["top_p"]),
+            ),
+        )
+
+    def _predictor(self, condition: Condition) -> Predictor:
+        """Return the language model, conditioned, with nothing read yet."""
+        compiled = self.settings.compile
+        states = condition["states"]
+        if compiled:
+            cache = self._fixed(len(states), states.shape[1])
+        else:
+            cache = roomy_cache(self._room)
+        first, later = self._first(condition), self._later(condition)
+        copies = len(states)
+        begun = False
+
+        def predict(tokens: torch.Tensor) -> torch.Tensor:
+            nonlocal begun
+            rows = tokens.repeat(copies // len(tokens), 1, 1).flatten(0, 1)
+            # the first pass has a length of its own each time: it is never compiled
+            run = self._lm if begun else self._lm.forward
+            given = later if begun else first
+            begun = True
+            logits = run(input_ids=rows, past_key_values=cache, use_cache=True, **given).logits
+            return logits[:, -1].view(copies, self._codebooks.count, -1)
+
+        return predict
+
+    def _fixed(self, rows: int, text: int) -> Any:
+        """Return an empty cache of one shape, the same one each time."""
+        key = (rows, text)
+        cache = self._caches.pop(key, None)
+        if cache is None:
+            cache = fixed_cache(self._lm.config, self._room, text)
+        else:
+            cache.reset()
+        while len(self._caches) >= _CACHES_KEPT:
+            del self._caches[next(iter(self._caches))]
+        self._caches[key] = cache
+        return cache
+
+    def _sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
+        """Return codes [B, K, frames]; rows that are shorter end in zeros."""
+        import torch
+
+        drawing = self._drawing(jobs, texts)
+        while not drawing.done:
+            drawing.step()
+            tick()
+        longest = max(self._length(job) for job in jobs)
+        codes = torch.zeros(len(jobs), self._codebooks.count, longest, dtype=torch.long, device=self._device)
+        for row, job in enumerate(jobs):
+            codes[row, :, : self._length(job)] = drawing.codes(row)
+        return codes
+
+    def _waves(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[torch.Tensor]:
+        """Each row by itself: what a decoder makes of a sound's end depends on where it ends."""
+        import torch
+
+        found = []
+        for job, codes in zip(jobs, latents, strict=True):
+            decoder = PieceDecoder(self._codec)
+            pieces = [self._piece(decoder, job, codes[:, begin:end], end) for begin, end in self._cuts(job)]
+            found.append(torch.cat(pieces, dim=-1))
+        return found
+
+    def _cuts(self, job: Job) -> Iterator[tuple[int, int]]:
+        """Yield begin and end in frames of the pieces that a sound is decoded in."""
+        length, size = self._length(job), self._frames(self.piece_s)
+        for begin in range(0, length, size):
+            yield begin, min(begin + size, length)
+
+    def _piece(self, decoder: PieceDecoder, job: Job, codes: torch.Tensor, end: int) -> torch.Tensor:
+        """Return the next samples of a sound, [C, T] on the CPU."""
+        books = codes.view(self._codebooks.count // self._channels, self._channels, -1).transpose(0, 1)
+        return decoder(books, last=end == self._length(job))[:, 0].float().cpu()
+
+    def latents(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
+        """Return the codes drawn, as float32 [K, frames] per item."""
+        rows = super().latents(items, on_step)
+        return [row[:, : self._length(self._job(0, item))] for row, item in zip(rows, items, strict=True)]
+
+    def pieces(self, item: Item, on_step: OnStep | None = None) -> Iterator[Audio]:
+        """Yield the sound piece by piece while it is drawn; all in a row are what ``generate`` gives.
+
+        Raises:
+            what ``generate`` raises.
+        """
+        job = self._job(0, item)
+        with self._running(1), self._placement.stage("encoder"):
+            text = self._encoding(*job.text)
+        tick = Ticker(on_step, self._step_count(job), self._device)
+        drawing, decoder = self._drawing([job], [text]), PieceDecoder(self._codec)
+        left = job.frames
+        for begin, end in self._cuts(job):
+            # nothing is held while the caller has the piece: torch's modes are its thread's
+            with self._running(1):
+                with self._placement.stage(self.sampler_stage):
+                    while drawing.ready < end and not drawing.done:
+                        drawing.step()
+                        tick()
+                with self._placement.stage("decoder"):
+                    wave = self._piece(decoder, job, drawing.codes(0, begin, end), end)
+            piece = wave[:, :left].numpy()
+            left -= piece.shape[1]
+            if piece.shape[1]:
+                yield np.ascontiguousarray(piece, dtype=np.float32)
+
+
+def _known(value: float | None) -> float:
+    assert value is not None, "these options have defaults"
+    return value
