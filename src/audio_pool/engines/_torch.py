@@ -30,6 +30,7 @@ __all__ = [
     "MemoryCap",
     "Placement",
     "TorchSettings",
+    "check_fit",
     "check_memory",
     "compile_module",
     "device_at_work",
@@ -201,9 +202,15 @@ def check_memory(
     Raises:
         OutOfMemory: with the figure needed, the figure found and what to change.
     """
-    wide = dtype_of(settings.dtype, device).itemsize
     elements = [sum(weight_elements(path) for path in files) for files in parts_of(directory).values()]
-    needed = estimate(elements, settings, wide, working_bytes)
+    return check_fit(engine, elements, settings, device, working_bytes)
+
+
+def check_fit(
+    engine: str, elements: Sequence[int], settings: TorchSettings, device: torch.device, working_bytes: int
+) -> int:
+    """Refuse as ``check_memory`` does, by the number of weights of each part."""
+    needed = estimate(elements, settings, dtype_of(settings.dtype, device).itemsize, working_bytes)
     cap = parse_bytes(settings.max_memory) if settings.max_memory else None
     if cap is not None and needed > cap:
         raise OutOfMemory(

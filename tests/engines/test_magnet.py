@@ -1,0 +1,250 @@
+"""MAGNeT against its own published algorithm, one sound at a time in plain torch."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.support import audiocraft_checkpoints as checkpoints
+from tests.support.audiocraft_models import magnet_codes
+
+from audio_pool.engines import Generator, Item, load_engine
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported, OutOfMemory
+
+pytest.importorskip("transformers")
+
+FRAMES = 50 * checkpoints.SEGMENT_S
+HOP = 80
+
+
+def item(prompt: str = "rain on a tin roof", seed: int = 7, duration_s: float = 0.8, **more: Any) -> Item:
+    options = {"later_steps": 2, **more.pop("options", {})}
+    return Item(**{"prompt": prompt, "seed": seed, "duration_s": duration_s, "steps": 4, "options": options, **more})
+
+
+MIXED = [
+    item(guidance_scale=4.0),
+    item("dog", 1, 0.3),
+    item("the low wind on the sea", 2**63 - 1, 0.96),
+    item("a dog", 3, negative_prompt="music"),
+    item("bark", 4, guidance_scale=1.0),
+    item("bark", 5, steps=3),
+    item("bark", 5, options={"span_arrangement": "stride1"}),
+]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Built:
+    return checkpoints.build(tmp_path_factory.mktemp("models"), "magnet")
+
+
+@pytest.fixture(scope="module")
+def engine(built: checkpoints.Built) -> Any:
+    return load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
+
+
+def published(built: checkpoints.Built, asked: Item, **choices: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The reference's codes [K, frames] and wave [1, T] of an item."""
+    guidance = 10.0 if asked.guidance_scale is None else asked.guidance_scale
+    choices = {"temperature": 3.0, "top_p": 0.9, "guidance": (guidance, 1.0), **choices}
+    with torch.no_grad():
+        codes = magnet_codes(
+            built.language_model,
+            built.states(asked.prompt),
+            built.states(asked.negative_prompt) if guidance > 1 else None,
+            frames=FRAMES,
+            seed=asked.seed,
+            steps=[asked.steps or 20, *[int(asked.options["later_steps"] or 0)] * 3],
+            reach=5,
+            stride1=asked.options.get("span_arrangement") == "stride1",
+            **choices,
+        )
+        wave = built.codec.decode(codes)
+    return codes.numpy(), wave.numpy()[:, : round(asked.duration_s * checkpoints.RATE)]
+
+
+def close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.shape == wanted.shape
+    assert np.abs(wanted).max() > 1e-2
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_sounds_are_the_published_algorithms_alone_and_in_a_mixed_batch(built: checkpoints.Built, engine: Any) -> None:
+    together, codes = engine.generate(MIXED), engine.latents(MIXED)
+    for asked, sound, drawn in zip(MIXED, together, codes, strict=True):
+        wanted, wave = published(built, asked)
+        np.testing.assert_array_equal(drawn, wanted)
+        close(sound, wave)
+        np.testing.assert_array_equal(engine.latents([asked])[0], wanted)
+        assert sound.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "choices"),
+    [
+        ({"temperature": 1.2}, {"temperature": 1.2}),
+        ({"temperature": 0.0}, {"temperature": 0.0}),
+        ({"top_p": 0.4}, {"top_p": 0.4}),
+        ({"top_p": 0.0}, {"top_p": 0.0}),
+        ({"top_p": 0.0, "top_k": 3}, {"top_p": 0.0, "top_k": 3}),
+        ({"guidance_end": 4.0}, {"guidance": (10.0, 4.0)}),
+        ({"later_steps": 4}, {}),
+        ({"span_arrangement": "stride1", "later_steps": 4}, {}),
+    ],
+    ids=lambda each: "-".join(each) if isinstance(each, dict) else None,
+)
+def test_an_option_is_the_published_one_and_heard(
+    built: checkpoints.Built, engine: Any, options: dict[str, Any], choices: dict[str, Any]
+) -> None:
+    asked = item(options=options)
+    plain, found = engine.latents([item(), asked])
+    np.testing.assert_array_equal(found, published(built, asked, **choices)[0])
+    assert found.shape != plain.shape or (found != plain).any()
+
+
+def test_a_models_own_choices_are_taken_where_none_is_asked_for(tmp_path: Any) -> None:
+    own = {"generate__lm__temp": 3.5, "generate__lm__top_p": 0.8, "generate__lm__max_cfg_coef": 20.0}
+    built = checkpoints.build(tmp_path, "magnet", **own)
+    engine = load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
+    assert engine.info.guidance_scale == 20.0
+    wanted, _ = published(built, item(), temperature=3.5, top_p=0.8, guidance=(20.0, 1.0))
+    np.testing.assert_array_equal(engine.latents([item()])[0], wanted)
+
+
+def test_every_input_changes_the_sound(engine: Any) -> None:
+    others = [item(seed=8), item("dog bark"), item(guidance_scale=1.5), item(negative_prompt="dog"), item(steps=5)]
+    base, *found = engine.latents([item(), *others])
+    for asked, codes in zip(others, found, strict=True):
+        assert (codes != base).mean() > 0.05, asked
+
+
+def test_it_says_what_was_loaded(built: checkpoints.Built, engine: Any) -> None:
+    assert isinstance(engine, Generator)
+    info = engine.info
+    assert (info.sample_rate, info.channels, info.model) == (checkpoints.RATE, 1, str(built.directory))
+    assert (info.dtype, info.licence, info.commercial_use) == ("float32", "CC-BY-NC-4.0", False)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.29, 0.33333, 0.95991])
+def test_exact_length(engine: Any, seconds: float) -> None:
+    (sound,) = engine.generate([item(duration_s=seconds, steps=1, options={"later_steps": 1})])
+    assert sound.shape == (1, round(seconds * checkpoints.RATE))
+    assert sound[:, -1].any()
+
+
+def test_progress_counts_every_step_of_every_codebook(engine: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    engine.generate([item(), item("dog"), item(steps=2)], lambda *at: seen.append(at))
+    assert seen == [(done, 18) for done in range(1, 19)]  # (4 + 3 * 2) + (2 + 3 * 2)
+
+
+def test_a_cancel_is_heeded_at_the_next_step_and_the_next_run_is_unharmed(engine: Any) -> None:
+    before = engine.latents([item()])[0]
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 6:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        engine.generate([item(), item("dog")], stop)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(engine.latents([item()])[0], before)
+
+
+def test_refused_or_said(engine: Any) -> None:
+    with pytest.raises(NotSupported, match="at most"):
+        engine.notes(item(duration_s=engine.info.longest_s + 1))
+    with pytest.raises(NotSupported, match="voice"):
+        engine.notes(item(voice="anna"))
+    with pytest.raises(NotSupported, match="loop"):
+        engine.notes(item(loop=True))
+    with pytest.raises(NotSupported, match="init_audio"):
+        engine.notes(item(init_audio=np.zeros((1, 800), np.float32)))
+    with pytest.raises(InvalidRequest, match=r"guidance_end: given 6, allowed is at most guidance_scale \(5\)"):
+        engine.generate([item(guidance_scale=5.0, options={"guidance_end": 6.0})])
+    with pytest.raises(InvalidRequest, match=r"temperature: given -1\.0, .* allows a number, 0 to 10"):
+        engine.notes(item(options={"temperature": -1.0}))
+    with pytest.raises(InvalidRequest, match="no option 'top_q'; did you mean 'top_"):
+        engine.notes(item(options={"top_q": 0.5}))
+    assert engine.notes(item()).warnings == ()
+
+    def said(asked: Item) -> list[str]:
+        return [each.partition(":")[0] for each in engine.notes(asked).warnings]
+
+    assert said(item(duration_s=1.0)) == ["silent_end"]  # 50 frames are no whole number of spans
+    assert said(item(duration_s=1.0, options={"span_arrangement": "stride1"})) == []
+    assert said(item(options={"top_k": 5})) == ["top_k_unused"]
+    assert said(item(options={"top_k": 5, "top_p": 0.0})) == []
+    assert said(item("dog " * 600)) == ["prompt_truncated"]
+    assert said(item(negative_prompt="dog", guidance_scale=1.0)) == ["negative_prompt_unused"]
+    (sound,) = engine.generate([item(duration_s=1.0)])
+    made = FRAMES // 3 * 3 * HOP
+    assert sound[:, made - 1].any() and not sound[:, made:].any()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_makes_sounds(built: checkpoints.Built, dtype: str) -> None:
+    half = load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": dtype})
+    assert half.info.dtype == dtype
+    together = half.generate([item(), item("dog", 2)])
+    assert all(np.isfinite(sound).all() and np.abs(sound).max() > 1e-2 for sound in together)
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offloaded_it_makes_the_same_sounds(built: checkpoints.Built, engine: Any, offload: str) -> None:
+    settings = {"model": str(built.directory), "device": "cpu", "dtype": "float32", "offload": offload}
+    close(load_engine("magnet", settings).generate([item()])[0], engine.generate([item()])[0])
+
+
+def test_quantised_it_makes_sounds(built: checkpoints.Built) -> None:
+    pytest.importorskip("torchao")
+    settings = {"model": str(built.directory), "device": "cpu", "dtype": "float32", "quantization": "8bit"}
+    small = load_engine("magnet", settings)
+    assert small.info.quantization == "8bit-torchao"
+    assert np.isfinite(small.generate([item()])[0]).all()
+
+
+def test_a_cap_is_measured_by_the_weights_that_are_there(built: checkpoints.Built, monkeypatch: Any) -> None:
+    # T5's are half a file, the others' exactly those in theirs, though stored in half precision
+    from audio_pool.engines import _torch
+
+    seen: list[int] = []
+    plain = _torch.check_fit
+
+    def fit(engine: str, elements: list[int], *rest: Any) -> int:
+        seen[:] = elements
+        return plain(engine, elements, *rest)
+
+    monkeypatch.setattr(_torch, "check_fit", fit)
+    load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
+    sizes = [sum(each.numel() for each in part.state_dict().values()) for part in (built.language_model, built.codec)]
+    assert seen[1:] == sizes
+    monkeypatch.setattr(_torch, "check_fit", lambda *_: (_ for _ in ()).throw(OutOfMemory("too small")))
+    with pytest.raises(OutOfMemory, match="too small"):
+        load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
+
+
+def test_closed_it_holds_no_weights(built: checkpoints.Built) -> None:
+    other = load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
+    other.generate([item(steps=1, options={"later_steps": 1})])
+    held = [weakref.ref(module) for module in (other._model, other._codec, other._text_encoder)]
+    other.close()
+    gc.collect()
+    assert [module() for module in held] == [None, None, None]
+    assert other.info.name == "magnet"
+
+
+def test_a_missing_model_is_named(built: checkpoints.Built, tmp_path: Any) -> None:
+    fetch = "audio-pool models fetch magnet"
+    with pytest.raises(EngineUnavailable, match=rf"nowhere.*{fetch}"):
+        load_engine("magnet", {"model": str(tmp_path / "nowhere"), "device": "cpu"})
+    with pytest.raises(EngineUnavailable, match=rf"facebook/magnet-small-10secs.*{fetch}"):
+        load_engine("magnet", {"device": "cpu"})
+    with pytest.raises(EngineUnavailable, match=rf"{tmp_path}.*{fetch}"):
+        load_engine("magnet", {"model": str(tmp_path), "device": "cpu"})
