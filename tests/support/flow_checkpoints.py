@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.support.checkpoints import LETTERS, WORDS, Sizes, lively
+from tests.support.checkpoints import LETTERS, WORDS, Sizes, lively, t5_tokenizer
 
 from audio_pool.engines._oobleck import legacy_weight_norm
 
@@ -105,4 +105,48 @@ def stable_audio_3(directory: Path, sizes: Sizes = STABLE_AUDIO_3, *, distilled:
 
     torch.manual_seed(15)
     StableAudio3Pipeline(**stable_audio_3_parts(sizes, distilled=distilled)).save_pretrained(str(directory))
+    return directory
+
+
+LONGCAT: Sizes = {
+    "vae": {
+        "channels": 8,
+        "c_mults": [1, 2, 2],
+        "strides": [4, 8, 16],
+        "latent_dim": 8,
+        "encoder_latent_dim": 16,
+        "downsampling_ratio": 512,
+    },
+    "text": {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
+    "transformer": {"dit_dim": 32, "dit_depth": 2, "dit_heads": 2, "dit_text_dim": 32, "latent_dim": 8},
+}
+
+
+def longcat_parts(sizes: Sizes = LONGCAT) -> dict[str, Any]:
+    from diffusers import FlowMatchEulerDiscreteScheduler, LongCatAudioDiTTransformer, LongCatAudioDiTVae
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    with legacy_weight_norm():
+        vae = LongCatAudioDiTVae(**sizes["vae"])
+    transformer = LongCatAudioDiTTransformer(**sizes["transformer"])
+    drawn(vae, 0.7)
+    vae.decoder.layers[-2].weight_g.data *= 0.003  # its shortcuts add up
+    drawn(transformer)
+    with torch.device("cpu"):
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, invert_sigmas=True)
+    return {
+        "vae": vae,
+        "text_encoder": UMT5EncoderModel(UMT5Config(**sizes["text"], is_encoder_decoder=False, use_cache=False)),
+        "tokenizer": t5_tokenizer(longest=48),
+        "transformer": transformer,
+        "scheduler": scheduler,
+    }
+
+
+def longcat(directory: Path, sizes: Sizes = LONGCAT) -> Path:
+    """LongCat-AudioDiT's layout as diffusers' converter makes it."""
+    from diffusers import LongCatAudioDiTPipeline
+
+    torch.manual_seed(16)
+    LongCatAudioDiTPipeline(**longcat_parts(sizes)).save_pretrained(str(directory))
     return directory

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,13 @@ def stable_audio_3(model: Path, device: str = "cpu", dtype: torch.dtype = torch.
 
     with legacy_weight_norm():
         return stable_audio_3_sound(StableAudio3Pipeline.from_pretrained(str(model), dtype=dtype).to(device))
+
+
+def longcat(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import LongCatAudioDiTPipeline
+
+    with legacy_weight_norm():
+        return longcat_sound(LongCatAudioDiTPipeline.from_pretrained(str(model), dtype=dtype).to(device))
 
 
 def tangoflux(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
@@ -145,6 +153,21 @@ def stable_audio_3_sound(pipe: Any) -> Sound:
     return sound
 
 
+def longcat_sound(pipe: Any) -> Sound:
+    pipe.set_progress_bar_config(disable=True)
+    as_made = pipe.scheduler
+
+    def sound(item: Item, **more: Any) -> np.ndarray:
+        # it takes whole latent frames and rounds down: asked for enough, and cut to the length here
+        frames = round(item.duration_s * pipe.sample_rate)
+        pipe.scheduler = type(as_made).from_config(as_made.config, shift=float(item.options.get("shift", 1.0)))
+        whole = math.ceil(frames / pipe.vae_scale_factor) * pipe.vae_scale_factor / pipe.sample_rate
+        made = pipe(audio_duration_s=whole + 1e-6, **_options(item, 4.0), **more).audios[0]
+        return np.asarray(made) if more else made[:, :frames]
+
+    return sound
+
+
 def tangoflux_sound(reference: Reference) -> Sound:
     def sound(item: Item) -> np.ndarray:
         guidance = 4.5 if item.guidance_scale is None else item.guidance_scale
@@ -169,4 +192,5 @@ PLAIN: dict[str, Callable[..., Sound]] = {
     "audioldm2": audioldm2,
     "stable_audio": stable_audio,
     "stable_audio_3": stable_audio_3,
+    "longcat": longcat,
 }

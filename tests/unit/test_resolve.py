@@ -497,6 +497,16 @@ def test_what_is_said_takes_its_own_time():
         resolved(talker, loops, loop=True)
 
 
+def test_words_take_their_time_where_a_length_may_be_asked_for_and_is_not():
+    paced = engine("talker", speech=True, longest_s=30.0)
+    loops = config(defaults={"engine": "talker", "loop": True, "duration_s": 3.0})
+    found = resolved(paced, loops, prompt="a word " * 30)
+    assert found.recipe.duration_s == pytest.approx(209 / 15, abs=0.01)
+    assert not found.recipe.loop and not found.shape.natural_length
+    assert resolved(paced, loops, prompt="a word " * 30, duration_s=2.0).recipe.duration_s == 2.0
+    assert resolved(paced, loops, prompt="a word " * 600).recipe.duration_s == 30.0
+
+
 def test_a_long_text_is_for_engines_that_speak():
     text = "a" * 5_000
     assert resolved(engine("talker", speech=True), config(defaults={"engine": "talker"}), prompt=text).recipe.prompt

@@ -15,9 +15,30 @@ from typing import Any
 
 from audio_pool.engine_info import OptionInfo
 
-__all__ = ["COSINE", "FLOW", "NOISE", "OPTION", "Sampler", "built", "numpy_copies", "over_flow", "sampler_option"]
+__all__ = [
+    "COSINE",
+    "FLOW",
+    "NOISE",
+    "OPTION",
+    "SHIFT",
+    "Sampler",
+    "built",
+    "numpy_copies",
+    "over_flow",
+    "sampler_option",
+]
 
 OPTION = "scheduler"
+
+SHIFT = OptionInfo(
+    name="shift",
+    type="float",
+    default=1.0,
+    low=0.1,
+    high=10.0,
+    summary="Where the steps of the flow lie: above 1 more of them at much noise, below 1 at little",
+)
+"""Of engines whose flow's steps lie evenly otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

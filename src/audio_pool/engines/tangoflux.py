@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
-from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
+from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes
 from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, open_model, reading_errors
-from audio_pool.engines._samplers import FLOW, sampler_option
+from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
 from audio_pool.engines._torch import TorchSettings, first_line
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["INFO", "Config", "Settings", "TangoFlux", "load"]
 
-_SHIFT = OptionInfo(
-    name="shift",
-    type="float",
-    default=1.0,
-    low=0.1,
-    high=10.0,
-    summary="Where the steps of the flow lie: above 1 more of them at much noise, below 1 at little",
-)
 # The model's own files have the text encoder's weights, but neither its configuration nor its tokenizer.
 _TEXT_ENCODER = CompanionInfo(
     model="google/flan-t5-large",
@@ -64,7 +56,7 @@ INFO = EngineInfo(
     steps=50,
     guidance_scale=4.5,
     negative_prompt=True,
-    options=(sampler_option(FLOW), _SHIFT),
+    options=(sampler_option(FLOW), SHIFT),
     companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
     extra="diffusers",
@@ -278,7 +270,7 @@ class TangoFlux(DiffusionEngine):
         )[0]
 
     def _scheduler_settings(self, job: Job) -> dict[str, float]:
-        shift = job.number(_SHIFT.name)
+        shift = job.number(SHIFT.name)
         return {} if shift is None else {"shift": shift}
 
     def _timesteps(self, scheduler: Any, steps: int) -> None:

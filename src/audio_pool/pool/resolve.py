@@ -199,7 +199,7 @@ def refuse_silent(info: EngineInfo) -> None:
 
 
 def _loop(request: AudioRequest, config: Config, info: EngineInfo) -> bool:
-    if request.loop is None and (info.natural_length or request.extend_s is not None):
+    if request.loop is None and (info.natural_length or info.speech or request.extend_s is not None):
         return False
     return config.defaults.loop if request.loop is None else request.loop
 
@@ -215,10 +215,14 @@ def _edit(request: AudioRequest) -> Edit | UnsetType:
 
 
 def _duration(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> float:
-    """Return the seconds that are to be made; where the length is what it will be, a guess for the schedule."""
+    """Return the seconds that are to be made; where the length is what it will be, a guess for the schedule.
+
+    Of words that are spoken the seconds that they take, where nobody says otherwise.
+    """
     if request.extend_s is not None:
         return request.extend_s
-    if info.natural_length:
+    unsaid = request.duration_s is None and own.duration_s is None
+    if info.natural_length or (info.speech and unsaid):
         return min(max(len(request.prompt.strip()) / _SPOKEN_CHARS_PER_S, info.shortest_s), info.longest_s)
     return request.duration_s or _default_duration(own, config, info)
 
