@@ -17,7 +17,7 @@ from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotS
 
 pytest.importorskip("transformers")
 
-FRAMES = 50 * checkpoints.SEGMENT_S
+FRAMES = 50 * checkpoints.SEGMENT_S["magnet"]
 HOP = 80
 
 

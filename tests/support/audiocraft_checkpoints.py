@@ -16,7 +16,7 @@ RATE = 4000
 """A rate at which 80 samples make a frame: 50 frames/s, as of the official models."""
 CODES = 64
 BOOKS = 4
-SEGMENT_S = 1
+SEGMENT_S = {"magnet": 1, "audiogen": 3}
 
 
 @dataclass
@@ -60,7 +60,7 @@ def configuration(kind: str, **changed: Any) -> dict[str, Any]:
                   "cross": ["description"], "input_interpolate": []},
         "conditioners": {"description": {"model": "t5", "t5": {
             "name": "t5-base", "finetune": False, "word_dropout": 0.3, "normalize_text": False}}},
-        "dataset": {"segment_duration": SEGMENT_S, "sample_rate": "${sample_rate}"},
+        "dataset": {"segment_duration": SEGMENT_S[kind], "sample_rate": "${sample_rate}"},
         "optim": {"eps": "1e-8"},
         "continue_from": "???",
     }  # fmt: skip

@@ -214,6 +214,58 @@ class Codec(nn.Module):
         return torch.stack(found)
 
 
+# -- AudioGen's sampler ---------------------------------------------------------------------------
+
+
+def audiogen_codes(
+    model: LanguageModel,
+    text: torch.Tensor,
+    *,
+    frames: int,
+    luck: torch.Generator,
+    guidance: float = 3.0,
+    temperature: float = 1.0,
+    top_k: int = 250,
+    top_p: float = 1.0,
+    prompt: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return [K, frames] of one window: codebook k comes k steps late, each step reads everything anew.
+
+    Args:
+        luck: draws the Gumbel noise, [K, V] a step.
+        prompt: [K, P] codes that are given.
+    """
+    books, nothing = model.books, torch.zeros(1, model.out_norm.weight.shape[0])
+    begun = 0 if prompt is None else prompt.shape[1]
+    codes = torch.full((books, frames), -1)
+    if prompt is not None:
+        codes[:, :begun] = prompt
+    for step in range(1 + begun, frames + books):
+        grid = torch.full((books, step), model.codes)
+        for book in range(books):
+            for at in range(1, step):
+                if 0 <= at - 1 - book < frames:
+                    grid[book, at] = codes[book, at - 1 - book]
+        assert (grid >= 0).all()
+        logits = model.logits(grid, text, causal(step))[:, -1]
+        if guidance > 1:
+            plain = model.logits(grid, nothing, causal(step))[:, -1]
+            logits = plain + guidance * (logits - plain)
+        logits = logits / (temperature or 1.0)
+        uniform = torch.rand(logits.shape, generator=luck).clamp(min=2.0**-25)
+        chances = torch.softmax(logits, dim=-1)
+        if 0 < top_k < model.codes:
+            chances = _narrowed(chances, 0.0, top_k)
+        if top_p < 1:
+            chances = _narrowed(chances / chances.sum(dim=1, keepdim=True), top_p, 0)
+        noisy = chances.log() - (torch.log(-torch.log(uniform)) if temperature else 0.0)
+        for book, token in enumerate(noisy.argmax(dim=1).tolist()):
+            frame = step - 1 - book
+            if 0 <= frame < frames and codes[book, frame] < 0:
+                codes[book, frame] = token
+    return codes
+
+
 # -- MAGNeT's sampler -----------------------------------------------------------------------------
 
 

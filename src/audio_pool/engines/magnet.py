@@ -89,8 +89,8 @@ INFO = EngineInfo(
     options=(_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE_END, _LATER_STEPS, _SPANS),
     files=parts_of.FILES,
     companions=(CompanionInfo(model="google-t5/t5-base", files=parts_of.T5_FILES, licence="Apache-2.0"),),
-    requires=("torch", "transformers", "yaml"),
-    extra="diffusers",
+    requires=("torch", "transformers", "yaml", "sentencepiece"),
+    extra="musicgen",
     tips=(
         "Music: name the genre, the instruments, the mood and the tempo: 'funky groove with electric piano playing "
         "blue chords, 100 BPM'.",
