@@ -16,7 +16,7 @@ from tests.support import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool import gpu
-from audio_pool.engines import Item, _mel, _oobleck, _torch, load_engine
+from audio_pool.engines import Item, _mel, _oobleck, _torch, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupported, OutOfMemory
 from audio_pool.models.weights import parts_of, weight_elements
 from audio_pool.worker.batching import generate_halving
@@ -203,6 +203,15 @@ def test_offloading_changes_nothing_even_after_a_cancel(engines, models, name, o
     with pytest.raises(Cancelled):
         engine.generate([item()], stop)
     np.testing.assert_allclose(engine.generate([item()])[0], engines[name].generate([item()])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if engine_info(name).init_audio])
+@pytest.mark.parametrize("offload", ["model", "sequential", "group"])
+def test_a_sound_to_start_from_is_encoded_wherever_the_weights_wait(engines, models, name, offload):
+    engine = load_engine(name, {"model": models[name], "device": "cpu", "offload": offload})
+    sound = np.random.default_rng(3).normal(0.0, 0.3, (engine.info.channels, 8000)).astype(np.float32)
+    given = item(init_audio=sound, init_strength=0.4, steps=5)
+    np.testing.assert_allclose(engine.latents([given])[0], engines[name].latents([given])[0], atol=1e-5)
 
 
 class Watched(torch.nn.Linear):

@@ -81,8 +81,11 @@ def _reach(config: Any) -> int:
     return math.ceil(frames + 3 / hop)
 
 
-def encode(pipe: Any, sound: Audio, time: int) -> torch.Tensor:
-    """Return latents float32 [C, time, mel] of a sound float32 [C, T] at the vocoder's rate, cut or padded."""
+def encode(pipe: Any, sound: Audio, time: int, device: torch.device) -> torch.Tensor:
+    """Return latents float32 [C, time, mel] of a sound float32 [C, T] at the vocoder's rate, cut or padded.
+
+    The device is told, not the weights': offloaded ones wait elsewhere, and come when they are needed.
+    """
     import numpy as np
     import torch
     from transformers.audio_utils import mel_filter_bank
@@ -111,6 +114,5 @@ def encode(pipe: Any, sound: Audio, time: int) -> torch.Tensor:
         mel_scale="slaney",
     )
     mel = (torch.from_numpy(filters.astype(np.float32)).T @ spectrum).clamp(min=_FLOOR).log().T
-    weight = next(vae.encoder.parameters())
-    encoded = vae.encode(mel[None, None].to(weight.device, weight.dtype)).latent_dist.mode()
+    encoded = vae.encode(mel[None, None].to(device, next(vae.encoder.parameters()).dtype)).latent_dist.mode()
     return encoded[0].float() * vae.config.scaling_factor

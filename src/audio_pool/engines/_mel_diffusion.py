@@ -121,7 +121,7 @@ class MelDiffusion(DiffusionEngine):
         if not self._skipped(jobs[0]):
             return super()._start(jobs, noise, scheduler, timesteps)
         with self._placement.stage("decoder"):
-            encoded = [_mel.encode(self.pipe, sound, noise.shape[2]) for sound in sounds]
+            encoded = [_mel.encode(self.pipe, sound, noise.shape[2], self._device) for sound in sounds]
         latents = torch.stack(encoded).to(noise.device)
         if not len(timesteps):
             return latents

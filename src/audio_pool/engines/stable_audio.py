@@ -247,5 +247,5 @@ class StableAudio(DiffusionEngine):
             sound = sound.mean(dim=0, keepdim=True).expand(self.info.channels, -1)
         whole = torch.zeros(1, self.info.channels, self._shape[1] * vae.hop_length)
         whole[0, :, : sound.shape[1]] = sound
-        weight = next(vae.encoder.parameters())
-        return vae.encode(whole.to(weight.device, weight.dtype)).latent_dist.mode().float()
+        dtype = next(vae.encoder.parameters()).dtype
+        return vae.encode(whole.to(self._device, dtype)).latent_dist.mode().float()
