@@ -37,6 +37,18 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> Non
     assert np.abs(wanted).max() > 1e-3
     assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
 
+WRONG_ITEMS: list[dict[str, Any]] = [
+    {"duration_s": 0.0},
+    {"duration_s": float("nan")},
+    {"steps": 0},
+    {"seed": -1},
+    {"guidance_scale": float("inf")},
+    {"init_strength": 1.5},
+    {"init_audio": np.zeros(10, np.float32)},
+    {"prompt": 7},
+]
+"""One of each kind: tests/unit/test_engine_items.py has every field and every wrong type."""
+
 
 class Contract:
     name = ""
@@ -190,20 +202,11 @@ class Contract:
         assert {"prompt_truncated", "negative_prompt_truncated"} <= {each.split(":")[0] for each in said}
         assert engine.notes(item()).warnings == ()
 
-    @pytest.mark.parametrize(
-        "wrong",
-        [
-            {"duration_s": 0.0},
-            {"duration_s": float("nan")},
-            {"steps": 0},
-            {"seed": -1},
-            {"guidance_scale": float("inf")},
-            {"init_strength": 1.5},
-            {"init_audio": np.zeros(10, np.float32)},
-            {"prompt": 7},
-        ],
-        ids=lambda wrong: next(iter(wrong)),
-    )
+    def test_words_beyond_what_the_model_reads_are_said_and_change_nothing(self, engine):
+        long, longer = (item("dog " * many, negative_prompt="sea " * many, steps=1) for many in (600, 900))
+        np.testing.assert_array_equal(engine.generate([long])[0], engine.generate([longer])[0])
+
+    @pytest.mark.parametrize("wrong", WRONG_ITEMS, ids=lambda wrong: next(iter(wrong)))
     def test_wrong_items_are_refused_by_the_fields_name(self, engine, wrong):
         with pytest.raises(InvalidRequest, match=f"{self.name}: {next(iter(wrong))}: given .*allowed is"):
             engine.generate([item(**wrong)])
@@ -247,5 +250,11 @@ class Contract:
         assert np.abs(some - made(tone, 0.3, seed=8)).mean() > 1e-3  # and something new
         assert np.abs(some - kept).mean() > 1e-3
         np.testing.assert_array_equal(made(tone), made(tone, 0.5))
+        least, seen = item(init_audio=tone, init_strength=0.01), []
+        touched = engine.latents([least], lambda *at: seen.append(at))[0]
+        assert seen, "any strength above 0 takes a step"
+        assert np.abs(touched - made(tone, 0.0)).max() > 0
+        barely = item(init_audio=tone, init_strength=0.99, steps=1)
+        assert np.abs(engine.latents([barely])[0] - engine.latents([item(steps=1)])[0]).max() > 0
         mixed = [item(), item(init_audio=tone, init_strength=0.3, steps=10)]
         np.testing.assert_allclose(engine.latents(mixed)[1], some, atol=1e-4)

@@ -308,6 +308,18 @@ def test_a_closed_engine_holds_no_weights(name: str) -> None:
     assert engine.info.name == name
 
 
+@pytest.mark.parametrize("name", built.GENERATORS)
+def test_texts_are_cut_at_what_the_model_reads_where_its_tokenizer_names_no_limit(name: str) -> None:
+    found = built.parts(name, "cpu")
+    for part, tokenizer in found.items():
+        if part.startswith("tokenizer"):
+            tokenizer.model_max_length = int(1e30)  # transformers' way to say that none was given
+    engine = built.engine(name, found=found)
+    long = item("dog " * 700, negative_prompt="sea " * 700, steps=1)
+    assert np.isfinite(engine.generate([long])[0]).all()
+    assert any(said.startswith("prompt_truncated: ") for said in engine.notes(long).warnings)
+
+
 def test_built_engines_are_those_that_are_loaded() -> None:
     """The same algorithm over the same modules: what is measured on them holds."""
     for name in built.GENERATORS:

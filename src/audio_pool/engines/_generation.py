@@ -16,24 +16,25 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import _torch
+from audio_pool.engines._item import check_item
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._quantize import quantization_of, quantize
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
-from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.errors import NotSupported
 from audio_pool.types import Label, frames_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Condition", "Job", "StagedEngine", "Ticker", "cut", "truncations"]
+__all__ = ["Condition", "Job", "StagedEngine", "Ticker", "bound_tokens", "cut", "truncations"]
 
 _ENCODINGS_KEPT = 64
 
@@ -221,7 +222,7 @@ class StagedEngine:
 
     def _job(self, index: int, item: Item) -> Job:
         name = self.info.name
-        _check(name, item)
+        check_item(name, item)
         if item.duration_s > self.info.longest_s + 1e-9:
             raise NotSupported(
                 f"{name} makes at most {self.info.longest_s:g} s; {item.duration_s:g} s were asked for"
@@ -298,34 +299,6 @@ class StagedEngine:
             self.generate([item] * shape.items)
 
 
-def _check(name: str, item: Item) -> None:
-    """Refuse an Item that never went through a request's checks.
-
-    Raises:
-        InvalidRequest: naming the field, what was given and what is allowed.
-    """
-
-    def refuse(field: str, given: object, allowed: str) -> NoReturn:
-        raise InvalidRequest(f"{name}: {field}: given {given!r}, allowed is {allowed}")
-
-    for field, text in (("prompt", item.prompt), ("negative_prompt", item.negative_prompt)):
-        if not isinstance(text, str):
-            refuse(field, text, "text")
-    if not 0 <= item.seed < 2**63:
-        refuse("seed", item.seed, "0 to 2**63 - 1")
-    if not (math.isfinite(item.duration_s) and item.duration_s > 0):
-        refuse("duration_s", item.duration_s, "a number of seconds above 0")
-    if item.steps is not None and not 1 <= item.steps <= 1000:
-        refuse("steps", item.steps, "1 to 1000")
-    if item.guidance_scale is not None and not 0 <= item.guidance_scale <= 100:
-        refuse("guidance_scale", item.guidance_scale, "0 to 100")
-    if item.init_strength is not None and not 0 <= item.init_strength <= 1:
-        refuse("init_strength", item.init_strength, "0 to 1")
-    sound = item.init_audio
-    if sound is not None and (sound.ndim != 2 or not sound.size or not np.isfinite(sound).all()):
-        refuse("init_audio", getattr(sound, "shape", sound), "a finite float32 array [C, T]")
-
-
 class Tokens(Protocol):
     """A tokenizer's answer."""
 
@@ -348,6 +321,11 @@ def truncations(job: Job, tokenizer: Tokenizer) -> list[str]:
         if given > most:
             warnings.append(f"{name}_truncated: {given} tokens, of which the model reads {most}")
     return warnings
+
+
+def bound_tokens(tokenizer: Tokenizer, most: int) -> None:
+    """Let a tokenizer cut texts at what its model can read, where it says more, or nothing (a number beyond all)."""
+    tokenizer.model_max_length = min(int(tokenizer.model_max_length), most)
 
 
 class Ticker:

@@ -16,7 +16,7 @@ from msgspec import structs
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _mel, _samplers
 from audio_pool.engines._diffusion import DiffusionEngine
-from audio_pool.engines._generation import Job, truncations
+from audio_pool.engines._generation import Job, bound_tokens, truncations
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines.base import Item
@@ -53,6 +53,9 @@ class MelDiffusion(DiffusionEngine):
         pipe: Any,
     ) -> None:
         self.pipe = pipe
+        text = getattr(pipe.text_encoder.config, "text_config", pipe.text_encoder.config)
+        # RoBERTa counts positions from its padding mark's number on
+        bound_tokens(pipe.tokenizer, int(text.max_position_embeddings) - int(text.pad_token_id or 0) - 1)
         if settings.chunked_decode:
             _mel.set_tiles(pipe.vae)
         stages = {
@@ -96,14 +99,21 @@ class MelDiffusion(DiffusionEngine):
     # -- audio-to-audio: start from the given sound, noised to the step that init_strength names -----
 
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
-        return *super()._compatible(job), self._skipped(job)  # strength 1 skips nothing: it is like no sound at all
+        return *super()._compatible(job), self._skipped(job), self._strength(job) < 1.0
+
+    def _strength(self, job: Job) -> float:
+        """Return how much is made anew; 1 without a sound: that ignores it."""
+        if job.item.init_audio is None:
+            return 1.0
+        return 0.5 if job.item.init_strength is None else job.item.init_strength
 
     def _skipped(self, job: Job) -> int:
-        """Return the number of steps left out at the start, because the given sound already stands there."""
-        if job.item.init_audio is None:
-            return 0
-        strength = 0.5 if job.item.init_strength is None else job.item.init_strength
-        return job.steps - round(job.steps * strength)
+        """Return the number of steps left out at the start, because the given sound already stands there.
+
+        Any strength above 0 takes a step: none would hand the given sound back as if it had been worked on.
+        """
+        strength = self._strength(job)
+        return job.steps - (max(1, round(job.steps * strength)) if strength else 0)
 
     def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
         scheduler, timesteps = super()._schedule(job)
@@ -118,7 +128,7 @@ class MelDiffusion(DiffusionEngine):
         import torch
 
         sounds = [job.item.init_audio for job in jobs if job.item.init_audio is not None]
-        if not self._skipped(jobs[0]):
+        if self._strength(jobs[0]) >= 1.0:
             return super()._start(jobs, noise, scheduler, timesteps)
         with self._placement.stage("decoder"):
             encoded = [_mel.encode(self.pipe, sound, noise.shape[2], self._device) for sound in sounds]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._diffusion import stacked
-from audio_pool.engines._generation import Condition, Job
+from audio_pool.engines._generation import Condition, Job, bound_tokens
 from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
 from audio_pool.engines._opening import Opened, load_pipeline, open_model, reading_errors
 from audio_pool.engines._samplers import NOISE, sampler_option
@@ -56,6 +56,9 @@ INFO = EngineInfo(
 
 _TEXT_BUCKET = 16
 """Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
+
+_NEW_TOKENS = 8
+"""States that the language model makes of a prompt, where its configuration does not say."""
 
 
 Settings = TorchSettings
@@ -115,12 +118,22 @@ class AudioLDM2(MelDiffusion):
 
         # the sound half of its CLAP only ranks finished sounds, which is not done here
         pipe.text_encoder.audio_model = torch.nn.Identity()
+        # the language model goes on from both texts: one vector of CLAP's and T5's states, each between two marks; of
+        # what it makes itself it reads all but the last
+        language = pipe.language_model.config
+        made = int(getattr(language, "max_new_tokens", None) or _NEW_TOKENS)
+        bound_tokens(pipe.tokenizer_2, int(language.max_position_embeddings) - (made - 1) - 1 - 2 * 2)
         super().__init__(info, settings, opened, pipe)
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """By itself: encoded together, prompts of other lengths would change the language model's states."""
         text, mask, generated = self.pipe.encode_prompt(
-            [prompt], self._device, 1, guided, negative_prompt=[negative] if guided else None
+            [prompt],
+            self._device,
+            1,
+            guided,
+            negative_prompt=[negative] if guided else None,
+            max_new_tokens=getattr(self.pipe.language_model.config, "max_new_tokens", None) or _NEW_TOKENS,
         )
         return {"text": text, "mask": mask, "generated": generated}
 
@@ -152,8 +165,13 @@ class AudioLDM2(MelDiffusion):
 
     def _text_warnings(self, job: Job) -> list[str]:
         warnings = super()._text_warnings(job)
+        second, most = len(self.pipe.tokenizer_2(job.item.prompt).input_ids), self.pipe.tokenizer_2.model_max_length
+        if second > most:
+            warnings.append(
+                f"prompt_truncated: {second} tokens, of which one of the model's two text encoders reads {most}"
+            )
         if job.guided and job.item.negative_prompt:
-            most = len(self.pipe.tokenizer_2(job.item.prompt).input_ids)
+            most = min(second, most)
             given = len(self.pipe.tokenizer_2(job.item.negative_prompt).input_ids)
             if given > most:
                 warnings.append(

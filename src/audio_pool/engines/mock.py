@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
+from audio_pool.engines._item import check_item
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
 from audio_pool.types import frames_of
@@ -63,6 +64,7 @@ class MockEngine:
         self.info = info
 
     def notes(self, item: Item) -> Notes:
+        check_item(self.info.name, item)
         option_values(self.info, item.options)
         return Notes(details={"kind": _kind(item.prompt)})
 
@@ -79,6 +81,7 @@ class MockEngine:
 
     def _sound(self, item: Item) -> Audio:
         """Return float32 [2, T]: a sine of amplitude 0.5, zeros, or noise of RMS 0.1."""
+        check_item(self.info.name, item)
         rate = item.sample_rate or self.info.sample_rate
         frames = frames_of(item.duration_s, rate)
         kind = _kind(item.prompt)

@@ -16,7 +16,7 @@ from msgspec import structs
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
-from audio_pool.engines._generation import Condition, Job, truncations
+from audio_pool.engines._generation import Condition, Job, bound_tokens, truncations
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import COSINE, sampler_option
 from audio_pool.engines._torch import TorchSettings
@@ -62,6 +62,9 @@ INFO = EngineInfo(
     summary="Sound effects, loops and production elements up to 47 s, 44.1 kHz stereo; gated on the hub.",
 )
 
+_TEXT_LONGEST = 128
+"""Tokens that the model was trained to read; each text is padded to as many."""
+
 
 Settings = TorchSettings
 
@@ -92,6 +95,7 @@ class StableAudio(DiffusionEngine):
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
         self.pipe = pipe
+        bound_tokens(pipe.tokenizer, _TEXT_LONGEST)
         _oobleck.decoder_only(pipe.vae, keep_encoder=True)
         self._shape = (pipe.transformer.config.in_channels, int(pipe.transformer.config.sample_size))
         # the transformer puts one token for the seconds before the sound's

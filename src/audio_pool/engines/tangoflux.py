@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, structs
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes
 from audio_pool.engines import _oobleck
 from audio_pool.engines._diffusion import DiffusionEngine
-from audio_pool.engines._generation import Condition, Job
+from audio_pool.engines._generation import Condition, Job, bound_tokens
 from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
 from audio_pool.engines._torch import TorchSettings, first_line
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 _TEXT_BUCKET = 32
 """Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
 _TEXT_LONGEST = 512
-"""Tokens that the model reads, where its tokenizer does not say: flan-t5-large's."""
+"""Tokens that the model reads at the most: flan-t5-large's."""
 _WORKING_BYTES = 2 * 2**30
 
 
@@ -148,8 +148,7 @@ class TangoFlux(DiffusionEngine):
 
         self.config = config
         self._tokenizer = tokenizer
-        if self._tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
-            self._tokenizer.model_max_length = _TEXT_LONGEST
+        bound_tokens(tokenizer, _TEXT_LONGEST)
         self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
         self._duration, self._transformer, self._vae = parts["duration"], parts["transformer"], parts["vae"]
         info = structs.replace(

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engines._item import check_item
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.options import option_values
 from audio_pool.engines.procedural import (
@@ -88,7 +89,7 @@ class ProceduralEngine:
 
         Raises:
             NotSupported: a length outside the limits.
-            InvalidRequest: an option out of bounds.
+            InvalidRequest: a field or an option out of bounds.
         """
         reading = self._read(item)
         recipes = [layer.recipe for layer in reading.layers]
@@ -134,6 +135,7 @@ class ProceduralEngine:
 
     def _read(self, item: Item) -> Reading:
         info = self.info
+        check_item(info.name, item)
         # a length counts whole frames: at 11,025 Hz there is no 0.05 s, only a little less
         frame_s = 1 / (item.sample_rate or info.sample_rate)
         if not info.shortest_s - frame_s < item.duration_s < info.longest_s + frame_s:
