@@ -140,6 +140,8 @@ MUSICGEN: Sizes = {
         "ffn_dim": 96,
     },
 }
+MUSICGEN_STEREO: Sizes = {**MUSICGEN, "decoder": {**MUSICGEN["decoder"], "num_codebooks": 8, "audio_channels": 2}}
+MUSICGEN_MELODY: Sizes = {**MUSICGEN, "tune": {"num_chroma": 12, "chroma_length": 235}}
 
 
 # -- pieces ----------------------------------------------------------------------------------------------
@@ -420,22 +422,21 @@ def encodec(sizes: Mapping[str, Any]) -> Any:
 
 
 def musicgen_parts(sizes: Sizes = MUSICGEN) -> dict[str, Any]:
-    """Modules: model (all of it in one), tokenizer."""
-    from transformers import (
-        MusicgenDecoderConfig,
-        MusicgenForCausalLM,
-        MusicgenForConditionalGeneration,
-        T5EncoderModel,
-    )
+    """Modules: model (all of it in one, with a tune's projection where the sizes have ``tune``), tokenizer."""
+    import transformers as library
+    from transformers import T5EncoderModel
 
-    decoder = MusicgenForCausalLM(MusicgenDecoderConfig(**sizes["decoder"]))
-    text = T5EncoderModel(t5_config(sizes["text"]))
-    lively(text)
-    lively(decoder)
-    model = MusicgenForConditionalGeneration(
-        text_encoder=text, audio_encoder=encodec(sizes["codec"]), decoder=decoder
+    kind = "MusicgenMelody" if "tune" in sizes else "Musicgen"
+    decoder_config = getattr(library, f"{kind}DecoderConfig")(**sizes["decoder"])
+    decoder = getattr(library, f"{kind}ForCausalLM")(decoder_config)
+    text, codec = T5EncoderModel(t5_config(sizes["text"])), encodec(sizes["codec"])
+    config = getattr(library, f"{kind}Config")(
+        text_encoder=text.config, audio_encoder=codec.config, decoder=decoder.config, **sizes.get("tune", {})
     )
-    lively(model.enc_to_dec_proj)
+    cls = getattr(library, f"{kind}ForConditionalGeneration")
+    model = cls(config, text_encoder=text, audio_encoder=codec, decoder=decoder)
+    for part in (text, decoder, model.enc_to_dec_proj, getattr(model, "audio_enc_to_dec_proj", text)):
+        lively(part)
     return {"model": model, "tokenizer": t5_tokenizer()}
 
 

@@ -1,8 +1,8 @@
 """Language models of audio tokens: the way from prompts to drawn codes, and from codes to sounds.
 
 Owns: conditions from a T5 text encoder, batches of rows of any length, sounds longer than the model's window,
-the continuation of a given sound, pieces of a sound that is still being drawn; the options that all such
-engines have. Works on transformers' decoders of codebooks with EnCodec codes.
+the continuation of a given sound, pieces of a sound that is still being drawn. Works on transformers' decoders
+of codebooks with EnCodec codes.
 Must not know: any single model (each engine reads its own files and names its parts), the pool.
 
 A new engine subclasses AutoregressiveEngine and hands it its modules (``TokenModel``). audiogen.py shows how
@@ -14,19 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo, OptionInfo
+from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _torch
-from audio_pool.engines._encodec import PieceDecoder, check_codec, frame_samples
+from audio_pool.engines._continuation import Continuation, fitted
+from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._token_cache import fixed_cache, fixed_positions, roomy_cache
 from audio_pool.engines._token_drawing import Codebooks, Drawing, Predictor, Row, Window, steps_of
 from audio_pool.engines._token_draws import Sampling
+from audio_pool.engines._token_options import token_options
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import InvalidRequest, NotSupported
 from audio_pool.types import frames_of
@@ -42,51 +44,6 @@ _TEXT_LONGEST = 512
 """Tokens that a T5 reads, where its tokenizer does not say."""
 _CACHES_KEPT = 2
 """Compiled, caches are used again: a compiled pass is bound to their memory."""
-
-
-def token_options(*, top_k: int = 250, stride_s: float = 18.0) -> tuple[OptionInfo, ...]:
-    """Return the options of an engine, with its own defaults."""
-    return (
-        OptionInfo(
-            name="temperature",
-            type="float",
-            default=1.0,
-            low=0.0,
-            high=3.0,
-            summary="How adventurous each token is; 0 always takes the likeliest",
-        ),
-        OptionInfo(
-            name="top_k",
-            type="int",
-            default=top_k,
-            low=0,
-            high=2048,
-            summary="Only the so many likeliest tokens are drawn; 0: all",
-        ),
-        OptionInfo(
-            name="top_p",
-            type="float",
-            default=1.0,
-            low=0.01,
-            high=1.0,
-            summary="Only the likeliest tokens that share this much of all chances are drawn; 1: all",
-        ),
-        OptionInfo(
-            name="cfg",
-            type="float",
-            low=0.0,
-            high=20.0,
-            summary="guidance_scale by the name that these models know it by",
-        ),
-        OptionInfo(
-            name="stride_s",
-            type="float",
-            default=stride_s,
-            low=1.0,
-            high=29.0,
-            summary="Sounds beyond the model's window: seconds that each further window adds; the rest it is given",
-        ),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +66,11 @@ class TokenModel:
 class AutoregressiveEngine(StagedEngine):
     """The Generator protocol (and Streams) over a text encoder, a language model of codes and their decoder."""
 
+    never_quantized = frozenset({"projection", "tune"})
+
+    takes_tune: ClassVar[bool] = False
+    """``init_audio`` alone conditions the model; otherwise there is only ``extend_s`` to do with it."""
+
     piece_s = 10.0
     """Length of the pieces in which sounds are decoded, and handed out."""
 
@@ -127,6 +89,7 @@ class AutoregressiveEngine(StagedEngine):
         if self._tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
             self._tokenizer.model_max_length = _TEXT_LONGEST
         self._projection, self._lm, self._codec = model.projection, lm, codec
+        codec.quantizer = plain_codebooks(codec)
         self._channels = model.channels
         self._samples = frame_samples(codec)
         self._rate: int = codec.config.sampling_rate
@@ -137,16 +100,20 @@ class AutoregressiveEngine(StagedEngine):
             vocabulary=lm.config.vocab_size,
         )
         self._width = self._frames(info.window_s)
-        self._room = self._width + max(self._codebooks.delays) + self._prefix_room()
+        self._late = max(self._codebooks.delays)
         if settings.compile:
             decoder = lm.model.decoder
-            decoder.embed_positions = fixed_positions(decoder.embed_positions, self._room, self._time_axis)
+            decoder.embed_positions = fixed_positions(decoder.embed_positions, self._most_room(), self._time_axis)
         self._caches: dict[tuple[int, int], Any] = {}
         encoder = {"text_encoder": model.text_encoder}
         if model.projection is not None:
             encoder["projection"] = model.projection
         info = structs.replace(info, sample_rate=self._rate, channels=model.channels)
-        stages = {"encoder": encoder, "sampler": {"language_model": lm}, "decoder": {"codec": codec}}
+        stages = {
+            "encoder": encoder,
+            "sampler": {"language_model": lm, **self._conditioners()},
+            "decoder": {"codec": codec},
+        }
         super().__init__(info, settings, opened, stages)
         if settings.compile:
             _torch.compile_module(lm, settings, self._device)
@@ -155,8 +122,15 @@ class AutoregressiveEngine(StagedEngine):
     """Axis of time in what the language model hands to its positions."""
 
     def _prefix_room(self) -> int:
-        """Return the positions that are prepended to the tokens at most."""
+        """Return how many positions are prepended to the tokens at most."""
         return 0
+
+    def _conditioners(self) -> dict[str, torch.nn.Module]:
+        """Return parts that a window's condition is made with, beside the text's."""
+        return {}
+
+    def _most_room(self) -> int:
+        return self._width + self._late + self._prefix_room()
 
     # -- conditions -------------------------------------------------------------------------------
 
@@ -204,52 +178,92 @@ class AutoregressiveEngine(StagedEngine):
         return self._first(condition)
 
     def _text_warnings(self, job: Job) -> list[str]:
-        return truncations(job, self._tokenizer)
+        warnings = truncations(job, self._tokenizer)
+        if job.item.init_strength is not None:
+            warnings.append("init_strength_unused: a given sound is taken as it is; there is no more or less of it")
+        return warnings
 
     # -- jobs --------------------------------------------------------------------------------------
 
     def _job(self, index: int, item: Item) -> Job:
         if item.negative_prompt:
             raise NotSupported(f"{self.info.name} takes no negative prompt; {item.negative_prompt!r} was given")
+        if item.mask is not None and not self.info.inpaint:
+            raise NotSupported(f"{self.info.name} cannot make a part of a sound anew (mask)")
+        if item.extend_s is not None and not self.info.extend:
+            raise NotSupported(f"{self.info.name} cannot continue a sound (extend_s)")
+        if item.init_audio is not None and item.extend_s is None and not self.takes_tune:
+            raise NotSupported(
+                f"{self.info.name}: init_audio: this model can continue a sound (extend_s), and nothing else with it"
+            )
         job = super()._job(index, item)
         cfg = job.number("cfg")
         if cfg is not None:
-            if item.guidance_scale not in (None, cfg):
-                raise InvalidRequest(
-                    f"{self.info.name}: options: cfg: given {cfg:g} beside guidance_scale {item.guidance_scale:g}, "
-                    "which are one thing; give either"
-                )
             job = replace(job, guidance=cfg)
-        return job
+        if item.extend_s is None:
+            return job
+        if item.init_audio is None or not (math.isfinite(item.extend_s) and item.extend_s > 0):
+            raise InvalidRequest(
+                f"{self.info.name}: extend_s: given {item.extend_s!r}, allowed is a number of seconds above 0, "
+                "with init_audio"
+            )
+        if item.extend_s > self.info.longest_s + 1e-9:
+            raise NotSupported(
+                f"{self.info.name} makes at most {self.info.longest_s:g} s; {item.extend_s:g} were asked for"
+            )
+        return replace(job, frames=item.init_audio.shape[1] + frames_of(item.extend_s, self._rate))
 
     def _frames(self, seconds: float) -> int:
         """Return the frames of codes that a length takes."""
         return math.ceil(frames_of(seconds, self._rate) / self._samples)
 
+    def _continuation(self, job: Job) -> Continuation | None:
+        """Return the sound that a job continues; None where it continues none."""
+        if job.item.extend_s is None or job.item.init_audio is None:
+            return None
+        return Continuation(
+            sound=fitted(job.item.init_audio, self._channels),
+            samples=self._samples,
+            most=self._width - self._stride(job),
+            rate=self._rate,
+        )
+
     def _length(self, job: Job) -> int:
-        """Return the frames of codes of a job's whole sound."""
-        return math.ceil(job.frames / self._samples)
+        """Return the frames of codes of a job's whole sound, those that it is given among them."""
+        continued = self._continuation(job)
+        if continued is None:
+            return math.ceil(job.frames / self._samples)
+        new: int = job.frames - continued.sound.shape[1]
+        return continued.given + math.ceil(new / self._samples)
+
+    def _begun(self, job: Job) -> int:
+        """Return the frames of codes that a job is given."""
+        continued = self._continuation(job)
+        return 0 if continued is None else continued.given
 
     def _stride(self, job: Job) -> int:
         return self._frames(job.number("stride_s") or 0.0)
 
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
         """Rows may differ in length, guidance and sampling, not in where their windows begin."""
-        return job.guided, self._stride(job) if self._length(job) > self._width else 0
+        begun = self._begun(job)
+        return job.guided, begun, self._stride(job) if begun or self._length(job) > self._width else 0
 
     def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Longest first: rows of like length share a batch, and its first row tells how many steps it takes."""
-        return super()._batches(sorted(jobs, key=lambda job: -job.frames))
+        return super()._batches(sorted(jobs, key=lambda job: -self._length(job)))
 
     def _step_count(self, job: Job) -> int:
-        return steps_of(self._length(job), self._width, self._stride(job), self._codebooks)
+        return steps_of(self._length(job), self._width, self._stride(job), self._codebooks, self._begun(job))
 
     # -- the run -----------------------------------------------------------------------------------
 
     def _drawing(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Drawing:
+        """Return the drawing of a batch, with what its rows are given encoded."""
+
         def opens(rows: Sequence[int], window: Window) -> Predictor:
-            chosen = [jobs[row] for row in rows], [texts[row] for row in rows]
-            return self._predictor(self._condition(*chosen, window))
+            condition = self._condition([jobs[row] for row in rows], [texts[row] for row in rows], window)
+            return self._predictor(condition, window.end - window.begin + self._late)
 
         return Drawing(
             [self._row(job) for job in jobs],
@@ -262,8 +276,10 @@ class AutoregressiveEngine(StagedEngine):
 
     def _row(self, job: Job) -> Row:
         options = {name: job.number(name) for name in ("temperature", "top_k", "top_p")}
+        continued = self._continuation(job)
         return Row(
             frames=self._length(job),
+            given=None if continued is None else self._encoded(continued),
             sampling=Sampling(
                 seed=job.item.seed,
                 guidance=job.guidance,
@@ -273,15 +289,22 @@ class AutoregressiveEngine(StagedEngine):
             ),
         )
 
-    def _predictor(self, condition: Condition) -> Predictor:
-        """Return the language model, conditioned, with nothing read yet."""
-        compiled = self.settings.compile
+    def _encoded(self, continued: Continuation) -> torch.Tensor:
+        """Return the codes of what is heard of a sound, int64 [K, frames]."""
+        with self._placement.stage("decoder"):
+            sides = encoded(
+                self._codec, continued.heard[:, None].to(self._device), self._codebooks.count // self._channels
+            )
+        return sides.transpose(0, 1).flatten(0, 1)
+
+    def _predictor(self, condition: Condition, columns: int) -> Predictor:
+        """Return the language model, conditioned, with nothing read yet, for so many columns of tokens."""
         states = condition["states"]
-        if compiled:
+        first, later = self._first(condition), self._later(condition)
+        if self.settings.compile:
             cache = self._fixed(len(states), states.shape[1])
         else:
-            cache = roomy_cache(self._room)
-        first, later = self._first(condition), self._later(condition)
+            cache = roomy_cache(columns + self._prefix_room())
         copies = len(states)
         begun = False
 
@@ -302,7 +325,7 @@ class AutoregressiveEngine(StagedEngine):
         key = (rows, text)
         cache = self._caches.pop(key, None)
         if cache is None:
-            cache = fixed_cache(self._lm.config, self._room, text)
+            cache = fixed_cache(self._lm.config, self._most_room(), text)
         else:
             cache.reset()
         while len(self._caches) >= _CACHES_KEPT:
@@ -310,14 +333,15 @@ class AutoregressiveEngine(StagedEngine):
         self._caches[key] = cache
         return cache
 
-    def _sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
+    def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
         """Return codes [B, K, frames]; rows that are shorter end in zeros."""
         import torch
 
         drawing = self._drawing(jobs, texts)
-        while not drawing.done:
-            drawing.step()
-            tick()
+        with self._placement.stage(self.sampler_stage):
+            while not drawing.done:
+                drawing.step()
+                tick()
         longest = max(self._length(job) for job in jobs)
         codes = torch.zeros(len(jobs), self._codebooks.count, longest, dtype=torch.long, device=self._device)
         for row, job in enumerate(jobs):
@@ -331,9 +355,14 @@ class AutoregressiveEngine(StagedEngine):
         found = []
         for job, codes in zip(jobs, latents, strict=True):
             decoder = PieceDecoder(self._codec)
-            pieces = [self._piece(decoder, job, codes[:, begin:end], end) for begin, end in self._cuts(job)]
-            found.append(torch.cat(pieces, dim=-1))
+            pieces = (self._piece(decoder, job, codes[:, begin:end], end) for begin, end in self._cuts(job))
+            found.append(torch.cat(list(self._whole(job, pieces)), dim=-1))
         return found
+
+    def _whole(self, job: Job, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield a job's sound from what is decoded of its codes."""
+        continued = self._continuation(job)
+        return pieces if continued is None else continued.joined(pieces)
 
     def _cuts(self, job: Job) -> Iterator[tuple[int, int]]:
         """Yield begin and end in frames of the pieces that a sound is decoded in."""
@@ -361,10 +390,18 @@ class AutoregressiveEngine(StagedEngine):
         with self._running(1), self._placement.stage("encoder"):
             text = self._encoding(*job.text)
         tick = Ticker(on_step, self._step_count(job), self._device)
-        drawing, decoder = self._drawing([job], [text]), PieceDecoder(self._codec)
         left = job.frames
+        for wave in self._whole(job, self._drawn_pieces(job, text, tick)):
+            piece = wave[:, :left].numpy()
+            left -= piece.shape[1]
+            if piece.shape[1]:
+                yield np.ascontiguousarray(piece, dtype=np.float32)
+
+    def _drawn_pieces(self, job: Job, text: Condition, tick: Ticker) -> Iterator[torch.Tensor]:
+        """Yield a sound as it is drawn and decoded; nothing is held meanwhile, as torch's modes are its thread's."""
+        with self._running(1):
+            drawing, decoder = self._drawing([job], [text]), PieceDecoder(self._codec)
         for begin, end in self._cuts(job):
-            # nothing is held while the caller has the piece: torch's modes are its thread's
             with self._running(1):
                 with self._placement.stage(self.sampler_stage):
                     while drawing.ready < end and not drawing.done:
@@ -372,10 +409,7 @@ class AutoregressiveEngine(StagedEngine):
                         tick()
                 with self._placement.stage("decoder"):
                     wave = self._piece(decoder, job, drawing.codes(0, begin, end), end)
-            piece = wave[:, :left].numpy()
-            left -= piece.shape[1]
-            if piece.shape[1]:
-                yield np.ascontiguousarray(piece, dtype=np.float32)
+            yield wave
 
 
 def _known(value: float | None) -> float:

@@ -19,7 +19,7 @@ from audio_pool.errors import EngineUnavailable
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PieceDecoder", "check_codec", "encoded", "frame_samples"]
+__all__ = ["PieceDecoder", "check_codec", "encoded", "frame_samples", "plain_codebooks"]
 
 
 def frame_samples(codec: Any) -> int:
@@ -42,23 +42,43 @@ def check_codec(codec: Any, what: str) -> None:
         )
 
 
+def plain_codebooks(codec: Any) -> Any:
+    """Return the quantiser's codebooks as modules whose call looks codes up: [..., frames] -> [..., frames, D].
+
+    Weights that wait in main memory come to the device when their module is called; the library's quantiser is
+    never called, it is asked by other methods.
+    """
+    import torch
+
+    class Codebook(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, entries: torch.Tensor) -> None:
+            super().__init__()
+            self.register_buffer("entries", entries)
+
+        def forward(self, codes: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.embedding(codes, self.entries)
+
+    return torch.nn.ModuleList([Codebook(layer.codebook.embed) for layer in codec.quantizer.layers])
+
+
 def encoded(codec: Any, waves: torch.Tensor, codebooks: int) -> torch.Tensor:
     """Return the codes of sounds, int64 [B, codebooks, frames].
 
     Args:
-        codec: transformers' EncodecModel.
+        codec: transformers' EncodecModel with ``plain_codebooks``.
         waves: [B, 1, T], T a multiple of ``frame_samples``.
         codebooks: how many of the quantiser's, first to last.
     """
-    dtype = next(codec.encoder.parameters()).dtype
-    inner = codec.encoder(waves.to(dtype))
-    residual, codes = inner, []
     import torch
 
-    for layer in codec.quantizer.layers[:codebooks]:
-        indices = layer.encode(residual)
-        residual = residual - layer.decode(indices)
-        codes.append(indices)
+    residual = codec.encoder(waves.to(next(codec.decoder.parameters()).dtype)).transpose(1, 2).float()
+    every = torch.arange(codec.config.codebook_size, device=waves.device)
+    codes = []
+    for codebook in codec.quantizer[:codebooks]:
+        entries = codebook(every).float()
+        distance = entries.square().sum(dim=1) - 2 * residual @ entries.T
+        codes.append(distance.argmin(dim=-1))
+        residual = residual - entries[codes[-1]]
     return torch.stack(codes, dim=1)
 
 
@@ -66,6 +86,10 @@ class PieceDecoder:
     """Decodes rows of codes from their beginning to their end, in pieces of any length."""
 
     def __init__(self, codec: Any) -> None:
+        """
+        Args:
+            codec: transformers' EncodecModel with ``plain_codebooks`` in place of its quantiser.
+        """
         layers = list(codec.decoder.layers)
         (at,) = (index for index, layer in enumerate(layers) if hasattr(layer, "lstm"))
         self._quantizer = codec.quantizer
@@ -95,7 +119,8 @@ class PieceDecoder:
         import torch
 
         if codes.shape[-1]:
-            inner = self._quantizer.decode(codes.transpose(0, 1)).to(next(self._lstm.parameters()).dtype)
+            looked = [book(row) for book, row in zip(self._quantizer, codes.unbind(1), strict=False)]
+            inner = sum(looked[1:], looked[0]).transpose(1, 2)
             self._inner = inner if self._inner is None else torch.cat([self._inner, inner], dim=-1)
             self._read += codes.shape[-1]
         assert self._inner is not None, "a sound has at least one frame"
