@@ -25,6 +25,8 @@ __all__ = [
     "CacheType",
     "CandidateReport",
     "CandidateVerdict",
+    "Chunk",
+    "ChunkHead",
     "Event",
     "Failure",
     "FinishedSound",
@@ -36,12 +38,16 @@ __all__ = [
     "QualityReport",
     "RefusedReport",
     "RenditionReport",
+    "SampleEncoding",
     "SoundMetadata",
+    "StreamReport",
     "TaskRole",
     "Timings",
     "WorkerReport",
 ]
 
+SampleEncoding = Literal["s16le", "s24le", "f32le"]
+"""Interleaved samples: signed, little-endian, of 16 or 24 bits; or 32-bit float."""
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
 CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 TaskRole = Literal["generate", "master", "embed", "score"]
@@ -176,6 +182,19 @@ class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """0..100."""
     crossfade_s: float = 0.0
     """Seconds; 0 where the engine made the loop natively."""
+
+
+class StreamReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How a sound was sent while it was made: what could not be known then was decided by its first seconds."""
+
+    gain_db: float
+    """The one gain of the whole sound."""
+    gain_from_s: float
+    """Seconds at its beginning that the gain was taken from."""
+    limited_db: float = 0.0
+    """By how much the look-ahead limiter took later peaks down at the most."""
+    pieces: Literal["engine", "whole"] = "whole"
+    """The engine gave it piece by piece, or all at once: then the first chunk left when it was generated."""
 
 
 class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -314,6 +333,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     true_peak_dbfs: float | None = None
     limited_db: float | UnsetType = UNSET
     """Only where a limiter was asked for: by how much it took peaks down at the most."""
+    stream: StreamReport | UnsetType = UNSET
+    """Only of sounds that were sent while they were made."""
     loop: LoopReport | None = None
     crossfade_s: float | None = None
     """As asked for; None: the configured one."""
@@ -410,9 +431,41 @@ class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
     """0..1."""
 
 
+class ChunkHead(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The body of a ``chunk`` event: which samples follow it."""
+
+    number: int
+    """From 1, without a gap."""
+    start: int
+    """Frames before it: those of all chunks before it."""
+    frames: int
+    sample_rate: int
+    channels: int
+    encoding: SampleEncoding
+
+
+class Chunk(ChunkHead, frozen=True, kw_only=True):
+    """A part of a sound, sent before the whole of it is there."""
+
+    data: bytes
+    """Interleaved samples."""
+
+    @property
+    def head(self) -> ChunkHead:
+        """Everything but the samples."""
+        return ChunkHead(
+            number=self.number,
+            start=self.start,
+            frames=self.frames,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            encoding=self.encoding,
+        )
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """Something that happened to a request before its final reply."""
 
     request_id: str
-    type: Literal["accepted", "progress"]
-    body: Accepted | Progress
+    type: Literal["accepted", "progress", "chunk"]
+    body: Accepted | Progress | Chunk

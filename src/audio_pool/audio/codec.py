@@ -38,12 +38,15 @@ __all__ = [
     "UNKNOWN_FRAMES",
     "InputBound",
     "Written",
+    "append_chunks",
     "bit_depth_for",
+    "dithered",
     "inspect",
     "master_bytes",
     "nearest_rate",
     "read",
     "read_back",
+    "samples_file",
     "write",
 ]
 
@@ -155,12 +158,34 @@ def write(
     with storing(path), _refused(format, rate, audio):
         _encode(path, audio, rate, format, depth, comment, bit_rate)
         if format == "wav":
-            _append_chunks(path, audio.shape[1], rate, comment, loop)
+            append_chunks(path, audio.shape[1], rate, comment, loop)
         elif loop and format in ("flac", "ogg"):
             write_loop_tags(path, format, 0, audio.shape[1])
         with path.open("rb") as file:
             os.fsync(file.fileno())
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=file_warnings(format, sample_rate, loop))
+
+
+@contextlib.contextmanager
+def samples_file(
+    path: Path, sample_rate: int, channels: int, format: str, bit_depth: int, comment: str
+) -> Iterator[soundfile.SoundFile]:
+    """Open a wav or pcm file to be written with samples that are quantised: int32 in the topmost bits, or float32."""
+    container = _CONTAINER[format]
+    with path.open("wb", buffering=0) as raw:
+        recorder = ErrorRecorder(raw)
+        try:
+            with soundfile.SoundFile(
+                recorder, "w", samplerate=sample_rate, channels=channels, format=container,
+                subtype="FLOAT" if bit_depth == 32 else f"PCM_{bit_depth}",
+                endian="LITTLE" if container == "RAW" else None,
+            ) as file:  # fmt: skip
+                if comment and container != "RAW":
+                    file.comment = comment
+                yield file
+        finally:
+            if recorder.error is not None:
+                raise recorder.error
 
 
 def master_bytes(audio: Audio, sample_rate: int) -> memoryview:
@@ -238,10 +263,10 @@ def _encode_into(
             if depth == 24:
                 file.write(in_24_bits(block))
             else:
-                file.write(_dithered(block.T, noise) if depth == 16 else np.ascontiguousarray(block.T))
+                file.write(dithered(block.T, noise) if depth == 16 else np.ascontiguousarray(block.T))
 
 
-def _dithered(block: Audio, noise: np.random.Generator) -> npt.NDArray[np.int32]:
+def dithered(block: Audio, noise: np.random.Generator) -> npt.NDArray[np.int32]:
     """Quantise [T, C] to 16 bits: int32, in the topmost bits as libsndfile expects."""
     full = np.float32(1 << 15)
     steps = np.multiply(block, full, order="C")
@@ -253,7 +278,7 @@ def _dithered(block: Audio, noise: np.random.Generator) -> npt.NDArray[np.int32]
     return steps.astype(np.int32)
 
 
-def _append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
+def append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
     """Append ``smpl`` (loops) and ``apRc`` after everything libsndfile wrote, and correct the RIFF size."""
     chunks = b""
     if loop:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from audio_pool.audio import Audio
@@ -19,10 +20,12 @@ from audio_pool.audio.kernels import filtered, highpass_sections
 from audio_pool.audio.loop import resample_periodic
 from audio_pool.errors import InvalidRequest
 
-__all__ = ["highpass", "resample"]
+__all__ = ["QUALITY", "checked_sections", "highpass", "offset_of", "resample"]
 
 _SETTLED = math.log(1e8)
 """Warm-up of a circular filter in time constants: its transient has decayed by 160 dB."""
+QUALITY = "HQ"
+"""soxr's name for how well is resampled."""
 _START_S = 0.005
 """What a sound starts from."""
 
@@ -44,22 +47,31 @@ def highpass(audio: Audio, sample_rate: int, cutoff_hz: float, order: int = 4, c
     """
     if cutoff_hz <= 0 or audio.shape[1] == 0:
         return audio
+    sos = checked_sections(sample_rate, cutoff_hz, order)
+    slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
+    warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
+    offsets = np.zeros(len(audio))
+    for number, channel in enumerate(audio):
+        offsets[number] = channel.mean(dtype=np.float64) if circular else offset_of(channel, sample_rate)
+    return filtered(sos, audio, offsets, warm)
+
+
+def checked_sections(sample_rate: int, cutoff_hz: float, order: int) -> npt.NDArray[np.float64]:
+    """Return a high-pass's sections [N, 6]. Raises InvalidRequest."""
     if cutoff_hz >= sample_rate / 2:
         raise InvalidRequest(
             f"high-pass: given {cutoff_hz:g} Hz, allowed is below half the sample rate, {sample_rate / 2:g} Hz"
         )
     if not 1 <= order <= 12:
         raise InvalidRequest(f"high-pass: given order {order}, allowed is 1..12")
-    sos = highpass_sections(order, cutoff_hz, sample_rate)
-    slowest = 2 * math.pi * cutoff_hz * math.sin(math.pi / (2 * order))
-    warm = math.ceil(sample_rate * _SETTLED / slowest) if circular else 0
-    offsets = np.zeros(len(audio))
-    for number, channel in enumerate(audio):
-        mean = channel.mean(dtype=np.float64)
-        start = channel[: max(1, round(_START_S * sample_rate))].mean(dtype=np.float64)
-        if circular or abs(start - mean) < abs(start):
-            offsets[number] = mean
-    return filtered(sos, audio, offsets, warm)
+    return highpass_sections(order, cutoff_hz, sample_rate)
+
+
+def offset_of(channel: Audio, sample_rate: int) -> float:
+    """Return the mean of a channel, float32 [T], that starts nearer to it than to zero; else 0."""
+    mean = channel.mean(dtype=np.float64)
+    start = channel[: max(1, round(_START_S * sample_rate))].mean(dtype=np.float64)
+    return float(mean) if abs(start - mean) < abs(start) else 0.0
 
 
 def resample(audio: Audio, from_rate: int, to_rate: int, circular: bool = False, frames: int | None = None) -> Audio:
@@ -80,7 +92,7 @@ def resample(audio: Audio, from_rate: int, to_rate: int, circular: bool = False,
     if circular:
         return resample_periodic(audio, wanted)
     if from_rate != to_rate and length:
-        audio = np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate, quality="HQ").T)
+        audio = np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate, quality=QUALITY).T)
     if audio.shape[1] < wanted:
         return np.pad(audio, ((0, 0), (0, wanted - audio.shape[1])))
     return audio[:, :wanted]

@@ -38,6 +38,7 @@ __all__ = [
     "rfft",
     "rfft_of_sound",
     "sosfilt",
+    "sosfilt_on",
     "window_powers",
 ]
 
@@ -82,6 +83,23 @@ def sosfilt(sections: Doubles, signal: Doubles | Floats, overwrite: bool = False
     out: Doubles = np.asarray(signal, np.float64) if overwrite else np.array(signal, np.float64)
     kernel(np.ascontiguousarray(sections, np.float64), out[np.newaxis], np.zeros((1, len(sections), 2)))
     return out
+
+
+def sosfilt_on(sections: Doubles, signal: Doubles, state: Doubles) -> Doubles:
+    """Filter the next piece of a signal, float64 [T], in place.
+
+    Args:
+        state: [1, N, 2], of the pieces before; zeros at rest. Changed in place.
+    """
+    kernel = getattr(_compiled("signal", "_sosfilt"), "_sosfilt", None)
+    if kernel is None:
+        import scipy.signal
+
+        signal[:], after = scipy.signal.sosfilt(sections, signal, zi=state[0])
+        state[0] = after
+        return signal
+    kernel(np.ascontiguousarray(sections, np.float64), signal[np.newaxis], state)
+    return signal
 
 
 def filtered(sections: Doubles, audio: Audio, offsets: Doubles, warm: int = 0) -> Audio:

@@ -17,9 +17,9 @@ import numpy as np
 from audio_pool.audio import Audio
 from audio_pool.audio.loudness import true_peak_dbfs
 
-__all__ = ["limited"]
+__all__ = ["WINDOW_S", "limited"]
 
-_WINDOW_S = 0.02
+WINDOW_S = 0.02
 """Short enough that a stroke alone is held, long enough that 50 Hz is not bent."""
 _OVERSAMPLING = 4
 _MARGIN = 64
@@ -58,7 +58,7 @@ def limited(audio: Audio, sample_rate: int, ceiling_dbfs: float, circular: bool 
 def _gain(audio: Audio, sample_rate: int, ceiling: float, circular: bool) -> Audio:
     """Compute the gain of each frame: float32 [T]."""
     needed = np.minimum(1.0, ceiling / np.maximum(_peaks(audio, circular), 1e-9))
-    window = 2 * max(1, round(_WINDOW_S * sample_rate / 2)) + 1
+    window = 2 * max(1, round(WINDOW_S * sample_rate / 2)) + 1
     # imported where something is limited: a worker that starts would wait half a second for them
     import scipy.ndimage
 
