@@ -22,6 +22,7 @@ from audio_pool.library import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Event, Failure, PlainMapping, SoundMetadata
+from audio_pool.sound_stream import SoundStream
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import MAX_VARIANTS, AudioRequest, Delivery
 from audio_pool.validation import parse
@@ -360,6 +361,21 @@ class PoolApi(HasLibrary, Protocol):
             events: have accepted and progress events sent, for ``Pending.events``.
             timeout_s: seconds until the request ends as Timeout.
         """
+
+    def stream(self, prompt: Asked, *, timeout_s: float | None = None, **fields: Any) -> SoundStream:
+        """Ask for a sound that is sent while it is made: ``for chunk in pool.stream("rain on a roof"): ...``.
+
+        With AsyncAudioClient: ``async for chunk in client.stream(...)``. Who leaves the loop early cancels the request
+        by ``close``, or by a ``with`` block.
+
+        Args:
+            timeout_s: seconds until the request ends as Timeout.
+            fields: of AudioRequest; ``candidates``, ``loop`` and a lossy ``format`` are refused.
+
+        Returns:
+            the chunks in order; afterwards ``stream.result()`` is what ``generate`` returns.
+        """
+        return SoundStream(self.submit(prompt, events=True, timeout_s=timeout_s, stream=True, **fields))
 
     def variants(
         self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any

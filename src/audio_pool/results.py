@@ -20,6 +20,8 @@ from audio_pool.errors import AudioPoolError, error_from_code
 from audio_pool.types import Label, Recipe
 
 __all__ = [
+    "SAMPLE_BYTES",
+    "SAMPLE_ENCODINGS",
     "Accepted",
     "AudioResult",
     "CacheType",
@@ -28,6 +30,7 @@ __all__ = [
     "Chunk",
     "ChunkHead",
     "Event",
+    "EventType",
     "Failure",
     "FinishedSound",
     "HitReport",
@@ -48,6 +51,9 @@ __all__ = [
 
 SampleEncoding = Literal["s16le", "s24le", "f32le"]
 """Interleaved samples: signed, little-endian, of 16 or 24 bits; or 32-bit float."""
+SAMPLE_ENCODINGS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "f32le"}
+"""By a file's bits."""
+SAMPLE_BYTES: dict[SampleEncoding, int] = {"s16le": 2, "s24le": 3, "f32le": 4}
 CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
 CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 TaskRole = Literal["generate", "master", "embed", "score"]
@@ -435,13 +441,25 @@ class ChunkHead(PlainMapping, Struct, frozen=True, kw_only=True):
     """The body of a ``chunk`` event: which samples follow it."""
 
     number: int
-    """From 1, without a gap."""
+    """From 1, without a gap, to each who gets them; 0: not counted yet."""
     start: int
     """Frames before it: those of all chunks before it."""
     frames: int
     sample_rate: int
     channels: int
     encoding: SampleEncoding
+
+    def with_samples(self, data: bytes) -> Chunk:
+        """Return the part itself."""
+        return Chunk(
+            number=self.number,
+            start=self.start,
+            frames=self.frames,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            encoding=self.encoding,
+            data=data,
+        )
 
 
 class Chunk(ChunkHead, frozen=True, kw_only=True):
@@ -463,9 +481,12 @@ class Chunk(ChunkHead, frozen=True, kw_only=True):
         )
 
 
+EventType = Literal["accepted", "progress", "chunk"]
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """Something that happened to a request before its final reply."""
 
     request_id: str
-    type: Literal["accepted", "progress", "chunk"]
+    type: EventType
     body: Accepted | Progress | Chunk

@@ -163,6 +163,8 @@ class GenerateTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="gen
     engine: str
     parts: list[GeneratePart]
     master_here: bool
+    stream: bool = False
+    """Send the one part's sound while it is made, mastered, and master it here whatever the worker's roles."""
 
 
 class MasterTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="master"):

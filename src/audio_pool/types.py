@@ -24,6 +24,7 @@ __all__ = [
     "MAX_LABELS",
     "MAX_PROMPT_CHARS",
     "MAX_SPOKEN_CHARS",
+    "STREAMABLE",
     "STRICT_WARNINGS",
     "AudioRequest",
     "Edit",
@@ -51,6 +52,8 @@ LOUDNESS_LIMITED = "loudness_limited"
 _QUIETER_LU = 1.0
 """How far the true peak may keep a sound under its target before a warning says so."""
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "pcm", "ulaw", "alaw")
+STREAMABLE = ("wav", "pcm")
+"""Formats whose samples can be sent before all of them are there."""
 HEADERLESS = ("pcm", "ulaw", "alaw")
 """Samples and nothing else: one channel, for nothing says how many there are."""
 
@@ -176,6 +179,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
     """Milliseconds from arrival after which the answer is ``expired``."""
     delivery: Delivery = "path"
+    stream: bool = False
+    """Send the sound in chunks while it is made: one candidate, no loop, its level decided by its first seconds."""
     durable: bool = False
     """Once accepted, the request outlives the server's process; its result waits to be fetched by its id."""
     output_path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None

@@ -18,13 +18,14 @@ from audio_pool.api import CacheStats, Cancellation, Engines, FeedbackNoted, Hea
 from audio_pool.errors import AudioPoolError, Cancelled, EngineUnavailable, InvalidRequest, Timeout, UnknownEngine
 from audio_pool.pending import Pending
 from audio_pool.results import Accepted, AudioResult, Event, Progress
+from audio_pool.sound_stream import SoundStream
 
 PATIENCE_S = 60.0
 LONG_S = 600.0
 """Of a sound that is not made before it is cancelled."""
 VERBS = (
     "generate", "variants", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "explain",
-    "clap", "spectrogram",
+    "clap", "spectrogram", "stream",
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ class Awaited:
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         async def called(*args: Any, **options: Any) -> Any:
             answer = getattr(self._client, verb)(*args, **options)
-            return answer if isinstance(answer, Pending) else await answer
+            return answer if isinstance(answer, Pending | SoundStream) else await answer
 
         return lambda *args, **options: asyncio.run_coroutine_threadsafe(called(*args, **options), self._loop).result(
             PATIENCE_S
@@ -131,6 +132,18 @@ def test_a_listener_hears_events_while_generate_waits(api: Any, prompt: str) -> 
     result = api.generate(prompt, duration_s=0.5, on_event=seen.append, timeout_s=PATIENCE_S)
     assert result.metadata.prompt == prompt
     assert isinstance(seen[0].body, Accepted) and isinstance(seen[-1].body, Progress)
+
+
+def test_a_sound_comes_in_chunks_that_are_its_file(api: Any, prompt: str) -> None:
+    stream = api.stream(prompt, duration_s=1.5, format="pcm", timeout_s=PATIENCE_S)
+    chunks = list(stream)
+    result = stream.result()
+    assert [chunk.number for chunk in chunks] == [1, 2]
+    assert b"".join(chunk.data for chunk in chunks) == Path(result.path).read_bytes()
+    assert {chunk.channels for chunk in chunks} == {result.metadata.channels} == {1}
+    assert result.metadata.stream.pieces == "whole"  # the built-in engine's layers are levelled as wholes
+    with pytest.raises(InvalidRequest, match="loop"):
+        list(api.stream(prompt, loop=True))
 
 
 def test_what_is_pending_may_be_awaited(api: Any, prompt: str) -> None:

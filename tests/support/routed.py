@@ -19,6 +19,7 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.cache_figures import CacheFigures
+from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
@@ -197,6 +198,7 @@ class Routed:
                 self.config.server.max_inline_bytes,
             ),
             index=self.writer,
+            catching_up=CatchingUp(turns, self.inbox.post),
             making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,
             processes={worker.name: process_spec(worker) for worker in workers},
@@ -207,6 +209,7 @@ class Routed:
         self.router = Router(
             self.scheduler, self.executor, used, self.inbox, self.requests, telemetry, HelperThreads(helpers)
         )
+        self.executor.catching_up.call_at = self.router.call_at
         limits, queue = self.config.limits, self.config.queue
         self.files = FileReading(
             self.writer,
@@ -216,8 +219,9 @@ class Routed:
         )
         ready = None if self.keeper is None else ReadyHits(self.executor, self.keeper)
         self.intake = Intake(
-            self.config, self.router, self.requests, self.infos, encoders, self.files, ready, self.sent_audio
-        )
+            self.config, self.router, self.requests, self.infos, encoders, self.files, ready, self.sent_audio,
+            self.executor.catching_up,
+        )  # fmt: skip
         self.machine = Machine(root, self.launcher.pids, self.writer)
         numbers = NumbersView(self.scheduler, self.executor, self.requests.tally, self.machine)
         self.view = StatusView(

@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "tau_prompt_sem": (["--tau-prompt-sem", "0.9"], 0.9),
     "priority": (["--priority", "background"], "background"),
     "deadline_ms": (["--deadline", "1.5"], 1500),
+    "stream": (["--stream"], True),
     "durable": (["--durable"], True),
     "delivery": (["--delivery", "inline"], "inline"),
     "metadata": (["--label", "scene=harbour", "--label", "n=1.5"], {"scene": "harbour", "n": 1.5}),

@@ -16,9 +16,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        "errors", "types", "engine_info", "results", "api", "pending", "tasks", "validation", "config", "config.*",
-        "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "explanation", "init_audio",
-        "tracing", "trace_record",
+        "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
+        "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "explanation",
+        "init_audio", "tracing", "trace_record",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),

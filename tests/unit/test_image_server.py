@@ -61,7 +61,7 @@ EVERY = {
     "match": "strict", "any_engine": True, "namespace": "museum", "duration_tolerance": 0.1, "variant_seed": 3,
     "temperature": 0.5, "tau_use": 0.3, "tau_accept_new": 0.2, "tau_prompt_sem": 0.9, "priority": "background",
     "deadline_ms": 500, "output_path": "/b.ogg", "metadata": {"scene": 3}, "tags": ["calm"], "durable": True,
-    "replace": True, "variant": 2, "shuffle": True, "prefetch": 2,
+    "stream": True, "replace": True, "variant": 2, "shuffle": True, "prefetch": 2,
 }  # fmt: skip
 
 

@@ -121,6 +121,9 @@ FROM_WORKER: list[worker_messages.FromWorker] = [
     worker_messages.LoadFailed(incarnation=1, failure=Failure(code="worker_start")),
     worker_messages.Heartbeat(incarnation=1),
     worker_messages.TaskProgress(incarnation=1, task_id=2, attempt=3, stage="generate", done=4, total=5),
+    worker_messages.TaskChunk(
+        incarnation=1, task_id=2, attempt=3, job=4, start=0, frames=7, sample_rate=48_000, channels=2, encoding="s24le"
+    ),
     *(
         worker_messages.TaskDone(incarnation=1, task_id=2, attempt=3, results={7: result}, unwritable=(3,))
         for result in RESULTS

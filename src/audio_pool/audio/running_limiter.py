@@ -5,7 +5,8 @@ Must not know: targets of loudness, where pieces come from.
 
 The gain's course is that of limiter.py. It is reckoned in blocks that are counted from the sound's start, so that the
 result does not depend on the pieces. A ceiling cannot be measured and approached again in what has left already:
-levels between samples are therefore reckoned exactly, and the aim is a tenth of a decibel lower.
+levels between samples are therefore reckoned exactly, and the aim is lower by what a gain that moves may add
+between two samples.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TRANSFORMED = 16_384
 _OVERSAMPLING = 4
 _MARGIN = 512
 """Tapered ends of what is transformed; nothing there counts."""
-_SAFE_DB = 0.1
+_SAFE_DB = 0.3
 _MOST_BETWEEN = 2.0
 """Highest ratio of a level between two samples to the samples nearby, in any music, speech or noise."""
 

@@ -17,17 +17,10 @@ from audio_pool.audio import Audio
 from audio_pool.audio.codec import append_chunks, dithered, samples_file
 from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.storing import storing
-from audio_pool.results import SampleEncoding
 
-__all__ = ["Quantizer", "encoding_of", "write_samples"]
+__all__ = ["Quantizer", "write_samples"]
 
 _BLOCK_FRAMES = 65_536
-_ENCODINGS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "f32le"}
-
-
-def encoding_of(bit_depth: int) -> SampleEncoding:
-    """Return the name of samples of 16, 24 or 32 bits."""
-    return _ENCODINGS[bit_depth]
 
 
 class Quantizer:

@@ -86,6 +86,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "delivery": _Option(
         _FILE, ("--delivery",), "inline: the server sends the file itself, for servers on other machines."
     ),
+    "stream": _Option(
+        _FILE, ("--stream",), "With -o: written while it is made, as wav or pcm; -o - plays at once in a pipe."
+    ),
     "force": _Option(_CACHE, ("--force",), "Make a new one even if the cache has it."),
     "replace": _Option(_CACHE, ("--replace",), "With --force: it takes the place of the kept ones of its settings."),
     "store": _Option(_CACHE, ("--store/--no-store",), "Keep a new sound in the cache.  [default: keep it]"),

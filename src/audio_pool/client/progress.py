@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from audio_pool.results import Accepted, Event, Progress
+from audio_pool.results import Accepted, Chunk, Event, Progress
 
 __all__ = ["ProgressBar"]
 
@@ -56,11 +56,13 @@ class ProgressBar:
             self._stream.flush()
 
 
-def _shown(body: Accepted | Progress) -> tuple[str, float]:
+def _shown(body: Accepted | Progress | Chunk) -> tuple[str, float]:
     """Return what is being done, and how much of it is done, 0..1."""
     match body:
         case Progress(stage=stage, fraction=fraction):
             return stage, min(1.0, max(0.0, fraction))
+        case Chunk():
+            return "sent", min(1.0, body.number / (body.number + 1))
         case Accepted(joined=True):
             return "queued, with an identical request", 0.0
         case Accepted(queue_position=ahead) if ahead > 0:

@@ -34,7 +34,7 @@ from audio_pool.errors import (
     error_from_code,
 )
 from audio_pool.pending import Pending
-from audio_pool.results import Accepted, AudioResult, Event, Progress
+from audio_pool.results import Accepted, AudioResult, ChunkHead, Event, Progress
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.client_messages import (
     MAX_CLIENT_BYTES,
@@ -60,6 +60,7 @@ _SOUND = msgspec.msgpack.Decoder(SoundReply)
 _ERROR = msgspec.msgpack.Decoder(ErrorReply)
 _ACCEPTED = msgspec.msgpack.Decoder(BodyReply[Accepted])
 _PROGRESS = msgspec.msgpack.Decoder(BodyReply[Progress])
+_CHUNK = msgspec.msgpack.Decoder(BodyReply[ChunkHead])
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -253,12 +254,12 @@ class ClientSession:
         entry = self._in_flight.get(head.request_id)
         if entry is None:  # a late answer, or the answer to a cancel
             log.debug("from %s: %s for %s, which is not in flight", self._endpoint, head.type, head.request_id)
-        elif head.type in ("accepted", "progress"):
+        elif head.type in ("accepted", "progress", "chunk"):
             if self._resumption is not None:
                 self._resumption.accepted(head.request_id)
             if entry.on_event is not None:
                 try:
-                    event = _decode_event(head, frames[0])
+                    event = _decode_event(head, frames)
                 except _UNDECODABLE as exc:
                     log.warning("from %s: an event that this client does not understand: %s", self._endpoint, exc)
                 else:
@@ -398,7 +399,12 @@ def _decode_sound(frames: Sequence[bytes]) -> AudioResult:
     )
 
 
-def _decode_event(head: ReplyHead, frame: bytes) -> Event:
+def _decode_event(head: ReplyHead, frames: Sequence[bytes]) -> Event:
+    frame = frames[0]
+    if head.type == "chunk":
+        told = _CHUNK.decode(frame).body
+        chunk = told.with_samples(frames[1] if len(frames) > 1 else b"")
+        return Event(request_id=head.request_id, type="chunk", body=chunk)
     if head.type == "accepted":
         return Event(request_id=head.request_id, type="accepted", body=_ACCEPTED.decode(frame).body)
     return Event(request_id=head.request_id, type="progress", body=_PROGRESS.decode(frame).body)

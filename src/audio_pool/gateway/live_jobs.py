@@ -232,7 +232,7 @@ class LiveJobs:
                 async for event in pending.events():
                     if isinstance(event.body, Accepted):
                         live.accepted = event.body
-                    else:
+                    elif isinstance(event.body, Progress):
                         live.progress = event.body
                     live.tell()
                 await pending

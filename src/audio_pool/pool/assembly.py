@@ -23,6 +23,7 @@ from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_limits import limits_of
+from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.errands import Errands
@@ -152,6 +153,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         cache=cache,
         tasks=TaskBuilder(arena, infos, incoming, spill.making, requests, sent),
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
+        catching_up=CatchingUp(turns, inbox.post),
         making=making,
         index=index,
         launcher=launcher,
@@ -162,6 +164,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
     helpers = HelperThreads([launcher, writer, index, upkeep])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
+    executor.catching_up.call_at = router.call_at
     counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-figures")
     figures = CacheFigures(config.cache_dir, counter, inbox.post)
     rest.callback(router.close)
@@ -180,7 +183,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     rest.callback(files.close)
     ready = None if cache is None else ReadyHits(executor, cache)
-    intake = Intake(config, router, requests, infos, asked, files, ready, sent)
+    intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up)
     if cache is not None:
         executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
     looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")

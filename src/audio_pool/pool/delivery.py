@@ -105,7 +105,10 @@ class Delivery:
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
             wanted = structs.replace(wanted, entry_id=entry.id)
             path = entry.path
-            if sound.delivered_path is not None:
+            if sound.delivered_path is not None and request.stream:
+                # its level was decided by its first seconds: who asks for this rendition later gets it as it should be
+                path = self._moved_aside(sound.delivered_path)
+            elif sound.delivered_path is not None:
                 path = self._kept_rendition(entry.id, resolved, sound.delivered_path)
             return StoredSound(path=path, metadata=wanted)
         except StorageError as exc:

@@ -23,6 +23,7 @@ from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.pool.caller import Caller
+from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.kept import file_of
@@ -65,6 +66,7 @@ class Executor:
         tasks: TaskBuilder,
         delivery: Delivery,
         making: Making,
+        catching_up: CatchingUp,
         index: Thread,
         launcher: WorkerLauncher,
         processes: Mapping[str, ProcessSpec],
@@ -87,6 +89,7 @@ class Executor:
         self._tasks = tasks
         self._delivery = delivery
         self._making = making
+        self.catching_up = catching_up
         self._index = index
         self._launcher = launcher
         self._processes = processes
@@ -137,6 +140,10 @@ class Executor:
                 open_request = self._requests.get(action.request)
                 if open_request is not None:
                     open_request.sink.notify(action.body)
+            case events.SendChunk():
+                streaming = self._requests.get(action.request)
+                if streaming is not None and streaming.feed is not None:
+                    streaming.feed.take(action.chunk)
             case events.FindExact():
                 return self._find_exact(action)
             case events.FindNear():
@@ -414,10 +421,19 @@ class Executor:
             roots=caller.output_roots, client=caller.client, known=asked.known,
         )  # fmt: skip
         if reply is not None:
+            self._finish(number, reply)
+
+    def _finish(self, number: int, reply: Reply) -> None:
+        """Send the final reply, after all parts of the sound where they are wanted."""
+        asked = self._requests.get(number)
+        if asked is None or asked.feed is None or reply.kind != "result":
             self._requests.finish(number, reply)
+            return
+        client = asked.caller.client
+        self.catching_up.finish(number, asked.feed, reply, client, lambda told: self._requests.finish(number, told))
 
     def _later(self, number: int) -> Callable[[Reply], None]:
-        return lambda reply: self._inbox.post(lambda: self._requests.finish(number, reply))
+        return lambda reply: self._inbox.post(lambda: self._finish(number, reply))
 
     def _count_answer(
         self,

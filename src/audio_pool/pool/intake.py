@@ -17,6 +17,7 @@ from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidRequest, NotSupported
 from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.chunk_feed import CatchingUp, ChunkFeed
 from audio_pool.pool.reading import FileReading, Turn
 from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import Reply, ReplySink
@@ -54,6 +55,7 @@ class Intake:
         files: FileReading,
         ready: ReadyHits | None,
         sent: SentAudio,
+        catching_up: CatchingUp,
     ) -> None:
         """
         Args:
@@ -62,6 +64,7 @@ class Intake:
             files: reads and hashes ``init_audio``.
             ready: answers what is kept; None where there is no cache.
             sent: keeps the sounds that come with requests.
+            catching_up: sends streams' callers what they have not got of a finished sound.
         """
         self._config = config
         self._router = router
@@ -71,6 +74,7 @@ class Intake:
         self._files = files
         self._ready = ready
         self._sent = sent
+        self._catching_up = catching_up
         self._reading: dict[int, Turn] = {}
         """Requests whose ``init_audio`` is being read."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
@@ -222,6 +226,8 @@ class Intake:
             number = self._requests.open(sink, resolved, caller)
         asked = self._requests[number]
         asked.known = known
+        if request.stream and events_wanted:
+            asked.feed = ChunkFeed(sink)
         now = time.monotonic()
         since = now if arrival is None else arrival
         deadlines = [since + request.deadline_ms / 1000] if request.deadline_ms is not None else []
@@ -249,10 +255,12 @@ class Intake:
                 events=events_wanted,
                 size_bytes=size_bytes,
                 lookup=cached and not request.force,
-                claims=cached and request.store and not request.force,
+                # a stream does not wait for another pool's sound
+                claims=cached and request.store and not request.force and not request.stream,
                 near=by_meaning and any_will_do,
                 encoders=self._encoders if cached and by_meaning else (),
                 max_rounds=resolved.max_rounds,
+                stream=request.stream,
                 traced=self._requests.traces is not None,
             )
         )
@@ -288,7 +296,11 @@ class Intake:
 
     def cancel(self, number: int) -> None:
         """Cancel a request, wherever it is."""
-        if not self._end_reading(number, "cancelled"):
+        if number in self._catching_up:
+            self._catching_up.stop(number)
+            error = Cancelled("cancelled by its caller")
+            self._requests.finish(number, Reply(kind="cancelled", failure=Failure.of(error)))
+        elif not self._end_reading(number, "cancelled"):
             self._router.feed(events.Cancel(request=number))
 
     # -- inside ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from audio_pool.jobs.record import JobRecord
 from audio_pool.pool.replies import Reply, ReplySink
-from audio_pool.results import Accepted, Progress
+from audio_pool.results import Accepted, Chunk, Progress
 from audio_pool.types import Delivery
 
 __all__ = ["KeptJob"]
@@ -46,6 +46,10 @@ class KeptJob:
     def finish(self, reply: Reply) -> None:
         """Take what the pool made of it."""
         self._on_reply(self, reply)
+
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Drop it: a durable request is not streamed."""
+        return True
 
     def notify(self, body: Accepted | Progress) -> None:
         """Pass an event on to everybody who wants it."""

@@ -6,12 +6,10 @@ Must not know: where replies come from, who waits.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from audio_pool.errors import Timeout
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import LocalSink, Reply
-from audio_pool.results import Accepted, AudioResult, Event, Failure, Progress
+from audio_pool.results import Accepted, AudioResult, Chunk, Event, EventType, Failure, Progress
 
 __all__ = ["sink_of"]
 
@@ -31,8 +29,12 @@ def sink_of(pending: Pending, timeout_s: float | None) -> LocalSink:
                 )
             )
 
-    def notify(body: Accepted | Progress) -> None:
-        event_type: Literal["accepted", "progress"] = "accepted" if isinstance(body, Accepted) else "progress"
+    def notify(body: Accepted | Progress | Chunk) -> None:
+        event_type: EventType = "progress"
+        if isinstance(body, Accepted):
+            event_type = "accepted"
+        elif isinstance(body, Chunk):
+            event_type = "chunk"
         pending.on_event(Event(request_id=pending.request_id, type=event_type, body=body))
 
     return LocalSink(request_id=pending.request_id, on_reply=finish, on_event=notify)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
+from audio_pool.results import Accepted, Chunk, Failure, Progress, SoundMetadata
 from audio_pool.scheduler.events import ReplyKind
 from audio_pool.tasks import Called
 
@@ -49,13 +49,17 @@ class ReplySink(Protocol):
         """Take an event."""
         ...
 
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Take a part of the sound; False: there is no room for it now, and it is not taken."""
+        ...
+
 
 class LocalSink(Struct, frozen=True, kw_only=True):
     """A caller in this process."""
 
     request_id: str
     on_reply: Callable[[Reply], None]
-    on_event: Callable[[Accepted | Progress], None] | None = None
+    on_event: Callable[[Accepted | Progress | Chunk], None] | None = None
 
     def finish(self, reply: Reply) -> None:
         """Pass the final reply on."""
@@ -65,3 +69,9 @@ class LocalSink(Struct, frozen=True, kw_only=True):
         """Pass an event on, where the caller wants events."""
         if self.on_event is not None:
             self.on_event(body)
+
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Pass a part of the sound on: what the caller has not looked at yet is in its own memory."""
+        if self.on_event is not None:
+            self.on_event(chunk)
+        return True

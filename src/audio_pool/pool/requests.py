@@ -21,6 +21,7 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import AudioPoolError
 from audio_pool.pool.answered import Answered
 from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.chunk_feed import ChunkFeed
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_answer
 from audio_pool.pool.resolve import ResolvedRequest
@@ -69,6 +70,8 @@ class OpenRequest(Struct, kw_only=True):
     """It is about another request: nobody can mean it by its name."""
     known: str = ""
     """A file that its caller has already: it need not be sent."""
+    feed: ChunkFeed | None = None
+    """Where it wants its sound while it is made."""
     on_answered: Callable[[], None] | None = None
     """Called once its reply has left."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from audio_pool.config import Config, EngineDefaults, LoudnessProfile
 from audio_pool.engine_info import EngineInfo
@@ -20,6 +20,7 @@ from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import (
     HEADERLESS,
     MAX_PROMPT_CHARS,
+    STREAMABLE,
     AudioRequest,
     Edit,
     LoopMethod,
@@ -108,7 +109,7 @@ def resolve(
         seed=request.seed,
         steps=None if info.steps is None else request.steps or own.steps or defaults.steps or info.steps,
         guidance_scale=_guidance(request, own, config, info),
-        candidates=request.candidates or own.candidates or defaults.candidates,
+        candidates=1 if request.stream else request.candidates or own.candidates or defaults.candidates,
         voice=request.voice if info.speech else None,
         options=checked_options(info, {**own.options, **request.options}),
         init_audio_sha256=init_sha256,
@@ -120,6 +121,8 @@ def resolve(
         namespace=request.namespace,
     )
     query = _query(request, config, info)
+    if request.stream:
+        config = _streamable(request, config)
     rendition = rendition_of(request, config, request.rendition_rate or sample_rate, loop)
     tau_accept_new = _tau_accept_new(request, config)
     min_quality = sound.min_quality if request.min_quality is None else request.min_quality
@@ -132,6 +135,7 @@ def resolve(
         min_quality=min_quality,
         deliver_best=deliver_best,
         store=request.store,
+        stream=request.stream,
     )
     return ResolvedRequest(
         request=request,
@@ -153,7 +157,7 @@ def resolve(
         min_quality=min_quality,
         deliver_best=deliver_best,
         # fresh seeds are not what an explicit seed asks for
-        max_rounds=1 if exact else config.limits.max_rounds,
+        max_rounds=1 if exact or request.stream else config.limits.max_rounds,
         warnings=warnings,
     )
 
@@ -199,7 +203,8 @@ def refuse_silent(info: EngineInfo) -> None:
 
 
 def _loop(request: AudioRequest, config: Config, info: EngineInfo) -> bool:
-    if request.loop is None and (info.natural_length or info.speech or request.extend_s is not None):
+    spoken = info.natural_length or info.speech
+    if request.loop is None and (request.stream or spoken or request.extend_s is not None):
         return False
     return config.defaults.loop if request.loop is None else request.loop
 
@@ -256,6 +261,8 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         raise InvalidRequest(
             f"prompt: given {len(request.prompt):,} characters, engine {info.name!r} takes {MAX_PROMPT_CHARS:,}"
         )
+    if request.stream:
+        _check_stream(request)
     _check_edit(request, info, config)
     if request.variant is not None and (request.seed is not None or request.init_audio is not None):
         raise InvalidRequest("variant: given with seed or init_audio, which mean one sound; leave either out")
@@ -295,6 +302,30 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
     if request.strict and warnings:
         raise NotSupported(f"strict: {'; '.join(warnings)}", hint="leave these fields out, or ask without 'strict'")
     return warnings
+
+
+def _check_stream(request: AudioRequest) -> None:
+    """Refuse what can be done or decided only once all of a sound is there."""
+    whole = {
+        "candidates": (request.candidates or 1) > 1 and "the best of several is chosen when all are made",
+        "loop": request.loop and "a loop is closed when its end is known",
+        "tau_accept_new": request.tau_accept_new is not None and "CLAP hears a sound when all of it has been sent",
+        "min_quality": request.min_quality is not None and "it is judged when all of it has been sent",
+        "limiter": request.limiter is False and "nothing else keeps what comes later under the true peak",
+        "durable": request.durable and "a durable request's result waits for its caller",
+        "format": request.format not in (None, *STREAMABLE)
+        and f"it is sent as samples; allowed are {' and '.join(STREAMABLE)}",
+    }
+    for field, why in whole.items():
+        if why:
+            raise InvalidRequest(f"stream: given with {field} = {getattr(request, field)!r}: {why}")
+
+
+def _streamable(request: AudioRequest, config: Config) -> Config:
+    """Return the configuration with a format that can be sent as samples, where none was asked for."""
+    if request.format is not None or config.defaults.format in STREAMABLE:
+        return config
+    return structs.replace(config, defaults=structs.replace(config.defaults, format="wav"))
 
 
 def _check_edit(request: AudioRequest, info: EngineInfo, config: Config) -> None:

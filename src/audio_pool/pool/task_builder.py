@@ -159,7 +159,8 @@ class TaskBuilder:
                 grants += self._grants(inputs, _holder(action))
         if grants:
             self._granted[action.task] = _holder(action), tuple(grants)
-        task = GenerateTask(engine=parts[0].recipe.engine, parts=parts, master_here=work.master_here)
+        engine = parts[0].recipe.engine
+        task = GenerateTask(engine=engine, parts=parts, master_here=work.master_here, stream=work.stream)
         ids = tuple(name for one in work.jobs for name in self._ids(one.request))
         return BuiltTask(task=task, grants=tuple(grants), request_ids=ids)
 

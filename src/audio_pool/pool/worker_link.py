@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from audio_pool.errors import BadMessage, WorkerStartFailed
-from audio_pool.results import Failure, Progress
+from audio_pool.results import SAMPLE_BYTES, Chunk, Failure, Progress
 from audio_pool.scheduler import events
 from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, SendResult, router
@@ -30,6 +30,7 @@ from audio_pool.transport.worker_messages import (
     LoadFailed,
     Ready,
     Stop,
+    TaskChunk,
     TaskDone,
     TaskFailed,
     TaskProgress,
@@ -220,6 +221,8 @@ class WorkerLink:
                 yield Received(event=beat)
             case TaskProgress():
                 yield Received(event=_progress(worker, incarnation, message))
+            case TaskChunk():
+                yield Received(event=_chunk(worker, incarnation, message, frames))
             case TaskDone():
                 done = events.TaskDone(
                     worker=worker,
@@ -283,6 +286,30 @@ def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
         batching=frozenset(
             name for name, info in ready.engines.items() if info.batch and (info.steps or info.guidance_scale)
         ),
+    )
+
+
+def _chunk(worker: str, incarnation: int, message: TaskChunk, frames: list[bytes]) -> events.TaskChunk:
+    """Raises ValueError: the samples are not those that the message tells of."""
+    expected = message.frames * message.channels * SAMPLE_BYTES[message.encoding]
+    if len(frames) != 1 or len(frames[0]) != expected:
+        raise ValueError(f"a chunk of {sum(map(len, frames)):,} bytes of samples, told were {expected:,}")
+    chunk = Chunk(
+        number=0,
+        start=message.start,
+        frames=message.frames,
+        sample_rate=message.sample_rate,
+        channels=message.channels,
+        encoding=message.encoding,
+        data=frames[0],
+    )
+    return events.TaskChunk(
+        worker=worker,
+        incarnation=incarnation,
+        task=message.task_id,
+        attempt=message.attempt,
+        job=message.job,
+        chunk=chunk,
     )
 
 

@@ -31,7 +31,7 @@ def _jobs_of(event: events.Event, jobs: Mapping[int, Job]) -> Iterator[Job]:
         case events.TaskDone():
             # those in the answer may have been taken off the task before the handling failed
             yield from (job for job in jobs.values() if event.task in job.tasks or job.job in event.results)
-        case events.TaskFailed() | events.TaskReturned() | events.TaskProgress():
+        case events.TaskFailed() | events.TaskReturned() | events.TaskProgress() | events.TaskChunk():
             yield from (job for job in jobs.values() if event.task in job.tasks)
         case events.WorkerExited():
             here = event.worker, event.incarnation

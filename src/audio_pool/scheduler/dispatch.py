@@ -342,7 +342,7 @@ class Dispatch:
     ) -> list[Job]:
         """Take further waiting jobs that go well into one batch with the first."""
         recipe = first.sound.recipe
-        if recipe.engine not in worker.batching:
+        if recipe.engine not in worker.batching or first.sound.stream:
             return []
         room = self._max_batch - recipe.candidates
         others: list[Job] = []
@@ -351,6 +351,7 @@ class Dispatch:
             other = self._jobs[number]
             return (
                 other.failures == 0
+                and not other.sound.stream
                 and other.sound.recipe.steps == recipe.steps
                 and other.sound.recipe.model == recipe.model
                 and other.sound.recipe.options == recipe.options
@@ -385,7 +386,9 @@ def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> Ta
             rounds = [
                 JobRound(job=job.job, request=job.requests[0] if job.requests else 0, round=job.round) for job in jobs
             ]
-            return GenerateWork(jobs=tuple(rounds), master_here="master" in worker.plan.roles)
+            stream = first.sound.stream
+            master_here = stream or "master" in worker.plan.roles
+            return GenerateWork(jobs=tuple(rounds), master_here=master_here, stream=stream)
         case "master":
             assert first.raw is not None
             return MasterWork(job=first.job, round=first.round, raw=first.raw)

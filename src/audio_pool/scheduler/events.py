@@ -11,7 +11,16 @@ from typing import Literal
 from msgspec import Struct
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
-from audio_pool.results import Accepted, CacheType, CandidateReport, Failure, Progress, RenditionReport, SoundMetadata
+from audio_pool.results import (
+    Accepted,
+    CacheType,
+    CandidateReport,
+    Chunk,
+    Failure,
+    Progress,
+    RenditionReport,
+    SoundMetadata,
+)
 from audio_pool.tasks import (
     Called,
     ClapTask,
@@ -63,6 +72,7 @@ __all__ = [
     "ReplyKind",
     "ReplyValue",
     "SendAccepted",
+    "SendChunk",
     "SendProgress",
     "SendReply",
     "SendTask",
@@ -72,6 +82,7 @@ __all__ = [
     "Stored",
     "StoredSound",
     "Submit",
+    "TaskChunk",
     "TaskDone",
     "TaskFailed",
     "TaskProgress",
@@ -103,6 +114,7 @@ class JoinKey(Struct, frozen=True, kw_only=True):
     min_quality: float = 0.0
     deliver_best: bool = False
     store: bool = True
+    stream: bool = False
 
 
 class HitFile(Struct, frozen=True, kw_only=True, tag=True):
@@ -158,6 +170,8 @@ class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
     jobs: tuple[JobRound, ...]
     master_here: bool
     """The worker masters what it generates."""
+    stream: bool = False
+    """The one job's sound is sent while it is made."""
 
 
 class MasterWork(Struct, frozen=True, kw_only=True, tag="master"):
@@ -227,6 +241,8 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     claims: bool = False
     """It is made by one of the pools on a cache directory: the others wait for its sound."""
     max_rounds: int = 1
+    stream: bool = False
+    """The sound is sent while it is made: alone, and not again once some of it has been sent."""
     traced: bool = False
     """The times of its stages are wanted."""
 
@@ -340,6 +356,18 @@ class TaskProgress(Struct, frozen=True, kw_only=True, tag=True):
     progress: Progress
 
 
+class TaskChunk(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has made a part of a sound that is sent while it is made."""
+
+    worker: str
+    incarnation: int
+    task: int
+    attempt: int
+    job: int
+    chunk: Chunk
+    """Not counted."""
+
+
 class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
     """A worker has finished a task: one result per job."""
 
@@ -401,6 +429,7 @@ Event = (
     | WorkerMisspoke
     | WorkerExited
     | TaskProgress
+    | TaskChunk
     | TaskDone
     | TaskFailed
     | TaskReturned
@@ -440,6 +469,14 @@ class SendProgress(Struct, frozen=True, kw_only=True, tag=True):
 
     request: int
     body: Progress
+
+
+class SendChunk(Struct, frozen=True, kw_only=True, tag=True):
+    """A part of the sound, for a caller that wants events."""
+
+    request: int
+    chunk: Chunk
+    """Not counted."""
 
 
 class FindExact(Struct, frozen=True, kw_only=True, tag=True):
@@ -557,6 +594,7 @@ Action = (
     SendReply
     | SendAccepted
     | SendProgress
+    | SendChunk
     | FindExact
     | FindNear
     | Claim

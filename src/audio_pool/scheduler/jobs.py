@@ -93,6 +93,8 @@ class Job(Struct, kw_only=True):
     """How it goes about claiming its sound."""
     cost_s: float = 1.0
     """What its present stage is expected to take: what its client is charged for it."""
+    streamed: bool = False
+    """Some of its sound has been sent: it cannot be made again as if nothing had been."""
     tasks: dict[int, TaskRef] = field(default_factory=dict)
     """Those in hand, by task."""
     queued_at: float = 0.0

@@ -113,6 +113,17 @@ class Outcomes:
                 if self._ledger.requests[request].events:
                     self._ledger.out.append(events.SendProgress(request=request, body=event.progress))
 
+    def chunk(self, event: events.TaskChunk) -> None:
+        """Pass a part of a sound on to those who want to hear it before all of it is there."""
+        held = self._workers.got_on(event.worker, event.incarnation, event.task, event.attempt, self._ledger.now)
+        job = self._ledger.jobs.get(event.job) if held is not None and event.job in held.jobs else None
+        if job is None or not job.sound.stream or event.task not in job.tasks:
+            return
+        job.streamed = True
+        for request in job.requests:
+            if self._ledger.requests[request].events:
+                self._ledger.out.append(events.SendChunk(request=request, chunk=event.chunk))
+
     def heartbeat(self, event: events.Heartbeat) -> None:
         """Note a worker's sign of life, and try again what it has lost (a message that it did not take, say)."""
         now = self._ledger.now
@@ -253,7 +264,7 @@ class Outcomes:
 
     def task_lost(self, job: Job, failure: Failure, *, again: bool) -> None:
         """Handle a task that came to nothing. ``again``: another job may be to blame, so try once more, alone."""
-        if again and job.stage != "embed":
+        if again and job.stage != "embed" and not job.streamed:
             job.failures += 1
             if job.failures < self.limits.max_attempts:
                 self.retry(job)
@@ -261,7 +272,11 @@ class Outcomes:
         self.part_failed(job, failure)
 
     def retry(self, job: Job) -> None:
-        """Try a job again, from where it can be."""
+        """Try a job again, from where it can be: not one of which a part has been sent, as if nothing had been."""
+        if job.streamed:
+            lost = WorkerDied("the worker was stopped in the middle of the stream", hint="ask again")
+            self._ledger.fail_all(job, Failure.of(lost))
+            return
         if job.stage == "master":  # the candidates' slots died with their reader: generate them anew
             self.free_raw(job)
         self._advance(job)

@@ -101,6 +101,8 @@ class Scheduler:
                 self._dispatch()
             case events.TaskProgress():
                 self._outcomes.progress(event)
+            case events.TaskChunk():
+                self._outcomes.chunk(event)
             case events.Heartbeat():
                 self._outcomes.heartbeat(event)
                 self._dispatch()

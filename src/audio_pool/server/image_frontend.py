@@ -18,7 +18,7 @@ from audio_pool.pool.caller import Caller
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.service import PoolService
-from audio_pool.results import Accepted, Progress
+from audio_pool.results import Accepted, Chunk, Progress
 from audio_pool.server.callers import Callers
 from audio_pool.server.image_server import MAX_FRAME_BYTES, alert, request_id_of, to_reply, to_request
 from audio_pool.server.live_requests import LiveRequests
@@ -51,6 +51,10 @@ class _ImageSink(Struct, frozen=True, kw_only=True):
 
     def notify(self, body: Accepted | Progress) -> None:
         """Drop it: the protocol has no events."""
+
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Drop it, too."""
+        return True
 
 
 class ImageRequests:

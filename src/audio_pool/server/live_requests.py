@@ -16,7 +16,7 @@ from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.sent_audio import Frames
-from audio_pool.results import Accepted, Progress
+from audio_pool.results import Accepted, Chunk, Progress
 
 __all__ = ["LiveRequests"]
 
@@ -122,3 +122,6 @@ class _TrackedSink:
 
     def notify(self, body: Accepted | Progress) -> None:
         self._sink.notify(body)
+
+    def take_chunk(self, chunk: Chunk) -> bool:
+        return self._sink.take_chunk(chunk)

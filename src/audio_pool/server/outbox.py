@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 
 from audio_pool.errors import Busy
 from audio_pool.pool.replies import Reply
-from audio_pool.results import Accepted, Failure, Progress
+from audio_pool.results import Accepted, Chunk, Failure, Progress
 from audio_pool.tasks import Called
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import BodyReply, ErrorReply, ReplyHead, SoundReply
@@ -68,6 +68,14 @@ class SocketSink(Struct, frozen=True, kw_only=True):
         self.outbox.send(self.envelope, [packing.pack(message)], droppable=True, sender=self.sender)
 
 
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Send a part of the sound, unless the client is slow."""
+        if not self.outbox.has_room(self.envelope[0], len(chunk.data)):
+            return False
+        message = BodyReply(type="chunk", request_id=self.request_id, body=chunk.head)
+        return self.outbox.send(self.envelope, [packing.pack(message), chunk.data], sender=self.sender)
+
+
 class Outbox:
     """Replies on their way out through one ROUTER.
 
@@ -117,6 +125,10 @@ class Outbox:
         self.counts["replies_parked"] += 1
         self._parked.setdefault(identity, collections.deque()).append((envelope, frames, sender))
         return True
+
+    def has_room(self, identity: bytes, size: int) -> bool:
+        """Return True where a client has taken what it was sent before, or nearly all."""
+        return identity not in self._parked and self._held_by_zmq(identity) + size <= _MOST_LARGE_BYTES
 
     def _pass_on(self, envelope: Envelope, frames: list[bytes], sender: Sender | None) -> SendResult:
         """Send to a client; it is slow, too, where zmq holds enough of its large frames."""

@@ -10,14 +10,14 @@ decode is that worker's fault alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage
-from audio_pool.results import Failure, TaskRole
+from audio_pool.results import Failure, SampleEncoding, TaskRole
 from audio_pool.tasks import Grant, LaneReport, Task, TaskResult
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "RecallTask",
     "RunTask",
     "Stop",
+    "TaskChunk",
     "TaskDone",
     "TaskFailed",
     "TaskProgress",
@@ -163,6 +164,21 @@ class TaskProgress(Struct, frozen=True, kw_only=True, tag_field="type", tag="pro
     total: int
 
 
+class TaskChunk(Struct, frozen=True, kw_only=True, tag_field="type", tag="chunk"):
+    """Samples of a sound that is being made; one frame with them follows. None is missed: the file has them, too."""
+
+    incarnation: int
+    task_id: int
+    attempt: int
+    job: int
+    start: Annotated[int, Meta(ge=0)]
+    """Frames before them."""
+    frames: Annotated[int, Meta(ge=1)]
+    sample_rate: Annotated[int, Meta(ge=1)]
+    channels: Annotated[int, Meta(ge=1, le=2)]
+    encoding: SampleEncoding
+
+
 class TaskDone(Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
     """A task's results, one per job. Binary frames may follow."""
 
@@ -191,7 +207,7 @@ class TaskReturned(Struct, frozen=True, kw_only=True, tag_field="type", tag="ret
     attempt: int
 
 
-FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskDone | TaskFailed | TaskReturned
+FromWorker = Hello | Ready | LoadFailed | Heartbeat | TaskProgress | TaskChunk | TaskDone | TaskFailed | TaskReturned
 
 
 

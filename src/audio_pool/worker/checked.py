@@ -9,13 +9,13 @@ out. ``unusable`` says so of a single sound.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Vectors
+from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Streams, Vectors
 from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, InvalidAudio
 from audio_pool.transport.packing import encodable
 from audio_pool.types import Shape, frames_of
@@ -83,6 +83,36 @@ class CheckedGenerator:
         for item, sound in zip(items, sounds, strict=True):
             self._check(item, sound)
         return list(sounds)
+
+    def pieces(self, item: Item, on_step: OnStep | None = None) -> Iterator[Audio]:
+        """Yield the sound's consecutive pieces, float32 [C, T]; one, where the engine gives none.
+
+        Raises:
+            EngineError, and what the engine raises.
+        """
+        if not self.gives_pieces:
+            yield self.generate([item], on_step)[0]
+            return
+        assert isinstance(self._engine, Streams)
+        frames, channels = 0, 0
+        for piece in self._engine.pieces(item, on_step):
+            fits = isinstance(piece, np.ndarray) and piece.dtype == np.float32 and piece.ndim == 2
+            if not (fits and piece.shape[0] == (channels or piece.shape[0])):
+                raise EngineError(
+                    f"engine {self.info.name!r} gave {_shown(piece)} as a piece; "
+                    "allowed is float32 [C, T], of as many channels as those before it",
+                    hint=_HINT,
+                )
+            frames, channels = frames + piece.shape[1], len(piece)
+            yield piece
+        if not self.info.natural_length:
+            # what is checked of the whole, without keeping it
+            self._check(item, np.broadcast_to(np.float32(0), (channels, frames)))
+
+    @property
+    def gives_pieces(self) -> bool:
+        """True where sounds come piece by piece while they are made."""
+        return self.info.streams and isinstance(self._engine, Streams)
 
     def _check(self, item: Item, sound: Audio) -> None:
         info = self.info

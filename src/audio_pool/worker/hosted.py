@@ -31,7 +31,7 @@ class HostedEngines:
         self.device = "cpu"
         self.infos: dict[str, EngineInfo] = {}
         self._worker = worker
-        self._generators: dict[str, Generator] = {}
+        self._generators: dict[str, CheckedGenerator] = {}
         self._embedders: dict[str, Embedder] = {}
         self._scorers: dict[str, Scorer] = {}
         self._readers: list[ReadsMeaning] = []
@@ -90,7 +90,7 @@ class HostedEngines:
         """The one that judges candidates, where there is one."""
         return next(iter(self._scorers.values()), None)
 
-    def generator(self, name: str) -> Generator:
+    def generator(self, name: str) -> CheckedGenerator:
         """Return a generator. Raises EngineUnavailable."""
         if name not in self._generators:
             raise self._not_hosted(name)

@@ -49,7 +49,17 @@ if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
     from audio_pool.audio.quality import Quality
 
-__all__ = ["AllRejected", "Finished", "Mastering", "RawCandidate", "score_of"]
+__all__ = [
+    "AllRejected",
+    "Finished",
+    "Mastering",
+    "RawCandidate",
+    "Shaped",
+    "cutoff_of",
+    "described",
+    "score_of",
+    "vectors_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +94,7 @@ class Finished:
 
 
 @dataclass(kw_only=True)
-class _Shaped:
+class Shaped:
     """A candidate on its way: what it became and what was found."""
 
     raw: RawCandidate
@@ -105,7 +115,7 @@ class _Shaped:
 class AllRejected(QualityError):
     """Every candidate failed the gate; ``tried`` is what the metadata would have said of them."""
 
-    def __init__(self, shaped: Sequence[_Shaped]) -> None:
+    def __init__(self, shaped: Sequence[Shaped]) -> None:
         super().__init__(_why_none(shaped), hint="ask again for other seeds, or in other words")
         self.tried = tuple(_report(one) for one in shaped)
 
@@ -167,7 +177,7 @@ class Mastering:
             AllRejected: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
-        shaped: list[_Shaped] = []
+        shaped: list[Shaped] = []
         for raw in candidates:
             shaped.append(_shape(raw, shape, recipe))
             # the first among equals wins: nothing that follows can be better
@@ -192,15 +202,15 @@ class Mastering:
         # a limited rendition says it itself
         kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
         warnings = (*metadata.warnings, *best.warnings, *kept_low)
-        described = structs.replace(
-            _described(metadata, best, shaped, candidates[len(shaped) :], level, shape),
+        told = structs.replace(
+            described(metadata, best, shaped, candidates[len(shaped) :], level, shape),
             tau_accept_new=tau_accept_new,
             accepted=accepted,
             loop=loop_report,
             warnings=tuple(dict.fromkeys(warnings)),
         )
-        comment = comment_of(recipe, described)
-        vectors = _vectors(best, audio, shape.sample_rate, scorer)
+        comment = comment_of(recipe, told)
+        vectors = vectors_of(best, audio, shape.sample_rate, scorer)
         try:
             written = files.written(audio, shape, rendition, directory, name, comment, level, encoding)
         except StorageError as exc:
@@ -218,7 +228,7 @@ class Mastering:
         sound = FinishedSound(
             path=str(master),
             recipe=recipe,
-            metadata=structs.replace(described, timings_ms=timings),
+            metadata=structs.replace(told, timings_ms=timings),
             accepted=accepted,
             delivered_path=None if delivered_path is None else str(delivered_path),
             delivered=delivered,
@@ -250,7 +260,7 @@ class Mastering:
 # ------------------------------------------------------------------------------------------------- shape
 
 
-def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
+def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> Shaped:
     """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
     from audio_pool.audio import edges, filter, loop, quality
 
@@ -259,10 +269,10 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
         raise InvalidAudio(f"candidate of seed {raw.seed}: given shape {audio.shape}, allowed is [C, T]")
     if not np.isfinite(audio).all():
         nan = quality.assess(audio, raw.sample_rate, frames=audio.shape[1], loop=False)
-        return _Shaped(raw=raw, audio=audio, quality=nan)
+        return Shaped(raw=raw, audio=audio, quality=nan)
     turn = shape.frames * raw.sample_rate / shape.sample_rate
     native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
-    cutoff, why = _cutoff(raw, audio, shape, recipe)
+    cutoff, why = cutoff_of(raw, audio, shape, recipe)
     audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
     crossfade, warnings = 0, []
     if native:
@@ -288,7 +298,7 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
     if not shape.loop:
         # what the caller gave is not ours to change
         audio = edges.faded(audio.copy() if np.may_share_memory(audio, raw.audio) else audio, shape.sample_rate)
-    return _Shaped(
+    return Shaped(
         raw=raw,
         audio=audio,
         native=native,
@@ -299,7 +309,7 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> _Shaped:
     )
 
 
-def _cutoff(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tuple[float, HighpassWhy]:
+def cutoff_of(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tuple[float, HighpassWhy]:
     """Return the high-pass's cut-off in Hz, 0 for no filter, and what decided it.
 
     A recipe's own and an engine's notes may lower it, never raise it. Where neither said anything, words and then
@@ -326,12 +336,12 @@ def _cutoff(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tu
 # ------------------------------------------------------------------------------------------------- judge
 
 
-def _why_none(shaped: Sequence[_Shaped]) -> str:
+def _why_none(shaped: Sequence[Shaped]) -> str:
     each = "; ".join(f"seed {one.raw.seed}: {', '.join(one.quality.issues)}" for one in shaped)
     return f"no candidate passed the quality gate ({each})" if shaped else "there was no candidate to judge"
 
 
-def _score(shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition) -> None:
+def _score(shaped: Sequence[Shaped], scorer: Scorer, recipe: Recipe, shape: Shape, rendition: Rendition) -> None:
     """Compare the prompt by CLAP with each candidate at its final level."""
     heard = []
     for one in shaped:
@@ -343,7 +353,7 @@ def _score(shaped: Sequence[_Shaped], scorer: Scorer, recipe: Recipe, shape: Sha
         one.clap_similarity = float(np.dot(text.astype(np.float64), one.vector.astype(np.float64)))
 
 
-def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | None) -> dict[str, Vectors]:
+def vectors_of(best: Shaped, audio: Audio, sample_rate: int, scorer: Scorer | None) -> dict[str, Vectors]:
     from audio_pool.audio.descriptors import descriptors
 
     vectors: dict[str, Vectors] = {DESCRIPTORS: descriptors(audio, sample_rate)}
@@ -356,7 +366,7 @@ def _vectors(best: _Shaped, audio: Audio, sample_rate: int, scorer: Scorer | Non
 
 
 def _encoded_and_judged(
-    audio: Audio, best: _Shaped, shape: Shape
+    audio: Audio, best: Shaped, shape: Shape
 ) -> tuple[Audio, Beside[EncodedMaster], LoopReport | None]:
     """Begin to encode the master and judge a loop's joint, after moving a native loop's to a calm place.
 
@@ -380,10 +390,10 @@ def _encoded_and_judged(
     return audio, begun, LoopReport(seam_score=round(score, 2), crossfade_s=crossfade_s)
 
 
-def _described(
+def described(
     metadata: SoundMetadata,
-    best: _Shaped,
-    shaped: Sequence[_Shaped],
+    best: Shaped,
+    shaped: Sequence[Shaped],
     others: Sequence[RawCandidate],
     level: Level,
     shape: Shape,
@@ -410,7 +420,7 @@ def _described(
     )
 
 
-def _report(one: _Shaped) -> CandidateReport:
+def _report(one: Shaped) -> CandidateReport:
     return CandidateReport(
         seed=one.raw.seed,
         score=one.quality.score if one.clap_similarity is None else one.clap_similarity,

@@ -57,6 +57,8 @@ from audio_pool.worker.failure import failure_of
 from audio_pool.worker.lane import Lane
 from audio_pool.worker.parent import die_with
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
+from audio_pool.worker.stream_mastering import Samples
+from audio_pool.worker.streaming import Streamed, chunk_frames
 
 __all__ = ["Worker", "main"]
 
@@ -94,8 +96,8 @@ class Worker:
         self._aux_waker = Waker()
         self._outgoing: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         """Messages of other threads for the control socket."""
-        self._to_finish: queue.SimpleQueue[tuple[RunTask, list[Generated]]] = queue.SimpleQueue()
-        """Candidates generated here, on their way from the generate to the aux thread."""
+        self._to_finish: queue.SimpleQueue[tuple[RunTask, list[Generated] | Streamed]] = queue.SimpleQueue()
+        """What was generated here, on their way from the generate to the aux thread."""
         self._generate_ended = threading.Event()
         self._broken = 0
         """The exit code for what ended a thread of tasks; 0 while all is well."""
@@ -321,13 +323,15 @@ class Worker:
             case ClapTask():
                 self._answer(channel, run, partial(self.runner.clap, task))
 
-    def _finish(self, run: RunTask, generated: list[Generated]) -> tuple[Callable[[], Outcome], str]:
+    def _finish(self, run: RunTask, generated: list[Generated] | Streamed) -> tuple[Callable[[], Outcome], str]:
         """Return what is left to do with what was generated, and its name: master it, or hand it over."""
+        if isinstance(generated, Streamed):
+            return partial(self.runner.finish_stream, generated), "master"
         if isinstance(run.task, GenerateTask) and run.task.master_here:
             return partial(self.runner.master_generated, generated), "master"
         return partial(self.runner.hand_over, generated, run.grants, ",".join(run.request_ids)[:256]), "hand over"
 
-    def _generate(self, channel: Channel, run: RunTask, task: GenerateTask) -> list[Generated]:
+    def _generate(self, channel: Channel, run: RunTask, task: GenerateTask) -> list[Generated] | Streamed:
         last = 0.0
 
         def on_step(done: int, total: int) -> None:
@@ -340,6 +344,8 @@ class Worker:
                 self._progress(channel, run, "generate", done, total)
 
         self._docket.heed_cancel(_key(run))
+        if task.stream:
+            return self.runner.stream(task, on_step, partial(self._send_samples, channel, run, task.parts[0].job))
         self.runner.prepare(run.grants)
         return self.runner.generate(task, on_step)
 
@@ -347,14 +353,15 @@ class Worker:
 
     def _progress(self, channel: Channel, run: RunTask, stage: TaskRole, done: int, total: int) -> None:
         progress = TaskProgress(
-            incarnation=self.incarnation,
-            task_id=run.task_id,
-            attempt=run.attempt,
-            stage=stage,
-            done=done,
-            total=total,
+            incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, stage=stage, done=done, total=total
         )
         channel.send([packing.pack(progress)])
+
+    def _send_samples(self, channel: Channel, run: RunTask, job: int, samples: Samples) -> None:
+        """Send samples; a router that takes no more is not waited for: the file will have them."""
+        self._docket.heed_cancel(_key(run))
+        self._lanes["generate"].got_on()
+        channel.send(chunk_frames(run, job, samples))
 
     def _answer(self, channel: Channel, run: RunTask, work: Callable[[], Outcome]) -> None:
         try:
@@ -390,9 +397,7 @@ class Worker:
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
         self._docket.close(_key(run))
         failure = failure_of(exc, type(run.task).__name__)
-        failed = TaskFailed(
-            incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure
-        )
+        failed = TaskFailed(incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure)
         channel.send([packing.pack(failed)])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from audio_pool.errors import (
     StorageError,
     WorkerError,
 )
-from audio_pool.results import Failure, Timings, WorkerReport
+from audio_pool.results import Failure, SoundMetadata, Timings, WorkerReport
 from audio_pool.roots import Roots
 from audio_pool.tasks import (
     Called,
@@ -65,8 +65,10 @@ from audio_pool.worker.checked import (
 from audio_pool.worker.drawing import drawn
 from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.input_files import read_input
-from audio_pool.worker.mastering import AllRejected, Mastering, RawCandidate, score_of
+from audio_pool.worker.mastering import AllRejected, Finished, Mastering, RawCandidate, score_of
 from audio_pool.worker.planned import Planned, plan_of
+from audio_pool.worker.stream_mastering import Samples
+from audio_pool.worker.streaming import Streamed, streamed
 
 __all__ = ["Generated", "Outcome", "TaskRunner"]
 
@@ -166,6 +168,24 @@ class TaskRunner:
             warnings=notes.warnings,
         )
 
+    def stream(self, task: GenerateTask, on_step: OnStep, emit: Callable[[Samples], None]) -> Streamed:
+        """Generate and master a task's one sound while its samples are passed on; ``finish_stream`` does the rest.
+
+        Raises:
+            EngineUnavailable: this worker's interpreter cannot master.
+        """
+        if self._mastering is None:  # without the role, too: the samples leave from where they are made
+            self._mastering = Mastering()
+        return streamed(
+            self.engines.generator(task.engine),
+            self.engines.infos[task.engine],
+            task.parts[0],
+            max_input_s=self._max_input_s,
+            provenance=lambda notes: self._provenance(self.engines.infos[task.engine], notes),
+            on_step=on_step,
+            emit=emit,
+        )
+
     # -- hand-over ---------------------------------------------------------------------------------
 
     def hand_over(self, generated: Sequence[Generated], grants: Sequence[Grant], request_id: str) -> Outcome:
@@ -256,28 +276,20 @@ class TaskRunner:
                 raise WorkerError(f"worker {giver!r} handed over what is no sound: {exc}") from exc
             return Outcome(results={task.job: self._mastered(task.recipe, task.mastering, candidates, task.made)})
 
+    def finish_stream(self, sound: Streamed) -> Outcome:
+        """Judge, measure and write a sound that has been sent."""
+        if sound.made is None or sound.mastering is None:
+            return Outcome(results={sound.part.job: Rejected(failure=sound.failure or Failure())})
+        mastering, metadata = sound.mastering, _told_of(sound.part.mastering, sound.made)
+        result = _result(lambda: mastering.finish(metadata, self.engines.first_scorer))
+        return Outcome(results={sound.part.job: result})
+
     def _mastered(
         self, recipe: Recipe, spec: MasteringSpec, candidates: Sequence[RawCandidate], made: Provenance
     ) -> MasteredSound | Rejected:
-        metadata = msgspec.structs.replace(
-            spec.metadata,
-            engine=made.engine,
-            implementation=made.implementation,
-            model=made.model,
-            model_revision=made.model_revision,
-            dtype=made.dtype,
-            quantization=made.quantization,
-            licence=made.licence,
-            commercial_use=made.commercial_use,
-            speech=made.speech,
-            engine_details=made.engine_details,
-            worker=made.worker,
-            batch_size=made.batch_size,
-            timings_ms=Timings(generate=made.generate_ms),
-            warnings=(*spec.metadata.warnings, *made.warnings),
-        )
-        try:
-            finished = self._master().finish(
+        metadata = _told_of(spec, made)
+        return _result(
+            lambda: self._master().finish(
                 candidates,
                 recipe=recipe,
                 shape=spec.shape,
@@ -292,18 +304,6 @@ class TaskRunner:
                 deliver_best=spec.deliver_best,
                 gated=made.gated,
             )
-        except AllRejected as exc:
-            return Rejected(failure=Failure.of(exc), tried=exc.tried)
-        except DeviceLost:  # a scorer's: not this sound's fault
-            raise
-        except AudioPoolError as exc:
-            return Rejected(failure=Failure.of(exc))
-        report = finished.sound.metadata
-        return MasteredSound(
-            sound=finished.sound,
-            score=score_of(report),
-            tried=report.candidates,
-            vectors={name: _float32_bytes(vector) for name, vector in finished.vectors.items()},
         )
 
     # -- small tasks -------------------------------------------------------------------------------
@@ -391,6 +391,46 @@ def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failu
         return None
     each = "; ".join(f"seed {raw.seed}: {why}" for raw, why in zip(candidates, found, strict=True))
     return Failure.of(QualityError(f"engine {info.name!r} returned no sound ({each})", hint="ask for other seeds"))
+
+
+def _told_of(spec: MasteringSpec, made: Provenance) -> SoundMetadata:
+    """Return what is known of a sound before it is mastered."""
+    return msgspec.structs.replace(
+        spec.metadata,
+        engine=made.engine,
+        implementation=made.implementation,
+        model=made.model,
+        model_revision=made.model_revision,
+        dtype=made.dtype,
+        quantization=made.quantization,
+        licence=made.licence,
+        commercial_use=made.commercial_use,
+        speech=made.speech,
+        engine_details=made.engine_details,
+        worker=made.worker,
+        batch_size=made.batch_size,
+        timings_ms=Timings(generate=made.generate_ms),
+        warnings=(*spec.metadata.warnings, *made.warnings),
+    )
+
+
+def _result(finish: Callable[[], Finished]) -> MasteredSound | Rejected:
+    """Return what finishing a sound comes to. Raises DeviceLost: a scorer's, and not this sound's fault."""
+    try:
+        finished = finish()
+    except AllRejected as exc:
+        return Rejected(failure=Failure.of(exc), tried=exc.tried)
+    except DeviceLost:
+        raise
+    except AudioPoolError as exc:
+        return Rejected(failure=Failure.of(exc))
+    report = finished.sound.metadata
+    return MasteredSound(
+        sound=finished.sound,
+        score=score_of(report),
+        tried=report.candidates,
+        vectors={name: _float32_bytes(vector) for name, vector in finished.vectors.items()},
+    )
 
 
 def _float32_bytes(vector: Audio) -> bytes:
