@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.support.checkpoints import LETTERS, WORDS, Sizes, lively, t5_tokenizer
+from tests.support.checkpoints import LETTERS, WORDS, Sizes, lively, oobleck, t5_tokenizer
 
 from audio_pool.engines._oobleck import legacy_weight_norm
 
@@ -149,4 +149,104 @@ def longcat(directory: Path, sizes: Sizes = LONGCAT) -> Path:
 
     torch.manual_seed(16)
     LongCatAudioDiTPipeline(**longcat_parts(sizes)).save_pretrained(str(directory))
+    return directory
+
+
+_ACE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "sliding_window": 8,
+}
+ACE_STEP: Sizes = {
+    "vae": {
+        "encoder_hidden_size": 16,
+        "downsampling_ratios": [2, 4, 4, 6, 10],
+        "channel_multiples": [1, 1, 1, 2, 2],
+        "decoder_channels": 4,
+        "decoder_input_channels": 8,
+        "audio_channels": 2,
+        "sampling_rate": 48000,
+    },
+    "text": {
+        "vocab_size": 260,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    },
+    "transformer": {**_ACE, "num_hidden_layers": 2, "in_channels": 24, "audio_acoustic_hidden_dim": 8},
+    "condition": {
+        **_ACE,
+        "text_hidden_dim": 32,
+        "timbre_hidden_dim": 8,
+        "num_lyric_encoder_hidden_layers": 1,
+        "num_timbre_encoder_hidden_layers": 1,
+    },
+    "tokens": {
+        **_ACE,
+        "audio_acoustic_hidden_dim": 8,
+        "num_attention_pooler_hidden_layers": 1,
+    },
+    "fsq": {"fsq_dim": 32, "fsq_input_levels": [8, 8, 5]},
+}
+
+
+def byte_tokenizer(longest: int) -> Any:
+    """A byte-level tokenizer without merges, with the end of text as Qwen has it."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {letter: at for at, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    made = Tokenizer(BPE(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=end, pad_token=end, model_max_length=longest)
+
+
+def ace_step_parts(sizes: Sizes = ACE_STEP, *, turbo: bool = False, tokens: bool = True) -> dict[str, Any]:
+    from diffusers import AceStepTransformer1DModel, FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.ace_step import (
+        AceStepAudioTokenDetokenizer,
+        AceStepAudioTokenizer,
+        AceStepConditionEncoder,
+    )
+    from transformers import Qwen3Config, Qwen3Model
+
+    condition = AceStepConditionEncoder(**sizes["condition"])
+    condition.silence_latent = 0.3 * torch.randn(condition.silence_latent.shape)
+    transformer = AceStepTransformer1DModel(**sizes["transformer"], is_turbo=turbo)
+    parts = {
+        "vae": oobleck(sizes["vae"]),
+        "text_encoder": Qwen3Model(Qwen3Config(**sizes["text"])),
+        "transformer": transformer,
+        "condition_encoder": condition,
+    }
+    for name, parameter in parts["vae"].named_parameters():
+        if name.endswith("bias"):
+            parameter.data.zero_()  # or the narrow decoder says mostly these
+    drawn(transformer)
+    drawn(condition)
+    if tokens:
+        parts["audio_tokenizer"] = AceStepAudioTokenizer(**sizes["tokens"], **sizes["fsq"])
+        parts["audio_token_detokenizer"] = AceStepAudioTokenDetokenizer(**sizes["tokens"])
+        drawn(parts["audio_tokenizer"], 2.0)
+        drawn(parts["audio_token_detokenizer"])
+    with torch.device("cpu"):
+        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
+    return {**parts, "tokenizer": byte_tokenizer(4096), "scheduler": scheduler}
+
+
+def ace_step(directory: Path, sizes: Sizes = ACE_STEP, *, turbo: bool = False, tokens: bool = True) -> Path:
+    """ACE-Step 1.5's layout as diffusers' converter makes it, of its base or its turbo model."""
+    from diffusers import AceStepPipeline
+
+    torch.manual_seed(17)
+    AceStepPipeline(**ace_step_parts(sizes, turbo=turbo, tokens=tokens)).save_pretrained(str(directory))
     return directory

@@ -66,6 +66,13 @@ def stable_audio_3(model: Path, device: str = "cpu", dtype: torch.dtype = torch.
         return stable_audio_3_sound(StableAudio3Pipeline.from_pretrained(str(model), dtype=dtype).to(device))
 
 
+def ace_step(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
+    from diffusers import AceStepPipeline
+
+    with legacy_weight_norm():
+        return ace_step_sound(AceStepPipeline.from_pretrained(str(model), dtype=dtype).to(device))
+
+
 def longcat(model: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sound:
     from diffusers import LongCatAudioDiTPipeline
 
@@ -153,6 +160,21 @@ def stable_audio_3_sound(pipe: Any) -> Sound:
     return sound
 
 
+def ace_step_sound(pipe: Any) -> Sound:
+    """``sound(item, **more)`` passes more on to the pipeline."""
+    pipe.set_progress_bar_config(disable=True)
+
+    def sound(item: Item, **more: Any) -> np.ndarray:
+        own = {name: value for name, value in item.options.items() if name not in ("scheduler", "lyrics")}
+        arguments = _options(item, 7.0)
+        del arguments["negative_prompt"]
+        arguments |= {"prompt": [item.prompt], "lyrics": [str(item.options.get("lyrics", ""))]}
+        made = pipe(audio_duration=item.duration_s, **arguments, **own, **more).audios[0]
+        return made[:, : round(item.duration_s * pipe.sample_rate)].float().cpu().numpy()
+
+    return sound
+
+
 def longcat_sound(pipe: Any) -> Sound:
     pipe.set_progress_bar_config(disable=True)
     as_made = pipe.scheduler
@@ -193,4 +215,5 @@ PLAIN: dict[str, Callable[..., Sound]] = {
     "stable_audio": stable_audio,
     "stable_audio_3": stable_audio_3,
     "longcat": longcat,
+    "ace_step": ace_step,
 }

@@ -223,8 +223,8 @@ def test_mocks_frequency_is_what_is_asked_for() -> None:
 # -- nobody else names an engine ---------------------------------------------------------------------------
 
 NAMES = {
-    "tangoflux", "audioldm", "audioldm2", "stable_audio", "stable_audio_3", "longcat", "clap", "laion_clap", "bge",
-    "minilm", "procedural", "mock",
+    "tangoflux", "audioldm", "audioldm2", "stable_audio", "stable_audio_3", "longcat", "ace_step", "clap",
+    "laion_clap", "bge", "minilm", "procedural", "mock",
 }  # fmt: skip
 ALLOWED = {
     "config/sections.py": {"procedural"},  # the documented default of defaults.engine
