@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.engines.diffusion_contract import Contract, item
+from tests.engines.sound_from_sound import FromSound
 
 from audio_pool.errors import NotSupported
 
 
-class TestAudioLDM(Contract):
+class TestAudioLDM(FromSound, Contract):
     name = "audioldm"
     option = ("eta", 0.7)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.engines.diffusion_contract import Contract, item
+from tests.engines.sound_from_sound import FromSound
 
 
-class TestAudioLDM2(Contract):
+class TestAudioLDM2(FromSound, Contract):
     name = "audioldm2"
     option = ("eta", 0.7)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from tests.engines.diffusion_contract import Contract, item
+from tests.engines.sound_from_sound import FromSound
 
 
-class TestStableAudio(Contract):
+class TestStableAudio(FromSound, Contract):
     name = "stable_audio"
     option = ("sigma_max", 80.0)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.engines.sound_from_sound import FromSound, given
 from tests.support import checkpoints
 from tests.support.tangoflux_reference import FLOWS, Reference
 
@@ -187,8 +188,6 @@ def test_a_prompt_is_encoded_once(engine):
 def test_what_the_model_cannot_do_is_refused_or_said(engine):
     with pytest.raises(NotSupported, match=r"at most 30 s; 31 s"):
         engine.generate([item(duration_s=31.0)])
-    with pytest.raises(NotSupported, match="init_audio"):
-        engine.notes(item(init_audio=np.zeros((2, 100), np.float32)))
     with pytest.raises(NotSupported, match="voice"):
         engine.notes(item(voice="anna"))
     (said,) = engine.notes(item(guidance_scale=1.0, negative_prompt="music")).warnings
@@ -271,3 +270,44 @@ def test_info(engine, model):
     assert engine_info("tangoflux").model == "declare-lab/TangoFlux"
     assert not engine_info("tangoflux").commercial_use
     assert (engine.info.sample_rate, engine.info.channels, engine.info.model) == (44100, 2, str(model))
+
+
+class TestFromASound(FromSound):
+    """On a model both halves of whose autoencoder fit, of 64 latents: 2.97 s."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def whole(cls, tmp_path_factory) -> Path:
+        return checkpoints.tangoflux(tmp_path_factory.mktemp("whole"), checkpoints.TANGOFLUX_WHOLE, sequence=64)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, whole):
+        return load_engine("tangoflux", {"model": whole, "device": "cpu", "dtype": "float32"})
+
+    def test_latents_are_the_algorithms(self, engine, whole):
+        reference, sound = Reference.read(whole, whole.parent / "flan-t5-large"), given(engine)
+        for strength, shift in ((0.4, 1.0), (0.9, 1.0), (0.6, 3.0)):
+            options = {"shift": shift}
+            asked = item(duration_s=1.2, steps=5, init_audio=sound, init_strength=strength, options=options)
+            wanted = reference.latents(
+                RAIN, 7, 1.2, 5, 4.5, shift=shift, sound=torch.from_numpy(sound), strength=strength
+            )
+            np.testing.assert_allclose(engine.latents([asked])[0], wanted[0].numpy(), atol=1e-4, rtol=0)
+
+    def test_the_encoder_is_read_when_it_is_first_wanted(self, engine, whole):
+        fresh = load_engine("tangoflux", {"model": whole, "device": "cpu", "dtype": "float32"})
+        assert not list(fresh._vae.encoder.parameters())
+        fresh.latents([item(duration_s=1.2, steps=1)])
+        assert fresh._sound_encoder is None
+        asked = item(duration_s=1.2, steps=2, init_audio=given(engine), init_strength=0.5)
+        np.testing.assert_array_equal(fresh.latents([asked])[0], engine.latents([asked])[0])
+        assert list(fresh._sound_encoder.parameters())
+
+    def test_what_is_given_is_encoded_as_if_all_the_silence_after_it_were(self, engine):
+        sound, vae = given(engine), engine._vae
+        short = engine.latents([item(duration_s=1.2, steps=1, init_audio=sound, init_strength=0.0)])[0]
+        padded = np.pad(sound, ((0, 0), (0, 64 * vae.hop_length - sound.shape[1])))
+        with torch.no_grad():
+            whole = engine._sound_encoder(torch.from_numpy(padded)[None]).chunk(2, 1)[0][0].T.numpy()
+        np.testing.assert_allclose(short, whole, atol=1e-5)

@@ -45,6 +45,12 @@ TANGOFLUX: Sizes = {
     },
     "vae": OOBLECK,
 }
+# Both halves of its autoencoder fit its transformer, as those of the official model do.
+TANGOFLUX_WHOLE: Sizes = {
+    "text": T5,
+    "transformer": {**TANGOFLUX["transformer"], "in_channels": 4},
+    "vae": {**OOBLECK, "decoder_input_channels": 4},
+}
 MEL: Sizes = {
     "vae": {"latent_channels": 4, "block_out_channels": (8, 8, 16), "norm_num_groups": 4, "scaling_factor": 0.5},
     "vocoder": {

@@ -85,7 +85,7 @@ class Reference:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.length = config["audio_seq_len"]
+        self.length, self.channels = config["audio_seq_len"], config["in_channels"]
         self.longest = config["max_duration"]
         self.tokenizer = tokenizer
         self.at = {"device": device, "dtype": dtype}
@@ -144,8 +144,14 @@ class Reference:
         *,
         shift: float = 1.0,
         sampler: str = "euler",
+        sound: torch.Tensor | None = None,
+        strength: float = 1.0,
     ) -> torch.Tensor:
-        """float32 [1, audio_seq_len, 64]; ``shift`` as in Esser et al. 2024, eq. 23; ``sampler``: one of FLOWS."""
+        """float32 [1, audio_seq_len, in_channels].
+
+        ``shift`` is that of Esser et al. 2024, eq. 23; ``sampler`` one of FLOWS. A ``sound`` float32 [2, T] is noised
+        to ``strength``, from where so much of the flow is left.
+        """
         states, pooled = self.encode(prompt, max_length=512)
         fraction = torch.tensor([[min(max(duration_s, 0.0), self.longest) / self.longest]], **self.at)
         f = 2 * math.pi * fraction * self.frequencies
@@ -156,9 +162,13 @@ class Reference:
             duration = torch.cat([duration, duration])
         states = torch.cat([states, duration], dim=1)
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(1, self.length, 64, generator=generator).to(**self.at)
+        x = torch.randn(1, self.length, self.channels, generator=generator).to(**self.at)
+        if sound is not None:
+            padded = torch.nn.functional.pad(sound, (0, self.length * self.vae.hop_length - sound.shape[1]))
+            known = self.vae.encode(padded[None].to(**self.at)).latent_dist.mode().transpose(1, 2)
+            x, steps = (1 - strength) * known + strength * x, max(1, round(steps * strength))
         sigmas = [1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)] + [0.0] if steps > 1 else [1.0, 0.0]
-        sigmas = [shift * sigma / (1 + (shift - 1) * sigma) for sigma in sigmas]
+        sigmas = [strength * shift * sigma / (1 + (shift - 1) * sigma) for sigma in sigmas]
         ids = torch.arange(self.length, dtype=torch.float32)[:, None].repeat(1, 3).to(self.at["device"])
 
         def velocity_at(x: torch.Tensor, now: float) -> torch.Tensor:

@@ -47,6 +47,14 @@ def test_generators_figures(info):
 
 
 @pytest.mark.parametrize(
+    "info", [one for one in ENGINES if one.init_audio or one.inpaint or one.extend], ids=lambda one: one.name
+)
+def test_what_engines_make_of_a_sound(info):
+    (able,) = [cells for cells in rows(info.name) if len(cells) == 5 and cells[1] in ("yes", "–")]
+    assert [cell == "yes" for cell in able[1:4]] == [info.init_audio, info.inpaint, info.extend]
+
+
+@pytest.mark.parametrize(
     "info", [one for one in ENGINES if one.role in ("embedder", "scorer")], ids=lambda one: one.name
 )
 def test_embedders_and_scorers_dimensions(info):

@@ -11,6 +11,7 @@ A new engine subclasses DiffusionEngine with ``_encode``, ``_condition``, ``_pre
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,6 +37,8 @@ class DiffusionEngine(StagedEngine):
     """The Generator protocol over a diffusion model in stages: encoder, denoiser, decoder."""
 
     sampler_stage = "denoiser"
+    time_axis: ClassVar[int] = 2
+    """Of a batch's latents: the axis along which sounds go on."""
 
     samplers: ClassVar[Mapping[str, _samplers.Sampler]] = {}
     """What the option ``scheduler`` may name; the option itself stands in INFO."""
@@ -84,6 +87,17 @@ class DiffusionEngine(StagedEngine):
         """Return the shape of one sound's latents; sounds of one shape share a batch."""
         raise NotImplementedError
 
+    def _latent_samples(self) -> int:
+        """Return the samples that one step along the latents' time is long."""
+        raise NotImplementedError
+
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        """Return the sound that the job is made of as latents of this length, float32 as ``_noise_shape``, unscaled.
+
+        The decoder's stage is on the device.
+        """
+        raise NotImplementedError
+
     def _timesteps(self, scheduler: Any, steps: int) -> None:
         """Set the run's steps. On the CPU: schedulers look numbers up by them, and each would wait for a GPU."""
         scheduler.set_timesteps(steps, device="cpu")
@@ -126,8 +140,42 @@ class DiffusionEngine(StagedEngine):
     def _start(
         self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        """Return the latents that denoising starts from."""
+        """Return the latents that denoising starts from where there is no given sound, or nothing of it is to stay."""
         return noise * scheduler.init_noise_sigma
+
+    def _given(self, jobs: Sequence[Job], noise: torch.Tensor) -> torch.Tensor | None:
+        """Return the jobs' given sounds as latents like the noise; None where they start from noise alone."""
+        import torch
+
+        if jobs[0].stretch is None and jobs[0].strength >= 1:
+            return None
+        with self._placement.stage("decoder"):
+            found = [self._sound_latents(job, noise.shape[self.time_axis]) for job in jobs]
+        return torch.stack(found).to(noise.device)
+
+    def _noised(
+        self, scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+    ) -> torch.Tensor:
+        """Return latents with as much noise as they have before the step at this timestep."""
+        add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
+        at = timestep[None].expand(len(latents))
+        noisy: torch.Tensor = add(latents, at, noise) if add else scheduler.add_noise(latents, noise, at)
+        return noisy
+
+    def _new(self, jobs: Sequence[Job], latents: torch.Tensor) -> torch.Tensor:
+        """Return where latents [B, ...] are free, bool of as many axes: elsewhere they are the given sound's."""
+        import torch
+
+        samples, axis = self._latent_samples(), self.time_axis
+        free = torch.ones(len(jobs), latents.shape[axis], dtype=torch.bool)
+        for row, job in zip(free, jobs, strict=True):
+            if job.stretch is not None:
+                start, end = job.stretch.start - job.stretch.first, job.stretch.end - job.stretch.first
+                row[: start // samples] = False
+                row[math.ceil(end / samples) :] = False
+        shape = [len(jobs), *[1] * (latents.ndim - 1)]
+        shape[axis] = latents.shape[axis]
+        return free.view(shape).to(latents.device)
 
     def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return the denoiser's input, which some schedulers scale."""
@@ -158,6 +206,10 @@ class DiffusionEngine(StagedEngine):
         shape = self._noise_shape(jobs[0])
         noise = torch.stack([torch.randn(shape, generator=each) for each in generators]).to(self._device)
         latents = self._start(jobs, noise, scheduler, timesteps)
+        given = self._given(jobs, noise)
+        if given is not None and jobs[0].strength < 1:
+            latents = self._noised(scheduler, given, noise, timesteps[0]) if len(timesteps) else given
+        new = None if given is None or jobs[0].stretch is None else self._new(jobs, latents)
         condition = self._condition(jobs, texts)
         guided = jobs[0].guided
         scale = torch.tensor([job.guidance for job in jobs], device=self._device)
@@ -166,6 +218,8 @@ class DiffusionEngine(StagedEngine):
         placed = timesteps.to(self._device)
         with self._placement.stage(self.sampler_stage):
             for t, t_placed in zip(timesteps, placed, strict=True):
+                if new is not None and given is not None:
+                    latents = torch.where(new, latents, self._noised(scheduler, given, noise, t))
                 rows = torch.cat([latents] * 2) if guided else latents
                 rows = self._scaled(scheduler, rows, t).to(self.dtype)
                 if self.settings.compile and self._device.type == "cuda":
@@ -176,7 +230,7 @@ class DiffusionEngine(StagedEngine):
                     pred = without + scale * (towards - without)
                 latents = self._step(scheduler, pred, t, latents, generators, jobs[0])
                 tick()
-        return latents
+        return latents if new is None or given is None else torch.where(new, latents, given)
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         if not self._rows_apart:

@@ -11,6 +11,7 @@ An engine family subclasses StagedEngine with ``_encode``, ``_sample``, ``_decod
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import math
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import _torch
 from audio_pool.engines._item import check_item
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._paste import Stretch, fitted, pasted, stretch_of
 from audio_pool.engines._quantize import quantization_of, quantize
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
@@ -55,6 +57,25 @@ class Job:
     """Exact length of the result at the engine's rate."""
     options: Mapping[str, Label]
     """Every option of the engine, as asked for or by default."""
+    given: Audio | None = None
+    """float32 [C, T]: the sound that it is made of, as it is in the finished one. The item's own is what of it is shown
+    to the model."""
+    stretch: Stretch | None = None
+    """Which part of it is new; None: all."""
+
+    @property
+    def strength(self) -> float:
+        """Return how much of what is made is new, 0..1: 1 where there is no given sound."""
+        if self.item.init_audio is None:
+            return 1.0
+        if self.item.init_strength is None:
+            return 0.5 if self.stretch is None else 1.0
+        return self.item.init_strength
+
+    @property
+    def unchanged(self) -> bool:
+        """The given sound is the result."""
+        return self.strength == 0
 
     @property
     def guided(self) -> bool:
@@ -141,7 +162,7 @@ class StagedEngine:
 
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
         """Return what jobs that share a batch have in common."""
-        return job.steps, job.guided, tuple(sorted(job.options.items()))
+        return job.steps, job.guided, tuple(sorted(job.options.items())), job.strength, job.stretch is not None
 
     def _text_warnings(self, job: Job) -> list[str]:
         return []
@@ -162,10 +183,10 @@ class StagedEngine:
                 f"negative_prompt_unused: guidance_scale {job.guidance:g} turns guidance off, "
                 "and the negative prompt with it"
             )
-        if item.duration_s > self.trained_s:
+        if job.item.duration_s > self.trained_s:
             warnings.append(
                 f"beyond_training_length: {self.info.name} was trained on {self.trained_s:g} s; "
-                f"{item.duration_s:g} s may lose coherence"
+                f"{job.item.duration_s:g} s may lose coherence"
             )
         return Notes(warnings=tuple(warnings))
 
@@ -175,20 +196,28 @@ class StagedEngine:
         Raises:
             NotSupported, InvalidRequest, OutOfMemory; whatever ``on_step`` raises.
         """
-        sounds: dict[int, Audio] = {}
+        asked = [self._job(index, item) for index, item in enumerate(items)]
+        sounds = {job.index: job.given for job in asked if job.unchanged and job.given is not None}
         with self._running(len(items)):
-            for jobs, latents in self._sampled(items, on_step):
+            for jobs, latents in self._sampled([job for job in asked if job.index not in sounds], on_step):
                 with self._placement.stage("decoder"):
                     waves = self._waves(jobs, latents)
                 for job, wave in zip(jobs, waves, strict=True):
-                    sounds[job.index] = cut(wave, job.frames)
+                    sounds[job.index] = self._joined(job, cut(wave, job.frames))
         return [sounds[index] for index in range(len(items))]
+
+    def _joined(self, job: Job, made: Audio) -> Audio:
+        """Return the finished sound: where only a part of it was made, with the rest of the given one around it."""
+        if job.stretch is None or job.given is None:
+            return made
+        return pasted(made, job.given, job.stretch, self.info.sample_rate)
 
     def latents(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
         """Return what the decoder makes the sounds of, float32, one array per item, in the model's own layout."""
         found: dict[int, Audio] = {}
+        asked = [self._job(index, item) for index, item in enumerate(items)]
         with self._running(len(items)):
-            for jobs, latents in self._sampled(items, on_step):
+            for jobs, latents in self._sampled(asked, on_step):
                 for job, row in zip(jobs, latents.float().cpu().numpy(), strict=True):
                     found[job.index] = row
         return [found[index] for index in range(len(items))]
@@ -223,12 +252,13 @@ class StagedEngine:
     def _job(self, index: int, item: Item) -> Job:
         name = self.info.name
         check_item(name, item)
+        if item.init_audio is not None and not self.info.init_audio:
+            raise NotSupported(f"{name} cannot start from audio (init_audio)")
+        item, given, stretch = self._shown(item)
         if item.duration_s > self.info.longest_s + 1e-9:
             raise NotSupported(
                 f"{name} makes at most {self.info.longest_s:g} s; {item.duration_s:g} s were asked for"
             )
-        if item.init_audio is not None and not self.info.init_audio:
-            raise NotSupported(f"{name} cannot start from audio (init_audio)")
         if item.voice is not None:
             raise NotSupported(f"{name} has no voices; voice={item.voice!r} was asked for")
         if item.loop:
@@ -245,11 +275,35 @@ class StagedEngine:
             guidance=guidance,
             frames=frames_of(item.duration_s, self.info.sample_rate),
             options=option_values(self.info, item.options),
+            given=given,
+            stretch=stretch,
         )
 
-    def _sampled(self, items: Sequence[Item], on_step: OnStep | None) -> Iterator[tuple[list[Job], torch.Tensor]]:
+    def _shown(self, item: Item) -> tuple[Item, Audio | None, Stretch | None]:
+        """Return the item as the model is to make it, the whole given sound, and which part of that is new."""
+        info, rate = self.info, self.info.sample_rate
+        for field, asked, able in (("mask", item.mask, info.inpaint), ("extend_s", item.extend_s, info.extend)):
+            if asked is not None and not able:
+                raise NotSupported(f"{info.name} cannot change a part of a sound, nor continue one ({field})")
+        if item.init_audio is None:
+            stretch_of(item, info.name, rate, info.longest_s, info.longest_s)
+            return item, None, None
+        stretch = stretch_of(item, info.name, rate, info.window_s or info.longest_s, info.longest_s)
+        given = fitted(item.init_audio, info.channels, frames_of(item.duration_s, rate))
+        if stretch is None:
+            return item, given, None
+        first = stretch.first
+        shown = dataclasses.replace(
+            item,
+            init_audio=given[:, first : stretch.last],
+            duration_s=(stretch.last - first) / rate,
+            mask=((stretch.start - first) / rate, (stretch.end - first) / rate),
+            extend_s=None,
+        )
+        return shown, given, stretch
+
+    def _sampled(self, jobs: Sequence[Job], on_step: OnStep | None) -> Iterator[tuple[list[Job], torch.Tensor]]:
         """Yield batches of jobs with their float32 latents, rows in the jobs' order."""
-        jobs = [self._job(index, item) for index, item in enumerate(items)]
         with self._placement.stage("encoder"):
             texts = {job.text: self._encoding(*job.text) for job in jobs}
         batches = self._batches(jobs)

@@ -8,7 +8,6 @@ Must not know: how a single engine makes its condition, the pool.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import structs
@@ -98,22 +97,12 @@ class MelDiffusion(DiffusionEngine):
 
     # -- audio-to-audio: start from the given sound, noised to the step that init_strength names -----
 
-    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
-        return *super()._compatible(job), self._skipped(job), self._strength(job) < 1.0
-
-    def _strength(self, job: Job) -> float:
-        """Return how much is made anew; 1 without a sound: that ignores it."""
-        if job.item.init_audio is None:
-            return 1.0
-        return 0.5 if job.item.init_strength is None else job.item.init_strength
-
     def _skipped(self, job: Job) -> int:
         """Return the number of steps left out at the start, because the given sound already stands there.
 
         Any strength above 0 takes a step: none would hand the given sound back as if it had been worked on.
         """
-        strength = self._strength(job)
-        return job.steps - (max(1, round(job.steps * strength)) if strength else 0)
+        return job.steps - (max(1, round(job.steps * job.strength)) if job.strength else 0)
 
     def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
         scheduler, timesteps = super()._schedule(job)
@@ -122,20 +111,12 @@ class MelDiffusion(DiffusionEngine):
             scheduler.set_begin_index(skipped)
         return scheduler, timesteps[skipped:]
 
-    def _start(
-        self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
-    ) -> torch.Tensor:
-        import torch
+    def _latent_samples(self) -> int:
+        return _mel.hop_of(self.pipe.vocoder) * int(self.pipe.vae_scale_factor)
 
-        sounds = [job.item.init_audio for job in jobs if job.item.init_audio is not None]
-        if self._strength(jobs[0]) >= 1.0:
-            return super()._start(jobs, noise, scheduler, timesteps)
-        with self._placement.stage("decoder"):
-            encoded = [_mel.encode(self.pipe, sound, noise.shape[2], self._device) for sound in sounds]
-        latents = torch.stack(encoded).to(noise.device)
-        if not len(timesteps):
-            return latents
-        return scheduler.add_noise(latents, noise, timesteps[:1].expand(len(jobs)))
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
+        return _mel.encode(self.pipe, job.item.init_audio, length, self._device)
 
 
 def _takes_eta(scheduler: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Stable Audio's waveform decoder as two engines use it: fused weights, only what is asked for, in pieces.
+"""Stable Audio's waveform autoencoder as two engines use it: fused weights, only what is asked for, in pieces.
 
-Owns: preparing and running the decoder half of diffusers' AutoencoderOobleck.
+Owns: preparing diffusers' AutoencoderOobleck, and running its two halves.
 Must not know: any single engine, the pool.
 """
 
@@ -12,10 +12,14 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from audio_pool.engines._paste import fitted
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["decode", "decoder_only", "legacy_weight_norm", "reach"]
+    from audio_pool.engines.base import Audio
+
+__all__ = ["decode", "decoder_only", "encode", "legacy_weight_norm", "reach"]
 
 _CHUNK = 256
 """Latent frames that a piece of a chunked decode keeps (11.9 s at the official size)."""
@@ -83,3 +87,32 @@ def decode(
         wave = vae.decoder(latents[..., left:right])
         pieces.append(wave[..., (start - left) * hop : (stop - left) * hop])
     return torch.cat(pieces, dim=-1)
+
+
+def encode(
+    vae: Any, encoder: Any, sound: Audio, channels: int, length: int, device: torch.device
+) -> torch.Tensor:
+    """Return latents float32 [D, length] of a sound float32 [C, T], cut or followed by silence.
+
+    The likeliest of those that the encoder gives a spread of: the same ones every time. Of much silence only what lies
+    near the sound and near the end is encoded, the same latent stands for the rest: the result is that of one pass.
+
+    Args:
+        vae: says how long a latent is, and how far one sees.
+        encoder: its encoder, wherever that is kept.
+        device: where it computes; weights that wait elsewhere for their turn do not tell.
+    """
+    import torch
+
+    hop, ratios = int(vae.hop_length), list(vae.config.downsampling_ratios)
+    margin = reach(ratios)
+    some = min(length, math.ceil(sound.shape[1] / hop) + 2 * margin + 1)
+    if any(ratio % 2 for ratio in ratios):
+        some = length
+    samples = torch.from_numpy(fitted(sound, channels, some * hop))[None]
+    spread = encoder(samples.to(device, next(encoder.parameters()).dtype))
+    found: torch.Tensor = spread.chunk(2, dim=1)[0][0].float()
+    if some < length:
+        silent = found[:, some - margin - 1 : some - margin].expand(-1, length - some)
+        found = torch.cat([found[:, : some - margin], silent, found[:, some - margin :]], dim=1)
+    return found

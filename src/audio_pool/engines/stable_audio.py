@@ -7,8 +7,9 @@ Must not know: the pool. Heavy imports happen inside load().
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -51,6 +52,8 @@ INFO = EngineInfo(
     guidance_scale=7.0,
     negative_prompt=True,
     init_audio=True,
+    inpaint=True,
+    extend=True,
     options=(_SAMPLER, _SIGMA_MAX),
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
@@ -207,49 +210,33 @@ class StableAudio(DiffusionEngine):
 
     # -- audio-to-audio: the highest noise level is the strength --------------------------------------
 
-    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
-        return *super()._compatible(job), self._strength(job)
-
-    def _strength(self, job: Job) -> float | None:
-        """Return None where the item starts from noise alone: without a sound, or with one it shall ignore."""
-        strength = 0.5 if job.item.init_strength is None else job.item.init_strength
-        return None if job.item.init_audio is None or strength >= 1.0 else strength
-
     def _scheduler_settings(self, job: Job) -> dict[str, float]:
-        """Strength 0..1 spans the noise levels up to the highest evenly in their logarithm."""
-        highest, strength = job.number(_SIGMA_MAX.name), self._strength(job)
-        if strength is not None:
+        """Strength 0..1 spans the noise levels up to the highest evenly as angles, the given sound's level being 1.
+
+        Evenly in their logarithm, half of them would leave nothing of the sound.
+        """
+        highest = job.number(_SIGMA_MAX.name)
+        if job.strength < 1:
             config = self._scheduler.config
-            highest = config.sigma_min * ((highest or config.sigma_max) / config.sigma_min) ** strength
+            least, most = math.atan(config.sigma_min), math.atan(highest or config.sigma_max)
+            highest = math.tan(least + (most - least) * job.strength)
         return {} if highest is None else {"sigma_max": highest}
 
     def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
         scheduler, timesteps = super()._schedule(job)
         # at strength 0 all levels are one, between which this sampler divides by zero
-        return scheduler, timesteps[:0] if self._strength(job) == 0 else timesteps
+        return scheduler, timesteps[:0] if job.unchanged else timesteps
 
     def _start(
         self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        import torch
-
         self._seed_sampler(scheduler, jobs, noise)
-        noisy = super()._start(jobs, noise, scheduler, timesteps)
-        if self._strength(jobs[0]) is None:
-            return noisy
-        with self._placement.stage("decoder"):
-            given = torch.cat([self._sound_latents(job) for job in jobs])
-        return given + noisy if len(timesteps) else given
+        return super()._start(jobs, noise, scheduler, timesteps)
 
-    def _sound_latents(self, job: Job) -> torch.Tensor:
-        """Return float32 [1, C, L] of the item's sound, cut or padded with silence to the model's length."""
-        import torch
+    def _latent_samples(self) -> int:
+        return int(self.pipe.vae.hop_length)
 
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
         vae = self.pipe.vae
-        sound = torch.from_numpy(job.item.init_audio).float()[:, : self._shape[1] * vae.hop_length]
-        if len(sound) != self.info.channels:
-            sound = sound.mean(dim=0, keepdim=True).expand(self.info.channels, -1)
-        whole = torch.zeros(1, self.info.channels, self._shape[1] * vae.hop_length)
-        whole[0, :, : sound.shape[1]] = sound
-        dtype = next(vae.encoder.parameters()).dtype
-        return vae.encode(whole.to(self._device, dtype)).latent_dist.mode().float()
+        return _oobleck.encode(vae, vae.encoder, job.item.init_audio, self.info.channels, length, self._device)

@@ -7,6 +7,7 @@ Must not know: the pool. Heavy imports happen inside load().
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -56,6 +57,9 @@ INFO = EngineInfo(
     steps=50,
     guidance_scale=4.5,
     negative_prompt=True,
+    init_audio=True,
+    inpaint=True,
+    extend=True,
     options=(sampler_option(FLOW), SHIFT),
     companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
@@ -125,6 +129,7 @@ def load(info: EngineInfo, settings: Settings) -> TangoFlux:
 class TangoFlux(DiffusionEngine):
     """Latents are float32 [audio_seq_len, in_channels]."""
 
+    time_axis = 1
     never_quantized = frozenset({"fc", "duration"})
     samplers = FLOW
 
@@ -147,6 +152,8 @@ class TangoFlux(DiffusionEngine):
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         self.config = config
+        self._opened = opened
+        self._sound_encoder: torch.nn.Module | None = None
         self._tokenizer = tokenizer
         bound_tokens(tokenizer, _TEXT_LONGEST)
         self._text_encoder, self._fc = parts["text_encoder"], parts["fc"]
@@ -168,10 +175,10 @@ class TangoFlux(DiffusionEngine):
 
     def notes(self, item: Item) -> Notes:
         made_s = self.config.audio_seq_len * self._vae.hop_length / self.info.sample_rate
-        noted = super().notes(item)
-        if item.duration_s <= made_s + 0.5 / self.info.sample_rate:
+        noted, asked_s = super().notes(item), self._job(0, item).item.duration_s
+        if asked_s <= made_s + 0.5 / self.info.sample_rate:
             return noted
-        silent = f"silent_end: the model makes {made_s:.3f} s; the last {item.duration_s - made_s:.3f} s are silent"
+        silent = f"silent_end: the model makes {made_s:.3f} s; the last {asked_s - made_s:.3f} s are silent"
         return Notes(warnings=(*noted.warnings, silent))
 
     def _text_warnings(self, job: Job) -> list[str]:
@@ -285,6 +292,39 @@ class TangoFlux(DiffusionEngine):
 
     def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return rows
+
+    # -- from a sound: the flow is entered where it is noised to the strength ---------------------------
+
+    def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
+        if job.strength == 1:
+            return super()._schedule(job)
+        steps = max(1, round(job.steps * job.strength))
+        scheduler, timesteps = super()._schedule(dataclasses.replace(job, steps=steps))
+        if job.unchanged:
+            return scheduler, timesteps[:0]
+        scheduler.sigmas, scheduler.timesteps = scheduler.sigmas * job.strength, timesteps * job.strength
+        return scheduler, scheduler.timesteps
+
+    def _noised(
+        self, scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+    ) -> torch.Tensor:
+        level = float(timestep) / 1000
+        return (1 - level) * latents + level * noise
+
+    def _latent_samples(self) -> int:
+        return int(self._vae.hop_length)
+
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
+        if self._sound_encoder is None:
+            self._sound_encoder = _load_sound_encoder(self._opened)
+        try:
+            encoder = self._sound_encoder.to(self._device)
+            channels, sound = self.info.channels, job.item.init_audio
+            return _oobleck.encode(self._vae, encoder, sound, channels, length, self._device).transpose(0, 1)
+        finally:
+            # on the device only while it works: few requests start from a sound
+            self._sound_encoder.to("cpu")
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return self.config.audio_seq_len, self.config.in_channels
@@ -404,6 +444,22 @@ def duration_embedder(weights: torch.Tensor, linear: torch.nn.Linear) -> torch.n
 
 
 def _load_vae(opened: Opened) -> Any:
+    vae = _new_vae(opened)
+    _fill(opened.directory, {"": vae}, _weights(opened.directory / "vae.safetensors"), opened.wave_dtype)
+    return _oobleck.decoder_only(vae)
+
+
+def _load_sound_encoder(opened: Opened) -> torch.nn.Module:
+    """Return the autoencoder's other half, which only sounds made of given ones need, on the CPU."""
+    vae = _new_vae(opened)
+    weights = _weights(opened.directory / "vae.safetensors")
+    _fill(opened.directory, {"encoder.": vae.encoder}, weights, opened.wave_dtype)
+    encoder: torch.nn.Module = _oobleck.decoder_only(vae, keep_encoder=True).encoder
+    return encoder.eval().requires_grad_(False)
+
+
+def _new_vae(opened: Opened) -> Any:
+    """Return the autoencoder without its weights."""
     from diffusers import AutoencoderOobleck
 
     path = opened.directory / "vae_config.json"
@@ -413,11 +469,9 @@ def _load_vae(opened: Opened) -> Any:
         arguments = {key: value for key, value in given.items() if not key.startswith("_")}
     try:
         with _oobleck.legacy_weight_norm():
-            vae = AutoencoderOobleck(**arguments)
+            return AutoencoderOobleck(**arguments)
     except TypeError as exc:
         raise EngineUnavailable(f"{INFO.name}: {str(path)!r}: {exc}") from exc
-    _fill(opened.directory, {"": vae}, _weights(opened.directory / "vae.safetensors"), opened.wave_dtype)
-    return _oobleck.decoder_only(vae)
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
