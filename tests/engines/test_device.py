@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _torch
 from audio_pool.engines._generation import Ticker
-from audio_pool.engines._quantize import quantize
+from audio_pool.engines._quantize import quantize, replaceable
 from audio_pool.errors import Cancelled, DeviceLost, EngineError, InvalidConfig, OutOfMemory
 
 SECOND = torch.device("cuda:1")
@@ -137,6 +137,43 @@ def test_what_may_be_quantised_goes_by_the_engines_own_device(cuda: StandIn) -> 
     with pytest.raises(InvalidConfig, match="set dtype = 'bfloat16'"):
         quantize(torch.nn.Linear(128, 128).half(), settings, SECOND)
     quantize(torch.nn.Linear(128, 128).half(), settings, torch.device("cuda:0"))
+
+
+def test_amds_cards_take_four_bits_in_float16(cuda: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their capabilities read as those of newer NVIDIA cards; quanto's own kernels are for the latter alone."""
+    pytest.importorskip("optimum.quanto")
+    monkeypatch.setattr(torch.version, "hip", "6.4.43483")
+    layer = torch.nn.Sequential(torch.nn.Linear(128, 128).half())
+    before = _torch.weight_bytes(layer)
+    quantize(layer, _torch.TorchSettings(quantization="4bit", dtype="float16"), SECOND)
+    assert _torch.weight_bytes(layer) < 0.4 * before
+
+
+def test_four_bits_leave_the_layers_whose_type_the_library_goes_by() -> None:
+    """T5 casts what goes into ``wo`` to the type of its weights: uint8 would leave whole numbers below 256 of it."""
+    from transformers.models.t5.modeling_t5 import T5DenseGatedActDense
+
+    text = torch.nn.ModuleDict({"text": built.parts("tangoflux", "cpu")["text_encoder"], "out": torch.nn.Linear(2, 2)})
+    linear = {name for name, layer in text.named_modules() if type(layer) is torch.nn.Linear}
+    four, eight = ({name for name, _ in replaceable(text, bits)} for bits in (4, 8))
+    assert eight == linear
+    assert four == {name for name in linear if not name.endswith(".wo")} != linear
+    assert {"out", "text.encoder.block.0.layer.1.DenseReluDense.wi_0"} <= four
+
+    block = next(layer for layer in text.modules() if isinstance(layer, T5DenseGatedActDense))
+    hidden = torch.randn(1, 3, block.wi_0.in_features, generator=torch.Generator().manual_seed(1))
+    given: list[torch.Tensor] = []
+
+    class Packed(torch.nn.Linear):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            given.append(hidden)
+            return hidden.float()
+
+    wo = block.wo
+    block.wo = Packed(wo.in_features, wo.out_features)
+    block.wo.weight = torch.nn.Parameter(torch.zeros(8, 1, dtype=torch.uint8), requires_grad=False)
+    block(hidden)
+    assert given[0].dtype == torch.uint8, "or the library has changed, and nothing need be left out"
 
 
 def test_an_engine_works_with_its_device_as_the_current_one(cuda: StandIn) -> None:

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from audio_pool.engines._torch import TorchSettings
 
-__all__ = ["quantization_of", "quantize"]
+__all__ = ["quantization_of", "quantize", "replaceable"]
+
+
+_HINTS = {
+    ("bitsandbytes", 8): "pip install bitsandbytes",
+    ("bitsandbytes", 4): "pip install bitsandbytes",
+    ("torchao", 4): "leave out quantization_backend: quanto stores 4 bit",
+}
 
 
 def quantization_of(settings: TorchSettings) -> str:
@@ -59,7 +66,7 @@ def quantize(module: torch.nn.Module, settings: TorchSettings, device: torch.dev
     except ImportError as exc:
         raise EngineUnavailable(
             f"quantization = {settings.quantization!r} with {backend}: {exc}",
-            hint="pip install 'audio-pool[quantization]'" if backend != "bitsandbytes" else "pip install bitsandbytes",
+            hint=_HINTS.get((backend, bits), "pip install 'audio-pool[quantization]'"),
         ) from exc
 
 
@@ -90,10 +97,11 @@ def _quanto(module: Any, bits: int, device: torch.device) -> None:
 
     weight = next(module.parameters())
     half = weight.dtype == torch.float16
-    if bits == 4 and half and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8:
-        # there quanto would compile a kernel of its own, which needs the CUDA toolkit
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    if bits == 4 and half and nvidia and torch.cuda.get_device_capability(device)[0] >= 8:
+        # there quanto would compile a kernel of its own, which needs the CUDA toolkit; on AMD's cards it has none
         raise InvalidConfig("quantization = '4bit' on this GPU: set dtype = 'bfloat16', not 'float16'")
-    for name in ("quanto_cpp", "quanto_cuda"):
+    for name in ("quanto_cpp", "quanto_cuda", "quanto_hip"):
         # quanto compiles its unpacking into its own package directory at first use: over a minute, and
         # an error without a compiler
         if is_extension_available(name) and get_extension(name)._lib is None:
@@ -109,13 +117,31 @@ def _unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.cat([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
 
 
-def _bitsandbytes(module: Any, bits: int, device: torch.device) -> None:
-    import bitsandbytes as bnb
+def replaceable(module: torch.nn.Module, bits: int) -> list[tuple[str, torch.nn.Linear]]:
+    """Return the linear layers, by name, that may be replaced by ones whose stored weights are whole numbers.
+
+    Four bits are stored as uint8. Where a library looks at a weight's type to cast what goes in (T5 at the last
+    product of each block, ``wo``, which it keeps in float32 for its range), that type must stay a real one: the
+    library names those layers itself.
+    """
     import torch
 
-    for name, layer in list(module.named_modules()):
-        if type(layer) is not torch.nn.Linear:
-            continue
+    kept: set[str] = set()
+    for prefix, part in module.named_modules():
+        for leaf in getattr(part, "_keep_in_fp32_modules", None) or () if bits == 4 else ():
+            within = f"{prefix}." if prefix else ""
+            kept.update(within + name for name, _ in part.named_modules() if leaf in name.split("."))
+    return [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if type(layer) is torch.nn.Linear and name not in kept
+    ]
+
+
+def _bitsandbytes(module: Any, bits: int, device: torch.device) -> None:
+    import bitsandbytes as bnb
+
+    for name, layer in replaceable(module, bits):
         shape = (layer.in_features, layer.out_features, layer.bias is not None)
         if bits == 8:
             new = bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
