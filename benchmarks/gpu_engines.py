@@ -46,7 +46,7 @@ from benchmarks.official_sizes import AUDIOLDM2_LARGE, CLAP, SIZES, USUAL  # noq
 from tests.support import built  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from audio_pool.engines import Item, _torch  # noqa: E402
+from audio_pool.engines import Item, _fit, _torch  # noqa: E402
 from audio_pool.errors import DeviceLost, EngineUnavailable  # noqa: E402
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -376,9 +376,14 @@ class EngineSubject(Subject):
         sizes, dtype = bench.sizes(variant), getattr(torch, variant.dtype)
         given = {"compile": True, "compile_mode": variant.compile_mode} if variant.compile_mode else {}
         found = built.parts(name, bench.device, sizes)
-        settings = _torch.TorchSettings(quantization=variant.quantization)
+        settings = _torch.TorchSettings(quantization=variant.quantization, dtype=variant.dtype)
         working = (2 if name in ("tangoflux", "stable_audio") else 1) * GIGA
-        self.estimate = _torch.estimate(list(built.elements(found).values()), settings, dtype.itemsize, working)
+        parts = [
+            _fit.part_of(part, {key: tuple(value.shape) for key, value in module.named_parameters()})
+            for part, module in found.items()
+            if isinstance(module, torch.nn.Module)
+        ]
+        self.estimate = _fit.fit_of(parts, settings, torch.device(bench.device), working, 30.0).needed()
         self.engine = built.engine(
             name, bench.device, dtype, sizes=sizes, found=found, quantization=variant.quantization, **given
         )

@@ -264,7 +264,9 @@ def shown(size_bytes: float) -> str:
     return f"{size_bytes / 2**30:.1f} GB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.0f} MB"
 
 
-def require_free(engine: str, device: str, needed_bytes: int, memory: Memory | None) -> None:
+def require_free(
+    engine: str, device: str, needed_bytes: int, memory: Memory | None, advice: str = ""
+) -> None:
     """Refuse to load what will not fit.
 
     Args:
@@ -272,6 +274,7 @@ def require_free(engine: str, device: str, needed_bytes: int, memory: Memory | N
         device: such as "cuda:0", for the message.
         needed_bytes: an estimate of weights and one sound's working memory.
         memory: what the driver found; None (nobody can tell) lets everything pass.
+        advice: what would take less memory and is not done yet.
 
     Raises:
         OutOfMemory: with the figure needed, the figure found and what to change.
@@ -283,6 +286,5 @@ def require_free(engine: str, device: str, needed_bytes: int, memory: Memory | N
         raise OutOfMemory(
             f"{engine} needs about {shown(needed_bytes)} on {device}; {shown(memory.free_bytes)} of "
             f"{shown(memory.total_bytes)} are free there, all processes counted ({memory.source})",
-            hint="free that device, or set quantization = '8bit' or '4bit', offload = 'model' or "
-            "'sequential', or dtype = 'float16'; docs/small-gpus.md tells what fits",
+            hint=f"{advice or 'free that device'}; docs/small-gpus.md tells what fits",
         )

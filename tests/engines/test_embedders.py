@@ -118,6 +118,7 @@ def test_damaged_weights_are_an_error_in_words(directory: Path, tmp_path: Path) 
     ("settings", "message"),
     [
         ({"dtype": "int4"}, "allowed is one of bfloat16, float16, float32"),
+        ({"onnx_file": "onnx/model.onnx"}, "does nothing with backend 'torch'"),
         ({"backend": "tensorrt"}, "allowed is one of onnx, torch"),
         ({"backend": "onnx", "device": "cuda:0"}, "cpu and float32"),
         ({"quantization": "int8"}, "allowed is backend 'onnx'"),

@@ -212,20 +212,20 @@ def test_quantised_it_makes_sounds(built: checkpoints.Built) -> None:
 
 def test_a_cap_is_measured_by_the_weights_that_are_there(built: checkpoints.Built, monkeypatch: Any) -> None:
     # T5's are half a file, the others' exactly those in theirs, though stored in half precision
-    from audio_pool.engines import _torch
+    from audio_pool.engines import _fit
 
     seen: list[int] = []
-    plain = _torch.check_fit
+    plain = _fit.check_fit
 
-    def fit(engine: str, elements: list[int], *rest: Any) -> int:
-        seen[:] = elements
-        return plain(engine, elements, *rest)
+    def fit(engine: str, fit: _fit.Fit, device: Any) -> int:
+        seen[:] = [part.linear + part.other for part in fit.parts]
+        return plain(engine, fit, device)
 
-    monkeypatch.setattr(_torch, "check_fit", fit)
+    monkeypatch.setattr(_fit, "check_fit", fit)
     load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
     sizes = [sum(each.numel() for each in part.state_dict().values()) for part in (built.language_model, built.codec)]
     assert seen[1:] == sizes
-    monkeypatch.setattr(_torch, "check_fit", lambda *_: (_ for _ in ()).throw(OutOfMemory("too small")))
+    monkeypatch.setattr(_fit, "check_fit", lambda *_: (_ for _ in ()).throw(OutOfMemory("too small")))
     with pytest.raises(OutOfMemory, match="too small"):
         load_engine("magnet", {"model": str(built.directory), "device": "cpu", "dtype": "float32"})
 

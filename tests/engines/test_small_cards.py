@@ -16,7 +16,7 @@ from tests.support import checkpoints
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool import gpu
-from audio_pool.engines import Item, _mel, _oobleck, _torch, engine_info, load_engine
+from audio_pool.engines import Item, _fit, _mel, _oobleck, _torch, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, NotSupported, OutOfMemory
 from audio_pool.models.weights import parts_of, weight_elements
 from audio_pool.worker.batching import generate_halving
@@ -308,11 +308,11 @@ def test_what_is_no_size_is_refused(text):
 
 def test_what_does_not_fit_is_refused_with_both_figures():
     memory = gpu.Memory(free_bytes=3 * 2**30, total_bytes=8 * 2**30, source="NVML")
-    gpu.require_free("tangoflux", "cuda:0", 3 * 2**30, memory)
+    gpu.require_free("tangoflux", "cuda:0", 3 * 2**30, memory, "set offload = 'model'")
     said = r"needs about 5\.0 GB on cuda:0; 3\.0 GB of 8\.0 GB are free.*NVML"
     with pytest.raises(OutOfMemory, match=said) as caught:
-        gpu.require_free("tangoflux", "cuda:0", 5 * 2**30, memory)
-    assert "quantization" in caught.value.hint
+        gpu.require_free("tangoflux", "cuda:0", 5 * 2**30, memory, "set offload = 'model'")
+    assert "set offload = 'model'; docs/small-gpus.md" in caught.value.hint
     gpu.require_free("tangoflux", "cuda:0", 5 * 2**30, None)
 
 
@@ -328,18 +328,117 @@ def test_weights_on_disk_are_counted_from_their_headers(models, name):
     assert counted == by_hand > 10_000
 
 
-def test_the_estimate_follows_the_settings(models):
-    def needed(**settings) -> int:
-        return _torch.check_memory(
-            "audioldm2", models["audioldm2"], _torch.TorchSettings(**settings), torch.device("cpu"), 0
-        )
+@pytest.mark.parametrize("name", NAMES)
+def test_the_estimate_follows_precision_placement_batch_and_length(models, name):
+    parts = _fit.parts_in(models[name])
+    assert {part.stage for part in parts} == {"encoder", "sampler", "decoder"}
 
-    full = needed(dtype="float32")
-    assert needed(dtype="float16") == full // 2
-    assert needed(quantization="4bit") < needed(quantization="8bit") < full / 3
-    assert needed(offload="sequential") < needed(offload="group") < needed(offload="model") < full
+    def fit(working: int = 0, **settings) -> _fit.Fit:
+        return _fit.fit_of(parts, _torch.TorchSettings(**settings), torch.device("cpu"), working, 10.0)
+
+    full = fit(dtype="float32").needed()
+    assert full == 4 * sum(weight_elements(path) for files in parts_of(models[name]).values() for path in files)
+    assert fit(dtype="float16").needed() == full // 2
+    assert fit(quantization="4bit").needed() < fit(quantization="8bit").needed() < full
+    assert fit(offload="sequential").needed() < fit(offload="group").needed()
+    assert fit(offload="group").needed() < fit(offload="model").needed() < full
+    assert fit(offload="model").needed() <= fit(offload_modules=["decoder"]).needed() <= full
+    assert fit(offload_modules=["denoiser"]).needed() == full > fit(offload_modules=["encoder", "vae"]).needed()
+
+    giga = 2**30
+    work = fit(giga, dtype="float16")
+    assert work.needed(4, 10.0) > work.needed(2, 10.0) > work.needed(1, 10.0) > work.needed(1, 2.0)
+    pieces = fit(giga, dtype="float16", chunked_decode=True)
+    assert pieces.needed(1, 40.0) < work.needed(1, 40.0) and pieces.needed(1, 2.0) == work.needed(1, 2.0)
+    assert fit(giga, dtype="float16", vae_slicing=True).needed(8, 10.0) < work.needed(8, 10.0)
+    shapes = [_torch.CompileShape(items=8, duration_s=10.0)]
+    assert fit(giga, compile=True, compile_shapes=shapes).at_load() == fit(giga).needed(8, 10.0) > fit(giga).at_load()
     with pytest.raises(OutOfMemory, match=r"max_memory allows 1 MB"):
-        needed(max_memory="1MB")
+        _fit.check_fit(name, fit(giga, max_memory="1MB"), torch.device("cpu"))
+
+
+def header_only(file: Path, prefixes: dict[str, torch.nn.Module]) -> None:
+    """A safetensors file of these modules' tensors whose values take no room on disk."""
+    header, at = {}, 0
+    for prefix, module in prefixes.items():
+        for key, tensor in module.state_dict().items():
+            if prefix + key != "text_encoder.encoder.embed_tokens.weight":
+                end = at + 4 * tensor.numel()
+                header[prefix + key] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, end]}
+                at = end
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + at)
+
+
+def test_a_small_card_is_refused_a_model_of_official_size_only_where_it_does_not_fit(tmp_path, monkeypatch):
+    """TangoFlux's parts are one file, and still wait one by one."""
+    from benchmarks.official_sizes import SIZES
+
+    with torch.device("meta"):
+        parts = checkpoints.tangoflux_parts(SIZES["tangoflux"])
+    prefixes = {"text_encoder.": "text_encoder", "fc.": "fc", "transformer.": "transformer"}
+    header_only(tmp_path / "tangoflux.safetensors", {key: parts[part] for key, part in prefixes.items()})
+    header_only(tmp_path / "vae.safetensors", {"": parts["vae"]})
+    (tmp_path / "config.json").write_text("{}")
+    card, giga = torch.device("cuda:0"), 2**30
+    memory = gpu.Memory(free_bytes=int(3.8 * giga), total_bytes=4 * giga, source="NVML")
+    monkeypatch.setattr(_fit, "device_memory", lambda device: memory)
+
+    def needed(**settings) -> float:
+        given = _torch.TorchSettings(**settings)
+        fit = _fit.fit_of(_fit.parts_in(tmp_path), given, card, 2 * giga, 30.0)
+        return _fit.check_fit("tangoflux", fit, card) / giga
+
+    whole, one_stage = needed(dtype="float16"), needed(dtype="float16", offload="model")
+    assert 2.5 < whole < 3.5 and one_stage < whole - 0.6
+    assert needed(dtype="float16", offload="sequential") < 1.5
+    with pytest.raises(OutOfMemory, match=r"needs about \d\.\d GB .* 3\.8 GB of 4\.0 GB are free") as caught:
+        needed(dtype="float32")
+    assert "dtype = 'float16'" in caught.value.hint and "offload = 'model' or 'sequential'" in caught.value.hint
+    assert needed(dtype="float32", offload="sequential", chunked_decode=True) < 3.8
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "unnamed"),
+    [
+        ({}, ["chunked_decode", "'8bit' or '4bit'", "offload = 'model' or 'sequential'"], []),
+        ({"offload": "model"}, ["offload = 'sequential'"], ["'model'"]),
+        ({"offload": "sequential"}, ["quantization"], ["offload"]),
+        ({"quantization": "8bit"}, ["'4bit'"], ["'8bit'"]),
+        ({"quantization": "4bit", "chunked_decode": True}, ["offload"], ["quantization", "chunked_decode"]),
+        ({"compile": True}, ["leave out compile"], []),
+        ({"offload_modules": ["encoder"]}, ["leave out offload_modules"], []),
+        ({"vae_slicing": True}, ["fewer candidates"], ["vae_slicing"]),
+        ({"quantization": "4bit", "chunked_decode": True, "offload": "sequential"}, ["smaller model"], ["set "]),
+    ],
+    ids=str,
+)
+def test_advice_names_nothing_that_is_done(settings, named, unnamed):
+    advice = _fit.remedies(_torch.TorchSettings(**settings), wide=2, items=0 if "set " in unnamed else 4)
+    assert all(word in advice for word in named), advice
+    assert not any(word in advice for word in unnamed), advice
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"quantization_backend": "quanto"}, r"quantization_backend = 'quanto' does nothing with quantization"),
+        ({"compile_shapes": [{"duration_s": 1.0}]}, r"compile_shapes does nothing without compile = true"),
+        ({"compile_mode": "kernels"}, r"compile_mode does nothing without compile = true"),
+        ({"compile": True, "offload_modules": ["vae"]}, r"leave out offload"),
+        (
+            {"compile": True, "max_batch": 2, "compile_shapes": [{"items": 4, "duration_s": 1.0}]},
+            r"items = 4, of which max_batch = 2 allows no pass",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_that_would_be_ignored_are_refused_before_anything_is_read(models, name, settings, said):
+    with pytest.raises(InvalidConfig, match=said):
+        load_engine(name, {"model": models[name], "device": "cpu", **settings})
 
 
 def test_max_memory_is_for_gpus(models):

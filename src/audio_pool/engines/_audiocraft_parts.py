@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _audiocraft_modules as modules
-from audio_pool.engines import _torch
+from audio_pool.engines import _fit, _torch
 from audio_pool.engines._audiocraft import CODEC_FILE, MODEL_FILE, Configuration, Package, read_package
 from audio_pool.engines._opening import Opened, open_model
 from audio_pool.errors import EngineUnavailable
@@ -40,6 +40,8 @@ __all__ = [
 
 FILES = (MODEL_FILE, CODEC_FILE, "README.md")
 T5_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "spiece.model", "model.safetensors", "README.md")
+_WHOLE_S = 30.0
+"""Length of the sound whose working memory is known."""
 _TEXT_LONGEST = 512
 """Tokens that a T5 was trained on, where its tokenizer does not say."""
 _TEXT_BUCKET = 32
@@ -97,8 +99,10 @@ def load(info: EngineInfo, settings: AudiocraftSettings, kind: str, working_byte
     text_directory = _beside(modules.t5_name(package), settings.text_encoder, "text_encoder", opened, settings, engine)
     text_elements = sum(weight_elements(path) for files in parts_of(text_directory).values() for path in files)
     # exactly, now that the files are open: they hold half precision, and T5's decoder is not loaded
-    elements = [text_elements // 2, package.elements, sound.elements]
-    _torch.check_fit(info.name, elements, settings, opened.device, working_bytes)
+    counted = _fit.counted_parts(
+        {"encoder": text_elements // 2, "sampler": package.elements, "decoder": sound.elements}
+    )
+    _fit.check_fit(info.name, _fit.fit_of(counted, settings, opened.device, working_bytes, _WHOLE_S), opened.device)
     tokenizer, text_encoder = modules.t5_encoder(text_directory, modules.t5_weights(package), opened.dtype, engine)
     if tokenizer.model_max_length > 2**31:  # transformers' way to say that none was given
         tokenizer.model_max_length = _TEXT_LONGEST

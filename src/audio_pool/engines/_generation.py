@@ -24,13 +24,14 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import _torch
+from audio_pool.engines._fit import remedies
 from audio_pool.engines._item import check_item
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._paste import Stretch, fitted, pasted, stretch_of
 from audio_pool.engines._quantize import quantization_of, quantize
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
-from audio_pool.errors import NotSupported
+from audio_pool.errors import InvalidConfig, NotSupported
 from audio_pool.types import Label, frames_of
 
 if TYPE_CHECKING:
@@ -245,7 +246,8 @@ class StagedEngine:
     @contextlib.contextmanager
     def _working(self, items: int) -> Iterator[None]:
         """Inside, the device is the current one, within the engine's share of it, and its errors are ours."""
-        errors = _torch.device_errors(self.info.name, self._device, self.settings.max_memory, items)
+        advice = remedies(self.settings, wide=self.dtype.itemsize, items=items)
+        errors = _torch.device_errors(self.info.name, self._device, self.settings.max_memory, items, advice)
         with errors, self._cap.held():
             yield
 
@@ -349,7 +351,12 @@ class StagedEngine:
     def _warm(self) -> None:
         """Run each configured shape once, so that the compiler's time is spent at load."""
         for shape in self.settings.compile_shapes if self.settings.compile else ():
-            item = Item(prompt="warm up", seed=0, duration_s=min(shape.duration_s, self.info.longest_s), steps=2)
+            if shape.duration_s > self.info.longest_s:
+                raise InvalidConfig(
+                    f"compile_shapes: given duration_s = {shape.duration_s:g}; {self.info.name} makes at most "
+                    f"{self.info.longest_s:g} s"
+                )
+            item = Item(prompt="warm up", seed=0, duration_s=shape.duration_s, steps=2)
             self.generate([item] * shape.items)
 
 

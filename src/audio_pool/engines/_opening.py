@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import _torch
+from audio_pool.engines import _fit, _torch
 from audio_pool.models.weights import missing_model
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Opened", "load_pipeline", "open_model", "reading_errors"]
+
+
+_WHOLE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +36,31 @@ class Opened:
     """Of what makes the waveform: bfloat16's 8 bits would be audible as noise at about -50 dB."""
 
 
-def open_model(info: EngineInfo, settings: _torch.TorchSettings, working_bytes: int) -> Opened:
+def open_model(
+    info: EngineInfo, settings: _torch.TorchSettings, working_bytes: int, whole_s: float | None = None
+) -> Opened:
     """Find the model and make sure that it will fit.
+
+    Args:
+        info, settings: the engine's.
+        working_bytes: what one sound takes beside the weights, at two bytes a number.
+        whole_s: seconds of that sound; None: of the model's window, 30 at the most.
 
     Raises:
         EngineUnavailable, OutOfMemory, InvalidConfig.
     """
     import torch
 
+    settings.refuse_ignored()
     device = _torch.settle_device(settings.device)
     dtype = _torch.dtype_of(settings.dtype, device)
     found = settings.locate(info)
     if not found.path.is_dir():
         raise missing_model(info.implementation, f"{str(found.path)!r} is a file; allowed is a directory")
     _torch.MemoryCap(settings.max_memory, device)  # refused before anything is read
-    _torch.check_memory(info.name, found.path, settings, device, working_bytes)
+    whole_s = whole_s or min(info.window_s or info.longest_s, _WHOLE_S)
+    fit = _fit.fit_of(_fit.parts_in(found.path), settings, device, working_bytes, whole_s)
+    _fit.check_fit(info.name, fit, device)
     wave_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
     return Opened(
         directory=found.path,

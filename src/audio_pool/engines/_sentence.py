@@ -130,6 +130,11 @@ def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedde
             f"{info.name}: quantization 'int8' was given with backend {settings.backend!r}, "
             f"onnx_file {settings.onnx_file!r}; allowed is backend 'onnx' without a file, which is made of the weights"
         )
+    if settings.onnx_file and settings.backend != "onnx":
+        raise InvalidConfig(
+            f"{info.name}: onnx_file {settings.onnx_file!r} does nothing with backend {settings.backend!r}: set "
+            "backend = 'onnx', or leave it out"
+        )
     found = settings.locate(info)
     path = found.path
     if not (path / "modules.json").is_file():

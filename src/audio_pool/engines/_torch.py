@@ -11,16 +11,14 @@ import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from audio_pool.engines._settings import Device, ModelSettings
 from audio_pool.errors import DeviceLost, EngineUnavailable, InvalidConfig, OutOfMemory
-from audio_pool.gpu import Memory, amd_memory, nvidia_memory, parse_bytes, require_free, shown
-from audio_pool.models.weights import parts_of, weight_elements
+from audio_pool.gpu import Memory, amd_memory, nvidia_memory, parse_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -30,15 +28,12 @@ __all__ = [
     "MemoryCap",
     "Placement",
     "TorchSettings",
-    "check_fit",
-    "check_memory",
     "compile_module",
     "device_at_work",
     "device_errors",
     "device_lost",
     "device_memory",
     "dtype_of",
-    "estimate",
     "first_line",
     "no_bars",
     "on_device",
@@ -93,6 +88,30 @@ class TorchSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """Batches to warm at load."""
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 8
     """Most sounds in one pass; with guidance each takes two rows."""
+
+    def refuse_ignored(self) -> None:
+        """Refuse settings that would change nothing, or could not work, beside the others.
+
+        Raises:
+            InvalidConfig: naming the setting, why, and what to do.
+        """
+        if self.quantization == "none" and self.quantization_backend != "auto":
+            raise InvalidConfig(
+                f"quantization_backend = {self.quantization_backend!r} does nothing with quantization = 'none': set "
+                "quantization = '8bit' or '4bit', or leave it out"
+            )
+        if not self.compile:
+            for name, given in {"compile_shapes": self.compile_shapes, "compile_mode": self.compile_mode}.items():
+                if given not in ([], "full"):
+                    raise InvalidConfig(f"{name} does nothing without compile = true: set that, or leave it out")
+        elif self.offload != "none" or self.offload_modules:
+            raise InvalidConfig("compile = true needs its weights to stay in place: leave out offload")
+        for shape in self.compile_shapes:
+            if shape.items > self.max_batch:
+                raise InvalidConfig(
+                    f"compile_shapes: given items = {shape.items}, of which max_batch = {self.max_batch} allows no "
+                    "pass: raise max_batch, or lower items"
+                )
 
 
 @contextlib.contextmanager
@@ -187,61 +206,6 @@ def device_memory(device: torch.device) -> Memory | None:
     return found
 
 
-def check_memory(
-    engine: str, directory: Path, settings: TorchSettings, device: torch.device, working_bytes: int
-) -> int:
-    """Refuse before loading what will not fit, and return the estimate of bytes needed on the device.
-
-    Args:
-        engine: its name, for the message.
-        directory: the model's; its weight files are measured, part by part.
-        settings: dtype, quantisation and offload all change what is needed.
-        device: where it will run.
-        working_bytes: what one sound takes beside the weights, at two bytes per number.
-
-    Raises:
-        OutOfMemory: with the figure needed, the figure found and what to change.
-    """
-    elements = [sum(weight_elements(path) for path in files) for files in parts_of(directory).values()]
-    return check_fit(engine, elements, settings, device, working_bytes)
-
-
-def check_fit(
-    engine: str, elements: Sequence[int], settings: TorchSettings, device: torch.device, working_bytes: int
-) -> int:
-    """Refuse as ``check_memory`` does, by the number of weights of each part."""
-    needed = estimate(elements, settings, dtype_of(settings.dtype, device).itemsize, working_bytes)
-    cap = parse_bytes(settings.max_memory) if settings.max_memory else None
-    if cap is not None and needed > cap:
-        raise OutOfMemory(
-            f"{engine} needs about {shown(needed)} on {device}; max_memory allows {shown(cap)}",
-            hint="raise max_memory, or set quantization = '4bit' or offload = 'model' or 'sequential'",
-        )
-    if settings.check_memory and device.type == "cuda":
-        require_free(engine, str(device), needed, device_memory(device))
-    return needed
-
-
-def estimate(elements: Sequence[int], settings: TorchSettings, wide: int, working_bytes: int) -> int:
-    """Return the bytes that a model needs on its device.
-
-    Args:
-        elements: the number of weights of each part.
-        settings: quantisation and offload.
-        wide: bytes of one number.
-        working_bytes: what one sound takes beside the weights, at two bytes per number.
-    """
-    each = {"none": float(wide), "8bit": 1.1, "4bit": 0.7}[settings.quantization]
-    sizes = [count * each for count in elements] or [0.0]
-    weights = {
-        "none": sum(sizes),
-        "model": max(sizes),
-        "group": max(sizes) / 4,
-        "sequential": max(sizes) / 16,
-    }[settings.offload]
-    return int(weights + working_bytes * wide / 2)
-
-
 class MemoryCap:
     """``max_memory``: an engine's share of a GPU, whatever else its process has there.
 
@@ -318,7 +282,9 @@ def device_at_work(engine: str, device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def device_errors(engine: str, device: torch.device, max_memory: str | None, items: int) -> Iterator[None]:
+def device_errors(
+    engine: str, device: torch.device, max_memory: str | None, items: int, advice: str = ""
+) -> Iterator[None]:
     """Inside ``device_at_work``, turn out-of-memory errors into ours, and give the cached memory back.
 
     Args:
@@ -326,6 +292,7 @@ def device_errors(engine: str, device: torch.device, max_memory: str | None, ite
         device: where it works.
         max_memory: the setting, for the message.
         items: sounds of the pass; 0 while loading.
+        advice: what would take less memory and is not done yet.
     """
     import torch
 
@@ -341,12 +308,8 @@ def device_errors(engine: str, device: torch.device, max_memory: str | None, ite
         if max_memory:
             message += f" (max_memory = {max_memory!r})"
         # without the cause: its traceback holds every tensor of the failed pass
-        error = OutOfMemory(
-            message,
-            hint="fewer candidates, a shorter duration, chunked_decode = true, vae_slicing = true, "
-            "quantization = '8bit' or offload = 'model'"
-            + (", or a larger max_memory" if max_memory else ""),
-        )
+        raised = "raise max_memory, or " if max_memory else ""
+        error = OutOfMemory(message, hint=raised + (advice or "ask for fewer sounds at once, or shorter ones"))
     else:
         return
     if device.type == "cuda":
@@ -480,13 +443,10 @@ def compile_module(module: Any, settings: TorchSettings, device: torch.device) -
     shapes the module runs uncompiled, which is slower, never wrong.
 
     Raises:
-        InvalidConfig: together with offloading, whose weights move away from under the graphs; CUDA graphs
-            without a GPU.
+        InvalidConfig: CUDA graphs without a GPU.
     """
     if settings.compile_mode == "graphs" and device.type != "cuda":
         raise InvalidConfig(f"compile_mode = 'graphs' needs a GPU; the device is {device}: leave it out")
-    if settings.offload != "none" or settings.offload_modules:
-        raise InvalidConfig("compile = true needs its weights to stay in place: leave out offload")
     with warnings.catch_warnings():
         # torch's own inductor still uses it, when it is first imported
         warnings.filterwarnings("ignore", r"`torch.jit.script_method` is deprecated", DeprecationWarning)

@@ -63,7 +63,7 @@ def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM:
     """
     from diffusers import AudioLDMPipeline
 
-    opened = open_model(info, settings, working_bytes=2**30)
+    opened = open_model(info, settings, working_bytes=2**30, whole_s=MelDiffusion.trained_s)
     engine = AudioLDM(info, settings, opened, load_pipeline(info, AudioLDMPipeline, opened))
     engine._warm()
     return engine

@@ -74,7 +74,7 @@ def load(info: EngineInfo, settings: TorchSettings) -> AudioLDM2:
     """
     from diffusers import AudioLDM2Pipeline
 
-    opened = open_model(info, settings, working_bytes=2**30)
+    opened = open_model(info, settings, working_bytes=2**30, whole_s=MelDiffusion.trained_s)
     pipe = load_pipeline(info, AudioLDM2Pipeline, opened, language_model=_language_model(info, opened))
     if "vits" in type(pipe.text_encoder_2).__name__.lower():
         raise EngineUnavailable(

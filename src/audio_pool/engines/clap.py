@@ -207,7 +207,8 @@ class ClapScorer:
                 vectors: Vectors = found.pooler_output.float().cpu().numpy()
         except torch.OutOfMemoryError as exc:
             raise OutOfMemory(
-                f"{self.info.name} ran out of memory on {clap.device}: {first_line(exc)}", hint="lower batch_size"
+                f"{self.info.name} ran out of memory on {clap.device}: {first_line(exc)}",
+                hint="lower batch_size" if self._batch_size > 1 else "device = 'cpu'",
             ) from exc
         except RuntimeError as exc:
             raise EngineError(f"{self.info.name} failed: {first_line(exc)}") from exc

@@ -35,6 +35,7 @@ __all__ = [
     "missing_model",
     "parts_of",
     "require_whole",
+    "tensor_shapes",
     "verify",
     "weight_elements",
 ]
@@ -242,17 +243,25 @@ def _part_folders(directory: Path) -> list[Path]:
     return sorted(directory / name for name in index if (directory / name).is_dir())
 
 
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """Return the tensors of a safetensors file by name, read from its header alone; None for other formats."""
+    if path.suffix != ".safetensors":
+        return None
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
 def weight_elements(path: Path) -> int:
     """Return the number of parameters in a weight file, read from its header alone.
 
     safetensors files say it exactly. Pickled ones (``.bin``) are taken as four bytes per parameter, two
     where their name says fp16.
     """
-    if path.suffix != ".safetensors":
+    shapes = tensor_shapes(path)
+    if shapes is None:
         return path.stat().st_size // (2 if "fp16" in path.name else 4)
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 # -- checking ---------------------------------------------------------------------------------------------
