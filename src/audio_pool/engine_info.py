@@ -138,7 +138,7 @@ class Notes(Struct, frozen=True, kw_only=True):
     loops: bool = False
     """The engine can make this item loop natively."""
     expects: frozenset[str] = frozenset()
-    """Quality checks to disarm: "noise", "silence", "decay", "mono", "clipping"."""
+    """Quality checks to disarm: "noise", "silence", "pauses", "decay", "mono", "clipping"."""
     highpass_hz: float | None = None
     """Highest cutoff that does not harm this sound; None: no opinion; 0: no high-pass at all."""
     warnings: tuple[str, ...] = ()

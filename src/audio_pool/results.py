@@ -303,6 +303,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     namespace: str = "default"
     requested_duration_s: float = 0.0
     duration_s: float = 0.0
+    natural_length: bool | UnsetType = UNSET
+    """Only where no length was asked for: it is as long as its words take, or a given sound and what was added."""
     sample_rate: int = 0
     channels: int = 0
     format: str = "flac"

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
+    "ANY_LENGTH",
     "FORMATS",
     "HEADERLESS",
     "LOUDNESS_LIMITED",
@@ -42,6 +43,8 @@ __all__ = [
 MAX_PROMPT_CHARS = 2_000
 MAX_SPOKEN_CHARS = 5_000
 """Longest text for an engine that speaks; all others take ``MAX_PROMPT_CHARS``."""
+ANY_LENGTH = 1e6
+"""A ``duration_tolerance`` beyond all lengths."""
 MIN_DURATION_S = 0.05
 MAX_DURATION_S = 600.0
 MAX_SEED = 2**63 - 1
@@ -339,7 +342,7 @@ class Query(Struct, frozen=True, kw_only=True):
     guidance_tolerance: float = 1.0
     """Greatest difference of guidance; compared within one implementation."""
     duration_tolerance: float = 0.2
-    """Relative to the length asked for; 0 is exact to the frame."""
+    """Relative to the length asked for; 0 is exact to the frame; ``ANY_LENGTH`` where none can be asked for."""
     temperature: float = 0.0
     """Of the softmax draw among fitting entries; 0 takes the best."""
     variant_seed: int | None = None

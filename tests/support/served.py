@@ -75,7 +75,9 @@ class Served:
         for plan in tree["workers"]:
             plan.setdefault("env", {"PYTHONPATH": str(package)})
         for name in {name for plan in tree["workers"] for name in plan["engines"]}:
-            tree["engines"][name] = {"diary": str(self.diary_file), **tree["engines"].get(name, {})}
+            own = tree["engines"].get(name, {})
+            ours = own.get("implementation", name) in brings
+            tree["engines"][name] = {"diary": str(self.diary_file), **own} if ours else own
         (place / "serve.toml").write_text(_toml(tree))
         command = [sys.executable, "-m", "audio_pool.cli", "serve", "--config", str(place / "serve.toml")]
         command += ["--bind", self.bind, "--cache-dir", str(place / "cache"), *arguments]

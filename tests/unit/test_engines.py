@@ -225,6 +225,7 @@ def test_mocks_frequency_is_what_is_asked_for() -> None:
 NAMES = {
     "tangoflux", "audioldm", "audioldm2", "stable_audio", "stable_audio_3", "longcat", "ace_step", "clap",
     "laion_clap", "bge", "minilm", "procedural", "mock",
+    "kokoro", "piper",
 }  # fmt: skip
 ALLOWED = {
     "config/sections.py": {"procedural"},  # the documented default of defaults.engine

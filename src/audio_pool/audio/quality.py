@@ -21,7 +21,7 @@ from audio_pool.audio.faults.noise import noise
 
 __all__ = ["EXPECTABLE", "Quality", "assess"]
 
-EXPECTABLE = frozenset({"noise", "silence", "decay", "mono", "clipping"})
+EXPECTABLE = frozenset({"noise", "silence", "pauses", "decay", "mono", "clipping"})
 """Properties that a recipe or engine may declare; each disables the checks that would take it for a fault."""
 
 
@@ -60,9 +60,9 @@ def assess(
     dc                        an offset over a tenth of the level; fails from its half
     hiss                      added noise: white, in a band of its own, a floor; fails    noise
                               where it is white and hardly anything else is there
-    silent_start              begins with a long silence                                  silence
+    silent_start              begins with a long silence                                  pauses, silence
     dead_tail                 ends in silence too early; fails from four fifths           decay, silence
-    dropouts                  holes                                                       silence
+    dropouts                  holes                                                       pauses, silence
     stuck                     a short piece repeated to the sample
     whistle                   a steady line above 10 kHz
     comb_ringing              resonances at equal distances
@@ -118,6 +118,7 @@ def _faults(
         yield from stereo.unbalanced(sound)
     if "silence" not in expects:
         yield from levels.faint(sound)
+    if not expects & {"pauses", "silence"}:
         yield from levels.dropouts(raw, raw_rate)
         if not loop:
             yield from levels.silent_start(sound)

@@ -67,7 +67,7 @@ def offer(
         similarity: where nothing was compared by meaning; otherwise it is ``cosine`` or, by the sound, ``clap``.
     """
     warnings: tuple[str, ...] = ()
-    if abs(row.duration_s - recipe.duration_s) > 0.5 / recipe.sample_rate:
+    if not entry.metadata.natural_length and abs(row.duration_s - recipe.duration_s) > 0.5 / recipe.sample_rate:
         warnings = (
             f"duration_differs: {recipe.duration_s:.3f} s were asked for, this sound has {row.duration_s:.3f} s",
         )

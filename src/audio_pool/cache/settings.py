@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from audio_pool.prompts.normalize import text_key
 from audio_pool.results import FinishedSound, SoundMetadata
-from audio_pool.types import STRICT_WARNINGS, Query, Recipe, SameSettings
+from audio_pool.types import MAX_DURATION_S, STRICT_WARNINGS, Query, Recipe, SameSettings
 
 __all__ = [
     "Filters",
@@ -92,7 +92,7 @@ class Filters(NamedTuple):
 def filters_of(recipe: Recipe, query: Query, *, by_meaning: bool = False) -> Filters:
     """Derive from a request the settings that an entry must have."""
     # half a frame: lengths are whole frames at the entry's own rate
-    slack = query.duration_tolerance * recipe.duration_s + 0.5 / recipe.sample_rate
+    slack = min(query.duration_tolerance * recipe.duration_s + 0.5 / recipe.sample_rate, 2 * MAX_DURATION_S)
     guidance, tolerance = recipe.guidance_scale, query.guidance_tolerance + 1e-9
     return Filters(
         namespace=recipe.namespace,
@@ -170,7 +170,7 @@ def settings_of(recipe: Recipe, metadata: SoundMetadata) -> Settings:
         sample_rate=made.sample_rate,
         commercial=metadata.commercial_use,
         inexact=any(warning.partition(":")[0] in STRICT_WARNINGS for warning in metadata.warnings),
-        duration_s=made.duration_s,
+        duration_s=metadata.duration_s if metadata.natural_length else made.duration_s,
     )
 
 

@@ -31,7 +31,7 @@ from audio_pool.engines.base import (
     Vectors,
 )
 from audio_pool.engines.options import checked_options
-from audio_pool.errors import EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
+from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, UnknownEngine, nearest_name
 from audio_pool.models import weights
 from audio_pool.validation import parse
 
@@ -141,15 +141,18 @@ def configured_info(
 
     Returns:
         the implementation's INFO under ``name``, with the model configured and, where the model is on this
-        machine and its place tells it, the revision. Only files are looked at.
+        machine and its place tells it, the revision; and what its files say of it where the implementation reads them
+        (``described``: voices, say). Only files are looked at.
 
     Raises:
         UnknownEngine, EngineUnavailable: as ``engine_info``.
     """
     base = engine_info(implementation or name)
     given = settings or {}
+    checked = None
     with contextlib.suppress(InvalidConfig):  # loading it says so
-        base = _with_needs(base, _checked(base, given))
+        checked = _checked(base, given)
+        base = _with_needs(base, checked)
     model = str(given.get("model") or base.model)
     info = structs.replace(base, name=name, model=model, kinds=base.kinds if kinds is None else tuple(kinds))
     if model != base.model:
@@ -160,7 +163,15 @@ def configured_info(
     places = str(given.get("models_dir") or models_dir) or None
     found = weights.find(model, models_dir=places, revision=revision, packaged=info.packaged)
     known = (found.revision if found else "") or revision or info.model_revision
-    return structs.replace(info, model_revision=known)
+    info = structs.replace(info, model_revision=known)
+    described = getattr(_module(info.implementation), "described", None)
+    if found is None or checked is None or described is None:
+        return info
+    try:
+        told: EngineInfo = described(info, checked, found.path)
+    except (AudioPoolError, OSError, ValueError):  # loading it says what is wrong with its files
+        return info
+    return told
 
 
 def precision_of(implementation: str, settings: Mapping[str, Any]) -> str:  # opaque: as above

@@ -13,7 +13,7 @@ from msgspec import UNSET, structs
 from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
-from audio_pool.types import LOUDNESS_LIMITED, Rendition
+from audio_pool.types import LOUDNESS_LIMITED, Recipe, Rendition
 
 __all__ = ["as_delivered", "is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]
 
@@ -69,7 +69,7 @@ def result_metadata(
         return structs.replace(
             stored,
             request_id=request_id,
-            requested_duration_s=recipe.duration_s,
+            requested_duration_s=_requested(stored, recipe),
             cache_type=cache_type,
             timings_ms=structs.replace(stored.timings_ms, **times),
             warnings=every_warning,
@@ -79,7 +79,7 @@ def result_metadata(
     return structs.replace(
         stored,
         request_id=request_id,
-        requested_duration_s=recipe.duration_s,
+        requested_duration_s=_requested(stored, recipe),
         requested_prompt=recipe.prompt,
         present_settings=present_settings(resolved),
         generation_timings_ms=stored.timings_ms,
@@ -88,6 +88,11 @@ def result_metadata(
         labels={**stored.labels, **request.metadata} if request.metadata else stored.labels,
         tags=tuple(dict.fromkeys((*stored.tags, *request.tags))) if request.tags else stored.tags,
     )
+
+
+def _requested(stored: SoundMetadata, recipe: Recipe) -> float:
+    """Return the seconds that were asked for; of a sound whose length cannot be, its own."""
+    return stored.duration_s if stored.natural_length else recipe.duration_s
 
 
 def present_settings(resolved: ResolvedRequest) -> PresentSettings:

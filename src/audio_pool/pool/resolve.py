@@ -18,6 +18,7 @@ from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
 from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import (
+    ANY_LENGTH,
     HEADERLESS,
     MAX_PROMPT_CHARS,
     STREAMABLE,
@@ -110,7 +111,7 @@ def resolve(
         steps=None if info.steps is None else request.steps or own.steps or defaults.steps or info.steps,
         guidance_scale=_guidance(request, own, config, info),
         candidates=1 if request.stream else request.candidates or own.candidates or defaults.candidates,
-        voice=request.voice if info.speech else None,
+        voice=_voice(request, info),
         options=checked_options(info, {**own.options, **request.options}),
         init_audio_sha256=init_sha256,
         init_strength=request.init_strength if request.init_audio else None,
@@ -124,7 +125,7 @@ def resolve(
     if request.stream:
         config = _streamable(request, config)
     rendition = rendition_of(request, config, request.rendition_rate or sample_rate, loop)
-    tau_accept_new = _tau_accept_new(request, config)
+    tau_accept_new = None if info.speech else _tau_accept_new(request, config)
     min_quality = sound.min_quality if request.min_quality is None else request.min_quality
     deliver_best = (request.on_quality_failure or sound.on_quality_failure) == "best"
     join_key = JoinKey(
@@ -217,6 +218,13 @@ def _edit(request: AudioRequest) -> Edit | UnsetType:
     if request.mask_start_s is None and request.extend_s is None:
         return UNSET
     return Edit(mask_start_s=request.mask_start_s, mask_end_s=request.mask_end_s, extend_s=request.extend_s)
+
+
+def _voice(request: AudioRequest, info: EngineInfo) -> str | None:
+    """Return who speaks: the engine's first voice where nobody is named."""
+    if not info.speech:
+        return None
+    return request.voice or (info.voices[0].name if info.voices else None)
 
 
 def _duration(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> float:
@@ -388,7 +396,9 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
         same_settings="any" if request.any_engine else cache.same_settings,
         min_steps_ratio=cache.min_steps_ratio,
         guidance_tolerance=cache.guidance_tolerance,
-        duration_tolerance=chosen(request.duration_tolerance, cache.duration_tolerance),
+        duration_tolerance=ANY_LENGTH
+        if info.natural_length or request.extend_s is not None
+        else chosen(request.duration_tolerance, cache.duration_tolerance),
         temperature=chosen(request.temperature, cache.temperature),
         variant_seed=request.variant_seed,
         shuffle=cache.shuffle if request.shuffle is None else request.shuffle,

@@ -18,7 +18,7 @@ from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Streams, Vectors
 from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, InvalidAudio
 from audio_pool.transport.packing import encodable
-from audio_pool.types import Shape, frames_of
+from audio_pool.types import MAX_DURATION_S, Shape, frames_of
 from audio_pool.validation import parse
 from audio_pool.worker.kept_texts import KeptTexts
 
@@ -118,16 +118,23 @@ class CheckedGenerator:
         info = self.info
         rate = item.sample_rate if info.any_rate and item.sample_rate else info.sample_rate
         frames = frames_of(item.duration_s, rate)
+        longest = round(info.longest_s * rate) + _FRAMES_TOLERANCE if info.natural_length else 0
         channels = (info.channels,) if info.channels else (1, 2)
         if (
             isinstance(sound, np.ndarray)
             and sound.dtype == np.float32
             and sound.ndim == 2
             and sound.shape[0] in channels
-            and abs(sound.shape[1] - frames) <= _FRAMES_TOLERANCE
+            and (1 <= sound.shape[1] <= longest or abs(sound.shape[1] - frames) <= _FRAMES_TOLERANCE)
         ):
             return
         counts = " or ".join(str(count) for count in channels)
+        if longest:
+            raise EngineError(
+                f"engine {info.name!r} returned {_shown(sound)} for {len(item.prompt):,} characters "
+                f"(seed {item.seed}); allowed is float32 [{counts}, 1 to {longest}]",
+                hint=_HINT,
+            )
         asked = f"{item.duration_s:g} s at {rate:,} Hz (seed {item.seed})"
         raise EngineError(
             f"engine {info.name!r} returned {_shown(sound)} for {asked}; "
@@ -205,6 +212,8 @@ def check_received(audio: Audio, sample_rate: int, shape: Shape) -> None:
     turn = shape.frames * sample_rate / shape.sample_rate
     slack = _FRAMES_TOLERANCE + sample_rate / shape.sample_rate
     most = turn + (shape.tail_s * sample_rate if shape.loop else 0.0) + slack
+    if shape.natural_length:  # a given sound and as much again
+        turn, slack, most = 1.0, 0.0, 2 * MAX_DURATION_S * sample_rate
     fits = audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[0] in (1, 2)
     if not (low <= sample_rate <= high and fits and turn - slack <= audio.shape[1] <= most):
         raise InvalidAudio(

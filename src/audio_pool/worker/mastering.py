@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import nearest_rate
 from audio_pool.engine_info import Notes
@@ -177,9 +177,13 @@ class Mastering:
             AllRejected: every candidate failed the gate; names the issues of each.
         """
         started = time.perf_counter()
+        if metadata.speech:
+            # the words are said, not described: no sound is nearer to them than another
+            scorer = tau_accept_new = None
+        words = "" if metadata.speech else recipe.prompt
         shaped: list[Shaped] = []
         for raw in candidates:
-            shaped.append(_shape(raw, shape, recipe))
+            shaped.append(_shape(raw, shape, recipe, words))
             # the first among equals wins: nothing that follows can be better
             if scorer is None and shaped[-1].quality.score >= _FULL_SCORE:
                 break
@@ -260,8 +264,12 @@ class Mastering:
 # ------------------------------------------------------------------------------------------------- shape
 
 
-def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> Shaped:
-    """Apply high-pass, resampler and loop to a candidate, then the quality gate."""
+def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shaped:
+    """Apply high-pass, resampler and loop to a candidate, then the quality gate.
+
+    Args:
+        words: what the sound is to be, "" where they say nothing of it.
+    """
     from audio_pool.audio import edges, filter, loop, quality
 
     audio = np.ascontiguousarray(raw.audio, np.float32)
@@ -283,15 +291,15 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe) -> Shaped:
             tail = round(shape.tail_s * shape.sample_rate)
             made = loop.make_loop(audio, shape.frames, tail, shape.sample_rate)
             audio, crossfade, warnings = made.audio, made.crossfade_frames, list(made.warnings)
-        elif abs(audio.shape[1] - shape.frames) <= _FEWER_FRAMES:
+        elif not shape.natural_length and abs(audio.shape[1] - shape.frames) <= _FEWER_FRAMES:
             # the rounding of two rates; anything more is the engine's fault and the gate's business
             audio = filter.resample(audio, 1, 1, frames=shape.frames)
     judged = quality.assess(
         audio,
         shape.sample_rate,
-        frames=shape.frames,
+        frames=audio.shape[1] if shape.natural_length else shape.frames,
         loop=shape.loop,
-        expects=raw.notes.expects | ({"noise"} if names_noise(recipe.prompt) else frozenset()),
+        expects=raw.notes.expects | ({"noise"} if names_noise(words) else frozenset()),
         raw=raw.audio,
         raw_rate=raw.sample_rate,
     )
@@ -399,10 +407,14 @@ def described(
     shape: Shape,
 ) -> SoundMetadata:
     """Add what shaping, judging and levelling found of one sound."""
+    natural = shape.natural_length
+    duration_s = (best.audio.shape[1] if natural else shape.frames) / shape.sample_rate
     return structs.replace(
         metadata,
         seed=best.raw.seed,
-        duration_s=shape.frames / shape.sample_rate,
+        requested_duration_s=duration_s if natural else metadata.requested_duration_s,
+        duration_s=duration_s,
+        natural_length=True if natural else UNSET,
         sample_rate=shape.sample_rate,
         channels=best.audio.shape[0],
         is_loop=shape.loop,

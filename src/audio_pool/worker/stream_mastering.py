@@ -192,11 +192,11 @@ class StreamMastering:
         started = time.perf_counter()
         spec, shape = self.spec, self.spec.shape
         audio = np.concatenate(self._mastered, axis=1)
-        one = self._judged(audio)
+        one = self._judged(audio, "" if metadata.speech else self.recipe.prompt)
         if one.quality.failed and (self.gated or "nan" in one.quality.issues) and not spec.deliver_best:
             raise AllRejected([one])
         scored = time.perf_counter()
-        if scorer is not None:
+        if scorer is not None and not metadata.speech:  # its words are said, not described
             vector = np.asarray(scorer.embed_audio([audio], shape.sample_rate)[0], np.float32)
             text = scorer.embed_text([self.recipe.prompt])[0]
             one.vector, one.clap_similarity = vector, float(np.dot(text.astype(np.float64), vector.astype(np.float64)))
@@ -243,13 +243,13 @@ class StreamMastering:
         )
         return Finished(sound=sound, vectors=vectors_of(one, audio, shape.sample_rate, scorer))
 
-    def _judged(self, mastered: Audio) -> Shaped:
+    def _judged(self, mastered: Audio, words: str) -> Shaped:
         from audio_pool.audio import quality
 
         shape = self.spec.shape
         raw = np.concatenate(self._raw, axis=1)
         shaped = np.concatenate(self._shaped, axis=1)
-        noise = {"noise"} if names_noise(self.recipe.prompt) else frozenset()
+        noise = {"noise"} if names_noise(words) else frozenset()
         judged = quality.assess(
             shaped,
             shape.sample_rate,

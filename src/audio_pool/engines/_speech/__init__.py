@@ -1,0 +1,1 @@
+"""The shared half of engines that speak: text into sentences, sentences into one sound."""
