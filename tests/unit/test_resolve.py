@@ -434,6 +434,7 @@ def test_a_bit_rate_or_depth_that_a_format_lacks_is_refused(asked, told):
 
 EDITS = engine(init_audio=True, inpaint=True, extend=True, longest_s=30.0)
 GIVEN = {"init_audio": "/a.wav"}
+PART = {**GIVEN, "mask_start_s": 1.0, "mask_end_s": 2.0}
 
 
 def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
@@ -443,6 +444,9 @@ def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
     assert plain.recipe.edit is UNSET and not plain.shape.natural_length
     assert masked.recipe.edit == Edit(mask_start_s=1.0, mask_end_s=2.0)
     assert longer.recipe.edit == Edit(extend_s=4.0)
+    assert masked.shape.natural_length and masked.recipe.duration_s == 2.0, "as long as the given sound"
+    cut = resolved(EDITS, **GIVEN, mask_start_s=1.0, mask_end_s=2.0, duration_s=3.0, loop=True)
+    assert not cut.shape.natural_length and cut.recipe.duration_s == 3.0 and cut.recipe.loop
     assert longer.recipe.duration_s == 4.0 and longer.shape.natural_length and not longer.recipe.loop
     assert len({one.recipe.identity() for one in (plain, masked, longer)}) == 3
 
@@ -454,6 +458,10 @@ def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
         ({"extend_s": 1.0}, InvalidRequest, "extend_s: given without init_audio"),
         ({**GIVEN, "mask_end_s": 1.0}, InvalidRequest, "given one of them; give both or neither"),
         ({**GIVEN, "mask_start_s": 2.0, "mask_end_s": 1.0}, InvalidRequest, r"mask_end_s: given 1, .*start_s \(2\)"),
+        ({**PART, "duration_s": 1.5}, InvalidRequest, r"mask_end_s: given 2, allowed is at most duration_s \(1\.5\)"),
+        ({**PART, "loop": True}, InvalidRequest, "loop: given with mask_start_s"),
+        ({**PART, "stream": True}, InvalidRequest, "stream: given with mask_start_s"),
+        ({**GIVEN, "extend_s": 1.0, "stream": True}, InvalidRequest, "stream: given with extend_s"),
         ({**GIVEN, "extend_s": 2.0, "mask_start_s": 1.0, "mask_end_s": 2.0}, InvalidRequest, "given with mask_start_s"),
         ({**GIVEN, "extend_s": 2.0, "duration_s": 3.0}, InvalidRequest, "extend_s: given with duration_s"),
         ({**GIVEN, "extend_s": 2.0, "loop": True}, InvalidRequest, "extend_s: given with loop"),
@@ -463,6 +471,19 @@ def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
 def test_an_edit_that_does_not_go_together_is_refused(asked, error, told):
     with pytest.raises(error, match=told):
         resolved(EDITS, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"mask_start_s": 1.0, "mask_end_s": 2.0}, {"extend_s": 1.0}])
+def test_an_engine_that_only_edits_is_given_a_sound_for_that_alone(asked):
+    edits = engine(inpaint=True, extend=True, longest_s=30.0)
+    assert resolved(edits, **GIVEN, **asked).recipe.edit
+    with pytest.raises(NotSupported, match="init_audio: engine 'tone' cannot start from a sound"):
+        resolved(edits, **GIVEN)
+
+
+def test_what_is_added_to_a_sound_knows_no_strength():
+    (warning,) = resolved(EDITS, **GIVEN, extend_s=1.0, init_strength=0.5).warnings
+    assert warning == "init_strength_ignored: engine 'tone' makes what is added all new"
 
 
 @pytest.mark.parametrize("asked", [{"mask_start_s": 1.0, "mask_end_s": 2.0}, {"extend_s": 1.0}])

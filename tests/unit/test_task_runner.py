@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import soundfile
 from tests.support.engine_packages import engine_package
 from tests.support.recipes import RENDITION, recipe
 
+from audio_pool.audio import filter
 from audio_pool.errors import (
     Cancelled,
     EngineUnavailable,
@@ -41,7 +43,7 @@ from audio_pool.tasks import (
 )
 from audio_pool.transport.arena import Arena
 from audio_pool.transport.worker_messages import EngineSetup, Load
-from audio_pool.types import Rendition, Shape
+from audio_pool.types import Edit, Rendition, Shape
 from audio_pool.worker.runner import Outcome, TaskRunner
 
 RATE = 44_100
@@ -88,13 +90,15 @@ def part(
     tau_accept_new: float | None = None,
     init_audio: Path | None = None,
     strict: bool = False,
+    natural_length: bool = False,
     **fields: Any,
 ) -> GeneratePart:
     seeds = seeds or [5]
     asked = recipe(engine, **{"candidates": len(seeds), "loop": loop, "seed": seeds[0], "steps": None, **fields})
     shape = Shape(
-        sample_rate=RATE, frames=asked.frames, loop=loop, tail_s=0.5, highpass_hz=None, highpass_order=4
-    )
+        sample_rate=RATE, frames=asked.frames, loop=loop, tail_s=0.5, highpass_hz=None, highpass_order=4,
+        natural_length=natural_length,
+    )  # fmt: skip
     spec = MasteringSpec(
         shape=shape,
         rendition=rendition,
@@ -249,6 +253,55 @@ def test_init_audio_is_read_at_the_engines_rate(load: Loader, tmp_path: Path) ->
     assert isinstance(refused, Rejected) and refused.failure.code == InvalidAudio.code
     missing = made(runner, part(tmp_path, init_audio=tmp_path / "missing.wav"))[1]
     assert isinstance(missing, Rejected) and missing.failure.code == NotFound.code
+
+
+def raw(runner: TaskRunner, directory: Path, start: Path, **fields: Any) -> np.ndarray:
+    """The one candidate of the built-in engine, float32 [C, T], or its rejection's message."""
+    asked = {"prompt": "heavy rain", "init_audio": start, "natural_length": True, **fields}
+    (one,) = runner.generate(task(part(directory, "procedural", **asked)), unheard)
+    return one.candidates[0].audio if one.failure is None else one.failure.message
+
+
+def test_a_part_of_a_given_sound_is_made_anew_or_more_of_it(load: Loader, tmp_path: Path) -> None:
+    runner, start = load("procedural"), tmp_path / "start.wav"
+    given = 0.1 * np.random.default_rng(0).standard_normal((2, 3 * RATE)).astype(np.float32)
+    soundfile.write(start, given.T, RATE, subtype="FLOAT")
+    fade = round(0.03 * RATE)
+    part_of = raw(runner, tmp_path, start, edit=Edit(mask_start_s=1.0, mask_end_s=1.5))
+    assert part_of.shape == given.shape, "the length is the given sound's"
+    np.testing.assert_array_equal(part_of[:, : RATE - fade], given[:, : RATE - fade])
+    np.testing.assert_array_equal(part_of[:, 3 * RATE // 2 + fade :], given[:, 3 * RATE // 2 + fade :])
+    assert np.abs(part_of - given).max() > 0.05
+    cut = {"edit": Edit(mask_start_s=1.0, mask_end_s=1.5), "natural_length": False, "frames": 2 * RATE}
+    shorter = raw(runner, tmp_path, start, **cut)
+    assert shorter.shape == (2, 2 * RATE)
+    np.testing.assert_array_equal(shorter[:, 3 * RATE // 2 + fade :], given[:, 3 * RATE // 2 + fade : 2 * RATE])
+    more = raw(runner, tmp_path, start, edit=Edit(extend_s=0.5))
+    assert more.shape == (2, 7 * RATE // 2)
+    np.testing.assert_array_equal(more[:, : 3 * RATE - fade], given[:, : 3 * RATE - fade])
+    # at another rate than the file's: what stays is the sound resampled
+    soundfile.write(start, given.T, RATE // 2, subtype="FLOAT")
+    slower = raw(runner, tmp_path, start, edit=Edit(mask_start_s=1.0, mask_end_s=1.5))
+    np.testing.assert_array_equal(slower[:, 2 * RATE :], filter.resample(given, RATE // 2, RATE)[:, 2 * RATE :])
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (Edit(mask_start_s=1.0, mask_end_s=3.5), r"mask_end_s: given 3\.5, allowed are at most the 3 s of init_audio"),
+        (Edit(mask_start_s=4.0, mask_end_s=5.0), r"mask_start_s: given 4, allowed are at most the 3 s"),
+        (Edit(extend_s=598.0), r"extend_s: given 598, allowed is 0 to 597: init_audio has 3 s, a sound at most 600 s"),
+    ],
+    ids=str,
+)
+def test_what_the_given_sound_has_no_room_for_is_rejected_by_its_length(
+    load: Loader, tmp_path: Path, edit: Edit, why: str
+) -> None:
+    runner, start = load("procedural"), tmp_path / "start.wav"
+    soundfile.write(start, np.full((3 * RATE, 2), 0.25), RATE)
+    assert re.match(why, raw(runner, tmp_path, start, edit=edit))
+    whole = {"edit": Edit(mask_start_s=1.0, mask_end_s=2.0), "natural_length": False, "frames": 4 * RATE}
+    assert re.match(r"duration_s: given 4, allowed are at most the 3 s", raw(runner, tmp_path, start, **whole))
 
 
 def test_strictly_a_sound_that_is_only_like_it_is_rejected(load: Loader, tmp_path: Path) -> None:

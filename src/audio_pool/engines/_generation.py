@@ -301,6 +301,8 @@ class StagedEngine:
             duration_s=(stretch.last - first) / rate,
             mask=((stretch.start - first) / rate, (stretch.end - first) / rate),
             extend_s=None,
+            # what is added is new: nothing was there
+            init_strength=item.init_strength if item.extend_s is None else None,
         )
         return shown, given, stretch
 

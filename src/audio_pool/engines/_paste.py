@@ -21,7 +21,7 @@ from audio_pool.engines.base import Item
 from audio_pool.errors import InvalidRequest, NotSupported
 from audio_pool.types import frames_of
 
-__all__ = ["FADE_S", "Stretch", "fitted", "pasted", "stretch_of"]
+__all__ = ["FADE_S", "Stretch", "fades_of", "fitted", "pasted", "placed", "stretch_of"]
 
 FADE_S = 0.03
 """Longest crossfade, outside the new part: there the model gives back something like what is given."""
@@ -109,15 +109,37 @@ def pasted(made: Audio, given: Audio, stretch: Stretch, rate: int) -> Audio:
     Outside the new part and the crossfade at either of its ends, every sample is the given sound's.
 
     Args:
-        made: float32 [C, last - first].
+        made: float32 [C, last - first]: the piece with the new part in it, the rest as the model gives it back.
         given: float32 [C, total], as ``fitted`` returns it: silence where it does not reach.
     """
-    start, end, first = stretch.start, stretch.end, stretch.first
+    left, right = fades_of(stretch, rate)
+    kept = slice(stretch.start - left - stretch.first, stretch.end + right - stretch.first)
+    gains = _gains(made, given, stretch, rate)[kept].astype(np.float32)
+    return _joined(made[:, kept] * gains, given, stretch, left, right)
+
+
+def placed(new: Audio, given: Audio, stretch: Stretch, rate: int) -> Audio:
+    """Return as ``pasted`` does, for an engine that makes nothing but the new part, as loud as what is beside it.
+
+    Args:
+        new: float32 [C, T], longer than the new part by the frames that ``fades_of`` returns.
+    """
+    left, right = fades_of(stretch, rate)
+    reach = round(_LEVEL_S * rate)
+    beside = np.concatenate(
+        [given[:, max(0, stretch.start - reach) : stretch.start], given[:, stretch.end : stretch.end + reach]], axis=1
+    )
+    return _joined(new * np.float32(_gain(beside, new) or 1.0), given, stretch, left, right)
+
+
+def fades_of(stretch: Stretch, rate: int) -> tuple[int, int]:
+    """Return the frames of the crossfades before and after the new part; 0 where the given sound has nothing there."""
     fade = max(1, round(FADE_S * rate))
-    left, right = min(fade, start - first), min(fade, stretch.last - end)
-    new = made[:, start - left - first : end + right - first] * _gains(made, given, stretch, rate)[
-        start - left - first : end + right - first
-    ].astype(np.float32)
+    return min(fade, stretch.start - stretch.first), min(fade, stretch.last - stretch.end)
+
+
+def _joined(new: Audio, given: Audio, stretch: Stretch, left: int, right: int) -> Audio:
+    start, end = stretch.start, stretch.end
     out = given.copy()
     out[:, start:end] = new[:, left : left + end - start]
     if left:
@@ -129,24 +151,21 @@ def pasted(made: Audio, given: Audio, stretch: Stretch, rate: int) -> Audio:
 
 def _gains(made: Audio, given: Audio, stretch: Stretch, rate: int) -> npt.NDArray[np.float64]:
     """Return a factor for each frame that was made: what either side of the new part asks for, in dB between them."""
-    start, end = stretch.start - stretch.first, stretch.end - stretch.first
+    first, start, end = stretch.first, stretch.start - stretch.first, stretch.end - stretch.first
     reach = round(_LEVEL_S * rate)
-    before = _gain(made, given, stretch.first, max(0, start - reach), start)
-    after = _gain(made, given, stretch.first, end, min(made.shape[1], end + reach))
+    sides = slice(max(0, start - reach), start), slice(end, min(made.shape[1], end + reach))
+    before, after = (_gain(given[:, first + at.start : first + at.stop], made[:, at]) for at in sides)
     if before is None and after is None:
         return np.ones(made.shape[1])
     before, after = before or after or 1.0, after or before or 1.0
     return np.exp(np.interp(np.arange(made.shape[1]), [start, end], [math.log(before), math.log(after)]))
 
 
-def _gain(made: Audio, given: Audio, offset: int, start: int, end: int) -> float | None:
-    """Return by how much the given sound is louder than what was made of it; None where either is silent."""
-    if end - start < 2:
+def _gain(given: Audio, made: Audio) -> float | None:
+    """Return by how much the given sound is louder than what was made; None where either is silent."""
+    if min(given.shape[1], made.shape[1]) < 2:
         return None
-    loud, quiet = (
-        math.sqrt(float(np.square(part, dtype=np.float64).mean()))
-        for part in (given[:, offset + start : offset + end], made[:, start:end])
-    )
+    loud, quiet = (math.sqrt(float(np.square(part, dtype=np.float64).mean())) for part in (given, made))
     if loud < _SILENT or quiet < _SILENT:
         return None
     return min(max(loud / quiet, 1 / _MOST_GAIN), _MOST_GAIN)

@@ -149,7 +149,7 @@ def resolve(
             tail_s=sound.tail_duration_s if recipe.crossfade_s is None else recipe.crossfade_s,
             highpass_hz=_highpass(request, config),
             highpass_order=sound.highpass_filter_order,
-            natural_length=info.natural_length or request.extend_s is not None,
+            natural_length=_natural(request, info),
             loop_method=(request.loop_method or "auto") if loop else "auto",
         ),
         query=query,
@@ -204,8 +204,7 @@ def refuse_silent(info: EngineInfo) -> None:
 
 
 def _loop(request: AudioRequest, config: Config, info: EngineInfo) -> bool:
-    spoken = info.natural_length or info.speech
-    if request.loop is None and (request.stream or spoken or request.extend_s is not None):
+    if request.loop is None and (request.stream or info.speech or _natural(request, info)):
         return False
     return config.defaults.loop if request.loop is None else request.loop
 
@@ -234,10 +233,18 @@ def _duration(request: AudioRequest, own: EngineDefaults, config: Config, info: 
     """
     if request.extend_s is not None:
         return request.extend_s
+    if request.mask_end_s is not None and request.duration_s is None:
+        return max(request.mask_end_s, info.shortest_s)
     unsaid = request.duration_s is None and own.duration_s is None
     if info.natural_length or (info.speech and unsaid):
         return min(max(len(request.prompt.strip()) / _SPOKEN_CHARS_PER_S, info.shortest_s), info.longest_s)
     return request.duration_s or _default_duration(own, config, info)
+
+
+def _natural(request: AudioRequest, info: EngineInfo) -> bool:
+    """Return whether the length is what it will be: of words that are spoken, or of the given sound that is changed."""
+    changed = request.mask_start_s is not None and request.duration_s is None
+    return info.natural_length or changed or request.extend_s is not None
 
 
 def _highpass(request: AudioRequest, config: Config) -> float | None:
@@ -263,7 +270,8 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         raise InvalidRequest(
             f"duration_s: given {duration_s:g}, engine {info.name!r} makes {info.shortest_s:g} to {info.longest_s:g} s"
         )
-    if request.init_audio is not None and not info.init_audio:
+    edited = request.mask_start_s is not None or request.extend_s is not None
+    if request.init_audio is not None and not info.init_audio and not edited:
         raise NotSupported(f"init_audio: engine {info.name!r} cannot start from a sound")
     if len(request.prompt) > MAX_PROMPT_CHARS and not info.speech:
         raise InvalidRequest(
@@ -295,6 +303,11 @@ def _check(request: AudioRequest, info: EngineInfo, config: Config) -> tuple[str
         ("negative_prompt", bool(request.negative_prompt) and not info.negative_prompt, "takes no negative prompt"),
         ("voice", request.voice is not None and not info.speech, "has no voices"),
         (
+            "init_strength",
+            request.init_strength is not None and request.extend_s is not None,
+            "makes what is added all new",
+        ),
+        (
             "crossfade_s",
             request.crossfade_s is not None and not _loop(request, config, info),
             "is not asked for a loop",
@@ -320,6 +333,8 @@ def _check_stream(request: AudioRequest) -> None:
         "tau_accept_new": request.tau_accept_new is not None and "CLAP hears a sound when all of it has been sent",
         "min_quality": request.min_quality is not None and "it is judged when all of it has been sent",
         "limiter": request.limiter is False and "nothing else keeps what comes later under the true peak",
+        "mask_start_s": request.mask_start_s is not None and "the rest is put around the part when that is there",
+        "extend_s": request.extend_s is not None and "it is joined to init_audio when all of it is there",
         "durable": request.durable and "a durable request's result waits for its caller",
         "format": request.format not in (None, *STREAMABLE)
         and f"it is sent as samples; allowed are {' and '.join(STREAMABLE)}",
@@ -349,6 +364,10 @@ def _check_edit(request: AudioRequest, info: EngineInfo, config: Config) -> None
             raise InvalidRequest(f"mask_end_s: given {end:g}, allowed is more than mask_start_s ({start:g})")
         if not info.inpaint:
             raise NotSupported(f"mask_start_s: engine {info.name!r} cannot make a part of a sound anew")
+        if request.duration_s is not None and end > request.duration_s:
+            raise InvalidRequest(f"mask_end_s: given {end:g}, allowed is at most duration_s ({request.duration_s:g})")
+        if request.duration_s is None and request.loop:
+            raise InvalidRequest("loop: given with mask_start_s; give duration_s, too: a loop's length is as asked for")
     if request.extend_s is not None:
         given = "mask_start_s" if start is not None else "duration_s" if request.duration_s is not None else ""
         if given:

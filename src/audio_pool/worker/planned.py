@@ -13,11 +13,11 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Generator, Item
-from audio_pool.errors import NotSupported
+from audio_pool.errors import InvalidRequest, NotSupported
 from audio_pool.prompts.lint import Reader, lint
 from audio_pool.roots import ANYWHERE
 from audio_pool.tasks import GeneratePart
-from audio_pool.types import STRICT_WARNINGS, Recipe, Shape
+from audio_pool.types import MAX_DURATION_S, STRICT_WARNINGS, Recipe, Shape, frames_of
 from audio_pool.worker.input_files import read_input
 
 __all__ = ["Planned", "plan_of"]
@@ -40,6 +40,7 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
 
     Raises:
         NotSupported: strict, and the engine would only come near what the words ask for. NotFound, InvalidAudio.
+        InvalidRequest: what is to be done to a given sound that is too short for it.
     """
     recipe = part.recipe
     item = Item(
@@ -54,16 +55,16 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         voice=recipe.voice,
         init_audio=_init_audio(info, part, max_input_s),
         init_strength=recipe.init_strength,
-        mask=_mask(recipe),
-        extend_s=recipe.edit.extend_s if recipe.edit else None,
         options=dict(recipe.options),
     )
+    item = _edited(item, recipe, part.mastering.shape, info)
     notes = _with_advice(engine.notes(item), info, recipe)
     if part.strict:
         _refuse_approximations(notes)
     looped = item.loop and notes.loops
-    duration_s = _raw_duration(recipe, part.mastering.shape, info, looped)
-    item = dataclasses.replace(item, duration_s=duration_s, loop=looped)
+    if not recipe.edit:
+        item = dataclasses.replace(item, duration_s=_raw_duration(recipe, part.mastering.shape, info, looped))
+    item = dataclasses.replace(item, loop=looped)
     return [Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped) for seed in part.seeds]
 
 
@@ -95,14 +96,47 @@ def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Aud
     from audio_pool.audio import filter
 
     audio, rate = read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
-    return audio if rate == info.sample_rate else filter.resample(audio, rate, info.sample_rate)
+    wanted = _rate(part.recipe, info)
+    return audio if rate == wanted else filter.resample(audio, rate, wanted)
 
 
-def _mask(recipe: Recipe) -> tuple[float, float] | None:
-    edit = recipe.edit
-    if not edit or edit.mask_start_s is None or edit.mask_end_s is None:
-        return None
-    return edit.mask_start_s, edit.mask_end_s
+def _rate(recipe: Recipe, info: EngineInfo) -> int:
+    """Return the rate that the engine makes the sound at."""
+    return recipe.sample_rate if info.any_rate else info.sample_rate
+
+
+def _edited(item: Item, recipe: Recipe, shape: Shape, info: EngineInfo) -> Item:
+    """Return the item with what is to be done to its given sound, whose length decides that of the result.
+
+    Raises:
+        InvalidRequest: the given sound is too short, or what becomes of it too long.
+    """
+    edit, sound, rate = recipe.edit, item.init_audio, _rate(recipe, info)
+    if not edit or sound is None:
+        return item
+    given_s = sound.shape[1] / rate
+    if edit.extend_s is not None:
+        whole = sound.shape[1] + frames_of(edit.extend_s, rate)
+        if whole > MAX_DURATION_S * rate:
+            most = f"0 to {MAX_DURATION_S - given_s:g}" if given_s < MAX_DURATION_S else "none"
+            raise InvalidRequest(
+                f"extend_s: given {edit.extend_s:g}, allowed is {most}: init_audio has {given_s:g} s, "
+                f"a sound at most {MAX_DURATION_S:g} s"
+            )
+        return dataclasses.replace(item, extend_s=edit.extend_s, duration_s=whole / rate)
+    duration_s = given_s if shape.natural_length else recipe.duration_s
+    slack = 0.5 / rate + 0.5 / recipe.sample_rate
+    for field, seconds in (
+        ("duration_s", duration_s),
+        ("mask_start_s", edit.mask_start_s),
+        ("mask_end_s", edit.mask_end_s),
+    ):
+        if seconds is not None and seconds > given_s + slack:
+            raise InvalidRequest(f"{field}: given {seconds:g}, allowed are at most the {given_s:g} s of init_audio")
+    if edit.mask_start_s is None or edit.mask_end_s is None:
+        return item
+    end = min(edit.mask_end_s, sound.shape[1] / rate, frames_of(duration_s, rate) / rate)
+    return dataclasses.replace(item, mask=(edit.mask_start_s, end), duration_s=duration_s)
 
 
 def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines._item import check_item
+from audio_pool.engines._paste import Stretch, fades_of, fitted, placed, stretch_of
 from audio_pool.engines.base import Audio, Embedder, Item, OnStep, Vectors
 from audio_pool.engines.options import option_values
 from audio_pool.engines.procedural import (
@@ -99,7 +100,8 @@ class ProceduralEngine:
         if len(recipes) > 1 and steady:
             expects -= {"silence"}
         return Notes(
-            loops=True,
+            # a given sound is closed like any other
+            loops=self._stretch(item) is None,
             expects=expects,
             highpass_hz=min(recipe.highpass_hz for recipe in recipes),
             warnings=reading.warnings
@@ -114,8 +116,9 @@ class ProceduralEngine:
         total = sum(len(reading.layers) for reading in readings)
         done = 0
         sounds: list[Audio] = []
-        for item, reading in zip(items, readings, strict=True):
-            rate = item.sample_rate or self.info.sample_rate
+        for whole, reading in zip(items, readings, strict=True):
+            rate, stretch = whole.sample_rate or self.info.sample_rate, self._stretch(whole)
+            item = whole if stretch is None else _part(whole, stretch, rate)
             mix: Audio | None = None
             for layer in reading.layers:
                 sound = _painted(layer, item, rate)
@@ -127,15 +130,25 @@ class ProceduralEngine:
                 if on_step is not None:
                     on_step(done, total)
             assert mix is not None, "a reading has at least one layer"
-            sounds.append(_finished(mix, rate, loop=item.loop))
+            sound = _finished(mix, rate, loop=item.loop)
+            sounds.append(sound if stretch is None else _in_place(sound, whole, stretch, rate))
         return sounds
 
     def close(self) -> None:
         """Nothing is held."""
 
+    def _stretch(self, item: Item) -> Stretch | None:
+        """Return which part of a given sound is to be made; None where there is none."""
+        info = self.info
+        found = stretch_of(item, info.name, item.sample_rate or info.sample_rate, info.longest_s, info.longest_s)
+        if item.init_audio is not None and found is None:
+            raise NotSupported(f"{info.name} makes no sound like another one (init_audio without mask or extend_s)")
+        return found
+
     def _read(self, item: Item) -> Reading:
         info = self.info
         check_item(info.name, item)
+        self._stretch(item)
         # a length counts whole frames: at 11,025 Hz there is no 0.05 s, only a little less
         frame_s = 1 / (item.sample_rate or info.sample_rate)
         if not info.shortest_s - frame_s < item.duration_s < info.longest_s + frame_s:
@@ -149,6 +162,22 @@ class ProceduralEngine:
         reading = _limited(reading, int(options[LAYERS.name] or MOST_LAYERS))
         space = options[SPACE.name]
         return _placed(reading, space) if isinstance(space, str) else reading
+
+
+def _part(item: Item, stretch: Stretch, rate: int) -> Item:
+    """Return the item of the new part alone, with its crossfades, and with more where its end is none of its own."""
+    left, right = fades_of(stretch, rate)
+    seconds = (stretch.end - stretch.start + left + right) / rate + (_FADE_S if right else 0.0)
+    return replace(
+        item, duration_s=max(seconds, INFO.shortest_s), loop=False, init_audio=None, mask=None, extend_s=None
+    )
+
+
+def _in_place(sound: Audio, item: Item, stretch: Stretch, rate: int) -> Audio:
+    """Return the given sound with the new part in it."""
+    assert item.init_audio is not None, "there is no part of nothing"
+    new = sound[:, : stretch.end - stretch.start + sum(fades_of(stretch, rate))]
+    return placed(new, fitted(item.init_audio, len(sound), stretch.total), stretch, rate)
 
 
 class _Meaning:
