@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tests.engines.diffusion_contract import Contract, item
 from tests.engines.sound_from_sound import FromSound
+from tests.engines.windows_contract import ShortMel
+from tests.support import checkpoints
 
 from audio_pool.errors import NotSupported
 
@@ -34,3 +36,8 @@ class TestAudioLDM(FromSound, Contract):
 
         apart = [float(np.abs(made(strength) - made(0.0)).mean()) for strength in (0.2, 0.5, 0.8)]
         assert 0 < apart[0] < apart[1] < apart[2]
+
+
+class TestLongAndLooped(ShortMel):
+    name = "audioldm"
+    build = staticmethod(checkpoints.audioldm)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.engines.diffusion_contract import Contract, item
 from tests.engines.sound_from_sound import FromSound
+from tests.engines.windows_contract import ShortMel
+from tests.support import checkpoints
 
 
 class TestAudioLDM2(FromSound, Contract):
@@ -17,3 +19,8 @@ class TestAudioLDM2(FromSound, Contract):
     def test_a_negative_prompt_longer_than_the_prompt_is_said(self, engine):
         (said,) = engine.notes(item("dog", negative_prompt="the low wind on the sea")).warnings
         assert said.startswith("negative_prompt_truncated: ")
+
+
+class TestLongAndLooped(ShortMel):
+    name = "audioldm2"
+    build = staticmethod(checkpoints.audioldm2)

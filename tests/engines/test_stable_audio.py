@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from tests.engines.diffusion_contract import Contract, item
 from tests.engines.sound_from_sound import FromSound
+from tests.engines.windows_contract import Windowed
+from tests.support import checkpoints
 
 
 class TestStableAudio(FromSound, Contract):
@@ -20,3 +22,10 @@ class TestStableAudio(FromSound, Contract):
         # seconds are part of what the model is told, so the two differ, each as it is alone
         assert np.abs(short - long).max() > 1e-2
         np.testing.assert_allclose(engine.latents(batch[1:])[0], long, atol=1e-4)
+
+
+class TestLongAndLooped(Windowed):
+    name = "stable_audio"
+    build = staticmethod(checkpoints.stable_audio)
+    long_s = 3.4
+    loops_s = (0.37, 1.48, 2.5)

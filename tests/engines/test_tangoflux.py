@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.engines.sound_from_sound import FromSound, given
+from tests.engines.windows_contract import Windowed
 from tests.support import checkpoints
 from tests.support.tangoflux_reference import FLOWS, Reference
 
@@ -186,8 +187,8 @@ def test_a_prompt_is_encoded_once(engine):
 
 
 def test_what_the_model_cannot_do_is_refused_or_said(engine):
-    with pytest.raises(NotSupported, match=r"at most 30 s; 31 s"):
-        engine.generate([item(duration_s=31.0)])
+    with pytest.raises(NotSupported, match=r"at most 600 s; 601 s"):
+        engine.generate([item(duration_s=601.0)])
     with pytest.raises(NotSupported, match="voice"):
         engine.notes(item(voice="anna"))
     (said,) = engine.notes(item(guidance_scale=1.0, negative_prompt="music")).warnings
@@ -311,3 +312,15 @@ class TestFromASound(FromSound):
         with torch.no_grad():
             whole = engine._sound_encoder(torch.from_numpy(padded)[None]).chunk(2, 1)[0][0].T.numpy()
         np.testing.assert_allclose(short, whole, atol=1e-5)
+
+
+class TestLongAndLooped(Windowed):
+    """On a model of 1.5 s: a window of the real one is as wide as its narrowest test."""
+
+    name = "tangoflux"
+    long_s = 3.4
+    loops_s = (0.37, 1.48, 2.5)
+
+    @staticmethod
+    def build(directory):
+        return checkpoints.tangoflux(directory, sequence=32, longest_s=1.48)

@@ -257,7 +257,12 @@ def tangoflux_parts(sizes: Sizes = TANGOFLUX) -> dict[str, Any]:
 
 
 def tangoflux(
-    directory: Path, sizes: Sizes = TANGOFLUX, *, text_beside: bool = True, sequence: int = 645
+    directory: Path,
+    sizes: Sizes = TANGOFLUX,
+    *,
+    text_beside: bool = True,
+    sequence: int = 645,
+    longest_s: float = 30,
 ) -> Path:
     """declare-lab/TangoFlux's three files, vae_config.json, and flan-t5-large's config and tokenizer."""
     torch.manual_seed(11)
@@ -267,7 +272,7 @@ def tangoflux(
     parts = tangoflux_parts(sizes)
     t5_tokenizer().save_pretrained(str(text))
     parts["text_encoder"].config.save_pretrained(str(text))
-    given = {"audio_seq_len": sequence, "max_duration": 30, "text_encoder_name": "google/flan-t5-large"}
+    given = {"audio_seq_len": sequence, "max_duration": longest_s, "text_encoder_name": "google/flan-t5-large"}
     (model / "config.json").write_text(json.dumps({**sizes["transformer"], **given}))
     weights = {"duration_emebdder.time_positional_embedding.0.weights": torch.randn(128)}
     prefixes = {

@@ -5,15 +5,15 @@ Must not know: any single model (each engine says how it conditions and predicts
 batching, decoding and lengths are _generation.py's.
 
 A new engine subclasses DiffusionEngine with ``_encode``, ``_condition``, ``_predict``, ``_decode`` and
-``_noise_shape``; audioldm.py is the shortest example.
+``_noise_shape``; sounds longer than the model and loops are _windowed.py's. audioldm.py is the shortest example.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _samplers, _torch
@@ -23,7 +23,10 @@ from audio_pool.engines._opening import Opened
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DiffusionEngine", "stacked"]
+__all__ = ["BeforeStep", "DiffusionEngine", "stacked"]
+
+BeforeStep: TypeAlias = "Callable[[torch.Tensor, int], torch.Tensor]"
+"""Called as ``before_step(latents, step)`` with float32 [B, ...]; once more after the last step, with their number."""
 
 
 def stacked(texts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -196,14 +199,33 @@ class DiffusionEngine(StagedEngine):
         return scheduler.step(pred, t, latents, **drawn, **self._step_settings(job)).prev_sample
 
     def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
-        """Float32 latents [B, ...]: the model runs in its dtype, sums and guidance in float32."""
+        return self._denoised(jobs, texts, tick)
+
+    def _pass_shape(self, job: Job) -> tuple[int, ...]:
+        """Return the shape of the latents that one pass makes of a job."""
+        return self._noise_shape(job)
+
+    def _pass_seed(self, job: Job) -> int:
+        """Return the seed of one pass's noise."""
+        return job.item.seed
+
+    def _denoised(
+        self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker, before_step: BeforeStep | None = None
+    ) -> torch.Tensor:
+        """Return float32 latents [B, ...]: the model runs in its dtype, sums and guidance in float32.
+
+        Args:
+            jobs, texts: the batch's.
+            tick: called after each step.
+            before_step: may change the latents before each step, and what the last one made.
+        """
         import torch
 
         # before the denoiser comes to the device: a start may need the decoder there, a condition the encoder
         scheduler, timesteps = self._schedule(jobs[0])
         # on the CPU in float32 whatever the device and precision: a seed means one sound
-        generators = [torch.Generator().manual_seed(job.item.seed) for job in jobs]
-        shape = self._noise_shape(jobs[0])
+        generators = [torch.Generator().manual_seed(self._pass_seed(job)) for job in jobs]
+        shape = self._pass_shape(jobs[0])
         noise = torch.stack([torch.randn(shape, generator=each) for each in generators]).to(self._device)
         latents = self._start(jobs, noise, scheduler, timesteps)
         given = self._given(jobs, noise)
@@ -211,26 +233,52 @@ class DiffusionEngine(StagedEngine):
             latents = self._noised(scheduler, given, noise, timesteps[0]) if len(timesteps) else given
         new = None if given is None or jobs[0].stretch is None else self._new(jobs, latents)
         condition = self._condition(jobs, texts)
-        guided = jobs[0].guided
-        scale = torch.tensor([job.guidance for job in jobs], device=self._device)
-        scale = scale.view(-1, *[1] * (latents.ndim - 1))
+        scale = None
+        if jobs[0].guided:
+            scale = torch.tensor([job.guidance for job in jobs], device=self._device)
+            scale = scale.view(-1, *[1] * (latents.ndim - 1))
         # all at once: each step's copy by itself would wait until the device has done all that is queued
         placed = timesteps.to(self._device)
         with self._placement.stage(self.sampler_stage):
-            for t, t_placed in zip(timesteps, placed, strict=True):
+            for step, (t, t_placed) in enumerate(zip(timesteps, placed, strict=True)):
+                if before_step is not None:
+                    latents = before_step(latents, step)
                 if new is not None and given is not None:
                     latents = torch.where(new, latents, self._noised(scheduler, given, noise, t))
-                rows = torch.cat([latents] * 2) if guided else latents
-                rows = self._scaled(scheduler, rows, t).to(self.dtype)
-                if self.settings.compile and self._device.type == "cuda":
-                    torch.compiler.cudagraph_mark_step_begin()
-                pred = self._predicted(rows, t_placed, condition).float()
-                if guided:
-                    without, towards = pred.chunk(2)
-                    pred = without + scale * (towards - without)
+                rows = self._scaled(scheduler, latents, t)
+                pred = self._prediction(jobs, rows, t_placed, condition, scale, generators)
                 latents = self._step(scheduler, pred, t, latents, generators, jobs[0])
                 tick()
+        if before_step is not None:
+            latents = before_step(latents, len(timesteps))
         return latents if new is None or given is None else torch.where(new, latents, given)
+
+    def _prediction(
+        self,
+        jobs: Sequence[Job],
+        rows: torch.Tensor,
+        t: torch.Tensor,
+        condition: Condition,
+        scale: torch.Tensor | None,
+        generators: Sequence[torch.Generator],
+    ) -> torch.Tensor:
+        """Return what the model says of a pass's latents at one timestep, as ``_guided`` does."""
+        return self._guided(rows, t, condition, scale)
+
+    def _guided(
+        self, rows: torch.Tensor, t: torch.Tensor, condition: Condition, scale: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the prediction for rows [B, ...], float32, guided by ``scale`` [B, ...] where there is one."""
+        import torch
+
+        rows = (rows if scale is None else torch.cat([rows] * 2)).to(self.dtype)
+        if self.settings.compile and self._device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
+        pred = self._predicted(rows, t, condition).float()
+        if scale is None:
+            return pred
+        without, towards = pred.chunk(2)
+        return without + scale * (towards - without)
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         if not self._rows_apart:

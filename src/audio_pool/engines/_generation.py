@@ -29,6 +29,7 @@ from audio_pool.engines._item import check_item
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._paste import Stretch, fitted, pasted, stretch_of
 from audio_pool.engines._quantize import quantization_of, quantize
+from audio_pool.engines._windows import Window
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
 from audio_pool.errors import InvalidConfig, NotSupported
@@ -63,6 +64,9 @@ class Job:
     to the model."""
     stretch: Stretch | None = None
     """Which part of it is new; None: all."""
+
+    window: Window | None = None
+    """Which part of a long sound is made; None: all of it at a time."""
 
     @property
     def strength(self) -> float:
@@ -168,6 +172,18 @@ class StagedEngine:
     def _text_warnings(self, job: Job) -> list[str]:
         return []
 
+    def _pass_s(self, job: Job) -> float:
+        """Return the seconds that the model makes at a time for a job."""
+        return job.item.duration_s
+
+    def _most_around_s(self) -> float:
+        """Return the longest piece that the model makes with a given sound around it."""
+        return self.info.longest_s
+
+    def _loops(self, item: Item) -> bool:
+        """Return True if the model can make the item loop of itself."""
+        return False
+
     # -- the protocol ------------------------------------------------------------------------------
 
     def notes(self, item: Item) -> Notes:
@@ -177,19 +193,23 @@ class StagedEngine:
             NotSupported: a longer sound than the model makes, init audio or a voice where there is none.
             InvalidRequest: a field or an option out of bounds.
         """
-        job = self._job(0, item)
+        # a loop is asked of an engine that makes some, but not this one: whoever asks makes one of the sound
+        job = self._job(0, dataclasses.replace(item, loop=False) if self.info.loop else item)
+        loops = self.info.loop and self._loops(item)
+        if loops and item.loop:
+            job = self._job(0, item)
         warnings = self._text_warnings(job)
         if item.negative_prompt and not job.guided:
             warnings.append(
                 f"negative_prompt_unused: guidance_scale {job.guidance:g} turns guidance off, "
                 "and the negative prompt with it"
             )
-        if job.item.duration_s > self.trained_s:
+        if self._pass_s(job) > self.trained_s:
             warnings.append(
                 f"beyond_training_length: {self.info.name} was trained on {self.trained_s:g} s; "
                 f"{job.item.duration_s:g} s may lose coherence"
             )
-        return Notes(warnings=tuple(warnings))
+        return Notes(loops=loops, warnings=tuple(warnings))
 
     def generate(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
         """Return one float32 [C, T] per item at ``info.sample_rate``, each round(duration_s * rate) frames.
@@ -201,10 +221,8 @@ class StagedEngine:
         sounds = {job.index: job.given for job in asked if job.unchanged and job.given is not None}
         with self._running(len(items)):
             for jobs, latents in self._sampled([job for job in asked if job.index not in sounds], on_step):
-                with self._placement.stage("decoder"):
-                    waves = self._waves(jobs, latents)
-                for job, wave in zip(jobs, waves, strict=True):
-                    sounds[job.index] = self._joined(job, cut(wave, job.frames))
+                for job, made in zip(jobs, self._sounds(jobs, latents), strict=True):
+                    sounds[job.index] = self._joined(job, made)
         return [sounds[index] for index in range(len(items))]
 
     def _joined(self, job: Job, made: Audio) -> Audio:
@@ -263,7 +281,7 @@ class StagedEngine:
             )
         if item.voice is not None:
             raise NotSupported(f"{name} has no voices; voice={item.voice!r} was asked for")
-        if item.loop:
+        if item.loop and not self._loops(item):
             raise NotSupported(f"{name} makes no loops of itself; ask without loop and make one of the sound")
         if item.steps is not None and self.info.steps is None:
             raise NotSupported(f"{name} has no steps; steps={item.steps} was asked for")
@@ -290,7 +308,7 @@ class StagedEngine:
         if item.init_audio is None:
             stretch_of(item, info.name, rate, info.longest_s, info.longest_s)
             return item, None, None
-        stretch = stretch_of(item, info.name, rate, info.window_s or info.longest_s, info.longest_s)
+        stretch = stretch_of(item, info.name, rate, info.window_s or info.longest_s, self._most_around_s())
         given = fitted(item.init_audio, info.channels, frames_of(item.duration_s, rate))
         if stretch is None:
             return item, given, None
@@ -339,6 +357,12 @@ class StagedEngine:
         if len(self._encodings) > _ENCODINGS_KEPT:
             self._encodings.popitem(last=False)
         return encoded
+
+    def _sounds(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[Audio]:
+        """Return float32 [C, T] per job, of its exact length."""
+        with self._placement.stage("decoder"):
+            waves = self._waves(jobs, latents)
+        return [cut(wave, job.frames) for job, wave in zip(jobs, waves, strict=True)]
 
     def _waves(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[torch.Tensor]:
         """Return each job's sound, [C, T] on the CPU; overridden where rows must be decoded by themselves."""

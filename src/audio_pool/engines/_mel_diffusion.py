@@ -7,17 +7,20 @@ Must not know: how a single engine makes its condition, the pool.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _mel, _samplers
-from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Job, bound_tokens, truncations
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._windowed import Decoding, WindowedDiffusion
+from audio_pool.engines._windows import Layout
 from audio_pool.engines.base import Item
 from audio_pool.errors import NotSupported
 
@@ -36,8 +39,12 @@ ETA = OptionInfo(
 )
 
 
-class MelDiffusion(DiffusionEngine):
-    """A diffusers pipeline with ``unet``, ``vae`` and ``vocoder``."""
+class MelDiffusion(WindowedDiffusion):
+    """A diffusers pipeline with ``unet``, ``vae`` and ``vocoder``.
+
+    Up to ``window_s`` a sound is made in one pass, which the model was trained on to ``trained_s``; longer ones in
+    windows of what it was trained on.
+    """
 
     trained_s = 10.24
     samplers = _samplers.NOISE
@@ -91,6 +98,33 @@ class MelDiffusion(DiffusionEngine):
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         return _mel.decode(self.pipe, latents, chunked=self.settings.chunked_decode)
+
+    def _layout(self) -> Layout:
+        samples = self._latent_samples()
+        per_s, window_s = self.info.sample_rate / samples, self.info.window_s or self.info.longest_s
+        # the UNet halves time so often
+        multiple = 2 ** (len(self.pipe.unet.config.block_out_channels) - 1)
+        window = max(1, round(self.trained_s * per_s / multiple)) * multiple
+        return Layout(
+            samples=samples,
+            whole=math.ceil(round(window_s * per_s, 6)),
+            window=window,
+            overlap=window // 4,
+            multiple=multiple,
+        )
+
+    def _closes(self) -> bool:
+        return not self.settings.compile  # compiled code keeps the padding that it was compiled with
+
+    def _closed(self) -> contextlib.AbstractContextManager[object]:
+        return _mel.circular(self.pipe.unet)
+
+    def _decoding(self) -> Decoding:
+        return _mel.Decoding(self.pipe, chunked=self.settings.chunked_decode)
+
+    def _decode_turn(self, latents: torch.Tensor) -> torch.Tensor:
+        tile, chunked = self._layout().window, self.settings.chunked_decode
+        return _mel.decode_turn(self.pipe, latents, chunked=chunked, tile=tile, closes=self._closes())
 
     def _text_warnings(self, job: Job) -> list[str]:
         return truncations(job, self.pipe.tokenizer)

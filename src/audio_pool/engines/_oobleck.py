@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audio_pool.engines._paste import fitted
+from audio_pool.engines._windows import Layout
 
 if TYPE_CHECKING:
     import torch
 
     from audio_pool.engines.base import Audio
 
-__all__ = ["decode", "decoder_only", "encode", "legacy_weight_norm", "reach"]
+__all__ = ["Decoding", "decode", "decode_turn", "decoder_only", "encode", "layout", "legacy_weight_norm", "reach"]
 
 _CHUNK = 256
 """Latent frames that a piece of a chunked decode keeps (11.9 s at the official size)."""
@@ -62,6 +63,23 @@ def reach(ratios: list[int]) -> int:
     return math.ceil(frames + 3 / hop)
 
 
+def _meets(vae: Any) -> bool:
+    """Return True if pieces meet: an odd ratio's transposed convolution is one sample short."""
+    return all(ratio % 2 == 0 for ratio in vae.config.downsampling_ratios)
+
+
+def layout(vae: Any, window: int, whole: int) -> Layout | None:
+    """Return how latents of this autoencoder lie in time; None where its pieces do not meet.
+
+    Args:
+        window: latent frames that the model makes, always all of them.
+        whole: longest sound that is made at a time: it may be a little more, and then end in silence.
+    """
+    if not _meets(vae):
+        return None
+    return Layout(samples=vae.hop_length, whole=whole, window=window, overlap=window // 4, fixed=True)
+
+
 def decode(
     vae: Any, latents: torch.Tensor, samples: int, *, chunked: bool, whole: bool = False
 ) -> torch.Tensor:
@@ -74,8 +92,7 @@ def decode(
     import torch
 
     ratios = list(vae.config.downsampling_ratios)
-    if whole or any(ratio % 2 for ratio in ratios):
-        # an odd ratio's transposed convolution is one sample short, and pieces would no longer meet
+    if whole or not _meets(vae):
         return vae.decoder(latents)
     hop, margin = vae.hop_length, reach(ratios)
     wanted = min(latents.shape[-1], math.ceil(samples / hop))
@@ -107,7 +124,7 @@ def encode(
     hop, ratios = int(vae.hop_length), list(vae.config.downsampling_ratios)
     margin = reach(ratios)
     some = min(length, math.ceil(sound.shape[1] / hop) + 2 * margin + 1)
-    if any(ratio % 2 for ratio in ratios):
+    if not _meets(vae):
         some = length
     samples = torch.from_numpy(fitted(sound, channels, some * hop))[None]
     spread = encoder(samples.to(device, next(encoder.parameters()).dtype))
@@ -116,3 +133,47 @@ def encode(
         silent = found[:, some - margin - 1 : some - margin].expand(-1, length - some)
         found = torch.cat([found[:, : some - margin], silent, found[:, some - margin :]], dim=1)
     return found
+
+
+def decode_turn(vae: Any, latents: torch.Tensor, *, time_axis: int, chunked: bool) -> torch.Tensor:
+    """Return one turn [B, C, T] of a loop from its latents, T = L * hop for L of them.
+
+    What a sample depends on is wrapped around both ends, decoded with the turn and cut off: exact. Circular padding of
+    the convolutions would not be: there is none for the transposed ones.
+    """
+    import torch
+
+    latents = latents.movedim(time_axis, -1).to(next(vae.decoder.parameters()).dtype)
+    turn, margin = latents.shape[-1], reach(list(vae.config.downsampling_ratios))
+    places = torch.arange(-margin, turn + margin, device=latents.device) % turn
+    wrapped = latents.index_select(-1, places)
+    wave = decode(vae, wrapped, wrapped.shape[-1] * vae.hop_length, chunked=chunked or turn > _CHUNK)
+    return wave[..., margin * vae.hop_length : (margin + turn) * vae.hop_length]
+
+
+class Decoding:
+    """A long sound's latents on their way to samples, piece by piece: the samples of one decode of all of them."""
+
+    def __init__(self, vae: Any, *, time_axis: int, chunked: bool) -> None:
+        self._vae = vae
+        self._time_axis = time_axis
+        self._chunked = chunked
+        self._margin = reach(list(vae.config.downsampling_ratios))
+        self._kept: torch.Tensor | None = None
+        """The latents that samples still to come depend on."""
+        self._behind = 0
+        """How many of them are behind the last sample that was given."""
+
+    def push(self, latents: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """Return the samples [B, C, T] that no later latents will change."""
+        import torch
+
+        latents = latents.movedim(self._time_axis, -1).to(next(self._vae.decoder.parameters()).dtype)
+        rows = latents if self._kept is None else torch.cat([self._kept, latents], dim=-1)
+        hop, until = self._vae.hop_length, rows.shape[-1] - (0 if last else self._margin)
+        until = max(self._behind, until)
+        wave = decode(self._vae, rows, rows.shape[-1] * hop, chunked=self._chunked)
+        given = wave[..., self._behind * hop : until * hop]
+        first = max(0, until - self._margin)
+        self._kept, self._behind = rows[..., first:], until - first
+        return given

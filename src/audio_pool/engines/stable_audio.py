@@ -16,11 +16,12 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _oobleck
-from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job, bound_tokens, truncations
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import COSINE, sampler_option
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._windowed import Decoding, WindowedDiffusion
+from audio_pool.engines._windows import Layout
 
 if TYPE_CHECKING:
     import torch
@@ -47,13 +48,16 @@ INFO = EngineInfo(
     sample_rate=44_100,
     channels=2,
     shortest_s=0.05,
-    longest_s=47.5,
+    window_s=47.5,
+    longest_s=600.0,
     steps=100,
     guidance_scale=7.0,
     negative_prompt=True,
     init_audio=True,
     inpaint=True,
     extend=True,
+    loop=True,
+    streams=True,
     options=(_SAMPLER, _SIGMA_MAX),
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
@@ -88,7 +92,7 @@ def load(info: EngineInfo, settings: TorchSettings) -> StableAudio:
     return engine
 
 
-class StableAudio(DiffusionEngine):
+class StableAudio(WindowedDiffusion):
     """Latents are float32 [C, L], always of the model's whole length."""
 
     never_quantized = frozenset({"projection_model"})
@@ -116,7 +120,7 @@ class StableAudio(DiffusionEngine):
             options=tuple(one for one in info.options if fits[one.name]),
             sample_rate=rate,
             channels=pipe.vae.config.audio_channels,
-            longest_s=self._shape[1] * pipe.vae.hop_length / rate,
+            window_s=self._shape[1] * pipe.vae.hop_length / rate,
         )
         stages = {
             "encoder": {"text_encoder": pipe.text_encoder, "projection_model": pipe.projection_model},
@@ -124,6 +128,7 @@ class StableAudio(DiffusionEngine):
             "decoder": {"vae": pipe.vae},
         }
         super().__init__(info, settings, opened, stages, pipe.scheduler)
+        self._limit_to_one_pass()
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """Return projected text [1, N, D]; with a negative prompt [2, N, D], the negative first."""
@@ -135,9 +140,9 @@ class StableAudio(DiffusionEngine):
         """Return text and seconds; without a negative prompt the unconditional row is all zero."""
         import torch
 
-        seconds = [job.item.duration_s for job in jobs]
+        starts, ends = zip(*(self._seconds(job) for job in jobs), strict=True)
         with self._placement.stage("encoder"):
-            start, end = self.pipe.encode_duration(0.0, seconds, self._device, False, len(jobs))
+            start, end = self.pipe.encode_duration(list(starts), list(ends), self._device, False, len(jobs))
         rows, empty = [], []
         for text, first, last in zip(texts, start, end, strict=True):
             rows.append(torch.cat([text["text"][-1], first, last]))
@@ -149,6 +154,15 @@ class StableAudio(DiffusionEngine):
         if jobs[0].guided:
             return {"text": torch.stack(empty + rows), "spans": torch.cat([spans, spans])}
         return {"text": torch.stack(rows), "spans": spans}
+
+    def _seconds(self, job: Job) -> tuple[float, float]:
+        """Return where a pass starts in its sound, and where that ends: as the model's training crops were told.
+
+        Longer sounds than those are told on their scale, for all their end would be one and the same.
+        """
+        start, left = self._span(job)
+        scale = min(1.0, self.pipe.projection_model.config.max_value / (start + left)) if job.window else 1.0
+        return start * scale, (start + left) * scale
 
     def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         return self.pipe.transformer(
@@ -184,7 +198,7 @@ class StableAudio(DiffusionEngine):
             noise.cpu(),
             sigma_min=scheduler.config.sigma_min,
             sigma_max=scheduler.config.sigma_max,
-            seed=[job.item.seed for job in jobs],
+            seed=[self._pass_seed(job) for job in jobs],
         )
         if self._device.type != "cuda":
             scheduler.noise_sampler = draw
@@ -204,6 +218,16 @@ class StableAudio(DiffusionEngine):
         chunked = self.settings.chunked_decode
         whole = self.settings.compile and not chunked
         return _oobleck.decode(self.pipe.vae, rows, frames, chunked=chunked, whole=whole)
+
+    def _layout(self) -> Layout | None:
+        return _oobleck.layout(self.pipe.vae, self._shape[1], self._shape[1])
+
+    def _decoding(self) -> Decoding:
+        return _oobleck.Decoding(self.pipe.vae, time_axis=self.time_axis, chunked=self.settings.chunked_decode)
+
+    def _decode_turn(self, latents: torch.Tensor) -> torch.Tensor:
+        chunked = self.settings.chunked_decode
+        return _oobleck.decode_turn(self.pipe.vae, latents, time_axis=self.time_axis, chunked=chunked)
 
     def _text_warnings(self, job: Job) -> list[str]:
         return truncations(job, self.pipe.tokenizer)

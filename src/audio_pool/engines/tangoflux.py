@@ -19,11 +19,12 @@ from msgspec import Meta, Struct, structs
 
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes
 from audio_pool.engines import _oobleck
-from audio_pool.engines._diffusion import DiffusionEngine
 from audio_pool.engines._generation import Condition, Job, bound_tokens
 from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
 from audio_pool.engines._torch import TorchSettings, first_line
+from audio_pool.engines._windowed import Decoding, WindowedDiffusion
+from audio_pool.engines._windows import Layout
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models import hub
@@ -53,13 +54,16 @@ INFO = EngineInfo(
     sample_rate=44_100,
     channels=2,
     shortest_s=0.05,
-    longest_s=30.0,
+    window_s=30.0,
+    longest_s=600.0,
     steps=50,
     guidance_scale=4.5,
     negative_prompt=True,
     init_audio=True,
     inpaint=True,
     extend=True,
+    loop=True,
+    streams=True,
     options=(sampler_option(FLOW), SHIFT),
     companions=(_TEXT_ENCODER,),
     requires=("torch", "diffusers", "transformers", "safetensors"),
@@ -126,7 +130,7 @@ def load(info: EngineInfo, settings: Settings) -> TangoFlux:
     return engine
 
 
-class TangoFlux(DiffusionEngine):
+class TangoFlux(WindowedDiffusion):
     """Latents are float32 [audio_seq_len, in_channels]."""
 
     time_axis = 1
@@ -162,7 +166,7 @@ class TangoFlux(DiffusionEngine):
             info,
             sample_rate=self._vae.config.sampling_rate,
             channels=self._vae.config.audio_channels,
-            longest_s=float(self.config.max_duration),
+            window_s=float(self.config.max_duration),
         )
         encoder = {name: parts[name] for name in ("text_encoder", "fc", "duration")}
         stages = {
@@ -172,11 +176,16 @@ class TangoFlux(DiffusionEngine):
         }
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
         super().__init__(info, settings, opened, stages, scheduler)
+        self._limit_to_one_pass()
 
     def notes(self, item: Item) -> Notes:
         made_s = self.config.audio_seq_len * self._vae.hop_length / self.info.sample_rate
-        noted, asked_s = super().notes(item), self._job(0, item).item.duration_s
-        if asked_s <= made_s + 0.5 / self.info.sample_rate:
+        noted = super().notes(item)
+        if item.loop and noted.loops:
+            return noted
+        job = self._job(0, dataclasses.replace(item, loop=False))
+        asked_s = job.item.duration_s
+        if self._windows(job) or asked_s <= made_s + 0.5 / self.info.sample_rate:
             return noted
         silent = f"silent_end: the model makes {made_s:.3f} s; the last {asked_s - made_s:.3f} s are silent"
         return Notes(warnings=(*noted.warnings, silent))
@@ -255,7 +264,7 @@ class TangoFlux(DiffusionEngine):
         import torch
 
         most = self.config.max_duration
-        seconds = torch.tensor([job.item.duration_s for job in jobs], dtype=torch.float32)
+        seconds = torch.tensor([self._span(job)[1] for job in jobs], dtype=torch.float32)
         token: torch.Tensor = self._duration(seconds.clamp(0.0, most) / most)
         return token.to(self._device, self.dtype)
 
@@ -334,6 +343,18 @@ class TangoFlux(DiffusionEngine):
         chunked = self.settings.chunked_decode
         whole = self.settings.compile and not chunked
         return _oobleck.decode(self._vae, rows, frames, chunked=chunked, whole=whole)
+
+    def _layout(self) -> Layout | None:
+        window = self.config.audio_seq_len
+        longest = math.ceil(self.config.max_duration * self.info.sample_rate / self._vae.hop_length)
+        return _oobleck.layout(self._vae, window, max(window, longest))
+
+    def _decoding(self) -> Decoding:
+        return _oobleck.Decoding(self._vae, time_axis=self.time_axis, chunked=self.settings.chunked_decode)
+
+    def _decode_turn(self, latents: torch.Tensor) -> torch.Tensor:
+        chunked = self.settings.chunked_decode
+        return _oobleck.decode_turn(self._vae, latents, time_axis=self.time_axis, chunked=chunked)
 
 
 def _read_config(directory: Path) -> Config:

@@ -39,7 +39,8 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         max_input_s: what a file that the part names may decode to.
 
     Raises:
-        NotSupported: strict, and the engine would only come near what the words ask for. NotFound, InvalidAudio.
+        NotSupported: strict, and the engine would only come near what the words ask for; a native loop that the engine
+            cannot make. NotFound, InvalidAudio.
         InvalidRequest: what is to be done to a given sound that is too short for it.
     """
     recipe = part.recipe
@@ -62,6 +63,11 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
     if part.strict:
         _refuse_approximations(notes)
     looped = item.loop and notes.loops
+    if recipe.loop_method == "native" and not looped:
+        raise NotSupported(
+            f"loop_method: engine {info.name!r} makes no loop of {recipe.duration_s:g} s of itself",
+            hint="ask for another length, or leave loop_method out",
+        )
     if not recipe.edit:
         item = dataclasses.replace(item, duration_s=_raw_duration(recipe, part.mastering.shape, info, looped))
     item = dataclasses.replace(item, loop=looped)
@@ -143,4 +149,5 @@ def _raw_duration(recipe: Recipe, shape: Shape, info: EngineInfo, looped: bool) 
     if looped or not recipe.loop:
         return recipe.duration_s
     # at the engine's limit there is no tail; make_loop then extends what there is, with a warning
-    return min(recipe.duration_s + shape.tail_s, max(info.longest_s, recipe.duration_s))
+    longest_s = info.longest_s if recipe.init_audio_sha256 is None else info.window_s or info.longest_s
+    return min(recipe.duration_s + shape.tail_s, max(longest_s, recipe.duration_s))
