@@ -112,6 +112,21 @@ def test_beyond_its_window_it_goes_on_from_what_it_made_piece_by_piece(built: ch
     close(np.concatenate(list(engine.pieces(asked)), axis=1), whole)
 
 
+def test_a_given_sound_goes_on_and_stays_what_it_was(built: checkpoints.Built, engine: Any) -> None:
+    tone = (0.4 * np.sin(np.arange(2017) * 0.5)).astype(np.float32)[None]
+    asked = item(init_audio=tone, extend_s=0.4, duration_s=tone.shape[1] / checkpoints.RATE + 0.4)
+    (found,) = engine.generate([asked])
+    with torch.no_grad():
+        given = built.codec.encode(torch.from_numpy(tone[:, -2000:]))
+        luck = torch.Generator().manual_seed(7)
+        codes = audiogen_codes(
+            built.language_model, built.states(asked.prompt), frames=45, luck=luck, prompt=given
+        )
+        wave = built.codec.decode(codes).numpy()
+    np.testing.assert_array_equal(found[:, : tone.shape[1] - 200], tone[:, :-200])
+    close(found[:, tone.shape[1] :], wave[:, 2000:])
+
+
 def test_it_says_what_was_loaded(built: checkpoints.Built, engine: Any) -> None:
     assert isinstance(engine, Generator)
     info = engine.info
@@ -162,7 +177,7 @@ def test_refused_or_said(engine: Any) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"dtype": "bfloat16"}, {"dtype": "float16"}, {"quantization": "8bit"}, {"offload": "model"}],
+    [{"dtype": "bfloat16"}, {"dtype": "float16"}, {"quantization": "8bit"}, {"offload": "sequential"}],
     ids=lambda each: "-".join(each.values()),
 )
 def test_it_runs_as_a_small_card_needs_it(built: checkpoints.Built, engine: Any, settings: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.support import audiocraft_checkpoints as checkpoints
 from tests.support.audiocraft_models import magnet_codes
 
-from audio_pool.engines import Generator, Item, load_engine
+from audio_pool.engines import Generator, Item, Streams, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported, OutOfMemory
 
 pytest.importorskip("transformers")
@@ -48,21 +48,31 @@ def engine(built: checkpoints.Built) -> Any:
 
 
 def published(built: checkpoints.Built, asked: Item, **choices: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The reference's codes [K, frames] and wave [1, T] of an item."""
+    """The reference's codes [K, frames] and wave [1, T] of an item, window by window."""
     guidance = 10.0 if asked.guidance_scale is None else asked.guidance_scale
     choices = {"temperature": 3.0, "top_p": 0.9, "guidance": (guidance, 1.0), **choices}
+    overlapping = asked.options.get("span_arrangement") == "stride1"
+    made = FRAMES if overlapping else FRAMES // 3 * 3
+    stride = round(float(asked.options.get("stride_s") or made / 2 / 50) * 50) // 3 * 3
+    needed = -(-round(asked.duration_s * checkpoints.RATE) // HOP)
+    luck = torch.Generator().manual_seed(asked.seed)
     with torch.no_grad():
-        codes = magnet_codes(
-            built.language_model,
-            built.states(asked.prompt),
-            built.states(asked.negative_prompt) if guidance > 1 else None,
-            frames=FRAMES,
-            seed=asked.seed,
-            steps=[asked.steps or 20, *[int(asked.options["later_steps"] or 0)] * 3],
-            reach=5,
-            stride1=asked.options.get("span_arrangement") == "stride1",
-            **choices,
-        )
+        codes = torch.zeros(checkpoints.BOOKS, 0, dtype=torch.long)
+        while codes.shape[1] == 0 or (needed > FRAMES and codes.shape[1] < needed):
+            begin = codes.shape[1] - (made - stride) if codes.shape[1] else 0
+            window = magnet_codes(
+                built.language_model,
+                built.states(asked.prompt),
+                built.states(asked.negative_prompt) if guidance > 1 else None,
+                frames=FRAMES,
+                luck=luck,
+                steps=[asked.steps or 20, *[int(asked.options["later_steps"] or 0)] * 3],
+                reach=5,
+                stride1=overlapping,
+                prompt=codes[:, begin:] if begin else None,
+                **choices,
+            )
+            codes = torch.cat([codes[:, :begin], window], dim=1)
         wave = built.codec.decode(codes)
     return codes.numpy(), wave.numpy()[:, : round(asked.duration_s * checkpoints.RATE)]
 
@@ -122,6 +132,82 @@ def test_every_input_changes_the_sound(engine: Any) -> None:
         assert (codes != base).mean() > 0.05, asked
 
 
+LONG = [
+    item(duration_s=2.3),
+    item("dog", 2, 1.9, options={"stride_s": 0.7}),
+    item("dog", 3, 1.5, options={"span_arrangement": "stride1", "stride_s": 0.3}),
+    item("bark", 4, 2.2, guidance_scale=4.0),
+]
+
+
+def test_beyond_its_window_it_goes_on_from_what_it_made(built: checkpoints.Built, engine: Any) -> None:
+    assert (engine.info.window_s, engine.info.longest_s) == (1.0, 600.0)
+    seen: list[tuple[int, int]] = []
+    together = engine.generate([*LONG, item()], lambda *at: seen.append(at))
+    steps = 10 * (4 + 3 + 3 + 1)  # LONG's first and last share a pass, whose windows each take 4 + 3 * 2 steps
+    assert seen == [(done, steps) for done in range(1, steps + 1)]
+    for asked, sound, drawn in zip(LONG, together, engine.latents(LONG), strict=False):
+        wanted, wave = published(built, asked)
+        np.testing.assert_array_equal(drawn, wanted)
+        close(sound, wave)
+    close(engine.generate([item()])[0], together[-1])
+
+
+def continuing(given_s: float, extend_s: float, seed: int = 7, **more: Any) -> Item:
+    time = np.arange(round(given_s * checkpoints.RATE)) / checkpoints.RATE
+    tone = (0.4 * np.sin(2 * np.pi * 300 * time)).astype(np.float32)[None]
+    return item(seed=seed, init_audio=tone, extend_s=extend_s, duration_s=given_s + extend_s, **more)
+
+
+def continued(built: checkpoints.Built, asked: Item, stride: int) -> np.ndarray:
+    """The reference's sound: the given one, faded over its last 50 ms into what the model made of its codes."""
+    assert asked.init_audio is not None and asked.extend_s is not None
+    sound = asked.init_audio
+    made, luck = FRAMES // 3 * 3, torch.Generator().manual_seed(asked.seed)
+    begun = min(made - stride, sound.shape[1] // HOP)
+    total = begun - (-round(asked.extend_s * checkpoints.RATE) // HOP)
+    with torch.no_grad():
+        codes, end = built.codec.encode(torch.from_numpy(sound[:, -begun * HOP :])), 0
+        while end < total:
+            begin = end - (made - stride) if end else 0
+            window = magnet_codes(
+                built.language_model, built.states(asked.prompt), built.states(""), frames=FRAMES, luck=luck,
+                steps=[4, 2, 2, 2], reach=5, temperature=3.0, top_p=0.9, guidance=(10.0, 1.0), prompt=codes[:, begin:],
+            )  # fmt: skip
+            codes = torch.cat([codes[:, :begin], window], dim=1)
+            end = codes.shape[1]
+        wave = built.codec.decode(codes).numpy()[:, begun * HOP - 200 :]
+    rising = np.linspace(0, 1, 202)[1:-1]
+    joined = sound[:, -200:] * (1 - rising) + wave[:, :200] * rising
+    whole = np.concatenate([sound[:, :-200], joined, wave[:, 200:]], axis=1)
+    return whole[:, : sound.shape[1] + round(asked.extend_s * checkpoints.RATE)]
+
+
+def test_a_given_sound_goes_on_and_stays_what_it_was(built: checkpoints.Built, engine: Any) -> None:
+    items = [continuing(0.45, 0.3), continuing(1.4471, 1.3), item(), continuing(0.45, 0.4, seed=8)]
+    together = engine.generate(items)
+    for asked, found in zip(items, together, strict=True):
+        if asked.init_audio is not None:
+            close(found, continued(built, asked, stride=24))
+            kept = asked.init_audio.shape[1] - 200
+            np.testing.assert_array_equal(found[:, :kept], asked.init_audio[:, :kept])
+        close(engine.generate([asked])[0], found)
+
+
+def test_pieces_in_a_row_are_the_sound(engine: Any) -> None:
+    assert isinstance(engine, Streams) and engine.info.streams
+    for asked, count in ((LONG[0], 4), (item(duration_s=1.0), 1), (continuing(0.7, 1.2), 3)):
+        whole = engine.generate([asked])[0]
+        seen: list[tuple[int, int]] = []
+        came = []
+        for _ in engine.pieces(asked, lambda *at: seen.append(at)):  # noqa: B023
+            came.append(len(seen))
+            assert torch.is_grad_enabled(), "the mode of the caller's thread"
+        assert came[:count] == [10 * (number + 1) for number in range(count)]
+        assert seen[-1] == (10 * count, 10 * count)
+        close(np.concatenate(list(engine.pieces(asked)), axis=1), whole)
+
+
 def test_it_says_what_was_loaded(built: checkpoints.Built, engine: Any) -> None:
     assert isinstance(engine, Generator)
     info = engine.info
@@ -164,10 +250,16 @@ def test_refused_or_said(engine: Any) -> None:
         engine.notes(item(voice="anna"))
     with pytest.raises(NotSupported, match="loop"):
         engine.notes(item(loop=True))
-    with pytest.raises(NotSupported, match="init_audio"):
+    with pytest.raises(NotSupported, match=r"init_audio: .* continue a sound \(extend_s\), and nothing else"):
         engine.notes(item(init_audio=np.zeros((1, 800), np.float32)))
+    with pytest.raises(NotSupported, match="mask"):
+        engine.notes(item(init_audio=np.zeros((1, 800), np.float32), mask=(0.1, 0.15)))
+    with pytest.raises(InvalidRequest, match=r"extend_s: given 0\.5, .* with init_audio"):
+        engine.notes(item(extend_s=0.5))
     with pytest.raises(InvalidRequest, match=r"guidance_end: given 6, allowed is at most guidance_scale \(5\)"):
         engine.generate([item(guidance_scale=5.0, options={"guidance_end": 6.0})])
+    with pytest.raises(InvalidRequest, match=r"stride_s: given 1, allowed is less than the model's window \(1 s\)"):
+        engine.notes(item(options={"stride_s": 1.0}))
     with pytest.raises(InvalidRequest, match=r"temperature: given -1\.0, .* allows a number, 0 to 10"):
         engine.notes(item(options={"temperature": -1.0}))
     with pytest.raises(InvalidRequest, match="no option 'top_q'; did you mean 'top_"):
@@ -182,6 +274,7 @@ def test_refused_or_said(engine: Any) -> None:
     assert said(item(options={"top_k": 5})) == ["top_k_unused"]
     assert said(item(options={"top_k": 5, "top_p": 0.0})) == []
     assert said(item("dog " * 600)) == ["prompt_truncated"]
+    assert said(continuing(0.5, 0.5, init_strength=0.5)) == ["init_strength_unused"]
     assert said(item(negative_prompt="dog", guidance_scale=1.0)) == ["negative_prompt_unused"]
     (sound,) = engine.generate([item(duration_s=1.0)])
     made = FRAMES // 3 * 3 * HOP

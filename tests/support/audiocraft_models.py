@@ -275,7 +275,7 @@ def magnet_codes(
     without: torch.Tensor | None,
     *,
     frames: int,
-    seed: int,
+    luck: torch.Generator,
     steps: Sequence[int],
     temperature: float,
     top_p: float,
@@ -290,11 +290,11 @@ def magnet_codes(
 
     Args:
         model: its codes count stands for a masked token.
+        luck: draws a token from its chances, for all positions of a step at once.
         text, without: projected states of the prompt, and of what guidance leads away from (None: no guidance).
         guidance: at a codebook's first step and where nothing is masked any more.
         prompt: [K, P] codes that are given.
     """
-    luck = torch.Generator().manual_seed(seed)
     given = 0 if prompt is None else prompt.shape[1]
     if not stride1:
         frames = frames // span * span

@@ -1,7 +1,7 @@
 """Opens a model in audiocraft's layout: its two files, the T5 that they do not carry, its fit in memory.
 
-Owns: the settings of such engines, where their parts are looked for, and what they share in using them: states
-of a text, codes to sound.
+Owns: the settings of such engines, where their parts are looked for, and what they share in using them: the
+states of a text.
 Must not know: how tokens are drawn, any single engine, the pool.
 """
 
@@ -32,7 +32,6 @@ __all__ = [
     "T5_FILES",
     "AudiocraftSettings",
     "Parts",
-    "decoded",
     "load",
     "padded_states",
     "text_states",
@@ -71,11 +70,6 @@ class Parts:
     """transformers' EncodecModel."""
     tokenizer: Any
     text_encoder: Any
-
-    @property
-    def hop(self) -> int:
-        """Return the samples of one frame of codes."""
-        return math.prod(self.codec.config.upsampling_ratios)
 
 
 def load(info: EngineInfo, settings: AudiocraftSettings, kind: str, working_bytes: int) -> tuple[Opened, Parts]:
@@ -207,10 +201,3 @@ def padded_states(states: Sequence[torch.Tensor], *, whole_buckets: bool) -> dic
     if whole_buckets or int(lengths.min()) < longest:
         found["mask"] = (torch.arange(longest) < lengths[:, None]).long().to(padded.device)
     return found
-
-
-def decoded(codec: Any, codes: torch.Tensor) -> torch.Tensor:
-    """Return the sound [B, C, T] of codes [B, K, frames]."""
-    inner = codec.quantizer.decode(codes.transpose(0, 1))
-    wave: torch.Tensor = codec.decoder(inner.to(next(codec.decoder.parameters()).dtype))
-    return wave

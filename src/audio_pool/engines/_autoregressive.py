@@ -21,7 +21,7 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _torch
-from audio_pool.engines._continuation import Continuation, fitted
+from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
 from audio_pool.engines._opening import Opened
@@ -30,7 +30,7 @@ from audio_pool.engines._token_drawing import Codebooks, Drawing, Predictor, Row
 from audio_pool.engines._token_draws import Sampling
 from audio_pool.engines._token_options import token_options
 from audio_pool.engines.base import Audio, Item, OnStep
-from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
 
 if TYPE_CHECKING:
@@ -188,30 +188,17 @@ class AutoregressiveEngine(StagedEngine):
     def _job(self, index: int, item: Item) -> Job:
         if item.negative_prompt:
             raise NotSupported(f"{self.info.name} takes no negative prompt; {item.negative_prompt!r} was given")
-        if item.mask is not None and not self.info.inpaint:
-            raise NotSupported(f"{self.info.name} cannot make a part of a sound anew (mask)")
-        if item.extend_s is not None and not self.info.extend:
-            raise NotSupported(f"{self.info.name} cannot continue a sound (extend_s)")
-        if item.init_audio is not None and item.extend_s is None and not self.takes_tune:
-            raise NotSupported(
-                f"{self.info.name}: init_audio: this model can continue a sound (extend_s), and nothing else with it"
-            )
+        check_given(self.info, item, takes_tune=self.takes_tune)
         job = super()._job(index, item)
         cfg = job.number("cfg")
         if cfg is not None:
             job = replace(job, guidance=cfg)
-        if item.extend_s is None:
-            return job
-        if item.init_audio is None or not (math.isfinite(item.extend_s) and item.extend_s > 0):
-            raise InvalidRequest(
-                f"{self.info.name}: extend_s: given {item.extend_s!r}, allowed is a number of seconds above 0, "
-                "with init_audio"
-            )
-        if item.extend_s > self.info.longest_s + 1e-9:
-            raise NotSupported(
-                f"{self.info.name} makes at most {self.info.longest_s:g} s; {item.extend_s:g} were asked for"
-            )
-        return replace(job, frames=item.init_audio.shape[1] + frames_of(item.extend_s, self._rate))
+        frames = continued_frames(item, self._rate)
+        return job if frames is None else replace(job, frames=frames)
+
+    def _shown(self, item: Item) -> tuple[Item, None, None]:
+        """Return the whole item: what it hears of a given sound, and the join, are a Continuation's."""
+        return item, None, None
 
     def _frames(self, seconds: float) -> int:
         """Return the frames of codes that a length takes."""

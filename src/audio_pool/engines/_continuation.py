@@ -10,18 +10,59 @@ sound one fades into the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audio_pool.audio import Audio
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines.base import Item
+from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.types import frames_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Continuation", "fitted"]
+__all__ = ["Continuation", "check_given", "continued_frames", "fitted"]
 
 _FADE_S = 0.05
+
+
+def check_given(info: EngineInfo, item: Item, *, takes_tune: bool = False) -> None:
+    """Refuse what an engine that continues sounds cannot make of a given one.
+
+    Args:
+        info: the engine's.
+        item: as asked for.
+        takes_tune: ``init_audio`` without ``extend_s`` has a meaning for the model.
+
+    Raises:
+        NotSupported, InvalidRequest.
+    """
+    if item.mask is not None and not info.inpaint:
+        raise NotSupported(f"{info.name} cannot make a part of a sound anew (mask)")
+    if item.extend_s is not None and not info.extend:
+        raise NotSupported(f"{info.name} cannot continue a sound (extend_s)")
+    if item.init_audio is not None and item.extend_s is None and not takes_tune:
+        raise NotSupported(
+            f"{info.name}: init_audio: this model can continue a sound (extend_s), and nothing else with it"
+        )
+    if item.extend_s is None:
+        return
+    if item.init_audio is None or not (math.isfinite(item.extend_s) and item.extend_s > 0):
+        raise InvalidRequest(
+            f"{info.name}: extend_s: given {item.extend_s!r}, allowed is a number of seconds above 0, with init_audio"
+        )
+    if item.extend_s > info.longest_s + 1e-9:
+        raise NotSupported(f"{info.name} makes at most {info.longest_s:g} s; {item.extend_s:g} were asked for")
+
+
+def continued_frames(item: Item, rate: int) -> int | None:
+    """Return the samples of a given sound and what follows it; None where none is continued."""
+    if item.extend_s is None or item.init_audio is None:
+        return None
+    return int(item.init_audio.shape[1]) + frames_of(item.extend_s, rate)
 
 
 def fitted(sound: Audio, channels: int) -> torch.Tensor:

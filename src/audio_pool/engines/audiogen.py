@@ -22,12 +22,6 @@ from audio_pool.engines._generation import Condition
 __all__ = ["INFO", "AudioGen", "Settings", "load"]
 
 _WINDOW_S = 10.0
-_LONGEST_STRIDE_S = 9.0
-"""At least one second of ten is given to go on from."""
-_OPTIONS = tuple(
-    structs.replace(option, high=_LONGEST_STRIDE_S) if option.name == "stride_s" else option
-    for option in token_options(top_k=250, stride_s=2.0)
-)
 
 INFO = EngineInfo(
     name="audiogen",
@@ -43,8 +37,10 @@ INFO = EngineInfo(
     longest_s=600.0,
     window_s=_WINDOW_S,
     guidance_scale=3.0,
+    init_audio=True,
+    extend=True,
     streams=True,
-    options=_OPTIONS,
+    options=token_options(window_s=_WINDOW_S, stride_s=2.0),
     files=parts_of.FILES,
     companions=(CompanionInfo(model="google-t5/t5-large", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
@@ -96,8 +92,6 @@ def load(info: EngineInfo, settings: Settings) -> AudioGen:
 
 class AudioGen(AutoregressiveEngine):
     """Latents are codes, [K, frames], 50 frames a second."""
-
-    never_quantized = frozenset({"projection"})
 
     def _encode(self, prompt: str, negative: str, guided: bool) -> Condition:
         """Return the prompt's states [1, L, D]; of no text one state of zeros, as in training."""

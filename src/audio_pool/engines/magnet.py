@@ -1,7 +1,8 @@
 """MAGNeT: music and sounds from a masked token model, codebook by codebook, on transformers' parts.
 
-Owns: how a window of tokens is drawn: which conditions, how much guidance, heat and chance at each step.
-Must not know: how audiocraft's files are read (_audiocraft.py), the pool. Heavy imports happen inside load().
+Owns: the model's conditions and guidance, the windows of a long sound, what a request may choose.
+Must not know: how audiocraft's files are read (_audiocraft_parts.py), which tokens a window draws at a step
+(_masked_drawing.py), the pool. Heavy imports happen inside load().
 
 Paper: Ziv et al., "Masked Audio Generation using a Single Non-Autoregressive Transformer", 2024.
 """
@@ -9,19 +10,25 @@ Paper: Ziv et al., "Masked Audio Generation using a Single Non-Autoregressive Tr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec import structs
 
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _audiocraft_parts as parts_of
 from audio_pool.engines import _torch
 from audio_pool.engines._audiocraft import Configuration
-from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
-from audio_pool.engines._masked_spans import Spans, masked_shares
+from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
+from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
+from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, cut, truncations
+from audio_pool.engines._masked_drawing import Chances, MaskedDrawing, Predictor
+from audio_pool.engines._masked_spans import Spans
 from audio_pool.engines._opening import Opened
-from audio_pool.engines.base import Item
+from audio_pool.engines._token_drawing import Window, windows
+from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -70,6 +77,14 @@ _SPANS = OptionInfo(
     choices=("nonoverlap", "stride1"),
     summary="Tokens are drawn anew in spans that lie side by side, or begin at every token (stride1)",
 )
+_STRIDE = OptionInfo(
+    name="stride_s",
+    type="float",
+    low=0.1,
+    high=29.0,
+    summary="Sounds beyond the model's window: seconds that each further window adds; the rest it is given. By "
+    "itself half a window",
+)
 
 INFO = EngineInfo(
     name="magnet",
@@ -82,11 +97,15 @@ INFO = EngineInfo(
     sample_rate=32_000,
     channels=1,
     shortest_s=0.05,
-    longest_s=10.0,
+    longest_s=600.0,
+    window_s=10.0,
     steps=20,
     guidance_scale=10.0,
     negative_prompt=True,
-    options=(_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE_END, _LATER_STEPS, _SPANS),
+    init_audio=True,
+    extend=True,
+    streams=True,
+    options=(_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE_END, _LATER_STEPS, _SPANS, _STRIDE),
     files=parts_of.FILES,
     companions=(CompanionInfo(model="google-t5/t5-base", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
@@ -97,11 +116,10 @@ INFO = EngineInfo(
         "The audio-magnet models make sounds, the magnet models music: give each a named model of its own.",
         "No sung or spoken words: it was trained on instrumental music.",
     ),
-    summary="Music up to 10 or 30 s, or sounds, drawn in 50 steps whatever the length; 32 or 16 kHz mono.",
+    summary="Music at 32 kHz or sounds at 16 kHz, mono, up to 10 minutes; 50 steps for each 10 or 30 s.",
 )
 
 _WORKING_BYTES = 2**30
-_COLDEST = 1e-2
 _REACH = 5
 """Tokens to either side that codebooks after the first look at, where the model does not say."""
 
@@ -136,28 +154,30 @@ class Magnet(StagedEngine):
         given = parts.config
         self._tokenizer, self._text_encoder, self._projection = parts.tokenizer, parts.text_encoder, parts.projection
         self._model, self._codec = parts.language_model, parts.codec
-        self._hop = parts.hop
+        check_codec(self._codec, info.name)
+        self._codec.quantizer = plain_codebooks(self._codec)
+        self._hop = frame_samples(self._codec)
         self._own = _own_choices(given)
         self._span = given.whole("masking.span_len", 3)
         self._reach = given.whole("transformer_lm.subcodes_context", _REACH)
+        self._masks: dict[tuple[bool, int], torch.Tensor] = {}
         codec = self._codec.config
         seconds = given.number("dataset.segment_duration", 10.0)
         self._window = int(seconds * codec.sampling_rate / self._hop)
+        """Frames that the model was trained on at a time."""
         self._books, self._codes = self._model.config.num_codebooks, self._model.config.vocab_size
         info = structs.replace(
             info,
             sample_rate=codec.sampling_rate,
             channels=codec.audio_channels,
-            longest_s=seconds,
+            window_s=seconds,
             guidance_scale=given.number("generate.lm.max_cfg_coef", info.guidance_scale),
         )
         stages = {
             "encoder": {"text_encoder": self._text_encoder, "projection": self._projection},
             "sampler": {"language_model": self._model},
-            "decoder": {"codec": self._codec.decoder},
+            "decoder": {"codec": self._codec},
         }
-        # looked up in, not called: a layer that waits in main memory comes for a call alone. They are small
-        self._codec.quantizer.to(opened.device)
         super().__init__(info, settings, opened, stages)
         if settings.compile:
             _torch.compile_module(self._model.model.decoder, settings, self._device)
@@ -168,26 +188,39 @@ class Magnet(StagedEngine):
         noted = super().notes(item)
         job = self._job(0, item)
         warnings = list(noted.warnings)
-        made_s = self._spans(job, 0).frames * self._hop / self.info.sample_rate
-        if item.duration_s > made_s + 0.5 / self.info.sample_rate:
-            warnings.append(
-                f"silent_end: the model makes {made_s:.3f} s; the last {item.duration_s - made_s:.3f} s are silent"
-            )
+        made = self._made(job) * self._hop
+        if job.frames > made and item.extend_s is None:
+            made_s, rest_s = made / self.info.sample_rate, (job.frames - made) / self.info.sample_rate
+            warnings.append(f"silent_end: the model makes {made_s:.3f} s; the last {rest_s:.3f} s are silent")
         if self._choice(job, _TOP_K) and self._choice(job, _TOP_P):
             warnings.append(f"top_k_unused: top_p is {self._choice(job, _TOP_P):g}; top_k counts where it is 0")
         return Notes(warnings=tuple(warnings))
 
     def _text_warnings(self, job: Job) -> list[str]:
-        return truncations(job, self._tokenizer)
+        warnings = truncations(job, self._tokenizer)
+        if job.item.init_strength is not None:
+            warnings.append("init_strength_unused: a given sound is taken as it is; there is no more or less of it")
+        return warnings
 
     def _job(self, index: int, item: Item) -> Job:
+        check_given(self.info, item)
         job = super()._job(index, item)
         end = self._choice(job, _GUIDANCE_END)
         if job.number(_GUIDANCE_END.name) is not None and end > job.guidance:
             raise InvalidRequest(
                 f"options: {_GUIDANCE_END.name}: given {end:g}, allowed is at most guidance_scale ({job.guidance:g})"
             )
-        return job
+        stride_s, window_s = job.number(_STRIDE.name), self._window * self._hop / self.info.sample_rate
+        if stride_s is not None and stride_s >= window_s:
+            raise InvalidRequest(
+                f"options: {_STRIDE.name}: given {stride_s:g}, allowed is less than the model's window ({window_s:g} s)"
+            )
+        frames = continued_frames(item, self.info.sample_rate)
+        return job if frames is None else replace(job, frames=frames)
+
+    def _shown(self, item: Item) -> tuple[Item, None, None]:
+        """Return the whole item: what it hears of a given sound, and the join, are a Continuation's."""
+        return item, None, None
 
     def _choice(self, job: Job, option: OptionInfo) -> float:
         """Return an option as asked for, else as the model was trained to be sampled."""
@@ -195,9 +228,9 @@ class Magnet(StagedEngine):
         return self._own[option.name] if asked is None else asked
 
     def _step_count(self, job: Job) -> int:
-        return sum(self._stages(job))
+        return sum(self._steps(job)) * len(self._windows(job))
 
-    def _stages(self, job: Job) -> list[int]:
+    def _steps(self, job: Job) -> list[int]:
         later = job.options[_LATER_STEPS.name]
         assert isinstance(later, int), "as its OptionInfo says"
         return [job.steps] + [later] * (self._books - 1)
@@ -220,119 +253,170 @@ class Magnet(StagedEngine):
             states = [text["without"] for text in texts] + states
         return parts_of.padded_states(states, whole_buckets=self.settings.compile)
 
-    # -- the run -----------------------------------------------------------------------------------
+    # -- windows -----------------------------------------------------------------------------------
 
     def _spans(self, job: Job, given: int) -> Spans:
         overlapping = job.options[_SPANS.name] == "stride1"
         return Spans(self._window, given, self._span, overlapping)
 
+    def _stride(self, job: Job) -> int:
+        """Return the frames of codes that a further window adds: whole spans."""
+        width, stride_s = self._spans(job, 0).frames, job.number(_STRIDE.name)
+        stride = width // 2 if stride_s is None else round(stride_s * self.info.sample_rate / self._hop)
+        return min(max(1, stride // self._span) * self._span, width - self._span)
+
+    def _continuation(self, job: Job) -> Continuation | None:
+        """Return the sound that a job continues; None where it continues none."""
+        if job.item.extend_s is None or job.item.init_audio is None:
+            return None
+        most = self._spans(job, 0).frames - self._stride(job)
+        sound = fitted(job.item.init_audio, self.info.channels)
+        return Continuation(sound=sound, samples=self._hop, most=most, rate=self.info.sample_rate)
+
+    def _windows(self, job: Job) -> list[Window]:
+        """Return the windows of a sound; each is drawn as a whole, whatever of it is needed."""
+        width, stride, continued = self._spans(job, 0).frames, self._stride(job), self._continuation(job)
+        if continued is not None:
+            new: int = job.frames - continued.sound.shape[1]
+            return windows(continued.given + math.ceil(new / self._hop), width, stride, continued.given)
+        length = math.ceil(job.frames / self._hop)
+        # as published: what no span holds at the end of the model's own length is not made
+        return windows(min(length, width) if length <= self._window else length, width, stride)
+
+    def _made(self, job: Job) -> int:
+        """Return the frames of codes that are drawn or given."""
+        return self._windows(job)[-1].begin + self._spans(job, 0).frames
+
+    def _compatible(self, job: Job) -> tuple[Hashable, ...]:
+        found = self._windows(job)
+        return *super()._compatible(job), len(found), found[0].known
+
+    # -- the run -----------------------------------------------------------------------------------
+
     def _sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
-        """Return int64 codes [B, K, frames] of one window."""
+        """Return int64 codes [B, K, frames] of all windows."""
         import torch
 
-        generators = [torch.Generator().manual_seed(job.item.seed) for job in jobs]
-        spans = self._spans(jobs[0], 0)
-        condition = self._condition(jobs, texts)
-        codes = torch.full(
-            (len(jobs), self._books, spans.frames), self._codes, dtype=torch.long, device=self._device
-        )  # the code after the last stands for a token that is not there yet
-        for stage, steps in enumerate(self._stages(jobs[0])):
-            self._draw_stage(codes, stage, steps, spans, jobs, condition, generators, tick)
-        return codes
+        return torch.cat(list(self._drawn(jobs, texts, tick)), dim=-1)
 
-    def _draw_stage(
-        self,
-        codes: torch.Tensor,
-        stage: int,
-        steps: int,
-        spans: Spans,
-        jobs: Sequence[Job],
-        condition: Condition,
-        generators: Sequence[torch.Generator],
-        tick: Ticker,
-    ) -> None:
-        """Fill one codebook of ``codes``."""
-        tokens = codes[:, stage]
-        known = tokens[:, : spans.given].clone()
-        scores = spans.first_scores(len(jobs), self._device)
-        mask = self._attention_mask(stage, spans.frames)
-        for step, share in enumerate(masked_shares(steps)):
-            tokens[spans.mask(scores, share)] = self._codes
-            tokens[:, : spans.given] = known
-            logits = self._guided(codes, stage, mask, condition, jobs, share)
-            heat = self._choice(jobs[0], _TEMPERATURE) * (steps - 1 - step) / steps
-            chances = (logits / max(heat, _COLDEST)).softmax(dim=-1)
-            drawn = self._drawn(chances, jobs[0], generators)
-            absent = tokens == self._codes
-            tokens.copy_(drawn.where(absent, tokens))
-            scores = spans.scores(chances.gather(-1, drawn[..., None])[..., 0], absent)
-            tick()
+    def _drawn(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> Iterator[torch.Tensor]:
+        """Yield the new codes of each window, int64 [B, K, frames]; with the first, those that are given."""
 
-    def _guided(
-        self,
-        codes: torch.Tensor,
-        stage: int,
-        mask: torch.Tensor,
-        condition: Condition,
-        jobs: Sequence[Job],
-        share: float,
-    ) -> torch.Tensor:
-        """Return float32 logits [B, frames, V] of one codebook, with guidance that falls with the masked share."""
+        first = jobs[0]
+        chances = Chances(
+            temperature=self._choice(first, _TEMPERATURE),
+            top_p=self._choice(first, _TOP_P),
+            top_k=int(self._choice(first, _TOP_K)),
+        )
+        seeds = [job.item.seed for job in jobs]
+        drawing = MaskedDrawing(seeds, self._books, self._codes, chances, self._device)
+        predict = self._predictor(jobs, self._condition(jobs, texts))
+        codes = self._given(jobs)
+        for window in self._windows(first):
+            given = codes[..., codes.shape[-1] - window.known :]
+            spans = self._spans(first, window.known)
+            with self._placement.stage(self.sampler_stage):
+                codes = drawing.window(given, spans, self._steps(first), predict, tick)
+            yield codes[..., window.known if window.begin else 0 :]
+
+    def _given(self, jobs: Sequence[Job]) -> torch.Tensor:
+        """Return what the jobs begin with, int64 [B, K, frames]: the codes of sounds to go on from, or none."""
         import torch
 
-        if self.settings.compile and self._device.type == "cuda":
-            torch.compiler.cudagraph_mark_step_begin()
-        rows = torch.cat([codes] * 2) if jobs[0].guided else codes
-        hidden = self._model.model.decoder(
-            input_ids=rows.flatten(0, 1),
-            attention_mask=mask,
-            encoder_hidden_states=condition["states"],
-            encoder_attention_mask=condition.get("mask"),
-            use_cache=False,
-        )[0]
-        logits: torch.Tensor = self._model.lm_heads[stage](hidden).float()
-        if not jobs[0].guided:
-            return logits
-        end = self._choice(jobs[0], _GUIDANCE_END)
-        scale = torch.tensor([share * job.guidance + (1 - share) * end for job in jobs], device=self._device)
-        without, towards = logits.chunk(2)
-        return without + scale[:, None, None] * (towards - without)
+        continued = [self._continuation(job) for job in jobs]
+        heard = [each.heard for each in continued if each is not None]
+        if not heard:
+            return torch.zeros(len(jobs), self._books, 0, dtype=torch.long, device=self._device)
+        with self._placement.stage("decoder"):
+            return encoded(self._codec, torch.stack(heard).to(self._device), self._books)
 
-    def _attention_mask(self, stage: int, frames: int) -> torch.Tensor:
+    def _predictor(self, jobs: Sequence[Job], condition: Condition) -> Predictor:
+        """Return the model, conditioned, with guidance that falls with the share of tokens that are not there."""
+        import torch
+
+        guided, end = jobs[0].guided, self._choice(jobs[0], _GUIDANCE_END)
+
+        def predict(codes: torch.Tensor, book: int, share: float) -> torch.Tensor:
+            if self.settings.compile and self._device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
+            rows = torch.cat([codes] * 2) if guided else codes
+            hidden = self._model.model.decoder(
+                input_ids=rows.flatten(0, 1),
+                attention_mask=self._attention_mask(book, codes.shape[-1]),
+                encoder_hidden_states=condition["states"],
+                encoder_attention_mask=condition.get("mask"),
+                use_cache=False,
+            )[0]
+            logits: torch.Tensor = self._model.lm_heads[book](hidden).float()
+            if not guided:
+                return logits
+            scale = torch.tensor([share * job.guidance + (1 - share) * end for job in jobs], device=self._device)
+            without, towards = logits.chunk(2)
+            return without + scale[:, None, None] * (towards - without)
+
+        return predict
+
+    def _attention_mask(self, book: int, frames: int) -> torch.Tensor:
         """Return what is added to the attention, [1, 1, frames, frames]: later codebooks look at near tokens only."""
         import torch
 
-        mask = torch.zeros(frames, frames)
-        if stage > 0 and self._reach >= 0:
-            at = torch.arange(frames)
-            mask[(at[:, None] - at[None]).abs() > self._reach] = -math.inf
-        return mask[None, None].to(self._device, self.dtype)
+        key = book > 0 and self._reach >= 0, frames
+        if key not in self._masks:
+            mask = torch.zeros(frames, frames)
+            if key[0]:
+                at = torch.arange(frames)
+                mask[(at[:, None] - at[None]).abs() > self._reach] = -math.inf
+            self._masks[key] = mask[None, None].to(self._device, self.dtype)
+        return self._masks[key]
 
-    def _drawn(self, chances: torch.Tensor, job: Job, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """Return int64 [B, frames], each row by its own generator's luck.
-
-        The smallest of exponential times, each token's at its own rate, comes from a token by its chance. The
-        times belong to tokens, not to ranks: near ties may be ordered otherwise in a batch than alone.
-        """
+    def _waves(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[torch.Tensor]:
+        """Each row by itself, in pieces: whole, ten minutes would take gigabytes."""
         import torch
 
-        top_p, top_k = self._choice(job, _TOP_P), int(self._choice(job, _TOP_K))
-        kept = chances
-        if top_p > 0:
-            sorted_chances, order = chances.sort(dim=-1, descending=True)
-            before = sorted_chances.cumsum(dim=-1) - sorted_chances
-            unlikely = torch.zeros_like(chances, dtype=torch.bool).scatter(-1, order, before > top_p)
-            kept = chances.masked_fill(unlikely, 0)
-        elif 0 < top_k < chances.shape[-1]:
-            least = chances.topk(top_k, dim=-1).values[..., -1:]
-            kept = chances.masked_fill(chances < least, 0)
-        times = torch.stack([torch.empty(chances.shape[1:]).exponential_(generator=each) for each in generators])
-        drawn: torch.Tensor = (kept / times.to(kept.device)).argmax(dim=-1)
-        return drawn
+        found = []
+        for job, codes in zip(jobs, latents, strict=True):
+            decoder, made, size = PieceDecoder(self._codec), codes.shape[-1], self._window
+            pieces = (
+                decoder(codes[None, :, at : at + size], last=at + size >= made)[0].float().cpu()
+                for at in range(0, made, size)
+            )
+            found.append(torch.cat(list(self._whole(job, pieces)), dim=-1))
+        return found
 
-    def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
-        wave: torch.Tensor = parts_of.decoded(self._codec, latents)
-        return wave
+    def _whole(self, job: Job, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield a job's sound from what is decoded of its codes."""
+        continued = self._continuation(job)
+        return pieces if continued is None else continued.joined(pieces)
+
+    def pieces(self, item: Item, on_step: OnStep | None = None) -> Iterator[Audio]:
+        """Yield the sound window by window while it is drawn; all in a row are what ``generate`` gives.
+
+        Raises:
+            what ``generate`` raises.
+        """
+        job = self._job(0, item)
+        with self._running(1), self._placement.stage("encoder"):
+            text = self._encoding(*job.text)
+        left = job.frames
+        for wave in self._whole(job, self._drawn_pieces(job, text, on_step)):
+            piece = cut(wave, min(left, wave.shape[1]))
+            left -= piece.shape[1]
+            if piece.shape[1]:
+                yield piece
+        if left:
+            yield np.zeros((self.info.channels, left), np.float32)
+
+    def _drawn_pieces(self, job: Job, text: Condition, on_step: OnStep | None) -> Iterator[torch.Tensor]:
+        """Yield a sound as it is drawn and decoded; nothing is held meanwhile, as torch's modes are its thread's."""
+        tick = Ticker(on_step, self._step_count(job), self._device)
+        decoder, drawn = PieceDecoder(self._codec), self._drawn([job], [text], tick)
+        count = len(self._windows(job))
+        for number in range(count):
+            with self._running(1):
+                codes = next(drawn)
+                with self._placement.stage("decoder"):
+                    wave = decoder(codes, last=number == count - 1)[0].float().cpu()
+            yield wave
 
 
 def _own_choices(given: Configuration) -> Mapping[str, float]:
