@@ -62,10 +62,27 @@ def test_a_voice_that_no_engine_has_is_refused_with_those_there_are(http) -> Non
 
 @pytest.mark.parametrize(("voice", "meant"), [("alba", "alba"), ("narrator", "bern")])
 def test_text_is_said_by_whichever_engine_has_the_voice(http, voice, meant) -> None:
-    asked = {"text": "good evening", "duration_s": 0.2, "voice_settings": {"speed": 1.0}}
+    asked = {"text": "good evening", "duration_s": 0.2, "voice_settings": {"stability": 1.0}}
     answer = http.post(f"/v1/text-to-speech/{voice}/stream", params={"output_format": "pcm_8000"}, json=asked)
     assert (answer.status_code, len(answer.content)) == (200, 3_200)
     assert answer.headers["x-sound-voice"] == meant and answer.headers["x-ignored-fields"] == "voice_settings"
+
+
+def test_a_speed_is_heeded_by_an_engine_that_has_one(http) -> None:
+    plain, native = spoken(http, voice="alba"), {"options": {"speed": 1.5}}
+    by_option = spoken(http, voice="alba", **native)
+    said = {"text": "good morning", "duration_s": 0.2, "voice_settings": {"speed": 1.5}}
+    answers = [
+        spoken(http, voice="alba", speed=1.5),
+        spoken(http, model="kind:speech", voice="alba", speed=1.5),
+        http.post("/v1/text-to-speech/alba", json=said),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200 and "x-ignored-fields" not in answer.headers, answer.text
+        assert answer.headers["x-sound-id"] == by_option.headers["x-sound-id"] != plain.headers["x-sound-id"]
+    assert spoken(http, model="stage", voice="x", speed=1.5).headers["x-ignored-fields"] == "speed"
+    refused = spoken(http, voice="alba", speed=3.0)
+    assert refused.status_code == 400 and "0.5 to 2" in refused.json()["error"]["message"]
 
 
 def test_voices_are_looked_for_by_the_client_that_does_so(http) -> None:

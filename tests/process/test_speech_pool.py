@@ -98,6 +98,8 @@ def test_only_the_very_same_words_by_the_same_voice_answer(client: AudioClient) 
     assert not first.cached and again.cached
     for words, changes in (
         ("A good morning to Smith!", {}),
+        ("Good morning, Smith?", {}),
+        ("good morning, SMITH!", {}),
         ("the sound of good morning, Smith!", {}),
         ("Good morning, Smith!", {"voice": "bf_emma"}),
         ("Good morning, Smith!", {"options": {"speed": 1.5}}),

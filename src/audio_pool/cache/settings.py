@@ -86,6 +86,8 @@ class Filters(NamedTuple):
     strict: bool
     by_meaning: bool = False
     """True leaves out entries that speak words."""
+    verbatim: bool = False
+    """True leaves out entries of these words in other letters or with other marks: "US" is not said like "us"."""
 
 
 @functools.lru_cache(256)
@@ -114,11 +116,12 @@ def filters_of(recipe: Recipe, query: Query, *, by_meaning: bool = False) -> Fil
         commercial_only=query.commercial_only,
         strict=query.strict,
         by_meaning=by_meaning,
+        verbatim=query.speech,
     )
 
 
 def admits(filters: Filters, sound: Settings) -> bool:
-    """Return True where a sound of these settings may be offered; ``by_meaning`` is the caller's to ask."""
+    """Return True where a sound of these settings may be offered; the caller asks ``by_meaning`` and ``verbatim``."""
     return (
         filters.shortest_s <= sound.duration_s <= filters.longest_s
         and filters[:5] == sound[:5]  # namespace, loop, voice, negative, extras

@@ -87,7 +87,8 @@ class SqliteEntries:
     # -- looking up
 
     def with_text(self, prompt: str, filters: Filters) -> list[Row]:
-        return self._fitting("text_key", text_digest(filters.namespace, prompt), filters)
+        rows = self._fitting("text_key", text_digest(filters.namespace, prompt), filters)
+        return [row for row in rows if row.prompt == prompt] if filters.verbatim else rows
 
     def with_meaning(self, prompt: str, filters: Filters) -> list[Row]:
         return self._fitting("canonical_key", canonical_digest(filters.namespace, prompt), filters)

@@ -57,12 +57,21 @@ class EffectBody(Struct, frozen=True, kw_only=True):
     model_id: str = EFFECT_MODEL
 
 
+class VoiceSettings(Struct, frozen=True, kw_only=True):
+    """How a voice is to sound; of these only the speed means something here."""
+
+    speed: float | None = None
+
+
 class SpeechBody(Struct, frozen=True, kw_only=True):
     """Words to be said. Fields of our own API may stand beside these."""
 
     text: Prompt
     model_id: str = SPEECH_MODEL
     seed: Seed | None = None
+    voice_settings: VoiceSettings | None = None
+    """Their ``speed`` where the engine has one; otherwise, and for all others, they are named in
+    ``x-ignored-fields``."""
 
 
 class FormatQuery(Struct, frozen=True):
@@ -189,9 +198,13 @@ def router(door: Door) -> Router:
         taken = take(SpeechBody, await read_json(request))
         body, speaker = taken.body, await names.speaker(voice_id)
         own = {"prompt": body.text, "engine": speaker.engine, "voice": speaker.voice, "seed": body.seed}
-        asked = request_of(own, taken.native, rendition_of(output_format))
+        speed = None if body.voice_settings is None else body.voice_settings.speed
+        heard = speed is not None and speaker.has_speed
+        faster = {"options": {"speed": speed} if heard else None}
+        ignored = taken.ignored if heard or body.voice_settings is None else (*taken.ignored, "voice_settings")
+        asked = request_of(own, faster, taken.native, rendition_of(output_format))
         sound = await made_patiently(door, asked, request)
-        return bytes_of(sound, ignored=taken.ignored, character_cost=str(len(body.text)))
+        return bytes_of(sound, ignored=ignored, character_cost=str(len(body.text)))
 
     @get("/v1/voices", summary="ElevenLabs: voices", tags=tags, opt=documented(
         ElevenLabsError, Answer(200, "Them", Voices),

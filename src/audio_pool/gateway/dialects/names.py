@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.api import EngineReport
 from audio_pool.errors import NotFound, UnknownEngine, nearest_name
@@ -71,6 +71,12 @@ class Chosen(Struct, frozen=True, kw_only=True):
     speech: bool = False
     """It speaks the words instead of sounding like them."""
     voice: str | None = None
+    has_speed: bool = False
+    """It has an option ``speed``."""
+
+    def with_voice(self, voice: str | None) -> Chosen:
+        """Return the same with a voice."""
+        return structs.replace(self, voice=voice)
 
 
 class Names:
@@ -133,12 +139,12 @@ class Names:
             return found
         if not model.speech:
             return model
-        engine = next((one for one in await self.generators() if one.name == model.engine), None)
+        engine = _report_of(model.engine, await self.generators())
         own = [] if engine is None else [voice.name for voice in engine.voices]
         if name in own or not own:
-            return Chosen(engine=model.engine, speech=True, voice=name if own else None)
+            return model.with_voice(name if own else None)
         if name in _OPENAI_VOICES:
-            return Chosen(engine=model.engine, speech=True, voice=own[_OPENAI_VOICES.index(name) % len(own)])
+            return model.with_voice(own[_OPENAI_VOICES.index(name) % len(own)])
         raise _unknown_voice(name, [*self._door.settings.voices, *own])
 
     async def speaker(self, voice: str) -> Chosen:
@@ -154,7 +160,7 @@ class Names:
         speaking = [(engine.name, one.name) for engine in engines if engine.speech for one in engine.voices]
         for engine, own in speaking:
             if own == voice:
-                return Chosen(engine=engine, speech=True, voice=own)
+                return _chosen(engine, engines).with_voice(own)
         raise _unknown_voice(voice, [*self._door.settings.voices, *(own for _, own in speaking)])
 
     async def voices(self) -> list[str]:
@@ -166,13 +172,21 @@ class Names:
         known = self._door.settings.voices.get(name)
         if known is None:
             return None
-        chosen = _chosen(known.engine, engines)
-        return Chosen(engine=chosen.engine, speech=chosen.speech, voice=known.voice)
+        return _chosen(known.engine, engines).with_voice(known.voice)
 
 
 def _chosen(engine: str | None, engines: Iterable[EngineReport]) -> Chosen:
-    speech = any(one.speech for one in engines if one.name == engine)
-    return Chosen(engine=engine or None, speech=speech)
+    report = _report_of(engine, engines)
+    if report is None:
+        return Chosen(engine=engine or None)
+    has_speed = any(option.name == "speed" for option in report.options)
+    return Chosen(engine=engine, speech=report.speech, has_speed=has_speed)
+
+
+def _report_of(engine: str | None, engines: Iterable[EngineReport]) -> EngineReport | None:
+    """Return what is known of an engine by its name, or of the first of a kind."""
+    kind = (engine or "").removeprefix("kind:") if (engine or "").startswith("kind:") else None
+    return next((one for one in engines if one.name == engine or kind in one.kinds), None)
 
 
 def _nearest(meant: str, engines: Iterable[EngineReport]) -> str | None:

@@ -63,7 +63,7 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     response_format: str = "mp3"
     """mp3, opus, flac, wav, or pcm: 24 kHz, 16 bits, one channel, no header."""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
-    """No engine here has one: another is named in ``x-ignored-fields``."""
+    """Of an engine that has an option of this name; elsewhere one that is not 1 is named in ``x-ignored-fields``."""
     stream_format: StreamFormat = "audio"
     duration_seconds: Duration | None = None
     """Not OpenAI's: how long it is to be."""
@@ -118,14 +118,16 @@ async def _asked(taken: Taken[SpeechBody], names: Names) -> tuple[AudioRequest, 
     body = taken.body
     model = await names.model(body.model)
     model = await names.voice(body.voice.id if isinstance(body.voice, Voice) else body.voice, model)
-    ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+    unheard = body.speed != 1.0 and not model.has_speed
+    ignored = (*taken.ignored, "speed") if unheard else taken.ignored
     words = body.input
     if body.instructions and model.speech:  # they would be spoken
         ignored = (*ignored, "instructions")
     elif body.instructions:
         words = f"{body.input}, {body.instructions}"
     own = {"prompt": words, "engine": model.engine, "voice": model.voice, "duration_s": body.duration_seconds}
-    return request_of(own, taken.native, rendition_of(body.response_format)), ignored
+    faster = {"options": {"speed": body.speed} if body.speed != 1.0 and model.has_speed else None}
+    return request_of(own, faster, taken.native, rendition_of(body.response_format)), ignored
 
 
 def rendition_of(response_format: str) -> dict[str, Any]:
