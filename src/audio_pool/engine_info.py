@@ -14,9 +14,12 @@ from msgspec import Struct
 
 from audio_pool.types import Label
 
-__all__ = ["CompanionInfo", "EngineInfo", "EngineRole", "Notes", "OptionInfo", "VoiceInfo", "missing_modules"]
+__all__ = ["CompanionInfo", "EngineInfo", "EngineRole", "Likeness", "Notes", "OptionInfo", "VoiceInfo", "missing_modules"]
 
 EngineRole = Literal["generator", "embedder", "scorer"]
+Likeness = Literal["steps", "options", "length", "guidance", "init_audio"]
+"""What sounds may need in common to be made in one pass: equal ``steps``, ``options``, length (and whether they are
+to loop); all with guidance or all without; all from a given sound of equal strength or none."""
 
 
 class OptionInfo(Struct, frozen=True, kw_only=True):
@@ -100,6 +103,10 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """Highest frequency that the model makes; None: half its rate."""
     batch: bool = True
     """False: items run one at a time because the model cannot keep them independent."""
+    max_batch: int = 0
+    """Most items of one pass, as the engine is loaded; 0: as many as come."""
+    batch_alike: tuple[Likeness, ...] = ("steps", "options")
+    """What items must have in common to share a pass."""
     speech: bool = False
     """Speaks words; never matched by meaning."""
     voices: tuple[VoiceInfo, ...] = ()

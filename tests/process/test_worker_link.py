@@ -17,6 +17,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Failure, Progress
 from audio_pool.scheduler import events
+from audio_pool.scheduler.batches import Batching
 from audio_pool.tasks import Called, EchoTask
 from audio_pool.transport import packing
 from audio_pool.transport.endpoints import local_endpoint
@@ -158,7 +159,7 @@ def test_a_worker_is_ready_once_all_its_threads_can_be_addressed(room: Room, las
             assert of(found[0].event, events.Heartbeat)
     received = found[-1] if last != "control" else room.receive()[0]
     assert received.event == events.WorkerReady(
-        worker="w", incarnation=1, engines=frozenset(engines), batching=frozenset({"tone"})
+        worker="w", incarnation=1, engines=frozenset(engines), batching={"tone": Batching()}
     ), "an engine gains from batches if it has steps and runs them together"
     assert received.ready == ready
 

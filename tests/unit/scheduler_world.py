@@ -27,6 +27,7 @@ from audio_pool.results import (
     SoundMetadata,
 )
 from audio_pool.scheduler import events
+from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.scheduler import Scheduler, Sizes
@@ -231,7 +232,7 @@ class World:
             worker=process.name,
             incarnation=process.incarnation,
             engines=engines,
-            batching=self.batching & engines,
+            batching={name: Batching() for name in self.batching & engines},
         )
         self.feed(ready)
 

@@ -7,8 +7,10 @@ from tests.support.recipes import recipe
 from tests.unit.scheduler_world import LIMITS, hit, plan
 
 from audio_pool.config import QueueConfig
+from audio_pool.engine_info import Likeness
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound
 from audio_pool.results import Failure
+from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
@@ -45,7 +47,7 @@ class Floor:
         for one in plans:
             self.workers.on_hello(one.name, 1, 0.0)
             engines = one.engines | frozenset(hosts.split() if {"embed", "score"} & one.roles else ())
-            self.workers.on_ready(one.name, 1, engines, frozenset(batching.split()), 0.0)
+            self.workers.on_ready(one.name, 1, engines, {name: Batching() for name in batching.split()}, 0.0)
 
     def sound(self, stage: Stage = "generate", engine: str = "tone", priority: int = 1, **fields: object) -> Job:
         number = len(self.jobs) + 1
@@ -236,10 +238,48 @@ def test_a_batch_holds_what_one_run_of_the_model_can_make(other: dict[str, objec
     assert batch(floor) == jobs
 
 
-def test_nobody_is_overtaken_for_a_batch() -> None:
+def test_company_is_found_wherever_in_the_line_it_waits() -> None:
+    floor = Floor(plan(), batching="tone", max_batch=16)
+    floor.put(*(floor.sound(steps=10 + number % 3) for number in range(12)))
+    batches = []
+    while not batches or len(floor.dispatch.queue):
+        batches.append(batch(floor))
+        floor.workers.workers["w"].tasks.clear()
+    assert batches == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12]]
+
+
+def test_what_is_less_urgent_is_no_company() -> None:
     floor = Floor(plan(), batching="tone")
-    floor.put(floor.sound(), floor.sound(steps=20), floor.sound())
-    assert batch(floor) == [1]
+    floor.put(floor.sound(priority=0), floor.sound(priority=1), floor.sound(priority=0))
+    assert batch(floor) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("alike", "other", "together"),
+    [
+        ("steps", {"steps": 20}, False),
+        ("options", {"steps": 20}, True),
+        ("length", {"frames": 88_200}, False),
+        ("length", {"loop": True}, False),
+        ("steps", {"frames": 88_200}, True),
+        ("guidance", {"guidance_scale": 1.0}, False),
+        ("guidance", {"guidance_scale": 9.0}, True),
+        ("init_audio", {"init_audio_sha256": "ab"}, False),
+        ("steps", {"init_audio_sha256": "ab"}, True),
+    ],
+)
+def test_what_must_be_alike_is_the_engines_to_say(alike: Likeness, other: dict[str, object], together: bool) -> None:
+    floor = Floor(plan(), batching="tone")
+    floor.workers.workers["w"].batching = {"tone": Batching(alike=(alike,))}
+    floor.put(floor.sound(guidance_scale=3.0), floor.sound(**{"guidance_scale": 3.0, **other}))
+    assert batch(floor) == ([1, 2] if together else [1])
+
+
+def test_an_engine_that_can_do_fewer_gets_fewer() -> None:
+    floor = Floor(plan(), batching="tone", max_batch=16)
+    floor.workers.workers["w"].batching = {"tone": Batching(most=2)}
+    floor.put(*(floor.sound() for _ in range(3)))
+    assert batch(floor) == [1, 2]
 
 
 def test_what_may_have_killed_a_worker_goes_alone() -> None:
@@ -252,7 +292,7 @@ def test_what_may_have_killed_a_worker_goes_alone() -> None:
     jobs = [floor.sound() for _ in range(3)]
     jobs[1].failures = 1
     floor.put(*jobs)
-    assert batch(floor) == [1]
+    assert batch(floor) == [1, 3]
 
 
 def test_an_engine_that_gains_nothing_from_batches_gets_none() -> None:

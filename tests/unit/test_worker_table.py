@@ -9,6 +9,7 @@ from tests.unit.scheduler_world import LIMITS, plan
 
 from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
+from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.events import KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
@@ -28,7 +29,7 @@ def up(now: float = 0.0, *plans: WorkerPlan) -> WorkerTable:
     one.start(now)
     for name, worker in one.workers.items():
         assert one.on_hello(name, worker.incarnation, now)
-        one.on_ready(name, worker.incarnation, frozenset({"tone"}), frozenset(), now)
+        one.on_ready(name, worker.incarnation, frozenset({"tone"}), {}, now)
     return one
 
 
@@ -63,14 +64,14 @@ def test_the_way_to_ready() -> None:
     assert one.on_hello("w", 1, 1.0) is True
     assert one.on_hello("w", 1, 1.0) is False, "its load is sent once"
     assert worker(one).state == "loading"
-    one.on_ready("w", 1, frozenset({"tone", "words"}), frozenset({"tone"}), 2.0)
+    one.on_ready("w", 1, frozenset({"tone", "words"}), {"tone": Batching()}, 2.0)
     assert worker(one).state == "ready" and worker(one).has_room("generate")
     assert worker(one).engines == {"tone", "words"}
 
 
 def test_messages_of_other_incarnations_and_strangers_change_nothing() -> None:
     one = up()
-    one.on_ready("w", 0, frozenset(), frozenset(), 1.0)
+    one.on_ready("w", 0, frozenset(), {}, 1.0)
     one.on_load_failed("w", 2, Failure.of(EngineUnavailable("x")))
     assert one.on_exit("w", 2, "x", 1.0) == [] and one.on_exit("stranger", 1, "x", 1.0) == []
     one.heartbeat("w", 0, 99.0)
@@ -125,7 +126,7 @@ def test_the_pause_doubles_to_its_limit_and_a_finished_task_ends_the_row() -> No
         now = due
         one.start(now)
         one.on_hello("w", worker(one).incarnation, now)
-        one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
+        one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), {}, now)
     assert pauses == [0.5, 1.0, 2.0]
     hold(one, 1)
     assert one.release("w", worker(one).incarnation, 1, 1, now) is not None
@@ -137,7 +138,7 @@ def come_up(one: WorkerTable, now: float) -> None:
     """The worker is started and ready at once."""
     assert one.start(now)
     one.on_hello("w", worker(one).incarnation, now)
-    one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), frozenset(), now)
+    one.on_ready("w", worker(one).incarnation, frozenset({"tone"}), {}, now)
 
 
 def crash(one: WorkerTable, now: float) -> float:
@@ -286,7 +287,7 @@ def test_stop_asks_the_ready_and_ends_the_rest() -> None:
     for name in ("ready", "loading", "down"):
         one.on_hello(name, 1, 0.0)
     for name in ("ready", "down"):
-        one.on_ready(name, 1, frozenset(), frozenset(), 0.0)
+        one.on_ready(name, 1, frozenset(), {}, 0.0)
     one.on_exit("down", 1, "x", 0.0)
     one.on_exit("broken", 1, "x", 0.0)
     assert one.stop(0.0) == [
@@ -417,7 +418,7 @@ def test_an_encoder_that_cannot_be_loaded_is_a_failed_start_though_its_worker_wo
     one = table()
     one.start(0.0)
     one.on_hello("w", 1, 0.0)
-    one.on_ready("w", 1, frozenset({"tone"}), frozenset(), 1.0, frozenset({"words"}))
+    one.on_ready("w", 1, frozenset({"tone"}), {}, 1.0, frozenset({"words"}))
     assert worker(one).ready and worker(one).awaits("words") and not worker(one).awaits("tone")
     one.on_load_failed("w", 1, Failure.of(EngineUnavailable("no weights")))
     assert not worker(one).ready, "it takes nothing more"
@@ -430,8 +431,8 @@ def test_what_was_coming_is_hosted_when_it_is_there() -> None:
     one.start(0.0)
     assert worker(one).awaits("words"), "what it will host is not known yet"
     one.on_hello("w", 1, 0.0)
-    one.on_ready("w", 1, frozenset({"tone"}), frozenset(), 1.0, frozenset({"words"}))
-    one.on_ready("w", 1, frozenset({"tone", "words"}), frozenset({"tone"}), 2.0)
+    one.on_ready("w", 1, frozenset({"tone"}), {}, 1.0, frozenset({"words"}))
+    one.on_ready("w", 1, frozenset({"tone", "words"}), {"tone": Batching()}, 2.0)
     assert worker(one).engines == {"tone", "words"} and not worker(one).awaits("words")
-    one.on_ready("w", 1, frozenset(), frozenset(), 3.0)  # nothing was coming any more
+    one.on_ready("w", 1, frozenset(), {}, 3.0)  # nothing was coming any more
     assert worker(one).engines == {"tone", "words"}

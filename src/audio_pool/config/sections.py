@@ -240,8 +240,8 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
     """Waiting this long lifts a request by one priority."""
     arena_bytes: Bytes = 1 << 30
     """Shared memory for sounds between workers; beyond it they travel inline."""
-    max_batch: Annotated[int, Meta(ge=1, le=64)] = 4
-    """Sounds generated in one batch, where the engine can."""
+    max_batch: Annotated[int, Meta(ge=1, le=64)] = 16
+    """Most sounds generated in one batch; an engine may do fewer."""
 
 
 class ClientConfig(_Section, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from msgspec import Struct
 from audio_pool.errors import BadMessage, WorkerStartFailed
 from audio_pool.results import SAMPLE_BYTES, Chunk, Failure, Progress
 from audio_pool.scheduler import events
+from audio_pool.scheduler.batches import batching_of
 from audio_pool.transport import packing
 from audio_pool.transport.sockets import Channel, SendResult, router
 from audio_pool.transport.worker_messages import (
@@ -282,10 +283,7 @@ def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
         incarnation=incarnation,
         engines=frozenset(ready.engines),
         coming=frozenset(ready.coming),
-        # what has neither steps nor guidance makes its sounds one by one: together they would only wait
-        batching=frozenset(
-            name for name, info in ready.engines.items() if info.batch and (info.steps or info.guidance_scale)
-        ),
+        batching={name: how for name, info in ready.engines.items() if (how := batching_of(info)) is not None},
     )
 
 

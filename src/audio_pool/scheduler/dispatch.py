@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 
 from audio_pool.config import QueueConfig
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound, nearest_name
+from audio_pool.scheduler.batches import pass_key
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.events import (
@@ -340,32 +341,35 @@ class Dispatch:
     def _batch_with(
         self, first: Job, worker: WorkerState, need: Need, now: float, running: collections.Counter[str] | None
     ) -> list[Job]:
-        """Take further waiting jobs that go well into one batch with the first."""
+        """Take further waiting jobs of the first's priority that share its pass, wherever in the line they wait.
+
+        Who is passed over loses little: its turn comes when this pass ends, which would have begun now all the same.
+        """
         recipe = first.sound.recipe
-        if recipe.engine not in worker.batching or first.sound.stream:
+        batching = worker.batching.get(recipe.engine)
+        # what failed in a batch goes alone the next time; what is heard while it is made has a pass of its own
+        if batching is None or first.failures or need.alone or first.sound.stream:
             return []
-        room = self._max_batch - recipe.candidates
-        others: list[Job] = []
+        room = min(self._max_batch, batching.most or self._max_batch) - recipe.candidates
+        if room <= 0:
+            return []
+        key, bound = pass_key(recipe, batching), self._rules.max_running
+        if running is not None:
+            running[first.asked.client] += 1
 
-        def fits(number: int) -> bool:
+        def size(number: int) -> int:
             other = self._jobs[number]
-            return (
-                other.failures == 0
-                and not other.sound.stream
-                and other.sound.recipe.steps == recipe.steps
-                and other.sound.recipe.model == recipe.model
-                and other.sound.recipe.options == recipe.options
-                and other.sound.recipe.candidates <= room
-            )
+            shares = other.priority == first.priority and not other.failures and not other.sound.stream
+            return other.sound.recipe.candidates if shares and pass_key(other.sound.recipe, batching) == key else 0
 
-        while first.failures == 0 and not need.alone and room > 0:  # what failed in a batch goes alone the next time
-            if running is not None:
-                running[others[-1].asked.client if others else first.asked.client] += 1
-            number = self.queue.take(need, now, fits, self._barred(running))
-            if number is None:
-                break
+        def may_take(client: str) -> bool:
+            return running is None or not 0 < bound(client) <= running[client]
+
+        others = []
+        for number in self.queue.take_alike(need, now, room, size, may_take):
             others.append(self._jobs[number])
-            room -= others[-1].sound.recipe.candidates
+            if running is not None:
+                running[others[-1].asked.client] += 1
         return others
 
 

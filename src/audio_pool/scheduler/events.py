@@ -21,6 +21,7 @@ from audio_pool.results import (
     RenditionReport,
     SoundMetadata,
 )
+from audio_pool.scheduler.batches import Batching
 from audio_pool.tasks import (
     Called,
     ClapTask,
@@ -306,8 +307,8 @@ class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
     """Names of the engines it hosts."""
     coming: frozenset[str] = frozenset()
     """Names of those that it is still loading."""
-    batching: frozenset[str] = frozenset()
-    """Those of them that gain from batches."""
+    batching: dict[str, Batching] = {}
+    """Of those of them that gain from batches."""
 
 
 class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
@@ -29,6 +29,9 @@ from audio_pool.scheduler.shares import FairShares
 
 __all__ = ["JobQueue", "Need", "Turn"]
 
+
+_LOOKED_AT = 256
+"""Waiting jobs among which company for a batch is sought."""
 
 NeededOf = Literal["generate", "master", "embed", "engine", "worker", "any"]
 """A worker's role; or, for calls, who must answer: a host of an engine, a worker by name, anyone."""
@@ -155,16 +158,6 @@ class JobQueue:
                     best = turn
         return best
 
-    def take(
-        self, need: Need, now: float, fits: Callable[[int], bool] | None = None, barred: Collection[str] = ()
-    ) -> int | None:
-        """Remove and return the first job of a line; None where none waits, or the first does not fit."""
-        turn = self.first(need, now, barred)
-        if turn is None or (fits is not None and not fits(turn.job)):
-            return None
-        self.take_turn(need, turn, now)
-        return turn.job
-
     def take_turn(self, need: Need, turn: Turn, now: float) -> None:
         """Remove the job whose turn it is, as ``first`` has just said."""
         line = self._lines[need][turn.client]
@@ -172,6 +165,44 @@ class JobQueue:
         line.served_at = now
         self.remove(turn.job)  # the line too, where that was its last: the next in it has not waited either
         self._shares[need.role == "generate"].charge(turn.client, taken.cost_s)
+
+    def take_alike(
+        self,
+        need: Need,
+        now: float,
+        room: int,
+        size: Callable[[int], int],
+        may_take: Callable[[str], bool],
+    ) -> Iterator[int]:
+        """Remove and yield jobs of a line that go with one that was taken, wherever in it they wait.
+
+        Within a client the most urgent first; between clients the one that has had least. At most ``_LOOKED_AT`` are
+        looked at, of each client the same number: a long queue must not cost the router more than a short one.
+
+        Args:
+            room: sum of the sizes that may be taken.
+            size: of a job; 0: it does not go with the other.
+            may_take: whether a client may have one more; asked before each.
+        """
+        lines, shares = self._lines.get(need, {}), self._shares[need.role == "generate"]
+        most = max(1, _LOOKED_AT // max(1, len(lines)))
+        found: dict[str, list[_Waiting]] = {}
+        for client, line in itertools.islice(lines.items(), _LOOKED_AT):
+            # the front of a heap: not its first entries in order, but all of them are among its most urgent
+            entries = [entry for entry in line.heap[:most] if self._waits(entry) and 0 < size(entry.job) <= room]
+            if entries:
+                found[client] = sorted(entries, reverse=True)
+        while room > 0 and found:
+            client = min(found, key=lambda one: (shares.start(one), found[one][-1]))
+            entry = found[client].pop() if may_take(client) else None
+            if entry is None or not found[client]:
+                del found[client]
+            if entry is not None and size(entry.job) <= room:
+                room -= size(entry.job)
+                lines[client].served_at = now
+                self.remove(entry.job)
+                shares.charge(client, entry.cost_s)
+                yield entry.job
 
     def pass_by(self, need: Need, client: str, cost_s: float) -> None:
         """Charge a client for a job that goes at once, as ``put`` and ``take`` would; asked where nobody waits."""

@@ -12,7 +12,7 @@ Must not know: processes, sockets, clocks (``now`` is passed in), what the tasks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct, field
@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure, Progress
+from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.estimates import TaskKind
 from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
@@ -85,7 +86,7 @@ class WorkerState(Struct, kw_only=True):
     engines: frozenset[str] = frozenset()
     coming: frozenset[str] = frozenset()
     """Engines that it is still loading while it works."""
-    batching: frozenset[str] = frozenset()
+    batching: Mapping[str, Batching] = field(default_factory=dict)
     tasks: dict[int, HeldTask] = field(default_factory=dict)
     """In order of sending."""
     due: float | None = None
@@ -189,7 +190,7 @@ class WorkerTable:
         name: str,
         incarnation: int,
         engines: frozenset[str],
-        batching: frozenset[str],
+        batching: Mapping[str, Batching],
         now: float,
         coming: frozenset[str] = frozenset(),
     ) -> None:
