@@ -14,7 +14,16 @@ from msgspec import Struct
 
 from audio_pool.types import Label
 
-__all__ = ["CompanionInfo", "EngineInfo", "EngineRole", "Likeness", "Notes", "OptionInfo", "VoiceInfo", "missing_modules"]
+__all__ = [
+    "CompanionInfo",
+    "EngineInfo",
+    "EngineRole",
+    "Likeness",
+    "Notes",
+    "OptionInfo",
+    "VoiceInfo",
+    "missing_modules",
+]
 
 EngineRole = Literal["generator", "embedder", "scorer"]
 Likeness = Literal["steps", "options", "length", "guidance", "init_audio"]

@@ -165,6 +165,19 @@ class Contract:
         with pytest.raises(NotSupported, match=r"^quick_one makes at most"):
             named.notes(item(duration_s=1000.0))
 
+    def test_what_shares_a_pass_is_what_it_says_must_be_alike(self, engine):
+        one = item(guidance_scale=3.0)
+        others = {
+            "steps": item(guidance_scale=3.0, steps=3),
+            "length": item(guidance_scale=3.0, duration_s=0.4),
+            "guidance": item(guidance_scale=1.0),
+            "options": item(guidance_scale=3.0, options=dict([self.option])),
+        }
+        apart = {name for name, other in others.items() if engine.passes([one, other]) == [[0], [1]]}
+        assert apart == set(engine.info.batch_alike) - {"init_audio"}
+        assert engine.passes([one, item("wind", 8, guidance_scale=5.0)]) == [[0, 1]]
+        assert engine.info.max_batch == engine.settings.max_batch
+
     def test_several_waveforms_of_a_prompt_differ(self, engine):
         sounds = engine.generate([item(seed=seed, steps=2) for seed in range(3)])
         for one in range(3):

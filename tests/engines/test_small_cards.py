@@ -504,19 +504,20 @@ def test_a_batch_that_does_not_fit_is_halved(models, engines, fit, size):
     engine._predict = limited
     items = [item(seed=seed) for seed in range(5)]
     seen = []
-    sounds, warnings = generate_halving(engine, items, lambda *at: seen.append(at))
+    sounds, warnings, most = generate_halving(engine, items, lambda *at: seen.append(at))
     for found, wanted in zip(sounds, engines["audioldm"].generate(items), strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
     (said,) = warnings
+    assert most == size
     assert said == f"batch_halved: 5 sounds did not fit in memory at once; made {size} at a time"
     assert seen[-1] == (15, 15)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
 def test_a_whole_batch_that_fits_is_left_whole(engines):
-    sounds, warnings = generate_halving(engines["audioldm"], [item(), item(seed=8)])
-    assert (len(sounds), warnings) == (2, [])
-    assert generate_halving(engines["audioldm"], []) == ([], [])
+    sounds, warnings, most = generate_halving(engines["audioldm"], [item(), item(seed=8)])
+    assert (len(sounds), warnings, most) == (2, [], 2)
+    assert generate_halving(engines["audioldm"], []) == ([], [], 1)
 
 
 def test_one_sound_that_does_not_fit_is_an_error(models):

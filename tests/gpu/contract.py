@@ -119,7 +119,7 @@ class Contract:
             return predict(rows, *more)
 
         engine._predict = greedy
-        sounds, warnings = generate_halving(engine, items)
+        sounds, warnings, _ = generate_halving(engine, items)
         assert warnings == ["batch_halved: 4 sounds did not fit in memory at once; made 2 at a time"]
         for found, expected in zip(sounds, wanted, strict=True):
             alike(found, expected)

@@ -241,9 +241,9 @@ def test_a_batch_holds_what_one_run_of_the_model_can_make(other: dict[str, objec
 def test_company_is_found_wherever_in_the_line_it_waits() -> None:
     floor = Floor(plan(), batching="tone", max_batch=16)
     floor.put(*(floor.sound(steps=10 + number % 3) for number in range(12)))
-    batches = []
-    while not batches or len(floor.dispatch.queue):
-        batches.append(batch(floor))
+    batches: list[list[int]] = []
+    while len(floor.dispatch.queue):
+        batches += [[one.job for one in task.work.jobs] for task in floor.send()]
         floor.workers.workers["w"].tasks.clear()
     assert batches == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Collection
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,17 @@ NOW = 60.0
 A, B, C = Need("generate", "tone"), Need("generate", "hum"), Need("master")
 
 
+def take(queue: JobQueue, need: Need, now: float, barred: Collection[str] = ()) -> int | None:
+    turn = queue.first(need, now, barred)
+    if turn is None:
+        return None
+    queue.take_turn(need, turn, now)
+    return turn.job
+
+
 def drained(queue: JobQueue, need: Need = A) -> list[int]:
     taken = []
-    while (job := queue.take(need, NOW)) is not None:
+    while (job := take(queue, need, NOW)) is not None:
         taken.append(job)
     return taken
 
@@ -42,7 +51,7 @@ def test_needs_are_apart() -> None:
     queue = JobQueue(AGEING_S)
     queue.put(A, 1, priority=1, arrival=0.0)
     queue.put(B, 2, priority=1, arrival=0.0)
-    assert queue.take(C, NOW) is None and queue.first(C, NOW) is None
+    assert take(queue, C, NOW) is None and queue.first(C, NOW) is None
     assert len(queue) == 2
     assert drained(queue, B) == [2] and 1 in queue and 2 not in queue
     assert queue.needs() == [A]
@@ -74,12 +83,45 @@ def test_ahead_is_how_many_are_taken_before(others: list[tuple[int, int]], prior
     assert set(told) == {drained(queue).index(99)}
 
 
-def test_a_head_that_does_not_fit_stays_the_head() -> None:
-    queue = JobQueue(AGEING_S)
-    queue.put(A, 1, priority=1, arrival=0.0)
-    queue.put(A, 2, priority=1, arrival=1.0)
-    assert queue.take(A, NOW, lambda job: job == 2) is None, "nobody overtakes"
-    assert queue.take(A, NOW, lambda job: job == 1) == 1
+def test_company_is_taken_from_anywhere_in_a_line_in_order_of_urgency() -> None:
+    queue = JobQueue(ageing_s=10.0)
+    for number in range(8):
+        queue.put(A, number, priority=1, arrival=float(8 - number))
+    even = list(queue.take_alike(A, NOW, 3, lambda job: 1 - job % 2, lambda client: True))
+    assert even == [6, 4, 2]
+    assert drained(queue) == [7, 5, 3, 1, 0]
+
+
+def test_company_is_taken_from_all_clients_and_charged_to_each() -> None:
+    queue = JobQueue(ageing_s=10.0)
+    flood(queue, "many", range(10))
+    flood(queue, "few", range(10, 12))
+    assert sorted(queue.take_alike(A, 0.0, 4, lambda job: 1, lambda client: True)) == [0, 1, 10, 11]
+    flood(queue, "few", range(20, 22))
+    assert list(queue.take_alike(A, 0.0, 4, lambda job: 1, lambda client: client == "few")) == [20, 21]
+
+
+def test_company_has_no_more_than_the_room_and_is_not_held_up_by_what_is_too_large() -> None:
+    queue = JobQueue(ageing_s=10.0)
+    sizes = {1: 3, 2: 2, 3: 4, 4: 1}
+    for job in sizes:
+        queue.put(A, job, priority=1, arrival=float(job))
+    assert list(queue.take_alike(A, NOW, 4, sizes.__getitem__, lambda client: True)) == [1, 4]
+    assert drained(queue) == [2, 3]
+    assert list(queue.take_alike(A, NOW, 4, sizes.__getitem__, lambda client: True)) == []
+
+
+def test_a_long_line_is_not_looked_through_to_its_end() -> None:
+    queue, looked = JobQueue(ageing_s=10.0), []
+    flood(queue, "one", range(5_000))
+    flood(queue, "two", range(5_000, 5_010))
+
+    def size(job: int) -> int:
+        looked.append(job)
+        return int(job >= 5_000)
+
+    assert list(queue.take_alike(A, 0.0, 20, size, lambda client: True)) == list(range(5_000, 5_010))
+    assert len(looked) < 300
 
 
 def test_a_flood_of_removed_jobs_does_not_stay_in_memory() -> None:
@@ -104,7 +146,7 @@ def flood(queue: JobQueue, client: str, jobs: range, *, priority: int = 1, arriv
 
 
 def taken(queue: JobQueue, count: int, now: float = 0.0, need: Need = A) -> list[int | None]:
-    return [queue.take(need, now) for _ in range(count)]
+    return [take(queue, need, now) for _ in range(count)]
 
 
 def test_who_floods_goes_beside_the_others_not_before_them() -> None:
@@ -155,15 +197,15 @@ def test_who_is_barred_is_passed_over() -> None:
     queue = JobQueue(AGEING_S)
     flood(queue, "one", range(2))
     flood(queue, "two", range(10, 11), arrival=1.0)
-    assert queue.take(A, 0.0, barred={"one"}) == 10
-    assert queue.take(A, 0.0, barred={"one"}) is None and queue.take(A, 0.0) == 0
+    assert take(queue, A, 0.0, barred={"one"}) == 10
+    assert take(queue, A, 0.0, barred={"one"}) is None and take(queue, A, 0.0) == 0
 
 
 def test_what_was_not_begun_is_not_charged() -> None:
     queue = JobQueue(AGEING_S)
     flood(queue, "one", range(10), cost_s=5.0)
     flood(queue, "two", range(10, 20), cost_s=1.0)
-    assert queue.take(A, 0.0) == 0
+    assert take(queue, A, 0.0) == 0
     queue.give_back(A, "one", 5.0)
     queue.put(A, 0, priority=1, arrival=-1.0, client="one", cost_s=5.0)
     assert taken(queue, 2) == [0, 10]
@@ -194,7 +236,7 @@ def test_clients_that_come_and_go_leave_nothing() -> None:
     tracemalloc.start()
     for job in range(50_000):
         queue.put(A, job, priority=1, arrival=0.0, client=f"client {job}")
-        assert queue.take(A, 0.0) == job
+        assert take(queue, A, 0.0) == job
     left, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert left < 1_000_000 and queue.needs() == []
@@ -214,7 +256,7 @@ def test_a_polite_client_waits_for_one_task_of_each_other_at_most(floods: list[t
             job += 1
             queue.put(A, job, priority=1, arrival=0.0, client=client, cost_s=float(cost_s))
         if count % 3 == 0:
-            queue.take(A, 0.0)
+            take(queue, A, 0.0)
     queue.put(A, -1, priority=1, arrival=0.0, client="polite", cost_s=1.0)
     assert -1 in taken(queue, 3)
 
@@ -225,13 +267,13 @@ def test_nobody_starves(arrivals: list[tuple[int, int, int]]) -> None:
     queue = JobQueue(AGEING_S)
     queue.put(A, -1, priority=2, arrival=0.0, client="patient")
     job, clients, now = 0, set(), 0.0
-    for client, priority, wait in [*arrivals, *((client, 0, 1) for client in range(6)) ] * 20:
+    for client, priority, wait in [*arrivals, *((client, 0, 1) for client in range(6))] * 20:
         clients.add(client)
         for _ in range(2):
             job += 1
             queue.put(A, job, priority=priority, arrival=now, client=f"client {client}")
         now += wait
-        if queue.take(A, now) == -1:
+        if take(queue, A, now) == -1:
             break
         # beyond its ageing each other goes before it once at most, a second each
         assert now <= 3 * AGEING_S + 3 * (len(clients) + 1)
@@ -265,7 +307,7 @@ def test_it_is_a_sort_at_every_look(operations: list[tuple[str, Need, int, int, 
             first = min(((place, number) for number, place in plain.items() if place[2] == need), default=None)
             turn = queue.first(need, NOW)
             assert (turn and turn.urgency) == (first[0][0] if first else None)
-            assert queue.take(need, NOW) == (first[1] if first else None)
+            assert take(queue, need, NOW) == (first[1] if first else None)
             if first:
                 del plain[first[1]]
         assert sorted(queue.all()) == sorted(plain) and len(queue) == len(plain)

@@ -71,6 +71,7 @@ class AutoregressiveEngine(StagedEngine):
     takes_tune: ClassVar[bool] = False
     """``init_audio`` alone conditions the model; otherwise there is only ``extend_s`` to do with it."""
 
+    alike = ("guidance",)
     piece_s = 10.0
     """Length of the pieces in which sounds are decoded, and handed out."""
 

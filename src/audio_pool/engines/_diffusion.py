@@ -39,6 +39,7 @@ def stacked(texts: Sequence[torch.Tensor]) -> torch.Tensor:
 class DiffusionEngine(StagedEngine):
     """The Generator protocol over a diffusion model in stages: encoder, denoiser, decoder."""
 
+    alike = (*StagedEngine.alike, "init_audio")
     sampler_stage = "denoiser"
     time_axis: ClassVar[int] = 2
     """Of a batch's latents: the axis along which sounds go on."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 import numpy as np
 from msgspec import structs
 
-from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.engine_info import EngineInfo, Likeness, Notes
 from audio_pool.engines import _torch
 from audio_pool.engines._fit import remedies
 from audio_pool.engines._item import check_item
@@ -110,6 +110,9 @@ class StagedEngine:
     never_quantized: ClassVar[frozenset[str]] = frozenset()
     """Parts of the encoder stage too small to be worth the loss."""
 
+    alike: ClassVar[tuple[Likeness, ...]] = ("steps", "options", "guidance")
+    """What sounds of one pass need in common, as far as a request tells: what ``_compatible`` goes by."""
+
     def __init__(
         self,
         info: EngineInfo,
@@ -131,6 +134,8 @@ class StagedEngine:
             model_revision=opened.revision,
             dtype=str(opened.dtype).removeprefix("torch."),
             quantization=quantization_of(settings),
+            max_batch=settings.max_batch if info.batch else 1,
+            batch_alike=self.alike,
         )
         self.settings = settings
         self.device = str(opened.device)
@@ -230,6 +235,11 @@ class StagedEngine:
         if job.stretch is None or job.given is None:
             return made
         return pasted(made, job.given, job.stretch, self.info.sample_rate)
+
+    def passes(self, items: Sequence[Item]) -> list[list[int]]:
+        """Return the indices of the items that ``generate`` makes at a time, pass by pass."""
+        jobs = [self._job(index, item) for index, item in enumerate(items)]
+        return [[job.index for job in batch] for batch in self._batches(jobs)]
 
     def latents(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
         """Return what the decoder makes the sounds of, float32, one array per item, in the model's own layout."""

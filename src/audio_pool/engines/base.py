@@ -28,6 +28,7 @@ __all__ = [
     "Generator",
     "Item",
     "OnStep",
+    "Passes",
     "ReadsMeaning",
     "Scorer",
     "Streams",
@@ -100,6 +101,15 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """Give memory back. The engine is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """A generator that says beforehand which items it makes at a time; who does not makes all of them together."""
+
+    def passes(self, items: Sequence[Item]) -> list[list[int]]:
+        """Return the indices of the items, pass by pass. Raises what ``notes`` raises."""
         ...
 
 

@@ -108,6 +108,7 @@ class StableAudio3(DiffusionEngine):
 
     never_quantized = frozenset({"duration_embedder"})
     samplers = FLOW
+    alike = (*DiffusionEngine.alike, "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         self.pipe = pipe

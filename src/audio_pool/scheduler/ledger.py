@@ -88,9 +88,7 @@ class Ledger:
         """Answer every request of a job with why there is no sound."""
         warnings, marks = tuple(job.warnings), job.marks_until(self.now)
         for request in job.requests:
-            self.final(
-                events.SendReply(request=request, kind=kind, failure=failure, warnings=warnings, marks=marks)
-            )
+            self.final(events.SendReply(request=request, kind=kind, failure=failure, warnings=warnings, marks=marks))
         job.requests = []
         self.close(job)
 

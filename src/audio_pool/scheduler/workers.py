@@ -265,9 +265,7 @@ class WorkerTable:
         worker = self.current(name, incarnation)
         return worker.misspoke if worker is not None else ""
 
-    def on_exit(
-        self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True
-    ) -> list[HeldTask]:
+    def on_exit(self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True) -> list[HeldTask]:
         """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, broken.
 
         Args:

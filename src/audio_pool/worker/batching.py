@@ -16,7 +16,7 @@ __all__ = ["generate_halving"]
 
 def generate_halving(
     engine: Generator, items: Sequence[Item], on_step: OnStep | None = None
-) -> tuple[list[Audio], list[str]]:
+) -> tuple[list[Audio], list[str], int]:
     """Call ``engine.generate`` with batches that are halved until they fit.
 
     Items are independent of their batch, so the sounds are those of one whole batch.
@@ -27,8 +27,8 @@ def generate_halving(
         on_step: as in ``generate``; once a batch is halved it counts steps times items, over all of them.
 
     Returns:
-        one float32 [C, T] an item, in order, and the named warnings for the metadata (empty where the
-        whole batch fitted).
+        one float32 [C, T] an item, in order, the named warnings for the metadata (empty where the whole
+        batch fitted), and how many items at most were asked for at a time in the end.
 
     Raises:
         OutOfMemory: where a single item does not fit; whatever else ``generate`` raises.
@@ -47,8 +47,8 @@ def generate_halving(
     if size < len(items):
         return sounds, [
             f"batch_halved: {len(items)} sounds did not fit in memory at once; made {size} at a time"
-        ]
-    return sounds, []
+        ], size
+    return sounds, [], size
 
 
 def _counting(on_step: OnStep | None, before: int, batch: int, items: int) -> OnStep | None:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Scorer, Streams, Vectors
+from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Passes, Scorer, Streams, Vectors
 from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, InvalidAudio
 from audio_pool.transport.packing import encodable
 from audio_pool.types import MAX_DURATION_S, Shape, frames_of
@@ -113,6 +113,16 @@ class CheckedGenerator:
     def gives_pieces(self) -> bool:
         """True where sounds come piece by piece while they are made."""
         return self.info.streams and isinstance(self._engine, Streams)
+
+    def shared(self, items: Sequence[Item]) -> list[int]:
+        """Return for each item how many are made in one pass with it, itself included."""
+        if not isinstance(self._engine, Passes):
+            return [len(items) if self.info.batch else 1] * len(items)
+        sizes = [1] * len(items)
+        for one in self._engine.passes(items):
+            for index in one:
+                sizes[index] = len(one)
+        return sizes
 
     def _check(self, item: Item, sound: Audio) -> None:
         info = self.info

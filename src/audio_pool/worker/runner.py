@@ -7,6 +7,7 @@ Must not know: sockets, threads, the pool.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -134,11 +135,13 @@ class TaskRunner:
                 one.failure = Failure.of(exc)
                 planned.append([])
         items = [plan.item for plans in planned for plan in plans]
-        sounds, warnings = generate_halving(engine, items, on_step) if items else ([], [])
+        sounds, warnings, most = generate_halving(engine, items, on_step) if items else ([], [], 1)
+        shared = iter(engine.shared(items))
         elapsed_ms = round((time.monotonic() - started) * 1000, 3)
         rest = iter(sounds)
         for one, plans in zip(generated, planned, strict=True):
             one.candidates = [_raw(info, next(rest), plan) for plan in plans]
+            together = max(itertools.islice(shared, len(plans)), default=1)
             one.failure = one.failure or _all_unusable(info, one.candidates)
             if one.failure is not None:
                 one.made, one.candidates = None, []
@@ -146,7 +149,8 @@ class TaskRunner:
                 one.made = msgspec.structs.replace(
                     one.made,
                     generate_ms=elapsed_ms,
-                    batch_size=len(items),
+                    # what ran: an engine parts what cannot share a pass, and memory may have parted it again
+                    batch_size=min(most, together),
                     warnings=(*one.made.warnings, *warnings),
                 )
         return generated
