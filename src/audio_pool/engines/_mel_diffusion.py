@@ -47,7 +47,7 @@ class MelDiffusion(WindowedDiffusion):
     """
 
     trained_s = 10.24
-    alike = (*DiffusionEngine.alike, "length")
+    alike = (*WindowedDiffusion.alike, "length")
     samplers = _samplers.NOISE
     encoder_parts: ClassVar[tuple[str, ...]]
     """The pipeline's parts that make the condition."""
