@@ -159,6 +159,8 @@ class Notes(Struct, frozen=True, kw_only=True):
     """Highest cutoff that does not harm this sound; None: no opinion; 0: no high-pass at all."""
     warnings: tuple[str, ...] = ()
     """Named warnings, ``name: sentence``, e.g. "nearest_recipe: nothing fits 'xyzzy'; used 'drone'"."""
+    made_s: float | None = None
+    """Seconds of it that the model makes, where the rest is silence; None: all of it."""
     details: dict[str, Any] = {}  # opaque: goes into the metadata under ``engine_details``
 
 

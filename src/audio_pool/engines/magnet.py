@@ -187,14 +187,14 @@ class Magnet(StagedEngine):
     def notes(self, item: Item) -> Notes:
         noted = super().notes(item)
         job = self._job(0, item)
-        warnings = list(noted.warnings)
+        warnings, made_s = list(noted.warnings), None
         made = self._made(job) * self._hop
         if job.frames > made and item.extend_s is None:
             made_s, rest_s = made / self.info.sample_rate, (job.frames - made) / self.info.sample_rate
             warnings.append(f"silent_end: the model makes {made_s:.3f} s; the last {rest_s:.3f} s are silent")
         if self._choice(job, _TOP_K) and self._choice(job, _TOP_P):
             warnings.append(f"top_k_unused: top_p is {self._choice(job, _TOP_P):g}; top_k counts where it is 0")
-        return Notes(warnings=tuple(warnings))
+        return Notes(warnings=tuple(warnings), made_s=made_s)
 
     def _text_warnings(self, job: Job) -> list[str]:
         warnings = truncations(job, self._tokenizer)

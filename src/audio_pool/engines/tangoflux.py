@@ -188,7 +188,7 @@ class TangoFlux(WindowedDiffusion):
         if self._windows(job) or asked_s <= made_s + 0.5 / self.info.sample_rate:
             return noted
         silent = f"silent_end: the model makes {made_s:.3f} s; the last {asked_s - made_s:.3f} s are silent"
-        return Notes(warnings=(*noted.warnings, silent))
+        return structs.replace(noted, warnings=(*noted.warnings, silent), made_s=made_s)
 
     def _text_warnings(self, job: Job) -> list[str]:
         warnings = []

@@ -280,6 +280,9 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shape
         return Shaped(raw=raw, audio=audio, quality=nan)
     turn = shape.frames * raw.sample_rate / shape.sample_rate
     native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
+    if shape.loop and not native and raw.notes.made_s is not None:
+        # silence after the sound is no material: the loop is put together of what comes before it
+        audio = audio[:, : max(1, int(raw.notes.made_s * raw.sample_rate))]
     cutoff, why = cutoff_of(raw, audio, shape, recipe)
     audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
     crossfade, warnings = 0, []

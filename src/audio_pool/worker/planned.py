@@ -71,6 +71,8 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
     if not recipe.edit:
         item = dataclasses.replace(item, duration_s=_raw_duration(recipe, part.mastering.shape, info, looped))
     item = dataclasses.replace(item, loop=looped)
+    if recipe.loop and not looped:
+        notes = _of_material(notes, engine.notes(item))
     return [Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped) for seed in part.seeds]
 
 
@@ -85,6 +87,12 @@ def _with_advice(notes: Notes, info: EngineInfo, recipe: Recipe) -> Notes:
     said = {warning.partition(":")[0] for warning in notes.warnings}
     advice = [str(one) for one in found if one.name != "prompt_language" or "not_english" not in said]
     return structs.replace(notes, warnings=(*notes.warnings, *advice)) if advice else notes
+
+
+def _of_material(notes: Notes, material: Notes) -> Notes:
+    """Return the notes of a loop that is put together of a longer sound: a silent end of that goes into none."""
+    warnings = tuple(warning for warning in notes.warnings if not warning.startswith("silent_end:"))
+    return structs.replace(notes, warnings=warnings, made_s=material.made_s)
 
 
 def _refuse_approximations(notes: Notes) -> None:
