@@ -16,7 +16,7 @@ from audio_pool.engines import Generator, Item
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._torch import TorchSettings
-from audio_pool.errors import Cancelled, InvalidConfig, InvalidRequest
+from audio_pool.errors import Cancelled, EngineError, InvalidConfig, InvalidRequest
 
 INFO = EngineInfo(
     name="babbler",
@@ -152,3 +152,43 @@ def test_it_needs_nothing_of_denoising() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+CLOSE = """
+import weakref, torch
+from audio_pool.engines._torch import TorchSettings
+from audio_pool.worker.heap import keep_freed_memory
+from tests.engines.test_generation import Babbler
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+engine = Babbler(TorchSettings(device="cpu"))
+engine.more = torch.nn.ModuleList(torch.nn.Linear(512, 512) for _ in range(100))
+engine.more.around = [engine]
+after = torch.ones(300_000)  # what lies behind keeps the heap from shrinking at its end
+parts = [weakref.ref(part) for part in engine.more]
+before = resident()
+engine.close()
+print(before - resident(), sum(part() is not None for part in parts), engine.info.name)
+engine.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc")
+def test_closed_it_gives_its_memory_back_while_it_is_referenced() -> None:
+    """In a process of its own, set up as a worker is; 100 MB of weights in pieces of one."""
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", CLOSE], cwd=root, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    given_back, alive, name = ran.stdout.split()
+    assert int(given_back) > 70 and (alive, name) == ("0", "babbler")
+
+
+def test_closed_it_says_so() -> None:
+    engine = Babbler(TorchSettings(device="cpu"))
+    engine.close()
+    with pytest.raises(EngineError, match="babbler was closed"):
+        engine.generate([Item(prompt="rain", seed=1, duration_s=0.5)])

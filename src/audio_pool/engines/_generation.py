@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -26,13 +25,14 @@ from audio_pool.engine_info import EngineInfo, Likeness, Notes
 from audio_pool.engines import _torch
 from audio_pool.engines._fit import remedies
 from audio_pool.engines._item import check_item
+from audio_pool.engines._memory import give_back
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._paste import Stretch, fitted, pasted, stretch_of
 from audio_pool.engines._quantize import quantization_of, quantize
 from audio_pool.engines._windows import Window
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
-from audio_pool.errors import InvalidConfig, NotSupported
+from audio_pool.errors import EngineError, InvalidConfig, NotSupported
 from audio_pool.types import Label, frames_of
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class StagedEngine:
 
     alike: ClassVar[tuple[Likeness, ...]] = ("steps", "options", "guidance")
     """What sounds of one pass need in common, as far as a request tells: what ``_compatible`` goes by."""
+
+    _given_back = False
 
     def __init__(
         self,
@@ -253,14 +255,11 @@ class StagedEngine:
 
     def close(self) -> None:
         """Give the memory back."""
-        import torch
-
         # a subclass has names of its own for its parts: nothing is kept but what describes the engine
         for name in set(self.__dict__) - {"info", "settings", "device", "dtype", "_device"}:
             del self.__dict__[name]
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._given_back = True
+        give_back(self.device)
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -268,6 +267,8 @@ class StagedEngine:
     def _running(self, items: int) -> Iterator[None]:
         import torch
 
+        if self._given_back:
+            raise EngineError(f"{self.info.name} was closed")
         with self._working(items), torch.no_grad():
             yield
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from audio_pool.engine_info import EngineInfo
+from audio_pool.engines._memory import give_back
 from audio_pool.engines._onnx_encoder import OnnxEncoder
 from audio_pool.engines._settings import Device, ModelSettings
 from audio_pool.engines._torch import first_line, no_bars, settle_device
@@ -108,6 +109,7 @@ class SentenceEmbedder:
     def close(self) -> None:
         """Give memory back."""
         self._encoder = None
+        give_back(self.device)
 
 
 def load_encoder(info: EngineInfo, settings: EncoderSettings) -> SentenceEmbedder:

@@ -21,6 +21,7 @@ import numpy as np
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._clap import RATE, WINDOW, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, clap_model, tokenizer_of
+from audio_pool.engines._memory import give_back
 from audio_pool.engines._opening import reading_errors
 from audio_pool.engines._torch import device_at_work, first_line, settle_device
 from audio_pool.engines.base import Audio, Vectors
@@ -163,6 +164,8 @@ class ClapScorer:
         return vectors
 
     def _token_ids(self, text: str) -> list[int]:
+        if self._tokenizer is None:
+            raise EngineError(f"{self.info.name} was closed")
         whole = self._tokenizer(text)["input_ids"]
         if len(whole) <= self._tokens:
             return list(whole)
@@ -189,6 +192,8 @@ class ClapScorer:
         import torch
 
         clap = self._clap
+        if clap is None:
+            raise EngineError(f"{self.info.name} was closed")
         try:
             with device_at_work(self.info.name, clap.device), torch.inference_mode():
                 if sounds is not None:
@@ -216,9 +221,5 @@ class ClapScorer:
 
     def close(self) -> None:
         """Give the model's memory back."""
-        on_gpu = self._clap.device.type == "cuda"
-        del self._clap, self._extractor, self._tokenizer
-        if on_gpu:
-            import torch
-
-            torch.cuda.empty_cache()
+        self._clap = self._extractor = self._tokenizer = None
+        give_back(self.device)

@@ -20,6 +20,7 @@ import numpy as np
 from audio_pool.engine_info import CompanionInfo, EngineInfo
 from audio_pool.engines._clap import RATE, ClapSettings, Mono, embed_windows, unit_rows
 from audio_pool.engines._laion_checkpoint import checkpoint_in, read_state, tokenizer_of
+from audio_pool.engines._memory import give_back
 from audio_pool.engines._torch import device_at_work, settle_device
 from audio_pool.engines.base import Audio, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidConfig, OutOfMemory
@@ -180,4 +181,5 @@ class LaionClapScorer:
 
     def close(self) -> None:
         """Give the model's memory back."""
-        del self._module
+        self._module = None
+        give_back(self.device)
