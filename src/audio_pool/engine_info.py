@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 EngineRole = Literal["generator", "embedder", "scorer"]
-Likeness = Literal["steps", "options", "length", "guidance", "init_audio"]
-"""What sounds may need in common to be made in one pass: equal ``steps``, ``options``, length (and whether they are
-to loop); all with guidance or all without; all from a given sound of equal strength or none."""
+Likeness = Literal["prompt", "steps", "options", "length", "guidance", "init_audio"]
+"""What sounds may need in common to be made in one pass: equal ``prompt``, ``steps``, ``options``, length (and whether
+they are to loop); all with guidance or all without; all from a given sound of equal strength or none."""
 
 
 class OptionInfo(Struct, frozen=True, kw_only=True):

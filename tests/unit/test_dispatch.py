@@ -258,6 +258,8 @@ def test_what_is_less_urgent_is_no_company() -> None:
     ("alike", "other", "together"),
     [
         ("steps", {"steps": 20}, False),
+        ("prompt", {"prompt": "wind"}, False),
+        ("steps", {"prompt": "wind"}, True),
         ("options", {"steps": 20}, True),
         ("length", {"frames": 88_200}, False),
         ("length", {"loop": True}, False),

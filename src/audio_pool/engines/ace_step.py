@@ -143,6 +143,7 @@ class AceStep(DiffusionEngine):
     """Latents are float32 [L, C], 25 frames a second."""
 
     samplers = FLOW
+    alike = (*DiffusionEngine.alike, "prompt", "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         self.pipe = pipe

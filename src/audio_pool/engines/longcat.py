@@ -80,6 +80,7 @@ class LongCat(DiffusionEngine):
     """Latents are float32 [L, C], one frame for every 2,048 samples."""
 
     samplers = FLOW
+    alike = (*DiffusionEngine.alike, "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler

@@ -40,6 +40,8 @@ def pass_key(recipe: Recipe, batching: Batching) -> Hashable:
 
 def _trait(recipe: Recipe, name: Likeness) -> Hashable:
     match name:
+        case "prompt":
+            return recipe.prompt
         case "steps":
             return recipe.steps
         case "options":
