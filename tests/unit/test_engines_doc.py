@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from audio_pool.engine_info import EngineInfo
+from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _own_names, engine_info, engine_names
 
 TEXT = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
@@ -41,9 +42,10 @@ def test_generators_figures(info):
         assert f"{info.sample_rate / 1000:g} kHz {'stereo' if info.channels == 2 else 'mono'}" in sound
         assert f"{info.shortest_s:g}–{info.longest_s:g} s" in length
     guidance = info.guidance_scale
-    assert steps == (f"{info.steps or '–'}, {guidance:g}" if guidance is not None else "–")
-    assert (negative == "yes") == info.negative_prompt
-    assert (init == "yes") == info.init_audio
+    # in brackets: other checkpoints
+    assert steps.partition(" (")[0] == (f"{info.steps or '–'}, {guidance:g}" if guidance is not None else "–")
+    assert (negative in ("yes", "with guidance")) == info.negative_prompt
+    assert (init in ("yes", "to go on from")) == info.init_audio
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,34 @@ def test_kinds(info):
     ids=lambda one: one.name,
 )
 def test_options(info, option):
-    (cells,) = [cells for cells in rows(info.name) if len(cells) == 5 and cells[1] == f"`{option.name}`"]
-    wanted = ", ".join(option.choices) or f"{option.low:g}–{option.high:g}"
-    assert cells[2] == wanted
-    assert option.default is None or cells[3] == f"{option.default:g}"
+    named = f"`{option.name}`"
+    (cells,) = [cells for cells in rows(info.name) if len(cells) == 5 and named in cells[1].split(", ")]
+    if cells[2].startswith("as of `"):  # another engine's, which is the same
+        other = cells[2].split("`")[1]
+        (same,) = [one for info in ENGINES if info.name == other for one in info.options if one.name == option.name]
+        assert (same.type, same.low, same.high, same.choices) == (option.type, option.low, option.high, option.choices)
+        return
+    names = cells[1].split(", ")
+    if len(names) > 1:  # a row of several: what each may be stands in its place, or all may be the same
+        allowed = cells[2].split("; ") if "; " in cells[2] else cells[2].split(", ")
+        told = allowed[names.index(named)] if len(allowed) == len(names) else allowed[0]
+    else:
+        told = cells[2]
+    assert told.startswith(_allowed(option, told)), cells
+    if option.default is not None and len(names) == 1:
+        shown = f"{option.default:g}" if isinstance(option.default, int | float) else str(option.default)
+        assert cells[3] == (shown or "none")
+
+
+def _allowed(option: OptionInfo, told: str) -> str:
+    """Return the beginning of what a row says that an option may be."""
+    if option.choices and (short := re.search(r"\((\d+)\)$", told)):
+        assert int(short.group(1)) == len(option.choices)
+        assert set(told.partition(", ...")[0].split(", ")) <= set(option.choices)
+        return told
+    if option.choices:
+        return ", ".join(option.choices) if told.count(",") == len(option.choices) - 1 else told.partition(",")[0]
+    if option.type == "str":
+        assert option.high is not None
+        return f"to {option.high:,.0f} characters"
+    return f"{option.low:g}–{option.high:g}".replace("-", "−")
