@@ -1,14 +1,17 @@
-"""Whole requests through a pool that makes sounds with AudioGen and MAGNeT, both from tiny official files."""
+"""Whole requests through a pool of MusicGen, AudioGen and MAGNeT, each from tiny files in its official layout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.pool_models import ask, heard
-from tests.support import audiocraft_checkpoints as checkpoints
+import soundfile
+from tests.engines.pool_models import ask, close, heard
+from tests.support import audiocraft_checkpoints, checkpoints
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool
 from audio_pool.errors import InvalidRequest, NotSupported
@@ -20,8 +23,10 @@ pytest.importorskip("transformers")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
     directory = tmp_path_factory.mktemp("pool")
     models = {
-        kind: str(checkpoints.build(directory / kind, kind).directory) for kind in ("audiogen", "magnet")
-    }  # fmt: skip
+        kind: str(audiocraft_checkpoints.build(directory / kind, kind).directory) for kind in ("audiogen", "magnet")
+    }
+    models["musicgen"] = str(checkpoints.musicgen(directory / "musicgen", checkpoints.MUSICGEN_STEREO))
+    models["tunes"] = str(checkpoints.musicgen(directory / "tunes", checkpoints.MUSICGEN_MELODY))
     tree: dict[str, Any] = {
         "defaults": {"engine": "audiogen", "duration_s": 0.5, "format": "flac", "candidates": 2},
         "cache": {"dir": str(directory / "cache"), "encoder": "off", "scorer": "off"},
@@ -32,6 +37,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
         ],
     }
     tree["engines"]["magnet"]["kinds"] = ["music"]
+    tree["engines"]["musicgen"]["kinds"] = ["score"]
+    tree["engines"]["tunes"] |= {"implementation": "musicgen", "kinds": ["tune"]}
     with AudioPool.from_config(tree) as pool:
         yield pool
 
@@ -41,6 +48,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
     [
         ("audiogen", {"options": {"top_k": 20, "temperature": 0.9}}, "kind:effects"),
         ("magnet", {"steps": 3, "options": {"later_steps": 2}}, "kind:music"),
+        ("musicgen", {"options": {"top_p": 0.9, "cfg": 2.0}}, "kind:score"),
     ],
 )
 def test_a_sound_is_made_kept_and_told_of(pool: AudioPool, engine: str, fields: dict[str, Any], kind: str) -> None:
@@ -53,7 +61,8 @@ def test_a_sound_is_made_kept_and_told_of(pool: AudioPool, engine: str, fields: 
     again = ask(pool, engine=engine, seed=3, duration_s=0.7, **fields)
     assert again.metadata["cache_type"] == "exact"
     np.testing.assert_array_equal(heard(again), sound)
-    other = ask(pool, engine=engine, seed=3, duration_s=0.7, guidance_scale=4.0, **fields)
+    options = {name: value for name, value in fields.get("options", {}).items() if name != "cfg"}
+    other = ask(pool, engine=engine, seed=3, duration_s=0.7, guidance_scale=4.0, **{**fields, "options": options})
     assert other.metadata["cache_type"] == "new_generation"
     assert np.abs(heard(other) - sound).max() > 0.01
 
@@ -68,3 +77,29 @@ def test_what_cannot_be_done_is_refused_and_what_is_done_otherwise_is_said(pool:
         ask(pool, engine="audiogen", duration_s=601)
     found = ask(pool, engine="magnet", steps=1, duration_s=1.0, options={"later_steps": 1})
     assert any(each.startswith("silent_end: ") for each in found.metadata["warnings"])
+
+
+def test_requests_that_wait_together_are_drawn_together_and_alike(pool: AudioPool) -> None:
+    """Other lengths, guidance and words in one pass; each sound is the one that it is alone."""
+    asked = [{"prompt": "dog", "seed": 1, "duration_s": 0.4}, {"prompt": "the sea", "seed": 2, "duration_s": 0.6}]
+    waiting = [pool.submit(engine="musicgen", force=True, **fields) for fields in asked]
+    together = [heard(each.result(PATIENCE_S)) for each in waiting]
+    for fields, found in zip(asked, together, strict=True):
+        alone = heard(ask(pool, engine="musicgen", force=True, **fields))
+        assert close(alone, found)
+        assert alone.shape[0] == 2 and np.abs(alone[0] - alone[1]).max() > 0.01
+
+
+def test_a_tune_is_given_by_its_file(pool: AudioPool, tmp_path: Path) -> None:
+    times = np.arange(32_000) / 32_000
+    for name, hz in (("a", 440.0), ("d", 293.66)):
+        soundfile.write(tmp_path / f"{name}.wav", 0.3 * np.sin(2 * np.pi * hz * times), 32_000)
+    sounds = [
+        heard(ask(pool, engine="tunes", seed=3, duration_s=0.5, **given))
+        for given in ({}, {"init_audio": str(tmp_path / "a.wav")}, {"init_audio": str(tmp_path / "d.wav")})
+    ]
+    for one in range(3):
+        for other in range(one):
+            assert np.abs(sounds[one] - sounds[other]).max() > 0.01
+    with pytest.raises(NotSupported, match="can continue a sound"):
+        ask(pool, engine="musicgen", init_audio=str(tmp_path / "a.wav"))
