@@ -12,7 +12,8 @@ that the engine has needed so far, and allowances for building and compiling); s
 run ends in the middle of it, and it is measured by the next run.
 
 The floor is the larger of the clip's arithmetic (counted by torch) at the rate of the best large bfloat16 matrix
-product, and the denoiser's weights, read once per step, at the rate of the best large copy of the same run. Guidance
+product, and what a step must read (the denoiser's or language model's weights; of a language model each sound's keys
+and values, too) at the rate of the best large copy of the same run. Guidance
 and all sounds of a batch share one pass. Without a GPU the models are tiny and the clips short: only the gain of
 batching over the plain pipeline is then worth reading.
 """
@@ -42,7 +43,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from benchmarks import _profile  # noqa: E402
 from benchmarks._rows import Rows, key_of  # noqa: E402
-from benchmarks.official_sizes import AUDIOLDM2_LARGE, CLAP, SIZES, USUAL  # noqa: E402
+from benchmarks.official_sizes import AUDIOLDM2_LARGE, CLAP, MUSICGEN, SIZES, USUAL  # noqa: E402
 from tests.support import built  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -56,6 +57,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "audioldm": ("audioldm", SIZES["audioldm"]),
     "audioldm2_large": ("audioldm2", AUDIOLDM2_LARGE),
     "clap": ("clap", CLAP),
+    **{name: ("musicgen", sizes) for name, sizes in MUSICGEN.items()},
 }
 """What can be named, in the order of measuring: implementation and official sizes."""
 REDUCED = {"duration_s": 1.4, "steps": 8}
@@ -316,6 +318,8 @@ class Bench:
     def _built(self, variant: Variant) -> Subject:
         if CASES[variant.engine][0] == "clap":
             return ClapSubject(self, variant)
+        if CASES[variant.engine][0] == "musicgen":
+            return PlainTokens(self, variant) if variant.setting.startswith("plain") else TokenSubject(self, variant)
         if variant.setting.startswith("plain"):
             return PlainSubject(self, variant)
         return EngineSubject(self, variant)
@@ -494,6 +498,106 @@ class ClapSubject(Subject):
         return {**({"sound_s": 10.0} if what == "sound" else {}), **self.bench.measured(work, work)}
 
 
+class TokenSubject(Subject):
+    """MusicGen: a pass of the language model for each frame of sound."""
+
+    def __init__(self, bench: Bench, variant: Variant) -> None:
+        self.bench, self.variant = bench, variant
+        given = {"compile": True, "compile_mode": variant.compile_mode} if variant.compile_mode else {}
+        self.engine = built.musicgen(
+            bench.device,
+            getattr(torch, variant.dtype),
+            build_on=bench.device,
+            sizes=bench.sizes(variant),
+            quantization=variant.quantization,
+            **given,
+        )
+
+    def close(self) -> None:
+        self.engine.close()
+        super().close()
+
+    def _items(self, count: int, seconds: float) -> list[Item]:
+        return [Item(prompt=PROMPTS[seed % len(PROMPTS)], seed=seed, duration_s=seconds) for seed in range(count)]
+
+    def measure(self, what: str, batch: int) -> dict[str, Any]:
+        seconds = float(REDUCED["duration_s"] if self.bench.tiny else USUAL["musicgen"]["duration_s"])
+        return {"floor": self._floor, "clip": self._clip, "decode": self._decode}[what](batch, seconds)
+
+    def _clip(self, batch: int, seconds: float) -> dict[str, Any]:
+        items, short = self._items(batch, seconds), self._items(batch, 0.1)
+        warms = 3 if self.variant.compile_mode else 1
+        found = self.bench.measured(lambda: self.engine.generate(short), lambda: self.engine.generate(items), warms)
+        steps = self._steps(seconds)
+        return {"sound_s": seconds, "steps": steps, "steps_per_s": steps / found["seconds"], **found}
+
+    def _steps(self, seconds: float) -> int:
+        return int(self.engine._step_count(self.engine._job(0, self._items(1, seconds)[0])))
+
+    def _decode(self, batch: int, seconds: float) -> dict[str, Any]:
+        job = self.engine._job(0, self._items(1, seconds)[0])
+        shape = batch, self.engine._codebooks.count, self.engine._length(job)
+        codes = torch.randint(0, self.engine._codebooks.vocabulary, shape, device=self.bench.device)
+
+        def decode() -> None:
+            with self.engine._running(batch), self.engine._placement.stage("decoder"):
+                self.engine._waves([job] * batch, codes)
+
+        return {"sound_s": seconds, **self.bench.measured(decode, decode)}
+
+    def _floor(self, batch: int, seconds: float) -> dict[str, Any]:
+        """Operations of one guided clip by stage, and what a step reads: weights, and each sound's keys and values."""
+        counts = {}
+        with self.engine._running(1), FlopCounterMode(display=False) as counter:
+            text = self.engine._encode(PROMPTS[0], "", True)
+        counts["encode"] = counter.get_total_flops()
+        with FlopCounterMode(display=False) as counter:
+            self._decode(1, seconds)
+        counts["decode"] = counter.get_total_flops() // 2  # once to warm, once or more to measure
+        counts["step"] = self._step_operations(seconds)
+        config, width = self.engine._lm.config, self.engine.dtype.itemsize
+        each = 2 * 2 * config.num_hidden_layers * config.hidden_size * width  # keys and values of two rows
+        positions = self._steps(seconds) / 2 + text["states"].shape[1]
+        return {"operations": counts, "step_bytes": self._read_bytes(), "sound_bytes": each * positions}
+
+    def _read_bytes(self) -> int:
+        """Bytes of weights that a step reads: not the text's keys and values, made once, nor but a few embeddings."""
+        decoder = self.engine._lm.model.decoder
+        unread = [decoder.embed_tokens, decoder.embed_positions]
+        unread += [part for layer in decoder.layers for part in (layer.encoder_attn.k_proj, layer.encoder_attn.v_proj)]
+        return _torch.weight_bytes(self.engine._lm) - sum(_torch.weight_bytes(part) for part in unread)
+
+    def _step_operations(self, seconds: float) -> float:
+        totals = []
+        self.engine.latents(self._items(1, 0.02))  # the text is encoded once
+        for length in (0.1, 0.3):
+            with FlopCounterMode(display=False) as counter:
+                self.engine.latents(self._items(1, length))
+            totals.append(counter.get_total_flops())
+        return (totals[1] - totals[0]) / (self._steps(0.3) - self._steps(0.1))
+
+
+class PlainTokens(Subject):
+    """transformers' own ``generate``, sampling, one sound after another."""
+
+    def __init__(self, bench: Bench, variant: Variant) -> None:
+        self.bench = bench
+        found = built.parts("musicgen", bench.device, bench.sizes(variant))
+        self.model = found["model"].eval().to(getattr(torch, variant.dtype))
+        self.tokenizer = found["tokenizer"]
+
+    def measure(self, what: str, batch: int) -> dict[str, Any]:
+        seconds = float(REDUCED["duration_s"] if self.bench.tiny else USUAL["musicgen"]["duration_s"])
+        tokens = self.tokenizer(PROMPTS[0], return_tensors="pt").to(self.bench.device)
+
+        def sound(steps: int) -> None:
+            self.model.generate(**tokens, do_sample=True, guidance_scale=3.0, top_k=250, max_new_tokens=steps)
+
+        steps = round(50 * seconds) + 3
+        found = self.bench.measured(lambda: sound(8), lambda: sound(steps))
+        return {"sound_s": seconds, "steps": steps, "steps_per_s": steps / found["seconds"], **found}
+
+
 # -- the plan --------------------------------------------------------------------------------------------
 
 
@@ -508,6 +612,10 @@ def plan(engine: str, gpu: bool, profile: bool) -> Iterator[Variant]:
         rows = tuple((what, batch) for what in ("sound", "text") for batch in (1, 8))
         for dtype in ("float32", "bfloat16", "float16") if gpu else ("float32",):
             yield Variant(engine=engine, setting="engine", dtype=dtype, rows=() if profile else rows)
+        return
+    if CASES[engine][0] == "musicgen":
+        if not profile:
+            yield from _token_plan(engine, gpu, narrow, clips)
         return
     if profile:
         yield Variant(engine=engine, setting="engine", dtype=narrow, rows=(("profile", 1), ("profile", 8)))
@@ -534,6 +642,16 @@ def plan(engine: str, gpu: bool, profile: bool) -> Iterator[Variant]:
         )
 
 
+def _token_plan(
+    engine: str, gpu: bool, narrow: str, clips: Callable[..., tuple[tuple[str, int], ...]]
+) -> Iterator[Variant]:
+    eager = (("floor", 1), *clips(*BATCHES), ("decode", 1))
+    yield Variant(engine=engine, setting="engine", dtype=narrow, rows=eager)
+    for mode in ("graphs", "full") if gpu else ():
+        yield Variant(engine=engine, setting=COMPILED[mode], dtype=narrow, compile_mode=mode, rows=clips(1, 8))
+    yield Variant(engine=engine, setting="plain pipeline, one by one", dtype=narrow, rows=clips(1))
+
+
 COMPILED = {
     "graphs": "engine, CUDA graphs",
     "kernels": "engine, compiled",
@@ -548,7 +666,8 @@ def floor_s(floor: dict[str, Any], row: dict[str, Any], rates: tuple[float, floa
     """The least seconds of a batch on this machine."""
     operations, bytes_per_s = rates
     counts, steps, batch = floor["operations"], row["steps"], row["batch"]
-    denoise = max(batch * counts["step"] / operations, floor["step_bytes"] / bytes_per_s) * steps
+    read = floor["step_bytes"] + batch * floor.get("sound_bytes", 0.0)
+    denoise = max(batch * counts["step"] / operations, read / bytes_per_s) * steps
     return float(denoise + batch * (counts["encode"] + counts["decode"]) / operations)
 
 

@@ -135,10 +135,40 @@ CLAP: dict[str, Any] = {
 }
 """laion/clap-htsat-unfused: HTSAT-tiny and RoBERTa-base."""
 
+_ENCODEC_32K = {
+    "target_bandwidths": [2.2],
+    "sampling_rate": 32_000,
+    "audio_channels": 1,
+    "normalize": False,
+    "chunk_length_s": None,
+    "overlap": None,
+    "hidden_size": 128,
+    "num_filters": 64,
+    "codebook_size": 2048,
+    "codebook_dim": 128,
+    "upsampling_ratios": [8, 5, 4, 4],
+    "use_causal_conv": False,
+    "use_conv_shortcut": False,
+    "norm_type": "weight_norm",
+}
+
+
+def _musicgen(layers: int, width: int, heads: int) -> dict[str, Any]:
+    decoder = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads, "ffn_dim": 4 * width}
+    return {"text": _T5_BASE, "codec": _ENCODEC_32K, "decoder": decoder}
+
+
+MUSICGEN = {
+    "musicgen": _musicgen(24, 1024, 16),
+    "musicgen_medium": _musicgen(48, 1536, 24),
+    "musicgen_large": _musicgen(48, 2048, 32),
+}
+
 USUAL: dict[str, dict[str, float | int]] = {
     "tangoflux": {"duration_s": 30.0, "steps": 50},
     "audioldm": {"duration_s": 10.0, "steps": 100},
     "audioldm2": {"duration_s": 10.0, "steps": 200},
     "stable_audio": {"duration_s": 47.0, "steps": 100},
+    "musicgen": {"duration_s": 10.0},
 }
 """The usual clip of each."""

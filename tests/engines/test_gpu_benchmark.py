@@ -148,7 +148,9 @@ def test_an_engine_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[
     assert "given tangoflu; allowed is any of tangoflux, audioldm2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "clap"])
+@pytest.mark.parametrize(
+    "name", [name for name, (implementation, _) in CASES.items() if implementation in built.GENERATORS]
+)
 def test_official_sizes_build_straight_on_a_device(name: str) -> None:
     """On torch's meta device, which holds no values; weights in millions, of the denoiser, by the models' cards."""
     implementation, sizes = CASES[name]
@@ -159,6 +161,21 @@ def test_official_sizes_build_straight_on_a_device(name: str) -> None:
     assert denoiser / 1e6 == pytest.approx(wanted[name], rel=0.02)
     engine = built.engine(implementation, "meta", torch.bfloat16, sizes=sizes, found=found)
     assert {weight.device.type for weight in engine._denoiser.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("musicgen", 420), ("musicgen_medium", 1838), ("musicgen_large", 3258)])
+def test_official_sizes_of_language_models(name: str, wanted: int) -> None:
+    model = built.parts("musicgen", "meta", CASES[name][1])["model"]
+    assert sum(weight.numel() for weight in model.decoder.parameters()) / 1e6 == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_language_models_clip_and_floor_are_measured(bench: Bench) -> None:
+    bench.run(variant(("floor", 1), ("clip", 1), engine="musicgen"))
+    bench.run(variant(("clip", 1), engine="musicgen", setting="plain pipeline, one by one"))
+    floor, *clips = bench.book.rows
+    assert [row["steps"] for row in clips] == [73, 73] and all(row["seconds"] > 0 for row in clips)
+    # two rows of guidance, two operations for each weight that is read, and some for attention
+    assert floor["operations"]["step"] == pytest.approx(4 * floor["step_bytes"] / 4, rel=0.1)
 
 
 # -- profile ---------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from audio_pool.engines._oobleck import decoder_only
 from audio_pool.engines._opening import Opened
 
 GENERATORS = ("tangoflux", "audioldm", "audioldm2", "stable_audio")
-_SEEDS = {"tangoflux": 11, "audioldm": 12, "audioldm2": 13, "stable_audio": 14, "clap": 15}
+_SEEDS = {"tangoflux": 11, "audioldm": 12, "audioldm2": 13, "stable_audio": 14, "clap": 15, "musicgen": 16}
 _PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2", "language_model", "projection_model", "fc")
 
 
@@ -106,6 +106,38 @@ def engine(
         loaded_engine = _of_pipeline(name, module, checked, opened, found)
     loaded_engine._warm()
     return loaded_engine
+
+
+def musicgen(
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    build_on: str = "cpu",
+    sizes: checkpoints.Sizes | None = None,
+    **settings: Any,
+) -> Any:
+    """MusicGen, without a tune."""
+    from audio_pool.engines._autoregressive import TokenModel
+    from audio_pool.engines.musicgen import MusicGen
+
+    found = parts("musicgen", build_on, sizes)
+    model = found["model"]
+    wave_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
+    opened = Opened(
+        directory=Path(), revision="", device=torch.device(device), dtype=dtype, wave_dtype=wave_dtype
+    )
+    checked = importlib.import_module("audio_pool.engines.musicgen").Settings(
+        device=device, dtype=str(dtype).removeprefix("torch."), **settings
+    )
+    given = TokenModel(
+        tokenizer=found["tokenizer"],
+        text_encoder=model.text_encoder.to(torch.float32 if dtype == torch.float16 else dtype),
+        projection=model.enc_to_dec_proj.to(dtype),
+        language_model=model.decoder.to(dtype),
+        codec=model.audio_encoder.to(wave_dtype),
+        channels=model.decoder.config.audio_channels,
+    )
+    return MusicGen(_info("musicgen"), checked, opened, given)
 
 
 def _of_pipeline(name: str, module: Any, checked: Any, opened: Opened, found: dict[str, Any]) -> Any:

@@ -446,6 +446,8 @@ def musicgen_parts(sizes: Sizes = MUSICGEN) -> dict[str, Any]:
     )
     cls = getattr(library, f"{kind}ForConditionalGeneration")
     model = cls(config, text_encoder=text, audio_encoder=codec, decoder=decoder)
+    for part in (text, decoder):
+        part.set_attn_implementation("sdpa")  # as they are loaded
     for part in (text, decoder, model.enc_to_dec_proj, getattr(model, "audio_enc_to_dec_proj", text)):
         lively(part)
     return {"model": model, "tokenizer": t5_tokenizer()}
