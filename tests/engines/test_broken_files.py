@@ -37,6 +37,7 @@ BUILD: dict[str, Callable[[Path], Path]] = {
     "audioldm": checkpoints.audioldm,
     "audioldm2": checkpoints.audioldm2,
     "stable_audio": checkpoints.stable_audio,
+    "musicgen": checkpoints.musicgen,
     "clap": clap,
     "laion": laion,
     "bge": bge,
@@ -47,6 +48,7 @@ WEIGHTS = {
     "audioldm": ["unet/diffusion_pytorch_model.safetensors", "vocoder/model.safetensors"],
     "audioldm2": ["language_model/model.safetensors", "text_encoder/model.safetensors"],
     "stable_audio": ["transformer/diffusion_pytorch_model.safetensors"],
+    "musicgen": ["model.safetensors"],
     "clap": ["model.safetensors"],
     "laion": ["630k-audioset-best.pt"],
     "bge": ["model.safetensors"],
@@ -56,6 +58,7 @@ TEXTS = {
     "audioldm": ["unet/config.json", "model_index.json"],
     "audioldm2": ["tokenizer_2/tokenizer.json"],
     "stable_audio": ["scheduler/scheduler_config.json"],
+    "musicgen": ["config.json", "tokenizer.json"],
     "clap": ["tokenizer.json"],
     "laion": ["roberta-base/tokenizer.json"],
     "bge": ["modules.json"],
@@ -146,7 +149,7 @@ def test_what_no_loader_reads_may_be_anything(models, tmp_path: Path) -> None:
 def test_whole_files_of_another_model_are_an_error_in_words(models, instead) -> None:
     """safetensors' own error shares no class with others, and a shape that differs is a RuntimeError."""
     clap_weights = (models["clap"] / "model.safetensors").read_bytes()
-    for name in ("audioldm", "audioldm2", "tangoflux"):
+    for name in ("audioldm", "audioldm2", "tangoflux", "musicgen"):
         file = models[name] / WEIGHTS[name][0]
         instead(file, lambda whole: clap_weights)
         with pytest.raises(EngineUnavailable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 import weakref
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from safetensors.torch import load_file
 from tests.support import checkpoints
 from tests.support.token_reference import Reference
 
@@ -16,6 +19,7 @@ from audio_pool.engines import Generator, Item, Streams, load_engine, musicgen
 from audio_pool.engines._chroma import chroma
 from audio_pool.engines._token_drawing import Window
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported
+from audio_pool.models.weights import parts_of
 
 RAIN = "rain on a tin roof"
 
@@ -182,8 +186,8 @@ def test_what_it_cannot_do_is_refused_or_said(engine):
             "and nothing else",
         ),
         ({"init_audio": np.zeros((1, 100), np.float32), "mask": (0.0, 0.1)}, NotSupported, "mask"),
-        ({"init_audio": np.zeros((1, 100), np.float32), "extend_s": 601.0}, NotSupported, "at most 600 s"),
-        ({"init_audio": np.zeros((1, 100), np.float32), "extend_s": 0.0}, InvalidRequest, "extend_s: given 0.0"),
+        ({"init_audio": tone(440.0, 1.0), "extend_s": 600.0, "duration_s": 601.0}, NotSupported, "at most"),
+        ({"init_audio": tone(440.0, 1.0), "extend_s": 0.0}, InvalidRequest, "extend_s: given 0.0"),
         ({"extend_s": 1.0}, InvalidRequest, "extend_s: given 1.0, .* with init_audio"),
         ({"loop": True}, NotSupported, "no loops"),
         ({"options": {"temperature": 3.5}}, InvalidRequest, "temperature: given 3.5, .* 0 to 3"),
@@ -206,6 +210,11 @@ def tone(hz: float, seconds: float, channels: int = 1) -> np.ndarray:
 # -- what it is given ------------------------------------------------------------------------------------
 
 
+def continued(prompt: str, source: np.ndarray, extend_s: float, seed: int = 7, **more) -> Item:
+    total_s = source.shape[1] / 32_000 + round(extend_s * 32_000) / 32_000
+    return item(prompt, seed, total_s, init_audio=source, extend_s=extend_s, **more)
+
+
 def given_codes(reference: Reference, sound: np.ndarray) -> torch.Tensor:
     """Of mono sounds by the library's own encoder, int64 [K, frames]; left and right alternate."""
     with torch.no_grad():
@@ -219,7 +228,7 @@ def test_a_given_sound_is_continued_by_the_librarys_codes(kind, request):
     if kind:
         engine, reference = request.getfixturevalue("stereo")
     source = tone(440.0, 0.707, engine.info.channels)  # 35 frames and a part of one, of which the end is heard
-    wanted = item(init_audio=source, extend_s=0.5)
+    wanted = continued(RAIN, source, 0.5)
     heard = source[:, source.shape[1] - 35 * 640 :]
     given = given_codes(reference, heard)
     codes = reference.codes(wanted.prompt, wanted.seed, 60, given=given)
@@ -239,10 +248,11 @@ def test_a_given_sound_is_continued_by_the_librarys_codes(kind, request):
 
 def test_sounds_of_other_lengths_are_continued_in_one_batch_and_in_pieces(short):
     """Beyond the window, too; more than the model's window leaves room for, and less than a frame."""
+    stride = {"stride_s": 1.0}
     items = [
-        item(init_audio=tone(300.0, 1.8), extend_s=1.9, options={"stride_s": 1.0}),
-        item("dog", 2, init_audio=tone(500.0, 0.01), extend_s=0.3, options={"stride_s": 1.0}),
-        item("dog", 3, init_audio=tone(500.0, 0.4, channels=2), extend_s=0.33333, options={"stride_s": 1.0}),
+        continued(RAIN, tone(300.0, 1.8), 1.9, options=stride),
+        continued("dog", tone(500.0, 0.01), 0.3, 2, options=stride),
+        continued("dog", tone(500.0, 0.4, channels=2), 0.33333, 3, options=stride),
         item(),
     ]
     together = short.generate(items)
@@ -252,7 +262,7 @@ def test_sounds_of_other_lengths_are_continued_in_one_batch_and_in_pieces(short)
             assert found.shape == (1, source.shape[1] + round(wanted.extend_s * 32_000))
         assert np.abs(short.generate([wanted])[0] - found).max() < 1e-5
         np.testing.assert_array_equal(np.concatenate(list(short.pieces(wanted)), axis=1), short.generate([wanted])[0])
-    (said,) = short.notes(item(init_audio=tone(300.0, 0.5), extend_s=0.5, init_strength=0.4)).warnings
+    (said,) = short.notes(continued(RAIN, tone(300.0, 0.5), 0.5, init_strength=0.4)).warnings
     assert said.startswith("init_strength_unused: ")
 
 
@@ -356,7 +366,7 @@ def test_a_tune_goes_on_where_the_window_does(melody):
 )
 def test_offloaded_it_makes_the_same(model, engine, settings):
     other = load_engine("musicgen", {"model": model, "device": "cpu", "dtype": "float32", **settings})
-    for wanted in (item(duration_s=0.2), item(init_audio=tone(440.0, 0.3), extend_s=0.2)):
+    for wanted in (item(duration_s=0.2), continued(RAIN, tone(440.0, 0.3), 0.2)):
         np.testing.assert_array_equal(other.latents([wanted])[0], engine.latents([wanted])[0])
         np.testing.assert_allclose(other.generate([wanted])[0], engine.generate([wanted])[0], atol=1e-5)
         np.testing.assert_array_equal(np.concatenate(list(other.pieces(wanted)), axis=1), other.generate([wanted])[0])
@@ -397,6 +407,34 @@ def test_closed_it_gives_its_memory_back(model):
     engine.close()
     assert [part() for part in parts] == [None] * 3
     assert engine.info.name == "musicgen"
+
+
+def test_official_files_name_weights_as_older_libraries_did(model, engine, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        weights = {name.replace(f"parametrizations.weight.{new}", old): value for name, value in weights.items()}
+    assert any(name.endswith("weight_g") for name in weights)
+    weights["text_encoder.encoder.embed_tokens.weight"] = weights["text_encoder.shared.weight"].clone()
+    torch.save(weights, tmp_path / "model" / "pytorch_model.bin")
+    torch.save(weights, tmp_path / "model" / "state_dict.bin")  # audiocraft's copy lies beside it
+    (tmp_path / "model" / "model.safetensors").unlink()
+    other = load_engine("musicgen", {"model": tmp_path / "model", "device": "cpu"})
+    wanted = item(duration_s=0.2)
+    np.testing.assert_array_equal(other.generate([wanted])[0], engine.generate([wanted])[0])
+    assert list(parts_of(tmp_path / "model")[""]) == [tmp_path / "model" / "pytorch_model.bin"]
+
+
+def test_the_memory_reckoned_is_that_of_the_keys_and_values(model, engine):
+    job = engine._job(0, item())
+    with engine._running(1):
+        window = Window(begin=0, known=0, end=1500)
+        condition = engine._condition([job], [engine._encoding(*job.text)], window)
+        predict = engine._predictor(condition, 1503)
+        predict(torch.zeros(1, 4, 1, dtype=torch.long))
+    caches = inspect.getclosurevars(predict).nonlocals["cache"].self_attention_cache.layers
+    held = sum(layer.room.numel() for layer in caches) * 2
+    assert held <= musicgen.working_bytes(model) / 2 <= 1.1 * held
 
 
 def test_a_missing_or_other_model_is_named(tmp_path):

@@ -8,15 +8,16 @@ Paper: Copet et al., "Simple and Controllable Music Generation", 2023.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._autoregressive import AutoregressiveEngine, TokenModel, token_options
 from audio_pool.engines._chroma import chroma
-from audio_pool.engines._continuation import fitted
 from audio_pool.engines._generation import Condition, Job
-from audio_pool.engines._opening import Opened, open_model
+from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._token_drawing import Window
 from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.models.weights import missing_model
@@ -64,11 +65,11 @@ INFO = EngineInfo(
     summary="Music up to 10 minutes, 32 kHz; models small, medium, large, melody and stereo.",
 )
 
-_WORKING_BYTES = 3 * 2**29
-"""Keys and values of thirty guided seconds, and the decoding of ten."""
-
 _TUNE_S = 30.0
 """Of a tune the models were taught as much."""
+_WINDOW_FRAMES = 1500
+_TEXT = 64
+"""Tokens of a usual prompt."""
 
 Settings = TorchSettings
 
@@ -79,11 +80,8 @@ def load(info: EngineInfo, settings: TorchSettings) -> MusicGen:
     Raises:
         EngineUnavailable, OutOfMemory; InvalidConfig: settings that do not go together.
     """
-    from transformers import AutoTokenizer
-
-    opened = open_model(info, settings, _WORKING_BYTES)
-    model = _read(info, opened)
-    tokenizer = AutoTokenizer.from_pretrained(str(opened.directory), local_files_only=True)
+    opened = open_model(info, settings, working_bytes(settings.locate(info).path))
+    model, tokenizer = _read(info, opened)
     parts = TokenModel(
         tokenizer=tokenizer,
         text_encoder=model.text_encoder,
@@ -102,18 +100,39 @@ def load(info: EngineInfo, settings: TorchSettings) -> MusicGen:
     return engine
 
 
+def working_bytes(directory: Path) -> int:
+    """Return what thirty seconds take beside the weights, at two bytes a number.
+
+    That is twice the keys and values of both rows of guidance, which the sampler has a half of; decoding, in pieces
+    of ten seconds, takes less.
+    """
+    try:
+        config = json.loads((directory / "config.json").read_text())
+        decoder = config["decoder"]
+        positions = _WINDOW_FRAMES + int(config.get("chroma_length", 0)) + _TEXT
+        caches = 2 * 2 * int(decoder["num_hidden_layers"]) * int(decoder["hidden_size"]) * positions
+    except (OSError, ValueError, KeyError, TypeError):  # reading the model says what is wrong
+        return 2**30
+    return 2 * 2 * caches
+
+
 def _is_melody(config: Any) -> bool:
     return bool(config.model_type == "musicgen_melody")
 
 
-def _read(info: EngineInfo, opened: Opened) -> Any:
-    """Read the whole model onto the CPU.
+def _read(info: EngineInfo, opened: Opened) -> tuple[Any, Any]:
+    """Read the whole model and its tokenizer onto the CPU.
 
     Raises:
         EngineUnavailable: it is not there, or not this model.
     """
     import torch
-    from transformers import AutoConfig, MusicgenForConditionalGeneration, MusicgenMelodyForConditionalGeneration
+    from transformers import (
+        AutoConfig,
+        AutoTokenizer,
+        MusicgenForConditionalGeneration,
+        MusicgenMelodyForConditionalGeneration,
+    )
 
     directory = str(opened.directory)
     wide = ["audio_encoder"] if opened.wave_dtype == torch.float32 else []
@@ -126,10 +145,17 @@ def _read(info: EngineInfo, opened: Opened) -> Any:
         cls = MusicgenMelodyForConditionalGeneration if _is_melody(config) else MusicgenForConditionalGeneration
         model_class: Any = type(cls.__name__, (cls,), {"_keep_in_fp32_modules_strict": wide})
         with no_bars():
-            model = model_class.from_pretrained(directory, dtype=opened.dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+            model, report = model_class.from_pretrained(
+                directory, dtype=opened.dtype, local_files_only=True, output_loading_info=True
+            )
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except reading_errors() as exc:
         raise missing_model(info.implementation, f"{directory!r} does not load as its model: {exc}") from exc
-    return model
+    missing = sorted(report["missing_keys"])
+    if missing:
+        lacks = f"the weights in {directory!r} are not this model's: {len(missing)} of its tensors are missing"
+        raise missing_model(info.implementation, f"{lacks} ({', '.join(missing[:3])})")
+    return model, tokenizer
 
 
 class MusicGen(AutoregressiveEngine):
@@ -212,10 +238,12 @@ class MusicGenMelody(MusicGen):
 
     def _tune_of(self, job: Job, window: Window) -> torch.Tensor:
         """Return the chroma of a job's tune from where the window begins, over and over to the model's length."""
+        import torch
+
         sound = job.item.init_audio
         if sound is None or job.item.extend_s is not None:
             return self._no_tune()
-        wave = fitted(sound, 1)[0].roll(-window.begin * self._samples)
+        wave = torch.from_numpy(sound).float().mean(dim=0).roll(-window.begin * self._samples)
         frames = chroma(wave[: round(_TUNE_S * self._rate)], self._rate, self._config.num_chroma)
         length = self._config.chroma_length
         return frames.repeat(-(-length // len(frames)), 1)[:length]

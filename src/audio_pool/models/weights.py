@@ -229,7 +229,9 @@ def parts_of(directory: Path) -> dict[str, list[Path]]:
     """
     parts: dict[str, list[Path]] = {}
     for folder in _part_folders(directory):
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+        # "pytorch_model" is the name that the libraries read; beside it may lie the makers' own copy of it all
+        names = ("*.safetensors", "pytorch_model*.bin", "*.bin")
+        files = next((found for name in names if (found := sorted(folder.glob(name)))), [])
         plain = [path for path in files if ".fp16" not in path.name]
         if plain or files:
             parts["" if folder == directory else folder.name] = plain or files
