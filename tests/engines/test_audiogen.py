@@ -12,8 +12,8 @@ import torch
 from tests.support import audiocraft_checkpoints as checkpoints
 from tests.support.audiocraft_models import audiogen_codes
 
-from audio_pool.engines import Generator, Item, Streams, engine_info, load_engine
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported
+from audio_pool.engines import Generator, Item, Streams, _torch, engine_info, load_engine
+from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
 
 pytest.importorskip("transformers")
 
@@ -191,11 +191,38 @@ def test_it_runs_as_a_small_card_needs_it(built: checkpoints.Built, engine: Any,
         close(sound, engine.generate([asked])[0])
 
 
+def test_what_is_compiled_is_warmed_at_load_in_one_shape(
+    built: checkpoints.Built, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def noted(module: Any, *_: Any) -> None:  # the compiler alone is left out: it takes minutes
+        plain = module.forward
+
+        def forward(*args: Any, **more: Any) -> Any:
+            shapes.append(tuple(more["input_ids"].shape))
+            return plain(*args, **more)
+
+        monkeypatch.setattr(module, "forward", forward)
+
+    monkeypatch.setattr(_torch, "compile_module", noted)
+    given = {"model": str(built.directory), "device": "cpu", "dtype": "float32", "compile": True}
+    compiled = load_engine("audiogen", {**given, "compile_shapes": [{"items": 1, "duration_s": 0.1}]})
+    assert set(shapes) == {(8, 1)} and len(shapes) >= 7  # two rows of four codebooks, a token at a time
+    close(compiled.generate([item()])[0], engine.generate([item()])[0])
+    assert set(shapes) == {(8, 1)}
+
+
 def test_a_model_of_another_pattern_is_refused(tmp_path: Any) -> None:
-    pattern = {"codebooks_pattern__modeling": "parallel"}
-    model = checkpoints.build(tmp_path, "audiogen", **pattern).directory
+    pattern: dict[str, Any] = {"codebooks_pattern__modeling": "parallel"}
+    model = checkpoints.build(tmp_path / "parallel", "audiogen", **pattern).directory
     with pytest.raises(EngineUnavailable, match=r"codebooks_pattern\.modeling is 'parallel'; .* 'delay'"):
         load_engine("audiogen", {"model": str(model), "device": "cpu"})
+    pattern = {"codebooks_pattern": None, "transformer_lm__q_modeling": "delay"}
+    model = checkpoints.build(tmp_path / "first", "audiogen", **pattern).directory
+    assert load_engine("audiogen", {"model": str(model), "device": "cpu"}).info.window_s == 3.0
+    with pytest.raises(InvalidConfig, match="attention_slicing does nothing"):
+        load_engine("audiogen", {"model": str(model), "device": "cpu", "attention_slicing": True})
 
 
 def test_closed_it_holds_no_weights(built: checkpoints.Built) -> None:

@@ -20,7 +20,7 @@ from audio_pool.engines import _audiocraft_modules as modules
 from audio_pool.engines import _fit, _torch
 from audio_pool.engines._audiocraft import CODEC_FILE, MODEL_FILE, Configuration, Package, read_package
 from audio_pool.engines._opening import Opened, open_model
-from audio_pool.errors import EngineUnavailable
+from audio_pool.errors import EngineUnavailable, InvalidConfig
 from audio_pool.models import hub
 from audio_pool.models.weights import missing_model, parts_of, weight_elements
 
@@ -56,6 +56,11 @@ class AudiocraftSettings(_torch.TorchSettings, frozen=True, kw_only=True, forbid
     codec: Annotated[str, Meta(max_length=4096)] = ""
     """Directory or hub id of an EnCodec in transformers' layout, for a model whose file only names one; empty:
     looked for by that name as the T5 is."""
+
+    def refuse_ignored(self) -> None:
+        super().refuse_ignored()
+        if self.attention_slicing:
+            raise InvalidConfig("attention_slicing does nothing for this engine: leave it out, or lower max_batch")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -393,7 +393,8 @@ class StagedEngine:
                     f"compile_shapes: given duration_s = {shape.duration_s:g}; {self.info.name} makes at most "
                     f"{self.info.longest_s:g} s"
                 )
-            item = Item(prompt="warm up", seed=0, duration_s=shape.duration_s, steps=2)
+            steps = None if self.info.steps is None else 2
+            item = Item(prompt="warm up", seed=0, duration_s=shape.duration_s, steps=steps)
             self.generate([item] * shape.items)
 
 

@@ -69,7 +69,8 @@ def load(info: EngineInfo, settings: Settings) -> AudioGen:
     """
     opened, parts = parts_of.load(info, settings, "transformer_lm", _WORKING_BYTES)
     given, books = parts.config, parts.language_model.config.num_codebooks
-    given.must_be("codebooks_pattern.modeling", "delay", None)
+    # the first models named their pattern elsewhere
+    given.must_be("codebooks_pattern.modeling", "delay", given.get("transformer_lm.q_modeling"))
     given.must_be("codebooks_pattern.delay.delays", list(range(books)), list(range(books)))
     given.must_be("codebooks_pattern.delay.flatten_first", 0, 0)
     given.must_be("codebooks_pattern.delay.empty_initial", 0, 0)
