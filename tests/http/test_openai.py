@@ -50,12 +50,14 @@ def test_a_sound_streams_to_a_file(client, tmp_path: Path):
     assert soundfile.info(tmp_path / "rain.flac").frames == 22_050
 
 
-def test_events_join_to_the_same_bytes(client):
+def test_events_join_to_the_same_sound(client):
     whole = client.audio.speech.create(**ASKED, response_format="wav").content
     answer = client.audio.speech.create(**ASKED, response_format="wav", stream_format="sse")
     assert answer.response.headers["content-type"].startswith("text/event-stream")
     events = [json.loads(line.removeprefix("data: ")) for line in answer.content.decode().split("\n\n") if line]
-    assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == whole
+    streamed = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+    with heard(whole) as file, heard(streamed) as other:  # whose head does not know how long it is
+        assert (file.read(dtype="int16") == other.read(dtype="int16")).all()
     assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"} and len(events) > 2
     assert events[-1]["type"] == "speech.audio.done" and events[-1]["usage"]["input_tokens"] == 5
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +181,28 @@ def test_asyncio(served: Served) -> None:
         return True
 
     asyncio.run(go())
+
+
+def test_the_command_line_writes_it_while_it_is_made(served: Served, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    command = [sys.executable, "-m", "audio_pool.cli", "generate", "--connect", served.endpoint, "--stream"]
+    with subprocess.Popen([*command, f"wait {go}", "-o", "-"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        begun = process.stdout.read(44 + 4 * 32_000)
+        go.write_text("")
+        rest = process.stdout.read()
+    assert process.returncode == 0 and begun[:4] == b"RIFF"
+    with AudioClient(served.endpoint, timeout_s=PATIENCE_S) as client:
+        kept = client.generate(f"wait {go}")
+    assert len(begun + rest) - 44 == 4 * round(kept.metadata.duration_s * kept.metadata.sample_rate)
+    target = tmp_path / "again.wav"
+    told = subprocess.run([*command, "a tone to a file", "-o", target, "--json"], check=True, capture_output=True)
+    assert json.loads(told.stdout)["path"] == str(target)
+    assert soundfile.info(target).duration == 6  # its head says so, now that it is known
+    failed = subprocess.run([*command, "stop", "-o", tmp_path / "none.wav"], capture_output=True, check=False)
+    assert failed.returncode and b"gear" not in failed.stdout and not (tmp_path / "none.wav").exists()
+    refused = subprocess.run([*command, "a tone"], capture_output=True, check=False)
+    assert refused.returncode == 2 and b"--stream: given without a file" in refused.stderr
 
 
 # -- a foreign client

@@ -1,6 +1,6 @@
 """The samples of a finished WAV or headerless file, read as they lie there: nothing is decoded.
 
-Owns: where they begin, and what they are.
+Owns: where they begin, and what they are; the head of a WAV that is sent before its length is known.
 Must not know: why they are read. Light: a process that never imports soundfile reads them, too.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from audio_pool.errors import InvalidAudio
 
-__all__ = ["StoredSamples", "opened"]
+__all__ = ["StoredSamples", "opened", "streamed_wav_head"]
 
 _MOST_CHUNKS = 64
 _EXTENSIBLE = 0xFFFE
@@ -72,6 +72,22 @@ def opened(path: Path, sample_rate: int) -> StoredSamples:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def streamed_wav_head(sample_rate: int, channels: int, bit_depth: int, frames: int | None = None) -> bytes:
+    """Return what stands before a WAV's samples.
+
+    Args:
+        bit_depth: 16 or 24, signed; 32: float.
+        frames: None: not known yet; both sizes are then 0xFFFFFFFF, as programs write that send WAV through a pipe.
+    """
+    frame_bytes = channels * bit_depth // 8
+    size = 0xFFFF_FFFF if frames is None else frames * frame_bytes
+    layout = struct.pack(
+        "<HHIIHH", 3 if bit_depth == 32 else 1, channels, sample_rate, sample_rate * frame_bytes, frame_bytes, bit_depth
+    )
+    body = b"WAVEfmt " + struct.pack("<I", len(layout)) + layout + b"data" + struct.pack("<I", size)
+    return b"RIFF" + struct.pack("<I", size if frames is None else len(body) + size) + body
 
 
 def _wav(descriptor: int, path: Path) -> StoredSamples:

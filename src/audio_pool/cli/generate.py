@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from audio_pool.cli.options import (
     FILE_SECTION,
@@ -30,6 +31,7 @@ from audio_pool.cli.options import (
 )
 from audio_pool.cli.outputs import Output, check_output, check_picture, deliver, output_of
 from audio_pool.cli.request_options import request_fields, request_options
+from audio_pool.cli.streamed import check_streamable, write_stream
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import InvalidRequest, StorageError, Timeout
 from audio_pool.results import AudioResult
@@ -95,7 +97,10 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     if output.format is not None:
         fields["format"] = output.format
     inline = fields.get("delivery") == "inline"
-    if output.kind == "file" and not inline and not found:  # which paths a server writes to is its own to say
+    if fields.get("stream"):
+        check_streamable(output)
+        fields["format"] = output.format or "wav"
+    elif output.kind == "file" and not inline and not found:  # which paths a server writes to is its own to say
         fields["output_path"] = str(output.path)
     if output.kind == "kept" and inline:
         raise InvalidRequest("--delivery inline: given without --output; say where the sound goes")
@@ -104,7 +109,11 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     check_output(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
-    result = deliver(output, _generated(request, sent, config, options, quiet=as_json or to_stdout), copied=found)
+    quiet = as_json or to_stdout
+    if request.stream:
+        result = _streamed(request, sent, config, options, output, quiet=quiet)
+    else:
+        result = deliver(output, _generated(request, sent, config, options, quiet=quiet), copied=found)
     if as_json:
         say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
     else:
@@ -158,6 +167,24 @@ def _generated(
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise
+
+
+def _streamed(
+    request: AudioRequest,
+    sent: dict[str, Path],
+    config: Config | None,
+    options: dict[str, Any],
+    output: Output,
+    *,
+    quiet: bool,
+) -> AudioResult:
+    """Write a sound while it is made; return it with the path where it is then."""
+    from audio_pool.cli.pools import asked_pool
+
+    with asked_pool(config, options, quiet=quiet, ready=False) as pool:
+        stream = pool.stream(request, timeout_s=options["timeout_s"], **sent)
+        result = write_stream(output, stream, request.format or "wav")
+    return result if output.kind == "stdout" else structs.replace(result, path=str(output.path))
 
 
 def _kept(config: Config, request: AudioRequest) -> AudioResult | None:

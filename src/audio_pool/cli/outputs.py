@@ -27,7 +27,10 @@ from audio_pool.results import AudioResult
 from audio_pool.roots import ANYWHERE
 from audio_pool.types import FORMATS
 
-__all__ = ["Output", "check_output", "check_picture", "check_replaceable", "deliver", "output_of"]
+__all__ = [
+    "Output", "check_output", "check_picture", "check_replaceable", "deliver", "output_of",
+    "writable_pipe",
+]  # fmt: skip
 
 _READER_S = 60.0
 
@@ -190,7 +193,7 @@ def deliver(output: Output, result: AudioResult, *, copied: bool = False) -> Aud
             except OSError as exc:
                 raise OSError(exc.errno, exc.strerror, "standard output") from None
     elif output.kind == "pipe":
-        with _opened(result) as source, open(_writable_pipe(output.path), "wb") as pipe:
+        with _opened(result) as source, open(writable_pipe(output.path), "wb") as pipe:
             shutil.copyfileobj(source, pipe)
         return structs.replace(result, path=str(output.path))
     elif output.kind == "file" and (copied or result.data is not None):
@@ -204,7 +207,7 @@ def deliver(output: Output, result: AudioResult, *, copied: bool = False) -> Aud
     return result
 
 
-def _writable_pipe(path: Path) -> int:
+def writable_pipe(path: Path) -> int:
     """Open a named pipe once somebody reads it, or a device.
 
     Raises:

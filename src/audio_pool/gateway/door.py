@@ -20,12 +20,13 @@ from msgspec import Struct, structs
 from audio_pool.api import Health
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
-from audio_pool.errors import InvalidRequest, PathNotAllowed
+from audio_pool.errors import InvalidRequest, PathNotAllowed, QualityError
 from audio_pool.gateway.batch_jobs import BatchJobs
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
 from audio_pool.gateway.keyring import Keyring, key_in
 from audio_pool.gateway.live_jobs import LiveJobs
+from audio_pool.gateway.live_sound import LiveSound
 from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.problems import ClientGone
 from audio_pool.gateway.quota import Quota
@@ -33,7 +34,8 @@ from audio_pool.gateway.ready_files import ReadyFiles
 from audio_pool.gateway.tally import HttpTally
 from audio_pool.gateway.told import public
 from audio_pool.gateway.webhooks import Webhooks
-from audio_pool.results import AudioResult, SoundMetadata
+from audio_pool.results import AudioResult, Chunk, SoundMetadata
+from audio_pool.sound_stream import SoundStream
 from audio_pool.types import AudioRequest
 
 __all__ = ["Door", "HttpRequest", "Sound"]
@@ -233,6 +235,38 @@ class Door:
             work.cancel()
             raise
 
+    async def stream(self, request: AudioRequest, http: HttpRequest, *, init_audio: bytes = b"") -> LiveSound:
+        """Have a sound made; return once its first chunk is there. Where the HTTP client goes away, it is cancelled.
+
+        Args:
+            request: from ``as_request``; its format is wav or pcm, or none.
+
+        Raises:
+            AudioPoolError, ClientGone: as ``make``.
+        """
+        asked = structs.replace(self.admitted(request, http), delivery="path", format=request.format or "wav")
+        caller, name = self.caller(http), self._next_name(http)
+        turn = self.turn(caller)
+        await self.while_connected(http, turn.__aenter__())
+
+        def leave(result: AudioResult | None) -> None:
+            if result is not None:
+                http.scope["state"]["answered"] = result.metadata.engine, result.metadata.cache_type
+            self._close_later(_left(turn))
+
+        stream: SoundStream | None = None
+        try:
+            stream = self.client_of(caller).stream(
+                asked, timeout_s=self.settings.timeout_s, request_id=name, init_audio=init_audio or None
+            )
+            first = await self.while_connected(http, _first(stream))
+            return LiveSound(stream, first, asked, leave)
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            leave(None)
+            raise
+
     def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
         account = self._account(caller)
@@ -279,6 +313,16 @@ def _noted(http: HttpRequest, sound: Sound) -> Sound:
     """Note with a request what it was answered with, for whoever counts it."""
     http.scope["state"]["answered"] = sound.metadata.engine, sound.metadata.cache_type
     return sound
+
+
+async def _first(stream: SoundStream) -> Chunk:
+    async for chunk in stream:
+        return chunk
+    raise QualityError("the sound has no samples")
+
+
+async def _left(turn: AbstractAsyncContextManager[None]) -> None:
+    await turn.__aexit__(None, None, None)
 
 
 async def _ended(work: asyncio.Future[AudioResult], within_s: float) -> None:

@@ -26,20 +26,23 @@ from audio_pool.gateway.door import Door
 from audio_pool.gateway.http_request import HttpRequest, header_of
 from audio_pool.gateway.jobs import Job, job_of
 from audio_pool.gateway.live_jobs import FINAL
+from audio_pool.gateway.live_sound import LiveAnswer
 from audio_pool.gateway.prefer import Preference, preference_in
 from audio_pool.gateway.problems import ClientGone, NotAcceptable
 from audio_pool.gateway.sound_report import SoundReport, bytes_answer, json_answer, report_of
 from audio_pool.gateway.webhooks import WebhookUrl
-from audio_pool.types import AudioRequest
+from audio_pool.types import STREAMABLE, AudioRequest
 
 __all__ = ["handler", "idempotency_key"]
 
 MAX_KEY = 255
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """Who is told of a sound's end."""
+class SoundsQuery(Struct, frozen=True, kw_only=True):
+    """What stands in the address."""
 
+    stream: bool = False
+    """Send the sound while it is made, as wav or pcm."""
     webhook: Annotated[str, Meta(max_length=2000)] | None = None
     """A URL of an allowed host, to which a signed message is sent."""
 
@@ -50,16 +53,19 @@ def handler(door: Door) -> HTTPRouteHandler:
     @post("/v1/sounds", status_code=200, summary="Make or find a sound", tags=["Sounds"], opt=described(
         Says(200, "The sound: its metadata, or its file", SoundReport, media=AUDIO),
         Says(202, "It is not there yet", Job, headers=("location",)),
-        query=Told, body=SOUND_BODY, form=SOUND_FORM,
+        query=SoundsQuery, body=SOUND_BODY, form=SOUND_FORM,
         headers=(
             ("prefer", "respond-async, or wait=SECONDS: answer with a job where it takes longer"),
             ("idempotency-key", "The same request again is answered from the same sound", MAX_KEY),
         ),
     ))  # fmt: skip
-    async def make(request: HttpRequest, webhook: WebhookUrl = None) -> Answer:
+    async def make(request: HttpRequest, webhook: WebhookUrl = None, stream: bool = False) -> Answer:
         url = door.webhooks.check("webhook", webhook)
         choices = accepted(header_of(request, b"accept"))
         came = await asked_of(request)
+        if stream or came.request.stream:
+            # a Response, which the framework knows when it sees one; of a union it would know neither
+            return await _live(door, request, came, choices, webhook)  # type: ignore[return-value]
         chosen, as_bytes = _chosen(came.request, choices, request)
         asked = Asked(request=chosen, init_audio=came.init_audio)
         preference = preference_in(header_of(request, b"prefer"))
@@ -74,6 +80,24 @@ def handler(door: Door) -> HTTPRouteHandler:
         return bytes_answer(sound.data, sound.metadata) if as_bytes else json_answer(report_of(sound.metadata))
 
     return make
+
+
+async def _live(
+    door: Door, http: HttpRequest, came: Asked, choices: tuple[tuple[str, Any], ...], webhook: str | None  # Any: Format
+) -> LiveAnswer:
+    """Answer with a sound while it is made."""
+    others = {"Prefer": header_of(http, b"prefer"), "Idempotency-Key": idempotency_key(http), "webhook": webhook}
+    for name, given in others.items():
+        if given:
+            raise InvalidRequest(f"stream: given with {name}, which is for sounds that are not waited for")
+    accepts = http.headers.get("accept", "*/*")
+    named = [format_ for kind, format_ in choices if kind == "audio"] or ([None] if "*/*" in accepts else [])
+    wanted = came.request.format
+    fit = [one or wanted or "wav" for one in named if one is None or (one in STREAMABLE and wanted in (None, one))]
+    if not fit:
+        raise NotAcceptable(f"stream: given Accept {accepts!r:.100}, allowed are audio/wav and audio/pcm")
+    chosen = structs.replace(came.request, format=fit[0])
+    return LiveAnswer(await door.stream(chosen, http, init_audio=came.init_audio))
 
 
 def _chosen(

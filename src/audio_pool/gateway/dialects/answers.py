@@ -35,6 +35,7 @@ __all__ = [
     "documented",
     "error_handlers",
     "headers_with",
+    "ignored_header",
     "json_of",
     "request_of",
 ]
@@ -99,8 +100,13 @@ def bytes_of(
 
 def headers_with(sound: Sound, ignored: Iterable[str]) -> dict[str, str]:
     """Return what headers tell of a sound and of what was left unread."""
+    return {"cache-control": "no-store", **headers_of(sound.metadata)} | ignored_header(ignored)
+
+
+def ignored_header(ignored: Iterable[str]) -> dict[str, str]:
+    """Return the header that names what was left unread, if anything was."""
     names = ", ".join(name for name in ignored if name.isascii() and name.isprintable())[:500]
-    return {"cache-control": "no-store", **headers_of(sound.metadata)} | ({"x-ignored-fields": names} if names else {})
+    return {"x-ignored-fields": names} if names else {}
 
 
 def json_of(value: object, status: int = 200, **headers: str) -> Response[bytes]:

@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from litestar import Response, Router, get, post
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, Busy
 from audio_pool.gateway.described import Answer
-from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, json_of, request_of
+from audio_pool.gateway.dialects.answers import (
+    FILE,
+    bytes_of,
+    documented,
+    error_handlers,
+    ignored_header,
+    json_of,
+    request_of,
+)
 from audio_pool.gateway.dialects.fields import BadFields, FieldFault, read_json, take
 from audio_pool.gateway.dialects.names import Names, UnknownVoice
 from audio_pool.gateway.dialects.output_format import rendition_of
 from audio_pool.gateway.door import Door, HttpRequest, Sound
+from audio_pool.gateway.live_sound import LiveAnswer
 from audio_pool.gateway.problems import TooMany
-from audio_pool.types import AudioRequest, Prompt, Seed
+from audio_pool.types import STREAMABLE, AudioRequest, Prompt, Seed
 
-__all__ = ["ERRORS", "ElevenLabsError", "FormatQuery", "Model", "made_patiently", "model_object", "router"]
+__all__ = [
+    "ERRORS", "ElevenLabsError", "FormatQuery", "Model", "is_streamed", "made_patiently", "model_object", "router",
+    "streamed_patiently",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 EFFECT_MODEL = "eleven_text_to_sound_v2"
 SPEECH_MODEL = "eleven_multilingual_v2"
@@ -194,7 +209,9 @@ def router(door: Door) -> Router:
         tags=tags,
         opt=documented(ElevenLabsError, FILE, body=SpeechBody, query=FormatQuery),
     )
-    async def speech(request: HttpRequest, voice_id: str, output_format: str | None = None) -> Response[bytes]:
+    async def speech(
+        request: HttpRequest, voice_id: str, output_format: str | None = None
+    ) -> Response[bytes]:
         taken = take(SpeechBody, await read_json(request))
         body, speaker = taken.body, await names.speaker(voice_id)
         own = {"prompt": body.text, "engine": speaker.engine, "voice": speaker.voice, "seed": body.seed}
@@ -203,8 +220,11 @@ def router(door: Door) -> Router:
         faster = {"options": {"speed": speed} if heard else None}
         ignored = taken.ignored if heard or body.voice_settings is None else (*taken.ignored, "voice_settings")
         asked = request_of(own, faster, taken.native, rendition_of(output_format))
+        cost = str(len(body.text))
+        if is_streamed(request, asked):
+            return await streamed_patiently(door, asked, request, ignored, character_cost=cost)
         sound = await made_patiently(door, asked, request)
-        return bytes_of(sound, ignored=ignored, character_cost=str(len(body.text)))
+        return bytes_of(sound, ignored=ignored, character_cost=cost)
 
     @get("/v1/voices", summary="ElevenLabs: voices", tags=tags, opt=documented(
         ElevenLabsError, Answer(200, "Them", Voices),
@@ -237,12 +257,31 @@ def router(door: Door) -> Router:
     return Router("/", route_handlers=[effect, speech, voices, search, user, subscription], exception_handlers=ERRORS)
 
 
+def is_streamed(request: HttpRequest, asked: AudioRequest) -> bool:
+    """Return True for what is sent while it is made: on a route that is called so, in a format of plain samples."""
+    return request.url.path.endswith("/stream") and asked.format in STREAMABLE
+
+
 async def made_patiently(door: Door, asked: AudioRequest, request: HttpRequest) -> Sound:
-    """Make a sound, and ask again while the pool is full: this API's clients never do where audio is streamed."""
+    """Make a sound, and ask again while the pool is full."""
+    return await _patiently(door, request, lambda: door.make(asked, request))
+
+
+async def streamed_patiently(
+    door: Door, asked: AudioRequest, request: HttpRequest, ignored: tuple[str, ...], **headers: str
+) -> LiveAnswer:
+    """Answer with a sound while it is made; asked for again while the pool is full."""
+    live = await _patiently(door, request, lambda: door.stream(asked, request))
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return LiveAnswer(live, ignored_header(ignored) | told)
+
+
+async def _patiently(door: Door, request: HttpRequest, ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the pool has room: this API's clients never do where audio is streamed."""
     until = time.monotonic() + min(_PATIENCE_S, door.settings.timeout_s)
     while True:
         try:
-            return await door.make(asked, request)
+            return await ask()
         except Busy as busy:
             wait_s = min((busy.retry_after_ms or 1000) / 1000, until - time.monotonic())
             if isinstance(busy, TooMany) or wait_s <= 0.0:

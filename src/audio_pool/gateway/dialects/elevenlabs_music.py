@@ -16,7 +16,14 @@ from msgspec import Meta, Struct
 from audio_pool.gateway.audio_response import MEDIA_TYPES
 from audio_pool.gateway.described import Answer
 from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, headers_with, json_of, request_of
-from audio_pool.gateway.dialects.elevenlabs import ERRORS, ElevenLabsError, FormatQuery, made_patiently
+from audio_pool.gateway.dialects.elevenlabs import (
+    ERRORS,
+    ElevenLabsError,
+    FormatQuery,
+    is_streamed,
+    made_patiently,
+    streamed_patiently,
+)
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.music_plan import LONGEST_MS, SHORTEST_MS, Plan, PlanTold, plan_of, told_by
 from audio_pool.gateway.dialects.names import Names
@@ -58,16 +65,18 @@ def router(door: Door) -> Router:
     names = Names(door)
     tags = ["ElevenLabs"]
 
-    async def composed(request: HttpRequest, output_format: str | None) -> tuple[Taken[MusicBody], Plan, Sound]:
+    async def wanted(request: HttpRequest, output_format: str | None) -> tuple[Taken[MusicBody], Plan, AudioRequest]:
         taken = take(MusicBody, await read_json(request))
         plan = _plan_in(taken.body)
-        asked = await _asked(taken, plan, output_format, names)
-        return taken, plan, await made_patiently(door, asked, request)
+        return taken, plan, await _asked(taken, plan, output_format, names)
 
     @post(["/v1/music", "/v1/music/stream"], status_code=200, summary="ElevenLabs: compose", tags=tags,
           opt=documented(ElevenLabsError, FILE, body=MusicBody, query=FormatQuery))  # fmt: skip
     async def compose(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
-        taken, _, sound = await composed(request, output_format)
+        taken, _, asked = await wanted(request, output_format)
+        if is_streamed(request, asked):
+            return await streamed_patiently(door, asked, request, taken.ignored, song_id=door.request_id(request))
+        sound = await made_patiently(door, asked, request)
         return bytes_of(sound, ignored=taken.ignored, song_id=sound.request_id)
 
     @post("/v1/music/detailed", status_code=200, summary="ElevenLabs: compose and tell", tags=tags, opt=documented(
@@ -75,7 +84,8 @@ def router(door: Door) -> Router:
         body=MusicBody, query=FormatQuery,
     ))  # fmt: skip
     async def detailed(request: HttpRequest, output_format: str | None = None) -> Response[bytes]:
-        taken, plan, sound = await composed(request, output_format)
+        taken, plan, asked = await wanted(request, output_format)
+        sound = await made_patiently(door, asked, request)
         boundary = uuid.uuid4().hex
         headers = headers_with(sound, taken.ignored) | {"song-id": sound.request_id}
         media_type = f"multipart/mixed; boundary={boundary}"

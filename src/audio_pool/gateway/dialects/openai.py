@@ -7,6 +7,7 @@ Must not know: how a sound is made.
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -16,13 +17,24 @@ from litestar.response import Stream
 from msgspec import Meta, Struct
 
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, UnknownEngine
-from audio_pool.gateway.dialects.answers import STREAMED, bytes_of, documented, error_handlers, headers_with, request_of
+from audio_pool.gateway.dialects.answers import (
+    STREAMED,
+    bytes_of,
+    documented,
+    error_handlers,
+    headers_with,
+    ignored_header,
+    request_of,
+)
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_json, take
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
-from audio_pool.types import AudioRequest, Duration, Prompt
+from audio_pool.gateway.live_sound import LiveAnswer, LiveSound
+from audio_pool.types import STREAMABLE, AudioRequest, Duration, Prompt
 
-__all__ = ["ERRORS", "Model", "OpenAIError", "StreamFormat", "answer", "model_object", "rendition_of", "router"]
+__all__ = [
+    "ERRORS", "Model", "OpenAIError", "StreamFormat", "answer", "live_answer", "model_object", "rendition_of", "router",
+]  # fmt: skip
 
 RETRY_S = 5.0
 """Within which the SDK's first and second retry come."""
@@ -64,7 +76,8 @@ class SpeechBody(Struct, frozen=True, kw_only=True):
     """mp3, opus, flac, wav, or pcm: 24 kHz, 16 bits, one channel, no header."""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
     """Of an engine that has an option of this name; elsewhere one that is not 1 is named in ``x-ignored-fields``."""
-    stream_format: StreamFormat = "audio"
+    stream_format: StreamFormat | None = None
+    """Given, and with wav or pcm: the sound is sent while it is made."""
     duration_seconds: Duration | None = None
     """Not OpenAI's: how long it is to be."""
 
@@ -107,6 +120,8 @@ def router(door: Door) -> Router:
         # its SDK comes back where it has waited too long, with the very same request
         linger_s = RETRY_S if "x-stainless-retry-count" in request.headers else 0.0
         asked, ignored = await _asked(taken, names)
+        if body.stream_format is not None and asked.format in STREAMABLE:
+            return live_answer(await door.stream(asked, request), body.stream_format, body.input, ignored)
         sound = await door.make(asked, request, linger_s=linger_s)
         return answer(sound, body.response_format, body.stream_format, body.input, ignored)
 
@@ -139,7 +154,7 @@ def rendition_of(response_format: str) -> dict[str, Any]:
 
 
 def answer(
-    sound: Sound, response_format: str, stream_format: StreamFormat, words: str, ignored: tuple[str, ...]
+    sound: Sound, response_format: str, stream_format: StreamFormat | None, words: str, ignored: tuple[str, ...]
 ) -> Response[Any]:
     """Answer with the file, or with events that hold it."""
     if stream_format == "sse":
@@ -147,13 +162,39 @@ def answer(
     return bytes_of(sound, ignored=ignored, media_type=_MEDIA_TYPES.get(response_format))
 
 
+def live_answer(
+    sound: LiveSound, stream_format: StreamFormat, words: str, ignored: tuple[str, ...]
+) -> Stream | LiveAnswer:
+    """Answer with a sound while it is made: its bytes, or events that hold them."""
+    if stream_format == "sse":
+        headers = {**sound.headers, **ignored_header(ignored)}
+        del headers["content-type"]
+        return Stream(_live_events(sound, words), media_type="text/event-stream", headers=headers)
+    return LiveAnswer(sound, ignored_header(ignored))
+
+
 async def _events(sound: Sound, words: str) -> AsyncIterator[bytes]:
     for start in range(0, len(sound.data), _CHUNK_BYTES):
-        part = base64.b64encode(sound.data[start : start + _CHUNK_BYTES]).decode()
-        yield _event({"type": "speech.audio.delta", "audio": part})
+        yield _delta(sound.data[start : start + _CHUNK_BYTES])
+    yield _done(words)
+
+
+async def _live_events(sound: LiveSound, words: str) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(sound.parts()) as parts:
+        async for part in parts:
+            for start in range(0, len(part), _CHUNK_BYTES):
+                yield _delta(part[start : start + _CHUNK_BYTES])
+    yield _done(words)
+
+
+def _delta(data: bytes) -> bytes:
+    return _event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
+
+
+def _done(words: str) -> bytes:
     tokens = len(words.split())
     usage = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
-    yield _event({"type": "speech.audio.done", "usage": usage})
+    return _event({"type": "speech.audio.done", "usage": usage})
 
 
 def _event(body: dict[str, object]) -> bytes:

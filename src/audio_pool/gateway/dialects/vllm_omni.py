@@ -15,9 +15,9 @@ from audio_pool.errors import NotSupported
 from audio_pool.gateway.dialects.answers import STREAMED, documented, request_of
 from audio_pool.gateway.dialects.fields import read_json, take
 from audio_pool.gateway.dialects.names import Names
-from audio_pool.gateway.dialects.openai import ERRORS, OpenAIError, StreamFormat, answer, rendition_of
+from audio_pool.gateway.dialects.openai import ERRORS, OpenAIError, StreamFormat, answer, live_answer, rendition_of
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.types import Duration, Prompt, Steps
+from audio_pool.types import STREAMABLE, Duration, Prompt, Steps
 
 __all__ = ["router"]
 
@@ -34,7 +34,8 @@ class GenerateBody(Struct, frozen=True, kw_only=True):
     """Seconds."""
     audio_start: Annotated[float, Meta(ge=0.0)] = 0.0
     num_inference_steps: Steps | None = None
-    stream_format: StreamFormat = "audio"
+    stream_format: StreamFormat | None = None
+    """Given, and with wav or pcm: the sound is sent while it is made."""
 
 
 def router(door: Door) -> Router:
@@ -55,8 +56,11 @@ def router(door: Door) -> Router:
             "duration_s": body.audio_length,
             "steps": body.num_inference_steps,
         }
-        sound = await door.make(request_of(own, taken.native, rendition_of(body.response_format)), request)
+        asked = request_of(own, taken.native, rendition_of(body.response_format))
         ignored = (*taken.ignored, "speed") if body.speed != 1.0 else taken.ignored
+        if body.stream_format is not None and asked.format in STREAMABLE:
+            return live_answer(await door.stream(asked, request), body.stream_format, body.input, ignored)
+        sound = await door.make(asked, request)
         return answer(sound, body.response_format, body.stream_format, body.input, ignored)
 
     return Router("/", route_handlers=[generate], exception_handlers=ERRORS)

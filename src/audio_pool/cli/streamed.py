@@ -1,0 +1,71 @@
+"""A sound that is written while it is made: to standard output, through a pipe, or into a file.
+
+Owns: the head of what is written, and its sizes once they are known.
+Must not know: how a sound is made, what ``--output`` means (outputs.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from audio_pool.audio.stored_samples import streamed_wav_head
+from audio_pool.cli.outputs import Output, writable_pipe
+from audio_pool.errors import InvalidRequest
+from audio_pool.results import SAMPLE_BYTES, AudioResult, Chunk
+from audio_pool.sound_stream import SoundStream
+
+__all__ = ["check_streamable", "write_stream"]
+
+
+def check_streamable(output: Output) -> None:
+    """Raise InvalidRequest where a sound cannot be written while it is made."""
+    if output.kind in ("kept", "directory"):
+        raise InvalidRequest("--stream: given without a file to write; -o FILE.wav, -o FILE.pcm or -o -")
+
+
+def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResult:
+    """Write a sound's chunks as they come; return the result, with the path of what was written.
+
+    A file that was begun and not finished is removed.
+
+    Raises:
+        AudioPoolError: what the request came to instead. OSError: it cannot be written.
+    """
+    path = output.path
+    with stream, _opened(output) as file:
+        try:
+            first: Chunk | None = None
+            frames = 0
+            for chunk in stream:
+                if first is None and format_ == "wav":
+                    file.write(_head(chunk, None))
+                first, frames = first or chunk, frames + chunk.frames
+                file.write(chunk.data)
+                file.flush()
+            if output.kind == "file" and format_ == "wav" and first is not None:
+                file.seek(0)
+                file.write(_head(first, frames))
+            result = stream.result()
+        except BaseException:
+            if output.kind == "file":
+                path.unlink(missing_ok=True)
+            raise
+    return result
+
+
+def _head(chunk: Chunk, frames: int | None) -> bytes:
+    return streamed_wav_head(chunk.sample_rate, chunk.channels, 8 * SAMPLE_BYTES[chunk.encoding], frames)
+
+
+@contextlib.contextmanager
+def _opened(output: Output) -> Iterator[BinaryIO]:
+    if output.kind == "stdout":
+        yield sys.stdout.buffer
+        return
+    target: Path | int = writable_pipe(output.path) if output.kind == "pipe" else output.path
+    with open(target, "wb") as file:
+        yield file
