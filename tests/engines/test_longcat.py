@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.engines.diffusion_contract import Contract, close, item
+from tests.engines.sound_from_sound import FromSound
 from tests.support import flow_checkpoints
 
 
-class TestLongCat(Contract):
+class TestLongCat(Contract, FromSound):
     name = "longcat"
     option = ("shift", 3.0)
     plain_samplers = ("euler",)
-    given_sound = False
 
     @classmethod
     def build(cls, directory: Path) -> Path:

@@ -15,9 +15,10 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _oobleck
-from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._flow import FlowDiffusion
 from audio_pool.engines._generation import Condition, Job, truncations
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._paste import fitted
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
 from audio_pool.engines._torch import TorchSettings
 
@@ -41,6 +42,9 @@ INFO = EngineInfo(
     steps=16,
     guidance_scale=4.0,
     negative_prompt=True,
+    init_audio=True,
+    inpaint=True,
+    extend=True,
     speech=True,
     options=(sampler_option(FLOW), SHIFT),
     requires=("torch", "diffusers", "transformers"),
@@ -76,11 +80,11 @@ def load(info: EngineInfo, settings: TorchSettings) -> LongCat:
     return engine
 
 
-class LongCat(DiffusionEngine):
+class LongCat(FlowDiffusion):
     """Latents are float32 [L, C], one frame for every 2,048 samples."""
 
-    samplers = FLOW
-    alike = (*DiffusionEngine.alike, "length")
+    time_axis = 1
+    alike = (*FlowDiffusion.alike, "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler
@@ -164,13 +168,6 @@ class LongCat(DiffusionEngine):
     def _timesteps(self, scheduler: Any, steps: int) -> None:
         scheduler.set_timesteps(sigmas=[left / steps for left in range(steps, 0, -1)], device="cpu")
 
-    def _start(self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor) -> torch.Tensor:
-        scheduler.set_begin_index(0)
-        return noise
-
-    def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return rows
-
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         """Return enough frames for all of the sound: the pipeline rounds down, and leaves its end out."""
         return math.ceil(job.frames / self.pipe.vae_scale_factor), self.pipe.latent_dim
@@ -178,3 +175,15 @@ class LongCat(DiffusionEngine):
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         wave: torch.Tensor = self.pipe.vae.decode(latents.transpose(1, 2)).sample
         return wave
+
+    def _latent_samples(self) -> int:
+        return int(self.pipe.vae_scale_factor)
+
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        """Return the likeliest of the latents that the encoder gives a spread of: the same ones every time."""
+        import torch
+
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
+        sound = torch.from_numpy(fitted(job.item.init_audio, self.info.channels, length * self._latent_samples()))
+        found: torch.Tensor = self.pipe.vae.encode(sound[None].to(self._device), sample_posterior=False).latents[0]
+        return found.transpose(0, 1).float()

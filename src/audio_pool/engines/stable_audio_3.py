@@ -15,9 +15,10 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _oobleck
-from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._flow import FlowDiffusion
 from audio_pool.engines._generation import Condition, Job, truncations
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
+from audio_pool.engines._paste import fitted
 from audio_pool.engines._same import Same
 from audio_pool.engines._samplers import FLOW, sampler_option
 from audio_pool.engines._torch import TorchSettings
@@ -62,6 +63,9 @@ INFO = EngineInfo(
     steps=8,
     guidance_scale=1.0,
     negative_prompt=True,
+    init_audio=True,
+    inpaint=True,
+    extend=True,
     options=(sampler_option(FLOW), _LOGSNR_MIN, _LOGSNR_MAX),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
@@ -103,17 +107,17 @@ def load(info: EngineInfo, settings: TorchSettings) -> StableAudio3:
     return engine
 
 
-class StableAudio3(DiffusionEngine):
+class StableAudio3(FlowDiffusion):
     """Latents are float32 [C, L], one frame for every 4,096 samples."""
 
     never_quantized = frozenset({"duration_embedder"})
-    samplers = FLOW
-    alike = (*DiffusionEngine.alike, "length")
+    alike = (*FlowDiffusion.alike, "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         self.pipe = pipe
         pipe.tokenizer.model_max_length = min(pipe.tokenizer.model_max_length, _TEXT_LONGEST)
         self._same = Same(pipe.vae, opened.device)
+        paints = pipe.transformer.config.patch_size == 1
         self._distilled = bool(pipe.scheduler.config.stochastic_sampling)
         info = structs.replace(
             info,
@@ -121,6 +125,8 @@ class StableAudio3(DiffusionEngine):
             guidance_scale=info.guidance_scale if self._distilled else _BASE_GUIDANCE,
             sample_rate=pipe.vae.config.sampling_rate,
             channels=pipe.vae.config.audio_channels,
+            inpaint=paints,
+            extend=paints,
             longest_s=min(info.longest_s, float(pipe.duration_embedder.config.max_val)),
         )
         stages = {
@@ -147,7 +153,7 @@ class StableAudio3(DiffusionEngine):
         return {"text": rows, "mask": mask}
 
     def _condition(self, jobs: Sequence[Job], texts: Sequence[Condition]) -> Condition:
-        """Return text with the seconds as its last token, and the seconds by themselves."""
+        """Return text with the seconds as its last token, the seconds alone, and what lies around a new part."""
         import torch
 
         seconds = torch.tensor([job.item.duration_s for job in jobs], dtype=torch.float32, device=self._device)
@@ -157,7 +163,13 @@ class StableAudio3(DiffusionEngine):
         rows = torch.stack([text["text"] for text in texts], dim=1).flatten(0, 1)
         masks = torch.stack([text["mask"] for text in texts], dim=1).flatten(0, 1)
         rows, masks = self.pipe.prepare_cross_attention(rows, masks, spans)
-        return {"text": rows, "mask": masks, "spans": spans}
+        condition = {"text": rows, "mask": masks, "spans": spans}
+        given, self._around = self._around, None
+        if given is not None and jobs[0].stretch is not None:
+            stays = (~super()._new(jobs, given)).float()
+            around = torch.cat([stays, given * stays], dim=1)
+            condition["around"] = (torch.cat([around] * 2) if jobs[0].guided else around).to(self.dtype)
+        return condition
 
     def _predict(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         return self.pipe.transformer(
@@ -166,6 +178,7 @@ class StableAudio3(DiffusionEngine):
             encoder_hidden_states=condition["text"],
             global_hidden_states=condition["spans"],
             encoder_attention_mask=condition["mask"],
+            local_add_cond=condition.get("around"),
             return_dict=False,
         )[0]
 
@@ -173,14 +186,19 @@ class StableAudio3(DiffusionEngine):
         from diffusers.pipelines.stable_audio_3.pipeline_stable_audio_3 import logsnr_sigma_schedule
 
         lowest, highest = job.number(_LOGSNR_MIN.name), job.number(_LOGSNR_MAX.name)
-        scheduler.set_timesteps(sigmas=logsnr_sigma_schedule(job.steps, lowest, highest), device="cpu")
+        levels = logsnr_sigma_schedule(job.steps, lowest, highest, sigma_max=job.strength)
+        scheduler.set_timesteps(sigmas=levels, device="cpu")
 
-    def _start(self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor) -> torch.Tensor:
-        scheduler.set_begin_index(0)
-        return noise
+    def _schedule(self, job: Job) -> tuple[Any, torch.Tensor]:
+        """Return as many steps at any strength: this model was trained to take them all."""
+        scheduler, timesteps = super(FlowDiffusion, self)._schedule(job)
+        return scheduler, timesteps[:0] if job.unchanged else timesteps
 
-    def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return rows
+    def _new(self, jobs: Sequence[Job], latents: torch.Tensor) -> torch.Tensor:
+        """Return that all is free: the model is told what lies around the new part, and makes it with that."""
+        import torch
+
+        return torch.ones_like(latents[:, :1], dtype=torch.bool)
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         frames = math.ceil(job.item.duration_s * self.info.sample_rate / self._same.hop)
@@ -188,3 +206,13 @@ class StableAudio3(DiffusionEngine):
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         return self._same.decode(latents, frames).clamp(-1.0, 1.0)
+
+    def _latent_samples(self) -> int:
+        return self._same.hop
+
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        import torch
+
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
+        sound = torch.from_numpy(fitted(job.item.init_audio, self.info.channels, length * self._same.hop))
+        return self._same.encode(sound[None].to(self._device))[0]
