@@ -188,6 +188,8 @@ class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
     """0..100."""
     crossfade_s: float = 0.0
     """Seconds; 0 where the engine made the loop natively."""
+    method: Literal["native", "crossfade"] | UnsetType = UNSET
+    """How it closes; not told of sounds kept by earlier versions, and of what came from elsewhere."""
 
 
 class StreamReport(PlainMapping, Struct, frozen=True, kw_only=True):

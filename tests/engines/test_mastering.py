@@ -164,6 +164,27 @@ def test_a_native_loop_that_starts_on_a_stroke_is_turned_to_a_calm_place(masteri
     assert 0.1 < onset < 0.6
 
 
+def test_a_native_loop_whose_joint_shows_is_crossfaded_unless_it_was_insisted_on(mastering, tmp_path):
+    """Noise that swells by 15 dB over the turn and then drops: heard wherever the turn begins."""
+    swelling = (white(4 * RATE) * np.geomspace(0.2, 1.2, 4 * RATE)).astype(np.float32)
+    made = finish(mastering, tmp_path, [raw(swelling, looped=True)], 4, loop=True).sound.metadata
+    assert made["loop"]["method"] == "crossfade" and made["loop"]["crossfade_s"] > 0
+    assert made["loop"]["seam_score"] > 50
+    names = [warning.split(":")[0] for warning in made["warnings"]]
+    assert names == ["first", "loop_crossfaded", "loop_extended"]
+    audio, _ = codec.read(tmp_path / "sound.flac")
+    levels = np.array([np.square(part).mean() for part in np.array_split(audio[0], 40)])
+    jumps = np.abs(10 * np.log10(np.roll(levels, -1) / levels))
+    assert jumps.max() < 6.0
+
+    shape = structs.replace(shape_for(4, loop=True), loop_method="native")
+    kept = finish(mastering, tmp_path, [raw(swelling, looped=True)], 4, loop=True, shape=shape).sound.metadata
+    assert (kept["loop"]["method"], kept["loop"]["crossfade_s"]) == ("native", 0.0)
+    even = finish(mastering, tmp_path, [raw(white(4 * RATE), looped=True)], 4, loop=True).sound.metadata
+    assert (even["loop"]["method"], even["loop"]["crossfade_s"]) == ("native", 0.0)
+    assert [warning.split(":")[0] for warning in even["warnings"]] == ["first"]
+
+
 def test_material_without_a_tail_is_extended_with_a_warning(mastering, tmp_path):
     finished = finish(mastering, tmp_path, [raw(white(4 * RATE))], 4, loop=True)
     assert [warning.split(":")[0] for warning in finished.sound.metadata["warnings"]] == ["first", "loop_extended"]

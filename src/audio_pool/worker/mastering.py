@@ -42,6 +42,7 @@ from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker import files
 from audio_pool.worker.beside import Beside
+from audio_pool.worker.closing import Closing, as_made, by_crossfade
 from audio_pool.worker.heap import keep_freed_memory
 from audio_pool.worker.levels import Level, levelled, measured, of_master
 
@@ -99,9 +100,8 @@ class Shaped:
 
     raw: RawCandidate
     audio: Audio
-    native: bool = False
-    """It loops without a crossfade."""
-    crossfade_frames: int = 0
+    closing: Closing | None = None
+    """How its loop closes; None: it is none, or its engine made it one, and nobody has looked at its joint yet."""
     quality: Quality
     highpass: HighpassReport | None = None
     warnings: list[str] = field(default_factory=list)
@@ -196,13 +196,15 @@ class Mastering:
         if scorer is not None:
             _score(passed, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
+        if _close(best, shape) and scorer is not None:
+            _score([best], scorer, recipe, shape, rendition)
         accepted = tau_accept_new is None or best.clap_similarity is None or best.clap_similarity >= tau_accept_new
         accepted = accepted and not (gated and (best.quality.failed or best.quality.score < min_quality))
         best.verdict = "chosen" if accepted else "best_of_rejected"
         scored = time.perf_counter()
 
         audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop, best.loudness)
-        audio, encoding, loop_report = _encoded_and_judged(audio, best, shape)
+        encoding, loop_report = _encoded_and_judged(audio, best, shape)
         # a limited rendition says it itself
         kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
         warnings = (*metadata.warnings, *best.warnings, *kept_low)
@@ -270,7 +272,7 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shape
     Args:
         words: what the sound is to be, "" where they say nothing of it.
     """
-    from audio_pool.audio import edges, filter, loop, quality
+    from audio_pool.audio import edges, filter, quality
 
     audio = np.ascontiguousarray(raw.audio, np.float32)
     if audio.ndim != 2 or not audio.shape[0]:
@@ -285,15 +287,14 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shape
         audio = audio[:, : max(1, int(raw.notes.made_s * raw.sample_rate))]
     cutoff, why = cutoff_of(raw, audio, shape, recipe)
     audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
-    crossfade, warnings = 0, []
+    closing: Closing | None = None
     if native:
         audio = filter.resample(audio, raw.sample_rate, shape.sample_rate, circular=True, frames=shape.frames)
     else:
         audio = filter.resample(audio, raw.sample_rate, shape.sample_rate)
         if shape.loop:
-            tail = round(shape.tail_s * shape.sample_rate)
-            made = loop.make_loop(audio, shape.frames, tail, shape.sample_rate)
-            audio, crossfade, warnings = made.audio, made.crossfade_frames, list(made.warnings)
+            closing = by_crossfade(audio, shape)
+            audio = closing.audio
         elif not shape.natural_length and abs(audio.shape[1] - shape.frames) <= _FEWER_FRAMES:
             # the rounding of two rates; anything more is the engine's fault and the gate's business
             audio = filter.resample(audio, 1, 1, frames=shape.frames)
@@ -312,11 +313,10 @@ def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shape
     return Shaped(
         raw=raw,
         audio=audio,
-        native=native,
-        crossfade_frames=crossfade,
+        closing=closing,
         quality=judged,
         highpass=HighpassReport(hz=cutoff, why=why),
-        warnings=warnings,
+        warnings=list(closing.warnings) if closing else [],
     )
 
 
@@ -376,29 +376,27 @@ def vectors_of(best: Shaped, audio: Audio, sample_rate: int, scorer: Scorer | No
 # ------------------------------------------------------------------------------------------------ master
 
 
+def _close(best: Shaped, shape: Shape) -> bool:
+    """Close the loop of a turn as its engine made it; return True if that was not taken: the sound is another now."""
+    if not shape.loop or best.closing is not None:
+        return False
+    best.closing = as_made(best.audio, shape)
+    best.audio = best.closing.audio
+    best.warnings += best.closing.warnings
+    if best.closing.native:
+        return False
+    best.loudness = None
+    return True
+
+
 def _encoded_and_judged(
     audio: Audio, best: Shaped, shape: Shape
-) -> tuple[Audio, Beside[EncodedMaster], LoopReport | None]:
-    """Begin to encode the master and judge a loop's joint, after moving a native loop's to a calm place.
+) -> tuple[Beside[EncodedMaster], LoopReport | None]:
+    """Begin to encode the master and judge a crossfaded loop's joint meanwhile: the report is None for one-shots."""
+    from audio_pool.audio import master_file
 
-    Returns:
-        the sound, its master on the way, and what was found of the joint: None for one-shots.
-    """
-    from audio_pool.audio import master_file, seam
-
-    def encoding() -> Beside[EncodedMaster]:
-        return Beside(lambda: master_file.encode(audio, shape.sample_rate), "encode")
-
-    if not shape.loop:
-        return audio, encoding(), None
-    if best.native:
-        audio, score = seam.rotate_to_quiet_start(audio, shape.sample_rate)
-        begun = encoding()
-    else:
-        begun = encoding()
-        score = seam.seam_score(audio, shape.sample_rate, best.crossfade_frames)
-    crossfade_s = round(best.crossfade_frames / shape.sample_rate, 6)
-    return audio, begun, LoopReport(seam_score=round(score, 2), crossfade_s=crossfade_s)
+    begun = Beside(lambda: master_file.encode(audio, shape.sample_rate), "encode")
+    return begun, best.closing.report(audio, shape.sample_rate) if best.closing else None
 
 
 def described(
