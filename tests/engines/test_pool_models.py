@@ -321,10 +321,20 @@ def test_steps_are_told_over_the_wire_and_a_cancel_between_two_leaves_the_next_r
 def test_what_a_model_cannot_do_is_refused_or_warned_of_by_name(pool: AudioPool) -> None:
     with pytest.raises(NotSupported, match=r"loop_method: .*'tangoflux'.* 0\.9 s"):
         ask(pool, engine="tangoflux", loop=True, loop_method="native", duration_s=0.9)
-    with pytest.raises(NotSupported, match="init_audio: engine 'tangoflux'"):
-        ask(pool, engine="tangoflux", init_audio="/tmp/a.wav")
     spoken = ask(pool, engine="tangoflux", voice="anna", namespace="voice")
     assert any(warning.startswith("voice_ignored: ") for warning in spoken.metadata["warnings"])
+    with pytest.raises(NotSupported, match=r"tangoflux starts from a sound where it makes at most 30 s; 31 s"):
+        ask(pool, engine="tangoflux", init_audio=spoken.path, duration_s=31)
+
+
+def test_a_loop_that_its_engine_closes_says_so_and_is_crossfaded_where_that_is_asked_for(pool: AudioPool) -> None:
+    fields = {"engine": "stable_audio", "loop": True, "duration_s": 2.0, "namespace": "closing", "seed": 5}
+    told = {method: ask(pool, loop_method=method, **fields) for method in ("auto", "native", "crossfade")}
+    loops = {method: made.metadata["loop"] for method, made in told.items()}
+    assert [loops[method]["method"] for method in told] == ["native", "native", "crossfade"]
+    assert loops["native"]["crossfade_s"] == 0 and loops["crossfade"]["crossfade_s"] > 0
+    assert all(heard(made).shape == (2, 88_200) for made in told.values())
+    assert close(heard(told["auto"]), heard(told["native"]))
 
 
 # -- CLAP as a service -----------------------------------------------------------------------------
