@@ -427,6 +427,16 @@ class PoolApi(HasLibrary, Protocol):
         """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet."""
 
     def clap(
-        self, operation: ClapOperation, texts: Sequence[str] = (), paths: Sequence[str | Path] = ()
+        self,
+        operation: ClapOperation,
+        texts: Sequence[str] = (),
+        paths: Sequence[str | Path] = (),
+        *,
+        sounds: Sequence[bytes | Path] = (),
     ) -> ClapAnswer | Awaitable[ClapAnswer]:
-        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds (``paths``)."""
+        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds.
+
+        Args:
+            paths: files that the pool reads.
+            sounds: files that are read here and sent, or their bytes.
+        """

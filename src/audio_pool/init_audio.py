@@ -1,6 +1,6 @@
 """A sound to start from, as a caller's program gives it: named, or sent.
 
-Owns: ``split_sent``, which tells the two apart.
+Owns: ``split_sent``, which tells the two apart, and ``read_sent``, the bytes of one that is sent.
 Must not know: sockets, how a sound that is sent travels and is kept.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from audio_pool.errors import InvalidRequest
 
-__all__ = ["split_sent"]
+__all__ = ["read_sent", "split_sent"]
 
 
 def split_sent(fields: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:  # Any: unchecked values
@@ -27,10 +27,17 @@ def split_sent(fields: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:  # An
     given = fields.get("init_audio")
     if not isinstance(given, bytes | bytearray | memoryview | PurePath):
         return dict(fields), b""
+    return {name: value for name, value in fields.items() if name != "init_audio"}, read_sent("init_audio", given)
+
+
+def read_sent(name: str, given: bytes | bytearray | memoryview | PurePath) -> bytes:
+    """Return the bytes of a sound that is sent: these, or those of a file. Raises InvalidRequest, naming the field."""
+    if not isinstance(given, bytes | bytearray | memoryview | PurePath):
+        raise InvalidRequest(f"{name}: given {given!r:.80}, allowed are the bytes of a sound file, or its Path")
     try:
         sent = Path(given).read_bytes() if isinstance(given, PurePath) else bytes(given)
     except OSError as exc:
-        raise InvalidRequest(f"init_audio: {str(given)!r} cannot be read: {exc.strerror}") from None
+        raise InvalidRequest(f"{name}: {str(given)!r} cannot be read: {exc.strerror}") from None
     if not sent:
-        raise InvalidRequest("init_audio: given 0 bytes, allowed is a sound file")
-    return {name: value for name, value in fields.items() if name != "init_audio"}, sent
+        raise InvalidRequest(f"{name}: given 0 bytes, allowed is a sound file")
+    return sent

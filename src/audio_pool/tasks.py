@@ -228,6 +228,8 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     paths: list[str]
     roots: tuple[str, ...] | None = None
     """Folders beneath which the paths must lie when they are opened; None: anywhere."""
+    sounds: list[str] = []
+    """Paths of sounds that came with the question: files of the pool's own."""
 
 
 Task = GenerateTask | MasterTask | EmbedTask | RenderTask | DrawTask | EchoTask | ClapTask

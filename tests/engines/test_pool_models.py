@@ -359,6 +359,11 @@ def test_clap_answers_over_the_wire(pool: AudioPool, client: AudioClient, clap: 
     body = client.clap("zero-shot", texts, files, timeout_s=PATIENCE_S)
     assert (body["labels"], body["paths"]) == (texts, files)
     np.testing.assert_allclose(body["scores"], sounds @ words.T, atol=1e-5)
+    # sent, too, whole or read here
+    sent = [Path(files[0]).read_bytes(), Path(files[1])]
+    body = client.clap("embed", texts, files[:1], sounds=sent, timeout_s=PATIENCE_S)
+    np.testing.assert_allclose(body["sounds"], sounds, atol=1e-5)
+    np.testing.assert_allclose(body["paths"], sounds[:1], atol=1e-5)
 
 
 def test_the_command_line_can_ask_the_servers_clap(pool: AudioPool, models: dict[str, str]) -> None:

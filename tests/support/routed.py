@@ -25,6 +25,7 @@ from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
+from audio_pool.pool.hearing import Hearing
 from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
@@ -241,6 +242,7 @@ class Routed:
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
             pictures, library, kept_files,
+            Hearing(self.config, self.router, self.intake, self.requests, self.files, self.sent_audio),
         )  # fmt: skip
 
     def close(self) -> None:

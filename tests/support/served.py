@@ -76,7 +76,7 @@ class Served:
             plan.setdefault("env", {"PYTHONPATH": str(package)})
         for name in {name for plan in tree["workers"] for name in plan["engines"]}:
             own = tree["engines"].get(name, {})
-            ours = own.get("implementation", name) in brings
+            ours = own.get("implementation", name) in brings and name != "listener"  # which keeps no diary
             tree["engines"][name] = {"diary": str(self.diary_file), **own} if ours else own
         (place / "serve.toml").write_text(_toml(tree))
         command = [sys.executable, "-m", "audio_pool.cli", "serve", "--config", str(place / "serve.toml")]

@@ -210,7 +210,7 @@ def test_an_echo_goes_through_a_worker_and_back(pool: Routed) -> None:
 def test_clap_is_asked_of_the_configured_scorer(build: Build) -> None:
     pool = build(cache={"scorer": "clap"}).start(engine("clap", role="scorer"))
     caller = Caller()
-    number = pool.service.clap("similarity", ["a"], ["/x.wav"], caller.sink, size_bytes=5)
+    number = pool.service.hearing.ask("similarity", ["a"], ["/x.wav"], caller.sink, size_bytes=5)
     task = ClapTask(job=1, engine="clap", operation="similarity", texts=["a"], paths=["/x.wav"])
     assert number in pool.requests and pool.run().task == task
     pool.done({1: Called(body={"similarity": [[1.0]]})})
@@ -222,7 +222,7 @@ def test_clap_is_asked_of_the_configured_scorer(build: Build) -> None:
     [
         ("zero-shot", [], ["/x.wav"], "zero-shot: needs at least one of texts"),
         ("zero-shot", ["a"], [], "zero-shot: needs at least one of texts"),
-        ("embed", [], [], "embed: texts and paths are both empty"),
+        ("embed", [], [], "embed: texts, paths and sounds are all empty"),
         ("embed", [], ["/x.wav", "y.wav"], "paths: given 'y.wav', allowed are absolute paths"),
     ],
 )
@@ -231,13 +231,13 @@ def test_what_clap_needs_is_checked_first(
 ) -> None:
     pool = build(cache={"scorer": "clap"})
     with pytest.raises(InvalidRequest, match=message):
-        pool.service.clap(operation, texts, paths, Caller().sink)
+        pool.service.hearing.ask(operation, texts, paths, Caller().sink)
     assert not pool.requests
 
 
 def test_without_a_scorer_there_is_no_clap(pool: Routed) -> None:
     with pytest.raises(EngineUnavailable, match="no CLAP is configured") as caught:
-        pool.service.clap("embed", ["a"], [], Caller().sink)
+        pool.service.hearing.ask("embed", ["a"], [], Caller().sink)
     assert 'cache.scorer = "clap"' in caught.value.hint
 
 

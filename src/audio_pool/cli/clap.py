@@ -170,10 +170,13 @@ def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vecto
             option = name.removesuffix("_path")
             raise InvalidRequest(f"--{option}: given with --connect, where the server's own CLAP answers; leave it out")
     texts = [one.value for one in inputs if one.kind == "text"]
-    paths = [one.value for one in inputs if one.kind == "audio"]
+    files = [Path(one.value) for one in inputs if one.kind == "audio"]
+    # what may be another machine is sent the files
+    far = not options["connect"].startswith("ipc://")
+    named, sent = ([], files) if far else (files, [])
     with AudioClient(options["connect"], keys=options["keys"]) as client:
-        body = client.clap("embed", texts, paths, timeout_s=options["timeout_s"])
-    found = {"text": iter(body["texts"]), "audio": iter(body["paths"])}
+        body = client.clap("embed", texts, named, sounds=sent, timeout_s=options["timeout_s"])
+    found = {"text": iter(body["texts"]), "audio": iter([*body["paths"], *body.get("sounds", ())])}
     return np.array([next(found[one.kind]) for one in inputs], np.float32), float(body["logit_scale"])
 
 

@@ -59,7 +59,7 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "init_strength": _Option(_SOUND, ("--init-strength",), "0 keeps that sound, 1 ignores it."),
     "mask_start_s": _Option(_SOUND, ("--mask-start",), "Make that sound anew from here, seconds, ..."),
     "mask_end_s": _Option(_SOUND, ("--mask-end",), "... to here, and leave the rest as it is."),
-    "extend_s": _Option(_SOUND, ("--extend",), "Seconds by which that sound is continued."),
+    "extend_s": _Option(_SOUND, ("--extend-s", "--extend"), "Seconds by which that sound is continued."),
     "loop_method": _Option(_SOUND, ("--loop-method",), "How a loop closes: made so by the engine, or by a crossfade."),
     "crossfade_s": _Option(_SOUND, ("--crossfade",), "A loop's longest crossfade, seconds."),
     "highpass_hz": _Option(_SOUND, ("--highpass",), "Cut-off of the high-pass filter, Hz; 0: no filter."),
@@ -132,7 +132,19 @@ def request_options(*, leave_out: Collection[str] = ()) -> Callable[[F], F]:
         leave_out: fields for which the command has no use.
     """
     chosen = [name for name in REQUEST_OPTIONS if name not in leave_out]
-    return with_options(*(_option(name) for name in chosen))
+    options = [_option(name) for name in chosen]
+    if "mask_end_s" in chosen:
+        options.insert(chosen.index("mask_end_s") + 1, _mask_option)
+    return with_options(*options)
+
+
+_mask_option = click.option(
+    "--mask",
+    cls=SectionedOption,
+    section=_SOUND,
+    metavar="START:END",
+    help="The same as --mask-start START --mask-end END.",
+)
 
 
 def _option(name: str) -> Callable[[F], F]:
@@ -204,7 +216,24 @@ def request_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         elif found.scale != 1.0:
             value = round(value * found.scale)
         fields[name] = value
+    if options.get("mask") is not None:
+        given = [option for field, option in _MASK.items() if field in fields]
+        if given:
+            raise InvalidRequest(f"--mask: given with {given[0]}; give either")
+        fields |= zip(_MASK, _moments(options["mask"]), strict=True)
     return fields
+
+
+_MASK = {"mask_start_s": "--mask-start", "mask_end_s": "--mask-end"}
+
+
+def _moments(text: str) -> tuple[float, float]:
+    """Return start and end of START:END, in seconds; their bounds are checked with the request."""
+    start, _, end = text.partition(":")
+    try:
+        return float(start), float(end)
+    except ValueError:
+        raise InvalidRequest(f"--mask: given {text!r}, allowed is START:END in seconds, e.g. 1.5:3") from None
 
 
 def _scalars(pairs: Sequence[str], option: str) -> dict[str, Label]:

@@ -218,10 +218,11 @@ class AsyncAudioClient(PoolApi):
         texts: Sequence[str] = (),
         paths: Sequence[str | Path] = (),
         *,
+        sounds: Sequence[bytes | Path] = (),
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> ClapAnswer:
         """As AudioClient.clap."""
-        return await self._ask(control.clap(operation, texts, paths), timeout_s)
+        return await self._ask(control.clap(operation, texts, paths, sounds), timeout_s)
 
     async def spectrogram(
         self,

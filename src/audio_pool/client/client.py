@@ -277,13 +277,15 @@ class AudioClient(PoolApi):
         texts: Sequence[str] = (),
         paths: Sequence[str | Path] = (),
         *,
+        sounds: Sequence[bytes | Path] = (),
         timeout_s: float = QUESTION_TIMEOUT_S,
     ) -> ClapAnswer:
-        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds that the server can read.
+        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds: ``paths`` that the server
+        can read, and ``sounds`` that are sent to it, as bytes or read here.
 
         Whole sounds are embedded, so allow more than the default timeout for many.
         """
-        return self._ask(control.clap(operation, texts, paths), timeout_s)
+        return self._ask(control.clap(operation, texts, paths, sounds), timeout_s)
 
     def spectrogram(
         self,

@@ -33,6 +33,7 @@ from audio_pool.api import (
     PoolStatus,
     as_request,
 )
+from audio_pool.init_audio import read_sent
 from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, Waveform
 from audio_pool.results import AudioResult, Failure
 from audio_pool.transport.client_messages import MAX_WAIT_MS
@@ -91,6 +92,8 @@ class Question(Generic[Answer]):
     """Checked when the message is made."""
     with_file: Callable[[Answer, bytes], Answer] | None = None
     """Puts the file that came with an answer into it."""
+    sent: bytes = b""
+    """What goes along in further frames."""
 
 
 HEALTH = Question("health", Health)
@@ -206,7 +209,16 @@ def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:
     return Question("echo", dict, {"payload": payload, "worker": worker})
 
 
-def clap(operation: ClapOperation, texts: Sequence[str], paths: Sequence[str | Path]) -> Question[ClapAnswer]:
+def clap(
+    operation: ClapOperation,
+    texts: Sequence[str],
+    paths: Sequence[str | Path],
+    sounds: Sequence[bytes | Path] = (),
+) -> Question[ClapAnswer]:
     # the server's working directory is not the caller's
     absolute = [os.path.abspath(path) for path in paths]
-    return Question("clap", dict, {"operation": operation, "texts": list(texts), "paths": absolute})
+    fields: dict[str, Any] = {"operation": operation, "texts": list(texts), "paths": absolute}
+    sent = [read_sent("sounds", one) for one in sounds]
+    if sent:  # servers of before know no such field
+        fields["sounds"] = [len(one) for one in sent]
+    return Question("clap", dict, fields, sent=b"".join(sent))

@@ -169,7 +169,7 @@ class ClientSession:
             durable=request.durable,
         )
         self._add(pending.request_id, entry, now)
-        pieces = [sent[start : start + MAX_CLIENT_BYTES] for start in range(0, len(sent), MAX_CLIENT_BYTES)]
+        pieces = _pieces(sent)
         if resumed is not None:  # the next server has another token
             resumed.add(
                 pending.request_id,
@@ -215,7 +215,7 @@ class ClientSession:
             on_error=on_error,
         )
         self._add(request_id, entry, now)
-        return [packing.pack(message)]
+        return [packing.pack(message), *_pieces(question.sent)]
 
     def _add(self, request_id: str, entry: _InFlight[T], now: float) -> None:
         if request_id in self._in_flight:
@@ -367,6 +367,11 @@ class ClientSession:
     def close(self) -> None:
         """End everything in flight as PoolClosed."""
         self.lose(PoolClosed("the client was closed before the answer came"))
+
+
+def _pieces(sent: bytes) -> Frames:
+    """Part what goes along with a message into frames that a server takes."""
+    return [sent[start : start + MAX_CLIENT_BYTES] for start in range(0, len(sent), MAX_CLIENT_BYTES)]
 
 
 def check_request_id(request_id: str) -> str:

@@ -30,6 +30,7 @@ from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
+from audio_pool.pool.hearing import Hearing
 from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
@@ -206,9 +207,22 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     pictures = Pictures(intake, Errands("pictures", requests, cache, inbox.post), reader, turns)
     asking = Errands("questions about kept sounds", requests, cache, inbox.post)
     library = Library(asking, Meaning(config, intake, asked), reader, turns)
+    hearing = Hearing(config, router, intake, requests, files, sent)
     kept_files = KeptFiles(config, intake, Errands("files", requests, cache, inbox.post), reader, turns)
     service = PoolService(
-        config, router, intake, requests, view, figures, feedback, explaining, pictures, library, kept_files, jobs
+        config,
+        router,
+        intake,
+        requests,
+        view,
+        figures,
+        feedback,
+        explaining,
+        pictures,
+        library,
+        kept_files,
+        hearing,
+        jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()

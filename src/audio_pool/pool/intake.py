@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from msgspec import structs
 
@@ -18,7 +18,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidRequest, NotSupported
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.chunk_feed import CatchingUp, ChunkFeed
-from audio_pool.pool.reading import FileReading, Turn
+from audio_pool.pool.reading import FileReading
 from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -40,6 +40,13 @@ log = logging.getLogger(__name__)
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 1024
 """Requests, and bytes of one, whose resolution is remembered."""
+
+
+class Reading(Protocol):
+    """What a request waits for before it is handed on."""
+
+    def give_up(self) -> None:
+        """Nobody wants it any more."""
 
 
 class Intake:
@@ -75,8 +82,8 @@ class Intake:
         self._ready = ready
         self._sent = sent
         self._catching_up = catching_up
-        self._reading: dict[int, Turn] = {}
-        """Requests whose ``init_audio`` is being read."""
+        self.reading: dict[int, Reading] = {}
+        """Requests whose files are being read or written before they are handed on."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
         self._known: tuple[EngineInfo, ...] = ()
 
@@ -334,15 +341,15 @@ class Intake:
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.check(request, caller, sent)  # what is refused anyway is refused before a byte is read
-        if len(self._reading) >= self._config.queue.max_requests:
-            raise Busy(f"{len(self._reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
+        if len(self.reading) >= self._config.queue.max_requests:
+            raise Busy(f"{len(self.reading)} requests wait for their init_audio to be read", retry_after_ms=1000)
         arrival = time.monotonic()
 
         def read(found: str | AudioPoolError) -> None:
             self._router.post(lambda: done(found))
 
         def done(found: str | AudioPoolError) -> None:
-            if self._reading.pop(number, None) is None:
+            if self.reading.pop(number, None) is None:
                 return  # cancelled meanwhile, or too late
             try:
                 if isinstance(found, AudioPoolError):
@@ -385,7 +392,7 @@ class Intake:
             raise
         number = self._requests.open(sink, caller=caller)
         self._requests[number].on_answered = (lambda: self._sent.release(path)) if sent else None
-        self._reading[number] = turn
+        self.reading[number] = turn
         deadlines = [arrival + limit for limit in (_seconds(request.deadline_ms), timeout_s) if limit is not None]
         if deadlines:
             self._router.call_at(min(deadlines), too_late)
@@ -393,7 +400,7 @@ class Intake:
 
     def _end_reading(self, number: int, kind: Literal["cancelled", "expired"]) -> bool:
         """Answer a request whose file is being read, and stop that; False where it is not."""
-        turn = self._reading.pop(number, None)
+        turn = self.reading.pop(number, None)
         if turn is None:
             return False
         turn.give_up()

@@ -42,7 +42,7 @@ from audio_pool.api import (
 )
 from audio_pool.config import Config, load_config
 from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
-from audio_pool.init_audio import split_sent
+from audio_pool.init_audio import read_sent, split_sent
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
@@ -379,14 +379,18 @@ class AudioPool(PoolApi):
         texts: Sequence[str] = (),
         paths: Sequence[str | Path] = (),
         *,
+        sounds: Sequence[bytes | Path] = (),
         timeout_s: float | None = None,
     ) -> ClapAnswer:
         """Ask the configured scorer for vectors, similarities, or labels with scores. Raises EngineUnavailable."""
+        sent = [[read_sent("sounds", one)] for one in sounds]
         fields = {"operation": operation, "texts": list(texts), "paths": [str(path) for path in paths]}
         asked = parse(ClapRequest, {**_ENVELOPE, **fields}, error=InvalidRequest, what="clap")
         return self._ask(
             Called,
-            lambda parts, sink: parts.service.clap(asked.operation, asked.texts, asked.paths, sink),
+            lambda parts, sink: parts.service.hearing.ask(
+                asked.operation, asked.texts, asked.paths, sink, sounds=sent
+            ),
             self.config.limits.task_timeout_s if timeout_s is None else timeout_s,
         ).body
 

@@ -54,23 +54,23 @@ class SentAudio:
         self._clients: collections.Counter[str] = collections.Counter()
         self._numbers = itertools.count(1)
 
-    def check(self, frames: Frames) -> int:
-        """Return the size of a sound that may be sent. Raises InvalidAudio."""
+    def check(self, frames: Frames, *, name: str = "init_audio") -> int:
+        """Return the size of a sound that may be sent, as the field ``name``. Raises InvalidAudio."""
         size = sum(len(frame) for frame in frames)
         if not 0 < size <= self._largest:
             raise InvalidAudio(
-                f"init_audio: {size:,} bytes were sent, allowed are 1 to {self._largest:,}",
+                f"{name}: {size:,} bytes were sent, allowed are 1 to {self._largest:,}",
                 hint="send a shorter or compressed file (FLAC, OGG), or name one that the server can read",
             )
         return size
 
-    def take(self, client: str, frames: Frames) -> tuple[str, Callable[[], int]]:
+    def take(self, client: str, frames: Frames, *, name: str = "init_audio") -> tuple[str, Callable[[], int]]:
         """Take a sound in, for one holder; return its path, and what writes it at its first call and opens it.
 
         Raises:
             InvalidAudio: it is too large. Busy: there are too many.
         """
-        size = self.check(frames)
+        size = self.check(frames, name=name)
         free = self._most_bytes - sum(one.size for one in self._files.values())
         share = _SHARE * free if client else free
         if size > free or (self._clients[client] and self._clients[client] + size > share):

@@ -1,4 +1,4 @@
-"""What every front end can ask of a pool beside sounds: cancel, feedback, cache figures, echo, CLAP, status.
+"""What every front end can ask of a pool beside sounds: cancel, feedback, cache figures, echo, status.
 
 Owns: PoolService, the one object that a front end needs.
 Must not know: sockets, messages.
@@ -13,12 +13,13 @@ from msgspec import structs
 
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
-from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRequest, NotFound, NotSupported
+from audio_pool.errors import AudioPoolError, Busy, NotFound, NotSupported
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
+from audio_pool.pool.hearing import Hearing
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.library import Library
@@ -28,7 +29,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.status import StatusView
 from audio_pool.results import Failure
-from audio_pool.tasks import ClapOperation, ClapTask, EchoTask
+from audio_pool.tasks import EchoTask
 
 __all__ = ["PoolService"]
 
@@ -51,6 +52,7 @@ class PoolService:
         pictures: Pictures,
         library: Library,
         kept_files: KeptFiles,
+        hearing: Hearing,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -61,6 +63,7 @@ class PoolService:
             pictures: of kept sounds.
             library: kept sounds searched and marked.
             kept_files: kept sounds in any format.
+            hearing: CLAP asked.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -75,6 +78,7 @@ class PoolService:
         self.pictures = pictures
         self.library = library
         self.kept_files = kept_files
+        self.hearing = hearing
 
     @property
     def keeps_jobs(self) -> bool:
@@ -159,37 +163,6 @@ class PoolService:
     ) -> None:
         """Send a payload through a worker and back."""
         self.intake.call(EchoTask(payload=payload), sink, worker=worker, size_bytes=size_bytes, caller=caller)
-
-    def clap(
-        self,
-        operation: ClapOperation,
-        texts: list[str],
-        paths: list[str],
-        sink: ReplySink,
-        *,
-        size_bytes: int = 0,
-        caller: Caller = HOST,
-    ) -> int:
-        """Ask the scorer; return the request's number.
-
-        Raises:
-            EngineUnavailable: there is none. InvalidRequest: what is missing.
-        """
-        scorer = self._config.cache.scorer
-        if scorer == "off":
-            raise EngineUnavailable("no CLAP is configured", hint='set cache.scorer = "clap"')
-        if operation == "zero-shot" and not (texts and paths):
-            raise InvalidRequest("zero-shot: needs at least one of texts (the labels) and one of paths")
-        if not texts and not paths:
-            raise InvalidRequest(f"{operation}: texts and paths are both empty; give at least one of either")
-        relative = next((path for path in paths if not path.startswith("/")), None)
-        if relative is not None:
-            raise InvalidRequest(f"paths: given {relative!r}, allowed are absolute paths, which this server can read")
-        for path in paths:
-            caller.input_roots.check("paths", path)
-        roots = caller.input_roots.folders
-        task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths, roots=roots)
-        return self.intake.call(task, sink, size_bytes=size_bytes, caller=caller)
 
 
 def _as_reply(told: Body | AudioPoolError) -> Reply:

@@ -26,6 +26,7 @@ from audio_pool.server.image_frontend import ImageRequests
 from audio_pool.server.image_server import is_legacy
 from audio_pool.server.live_requests import LiveRequests
 from audio_pool.server.outbox import Outbox, SocketSink
+from audio_pool.server.parting import parted
 from audio_pool.tracing import valid_traceparent
 from audio_pool.transport import packing
 from audio_pool.transport.client_messages import (
@@ -150,7 +151,7 @@ class ZmqFrontEnd:
     def _sent_with(self, message: ClientMessage, frames: list[bytes]) -> Frames:
         """Return the sound that came with a message, in pieces. Raises BadMessage where none may."""
         sent: list[bytes | memoryview] = [*frames, *self.channel.attached]
-        if sent and not isinstance(message, GenerateRequest):
+        if sent and not isinstance(message, GenerateRequest | ClapRequest):
             raise BadMessage(f"a message of {len(sent) + 1} frames; send one msgpack map")
         if len(sent) > MOST_SENT_FRAMES:
             raise BadMessage(f"a sound in {len(sent)} frames, allowed are {MOST_SENT_FRAMES}; send larger ones")
@@ -242,8 +243,14 @@ class ZmqFrontEnd:
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)
             case ClapRequest():
-                service.clap(
-                    message.operation, message.texts, message.paths, sink, size_bytes=size_bytes, caller=caller
+                service.hearing.ask(
+                    message.operation,
+                    message.texts,
+                    message.paths,
+                    sink,
+                    sounds=parted(sent, message.sounds),
+                    size_bytes=size_bytes,
+                    caller=caller,
                 )
 
     @property

@@ -220,13 +220,15 @@ class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
 class ClapRequest(_Asked, frozen=True, kw_only=True, tag="clap"):
     """CLAP as a service: vectors, similarities, or labels with scores.
 
-    ``embed`` answers one vector per text and path; ``similarity`` the matrix of all against all;
-    ``zero-shot`` a score for every label (``texts``) of every path.
+    ``embed`` answers one vector per text, path and sound; ``similarity`` the matrix of all against all;
+    ``zero-shot`` a score for every label (``texts``) of every path and sound.
     """
 
     operation: ClapOperation
     texts: Annotated[list[Annotated[str, Meta(min_length=1, max_length=2000)]], Meta(max_length=256)] = []
     paths: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=64)] = []
+    sounds: Annotated[list[Annotated[int, Meta(ge=0, le=2**40)]], Meta(max_length=64)] = []
+    """Bytes of each sound that comes along: their files follow in further frames, one after the other."""
 
 
 ClientMessage = (

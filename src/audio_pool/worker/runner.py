@@ -33,7 +33,7 @@ from audio_pool.errors import (
     WorkerError,
 )
 from audio_pool.results import Failure, SoundMetadata, Timings, WorkerReport
-from audio_pool.roots import Roots
+from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.tasks import (
     Called,
     CandidateRef,
@@ -353,9 +353,11 @@ class TaskRunner:
         scorer = self.engines.scorer(task.engine)
         texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
         sounds = []
-        for path in task.paths:
-            audio, rate = read_input(path, Roots(task.roots), "paths", self._max_input_s)
+        named = [("paths", path, Roots(task.roots)) for path in task.paths]
+        for name, path, roots in (*named, *(("sounds", path, ANYWHERE) for path in task.sounds)):
+            audio, rate = read_input(path, roots, name, self._max_input_s)
             sounds.append(scorer.embed_audio([audio], rate)[0])
+        sent = [f"sound {number}" for number in range(1, len(task.sounds) + 1)]
         heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
         body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
             "model": scorer.info.model,
@@ -363,14 +365,16 @@ class TaskRunner:
         }
         match task.operation:
             case "embed":
-                body |= {"texts": texts.tolist(), "paths": heard.tolist()}
+                body |= {"texts": texts.tolist(), "paths": heard[: len(task.paths)].tolist()}
+                if sent:
+                    body["sounds"] = heard[len(task.paths) :].tolist()
             case "similarity":
                 everything = np.concatenate([texts, heard])
-                body |= {"of": [*task.texts, *task.paths], "similarity": (everything @ everything.T).tolist()}
+                body |= {"of": [*task.texts, *task.paths, *sent], "similarity": (everything @ everything.T).tolist()}
             case "zero-shot":
-                if not task.texts or not task.paths:
-                    raise InvalidAudio("zero-shot: needs at least one text (label) and one path")
-                body |= {"labels": task.texts, "paths": task.paths, "scores": (heard @ texts.T).tolist()}
+                if not task.texts or not sounds:
+                    raise InvalidAudio("zero-shot: needs at least one text (label) and one path or sound")
+                body |= {"labels": task.texts, "paths": [*task.paths, *sent], "scores": (heard @ texts.T).tolist()}
         return Outcome(results={task.job: Called(body=body)})
 
     def _master(self) -> Mastering:

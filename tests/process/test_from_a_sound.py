@@ -1,0 +1,103 @@
+"""What is made of a given sound, and what is heard in sounds that are sent, through a real server far away."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import soundfile
+from tests.support.asker import Asker
+from tests.support.command_line import command
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S
+
+from audio_pool import AsyncAudioClient, AudioClient
+from audio_pool.errors import BadMessage, InvalidAudio, InvalidRequest
+
+RATE = 22_050
+
+
+def noise(seconds: float, level: float = 0.1, seed: int = 0) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal((round(seconds * RATE), 2))).astype(np.float32)
+
+
+def file_of(audio: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, RATE, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    sections: dict[str, Any] = {
+        "defaults": {"engine": "procedural", "duration_s": 0.2},
+        "cache": {"encoder": "off", "scorer": "listener", "tau_accept_new": -1.0},
+        "sound": {"apply_highpass_filter": False, "sample_rate": RATE},
+        "server": {"max_sent_audio_bytes": 3 << 20},
+        "workers": [{"name": "w", "engines": ["procedural", "listener"], "credit": 1}],
+    }
+    place = tmp_path_factory.mktemp("served")
+    with Served(place, bind="tcp://127.0.0.1:*", brings=("listener",), **sections).ready() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[AudioClient]:
+    with AudioClient(server.endpoint, timeout_s=PATIENCE_S) as opened:
+        yield opened
+
+
+def loud(level: float) -> list[float]:
+    """What ``listener`` hears in a sound of this RMS."""
+    return [level, float(np.sqrt(1 - level**2)), 0.0]
+
+
+# -- CLAP of sounds that are sent --------------------------------------------------------------------
+
+
+def test_sounds_that_are_sent_are_heard_beside_words(client: AudioClient, server: Served, tmp_path: Path) -> None:
+    quiet, much = tmp_path / "quiet.wav", file_of(np.full((200_000, 2), 0.5, np.float32))
+    quiet.write_bytes(file_of(np.full((RATE, 2), 0.25, np.float32)))
+    assert len(much) > 1 << 20, "it travels in two frames, and begins in the middle of one"
+    body = client.clap("embed", ["loud"], sounds=[quiet, much, bytearray(quiet.read_bytes())])
+    np.testing.assert_allclose(body["sounds"], [loud(0.25), loud(0.5), loud(0.25)], atol=1e-6)
+    assert body["texts"] == [[1.0, 0.0, 0.0]] and body["paths"] == []
+    body = client.clap("similarity", ["loud"], sounds=[much])
+    assert body["of"] == ["loud", "sound 1"] and body["similarity"][0][1] == pytest.approx(0.5)
+    body = client.clap("zero-shot", ["loud", "other"], sounds=[quiet])
+    assert body["paths"] == ["sound 1"]
+    np.testing.assert_allclose(body["scores"], [[0.25, 0.0]], atol=1e-6)
+
+    async def asked() -> Any:
+        async with AsyncAudioClient(server.endpoint, timeout_s=PATIENCE_S) as other:
+            return await other.clap("embed", sounds=[quiet])
+
+    np.testing.assert_allclose(asyncio.run(asked())["sounds"], [loud(0.25)], atol=1e-6)
+    told = command("clap", "embed", str(quiet), "loud", "--connect", server.endpoint, "--json")
+    assert told.returncode == 0, told.stderr
+    vectors = [row["vector"] for row in json.loads(told.stdout)["vectors"]]
+    np.testing.assert_allclose(vectors, [loud(0.25), [1.0, 0.0, 0.0]], atol=1e-6)
+
+
+def test_sounds_that_cannot_be_heard_are_refused(client: AudioClient, server: Served) -> None:
+    fine = file_of(noise(0.1))
+    with pytest.raises(InvalidAudio, match=r"sounds: 4,000,000 bytes were sent, allowed are 1 to 3,145,728"):
+        client.clap("embed", sounds=[fine, bytes(4_000_000)])
+    with pytest.raises(InvalidAudio):
+        client.clap("embed", sounds=[fine, b"no sound at all"])
+    with pytest.raises(InvalidRequest, match="sounds: given 0 bytes"):
+        client.clap("embed", sounds=[b""])
+    with pytest.raises(InvalidRequest, match=r"sounds: given 'a\.wav', allowed are the bytes"):
+        client.clap("embed", sounds=["a.wav"])  # type: ignore[list-item]
+    with Asker(server.endpoint) as ask:
+        for name, sizes, frames in (("more", [3], [b"12345"]), ("fewer", [9], [b"12345"]), ("none", [5], [])):
+            message = {"v": 1, "type": "clap", "request_id": name, "operation": "embed", "sounds": sizes}
+            ask.socket.send_multipart([msgpack.packb(message), *frames])
+            assert ask.final(name)["error"]["code"] == BadMessage.code, name
