@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _torch
 from audio_pool.engines._generation import Ticker
+from audio_pool.engines._host import ToHost
 from audio_pool.engines._quantize import quantize, replaceable
 from audio_pool.errors import Cancelled, DeviceLost, EngineError, InvalidConfig, OutOfMemory
 
@@ -38,6 +39,7 @@ class StandIn:
     def __init__(self) -> None:
         self.current = 0
         self.marked: list[int] = []
+        self.waits: list[int] = []
         self.lost: set[int] = set()
         self.allocated = 0
         self.reserved = 0
@@ -88,6 +90,9 @@ class StandIn:
     class Stream:
         def __init__(self, cuda: StandIn, index: int) -> None:
             self.cuda, self.index = cuda, index
+
+        def synchronize(self) -> None:
+            self.cuda.waits.append(self.index)
 
         def record_event(self) -> StandIn.Mark:
             event = StandIn.Mark(self.cuda)
@@ -326,6 +331,41 @@ def test_noise_that_is_drawn_on_the_way_is_copied_without_a_wait(monkeypatch: py
     found = scheduler.noise_sampler(torch.tensor(2.0), torch.tensor(1.0))
     torch.testing.assert_close(found, wanted, atol=0, rtol=0)
     assert copies == [("cuda:1", True)]
+
+
+class Returned(TorchDispatchMode):
+    """Notes each copy of a whole sound or batch of them, and whether it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocking: list[bool] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.copy_.default and args[0].ndim == 3 and args[0].shape[-1] >= 8000:
+            self.blocking.append(not (args[2] if len(args) > 2 else (kwargs or {}).get("non_blocking", False)))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["audioldm", "tangoflux"])
+def test_results_come_back_into_pinned_memory_and_are_waited_for_once(
+    name: str, cuda: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = built.engine(name)
+    items = [item(), item(seed=8), item(steps=2)]  # two batches
+    wanted = engine.generate(items)
+    empty, pinned = torch.empty, []
+
+    def page_locked(*size: object, pin_memory: bool = False, **given: object) -> torch.Tensor:
+        pinned.extend([size] if pin_memory else [])
+        return empty(*size, **given)
+
+    monkeypatch.setattr(torch, "empty", page_locked)
+    engine._to_host = ToHost(SECOND)
+    with Returned() as copies:
+        found = engine.generate(items)
+    assert (len(pinned), copies.blocking, cuda.waits) == (2, [False, False], [1])
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # -- memory that is given back ---------------------------------------------------------------------------

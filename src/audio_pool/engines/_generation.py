@@ -16,6 +16,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from msgspec import structs
 from audio_pool.engine_info import EngineInfo, Likeness, Notes
 from audio_pool.engines import _torch
 from audio_pool.engines._fit import remedies
+from audio_pool.engines._host import ToHost
 from audio_pool.engines._item import check_item
 from audio_pool.engines._memory import give_back
 from audio_pool.engines._opening import Opened
@@ -38,12 +40,14 @@ from audio_pool.types import Label, frames_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Condition", "Job", "StagedEngine", "Ticker", "bound_tokens", "cut", "truncations"]
+__all__ = ["Coming", "Condition", "Job", "StagedEngine", "Ticker", "bound_tokens", "cut", "truncations"]
 
 _ENCODINGS_KEPT = 64
 
 Condition: TypeAlias = "dict[str, torch.Tensor]"
 """A prompt's or a batch's tensors by name, rows first; with guidance the unconditional rows come first."""
+Coming: TypeAlias = "Callable[[], Audio]"
+"""A sound on its way from the device, float32 [C, T] of its exact length; called when it has arrived."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +147,7 @@ class StagedEngine:
         self.device = str(opened.device)
         self.dtype = opened.dtype
         self._device = opened.device
+        self._to_host = ToHost(opened.device)
         self._cap = _torch.MemoryCap(settings.max_memory, opened.device)
         for name, part in (*stages["encoder"].items(), *stages[self.sampler_stage].items()):
             if name not in self.never_quantized:
@@ -226,10 +231,12 @@ class StagedEngine:
         """
         asked = [self._job(index, item) for index, item in enumerate(items)]
         sounds = {job.index: job.given for job in asked if job.unchanged and job.given is not None}
+        coming: list[tuple[Job, Coming]] = []
         with self._running(len(items)):
             for jobs, latents in self._sampled([job for job in asked if job.index not in sounds], on_step):
-                for job, made in zip(jobs, self._sounds(jobs, latents), strict=True):
-                    sounds[job.index] = self._joined(job, made)
+                coming += zip(jobs, self._sounds(jobs, latents), strict=True)
+            self._to_host.wait()
+        sounds |= {job.index: self._joined(job, arrived()) for job, arrived in coming}
         return [sounds[index] for index in range(len(items))]
 
     def _joined(self, job: Job, made: Audio) -> Audio:
@@ -369,21 +376,21 @@ class StagedEngine:
             self._encodings.popitem(last=False)
         return encoded
 
-    def _sounds(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[Audio]:
-        """Return float32 [C, T] per job, of its exact length."""
+    def _sounds(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[Coming]:
+        """Return each job's sound, on its way to main memory."""
         with self._placement.stage("decoder"):
             waves = self._waves(jobs, latents)
-        return [cut(wave, job.frames) for job, wave in zip(jobs, waves, strict=True)]
+        return [partial(cut, wave, job.frames) for job, wave in zip(jobs, waves, strict=True)]
 
     def _waves(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[torch.Tensor]:
-        """Return each job's sound, [C, T] on the CPU; overridden where rows must be decoded by themselves."""
+        """Return each job's sound, [C, T], on its way here; overridden where rows must be decoded by themselves."""
         return self._decoded(latents, max(job.frames for job in jobs))
 
     def _decoded(self, latents: torch.Tensor, frames: int) -> list[torch.Tensor]:
-        """Return [C, T] per row, on the CPU."""
+        """Return [C, T] per row, on its way to the CPU."""
         if self.settings.vae_slicing:
-            return [self._decode(row[None], frames)[0].float().cpu() for row in latents]
-        return list(self._decode(latents, frames).float().cpu())
+            return [self._to_host(self._decode(row[None], frames)[0]) for row in latents]
+        return list(self._to_host(self._decode(latents, frames)))
 
     def _warm(self) -> None:
         """Run each configured shape once, so that the compiler's time is spent at load."""

@@ -13,12 +13,13 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Hashable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import structs
 
 from audio_pool.engines._diffusion import DiffusionEngine
-from audio_pool.engines._generation import Condition, Job, Ticker, cut
+from audio_pool.engines._generation import Coming, Condition, Job, Ticker, cut
 from audio_pool.engines._windows import Joint, Layout, Ring, Trail, Window, line, ring, window_seed
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import NotSupported
@@ -231,29 +232,27 @@ class WindowedDiffusion(DiffusionEngine):
 
     # -- the decode of what is made in windows -------------------------------------------------------
 
-    def _sounds(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[Audio]:
-        import torch
-
+    def _sounds(self, jobs: Sequence[Job], latents: torch.Tensor) -> list[Coming]:
         windows, turn = self._windows(jobs[0]), self._ring(jobs[0])
         if not windows and turn is None:
             return super()._sounds(jobs, latents)
-        sounds: list[Audio] = []
+        sounds: list[Coming] = []
         # vae_slicing: one sound at a time
         size = 1 if self.settings.vae_slicing else len(jobs)
         for first in range(0, len(jobs), size):
             rows, own = latents[first : first + size], jobs[first : first + size]
             with self._placement.stage("decoder"):
                 if turn is not None:
-                    waves = list(self._decode_turn(rows).float().cpu())
-                    sounds += [cut(fitted(wave, job.frames), job.frames) for wave, job in zip(waves, own, strict=True)]
+                    waves = self._to_host(self._decode_turn(rows))
+                    sounds += [partial(_turned, wave, job.frames) for wave, job in zip(waves, own, strict=True)]
                     continue
                 decoding = self._decoding()
                 parts = rows.split([window.done for window in windows], dim=self.time_axis)
                 pieces = [
-                    decoding.push(part, last=number == len(parts) - 1).float().cpu()
+                    self._to_host(decoding.push(part, last=number == len(parts) - 1))
                     for number, part in enumerate(parts)
                 ]
-            sounds += [cut(wave, job.frames) for wave, job in zip(torch.cat(pieces, dim=-1), own, strict=True)]
+            sounds += [partial(_in_a_row, pieces, row, job.frames) for row, job in enumerate(own)]
         return sounds
 
     def pieces(self, item: Item, on_step: OnStep | None = None) -> Iterator[Audio]:
@@ -288,6 +287,18 @@ class WindowedDiffusion(DiffusionEngine):
             frames = left if number == count else min(left, wave.shape[-1])
             left -= frames
             yield cut(wave, frames)
+
+
+def _turned(wave: torch.Tensor, frames: int) -> Audio:
+    """Return one turn of a loop, brought to its exact length."""
+    return cut(fitted(wave, frames), frames)
+
+
+def _in_a_row(pieces: Sequence[torch.Tensor], row: int, frames: int) -> Audio:
+    """Return one sound of pieces [B, C, T], which have arrived by now."""
+    import torch
+
+    return cut(torch.cat([piece[row] for piece in pieces], dim=-1), frames)
 
 
 def _seen(latents: torch.Tensor, start: int, width: int, axis: int) -> torch.Tensor:
