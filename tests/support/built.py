@@ -180,7 +180,7 @@ def plain(
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
     if name == "tangoflux":
-        config = {"audio_seq_len": 645, "max_duration": 30}
+        config = {**(sizes or checkpoints.TANGOFLUX)["transformer"], "audio_seq_len": 645, "max_duration": 30}
         modules = {each: found[each] for each in ("text_encoder", "fc", "transformer", "vae")}
         modules["linear"] = found["duration"]
         return plain_pipelines.tangoflux_sound(
