@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.engines.diffusion_contract import Contract, close, item
+from tests.engines.sound_from_sound import NEW_S, SECONDS, FromSound, given
 from tests.support import flow_checkpoints
 from tests.support.plain_pipelines import PLAIN
 
@@ -17,13 +20,12 @@ from audio_pool.errors import InvalidRequest
 SHORT = "below_training_length: ace_step was trained on 10 s and more; 0.8 s may have neither beginning nor end"
 
 
-class TestAceStep(Contract):
+class TestAceStep(Contract, FromSound):
     """The base model, which is guided."""
 
     name = "ace_step"
     option = ("shift", 1.0)
     plain_samplers = ("euler",)
-    given_sound = False
     negative = False
     usual_warnings = (SHORT,)
     half_error = 0.25  # its guidance makes much of small differences
@@ -31,6 +33,10 @@ class TestAceStep(Contract):
     @classmethod
     def build(cls, directory: Path) -> Path:
         return flow_checkpoints.ace_step(directory)
+
+    def test_latents_outside_the_part_are_the_sounds_own(self, engine):
+        """Of this model they are not: it is shown what lies there, and makes all of it (see below)."""
+        assert engine.info.inpaint and engine.info.extend
 
     def test_progress_counts_every_step(self, engine):
         """Of each text by itself, which is another pass."""
@@ -89,6 +95,56 @@ class TestAceStep(Contract):
         assert {"prompt_truncated", "lyrics_truncated"} <= names
         assert any("tempo, key, metre and length come last" in each for each in said)
 
+    def test_a_cover_is_the_plain_pipelines_from_the_same_latents(self, engine, plain, likeliest):
+        sound = given(engine)
+        kept = engine.latents([item(init_audio=sound, init_strength=0.0, duration_s=SECONDS)])[0]
+        for strength, cover in ((0.5, 1.0), (0.5, 0.4), (0.9, 1.0)):
+            asked = item(
+                init_audio=sound, init_strength=strength, duration_s=SECONDS, options={"cover_strength": cover}
+            )
+            noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(asked.seed))
+            steps = round(asked.steps * strength)
+            levels = [strength * 3 * left / (steps + 2 * left) for left in range(steps, 0, -1)]
+            wanted = plain(
+                replace(asked, options={}),
+                task_type="cover",
+                src_audio=torch.from_numpy(sound),
+                audio_cover_strength=cover,
+                latents=((1 - strength) * torch.from_numpy(kept) + strength * noise)[None],
+                timesteps=levels,
+                output_type="latent",
+            )
+            close(engine.latents([asked])[0], wanted, 2e-4)
+
+    def test_a_part_made_anew_is_the_plain_pipelines_repaint(self, engine, plain, likeliest):
+        sound = given(engine)
+        start_s, end_s = (round(seconds * 25) / 25 for seconds in NEW_S)
+        asked = item(init_audio=sound, mask=(start_s, end_s), duration_s=SECONDS)
+        wanted = plain(
+            asked,
+            task_type="repaint",
+            src_audio=torch.from_numpy(sound),
+            repainting_start=start_s + 1e-6,
+            repainting_end=end_s + 1e-6,
+            output_type="latent",
+        )
+        close(engine.latents([asked])[0], wanted, 2e-4)
+
+    def test_how_much_of_a_cover_is_asked_of_covers_alone(self, engine):
+        sound, half = given(engine), {"cover_strength": 0.5}
+        assert engine.notes(item(init_audio=sound, options=half)).warnings
+        for more in ({}, {"init_audio": sound, "init_strength": 1.0}, {"init_audio": sound, "mask": (0.1, 0.3)}):
+            with pytest.raises(InvalidRequest, match=r"cover_strength: given 0\.5; it goes with init_audio alone"):
+                engine.notes(item(options=half, **more))
+
+
+@pytest.fixture
+def likeliest(monkeypatch) -> None:
+    """The plain pipeline draws what it encodes from torch's global generator: here it takes the likeliest."""
+    from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution as Spread
+
+    monkeypatch.setattr(Spread, "sample", Spread.mode)
+
 
 @pytest.fixture(scope="module")
 def turbo(tmp_path_factory) -> Path:
@@ -107,6 +163,17 @@ def test_the_turbo_model_takes_eight_steps_and_no_guidance_and_says_so(quick, tu
     assert (quick.info.steps, quick.info.guidance_scale) == (8, 1.0)
     assert quick.notes(item()).warnings == (SHORT,)
     assert quick.notes(item(guidance_scale=5.0)).warnings[-1].startswith("guidance_unused: ")
+
+
+def test_a_checkpoint_that_hears_no_tokens_starts_from_a_sound_all_the_same(quick):
+    assert "cover_strength" not in {option.name for option in quick.info.options}
+    sound = given(quick)
+    near, far = (
+        quick.latents([item(init_audio=sound, init_strength=strength, duration_s=SECONDS, steps=8)])[0]
+        for strength in (0.2, 0.8)
+    )
+    kept = quick.latents([item(init_audio=sound, init_strength=0.0, duration_s=SECONDS)])[0]
+    assert 0 < np.abs(near - kept).mean() < np.abs(far - kept).mean()
 
 
 def test_minutes_are_decoded_in_pieces_whose_level_is_that_of_the_whole(quick, monkeypatch):

@@ -169,8 +169,9 @@ def ace_step_sound(pipe: Any) -> Sound:
         arguments = _options(item, 7.0)
         del arguments["negative_prompt"]
         arguments |= {"prompt": [item.prompt], "lyrics": [str(item.options.get("lyrics", ""))]}
-        made = pipe(audio_duration=item.duration_s, **arguments, **own, **more).audios[0]
-        return made[:, : round(item.duration_s * pipe.sample_rate)].float().cpu().numpy()
+        made = pipe(audio_duration=item.duration_s, **arguments, **own, **more).audios[0].float().cpu().numpy()
+        latent = more.get("output_type") == "latent"
+        return made if latent else made[:, : round(item.duration_s * pipe.sample_rate)]
 
     return sound
 

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _oobleck
-from audio_pool.engines._diffusion import DiffusionEngine
+from audio_pool.engines._flow import FlowDiffusion
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import FLOW, sampler_option
@@ -83,6 +83,15 @@ _GUIDED_TO = OptionInfo(
     summary="Share of the way from noise to music until which guidance acts",
 )
 
+_COVER = OptionInfo(
+    name="cover_strength",
+    type="float",
+    default=1.0,
+    low=0.0,
+    high=1.0,
+    summary="Of a sound made from another: 1 as a cover of it, 0 as its tags alone say; between them both",
+)
+
 INFO = EngineInfo(
     name="ace_step",
     role="generator",
@@ -96,7 +105,10 @@ INFO = EngineInfo(
     longest_s=600.0,
     steps=8,
     guidance_scale=1.0,
-    options=(sampler_option(FLOW), _SHIFT, _LYRICS, _LANGUAGE, _BPM, _KEY, _TIME, _GUIDED_FROM, _GUIDED_TO),
+    init_audio=True,
+    inpaint=True,
+    extend=True,
+    options=(sampler_option(FLOW), _SHIFT, _LYRICS, _LANGUAGE, _BPM, _KEY, _TIME, _GUIDED_FROM, _GUIDED_TO, _COVER),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     tips=(
@@ -139,11 +151,11 @@ def load(info: EngineInfo, settings: TorchSettings) -> AceStep:
     return engine
 
 
-class AceStep(DiffusionEngine):
+class AceStep(FlowDiffusion):
     """Latents are float32 [L, C], 25 frames a second."""
 
-    samplers = FLOW
-    alike = (*DiffusionEngine.alike, "prompt", "length")
+    time_axis = 1
+    alike = (*FlowDiffusion.alike, "prompt", "length")
 
     def __init__(self, info: EngineInfo, settings: TorchSettings, opened: Opened, pipe: Any) -> None:
         self.pipe = pipe
@@ -153,8 +165,15 @@ class AceStep(DiffusionEngine):
         self._silence = own.silence_latent.detach().to(opened.device, opened.dtype, copy=True)
         self._nothing = own.null_condition_emb.detach().to(opened.device, opened.dtype, copy=True)
         self._momentum: Any = None
+        self._interval = 0.0, 1.0
+        # checkpoints may lack the halves that hear a sound as tokens: sounds of others are then noised, not covered
+        self._hears = pipe.audio_tokenizer is not None and pipe.audio_token_detokenizer is not None
+        if self._hears:
+            for part in (pipe.audio_tokenizer, pipe.audio_token_detokenizer):
+                part.eval().requires_grad_(False)
         info = structs.replace(
             info,
+            options=tuple(one for one in info.options if self._hears or one.name != _COVER.name),
             steps=info.steps if pipe.is_turbo else _BASE_STEPS,
             guidance_scale=info.guidance_scale if pipe.is_turbo else _BASE_GUIDANCE,
             sample_rate=pipe.sample_rate,
@@ -189,7 +208,18 @@ class AceStep(DiffusionEngine):
                 f"options: {_GUIDED_TO.name}: given {self._guided_to(job):g}, allowed is at least "
                 f"{_GUIDED_FROM.name} ({self._guided_from(job):g})"
             )
+        if job.number(_COVER.name) not in (None, _COVER.default) and self._task(job) != "cover":
+            raise InvalidRequest(
+                f"options: {_COVER.name}: given {job.number(_COVER.name):g}; it goes with init_audio alone, where "
+                "init_strength is below 1 and neither a part is made anew nor more added"
+            )
         return dataclasses.replace(job, guidance=1.0) if self.pipe.is_turbo else job
+
+    def _task(self, job: Job) -> str:
+        """Return which of its tasks the model is given."""
+        if job.stretch is not None:
+            return "repaint"
+        return "cover" if self._hears and job.strength < 1 else "text2music"
 
     def _guided_from(self, job: Job) -> float:
         return job.number(_GUIDED_FROM.name) or 0.0
@@ -208,7 +238,7 @@ class AceStep(DiffusionEngine):
                 warnings.append(f"{name}_truncated: {given} tokens, of which the model reads {most}{lost}")
         return warnings
 
-    def _facts(self, job: Job) -> dict[str, Any]:
+    def _facts(self, job: Job, task: str = "") -> dict[str, Any]:
         """Return what the model is told beside the prompt."""
         options = job.options
         return {
@@ -218,7 +248,7 @@ class AceStep(DiffusionEngine):
             "keyscale": options[_KEY.name],
             "timesignature": options[_TIME.name],
             "audio_duration": job.item.duration_s,
-            "instruction": self.pipe._get_task_instruction("text2music"),
+            "instruction": self.pipe._get_task_instruction(task or self._task(job)),
         }
 
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
@@ -237,16 +267,22 @@ class AceStep(DiffusionEngine):
         from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 
         self._momentum = MomentumBuffer(momentum=_MOMENTUM)  # one for each run
-        scale = torch.tensor([job.guidance for job in jobs], device=self._device)
+        self._interval = self._guided_from(jobs[0]), self._guided_to(jobs[0])
+        given, self._around = self._around, None
+        cover = jobs[0].number(_COVER.name) if self._task(jobs[0]) == "cover" else None
         with self._placement.stage("encoder"):
-            states = self._states(jobs[0])
-        context = torch.cat([self._context(job) for job in jobs])
-        return {"states": states, "context": context, "scale": scale}
+            condition = {"states": self._states(jobs[0])}
+            if cover is not None and cover < 1:
+                condition["plain_states"] = self._states(jobs[0], "text2music")
+        condition["cover"] = torch.tensor(1.0 if cover is None else cover, device=self._device)
+        condition["scale"] = torch.tensor([job.guidance for job in jobs], device=self._device)
+        condition["context"] = self._context(jobs, given)
+        return condition
 
-    def _states(self, job: Job) -> torch.Tensor:
+    def _states(self, job: Job, task: str = "") -> torch.Tensor:
         import torch
 
-        facts = self._facts(job)
+        facts = self._facts(job, task)
         # lists: one text by itself would be taken for a list of letters
         text, text_mask, lyrics, lyrics_mask = self.pipe.encode_prompt(
             [job.item.prompt], [facts.pop("lyrics")], self._device, **facts
@@ -263,13 +299,42 @@ class AceStep(DiffusionEngine):
         found: torch.Tensor = states
         return found
 
-    def _context(self, job: Job) -> torch.Tensor:
-        """Return [1, L, 2 C]: silence where music is to be, and that it is to be everywhere."""
+    def _context(self, jobs: Sequence[Job], given: torch.Tensor | None) -> torch.Tensor:
+        """Return [B, L, 2 C]: the sound that the model is shown, silence where it is to be new, and where that is."""
         import torch
 
-        length = self._noise_shape(job)[0]
+        length = self._noise_shape(jobs[0])[0]
         silence = self._silence.repeat(1, math.ceil(length / self._silence.shape[1]), 1)[:, :length]
-        return torch.cat([silence, torch.ones_like(silence)], dim=-1)
+        silence = silence.expand(len(jobs), -1, -1)
+        task = self._task(jobs[0])
+        if given is None or task == "text2music":
+            return torch.cat([silence, torch.ones_like(silence)], dim=-1)
+        given = given.to(self.dtype)
+        if task == "cover":
+            return torch.cat([self._heard(given, silence), torch.ones_like(silence)], dim=-1)
+        new = super()._new(jobs, given)
+        return torch.cat([torch.where(new, silence, given), new.expand_as(given).to(given.dtype)], dim=-1)
+
+    def _heard(self, given: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
+        """Return what the model's tokens keep of sounds [B, L, C]: melody and rhythm, not timbre."""
+        import torch
+
+        parts = self.pipe.audio_tokenizer, self.pipe.audio_token_detokenizer
+        try:
+            tokenizer, detokenizer = (part.to(self._device) for part in parts)
+            # one by one: they have no say in each other
+            heard = [detokenizer(tokenizer.tokenize(one[None], silence[:1])[0].to(one.dtype)) for one in given]
+        finally:
+            # on the device only while they work: few requests start from a sound
+            for part in parts:
+                part.to("cpu")
+        return torch.cat(heard)[:, : given.shape[1]]
+
+    def _new(self, jobs: Sequence[Job], latents: torch.Tensor) -> torch.Tensor:
+        """Return that all is free: the model is shown what lies around the new part, and makes it with that."""
+        import torch
+
+        return torch.ones_like(latents[:, :, :1], dtype=torch.bool)
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """Return the flow; of guided rows both halves alike, for this model's guidance is no mere difference."""
@@ -279,7 +344,7 @@ class AceStep(DiffusionEngine):
         guided, rows = len(rows) > count, rows[:count]
         context = condition["context"]
         if not guided:
-            return self._flow(rows, t, states, context)
+            return self._half_cover(self._flow(rows, t, states, context), rows, t, condition)
         first, last = self._interval
         way = 1.0 - float(t) if (first, last) != (0.0, 1.0) else 0.5
         towards = self._flow(rows, t, states, context).float()
@@ -296,7 +361,17 @@ class AceStep(DiffusionEngine):
                 use_original_formulation=True,
                 norm_dim=(1,),
             )
+        towards = self._half_cover(towards, rows, t, condition)
         return torch.cat([towards, towards])
+
+    def _half_cover(
+        self, towards: torch.Tensor, rows: torch.Tensor, t: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """Return the flow of a cover mixed with that of its tags alone, where less than a whole cover is asked for."""
+        if "plain_states" not in condition:
+            return towards
+        plain = self._flow(rows, t, condition["plain_states"], condition["context"]).to(towards.dtype)
+        return condition["cover"] * towards + (1 - condition["cover"]) * plain
 
     def _flow(self, rows: torch.Tensor, t: torch.Tensor, states: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         import torch
@@ -327,14 +402,6 @@ class AceStep(DiffusionEngine):
         levels = self.pipe._get_timestep_schedule(job.steps, shift, torch.device("cpu"), torch.float32)
         scheduler.set_timesteps(sigmas=levels.tolist(), device="cpu")
 
-    def _start(self, jobs: Sequence[Job], noise: torch.Tensor, scheduler: Any, timesteps: torch.Tensor) -> torch.Tensor:
-        scheduler.set_begin_index(0)
-        self._interval = self._guided_from(jobs[0]), self._guided_to(jobs[0])
-        return noise
-
-    def _scaled(self, scheduler: Any, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return rows
-
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         frames = math.ceil(job.item.duration_s * self.pipe.latents_per_second)
         return frames, int(self.pipe.transformer.config.audio_acoustic_hidden_dim)
@@ -347,3 +414,12 @@ class AceStep(DiffusionEngine):
         wave = _oobleck.decode(vae, rows, samples, chunked=not whole, whole=whole).float()
         peak = wave.abs().amax(dim=(1, 2), keepdim=True)
         return wave * (_LEVEL / peak.clamp(min=1e-6))
+
+    def _latent_samples(self) -> int:
+        return int(self.pipe.vae.hop_length)
+
+    def _sound_latents(self, job: Job, length: int) -> torch.Tensor:
+        assert job.item.init_audio is not None, "asked for where there is a given sound"
+        vae, sound = self.pipe.vae, job.item.init_audio
+        found = _oobleck.encode(vae, vae.encoder, sound, self.info.channels, length, self._device)
+        return found.transpose(0, 1)
