@@ -40,7 +40,7 @@ def test_stability_gives_json_where_that_is_asked_for(http):
         ("text-to-audio", {"prompt": "wind", "model": "stable-audio-9"}, 400, "did you mean 'stable-audio-2"),
         ("audio-to-audio", {"prompt": "wind"}, 400, "audio: is missing"),
         ("audio-to-audio", {"prompt": "wind", "audio": ""}, 400, "audio: is missing"),
-        ("inpaint", {"prompt": "wind"}, 422, "no engine here"),
+        ("inpaint", {"prompt": "wind"}, 400, "audio: is missing"),
     ],
 )
 def test_stability_s_errors_are_its_own(http, path, fields, status, told):

@@ -174,6 +174,9 @@ async def _asked(request: HttpRequest, owner: str, app: str, names: Names) -> tu
         "duration_s": body.duration_seconds or body.duration or body.seconds_total,
         "steps": body.num_inference_steps,
         "init_strength": body.strength if body.audio_url else None,
+        "mask_start_s": body.start_time if body.mask_start is None else body.mask_start,
+        "mask_end_s": body.end_time if body.mask_end is None else body.mask_end,
+        "extend_s": body.extend_after_duration or None,
         "priority": "background" if request.headers.get("x-fal-queue-priority") == "low" else None,
         "deadline_ms": max(1, round(float(timeout) * 1000)) if timeout.replace(".", "", 1).isdecimal() else None,
     }

@@ -6,12 +6,12 @@ Must not know: routes, jobs.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.gateway.dialects.fields import FieldFault
-from audio_pool.types import Duration, Prompt, Steps, Unit
+from audio_pool.types import MAX_DURATION_S, Duration, Moment, Prompt, Steps, Unit
 
 __all__ = [
     "Cancelled",
@@ -41,6 +41,16 @@ class FalBody(Struct, frozen=True, kw_only=True):
     audio_url: str | None = None
     """A sound to start from, as a data URI."""
     strength: Unit | None = None
+    mask_start: Moment | None = None
+    """With ``mask_end``: only this part of that sound is made anew."""
+    mask_end: Moment | None = None
+    start_time: Moment | None = None
+    """As some apps call ``mask_start``."""
+    end_time: Moment | None = None
+    extend_after_duration: Annotated[float, Meta(ge=0.0, le=MAX_DURATION_S)] | None = None
+    """Seconds by which that sound is continued; 0: none."""
+    extend_before_duration: Annotated[float, Meta(ge=0.0, le=0.0)] | None = None
+    """Nothing is put before a sound."""
 
 
 class HookQuery(Struct, frozen=True):

@@ -26,6 +26,7 @@ _ANY = "*"
 _FRESH_S = 5.0
 """So long is what the pool said of its engines believed."""
 _SPEECH, _MUSIC, _STABLE_AUDIO, _AUDIOLDM2 = "speech", "kind:music", "stable_audio", "audioldm2"
+_ACE_STEP = "ace_step"
 _BUILT_IN = {
     DEFAULT_MODEL: "",
     "default": "",
@@ -46,6 +47,12 @@ _BUILT_IN = {
     "stable-audio": _STABLE_AUDIO,
     "fal-ai/stable-audio": _STABLE_AUDIO,
     "fal-ai/stable-audio-25/text-to-audio": _STABLE_AUDIO,
+    "fal-ai/stable-audio-25/audio-to-audio": _STABLE_AUDIO,
+    "fal-ai/stable-audio-25/inpaint": _STABLE_AUDIO,
+    "fal-ai/ace-step": _ACE_STEP,
+    "fal-ai/ace-step/audio-to-audio": _ACE_STEP,
+    "fal-ai/ace-step/audio-inpaint": _ACE_STEP,
+    "fal-ai/ace-step/audio-outpaint": _ACE_STEP,
     "fal-ai/elevenlabs/sound-effects": "",
     "fal-ai/elevenlabs/sound-effects/v2": "",
     "stabilityai/stable-audio-open-1.0": _STABLE_AUDIO,

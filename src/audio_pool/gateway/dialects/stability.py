@@ -7,13 +7,13 @@ Must not know: how a sound is made.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from litestar import Response, Router, post
 from litestar.datastructures import UploadFile
 from msgspec import Meta, Struct, structs
 
-from audio_pool.errors import AudioPoolError, NotSupported
+from audio_pool.errors import AudioPoolError
 from audio_pool.gateway.dialects.answers import FILE, bytes_of, documented, error_handlers, json_of, request_of
 from audio_pool.gateway.dialects.fields import BadFields, Fault, Taken, read_form, take
 from audio_pool.gateway.dialects.names import Names
@@ -55,6 +55,20 @@ class AudioForm(AudioBody, frozen=True, kw_only=True):
     audio: bytes
 
 
+class InpaintBody(TextBody, frozen=True, kw_only=True):
+    """A sound of which a part is made anew, and words."""
+
+    mask_start: Annotated[float, Meta(ge=0.0, le=190.0)] = 30.0
+    mask_end: Annotated[float, Meta(ge=0.0, le=190.0)] | None = None
+    """None: ``duration``."""
+
+
+class InpaintForm(InpaintBody, frozen=True, kw_only=True):
+    """All of that form, its file too."""
+
+    audio: bytes
+
+
 class StabilityError(Struct, frozen=True, kw_only=True):
     """An error of this API."""
 
@@ -79,28 +93,41 @@ def router(door: Door) -> Router:
         StabilityError, FILE, form=AudioForm,
     ))  # fmt: skip
     async def audio_to_audio(request: HttpRequest) -> Response[bytes]:
-        fields = await read_form(request)
-        file = fields.pop("audio", None)
-        if not isinstance(file, UploadFile):
-            raise BadFields(Fault("audio", "is missing", missing=True))
-        taken, start = take(AudioBody, fields, texts=True), await file.read()
-        if not start:
-            raise BadFields(Fault("audio", "is an empty file"))
+        fields, start = await _form(request)
+        taken = take(AudioBody, fields, texts=True)
         asked = structs.replace(await _asked(taken, names), init_strength=taken.body.strength)
         sound = await door.make(asked, request, init_audio=start)
         return _answer(sound, request, taken.ignored)
 
     @post(f"{_PATH}/inpaint", status_code=200, summary="Stability: make a part anew", tags=tags, opt=documented(
-        StabilityError, form=AudioForm,
+        StabilityError, FILE, form=InpaintForm,
     ))  # fmt: skip
     async def inpaint(request: HttpRequest) -> Response[bytes]:
-        raise NotSupported("inpaint: no engine here makes a part of a sound anew; there are text-to-audio and "
-                           "audio-to-audio")  # fmt: skip
+        fields, start = await _form(request)
+        taken = take(InpaintBody, fields, texts=True)
+        end = taken.body.duration if taken.body.mask_end is None else taken.body.mask_end
+        if end is None:
+            raise BadFields(Fault("mask_end", "is missing, and duration, which would say it", missing=True))
+        asked = structs.replace(await _asked(taken, names), mask_start_s=taken.body.mask_start, mask_end_s=end)
+        sound = await door.make(asked, request, init_audio=start)
+        return _answer(sound, request, taken.ignored)
 
     return Router("/", route_handlers=[text_to_audio, audio_to_audio, inpaint], exception_handlers=ERRORS)
 
 
-async def _asked(taken: Taken[TextBody] | Taken[AudioBody], names: Names) -> AudioRequest:
+async def _form(request: HttpRequest) -> tuple[dict[str, Any], bytes]:  # Any: values before they are checked
+    """Return a form's fields, and its file."""
+    fields = await read_form(request)
+    file = fields.pop("audio", None)
+    if not isinstance(file, UploadFile):
+        raise BadFields(Fault("audio", "is missing", missing=True))
+    start = await file.read()
+    if not start:
+        raise BadFields(Fault("audio", "is an empty file"))
+    return fields, start
+
+
+async def _asked(taken: Taken[TextBody] | Taken[AudioBody] | Taken[InpaintBody], names: Names) -> AudioRequest:
     body = taken.body
     own = {
         "prompt": body.prompt,
