@@ -554,3 +554,34 @@ def test_a_rendition_that_cannot_be_written_leaves_no_file(mastering, tmp_path):
     with pytest.raises(StorageError):
         finish(mastering, tmp_path, [raw(white(RATE))], 1, rendition=rendition_for("wav", depth=16))
     assert [path.name for path in tmp_path.iterdir()] == ["sound.wav"]
+
+
+def one_channel(seconds):
+    return chord(round(seconds * 24_000), 24_000)[:1]
+
+
+def test_what_is_said_is_as_long_as_it_is_and_compared_with_nothing(mastering, tmp_path):
+    shape = structs.replace(shape_for(9.0), natural_length=True)
+    hello = np.concatenate([one_channel(1.0), np.zeros((1, 36_000), np.float32), one_channel(0.737)], axis=1)
+    notes = Notes(expects=frozenset({"pauses", "decay", "mono"}), highpass_hz=50.0)
+    made = mastering.finish(
+        [raw(hello, seed=3, rate=24_000, notes=notes), raw(hello, seed=4, rate=24_000, notes=notes)],
+        recipe=recipe_for(9.0, prompt="Only white noise and thunder, he said."),
+        shape=shape, rendition=rendition_for(), directory=tmp_path, name="said",
+        metadata=SoundMetadata(prompt="said", engine="voice", speech=True, requested_duration_s=9.0),
+        scorer=(ear := Ear()), tau_accept_new=0.99,
+    )  # fmt: skip
+    told = made.sound.metadata
+    frames = round(hello.shape[1] * RATE / 24_000)
+    assert told.duration_s == pytest.approx(frames / RATE, abs=2 / RATE) == told.requested_duration_s
+    assert told.natural_length and codec.read(Path(made.sound.path))[0].shape[1] == round(told.duration_s * RATE)
+    assert told.accepted and told.clap_similarity is None and told.tau_accept_new is None and not ear.heard_db
+    assert told.quality == QualityReport(score=100.0) and told.highpass.hz == 50.0
+    with pytest.raises(QualityError, match="silence"):
+        finish(mastering, tmp_path, [raw(np.zeros((1, 24_000), np.float32), notes=notes)], 1.0, shape=shape)
+    said = SoundMetadata(prompt="white noise", engine="voice", speech=True)
+    with pytest.raises(QualityError, match="hiss"):
+        mastering.finish(
+            [raw(white(2 * RATE)[:1], notes=notes)], recipe=recipe_for(2.0, prompt="white noise"), shape=shape,
+            rendition=rendition_for(), directory=tmp_path, name="hiss", metadata=said,
+        )  # fmt: skip

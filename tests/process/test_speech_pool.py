@@ -153,3 +153,14 @@ def test_the_command_line_speaks(served: Served, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert json.loads(done.stdout)["voice"] == "am_adam", done.stdout
     assert soundfile.info(out).duration == pytest.approx(LENGTH_S, abs=0.01)
+
+
+def test_it_is_heard_while_it_is_said(client: AudioClient) -> None:
+    text = "One two one two one two. " * 8
+    with client.stream(text, engine="kokoro", namespace="stream", bit_depth=32) as stream:
+        chunks, told = list(stream), stream.result().metadata
+    sent = sum(chunk.frames for chunk in chunks)
+    assert told.natural_length and told.stream.pieces == "engine" and len(chunks) > 2
+    assert sent == round(told.duration_s * told.sample_rate)
+    whole = client.generate(text, engine="kokoro", namespace="whole").metadata
+    assert told.duration_s == pytest.approx(whole.duration_s, abs=0.001)

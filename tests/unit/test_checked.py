@@ -210,3 +210,15 @@ def test_what_an_engine_says_of_itself_is_checked() -> None:
     assert checked_info(INFO, "bells") == INFO
     with pytest.raises(EngineUnavailable, match=r"INFO of engine 'bells'.*sample_rate"):
         checked_info(msgspec.structs.replace(INFO, sample_rate="x"), "bells")
+
+
+def test_what_speaks_may_take_as_long_as_it_takes_up_to_its_most() -> None:
+    talker = msgspec.structs.replace(INFO, natural_length=True, speech=True, longest_s=2.0)
+
+    def returns(frames: int) -> Any:
+        return CheckedGenerator(Engine([sound(frames=frames)]), talker).generate([ITEM])
+
+    assert [returns(frames)[0].shape[1] for frames in (1, FRAMES, 2 * RATE)] == [1, FRAMES, 2 * RATE]
+    for frames in (0, 2 * RATE + 9):
+        with pytest.raises(EngineError, match=r"for 4 characters \(seed 5\); allowed is float32 \[2, 1 to 16002\]"):
+            returns(frames)

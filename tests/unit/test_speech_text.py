@@ -136,6 +136,9 @@ def american(tmp_path_factory: pytest.TempPathFactory) -> Pronouncer:
         ("unhappy happily", "ˌʌnhˈæpi hˈæpili"),
         ("Dr. Smith", "dˈɑktəɹ smˈɪθ"),
         ("FBI US us", "ˌɛfbˌiˈI jˌuˈɛs ˈʌs"),
+        ("TWO CATS SAT.", "tˈu kˈæts sˈæt."),
+        ("the CAT walks", "ðə kˈæt wˈɔks"),
+        ("HappyCat, BoatUS, càt", "hˈæpi kˈæt, bˈOt jˌuˈɛs, kˈæt"),
         ("house-boat — \"one\"", "hˈWs bˈOt — \"wˈʌn\""),
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ INFO = EngineInfo(
     tips=(
         "Write in the language of the voice, with its punctuation.",
         "Write words of another language as they sound in the voice's own.",
-        "noise_scale and noise_w at 0 give the plainest reading, in a tenth less time.",
+        "noise_scale and noise_w at 0 give the plainest reading, and spare opening the model for each seed.",
     ),
     summary="Piper: speech in some forty languages, quick on a CPU; its phonemizer is under the GPL and runs by itself",
 )

@@ -105,9 +105,8 @@ class CheckedGenerator:
                 )
             frames, channels = frames + piece.shape[1], len(piece)
             yield piece
-        if not self.info.natural_length:
-            # what is checked of the whole, without keeping it
-            self._check(item, np.broadcast_to(np.float32(0), (channels, frames)))
+        # what is checked of the whole, without keeping it
+        self._check(item, np.broadcast_to(np.float32(0), (channels, frames)))
 
     @property
     def gives_pieces(self) -> bool:

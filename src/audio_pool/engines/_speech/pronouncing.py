@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -41,6 +42,10 @@ _DETERMINERS = frozenset((
 _PLAIN = {"a": "æ", "e": "ɛ", "i": "ɪ", "o": "ɔ", "u": "ʌ", "y": "ɪ"}
 """Of a vowel that the rules leave out, where no other is left."""
 _LETTERS_OF = re.compile(r"[A-Z]{2,5}")
+_SPELLED = frozenset(("US", "IT", "ID", "AI", "PR", "HR", "ER", "TA", "PA", "MA", "LA", "AD", "UN"))
+"""Acronyms whose small letters are a word."""
+_HUMPS = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z']+")
+"""Of a name in humps: "Chat" and "GPT"."""
 
 
 class Pronouncer:
@@ -63,7 +68,8 @@ class Pronouncer:
 
     def phonemes(self, text: str) -> str:
         """Return what a sentence is spoken as: words of phonemes between spaces, with the marks that stay."""
-        tokens = list(_tokens(spoken(text)))
+        written = spoken(text)
+        tokens = list(_tokens(written.lower() if self._shouts(written) else written))
         said: list[str] = []
         following = ""  # the phonemes of the word behind, "" at a mark or the end
         for place in range(len(tokens) - 1, -1, -1):
@@ -82,6 +88,11 @@ class Pronouncer:
     def word(self, word: str) -> str:
         """Return a word's phonemes as it is spoken by itself."""
         return self._word(word, "DEFAULT")
+
+    def _shouts(self, text: str) -> bool:
+        """Return True for a sentence in capitals whose words are words, not acronyms."""
+        words = re.findall(r"[^\W\d_]+", text)
+        return text == text.upper() and any(len(word) > 3 and word.lower() in self._known for word in words)
 
     # -- in a sentence -----------------------------------------------------------------------------
 
@@ -116,14 +127,17 @@ class Pronouncer:
             return " ".join(self._word(one, "DEFAULT") for one in word.split("-") if one)
         if word.endswith("'"):
             return self._word(word[:-1], part)
+        humps = _HUMPS.findall(word)
+        if len(humps) > 1:  # "TensorFlow", "ChatGPT"
+            return " ".join(self._word(hump, "DEFAULT") for hump in humps)
         plain = word.lower()
         return self._letters(word) if _is_acronym(word) else self._inflected(plain, part) or self._unknown(plain)
 
     def _looked_up(self, word: str, part: str) -> str | None:
         """Return the dictionary's phonemes for a word, however it is capitalised."""
-        if _is_acronym(word) and word not in self._known and len(word) <= 3:
-            return None  # "US" is not "us"
-        for form in (word, word.lower(), word.capitalize()):
+        if word in _SPELLED:
+            return None
+        for form in (word, word.lower(), word.capitalize(), _bare(word)):
             entry = self._known.get(form)
             if entry is not None:
                 return entry if isinstance(entry, str) else entry.get(part) or entry.get("DEFAULT")
@@ -170,9 +184,7 @@ class Pronouncer:
 
     def _unknown(self, word: str) -> str:
         """Return a word's phonemes by the rules for its letters, stressed once."""
-        import unicodedata
-
-        bare = "".join(one for one in unicodedata.normalize("NFD", word) if "a" <= one <= "z")
+        bare = _bare(word)
         padded = f"####{bare}####"
         shares = [self._letter(padded, place + 4) for place in range(len(bare))]
         if not any(one in _VOWELS for one in "".join(shares)):
@@ -215,6 +227,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
     """Yield words, marks and spaces in order; characters that are none of these are left out."""
     for found in _TOKEN.finditer(text):
         yield str(found.lastgroup), found[0]
+
+
+def _bare(word: str) -> str:
+    """Return a word's letters without their accents, small."""
+    return "".join(one for one in unicodedata.normalize("NFD", word.lower()) if "a" <= one <= "z" or one in "'-")
 
 
 def _is_acronym(word: str) -> bool:
