@@ -49,7 +49,7 @@ def published(built: checkpoints.Built, asked: Item) -> tuple[np.ndarray, np.nda
     frames = -(-round(asked.duration_s * checkpoints.RATE) // 80)
     options = dict(asked.options)
     guidance = options.pop("cfg", 3.0 if asked.guidance_scale is None else asked.guidance_scale)
-    stride = round(float(options.pop("stride_s", 2.0) or 0) * 50)
+    stride = round(float(options.pop("stride_s", 1.0) or 0) * 50)
     luck = torch.Generator().manual_seed(asked.seed)
     with torch.no_grad():
         text = built.states(asked.prompt)
@@ -98,17 +98,17 @@ def test_every_input_changes_the_sound(engine: Any) -> None:
 
 
 def test_beyond_its_window_it_goes_on_from_what_it_made_piece_by_piece(built: checkpoints.Built, engine: Any) -> None:
-    assert engine.info.window_s == 3.0 and engine.info.longest_s == 600.0
-    asked = item(duration_s=4.21, options={"stride_s": 1.0})
+    assert engine.info.window_s == 2.0 and engine.info.longest_s == 600.0
+    asked = item(duration_s=2.61, options={"stride_s": 1.0})
     wanted, wave = published(built, asked)
     np.testing.assert_array_equal(engine.latents([asked])[0], wanted)
     (whole,) = engine.generate([asked])
     close(whole, wave)
     assert isinstance(engine, Streams) and engine.info.streams
-    engine.piece_s, seen, came = 1.0, [], []
+    engine.piece_s, seen, came = 0.7, [], []
     for _ in engine.pieces(asked, lambda *at: seen.append(at)):
         came.append(len(seen))
-    assert len(came) >= 4 and came[0] < 100 and came[-1] == len(seen) == seen[-1][1]
+    assert len(came) >= 4 and came[0] < 60 and came[-1] == len(seen) == seen[-1][1]
     close(np.concatenate(list(engine.pieces(asked)), axis=1), whole)
 
 
@@ -134,7 +134,8 @@ def test_it_says_what_was_loaded(built: checkpoints.Built, engine: Any) -> None:
     assert (info.dtype, info.licence, info.commercial_use) == ("float32", "CC-BY-NC-4.0", False)
     published_info = engine_info("audiogen")
     assert (published_info.sample_rate, published_info.window_s, published_info.guidance_scale) == (16_000, 10.0, 3.0)
-    assert {option.name: option.default for option in published_info.options}["top_k"] == 250
+    options = {option.name: option for option in published_info.options}
+    assert (options["top_k"].default, options["stride_s"].default, options["stride_s"].high) == (250, 2.0, 9.0)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.29, 0.33333])
@@ -167,8 +168,8 @@ def test_refused_or_said(engine: Any) -> None:
         engine.notes(item(loop=True))
     with pytest.raises(NotSupported, match="negative prompt"):
         engine.notes(item(negative_prompt="dog"))
-    with pytest.raises(InvalidRequest, match=r"stride_s: given 9\.5, .* allows a number, 1 to 9"):
-        engine.notes(item(options={"stride_s": 9.5}))
+    with pytest.raises(InvalidRequest, match=r"stride_s: given 1\.5, .* allows a number, 1 to 1"):
+        engine.notes(item(options={"stride_s": 1.5}))
     with pytest.raises(InvalidRequest, match=r"temperature: given -1\.0"):
         engine.generate([item(options={"temperature": -1.0})])
     assert [each.partition(":")[0] for each in engine.notes(item("dog " * 600)).warnings] == ["prompt_truncated"]
@@ -220,7 +221,7 @@ def test_a_model_of_another_pattern_is_refused(tmp_path: Any) -> None:
         load_engine("audiogen", {"model": str(model), "device": "cpu"})
     pattern = {"codebooks_pattern": None, "transformer_lm__q_modeling": "delay"}
     model = checkpoints.build(tmp_path / "first", "audiogen", **pattern).directory
-    assert load_engine("audiogen", {"model": str(model), "device": "cpu"}).info.window_s == 3.0
+    assert load_engine("audiogen", {"model": str(model), "device": "cpu"}).info.window_s == 2.0
     with pytest.raises(InvalidConfig, match="attention_slicing does nothing"):
         load_engine("audiogen", {"model": str(model), "device": "cpu", "attention_slicing": True})
 

@@ -16,7 +16,7 @@ RATE = 4000
 """A rate at which 80 samples make a frame: 50 frames/s, as of the official models."""
 CODES = 64
 BOOKS = 4
-SEGMENT_S = {"magnet": 1, "audiogen": 3}
+SEGMENT_S = {"magnet": 1, "audiogen": 2}
 
 
 @dataclass

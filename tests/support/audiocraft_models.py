@@ -343,13 +343,13 @@ def _narrowed(chances: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
     if not top_p and not top_k:
         return chances
     kept = torch.zeros_like(chances)
-    for row, out in zip(chances, kept, strict=True):
-        total, order = 0.0, row.argsort(descending=True, stable=True)
-        for rank, token in enumerate(order.tolist()):
-            if (top_p and total > top_p) or (not top_p and rank >= top_k):
-                break
-            out[token] = row[token]
-            total += float(row[token])
+    ordered, order = chances.sort(dim=1, descending=True)
+    for row, out, values, tokens in zip(chances, kept, ordered.tolist(), order, strict=True):
+        count, total = 0, 0.0
+        while count < len(values) and (total <= top_p if top_p else count < top_k):
+            total += values[count]
+            count += 1
+        out[tokens[:count]] = row[tokens[:count]]
     return kept
 
 

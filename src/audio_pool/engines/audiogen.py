@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import structs
 
-from audio_pool.engine_info import CompanionInfo, EngineInfo
+from audio_pool.engine_info import CompanionInfo, EngineInfo, OptionInfo
 from audio_pool.engines import _audiocraft_parts as parts_of
 from audio_pool.engines._autoregressive import AutoregressiveEngine, TokenModel, token_options
 from audio_pool.engines._generation import Condition
@@ -22,6 +22,12 @@ from audio_pool.engines._generation import Condition
 __all__ = ["INFO", "AudioGen", "Settings", "load"]
 
 _WINDOW_S = 10.0
+_STRIDE_S = 2.0
+
+
+def _options(window_s: float) -> tuple[OptionInfo, ...]:
+    return token_options(window_s=window_s, stride_s=min(_STRIDE_S, window_s / 2))
+
 
 INFO = EngineInfo(
     name="audiogen",
@@ -40,7 +46,7 @@ INFO = EngineInfo(
     init_audio=True,
     extend=True,
     streams=True,
-    options=token_options(window_s=_WINDOW_S, stride_s=2.0),
+    options=_options(_WINDOW_S),
     files=parts_of.FILES,
     companions=(CompanionInfo(model="google-t5/t5-large", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
@@ -74,9 +80,11 @@ def load(info: EngineInfo, settings: Settings) -> AudioGen:
     given.must_be("codebooks_pattern.delay.delays", list(range(books)), list(range(books)))
     given.must_be("codebooks_pattern.delay.flatten_first", 0, 0)
     given.must_be("codebooks_pattern.delay.empty_initial", 0, 0)
+    window_s = given.number("dataset.segment_duration", _WINDOW_S)
     info = structs.replace(
         info,
-        window_s=given.number("dataset.segment_duration", _WINDOW_S),
+        window_s=window_s,
+        options=_options(window_s),
         guidance_scale=given.number("classifier_free_guidance.inference_coef", info.guidance_scale),
     )
     model = TokenModel(
