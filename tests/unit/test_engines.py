@@ -232,7 +232,7 @@ ALLOWED = {
     "generator.py": {"procedural", "mock", "clap", "bge"},  # public keys: strategy, clap_model, bge_model
     "server/image_server.py": {"mock"},  # an older protocol's strategies
     "cache/policy.py": {"minilm", "bge"},  # measured figures, by encoder
-    "cli/doctor.py": {"clap"},  # an extra of this package
+    "cli/doctor.py": {"clap", "kokoro", "piper"},  # extras of this package
     # the first services' APIs are named after their engines, and foreign names of models mean some by default
     "config/http.py": {"audioldm2", "stable_audio"},
     "gateway/dialects/names.py": {"audioldm2", "stable_audio"},

@@ -13,7 +13,7 @@ from audio_pool.config import load_config
 from audio_pool.engine_info import EngineInfo, OptionInfo, VoiceInfo
 from audio_pool.errors import AudioPoolError, InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine
 from audio_pool.pool.resolve import derived_seed, refuse_silent, resolve
-from audio_pool.types import AudioRequest, Edit
+from audio_pool.types import ANY_LENGTH, AudioRequest, Edit
 from audio_pool.validation import parse
 
 CFG = OptionInfo(name="cfg_rescale", type="float", low=0.0, high=1.0, default=0.5)
@@ -516,6 +516,20 @@ def test_what_is_said_takes_its_own_time():
     assert resolved(talker, loops, prompt="a word " * 100).recipe == found.recipe
     with pytest.raises(NotSupported, match="loop: engine 'talker' speaks"):
         resolved(talker, loops, loop=True)
+
+
+def test_the_first_voice_speaks_where_nobody_is_named_and_nothing_is_compared_with_its_words():
+    voices = (VoiceInfo(name="ann"), VoiceInfo(name="bob"))
+    speed = OptionInfo(name="speed", type="float", default=1.0, low=0.5, high=2.0)
+    talker = engine("talker", speech=True, natural_length=True, voices=voices, options=(speed,))
+    judged = config(defaults={"engine": "talker"}, cache={"scorer": "clap"})
+    plain = resolved(talker, judged, prompt="a word " * 30)
+    assert plain.recipe.voice == "ann" and resolved(talker, judged, prompt="a word", voice="bob").recipe.voice == "bob"
+    assert resolved(talker, judged, prompt="a word " * 30, voice="ann").recipe == plain.recipe
+    assert plain.tau_accept_new is None and plain.query.speech and plain.query.duration_tolerance == ANY_LENGTH
+    fast = resolved(talker, judged, prompt="a word " * 30, options={"speed": 2})
+    assert fast.recipe.duration_s == pytest.approx(plain.recipe.duration_s / 2, rel=0.01)
+    assert resolved(talker, judged, prompt="今日は良い天気です").recipe.duration_s == pytest.approx(2.0)
 
 
 def test_words_take_their_time_where_a_length_may_be_asked_for_and_is_not():

@@ -31,6 +31,8 @@ _EXTRAS = {
     "encoders": (("sentence_transformers", "torch"), "look-up by meaning with other encoders than MiniLM"),
     "diffusers": (("torch", "diffusers", "transformers", "accelerate"), "TangoFlux, AudioLDM, Stable Audio"),
     "clap": (("torch", "transformers"), "CLAP as the judge"),
+    "kokoro": (("onnxruntime", "misaki"), "speech in English, free for any use"),
+    "piper": (("onnxruntime", "piper"), "speech in many languages; its phonemizer is under the GPL"),
     "quantization": (("torchao", "optimum"), "8-bit and 4-bit weights for small GPUs"),
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
     "hub": (("huggingface_hub",), "fetching models"),

@@ -16,6 +16,7 @@ from audio_pool.config import Config, EngineDefaults, LoudnessProfile
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotSupported, Refused, UnknownEngine, nearest_name
+from audio_pool.prompts.speaking_time import seconds_to_say
 from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import (
     ANY_LENGTH,
@@ -42,8 +43,6 @@ PROFILES = {
     "film": LoudnessProfile(target_lufs=-27.0, true_peak_dbfs=-2.0),  # what they ask of films, at dialogue's level
 }
 _KIND = "kind:"
-_SPOKEN_CHARS_PER_S = 15.0
-"""Of unhurried English speech."""
 _NO_DEFAULTS = EngineDefaults()
 
 
@@ -237,7 +236,9 @@ def _duration(request: AudioRequest, own: EngineDefaults, config: Config, info: 
         return max(request.mask_end_s, info.shortest_s)
     unsaid = request.duration_s is None and own.duration_s is None
     if info.natural_length or (info.speech and unsaid):
-        return min(max(len(request.prompt.strip()) / _SPOKEN_CHARS_PER_S, info.shortest_s), info.longest_s)
+        speed = {**own.options, **request.options}.get("speed")
+        said_s = seconds_to_say(request.prompt, speed if isinstance(speed, float | int) and speed > 0 else 1.0)
+        return min(max(said_s, info.shortest_s), info.longest_s)
     return request.duration_s or _default_duration(own, config, info)
 
 
@@ -416,7 +417,7 @@ def _query(request: AudioRequest, config: Config, info: EngineInfo) -> Query:
         min_steps_ratio=cache.min_steps_ratio,
         guidance_tolerance=cache.guidance_tolerance,
         duration_tolerance=ANY_LENGTH
-        if info.natural_length or request.extend_s is not None
+        if _natural(request, info)
         else chosen(request.duration_tolerance, cache.duration_tolerance),
         temperature=chosen(request.temperature, cache.temperature),
         variant_seed=request.variant_seed,
