@@ -7,10 +7,11 @@ model's sound is steady says that the windows do no harm; what a trained one mak
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from msgspec import structs
 from tests.engines.diffusion_contract import item
 
@@ -31,8 +32,6 @@ def bands_db(audio: np.ndarray) -> np.ndarray:
     return 10 * np.log10(power[:512].reshape(8, 64).mean(axis=1) + 1e-12)
 
 
-def asked(duration_s: float, **more: Any) -> Item:
-    return item(duration_s=duration_s, **{"steps": 3, "guidance_scale": 2.0, **more})
 
 
 class Windowed:
@@ -41,6 +40,13 @@ class Windowed:
     """Of a sound of at least three windows."""
     loops_s: tuple[float, float, float]
     """Of loops shorter than a window: two of them, seen in different ways, and one that is longer."""
+    options: ClassVar[dict[str, Any]] = {}
+    """What a sampler is asked for, such as noise at every step: windows draw their own."""
+
+    @classmethod
+    def asked(cls, duration_s: float, **more: Any) -> Item:
+        more = {"steps": 3, "guidance_scale": 2.0, "options": cls.options, **more}
+        return item(duration_s=duration_s, **more)
 
     @staticmethod
     def build(directory: Path) -> Path:
@@ -57,7 +63,7 @@ class Windowed:
     @classmethod
     def long(cls, engine: Any) -> dict[str, Any]:
         """One long sound, made alone, and again piece by piece."""
-        wanted = asked(cls.long_s)
+        wanted = cls.asked(cls.long_s)
         seen: list[tuple[int, int]] = []
         (sound,) = engine.generate([wanted], lambda *at: seen.append(at))
         pieces, steps_before = [], []
@@ -85,7 +91,7 @@ class Windowed:
         assert sound[:, -1].any()
         total = 3 * len(windows)
         assert long["seen"] == [(done, total) for done in range(1, total + 1)]
-        other = asked(self.long_s, prompt="dog", seed=1)
+        other = self.asked(self.long_s, prompt="dog", seed=1)
         together = engine.generate([other, wanted])
         np.testing.assert_allclose(together[1], sound, atol=1e-4 * np.abs(sound).max())
         assert np.abs(together[0] - sound).max() > 1e-3 * np.abs(sound).max()
@@ -97,7 +103,7 @@ class Windowed:
         assert all(piece.dtype == np.float32 and piece.shape[1] for piece in long["pieces"])
         np.testing.assert_array_equal(np.concatenate(long["pieces"], axis=1), long["sound"])
         assert long["steps_before"] == [3 * number for number in range(1, len(long["windows"]) + 1)]
-        short = asked(0.3)
+        short = self.asked(0.3)
         (only,) = engine.pieces(short)
         np.testing.assert_array_equal(only, engine.generate([short])[0])
 
@@ -116,7 +122,7 @@ class Windowed:
         assert np.median(at_joints) >= np.median(elsewhere) - 3.0
         assert min(at_joints) > 60.0  # a click or a jump of level is below a half of that
         # and by the latents themselves, of which some tiny decoders show little: of several sounds, as they are few
-        several = [asked(self.long_s, seed=seed) for seed in range(8 if layout.fixed else 1)]
+        several = [self.asked(self.long_s, seed=seed) for seed in range(8 if layout.fixed else 1)]
         latents = np.moveaxis(np.stack(engine.latents(several)), engine.time_axis, 0)
         steps = np.square(np.diff(latents, axis=0)).mean(axis=tuple(range(1, latents.ndim))) ** 0.5
         begun = [window.start for window in long["windows"][1:]]
@@ -143,7 +149,7 @@ class Windowed:
     @pytest.mark.parametrize("which", range(3))
     def test_a_loop_closes_on_itself(self, engine, which):
         seconds = self.loops_s[which]
-        wanted = asked(seconds, loop=True)
+        wanted = self.asked(seconds, loop=True)
         rate = engine.info.sample_rate
         assert engine.info.loop
         assert engine.notes(wanted).loops
@@ -162,9 +168,46 @@ class Windowed:
             for start in range(near.shape[1], turn.shape[1] - 2 * near.shape[1], near.shape[1])
         )
         assert level_db(near) >= quietest - 1.0
-        other = asked(seconds, loop=True, prompt="dog", seed=1)
+        other = self.asked(seconds, loop=True, prompt="dog", seed=1)
         np.testing.assert_allclose(engine.generate([other, wanted])[1], turn, atol=1e-4 * np.abs(turn).max())
-        assert np.abs(engine.generate([asked(seconds)])[0] - turn).max() > 1e-2 * np.abs(turn).max()
+        assert np.abs(engine.generate([self.asked(seconds)])[0] - turn).max() > 1e-2 * np.abs(turn).max()
+
+    def test_a_turn_decoded_from_anywhere_is_the_same_turn(self, engine):
+        """Nothing of the decode knows where the turn begins: what it needs is wrapped around both ends."""
+        shape = list(engine._noise_shape(engine._job(0, item())))
+        shape[engine.time_axis - 1] = 21
+        latents = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            turn = engine._decode_turn(latents)
+            moved = engine._decode_turn(latents.roll(4, engine.time_axis))
+        samples = engine._layout().samples
+        assert turn.shape[-1] == 21 * samples
+        error = (moved - turn.roll(4 * samples, -1)).abs().max() / turn.abs().max()
+        assert error < 1e-5
+
+    def test_what_is_decoded_in_pieces_is_what_one_decode_makes(self, engine, long):
+        """To rounding where the decoder's reach is finite; where it normalises over all it sees, by its level."""
+        latents = torch.from_numpy(engine.latents([long["asked"]])[0])[None]
+        sound = long["sound"]
+        with torch.no_grad():
+            whole = engine._decode(latents, sound.shape[1])[0, :, : sound.shape[1]].numpy()
+        error = np.sqrt(np.square(whole - sound).mean() / np.square(whole).mean())
+        assert error < (1e-5 if long["layout"].fixed else 0.1)
+
+    def test_a_pass_is_no_wider_than_a_window_and_no_larger_than_max_batch(self, engine, monkeypatch):
+        seen = []
+        predict = engine._predict
+
+        def watched(rows: torch.Tensor, *more: Any) -> Any:
+            seen.append((len(rows), rows.shape[engine.time_axis]))
+            return predict(rows, *more)
+
+        monkeypatch.setattr(engine, "_predict", watched)
+        monkeypatch.setattr(engine, "settings", structs.replace(engine.settings, max_batch=2))
+        several = [self.asked(self.loops_s[2], seed=seed, loop=True, steps=1) for seed in (1, 2, 3)]
+        engine.generate([*several, *(self.asked(self.long_s, seed=seed, steps=1) for seed in (1, 2, 3))])
+        assert max(rows for rows, _ in seen) == 4  # two, each with and without its prompt
+        assert max(width for _, width in seen) == engine._layout().window
 
     def test_a_loop_that_no_whole_frames_come_near_is_not_promised(self, engine):
         """A third of a second is 7.2 latent frames, or 8.3: 2.5 per cent would be heard."""
@@ -179,6 +222,7 @@ class ShortMel(Windowed):
     """Trained, so we say, on 2.56 s, and made at a time up to 4 s: the checkpoint itself knows no length."""
 
     long_s = 6.0
+    options: ClassVar[dict[str, Any]] = {"eta": 0.7}
     loops_s = (2.0, 2.04, 4.0)  # 50 latent frames close on themselves, 51 are no whole number of the UNet's
 
     @pytest.fixture(scope="class")
@@ -190,6 +234,6 @@ class ShortMel(Windowed):
         return engine
 
     def test_longer_ones_are_made_of_what_it_was_trained_on(self, engine):
-        (said,) = engine.notes(asked(4.0)).warnings
+        (said,) = engine.notes(self.asked(4.0)).warnings
         assert said.startswith("beyond_training_length: ")
-        assert engine.notes(asked(self.long_s)).warnings == ()
+        assert engine.notes(self.asked(self.long_s)).warnings == ()
