@@ -39,6 +39,7 @@ __all__ = [
     "PresentSettings",
     "Progress",
     "QualityReport",
+    "RawSamples",
     "RefusedReport",
     "RenditionReport",
     "SampleEncoding",
@@ -412,6 +413,15 @@ class FinishedSound(Struct, frozen=True, kw_only=True):
     """What that rendition changes."""
 
 
+class RawSamples(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What the bytes of ``delivery="raw"`` are: interleaved samples, of no file."""
+
+    frames: int
+    channels: int
+    sample_rate: int
+    encoding: SampleEncoding = "f32le"
+
+
 class AudioResult(Struct, frozen=True, kw_only=True):
     """The answer to a request: where the sound is and how it came to be."""
 
@@ -420,6 +430,9 @@ class AudioResult(Struct, frozen=True, kw_only=True):
     metadata: SoundMetadata
     data: bytes | None = None
     """The encoded file, only where ``delivery="inline"`` was asked for."""
+    audio: Any = None
+    """The sound as float32 [C, T], -1..1, at ``metadata.sample_rate``: of ``delivery="raw"``; read-only."""
+    # opaque: numpy's array, and what stands here knows no numpy
 
 
 class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ Measure = Literal["integrated", "short_term"]
 Highpass = Annotated[float, Meta(ge=0.0, le=1000.0)]
 Priority = Literal["interactive", "normal", "background"]
 Delivery = Literal["path", "inline"]
+SoundDelivery = Literal["path", "inline", "raw"]
 LoopMethod = Literal["auto", "native", "crossfade"]
 Moment = Annotated[float, Meta(ge=0.0, le=MAX_DURATION_S)]
 Extension = Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)]
@@ -181,7 +182,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     priority: Priority = "normal"
     deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
     """Milliseconds from arrival after which the answer is ``expired``."""
-    delivery: Delivery = "path"
+    delivery: SoundDelivery = "path"
+    """``raw``: its samples as 32-bit floats, with the answer."""
     stream: bool = False
     """Send the sound in chunks while it is made: one candidate, no loop, its level decided by its first seconds."""
     durable: bool = False

@@ -59,6 +59,49 @@ def loud(level: float) -> list[float]:
     return [level, float(np.sqrt(1 - level**2)), 0.0]
 
 
+# -- samples in place of a file ----------------------------------------------------------------------
+
+
+def test_samples_come_as_they_lie_in_the_file(client: AudioClient, server: Served) -> None:
+    result = client.generate("rain on a tin roof", duration_s=0.3, delivery="raw")
+    wanted, rate = soundfile.read(result.path, dtype="float32")
+    assert (result.metadata.sample_rate, result.data) == (rate, None)
+    assert result.audio.dtype == np.float32 and result.audio.shape == (2, round(0.3 * rate))
+    np.testing.assert_array_equal(result.audio, wanted.T)
+    assert np.abs(result.audio).max() > 0.01 and (result.metadata.format, result.metadata.bit_depth) == ("wav", 32)
+
+    async def asked() -> Any:
+        async with AsyncAudioClient(server.endpoint, timeout_s=PATIENCE_S) as other:
+            return await other.generate("rain on a tin roof", duration_s=0.3, delivery="raw")
+
+    again = asyncio.run(asked())
+    assert again.metadata.cached
+    np.testing.assert_array_equal(again.audio, result.audio)
+    kept = client.generate("rain on a tin roof", duration_s=0.3, delivery="raw", known=result.path)
+    assert kept.audio is None and kept.path == result.path, "what the caller has already is not sent again"
+    with Asker(server.endpoint) as ask:
+        ask.generate("wire", "rain on a tin roof", duration_s=0.3, delivery="raw")
+        told = ask.final("wire")
+    assert told["samples"] == {"frames": 6615, "channels": 2, "sample_rate": RATE, "encoding": "f32le"}
+    interleaved = np.frombuffer(told["frame"], "<f4").reshape(6615, 2)
+    np.testing.assert_array_equal(interleaved.T, result.audio)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"format": "mp3"}, "format: given 'mp3' with delivery 'raw'"),
+        ({"bit_depth": 16}, "bit_depth: given 16 with delivery 'raw'"),
+        ({"durable": True}, "delivery: given 'raw' with durable"),
+        ({"stream": True}, "stream: given with delivery = 'raw'"),
+    ],
+)
+def test_what_does_not_go_with_samples_is_refused(client: AudioClient, fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told):
+        client.generate("rain", delivery="raw", **fields)
+    assert "--delivery raw" in command("generate", "rain", "--delivery", "raw", "--connect", "never").stderr
+
+
 # -- CLAP of sounds that are sent --------------------------------------------------------------------
 
 

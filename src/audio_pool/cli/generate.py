@@ -97,6 +97,8 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     if output.format is not None:
         fields["format"] = output.format
     inline = fields.get("delivery") == "inline"
+    if fields.get("delivery") == "raw":
+        raise InvalidRequest("--delivery raw: is for programs; ask for --format wav --bit-depth 32, or pcm")
     if fields.get("stream"):
         check_streamable(output)
         fields["format"] = output.format or "wav"

@@ -396,12 +396,17 @@ def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values
 
 def _decode_sound(frames: Sequence[bytes]) -> AudioResult:
     reply = _SOUND.decode(frames[0])
-    return AudioResult(
-        request_id=reply.request_id,
-        path=reply.path or "",
-        metadata=reply.metadata,
-        data=frames[1] if len(frames) > 1 else None,
-    )
+    result = AudioResult(request_id=reply.request_id, path=reply.path or "", metadata=reply.metadata)
+    if len(frames) < 2:
+        return result
+    if reply.samples is UNSET:
+        return structs.replace(result, data=frames[1])
+    from audio_pool.audio.interleaved import planar  # only here: who asks for files needs no numpy
+
+    try:
+        return structs.replace(result, audio=planar(frames[1], reply.samples.channels))
+    except ValueError as exc:  # not so many
+        raise msgspec.DecodeError(f"samples: {exc}") from None
 
 
 def _decode_event(head: ReplyHead, frames: Sequence[bytes]) -> Event:

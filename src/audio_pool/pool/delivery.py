@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
+from audio_pool.audio import stored_samples
 from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
@@ -27,7 +28,7 @@ from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.turns import Turns
-from audio_pool.results import Failure, FinishedSound, SoundMetadata
+from audio_pool.results import Failure, FinishedSound, RawSamples, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.scheduler.events import HitFile, StoredSound
 from audio_pool.types import AudioRequest
@@ -230,16 +231,18 @@ class Delivery:
         try:
             if request.output_path is not None:
                 path = copy_file(Path(path), Path(request.output_path), roots)
-            data = None
-            if request.delivery == "inline":
-                size = os.stat(path).st_size
-                if size > self._max_inline_bytes:
-                    raise InvalidAudio(
-                        f"the file has {size:,} bytes, delivered inline are at most {self._max_inline_bytes:,}; "
-                        "ask for delivery 'path' or a lossy format"
-                    )
-                data = Path(path).read_bytes()
-            return Reply(kind="result", path=path, metadata=metadata, data=data)
+            if request.delivery == "path":
+                return Reply(kind="result", path=path, metadata=metadata)
+            size = os.stat(path).st_size
+            if size > self._max_inline_bytes:
+                raise InvalidAudio(
+                    f"the file has {size:,} bytes, delivered inline are at most {self._max_inline_bytes:,}; "
+                    "ask for delivery 'path' or a lossy format"
+                )
+            if request.delivery == "raw":
+                samples, data = _samples_of(Path(path))
+                return Reply(kind="result", path=path, metadata=metadata, data=data, samples=samples)
+            return Reply(kind="result", path=path, metadata=metadata, data=Path(path).read_bytes())
         except Exception as exc:
             return _failed(exc)
 
@@ -259,6 +262,16 @@ class Delivery:
             failed(exc)
         except RuntimeError:  # the writer takes nothing any more
             failed(PoolClosed("the pool has stopped"))
+
+
+def _samples_of(path: Path) -> tuple[RawSamples, bytes]:
+    """Return the samples of a WAV of 32-bit floats, as they lie in it."""
+    stored = stored_samples.opened(path, 0)
+    try:
+        told = RawSamples(frames=stored.frames, channels=stored.channels, sample_rate=stored.sample_rate)
+        return told, stored.read(0, stored.frames)
+    finally:
+        stored.close()
 
 
 def _standing(request: AudioRequest, made: SoundMetadata) -> Standing:

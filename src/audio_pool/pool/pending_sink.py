@@ -6,6 +6,9 @@ Must not know: where replies come from, who waits.
 
 from __future__ import annotations
 
+from msgspec import structs
+
+from audio_pool.audio.interleaved import planar
 from audio_pool.errors import Timeout
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import LocalSink, Reply
@@ -23,11 +26,12 @@ def sink_of(pending: Pending, timeout_s: float | None) -> LocalSink:
         elif reply.failure is not None or reply.metadata is None:
             pending.on_error((reply.failure or Failure()).error())
         else:
-            pending.on_result(
-                AudioResult(
-                    request_id=pending.request_id, path=reply.path or "", metadata=reply.metadata, data=reply.data
-                )
-            )
+            result = AudioResult(request_id=pending.request_id, path=reply.path or "", metadata=reply.metadata)
+            if reply.samples is not None and reply.data is not None:
+                result = structs.replace(result, audio=planar(reply.data, reply.samples.channels))
+            elif reply.data is not None:
+                result = structs.replace(result, data=reply.data)
+            pending.on_result(result)
 
     def notify(body: Accepted | Progress | Chunk) -> None:
         event_type: EventType = "progress"

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from audio_pool.results import Accepted, Chunk, Failure, Progress, SoundMetadata
+from audio_pool.results import Accepted, Chunk, Failure, Progress, RawSamples, SoundMetadata
 from audio_pool.scheduler.events import ReplyKind
 from audio_pool.tasks import Called
 
@@ -30,7 +30,9 @@ class Reply(Struct, frozen=True, kw_only=True):
     body: Body | None = None
     failure: Failure | None = None
     data: bytes | None = None
-    """The encoded file, for delivery inline."""
+    """The encoded file, for delivery inline; the samples, for delivery raw."""
+    samples: RawSamples | None = None
+    """What these samples are."""
 
 
 class ReplySink(Protocol):

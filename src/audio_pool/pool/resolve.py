@@ -258,7 +258,13 @@ def _highpass(request: AudioRequest, config: Config) -> float | None:
 
 def check_written(request: AudioRequest, config: Config) -> None:
     """Raise InvalidRequest where no file can be written as a request wants it."""
-    if request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
+    if request.delivery == "raw":
+        for field, given, fits in (("format", request.format, "wav"), ("bit_depth", request.bit_depth, 32)):
+            if given not in (None, fits):
+                raise InvalidRequest(f"{field}: given {given!r} with delivery 'raw': 32-bit floats; leave it out")
+        if request.durable:
+            raise InvalidRequest("delivery: given 'raw' with durable, whose result is a file; ask for 'inline'")
+    elif request.bit_depth == 32 and (request.format or config.defaults.format) != "wav":
         raise InvalidRequest("bit_depth: 32 (float) is for format 'wav' only; allowed for flac are 16 and 24")
     if request.bit_rate is not None and (request.format or config.defaults.format) not in ("mp3", "opus"):
         raise InvalidRequest("bit_rate: is for the formats 'mp3' and 'opus' only; leave it out, or ask for one of them")
@@ -338,6 +344,7 @@ def _check_stream(request: AudioRequest) -> None:
         "limiter": request.limiter is False and "nothing else keeps what comes later under the true peak",
         "mask_start_s": request.mask_start_s is not None and "the rest is put around the part when that is there",
         "extend_s": request.extend_s is not None and "it is joined to init_audio when all of it is there",
+        "delivery": request.delivery == "raw" and "its chunks are its samples",
         "durable": request.durable and "a durable request's result waits for its caller",
         "format": request.format not in (None, *STREAMABLE)
         and f"it is sent as samples; allowed are {' and '.join(STREAMABLE)}",
@@ -453,8 +460,9 @@ def _profile(request: AudioRequest, config: Config) -> LoudnessProfile:
 def rendition_of(request: AudioRequest, config: Config, sample_rate: int, loop: bool) -> Rendition:
     """Return how a sound is written."""
     sound, profile = config.sound, _profile(request, config)
-    format_ = request.format or config.defaults.format
-    depth = request.bit_depth or {"flac": 24, "pcm": 16}.get(format_, config.defaults.bit_depth)
+    raw = request.delivery == "raw"
+    format_ = "wav" if raw else request.format or config.defaults.format
+    depth = 32 if raw else request.bit_depth or {"flac": 24, "pcm": 16}.get(format_, config.defaults.bit_depth)
     target = request.target_lufs
     if target is None and (sound.normalize_loudness or request.loudness_profile is not None):
         target = profile.target_lufs

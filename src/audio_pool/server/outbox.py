@@ -57,7 +57,10 @@ class SocketSink(Struct, frozen=True, kw_only=True):
             wait_ms = failure.retry_after_ms if kind == "busy" else UNSET
             return ErrorReply(type=kind, request_id=request_id, error=failure, retry_after_ms=wait_ms)
         if reply.metadata is not None:
-            return SoundReply(type=kind, request_id=request_id, path=reply.path, metadata=reply.metadata)
+            samples = reply.samples or UNSET
+            return SoundReply(
+                type=kind, request_id=request_id, path=reply.path, metadata=reply.metadata, samples=samples
+            )
         body = reply.body.body if isinstance(reply.body, Called) else reply.body
         return BodyReply(type=kind, request_id=request_id, body=body)
 

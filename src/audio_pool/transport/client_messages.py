@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, FileForm, SoundMarks, SoundSearch
-from audio_pool.results import Failure, SoundMetadata
+from audio_pool.results import Failure, RawSamples, SoundMetadata
 from audio_pool.tracing import Traceparent
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
@@ -293,11 +293,13 @@ class ReplyHead(Struct, frozen=True, kw_only=True):
 
 
 class SoundReply(ReplyHead, frozen=True, kw_only=True):
-    """The ``result`` of a generate. The file's bytes may follow as a second frame."""
+    """The ``result`` of a generate. The file's bytes, or samples, may follow as a second frame."""
 
     path: str | None
     """None: delivered as bytes alone."""
     metadata: SoundMetadata
+    samples: RawSamples | UnsetType = UNSET
+    """What follows is samples, and which."""
 
 
 class BodyReply(ReplyHead, Generic[T], frozen=True, kw_only=True):
