@@ -310,6 +310,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """Only where no length was asked for: it is as long as its words take, or a given sound and what was added."""
     sample_rate: int = 0
     channels: int = 0
+    bandwidth_hz: float | None = None
+    """Up to which frequency there is anything; None for silence, and for sounds of before this was measured."""
     format: str = "flac"
     bit_depth: int | UnsetType = UNSET
     """Absent for lossy formats."""
@@ -384,11 +386,13 @@ class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):
 
     def applied(self, metadata: SoundMetadata) -> SoundMetadata:
         """Return the metadata of the rendition whose master's are given."""
-        changes = {
+        changes: dict[str, float | int | None] = {
             name: value
             for name in ("duration_s", "loudness_lufs", "true_peak_dbfs", "channels", "limited_db")
             if (value := getattr(self, name)) is not UNSET
         }
+        if metadata.bandwidth_hz is not None:
+            changes["bandwidth_hz"] = min(metadata.bandwidth_hz, self.sample_rate / 2)
         return msgspec.structs.replace(
             metadata,
             format=self.format,

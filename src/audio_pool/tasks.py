@@ -113,6 +113,8 @@ class Provenance(Struct, frozen=True, kw_only=True):
     licence: str = ""
     commercial_use: bool = False
     speech: bool = False
+    bandwidth_hz: float | None = None
+    """Highest frequency that the model makes."""
     gated: bool = True
     """False: mastering delivers it whatever the quality gate says."""
     engine_details: dict[str, Any] = {}  # opaque: each engine's own words about the sound

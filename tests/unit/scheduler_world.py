@@ -149,7 +149,7 @@ class World:
         self.processes: dict[tuple[str, int], Process] = {}
         self.asked: dict[int, events.Submit | events.Call] = {}
         self.replies: dict[int, events.SendReply] = {}
-        self.notices: list[events.SendAccepted | events.SendProgress] = []
+        self.notices: list[events.SendAccepted | events.SendProgress | events.SendChunk] = []
         self.actions: list[events.Action] = []
         self.storing: dict[int, events.Store] = {}
         self.opened: set[int] = set()
@@ -396,7 +396,7 @@ class World:
         match action:
             case events.SendReply():
                 self._reply(action)
-            case events.SendAccepted() | events.SendProgress():
+            case events.SendAccepted() | events.SendProgress() | events.SendChunk():
                 asked = self.asked[action.request]
                 assert isinstance(asked, events.Submit) and asked.events
                 assert action.request not in self.replies, "an event after the final reply"
@@ -494,7 +494,7 @@ class World:
         match work:
             case events.GenerateWork():
                 assert "generate" in one.roles
-                assert work.master_here == ("master" in one.roles)
+                assert work.master_here == (work.stream or "master" in one.roles)
                 asked = [self.asked[one.request] for one in work.jobs]
                 recipes = [submit.recipe for submit in asked if isinstance(submit, events.Submit)]
                 assert len(recipes) == len(asked) and all(recipe.engine in one.engines for recipe in recipes)

@@ -30,7 +30,7 @@ from audio_pool.errors import (
     WorkerError,
     WorkerStartFailed,
 )
-from audio_pool.results import Failure, Progress
+from audio_pool.results import Chunk, Failure, Progress
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, Rejected, TaskResult
 from audio_pool.types import Recipe
@@ -1428,6 +1428,65 @@ def test_what_was_never_done_before_has_more_time() -> None:
 def progressed(task: events.SendTask, attempt: int) -> events.TaskProgress:
     progress = Progress(stage="generate", done=1, total=4, fraction=0.25)
     return events.TaskProgress(worker="w", incarnation=1, task=task.task, attempt=attempt, progress=progress)
+
+
+def chunked(task: events.SendTask, job: int, attempt: int = 1) -> events.TaskChunk:
+    part = Chunk(number=0, start=0, frames=2, sample_rate=8000, channels=1, encoding="s16le", data=b"abcd")
+    return events.TaskChunk(worker="w", incarnation=1, task=task.task, attempt=attempt, job=job, chunk=part)
+
+
+def test_chunks_go_to_those_who_want_them() -> None:
+    one = world()
+    loud, quiet = one.submit(join=1, events=True, stream=True), one.submit(join=1, stream=True)
+    late_before = one.submit(join=1, events=True, stream=True)
+    (task,) = tasks(one)
+    (job,) = jobs_of(task.work)
+    sent = of(one.feed(chunked(task, job)), events.SendChunk)
+    assert {notice.request for notice in sent} == {loud, late_before} and sent[0].chunk.data == b"abcd"
+    assert not of(one.feed(chunked(task, job, attempt=2)), events.SendChunk), "of no attempt that is under way"
+    assert not of(one.feed(chunked(task, job + 1)), events.SendChunk), "of no job of this task"
+    assert quiet not in {notice.request for notice in one.notices}
+    one.settle()
+    one.check_nothing_is_left()
+
+
+def test_chunks_of_what_is_not_streamed_are_dropped() -> None:
+    one = world()
+    one.submit(events=True)
+    (task,) = tasks(one)
+    assert not of(one.feed(chunked(task, *jobs_of(task.work))), events.SendChunk)
+
+
+def test_a_stream_is_mastered_where_it_is_made_and_alone() -> None:
+    one = World([plan("w", roles="generate"), plan("m", roles="master")]).start()
+    one.batching = frozenset(("tone",))
+    one.submit(stream=True)
+    (task,) = tasks(one)
+    assert task.work.master_here and task.work.stream
+    one = World([plan("w", credit=1)])
+    one.batching = frozenset(("tone",))
+    one.start()
+    one.submit(recipe=recipe(prompt="first"))  # what comes now waits, and could go together
+    for prompt, stream in (("a", True), ("b", False), ("c", True), ("d", False)):
+        one.submit(stream=stream, recipe=recipe(prompt=prompt))
+    one.settle()
+    sent = [task.work for task in of(one.actions, events.SendTask) if isinstance(task.work, events.GenerateWork)]
+    batches = [one.asked[job.request].recipe.prompt for work in sent for job in work.jobs]
+    assert sorted(batches) == ["a", "b", "c", "d", "first"]
+    streamed = [work for work in sent if any(one.asked[job.request].stream for job in work.jobs)]
+    assert len(streamed) == 2 and all(work.stream and len(work.jobs) == 1 for work in streamed)
+    assert [len(work.jobs) for work in sent if not work.stream] == [1, 2], "those that can go together do"
+
+
+def test_a_stream_that_has_begun_is_not_begun_again() -> None:
+    one = world()
+    begun, waiting = one.submit(events=True, stream=True), one.submit(recipe=recipe(prompt="other"), stream=True)
+    task = tasks(one)[0]
+    one.feed(chunked(task, *jobs_of(task.work)))
+    one.die(one.process())
+    assert isinstance(error(one, begun), WorkerDied) and waiting not in one.replies, "of the other nothing was sent"
+    one.settle()
+    one.check_nothing_is_left()
 
 
 def test_events_go_to_those_who_want_them() -> None:

@@ -262,16 +262,26 @@ def _encode_into(
             block = audio[:, start : start + BLOCK_FRAMES]
             if depth == 24:
                 file.write(in_24_bits(block))
+            elif depth == 16:
+                file.write(dithered(block.T, _triangular(noise, block.T.shape)))
             else:
-                file.write(dithered(block.T, noise) if depth == 16 else np.ascontiguousarray(block.T))
+                file.write(np.ascontiguousarray(block.T))
 
 
-def dithered(block: Audio, noise: np.random.Generator) -> npt.NDArray[np.int32]:
-    """Quantise [T, C] to 16 bits: int32, in the topmost bits as libsndfile expects."""
+def _triangular(noise: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    dither = noise.random(shape, np.float32)
+    dither -= noise.random(shape, np.float32)
+    return dither
+
+
+def dithered(block: Audio, dither: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """Quantise [T, C] to 16 bits: int32, in the topmost bits as libsndfile expects.
+
+    Args:
+        dither: [T, C], in steps.
+    """
     full = np.float32(1 << 15)
     steps = np.multiply(block, full, order="C")
-    dither = noise.random(block.shape, np.float32)
-    dither -= noise.random(block.shape, np.float32)
     np.add(steps, dither, out=steps, where=block != 0)
     np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
     steps *= np.float32(1 << 16)

@@ -24,8 +24,9 @@ __all__ = ["QUALITY", "checked_sections", "highpass", "offset_of", "resample"]
 
 _SETTLED = math.log(1e8)
 """Warm-up of a circular filter in time constants: its transient has decayed by 160 dB."""
-QUALITY = "HQ"
-"""soxr's name for how well is resampled."""
+QUALITY = "VHQ"
+"""soxr's name for how well is resampled: what is mirrored at the old rate's half lies 180 dB down, and costs a
+tenth more than at 136 dB."""
 _START_S = 0.005
 """What a sound starts from."""
 

@@ -21,6 +21,8 @@ def show_entry(cache: AudioSemanticCache, as_json: bool, entry_id: int) -> None:
     """Show the entry ID: its file, how it was made, what was measured of it and what people judged."""
     found = cache.show(entry_id)
     made = {name: value for name, value in found["recipe"].items() if value not in (None, "", [], {})}
+    bandwidth_hz = found["metadata"].get("bandwidth_hz")
+    reach = "" if bandwidth_hz is None else f", up to {bandwidth_hz:.0f} Hz"
     missing = "" if found["file_exists"] else "  [file is missing]"
     lines = [
         f"entry       {found['id']}{'  [pinned]' if found['pinned'] else ''}",
@@ -28,7 +30,7 @@ def show_entry(cache: AudioSemanticCache, as_json: bool, entry_id: int) -> None:
         f"file        {found['path']} ({size(found['file_size_kb'] / 1024)}){missing}",
         f"sha256      {found['sha256']}",
         f"kept        {date(found['timestamp'])}",
-        f"sound       {found['duration_s']:.2f} s{', a loop' if found['is_loop'] else ''}, quality "
+        f"sound       {found['duration_s']:.2f} s{', a loop' if found['is_loop'] else ''}{reach}, quality "
         f"{figure(found['quality'])}, CLAP {figure(found['clap_similarity'])}",
         *(f"recipe      {name} = {value!r}" for name, value in made.items()),
         f"vectors     {counts(found['vectors'])}",

@@ -34,7 +34,7 @@ from audio_pool.cli.request_options import request_fields, request_options
 from audio_pool.cli.streamed import check_streamable, write_stream
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import InvalidRequest, StorageError, Timeout
-from audio_pool.results import AudioResult
+from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from audio_pool.config import Config
 
 __all__ = ["generate", "summary_lines"]
+
+_FULL = 0.9
+"""Of half the rate: a sound that reaches so high fills it."""
 
 
 @click.command(cls=SectionedCommand)
@@ -212,6 +215,12 @@ def _draw(result: AudioResult, picture: Path) -> None:
     spectrogram.write_png(picture, audio, rate, title=result.metadata.prompt)
 
 
+def _narrower(data: SoundMetadata) -> str:
+    """Return up to where a sound reaches, if its rate promises more."""
+    reach = data.bandwidth_hz
+    return "" if reach is None or reach > _FULL * data.sample_rate / 2 else f" (sound up to {reach:.0f} Hz)"
+
+
 def summary_lines(result: AudioResult, output: Output | None = None) -> list[str]:
     """Return what a person wants to know of a result."""
     data = result.metadata
@@ -226,7 +235,7 @@ def summary_lines(result: AudioResult, output: Output | None = None) -> list[str
     level += "" if data.true_peak_dbfs is None else f", true peak {data.true_peak_dbfs:.1f} dBFS"
     lines = [
         "written to standard output" if output is not None and output.kind == "stdout" else result.path,
-        f"  {data.duration_s:.2f} s, {data.sample_rate} Hz{level}{seam}",
+        f"  {data.duration_s:.2f} s, {data.sample_rate} Hz{_narrower(data)}{level}{seam}",
         f"  {came} in {data.timings_ms.total:.0f} ms, seed {data.seed}{kept}",
     ]
     return lines + [f"  warning: {warning}" for warning in data.warnings]

@@ -88,6 +88,7 @@ def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-duration", metadata.duration_s
     yield "x-sound-sample-rate", metadata.sample_rate
     yield "x-sound-channels", metadata.channels
+    yield "x-sound-bandwidth", metadata.bandwidth_hz
     yield "x-sound-loop", str(metadata.is_loop).lower()
     yield "x-sound-cached", str(metadata.cached).lower()
     yield "x-sound-cache-type", metadata.cache_type

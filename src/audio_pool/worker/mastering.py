@@ -51,16 +51,9 @@ if TYPE_CHECKING:
     from audio_pool.audio.quality import Quality
 
 __all__ = [
-    "AllRejected",
-    "Finished",
-    "Mastering",
-    "RawCandidate",
-    "Shaped",
-    "cutoff_of",
-    "described",
-    "score_of",
+    "AllRejected", "Finished", "Mastering", "RawCandidate", "Shaped", "cutoff_of", "described", "score_of",
     "vectors_of",
-]
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +129,7 @@ class Mastering:
                 hint="install them for this worker's interpreter, or take the role 'master' from it",
             )
         keep_freed_memory()
-        from audio_pool.audio import descriptors, filter, loudness, master_file, quality  # noqa: F401
+        from audio_pool.audio import bandwidth, descriptors, filter, loudness, master_file, quality  # noqa: F401
 
     def finish(
         self,
@@ -408,6 +401,8 @@ def described(
     shape: Shape,
 ) -> SoundMetadata:
     """Add what shaping, judging and levelling found of one sound."""
+    from audio_pool.audio import bandwidth
+
     natural = shape.natural_length
     duration_s = (best.audio.shape[1] if natural else shape.frames) / shape.sample_rate
     return structs.replace(
@@ -418,6 +413,9 @@ def described(
         natural_length=True if natural else UNSET,
         sample_rate=shape.sample_rate,
         channels=best.audio.shape[0],
+        bandwidth_hz=bandwidth.bandwidth_hz(
+            best.audio, shape.sample_rate, metadata.bandwidth_hz, best.raw.sample_rate / 2
+        ),
         is_loop=shape.loop,
         highpass=best.highpass,
         format="flac",

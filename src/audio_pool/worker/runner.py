@@ -166,6 +166,7 @@ class TaskRunner:
             licence=info.licence,
             commercial_use=info.commercial_use,
             speech=info.speech,
+            bandwidth_hz=info.bandwidth_hz,
             gated=info.gated,
             engine_details=notes.details,
             worker=WorkerReport(id=self.name, device=self.engines.device),
@@ -284,14 +285,14 @@ class TaskRunner:
         """Judge, measure and write a sound that has been sent."""
         if sound.made is None or sound.mastering is None:
             return Outcome(results={sound.part.job: Rejected(failure=sound.failure or Failure())})
-        mastering, metadata = sound.mastering, _told_of(sound.part.mastering, sound.made)
+        mastering, metadata = sound.mastering, _told_of(sound.part.recipe, sound.part.mastering, sound.made)
         result = _result(lambda: mastering.finish(metadata, self.engines.first_scorer))
         return Outcome(results={sound.part.job: result})
 
     def _mastered(
         self, recipe: Recipe, spec: MasteringSpec, candidates: Sequence[RawCandidate], made: Provenance
     ) -> MasteredSound | Rejected:
-        metadata = _told_of(spec, made)
+        metadata = _told_of(recipe, spec, made)
         return _result(
             lambda: self._master().finish(
                 candidates,
@@ -401,7 +402,7 @@ def _all_unusable(info: EngineInfo, candidates: Sequence[RawCandidate]) -> Failu
     return Failure.of(QualityError(f"engine {info.name!r} returned no sound ({each})", hint="ask for other seeds"))
 
 
-def _told_of(spec: MasteringSpec, made: Provenance) -> SoundMetadata:
+def _told_of(recipe: Recipe, spec: MasteringSpec, made: Provenance) -> SoundMetadata:
     """Return what is known of a sound before it is mastered."""
     return msgspec.structs.replace(
         spec.metadata,
@@ -414,6 +415,8 @@ def _told_of(spec: MasteringSpec, made: Provenance) -> SoundMetadata:
         licence=made.licence,
         commercial_use=made.commercial_use,
         speech=made.speech,
+        # what came from a given sound is not bounded by what the model makes
+        bandwidth_hz=None if recipe.init_audio_sha256 else made.bandwidth_hz,
         engine_details=made.engine_details,
         worker=made.worker,
         batch_size=made.batch_size,
