@@ -20,6 +20,7 @@ batching over the plain pipeline is then worth reading.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 _STARTED = time.monotonic()
@@ -408,7 +409,10 @@ class EngineSubject(Subject):
 
     def _generate(self, items: list[Item]) -> Any:
         self.engine._encodings.clear()  # text counts as a part of every clip
-        return self.engine.generate(items)
+        compiler = self.engine._compiler
+        # or the first of each shape would be made by the plain modules, and compiled meanwhile
+        with contextlib.nullcontext() if compiler is None else compiler.warming_up():
+            return self.engine.generate(items)
 
     def _clip(self, batch: int) -> dict[str, Any]:
         items, short = self.bench.items(self.variant, batch), self.bench.items(self.variant, batch, 4)

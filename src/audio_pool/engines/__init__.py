@@ -29,6 +29,7 @@ from audio_pool.engines.base import (
     ReadsMeaning,
     Scorer,
     Streams,
+    Tells,
     Vectors,
 )
 from audio_pool.engines.options import checked_options
@@ -53,6 +54,7 @@ __all__ = [
     "ReadsMeaning",
     "Scorer",
     "Streams",
+    "Tells",
     "Vectors",
     "VoiceInfo",
     "checked_options",

@@ -21,6 +21,7 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _torch
+from audio_pool.engines._compiling import compile_module
 from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
@@ -117,7 +118,7 @@ class AutoregressiveEngine(StagedEngine):
         }
         super().__init__(info, settings, opened, stages)
         if settings.compile:
-            _torch.compile_module(lm, settings, self._device)
+            compile_module(lm, settings, self._device)
 
     _time_axis = -1
     """Axis of time in what the language model hands to its positions."""

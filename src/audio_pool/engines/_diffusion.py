@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _samplers, _torch
+from audio_pool.engines._compiling import Compiler, repeated
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker
 from audio_pool.engines._opening import Opened
 
@@ -72,10 +73,11 @@ class DiffusionEngine(StagedEngine):
         super().__init__(info, settings, opened, stages)
         self._scheduler = scheduler
         if settings.compile:
-            _torch.compile_module(self._denoiser, settings, self._device)
+            self._compiler = Compiler(settings, self._device)
+            self._compiler.add(self._denoiser)
             for part in stages["decoder"].values():
                 # an autoencoder's forward is encode and decode; only its decoder half is called
-                _torch.compile_module(getattr(part, "decoder", part), settings, self._device)
+                self._compiler.add(getattr(part, "decoder", part))
 
     # -- what an engine says about its model ------------------------------------------------------
 
@@ -283,7 +285,7 @@ class DiffusionEngine(StagedEngine):
 
     def _predicted(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         if not self._rows_apart:
-            return self._predict(rows, t, condition)
+            return self._predict_padded(rows, t, condition)
         import torch
 
         apart = []
@@ -291,3 +293,12 @@ class DiffusionEngine(StagedEngine):
             one = {key: value[at : at + 1] for key, value in condition.items()}
             apart.append(self._predict(rows[at : at + 1], t, one))
         return torch.cat(apart)
+
+    def _predict_padded(self, rows: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """``_predict``, with rows more where a larger batch is compiled: each row is itself whatever is beside it."""
+        count = len(rows)
+        most = count if self._compiler is None else self._compiler.rows_for(self.sampler_stage, rows)
+        if most == count:
+            return self._predict(rows, t, condition)
+        padded = {name: repeated(value, most) for name, value in condition.items()}
+        return self._predict(repeated(rows, most), t, padded)[:count]

@@ -24,6 +24,7 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Likeness, Notes
 from audio_pool.engines import _torch
+from audio_pool.engines._compiling import Compiler, repeated
 from audio_pool.engines._fit import remedies
 from audio_pool.engines._host import ToHost
 from audio_pool.engines._item import check_item
@@ -118,6 +119,8 @@ class StagedEngine:
     """What sounds of one pass need in common, as far as a request tells: what ``_compatible`` goes by."""
 
     _given_back = False
+    _compiler: Compiler | None = None
+    """Of the modules that are compiled shape by shape."""
 
     def __init__(
         self,
@@ -236,6 +239,8 @@ class StagedEngine:
             for jobs, latents in self._sampled([job for job in asked if job.index not in sounds], on_step):
                 coming += zip(jobs, self._sounds(jobs, latents), strict=True)
             self._to_host.wait()
+        if self._compiler is not None:
+            self._compiler.begin()
         sounds |= {job.index: self._joined(job, arrived()) for job, arrived in coming}
         return [sounds[index] for index in range(len(items))]
 
@@ -250,6 +255,10 @@ class StagedEngine:
         jobs = [self._job(index, item) for index, item in enumerate(items)]
         return [[job.index for job in batch] for batch in self._batches(jobs)]
 
+    def told(self) -> tuple[str, ...]:
+        """Return named warnings of what was made since the last question."""
+        return () if self._compiler is None else self._compiler.told()
+
     def latents(self, items: Sequence[Item], on_step: OnStep | None = None) -> list[Audio]:
         """Return what the decoder makes the sounds of, float32, one array per item, in the model's own layout."""
         found: dict[int, Audio] = {}
@@ -262,6 +271,8 @@ class StagedEngine:
 
     def close(self) -> None:
         """Give the memory back."""
+        if self._compiler is not None:
+            self._compiler.close()
         # a subclass has names of its own for its parts: nothing is kept but what describes the engine
         for name in set(self.__dict__) - {"info", "settings", "device", "dtype", "_device"}:
             del self.__dict__[name]
@@ -390,7 +401,10 @@ class StagedEngine:
         """Return [C, T] per row, on its way to the CPU."""
         if self.settings.vae_slicing:
             return [self._to_host(self._decode(row[None], frames)[0]) for row in latents]
-        return list(self._to_host(self._decode(latents, frames)))
+        count = len(latents)
+        if self._compiler is not None:
+            latents = repeated(latents, self._compiler.rows_for("decoder", latents))
+        return list(self._to_host(self._decode(latents, frames)[:count]))
 
     def _warm(self) -> None:
         """Run each configured shape once, so that the compiler's time is spent at load."""
@@ -402,7 +416,8 @@ class StagedEngine:
                 )
             steps = None if self.info.steps is None else 2
             item = Item(prompt="warm up", seed=0, duration_s=shape.duration_s, steps=steps)
-            self.generate([item] * shape.items)
+            with contextlib.nullcontext() if self._compiler is None else self._compiler.warming_up():
+                self.generate([item] * shape.items)
 
 
 class Tokens(Protocol):

@@ -23,6 +23,7 @@ from audio_pool.engines._windowed import Decoding, WindowedDiffusion
 from audio_pool.engines._windows import Layout
 from audio_pool.engines.base import Item
 from audio_pool.errors import NotSupported
+from audio_pool.types import frames_of
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,18 @@ class MelDiffusion(WindowedDiffusion):
         return {} if eta is None or not self._with_eta(job) else {"eta": eta}
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
-        return _mel.latent_shape(self.pipe, job.frames)
+        return _mel.latent_shape(self.pipe, self._roomy(job))
+
+    def _roomy(self, job: Job) -> int:
+        """Return the samples that a pass makes: compiled, those of the least of ``compile_shapes`` that holds them.
+
+        The rest is cut off; what the sound is follows from the settings, not from what happens to be compiled by now.
+        """
+        of_its_own = job.item.loop or job.window is not None or job.given is not None
+        if not self.settings.compile or of_its_own or self._windows(job):
+            return job.frames
+        lengths = [frames_of(shape.duration_s, self.info.sample_rate) for shape in self.settings.compile_shapes]
+        return min((frames for frames in lengths if frames >= job.frames), default=job.frames)
 
     def _decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         return _mel.decode(self.pipe, latents, chunked=self.settings.chunked_decode)

@@ -8,9 +8,7 @@ inside functions, so that settings can be checked without them.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,7 +26,6 @@ __all__ = [
     "MemoryCap",
     "Placement",
     "TorchSettings",
-    "compile_module",
     "device_at_work",
     "device_errors",
     "device_lost",
@@ -434,25 +431,3 @@ def _hooked(module: Any, how: str, device: torch.device) -> None:
         offload_type="leaf_level",
         use_stream=device.type == "cuda",
     )
-
-
-def compile_module(module: Any, settings: TorchSettings, device: torch.device) -> None:
-    """Compile a module's forward in place, on a GPU by ``compile_mode``: launches bound these models.
-
-    Each shape is compiled by itself: graphs with symbolic sizes cannot be captured. Past torch's limit of
-    shapes the module runs uncompiled, which is slower, never wrong.
-
-    Raises:
-        InvalidConfig: CUDA graphs without a GPU.
-    """
-    if settings.compile_mode == "graphs" and device.type != "cuda":
-        raise InvalidConfig(f"compile_mode = 'graphs' needs a GPU; the device is {device}: leave it out")
-    with warnings.catch_warnings():
-        # torch's own inductor still uses it, when it is first imported
-        warnings.filterwarnings("ignore", r"`torch.jit.script_method` is deprecated", DeprecationWarning)
-        importlib.import_module("torch._inductor.compile_fx")
-        if settings.compile_mode == "graphs":
-            module.compile(backend="cudagraphs", dynamic=False)
-        else:
-            graphs = device.type == "cuda" and settings.compile_mode == "full"
-            module.compile(mode="reduce-overhead" if graphs else "default", dynamic=False)

@@ -32,6 +32,7 @@ __all__ = [
     "ReadsMeaning",
     "Scorer",
     "Streams",
+    "Tells",
     "Vectors",
 ]
 
@@ -160,6 +161,15 @@ class ReadsMeaning(Protocol):
 
     def use_encoder(self, encoder: Embedder) -> None:
         """Compare prompts by this embedder's vectors from now on."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A generator that has something to say of what it made, which it could not know beforehand."""
+
+    def told(self) -> tuple[str, ...]:
+        """Return named warnings of what was made since the last question, as in ``Notes.warnings``."""
         ...
 
 

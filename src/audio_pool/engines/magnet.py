@@ -19,8 +19,8 @@ from msgspec import structs
 
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _audiocraft_parts as parts_of
-from audio_pool.engines import _torch
 from audio_pool.engines._audiocraft import Configuration
+from audio_pool.engines._compiling import compile_module
 from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, cut, truncations
@@ -180,7 +180,7 @@ class Magnet(StagedEngine):
         }
         super().__init__(info, settings, opened, stages)
         if settings.compile:
-            _torch.compile_module(self._model.model.decoder, settings, self._device)
+            compile_module(self._model.model.decoder, settings, self._device)
 
     # -- what it says of an item -------------------------------------------------------------------
 

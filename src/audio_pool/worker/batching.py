@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from audio_pool.engines.base import Audio, Generator, Item, OnStep
+from audio_pool.engines.base import Audio, Generator, Item, OnStep, Tells
 from audio_pool.errors import OutOfMemory
 
 __all__ = ["generate_halving"]
@@ -27,8 +27,8 @@ def generate_halving(
         on_step: as in ``generate``; once a batch is halved it counts steps times items, over all of them.
 
     Returns:
-        one float32 [C, T] an item, in order, the named warnings for the metadata (empty where the whole
-        batch fitted), and how many items at most were asked for at a time in the end.
+        one float32 [C, T] an item, in order, the named warnings for the metadata (that the batch was halved, and what
+        the engine says of it), and how many items at most were asked for at a time in the end.
 
     Raises:
         OutOfMemory: where a single item does not fit; whatever else ``generate`` raises.
@@ -44,11 +44,10 @@ def generate_halving(
                 raise
             # not len(batch) // 2: an odd batch of three becomes two and one
             size = (len(batch) + 1) // 2
+    warnings = list(engine.told()) if isinstance(engine, Tells) else []
     if size < len(items):
-        return sounds, [
-            f"batch_halved: {len(items)} sounds did not fit in memory at once; made {size} at a time"
-        ], size
-    return sounds, [], size
+        warnings.append(f"batch_halved: {len(items)} sounds did not fit in memory at once; made {size} at a time")
+    return sounds, warnings, size
 
 
 def _counting(on_step: OnStep | None, before: int, batch: int, items: int) -> OnStep | None:

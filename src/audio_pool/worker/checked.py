@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from audio_pool.engine_info import EngineInfo, Notes
-from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Passes, Scorer, Streams, Vectors
+from audio_pool.engines import Audio, Embedder, Generator, Item, OnStep, Passes, Scorer, Streams, Tells, Vectors
 from audio_pool.errors import AudioPoolError, EngineError, EngineUnavailable, InvalidAudio
 from audio_pool.transport.packing import encodable
 from audio_pool.types import MAX_DURATION_S, Shape, frames_of
@@ -122,6 +122,10 @@ class CheckedGenerator:
             for index in one:
                 sizes[index] = len(one)
         return sizes
+
+    def told(self) -> tuple[str, ...]:
+        """Return what the engine says of what it made since the last question; nothing, where it never does."""
+        return tuple(map(str, self._engine.told())) if isinstance(self._engine, Tells) else ()
 
     def _check(self, item: Item, sound: Audio) -> None:
         info = self.info
