@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import weakref
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from tests.support import checkpoints
 from tests.support.token_reference import Reference
 
-from audio_pool.engines import Generator, Item, Streams, load_engine, musicgen
+from audio_pool.engines import Generator, Item, Streams, _torch, load_engine, musicgen
 from audio_pool.engines._chroma import chroma
 from audio_pool.engines._token_drawing import Window
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported
@@ -400,6 +399,36 @@ def test_narrower_weights_give_nearly_the_same_chances(model, engine, settings):
     np.testing.assert_array_equal(again.generate([item(duration_s=0.2)])[0], sound)
 
 
+@pytest.fixture
+def traced(monkeypatch) -> None:
+    """torch.compile as it is but for the compiler at its end, which takes a minute: a pass must be one whole graph."""
+
+    def whole(module, settings, device) -> None:
+        module.compile(backend="eager", fullgraph=True, dynamic=False)
+
+    monkeypatch.setattr(_torch, "compile_module", whole)
+
+
+def test_compiled_it_makes_the_same_and_compiles_nothing_after_load(model, engine, traced):
+    """Fewer rows than were warmed up, as many, more; longer texts; one run in the middle of another."""
+    settings = {"compile": True, "compile_shapes": [{"items": 3, "duration_s": 1}]}
+    compiled = load_engine("musicgen", {"model": model, "device": "cpu", "dtype": "float32", **settings})
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    items = [item(duration_s=0.3), item("dog", 2, 0.2), item("dog", 3, 0.2, guidance_scale=1.0)]
+    items += [item("sea " * 40, 4, 0.2), item("dog", 5, 0.1), item("a dog", 6, 0.1), item("sea", 7, 0.1)]
+    for batch in ([items[0]], items[:3], items):
+        for found, wanted in zip(compiled.latents(batch), engine.latents(batch), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    compiled.piece_s = 0.1
+    pieces = compiled.pieces(items[0])
+    parts = [next(pieces)]
+    compiled.generate([items[1]])
+    whole = engine.generate([items[0]])[0]
+    np.testing.assert_allclose(np.concatenate([*parts, *pieces], axis=1), whole, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    torch.compiler.reset()
+
+
 def test_closed_it_gives_its_memory_back(model):
     engine = load_engine("musicgen", {"model": model, "device": "cpu"})
     engine.generate([item(duration_s=0.1)])
@@ -432,7 +461,7 @@ def test_the_memory_reckoned_is_that_of_the_keys_and_values(model, engine):
         condition = engine._condition([job], [engine._encoding(*job.text)], window)
         predict = engine._predictor(condition, 1503)
         predict(torch.zeros(1, 4, 1, dtype=torch.long))
-    caches = inspect.getclosurevars(predict).nonlocals["cache"].self_attention_cache.layers
+    caches = predict._cache.self_attention_cache.layers
     held = sum(layer.room.numel() for layer in caches) * 2
     assert held <= musicgen.working_bytes(model) / 2 <= 1.1 * held
 

@@ -26,10 +26,11 @@ from audio_pool.engines._continuation import Continuation, check_given, continue
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
 from audio_pool.engines._opening import Opened
-from audio_pool.engines._token_cache import fixed_cache, fixed_positions, roomy_cache
+from audio_pool.engines._token_cache import fixed_positions
 from audio_pool.engines._token_drawing import Codebooks, Drawing, Predictor, Row, Window, steps_of
 from audio_pool.engines._token_draws import Sampling
 from audio_pool.engines._token_options import token_options
+from audio_pool.engines._token_pass import TEXT_ROOM, TokenPasses
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import NotSupported
 from audio_pool.types import frames_of
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AutoregressiveEngine", "TokenModel", "token_options"]
 
-_TEXT_BUCKET = 16
-"""Compiled, texts are padded (masked) to multiples of this: each length would be its own compilation."""
+_TEXT_LONGEST = 512
+"""Tokens that a T5 reads, where its tokenizer does not say."""
+_WARMING_S = 0.1
 _TEXT_LONGEST = 512
 """Tokens that a T5 reads, where its tokenizer does not say."""
 _CACHES_KEPT = 2
@@ -106,7 +108,7 @@ class AutoregressiveEngine(StagedEngine):
         if settings.compile:
             decoder = lm.model.decoder
             decoder.embed_positions = fixed_positions(decoder.embed_positions, self._most_room(), self._time_axis)
-        self._caches: dict[tuple[int, int], Any] = {}
+        self._passes = TokenPasses(lm, self._most_room())
         encoder = {"text_encoder": model.text_encoder}
         if model.projection is not None:
             encoder["projection"] = model.projection
@@ -158,7 +160,7 @@ class AutoregressiveEngine(StagedEngine):
 
         longest = max(text["states"].shape[1] for text in texts)
         if self.settings.compile:
-            longest = math.ceil(longest / _TEXT_BUCKET) * _TEXT_BUCKET
+            longest = max(longest, TEXT_ROOM)
         width = texts[0]["states"].shape[-1]
         states = torch.zeros(len(texts), longest, width, dtype=self.dtype, device=self._device)
         mask = torch.zeros(len(texts), longest, dtype=torch.long, device=self._device)
@@ -288,39 +290,16 @@ class AutoregressiveEngine(StagedEngine):
 
     def _predictor(self, condition: Condition, columns: int) -> Predictor:
         """Return the language model, conditioned, with nothing read yet, for so many columns of tokens."""
-        states = condition["states"]
         first, later = self._first(condition), self._later(condition)
-        if self.settings.compile:
-            cache = self._fixed(len(states), states.shape[1])
-        else:
-            cache = roomy_cache(columns + self._prefix_room())
-        copies = len(states)
-        begun = False
+        return self._passes.predictor(first, later, len(condition["states"]), columns + self._prefix_room())
 
-        def predict(tokens: torch.Tensor) -> torch.Tensor:
-            nonlocal begun
-            rows = tokens.repeat(copies // len(tokens), 1, 1).flatten(0, 1)
-            # the first pass has a length of its own each time: it is never compiled
-            run = self._lm if begun else self._lm.forward
-            given = later if begun else first
-            begun = True
-            logits = run(input_ids=rows, past_key_values=cache, use_cache=True, **given).logits
-            return logits[:, -1].view(copies, self._codebooks.count, -1)
-
-        return predict
-
-    def _fixed(self, rows: int, text: int) -> Any:
-        """Return an empty cache of one shape, the same one each time."""
-        key = (rows, text)
-        cache = self._caches.pop(key, None)
-        if cache is None:
-            cache = fixed_cache(self._lm.config, self._most_room(), text)
-        else:
-            cache.reset()
-        while len(self._caches) >= _CACHES_KEPT:
-            del self._caches[next(iter(self._caches))]
-        self._caches[key] = cache
-        return cache
+    def _warm(self) -> None:
+        """Compile passes of the rows that the settings name, at load: no request waits for the compiler."""
+        if not self.settings.compile:
+            return
+        for items in sorted({shape.items for shape in self.settings.compile_shapes} or {1}):
+            self._passes.warm(2 * items)
+            self.latents([Item(prompt="warm up", seed=0, duration_s=_WARMING_S, guidance_scale=2.0)] * items)
 
     def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
         """Return codes [B, K, frames]; rows that are shorter end in zeros."""
