@@ -103,3 +103,24 @@ def test_a_tune_is_given_by_its_file(pool: AudioPool, tmp_path: Path) -> None:
             assert np.abs(sounds[one] - sounds[other]).max() > 0.01
     with pytest.raises(NotSupported, match="can continue a sound"):
         ask(pool, engine="musicgen", init_audio=str(tmp_path / "a.wav"))
+
+
+def test_a_given_sound_goes_on(pool: AudioPool, tmp_path: Path) -> None:
+    times = np.arange(44_100) / 44_100
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 440 * times), 44_100)
+    made = ask(pool, engine="musicgen", seed=3, init_audio=str(tmp_path / "a.wav"), extend_s=0.75, highpass_hz=0)
+    sound, rate = heard(made), made.metadata["sample_rate"]
+    assert made.metadata["duration_s"] == pytest.approx(1.75) and sound.shape == (2, round(1.75 * rate))
+    given = np.sin(2 * np.pi * 440 * np.arange(round(0.9 * rate)) / rate)[round(0.1 * rate) :]
+    kept = sound[0, round(0.1 * rate) : round(0.9 * rate)]
+    assert np.corrcoef(given, kept)[0, 1] > 0.99
+    assert np.abs(sound[:, round(rate * 1.1) :]).max() > 0.01
+
+
+def test_a_sound_is_heard_while_it_is_drawn(pool: AudioPool) -> None:
+    with pool.stream("dog", engine="musicgen", duration_s=12.0, seed=4, timeout_s=PATIENCE_S) as stream:
+        chunks = list(stream)
+        result = stream.result()
+    assert result.metadata["stream"]["pieces"] == "engine"
+    assert len(chunks) >= 2 and chunks[0].start == 0
+    assert sum(chunk.frames for chunk in chunks) == heard(result).shape[1]
