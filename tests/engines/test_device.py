@@ -18,9 +18,9 @@ from tests.support import built
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio_pool.engines import Item, _torch
-from audio_pool.engines._generation import Ticker
 from audio_pool.engines._host import ToHost
 from audio_pool.engines._quantize import quantize, replaceable
+from audio_pool.engines._ticker import Ticker
 from audio_pool.errors import Cancelled, DeviceLost, EngineError, InvalidConfig, OutOfMemory
 
 SECOND = torch.device("cuda:1")

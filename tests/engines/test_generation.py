@@ -13,8 +13,9 @@ import torch
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import Generator, Item
-from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker
+from audio_pool.engines._generation import Condition, Job, StagedEngine
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.errors import Cancelled, EngineError, InvalidConfig, InvalidRequest
 

@@ -24,8 +24,10 @@ from audio_pool.engines import _torch
 from audio_pool.engines._compiling import compile_module
 from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
-from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, truncations
+from audio_pool.engines._generation import Condition, Job, StagedEngine
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._texts import truncations
+from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._token_cache import fixed_positions
 from audio_pool.engines._token_drawing import Codebooks, Drawing, Predictor, Row, Window, steps_of
 from audio_pool.engines._token_draws import Sampling

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _samplers, _torch
 from audio_pool.engines._compiling import Compiler, repeated
-from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker
+from audio_pool.engines._generation import Condition, Job, StagedEngine
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._ticker import Ticker
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 from msgspec import structs
@@ -32,6 +32,7 @@ from audio_pool.engines._memory import give_back
 from audio_pool.engines._opening import Opened
 from audio_pool.engines._paste import Stretch, fitted, pasted, stretch_of
 from audio_pool.engines._quantize import quantization_of, quantize
+from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._windows import Window
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.engines.options import option_values
@@ -41,7 +42,7 @@ from audio_pool.types import Label, frames_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Coming", "Condition", "Job", "StagedEngine", "Ticker", "bound_tokens", "cut", "truncations"]
+__all__ = ["Coming", "Condition", "Job", "StagedEngine", "cut"]
 
 _ENCODINGS_KEPT = 64
 
@@ -418,66 +419,6 @@ class StagedEngine:
             item = Item(prompt="warm up", seed=0, duration_s=shape.duration_s, steps=steps)
             with contextlib.nullcontext() if self._compiler is None else self._compiler.warming_up():
                 self.generate([item] * shape.items)
-
-
-class Tokens(Protocol):
-    """A tokenizer's answer."""
-
-    input_ids: Sequence[int]
-
-
-class Tokenizer(Protocol):
-    """As transformers' tokenizers are."""
-
-    model_max_length: int
-
-    def __call__(self, text: str) -> Tokens: ...
-
-
-def truncations(job: Job, tokenizer: Tokenizer) -> list[str]:
-    """Return named warnings for texts of which the model reads only the beginning."""
-    warnings, most = [], tokenizer.model_max_length
-    for name, text in (("prompt", job.item.prompt), ("negative_prompt", job.item.negative_prompt)):
-        given = len(tokenizer(text).input_ids)
-        if given > most:
-            warnings.append(f"{name}_truncated: {given} tokens, of which the model reads {most}")
-    return warnings
-
-
-def bound_tokens(tokenizer: Tokenizer, most: int) -> None:
-    """Let a tokenizer cut texts at what its model can read, where it says more, or nothing (a number beyond all)."""
-    tokenizer.model_max_length = min(int(tokenizer.model_max_length), most)
-
-
-class Ticker:
-    """Counts steps and reports them, at most two ahead of a GPU.
-
-    Launches return long before the GPU has worked; without the wait a cancel would come after all of
-    them were queued, and progress would be a fiction. Two steps in flight keep the GPU fed.
-    """
-
-    def __init__(self, on_step: OnStep | None, total: int, device: torch.device) -> None:
-        self._on_step = on_step
-        self._total = total
-        self._done = 0
-        self._events: list[torch.cuda.Event] = []
-        self._mark: Callable[[], torch.cuda.Event] | None = None
-        if on_step is not None and device.type == "cuda":
-            import torch
-
-            # by the stream's name: an event of the current device would mark nothing of another's work
-            self._mark = lambda: torch.cuda.current_stream(device).record_event()
-
-    def __call__(self) -> None:
-        """Report one more step done; raises whatever ``on_step`` raises."""
-        self._done += 1
-        if self._on_step is None:
-            return
-        if self._mark is not None:
-            self._events.append(self._mark())
-            if len(self._events) > 2:
-                self._events.pop(0).synchronize()
-        self._on_step(self._done, self._total)
 
 
 def cut(wave: torch.Tensor, frames: int) -> Audio:

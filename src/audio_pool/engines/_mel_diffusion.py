@@ -16,8 +16,9 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _mel, _samplers
-from audio_pool.engines._generation import Job, bound_tokens, truncations
+from audio_pool.engines._generation import Job
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._texts import bound_tokens, truncations
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines._windowed import Decoding, WindowedDiffusion
 from audio_pool.engines._windows import Layout

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import structs
 
 from audio_pool.engines._diffusion import DiffusionEngine
-from audio_pool.engines._generation import Coming, Condition, Job, Ticker, cut
+from audio_pool.engines._generation import Coming, Condition, Job, cut
+from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._windows import Joint, Layout, Ring, Trail, Window, line, ring, window_seed
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import NotSupported

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._diffusion import stacked
-from audio_pool.engines._generation import Condition, Job, bound_tokens
+from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
 from audio_pool.engines._opening import Opened, load_pipeline, open_model, reading_errors
 from audio_pool.engines._samplers import NOISE, sampler_option
+from audio_pool.engines._texts import bound_tokens
 from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models.weights import missing_model

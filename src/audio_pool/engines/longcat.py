@@ -16,10 +16,11 @@ from msgspec import structs
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import _oobleck
 from audio_pool.engines._flow import FlowDiffusion
-from audio_pool.engines._generation import Condition, Job, truncations
+from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._paste import fitted
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
+from audio_pool.engines._texts import truncations
 from audio_pool.engines._torch import TorchSettings
 
 if TYPE_CHECKING:

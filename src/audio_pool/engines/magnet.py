@@ -23,10 +23,12 @@ from audio_pool.engines._audiocraft import Configuration
 from audio_pool.engines._compiling import compile_module
 from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
-from audio_pool.engines._generation import Condition, Job, StagedEngine, Ticker, cut, truncations
+from audio_pool.engines._generation import Condition, Job, StagedEngine, cut
 from audio_pool.engines._masked_drawing import Chances, MaskedDrawing, Predictor
 from audio_pool.engines._masked_spans import Spans
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._texts import truncations
+from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._token_drawing import Window, windows
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import InvalidRequest

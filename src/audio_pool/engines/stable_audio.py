@@ -16,9 +16,10 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
 from audio_pool.engines import _oobleck
-from audio_pool.engines._generation import Condition, Job, bound_tokens, truncations
+from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import COSINE, sampler_option
+from audio_pool.engines._texts import bound_tokens, truncations
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines._windowed import Decoding, WindowedDiffusion
 from audio_pool.engines._windows import Layout

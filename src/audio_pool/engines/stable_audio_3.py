@@ -16,11 +16,12 @@ from msgspec import structs
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _oobleck
 from audio_pool.engines._flow import FlowDiffusion
-from audio_pool.engines._generation import Condition, Job, truncations
+from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._paste import fitted
 from audio_pool.engines._same import Same
 from audio_pool.engines._samplers import FLOW, sampler_option
+from audio_pool.engines._texts import truncations
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable

@@ -19,9 +19,10 @@ from msgspec import Meta, Struct, structs
 
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes
 from audio_pool.engines import _oobleck
-from audio_pool.engines._generation import Condition, Job, bound_tokens
+from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
+from audio_pool.engines._texts import bound_tokens
 from audio_pool.engines._torch import TorchSettings, first_line
 from audio_pool.engines._windowed import Decoding, WindowedDiffusion
 from audio_pool.engines._windows import Layout
