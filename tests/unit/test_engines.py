@@ -235,7 +235,7 @@ ALLOWED = {
     "cli/doctor.py": {"clap", "kokoro", "piper"},  # extras of this package
     # the first services' APIs are named after their engines, and foreign names of models mean some by default
     "config/http.py": {"audioldm2", "stable_audio"},
-    "gateway/dialects/names.py": {"audioldm2", "stable_audio"},
+    "gateway/dialects/names.py": {"audioldm2", "stable_audio", "ace_step"},
     "gateway/dialects/services.py": {"audioldm2", "stable_audio"},
     # "clap" is also an operation of the protocol
     **{
