@@ -12,7 +12,7 @@ import torch
 from tests.support import audiocraft_checkpoints as checkpoints
 from tests.support.audiocraft_models import audiogen_codes
 
-from audio_pool.engines import Generator, Item, Streams, _torch, engine_info, load_engine
+from audio_pool.engines import Generator, Item, Streams, _autoregressive, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
 
 pytest.importorskip("transformers")
@@ -206,7 +206,7 @@ def test_what_is_compiled_is_warmed_at_load_in_one_shape(
 
         monkeypatch.setattr(module, "forward", forward)
 
-    monkeypatch.setattr(_torch, "compile_module", noted)
+    monkeypatch.setattr(_autoregressive, "compile_module", noted)
     given = {"model": str(built.directory), "device": "cpu", "dtype": "float32", "compile": True}
     compiled = load_engine("audiogen", {**given, "compile_shapes": [{"items": 1, "duration_s": 0.1}]})
     assert set(shapes) == {(8, 1)} and len(shapes) >= 7  # two rows of four codebooks, a token at a time

@@ -194,6 +194,33 @@ def test_a_given_sound_goes_on_and_stays_what_it_was(built: checkpoints.Built, e
         close(engine.generate([asked])[0], found)
 
 
+def test_a_part_of_a_given_sound_is_made_anew(built: checkpoints.Built, engine: Any) -> None:
+    time = np.arange(3000) / checkpoints.RATE
+    sound = (0.4 * np.sin(2 * np.pi * 300 * time)).astype(np.float32)[None]
+    for options in ({}, {"span_arrangement": "stride1"}):
+        asked = item(init_audio=sound, mask=(0.33, 0.51), duration_s=0.75, options=options)
+        with torch.no_grad():
+            given = built.codec.encode(torch.from_numpy(np.pad(sound, ((0, 0), (0, 40)))))  # 38 frames
+            frame = torch.arange(39)
+            wanted = magnet_codes(
+                built.language_model, built.states(asked.prompt), built.states(""), frames=39,
+                luck=torch.Generator().manual_seed(7), steps=[4, 2, 2, 2], reach=5, temperature=3.0, top_p=0.9,
+                guidance=(10.0, 1.0), stride1=bool(options), prompt=torch.nn.functional.pad(given, (0, 1)),
+                keep=((frame < 16) | (frame >= 26)) & (frame < 37),
+            )  # fmt: skip
+        np.testing.assert_array_equal(engine.latents([asked])[0], wanted)
+        assert (wanted[:, 16:26] != given[:, 16:26]).any() and torch.equal(wanted[:, 26:37], given[:, 26:37])
+        (found,) = engine.generate([asked])
+        assert found.shape == sound.shape
+        begin, end = round(0.33 * checkpoints.RATE), round(0.51 * checkpoints.RATE)
+        np.testing.assert_array_equal(found[:, : begin - 120], sound[:, : begin - 120])  # 30 ms of crossfade
+        np.testing.assert_array_equal(found[:, end + 120 :], sound[:, end + 120 :])
+        assert np.abs(found[:, begin:end] - sound[:, begin:end]).mean() > 0.05
+        np.testing.assert_array_equal(np.concatenate(list(engine.pieces(asked)), axis=1), found)
+        other = item("dog", 2, init_audio=sound, mask=(0.2, 0.3), duration_s=0.75)
+        close(engine.generate([item(), asked, other])[1], found)
+
+
 def test_pieces_in_a_row_are_the_sound(engine: Any) -> None:
     assert isinstance(engine, Streams) and engine.info.streams
     for asked, count in ((LONG[0], 4), (item(duration_s=1.0), 1), (continuing(0.7, 1.2), 3)):
@@ -250,10 +277,10 @@ def test_refused_or_said(engine: Any) -> None:
         engine.notes(item(voice="anna"))
     with pytest.raises(NotSupported, match="loop"):
         engine.notes(item(loop=True))
-    with pytest.raises(NotSupported, match=r"init_audio: .* continue a sound \(extend_s\), and nothing else"):
+    with pytest.raises(NotSupported, match=r"init_audio: .* continue a sound \(extend_s\) or .* \(mask\), and nothing"):
         engine.notes(item(init_audio=np.zeros((1, 800), np.float32)))
-    with pytest.raises(NotSupported, match="mask"):
-        engine.notes(item(init_audio=np.zeros((1, 800), np.float32), mask=(0.1, 0.15)))
+    with pytest.raises(InvalidRequest, match=r"mask: given 0\.1 to 0\.3 s, allowed are .* which has 0\.2 s"):
+        engine.notes(item(init_audio=np.zeros((1, 800), np.float32), mask=(0.1, 0.3), duration_s=0.2))
     with pytest.raises(InvalidRequest, match=r"extend_s: given 0\.5, .* with init_audio"):
         engine.notes(item(extend_s=0.5))
     with pytest.raises(InvalidRequest, match=r"guidance_end: given 6, allowed is at most guidance_scale \(5\)"):

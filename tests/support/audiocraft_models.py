@@ -285,6 +285,7 @@ def magnet_codes(
     span: int = 3,
     stride1: bool = False,
     prompt: torch.Tensor | None = None,
+    keep: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return [K, frames] (whole spans of them), by the paper's section 3: codebook by codebook, span by span.
 
@@ -294,17 +295,21 @@ def magnet_codes(
         text, without: projected states of the prompt, and of what guidance leads away from (None: no guidance).
         guidance: at a codebook's first step and where nothing is masked any more.
         prompt: [K, P] codes that are given.
+        keep: bool [P], those of them that stay; None: all.
     """
     given = 0 if prompt is None else prompt.shape[1]
     if not stride1:
         frames = frames // span * span
     codes = torch.full((model.books, frames), model.codes)
+    stays = torch.zeros(frames, dtype=torch.bool)
     if prompt is not None:
-        codes[:, :given] = prompt
+        stays[:given] = True if keep is None else keep
+        codes[:, stays] = prompt[:, stays[:given]]
+    fixed = stays if stride1 else stays.view(-1, span).all(dim=1)
     for book, count in enumerate(steps):
         scores = torch.zeros(frames if stride1 else frames // span)
-        scores[: given if stride1 else given // span] = -1e4
-        free = len(scores) - (given if stride1 else given // span)
+        scores[fixed] = -1e4
+        free = int((~fixed).sum())
         row = torch.full((frames,), model.codes)
         for step, time in enumerate(torch.linspace(0, 1, count)):
             share = torch.cos(time * math.pi * 0.5)
@@ -316,7 +321,7 @@ def magnet_codes(
                     row[cell * span : (cell + 1) * span] = model.codes
                 chosen = set(scores.topk(wanted).indices.tolist())
             if prompt is not None:
-                row[:given] = prompt[book]
+                row[stays] = prompt[book, stays[:given]]
             codes[book] = row
             added = torch.zeros(frames, frames) if book == 0 else near(frames, reach)
             logits = model.logits(codes, text, added)[book]

@@ -44,10 +44,9 @@ def check_given(info: EngineInfo, item: Item, *, takes_tune: bool = False) -> No
         raise NotSupported(f"{info.name} cannot make a part of a sound anew (mask)")
     if item.extend_s is not None and not info.extend:
         raise NotSupported(f"{info.name} cannot continue a sound (extend_s)")
-    if item.init_audio is not None and item.extend_s is None and not takes_tune:
-        raise NotSupported(
-            f"{info.name}: init_audio: this model can continue a sound (extend_s), and nothing else with it"
-        )
+    if item.init_audio is not None and item.extend_s is None and item.mask is None and not takes_tune:
+        able = "continue a sound (extend_s)" + (" or make a part of one anew (mask)" if info.inpaint else "")
+        raise NotSupported(f"{info.name}: init_audio: this model can {able}, and nothing else with it")
     if item.extend_s is None:
         return
     if item.init_audio is None or not (math.isfinite(item.extend_s) and item.extend_s > 0):

@@ -66,13 +66,13 @@ class MaskedDrawing:
     """Draws windows of codes for the rows of one batch."""
 
     def __init__(
-        self, seeds: Sequence[int], books: int, vocabulary: int, chances: Chances, device: torch.device
+        self, seeds: Sequence[int], vocabulary: int, chances: Chances, device: torch.device
     ) -> None:
         import torch
 
         # on the CPU whatever the device: a seed means one sound
         self._luck = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._books, self._absent, self._chances, self._device = books, vocabulary, chances, device
+        self._absent, self._chances, self._device = vocabulary, chances, device
 
     def window(
         self,
@@ -82,10 +82,10 @@ class MaskedDrawing:
         predict: Predictor,
         tick: Callable[[], None],
     ) -> torch.Tensor:
-        """Return int64 codes [B, K, spans.frames], the given ones first.
+        """Return int64 codes [B, K, spans.frames], those that are given among them.
 
         Args:
-            given: int64 [B, K, spans.given].
+            given: int64 [B, K, spans.frames]; heeded where ``spans.known``.
             spans: of the window.
             steps: of each codebook.
             predict: the model.
@@ -93,9 +93,8 @@ class MaskedDrawing:
         """
         import torch
 
-        shape = (len(self._luck), self._books, spans.frames)
-        codes = torch.full(shape, self._absent, dtype=torch.long, device=self._device)
-        codes[..., : spans.given] = given
+        known = torch.from_numpy(spans.known).to(self._device)
+        codes = given.where(known, self._absent)
         for book, count in enumerate(steps):
             self._fill(codes, book, count, spans, predict, tick)
         return codes
@@ -110,11 +109,11 @@ class MaskedDrawing:
         tick: Callable[[], None],
     ) -> None:
         tokens = codes[:, book]
-        known = tokens[:, : spans.given].clone()
+        given = tokens.clone()
         scores = spans.first_scores(len(tokens), self._device)
         for step, share in enumerate(masked_shares(steps)):
             tokens[spans.mask(scores, share)] = self._absent
-            tokens[:, : spans.given] = known
+            tokens.copy_(given.where(given != self._absent, tokens))
             heat = self._chances.temperature * (steps - 1 - step) / steps
             chances = (predict(codes, book, share) / max(heat, _COLDEST)).softmax(dim=-1)
             drawn = self._drawn(chances)

@@ -32,37 +32,37 @@ def masked_shares(steps: int) -> list[float]:
 
 
 class Spans:
-    """The spans of one window of ``frames`` tokens, of which the first ``given`` stay as they are."""
+    """The spans of one window of tokens, some of which stay as they are."""
 
-    def __init__(self, frames: int, given: int, length: int, overlapping: bool) -> None:
+    def __init__(self, known: npt.NDArray[np.bool_], length: int, overlapping: bool) -> None:
         """
         Args:
-            frames: tokens of the window.
-            given: tokens at its beginning that are given.
+            known: bool [frames]: the window's tokens that are given.
             length: tokens of a span.
             overlapping: spans begin at every token; else they lie side by side, and what is left over at the
                 window's end is not made.
         """
         self.length = length
         self.overlapping = overlapping and length > 1
-        self.frames = frames if self.overlapping else frames // length * length
-        self.given = given
-        self._cells = self.frames if self.overlapping else self.frames // length
-        self._given_cells = given if self.overlapping else given // length
+        self.frames = len(known) if self.overlapping else len(known) // length * length
+        self.known: npt.NDArray[np.bool_] = known[: self.frames]
+        # a span with any token to be made is free; what is given inside it is put back by the sampler
+        cells = self.known[:, None] if self.overlapping else self.known.reshape(-1, length)
+        self._known_cells: npt.NDArray[np.bool_] = np.logical_and.reduce(cells, axis=1)
 
     def first_scores(self, rows: int, device: torch.device) -> torch.Tensor:
         """Return float32 [B, cells]: all alike but those that are given."""
         import torch
 
-        scores = torch.zeros(rows, self._cells, device=device)
-        scores[:, : self._given_cells] = FIXED
-        return scores
+        scores = torch.zeros(rows, len(self._known_cells))
+        scores[:, torch.from_numpy(self._known_cells)] = FIXED
+        return scores.to(device)
 
     def mask(self, scores: torch.Tensor, share: float) -> torch.Tensor:
         """Return bool [B, frames]: the tokens to draw anew, a share of all those that are not given."""
         import torch
 
-        count = max(int(np.float32(share) * np.float32(self._cells - self._given_cells)), 1)
+        count = max(int(np.float32(share) * np.float32((~self._known_cells).sum())), 1)
         if self.overlapping:
             rows = [self._overlapping(row, count) for row in scores.float().cpu().numpy()]
             return torch.from_numpy(np.stack(rows)).to(scores.device)
@@ -78,9 +78,8 @@ class Spans:
         """
         if self.overlapping:
             return (-chances.log()).masked_fill(~drawn, FIXED)
-        cells = chances.unflatten(1, (self._cells, self.length))
-        # a span with any token of this step; what is given inside a span is put back by the sampler
-        free = drawn.unflatten(1, (self._cells, self.length)).any(dim=2)
+        cells = chances.unflatten(1, (-1, self.length))
+        free = drawn.unflatten(1, (-1, self.length)).any(dim=2)
         return (1 - cells.amax(dim=2)).masked_fill(~free, FIXED)
 
     def _overlapping(self, scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.bool_]:

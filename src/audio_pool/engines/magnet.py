@@ -10,23 +10,25 @@ Paper: Ziv et al., "Masked Audio Generation using a Single Non-Autoregressive Tr
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import structs
 
 from audio_pool.engine_info import CompanionInfo, EngineInfo, Notes, OptionInfo
 from audio_pool.engines import _audiocraft_parts as parts_of
-from audio_pool.engines._audiocraft import Configuration
-from audio_pool.engines._compiling import compile_module
+from audio_pool.engines import _masked_options as options
+from audio_pool.engines._compiling import Compiler
 from audio_pool.engines._continuation import Continuation, check_given, continued_frames, fitted
 from audio_pool.engines._encodec import PieceDecoder, check_codec, encoded, frame_samples, plain_codebooks
 from audio_pool.engines._generation import Condition, Job, StagedEngine, cut
 from audio_pool.engines._masked_drawing import Chances, MaskedDrawing, Predictor
 from audio_pool.engines._masked_spans import Spans
 from audio_pool.engines._opening import Opened
+from audio_pool.engines._paste import Stretch
 from audio_pool.engines._texts import truncations
 from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._token_drawing import Window, windows
@@ -37,56 +39,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["INFO", "Magnet", "Settings", "load"]
-
-_TEMPERATURE = OptionInfo(
-    name="temperature",
-    type="float",
-    low=0.0,
-    high=10.0,
-    summary="How far the first tokens of a codebook stray from the likeliest; falls to nothing step by step. "
-    "The model's own: 3, of the sound models 3.5",
-)
-_TOP_P = OptionInfo(
-    name="top_p",
-    type="float",
-    low=0.0,
-    high=1.0,
-    summary="Only the likeliest tokens that have this share of all chances together; 0: as top_k says. "
-    "The model's own: 0.9, of the sound models 0.8",
-)
-_TOP_K = OptionInfo(
-    name="top_k", type="int", low=0, high=65_536, summary="With top_p 0: only so many likeliest tokens; 0: all"
-)
-_GUIDANCE_END = OptionInfo(
-    name="guidance_end",
-    type="float",
-    low=0.0,
-    high=100.0,
-    summary="Guidance at a codebook's last step; guidance_scale is that at its first. The model's own: 1",
-)
-_LATER_STEPS = OptionInfo(
-    name="later_steps",
-    type="int",
-    default=10,
-    low=1,
-    high=200,
-    summary="Steps for each codebook after the first, which has 'steps' of them",
-)
-_SPANS = OptionInfo(
-    name="span_arrangement",
-    type="str",
-    default="nonoverlap",
-    choices=("nonoverlap", "stride1"),
-    summary="Tokens are drawn anew in spans that lie side by side, or begin at every token (stride1)",
-)
-_STRIDE = OptionInfo(
-    name="stride_s",
-    type="float",
-    low=0.1,
-    high=29.0,
-    summary="Sounds beyond the model's window: seconds that each further window adds; the rest it is given. By "
-    "itself half a window",
-)
 
 INFO = EngineInfo(
     name="magnet",
@@ -105,9 +57,10 @@ INFO = EngineInfo(
     guidance_scale=10.0,
     negative_prompt=True,
     init_audio=True,
+    inpaint=True,
     extend=True,
     streams=True,
-    options=(_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE_END, _LATER_STEPS, _SPANS, _STRIDE),
+    options=options.MASKED,
     files=parts_of.FILES,
     companions=(CompanionInfo(model="google-t5/t5-base", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
@@ -159,7 +112,7 @@ class Magnet(StagedEngine):
         check_codec(self._codec, info.name)
         self._codec.quantizer = plain_codebooks(self._codec)
         self._hop = frame_samples(self._codec)
-        self._own = _own_choices(given)
+        self._own = options.own_choices(given)
         self._span = given.whole("masking.span_len", 3)
         self._reach = given.whole("transformer_lm.subcodes_context", _REACH)
         self._masks: dict[tuple[bool, int], torch.Tensor] = {}
@@ -182,7 +135,8 @@ class Magnet(StagedEngine):
         }
         super().__init__(info, settings, opened, stages)
         if settings.compile:
-            compile_module(self._model.model.decoder, settings, self._device)
+            self._compiler = Compiler(settings, self._device)
+            self._compiler.add(self._model.model.decoder)
 
     # -- what it says of an item -------------------------------------------------------------------
 
@@ -191,11 +145,11 @@ class Magnet(StagedEngine):
         job = self._job(0, item)
         warnings, made_s = list(noted.warnings), None
         made = self._made(job) * self._hop
-        if job.frames > made and item.extend_s is None:
+        if job.frames > made and item.extend_s is None and item.mask is None:
             made_s, rest_s = made / self.info.sample_rate, (job.frames - made) / self.info.sample_rate
             warnings.append(f"silent_end: the model makes {made_s:.3f} s; the last {rest_s:.3f} s are silent")
-        if self._choice(job, _TOP_K) and self._choice(job, _TOP_P):
-            warnings.append(f"top_k_unused: top_p is {self._choice(job, _TOP_P):g}; top_k counts where it is 0")
+        if self._choice(job, options.TOP_K) and self._choice(job, options.TOP_P):
+            warnings.append(f"top_k_unused: top_p is {self._choice(job, options.TOP_P):g}; top_k counts where it is 0")
         return Notes(warnings=tuple(warnings), made_s=made_s)
 
     def _text_warnings(self, job: Job) -> list[str]:
@@ -207,22 +161,25 @@ class Magnet(StagedEngine):
     def _job(self, index: int, item: Item) -> Job:
         check_given(self.info, item)
         job = super()._job(index, item)
-        end = self._choice(job, _GUIDANCE_END)
-        if job.number(_GUIDANCE_END.name) is not None and end > job.guidance:
+        end = self._choice(job, options.GUIDANCE_END)
+        if job.number(options.GUIDANCE_END.name) is not None and end > job.guidance:
             raise InvalidRequest(
-                f"options: {_GUIDANCE_END.name}: given {end:g}, allowed is at most guidance_scale ({job.guidance:g})"
+                f"options: guidance_end: given {end:g}, allowed is at most guidance_scale ({job.guidance:g})"
             )
-        stride_s, window_s = job.number(_STRIDE.name), self._window * self._hop / self.info.sample_rate
+        stride_s, window_s = job.number(options.STRIDE.name), self._window * self._hop / self.info.sample_rate
         if stride_s is not None and stride_s >= window_s:
             raise InvalidRequest(
-                f"options: {_STRIDE.name}: given {stride_s:g}, allowed is less than the model's window ({window_s:g} s)"
+                f"options: stride_s: given {stride_s:g}, allowed is less than the model's window ({window_s:g} s)"
             )
         frames = continued_frames(item, self.info.sample_rate)
         return job if frames is None else replace(job, frames=frames)
 
-    def _shown(self, item: Item) -> tuple[Item, None, None]:
-        """Return the whole item: what it hears of a given sound, and the join, are a Continuation's."""
-        return item, None, None
+    def _shown(self, item: Item) -> tuple[Item, Audio | None, Stretch | None]:
+        """Return what the model is to make; a sound that goes on is joined by its Continuation."""
+        return (item, None, None) if item.mask is None else super()._shown(item)
+
+    def _most_around_s(self) -> float:
+        return self._window * self._hop / self.info.sample_rate
 
     def _choice(self, job: Job, option: OptionInfo) -> float:
         """Return an option as asked for, else as the model was trained to be sampled."""
@@ -233,7 +190,7 @@ class Magnet(StagedEngine):
         return sum(self._steps(job)) * len(self._windows(job))
 
     def _steps(self, job: Job) -> list[int]:
-        later = job.options[_LATER_STEPS.name]
+        later = job.options[options.LATER_STEPS.name]
         assert isinstance(later, int), "as its OptionInfo says"
         return [job.steps] + [later] * (self._books - 1)
 
@@ -257,13 +214,27 @@ class Magnet(StagedEngine):
 
     # -- windows -----------------------------------------------------------------------------------
 
-    def _spans(self, job: Job, given: int) -> Spans:
-        overlapping = job.options[_SPANS.name] == "stride1"
-        return Spans(self._window, given, self._span, overlapping)
+    def _width(self, job: Job) -> int:
+        """Return the frames of codes that are drawn at a time: whole spans."""
+        if job.options[options.SPANS.name] == "stride1":
+            return self._window
+        return self._window // self._span * self._span
+
+    def _spans(self, job: Job, window: Window) -> Spans:
+        known = np.arange(self._window) < window.known if job.stretch is None else self._kept(job)
+        return Spans(known, self._span, job.options[options.SPANS.name] == "stride1")
+
+    def _kept(self, job: Job) -> npt.NDArray[np.bool_]:
+        """Return the tokens [frames] that stay where a part of a sound is made anew: those that lie outside it."""
+        start, end = (round(second * self.info.sample_rate) for second in job.item.mask or (0.0, 0.0))
+        count = -(-job.frames // self._hop)
+        begins = np.arange(-(-count // self._span) * self._span) * self._hop
+        ends = begins + self._hop
+        return (ends <= job.frames) & ((ends <= start) | (begins >= end))
 
     def _stride(self, job: Job) -> int:
         """Return the frames of codes that a further window adds: whole spans."""
-        width, stride_s = self._spans(job, 0).frames, job.number(_STRIDE.name)
+        width, stride_s = self._width(job), job.number(options.STRIDE.name)
         stride = width // 2 if stride_s is None else round(stride_s * self.info.sample_rate / self._hop)
         return min(max(1, stride // self._span) * self._span, width - self._span)
 
@@ -271,27 +242,31 @@ class Magnet(StagedEngine):
         """Return the sound that a job continues; None where it continues none."""
         if job.item.extend_s is None or job.item.init_audio is None:
             return None
-        most = self._spans(job, 0).frames - self._stride(job)
+        most = self._width(job) - self._stride(job)
         sound = fitted(job.item.init_audio, self.info.channels)
         return Continuation(sound=sound, samples=self._hop, most=most, rate=self.info.sample_rate)
 
     def _windows(self, job: Job) -> list[Window]:
         """Return the windows of a sound; each is drawn as a whole, whatever of it is needed."""
-        width, stride, continued = self._spans(job, 0).frames, self._stride(job), self._continuation(job)
+        width, stride, continued = self._width(job), self._stride(job), self._continuation(job)
         if continued is not None:
             new: int = job.frames - continued.sound.shape[1]
             return windows(continued.given + math.ceil(new / self._hop), width, stride, continued.given)
         length = math.ceil(job.frames / self._hop)
+        if job.stretch is not None:
+            return [Window(begin=0, known=0, end=length)]
         # as published: what no span holds at the end of the model's own length is not made
         return windows(min(length, width) if length <= self._window else length, width, stride)
 
     def _made(self, job: Job) -> int:
         """Return the frames of codes that are drawn or given."""
-        return self._windows(job)[-1].begin + self._spans(job, 0).frames
+        last = self._windows(job)[-1]
+        return last.begin + self._spans(job, last).frames
 
     def _compatible(self, job: Job) -> tuple[Hashable, ...]:
         found = self._windows(job)
-        return *super()._compatible(job), len(found), found[0].known
+        kept = b"" if job.stretch is None else self._kept(job).tobytes()
+        return *super()._compatible(job), len(found), found[0].known, kept
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -303,40 +278,47 @@ class Magnet(StagedEngine):
 
     def _drawn(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> Iterator[torch.Tensor]:
         """Yield the new codes of each window, int64 [B, K, frames]; with the first, those that are given."""
+        from torch.nn.functional import pad
 
         first = jobs[0]
         chances = Chances(
-            temperature=self._choice(first, _TEMPERATURE),
-            top_p=self._choice(first, _TOP_P),
-            top_k=int(self._choice(first, _TOP_K)),
+            temperature=self._choice(first, options.TEMPERATURE),
+            top_p=self._choice(first, options.TOP_P),
+            top_k=int(self._choice(first, options.TOP_K)),
         )
         seeds = [job.item.seed for job in jobs]
-        drawing = MaskedDrawing(seeds, self._books, self._codes, chances, self._device)
+        drawing = MaskedDrawing(seeds, self._codes, chances, self._device)
         predict = self._predictor(jobs, self._condition(jobs, texts))
         codes = self._given(jobs)
         for window in self._windows(first):
-            given = codes[..., codes.shape[-1] - window.known :]
-            spans = self._spans(first, window.known)
+            spans = self._spans(first, window)
+            given = codes[..., max(0, codes.shape[-1] - window.known) :] if first.stretch is None else codes
+            given = pad(given, (0, spans.frames - given.shape[-1]))
             with self._placement.stage(self.sampler_stage):
                 codes = drawing.window(given, spans, self._steps(first), predict, tick)
             yield codes[..., window.known if window.begin else 0 :]
 
     def _given(self, jobs: Sequence[Job]) -> torch.Tensor:
-        """Return what the jobs begin with, int64 [B, K, frames]: the codes of sounds to go on from, or none."""
+        """Return the codes of given sounds, int64 [B, K, frames]: to go on from, to put back around a part, or none."""
         import torch
+        from torch.nn.functional import pad
 
         continued = [self._continuation(job) for job in jobs]
         heard = [each.heard for each in continued if each is not None]
+        if jobs[0].stretch is not None:
+            heard = [torch.from_numpy(job.item.init_audio) for job in jobs if job.item.init_audio is not None]
         if not heard:
             return torch.zeros(len(jobs), self._books, 0, dtype=torch.long, device=self._device)
+        waves = torch.stack(heard)
+        waves = pad(waves, (0, -waves.shape[-1] % self._hop))
         with self._placement.stage("decoder"):
-            return encoded(self._codec, torch.stack(heard).to(self._device), self._books)
+            return encoded(self._codec, waves.to(self._device), self._books)
 
     def _predictor(self, jobs: Sequence[Job], condition: Condition) -> Predictor:
         """Return the model, conditioned, with guidance that falls with the share of tokens that are not there."""
         import torch
 
-        guided, end = jobs[0].guided, self._choice(jobs[0], _GUIDANCE_END)
+        guided, end = jobs[0].guided, self._choice(jobs[0], options.GUIDANCE_END)
 
         def predict(codes: torch.Tensor, book: int, share: float) -> torch.Tensor:
             if self.settings.compile and self._device.type == "cuda":
@@ -397,6 +379,9 @@ class Magnet(StagedEngine):
             what ``generate`` raises.
         """
         job = self._job(0, item)
+        if job.stretch is not None:
+            yield self.generate([item], on_step)[0]
+            return
         with self._running(1), self._placement.stage("encoder"):
             text = self._encoding(*job.text)
         left = job.frames
@@ -419,13 +404,3 @@ class Magnet(StagedEngine):
                 with self._placement.stage("decoder"):
                     wave = decoder(codes, last=number == count - 1)[0].float().cpu()
             yield wave
-
-
-def _own_choices(given: Configuration) -> Mapping[str, float]:
-    """Return how the model is sampled where nothing is asked for: as its training did, else as audiocraft does."""
-    return {
-        _TEMPERATURE.name: given.number("generate.lm.temp", 3.0),
-        _TOP_P.name: given.number("generate.lm.top_p", 0.9),
-        _TOP_K.name: given.number("generate.lm.top_k", 0.0),
-        _GUIDANCE_END.name: given.number("generate.lm.min_cfg_coef", 1.0),
-    }
