@@ -87,7 +87,7 @@ class SpeechContract:
         with pytest.raises(InvalidRequest, match="more than 1 s to say"):
             engine.generate([item("One two one two one two. " * 9)])
 
-    @pytest.mark.parametrize("text", ["...", "😀 🎉", "—"])
+    @pytest.mark.parametrize("text", ["...", "—", "?!"])
     def test_nothing_to_be_said_is_an_error(self, engine: SpeakingEngine, text: str) -> None:
         with pytest.raises(InvalidRequest, match="nothing in it that voice"):
             engine.generate([item(text)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.engines.speech_contract import SpeechContract, item
 from tests.support.voice_models import FRAMES, PIPER_RATE, SYMBOLS, piper, piper_python, scripted_phonemizer
+from tests.support.waiting import eventually
 
 from audio_pool.engines import configured_info, load_engine
 from audio_pool.engines._speech.phonemizer import Phonemizer
@@ -58,6 +61,13 @@ class TestWithPipersOwnPhonemizer(SpeechContract):
         engine = loaded(place, voice="en_US-tiny-low.ann", python=PYTHON)
         yield engine
         engine.close()
+
+    def test_a_voice_of_letters_says_letters(self, engine: Piper, tmp_path: Path) -> None:
+        config = json.loads(engine._speakers["en_US-tiny-low.ann"].config.read_text()) | {"phoneme_type": "text"}
+        own = tmp_path / "en_US-letters.onnx.json"
+        own.write_text(json.dumps(config))
+        expected = [number for letter in "^abc" for number in (SYMBOLS.index(letter), 0)] + [SYMBOLS.index("$")]
+        assert engine._phonemizer.numbers(own, "abc") == expected
 
     def test_a_stop_within_a_sentence_ends_nothing(self, engine: Piper) -> None:
         config = engine._speakers["en_US-tiny-low.ann"].config
@@ -166,6 +176,28 @@ def test_a_child_that_is_killed_is_started_again_and_ends_with_its_engine(place:
     pid = engine._phonemizer.pid
     engine.close()
     assert not alive(pid)
+
+
+def test_it_ends_when_its_parent_is_killed(place: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from audio_pool.engines._speech.phonemizer import Phonemizer\n"
+        f"print(Phonemizer('piper', {str(place / 'python')!r}).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        child = psutil.Process(pid)
+        parent.kill()
+    gone = (psutil.NoSuchProcess, psutil.ZombieProcess)
+
+    def ended() -> bool:
+        try:
+            return child.status() == psutil.STATUS_ZOMBIE
+        except gone:
+            return True
+
+    eventually(ended, "the phonemizer ends with its parent")
 
 
 @pytest.mark.parametrize("fault", ["dies", "silent", "garbage"])

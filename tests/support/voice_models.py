@@ -45,6 +45,8 @@ def kokoro(
     flat = graph.node("Reshape", ids, graph.constant("flat", np.array([-1], np.int64)))
     timbre = graph.node("ReduceMean", style, keepdims=0)
     wave = _spoken(graph, flat, rate, timbre, KOKORO_RATE, graph.constant("noise", np.array(0.01, np.float32)))
+    if packed:  # newer ones tell how long each phoneme is, too
+        graph.output(graph.node("Abs", ids, name="duration"), "int64", [1, "n"])
     out = graph.node("Reshape", wave, graph.constant("row", np.array([1, -1], np.int64)), name="waveform")
     graph.output(out, "float32", [1, "t"])
     file = path / ("kokoro-v1.0.onnx" if packed else "onnx/model.onnx")

@@ -51,6 +51,8 @@ class VoiceRun:
 
     def __init__(self, name: str, session: InferenceSession, inputs: Mapping[str, str]) -> None:
         self._name, self._session, self._inputs = name, session, inputs
+        named = [one.name for one in session.get_outputs()]
+        self._wave = next((one for one in named if "dur" not in one), named[0])  # not how long each phoneme is
 
     def __call__(self, feed: Feed) -> npt.NDArray[np.float32]:
         """Return the wave of one run: float32 [T].
@@ -65,13 +67,13 @@ class VoiceRun:
             if key in self._inputs:
                 given[key] = np.asarray(value, _DTYPES.get(self._inputs[key], value.dtype))
         try:
-            outputs = self._session.run(None, given)
+            (wave,) = self._session.run([self._wave], given)
         except Exception as exc:  # its own C++ exceptions, without a common class
             reason = str(exc).partition("\n")[0]
             if "allocate" in reason or "bad_alloc" in reason:
                 raise OutOfMemory(f"{self._name}: {reason}", hint="ask for a shorter text") from exc
             raise EngineError(f"{self._name}: the voice's model failed: {reason}") from exc
-        return np.asarray(outputs[0], np.float32).reshape(-1)
+        return np.asarray(wave, np.float32).reshape(-1)
 
 
 class VoiceModel:
