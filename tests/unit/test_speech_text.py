@@ -28,6 +28,7 @@ RULES = Path(__file__).parents[2] / "src" / "audio_pool" / "engines" / "_speech"
         ("It is 3.14 or v2.0. Fine.", ["It is 3.14 or v2.0.", "Fine."]),
         ('"Stop!" he said. "Go!" She went.', ['"Stop!" he said.', '"Go!"', "She went."]),
         ("Well... perhaps. And then… Silence.", ["Well... perhaps.", "And then…", "Silence."]),
+        ("She said no. Then no. 5 came.", ["She said no.", "Then no. 5 came."]),
         ("J. R. R. Tolkien wrote it.", ["J. R. R. Tolkien wrote it."]),
         ("The U.S. Army came. In the U.S. They stayed.", ["The U.S. Army came.", "In the U.S.", "They stayed."]),
         ("See e.g. the book, etc. And so on.", ["See e.g. the book, etc.", "And so on."]),

@@ -23,15 +23,25 @@ LONGEST = 300
 
 _TITLES = {
     "en": "dr mr mrs ms mx prof rev hon fr sr st gen col maj capt cpt lt sgt cmdr gov sen rep pres messrs mt ft "
-    "vs viz e.g i.e cf no nos vol fig eq sec ch p pp approx ca dept est ave blvd rd",
-    "de": "dr hr fr prof dipl ing st nr str z.b d.h u.a s.o s.u vgl bzw ca evtl ggf inkl abs art bd hrsg",
-    "fr": "m mm mme mlle dr pr st ste p.ex cf c.-à-d av bd n vol",
-    "es": "sr sra srta dr dra d dª ud uds p.ej núm pág vol av",
-    "it": "sig sig.ra dott dr prof ing avv s p.es pag vol n",
-    "pt": "sr sra dr dra prof eng d p.ex pág vol n av",
-    "nl": "dhr mevr mw dr prof ir ing st bijv d.w.z m.a.w nr blz",
+    "vs viz e.g i.e cf approx ca dept est ave blvd rd",
+    "de": "dr hr fr prof dipl ing st str z.b d.h u.a s.o s.u vgl bzw ca evtl ggf inkl hrsg",
+    "fr": "m mm mme mlle dr pr st ste p.ex cf c.-à-d",
+    "es": "sr sra srta dr dra d dª ud uds p.ej",
+    "it": "sig sig.ra dott dr prof ing avv s p.es",
+    "pt": "sr sra dr dra prof eng d p.ex",
+    "nl": "dhr mevr mw dr prof ir ing st bijv d.w.z m.a.w",
 }
 """Abbreviations after which the sentence goes on, whatever follows: what they stand before belongs to them."""
+_BEFORE_NUMBERS = {
+    "en": "no nos vol fig eq sec ch p pp art",
+    "de": "nr abs art bd kap s",
+    "fr": "n no vol p art av bd",
+    "es": "núm pág vol art av",
+    "it": "n pag vol art",
+    "pt": "n pág vol art",
+    "nl": "nr blz art",
+}
+"""Abbreviations after which the sentence goes on where a number follows; elsewhere most of them are words: "no."."""
 _ENDERS = {
     "en": "etc jr inc ltd co corp bros a.m p.m esq ph.d m.d b.a m.a jan feb mar apr jun jul aug sep sept oct nov dec "
     "mon tue wed thu fri sat sun oz lb lbs in min max",
@@ -115,6 +125,8 @@ def _ends(before: str, mark: str, closed: str, after: str, family: str) -> bool:
     found = _WORD_BEFORE.search(before)
     word = found[0].lower() if found else ""
     if word in _listed(_TITLES, family):
+        return False
+    if word in _listed(_BEFORE_NUMBERS, family) and following[:1].isdigit():
         return False
     if word in _listed(_ENDERS, family):
         return not goes_on and not following[:1].isdigit()
