@@ -14,14 +14,20 @@ from safetensors.torch import load_file, save_file
 from tests.engines.sound_from_sound import FromSound, given
 from tests.engines.windows_contract import Windowed
 from tests.support import checkpoints
+from tests.support.recipes import recipe
 from tests.support.requests import resolved
 from tests.support.tangoflux_reference import FLOWS, Reference
 
+from audio_pool.audio import codec
 from audio_pool.engines import Item, engine_info, load_engine
 from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
-from audio_pool.tasks import GeneratePart
+from audio_pool.results import SoundMetadata
+from audio_pool.tasks import GeneratePart, MasteringSpec, Provenance
+from audio_pool.types import Rendition, Shape
+from audio_pool.worker.checked import CheckedGenerator
 from audio_pool.worker.mastering import RawCandidate, _shape
 from audio_pool.worker.planned import plan_of
+from audio_pool.worker.streaming import streamed
 
 RAIN = "rain on a tin roof"
 
@@ -344,3 +350,33 @@ class TestLongAndLooped(Windowed):
     @staticmethod
     def build(directory):
         return checkpoints.tangoflux(directory, sequence=32, longest_s=1.48)
+
+    def test_a_stream_leaves_window_by_window_and_is_the_file(self, engine, tmp_path):
+        """Three seconds are waited for, which decide the level; later windows are made after they have left."""
+        rate, done, sent = engine.info.sample_rate, [0], []
+        asked = recipe(
+            "tangoflux", frames=8 * rate, sample_rate=rate, steps=3, guidance_scale=2.0, seed=7, candidates=1
+        )
+        shape = Shape(sample_rate=rate, frames=8 * rate, loop=False, tail_s=0, highpass_hz=80.0, highpass_order=4)
+        wav = Rendition(format="wav", sample_rate=rate, bit_depth=32, target_lufs=-23.0, true_peak_dbfs=-2.0)
+        spec = MasteringSpec(
+            shape=shape, rendition=wav, directory=str(tmp_path), name="s", tau_accept_new=None, deliver_best=True,
+            metadata=SoundMetadata(),
+        )  # fmt: skip
+        made = streamed(
+            CheckedGenerator(engine, engine.info),
+            engine.info,
+            GeneratePart(job=1, recipe=asked, seeds=[7], mastering=spec),
+            max_input_s=60.0,
+            provenance=lambda notes: Provenance(engine="tangoflux", implementation="tangoflux", model="tiny"),
+            on_step=lambda step, total: done.__setitem__(0, step),
+            emit=lambda samples: sent.append((done[0], samples)),
+        )
+        total = done[0]
+        assert made.failure is None and total > 15
+        assert sent[0][0] <= total / 2, "before half of the work is done"
+        finished = made.mastering.finish(SoundMetadata(), None).sound
+        audio, _ = codec.read(Path(finished.delivered_path))
+        data = np.frombuffer(b"".join(samples.data for _, samples in sent), "<f4").reshape(-1, 2).T
+        np.testing.assert_array_equal(data, audio)
+        assert audio.shape == (2, 8 * rate) and finished.metadata.stream.pieces == "engine"

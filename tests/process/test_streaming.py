@@ -91,6 +91,15 @@ def test_a_streamed_sound_is_kept_and_comes_in_chunks_again(client: AudioClient)
     assert plain.metadata.loudness_lufs == pytest.approx(-23, abs=0.2)  # who asks for all of it gets it at its level
 
 
+def test_what_is_made_ahead_is_no_stream(client: AudioClient, served: Served) -> None:
+    stream = client.stream("a tone to have more of", prefetch=2)
+    in_the_file(stream, stream.result())
+    assert stream.result().metadata.stream.pieces == "engine"
+    eventually(lambda: served.diary().count("a tone to have more of") == 2, "another is made")
+    other = client.generate("a tone to have more of", variant=2)
+    assert other.metadata.get("stream") is None and other.metadata.loudness_lufs == pytest.approx(-23, abs=0.2)
+
+
 def test_who_joins_late_gets_all_chunks_from_the_first(client: AudioClient, served: Served, tmp_path: Path) -> None:
     go = tmp_path / "go"
     first = client.stream(f"wait {go}")

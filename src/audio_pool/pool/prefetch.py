@@ -96,6 +96,7 @@ class Prefetch:
             deadline_ms=None,
             delivery="path",
             prefetch=0,
+            stream=False,  # nobody listens to it
         )
         more = structs.replace(resolved, request=request, join_key=None)
         self._under_way[key] = self._under_way.get(key, 0) + 1
