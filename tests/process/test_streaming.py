@@ -19,7 +19,7 @@ import zmq
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
-from audio_pool import AsyncAudioClient, AudioClient
+from audio_pool import AsyncAudioClient, AudioClient, AudioSemanticCache
 from audio_pool.errors import Cancelled, EngineError, Expired, InvalidRequest, WorkerDied
 from audio_pool.results import AudioResult, Chunk
 
@@ -79,10 +79,13 @@ def test_chunks_come_while_the_rest_is_not_made(client: AudioClient, served: Ser
     assert served.diary().count(f"wait {go}") == 1
 
 
-def test_a_streamed_sound_is_kept_and_comes_in_chunks_again(client: AudioClient) -> None:
+def test_a_streamed_sound_is_kept_and_comes_in_chunks_again(client: AudioClient, served: Served) -> None:
     first = client.stream("a tone to keep", bit_depth=32)
     in_the_file(first, first.result())
     assert first.result().metadata.entry_id is not None
+    with AudioSemanticCache(served.place / "cache") as cache:  # the sound stays, the file that was sent goes in time
+        leaving = cache._store.leaving.files()
+    assert Path(first.result().path).name in {Path(file).name for file in leaving}
     again = client.stream("a tone to keep", bit_depth=32)
     in_the_file(again, again.result())
     assert again.result().metadata.cached

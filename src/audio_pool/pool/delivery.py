@@ -108,7 +108,7 @@ class Delivery:
             path = entry.path
             if sound.delivered_path is not None and request.stream:
                 # its level was decided by its first seconds: who asks for this rendition later gets it as it should be
-                path = self._moved_aside(sound.delivered_path)
+                path = self._for_a_while(sound.delivered_path)
             elif sound.delivered_path is not None:
                 path = self._kept_rendition(entry.id, resolved, sound.delivered_path)
             return StoredSound(path=path, metadata=wanted)
@@ -146,6 +146,16 @@ class Delivery:
                 os.chmod(path, READ_ONLY)
             self._aside[path] = self._to_renders(Path(path)) or self._spill.take(Path(path))
         return self._aside[path]
+
+    def _for_a_while(self, path: str) -> str:
+        """Move a file aside that goes when the grace for delivered files is over: what it is made of is kept."""
+        assert self._cache is not None
+        aside = Path(self._moved_aside(path))
+        if aside.parent == self._render_dir:
+            store = self._cache.current.store
+            root = Path(store.blobs.location)
+            store.leaving.let_go([str(aside.relative_to(root) if aside.is_relative_to(root) else aside)])
+        return str(aside)
 
     def _to_renders(self, path: Path) -> str | None:
         # Its parent is the cache's directory, mostly: where that has been moved away, another one in its place
