@@ -23,6 +23,19 @@ class TestStableAudio(FromSound, Contract):
         assert np.abs(short - long).max() > 1e-2
         np.testing.assert_allclose(engine.latents(batch[1:])[0], long, atol=1e-4)
 
+    def test_any_sampler_starts_from_a_sound_at_any_strength(self, engine):
+        """Karras' levels miss the ends of their interval by a rounding, which torchsde halved without end."""
+        sound = np.sin(np.arange(44_100, dtype=np.float32) / 8)[None].repeat(2, 0) / 3
+
+        def made(sampler: str, strength: float) -> np.ndarray:
+            options = {"scheduler": sampler}
+            return engine.latents([item(init_audio=sound, init_strength=strength, options=options)])[0]
+
+        for sampler in engine.samplers:
+            kept = made(sampler, 0.0)
+            away = [float(np.abs(made(sampler, strength) - kept).mean()) for strength in (0.02, 0.3, 0.9)]
+            assert 0 < away[0] < away[1] < away[2], sampler
+
 
 class TestLongAndLooped(Windowed):
     name = "stable_audio"

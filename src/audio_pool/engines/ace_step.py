@@ -410,8 +410,8 @@ class AceStep(FlowDiffusion):
         """Return [B, C, T], each at the level that the pipeline gives it; decoded in pieces, for it may be long."""
         vae = self.pipe.vae
         rows = latents.transpose(1, 2).to(next(vae.decoder.parameters()).dtype)
-        samples, whole = rows.shape[-1] * int(vae.hop_length), self.settings.compile
-        wave = _oobleck.decode(vae, rows, samples, chunked=not whole, whole=whole).float()
+        samples = rows.shape[-1] * int(vae.hop_length)
+        wave = _oobleck.decode(vae, rows, samples, chunked=True).float()
         peak = wave.abs().amax(dim=(1, 2), keepdim=True)
         return wave * (_LEVEL / peak.clamp(min=1e-6))
 

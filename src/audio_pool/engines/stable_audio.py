@@ -201,15 +201,16 @@ class StableAudio(WindowedDiffusion):
             sigma_max=scheduler.config.sigma_max,
             seed=[self._pass_seed(job) for job in jobs],
         )
-        if self._device.type != "cuda":
-            scheduler.noise_sampler = draw
-            return
+        lowest = scheduler.config.sigma_min
 
-        def pinned(*sigmas: torch.Tensor) -> torch.Tensor:
+        def placed(*sigmas: torch.Tensor) -> torch.Tensor:
+            found = draw(*(_not_above(lowest, sigma) for sigma in sigmas))
+            if self._device.type != "cuda":
+                return found
             # a copy from pageable memory would wait, at every step, until the GPU has done all that is queued
-            return draw(*sigmas).pin_memory().to(self._device, non_blocking=True)
+            return found.pin_memory().to(self._device, non_blocking=True)
 
-        scheduler.noise_sampler = pinned
+        scheduler.noise_sampler = placed
 
     def _noise_shape(self, job: Job) -> tuple[int, ...]:
         return self._shape
@@ -265,3 +266,13 @@ class StableAudio(WindowedDiffusion):
         assert job.item.init_audio is not None, "asked for where there is a given sound"
         vae = self.pipe.vae
         return _oobleck.encode(vae, vae.encoder, job.item.init_audio, self.info.channels, length, self._device)
+
+
+def _not_above(lowest: float, sigma: torch.Tensor) -> torch.Tensor:
+    """Return a noise level, just below the lowest where it is that but for its rounding.
+
+    Between a level just above it and the end torchsde finds no number to halve at, and halves for ever.
+    """
+    if float(sigma.new_tensor(lowest)) < float(sigma) < lowest * (1 + 1e-5):
+        return sigma.new_tensor(lowest * (1 - 1e-6))
+    return sigma
