@@ -529,6 +529,9 @@ def test_the_first_voice_speaks_where_nobody_is_named_and_nothing_is_compared_wi
     plain = resolved(talker, judged, prompt="a word " * 30)
     assert plain.recipe.voice == "ann" and resolved(talker, judged, prompt="a word", voice="bob").recipe.voice == "bob"
     assert resolved(talker, judged, prompt="a word " * 30, voice="ann").recipe == plain.recipe
+    several = config(defaults={"engine": "talker", "candidates": 4})
+    assert resolved(talker, several).recipe.candidates == 1
+    assert resolved(talker, several, candidates=2).recipe.candidates == 2
     assert plain.tau_accept_new is None and plain.query.speech and plain.query.duration_tolerance == ANY_LENGTH
     fast = resolved(talker, judged, prompt="a word " * 30, options={"speed": 2})
     assert fast.recipe.duration_s == pytest.approx(plain.recipe.duration_s / 2, rel=0.01)

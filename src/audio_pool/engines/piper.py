@@ -58,7 +58,7 @@ INFO = EngineInfo(
     options=(SPEED, PAUSE, _NOISE, _NOISE_W),
     requires=("onnxruntime", "piper"),
     extra="piper",
-    files=("en/en_US/ljspeech/medium/*",),
+    files=tuple(f"en/en_US/ljspeech/medium/{name}" for name in ("*.onnx", "*.onnx.json", "MODEL_CARD")),
     tips=(
         "Write in the language of the voice, with its punctuation.",
         "Write words of another language as they sound in the voice's own.",

@@ -109,7 +109,7 @@ def resolve(
         seed=request.seed,
         steps=None if info.steps is None else request.steps or own.steps or defaults.steps or info.steps,
         guidance_scale=_guidance(request, own, config, info),
-        candidates=1 if request.stream else request.candidates or own.candidates or defaults.candidates,
+        candidates=_candidates(request, own, config, info),
         voice=_voice(request, info),
         options=checked_options(info, {**own.options, **request.options}),
         init_audio_sha256=init_sha256,
@@ -216,6 +216,13 @@ def _edit(request: AudioRequest) -> Edit | UnsetType:
     if request.mask_start_s is None and request.extend_s is None:
         return UNSET
     return Edit(mask_start_s=request.mask_start_s, mask_end_s=request.mask_end_s, extend_s=request.extend_s)
+
+
+def _candidates(request: AudioRequest, own: EngineDefaults, config: Config, info: EngineInfo) -> int:
+    """Return how many are made: of speech one where nobody asks for more, for each says the same words."""
+    if request.stream:
+        return 1
+    return request.candidates or own.candidates or (1 if info.speech else config.defaults.candidates)
 
 
 def _voice(request: AudioRequest, info: EngineInfo) -> str | None:
