@@ -21,7 +21,7 @@ from audio_pool.audio.seam import rotate_to_quiet_start, seam_score
 from audio_pool.engines import Item, load_engine
 
 CONTROLS = ("rain", "wind", "stream", "fire", "ambient drone", "machine hum", "crowd murmur", "rain on a tin roof")
-SEEDS = 24
+SEEDS = 16
 """Of loops of a few seconds; of longer ones a quarter."""
 TAIL_S = 1.5
 MODELS: dict[str, tuple[float, ...]] = {
