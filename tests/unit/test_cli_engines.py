@@ -30,8 +30,9 @@ def test_one_engine_tells_its_abilities_kinds_options_and_licence() -> None:
         "procedural: Built in",
         "licence         Apache-2.0; commercial use allowed",
         "kinds           effects, ambience",
-        "can do          a negative prompt, loops of its own",
-        "cannot do       audio to start from, a part",
+        "can do          a negative prompt, a part of a given sound made anew",
+        "a given sound continued, loops of its own",
+        "cannot do       audio to start from, pieces",
         "layers: a whole number, 1 to 8; default 8",
         "space: one of room, hall, open; unset by default",
     ):
