@@ -45,10 +45,7 @@ __all__ = ["AutoregressiveEngine", "TokenModel", "token_options"]
 _TEXT_LONGEST = 512
 """Tokens that a T5 reads, where its tokenizer does not say."""
 _WARMING_S = 0.1
-_TEXT_LONGEST = 512
-"""Tokens that a T5 reads, where its tokenizer does not say."""
-_CACHES_KEPT = 2
-"""Compiled, caches are used again: a compiled pass is bound to their memory."""
+"""Length of the sounds that compile a pass: it is the same for all lengths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +299,9 @@ class AutoregressiveEngine(StagedEngine):
         for items in sorted({shape.items for shape in self.settings.compile_shapes} or {1}):
             self._passes.warm(2 * items)
             self.latents([Item(prompt="warm up", seed=0, duration_s=_WARMING_S, guidance_scale=2.0)] * items)
+
+    def told(self) -> tuple[str, ...]:
+        return self._passes.told()
 
     def _placed_sample(self, jobs: Sequence[Job], texts: Sequence[Condition], tick: Ticker) -> torch.Tensor:
         """Return codes [B, K, frames]; rows that are shorter end in zeros."""

@@ -42,10 +42,21 @@ class TokenPasses:
         """Numbers of rows for which there is a compiled pass."""
         self._idle: dict[int, list[Any]] = {}
         """Their caches that nobody uses. Used again: a compiled pass is bound to their memory."""
+        self._missed = False
 
     def warm(self, rows: int) -> None:
         """Take the compiled pass for so many rows from now on; its first use compiles it."""
         self._warmed.add(rows)
+
+    def told(self) -> tuple[str, ...]:
+        """Return named warnings of what was drawn since the last question."""
+        missed, self._missed = self._missed, False
+        if not missed:
+            return ()
+        return (
+            "not_compiled: more sounds at once, or a longer prompt, than a pass that was compiled at load takes: the "
+            "plain model drew them, which is slower; compile_shapes says which passes there are",
+        )
 
     def predictor(
         self, first: Mapping[str, torch.Tensor], later: Mapping[str, torch.Tensor], rows: int, room: int
@@ -60,6 +71,7 @@ class TokenPasses:
         """
         size = self._size(later, rows)
         if size is None:
+            self._missed = self._missed or bool(self._warmed)
             return _Pass(self._lm, self._lm.forward, self._count, rows, roomy_cache(room), first, later)
         idle = self._idle.setdefault(size, [])
         cache = idle.pop() if idle else fixed_cache(self._lm.config, self._room, TEXT_ROOM)
