@@ -237,3 +237,17 @@ class ShortMel(Windowed):
         (said,) = engine.notes(self.asked(4.0)).warnings
         assert said.startswith("beyond_training_length: ")
         assert engine.notes(self.asked(self.long_s)).warnings == ()
+
+    def test_compiled_a_loop_closes_by_windows_and_tiles_instead(self, engine, monkeypatch):
+        """Compiled code keeps the padding that it was compiled with."""
+        wanted = self.asked(2.0, loop=True)
+        latents = torch.from_numpy(engine.latents([wanted])[0])[None]
+        with torch.no_grad():
+            ring = engine._decode_turn(latents)
+            monkeypatch.setattr(engine, "_closes", lambda: False)
+            tiled = engine._decode_turn(latents)
+        assert tiled.shape == ring.shape
+        assert (tiled - ring).square().mean().sqrt() < 0.3 * ring.square().mean().sqrt()
+        (turn,) = engine.generate([wanted])
+        assert np.abs(turn[:, 0] - turn[:, -1]).max() <= np.percentile(np.abs(np.diff(turn, axis=1)), 99.9)
+        assert seam_score(turn, engine.info.sample_rate, 0) > 60.0
