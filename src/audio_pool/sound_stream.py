@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from audio_pool.errors import Busy, Disconnected
-from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Chunk, Event
+
+if TYPE_CHECKING:
+    from audio_pool.pending import Pending
 
 __all__ = ["SoundStream"]
 

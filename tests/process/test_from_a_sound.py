@@ -59,6 +59,41 @@ def loud(level: float) -> list[float]:
     return [level, float(np.sqrt(1 - level**2)), 0.0]
 
 
+# -- a part anew, and more of it -----------------------------------------------------------------------
+
+
+def test_what_is_made_of_a_sound_is_found_again_by_who_has_it_and_by_nobody_else(client: AudioClient) -> None:
+    given = file_of(noise(2.0))
+    part = {"init_audio": given, "mask_start_s": 0.8, "mask_end_s": 1.2}
+    first = client.generate("heavy rain", **part)
+    assert (first.metadata.duration_s, first.metadata.cached, first.metadata.warnings) == (2.0, False, ())
+    again = client.generate("heavy rain", **part)
+    assert again.metadata.entry_id == first.metadata.entry_id
+    longer = client.generate("heavy rain", init_audio=given, extend_s=0.5)
+    assert (longer.metadata.duration_s, longer.metadata.cached) == (2.5, False)
+    assert client.generate("heavy rain", init_audio=given, extend_s=0.5).metadata.cached
+    others = ({"mask_end_s": 1.3}, {"init_audio": file_of(noise(2.0, seed=1))})
+    assert not any(client.generate("heavy rain", **{**part, **other}).metadata.cached for other in others)
+    for duration_s in (0.4, 1.2, 2.0, 2.5):
+        plain = client.generate("heavy rain", duration_s=duration_s, duration_tolerance=1.0)
+        assert plain.metadata.entry_id not in (first.metadata.entry_id, longer.metadata.entry_id)
+
+
+def test_the_command_line_sends_the_sound_and_says_which_part(server: Served, tmp_path: Path) -> None:
+    given, out = tmp_path / "given.wav", tmp_path / "out.wav"
+    given.write_bytes(file_of(noise(2.0)))
+    words = ["generate", "heavy rain", "--init-audio", str(given), "-o", str(out), "--connect", server.endpoint]
+    done = command(*words, "--mask", "0.8:1.2", "--delivery", "inline")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(out).duration == 2.0
+    done = command(*words, "--extend-s", "0.5", "--delivery", "inline", "--overwrite")
+    assert done.returncode == 0 and soundfile.info(out).duration == 2.5, done.stderr
+    wrong = command(*words, "--mask", "0.8", "--overwrite")
+    assert wrong.returncode == 2 and "--mask: given '0.8', allowed is START:END in seconds" in wrong.stderr
+    twice = command(*words, "--mask", "0:1", "--mask-start", "0", "--overwrite")
+    assert twice.returncode == 2 and "--mask: given with --mask-start" in twice.stderr
+
+
 # -- samples in place of a file ----------------------------------------------------------------------
 
 
