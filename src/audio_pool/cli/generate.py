@@ -31,7 +31,6 @@ from audio_pool.cli.options import (
 )
 from audio_pool.cli.outputs import Output, check_output, check_picture, deliver, output_of
 from audio_pool.cli.request_options import request_fields, request_options
-from audio_pool.cli.streamed import check_streamable, write_stream
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.errors import InvalidRequest, StorageError, Timeout
 from audio_pool.results import AudioResult, SoundMetadata
@@ -103,7 +102,8 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     if fields.get("delivery") == "raw":
         raise InvalidRequest("--delivery raw: is for programs; ask for --format wav --bit-depth 32, or pcm")
     if fields.get("stream"):
-        check_streamable(output)
+        if output.kind in ("kept", "directory"):
+            raise InvalidRequest("--stream: given without a file to write; -o FILE.wav, -o FILE.pcm or -o -")
         fields["format"] = output.format or "wav"
     elif output.kind == "file" and not inline and not found:  # which paths a server writes to is its own to say
         fields["output_path"] = str(output.path)
@@ -185,6 +185,7 @@ def _streamed(
 ) -> AudioResult:
     """Write a sound while it is made; return it with the path where it is then."""
     from audio_pool.cli.pools import asked_pool
+    from audio_pool.cli.streamed import write_stream
 
     with asked_pool(config, options, quiet=quiet, ready=False) as pool:
         stream = pool.stream(request, timeout_s=options["timeout_s"], **sent)

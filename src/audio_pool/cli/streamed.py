@@ -14,17 +14,10 @@ from typing import BinaryIO
 
 from audio_pool.audio.stored_samples import streamed_wav_head
 from audio_pool.cli.outputs import Output, writable_pipe
-from audio_pool.errors import InvalidRequest
 from audio_pool.results import SAMPLE_BYTES, AudioResult, Chunk
 from audio_pool.sound_stream import SoundStream
 
-__all__ = ["check_streamable", "write_stream"]
-
-
-def check_streamable(output: Output) -> None:
-    """Raise InvalidRequest where a sound cannot be written while it is made."""
-    if output.kind in ("kept", "directory"):
-        raise InvalidRequest("--stream: given without a file to write; -o FILE.wav, -o FILE.pcm or -o -")
+__all__ = ["write_stream"]
 
 
 def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResult:
