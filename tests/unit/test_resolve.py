@@ -553,3 +553,37 @@ def test_a_long_text_is_for_engines_that_speak():
     assert resolved(engine("talker", speech=True), config(defaults={"engine": "talker"}), prompt=text).recipe.prompt
     with pytest.raises(InvalidRequest, match="prompt: given 5,000 characters, engine 'tone' takes 2,000"):
         resolved(engine(), prompt=text)
+
+
+# -- streams
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"candidates": 2}, "candidates = 2: the best of several"),
+        ({"loop": True}, "loop = True: a loop is closed when its end is known"),
+        ({"tau_accept_new": 0.3}, "tau_accept_new = 0.3: CLAP hears"),
+        ({"min_quality": 70.0}, "min_quality = 70.0: it is judged"),
+        ({"limiter": False}, "limiter = False: nothing else"),
+        ({"durable": True}, "durable = True"),
+        ({"format": "mp3"}, "format = 'mp3'.*wav and pcm"),
+        ({"format": "flac"}, "format = 'flac'.*wav and pcm"),
+    ],
+)
+def test_what_needs_the_whole_sound_is_no_stream(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"stream: given with {says}"):
+        resolved(stream=True, **fields)
+    assert resolved(**{name: value for name, value in fields.items() if name != "durable"})
+
+
+def test_a_stream_is_one_candidate_of_one_round_and_joins_streams_alone() -> None:
+    settings = config(defaults={"engine": "tone", "candidates": 4, "loop": True, "format": "mp3"})
+    streamed, plain = resolved(settings=settings, stream=True), resolved(settings=settings)
+    assert (streamed.recipe.candidates, streamed.max_rounds, streamed.recipe.loop) == (1, 1, False)
+    assert streamed.rendition.format == "wav" and plain.rendition.format == "mp3"
+    again = resolved(settings=settings, stream=True)
+    assert streamed.join_key == again.join_key
+    alone = resolved(candidates=1, loop=False, format="wav")
+    asked = resolved(stream=True, candidates=1, loop=False, format="wav")
+    assert asked.recipe == alone.recipe and asked.join_key != alone.join_key
