@@ -204,11 +204,11 @@ def _mappable(path: Path) -> bool:
 
 def _tree(given: object, path: Path) -> Mapping[str, Any]:
     if isinstance(given, str):
-        import yaml
+        from yaml import YAMLError, safe_load  # plain data only: nothing in it can name a class
 
         try:
-            given = yaml.safe_load(given)
-        except yaml.YAMLError as exc:
+            given = safe_load(given)
+        except YAMLError as exc:
             raise EngineUnavailable(f"{path}: xp.cfg is no YAML: {' '.join(str(exc).split())[:300]}") from None
     found = _plain(given, 0)
     if not isinstance(found, dict):
