@@ -47,8 +47,9 @@ def test_a_module_executes_nothing_that_it_reads(path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "import pickle", "from yaml import load", "import yaml", "import marshal as m", "eval(x)", "exec(x)", "os.system(x)",
-        "subprocess.run(x, shell=True)", "np.load(x, allow_pickle=True)", "torch.load(x)", "__import__(x)",
+        "import pickle", "from yaml import load", "import yaml", "import marshal as m", "eval(x)", "exec(x)",
+        "os.system(x)", "subprocess.run(x, shell=True)", "np.load(x, allow_pickle=True)", "torch.load(x)",
+        "__import__(x)",
     ],
 )  # fmt: skip
 def test_each_of_them_would_be_found(text: str) -> None:
