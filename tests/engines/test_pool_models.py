@@ -232,7 +232,9 @@ def test_waiting_requests_share_a_batch_and_each_gets_what_it_gets_alone(pool: A
     eventually(lambda: pool.status()["waiting"] == 3, "all three looked up and waiting for the maker")
     busy.cancel()
     together = [pending.result(PATIENCE_S) for pending in waiting]
-    assert [result.metadata["batch_size"] for result in together] == [3, 3, 3]
+    # AudioLDM's passes are of one length
+    size = 1 if engine.startswith("audioldm") else 3
+    assert [result.metadata["batch_size"] for result in together] == [size] * 3
     for one, other, fields in zip(alone, together, wanted, strict=True):
         assert other.metadata["cached"] is False and other.metadata["seed"] == fields["seed"]
         assert heard(other).shape[1] == round(fields["duration_s"] * 44_100)
