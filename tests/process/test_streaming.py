@@ -20,6 +20,7 @@ from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AsyncAudioClient, AudioClient, AudioSemanticCache
+from audio_pool.audio.codec import inspect
 from audio_pool.errors import Cancelled, EngineError, Expired, InvalidRequest, WorkerDied
 from audio_pool.results import AudioResult, Chunk
 
@@ -211,6 +212,12 @@ def test_the_command_line_writes_it_while_it_is_made(served: Served, tmp_path: P
     told = subprocess.run([*command, "a tone to a file", "-o", target, "--json"], check=True, capture_output=True)
     assert json.loads(told.stdout)["path"] == str(target)
     assert soundfile.info(target).duration == 6  # its head says so, now that it is known
+    found = inspect(target)
+    assert found["recipe"]["prompt"] == "a tone to a file" and found["recipe"]["engine"] == "piecewise"
+    odd = [*command, "a tone to an odd end", "--duration", "1.00002", "--bit-depth", "24"]
+    subprocess.run([*odd, "--loudness-profile", "game", "-o", tmp_path / "odd.wav"], check=True, capture_output=True)
+    told = inspect(tmp_path / "odd.wav")
+    assert told["channels"] * told["frames"] % 2 and told["recipe"]["prompt"] == "a tone to an odd end"
     failed = subprocess.run([*command, "stop", "-o", tmp_path / "none.wav"], capture_output=True, check=False)
     assert failed.returncode and b"gear" not in failed.stdout and not (tmp_path / "none.wav").exists()
     refused = subprocess.run([*command, "a tone"], capture_output=True, check=False)

@@ -1,17 +1,21 @@
 """A sound that is written while it is made: to standard output, through a pipe, or into a file.
 
-Owns: the head of what is written, and its sizes once they are known.
+Owns: the head of what is written, its sizes once they are known, and a finished file's recipe.
 Must not know: how a sound is made, what ``--output`` means (outputs.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
+from audio_pool.audio.codec import append_chunks
 from audio_pool.audio.stored_samples import streamed_wav_head
 from audio_pool.cli.outputs import Output, writable_pipe
 from audio_pool.results import SAMPLE_BYTES, AudioResult, Chunk
@@ -43,11 +47,21 @@ def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResu
                 file.seek(0)
                 file.write(_head(first, frames))
             result = stream.result()
+            if output.kind == "file" and format_ == "wav" and first is not None:
+                file.seek(0, os.SEEK_END)
+                file.write(b"\0" * (file.tell() % 2))
+                file.flush()
+                append_chunks(path, frames, first.sample_rate, _recipe(result), loop=False)
         except BaseException:
             if output.kind == "file":
                 path.unlink(missing_ok=True)
             raise
     return result
+
+
+def _recipe(result: AudioResult) -> str:
+    """Return what a kept file says of how it was made."""
+    return msgspec.json.encode({**result.metadata.to_dict(), "format": "wav"}).decode()
 
 
 def _head(chunk: Chunk, frames: int | None) -> bytes:

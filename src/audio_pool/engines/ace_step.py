@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -19,6 +20,7 @@ from audio_pool.engines._flow import FlowDiffusion
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import FLOW, sampler_option
+from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines.base import Item
 from audio_pool.errors import InvalidRequest, NotSupported
@@ -135,6 +137,18 @@ _LEVEL = 10.0 ** (-1.0 / 20.0)
 Settings = TorchSettings
 
 
+def described(info: EngineInfo, settings: TorchSettings, path: Path) -> EngineInfo:
+    """Return the info with the steps and guidance of the model at ``path``."""
+    config = part_config(path, "transformer")
+    turbo = bool(config.get("is_turbo")) or config.get("model_version") == "turbo"  # as the pipeline reads it
+    return _sampled(info, turbo) if config else info
+
+
+def _sampled(info: EngineInfo, turbo: bool) -> EngineInfo:
+    """Return the info with the defaults of a checkpoint, which is distilled (``turbo``) or not."""
+    return info if turbo else structs.replace(info, steps=_BASE_STEPS, guidance_scale=_BASE_GUIDANCE)
+
+
 def load(info: EngineInfo, settings: TorchSettings) -> AceStep:
     """Load the model.
 
@@ -172,10 +186,8 @@ class AceStep(FlowDiffusion):
             for part in (pipe.audio_tokenizer, pipe.audio_token_detokenizer):
                 part.eval().requires_grad_(False)
         info = structs.replace(
-            info,
+            _sampled(info, pipe.is_turbo),
             options=tuple(one for one in info.options if self._hears or one.name != _COVER.name),
-            steps=info.steps if pipe.is_turbo else _BASE_STEPS,
-            guidance_scale=info.guidance_scale if pipe.is_turbo else _BASE_GUIDANCE,
             sample_rate=pipe.sample_rate,
             channels=pipe.vae.config.audio_channels,
         )

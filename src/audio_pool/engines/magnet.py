@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,12 +76,21 @@ INFO = EngineInfo(
 )
 
 _WORKING_BYTES = 2**30
+_OF_SOUNDS, _GUIDANCE_OF_SOUNDS = "audio-magnet", 20.0
+"""What the published models that make sounds are called, and what they are guided by."""
 _REACH = 5
 """Tokens to either side that codebooks after the first look at, where the model does not say."""
 
 
 class Settings(parts_of.AudiocraftSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of TorchSettings, and text_encoder."""
+
+
+def described(info: EngineInfo, settings: Settings, path: Path) -> EngineInfo:
+    """Return the info with the guidance of the model at ``path``, by its name: its file is read by torch alone."""
+    if not Path(info.model).name.startswith(_OF_SOUNDS):
+        return info
+    return structs.replace(info, guidance_scale=_GUIDANCE_OF_SOUNDS)
 
 
 def load(info: EngineInfo, settings: Settings) -> Magnet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -22,6 +23,7 @@ from audio_pool.engines._paste import fitted
 from audio_pool.engines._same import Same
 from audio_pool.engines._samplers import FLOW, sampler_option
 from audio_pool.engines._texts import truncations
+from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
@@ -85,6 +87,24 @@ _TEXT_LONGEST = 256
 Settings = TorchSettings
 
 
+def described(info: EngineInfo, settings: TorchSettings, path: Path) -> EngineInfo:
+    """Return the info with what the model at ``path`` can do, and how it is sampled."""
+    scheduler = part_config(path, "scheduler", "scheduler_config.json")
+    return _of_checkpoint(
+        info,
+        distilled=bool(scheduler.get("stochastic_sampling", not scheduler)),
+        patch=part_config(path, "transformer").get("patch_size", 1),
+        longest_s=part_config(path, "duration_embedder").get("max_val", info.longest_s),
+    )
+
+
+def _of_checkpoint(info: EngineInfo, *, distilled: bool, patch: int, longest_s: float) -> EngineInfo:
+    if not distilled:
+        info = structs.replace(info, steps=_BASE_STEPS, guidance_scale=_BASE_GUIDANCE)
+    paints = patch == 1
+    return structs.replace(info, inpaint=paints, extend=paints, longest_s=min(info.longest_s, float(longest_s)))
+
+
 def load(info: EngineInfo, settings: TorchSettings) -> StableAudio3:
     """Load the model.
 
@@ -118,17 +138,16 @@ class StableAudio3(FlowDiffusion):
         self.pipe = pipe
         pipe.tokenizer.model_max_length = min(pipe.tokenizer.model_max_length, _TEXT_LONGEST)
         self._same = Same(pipe.vae, opened.device)
-        paints = pipe.transformer.config.patch_size == 1
         self._distilled = bool(pipe.scheduler.config.stochastic_sampling)
         info = structs.replace(
-            info,
-            steps=info.steps if self._distilled else _BASE_STEPS,
-            guidance_scale=info.guidance_scale if self._distilled else _BASE_GUIDANCE,
+            _of_checkpoint(
+                info,
+                distilled=self._distilled,
+                patch=pipe.transformer.config.patch_size,
+                longest_s=pipe.duration_embedder.config.max_val,
+            ),
             sample_rate=pipe.vae.config.sampling_rate,
             channels=pipe.vae.config.audio_channels,
-            inpaint=paints,
-            extend=paints,
-            longest_s=min(info.longest_s, float(pipe.duration_embedder.config.max_val)),
         )
         stages = {
             "encoder": {"text_encoder": pipe.text_encoder, "duration_embedder": pipe.duration_embedder},
