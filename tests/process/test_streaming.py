@@ -215,7 +215,7 @@ def test_the_command_line_writes_it_while_it_is_made(served: Served, tmp_path: P
     found = inspect(target)
     assert found["recipe"]["prompt"] == "a tone to a file" and found["recipe"]["engine"] == "piecewise"
     odd = [*command, "a tone to an odd end", "--duration", "1.00002", "--bit-depth", "24"]
-    subprocess.run([*odd, "--loudness-profile", "game", "-o", tmp_path / "odd.wav"], check=True, capture_output=True)
+    subprocess.run([*odd, "--loudness", "game", "-o", tmp_path / "odd.wav"], check=True, capture_output=True)
     told = inspect(tmp_path / "odd.wav")
     assert told["channels"] * told["frames"] % 2 and told["recipe"]["prompt"] == "a tone to an odd end"
     failed = subprocess.run([*command, "stop", "-o", tmp_path / "none.wav"], capture_output=True, check=False)
