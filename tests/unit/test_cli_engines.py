@@ -63,6 +63,26 @@ def test_named_models_of_a_configuration_are_listed_and_described(tmp_path: Path
     assert "kinds           music\n" in said
 
 
+def test_what_the_weights_of_every_model_take_is_told() -> None:
+    for name in ("stable_audio_3", "musicgen", "audiogen", "magnet", "ace_step", "longcat", "kokoro", "piper"):
+        assert "memory          weights " in run(name).stdout, name
+    assert "weights 4 GB at float32, 2 GB at half precision, 1 GB at 8 bit" in run("longcat").stdout
+
+
+def test_the_memory_of_another_model_is_that_of_its_own_files(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (tmp_path / "model").mkdir()
+    save_file({"w": np.zeros((1000, 2500), np.int8)}, tmp_path / "model" / "model.safetensors")
+    (tmp_path / "pool.toml").write_text(
+        f'[engines.audioldm]\nmodel = "{tmp_path}/model"\n[engines.musicgen]\nmodel = "a/b"\n'
+    )
+    config = ("--config", str(tmp_path / "pool.toml"))
+    assert "weights 0.01 GB at float32, 0.005 GB at half" in run("audioldm", *config).stdout
+    assert "memory" not in run("musicgen", *config).stdout  # not here: nobody knows
+
+
 def test_an_unknown_engine_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownEngine, match="did you mean 'procedural'"):
         raise run("procedurl").exception or AssertionError

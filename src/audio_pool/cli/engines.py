@@ -18,6 +18,7 @@ from audio_pool.engine_info import EngineInfo, OptionInfo, missing_modules
 from audio_pool.engines import engine_names
 from audio_pool.engines.options import allowed
 from audio_pool.errors import EngineUnavailable
+from audio_pool.models import weights
 from audio_pool.pool.plan import configured
 
 __all__ = ["engines"]
@@ -50,7 +51,20 @@ def _row(name: str, config: Config) -> Row:
     missing = ", ".join(missing_modules(info))
     if missing:
         missing += f": pip install 'audio-pool[{info.extra}]'" if info.extra else f": install {missing}"
-    return Row(name=name, info=info, missing=missing)
+    return Row(name=name, info=_counted(info, config), missing=missing)
+
+
+def _counted(info: EngineInfo, config: Config) -> EngineInfo:
+    """Return the info with the parameters of a model that is not the implementation's own, where its files are here."""
+    if info.parameters or "/" not in info.model:
+        return info
+    own = config.engines[info.name].settings if info.name in config.engines else {}
+    places = own.get("models_dir") or config.policy.models_dir
+    found = weights.find(info.model, models_dir=places or None, revision=own.get("revision") or "")
+    try:
+        return info if found is None else msgspec.structs.replace(info, parameters=weights.model_elements(found.path))
+    except (OSError, ValueError):  # loading it says what is wrong with its files
+        return info
 
 
 @click.command()
@@ -148,10 +162,10 @@ def _sound(info: EngineInfo) -> Iterator[tuple[str, str]]:
 
 
 def _memory(info: EngineInfo) -> str:
-    """Return what the weights of the default model take; the work itself takes more on top."""
+    """Return what the weights take; the work itself takes more on top."""
     if not info.parameters:
         return ""
-    at = ", ".join(f"{info.parameters * size / 1e9:.1f} GB {name}" for name, size in _PRECISIONS)
+    at = ", ".join(f"{info.parameters * size / 1e9:.2g} GB {name}" for name, size in _PRECISIONS)
     return f"weights {at}, and what the work takes"
 
 

@@ -160,7 +160,7 @@ def configured_info(
     model = str(given.get("model") or base.model)
     info = structs.replace(base, name=name, model=model, kinds=base.kinds if kinds is None else tuple(kinds))
     if model != base.model:
-        info = structs.replace(info, model_revision="", packaged="", files=(), companions=())
+        info = structs.replace(info, model_revision="", packaged="", files=(), companions=(), parameters=0)
     if not _has_weights(info):
         return info
     revision = str(given.get("revision") or "")

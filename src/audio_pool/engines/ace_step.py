@@ -113,6 +113,7 @@ INFO = EngineInfo(
     options=(sampler_option(FLOW), _SHIFT, _LYRICS, _LANGUAGE, _BPM, _KEY, _TIME, _GUIDED_FROM, _GUIDED_TO, _COVER),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
+    parameters=4_000_000_000,
     tips=(
         "The prompt is tags: genre, instruments, mood, voice ('dream pop, warm synths, female vocal').",
         "Words to sing go into options.lyrics, with [verse] and [chorus]; tempo, key and metre into bpm, keyscale, "

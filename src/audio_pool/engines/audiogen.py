@@ -51,6 +51,7 @@ INFO = EngineInfo(
     companions=(CompanionInfo(model="google-t5/t5-large", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
     extra="musicgen",
+    parameters=2_200_000_000,
     tips=(
         "Say what is heard, in a short sentence: 'a dog barks twice while footsteps pass on gravel'.",
         "Sounds of the world, not music: it was trained on captions of recordings.",

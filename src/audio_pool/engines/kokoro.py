@@ -51,6 +51,7 @@ INFO = EngineInfo(
     requires=("onnxruntime",),
     extra="kokoro",
     files=("onnx/model.onnx", "voices/[ab]*.bin", "config.json", "tokenizer.json"),
+    parameters=82_000_000,
     tips=(
         "Write what is to be said, with its punctuation: a comma is a breath, a question mark a rise.",
         "Spell a name as it sounds where the voice misreads it: 'Shivawn' for Siobhan.",

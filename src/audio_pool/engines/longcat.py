@@ -50,6 +50,7 @@ INFO = EngineInfo(
     options=(sampler_option(FLOW), SHIFT),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
+    parameters=1_000_000_000,
     tips=(
         "The prompt is what is said, word for word, in Chinese or English.",
         "A duration is heeded: much less or more than the words take makes hurried or dragging speech.",

@@ -66,6 +66,7 @@ INFO = EngineInfo(
     companions=(CompanionInfo(model="google-t5/t5-base", files=parts_of.T5_FILES, licence="Apache-2.0"),),
     requires=("torch", "transformers", "yaml", "sentencepiece"),
     extra="musicgen",
+    parameters=590_000_000,
     tips=(
         "Music: name the genre, the instruments, the mood and the tempo: 'funky groove with electric piano playing "
         "blue chords, 100 BPM'.",

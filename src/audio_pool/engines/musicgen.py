@@ -56,6 +56,7 @@ INFO = EngineInfo(
         "spiece.model",
         "README.md",
     ),
+    parameters=590_000_000,
     tips=(
         "Name the style, the instruments, the tempo and the mood: 'slow lo-fi hip hop, warm electric piano, 80 bpm'.",
         "It makes music without words: sung or spoken lyrics come out as gibberish.",

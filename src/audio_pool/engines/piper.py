@@ -59,6 +59,7 @@ INFO = EngineInfo(
     requires=("onnxruntime", "piper"),
     extra="piper",
     files=tuple(f"en/en_US/ljspeech/medium/{name}" for name in ("*.onnx", "*.onnx.json", "MODEL_CARD")),
+    parameters=20_000_000,
     tips=(
         "Write in the language of the voice, with its punctuation.",
         "Write words of another language as they sound in the voice's own.",

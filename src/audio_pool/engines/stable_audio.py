@@ -67,7 +67,7 @@ INFO = EngineInfo(
         'Details of production help: instruments, tempo ("120 BPM"), "field recording", "stereo".',
         'negative_prompt = "low quality" makes it clearer.',
     ),
-    summary="Sound effects, loops and production elements up to 47 s, 44.1 kHz stereo; gated on the hub.",
+    summary="Sound effects, loops and production elements, 44.1 kHz stereo; gated on the hub.",
 )
 
 _TEXT_LONGEST = 128

@@ -72,6 +72,7 @@ INFO = EngineInfo(
     options=(sampler_option(FLOW), _LOGSNR_MIN, _LOGSNR_MAX),
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
+    parameters=2_000_000_000,
     tips=(
         "Name genre, instruments, mood and tempo in BPM for music; source, action and place for effects.",
         "The distilled model has its guidance built in: leave guidance_scale at 1 and steps at 8.",

@@ -74,7 +74,7 @@ INFO = EngineInfo(
         'Short sentences of what is heard, as in captions: "a dog barks while rain falls on a roof".',
         'Two or three events in their order work; more are mixed up.',
     ),
-    summary="Sound effects up to 30 s, 44.1 kHz stereo; fast and close to the prompt.",
+    summary="Sound effects and ambience, 44.1 kHz stereo; fast and close to the prompt.",
 )
 
 logger = logging.getLogger(__name__)

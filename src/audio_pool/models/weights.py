@@ -33,6 +33,7 @@ __all__ = [
     "hub_cache",
     "locate",
     "missing_model",
+    "model_elements",
     "parts_of",
     "require_whole",
     "tensor_shapes",
@@ -264,6 +265,19 @@ def weight_elements(path: Path) -> int:
     if shapes is None:
         return path.stat().st_size // (2 if "fp16" in path.name else 4)
     return sum(math.prod(shape) for shape in shapes.values())
+
+
+def model_elements(path: Path) -> int:
+    """Return the number of parameters in a model's weight files; 0 where they are of no format that says.
+
+    Args:
+        path: the model's directory, or one file.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    files = [path] if path.is_file() else [file for part in parts_of(path).values() for file in part]
+    return sum(weight_elements(file) for file in files if file.suffix in (".safetensors", ".bin", ".pt"))
 
 
 # -- checking ---------------------------------------------------------------------------------------------
