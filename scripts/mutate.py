@@ -27,6 +27,8 @@ TESTS = [
     *("tests/unit/test_worker_table.py", "tests/unit/test_dispatch.py", "tests/unit/test_scheduler.py"),
     *("tests/unit/test_job_queue.py", "tests/unit/test_estimates.py", "tests/unit/test_status.py"),
 ]
+DATA = ("__init__.py", "actions.py", "answers.py", "events.py", "work.py")
+"""Files without decisions."""
 SWAPS: dict[type[ast.AST], list[type[ast.AST]]] = {
     ast.Lt: [ast.LtE, ast.GtE],
     ast.LtE: [ast.Lt, ast.Gt],
@@ -101,13 +103,13 @@ def survives(place: Path, tests: list[str], *, tell: bool = False) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="*", help="default: every file of the scheduler but events.py")
+    parser.add_argument("files", nargs="*", help="default: every file of the scheduler but those of its data alone")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tests", nargs="*", default=TESTS)
     given = parser.parse_args()
     folder = ROOT / "src/audio_pool/scheduler"
-    own = sorted(file for file in folder.glob("*.py") if file.name not in ("__init__.py", "events.py"))
+    own = sorted(file for file in folder.glob("*.py") if file.name not in DATA)
     files = [Path(name).absolute() for name in given.files] or own
     mutants = [(file, number) for file in files for number in range(len(list(places(ast.parse(file.read_text())))))]
     random.Random(given.seed).shuffle(mutants)

@@ -16,11 +16,12 @@ for name in ("numpy", "zmq", "msgpack", "soundfile", "safetensors", "click", "to
 import audio_pool.scheduler.scheduler
 from audio_pool.config import LimitsConfig, QueueConfig
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import SpawnWorker
 from audio_pool.scheduler.workers import WorkerPlan
 
 plan = WorkerPlan(name="w", engines=frozenset({"tone"}), roles=frozenset({"generate", "master"}))
 scheduler = audio_pool.scheduler.scheduler.Scheduler([plan], LimitsConfig(), QueueConfig())
-assert scheduler.handle(events.Tick(), 0.0) == [events.SpawnWorker(worker="w", incarnation=1)]
+assert scheduler.handle(events.Tick(), 0.0) == [SpawnWorker(worker="w", incarnation=1)]
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("audio_pool"))))
 """
 

@@ -27,10 +27,31 @@ from audio_pool.results import (
     SoundMetadata,
 )
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import (
+    Action,
+    CancelTask,
+    Claim,
+    Discard,
+    FindExact,
+    FindNear,
+    JobClosed,
+    KillWorker,
+    RecallTask,
+    SendAccepted,
+    SendChunk,
+    SendProgress,
+    SendReply,
+    SendTask,
+    SpawnWorker,
+    StopWorker,
+    Store,
+)
+from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.scheduler import Scheduler, Sizes
+from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, MasterWork, RenderWork, TaskWork, thread_of
 from audio_pool.scheduler.workers import WorkerPlan
 from audio_pool.tasks import (
     Called,
@@ -63,11 +84,11 @@ LIMITS = LimitsConfig(
 ALL_ROLES = "generate master embed score"
 
 _EVENTS = msgspec.msgpack.Decoder(events.Event)
-_ACTIONS = msgspec.msgpack.Decoder(events.Action)
+_ACTIONS = msgspec.msgpack.Decoder(Action)
 _JOBS = msgspec.msgpack.Decoder(Job)
 _QUEUE_FIELDS = {one.name for one in msgspec.structs.fields(QueueConfig)}
 
-Lookup = Callable[[events.FindExact | events.FindNear], events.HitFile | str | None]
+Lookup = Callable[[FindExact | FindNear], HitFile | str | None]
 """A look-up's answer: a hit, a warning, or nothing."""
 
 
@@ -80,9 +101,9 @@ def join_key(asked: Recipe, number: int = 1) -> events.JoinKey:
     return events.JoinKey(recipe=asked, rendition=RENDITION, query=Query(variant_seed=number), tau_accept_new=None)
 
 
-def hit(entry: int = 1, *, rendered: bool = True) -> events.HitFile:
+def hit(entry: int = 1, *, rendered: bool = True) -> HitFile:
     """A kept sound, whose rendition is there or has to be made."""
-    return events.HitFile(
+    return HitFile(
         entry=entry,
         master=f"/cache/{entry}.flac",
         path=f"/cache/{entry}.wav" if rendered else None,
@@ -99,7 +120,7 @@ def report(seed: int) -> CandidateReport:
 class Sent:
     """A task as its worker holds it."""
 
-    action: events.SendTask
+    action: SendTask
     cancelled: bool = False
     recalled: bool = False
 
@@ -148,10 +169,10 @@ class World:
         self.on_lookup: Lookup = lambda _: None
         self.processes: dict[tuple[str, int], Process] = {}
         self.asked: dict[int, events.Submit | events.Call] = {}
-        self.replies: dict[int, events.SendReply] = {}
-        self.notices: list[events.SendAccepted | events.SendProgress | events.SendChunk] = []
-        self.actions: list[events.Action] = []
-        self.storing: dict[int, events.Store] = {}
+        self.replies: dict[int, SendReply] = {}
+        self.notices: list[SendAccepted | SendProgress | SendChunk] = []
+        self.actions: list[Action] = []
+        self.storing: dict[int, Store] = {}
         self.opened: set[int] = set()
         self.closed: set[int] = set()
         self.fates: dict[str, Fate] = {}
@@ -166,10 +187,10 @@ class World:
 
     # -- events ------------------------------------------------------------------------------------
 
-    def feed(self, event: events.Event) -> list[events.Action]:
+    def feed(self, event: events.Event) -> list[Action]:
         """Return the actions of the event and of the look-ups that follow from it."""
         pending = collections.deque([event])
-        done: list[events.Action] = []
+        done: list[Action] = []
         while pending:
             read_back = _EVENTS.decode(msgspec.msgpack.encode(pending[0]))
             assert read_back == pending.popleft()
@@ -190,7 +211,7 @@ class World:
         self._hold_to_limits()
         return done
 
-    def pass_time(self, seconds: float) -> list[events.Action]:
+    def pass_time(self, seconds: float) -> list[Action]:
         self.now += seconds
         return self.feed(events.Tick())
 
@@ -212,7 +233,7 @@ class World:
         self.feed(asked)
         return asked.request
 
-    def cancel(self, request: int) -> list[events.Action]:
+    def cancel(self, request: int) -> list[Action]:
         return self.feed(events.Cancel(request=request))
 
     def process(self, name: str = "w") -> Process:
@@ -249,7 +270,7 @@ class World:
             if process.state != "dead":
                 self.feed(events.Heartbeat(worker=process.name, incarnation=process.incarnation))
 
-    def report(self, process: Process, *at: tuple[str, int, float], known: Iterable[int] = ()) -> list[events.Action]:
+    def report(self, process: Process, *at: tuple[str, int, float], known: Iterable[int] = ()) -> list[Action]:
         """Send a heartbeat that says what each thread is at: (thread, task, grace_s)."""
         lanes = tuple(LaneReport(thread=thread, task=task, grace_s=grace_s) for thread, task, grace_s in at)  # type: ignore[arg-type]
         return self.feed(
@@ -258,13 +279,13 @@ class World:
             )
         )
 
-    def fail_to_load(self, process: Process, error: AudioPoolError) -> list[events.Action]:
+    def fail_to_load(self, process: Process, error: AudioPoolError) -> list[Action]:
         self.feed(
             events.LoadFailed(worker=process.name, incarnation=process.incarnation, failure=Failure.of(error))
         )
         return self.die(process, "exit code 3")
 
-    def die(self, process: Process, reason: str = "signal SIGKILL") -> list[events.Action]:
+    def die(self, process: Process, reason: str = "signal SIGKILL") -> list[Action]:
         process.state = "dead"
         return self.feed(events.WorkerExited(worker=process.name, incarnation=process.incarnation, reason=reason))
 
@@ -318,7 +339,7 @@ class World:
         attempt: int | None = None,
         results: dict[int, TaskResult] | None = None,
         **more: Any,
-    ) -> list[events.Action]:
+    ) -> list[Action]:
         """The task is done.
 
         Args:
@@ -338,24 +359,24 @@ class World:
             )
         )
 
-    def _result(self, sent: events.SendTask, more: dict[str, Any]) -> TaskResult:
+    def _result(self, sent: SendTask, more: dict[str, Any]) -> TaskResult:
         if "error" in more:
             return Rejected(failure=Failure.of(more["error"]), tried=more.get("tried", ()))
         match sent.work:
-            case events.GenerateWork(master_here=False):
+            case GenerateWork(master_here=False):
                 return self.raw()
-            case events.GenerateWork() | events.MasterWork():
+            case GenerateWork() | MasterWork():
                 return self.mastered(**more)
-            case events.RenderWork():
+            case RenderWork():
                 return self.rendered()
-            case events.EmbedWork(encoder=encoder):
+            case EmbedWork(encoder=encoder):
                 return Embedded(vectors={encoder: b"1234"})
-            case events.CallWork(task=EchoTask(payload=payload)):
+            case CallWork(task=EchoTask(payload=payload)):
                 return Called(body={"payload": payload})
-            case events.CallWork():
+            case CallWork():
                 return Called(body={"similarity": [[1.0, 0.5]]})
 
-    def fail(self, process: Process, task: int, error: AudioPoolError) -> list[events.Action]:
+    def fail(self, process: Process, task: int, error: AudioPoolError) -> list[Action]:
         sent = process.tasks.pop(task).action
         return self.feed(
             events.TaskFailed(
@@ -367,7 +388,7 @@ class World:
             )
         )
 
-    def give_back(self, process: Process, task: int) -> list[events.Action]:
+    def give_back(self, process: Process, task: int) -> list[Action]:
         """A recalled task had not begun."""
         sent = process.tasks.pop(task)
         assert sent.recalled
@@ -379,36 +400,36 @@ class World:
 
     def recalled(self, process: Process) -> list[int]:
         """The tasks that were asked back and have not begun, as far as their order tells."""
-        waiting = [task for task, sent in process.tasks.items() if events.thread_of(sent.action.work) == "generate"]
+        waiting = [task for task, sent in process.tasks.items() if thread_of(sent.action.work) == "generate"]
         return [task for task in waiting[1:] if process.tasks[task].recalled]
 
-    def stored(self, job: int, error: AudioPoolError | None = None) -> list[events.Action]:
+    def stored(self, job: int, error: AudioPoolError | None = None) -> list[Action]:
         """The store has done with a job's sound."""
         sound = self.storing.pop(job).sound.sound
         if error is not None:
             return self.feed(events.Stored(job=job, failure=Failure.of(error)))
-        kept = events.StoredSound(path=f"/cache/{job}.flac", metadata=sound.metadata)
+        kept = StoredSound(path=f"/cache/{job}.flac", metadata=sound.metadata)
         return self.feed(events.Stored(job=job, sound=kept))
 
     # -- executing ---------------------------------------------------------------------------------
 
-    def _execute(self, action: events.Action) -> events.LookupDone | events.Claimed | None:
+    def _execute(self, action: Action) -> events.LookupDone | events.Claimed | None:
         match action:
-            case events.SendReply():
+            case SendReply():
                 self._reply(action)
-            case events.SendAccepted() | events.SendProgress() | events.SendChunk():
+            case SendAccepted() | SendProgress() | SendChunk():
                 asked = self.asked[action.request]
                 assert isinstance(asked, events.Submit) and asked.events
                 assert action.request not in self.replies, "an event after the final reply"
                 self.notices.append(action)
-            case events.FindExact() | events.FindNear():
+            case FindExact() | FindNear():
                 self._refers_to(action.job)
                 assert action.request in self.asked and action.request not in self.replies
                 found = self.on_lookup(action)
                 if isinstance(found, str):
                     return events.LookupDone(job=action.job, warning=found)
                 return events.LookupDone(job=action.job, hit=found)
-            case events.Claim():
+            case Claim():
                 self._refers_to(action.job)
                 asked = self.asked[action.request]
                 assert isinstance(asked, events.Submit) and asked.claims and action.request not in self.replies
@@ -418,65 +439,65 @@ class World:
                 if mine:
                     self.claiming.append(action.job)
                 return events.Claimed(job=action.job, mine=mine)
-            case events.SendTask():
+            case SendTask():
                 self._send(action)
-            case events.CancelTask():
+            case CancelTask():
                 process = self.processes[action.worker, action.incarnation]
                 if action.task in process.tasks:
                     assert process.tasks[action.task].action.attempt == action.attempt
                     assert not process.tasks[action.task].cancelled, "cancelled twice"
                     process.tasks[action.task].cancelled = True
-            case events.RecallTask():
+            case RecallTask():
                 held = self.processes[action.worker, action.incarnation].tasks
                 if action.task in held:
                     assert held[action.task].action.attempt == action.attempt
                     assert not held[action.task].recalled, "recalled twice"
                     assert next(iter(held)) != action.task, "the first task of a worker has begun"
                     held[action.task].recalled = True
-            case events.StopWorker():
+            case StopWorker():
                 self.processes[action.worker, action.incarnation].stopping = True
-            case events.Store():
+            case Store():
                 self._refers_to(action.job)
                 assert action.job not in self.storing, "a job's sound is stored once"
                 self._meets(action.sound.sound.path, "stored")
                 self.storing[action.job] = action
-            case events.Discard():
+            case Discard():
                 path = path_of(action.result)
                 if path:
                     self._meets(path, "discarded")
-            case events.JobClosed():
+            case JobClosed():
                 self._refers_to(action.job)
                 self.closed.add(action.job)
                 if action.job in self.claiming:
                     self.claiming.remove(action.job)
-            case events.SpawnWorker():
+            case SpawnWorker():
                 assert (action.worker, action.incarnation) not in self.processes
                 running = [p for p in self.processes.values() if p.name == action.worker and p.state != "dead"]
                 assert not running, "a worker is started beside its living predecessor"
                 self.processes[action.worker, action.incarnation] = Process(action.worker, action.incarnation)
-            case events.KillWorker():
+            case KillWorker():
                 process = self.processes[action.worker, action.incarnation]
                 assert not process.doomed, "killed twice"
                 process.doomed = True
         return None
 
-    def _reply(self, action: events.SendReply) -> None:
+    def _reply(self, action: SendReply) -> None:
         assert action.request not in self.replies, f"request {action.request} was answered twice"
         asked = self.asked[action.request]
         assert (action.kind == "result") == (action.failure is None) == (action.value is not None)
         match action.value:
-            case events.RenderedHit(path=path):
+            case RenderedHit(path=path):
                 if self.fates[path] != "delivered":  # a joined rendition answers many
                     self._meets(path, "delivered")
-            case events.StoredSound():
+            case StoredSound():
                 assert action.cache_type in ("new_generation", "joined")
-            case events.CallReply():
+            case CallReply():
                 assert isinstance(asked, events.Call)
-            case events.HitFile(path=path):
+            case HitFile(path=path):
                 assert path is not None and action.cache_type is None, "a hit says itself what it is"
         self.replies[action.request] = action
 
-    def _send(self, action: events.SendTask) -> None:
+    def _send(self, action: SendTask) -> None:
         work = action.work
         for job in jobs_of(work):
             self._refers_to(job)
@@ -487,12 +508,12 @@ class World:
         assert not process.doomed and not process.stopping, "a task for a worker that is being stopped"
         assert action.attempt <= self.limits.max_attempts
         process.tasks[action.task] = Sent(action)
-        thread = events.thread_of(work)
-        held = sum(1 for sent in process.tasks.values() if events.thread_of(sent.action.work) == thread)
+        thread = thread_of(work)
+        held = sum(1 for sent in process.tasks.values() if thread_of(sent.action.work) == thread)
         one = self.plans[action.worker]
         assert held <= (one.credit if thread == "generate" else one.aux_credit), f"{held} tasks on thread {thread}"
         match work:
-            case events.GenerateWork():
+            case GenerateWork():
                 assert "generate" in one.roles
                 assert work.master_here == (work.stream or "master" in one.roles)
                 asked = [self.asked[one.request] for one in work.jobs]
@@ -500,9 +521,9 @@ class World:
                 assert len(recipes) == len(asked) and all(recipe.engine in one.engines for recipe in recipes)
                 if len(recipes) > 1:
                     assert sum(recipe.candidates for recipe in recipes) <= self.queue.max_batch
-            case events.MasterWork() | events.RenderWork():
+            case MasterWork() | RenderWork():
                 assert "master" in one.roles
-            case events.EmbedWork():
+            case EmbedWork():
                 assert {"embed", "score"} & one.roles
 
     def _refers_to(self, job: int) -> None:
@@ -602,15 +623,15 @@ class World:
         assert not self.claiming, "claims are held by jobs that have ended"
 
 
-def jobs_of(work: events.TaskWork) -> list[int]:
-    return [one.job for one in work.jobs] if isinstance(work, events.GenerateWork) else [work.job]
+def jobs_of(work: TaskWork) -> list[int]:
+    return [one.job for one in work.jobs] if isinstance(work, GenerateWork) else [work.job]
 
 
-def _requests_of(work: events.TaskWork) -> list[int]:
+def _requests_of(work: TaskWork) -> list[int]:
     match work:
-        case events.GenerateWork():
+        case GenerateWork():
             return [one.request for one in work.jobs]
-        case events.EmbedWork() | events.RenderWork():
+        case EmbedWork() | RenderWork():
             return [work.request]
         case _:
             return []

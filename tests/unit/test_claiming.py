@@ -6,16 +6,19 @@ from tests.support.recipes import recipe
 from tests.unit.scheduler_world import World, hit, plan
 
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Claim, FindExact
+from audio_pool.scheduler.answers import HitFile, RenderedHit
+from audio_pool.scheduler.work import RenderWork
 
 RAIN = recipe(prompt="rain")
 
 
 def asks(world: World) -> int:
-    return sum(isinstance(action, events.Claim) for action in world.actions)
+    return sum(isinstance(action, Claim) for action in world.actions)
 
 
 def looks(world: World) -> int:
-    return sum(isinstance(action, events.FindExact) for action in world.actions)
+    return sum(isinstance(action, FindExact) for action in world.actions)
 
 
 def test_whoever_gets_the_claim_looks_once_more_and_makes_the_sound() -> None:
@@ -43,19 +46,19 @@ def test_a_sound_made_elsewhere_is_waited_for_and_then_a_hit() -> None:
     world.on_lookup = lambda _: hit()
     world.pass_time(0.1)
     reply = world.replies[request]
-    assert isinstance(reply.value, events.HitFile) and not world.process().tasks
+    assert isinstance(reply.value, HitFile) and not world.process().tasks
     assert not world.scheduler.jobs
 
 
 def test_what_was_found_meanwhile_in_another_format_is_rendered() -> None:
     world = World([plan()]).start()
-    found: list[events.HitFile | None] = [None, hit(rendered=False)]
+    found: list[HitFile | None] = [None, hit(rendered=False)]
     world.on_lookup = lambda _: found.pop(0)
     request = world.submit(recipe=RAIN, claims=True)
     (task,) = world.process().tasks
-    assert isinstance(world.process().tasks[task].action.work, events.RenderWork)
+    assert isinstance(world.process().tasks[task].action.work, RenderWork)
     world.finish(world.process(), task)
-    assert isinstance(world.replies[request].value, events.RenderedHit)
+    assert isinstance(world.replies[request].value, RenderedHit)
 
 
 def test_nobody_waits_longer_than_allowed() -> None:

@@ -29,7 +29,7 @@ from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.turns import Turns
 from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
-from audio_pool.scheduler.events import HitFile, StoredSound
+from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.types import Query
 
 METADATA = SoundMetadata(prompt="rain", format="wav")

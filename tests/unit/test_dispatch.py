@@ -10,23 +10,14 @@ from audio_pool.config import QueueConfig
 from audio_pool.engine_info import Likeness
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound
 from audio_pool.results import Failure
+from audio_pool.scheduler.actions import SendTask
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
-from audio_pool.scheduler.events import (
-    Call,
-    CallWork,
-    EmbedWork,
-    GenerateWork,
-    JobRound,
-    MasterWork,
-    RenderWork,
-    SendTask,
-    Submit,
-    TaskWork,
-)
+from audio_pool.scheduler.events import Call, Submit
 from audio_pool.scheduler.jobs import Job, Stage, TaskRef
+from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork, TaskWork
 from audio_pool.scheduler.workers import WorkerPlan, WorkerTable
 from audio_pool.tasks import ClapTask, DrawTask, EchoTask, Provenance, RawSounds
 from audio_pool.types import Picture

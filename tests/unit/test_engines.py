@@ -243,7 +243,8 @@ ALLOWED = {
         for file in (
             "cli/__init__.py", "cli/clap.py", "client/client.py", "client/control.py", "client/session.py",
             "pool/executor.py", "pool/pool.py", "pool/service.py", "pool/task_builder.py", "scheduler/dispatch.py",
-            "scheduler/events.py", "scheduler/jobs.py", "scheduler/scheduler.py", "server/zmq_frontend.py", "tasks.py",
+            "scheduler/events.py", "scheduler/jobs.py", "scheduler/scheduler.py", "scheduler/work.py",
+            "server/zmq_frontend.py", "tasks.py",
             "transport/client_messages.py", "transport/worker_messages.py", "worker/process.py", "worker/runner.py",
         )
     },

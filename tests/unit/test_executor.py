@@ -19,7 +19,7 @@ from audio_pool.errors import StorageError
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.worker_link import Received
 from audio_pool.results import Failure, FinishedSound, Progress, RenditionReport
-from audio_pool.scheduler import events
+from audio_pool.scheduler import actions, events
 from audio_pool.tasks import (
     CandidateRef,
     Embedded,
@@ -402,7 +402,7 @@ def test_an_event_that_cannot_be_handled_is_its_requests_trouble(
     pool = build().start()
     handle = pool.scheduler.handle
 
-    def broken(one: events.Event, now: float) -> list[events.Action]:
+    def broken(one: events.Event, now: float) -> list[actions.Action]:
         if type(one).__name__ == event:
             raise RuntimeError("a bug")
         return handle(one, now)

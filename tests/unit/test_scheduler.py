@@ -32,6 +32,24 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Chunk, Failure, Progress
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import (
+    Action,
+    CancelTask,
+    Discard,
+    Doubt,
+    FindExact,
+    FindNear,
+    KillWorker,
+    RecallTask,
+    SendAccepted,
+    SendChunk,
+    SendProgress,
+    SendTask,
+    SpawnWorker,
+    Store,
+)
+from audio_pool.scheduler.answers import CallReply, RenderedHit, StoredSound
+from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork, TaskWork
 from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, Rejected, TaskResult
 from audio_pool.types import Recipe
 
@@ -43,12 +61,12 @@ def world(**limits: Any) -> World:
     return World([plan("w", "tone hum")], {"w": "words ears"}, **limits).start()
 
 
-def tasks(one: World, name: str = "w") -> list[events.SendTask]:
+def tasks(one: World, name: str = "w") -> list[SendTask]:
     """Those that the worker holds now, in order."""
     return [sent.action for sent in one.process(name).tasks.values()]
 
 
-def works(one: World, name: str = "w") -> list[events.TaskWork]:
+def works(one: World, name: str = "w") -> list[TaskWork]:
     return [task.work for task in tasks(one, name)]
 
 
@@ -56,32 +74,32 @@ def kinds(one: World, name: str = "w") -> list[str]:
     return [kind(work) for work in works(one, name)]
 
 
-def kind(work: events.TaskWork) -> str:
+def kind(work: TaskWork) -> str:
     return type(work).__name__.removesuffix("Work").lower()
 
 
-def requests(work: events.TaskWork) -> list[int]:
-    assert isinstance(work, events.GenerateWork)
+def requests(work: TaskWork) -> list[int]:
+    assert isinstance(work, GenerateWork)
     return [one.request for one in work.jobs]
 
 
 def rounds(one: World, name: str = "w") -> list[int]:
     (work,) = works(one, name)
-    assert isinstance(work, events.GenerateWork)
+    assert isinstance(work, GenerateWork)
     return [job.round for job in work.jobs]
 
 
-def finish(one: World, name: str = "w", **more: Any) -> list[events.Action]:
+def finish(one: World, name: str = "w", **more: Any) -> list[Action]:
     """The worker finishes its first task."""
     process = one.process(name)
     return one.finish(process, next(iter(process.tasks)), **more)
 
 
-def store(one: World) -> list[events.Action]:
+def store(one: World) -> list[Action]:
     return one.stored(next(iter(one.storing)))
 
 
-def of(actions: list[events.Action], cls: type[A]) -> list[A]:
+def of(actions: list[Action], cls: type[A]) -> list[A]:
     return [action for action in actions if isinstance(action, cls)]
 
 
@@ -117,16 +135,16 @@ def test_a_new_sound_is_looked_up_generated_stored_and_answered() -> None:
     request = one.submit(events=True)
     assert [type(action).__name__ for action in one.actions[-3:]] == ["FindExact", "SendAccepted", "SendTask"]
     assert works(one) == [
-        events.GenerateWork(jobs=(events.JobRound(job=1, request=request, round=0),), master_here=True)
+        GenerateWork(jobs=(JobRound(job=1, request=request, round=0),), master_here=True)
     ]
     one.pass_time(2.0)
-    (stored,) = of(finish(one), events.Store)
+    (stored,) = of(finish(one), Store)
     assert stored.sound.sound.accepted and stored.rounds == 1
     assert request not in one.replies, "not before the commit"
     store(one)
     reply = one.replies[request]
     assert reply.kind == "result" and reply.cache_type == "new_generation"
-    assert isinstance(reply.value, events.StoredSound) and reply.value.metadata == stored.sound.sound.metadata
+    assert isinstance(reply.value, StoredSound) and reply.value.metadata == stored.sound.sound.metadata
     assert reply.times_ms["total"] == 2000.0 and reply.times_ms["queue"] == 0.0
     one.check_nothing_is_left()
 
@@ -144,10 +162,10 @@ def test_a_hit_of_another_format_is_rendered_by_a_master() -> None:
     one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     one.on_lookup = lambda _: UNRENDERED
     request = one.submit()
-    assert works(one, "master") == [events.RenderWork(job=1, request=request, hit=UNRENDERED)]
+    assert works(one, "master") == [RenderWork(job=1, request=request, hit=UNRENDERED)]
     finish(one, "master")
     value = one.replies[request].value
-    assert isinstance(value, events.RenderedHit)
+    assert isinstance(value, RenderedHit)
     assert value.hit == UNRENDERED and one.fates[value.path] == "delivered" and value.report.format == "ogg"
     assert one.replies[request].cache_type is None
     one.check_nothing_is_left()
@@ -170,7 +188,7 @@ def test_a_hit_whose_master_is_damaged_is_a_miss_and_is_doubted() -> None:
     one.on_lookup = lambda _: UNRENDERED
     request = one.submit()
     actions = one.fail(one.process(), tasks(one)[0].task, InvalidAudio("the audio in it is damaged"))
-    assert of(actions, events.Doubt) == [events.Doubt(entry=UNRENDERED.entry)]
+    assert of(actions, Doubt) == [Doubt(entry=UNRENDERED.entry)]
     one.settle()
     reply = one.replies[request]
     assert reply.cache_type == "new_generation"
@@ -199,18 +217,18 @@ def test_a_cache_that_cannot_be_read_is_told_and_no_more() -> None:
 def test_without_look_up_nothing_is_looked_up() -> None:
     one = world()
     one.submit(lookup=False)
-    assert not of(one.actions, events.FindExact) and kinds(one) == ["generate"]
+    assert not of(one.actions, FindExact) and kinds(one) == ["generate"]
 
 
 def test_a_worker_that_generates_hands_over_to_one_that_masters() -> None:
     one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     request = one.submit()
     (work,) = works(one, "maker")
-    assert isinstance(work, events.GenerateWork) and not work.master_here
+    assert isinstance(work, GenerateWork) and not work.master_here
     finish(one, "maker")
     (work,) = works(one, "master")
-    assert isinstance(work, events.MasterWork) and len(work.raw.candidates) == 2
-    (stored,) = of(finish(one, "master"), events.Store)
+    assert isinstance(work, MasterWork) and len(work.raw.candidates) == 2
+    (stored,) = of(finish(one, "master"), Store)
     assert stored.job == work.job
     assert list(one.fates.values()) == ["discarded", "stored"], "the candidates' slots are given back"
     store(one)
@@ -248,7 +266,7 @@ def test_an_answer_for_a_job_that_was_not_asked_is_given_back() -> None:
     one = world()
     request = one.submit()
     actions = finish(one, results={1: one.mastered(), 99: one.rendered()})
-    assert [discard.job for discard in of(actions, events.Discard)] == [99]
+    assert [discard.job for discard in of(actions, Discard)] == [99]
     store(one)
     assert one.replies[request].kind == "result"
     one.check_nothing_is_left()
@@ -259,19 +277,19 @@ def test_an_answer_for_a_job_that_was_not_asked_is_given_back() -> None:
 
 def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
     one = world()
-    lookups: list[events.FindExact | events.FindNear] = []
+    lookups: list[FindExact | FindNear] = []
     one.on_lookup = lambda action: lookups.append(action)
     request = one.submit(encoders=("words", "ears"))
-    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="ears")]
+    assert works(one) == [EmbedWork(job=1, request=request, encoder="ears")]
     finish(one)
-    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="words")]
+    assert works(one) == [EmbedWork(job=1, request=request, encoder="words")]
     finish(one)
-    assert isinstance(lookups[-1], events.FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
+    assert isinstance(lookups[-1], FindNear) and set(lookups[-1].vectors) == {"words", "ears"}
     for _ in range(6):  # past the time that the vectors had
         one.send_heartbeats()
         one.pass_time(1.0)
     assert kinds(one) == ["generate"]
-    (stored,) = of(finish(one), events.Store)
+    (stored,) = of(finish(one), Store)
     assert set(stored.vectors) == {"words", "ears"}, "the store wants them too"
     store(one)
     assert one.replies[request].warnings == ()
@@ -279,7 +297,7 @@ def test_vectors_are_asked_for_one_encoder_after_the_other() -> None:
 
 def test_a_hit_by_meaning_is_answered() -> None:
     one = world()
-    one.on_lookup = lambda action: HIT if isinstance(action, events.FindNear) else None
+    one.on_lookup = lambda action: HIT if isinstance(action, FindNear) else None
     request = one.submit(encoders=("words",))
     finish(one)
     assert one.replies[request].value == HIT
@@ -291,7 +309,7 @@ def test_vectors_wanted_for_the_store_alone(lookup: bool, near: bool) -> None:
     one = world()
     one.submit(encoders=("words",), lookup=lookup, near=near)
     finish(one)
-    assert not of(one.actions, events.FindNear) and kinds(one) == ["generate"]
+    assert not of(one.actions, FindNear) and kinds(one) == ["generate"]
 
 
 def test_a_slow_vector_is_a_miss_with_a_warning() -> None:
@@ -301,7 +319,7 @@ def test_a_slow_vector_is_a_miss_with_a_warning() -> None:
     one.pass_time(3.0)
     assert kinds(one) == ["embed", "generate"]
     finish(one)  # the vector, too late
-    assert not of(one.actions, events.FindNear)
+    assert not of(one.actions, FindNear)
     finish(one)
     store(one)
     assert one.replies[request].warnings == ("semantic_timeout: no text vector within 3 s",)
@@ -312,9 +330,9 @@ def test_an_encoder_that_fails_costs_its_vector_alone() -> None:
     one = world()
     request = one.submit(encoders=("words", "ears"))
     one.fail(one.process(), tasks(one)[0].task, EngineError("no ears today"))
-    assert works(one) == [events.EmbedWork(job=1, request=request, encoder="words")], "the other one is asked"
+    assert works(one) == [EmbedWork(job=1, request=request, encoder="words")], "the other one is asked"
     finish(one)
-    assert set(of(one.actions, events.FindNear)[0].vectors) == {"words"}
+    assert set(of(one.actions, FindNear)[0].vectors) == {"words"}
     finish(one)
     store(one)
     assert one.replies[request].warnings == ("semantic_failed: no ears today",)
@@ -348,7 +366,7 @@ def test_a_look_up_by_meaning_waits_for_an_encoder_that_is_coming_or_is_skipped(
         one.feed(events.WorkerReady(worker="w", incarnation=1, engines=frozenset({"tone", "words"})))
         assert kinds(one) == ["embed"]
         finish(one)
-        assert of(one.actions, events.FindNear)
+        assert of(one.actions, FindNear)
     else:
         assert kinds(one) == ["generate"]
         finish(one)
@@ -379,7 +397,7 @@ def test_equal_requests_join_and_share_one_sound() -> None:
     second = one.submit(join=1, events=True)
     other = one.submit(join=2)
     notice = one.notices[-1]
-    assert isinstance(notice, events.SendAccepted) and notice.request == second and notice.body.joined is True
+    assert isinstance(notice, SendAccepted) and notice.request == second and notice.body.joined is True
     assert sent(one) == [[first], [other]]
     finish(one)
     third = one.submit(join=1)  # it is being stored just now
@@ -421,7 +439,7 @@ def test_an_urgent_caller_lifts_what_it_joins() -> None:
 def test_one_of_two_callers_leaves() -> None:
     one = world()
     first, second = one.submit(join=1), one.submit(join=1)
-    assert not of(one.cancel(first), events.CancelTask)
+    assert not of(one.cancel(first), CancelTask)
     finish(one)
     store(one)
     assert one.replies[first].kind == "cancelled" and one.replies[second].kind == "result"
@@ -468,8 +486,8 @@ def test_a_worker_gets_what_it_can_do() -> None:
     assert (len(tasks(one, "a")), len(tasks(one, "c"))) == (1, 0), "c hosts it, but does not generate"
 
 
-def recalls(actions: list[events.Action]) -> list[int]:
-    return [recall.task for recall in of(actions, events.RecallTask)]
+def recalls(actions: list[Action]) -> list[int]:
+    return [recall.task for recall in of(actions, RecallTask)]
 
 
 def test_what_has_not_begun_gives_way_to_what_is_more_urgent() -> None:
@@ -630,7 +648,7 @@ def test_rounds_of_fresh_seeds_until_one_is_good_enough() -> None:
     request = one.submit(max_rounds=3)
     finish(one, accepted=False, score=0.1)
     assert rounds(one) == [1]
-    (stored,) = of(finish(one), events.Store)
+    (stored,) = of(finish(one), Store)
     assert stored.sound.sound.accepted and stored.rounds == 2 and len(stored.tried) == 2
     store(one)
     assert one.replies[request].kind == "result"
@@ -642,7 +660,7 @@ def test_the_best_of_all_rounds_is_delivered_where_none_is_good_enough() -> None
     one.submit(max_rounds=3)
     finish(one, accepted=False, score=0.1)
     finish(one, accepted=False, score=0.3)
-    (stored,) = of(finish(one, accepted=False, score=0.2), events.Store)
+    (stored,) = of(finish(one, accepted=False, score=0.2), Store)
     assert not stored.sound.sound.accepted and stored.sound.score == 0.3 and stored.rounds == 3
     store(one)
     one.check_nothing_is_left()
@@ -658,7 +676,7 @@ def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> No
 
     request = one.submit(max_rounds=2)
     finish(one, accepted=False, score=0.1)
-    (stored,) = of(finish(one, error=QualityError("noise")), events.Store)
+    (stored,) = of(finish(one, error=QualityError("noise")), Store)
     assert stored.sound.score == 0.1, "the earlier round's passed the gate"
 
 
@@ -674,7 +692,7 @@ def test_rounds_go_through_a_hand_over_too() -> None:
     assert kinds(one, "maker") == ["generate"] and rounds(one, "maker") == [2]
     assert not tasks(one, "master") and list(one.fates.values()).count("held") == 1, "only the best so far is held"
     finish(one, "maker")
-    (stored,) = of(finish(one, "master", accepted=False, score=0.3), events.Store)
+    (stored,) = of(finish(one, "master", accepted=False, score=0.3), Store)
     assert stored.sound.score == 0.3 and len(stored.tried) == 3 and silence in stored.tried
     store(one)
     assert one.replies[request].kind == "result"
@@ -718,7 +736,7 @@ def test_what_the_dead_had_said_comes_too_late() -> None:
     dead = one.process("a")
     one.die(dead)
     (discarded,) = one.finish(dead, next(iter(dead.tasks)))
-    assert isinstance(discarded, events.Discard) and request not in one.replies
+    assert isinstance(discarded, Discard) and request not in one.replies
     finish(one, "b")
     store(one)
     assert one.replies[request].kind == "result"
@@ -1000,8 +1018,8 @@ def test_a_masters_death_makes_the_sound_anew() -> None:
     finish(one, "maker")
     holder = "master" if tasks(one, "master") else "other"
     actions = one.die(one.process(holder))
-    assert of(actions, events.Discard)
-    assert [kind(task.work) for task in of(actions, events.SendTask)] == ["generate"]
+    assert of(actions, Discard)
+    assert [kind(task.work) for task in of(actions, SendTask)] == ["generate"]
     finish(one, "maker")
     one.settle()
     assert one.replies[request].kind == "result"
@@ -1072,7 +1090,7 @@ def test_what_a_worker_hosts_is_known_when_it_is_ready() -> None:
     one.say_hello(one.process())
     assert not one.replies
     one.get_ready(one.process())
-    assert works(one) == [events.CallWork(job=1, task=clap("words"))] and able not in one.replies
+    assert works(one) == [CallWork(job=1, task=clap("words"))] and able not in one.replies
     assert isinstance(error(one, unable), EngineUnavailable)
 
 
@@ -1093,12 +1111,12 @@ def test_before_a_worker_is_ready_one_waits_for_it() -> None:
 def test_a_task_that_takes_too_long_is_answered_and_its_worker_killed() -> None:
     one = world()
     request, behind = one.submit(), one.submit()
-    actions: list[events.Action] = []
+    actions: list[Action] = []
     for _ in range(int(LIMITS.task_timeout_s)):
         one.send_heartbeats()
         actions = one.pass_time(1.0)
     assert isinstance(error(one, request), Timeout) and "took over 30 s" in str(error(one, request))
-    assert [kill.why for kill in of(actions, events.KillWorker)] == ["a task took over 30 s"]
+    assert [kill.why for kill in of(actions, KillWorker)] == ["a task took over 30 s"]
     assert behind not in one.replies
     one.settle()
     assert one.replies[behind].kind == "result"
@@ -1119,7 +1137,7 @@ def test_a_caller_leaves_in_any_stage(stage: str, how: str) -> None:
     assert [kind(task.work) for _, task in held] == ([] if stage == "waiting for a worker" else [stage])
     actions = one.pass_time(2.0) if how == "deadline" else one.cancel(request)
     assert isinstance(error(one, request), Expired if how == "deadline" else Cancelled)
-    assert [(cancel.worker, cancel.task) for cancel in of(actions, events.CancelTask)] == [
+    assert [(cancel.worker, cancel.task) for cancel in of(actions, CancelTask)] == [
         (name, task.task) for name, task in held
     ]
     for name, task in held:  # it may have finished all the same
@@ -1131,7 +1149,7 @@ def test_a_sound_that_is_being_stored_is_stored_though_its_caller_left() -> None
     one = world()
     request = one.submit()
     finish(one)
-    assert not of(one.cancel(request), events.Discard)
+    assert not of(one.cancel(request), Discard)
     store(one)
     one.check_nothing_is_left()
 
@@ -1141,8 +1159,8 @@ def test_a_batch_goes_on_for_those_who_stay() -> None:
     one.submit()
     first, second = one.submit(), one.submit()
     finish(one)
-    assert not of(one.cancel(first), events.CancelTask)
-    assert len(of(one.cancel(second), events.CancelTask)) == 1
+    assert not of(one.cancel(first), CancelTask)
+    assert len(of(one.cancel(second), CancelTask)) == 1
 
 
 def test_deadlines_of_the_answered_do_not_pile_up() -> None:
@@ -1392,7 +1410,7 @@ def test_a_task_that_gets_no_further_hangs_by_what_its_like_has_taken() -> None:
         one.pass_time(1.0)
     assert asked not in one.replies
     one.send_heartbeats()
-    (kill,) = of(one.pass_time(1.0), events.KillWorker)
+    (kill,) = of(one.pass_time(1.0), KillWorker)
     assert kill.at_once and kill.why == "a task got no further for 20 s"
     assert isinstance(error(one, asked), Timeout) and other not in one.replies
     one.settle()
@@ -1410,7 +1428,7 @@ def test_a_slow_task_that_gets_on_does_not_hang() -> None:
         one.pass_time(1.0)
     assert request not in one.replies
     one.send_heartbeats()
-    (kill,) = of(one.pass_time(1.0), events.KillWorker)
+    (kill,) = of(one.pass_time(1.0), KillWorker)
     assert kill.why == "a task took over 100 s", "but not for ever"
 
 
@@ -1425,12 +1443,12 @@ def test_what_was_never_done_before_has_more_time() -> None:
 # -- events and the end ----------------------------------------------------------------------------
 
 
-def progressed(task: events.SendTask, attempt: int) -> events.TaskProgress:
+def progressed(task: SendTask, attempt: int) -> events.TaskProgress:
     progress = Progress(stage="generate", done=1, total=4, fraction=0.25)
     return events.TaskProgress(worker="w", incarnation=1, task=task.task, attempt=attempt, progress=progress)
 
 
-def chunked(task: events.SendTask, job: int, attempt: int = 1) -> events.TaskChunk:
+def chunked(task: SendTask, job: int, attempt: int = 1) -> events.TaskChunk:
     part = Chunk(number=0, start=0, frames=2, sample_rate=8000, channels=1, encoding="s16le", data=b"abcd")
     return events.TaskChunk(worker="w", incarnation=1, task=task.task, attempt=attempt, job=job, chunk=part)
 
@@ -1441,10 +1459,10 @@ def test_chunks_go_to_those_who_want_them() -> None:
     late_before = one.submit(join=1, events=True, stream=True)
     (task,) = tasks(one)
     (job,) = jobs_of(task.work)
-    sent = of(one.feed(chunked(task, job)), events.SendChunk)
+    sent = of(one.feed(chunked(task, job)), SendChunk)
     assert {notice.request for notice in sent} == {loud, late_before} and sent[0].chunk.data == b"abcd"
-    assert not of(one.feed(chunked(task, job, attempt=2)), events.SendChunk), "of no attempt that is under way"
-    assert not of(one.feed(chunked(task, job + 1)), events.SendChunk), "of no job of this task"
+    assert not of(one.feed(chunked(task, job, attempt=2)), SendChunk), "of no attempt that is under way"
+    assert not of(one.feed(chunked(task, job + 1)), SendChunk), "of no job of this task"
     assert quiet not in {notice.request for notice in one.notices}
     one.settle()
     one.check_nothing_is_left()
@@ -1454,7 +1472,7 @@ def test_chunks_of_what_is_not_streamed_are_dropped() -> None:
     one = world()
     one.submit(events=True)
     (task,) = tasks(one)
-    assert not of(one.feed(chunked(task, *jobs_of(task.work))), events.SendChunk)
+    assert not of(one.feed(chunked(task, *jobs_of(task.work))), SendChunk)
 
 
 def test_a_stream_is_mastered_where_it_is_made_and_alone() -> None:
@@ -1470,7 +1488,7 @@ def test_a_stream_is_mastered_where_it_is_made_and_alone() -> None:
     for prompt, stream in (("a", True), ("b", False), ("c", True), ("d", False)):
         one.submit(stream=stream, recipe=recipe(prompt=prompt))
     one.settle()
-    sent = [task.work for task in of(one.actions, events.SendTask) if isinstance(task.work, events.GenerateWork)]
+    sent = [task.work for task in of(one.actions, SendTask) if isinstance(task.work, GenerateWork)]
     batches = [one.asked[job.request].recipe.prompt for work in sent for job in work.jobs]
     assert sorted(batches) == ["a", "b", "c", "d", "first"]
     streamed = [work for work in sent if any(one.asked[job.request].stream for job in work.jobs)]
@@ -1493,11 +1511,11 @@ def test_events_go_to_those_who_want_them() -> None:
     one = world()
     loud, quiet = one.submit(join=1, events=True), one.submit(join=1)
     (task,) = tasks(one)
-    (notice,) = of(one.feed(progressed(task, attempt=1)), events.SendProgress)
+    (notice,) = of(one.feed(progressed(task, attempt=1)), SendProgress)
     assert notice.request == loud and notice.body.fraction == 0.25
-    assert not of(one.feed(progressed(task, attempt=2)), events.SendProgress)
+    assert not of(one.feed(progressed(task, attempt=2)), SendProgress)
     assert quiet not in {notice.request for notice in one.notices}
-    assert [type(notice) for notice in one.notices] == [events.SendAccepted, events.SendProgress]
+    assert [type(notice) for notice in one.notices] == [SendAccepted, SendProgress]
 
 
 def test_a_caller_hears_how_many_go_before_it() -> None:
@@ -1511,7 +1529,7 @@ def test_a_caller_hears_how_many_go_before_it() -> None:
     positions = {
         notice.request: notice.body.queue_position
         for notice in one.notices
-        if isinstance(notice, events.SendAccepted)
+        if isinstance(notice, SendAccepted)
     }
     assert [positions[request] for request in (*normal, looked_up)] == [0, 1, 2, 4]
     assert [positions[request] for request in (in_hand, urgent, of_another, joins)] == [0, 0, 0, 0]
@@ -1573,10 +1591,10 @@ def test_calls_run_beside_sounds() -> None:
         one.submit()
     request = one.call(task=EchoTask(payload=b"hello"))
     task = tasks(one)[-1]
-    work = events.CallWork(job=4, task=EchoTask(payload=b"hello"))
+    work = CallWork(job=4, task=EchoTask(payload=b"hello"))
     assert task.work == work, "the aux thread does not wait for the other"
     one.finish(one.process(), task.task)
-    assert one.replies[request].value == events.CallReply(called=Called(body={"payload": b"hello"}))
+    assert one.replies[request].value == CallReply(called=Called(body={"payload": b"hello"}))
 
 
 # -- what is remembered ----------------------------------------------------------------------------
@@ -1608,8 +1626,8 @@ def test_a_task_that_ignores_its_end_costs_its_worker_and_no_neighbour(by_deadli
     process = one.process()
     cancelled = tasks(one)[0].task
     assert process.tasks[cancelled].cancelled and isinstance(error(one, hung), Expired if by_deadline else Cancelled)
-    assert not of(one.pass_time(0.9), events.KillWorker)
-    (kill,) = of(one.pass_time(0.2), events.KillWorker)
+    assert not of(one.pass_time(0.9), KillWorker)
+    (kill,) = of(one.pass_time(0.2), KillWorker)
     assert "after its cancel" in kill.why
     one.die(process)
     come_back(one)
@@ -1629,9 +1647,9 @@ def test_a_long_step_is_waited_for() -> None:
     one.report(one.process(), ("generate", task.task, 6.0), ("aux", 0, 0.0), known=[task.task])
     one.pass_time(3.0)
     one.send_heartbeats()
-    assert not of(one.pass_time(2.9), events.KillWorker)
+    assert not of(one.pass_time(2.9), KillWorker)
     one.fail(one.process(), task.task, Cancelled("cancelled"))
-    assert not of(one.pass_time(1.0), events.KillWorker)
+    assert not of(one.pass_time(1.0), KillWorker)
 
 
 def test_a_task_that_got_lost_is_tried_again() -> None:
@@ -1663,7 +1681,7 @@ def test_a_task_that_gets_lost_again_and_again_is_given_up() -> None:
 def test_the_tasks_of_a_worker_that_talks_nonsense_are_tried_again_and_it_is_named() -> None:
     one = world()
     request = one.submit()
-    (kill,) = of(one.feed(events.WorkerMisspoke(worker="w", incarnation=1, reason="junk")), events.KillWorker)
+    (kill,) = of(one.feed(events.WorkerMisspoke(worker="w", incarnation=1, reason="junk")), KillWorker)
     assert "it sent what is no message (junk)" in kill.why
     one.die(one.process())
     come_back(one)
@@ -1685,10 +1703,10 @@ def silent_in(seconds: float) -> World:
     return one
 
 
-def nothing_happens(one: World) -> list[events.KillWorker]:
+def nothing_happens(one: World) -> list[KillWorker]:
     """Feed an event that changes nothing, past the loop that would tick at once; return who is killed at it."""
     stranger = events.Heartbeat(worker="nobody", incarnation=1)
-    return [action for action in one.scheduler.handle(stranger, one.now) if isinstance(action, events.KillWorker)]
+    return [action for action in one.scheduler.handle(stranger, one.now) if isinstance(action, KillWorker)]
 
 
 def test_between_ticks_workers_are_looked_at_every_20_ms_and_no_more_often() -> None:
@@ -1709,10 +1727,10 @@ def test_between_ticks_workers_are_looked_at_every_20_ms_and_no_more_often() -> 
 def test_a_tick_and_a_death_look_at_once() -> None:
     one = silent_in(0.001)
     one.now += 0.002
-    assert [type(action) for action in one.scheduler.handle(events.Tick(), one.now)] == [events.KillWorker]
+    assert [type(action) for action in one.scheduler.handle(events.Tick(), one.now)] == [KillWorker]
     dying = World([plan("w")], restart_backoff_s=0.0).start()
     dying.feed(events.Tick())
     dying.now += 0.001
     exited = events.WorkerExited(worker="w", incarnation=1, reason="signal SIGKILL")
     (spawn,) = dying.scheduler.handle(exited, dying.now)
-    assert spawn == events.SpawnWorker(worker="w", incarnation=2), "without the pause of a look"
+    assert spawn == SpawnWorker(worker="w", incarnation=2), "without the pause of a look"

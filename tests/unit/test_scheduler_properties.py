@@ -25,6 +25,7 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Progress
 from audio_pool.scheduler import events
+from audio_pool.scheduler.answers import HitFile
 from audio_pool.scheduler.workers import WorkerPlan
 from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, TaskResult
 
@@ -86,7 +87,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
         if batching:
             self.world.batching = frozenset(ENGINES)
-        self.found: events.HitFile | str | None = None
+        self.found: HitFile | str | None = None
         self.draining = False
         self.world.on_lookup = lambda _: self.found
         if started:
@@ -117,7 +118,7 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def submit(self, engine: str, join: int | None, steps: int, candidates: int, options: Any, priority: int,
                patience: float | None, size: int, encoders: tuple[str, ...], lookup: bool, near: bool,
-               found: events.HitFile | str | None, rounds: int, wants_events: bool,
+               found: HitFile | str | None, rounds: int, wants_events: bool,
                client: str, claims: str | None) -> int:  # fmt: skip
         self.found = found
         if claims is not None:

@@ -18,16 +18,8 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.results import Failure, FinishedSound, SoundMetadata
-from audio_pool.scheduler.events import (
-    CallWork,
-    EmbedWork,
-    GenerateWork,
-    JobRound,
-    MasterWork,
-    RenderWork,
-    SendTask,
-    TaskWork,
-)
+from audio_pool.scheduler.actions import SendTask
+from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork, TaskWork
 from audio_pool.tasks import (
     CandidateRef,
     EchoTask,

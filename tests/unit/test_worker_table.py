@@ -9,11 +9,11 @@ from tests.unit.scheduler_world import LIMITS, plan
 
 from audio_pool.errors import EngineUnavailable, WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
+from audio_pool.scheduler.actions import KillWorker, SpawnWorker, StopWorker
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.breaker import Breaker
-from audio_pool.scheduler.events import KillWorker, SpawnWorker, StopWorker, Thread
 from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
-from audio_pool.tasks import LaneReport
+from audio_pool.tasks import LaneReport, Thread
 
 L = LIMITS
 SILENCE_S = L.heartbeat_s * L.missed_heartbeats

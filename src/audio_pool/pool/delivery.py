@@ -30,7 +30,7 @@ from audio_pool.pool.spill import Spill
 from audio_pool.pool.turns import Turns
 from audio_pool.results import Failure, FinishedSound, RawSamples, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
-from audio_pool.scheduler.events import HitFile, StoredSound
+from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.types import AudioRequest
 
 __all__ = ["Delivery", "copy_file"]

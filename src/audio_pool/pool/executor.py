@@ -37,7 +37,9 @@ from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import CacheType, Failure, SoundMetadata
-from audio_pool.scheduler import events
+from audio_pool.scheduler import actions, events
+from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
+from audio_pool.scheduler.work import CallWork, GenerateWork, TaskWork, thread_of
 from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
@@ -96,7 +98,7 @@ class Executor:
         self._infos = infos
         self._telemetry = telemetry
 
-    def execute(self, action: events.Action) -> events.Event | None:
+    def execute(self, action: actions.Action) -> events.Event | None:
         """Execute one action; return the event that answers it at once, if there is one.
 
         A bug on the way is an answer, too: of the one request or the one job that the action is for.
@@ -107,19 +109,19 @@ class Executor:
             log.exception("the action %s met a bug", type(action).__name__)
             return self._failed(action, exc)
 
-    def _failed(self, action: events.Action, exc: BaseException) -> events.Event | None:
+    def _failed(self, action: actions.Action, exc: BaseException) -> events.Event | None:
         """Return the event, or send the reply, that an action which could not be carried out comes to."""
         failure = Failure.of(exc if isinstance(exc, AudioPoolError) else AudioPoolError(_BUG))
         match action:
-            case events.SendReply():
+            case actions.SendReply():
                 self._requests.finish(action.request, Reply(kind="error", failure=failure))
-            case events.FindExact() | events.FindNear():
+            case actions.FindExact() | actions.FindNear():
                 return events.LookupDone(job=action.job, warning=f"cache_unreadable: {failure.message}")
-            case events.Claim():
+            case actions.Claim():
                 return events.Claimed(job=action.job, mine=True)
-            case events.Store():
+            case actions.Store():
                 return events.Stored(job=action.job, failure=failure)
-            case events.SpawnWorker():
+            case actions.SpawnWorker():
                 return events.WorkerExited(
                     worker=action.worker, incarnation=action.incarnation, reason=f"it could not be started: {exc}"
                 )
@@ -127,48 +129,48 @@ class Executor:
                 pass
         return None
 
-    def _execute(self, action: events.Action) -> events.Event | None:
+    def _execute(self, action: actions.Action) -> events.Event | None:
         match action:
-            case events.SendReply():
+            case actions.SendReply():
                 self._reply(action)
-            case events.JobClosed():
+            case actions.JobClosed():
                 self._tasks.forget(action.job)
                 self._making.release(action.job)
-            case events.SendTask():
+            case actions.SendTask():
                 return self._send_task(action)
-            case events.SendAccepted() | events.SendProgress():
+            case actions.SendAccepted() | actions.SendProgress():
                 open_request = self._requests.get(action.request)
                 if open_request is not None:
                     open_request.sink.notify(action.body)
-            case events.SendChunk():
+            case actions.SendChunk():
                 streaming = self._requests.get(action.request)
                 if streaming is not None and streaming.feed is not None:
                     streaming.feed.take(action.chunk)
-            case events.FindExact():
+            case actions.FindExact():
                 return self._find_exact(action)
-            case events.FindNear():
+            case actions.FindNear():
                 self._find_near(action)
-            case events.CancelTask():
+            case actions.CancelTask():
                 cancel = CancelTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", cancel)
-            case events.RecallTask():
+            case actions.RecallTask():
                 recall = RecallTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", recall)
-            case events.StopWorker():
+            case actions.StopWorker():
                 self._link.send(action.worker, action.incarnation, "control", Stop())
-            case events.Store():
+            case actions.Store():
                 self._store(action)
-            case events.Discard():
+            case actions.Discard():
                 self._discard(action.job, action.result)
-            case events.Doubt():
+            case actions.Doubt():
                 if self._cache is not None:
                     self._cache.current.doubt(action.entry)
-            case events.Claim():
+            case actions.Claim():
                 return self._claim(action)
-            case events.SpawnWorker():
+            case actions.SpawnWorker():
                 secret = self._link.expect(action.worker, action.incarnation)
                 self._launcher.spawn(self._processes[action.worker], action.incarnation, secret)
-            case events.KillWorker():
+            case actions.KillWorker():
                 self._launcher.kill(action.worker, action.incarnation, action.why, at_once=action.at_once)
         return None
 
@@ -207,7 +209,7 @@ class Executor:
         self._link.forget(worker, incarnation)
         self._tasks.worker_exited(f"{worker}:{incarnation}")
 
-    def _send_task(self, action: events.SendTask) -> events.TaskFailed | None:
+    def _send_task(self, action: actions.SendTask) -> events.TaskFailed | None:
         try:
             self._send_built(action, self._tasks.build(action))
         except BaseException as exc:
@@ -225,7 +227,7 @@ class Executor:
             )
         return None
 
-    def _send_built(self, action: events.SendTask, built: BuiltTask) -> None:
+    def _send_built(self, action: actions.SendTask, built: BuiltTask) -> None:
         run = RunTask(
             task_id=action.task,
             attempt=action.attempt,
@@ -235,14 +237,14 @@ class Executor:
             request_ids=built.request_ids,
         )
         self._telemetry.count("tasks", kind=_kind(action.work))
-        self._link.send(action.worker, action.incarnation, events.thread_of(action.work), run, built.frames)
-        if isinstance(action.work, events.GenerateWork):
+        self._link.send(action.worker, action.incarnation, thread_of(action.work), run, built.frames)
+        if isinstance(action.work, GenerateWork):
             for one in action.work.jobs:
                 self.on_generate(one.request)
 
     # -- look-ups ----------------------------------------------------------------------------------
 
-    def _find_exact(self, action: events.FindExact) -> events.LookupDone:
+    def _find_exact(self, action: actions.FindExact) -> events.LookupDone:
         asked = self._requests[action.request]
         resolved, client = asked.sound, asked.caller.client
         assert self._cache is not None
@@ -256,7 +258,7 @@ class Executor:
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
             return self._unreadable(action.job, exc)
 
-    def _find_near(self, action: events.FindNear) -> None:
+    def _find_near(self, action: actions.FindNear) -> None:
         """Have it looked for on the index thread: a search among many takes longer than a step may."""
         asked = self._requests[action.request]
         resolved, client = asked.sound, asked.caller.client
@@ -298,7 +300,7 @@ class Executor:
         comment = ""
         if path is None:
             comment = msgspec.json.encode({**hit.entry.metadata.to_dict(), "format": rendition.format}).decode()
-        file = events.HitFile(
+        file = HitFile(
             entry=hit.entry.id, master=hit.entry.path, path=path, metadata=hit.metadata, comment=comment
         )
         return events.LookupDone(job=job, hit=file)
@@ -309,7 +311,7 @@ class Executor:
             vector_space(name, self._config): np.frombuffer(vector, np.float32) for name, vector in vectors.items()
         }
 
-    def _claim(self, action: events.Claim) -> events.Claimed | None:
+    def _claim(self, action: actions.Claim) -> events.Claimed | None:
         recipe = self._requests[action.request].sound.recipe
         if self._making.needless(action.job, recipe):
             return events.Claimed(job=action.job, mine=True)
@@ -322,14 +324,14 @@ class Executor:
 
     # -- storing and replying ----------------------------------------------------------------------
 
-    def _store(self, action: events.Store) -> None:
+    def _store(self, action: actions.Store) -> None:
         inputs = self._tasks.inputs(action.job)
         sound = action.sound.sound
         metadata = msgspec.structs.replace(sound.metadata, candidates=action.tried, rounds=action.rounds)
         sound = msgspec.structs.replace(sound, metadata=metadata)
         vectors = self._in_spaces({**action.vectors, **action.sound.vectors})
 
-        def done(stored: events.StoredSound | AudioPoolError) -> None:
+        def done(stored: StoredSound | AudioPoolError) -> None:
             if isinstance(stored, AudioPoolError):
                 self._inbox.post(events.Stored(job=action.job, failure=Failure.of(stored)))
             else:
@@ -348,7 +350,7 @@ class Executor:
                 return
         self._delivery.unlink([path for path in paths if path])
 
-    def _reply(self, action: events.SendReply) -> None:
+    def _reply(self, action: actions.SendReply) -> None:
         number = action.request
         open_request = self._requests.get(number)
         if open_request is None:
@@ -360,18 +362,18 @@ class Executor:
         if value is None:
             self._requests.finish(number, Reply(kind=action.kind, failure=action.failure))
             return
-        if isinstance(value, events.CallReply):
+        if isinstance(value, CallReply):
             self._requests.finish(number, Reply(kind="result", body=value.called))
             return
         resolved = open_request.sound
         match value:
-            case events.StoredSound():
+            case StoredSound():
                 path, stored = value.path, value.metadata
                 told = stored
-            case events.HitFile():
+            case HitFile():
                 path, stored = value.path or value.master, value.metadata
                 told = as_delivered(stored, resolved.rendition, rendition_report(stored, resolved.rendition))
-            case events.RenderedHit():
+            case RenderedHit():
                 path, stored = value.path, value.hit.metadata
                 told = as_delivered(stored, resolved.rendition, value.report)
         self._count_answer(value, stored, action.cache_type, resolved)
@@ -384,7 +386,7 @@ class Executor:
             times_ms=action.times_ms,
             warnings=(*resolved.warnings, *action.warnings),
         )
-        if isinstance(value, events.RenderedHit):
+        if isinstance(value, RenderedHit):
             later, caller = self._later(number), open_request.caller
             self._delivery.deliver_rendered(
                 value.hit, resolved, path, metadata, later, roots=caller.output_roots, client=caller.client
@@ -437,7 +439,7 @@ class Executor:
 
     def _count_answer(
         self,
-        value: events.StoredSound | events.HitFile | events.RenderedHit,
+        value: StoredSound | HitFile | RenderedHit,
         stored: SoundMetadata,
         cache_type: CacheType | None,
         resolved: ResolvedRequest,
@@ -449,12 +451,12 @@ class Executor:
             return
         usage, spent_s = self._cache.current.usage, stored.timings_ms.generate / 1000
         match value:
-            case events.StoredSound() if kind == "joined":
+            case StoredSound() if kind == "joined":
                 usage.answered(kind, spent_s, stored.entry_id)
-            case events.StoredSound():
+            case StoredSound():
                 usage.answered(kind)
                 usage.missed(resolved.recipe.namespace, resolved.recipe.prompt)
-            case events.HitFile(entry=entry) | events.RenderedHit(hit=events.HitFile(entry=entry)):
+            case HitFile(entry=entry) | RenderedHit(hit=HitFile(entry=entry)):
                 usage.answered(kind, spent_s, entry)
 
 
@@ -462,8 +464,8 @@ def _ignore(*_: int | ResolvedRequest | Caller) -> None:
     """Do nothing: nobody wants to be told."""
 
 
-def _kind(work: events.TaskWork) -> str:
+def _kind(work: TaskWork) -> str:
     """Return a task's name for telemetry."""
-    if isinstance(work, events.CallWork):
+    if isinstance(work, CallWork):
         return str(work.task.__struct_config__.tag)
     return str(work.__struct_config__.tag)

@@ -21,7 +21,7 @@ from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import Frames, SentAudio
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
-from audio_pool.scheduler.events import ReplyKind
+from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.tasks import ClapOperation, ClapTask
 
 __all__ = ["Hearing"]

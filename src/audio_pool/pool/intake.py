@@ -27,7 +27,7 @@ from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import SENT, Frames, SentAudio, opener_of
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
-from audio_pool.scheduler.events import ReplyKind
+from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RenderTask
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest

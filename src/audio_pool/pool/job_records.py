@@ -16,7 +16,7 @@ from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome,
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.job_reports import conflict, full, unknown
 from audio_pool.pool.replies import Reply
-from audio_pool.scheduler.events import ReplyKind
+from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 

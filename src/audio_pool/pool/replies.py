@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from audio_pool.results import Accepted, Chunk, Failure, Progress, RawSamples, SoundMetadata
-from audio_pool.scheduler.events import ReplyKind
+from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.tasks import Called
 
 __all__ = ["Body", "LocalSink", "Reply", "ReplySink"]

@@ -30,6 +30,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Action
 from audio_pool.scheduler.concerned import requests_of
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.telemetry import Telemetry
@@ -332,7 +333,7 @@ class Router:
         return self._bad_ticks >= _MOST_BAD_TICKS
 
     def _execute(
-        self, actions: list[events.Action], pending: collections.deque[events.Event] | None
+        self, actions: list[Action], pending: collections.deque[events.Event] | None
     ) -> collections.deque[events.Event] | None:
         """Execute actions; return ``pending`` with the events that answer them at once."""
         for action in actions:

@@ -22,15 +22,8 @@ from audio_pool.pool.requests import OpenRequest
 from audio_pool.pool.resolve import ResolvedRequest, derived_seed
 from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.results import Failure
-from audio_pool.scheduler.events import (
-    CallWork,
-    EmbedWork,
-    GenerateWork,
-    JobRound,
-    MasterWork,
-    RenderWork,
-    SendTask,
-)
+from audio_pool.scheduler.actions import SendTask
+from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork
 from audio_pool.tasks import (
     Called,
     CandidateRef,

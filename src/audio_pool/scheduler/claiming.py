@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from audio_pool.config import LimitsConfig
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Claim
 from audio_pool.scheduler.dues import Dues
 from audio_pool.scheduler.jobs import Claiming, Job
 from audio_pool.scheduler.ledger import Ledger
@@ -42,7 +43,7 @@ class Claims:
     def _ask(self, job: Job, until: float) -> None:
         job.claim = Claiming(until=until)
         self._dues.set(job, min(self._ledger.now + _ANSWER_S, until))
-        self._ledger.out.append(events.Claim(job=job.job, request=job.requests[0]))
+        self._ledger.out.append(Claim(job=job.job, request=job.requests[0]))
 
     def answered(self, event: events.Claimed) -> None:
         """Go on with a claim that was given; ask again later for one that was not."""

@@ -12,27 +12,25 @@ from collections.abc import Collection, Mapping
 
 from audio_pool.config import QueueConfig
 from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound, nearest_name
+from audio_pool.scheduler.actions import RecallTask, SendTask
 from audio_pool.scheduler.batches import pass_key
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.estimates import Estimates, TaskKind
-from audio_pool.scheduler.events import (
-    Call,
+from audio_pool.scheduler.events import Call
+from audio_pool.scheduler.jobs import Job, TaskRef
+from audio_pool.scheduler.queue import JobQueue, Need, Turn
+from audio_pool.scheduler.work import (
     CallWork,
     EmbedWork,
     GenerateWork,
     JobRound,
     MasterWork,
-    RecallTask,
     RenderWork,
-    SendTask,
     TaskWork,
-    Thread,
     thread_of,
 )
-from audio_pool.scheduler.jobs import Job, TaskRef
-from audio_pool.scheduler.queue import JobQueue, Need, Turn
 from audio_pool.scheduler.workers import HeldTask, WorkerState, WorkerTable
-from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask
+from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask, Thread
 
 __all__ = ["Dispatch"]
 

@@ -1,108 +1,47 @@
-"""What happens to the scheduler (events) and what it wants done (actions), as data.
+"""What happens to the scheduler, as data.
 
-Owns: every event and every action, and what they carry. All of them can be encoded and read back.
-Must not know: how the scheduler decides, how an action is executed.
+Owns: every event, and which requests share a job. All of them can be encoded and read back.
+Must not know: how the scheduler decides, what it wants done.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
-from audio_pool.results import (
-    Accepted,
-    CacheType,
-    CandidateReport,
-    Chunk,
-    Failure,
-    Progress,
-    RenditionReport,
-    SoundMetadata,
-)
+from audio_pool.results import Chunk, Failure, Progress
+from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.scheduler.batches import Batching
-from audio_pool.tasks import (
-    Called,
-    ClapTask,
-    DrawTask,
-    EchoTask,
-    Embedded,
-    EmbedTask,
-    LaneReport,
-    MasteredSound,
-    RawSounds,
-    Rendered,
-    RenderTask,
-    TaskResult,
-    Thread,
-)
-from audio_pool.trace_record import Mark
+from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, LaneReport, RenderTask, TaskResult
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
     "PRIORITIES",
-    "Action",
     "Call",
-    "CallReply",
-    "CallWork",
     "Cancel",
-    "CancelTask",
-    "Claim",
     "Claimed",
-    "Discard",
-    "Doubt",
     "Drain",
-    "EmbedWork",
     "Event",
-    "FindExact",
-    "FindNear",
-    "GenerateWork",
     "Heartbeat",
-    "HitFile",
-    "JobClosed",
-    "JobRound",
     "JoinKey",
-    "KillWorker",
     "LoadFailed",
     "LookupDone",
-    "MasterWork",
-    "RecallTask",
-    "RenderWork",
-    "RenderedHit",
-    "ReplyKind",
-    "ReplyValue",
-    "SendAccepted",
-    "SendChunk",
-    "SendProgress",
-    "SendReply",
-    "SendTask",
-    "SpawnWorker",
-    "StopWorker",
-    "Store",
+    "Reconfigure",
     "Stored",
-    "StoredSound",
     "Submit",
     "TaskChunk",
     "TaskDone",
     "TaskFailed",
     "TaskProgress",
     "TaskReturned",
-    "TaskWork",
-    "Thread",
     "Tick",
     "WorkerExited",
     "WorkerHello",
     "WorkerMisspoke",
     "WorkerReady",
-    "thread_of",
 ]
 
 PRIORITIES = ("interactive", "normal", "background")
-ReplyKind = Literal["result", "error", "cancelled", "expired", "busy"]
-
-
-# -- what they carry -------------------------------------------------------------------------------
 
 
 class JoinKey(Struct, frozen=True, kw_only=True):
@@ -116,105 +55,6 @@ class JoinKey(Struct, frozen=True, kw_only=True):
     deliver_best: bool = False
     store: bool = True
     stream: bool = False
-
-
-class HitFile(Struct, frozen=True, kw_only=True, tag=True):
-    """A kept sound that answers a job."""
-
-    entry: int
-    master: str
-    """Path of the 24-bit master."""
-    path: str | None
-    """The file as asked for; None: that rendition must be made first."""
-    metadata: SoundMetadata
-    """Of the master, and why it is a hit."""
-    comment: str = ""
-    """The recipe for a rendition's file; only where ``path`` is None."""
-
-
-class RenderedHit(Struct, frozen=True, kw_only=True, tag=True):
-    """A hit whose rendition has just been made."""
-
-    hit: HitFile
-    path: str
-    """The rendition, not kept yet."""
-    report: RenditionReport
-
-
-class StoredSound(Struct, frozen=True, kw_only=True, tag=True):
-    """A new sound in its place."""
-
-    path: str
-    metadata: SoundMetadata
-
-
-class CallReply(Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to an echo or CLAP call, a prompt's vector, or a rendition of a kept sound."""
-
-    called: Called | Embedded | Rendered
-
-
-ReplyValue = HitFile | RenderedHit | StoredSound | CallReply
-
-
-class JobRound(Struct, frozen=True, kw_only=True):
-    """One job of a batch: whose request it is, and which round of fresh seeds."""
-
-    job: int
-    request: int
-    round: int
-
-
-class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
-    """Candidates for one batch of jobs."""
-
-    jobs: tuple[JobRound, ...]
-    master_here: bool
-    """The worker masters what it generates."""
-    stream: bool = False
-    """The one job's sound is sent while it is made."""
-
-
-class MasterWork(Struct, frozen=True, kw_only=True, tag="master"):
-    """Candidates that another worker generated."""
-
-    job: int
-    round: int
-    raw: RawSounds
-
-
-class EmbedWork(Struct, frozen=True, kw_only=True, tag="embed"):
-    """The text vector of a request's prompt."""
-
-    job: int
-    request: int
-    encoder: str
-
-
-class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
-    """A rendition of a hit."""
-
-    job: int
-    request: int
-    hit: HitFile
-
-
-class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
-    """An echo or CLAP call, a prompt to embed, or a kept sound to draw or to write in another format."""
-
-    job: int
-    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
-
-
-TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
-
-
-def thread_of(work: TaskWork) -> Thread:
-    """Return which of a worker's threads carries the work out."""
-    return "generate" if isinstance(work, GenerateWork) else "aux"
-
-
-# -- events ----------------------------------------------------------------------------------------
 
 
 class Submit(Struct, frozen=True, kw_only=True, tag=True):
@@ -437,176 +277,4 @@ Event = (
     | Tick
     | Drain
     | Reconfigure
-)
-
-
-# -- actions ---------------------------------------------------------------------------------------
-
-
-class SendReply(Struct, frozen=True, kw_only=True, tag=True):
-    """The one final reply to a request: ``value`` for a result, else ``failure``."""
-
-    request: int
-    kind: ReplyKind
-    value: ReplyValue | None = None
-    failure: Failure | None = None
-    cache_type: CacheType | None = None
-    """new_generation or joined for new sounds; None for hits (the hit says) and calls."""
-    times_ms: dict[str, float] = {}
-    warnings: tuple[str, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    """Of its job's stages, where they are wanted."""
-
-
-class SendAccepted(Struct, frozen=True, kw_only=True, tag=True):
-    """An ``accepted`` event for a caller that wants events."""
-
-    request: int
-    body: Accepted
-
-
-class SendProgress(Struct, frozen=True, kw_only=True, tag=True):
-    """A ``progress`` event for a caller that wants events."""
-
-    request: int
-    body: Progress
-
-
-class SendChunk(Struct, frozen=True, kw_only=True, tag=True):
-    """A part of the sound, for a caller that wants events."""
-
-    request: int
-    chunk: Chunk
-    """Not counted."""
-
-
-class FindExact(Struct, frozen=True, kw_only=True, tag=True):
-    """Look for a kept sound of the same words; answered by LookupDone."""
-
-    job: int
-    request: int
-
-
-class FindNear(Struct, frozen=True, kw_only=True, tag=True):
-    """Look for a kept sound of the same meaning; answered by LookupDone."""
-
-    job: int
-    request: int
-    vectors: dict[str, bytes]
-    """float32 [D] of the prompt, by encoder."""
-
-
-class Claim(Struct, frozen=True, kw_only=True, tag=True):
-    """Claim the making of a job's sound among all pools on the cache directory; answered by Claimed.
-
-    It is held until JobClosed.
-    """
-
-    job: int
-    request: int
-
-
-class SendTask(Struct, frozen=True, kw_only=True, tag=True):
-    """Send a task to a worker. It is held from now on, until TaskDone, TaskFailed or WorkerExited."""
-
-    worker: str
-    incarnation: int
-    task: int
-    attempt: int
-    work: TaskWork
-
-
-class CancelTask(Struct, frozen=True, kw_only=True, tag=True):
-    """Nobody wants the task's result any more: stop it between two steps."""
-
-    worker: str
-    incarnation: int
-    task: int
-    attempt: int
-
-
-class RecallTask(Struct, frozen=True, kw_only=True, tag=True):
-    """Something more urgent waits: give the task back if it has not begun. Answered by TaskReturned, or by nothing."""
-
-    worker: str
-    incarnation: int
-    task: int
-    attempt: int
-
-
-class StopWorker(Struct, frozen=True, kw_only=True, tag=True):
-    """Finish what is in hand, then exit."""
-
-    worker: str
-    incarnation: int
-
-
-class Store(Struct, frozen=True, kw_only=True, tag=True):
-    """Keep the finished sound (or, not accepted, put it where results that are not kept go); answered by Stored."""
-
-    job: int
-    request: int
-    """A caller that waits for it; 0: none does any more."""
-    sound: MasteredSound
-    rounds: int
-    tried: tuple[CandidateReport, ...]
-    """Candidates of all rounds."""
-    vectors: dict[str, bytes]
-    """float32 [D] of the prompt, by encoder."""
-
-
-class Discard(Struct, frozen=True, kw_only=True, tag=True):
-    """The files and slots of a result that nobody wants (any more)."""
-
-    job: int
-    result: TaskResult
-
-
-class Doubt(Struct, frozen=True, kw_only=True, tag=True):
-    """The master of a kept sound could not be decoded: it is offered no more until its content was compared."""
-
-    entry: int
-
-
-class JobClosed(Struct, frozen=True, kw_only=True, tag=True):
-    """The job has ended: whatever is remembered of it can go."""
-
-    job: int
-
-
-class SpawnWorker(Struct, frozen=True, kw_only=True, tag=True):
-    """Start a worker's process."""
-
-    worker: str
-    incarnation: int
-
-
-class KillWorker(Struct, frozen=True, kw_only=True, tag=True):
-    """End the process now; WorkerExited follows when it is gone."""
-
-    worker: str
-    incarnation: int
-    why: str
-    at_once: bool = False
-    """Without being asked to end first: it hears nothing any more."""
-
-
-Action = (
-    SendReply
-    | SendAccepted
-    | SendProgress
-    | SendChunk
-    | FindExact
-    | FindNear
-    | Claim
-    | SendTask
-    | CancelTask
-    | RecallTask
-    | StopWorker
-    | Store
-    | Discard
-    | Doubt
-    | JobClosed
-    | SpawnWorker
-    | KillWorker
 )

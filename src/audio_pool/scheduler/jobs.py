@@ -14,7 +14,8 @@ from typing import Literal
 from msgspec import Struct, field
 
 from audio_pool.results import CandidateReport
-from audio_pool.scheduler.events import Call, HitFile, ReplyValue, Submit
+from audio_pool.scheduler.answers import HitFile, ReplyValue
+from audio_pool.scheduler.events import Call, Submit
 from audio_pool.tasks import MasteredSound, RawSounds
 from audio_pool.trace_record import Mark, Part
 

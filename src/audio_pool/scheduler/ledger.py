@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 from audio_pool.errors import AudioPoolError
 from audio_pool.results import CacheType, Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Action, Discard, JobClosed, SendReply
+from audio_pool.scheduler.answers import StoredSound
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.requests import WaitingRequests
 from audio_pool.tasks import TaskResult
@@ -40,7 +42,7 @@ class Ledger:
         self.requests = WaitingRequests()
         self.jobs: dict[int, Job] = {}
         self.by_join_key: dict[events.JoinKey, int] = {}
-        self.out: list[events.Action] = []
+        self.out: list[Action] = []
         """What has been decided and not handed out yet."""
         self.now = 0.0
         self._leave_queue = leave_queue
@@ -61,17 +63,17 @@ class Ledger:
 
     def refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
         """Answer a request that was not taken in."""
-        self.out.append(events.SendReply(request=request, kind=kind, failure=Failure.of(error)))
+        self.out.append(SendReply(request=request, kind=kind, failure=Failure.of(error)))
 
     def reply_all(self, job: Job) -> None:
         """Answer every request of a job with what it came to."""
         job.times_ms["total"] = (self.now - job.arrival) * 1000
         for request in job.requests:
             cache_type: CacheType | None = None  # a hit says itself what it is
-            if isinstance(job.value, events.StoredSound):
+            if isinstance(job.value, StoredSound):
                 cache_type = "joined" if self.requests[request].joined else "new_generation"
             self.final(
-                events.SendReply(
+                SendReply(
                     request=request,
                     kind="result",
                     value=job.value,
@@ -88,11 +90,11 @@ class Ledger:
         """Answer every request of a job with why there is no sound."""
         warnings, marks = tuple(job.warnings), job.marks_until(self.now)
         for request in job.requests:
-            self.final(events.SendReply(request=request, kind=kind, failure=failure, warnings=warnings, marks=marks))
+            self.final(SendReply(request=request, kind=kind, failure=failure, warnings=warnings, marks=marks))
         job.requests = []
         self.close(job)
 
-    def final(self, reply: events.SendReply) -> None:
+    def final(self, reply: SendReply) -> None:
         """Send a final reply. The only place where a request ends."""
         self.requests.remove(reply.request)
         self.out.append(reply)
@@ -107,9 +109,9 @@ class Ledger:
         key = job.asked.join_key if isinstance(job.asked, events.Submit) else None
         if key is not None and self.by_join_key.get(key) == job.job:
             del self.by_join_key[key]
-        self.out.append(events.JobClosed(job=job.job))
+        self.out.append(JobClosed(job=job.job))
 
     def discard(self, job: Job, result: TaskResult | None) -> None:
         """Give back what a result holds that nobody wants."""
         if result is not None:
-            self.out.append(events.Discard(job=job.job, result=result))
+            self.out.append(Discard(job=job.job, result=result))

@@ -23,13 +23,25 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import CancelTask, Discard, Doubt, SendChunk, SendProgress
+from audio_pool.scheduler.answers import CallReply, RenderedHit
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
 from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.workers import HeldTask, WorkerTable
-from audio_pool.tasks import Called, Embedded, MasteredSound, RawSounds, Rejected, Rendered, RenderTask, TaskResult
+from audio_pool.tasks import (
+    Called,
+    Embedded,
+    MasteredSound,
+    RawSounds,
+    Rejected,
+    Rendered,
+    RenderTask,
+    TaskResult,
+    Thread,
+)
 
 __all__ = ["Outcomes"]
 
@@ -65,17 +77,17 @@ class Outcomes:
         held = self._workers.release(event.worker, event.incarnation, event.task, event.attempt, self._ledger.now)
         if held is None:
             for number, result in event.results.items():
-                self._ledger.out.append(events.Discard(job=number, result=result))
+                self._ledger.out.append(Discard(job=number, result=result))
             return
         self._estimates.learn(held.kind, self._ledger.now - held.since)
         for number, result in event.results.items():
             if number not in held.jobs:  # of no job of this task: that worker's fault alone
-                self._ledger.out.append(events.Discard(job=number, result=result))
+                self._ledger.out.append(Discard(job=number, result=result))
         for number in held.jobs:
             result = event.results.get(number) or _left_out(event.worker)
             job = self._ledger.jobs.get(number)
             if job is None or job.tasks.pop(event.task, None) is None:
-                self._ledger.out.append(events.Discard(job=number, result=result))
+                self._ledger.out.append(Discard(job=number, result=result))
             else:
                 self._poison.clear(job)
                 failed = isinstance(result, Rejected)
@@ -111,7 +123,7 @@ class Outcomes:
             job = self._ledger.jobs.get(number)
             for request in job.requests if job is not None else ():
                 if self._ledger.requests[request].events:
-                    self._ledger.out.append(events.SendProgress(request=request, body=event.progress))
+                    self._ledger.out.append(SendProgress(request=request, body=event.progress))
 
     def chunk(self, event: events.TaskChunk) -> None:
         """Pass a part of a sound on to those who want to hear it before all of it is there."""
@@ -122,7 +134,7 @@ class Outcomes:
         job.streamed = True
         for request in job.requests:
             if self._ledger.requests[request].events:
-                self._ledger.out.append(events.SendChunk(request=request, chunk=event.chunk))
+                self._ledger.out.append(SendChunk(request=request, chunk=event.chunk))
 
     def heartbeat(self, event: events.Heartbeat) -> None:
         """Note a worker's sign of life, and try again what it has lost (a message that it did not take, say)."""
@@ -131,7 +143,7 @@ class Outcomes:
             # it may turn up yet: what has been granted to it stays leased until its worker ends
             if not held.cancelled:
                 self._ledger.out.append(
-                    events.CancelTask(
+                    CancelTask(
                         worker=event.worker, incarnation=event.incarnation, task=held.task, attempt=held.attempt
                     )
                 )
@@ -141,7 +153,7 @@ class Outcomes:
 
     def exited(self, event: events.WorkerExited) -> None:
         """Give back, blame or give up what a worker that is gone had in hand."""
-        running: set[events.Thread] = set()
+        running: set[Thread] = set()
         reason = self._workers.why_killed(event.worker, event.incarnation) or event.reason
         counts = not self._at_a_suspect(event.worker, event.incarnation)
         tasks = self._workers.on_exit(event.worker, event.incarnation, reason, self._ledger.now, counts=counts)
@@ -194,14 +206,14 @@ class Outcomes:
                 self._choose(job, result)
             case Rendered(), "render":
                 assert job.hit is not None
-                job.value = events.RenderedHit(hit=job.hit, path=result.path, report=result.report)
+                job.value = RenderedHit(hit=job.hit, path=result.path, report=result.report)
                 job.hit = None
             case Called() | Embedded(), "call":
-                job.value = events.CallReply(called=result)
+                job.value = CallReply(called=result)
             case Rendered(), "call" if isinstance(job.asked, events.Call) and isinstance(job.asked.task, RenderTask):
-                job.value = events.CallReply(called=result)
+                job.value = CallReply(called=result)
             case _:
-                self._ledger.out.append(events.Discard(job=job.job, result=result))
+                self._ledger.out.append(Discard(job=job.job, result=result))
                 wrong = WorkerError(f"a worker answered stage {job.stage!r} with {type(result).__name__}")
                 self.part_failed(job, Failure.of(wrong))
                 return
@@ -236,7 +248,7 @@ class Outcomes:
         elif job.stage == "render" and job.hit is not None and failure.code in _NO_HIT:
             job.warnings.append(f"{_NO_HIT[failure.code]}: {failure.message}")
             if failure.code == InvalidAudio.code:
-                self._ledger.out.append(events.Doubt(entry=job.hit.entry))
+                self._ledger.out.append(Doubt(entry=job.hit.entry))
             job.hit = None
             self._advance(job)
         elif failure.code == QualityError.code and isinstance(job.asked, events.Submit):

@@ -24,6 +24,7 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply, Store
 from audio_pool.scheduler.admission import Admission
 from audio_pool.scheduler.claiming import Claims
 from audio_pool.scheduler.clients import ClientRules
@@ -73,7 +74,7 @@ class Scheduler:
 
     # -- events in, actions out --------------------------------------------------------------------
 
-    def handle(self, event: events.Event, now: float) -> list[events.Action]:
+    def handle(self, event: events.Event, now: float) -> list[Action]:
         """Return everything that follows from the event, to be executed in order."""
         self._ledger.out = []
         self._ledger.now = now
@@ -136,7 +137,7 @@ class Scheduler:
         out, self._ledger.out = self._ledger.out, []
         return out
 
-    def salvage(self) -> list[events.Action]:
+    def salvage(self) -> list[Action]:
         """Return what had been decided when ``handle`` raised: a reply among it is owed all the same."""
         out, self._ledger.out = self._ledger.out, []
         return out
@@ -217,11 +218,11 @@ class Scheduler:
         request = job.requests[0] if job.requests else 0
         match job.stage:
             case "lookup" | "recheck":
-                self._ledger.out.append(events.FindExact(job=job.job, request=request))
+                self._ledger.out.append(FindExact(job=job.job, request=request))
             case "claim":
                 self._claims.ask(job)
             case "near":
-                self._ledger.out.append(events.FindNear(job=job.job, request=request, vectors=job.vectors))
+                self._ledger.out.append(FindNear(job=job.job, request=request, vectors=job.vectors))
             case "embed" | "render" | "generate" | "master" | "call":
                 self._enqueue(job)
             case "store":
@@ -301,7 +302,7 @@ class Scheduler:
         state = self.requests[request]
         if state.events:
             body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
-            self._ledger.out.append(events.SendAccepted(request=request, body=body))
+            self._ledger.out.append(SendAccepted(request=request, body=body))
 
     # -- look-ups and the store --------------------------------------------------------------------
 
@@ -328,7 +329,7 @@ class Scheduler:
         self._ledger.discard(job, job.best if job.best is not chosen else None)
         job.best = None
         self._ledger.out.append(
-            events.Store(
+            Store(
                 job=job.job,
                 request=job.requests[0] if job.requests else 0,
                 sound=chosen,
@@ -394,7 +395,7 @@ class Scheduler:
             return
         job = self.jobs[state.job]
         self._ledger.final(
-            events.SendReply(
+            SendReply(
                 request=request,
                 kind=kind,
                 failure=Failure.of(error),
@@ -417,7 +418,7 @@ class Scheduler:
             if held is not None and not held.cancelled and not wanted:
                 held.cancelled, held.cancelled_at = True, self._ledger.now
                 self._ledger.out.append(
-                    events.CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
+                    CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
                 )
         self._ledger.close(job)
 

@@ -20,11 +20,11 @@ from msgspec import Struct, field
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure, Progress
+from audio_pool.scheduler.actions import Action, KillWorker, SpawnWorker, StopWorker
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.estimates import TaskKind
-from audio_pool.scheduler.events import Action, KillWorker, SpawnWorker, StopWorker, Thread
-from audio_pool.tasks import LaneReport
+from audio_pool.tasks import LaneReport, Thread
 
 __all__ = ["HeldTask", "WorkerPlan", "WorkerState", "WorkerTable"]
 

@@ -1,0 +1,80 @@
+"""What a worker is given to do: for which jobs, and with what.
+
+Owns: the kinds of work, as data, and which of a worker's threads carries each out. All can be encoded and read back.
+Must not know: which worker does it, how it becomes a task on the wire.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from audio_pool.scheduler.answers import HitFile
+from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RawSounds, RenderTask, Thread
+
+__all__ = [
+    "CallWork",
+    "EmbedWork",
+    "GenerateWork",
+    "JobRound",
+    "MasterWork",
+    "RenderWork",
+    "TaskWork",
+    "thread_of",
+]
+
+
+class JobRound(Struct, frozen=True, kw_only=True):
+    """One job of a batch: whose request it is, and which round of fresh seeds."""
+
+    job: int
+    request: int
+    round: int
+
+
+class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
+    """Candidates for one batch of jobs."""
+
+    jobs: tuple[JobRound, ...]
+    master_here: bool
+    """The worker masters what it generates."""
+    stream: bool = False
+    """The one job's sound is sent while it is made."""
+
+
+class MasterWork(Struct, frozen=True, kw_only=True, tag="master"):
+    """Candidates that another worker generated."""
+
+    job: int
+    round: int
+    raw: RawSounds
+
+
+class EmbedWork(Struct, frozen=True, kw_only=True, tag="embed"):
+    """The text vector of a request's prompt."""
+
+    job: int
+    request: int
+    encoder: str
+
+
+class RenderWork(Struct, frozen=True, kw_only=True, tag="render"):
+    """A rendition of a hit."""
+
+    job: int
+    request: int
+    hit: HitFile
+
+
+class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
+    """An echo or CLAP call, a prompt to embed, or a kept sound to draw or to write in another format."""
+
+    job: int
+    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
+
+
+TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
+
+
+def thread_of(work: TaskWork) -> Thread:
+    """Return which of a worker's threads carries the work out."""
+    return "generate" if isinstance(work, GenerateWork) else "aux"
