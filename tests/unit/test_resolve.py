@@ -444,6 +444,8 @@ def test_what_is_made_of_a_given_sound_is_part_of_what_the_sound_is():
     assert plain.recipe.edit is UNSET and not plain.shape.natural_length
     assert masked.recipe.edit == Edit(mask_start_s=1.0, mask_end_s=2.0)
     assert longer.recipe.edit == Edit(extend_s=4.0)
+    itself = resolved(EDITS, **GIVEN, init_strength=0.0)
+    assert itself.shape.highpass_hz is None and resolved(EDITS, **GIVEN, init_strength=0.1).shape.highpass_hz == 80.0
     assert plain.shape.highpass_hz == 80.0, "another sound like the given one is filtered as any"
     assert masked.shape.highpass_hz is longer.shape.highpass_hz is None, "the rest would not stay what it is"
     assert resolved(EDITS, **GIVEN, extend_s=4.0, highpass_hz=40.0).shape.highpass_hz == 40.0

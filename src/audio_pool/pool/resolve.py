@@ -258,7 +258,8 @@ def _natural(request: AudioRequest, info: EngineInfo) -> bool:
 def _highpass(request: AudioRequest, config: Config) -> float | None:
     if request.highpass_hz is not None:
         return request.highpass_hz or None
-    if _edit(request):  # what lies around the part stays the given sound, and a filter would turn its phases
+    # what lies around a part stays the given sound, as all of it does at no strength: a filter would turn its phases
+    if _edit(request) or (request.init_audio is not None and request.init_strength == 0):
         return None
     return config.sound.highpass_cutoff_hz if config.sound.apply_highpass_filter else None
 

@@ -44,7 +44,14 @@ class Reader(NamedTuple):
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _QUOTED = re.compile(r"""["“„«]\s*[^\W\d_][^"“”»]*\s[^"“”»]*["”»]|(?<!\w)['‘](?:[^'‘’]+\s){2,}[^'‘’]+['’](?!\w)""")
 _SAID = re.compile(
-    r"\b(?:say(?:s|ing)?|said|announc(?:es?|ing)|read(?:s|ing)? (?:out|aloud))(?:\s*:|\s+(?:that|the words)\b)"
+    r"\b(?:say(?:s|ing)?|said|announc(?:es?|ing)|read(?:s|ing)? (?:out|aloud))(?:\s*:|\s+(?:that|the words?)\b)"
+    r"|\bspeak(?:s|ing)? the words?\b"
+)
+_SAYS_WHAT = re.compile(
+    r"\b(?:m[ae]n|wom[ae]n|boys?|girls?|child(?:ren)?|kids?|persons?|people|someone|somebody|s?he|they|voices?|hosts?|robots?"
+    r"|speakers?|announcers?|reporters?|presenters?)\s+(?:\w+ly\s+)?(?:is\s+|are\s+)?(?:say(?:s|ing)?|said)\s+"
+    r"(?!(?:some|any|no)thing\b|(?:things|stuff|words|an?|some|in|to|at|on|over|into|from|with|while|and|as|by|for|through"
+    r"|before|after|then|but|or|near|out|it|this|\w+ly)\b)[a-z']+"
 )
 _SPOKEN = re.compile(
     r"\b(?:voice-?overs?|narrat(?:ion|or|ed|es|ing)|text[- ]to[- ]speech|tts|audiobook|spoken words?|lyrics)\b"
@@ -161,7 +168,7 @@ def _only_how(word: str) -> bool:
 
 
 def _speech(prompt: str, text: str) -> Finding | None:
-    quoted, said = _QUOTED.search(prompt), _SAID.search(text) or _SPOKEN.search(text)
+    quoted, said = _QUOTED.search(prompt), _SAID.search(text) or _SAYS_WHAT.search(text) or _SPOKEN.search(text)
     if not quoted and not said:
         return None
     found = (quoted or said).group(0)  # type: ignore[union-attr]
