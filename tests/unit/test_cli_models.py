@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from audio_pool.cli.doctor import doctor
 from audio_pool.cli.models import group
 from audio_pool.errors import EngineUnavailable, InvalidConfig, NotSupported, UnknownEngine
 
@@ -63,6 +64,20 @@ def test_a_named_model_is_listed_and_found_by_its_name(tmp_path):
     assert listed["music"]["model"] == "cvssp/audioldm2-music"
     assert listed["audioldm2"]["path"] is None, "the implementation keeps its own default"
     assert "audio-pool models fetch audioldm2" in str(run("path", "audioldm2", *config).exception)
+
+
+def test_what_is_missing_comes_with_a_command_that_fetches_it(tmp_path):
+    """A named model, and the model that a section chooses, are known to the configuration alone."""
+    path = str(tmp_path / "pool.toml")
+    (tmp_path / "pool.toml").write_text(
+        '[defaults]\nengine = "tunes"\n'
+        '[engines.tunes]\nimplementation = "musicgen"\nmodel = "facebook/musicgen-melody"\n'
+    )
+    command = f"audio-pool models fetch tunes --config {path}"
+    assert f"not here: {command}\n" in run("list", "--config", path).stdout
+    found = CliRunner().invoke(doctor, ["--json", "--config", path])
+    mends = {each["what"]: each["mend"] for each in json.loads(found.stdout)["findings"]}
+    assert mends["engine tunes"].startswith(command), mends
 
 
 def test_an_encoder_carried_by_a_package_is_here_without_fetching():

