@@ -44,11 +44,12 @@ def test_a_new_sound_begins_with_what_was_asked_for() -> None:
         "request_id": "r1", "prompt": "rain", "seed": 7, "base_seed": 7, "steps": 100, "guidance_scale": 3.5,
         "voice": None, "namespace": "mine", "requested_duration_s": 2.5, "candidates_requested": 3,
         "crossfade_s": 0.5, "highpass_hz": 0.0, "target_lufs": -20.0, "generation_timestamp": 99.5,
-        "labels": {"scene": 1}, "tags": ["wet"], "warnings": ["voice_ignored: engine 'tone' has no voices"],
+        "labels": {"scene": 1}, "tags": ["wet"], "warnings": [],
         "cached": False, "cache_type": "new_generation",
     }  # fmt: skip
     assert {name: begun[name] for name in expected} == expected
     assert not begun.forced
+    assert [said.split(":")[0] for said in asked.warnings] == ["voice_ignored"], "the caller's own, not the sound's"
     assert begun.engine == "" and begun.model == "", "said by the worker that makes it"
 
 

@@ -19,7 +19,10 @@ __all__ = ["as_delivered", "is_master", "new_metadata", "present_settings", "ren
 
 
 def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestamp: float) -> SoundMetadata:
-    """Return what is known of a sound before it is generated; worker and mastering add their parts."""
+    """Return what is known of a sound before it is generated; worker and mastering add their parts.
+
+    What was ignored of the request is not the sound's: the next caller may not have asked for it.
+    """
     recipe, request = resolved.recipe, resolved.request
     return SoundMetadata(
         request_id=request_id,
@@ -39,7 +42,6 @@ def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestam
         tau_accept_new=resolved.tau_accept_new,
         target_lufs=resolved.rendition.target_lufs,
         generation_timestamp=timestamp,
-        warnings=resolved.warnings,
         labels=request.metadata,
         tags=tuple(request.tags),
         forced=request.force and request.priority != "background",
