@@ -95,8 +95,10 @@ def engine(
             loaded.to(dtype if part in _PARTS else wave_dtype)
             _keep_wide(loaded, dtype)
     if name == "tangoflux":
+        from audio_pool.engines.tangoflux.checkpoint import duration_embedder
+
         given = (sizes or checkpoints.TANGOFLUX)["transformer"]
-        duration = module.duration_embedder(found.pop("frequencies").float(), found["duration"].float())
+        duration = duration_embedder(found.pop("frequencies").float(), found["duration"].float())
         modules = {each: found[each] for each in ("text_encoder", "fc", "transformer")}
         modules |= {"duration": duration, "vae": decoder_only(found["vae"])}
         loaded_engine = module.TangoFlux(
