@@ -31,8 +31,9 @@ from audio_pool.pool.errands import Errand, Errands, failed
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.library import namespace_for
 from audio_pool.pool.metadata import as_delivered, is_master, rendition_report
+from audio_pool.pool.refusals import check_written
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
-from audio_pool.pool.resolve import check_written, rendition_of
+from audio_pool.pool.resolve import rendition_of
 from audio_pool.pool.turns import Turns
 from audio_pool.tasks import Rendered, RenderTask
 from audio_pool.types import AudioRequest, Delivery, Rendition
