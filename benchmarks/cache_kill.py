@@ -29,7 +29,8 @@ from audio_pool.cache.entry import canonical_digest
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
-from audio_pool.results import FinishedSound, QualityReport, SoundMetadata
+from audio_pool.reports import QualityReport
+from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.types import Recipe, Rendition
 
 FLAC = b"fLaC" + bytes(range(256)) * 40

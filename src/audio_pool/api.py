@@ -21,7 +21,8 @@ from audio_pool.explanation import ExplainedEntry, Explanation, Making
 from audio_pool.library import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
-from audio_pool.results import AudioResult, Event, Failure, PlainMapping, SoundMetadata
+from audio_pool.plain_mapping import PlainMapping
+from audio_pool.results import AudioResult, Event, Failure, SoundMetadata
 from audio_pool.sound_stream import SoundStream
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import MAX_VARIANTS, AudioRequest, Delivery

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from audio_pool.results import HitRule, PlainMapping, PresentSettings
+from audio_pool.plain_mapping import PlainMapping
+from audio_pool.reports import HitRule, PresentSettings
 
 __all__ = ["ExplainedEntry", "Explanation", "Making"]
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from audio_pool.results import PlainMapping, SoundMetadata
+from audio_pool.plain_mapping import PlainMapping
+from audio_pool.results import SoundMetadata
 from audio_pool.types import (
     MAX_LABELS,
     MAX_PROMPT_CHARS,

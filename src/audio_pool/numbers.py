@@ -10,7 +10,7 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
-from audio_pool.results import PlainMapping
+from audio_pool.plain_mapping import PlainMapping
 
 __all__ = [
     "BOUNDS_S",

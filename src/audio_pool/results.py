@@ -1,6 +1,6 @@
 """What a request comes to: the finished sound, its metadata, events on the way, and failures as data.
 
-Owns: SoundMetadata and its parts, FinishedSound, AudioResult, Accepted, Progress, Failure.
+Owns: SoundMetadata, FinishedSound, AudioResult, Accepted, Progress, Failure.
 Must not know: how a sound is made, kept or sent.
 
 On the wire metadata is one flat map. In Python it is a struct with attributes that can also be read like
@@ -10,13 +10,25 @@ a mapping, whose values are then plain data as on the wire: ``metadata.loop.seam
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.errors import AudioPoolError, error_from_code
+from audio_pool.plain_mapping import PlainMapping
+from audio_pool.reports import (
+    CacheType,
+    CandidateReport,
+    HighpassReport,
+    HitReport,
+    LoopReport,
+    PresentSettings,
+    QualityReport,
+    StreamReport,
+    Timings,
+    WorkerReport,
+)
 from audio_pool.types import Label, Recipe
 
 __all__ = [
@@ -24,30 +36,18 @@ __all__ = [
     "SAMPLE_ENCODINGS",
     "Accepted",
     "AudioResult",
-    "CacheType",
-    "CandidateReport",
-    "CandidateVerdict",
     "Chunk",
     "ChunkHead",
     "Event",
     "EventType",
     "Failure",
     "FinishedSound",
-    "HitReport",
-    "HitRule",
-    "LoopReport",
-    "PresentSettings",
     "Progress",
-    "QualityReport",
     "RawSamples",
-    "RefusedReport",
     "RenditionReport",
     "SampleEncoding",
     "SoundMetadata",
-    "StreamReport",
     "TaskRole",
-    "Timings",
-    "WorkerReport",
 ]
 
 SampleEncoding = Literal["s16le", "s24le", "f32le"]
@@ -55,80 +55,8 @@ SampleEncoding = Literal["s16le", "s24le", "f32le"]
 SAMPLE_ENCODINGS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "f32le"}
 """By a file's bits."""
 SAMPLE_BYTES: dict[SampleEncoding, int] = {"s16le": 2, "s24le": 3, "f32le": 4}
-CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
-CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 TaskRole = Literal["generate", "master", "embed", "score"]
 """A task's role, as progress names it."""
-
-
-class PlainMapping:
-    """Lets a struct be read like a mapping of plain values, keyed and valued as on the wire."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:  # Any: plain data of every field's own type
-        """Return plain data, nested structs included, as it is encoded on the wire."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
-
-    def __getitem__(self, key: str) -> Any:
-        name = _names(type(self)).get(key)
-        value = UNSET if name is None else getattr(self, name)
-        if value is UNSET:
-            raise KeyError(key)
-        return _plain(value)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of ``key``, or ``default``."""
-        if key not in self:
-            return default
-        return self[key]
-
-    def __contains__(self, key: object) -> bool:
-        name = _names(type(self)).get(str(key))
-        return name is not None and getattr(self, name) is not UNSET
-
-    def __iter__(self) -> Iterator[str]:
-        return (key for key in _names(type(self)) if key in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def keys(self) -> KeysView[str]:
-        return self.to_dict().keys()
-
-    def values(self) -> ValuesView[Any]:
-        return self.to_dict().values()
-
-    def items(self) -> ItemsView[str, Any]:
-        return self.to_dict().items()
-
-
-def _plain(value: Any) -> Any:  # Any: plain data of every field's own type
-    """Return the value as it is encoded on the wire: maps, lists, scalars."""
-    return _lists(msgspec.to_builtins(value))
-
-
-def _lists(value: Any) -> Any:
-    """Return the same value with lists for tuples, which ``to_builtins`` leaves."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_lists(item) for item in value]
-    return value
-
-
-_NAMES: dict[type, dict[str, str]] = {}
-
-
-def _names(cls: type) -> dict[str, str]:
-    """Map each key on the wire to its attribute."""
-    if cls not in _NAMES:
-        _NAMES[cls] = {field.encode_name: field.name for field in msgspec.structs.fields(cls)}
-    return _NAMES[cls]
-
-
-Mapping.register(PlainMapping)
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -160,120 +88,6 @@ class Failure(Struct, frozen=True, kw_only=True):
         if isinstance(self.retry_after_ms, int):
             error.retry_after_ms = self.retry_after_ms
         return error
-
-
-class QualityReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """The quality gate's judgement."""
-
-    score: float = 0.0
-    """0..100."""
-    issues: tuple[str, ...] = ()
-
-
-HighpassWhy = Literal["configured", "asked", "engine", "words", "spectrum", "off"]
-
-
-class HighpassReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """The high-pass as it was applied."""
-
-    hz: float
-    """Cut-off; 0: none."""
-    why: HighpassWhy
-    """What decided it: the configuration, the request, the engine, the prompt's words, the sound's own spectrum."""
-
-
-class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """How well a loop closes."""
-
-    seam_score: float
-    """0..100."""
-    crossfade_s: float = 0.0
-    """Seconds; 0 where the engine made the loop natively."""
-    method: Literal["native", "crossfade"] | UnsetType = UNSET
-    """How it closes; not told of sounds kept by earlier versions, and of what came from elsewhere."""
-
-
-class StreamReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """How a sound was sent while it was made: what could not be known then was decided by its first seconds."""
-
-    gain_db: float
-    """The one gain of the whole sound."""
-    gain_from_s: float
-    """Seconds at its beginning that the gain was taken from."""
-    limited_db: float = 0.0
-    """By how much the look-ahead limiter took later peaks down at the most."""
-    pieces: Literal["engine", "whole"] = "whole"
-    """The engine gave it piece by piece, or all at once: then the first chunk left when it was generated."""
-
-
-class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """One candidate of any round, chosen or not."""
-
-    seed: int
-    score: float | None = None
-    """CLAP similarity where there is a scorer, else the quality score; None where it was not judged."""
-    quality: QualityReport | None = None
-    clap_similarity: float | None = None
-    verdict: CandidateVerdict = "not_chosen"
-
-
-class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """Which worker made the sound, and on what."""
-
-    id: str = ""
-    device: str = "cpu"
-
-
-class Timings(PlainMapping, Struct, frozen=True, kw_only=True):
-    """Milliseconds spent in each stage."""
-
-    lookup: float = 0.0
-    queue: float = 0.0
-    generate: float = 0.0
-    score: float = 0.0
-    master: float = 0.0
-    store: float = 0.0
-    total: float = 0.0
-
-
-HitRule = Literal["recipe", "text", "canonical", "confirmed", "words", "cosine", "sound"]
-
-
-class RefusedReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """A kept sound that came near and was not offered."""
-
-    entry_id: int
-    prompt: str
-    reason: str
-    cosine: float | None = None
-    clap: float | None = None
-
-
-class HitReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """How a kept sound came to answer a request."""
-
-    entry_id: int
-    stage: CacheType
-    rule: HitRule
-    cosine: float | None = None
-    """Of the words; None where they were not compared by their meaning."""
-    clap: float | None = None
-    """CLAP(words, sound)."""
-    nearest_refused: RefusedReport | None = None
-    """Only where the look-up by meaning ran."""
-
-
-class PresentSettings(PlainMapping, Struct, frozen=True, kw_only=True):
-    """What the same request would be made with now, were there no hit."""
-
-    engine: str
-    steps: int | None
-    guidance_scale: float | None
-    candidates: int
-    duration_s: float
-    tau_use: float
-    tau_prompt_sem: float
-    tau_accept_new: float | None
 
 
 class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from audio_pool.engine_info import Notes
-from audio_pool.results import CandidateReport, Failure, FinishedSound, RenditionReport, SoundMetadata, WorkerReport
+from audio_pool.reports import CandidateReport, WorkerReport
+from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.types import Peaks, Picture, Recipe, Rendition, Shape
 
 __all__ = [

@@ -20,7 +20,8 @@ from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.engines.procedural.recipe import RECIPES
 from audio_pool.errors import InvalidAudio, InvalidRequest, QualityError, StorageError
 from audio_pool.inscription import comment_of
-from audio_pool.results import QualityReport, SoundMetadata
+from audio_pool.reports import QualityReport
+from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
 from audio_pool.worker.mastering import Mastering, RawCandidate, score_of
 

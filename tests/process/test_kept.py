@@ -18,7 +18,8 @@ from audio_pool.cli.pools import started
 from audio_pool.config import Config, load_config
 from audio_pool.errors import CallerError, StorageError
 from audio_pool.pool.kept import kept_sound
-from audio_pool.results import AudioResult, Timings
+from audio_pool.reports import Timings
+from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest
 
 WORDS = "rain on a tin roof"

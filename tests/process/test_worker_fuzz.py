@@ -17,7 +17,8 @@ from tests.support.routed import Caller, Routed
 
 from audio_pool.engine_info import Notes
 from audio_pool.pool.worker_link import WorkerLink
-from audio_pool.results import CandidateReport, Failure, FinishedSound, QualityReport
+from audio_pool.reports import CandidateReport, QualityReport
+from audio_pool.results import Failure, FinishedSound
 from audio_pool.scheduler import events
 from audio_pool.tasks import (
     Called,

@@ -18,14 +18,8 @@ from tests.support.recipes import RENDITION, recipe
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.engine_info import Notes
 from audio_pool.errors import AudioPoolError
-from audio_pool.results import (
-    CandidateReport,
-    Failure,
-    FinishedSound,
-    QualityReport,
-    RenditionReport,
-    SoundMetadata,
-)
+from audio_pool.reports import CandidateReport, QualityReport
+from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import (
     Action,

@@ -8,7 +8,8 @@ import pytest
 from tests.support.cache_sounds import recipe
 
 from audio_pool.inscription import comment_of, sound_in
-from audio_pool.results import QualityReport, SoundMetadata
+from audio_pool.reports import QualityReport
+from audio_pool.results import SoundMetadata
 
 METADATA = SoundMetadata(
     prompt="rain on a tin roof", engine="procedural", implementation="procedural", seed=9, base_seed=7,

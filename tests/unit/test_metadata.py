@@ -8,7 +8,8 @@ from msgspec import UNSET
 from tests.support.requests import engine, resolved
 
 from audio_pool.pool.metadata import is_master, new_metadata, rendition_report, result_metadata
-from audio_pool.results import RenditionReport, SoundMetadata, Timings
+from audio_pool.reports import Timings
+from audio_pool.results import RenditionReport, SoundMetadata
 from audio_pool.types import Rendition
 
 FULL = engine(steps=100, guidance_scale=3.5, negative_prompt=True)

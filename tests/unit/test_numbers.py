@@ -18,16 +18,9 @@ from audio_pool.numbers import BOUNDS_S, DiskSpace, GpuMemory, Histogram, Measur
 from audio_pool.pool import machine as machine_module
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.tally import Tally
-from audio_pool.results import (
-    CacheType,
-    CandidateReport,
-    Failure,
-    FinishedSound,
-    Progress,
-    QualityReport,
-    SoundMetadata,
-)
-from audio_pool.results import Timings as StageTimes
+from audio_pool.reports import CacheType, CandidateReport, QualityReport
+from audio_pool.reports import Timings as StageTimes
+from audio_pool.results import Failure, FinishedSound, Progress, SoundMetadata
 from audio_pool.scheduler import events
 from audio_pool.tasks import MasteredSound, Rejected
 

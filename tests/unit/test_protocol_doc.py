@@ -42,20 +42,17 @@ from audio_pool.numbers import (
 )
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import Body, Reply
-from audio_pool.results import (
-    Accepted,
+from audio_pool.reports import (
     CandidateReport,
-    Failure,
     HitReport,
     LoopReport,
     PresentSettings,
-    Progress,
     QualityReport,
     RefusedReport,
-    SoundMetadata,
     Timings,
     WorkerReport,
 )
+from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
 from audio_pool.server.outbox import SocketSink
 from audio_pool.transport import client_messages, packing
 from audio_pool.types import AudioRequest

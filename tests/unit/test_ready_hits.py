@@ -17,7 +17,8 @@ from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.replies import Reply
-from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata, Timings
+from audio_pool.reports import Timings
+from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.scheduler import events
 from audio_pool.tasks import GenerateTask, MasteredSound, Rendered, RenderTask
 

@@ -9,15 +9,8 @@ import msgspec
 import pytest
 
 from audio_pool.errors import AudioPoolError, Busy, QualityError
-from audio_pool.results import (
-    Accepted,
-    CandidateReport,
-    Failure,
-    LoopReport,
-    QualityReport,
-    SoundMetadata,
-    Timings,
-)
+from audio_pool.reports import CandidateReport, LoopReport, QualityReport, Timings
+from audio_pool.results import Accepted, Failure, SoundMetadata
 
 METADATA = SoundMetadata(
     prompt="rain",

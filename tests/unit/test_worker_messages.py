@@ -12,15 +12,8 @@ from tests.support.recipes import RENDITION, SHAPE, recipe
 
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.errors import BadMessage
-from audio_pool.results import (
-    CandidateReport,
-    Failure,
-    FinishedSound,
-    QualityReport,
-    RenditionReport,
-    SoundMetadata,
-    WorkerReport,
-)
+from audio_pool.reports import CandidateReport, QualityReport, WorkerReport
+from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.tasks import (
     Called,
     CandidateRef,

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from audio_pool.errors import InvalidRequest
-from audio_pool.results import PlainMapping
+from audio_pool.plain_mapping import PlainMapping
 
 __all__ = ["LEAST_PAIRS", "CurvePoint", "JudgedPair", "Measured", "measure"]
 

@@ -13,7 +13,8 @@ from msgspec import Struct, structs
 
 from audio_pool.cache.entry import Entry, Row
 from audio_pool.cache.policy import Verdict
-from audio_pool.results import HitReport, HitRule, RefusedReport, SoundMetadata
+from audio_pool.reports import HitReport, HitRule, RefusedReport
+from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe
 
 __all__ = ["Hit", "HitType", "Lookup", "figure", "offer", "refused"]

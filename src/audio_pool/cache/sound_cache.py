@@ -43,7 +43,8 @@ from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
 from audio_pool.errors import EngineError
-from audio_pool.results import FinishedSound, HitRule
+from audio_pool.reports import HitRule
+from audio_pool.results import FinishedSound
 from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import Query, Recipe, Rendition
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from audio_pool.cache.uptime import uptime_s
 from audio_pool.cache.uses import Candidate, Counted, Uses
 from audio_pool.errors import StorageError
-from audio_pool.results import CacheType
+from audio_pool.reports import CacheType
 
 __all__ = ["Usage"]
 

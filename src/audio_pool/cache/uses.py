@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from audio_pool.results import CacheType
+from audio_pool.reports import CacheType
 
 __all__ = ["Answers", "Candidate", "Counted", "Missed", "Reach", "Use", "Uses"]
 

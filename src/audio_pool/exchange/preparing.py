@@ -32,7 +32,8 @@ from audio_pool.exchange.sidecar import Kept
 from audio_pool.exchange.told import Told, allows_commercial_use, readable
 from audio_pool.inscription import comment_of, sound_in
 from audio_pool.prompts.expectations import names_noise
-from audio_pool.results import FinishedSound, LoopReport, QualityReport, SoundMetadata
+from audio_pool.reports import LoopReport, QualityReport
+from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.tasks import DESCRIPTORS
 from audio_pool.types import MAX_DURATION_S, Recipe, Rendition
 

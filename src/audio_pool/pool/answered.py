@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from audio_pool.results import CacheType, SoundMetadata
+from audio_pool.reports import CacheType
+from audio_pool.results import SoundMetadata
 
 __all__ = ["Answered", "Delivered"]
 

@@ -36,7 +36,8 @@ from audio_pool.pool.requests import OpenRequest, RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
-from audio_pool.results import CacheType, Failure, SoundMetadata
+from audio_pool.reports import CacheType
+from audio_pool.results import Failure, SoundMetadata
 from audio_pool.scheduler import actions, events
 from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
 from audio_pool.scheduler.work import CallWork, GenerateWork, TaskWork, thread_of

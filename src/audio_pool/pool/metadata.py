@@ -12,7 +12,8 @@ from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.results import CacheType, PresentSettings, RenditionReport, SoundMetadata, Timings
+from audio_pool.reports import CacheType, PresentSettings, Timings
+from audio_pool.results import RenditionReport, SoundMetadata
 from audio_pool.types import LOUDNESS_LIMITED, Recipe, Rendition
 
 __all__ = ["as_delivered", "is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]

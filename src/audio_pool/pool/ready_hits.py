@@ -20,7 +20,8 @@ from audio_pool.pool.executor import Executor
 from audio_pool.pool.kept import file_of
 from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
 from audio_pool.pool.requests import LookedUp, OpenRequest
-from audio_pool.results import SoundMetadata, Timings
+from audio_pool.reports import Timings
+from audio_pool.results import SoundMetadata
 
 __all__ = ["ReadyHits"]
 

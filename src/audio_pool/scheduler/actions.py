@@ -10,7 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from audio_pool.results import Accepted, CacheType, CandidateReport, Chunk, Failure, Progress
+from audio_pool.reports import CacheType, CandidateReport
+from audio_pool.results import Accepted, Chunk, Failure, Progress
 from audio_pool.scheduler.answers import ReplyValue
 from audio_pool.scheduler.work import TaskWork
 from audio_pool.tasks import MasteredSound, TaskResult

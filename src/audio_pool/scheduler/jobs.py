@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from audio_pool.results import CandidateReport
+from audio_pool.reports import CandidateReport
 from audio_pool.scheduler.answers import HitFile, ReplyValue
 from audio_pool.scheduler.events import Call, Submit
 from audio_pool.tasks import MasteredSound, RawSounds

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from audio_pool.errors import AudioPoolError
-from audio_pool.results import CacheType, Failure
+from audio_pool.reports import CacheType
+from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import Action, Discard, JobClosed, SendReply
 from audio_pool.scheduler.answers import StoredSound

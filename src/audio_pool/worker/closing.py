@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audio_pool.engines.base import Audio
-from audio_pool.results import LoopReport
+from audio_pool.reports import LoopReport
 from audio_pool.types import Shape
 
 __all__ = ["Closing", "as_made", "by_crossfade"]

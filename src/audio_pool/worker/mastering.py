@@ -27,17 +27,8 @@ from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
 from audio_pool.inscription import comment_of
 from audio_pool.prompts.expectations import names_low_sound, names_noise
-from audio_pool.results import (
-    CandidateReport,
-    CandidateVerdict,
-    FinishedSound,
-    HighpassReport,
-    HighpassWhy,
-    LoopReport,
-    QualityReport,
-    RenditionReport,
-    SoundMetadata,
-)
+from audio_pool.reports import CandidateReport, CandidateVerdict, HighpassReport, HighpassWhy, LoopReport, QualityReport
+from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker import files

@@ -32,7 +32,8 @@ from audio_pool.errors import (
     StorageError,
     WorkerError,
 )
-from audio_pool.results import Failure, SoundMetadata, Timings, WorkerReport
+from audio_pool.reports import Timings, WorkerReport
+from audio_pool.results import Failure, SoundMetadata
 from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.tasks import (
     Called,

@@ -25,15 +25,8 @@ from audio_pool.engines.base import Audio, Scorer
 from audio_pool.errors import QualityError, StorageError
 from audio_pool.inscription import comment_of
 from audio_pool.prompts.expectations import names_noise
-from audio_pool.results import (
-    SAMPLE_ENCODINGS,
-    FinishedSound,
-    HighpassReport,
-    RenditionReport,
-    SampleEncoding,
-    SoundMetadata,
-    StreamReport,
-)
+from audio_pool.reports import HighpassReport, StreamReport
+from audio_pool.results import SAMPLE_ENCODINGS, FinishedSound, RenditionReport, SampleEncoding, SoundMetadata
 from audio_pool.tasks import MasteringSpec
 from audio_pool.types import Recipe
 from audio_pool.worker.levels import Level, measured

@@ -21,7 +21,7 @@ from audio_pool.gateway.dialects.fields import BadFields, Fault, FieldFault, Tak
 from audio_pool.gateway.dialects.names import Names
 from audio_pool.gateway.door import Door, HttpRequest, Sound
 from audio_pool.gateway.told import public
-from audio_pool.results import Timings
+from audio_pool.reports import Timings
 from audio_pool.tracing import current_traceparent, within
 from audio_pool.types import Format, OptionalText, Prompt
 

@@ -1,0 +1,147 @@
+"""The parts of a sound's metadata: how it was judged, closed, sent, timed, and why it is a hit.
+
+Owns: each of these reports, as data.
+Must not know: who makes a report; the whole, which is ``results.py: SoundMetadata``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from audio_pool.plain_mapping import PlainMapping
+
+__all__ = [
+    "CacheType",
+    "CandidateReport",
+    "CandidateVerdict",
+    "HighpassReport",
+    "HighpassWhy",
+    "HitReport",
+    "HitRule",
+    "LoopReport",
+    "PresentSettings",
+    "QualityReport",
+    "RefusedReport",
+    "StreamReport",
+    "Timings",
+    "WorkerReport",
+]
+
+CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
+CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
+
+
+class QualityReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The quality gate's judgement."""
+
+    score: float = 0.0
+    """0..100."""
+    issues: tuple[str, ...] = ()
+
+
+HighpassWhy = Literal["configured", "asked", "engine", "words", "spectrum", "off"]
+
+
+class HighpassReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The high-pass as it was applied."""
+
+    hz: float
+    """Cut-off; 0: none."""
+    why: HighpassWhy
+    """What decided it: the configuration, the request, the engine, the prompt's words, the sound's own spectrum."""
+
+
+class LoopReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How well a loop closes."""
+
+    seam_score: float
+    """0..100."""
+    crossfade_s: float = 0.0
+    """Seconds; 0 where the engine made the loop natively."""
+    method: Literal["native", "crossfade"] | UnsetType = UNSET
+    """How it closes; not told of sounds kept by earlier versions, and of what came from elsewhere."""
+
+
+class StreamReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How a sound was sent while it was made: what could not be known then was decided by its first seconds."""
+
+    gain_db: float
+    """The one gain of the whole sound."""
+    gain_from_s: float
+    """Seconds at its beginning that the gain was taken from."""
+    limited_db: float = 0.0
+    """By how much the look-ahead limiter took later peaks down at the most."""
+    pieces: Literal["engine", "whole"] = "whole"
+    """The engine gave it piece by piece, or all at once: then the first chunk left when it was generated."""
+
+
+class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One candidate of any round, chosen or not."""
+
+    seed: int
+    score: float | None = None
+    """CLAP similarity where there is a scorer, else the quality score; None where it was not judged."""
+    quality: QualityReport | None = None
+    clap_similarity: float | None = None
+    verdict: CandidateVerdict = "not_chosen"
+
+
+class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Which worker made the sound, and on what."""
+
+    id: str = ""
+    device: str = "cpu"
+
+
+class Timings(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Milliseconds spent in each stage."""
+
+    lookup: float = 0.0
+    queue: float = 0.0
+    generate: float = 0.0
+    score: float = 0.0
+    master: float = 0.0
+    store: float = 0.0
+    total: float = 0.0
+
+
+HitRule = Literal["recipe", "text", "canonical", "confirmed", "words", "cosine", "sound"]
+
+
+class RefusedReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A kept sound that came near and was not offered."""
+
+    entry_id: int
+    prompt: str
+    reason: str
+    cosine: float | None = None
+    clap: float | None = None
+
+
+class HitReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """How a kept sound came to answer a request."""
+
+    entry_id: int
+    stage: CacheType
+    rule: HitRule
+    cosine: float | None = None
+    """Of the words; None where they were not compared by their meaning."""
+    clap: float | None = None
+    """CLAP(words, sound)."""
+    nearest_refused: RefusedReport | None = None
+    """Only where the look-up by meaning ran."""
+
+
+class PresentSettings(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What the same request would be made with now, were there no hit."""
+
+    engine: str
+    steps: int | None
+    guidance_scale: float | None
+    candidates: int
+    duration_s: float
+    tau_use: float
+    tau_prompt_sem: float
+    tau_accept_new: float | None
