@@ -100,6 +100,10 @@ class FromSound:
         until = long.shape[1] - round(FADE_S * rate)
         np.testing.assert_array_equal(longer[:, :until], long[:, :until])
         assert longer.shape[1] == long.shape[1] + round(0.4 * rate)
+        assert longer[:, -round(0.01 * rate) :].any(), "what is added sounds to its end"
+        for part in ({"extend_s": 0.4, "duration_s": SECONDS + 5.4}, {"mask": (2.0, 2.2), "duration_s": SECONDS + 5.0}):
+            said = engine.notes(item(init_audio=long, **part)).warnings
+            assert not any(warning.startswith("silent_end") for warning in said), part
 
     def test_joints_are_no_places_of_their_own(self, engine):
         """By the measure of loops' seams, at both ends of each crossfade; the joints' craft is test_paste.py's."""

@@ -338,7 +338,8 @@ class StagedEngine:
         if item.init_audio is None:
             stretch_of(item, info.name, rate, info.longest_s, info.longest_s)
             return item, None, None
-        stretch = stretch_of(item, info.name, rate, info.window_s or info.longest_s, self._most_around_s())
+        longest_s = self._most_around_s()
+        stretch = stretch_of(item, info.name, rate, min(info.window_s or info.longest_s, longest_s), longest_s)
         given = fitted(item.init_audio, info.channels, frames_of(item.duration_s, rate))
         if stretch is None:
             return item, given, None

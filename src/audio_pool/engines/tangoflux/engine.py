@@ -112,7 +112,7 @@ class TangoFlux(WindowedDiffusion):
         self._limit_to_one_pass()
 
     def notes(self, item: Item) -> Notes:
-        made_s = self.config.audio_seq_len * self._vae.hop_length / self.info.sample_rate
+        made_s = self._most_around_s()
         noted = super().notes(item)
         if item.loop and noted.loops:
             return noted
@@ -122,6 +122,11 @@ class TangoFlux(WindowedDiffusion):
             return noted
         silent = f"silent_end: the model makes {made_s:.3f} s; the last {asked_s - made_s:.3f} s are silent"
         return structs.replace(noted, warnings=(*noted.warnings, silent), made_s=made_s)
+
+    def _most_around_s(self) -> float:
+        """Return the seconds that its latents sound for: a little less than the window that it is told of."""
+        samples: int = self.config.audio_seq_len * self._vae.hop_length
+        return samples / self.info.sample_rate
 
     def _text_warnings(self, job: Job) -> list[str]:
         warnings = []
