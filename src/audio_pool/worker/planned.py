@@ -18,6 +18,7 @@ from audio_pool.prompts.lint import Reader, lint
 from audio_pool.roots import ANYWHERE
 from audio_pool.tasks import GeneratePart
 from audio_pool.types import MAX_DURATION_S, STRICT_WARNINGS, Recipe, Shape, frames_of
+from audio_pool.worker.given_sound import Lost, lost_of
 from audio_pool.worker.input_files import read_input
 
 __all__ = ["Planned", "plan_of"]
@@ -30,6 +31,18 @@ class Planned:
     item: Item
     notes: Notes
     looped: bool
+    lost: Lost | None = None
+    """What the engine cannot hear of the given sound that it is to keep."""
+
+    def made_at(self, info: EngineInfo) -> int:
+        """Return the rate of what comes of ``restored``."""
+        if self.lost is not None:
+            return self.lost.rate
+        return self.item.sample_rate if info.any_rate and self.item.sample_rate else info.sample_rate
+
+    def restored(self, made: Audio) -> Audio:
+        """Return what the engine made of the item, with what it cannot hear of the given sound."""
+        return made if self.lost is None else self.lost.restored(made)
 
 
 def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s: float) -> list[Planned]:
@@ -44,6 +57,7 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         InvalidRequest: what is to be done to a given sound that is too short for it.
     """
     recipe = part.recipe
+    given = _given(part, max_input_s)
     item = Item(
         prompt=recipe.prompt,
         negative_prompt=recipe.negative_prompt,
@@ -54,7 +68,7 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
         loop=recipe.loop and info.loop and recipe.loop_method != "crossfade",
         sample_rate=recipe.sample_rate,
         voice=recipe.voice,
-        init_audio=_init_audio(info, part, max_input_s),
+        init_audio=_heard(given, recipe, info),
         init_strength=recipe.init_strength,
         options=dict(recipe.options),
     )
@@ -73,7 +87,10 @@ def plan_of(engine: Generator, info: EngineInfo, part: GeneratePart, max_input_s
     item = dataclasses.replace(item, loop=looped)
     if recipe.loop and not looped:
         notes = _of_material(notes, engine.notes(item))
-    return [Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped) for seed in part.seeds]
+    lost = _lost(given, recipe, info)
+    return [
+        Planned(item=dataclasses.replace(item, seed=seed), notes=notes, looped=looped, lost=lost) for seed in part.seeds
+    ]
 
 
 def _with_advice(notes: Notes, info: EngineInfo, recipe: Recipe) -> Notes:
@@ -104,14 +121,32 @@ def _refuse_approximations(notes: Notes) -> None:
         )
 
 
-def _init_audio(info: EngineInfo, part: GeneratePart, max_input_s: float) -> Audio | None:
+def _given(part: GeneratePart, max_input_s: float) -> tuple[Audio, int] | None:
     if part.init_audio is None:
+        return None
+    return read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
+
+
+def _heard(given: tuple[Audio, int] | None, recipe: Recipe, info: EngineInfo) -> Audio | None:
+    """Return the given sound at the engine's rate."""
+    if given is None:
         return None
     from audio_pool.audio import filter
 
-    audio, rate = read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
-    wanted = _rate(part.recipe, info)
+    audio, rate = given
+    wanted = _rate(recipe, info)
     return audio if rate == wanted else filter.resample(audio, rate, wanted)
+
+
+def _lost(given: tuple[Audio, int] | None, recipe: Recipe, info: EngineInfo) -> Lost | None:
+    """Return what the engine cannot hear of a given sound of which something, or all, is to stay."""
+    if given is None or recipe.loop or not (recipe.edit or recipe.init_strength == 0):
+        return None
+    engine = _rate(recipe, info), info.channels
+    lost = lost_of(*given, engine=engine, rate=recipe.sample_rate, edit=recipe.edit or None)
+    if lost is None or recipe.edit:
+        return lost
+    return dataclasses.replace(lost, audio=lost.audio[:, : recipe.frames])
 
 
 def _rate(recipe: Recipe, info: EngineInfo) -> int:

@@ -386,7 +386,7 @@ class TaskRunner:
 
 
 def _raw(info: EngineInfo, audio: Audio, plan: Planned) -> RawCandidate:
-    rate = plan.item.sample_rate if info.any_rate and plan.item.sample_rate else info.sample_rate
+    audio, rate = plan.restored(audio), plan.made_at(info)
     return RawCandidate(audio=audio, sample_rate=rate, seed=plan.item.seed, looped=plan.looped, notes=plan.notes)
 
 

@@ -54,18 +54,18 @@ def streamed(
     started = time.monotonic()
     try:
         plan = plan_of(engine, info, part, max_input_s)[0]
-        rate = plan.item.sample_rate if info.any_rate and plan.item.sample_rate else info.sample_rate
         mastering = StreamMastering(
             recipe=part.recipe,
             spec=part.mastering,
             seed=plan.item.seed,
-            sample_rate=rate,
+            sample_rate=plan.made_at(info),
             notes=plan.notes,
             gated=info.gated,
             pieces="engine" if engine.gives_pieces else "whole",
             emit=emit,
         )
-        for piece in engine.pieces(plan.item, on_step):
+        pieces = engine.pieces(plan.item, on_step)
+        for piece in pieces if plan.lost is None else plan.lost.restored_pieces(pieces):
             mastering.push(piece)
         mastering.end()
     except AudioPoolError as exc:
