@@ -136,11 +136,11 @@ def test_around_a_new_part_a_sound_keeps_what_its_engine_cannot_hear(pool: Audio
     fields = {"engine": "audioldm", "seed": 5, "loop": False, "init_audio": str(tmp_path / "given.wav")}
     part = ask(pool, mask_start_s=0.6, mask_end_s=0.8, **fields)
     itself = ask(pool, init_strength=0.0, duration_s=1.5, **fields)
-    for result, kept in ((part, [(0.1, 0.56), (0.84, 1.4)]), (itself, [(0.1, 1.4)])):
+    for result, places in ((part, [(0.1, 0.56), (0.84, 1.4)]), (itself, [(0.1, 1.4)])):
         whole = heard(result)
         assert whole.shape == (2, 66_150), "the model's 16 kHz and its one channel are not the sound's"
         gain = float(np.vdot(whole[:, 4410:22_050], given.T[:, 4410:22_050]) / np.square(given.T[:, 4410:22_050]).sum())
-        for start, end in kept:
+        for start, end in places:
             place = slice(round(start * rate), round(end * rate))
             np.testing.assert_allclose(whole[:, place] / gain, given.T[:, place], atol=1e-3)
 

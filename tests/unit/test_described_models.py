@@ -54,6 +54,13 @@ def test_what_a_stable_audio_3_can_do_is_its_checkpoints(tmp_path: Path) -> None
     assert (info.inpaint, info.extend, info.longest_s) == (False, False, 120.0)
 
 
+@pytest.mark.parametrize(("kind", "follows"), [("musicgen", False), ("musicgen_melody", True)])
+def test_only_a_melody_model_starts_from_a_sound(tmp_path: Path, kind: str, follows: bool) -> None:
+    model = written(tmp_path, {"config.json": {"model_type": kind}})
+    info = configured_info("musicgen", settings={"model": model})
+    assert (info.init_audio, info.extend) == (follows, True)
+
+
 def test_a_sound_model_of_magnet_is_guided_as_it_was_published_for(tmp_path: Path) -> None:
     for folder, guidance in (("audio-magnet-small", 20.0), ("magnet-medium-30secs", 10.0)):
         model = written(tmp_path / "facebook" / folder, {"README.md": ""})

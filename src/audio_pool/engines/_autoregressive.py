@@ -111,7 +111,7 @@ class AutoregressiveEngine(StagedEngine):
         encoder = {"text_encoder": model.text_encoder}
         if model.projection is not None:
             encoder["projection"] = model.projection
-        info = structs.replace(info, sample_rate=self._rate, channels=model.channels)
+        info = structs.replace(info, sample_rate=self._rate, channels=model.channels, init_audio=self.takes_tune)
         stages = {
             "encoder": encoder,
             "sampler": {"language_model": lm, **self._conditioners()},

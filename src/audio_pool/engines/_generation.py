@@ -302,7 +302,8 @@ class StagedEngine:
     def _job(self, index: int, item: Item) -> Job:
         name = self.info.name
         check_item(name, item)
-        if item.init_audio is not None and not self.info.init_audio:
+        like_it = item.init_audio is not None and item.mask is None and item.extend_s is None
+        if like_it and not self.info.init_audio:
             raise NotSupported(f"{name} cannot start from audio (init_audio)")
         item, given, stretch = self._shown(item)
         if item.duration_s > self.info.longest_s + 1e-9:

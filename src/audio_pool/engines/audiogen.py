@@ -43,7 +43,6 @@ INFO = EngineInfo(
     longest_s=600.0,
     window_s=_WINDOW_S,
     guidance_scale=3.0,
-    init_audio=True,
     extend=True,
     streams=True,
     options=_options(_WINDOW_S),

@@ -57,7 +57,6 @@ INFO = EngineInfo(
     steps=20,
     guidance_scale=10.0,
     negative_prompt=True,
-    init_audio=True,
     inpaint=True,
     extend=True,
     streams=True,

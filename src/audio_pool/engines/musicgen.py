@@ -13,12 +13,15 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines._autoregressive import AutoregressiveEngine, TokenModel, token_options
 from audio_pool.engines._chroma import chroma
 from audio_pool.engines._generation import Condition, Job
 from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._token_drawing import Window
+from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings, no_bars
 from audio_pool.models.weights import missing_model
 
@@ -99,6 +102,12 @@ def load(info: EngineInfo, settings: TorchSettings) -> MusicGen:
         engine = MusicGen(info, settings, opened, parts)
     engine._warm()
     return engine
+
+
+def described(info: EngineInfo, settings: TorchSettings, path: Path) -> EngineInfo:
+    """Return the info with whether the model at ``path`` follows tunes."""
+    kind = part_config(path, "").get("model_type", "musicgen_melody")
+    return structs.replace(info, init_audio=kind == "musicgen_melody")
 
 
 def working_bytes(directory: Path) -> int:

@@ -46,7 +46,11 @@ def check(request: AudioRequest, info: EngineInfo, config: Config, loop: bool) -
         )
     edited = request.mask_start_s is not None or request.extend_s is not None
     if request.init_audio is not None and not info.init_audio and not edited:
-        raise NotSupported(f"init_audio: engine {info.name!r} cannot start from a sound")
+        able = "make a part of one anew (mask_start_s, mask_end_s)" if info.inpaint else ""
+        able += " or " * (info.inpaint and info.extend) + "continue a sound (extend_s)" * info.extend
+        raise NotSupported(
+            f"init_audio: engine {info.name!r} cannot start from a sound{f'; it can {able}' if able else ''}"
+        )
     if len(request.prompt) > MAX_PROMPT_CHARS and not info.speech:
         raise InvalidRequest(
             f"prompt: given {len(request.prompt):,} characters, engine {info.name!r} takes {MAX_PROMPT_CHARS:,}"
