@@ -144,3 +144,23 @@ def test_the_command_refuses_what_a_request_would_be_refused_for() -> None:
     code, said = run("rain", "--engine", "minilm")
     assert code == 2 and "makes no sounds" in said
     assert run("rain", "--engine", "kind:effects")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "'tis the season, " + "rain falls " * 180,
+        "the dogs' " + "'a bark and a howl " * 100,
+        "'a b" + " " * 1900,
+        "„a " * 660,
+        '"a b ' * 400,
+    ],
+)
+def test_a_quote_that_nothing_closes_costs_no_more_than_its_prompt_is_long(prompt: str) -> None:
+    # in the time of one that can be read in many ways the worker would be taken for hung
+    lint(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["a man says 'go  home now'", "'go on then', she says", "‘ have a nice day ’"])
+def test_words_in_single_quotes_are_words(prompt: str) -> None:
+    assert names(prompt) == ["prompt_asks_for_words"]

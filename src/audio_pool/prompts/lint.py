@@ -42,7 +42,11 @@ class Reader(NamedTuple):
 
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-_QUOTED = re.compile(r"""["“„«]\s*[^\W\d_][^"“”»]*\s[^"“”»]*["”»]|(?<!\w)['‘](?:[^'‘’]+\s){2,}[^'‘’]+['’](?!\w)""")
+# no part of these can be read in two ways: an apostrophe that nothing closes must not cost more than its prompt is long
+_QUOTED = re.compile(
+    r"""["“„«]\s*[^\W\d_][^\s"“”„«»]*\s[^"“”„«»]*["”»]"""
+    r"""|(?<!\w)['‘]\s*[^\s'‘’]+\s+[^\s'‘’]+\s[^'‘’]+['’](?!\w)"""
+)
 _SAID = re.compile(
     r"\b(?:say(?:s|ing)?|said|announc(?:es?|ing)|read(?:s|ing)? (?:out|aloud))(?:\s*:|\s+(?:that|the words?)\b)"
     r"|\bspeak(?:s|ing)? the words?\b"
