@@ -17,7 +17,7 @@ import audio_pool.scheduler.scheduler
 from audio_pool.config import LimitsConfig, QueueConfig
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import SpawnWorker
-from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.scheduler.worker_state import WorkerPlan
 
 plan = WorkerPlan(name="w", engines=frozenset({"tone"}), roles=frozenset({"generate", "master"}))
 scheduler = audio_pool.scheduler.scheduler.Scheduler([plan], LimitsConfig(), QueueConfig())

@@ -46,7 +46,7 @@ from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.scheduler import Scheduler, Sizes
 from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, MasterWork, RenderWork, TaskWork, thread_of
-from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.tasks import (
     Called,
     CandidateRef,

@@ -18,7 +18,8 @@ from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.events import Call, Submit
 from audio_pool.scheduler.jobs import Job, Stage, TaskRef
 from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork, TaskWork
-from audio_pool.scheduler.workers import WorkerPlan, WorkerTable
+from audio_pool.scheduler.worker_state import WorkerPlan
+from audio_pool.scheduler.workers import WorkerTable
 from audio_pool.tasks import ClapTask, DrawTask, EchoTask, Provenance, RawSounds
 from audio_pool.types import Picture
 

@@ -26,7 +26,7 @@ from audio_pool.errors import (
 from audio_pool.results import Progress
 from audio_pool.scheduler import events
 from audio_pool.scheduler.answers import HitFile
-from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.tasks import Called, ClapTask, EchoTask, Embedded, TaskResult
 
 ENGINES = ("tone", "hum")

@@ -12,7 +12,8 @@ from audio_pool.results import Failure
 from audio_pool.scheduler.actions import KillWorker, SpawnWorker, StopWorker
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.breaker import Breaker
-from audio_pool.scheduler.workers import HeldTask, WorkerPlan, WorkerState, WorkerTable
+from audio_pool.scheduler.worker_state import HeldTask, WorkerPlan, WorkerState
+from audio_pool.scheduler.workers import WorkerTable
 from audio_pool.tasks import LaneReport, Thread
 
 L = LIMITS

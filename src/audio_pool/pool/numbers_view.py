@@ -12,7 +12,7 @@ from audio_pool.pool.machine import Machine, Seen
 from audio_pool.pool.tally import Tally
 from audio_pool.scheduler.events import PRIORITIES, Submit
 from audio_pool.scheduler.scheduler import Scheduler
-from audio_pool.scheduler.workers import WorkerState
+from audio_pool.scheduler.worker_state import WorkerState
 
 __all__ = ["NumbersView", "at_work"]
 

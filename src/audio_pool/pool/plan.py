@@ -22,7 +22,7 @@ from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, 
 from audio_pool.models.encoders import is_here, pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
-from audio_pool.scheduler.workers import WorkerPlan
+from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.transport.worker_messages import EngineSetup, Load
 

@@ -4,7 +4,7 @@ Owns: a pool's start and stop, and the verbs that its callers use.
 Must not know: what a pool is made of (assembly.py), how any step of a request is done.
 
 A request's way: *resolve* (resolve.py), then on the router's thread *look-up*, *join or queue*, *generate*,
-*master*, *store*, *reply*: the order is ``Scheduler._next_stage``'s, what each step comes to executor.py's.
+*master*, *store*, *reply*: the order is ``stages.py: next_stage``'s, what each step comes to executor.py's.
 """
 
 from __future__ import annotations

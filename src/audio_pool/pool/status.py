@@ -22,7 +22,7 @@ from audio_pool.pool.executor import Executor
 from audio_pool.pool.numbers_view import NumbersView, at_work
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import FrontEnd, Router
-from audio_pool.scheduler.workers import WorkerState
+from audio_pool.scheduler.worker_state import WorkerState
 from audio_pool.transport.arena import Arena
 
 __all__ = ["StatusView"]

@@ -18,7 +18,8 @@ from audio_pool.errors import Busy
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.requests import WaitingRequests
-from audio_pool.scheduler.workers import HeldTask, WorkerState, WorkerTable
+from audio_pool.scheduler.worker_state import HeldTask, WorkerState
+from audio_pool.scheduler.workers import WorkerTable
 
 __all__ = ["Admission"]
 

@@ -29,7 +29,8 @@ from audio_pool.scheduler.work import (
     TaskWork,
     thread_of,
 )
-from audio_pool.scheduler.workers import HeldTask, WorkerState, WorkerTable
+from audio_pool.scheduler.worker_state import HeldTask, WorkerState
+from audio_pool.scheduler.workers import WorkerTable
 from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask, Thread
 
 __all__ = ["Dispatch"]

@@ -30,7 +30,8 @@ from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
 from audio_pool.scheduler.poison import PoisonRegister
-from audio_pool.scheduler.workers import HeldTask, WorkerTable
+from audio_pool.scheduler.worker_state import HeldTask
+from audio_pool.scheduler.workers import WorkerTable
 from audio_pool.tasks import (
     Called,
     Embedded,

@@ -4,9 +4,9 @@ Owns: what happens to every request between its arrival and its one final reply;
 rounds, limits, cancels, deadlines.
 Must not know: how anything is executed (pool/executor.py), how workers live (workers.py).
 
-A *request* is what one caller asks; requests for the same recipe share one *job*. ``_next_stage`` and ``_advance``
-are the whole way of a job; every handler here and in outcomes.py only records what happened and calls them. Every way
-out ends in ``Ledger.close``.
+A *request* is what one caller asks; requests for the same recipe share one *job*. ``next_stage`` (stages.py) and
+``_advance`` are the whole way of a job; every handler here and in outcomes.py only records what happened and calls
+them. Every way out ends in ``Ledger.close``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.dues import Dues
 from audio_pool.scheduler.estimates import Estimates
-from audio_pool.scheduler.jobs import Job, Stage
+from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger, Sizes
 from audio_pool.scheduler.outcomes import Outcomes
 from audio_pool.scheduler.poison import PoisonRegister
-from audio_pool.scheduler.workers import WorkerPlan, WorkerTable
+from audio_pool.scheduler.stages import next_stage
+from audio_pool.scheduler.worker_state import WorkerPlan
+from audio_pool.scheduler.workers import WorkerTable
 
 __all__ = ["Scheduler", "Sizes"]
 
@@ -183,38 +185,10 @@ class Scheduler:
 
     # -- a job's way -------------------------------------------------------------------------------
 
-    @staticmethod
-    def _next_stage(job: Job) -> Stage:
-        """Return where a job goes next, given what is known of it. This is the whole way of a request."""
-        if job.value is not None:
-            return "done"
-        if isinstance(job.asked, events.Call):
-            return "call"
-        if job.hit is not None:
-            return "render"  # found, in another format than asked for
-        asked = job.asked
-        match job.stage:
-            case "new" if asked.lookup:
-                return "lookup"  # the same words?
-            case "new" | "lookup" | "embed" if job.missing:
-                return "embed"  # a vector of the prompt from each encoder, one after the other
-            case "embed" if asked.lookup and asked.near and job.vectors:
-                return "near"  # the same meaning?
-            case "new" | "lookup" | "embed" | "near" if asked.claims:
-                return "claim"  # does another pool on this cache make it already?
-            case "claim" if asked.lookup:
-                return "recheck"  # it may have done so since the look-up
-            case "generate" if job.raw is not None:
-                return "master"  # candidates that another worker generated
-            case _ if job.chosen is not None:
-                return "store"
-            case _:
-                return "generate"  # for the first time, again after a worker's death, or with fresh seeds
-
     def _advance(self, job: Job) -> None:
         """Move a job to its next stage and start that. The one place where a job moves on."""
         job.mark("whole", job.stage_at, self._ledger.now)
-        job.stage, job.stage_at = self._next_stage(job), self._ledger.now
+        job.stage, job.stage_at = next_stage(job), self._ledger.now
         request = job.requests[0] if job.requests else 0
         match job.stage:
             case "lookup" | "recheck":

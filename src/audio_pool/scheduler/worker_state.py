@@ -1,0 +1,134 @@
+"""What is known of one worker: its plan, its state, the tasks that it holds.
+
+Owns: what follows from these alone: whether it has room, which of its tasks it is at.
+Must not know: what changes them (workers.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct, field
+
+from audio_pool.results import Failure, Progress
+from audio_pool.scheduler.batches import Batching
+from audio_pool.scheduler.breaker import Breaker
+from audio_pool.scheduler.estimates import TaskKind
+from audio_pool.tasks import LaneReport, Thread
+
+__all__ = ["HeldTask", "WorkerPlan", "WorkerState"]
+
+State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "broken"]
+
+
+class WorkerPlan(Struct, frozen=True, kw_only=True):
+    """What a worker is for, from the configuration."""
+
+    name: str
+    engines: frozenset[str]
+    roles: frozenset[str]
+    credit: int = 2
+    """Tasks that its generating thread may hold."""
+    aux_credit: int = 8
+    """Tasks that its other thread may hold."""
+
+
+class HeldTask(Struct, kw_only=True):
+    """A task sent to a worker."""
+
+    task: int
+    attempt: int
+    thread: Thread
+    jobs: tuple[int, ...]
+    since: float
+    """When it reached the head of its thread's queue; the task timeout counts from there."""
+    kind: TaskKind = TaskKind("generate")
+    alone: bool = False
+    """A worker has ended at this work before: nothing else is sent there until it is done."""
+    clients: tuple[str, ...] = ()
+    """Whose it is, by job."""
+    hang_s: float = math.inf
+    """How long it may go without getting on."""
+    got_on_at: float = 0.0
+    """When it was last heard to have got on."""
+    progress: Progress | None = None
+    timed_out: bool = False
+    """Its worker was killed because of it: nothing else that the worker held is to blame."""
+    cancelled: bool = False
+    recalled: bool = False
+    """It was asked back; it comes if it has not begun."""
+    cancelled_at: float = 0.0
+    missed_since: float | None = None
+    """Since when its worker has said that it knows nothing of it."""
+
+
+class WorkerState(Struct, kw_only=True):
+    """One worker, through all its incarnations."""
+
+    plan: WorkerPlan
+    state: State = "down"
+    incarnation: int = 0
+    engines: frozenset[str] = frozenset()
+    coming: frozenset[str] = frozenset()
+    """Engines that it is still loading while it works."""
+    batching: Mapping[str, Batching] = field(default_factory=dict)
+    tasks: dict[int, HeldTask] = field(default_factory=dict)
+    """In order of sending."""
+    due: float | None = None
+    """When the present state has lasted too long, or (down, broken) when to start."""
+    last_sign: float = 0.0
+    lanes: dict[Thread, LaneReport] = field(default_factory=dict)
+    """What its threads were at by its last heartbeat."""
+    lanes_at: float = 0.0
+    breaker: Breaker = field(default_factory=Breaker)
+    tasks_done: int = 0
+    failure: Failure | None = None
+    killed: bool = False
+    misspoke: str = ""
+    """What it sent that is no message; it was killed for that."""
+    ever_ready: bool = False
+
+    @property
+    def condition(self) -> str:
+        """The state in one word, for people: ``half_open`` is a worker whose next task decides whether it is well."""
+        return "half_open" if self.state == "ready" and self.breaker.half_open else self.state
+
+    @property
+    def ready(self) -> bool:
+        """True if it is up, and not about to be ended."""
+        return self.state == "ready" and not self.killed
+
+    def awaits(self, engine: str) -> bool:
+        """Return True if it is loading an encoder; which ones a worker hosts is known only when it is ready."""
+        return engine in self.coming or (
+            self.state in ("starting", "loading") and bool({"embed", "score"} & self.plan.roles)
+        )
+
+    def held_by(self, thread: Thread) -> int:
+        """Count the tasks of one thread."""
+        return sum(1 for held in self.tasks.values() if held.thread == thread)
+
+    def has_room(self, thread: Thread) -> bool:
+        """Return True if one more task may be sent to the thread now."""
+        if self.state != "ready" or self.killed or (self.tasks and self.breaker.half_open):
+            return False
+        room = self.plan.credit if thread == "generate" else self.plan.aux_credit
+        for held in self.tasks.values():
+            # what is tried again may have killed its last worker: nothing is sent behind it
+            if held.alone or (held.thread == thread and held.attempt > 1):
+                return False
+            room -= held.thread == thread
+        return room > 0
+
+    def behind(self, thread: Thread) -> list[HeldTask]:
+        """Return the tasks that wait behind the thread's first, in order."""
+        return [held for held in self.tasks.values() if held.thread == thread][1:]
+
+    def heads(self) -> list[HeldTask]:
+        """Return the task that each thread is executing; later ones of the same thread wait."""
+        first: dict[Thread, HeldTask] = {}
+        for held in self.tasks.values():
+            first.setdefault(held.thread, held)
+        return list(first.values())
