@@ -10,7 +10,13 @@ import textwrap
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from tests.support.waiting import PATIENCE_S
+
+from audio_pool import AudioPool
+from audio_pool.errors import NotSupported
 
 DOC = Path(__file__).parents[2] / "docs" / "adding-an-engine.md"
 
@@ -117,3 +123,47 @@ def test_a_package_that_does_not_import_or_lacks_a_name_is_told(installed):
             """,
         )
         assert says in said and "bells" in said
+
+
+def test_the_example_with_given_sounds_does_all_that_it_declares_in_a_pool(tmp_path):
+    """Beside it stands an engine whose words decide the length."""
+    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
+    (example,) = [found for found in blocks if "class Hum" in found]
+    (tmp_path / "acme_hum.py").write_text(example)
+    speaks = example.replace('"hum"', '"says"').replace("inpaint=True, extend=True", "natural_length=True, speech=True")
+    (tmp_path / "acme_says.py").write_text(speaks.replace("item.duration_s", "0.5 * len(item.prompt.split())"))
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[audio_pool.engines]\nhum = acme_hum\nsays = acme_says\n")
+    given = np.random.default_rng(1).normal(0.0, 0.1, 66_150)
+    soundfile.write(tmp_path / "given.wav", given, 44_100, subtype="FLOAT")
+    worker = {"name": "w", "engines": ["hum", "says"], "python": sys.executable, "env": {"PYTHONPATH": str(tmp_path)}}
+    tree = {
+        "defaults": {"engine": "hum", "duration_s": 5.0},
+        "cache": {"dir": str(tmp_path / "cache"), "encoder": "off"},
+        "sound": {"min_quality": 0.0, "on_quality_failure": "best"},
+        "workers": [worker],
+    }
+    source = {"init_audio": str(tmp_path / "given.wav"), "highpass_hz": 0.0}
+
+    def likeness(result, first: int, last: int) -> float:
+        heard = soundfile.read(result.path, always_2d=True)[0][first:last, 0]
+        return float(np.corrcoef(heard, given[first:last])[0, 1])
+
+    with AudioPool.from_config(tree) as pool:
+        stream = pool.stream("a hum", timeout_s=PATIENCE_S)
+        assert len(list(stream)) > 1 and stream.result().metadata.stream.pieces == "engine"
+        several = pool.generate("a hum", candidates=2, force=True, timeout_s=PATIENCE_S).metadata
+        assert several.batch_size == 1 and 100 < several.bandwidth_hz <= 1000
+        part = pool.generate("a hum", **source, mask_start_s=0.5, mask_end_s=1.0, timeout_s=PATIENCE_S)
+        assert part.metadata.duration_s == 1.5
+        assert likeness(part, 2_000, 20_000) > 0.999 and likeness(part, 46_000, 64_000) > 0.999
+        assert likeness(part, 22_050, 44_100) < 0.1
+        longer = pool.generate("a hum", **source, extend_s=0.5, timeout_s=PATIENCE_S)
+        assert longer.metadata.duration_s == 2.0 and likeness(longer, 2_000, 64_000) > 0.999
+        with pytest.raises(NotSupported, match="cannot start from a sound"):
+            pool.generate("a hum", **source, timeout_s=PATIENCE_S)
+        said = pool.generate("three short words", engine="says", duration_s=4.0, timeout_s=PATIENCE_S).metadata
+        assert (said.duration_s, said.natural_length) == (1.5, True)
+        assert [one.split(":")[0] for one in said.warnings] == ["duration_s_ignored"]
