@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,16 @@ def test_a_spool_gives_what_it_was_given_at_any_pace() -> None:
         return got
 
     assert asyncio.run(through()) == data
+
+
+def test_a_spool_that_finds_no_room_can_still_be_closed() -> None:
+    spool = Spool()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):  # noqa: PT012
+            while True:
+                spool.put(bytes(4_000))
+        spool.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -111,6 +111,25 @@ def test_company_has_no_more_than_the_room_and_is_not_held_up_by_what_is_too_lar
     assert list(queue.take_alike(A, NOW, 4, sizes.__getitem__, lambda client: True)) == []
 
 
+def test_a_clients_own_company_does_not_hold_up_its_first_for_ever() -> None:
+    # two floods of sounds that go together; one of the two waits for one that goes with none of them
+    queue, ageing_s, turn_s = JobQueue(ageing_s=10.0), 10.0, 4.0
+    queue.put(A, 0, priority=1, arrival=0.0, client="two")
+    queue.pass_by(A, "two", 0.5)  # so that, when a pass is full, the turn is always the other's
+    job, now, taken_ = 1, 0.0, None
+    while taken_ != 0 and now < 20 * ageing_s:
+        for client in ("one", "two"):
+            flood(queue, client, range(job, job + 4), arrival=now)
+            job += 4
+        turn = queue.first(A, now)
+        assert turn is not None
+        taken_ = turn.job
+        queue.take_turn(A, turn, now)
+        list(queue.take_alike(A, now, 7, lambda one: int(one > 0), lambda client: True))
+        now += turn_s
+    assert taken_ == 0 and now <= 2 * ageing_s
+
+
 def test_a_long_line_is_not_looked_through_to_its_end() -> None:
     queue, looked = JobQueue(ageing_s=10.0), []
     flood(queue, "one", range(5_000))

@@ -7,6 +7,7 @@ Must not know: what the bytes are, where they come from or go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 
 __all__ = ["Spool"]
@@ -54,4 +55,5 @@ class Spool:
 
     def close(self) -> None:
         """Give everything back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk is met once more: what lay before it goes all the same
+            self._file.close()

@@ -199,7 +199,8 @@ class JobQueue:
                 del found[client]
             if entry is not None and size(entry.job) <= room:
                 room -= size(entry.job)
-                lines[client].served_at = now
+                if self._head(lines[client]).number == entry.number:
+                    lines[client].served_at = now  # else its first still waits, and company is no turn of its own
                 self.remove(entry.job)
                 shares.charge(client, entry.cost_s)
                 yield entry.job
