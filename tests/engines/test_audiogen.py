@@ -13,7 +13,7 @@ from tests.support import audiocraft_checkpoints as checkpoints
 from tests.support.audiocraft_models import audiogen_codes
 
 from audio_pool.engines import Generator, Item, Streams, _autoregressive, engine_info, load_engine
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
+from audio_pool.errors import Cancelled, EngineError, EngineUnavailable, InvalidConfig, InvalidRequest, NotSupported
 
 pytest.importorskip("transformers")
 
@@ -233,6 +233,8 @@ def test_closed_it_holds_no_weights(built: checkpoints.Built) -> None:
     other.close()
     gc.collect()
     assert [module() for module in held] == [None, None, None]
+    with pytest.raises(EngineError, match="audiogen was closed"):
+        other.notes(item())
 
 
 def test_a_missing_model_is_named(tmp_path: Any) -> None:

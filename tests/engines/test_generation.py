@@ -191,5 +191,7 @@ def test_closed_it_gives_its_memory_back_while_it_is_referenced() -> None:
 def test_closed_it_says_so() -> None:
     engine = Babbler(TorchSettings(device="cpu"))
     engine.close()
+    engine.close()
     with pytest.raises(EngineError, match="babbler was closed"):
         engine.generate([Item(prompt="rain", seed=1, duration_s=0.5)])
+    assert not hasattr(Babbler(TorchSettings(device="cpu")), "_nothing_of_the_kind")

@@ -13,7 +13,7 @@ from tests.support import audiocraft_checkpoints as checkpoints
 from tests.support.audiocraft_models import magnet_codes
 
 from audio_pool.engines import Generator, Item, Streams, load_engine
-from audio_pool.errors import Cancelled, EngineUnavailable, InvalidRequest, NotSupported, OutOfMemory
+from audio_pool.errors import Cancelled, EngineError, EngineUnavailable, InvalidRequest, NotSupported, OutOfMemory
 
 pytest.importorskip("transformers")
 
@@ -358,6 +358,9 @@ def test_closed_it_holds_no_weights(built: checkpoints.Built) -> None:
     gc.collect()
     assert [module() for module in held] == [None, None, None]
     assert other.info.name == "magnet"
+    for asked in (other.generate, other.latents):
+        with pytest.raises(EngineError, match="magnet was closed"):
+            asked([item(steps=1)])
 
 
 def test_a_missing_model_is_named(built: checkpoints.Built, tmp_path: Any) -> None:

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 from msgspec import structs
@@ -279,6 +279,14 @@ class StagedEngine:
             del self.__dict__[name]
         self._given_back = True
         give_back(self.device)
+
+    if not TYPE_CHECKING:  # or every name would be one of its own to those who check types
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say of what ``close`` took away that it did, wherever a subclass looks for it first."""
+            if self.__dict__.get("_given_back") and not name.startswith("__"):
+                raise EngineError(f"{self.info.name} was closed")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- the run -----------------------------------------------------------------------------------
 
