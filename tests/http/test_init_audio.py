@@ -73,6 +73,8 @@ def test_a_repeated_form_is_one_job_and_other_bytes_are_another_request(http: ht
 def test_what_is_wrong_with_a_form(http: httpx.Client, content, fields, status, code) -> None:
     answer = post(http, content, **fields)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    if code == "bad_audio":  # and nothing of where the server keeps what is sent
+        assert answer.json()["detail"].startswith("init_audio: "), answer.text
 
 
 def test_files_stand_nowhere_else_and_paths_nowhere(http: httpx.Client) -> None:

@@ -16,12 +16,13 @@ __all__ = ["read_input"]
 
 
 def read_input(
-    path: str, roots: Roots, field: str, longest_s: float, *, sha256: str | None = None
+    path: str, roots: Roots, field: str, longest_s: float, *, sha256: str | None = None, alone: bool = False
 ) -> tuple[Audio, int]:
     """Read a file that a caller named: float32 [C, T] and its sample rate in Hz.
 
     Args:
         longest_s: what it may decode to.
+        alone: the field names one file, which errors need not repeat: it may lie where a sound that was sent is kept.
         sha256: of the bytes that it must have: those that the caller was allowed to name, and the recipe stands for.
 
     Raises:
@@ -40,6 +41,6 @@ def read_input(
             try:
                 return codec.read(place, InputBound(seconds=longest_s))
             except (NotFound, InvalidAudio) as exc:
-                raise type(exc)(exc.message.replace(str(place), path), hint=exc.hint) from None
+                raise type(exc)(exc.message.replace(str(place), field if alone else path), hint=exc.hint) from None
     except OSError as exc:
         raise NotFound(f"{field}: {path!r} cannot be read: {exc.strerror}") from None

@@ -124,7 +124,8 @@ def _refuse_approximations(notes: Notes) -> None:
 def _given(part: GeneratePart, max_input_s: float) -> tuple[Audio, int] | None:
     if part.init_audio is None:
         return None
-    return read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=part.recipe.init_audio_sha256)
+    sha256 = part.recipe.init_audio_sha256
+    return read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=sha256, alone=True)
 
 
 def _heard(given: tuple[Audio, int] | None, recipe: Recipe, info: EngineInfo) -> Audio | None:
