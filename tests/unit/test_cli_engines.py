@@ -40,6 +40,7 @@ def test_one_engine_tells_its_abilities_kinds_options_and_licence() -> None:
     assert "options         none" not in said
     said = run("audioldm").stdout
     assert "steps           100 by default" in said and "eta: a number, 0 to 1; default 0" in said
+    assert "lyrics: a text, 0 to 4096 characters; empty by default\n" in run("ace_step").stdout
     row = json.loads(run("audioldm", "--json").stdout)
     assert {option["name"]: option.get("high") for option in row["options"]}["eta"] == 1.0
     assert row["kind"] == "generator" and row["available"] in (True, False)

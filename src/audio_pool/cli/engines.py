@@ -172,6 +172,8 @@ def _memory(info: EngineInfo) -> str:
 def _default(option: OptionInfo) -> str:
     if option.default is None:
         return "unset by default"
+    if option.default == "":
+        return "empty by default"
     if isinstance(option.default, bool):
         return f"default {str(option.default).lower()}"
     return f"default {option.default:g}" if isinstance(option.default, float) else f"default {option.default}"
