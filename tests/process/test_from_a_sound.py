@@ -62,6 +62,14 @@ def loud(level: float) -> list[float]:
 # -- a part anew, and more of it -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e10])
+def test_a_given_sound_that_is_none_is_named_rather_than_the_engine(client: AudioClient, value: float) -> None:
+    given = noise(1.0)
+    given[5] = value
+    with pytest.raises(InvalidAudio, match="init_audio: given a sound with 2 of 44,100 samples that are no number"):
+        client.generate("rain", init_audio=file_of(given), extend_s=0.5)
+
+
 def test_what_is_made_of_a_sound_is_found_again_by_who_has_it_and_by_nobody_else(client: AudioClient) -> None:
     given = file_of(noise(2.0))
     part = {"init_audio": given, "mask_start_s": 0.8, "mask_end_s": 1.2}

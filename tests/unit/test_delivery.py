@@ -240,6 +240,8 @@ def test_inline_has_a_limit(tmp_path: Path, file: Path) -> None:
     reply = Desk(tmp_path, None, max_inline_bytes=1003).deliver(file, delivery="inline")
     assert reply.kind == "error" and reply.failure is not None and reply.failure.code == "bad_audio"
     assert "the file has 1,004 bytes, delivered inline are at most 1,003" in reply.failure.message
+    raw = Desk(tmp_path, None, max_inline_bytes=1003).deliver(file, delivery="raw")
+    assert raw.failure is not None and raw.failure.message.endswith("'path' or a shorter sound")
     assert Desk(tmp_path, None, max_inline_bytes=1004).deliver(file, delivery="inline").kind == "result"
 
 

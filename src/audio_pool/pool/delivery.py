@@ -247,7 +247,7 @@ class Delivery:
             if size > self._max_inline_bytes:
                 raise InvalidAudio(
                     f"the file has {size:,} bytes, delivered inline are at most {self._max_inline_bytes:,}; "
-                    "ask for delivery 'path' or a lossy format"
+                    f"ask for delivery 'path' or {'a shorter sound' if request.delivery == 'raw' else 'a lossy format'}"
                 )
             if request.delivery == "raw":
                 samples, data = _samples_of(Path(path))

@@ -13,11 +13,12 @@ from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.engines import Audio, Generator, Item
-from audio_pool.errors import InvalidRequest, NotSupported
+from audio_pool.errors import InvalidAudio, InvalidRequest, NotSupported
 from audio_pool.prompts.lint import Reader, lint
 from audio_pool.roots import ANYWHERE
 from audio_pool.tasks import GeneratePart
 from audio_pool.types import MAX_DURATION_S, STRICT_WARNINGS, Recipe, Shape, frames_of
+from audio_pool.worker.checked import unusable
 from audio_pool.worker.given_sound import Lost, lost_of
 from audio_pool.worker.input_files import read_input
 
@@ -125,7 +126,10 @@ def _given(part: GeneratePart, max_input_s: float) -> tuple[Audio, int] | None:
     if part.init_audio is None:
         return None
     sha256 = part.recipe.init_audio_sha256
-    return read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=sha256, alone=True)
+    audio, rate = read_input(part.init_audio, ANYWHERE, "init_audio", max_input_s, sha256=sha256, alone=True)
+    if wrong := unusable(audio):  # what comes of it would be, too, and the engine be blamed for it
+        raise InvalidAudio(f"init_audio: given a sound with {wrong}", hint="samples lie between -1 and 1")
+    return audio, rate
 
 
 def _heard(given: tuple[Audio, int] | None, recipe: Recipe, info: EngineInfo) -> Audio | None:
