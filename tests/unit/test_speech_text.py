@@ -92,6 +92,7 @@ def test_five_thousand_characters_without_a_stop_are_cut_into_breaths() -> None:
         ("mail bob@mail.com", "mail bob at mail dot com"),
         ("10-20 apples, -5 degrees, 60%", "ten to twenty apples, minus five degrees, sixty percent"),
         ("1/2 a B52, the U.S. Army", "one half a B fifty two, the U S Army"),
+        ("\ufeffhel\u200blo \u202eworld\u202c \u2066one\u2069", "hello world one"),
     ],
 )  # fmt: skip
 def test_digits_symbols_and_abbreviations_become_words(written: str, said: str) -> None:
@@ -153,6 +154,12 @@ def test_a_word_that_nobody_knows_is_spoken_by_its_letters_with_one_stress(ameri
         assert said.count("ˈ") == 1, (word, said)
     assert american.word("blorp") == "blˈɔɹp" and american.word("Müller") == american.word("Muller")
     assert american.phonemes("你好 😀 ***") == ""
+
+
+def test_an_acronym_of_letters_that_no_dictionary_names_is_a_word(tmp_path) -> None:
+    (tmp_path / "us_gold.json").write_text('{"hello": "həlˈO"}')
+    bare = Pronouncer([tmp_path / "us_gold.json"], RULES / "letters_us.txt", british=False)
+    assert bare.phonemes("BBC") == bare.phonemes("bbc") != ""
 
 
 def test_british_english_is_another_one(tmp_path) -> None:

@@ -59,6 +59,9 @@ _MONTHS = "January|February|March|April|May|June|July|August|September|October|N
 
 _QUOTES = str.maketrans(
     {"’": "'", "‘": "'", "`": "'", "´": "'", "«": "“", "»": "”", "„": "“", "…": "...", "–": "—", "\u00ad": ""}
+    # what is not seen is not said: zero widths and directions would part a word in two
+    | dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff", "")
+    | dict.fromkeys("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "")
 )
 
 

@@ -148,7 +148,10 @@ class Pronouncer:
         if len(word) >= 4 and re.search("[AEIOU]", word[1:-1]) and self._inflected(word.lower(), "DEFAULT"):
             return self._inflected(word.lower(), "DEFAULT") or ""
         names = [str(self._known.get(letter) or "") for letter in word.upper()]
-        *others, last = [name for name in names if name]
+        known = [name for name in names if name]
+        if not known:  # a dictionary without the letters' names
+            return self._unknown(word.lower())
+        *others, last = known
         return "".join([*(name.replace(_PRIMARY, _SECONDARY) for name in others), last])
 
     def _inflected(self, word: str, part: str) -> str | None:
