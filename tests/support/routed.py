@@ -32,6 +32,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.library import Library
+from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
 from audio_pool.pool.meaning import Meaning
@@ -182,6 +183,9 @@ class Routed:
             largest=self.config.server.max_sent_audio_bytes,
             most_bytes=self.config.queue.max_bytes,
         )
+        self.look_ups = None
+        if self.keeper is not None:
+            self.look_ups = LookUps(self.config, self.inbox, self.requests, self.keeper, self.writer)
         self.executor = Executor(
             self.config,
             inbox=self.inbox,
@@ -198,7 +202,7 @@ class Routed:
                 self.spill,
                 self.config.server.max_inline_bytes,
             ),
-            index=self.writer,
+            look_ups=self.look_ups,
             catching_up=CatchingUp(turns, self.inbox.post),
             making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,

@@ -313,7 +313,7 @@ def test_what_is_looked_for_by_meaning_is_looked_for_on_a_thread_of_its_own(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), SystemExit("a caller's")])
-@pytest.mark.parametrize("where", ["_find_exact", "_store", "_reply", "_send_built"])
+@pytest.mark.parametrize("where", ["look_up", "_store", "_reply", "_send_built"])
 def test_a_bug_is_one_requests_trouble(
     build: Build, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
@@ -323,19 +323,22 @@ def test_a_bug_is_one_requests_trouble(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(pool.executor, where, broken)
+        if where == "look_up":
+            patched.setattr(pool.look_ups, "exact", broken)
+        else:
+            patched.setattr(pool.executor, where, broken)
         caller = ask(pool)
         if where in ("_store", "_reply"):
             pool.done(mastered(pool))
             pool.write()
-        if where == "_find_exact":
+        if where == "look_up":
             patched.undo()
             pool.done(mastered(pool))
             pool.write()
             assert caller.reply.kind == "result", "a look-up that cannot be made is a miss"
             assert any("cache_unreadable" in one for one in caller.reply.metadata.warnings)  # type: ignore[union-attr]
-    assert caller.reply.kind == ("result" if where == "_find_exact" else "error")
-    if where != "_find_exact":
+    assert caller.reply.kind == ("result" if where == "look_up" else "error")
+    if where != "look_up":
         assert caller.reply.failure is not None and caller.reply.failure.code == "internal"
     other = ask(pool, Caller("other"), prompt="another one")
     pool.done(mastered(pool))

@@ -38,6 +38,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers.local import LocalLauncher
 from audio_pool.pool.library import Library
+from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
 from audio_pool.pool.meaning import Meaning
@@ -146,6 +147,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     sent = SentAudio(
         arena.directory / "sent", largest=config.server.max_sent_audio_bytes, most_bytes=config.queue.max_bytes
     )
+    look_ups = None if cache is None else LookUps(config, inbox, requests, cache, index)
     executor = Executor(
         config,
         inbox=inbox,
@@ -156,7 +158,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
         catching_up=CatchingUp(turns, inbox.post),
         making=making,
-        index=index,
+        look_ups=look_ups,
         launcher=launcher,
         processes={worker.name: process_spec(worker, fair_threads) for worker in workers},
         infos=infos,
@@ -185,8 +187,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(files.close)
     ready = None if cache is None else ReadyHits(executor, cache)
     intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up)
-    if cache is not None:
-        executor.on_answer = Prefetch(config.cache, intake, executor.count_kept, inbox.post).answered
+    if look_ups is not None:
+        executor.on_answer = Prefetch(config.cache, intake, look_ups.count_kept, inbox.post).answered
     looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")
     rest.callback(looker.shutdown)
     machine = Machine(config.render_dir if cache is None else config.cache_dir, launcher.pids, looker)

@@ -1,8 +1,8 @@
 """Executes the scheduler's actions: look-ups, tasks, storing, replies, processes.
 
 Owns: what each action comes to. Every method returns at once; what takes time ends in an event in the inbox.
-Must not know: any rule of order or retry (scheduler), what tasks hold (task_builder.py), how a file gets to
-its place and its caller (delivery.py), front ends.
+Must not know: any rule of order or retry (scheduler), how a sound is looked for (look_ups.py), what tasks
+hold (task_builder.py), how a file gets to its place and its caller (delivery.py), front ends.
 """
 
 from __future__ import annotations
@@ -10,27 +10,22 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor as Thread
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from audio_pool.cache.keeper import CacheKeeper
-from audio_pool.cache.lookup import Hit, Lookup
-from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.lookup import Hit
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
-from audio_pool.errors import AudioPoolError, StorageError
+from audio_pool.errors import AudioPoolError
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
-from audio_pool.pool.kept import file_of
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
+from audio_pool.pool.look_ups import LookUps, by_space
 from audio_pool.pool.making import Making
 from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
-from audio_pool.pool.plan import vector_space
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import OpenRequest, RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
@@ -44,15 +39,12 @@ from audio_pool.scheduler.work import CallWork, GenerateWork, TaskWork, thread_o
 from audio_pool.tasks import MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
-from audio_pool.types import Rendition
 
 __all__ = ["Executor"]
 
 log = logging.getLogger(__name__)
 
 _BUG = "the request met a bug in the pool; its log says more"
-
-Vector = npt.NDArray[np.float32]
 
 
 class Executor:
@@ -70,7 +62,7 @@ class Executor:
         delivery: Delivery,
         making: Making,
         catching_up: CatchingUp,
-        index: Thread,
+        look_ups: LookUps | None,
         launcher: WorkerLauncher,
         processes: Mapping[str, ProcessSpec],
         infos: dict[str, EngineInfo],
@@ -93,7 +85,7 @@ class Executor:
         self._delivery = delivery
         self._making = making
         self.catching_up = catching_up
-        self._index = index
+        self._look_ups = look_ups
         self._launcher = launcher
         self._processes = processes
         self._infos = infos
@@ -148,9 +140,11 @@ class Executor:
                 if streaming is not None and streaming.feed is not None:
                     streaming.feed.take(action.chunk)
             case actions.FindExact():
-                return self._find_exact(action)
+                assert self._look_ups is not None
+                return self._look_ups.exact(action)
             case actions.FindNear():
-                self._find_near(action)
+                assert self._look_ups is not None
+                self._look_ups.near(action)
             case actions.CancelTask():
                 cancel = CancelTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", cancel)
@@ -243,74 +237,7 @@ class Executor:
             for one in action.work.jobs:
                 self.on_generate(one.request)
 
-    # -- look-ups ----------------------------------------------------------------------------------
-
-    def _find_exact(self, action: actions.FindExact) -> events.LookupDone:
-        asked = self._requests[action.request]
-        resolved, client = asked.sound, asked.caller.client
-        assert self._cache is not None
-        known, asked.looked_up = asked.looked_up, None
-        cache = self._cache.current  # one opening for the whole look-up: its ids mean nothing in another
-        try:
-            if known is not None:
-                return self._lookup_done(action.job, known.cache, known.lookup, resolved.rendition)
-            lookup = cache.find_exact(resolved.recipe, resolved.query, client)
-            return self._lookup_done(action.job, cache, lookup, resolved.rendition)
-        except Exception as exc:  # a broken cache must not stop new sounds, still less the router
-            return self._unreadable(action.job, exc)
-
-    def _find_near(self, action: actions.FindNear) -> None:
-        """Have it looked for on the index thread: a search among many takes longer than a step may."""
-        asked = self._requests[action.request]
-        resolved, client = asked.sound, asked.caller.client
-        assert self._cache is not None
-        cache = self._cache.current
-        self._requests.tally.lookups["semantic"] += 1
-
-        def look() -> None:
-            try:
-                lookup = cache.find_near(resolved.recipe, resolved.query, self._in_spaces(action.vectors), client)
-                found = self._lookup_done(action.job, cache, lookup, resolved.rendition)
-            except Exception as exc:
-                found = self._unreadable(action.job, exc)
-            self._inbox.post(found)
-
-        self._index.submit(look)
-
-    def count_kept(self, resolved: ResolvedRequest) -> int:
-        """Count the kept sounds of a request's very words that fit; where that fails, as many as anybody wants."""
-        assert self._cache is not None
-        try:
-            return self._cache.current.count(resolved.recipe, resolved.query)
-        except AudioPoolError as exc:
-            log.info("kept sounds could not be counted: %s", exc)
-            return 1 << 30
-
-    def _unreadable(self, job: int, exc: Exception) -> events.LookupDone:
-        if isinstance(exc, StorageError) and self._cache is not None:
-            self._cache.unreadable(exc)
-        else:
-            log.error("look-up failed: %s", exc, exc_info=exc)
-        return events.LookupDone(job=job, warning=f"cache_unreadable: {exc}")
-
-    def _lookup_done(self, job: int, cache: SoundCache, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
-        hit = lookup.hit
-        if hit is None or hit.entry.id is None:
-            return events.LookupDone(job=job, warning=f"hit_refused: {lookup.refused[0]}" if lookup.refused else "")
-        path = file_of(cache, hit, rendition)
-        comment = ""
-        if path is None:
-            comment = msgspec.json.encode({**hit.entry.metadata.to_dict(), "format": rendition.format}).decode()
-        file = HitFile(
-            entry=hit.entry.id, master=hit.entry.path, path=path, metadata=hit.metadata, comment=comment
-        )
-        return events.LookupDone(job=job, hit=file)
-
-    def _in_spaces(self, vectors: Mapping[str, bytes]) -> dict[str, Vector]:
-        """Return vectors under the names that the cache knows their spaces by."""
-        return {
-            vector_space(name, self._config): np.frombuffer(vector, np.float32) for name, vector in vectors.items()
-        }
+    # -- claims, storing and replying ------------------------------------------------------------------
 
     def _claim(self, action: actions.Claim) -> events.Claimed | None:
         recipe = self._requests[action.request].sound.recipe
@@ -323,14 +250,12 @@ class Executor:
         self._making.ask(action.job, recipe, answer)
         return None
 
-    # -- storing and replying ----------------------------------------------------------------------
-
     def _store(self, action: actions.Store) -> None:
         inputs = self._tasks.inputs(action.job)
         sound = action.sound.sound
         metadata = msgspec.structs.replace(sound.metadata, candidates=action.tried, rounds=action.rounds)
         sound = msgspec.structs.replace(sound, metadata=metadata)
-        vectors = self._in_spaces({**action.vectors, **action.sound.vectors})
+        vectors = by_space({**action.vectors, **action.sound.vectors}, self._config)
 
         def done(stored: StoredSound | AudioPoolError) -> None:
             if isinstance(stored, AudioPoolError):
