@@ -31,6 +31,8 @@ _ZIP_END, _ZIP_TAIL = b"PK\x05\x06", (1 << 16) + 22
 """The last record of a zip archive, and how far from the file's end it can begin."""
 _JSON_READ_WHOLE = 8 << 20
 """Bytes up to which a JSON file is parsed: that of a larger one (a tokenizer's) is looked at where it begins."""
+_LONGEST_HEADER = 100_000_000
+"""Bytes, by the format."""
 
 
 def damage_of(file: Path) -> str | None:
@@ -96,6 +98,8 @@ def _safetensors_damage(file: Path, head: bytes, size: int) -> str | None:
         if head[8:9] != b"{":
             return f"is not safetensors: it begins with {_beginning(head)}"
         return f"is cut short: its header says {length:,} bytes and the file has {size:,}"
+    if length > _LONGEST_HEADER:  # as safetensors itself refuses; it would be read into memory
+        return f"is not safetensors: {length:,} bytes of header, at most {_LONGEST_HEADER:,} are allowed"
     with file.open("rb") as stream:
         stream.seek(8)
         read = stream.read(length)
@@ -104,7 +108,7 @@ def _safetensors_damage(file: Path, head: bytes, size: int) -> str | None:
         end = max(
             (int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"), default=0
         )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as exc:
         return f"its header cannot be read: {exc}"
     expected = 8 + length + end
     if expected != size:
