@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -177,3 +178,17 @@ def test_who_logs_never_waits_for_the_disk(begin: Open, monkeypatch: pytest.Monk
     for _ in range(30_000):
         log.handle(record())
     assert len(log._waiting) == 100 and log._dropped == 29_900
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device")
+def test_a_device_is_neither_moved_aside_nor_closed_to_others(begin: Open, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    device = tmp_path / "logs" / "server.log"
+    os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    device.chmod(0o666)
+    log = begin(max_bytes=100, files=1)
+    for _ in range(10):
+        log.handle(record("x" * 90))
+    log.close()
+    assert stat.S_IMODE(device.stat().st_mode) == 0o666 and stat.S_ISCHR(device.stat().st_mode)
+    assert sorted(tmp_path.joinpath("logs").iterdir()) == [device]

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from pathlib import Path
@@ -130,6 +131,7 @@ class ServerLog(logging.Handler):
         self._reopen = self._ended = False
         self._file: io.FileIO | None = None
         self._size = 0
+        self._rotates = True
         self._open()  # here: who starts a server is told at once that its log cannot be written
         self._thread = threading.Thread(target=self._run, name="audio-pool-log", daemon=True)
         self._thread.start()
@@ -214,7 +216,7 @@ class ServerLog(logging.Handler):
     def _put(self, data: bytearray) -> None:
         if self._file is None:
             self._open()
-        if self._size and self._size + len(data) > self._max_bytes:
+        if self._rotates and self._size and self._size + len(data) > self._max_bytes:
             self._rotate()
         assert self._file is not None
         rest = memoryview(data)
@@ -237,9 +239,13 @@ class ServerLog(logging.Handler):
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._path, flags, 0o600)
-        os.fchmod(fd, 0o600)  # of an earlier version, which left it to the umask
+        status = os.fstat(fd)
+        # a device or a pipe (/dev/null, /dev/stderr) is everybody's: neither closed to others nor moved aside
+        self._rotates = stat.S_ISREG(status.st_mode)
+        if self._rotates:
+            os.fchmod(fd, 0o600)  # of an earlier version, which left it to the umask
         self._file = io.FileIO(fd, "a")
-        self._size = os.fstat(fd).st_size
+        self._size = status.st_size
 
     def _close_file(self) -> None:
         if self._file is not None:
