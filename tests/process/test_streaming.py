@@ -220,6 +220,14 @@ def test_the_command_line_writes_it_while_it_is_made(served: Served, tmp_path: P
     assert told["channels"] * told["frames"] % 2 and told["recipe"]["prompt"] == "a tone to an odd end"
     failed = subprocess.run([*command, "stop", "-o", tmp_path / "none.wav"], capture_output=True, check=False)
     assert failed.returncode and b"gear" not in failed.stdout and not (tmp_path / "none.wav").exists()
+    whole = target.read_bytes()
+    again = [*command, "stop", "--overwrite", "-o", target]
+    assert subprocess.run(again, capture_output=True, check=False).returncode
+    assert target.read_bytes() == whole, "what was there is lost, and nothing took its place"
+    again[again.index("stop")] = "another tone"
+    subprocess.run(again, check=True, capture_output=True)
+    assert inspect(target)["recipe"]["prompt"] == "another tone"
+    assert {path.name for path in tmp_path.iterdir()} == {"go", "again.wav", "odd.wav"}
     refused = subprocess.run([*command, "a tone"], capture_output=True, check=False)
     assert refused.returncode == 2 and b"--stream: given without a file" in refused.stderr
 

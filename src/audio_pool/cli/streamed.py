@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +28,15 @@ __all__ = ["write_stream"]
 def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResult:
     """Write a sound's chunks as they come; return the result, with the path of what was written.
 
-    A file that was begun and not finished is removed.
+    A file that was begun and not finished is removed. One that is there already is replaced once the new one is whole.
 
     Raises:
         AudioPoolError: what the request came to instead. OSError: it cannot be written.
     """
-    path = output.path
-    with stream, _opened(output) as file:
+    path, place = output.path, output.path
+    if output.kind == "file" and place.exists():
+        path = place.with_name(f".{secrets.token_hex(12)}.part")
+    with stream, _opened(output, path) as file:
         try:
             first: Chunk | None = None
             frames = 0
@@ -52,6 +55,8 @@ def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResu
                 file.write(b"\0" * (file.tell() % 2))
                 file.flush()
                 append_chunks(path, frames, first.sample_rate, _recipe(result), loop=False)
+            if path != place:
+                os.replace(path, place)
         except BaseException:
             if output.kind == "file":
                 path.unlink(missing_ok=True)
@@ -69,10 +74,10 @@ def _head(chunk: Chunk, frames: int | None) -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(output: Output) -> Iterator[BinaryIO]:
+def _opened(output: Output, path: Path) -> Iterator[BinaryIO]:
     if output.kind == "stdout":
         yield sys.stdout.buffer
         return
-    target: Path | int = writable_pipe(output.path) if output.kind == "pipe" else output.path
+    target: Path | int = writable_pipe(output.path) if output.kind == "pipe" else path
     with open(target, "wb") as file:
         yield file
