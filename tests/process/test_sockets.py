@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 from tests.support.routed import Routed
 
 from audio_pool.config import ServerConfig
@@ -82,6 +83,29 @@ def test_a_slow_peer_is_told_from_a_vanished_one() -> None:
     finally:
         server.close()
         client.close()
+
+
+def test_a_connection_that_ends_while_its_channel_is_closed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = router("tcp://127.0.0.1:*")
+    client = dealer(server.endpoint, monitored=zmq.EVENT_DISCONNECTED)
+    client.send([b"hello"])
+    poller = Poller[str]()
+    poller.add(server, "it")
+    assert poller.wait(WAIT_S) == ["it"]
+    assert client.monitor is not None
+    monitor, end = client.monitor, client.monitor.close
+
+    def end_while_the_server_goes() -> None:
+        end()
+        time.sleep(0.2)  # for zmq's thread to let go of our end
+        server.close()
+        time.sleep(0.3)  # for it to tell of that
+
+    monkeypatch.setattr(monitor, "close", end_while_the_server_goes)
+    closing = threading.Thread(target=client.close, daemon=True)
+    closing.start()
+    closing.join(10.0)
+    assert not closing.is_alive(), "zmq waits for somebody to read what it tells"
 
 
 def test_push_and_pull() -> None:

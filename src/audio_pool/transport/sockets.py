@@ -243,14 +243,24 @@ class Channel:
         if self.listener is not None:
             self.listener.close()
         if self.monitor is not None:
-            # ours first: zmq waits for room in it while it holds the lock that ending it takes
-            self.monitor.close()
-            self._socket.disable_monitor()
+            _end_monitor(self._socket, self.monitor)
             self.monitor = None
         self._socket.close(linger=500)
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
+
+
+def _end_monitor(socket: zmq.Socket[bytes], monitor: Channel) -> None:
+    """End what tells of a socket's connections.
+
+    zmq waits for room at our end while it holds the lock that ending takes, so that there must be some: ours is read
+    empty first, and closed last. Where it was gone, a connection that ended in between was waited for without end.
+    """
+    while monitor.receive() is not None:
+        pass
+    socket.disable_monitor()
+    monitor.close()
 
 
 def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
@@ -346,8 +356,7 @@ def _bound(
         if listener is not None:
             listener.close()
         if monitor is not None:
-            monitor.close()
-            socket.disable_monitor()
+            _end_monitor(socket, monitor)
         socket.close(0)
         if authenticator is not None:
             authenticator.stop()
