@@ -82,6 +82,8 @@ def test_one_that_dies_again_and_again_takes_the_pool_down_and_everybody_is_told
 ) -> None:
     pool = AudioPool.from_config(config).start()
     pending = [pool.submit(f"wait {tmp_path / name}") for name in ("never", "never, either")]
+    # what its engine prints goes to the supervisor: one that begins later would find nobody there, and fail of that
+    eventually(lambda: (tmp_path / "never.started").exists(), "the first is at work")
     one = supervisor()
     for _ in range(4):
         eventually(lambda: one.alive, "it is started anew")
