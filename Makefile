@@ -1,4 +1,4 @@
-# make demo | test-unit | test | test-http | check | bench: each sets up what it needs in .venv from pinned versions.
+# make demo | test-unit | test | test-http | test-browser | check | bench: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic gallery test-unit test test-http check bench bench-peers fuzz audit mutants clean
+.PHONY: demo demo-semantic gallery test-unit test test-http test-browser check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -61,6 +61,28 @@ test-http: .venv-http/.test
 	.venv-http/bin/python -m pytest -q -rs -p no:schemathesis -n auto --maxprocesses 4 --dist loadfile \
 		--no-loadscope-reorder --max-worker-restart 0 tests/http
 
+# the console by a real browser, in an environment of its own
+CHROMIUM ?= $(shell command -v chromium)
+
+.venv-browser/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-browser
+	PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 .venv-browser/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[test-browser]'
+	@touch $@
+
+# axe-core and TypeScript, which check the page and are no part of it; their tests skip where npm cannot bring them
+tests/browser/node_modules/.installed: tests/browser/package.json
+	@cd tests/browser && npm install --no-audit --no-fund --no-package-lock --silent && touch node_modules/.installed \
+		|| echo "test-browser: without npm's axe-core and typescript, their tests are skipped"
+
+ifeq ($(wildcard $(CHROMIUM)),)
+test-browser: ; @echo "test-browser: skipped, there is no chromium; apt-get install chromium, or make test-browser CHROMIUM=PROGRAM"
+else
+test-browser: .venv-browser/.test tests/browser/node_modules/.installed
+	AUDIO_POOL_CHROMIUM=$(CHROMIUM) .venv-browser/bin/python -m pytest -q -rs -p no:schemathesis -n auto --maxprocesses 2 \
+		--dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests/browser
+endif
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -103,4 +125,4 @@ audit: $(VENV)/.test .venv-audit/.audit
 	$(BIN)/python -m pytest -q tests/unit/test_no_execution.py tests/process/test_no_execution.py
 
 clean:
-	rm -rf $(VENV) .venv-http .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out
+	rm -rf $(VENV) .venv-http .venv-browser tests/browser/node_modules .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out
