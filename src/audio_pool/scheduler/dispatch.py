@@ -19,6 +19,7 @@ from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.events import Call
 from audio_pool.scheduler.jobs import Job, TaskRef
 from audio_pool.scheduler.queue import JobQueue, Need, Turn
+from audio_pool.scheduler.serving import may_serve, out_of_order, serves
 from audio_pool.scheduler.work import (
     CallWork,
     EmbedWork,
@@ -35,8 +36,6 @@ from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask, Thread
 
 __all__ = ["Dispatch"]
 
-_PATIENCE_S = 10.0
-"""How long a request without a deadline waits for a worker that is to be tried again."""
 _BEFORE_SOUND = ("lookup", "embed", "near", "claim", "recheck", "generate")
 _MOST_RECALLS = 2
 """Times that a job gives way once it has been handed out: what is urgent cannot push the rest around for ever."""
@@ -171,7 +170,7 @@ class Dispatch:
             return []
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
         for worker in self._workers.workers.values():
-            if worker.state != "ready" or worker.killed or not _serves(worker, need):
+            if worker.state != "ready" or worker.killed or not serves(worker, need):
                 continue
             for held in worker.behind("generate"):
                 if held.recalled:
@@ -205,7 +204,7 @@ class Dispatch:
         return [
             worker
             for worker in self._workers.workers.values()
-            if worker.has_room(thread) and _serves(worker, need) and worker.plan.name != self._kept_free
+            if worker.has_room(thread) and serves(worker, need) and worker.plan.name != self._kept_free
         ]
 
     def _free_for_a_suspect(self, need: Need, now: float) -> list[WorkerState]:
@@ -223,7 +222,7 @@ class Dispatch:
         coming = any(
             one.state in ("starting", "loading") or (one.state == "down" and (one.due or 0.0) < in_time)
             for one in workers
-            if _may_serve(one, need)
+            if may_serve(one, need)
         )
         return [] if coming else [one for one in healthy if not one.tasks]
 
@@ -238,7 +237,7 @@ class Dispatch:
 
     def _healthy(self, need: Need) -> list[WorkerState]:
         """Return the workers that serve a line and of which nothing bad is known, or else those that are probed."""
-        ready = [one for one in self._workers.workers.values() if one.ready and _serves(one, need)]
+        ready = [one for one in self._workers.workers.values() if one.ready and serves(one, need)]
         return [one for one in ready if not one.breaker.half_open] or ready
 
     def hosts(self, engine: str) -> bool:
@@ -256,12 +255,12 @@ class Dispatch:
         need = self._need_of(job)
         down = []
         for worker in self._workers.workers.values():
-            if _may_serve(worker, need):
+            if may_serve(worker, need):
                 if worker.state not in ("broken", "gone"):
                     return None
                 down.append(worker)
         if down:
-            return _out_of_order(down, need, job, now)
+            return out_of_order(down, need, job, now)
         if need.role == "worker":
             return NotFound(f"no worker of this pool is named {need.name!r}; {self._nearest_worker(need.name)}")
         missing = f"hosts engine {need.name!r}" if need.name else f"has the role {need.role!r}"
@@ -403,45 +402,3 @@ def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> Ta
         case _:
             assert isinstance(first.asked, Call)
             return CallWork(job=first.job, task=first.asked.task)
-
-
-def _out_of_order(down: list[WorkerState], need: Need, job: Job, now: float) -> AudioPoolError | None:
-    """Return why none of the workers that are down will take a job in time; None: one is tried again soon enough."""
-    probes = [worker.due for worker in down if worker.due is not None]
-    if any(worker.ever_ready for worker in down) and probes:
-        deadline = job.asked.deadline
-        if min(probes) < (now + _PATIENCE_S if deadline is None else deadline):
-            return None
-    failure = down[0].failure
-    named = f"{need.role} {need.name}".strip()
-    error = failure.error() if failure else EngineUnavailable(f"every worker for this ({named}) is down")
-    if probes:
-        wait_s = max(0.0, min(probes) - now)
-        error.retry_after_ms = max(1, round(wait_s * 1000))
-        error.hint = error.hint or f"its worker is tried again in {wait_s:.0f} s"
-    return error
-
-
-def _serves(worker: WorkerState, need: Need) -> bool:
-    match need.role:
-        case "generate":
-            return "generate" in worker.plan.roles and need.name in worker.engines
-        case "master":
-            return "master" in worker.plan.roles
-        case "embed":
-            return bool({"embed", "score"} & worker.plan.roles) and need.name in worker.engines
-        case "engine":
-            return need.name in worker.engines
-        case "worker":
-            return worker.plan.name == need.name
-        case "any":
-            return True
-
-
-def _may_serve(worker: WorkerState, need: Need) -> bool:
-    """Return True if the worker could, once it is up: what it hosts beyond its plan is known only when it is ready."""
-    if worker.state == "ready" or need.role not in ("generate", "engine"):
-        return _serves(worker, need)
-    if need.role == "generate":
-        return "generate" in worker.plan.roles and need.name in worker.plan.engines
-    return need.name in worker.plan.engines or bool({"embed", "score"} & worker.plan.roles)

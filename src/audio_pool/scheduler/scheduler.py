@@ -24,7 +24,7 @@ from audio_pool.errors import (
 )
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
-from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply, Store
+from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply
 from audio_pool.scheduler.admission import Admission
 from audio_pool.scheduler.claiming import Claims
 from audio_pool.scheduler.clients import ClientRules
@@ -36,6 +36,7 @@ from audio_pool.scheduler.ledger import Ledger, Sizes
 from audio_pool.scheduler.outcomes import Outcomes
 from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.stages import next_stage
+from audio_pool.scheduler.storing import Storing
 from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.scheduler.workers import WorkerTable
 
@@ -67,6 +68,7 @@ class Scheduler:
         self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
         self._dues = Dues(self._still_waits)
+        self._storing = Storing(self._ledger, self._advance)
         self._claims = Claims(self._ledger, self._dues, limits, self._advance)
         self._poison = PoisonRegister(limits)
         self._outcomes = Outcomes(
@@ -92,7 +94,7 @@ class Scheduler:
             case events.Claimed():
                 self._claims.answered(event)
             case events.Stored():
-                self._stored(event)
+                self._storing.stored(event)
             case events.TaskDone():
                 self._outcomes.done(event)
                 self._dispatch()
@@ -200,7 +202,7 @@ class Scheduler:
             case "embed" | "render" | "generate" | "master" | "call":
                 self._enqueue(job)
             case "store":
-                self._store(job)
+                self._storing.store(job)
             case "done":
                 self._ledger.reply_all(job)
 
@@ -278,7 +280,7 @@ class Scheduler:
             body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
             self._ledger.out.append(SendAccepted(request=request, body=body))
 
-    # -- look-ups and the store --------------------------------------------------------------------
+    # -- look-ups --------------------------------------------------------------------
 
     def _lookup_done(self, event: events.LookupDone) -> None:
         job = self.jobs.get(event.job)
@@ -296,33 +298,6 @@ class Scheduler:
         elif job.stage == "lookup" and not self._admit(job):
             return
         self._advance(job)
-
-    def _store(self, job: Job) -> None:
-        chosen = job.chosen
-        assert chosen is not None
-        self._ledger.discard(job, job.best if job.best is not chosen else None)
-        job.best = None
-        self._ledger.out.append(
-            Store(
-                job=job.job,
-                request=job.requests[0] if job.requests else 0,
-                sound=chosen,
-                rounds=job.round + (1 if chosen.sound.accepted else 0),
-                tried=tuple(job.tried),
-                vectors=job.vectors,
-            )
-        )
-
-    def _stored(self, event: events.Stored) -> None:
-        job = self.jobs.get(event.job)
-        if job is None or job.stage != "store":
-            return
-        if event.sound is None:
-            unknown = Failure(message="the sound was not stored and nobody knows why")
-            self._ledger.fail_all(job, event.failure or unknown)
-        else:
-            job.value = event.sound
-            self._advance(job)
 
     # -- waiting -----------------------------------------------------------------------------------
 

@@ -1,0 +1,54 @@
+"""A finished sound's way into the store, and what comes of it. Pure.
+
+Owns: which of a job's sounds is kept and which are thrown away.
+Must not know: where a store is, what follows for the job (scheduler.py: it is handed to ``advance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from audio_pool.results import Failure
+from audio_pool.scheduler import events
+from audio_pool.scheduler.actions import Store
+from audio_pool.scheduler.jobs import Job
+from audio_pool.scheduler.ledger import Ledger
+
+__all__ = ["Storing"]
+
+
+class Storing:
+    """Orders jobs' sounds to be kept, and hears where they are."""
+
+    def __init__(self, ledger: Ledger, advance: Callable[[Job], None]) -> None:
+        self._ledger = ledger
+        self._advance = advance
+
+    def store(self, job: Job) -> None:
+        """Have a job's chosen sound kept, and what was not chosen thrown away."""
+        chosen = job.chosen
+        assert chosen is not None
+        self._ledger.discard(job, job.best if job.best is not chosen else None)
+        job.best = None
+        self._ledger.out.append(
+            Store(
+                job=job.job,
+                request=job.requests[0] if job.requests else 0,
+                sound=chosen,
+                rounds=job.round + (1 if chosen.sound.accepted else 0),
+                tried=tuple(job.tried),
+                vectors=job.vectors,
+            )
+        )
+
+    def stored(self, event: events.Stored) -> None:
+        """Take note of a sound's place, or of why it has none."""
+        job = self._ledger.jobs.get(event.job)
+        if job is None or job.stage != "store":
+            return
+        if event.sound is None:
+            unknown = Failure(message="the sound was not stored and nobody knows why")
+            self._ledger.fail_all(job, event.failure or unknown)
+        else:
+            job.value = event.sound
+            self._advance(job)
