@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.explanation import ExplainedEntry, Explanation, Making
-from audio_pool.library import HasLibrary
+from audio_pool.library import HasLibrary, PictureReport
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
@@ -144,16 +144,6 @@ class Engines(PlainMapping, Struct, frozen=True, kw_only=True):
     """The engines of a pool, by name."""
 
     engines: tuple[EngineReport, ...] = ()
-
-
-class PictureReport(PlainMapping, Struct, frozen=True, kw_only=True):
-    """A picture of a kept sound."""
-
-    entry: int
-    path: str | None = None
-    """Of the cache's own PNG file; None: delivered as bytes."""
-    data: bytes | UnsetType = UNSET
-    """The file itself, at a client that asked for it inline."""
 
 
 class AnswersOver(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -30,14 +30,17 @@ from audio_pool.types import (
 
 __all__ = [
     "MAX_BUCKETS",
+    "MAX_CHOSEN",
     "MAX_PAGE",
     "WRITING_TIMEOUT_S",
     "EntryId",
+    "EntryIds",
     "FileForm",
     "HasLibrary",
     "KeptSound",
     "KeptSounds",
     "LibraryApi",
+    "PictureReport",
     "Rating",
     "SoundFile",
     "SoundMarks",
@@ -49,11 +52,14 @@ __all__ = [
 ]
 
 MAX_PAGE = 200
+MAX_CHOSEN = 1_000
+"""Sounds that one question names by their ids."""
 MAX_BUCKETS = 4096
 """Of a waveform."""
 WRITING_TIMEOUT_S = 60.0
 """How long is waited for what a worker may have to embed, draw or write first."""
 EntryId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+EntryIds = Annotated[list[EntryId], Meta(min_length=1, max_length=MAX_CHOSEN)]
 Rating = Annotated[int, Meta(ge=1, le=5)]
 Tags = Annotated[list[Tag], Meta(max_length=MAX_LABELS)]
 Length = Annotated[float, Meta(ge=0.0, le=3600.0)]
@@ -67,6 +73,12 @@ class SoundSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """All of them stand in the prompt, whole but for English endings; with a star behind it as the beginning of one."""
     meaning: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] = ""
     """The nearest come first, each with its ``score``; no more than 1,000 are looked at."""
+    text: Annotated[str, Meta(max_length=200)] = ""
+    """What a person types: sounds that have all of its words (the last one may be a beginning), and those that are near
+    to its meaning where an encoder compares it; the best come first, each with its ``score``. Neither with ``words``
+    nor with ``meaning``."""
+    ids: Annotated[list[EntryId], Meta(max_length=MAX_CHOSEN)] = []
+    """Only these; none: all."""
     tags: Annotated[list[Tag], Meta(max_length=8)] = []
     """All of them."""
     engine: Name | None = None
@@ -81,7 +93,7 @@ class SoundSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     pinned: bool | None = None
     commercial_use: bool | None = None
     sort: SoundSort | None = None
-    """None: the newest first; with ``meaning`` the nearest first, and nothing else is allowed."""
+    """None: the newest first; with ``meaning`` or ``text`` the nearest or best first, and nothing else is allowed."""
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     after: Annotated[str, Meta(max_length=200)] = ""
     """The ``next`` of the page before."""
@@ -130,7 +142,8 @@ class KeptSound(PlainMapping, Struct, frozen=True, kw_only=True):
     last_used: float | None = None
     """None: it was never delivered from the cache."""
     score: float | UnsetType = UNSET
-    """Similarity to the ``meaning`` that was asked for, as its encoder tells it, -1..1."""
+    """Similarity to the ``meaning`` that was asked for, as its encoder tells it, -1..1; how well it fits the ``text``,
+    0..1."""
     metadata: SoundMetadata | UnsetType = UNSET
     """How it was made and what was measured; where one sound is asked for."""
 
@@ -154,6 +167,8 @@ class KeptSounds(PlainMapping, Struct, frozen=True, kw_only=True):
     sounds: tuple[KeptSound, ...] = ()
     next: str | None = None
     """What to ask for as ``after`` to get the next page; None: this is the last."""
+    by_meaning: bool | UnsetType = UNSET
+    """Of a search by ``text``: whether an encoder compared it, or words alone decided."""
 
 
 class SoundFile(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -168,6 +183,16 @@ class SoundFile(PlainMapping, Struct, frozen=True, kw_only=True):
     """As they are of this format."""
     path: str | None = None
     """Of the cache's own file; None: delivered as bytes."""
+    data: bytes | UnsetType = UNSET
+    """The file itself, at a client that asked for it inline."""
+
+
+class PictureReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A picture of a kept sound."""
+
+    entry: int
+    path: str | None = None
+    """Of the cache's own PNG file; None: delivered as bytes."""
     data: bytes | UnsetType = UNSET
     """The file itself, at a client that asked for it inline."""
 
@@ -225,6 +250,12 @@ class LibraryApi(Protocol):
         self, entry: int, *, namespace: str | None = None, buckets: int = 1024
     ) -> Waveform | Awaitable[Waveform]:
         """Get the least and greatest samples of a kept sound in up to so many (1..4096) buckets, to draw it by."""
+
+    def tile(
+        self, entry: int, *, namespace: str | None = None, delivery: Delivery = "path"
+    ) -> PictureReport | Awaitable[PictureReport]:
+        """Get a small picture (PNG) of a kept sound, its spectrogram alone: drawn by a worker where there is none yet,
+        behind everything else that waits."""
 
     def mark(self, entry: int, *, namespace: str | None = None, **marks: Any) -> KeptSound | Awaitable[KeptSound]:
         """Change what is marked of a kept sound: its rating, tags, pin, or whether it is a favourite.

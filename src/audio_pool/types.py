@@ -298,6 +298,8 @@ class Picture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """None: 20,000, or what the sound's rate allows."""
     dark: bool = False
     """On a dark ground."""
+    tile: bool = False
+    """Small and without axes: the levels alone, which need no ground."""
 
     @property
     def format(self) -> str:

@@ -50,9 +50,18 @@ def test_sounds_are_searched_a_page_at_a_time(http: httpx.Client, gong: int) -> 
     assert following.json()["next"] is None and "link" not in following.headers
 
 
+def test_a_text_is_searched_as_one_types_it(http: httpx.Client, gong: int) -> None:
+    page = http.get("/v1/sounds", params={"text": "gong of bro"}).json()
+    assert [one["id"] for one in page["sounds"]] == [gong]
+    assert page["sounds"][0]["score"] == 0.75 and page["by_meaning"] is False, "no encoder is here: by words alone"
+    named = http.get("/v1/sounds", params={"ids": [gong, 10**9]}).json()["sounds"]
+    assert [one["id"] for one in named] == [gong]
+
+
 @pytest.mark.parametrize(
     "query",
     [
+        "text=x&words=y", "ids=x", "ids=0",
         "limit=0", "limit=x", "limit=1&limit=2", "loop=1", "loop=null", "sort=loudest", "after=nonsense", "colour=red",
         "min_quality=1e999", "meaning=a+storm&sort=newest", "tags=" + "x" * 65,
     ],
@@ -112,6 +121,11 @@ def test_a_sound_can_be_looked_at(http: httpx.Client, gong: int) -> None:
     again = http.get(f"/v1/sounds/{gong}/waveform.json?buckets=50", headers={"if-none-match": wave.headers["etag"]})
     assert again.status_code == 304
     assert http.head(f"/v1/sounds/{gong}/spectrogram.png").status_code == 200
+    tile = http.get(f"/v1/sounds/{gong}/tile.png")
+    assert tile.content.startswith(b"\x89PNG") and len(tile.content) < 16_384 < len(picture.content)
+    assert "immutable" in tile.headers["cache-control"]
+    known = http.get(f"/v1/sounds/{gong}/tile.png", headers={"if-none-match": tile.headers["etag"]})
+    assert known.status_code == 304
     assert http.get(f"/v1/sounds/{gong}/waveform.json?buckets=5000").status_code == 422
 
 

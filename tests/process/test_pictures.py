@@ -60,9 +60,14 @@ def test_a_picture_is_drawn_once_and_kept_beside_the_sound(pool: AudioPool, clie
         assert (inline.path, inline.data) == (None, Path(first.path).read_bytes())
     assert pool.spectrogram(entry) == first
     assert pool.spectrogram(entry, mel_bands=64, highest_hz=8000.0, dark=True) == other
+    tile = client.library.tile(entry)
+    assert tile.path not in (None, first.path) and Path(str(tile.path)).read_bytes().startswith(PNG)
+    for library in (client.library, pool.library):
+        assert library.tile(entry) == tile, "drawn once, kept"
+        assert library.tile(entry, delivery="inline").data == Path(str(tile.path)).read_bytes()
     with manager(pool) as cache:
         assert cache.verify()["ok"]
-        assert cache.get_cache_stats().renditions >= 2
+        assert cache.get_cache_stats().renditions >= 3
 
 
 def test_the_command_finds_what_the_server_drew_and_the_other_way_round(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.audio_signals import RATE, tone, white
 from tests.support.png_pixels import png_colours
 
-from audio_pool.audio.spectrogram import available, require_directory, write_png
+from audio_pool.audio.spectrogram import available, require_directory, write_png, write_tile
 from audio_pool.errors import InvalidAudio, StorageError
 
 PANEL = (slice(143, 461), slice(93, 875))
@@ -150,3 +150,14 @@ def test_a_directory_that_is_not_there_is_an_error_before_and_while_drawing(tmp_
 
 def test_no_extra_is_needed() -> None:
     assert available() == ""
+
+
+def test_a_tile_is_small_and_shows_the_levels_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    write_tile(path, tone(RATE, 2_000.0), RATE)
+    shown = brightness(path)
+    mel, top = (2595 * np.log10(1 + f / 700) for f in (2_000, 20_000))
+    assert shown.shape == (120, 240) and path.stat().st_size < 16_384
+    assert abs(int(shown.mean(axis=1).argmax()) - (1 - mel / top) * 119) <= 1
+    with pytest.raises(InvalidAudio):
+        write_tile(path, np.zeros((2, 0), np.float32), RATE)

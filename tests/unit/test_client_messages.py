@@ -14,7 +14,7 @@ from audio_pool.errors import BadMessage
 from audio_pool.transport import client_messages, packing
 
 CLIENTS: list[dict[str, Any]] = [
-    {"type": "spectrogram", "entry": 1},
+    {"type": "spectrogram", "entry": 1, "tile": True},
     {"type": "sounds", "search": {"words": "rain", "loop": True}},
     {"type": "sound", "entry": 1, "namespace": "harbour"},
     {"type": "sound_file", "entry": 1, "form": {"format": "ogg"}, "delivery": "inline"},

@@ -82,6 +82,50 @@ def test_words_are_whole_but_for_their_endings_and_all_must_be_there(kept: tuple
     assert places(*kept, namespace="harbour", words="dog") == [6]
 
 
+def scores(cache: SoundCache, ids: list[int], vectors: Any = None, **fields: Any) -> dict[int, float]:
+    """Which of the prompts are found, in order, and how well each fits."""
+    return {ids.index(one.id): float(one.score or 0) for one in found(cache, vectors=vectors, **fields).sounds}
+
+
+def test_a_text_as_one_types_it_finds_words_and_their_beginnings_the_best_first(
+    kept: tuple[SoundCache, list[int]],
+) -> None:
+    assert scores(*kept, text="dog") == {0: 0.3333, 1: 0.2}, "of three words and of five"
+    assert list(scores(*kept, text="heavy ra")) == [3]
+    assert scores(*kept, text="heavy ra ") == {}, "a word that has been ended is whole"
+    assert scores(*kept, text="a dog barks") == {0: 1.0}
+    assert list(scores(*kept, text="dog", loop=True)) == [1]
+    assert scores(*kept, text="?!") == {}
+    assert found(kept[0], text="dog").by_meaning is False
+
+
+def test_a_text_finds_words_and_what_is_near_to_its_meaning_together(kept: tuple[SoundCache, list[int]]) -> None:
+    cache, ids = kept
+    page = found(cache, text="dog", vectors={SPACE: near(0.5)})
+    assert page.by_meaning is True
+    told = {ids.index(one.id): one.score for one in page.sounds}
+    assert set(told) == {0, 1, 2, 3, 4, 5}
+    assert told[1] == pytest.approx((0.2 + np.cos(0.3)) / 2, abs=1e-3)
+    assert told[2] == pytest.approx(0.5, abs=1e-3), "without the words it is worth half at most"
+    assert list(told)[:2] == [0, 1], "what has the words and the meaning comes first"
+    first = found(cache, text="dog", vectors={SPACE: near(0.5)}, limit=4)
+    rest = found(cache, text="dog", vectors={SPACE: near(0.5)}, limit=4, after=first.next)
+    assert [ids.index(one.id) for one in (*first.sounds, *rest.sounds)] == list(told)
+    for other in ({"words": "dog"}, {"meaning": "dog"}, {"sort": "newest"}):
+        with pytest.raises(InvalidRequest, match=next(iter(other))):
+            found(cache, text="dog", **other)
+
+
+def test_sounds_are_looked_for_among_those_that_are_named(kept: tuple[SoundCache, list[int]]) -> None:
+    cache, ids = kept
+    named = [ids[0], ids[2], ids[6], 10**9]
+    assert [one.id for one in found(cache, ids=named).sounds] == [ids[2], ids[0]]
+    assert [one.id for one in found(cache, ids=named, words="dog").sounds] == [ids[0]]
+    assert [one.id for one in found(cache, ids=named, text="ra").sounds] == [ids[2]]
+    vectors = {SPACE: near(0.5)}
+    assert {one.id for one in found(cache, ids=named, text="ra", vectors=vectors).sounds} == {ids[0], ids[2]}
+
+
 def test_what_is_known_of_sounds_narrows_the_search(kept: tuple[SoundCache, list[int]]) -> None:
     assert places(*kept) == [5, 4, 3, 2, 1, 0]
     assert places(*kept, loop=True) == [2, 1]

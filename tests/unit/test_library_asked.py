@@ -15,8 +15,10 @@ from tests.support.routed import Caller, Routed
 
 from audio_pool.errors import Busy, EngineUnavailable, NotFound, Refused
 from audio_pool.library import FileForm, KeptSound, KeptSounds, SoundMarks, SoundSearch
+from audio_pool.pool import library
 from audio_pool.pool.caller import HOST
 from audio_pool.results import Failure, RenditionReport
+from audio_pool.scheduler import events
 from audio_pool.tasks import Embedded, EmbedTask, Rejected, Rendered, RenderTask
 
 X, Y = np.eye(4, dtype=np.float32)[:2]
@@ -58,6 +60,24 @@ def test_a_meaning_is_embedded_by_a_worker_and_the_nearest_come_first(pool: Rout
     reply = asked(pool, result=failed, meaning="a shower")
     assert reply.kind == "error" and "it is not there" in reply.failure.message
     assert not pool.requests and pool.executor.cache_types == {}, "nothing is left open, nothing counted as a hit"
+
+
+def test_a_text_is_searched_by_its_words_where_no_encoder_answers_in_time(
+    pool: Routed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(pool, "hail", Y)
+    near = keep(pool, "rain", X)
+    body = asked(pool, result=Embedded(vectors={"minilm": X.tobytes()}), text="rai").body
+    assert body.by_meaning is True and body.sounds[0].id == near and len(body.sounds) == 2
+    failed = Rejected(failure=Failure.of(EngineUnavailable("it is not there")))
+    body = asked(pool, result=failed, text="rai").body
+    assert body.by_meaning is False and [one.id for one in body.sounds] == [near]
+    asking = Caller()
+    monkeypatch.setattr(library, "_TYPING_S", 0.0)
+    pool.service.library.search(SoundSearch(text="rai"), asking.sink)
+    pool.feed(events.Tick())
+    pool.write()
+    assert asking.reply.body.by_meaning is False and [one.id for one in asking.reply.body.sounds] == [near]
 
 
 def test_a_key_sees_its_own_namespace_and_no_other(pool: Routed) -> None:

@@ -1,6 +1,6 @@
 """Draw a sound: its waveform above its spectrogram, as a PNG with axes and a colour scale.
 
-Owns: ``write_png`` and the layout of the picture.
+Owns: ``write_png`` and the layout of the picture; ``write_tile``, which is the levels alone, small.
 Must not know: where the sound comes from; numpy only, no plotting library.
 """
 
@@ -17,9 +17,11 @@ from audio_pool.audio import Audio, png
 from audio_pool.audio.pixel_font import render, width
 from audio_pool.errors import InvalidAudio, StorageError
 
-__all__ = ["FLAME", "available", "require_directory", "write_png"]
+__all__ = ["FLAME", "available", "require_directory", "write_png", "write_tile"]
 
 _WIDTH, _HEIGHT = 1000, 500
+_TILE = 240, 120
+"""Columns and rows."""
 _LEFT, _RIGHT = 92, 876
 """Columns of both panels."""
 _WAVE = (40, 128)
@@ -99,8 +101,7 @@ def write_png(
     Raises:
         InvalidAudio: nothing to draw. StorageError: the file cannot be written.
     """
-    if audio.ndim != 2 or 0 in audio.shape or not np.isfinite(audio).all():
-        raise InvalidAudio(f"cannot draw audio of shape {audio.shape}: it must be [C, T], not empty, all finite")
+    _check(audio)
     picture = np.full((_HEIGHT, _WIDTH), _PAPER, np.uint8)
     _draw_title(picture, audio, sample_rate, title)
     _draw_waveform(picture, audio)
@@ -109,8 +110,33 @@ def write_png(
     _draw_time_axis(picture, audio.shape[1] / sample_rate)
     _draw_frequency_axis(picture, top_hz)
     _draw_colour_scale(picture, top_db)
+    _write_file(path, png.encode(picture, _palette(_DARK if dark else _LIGHT)))
+
+
+def write_tile(path: Path, audio: Audio, sample_rate: int) -> None:
+    """Write a PNG of 240 by 120 pixels: the mel-scaled spectrogram over 80 dB, in sixteen colours and nothing else.
+
+    Args:
+        audio: float32 [C, T].
+
+    Raises:
+        InvalidAudio, StorageError: as ``write_png``.
+    """
+    _check(audio)
+    columns, rows = _TILE
+    levels, top_db = _levels(audio, sample_rate, columns, min(_HIGHEST_HZ, sample_rate / 2), rows)
+    steps = np.clip((levels - top_db) / _DYNAMIC_DB + 1, 0, 1) * (len(FLAME) - 1)
+    _write_file(path, png.encode(np.rint(steps).astype(np.uint8), FLAME))
+
+
+def _check(audio: Audio) -> None:
+    if audio.ndim != 2 or 0 in audio.shape or not np.isfinite(audio).all():
+        raise InvalidAudio(f"cannot draw audio of shape {audio.shape}: it must be [C, T], not empty, all finite")
+
+
+def _write_file(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(png.encode(picture, _palette(_DARK if dark else _LIGHT)))
+        path.write_bytes(data)
     except OSError as exc:
         raise StorageError(f"the picture {str(path)!r} cannot be written: {exc.strerror}") from exc
 
@@ -165,16 +191,23 @@ def _draw_waveform(picture: Picture, audio: Audio) -> None:
 
 def _draw_spectrogram(picture: Picture, audio: Audio, sample_rate: int, top_hz: float, bands: int) -> float:
     """Draw the levels; return the level in dBFS of the brightest colour."""
-    power, bin_hz = _column_powers(audio, sample_rate, _RIGHT - _LEFT)
-    levels = 10 * np.log10(np.maximum(_bands_of(power, bin_hz, top_hz, bands), 1e-20))
-    loudest = float(levels.max())
-    top_db = 10.0 * math.ceil(loudest / 10) if loudest > -100 else 0.0
+    levels, top_db = _levels(audio, sample_rate, _RIGHT - _LEFT, top_hz, bands)
     levels = levels[np.arange(_ROWS) * bands // _ROWS]
     shades = np.clip((levels - top_db) / _DYNAMIC_DB + 1, 0, 1) * (_SHADES - 1)
     first, end = _SPECTRUM
     picture[first:end, _LEFT:_RIGHT] = np.rint(shades).astype(np.uint8)
     _frame(picture, _SPECTRUM)
     return top_db
+
+
+def _levels(
+    audio: Audio, sample_rate: int, columns: int, top_hz: float, bands: int
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the levels in dBFS, [bands, columns], and that of the brightest colour."""
+    power, bin_hz = _column_powers(audio, sample_rate, columns)
+    levels = 10 * np.log10(np.maximum(_bands_of(power, bin_hz, top_hz, bands), 1e-20))
+    loudest = float(levels.max())
+    return levels, 10.0 * math.ceil(loudest / 10) if loudest > -100 else 0.0
 
 
 def _column_powers(audio: Audio, sample_rate: int, columns: int) -> tuple[npt.NDArray[np.float64], float]:

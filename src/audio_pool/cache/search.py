@@ -1,6 +1,7 @@
 """A page of kept sounds: by words, by meaning, by what is known of them.
 
-Owns: ``search``: how words and meaning narrow what is listed; what a page's ``next`` is.
+Owns: ``search``: how words and meaning narrow what is listed, and how they are weighed together; what a page's
+``next`` is.
 Must not know: the database, who asks, how a meaning became vectors.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -28,8 +30,13 @@ _NEAREST = 1_000
 """Sounds that a search by meaning looks at; nobody leafs further."""
 _COMPARED = 5_000
 """Sounds that are compared one by one where other wishes leave so few."""
+_MATCHED = 5_000
+"""Sounds with the words of a text that are ranked: the newest."""
+_NEAR_IN_MEANING = 100
+"""Sounds without its words that a text brings."""
 _VECTORS_AT_ONCE = 200
 """Read from the store at a time: look-ups go on between."""
+_WORD = re.compile(r"\w+")
 _Compare = Callable[[Vector, Iterable[int]], dict[int, float]]
 
 
@@ -41,15 +48,19 @@ def search(
     Args:
         namespace: the only one that is searched.
         spaces: the searchable ones of this store.
-        vectors: float32 [D] of ``asked.meaning`` by encoder; needed where it is given.
+        vectors: float32 [D] of ``asked.meaning`` by encoder; needed where it is given. Or of ``asked.text``; without
+            any, words alone decide.
 
     Raises:
-        InvalidRequest: ``after`` is no page's ``next``, or is another search's.
+        InvalidRequest: ``after`` is no page's ``next``, or is another search's; wishes that exclude each other.
         NotSupported: nothing here compares meanings. EngineUnavailable: faiss is missing.
     """
     sort = asked.sort or "newest"
-    after = _place_in(asked, "nearest" if asked.meaning else sort)
-    ids = store.words.find(namespace, asked.words) if asked.words else None
+    if asked.text and (asked.words or asked.meaning or asked.sort):
+        given = "words" if asked.words else "meaning" if asked.meaning else "sort"
+        raise InvalidRequest(f"{given}: given with text, which says words, meaning and order at once; leave one out")
+    after = _place_in(asked, "best" if asked.text else "nearest" if asked.meaning else sort)
+    ids = _chosen(asked, store.words.find(namespace, asked.words) if asked.words else None)
     wanted = Wanted(
         namespace=namespace,
         ids=ids,
@@ -66,8 +77,18 @@ def search(
     )
     if asked.meaning:
         return _nearest(store, asked, wanted, spaces, vectors or {}, after)
+    if asked.text:
+        return _best(store, asked, wanted, spaces, vectors or {}, after)
     found = store.library.page(wanted, sort, asked.limit + 1, after)
     return _page(found, asked.limit, sort)
+
+
+def _chosen(asked: SoundSearch, found: list[int] | None) -> list[int] | None:
+    """Return which entries are looked at; None: all."""
+    if not asked.ids:
+        return found
+    named = set(asked.ids)
+    return sorted(named) if found is None else [entry_id for entry_id in found if entry_id in named]
 
 
 def _nearest(
@@ -80,17 +101,60 @@ def _nearest(
 ) -> KeptSounds:
     if asked.sort is not None:
         raise InvalidRequest("sort: given with meaning, whose order is nearness; leave it out")
-    prompts, scorer = roles(store, vectors, spaces.former)
-    if prompts:
-        space, vector = prompts, vectors[prompts]
-    elif scorer:
-        space, vector = SOUND_PREFIX + scorer, vectors[scorer]
-    else:
+    cosines = _cosines(store, wanted, spaces, vectors)
+    if cosines is None:
         raise NotSupported(
             "meaning: no encoder compares the sounds of this cache", hint="search by words, or set cache.encoder"
         )
-    cosines = _cosines(store, wanted, spaces, space, vector)
-    ranked = sorted(cosines.items(), key=lambda one: (-one[1], one[0]))[:_NEAREST]
+    return _ranked(store, asked, wanted, cosines, after, "nearest", _NEAREST)
+
+
+def _best(
+    store: Store,
+    asked: SoundSearch,
+    wanted: Wanted,
+    spaces: Spaces,
+    vectors: Mapping[str, Vector],
+    after: Place | None,
+) -> KeptSounds:
+    """Return a page of what has the words of a text and what is near to its meaning.
+
+    The score is the mean of two shares: of the prompt's words, how many were asked for, where all of the text's are in
+    it; and the similarity of meaning. Without an encoder it is the former alone.
+    """
+    cosines = _cosines(store, wanted, spaces, vectors)
+    words = _words_of(asked.text)
+    beginning = "" if asked.text[-1:].isspace() or not words else "*"
+    ids = store.words.find(wanted.namespace, " ".join(words) + beginning) if words else []
+    matched = store.library.ids(wanted._replace(ids=_chosen(asked, ids)), _MATCHED)
+    shares = {
+        entry_id: min(1.0, len(words) / max(1, len(_words_of(prompt))))
+        for entry_id, prompt in store.library.prompts_of(matched)
+    }
+    if cosines is None:
+        scores = shares
+    else:
+        least = min(cosines.values(), default=0.0)
+        near = sorted(cosines.items(), key=lambda one: (-one[1], one[0]))
+        others = [one for one in near if one[0] not in shares][:_NEAR_IN_MEANING]
+        scores = {entry_id: max(0.0, cosine) / 2 for entry_id, cosine in others}
+        for entry_id, share in shares.items():
+            scores[entry_id] = (share + max(0.0, cosines.get(entry_id, least))) / 2
+    page = _ranked(store, asked, wanted, scores, after, "best", _MATCHED)
+    return structs.replace(page, by_meaning=cosines is not None)
+
+
+def _ranked(
+    store: Store,
+    asked: SoundSearch,
+    wanted: Wanted,
+    scores: Mapping[int, float],
+    after: Place | None,
+    order: str,
+    most: int,
+) -> KeptSounds:
+    """Return a page of the highest scores, each told with its sound."""
+    ranked = sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:most]
     if after is not None:
         ranked = [one for one in ranked if (-one[1], one[0]) > (-after.value, after.id)]
     found: list[tuple[KeptSound, Place]] = []
@@ -98,16 +162,26 @@ def _nearest(
         part = ranked[start : start + asked.limit]
         known = store.library.sounds(wanted._replace(ids=[entry_id for entry_id, _ in part]))
         found += [
-            (structs.replace(known[entry_id], score=round(cosine, 4)), Place(cosine, entry_id))
-            for entry_id, cosine in part
+            (structs.replace(known[entry_id], score=round(score, 4)), Place(score, entry_id))
+            for entry_id, score in part
             if entry_id in known
         ]
         if len(found) > asked.limit:
             break
-    return _page(found, asked.limit, "nearest")
+    return _page(found, asked.limit, order)
 
 
-def _cosines(store: Store, wanted: Wanted, spaces: Spaces, space: str, vector: Vector) -> dict[int, float]:
+def _cosines(
+    store: Store, wanted: Wanted, spaces: Spaces, vectors: Mapping[str, Vector]
+) -> dict[int, float] | None:
+    """Return the similarities of the nearest; None: no encoder compares them."""
+    prompts, scorer = roles(store, vectors, spaces.former)
+    if prompts:
+        space, vector = prompts, vectors[prompts]
+    elif scorer:
+        space, vector = SOUND_PREFIX + scorer, vectors[scorer]
+    else:
+        return None
     index = spaces.of(space)
     narrow = wanted._replace(engine=None, loop=None, commercial_use=None) != Wanted(wanted.namespace)
     if narrow:  # the nearest of all may be none of these
@@ -133,6 +207,10 @@ def _compared(compare: _Compare, vector: Vector, ids: Iterable[int]) -> dict[int
     for start in range(0, len(every), _VECTORS_AT_ONCE):
         found |= compare(vector, every[start : start + _VECTORS_AT_ONCE])
     return found
+
+
+def _words_of(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 # -- pages

@@ -66,6 +66,7 @@ __all__ = [
     "sounds",
     "spectrogram",
     "status",
+    "tile",
     "waveform",
 ]
 
@@ -170,6 +171,15 @@ def spectrogram(
             "dark": dark,
             "delivery": delivery,
         },
+        lambda report, data: structs.replace(report, data=data),
+    )
+
+
+def tile(entry: int, namespace: str | None, delivery: Delivery) -> Question[PictureReport]:
+    return Question(
+        "spectrogram",
+        PictureReport,
+        {"entry": entry, "namespace": namespace, "tile": True, "delivery": delivery},
         lambda report, data: structs.replace(report, data=data),
     )
 

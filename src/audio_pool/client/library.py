@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol, TypeVar
 
+from audio_pool.api import PictureReport
 from audio_pool.client import control
 from audio_pool.client.control import QUESTION_TIMEOUT_S, Question
 from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
@@ -65,6 +66,17 @@ class ClientLibrary(LibraryApi):
         """Get the least and greatest samples of a kept sound in up to so many buckets."""
         return self._ask(control.waveform(entry, namespace, buckets), timeout_s)
 
+    def tile(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> PictureReport:
+        """Get a small picture of a kept sound; ``delivery="inline"`` gives it as ``data``."""
+        return self._ask(control.tile(entry, namespace, delivery), timeout_s)
+
     def mark(
         self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S, **marks: Any
     ) -> KeptSound:
@@ -111,6 +123,17 @@ class AsyncClientLibrary(LibraryApi):
     ) -> Waveform:
         """As ClientLibrary.waveform."""
         return await self._ask(control.waveform(entry, namespace, buckets), timeout_s)
+
+    async def tile(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> PictureReport:
+        """As ClientLibrary.tile."""
+        return await self._ask(control.tile(entry, namespace, delivery), timeout_s)
 
     async def mark(
         self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S, **marks: Any

@@ -1,4 +1,4 @@
-"""``/v1/sounds/{id}/spectrogram.png`` and ``waveform.json``: a kept sound to look at.
+"""``/v1/sounds/{id}/spectrogram.png``, ``tile.png`` and ``waveform.json``: a kept sound to look at.
 
 Owns: the routes.
 Must not know: how pictures are drawn.
@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from audio_pool.gateway.audio_response import MEDIA_TYPES, AudioFile, AudioResponse
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
-from audio_pool.gateway.library import entry_of
+from audio_pool.gateway.library import Within, entry_of
 from audio_pool.gateway.query import query_of
 from audio_pool.library import MAX_BUCKETS, WRITING_TIMEOUT_S, Waveform
 from audio_pool.types import Name
@@ -76,6 +76,24 @@ def router(door: Door) -> Router:
         shared = caller.key is None
         return AudioResponse(AudioFile(picture.data, media_type=MEDIA_TYPES["png"], immutable=True, shared=shared))
 
+    @route("/v1/sounds/{entry:int}/tile.png", http_method=methods, tags=_TAGS,
+           summary="Get a small picture of a kept sound", opt=described(
+        Answer(200, "Its mel spectrogram alone, 240 by 120", media=(MEDIA_TYPES["png"],), headers=("etag",)),
+        Answer(206, "A part of it", media=(MEDIA_TYPES["png"], "multipart/byteranges")),
+        *_UNCHANGED, Answer(416, "There is no such part"), query=Within, headers=_CONDITIONS,
+    ))  # fmt: skip
+    async def tile(request: HttpRequest, entry: int) -> AudioResponse:
+        asked, caller = query_of(request, Within), door.caller(request)
+        picture = await door.while_connected(
+            request,
+            door.client_of(caller).library.tile(
+                entry_of(entry), namespace=caller.namespace_of(asked.namespace), delivery="inline"
+            ),
+        )
+        assert isinstance(picture.data, bytes), "the pool was asked for inline delivery"
+        shared = caller.key is None
+        return AudioResponse(AudioFile(picture.data, media_type=MEDIA_TYPES["png"], immutable=True, shared=shared))
+
     @route("/v1/sounds/{entry:int}/waveform.json", http_method=methods, tags=_TAGS,
            summary="Get the outline of a kept sound", opt=described(
         Answer(200, "As the program audiowaveform writes it", Waveform, headers=("etag",)),
@@ -92,4 +110,4 @@ def router(door: Door) -> Router:
         body, shared = msgspec.json.encode(found), caller.key is None
         return AudioResponse(AudioFile(body, media_type="application/json", immutable=True, shared=shared))
 
-    return Router("/", route_handlers=[spectrogram, waveform])
+    return Router("/", route_handlers=[spectrogram, tile, waveform])

@@ -34,6 +34,8 @@ def query_of(http: HttpRequest, cls: type[T]) -> T:
         kind = kinds.get(name, "text")
         if kind == "list":
             given[name] = texts
+        elif kind == "numbers":
+            given[name] = [_value(text) for text in texts]
         elif len(texts) > 1:
             raise InvalidRequest(f"{name}: given {len(texts)} times, allowed is once")
         else:
@@ -42,15 +44,15 @@ def query_of(http: HttpRequest, cls: type[T]) -> T:
 
 
 @functools.cache
-def _kinds(cls: type[Struct]) -> dict[str, Literal["list", "text", "other"]]:
+def _kinds(cls: type[Struct]) -> dict[str, Literal["list", "numbers", "text", "other"]]:
     """Return how each parameter is read; looked up once, which takes longer than all the rest."""
     return {field.encode_name: _kind(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(cls)}
 
 
-def _kind(info: msgspec.inspect.Type) -> Literal["list", "text", "other"]:
+def _kind(info: msgspec.inspect.Type) -> Literal["list", "numbers", "text", "other"]:
     inner = info.type if isinstance(info, msgspec.inspect.Metadata) else info
     if isinstance(inner, msgspec.inspect.ListType):
-        return "list"
+        return "numbers" if isinstance(inner.item_type, msgspec.inspect.IntType) else "list"
     parts = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
     may_be_text = any(isinstance(part, msgspec.inspect.StrType) or _is_word(part) for part in parts)
     return "text" if may_be_text else "other"

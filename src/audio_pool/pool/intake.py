@@ -30,7 +30,7 @@ from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RenderTask
 from audio_pool.transport import packing
-from audio_pool.types import AudioRequest
+from audio_pool.types import AudioRequest, Priority
 from audio_pool.validation import parse
 
 __all__ = ["Intake", "refuse_durable"]
@@ -282,11 +282,25 @@ class Intake:
         worker: str = "",
         size_bytes: int = 0,
         caller: Caller = HOST,
+        within_s: float | None = None,
+        priority: Priority = "normal",
     ) -> int:
-        """Take in a small task that is not a sound."""
+        """Take in a small task that is not a sound.
+
+        Args:
+            within_s: seconds after which nobody waits for it any more; None: as long as it takes.
+        """
         number = self._requests.open(sink, caller=caller)
         self._router.feed(
-            events.Call(request=number, task=task, client=caller.client, worker=worker, size_bytes=size_bytes)
+            events.Call(
+                request=number,
+                task=task,
+                client=caller.client,
+                worker=worker,
+                size_bytes=size_bytes,
+                priority=events.PRIORITIES.index(priority),
+                deadline=None if within_s is None else time.monotonic() + within_s,
+            )
         )
         return number
 

@@ -24,6 +24,9 @@ from audio_pool.pool.turns import Turns
 
 __all__ = ["Library", "namespace_for"]
 
+_TYPING_S = 0.5
+"""So long a search as one types waits for an encoder; what is found by words alone is of more use than waiting."""
+
 
 class Library:
     """Router's thread only, but for what other threads do."""
@@ -47,17 +50,19 @@ class Library:
 
         def look(vectors: Vectors, warnings: list[str]) -> None:
             def work(cache: SoundCache) -> Reply:
-                if asked.meaning and warnings and not vectors:
+                if asked.meaning and warnings and not vectors:  # a text is searched by its words then
                     raise AudioPoolError(f"meaning: {'; '.join(warnings)}", hint="search by words")
                 return Reply(kind="result", body=search(cache.store, asked, namespace, cache.spaces, vectors))
 
             self._errands.do(errand, self._reader, work)
 
-        if not asked.meaning:
+        if not asked.meaning and not asked.text.strip():
             look({}, [])
             return
+        within_s = None if asked.meaning else _TYPING_S
+        said = asked.meaning or asked.text
         try:
-            self._meaning.of(asked.meaning, sink.request_id, look, size_bytes=size_bytes, caller=caller)
+            self._meaning.of(said, sink.request_id, look, size_bytes=size_bytes, caller=caller, within_s=within_s)
         except AudioPoolError as exc:
             self._errands.end(errand, failed(exc))
 

@@ -44,8 +44,13 @@ class Meaning:
         *,
         size_bytes: int = 0,
         caller: Caller,
+        within_s: float | None = None,
     ) -> None:
-        """Have words embedded by every encoder; ``done`` gets the vectors, and why others are missing."""
+        """Have words embedded by every encoder; ``done`` gets the vectors, and why others are missing.
+
+        Args:
+            within_s: an encoder that has not answered by then is missing; None: it is waited for.
+        """
         waiting = set(self._encoders)
         vectors: Vectors = {}
         warnings: list[str] = []
@@ -67,4 +72,4 @@ class Meaning:
                 request_id=request_id, on_reply=lambda reply, name=name: embedded(name, reply)  # type: ignore[misc]
             )
             task = EmbedTask(job=0, engine=name, text=text)
-            self._intake.call(task, answer, size_bytes=size_bytes, caller=caller)
+            self._intake.call(task, answer, size_bytes=size_bytes, caller=caller, within_s=within_s)

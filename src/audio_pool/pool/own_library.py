@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
+from audio_pool.api import PictureReport
 from audio_pool.errors import InvalidRequest
 from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of
@@ -25,6 +26,7 @@ from audio_pool.transport.client_messages import (
     SoundFileRequest,
     SoundRequest,
     SoundsRequest,
+    SpectrogramRequest,
     WaveformRequest,
 )
 from audio_pool.types import Delivery
@@ -91,6 +93,24 @@ class PoolLibrary(LibraryApi):
             service.pictures.ask_waveform(asked.entry, asked.namespace, asked.buckets, sink)
 
         return self._ask(Waveform, order, timeout_s)[0]
+
+    def tile(
+        self,
+        entry: int,
+        *,
+        namespace: str | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> PictureReport:
+        """Get a small picture of a kept sound; ``delivery="inline"`` gives it as ``data``."""
+        fields = {"entry": entry, "namespace": namespace, "delivery": delivery, "tile": True}
+        asked = _checked(SpectrogramRequest, "tile", fields)
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.pictures.ask(asked.entry, asked.namespace, asked.picture, asked.delivery, sink)
+
+        found, data = self._ask(PictureReport, order, timeout_s)
+        return found if data is None else structs.replace(found, data=data)
 
     def mark(
         self,

@@ -25,6 +25,7 @@ from audio_pool.library import Waveform
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.library import namespace_for
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
 from audio_pool.pool.turns import Turns
 from audio_pool.tasks import DrawTask
@@ -56,7 +57,7 @@ class Pictures:
     def ask(
         self,
         entry_id: int,
-        namespace: str,
+        namespace: str | None,
         picture: Picture,
         delivery: Delivery,
         sink: ReplySink,
@@ -66,7 +67,8 @@ class Pictures:
         """Answer with a PictureReport.
 
         Args:
-            namespace: that the entry must be of: what is another's is answered as what is not there.
+            namespace: that the entry must be of: what is another's is answered as what is not there. None: the caller's
+                own, else ``default``.
 
         Raises:
             NotFound: there is no cache. Busy: too many are under way.
@@ -78,7 +80,7 @@ class Pictures:
             report = PictureReport(entry=entry_id, path=None if inline else path)
             return Reply(kind="result", body=report, data=data)
 
-        self._ask(entry_id, caller.namespace_of(namespace) or namespace, picture, answer, sink, caller)
+        self._ask(entry_id, namespace_for(caller, namespace), picture, answer, sink, caller)
 
     def ask_waveform(
         self, entry_id: int, namespace: str | None, buckets: int, sink: ReplySink, *, caller: Caller = HOST
@@ -97,7 +99,7 @@ class Pictures:
             )
             return Reply(kind="result", body=waveform)
 
-        self._ask(entry_id, caller.namespace_of(namespace) or namespace or "default", Peaks(), answer, sink, caller)
+        self._ask(entry_id, namespace_for(caller, namespace), Peaks(), answer, sink, caller)
 
     def _ask(
         self,
@@ -133,7 +135,9 @@ class Pictures:
                 self._errands.end(asked.errand, reply)
 
         sink = LocalSink(request_id=f"picture-of-{asked.entry_id}", on_reply=drawn)
-        self._intake.call(task, sink, caller=asked.errand.caller)
+        # a page of tiles is a hundred of them, and nobody's sound waits for one
+        aside = isinstance(asked.picture, Picture) and asked.picture.tile
+        self._intake.call(task, sink, caller=asked.errand.caller, priority="background" if aside else "normal")
 
     @staticmethod
     def _keep(cache: SoundCache, asked: _Asked, out: str) -> Reply:

@@ -98,6 +98,8 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
     worker: str = ""
     """Empty: any that can."""
     size_bytes: int = 0
+    priority: int = 1
+    """Index into PRIORITIES."""
     deadline: float | None = None
 
 

@@ -51,7 +51,9 @@ class Ledger:
 
     def open(self, asked: events.Submit | events.Call) -> Job:
         """Open a job."""
-        job = Job(job=next(self._numbers), asked=asked, arrival=self.now, stage_at=self.now)
+        job = Job(
+            job=next(self._numbers), asked=asked, priority=asked.priority, arrival=self.now, stage_at=self.now
+        )
         if isinstance(asked, events.Submit) and asked.traced:
             job.marks = []
         self.jobs[job.job] = job

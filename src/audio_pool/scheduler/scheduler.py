@@ -220,7 +220,6 @@ class Scheduler:
             self._join(self.jobs[joined], asked)
             return
         job = self._ledger.open(asked)
-        job.priority = asked.priority
         self._ledger.add_request(job, asked, joined=False)
         if asked.join_key is not None:
             self._ledger.by_join_key[asked.join_key] = job.job

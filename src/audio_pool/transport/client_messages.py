@@ -153,15 +153,19 @@ class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
 class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
     """Asks for a picture of a kept sound: drawn where there is none yet."""
 
-    entry: Annotated[int, Meta(ge=1, le=2**63 - 1)]
-    namespace: Name = "default"
+    entry: EntryId
+    namespace: Name | None = None
     mel_bands: Annotated[int, Meta(ge=0, le=320)] = 0
     highest_hz: Annotated[float, Meta(ge=500.0, le=96_000.0)] | None = None
     dark: bool = False
+    tile: bool = False
+    """Small, and nothing but the levels; the three fields before it say nothing then."""
     delivery: Delivery = "path"
 
     @property
     def picture(self) -> Picture:
+        if self.tile:
+            return Picture(tile=True)
         return Picture(mel_bands=self.mel_bands, highest_hz=self.highest_hz, dark=self.dark)
 
 

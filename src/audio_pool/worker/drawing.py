@@ -31,6 +31,10 @@ def drawn(master: Path, picture: Picture | Peaks, out: Path, title: str) -> None
             out.write_bytes(encode(outline_of(audio, rate, picture.buckets)))
         except OSError as exc:
             raise StorageError(f"{out}: {exc.strerror}") from exc
+    elif picture.tile:
+        from audio_pool.audio.spectrogram import write_tile
+
+        write_tile(out, audio, rate)
     else:
         from audio_pool.audio.spectrogram import write_png
 
