@@ -21,7 +21,7 @@ from litestar.types import ASGIApp
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import batches, health, jobs, library, numbers, openapi, pictures, pool_view
+from audio_pool.gateway import batches, console, health, jobs, library, numbers, openapi, pictures, pool_view
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -44,6 +44,7 @@ from audio_pool.gateway.tally import Counted
 __all__ = ["create_app"]
 
 ROUTERS: list[Callable[[Door], Router]] = [
+    console.router,
     health.router,
     numbers.router,
     jobs.router,

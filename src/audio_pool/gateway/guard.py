@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http
 import uuid
-from collections.abc import Iterable
 
 import msgspec
 from litestar.enums import ScopeType
@@ -23,6 +22,7 @@ __all__ = ["Guard"]
 
 _BODIES = 4
 """As many of the largest bodies may be held at a time; of others so many more."""
+_READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """By scheme; a client leaves it out of Host and Origin."""
@@ -64,7 +64,7 @@ class Guard:
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        why = "" if self._has_keys else self._refusal(scope["headers"])
+        why = "" if self._has_keys else self._refusal(scope)
         if why:
             await _answer_forbidden(send_named, why, request_id)
             return
@@ -73,18 +73,19 @@ class Guard:
         finally:
             body.close()
 
-    def _refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    def _refusal(self, scope: Scope) -> str:
         """Return why a request is turned away; "": it is not. A page of the web must not reach this machine's door."""
         given: dict[str, list[str]] = {}
-        for name, value in headers:
-            if name in (b"host", b"origin", b"sec-fetch-site"):
+        for name, value in scope["headers"]:
+            if name in _READ:
                 given.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
         hosts, origins = given.get("host", []), given.get("origin", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return f"Host: given {', '.join(hosts) or 'none'!r:.80}, allowed is one of {', '.join(sorted(self._hosts))}"
         if origins and (len(origins) > 1 or origins[0].lower() not in self._origins):
             return f"Origin: given {', '.join(origins)!r:.80}, allowed are none and those of http.cors_origins"
-        if not origins and {"cross-site", "same-site"} & set(given.get("sec-fetch-site", [])):
+        elsewhere = not origins and {"cross-site", "same-site"} & set(given.get("sec-fetch-site", []))
+        if elsewhere and not _is_visit(scope, given):
             return "a web page of another origin asks; allowed are those of http.cors_origins"
         return ""
 
@@ -95,6 +96,12 @@ def _own_hosts(settings: HttpConfig, ports: tuple[int, ...], scheme: str) -> set
     names = {*_OWN_NAMES, *(bind.rpartition(":")[0].lower() for bind in binds)} - {""}
     hosts = {f"{name}:{port}" for name in names for port in ports}
     return hosts | (names if _DEFAULT_PORTS[scheme] in ports else set())
+
+
+def _is_visit(scope: Scope, given: dict[str, list[str]]) -> bool:
+    """Return whether somebody follows a link to the console, from whichever page: nothing of anybody's is there."""
+    opened = given.get("sec-fetch-mode") == ["navigate"] and given.get("sec-fetch-dest") == ["document"]
+    return opened and scope["path"] == "/" and scope.get("method") in ("GET", "HEAD")
 
 
 async def _answer_forbidden(send: Send, why: str, request_id: str) -> None:

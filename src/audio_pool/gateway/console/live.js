@@ -1,0 +1,13 @@
+// @ts-check
+/** The view *Live*. */
+import { h, replace } from "./dom.js";
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./app.js").Context} context
+ * @returns {import("./app.js").View}
+ */
+export function view(root, context) {
+  replace(root, h("h1", null, "Live"));
+  return { close() {} };
+}

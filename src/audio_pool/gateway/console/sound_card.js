@@ -1,0 +1,3 @@
+// @ts-check
+/** A sound to hear, see and judge. */
+export {};
