@@ -14,14 +14,15 @@ import itertools
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
+from benchmarks._simulated_traffic import Model
+from benchmarks._simulated_world import Gpu
+
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import Action, FindExact, JobClosed, SendReply, SendTask, SpawnWorker, Store
 from audio_pool.scheduler.answers import ReplyValue
 from audio_pool.scheduler.batches import Batching, pass_key
 from audio_pool.scheduler.work import GenerateWork, JobRound
 from audio_pool.tasks import MasteredSound
-from benchmarks._simulated_traffic import Model
-from benchmarks._simulated_world import Gpu
 
 _ALIKE = Batching()
 

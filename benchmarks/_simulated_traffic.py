@@ -5,8 +5,8 @@ Must not know: the scheduler, workers, how anything is answered.
 
 Prompts follow Zipf's law, so that the popular ones are asked for again while they are made (and join) and after (and
 are found in the cache). Arrivals are Poisson whose rate follows the day, bursts (a level designer who asks for forty
-sounds in a minute), and bulk orders of hundreds at once. The volume is set by work: what every different sound takes on a
-GPU by itself, against the GPUs' hours. So any policy has the same work to do.
+sounds in a minute), and bulk orders of hundreds at once. The volume is set by work: what every different sound takes on
+a GPU by itself, against the GPUs' hours. So any policy has the same work to do.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import msgspec
+from benchmarks._simulated_traffic import MODELS, Asked, Model
 
 from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.scheduler import events
@@ -34,7 +35,6 @@ from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.work import GenerateWork
 from audio_pool.tasks import MasteredSound
 from audio_pool.types import Query, Recipe, Rendition
-from benchmarks._simulated_traffic import MODELS, Asked, Model
 
 BOOT_S = 3.0
 BEAT_S = 60.0
@@ -47,9 +47,7 @@ _RECIPE = Recipe(
 )  # fmt: skip
 _METADATA = SoundMetadata(prompt="")
 _HIT = HitFile(entry=1, master="kept", path="kept", metadata=_METADATA)
-_SOUND = MasteredSound(
-    sound=FinishedSound(path="made", recipe=_RECIPE, metadata=_METADATA, accepted=True), score=1.0
-)
+_SOUND = MasteredSound(sound=FinishedSound(path="made", recipe=_RECIPE, metadata=_METADATA, accepted=True), score=1.0)
 _Moment = Literal["hello", "ready", "loaded", "ends", "fails", "beat"]
 
 

@@ -1,18 +1,18 @@
-"""A day's traffic on many GPUs, decided by the pool's own scheduler on a simulated clock, and by three simpler policies.
+"""A day's traffic on many GPUs: the pool's own scheduler on a simulated clock, against three simpler policies.
 
     python -m benchmarks simulate                                     64 GPUs for a day, all policies
     python -m benchmarks.simulate --gpus 1000 --hours 2 --policy pool
     python -m benchmarks.simulate --gpus 64 --profile                 where the scheduler's time goes
 
 The traffic is of ``_simulated_traffic``, GPUs and workers are of ``_simulated_world``, the rivals of
-``_simulated_rivals``; the pool's policy is ``audio_pool.scheduler`` itself. All have the same cache, joins and batches, the
-same failures and the same work: each different sound is made once.
+``_simulated_rivals``; the pool's policy is ``audio_pool.scheduler`` itself. All have the same cache, joins and batches,
+the same failures and the same work: each different sound is made once.
 
-Columns: ``utilisation`` is the part of the GPUs' time in which sounds were made (of workers that are up), ``pressed`` the
-same while somebody waited; ``loads``: models put into memory after the workers' start. Waits are seconds from a request to the start
-of the pass that makes its sound (hits are not counted; they wait for nothing). ``fairness`` is Jain's index, (sum x)^2 /
-(n sum x^2), of the GPU time that clients of one priority got in each quarter of an hour in which they all had something
-waiting throughout: 1 is equal shares, 1/n all for one.
+Columns: ``utilisation`` is the part of the GPUs' time in which sounds were made (of workers that are up), ``pressed``
+the same while somebody waited; ``loads``: models put into memory after the workers' start. Waits are seconds from a
+request to the start of the pass that makes its sound (hits are not counted; they wait for nothing). ``fairness`` is
+Jain's index, (sum x)^2 / (n sum x^2), of the GPU time that clients of one priority got in each quarter of an hour in
+which they all had something waiting throughout: 1 is equal shares, 1/n all for one.
 """
 
 from __future__ import annotations
@@ -26,18 +26,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from audio_pool.config import LimitsConfig, QueueConfig
-from audio_pool.scheduler.events import PRIORITIES
-from audio_pool.scheduler.scheduler import Scheduler
-from audio_pool.scheduler.worker_state import WorkerPlan
 from benchmarks._simulated_rivals import RIVALS
 from benchmarks._simulated_traffic import MODELS, Asked, clients, traffic
 from benchmarks._simulated_world import BEAT_S, Brain, Gpu, World
 
+from audio_pool.config import LimitsConfig, QueueConfig
+from audio_pool.scheduler.events import PRIORITIES
+from audio_pool.scheduler.scheduler import Scheduler
+from audio_pool.scheduler.worker_state import WorkerPlan
+
 POLICIES = ("pool", *RIVALS)
 ROOM_GB = 24.0
 MTBF_H = 24.0
-LIMITS = LimitsConfig(heartbeat_s=BEAT_S, task_timeout_s=3600.0, hang_unknown_s=1200.0, hang_floor_s=600.0)
+LIMITS = LimitsConfig(
+    heartbeat_s=BEAT_S, task_timeout_s=3600.0, hang_unknown_s=1200.0, hang_floor_s=600.0, suspect_wait_s=3600.0
+)
 QUEUE = QueueConfig(max_requests=1_000_000, max_bytes=1 << 40, max_requests_per_client=1_000_000, max_batch=16)
 
 
@@ -74,7 +77,7 @@ def simulate(policy: str, asked: Sequence[Asked], gpus: int, seed: int = 1, mtbf
 
 
 def fairness(world: World) -> float | None:
-    """Jain's index by quarter of an hour and priority, the mean of all in which two clients or more waited throughout."""
+    """Jain's index: the mean of all quarters and priorities in which two clients or more waited throughout."""
     priorities = {one.client: one.priority for one in world.asked}
     found = []
     for window, served in world.accounts.served.items():
