@@ -39,6 +39,8 @@ from audio_pool.scheduler.actions import (
     SpawnWorker,
     StopWorker,
     Store,
+    TellLease,
+    TellWorker,
 )
 from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
 from audio_pool.scheduler.batches import Batching
@@ -86,8 +88,16 @@ Lookup = Callable[[FindExact | FindNear], HitFile | str | None]
 """A look-up's answer: a hit, a warning, or nothing."""
 
 
-def plan(name: str = "w", engines: str = "tone", roles: str = ALL_ROLES, **credits: int) -> WorkerPlan:
-    return WorkerPlan(name=name, engines=frozenset(engines.split()), roles=frozenset(roles.split()), **credits)
+def plan(
+    name: str = "w", engines: str = "tone", roles: str = ALL_ROLES, devices: str = "", **credits: int
+) -> WorkerPlan:
+    return WorkerPlan(
+        name=name,
+        engines=frozenset(engines.split()),
+        roles=frozenset(roles.split()),
+        devices=tuple(devices.split()),
+        **credits,
+    )
 
 
 def join_key(asked: Recipe, number: int = 1) -> events.JoinKey:
@@ -173,6 +183,10 @@ class World:
         """What became of each result's file or slot, by path."""
         self.elsewhere: set[str] = set()
         """Prompts whose sound another pool on the cache makes."""
+        self.told: list[TellLease | TellWorker] = []
+        """What has become of leases and workers, as those hear it who asked."""
+        self.leases_asked: set[int] = set()
+        self.answered_leases: set[int] = set()
         self.claims_answered = True
         self.claiming: list[int] = []
         """Jobs that hold a claim."""
@@ -226,6 +240,28 @@ class World:
         self.asked[asked.request] = asked
         self.feed(asked)
         return asked.request
+
+    def lend(self, device: str, *, holder: str = "image", within_s: float = 10.0, for_s: float | None = 60.0) -> int:
+        """Ask for a device; return the number by which the answer is told."""
+        self._requests += 1
+        self.leases_asked.add(self._requests)
+        self.feed(
+            events.TakeLease(
+                asked=self._requests, device=device, holder=holder, within_s=within_s, for_s=for_s
+            )
+        )
+        return self._requests
+
+    def give_device_back(self, device: str) -> list[Action]:
+        return self.feed(events.EndLease(device=device))
+
+    def add_worker(self, one: WorkerPlan) -> list[Action]:
+        self.plans[one.name] = one
+        return self.feed(events.AddWorker(plan=one))
+
+    def lease_of(self, asked: int) -> TellLease | None:
+        """What was told of a lease that was asked for; None: nothing yet."""
+        return next((one for one in self.told if isinstance(one, TellLease) and one.asked == asked), None)
 
     def cancel(self, request: int) -> list[Action]:
         return self.feed(events.Cancel(request=request))
@@ -470,11 +506,29 @@ class World:
                 running = [p for p in self.processes.values() if p.name == action.worker and p.state != "dead"]
                 assert not running, "a worker is started beside its living predecessor"
                 self.processes[action.worker, action.incarnation] = Process(action.worker, action.incarnation)
+            case TellLease() | TellWorker():
+                self._tell(action)
             case KillWorker():
                 process = self.processes[action.worker, action.incarnation]
                 assert not process.doomed, "killed twice"
                 process.doomed = True
         return None
+
+    def _tell(self, told: TellLease | TellWorker) -> None:
+        self.told.append(told)
+        living = {process.name for process in self.processes.values() if process.state != "dead"}
+        if isinstance(told, TellWorker):
+            if told.state == "removed":
+                assert told.worker not in living, "a worker is said to be gone and runs"
+                assert told.worker not in self.scheduler.workers.workers
+            return
+        assert (told.state == "refused") == (told.failure is not None)
+        if told.asked:
+            assert told.asked not in self.answered_leases, "told twice"
+            self.answered_leases.add(told.asked)
+        if told.state == "free":
+            on_it = {name for name, one in self.plans.items() if told.device in one.devices}
+            assert not on_it & living, "a device is said to be free, and has a process on it"
 
     def _reply(self, action: SendReply) -> None:
         assert action.request not in self.replies, f"request {action.request} was answered twice"
@@ -613,6 +667,7 @@ class World:
         assert scheduler.idle and scheduler.sizes() == Sizes(0, 0, 0, 0, 0, 0)
         assert not any(worker.tasks for worker in scheduler.workers.workers.values() if worker.state != "ready")
         assert set(self.replies) == set(self.asked)
+        assert self.answered_leases == self.leases_asked
         assert self.opened == self.closed == set(range(1, len(self.closed) + 1)), "jobs are numbered from 1"
         assert not [path for path, fate in self.fates.items() if fate == "held"], self.fates
         assert not self.claiming, "claims are held by jobs that have ended"

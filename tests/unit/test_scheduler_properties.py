@@ -43,7 +43,12 @@ def _pools() -> dict[str, list[WorkerPlan]]:
             plan("other", "tone hum", "generate", credit=1),
             plan("master", "", "master embed", aux_credit=2),
         ],
-        "two alike": [plan("a", "tone hum"), plan("b", "tone hum", credit=1)],
+        "two alike": [plan("a", "tone hum", devices="0"), plan("b", "tone hum", devices="1", credit=1)],
+        "one on two devices": [
+            plan("a", "tone", "generate", devices="0 1"),
+            plan("b", "tone hum", devices="1"),
+            plan("master", "", "master"),
+        ],
     }
 
 
@@ -185,6 +190,38 @@ class AnyOrder(RuleBasedStateMachine):
     def die(self, data: st.DataObject) -> None:
         self.world.die(data.draw(st.sampled_from(self._living("spawned", "loading", "ready")), "process"))
 
+    # -- people ------------------------------------------------------------------------------------
+
+    @rule(
+        device=st.sampled_from(("0", "1", "absent")),
+        holder=st.sampled_from(("image", "image", "video")),
+        within=st.sampled_from((0.0, 2.0, 20.0)),
+        lasts=st.sampled_from((0.0, 5.0, 60.0)),
+    )
+    def lend(self, device: str, holder: str, within: float, lasts: float) -> None:
+        asked = self.world.lend(device, holder=holder, within_s=within, for_s=lasts)
+        if self.draining:
+            assert self.world.lease_of(asked) is not None
+
+    @rule(device=st.sampled_from(("0", "1", "absent")))
+    def give_device_back(self, device: str) -> None:
+        self.world.give_device_back(device)
+
+    @rule(number=st.integers(1, 2), device=st.sampled_from(("", "0", "1")), engines=st.sampled_from(("tone", "hum")))
+    def add_worker(self, number: int, device: str, engines: str) -> None:
+        name = f"more-{number}"
+        if name not in self.world.scheduler.workers.workers:
+            self.world.add_worker(plan(name, engines, devices=device))
+
+    @rule(data=st.data(), drained=st.booleans())
+    def drain_worker(self, data: st.DataObject, drained: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.plans)), "worker")
+        self.world.feed(events.DrainWorker(worker=name, drained=drained))
+
+    @rule(number=st.integers(1, 2), within=st.sampled_from((None, 0.0, 5.0)))
+    def remove_worker(self, number: int, within: float | None) -> None:
+        self.world.feed(events.RemoveWorker(worker=f"more-{number}", within_s=within))
+
     def _busy(self) -> list[Process]:
         return [process for process in self._living("ready") if process.tasks]
 
@@ -324,6 +361,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
+            for name in list(self.world.scheduler.workers.workers):
+                self.world.feed(events.DrainWorker(worker=name, drained=False))
             self.world.settle()
             self.world.stop()
             self.world.check_nothing_is_left()

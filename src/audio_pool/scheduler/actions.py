@@ -37,6 +37,8 @@ __all__ = [
     "SpawnWorker",
     "StopWorker",
     "Store",
+    "TellLease",
+    "TellWorker",
 ]
 
 ReplyKind = Literal["result", "error", "cancelled", "expired", "busy"]
@@ -190,6 +192,26 @@ class KillWorker(Struct, frozen=True, kw_only=True, tag=True):
     """Without being asked to end first: it hears nothing any more."""
 
 
+class TellLease(Struct, frozen=True, kw_only=True, tag=True):
+    """What has become of a lease, for who asked for it."""
+
+    asked: int
+    """The request of TakeLease; 0: of the lease's end, for whoever remembers it."""
+    device: str
+    state: Literal["free", "refused", "ended"]
+    failure: Failure | None = None
+    """Why it was refused."""
+    begun_again: int = 0
+    """Jobs that were stopped for it."""
+
+
+class TellWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker has done what it held (drained), or has ended for good (removed)."""
+
+    worker: str
+    state: Literal["drained", "removed"]
+
+
 Action = (
     SendReply
     | SendAccepted
@@ -208,4 +230,6 @@ Action = (
     | JobClosed
     | SpawnWorker
     | KillWorker
+    | TellLease
+    | TellWorker
 )

@@ -220,7 +220,8 @@ class Dispatch:
             return [one for one in healthy if one.plan.name == self._kept_free and not one.tasks]
         in_time = now + self._workers.limits.suspect_wait_s / 2  # it has to load, too
         coming = any(
-            one.state in ("starting", "loading") or (one.state == "down" and (one.due or 0.0) < in_time)
+            one.wanted
+            and (one.state in ("starting", "loading") or (one.state == "down" and (one.due or 0.0) < in_time))
             for one in workers
             if may_serve(one, need)
         )
@@ -242,7 +243,8 @@ class Dispatch:
 
     def hosts(self, engine: str) -> bool:
         """Return True if a worker that is ready hosts the engine."""
-        return any(worker.state == "ready" and engine in worker.engines for worker in self._workers.workers.values())
+        workers = self._workers.workers.values()
+        return any(one.state == "ready" and one.wanted and engine in one.engines for one in workers)
 
     def awaits(self, engine: str) -> bool:
         """Return True if a worker that is up or starting is loading the engine, or may be about to."""

@@ -12,23 +12,29 @@ from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
 from audio_pool.results import Chunk, Failure, Progress
 from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.scheduler.batches import Batching
+from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, LaneReport, RenderTask, TaskResult
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
     "PRIORITIES",
+    "AddWorker",
     "Call",
     "Cancel",
     "Claimed",
     "Drain",
+    "DrainWorker",
+    "EndLease",
     "Event",
     "Heartbeat",
     "JoinKey",
     "LoadFailed",
     "LookupDone",
     "Reconfigure",
+    "RemoveWorker",
     "Stored",
     "Submit",
+    "TakeLease",
     "TaskChunk",
     "TaskDone",
     "TaskFailed",
@@ -250,6 +256,48 @@ class Drain(Struct, frozen=True, kw_only=True, tag=True):
     deadline: float
 
 
+class TakeLease(Struct, frozen=True, kw_only=True, tag=True):
+    """Somebody wants a device for a while: answered by TellLease."""
+
+    asked: int
+    """The request that is answered when the device is free; 0: nobody waits."""
+    device: str
+    holder: str
+    """Who has it, for people; the same one may ask again, to have it longer."""
+    within_s: float
+    """The device is to be free after so long."""
+    for_s: float | None = None
+    """How long it is lent, from when it is free; None: until it is returned."""
+
+
+class EndLease(Struct, frozen=True, kw_only=True, tag=True):
+    """A device is returned."""
+
+    device: str
+
+
+class AddWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """There is one more worker, to be started."""
+
+    plan: WorkerPlan
+
+
+class DrainWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker is to take nothing new, though it stays up; TellWorker follows when it has done what it holds."""
+
+    worker: str
+    drained: bool = True
+    """False: it is to work again."""
+
+
+class RemoveWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker is to do what it holds, and end for good; TellWorker follows."""
+
+    worker: str
+    within_s: float | None = None
+    """After so long it is ended whatever it is at."""
+
+
 class Reconfigure(Struct, frozen=True, kw_only=True, tag=True):
     """From now on other limits hold, for what is under way, too; what has been taken in stays."""
 
@@ -278,5 +326,10 @@ Event = (
     | TaskReturned
     | Tick
     | Drain
+    | TakeLease
+    | EndLease
+    | AddWorker
+    | DrainWorker
+    | RemoveWorker
     | Reconfigure
 )

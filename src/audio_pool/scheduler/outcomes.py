@@ -157,6 +157,7 @@ class Outcomes:
         running: set[Thread] = set()
         reason = self._workers.why_killed(event.worker, event.incarnation) or event.reason
         counts = not self._at_a_suspect(event.worker, event.incarnation)
+        called_off = self._workers.why_called_off(event.worker, event.incarnation)
         tasks = self._workers.on_exit(event.worker, event.incarnation, reason, self._ledger.now, counts=counts)
         killed_for = any(held.timed_out for held in tasks)
         for held in tasks:
@@ -164,8 +165,10 @@ class Outcomes:
             running.add(held.thread)
             for job in self.jobs_of(held):
                 job.mark("work", held.since, self._ledger.now, event.worker, failed=True)
-                if waited or (killed_for and not held.timed_out):
-                    self.retry(job)
+                if called_off:
+                    job.warnings.append(f"begun_again: {called_off}; this was being made there")
+                if called_off or waited or (killed_for and not held.timed_out):
+                    self.retry(job, called_off)
                     continue
                 if not self._workers.stopping:
                     self._poison.blame(job, event.worker, event.incarnation, reason, self._ledger.now)
@@ -284,10 +287,10 @@ class Outcomes:
                 return
         self.part_failed(job, failure)
 
-    def retry(self, job: Job) -> None:
+    def retry(self, job: Job, why: str = "") -> None:
         """Try a job again, from where it can be: not one of which a part has been sent, as if nothing had been."""
         if job.streamed:
-            lost = WorkerDied("the worker was stopped in the middle of the stream", hint="ask again")
+            lost = WorkerDied(f"{why or 'the worker was stopped'} in the middle of the stream", hint="ask again")
             self._ledger.fail_all(job, Failure.of(lost))
             return
         if job.stage == "master":  # the candidates' slots died with their reader: generate them anew

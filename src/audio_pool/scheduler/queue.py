@@ -239,6 +239,11 @@ class JobQueue:
                 count += sum(its < priority for its in living) + min(equals, turns)
         return count
 
+    def need_of(self, job: int) -> Need | None:
+        """Return which line a job waits in; None: it does not wait."""
+        place = self._place.get(job)
+        return None if place is None else place.need
+
     def needs(self) -> list[Need]:
         """Return the needs in whose lines something waits."""
         return list(self._lines)

@@ -35,6 +35,7 @@ from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger, Sizes
 from audio_pool.scheduler.outcomes import Outcomes
 from audio_pool.scheduler.poison import PoisonRegister
+from audio_pool.scheduler.staffing import Staffing
 from audio_pool.scheduler.stages import next_stage
 from audio_pool.scheduler.storing import Storing
 from audio_pool.scheduler.worker_state import WorkerPlan
@@ -59,6 +60,7 @@ class Scheduler:
         """``clients``: what is configured for some by name, and for the rest as ``default``."""
         self.limits = limits
         self.workers = WorkerTable(plans, limits)
+        self.staffing = Staffing(self.workers)
         self._ledger = Ledger(leave_queue=lambda number: self.waiting.remove(number))
         self.requests, self.jobs = self._ledger.requests, self._ledger.jobs
         self._rules = ClientRules(queue, clients or {})
@@ -129,6 +131,18 @@ class Scheduler:
                 self._dispatch()
             case events.Drain():
                 self.drain_deadline = event.deadline
+                self._ledger.out += self.staffing.close()
+            case (
+                events.TakeLease()
+                | events.EndLease()
+                | events.AddWorker()
+                | events.DrainWorker()
+                | events.RemoveWorker()
+            ):
+                self._ledger.out += self.staffing.take(event, now, closing=self.drain_deadline is not None)
+                self._next_worker_check = now
+                self._fail_unservable()
+                self._dispatch()
             case events.Reconfigure():
                 self.limits = self.workers.limits = self._estimates.limits = self._poison.limits = event.limits
                 self._outcomes.limits = self._claims.limits = event.limits
@@ -151,7 +165,8 @@ class Scheduler:
         drain = self.drain_deadline
         if drain is not None and drain <= self._ledger.now:
             drain = None  # it has been acted upon: only events change anything now
-        times = (self.workers.next_deadline(), drain, self.requests.next_deadline(), self._dues.first())
+        own = self.requests.next_deadline(), self._dues.first()
+        times = (self.workers.next_deadline(), self.staffing.next_deadline(), drain, *own)
         return min((time for time in times if time is not None), default=None)
 
     @property
@@ -399,9 +414,16 @@ class Scheduler:
     def _pass_time(self) -> None:
         now = self._ledger.now
         for request in self.requests.expired(now):
-            self._drop(request, "expired", Expired("the deadline passed before the sound was ready"))
+            need = self.waiting.need_of(self.requests[request].job)
+            why = self.staffing.held_up(need, now) if need is not None else ""
+            missed = "the deadline passed before the sound was ready"
+            self._drop(request, "expired", Expired(f"{missed}: {why}" if why else missed))
         for number in self._dues.passed(now):
             self._waited_too_long(self.jobs[number])
+        if told := self.staffing.look(now):
+            self._ledger.out += told
+            self._next_worker_check = now  # who may come back is started
+            self._dispatch()
         if now >= self._next_worker_check:
             self._next_worker_check = now + _WORKER_CHECK_S
             kills, late = self.workers.overdue(now)

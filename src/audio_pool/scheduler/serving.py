@@ -53,6 +53,8 @@ def serves(worker: WorkerState, need: Need) -> bool:
 
 def may_serve(worker: WorkerState, need: Need) -> bool:
     """Return True if the worker could, once it is up: what it hosts beyond its plan is known only when it is ready."""
+    if worker.removed:
+        return False
     if worker.state == "ready" or need.role not in ("generate", "engine"):
         return serves(worker, need)
     if need.role == "generate":

@@ -33,6 +33,8 @@ class WorkerPlan(Struct, frozen=True, kw_only=True):
     """Tasks that its generating thread may hold."""
     aux_credit: int = 8
     """Tasks that its other thread may hold."""
+    devices: tuple[str, ...] = ()
+    """What it is pinned to, by the names that its ``gpu`` has."""
 
 
 class HeldTask(Struct, kw_only=True):
@@ -89,16 +91,41 @@ class WorkerState(Struct, kw_only=True):
     misspoke: str = ""
     """What it sent that is no message; it was killed for that."""
     ever_ready: bool = False
+    lent: bool = False
+    """Its device is lent: it has to end until that is over."""
+    drained: bool = False
+    """It takes nothing new, until it is resumed."""
+    drain_told: bool = False
+    removed: bool = False
+    """It has to end for good."""
+    leave_by: float | None = None
+    """When one that is removed is ended whatever it is at."""
+    called_off: str = ""
+    """Why it was killed though nothing was wrong with it."""
 
     @property
     def condition(self) -> str:
         """The state in one word, for people: ``half_open`` is a worker whose next task decides whether it is well."""
+        if self.must_end:
+            return "lent" if self.state in ("down", "broken") else "leaving"
+        if self.drained and self.state == "ready":
+            return "drained"
         return "half_open" if self.state == "ready" and self.breaker.half_open else self.state
 
     @property
     def ready(self) -> bool:
-        """True if it is up, and not about to be ended."""
-        return self.state == "ready" and not self.killed
+        """True if it is up and at work, and not about to be ended."""
+        return self.state == "ready" and not self.killed and self.wanted
+
+    @property
+    def wanted(self) -> bool:
+        """True if it is to work, as far as people say."""
+        return not (self.lent or self.drained or self.removed)
+
+    @property
+    def must_end(self) -> bool:
+        """True if its process is to end, or to stay down."""
+        return self.lent or self.removed
 
     def awaits(self, engine: str) -> bool:
         """Return True if it is loading an encoder; which ones a worker hosts is known only when it is ready."""
@@ -112,7 +139,7 @@ class WorkerState(Struct, kw_only=True):
 
     def has_room(self, thread: Thread) -> bool:
         """Return True if one more task may be sent to the thread now."""
-        if self.state != "ready" or self.killed or (self.tasks and self.breaker.half_open):
+        if not self.ready or (self.tasks and self.breaker.half_open):
             return False
         room = self.plan.credit if thread == "generate" else self.plan.aux_credit
         for held in self.tasks.values():

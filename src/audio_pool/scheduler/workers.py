@@ -37,6 +37,18 @@ class WorkerTable:
         self.limits = limits
         self.workers = {plan.name: WorkerState(plan=plan) for plan in plans}
         self.stopping = False
+        self._numbers: dict[str, int] = {}
+        """How often those were started that are not there any more."""
+
+    def add(self, plan: WorkerPlan) -> None:
+        """Add a worker, which is down; one of that name that is known stays as it is."""
+        if plan.name not in self.workers:
+            number = self._numbers.pop(plan.name, 0)
+            self.workers[plan.name] = WorkerState(plan=plan, incarnation=number)
+
+    def forget(self, name: str) -> None:
+        """Forget a worker that has ended. A later one of that name goes on counting: late messages name a number."""
+        self._numbers[name] = self.workers.pop(name).incarnation
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -44,7 +56,7 @@ class WorkerTable:
         """Start every worker that is down and due."""
         actions: list[Action] = []
         for worker in self.workers.values():
-            down = worker.state in ("down", "broken")
+            down = worker.state in ("down", "broken") and not worker.must_end
             if down and not self.stopping and (worker.due is None or now >= worker.due):
                 if worker.state == "broken":
                     worker.breaker.probe()
@@ -148,6 +160,11 @@ class WorkerTable:
         worker = self.current(name, incarnation)
         return worker.misspoke if worker is not None else ""
 
+    def why_called_off(self, name: str, incarnation: int) -> str:
+        """Return why a worker was ended with which nothing was wrong, "" for any other."""
+        worker = self.current(name, incarnation)
+        return worker.called_off if worker is not None else ""
+
     def on_exit(self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True) -> list[HeldTask]:
         """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, broken.
 
@@ -158,9 +175,14 @@ class WorkerTable:
         if worker is None or worker.state in ("down", "gone", "broken"):
             return []
         held, worker.tasks = list(worker.tasks.values()), {}
-        worker.killed, worker.misspoke = False, ""  # done; what is due next is its restart
+        on_order = worker.called_off or worker.state == "stopping"
+        worker.killed, worker.misspoke, worker.called_off = False, "", ""  # done; what is due next is its restart
         if self.stopping:
             worker.state, worker.due = "gone", None
+            return held
+        if on_order:
+            worker.state, worker.due, worker.failure = "down", None, None
+            worker.engines = worker.coming = frozenset()
             return held
         if worker.state in ("starting", "loading") and worker.failure is None:
             ended = WorkerStartFailed(f"worker {name!r} ended while {worker.state}: {reason}; see its log")
@@ -307,7 +329,7 @@ class WorkerTable:
         for worker in self.workers.values():
             if worker.killed:
                 continue
-            if worker.due is not None:
+            if worker.due is not None and not (worker.must_end and worker.state in ("down", "broken")):
                 times.append(worker.due)
             if worker.state in ("loading", "ready"):
                 times.append(worker.last_sign + self._silence_s(worker))
