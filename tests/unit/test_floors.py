@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("server", "server.*"),
     ("pool.pool", "pool.assembly"),
     ("packs", "packs.*", "gateway", "gateway.*"),
-    ("exchange", "exchange.*"),
+    ("exchange", "exchange.*", "agents", "agents.*"),
     ("generator",),
     ("cli", "cli.*"),
 )  # fmt: skip
@@ -181,6 +181,7 @@ def test_only(who: str, only: list[str]) -> None:
         ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*"]),
         ("transport*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
         ("models*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
+        ("agents*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "generator", "jobs*"]),
         ("gateway*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "generator", "jobs*"]),
     ],
 )

@@ -28,6 +28,7 @@ _COMMANDS = {
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),
     "gateway": ("audio_pool.cli.gateway", "gateway"),
+    "mcp": ("audio_pool.cli.mcp", "mcp"),
     "metrics": ("audio_pool.cli.metrics", "metrics"),
     "top": ("audio_pool.cli.top", "top"),
     "status": ("audio_pool.cli.server", "status"),

@@ -1,0 +1,68 @@
+"""A server at the two ends of a pipe: whoever started this process speaks on its standard input and output.
+
+Owns: that standard output carries the protocol alone, and that nothing is left under way at the end.
+Must not know: tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+
+from mcp.server.stdio import stdio_server
+
+from audio_pool.agents.asker import Asker
+from audio_pool.agents.server import agents_server
+from audio_pool.agents.tools import Tools
+from audio_pool.client.async_client import AsyncAudioClient
+from audio_pool.client.connection import Keys
+from audio_pool.errors import AudioPoolError
+
+__all__ = ["serve_stdio"]
+
+_LEAVE_S = 2.0
+
+
+async def serve_stdio(endpoint: str, tools: Tools, *, keys: Keys = None) -> None:
+    """Serve until the other end closes the pipe.
+
+    Args:
+        endpoint: of the pool.
+        keys: CURVE keys for it.
+    """
+    client = AsyncAudioClient(endpoint, keys=keys)
+    asker = Asker(client=client, endpoint=endpoint)
+    server = agents_server(tools, lambda _: asker)
+    leaving = asyncio.ensure_future(_left_on_signal(client))
+    try:
+        async with stdio_server() as (incoming, outgoing):  # which turns what others print to standard error
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    finally:
+        leaving.cancel()
+        await _close(client)
+
+
+async def _left_on_signal(client: AsyncAudioClient) -> None:
+    """End the process at a signal: a thread that reads a pipe cannot be woken otherwise."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+    here = asyncio.current_task()
+    for task in asyncio.all_tasks():
+        if task is not here:
+            task.cancel()
+    await asyncio.sleep(0)
+    await _close(client)
+    os._exit(0)
+
+
+async def _close(client: AsyncAudioClient) -> None:
+    """Close the client once the pool has read what was sent to it last: that calls are cancelled."""
+    if client.connected:
+        with contextlib.suppress(AudioPoolError):
+            await client.health(timeout_s=_LEAVE_S)
+    await client.close()
