@@ -24,6 +24,7 @@ __all__ = [
     "PoolNumbers",
     "RequestCount",
     "TaskAtWork",
+    "UnderWay",
 ]
 
 BOUNDS_S = (0.000625, 0.00125, 0.0025, 0.005, *(0.01 * (1 << power) for power in range(14)))
@@ -127,6 +128,26 @@ class TaskAtWork(PlainMapping, Struct, frozen=True, kw_only=True):
     """0..1 of that stage."""
 
 
+class UnderWay(PlainMapping, Struct, frozen=True, kw_only=True):
+    """One sound that is being made, or waits."""
+
+    request_id: str
+    """Of whoever asked first; ``cancel`` takes it."""
+    prompt: str
+    engine: str
+    priority: str
+    stage: str
+    """waiting: for a worker; else what its worker tells of, or where the pool has it: lookup, generate, master."""
+    fraction: float = 0.0
+    """0..1 of that stage."""
+    worker: str = ""
+    """That has it in hand."""
+    age_s: float = 0.0
+    """Since it was asked for."""
+    callers: int = 1
+    """Who wait for it."""
+
+
 class GpuMemory(PlainMapping, Struct, frozen=True, kw_only=True):
     """Graphics memory of one card, every process counted."""
 
@@ -165,6 +186,9 @@ class PoolNumbers(PlainMapping, Struct, frozen=True, kw_only=True):
     requests: tuple[RequestCount, ...] = ()
     load: tuple[EngineLoad, ...] = ()
     """Now."""
+    under_way: tuple[UnderWay, ...] = ()
+    """The first of them: those being made, then those that wait, by when they were asked for. Only for those who may
+    see what others asked for."""
     request_seconds: dict[str, Histogram] = {}
     """Whole requests for sounds, by ``cache_type``; "" for those that came to no sound."""
     stage_seconds: dict[str, Histogram] = {}

@@ -228,7 +228,7 @@ class Routed:
             self.executor.catching_up,
         )  # fmt: skip
         self.machine = Machine(root, self.launcher.pids, self.writer)
-        numbers = NumbersView(self.scheduler, self.executor, self.requests.tally, self.machine)
+        numbers = NumbersView(self.scheduler, self.executor, self.requests, self.machine)
         self.view = StatusView(
             self.config, self.router, self.executor, self.requests,
             cache=self.keeper, arena=self.arena, numbers=numbers, infos=self.infos, encoders=encoders,

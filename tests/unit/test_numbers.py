@@ -16,6 +16,7 @@ from audio_pool.errors import QualityError
 from audio_pool.gpu import Device, Survey
 from audio_pool.numbers import BOUNDS_S, DiskSpace, GpuMemory, Histogram, Measured, PoolNumbers
 from audio_pool.pool import machine as machine_module
+from audio_pool.pool import under_way as under_way_module
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.tally import Tally
 from audio_pool.reports import CacheType, CandidateReport, QualityReport
@@ -152,6 +153,29 @@ def test_what_is_under_way_is_told_by_engine_and_priority(pool: Routed) -> None:
     )
     (work,) = pool.view.status().workers["w"].at_work
     assert (work.role, work.engine, work.stage, work.fraction, work.sounds) == ("generate", "tone", "generate", 0.25, 1)
+
+
+def test_what_is_under_way_is_told_by_name_to_those_who_may_see_it(pool: Routed) -> None:
+    for name, prompt, priority in (("a", "rain", "normal"), ("b", "wind", "background"), ("c", "rain", "normal")):
+        pool.intake.submit(request(prompt=prompt, priority=priority), Caller(name).sink)
+    run = pool.run()
+    told = Progress(stage="generate", done=1, total=4, fraction=0.25)
+    pool.feed(
+        events.TaskProgress(worker="w", incarnation=1, task=run.task_id, attempt=run.attempt, progress=told)
+    )
+    running, waiting = numbers_of(pool).under_way
+    assert (running.request_id, running.prompt, running.worker, running.callers) == ("a", "rain", "w", 2)
+    assert (running.stage, running.fraction, running.priority) == ("generate", 0.25, "normal")
+    assert (waiting.request_id, waiting.prompt, waiting.stage) == ("b", "wind", "waiting")
+    assert (waiting.priority, waiting.worker, waiting.callers) == ("background", "", 1) and waiting.age_s >= 0
+    assert numbers_of(pool, discreet=True).under_way == ()
+
+
+def test_of_many_that_are_under_way_the_first_are_told(pool: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_way_module, "_WAITING", 1)
+    for name in "abc":
+        pool.intake.submit(request(prompt=name), Caller(name).sink)
+    assert [(one.request_id, one.stage) for one in numbers_of(pool).under_way] == [("a", "generate"), ("b", "waiting")]
 
 
 # -- readiness -------------------------------------------------------------------------------------

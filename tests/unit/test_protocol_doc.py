@@ -39,6 +39,7 @@ from audio_pool.numbers import (
     PoolNumbers,
     RequestCount,
     TaskAtWork,
+    UnderWay,
 )
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import Body, Reply
@@ -329,6 +330,7 @@ def test_every_key_of_status_and_of_nested_maps_is_told() -> None:
     nested = [
         (RequestCount, numbers["requests"]),
         (EngineLoad, numbers["load"]),
+        (UnderWay, numbers["under_way"]),
         (Histogram, section("Numbers")),
         (GpuMemory, numbers["gpus"]),
         (DiskSpace, numbers["disk"]),

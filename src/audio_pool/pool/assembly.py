@@ -192,7 +192,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")
     rest.callback(looker.shutdown)
     machine = Machine(config.render_dir if cache is None else config.cache_dir, launcher.pids, looker)
-    numbers = NumbersView(scheduler, executor, requests.tally, machine)
+    numbers = NumbersView(scheduler, executor, requests, machine)
     view = StatusView(
         config, router, executor, requests, cache=cache, arena=arena, numbers=numbers, infos=infos, encoders=encoders
     )

@@ -6,10 +6,13 @@ Must not know: who asks.
 
 from __future__ import annotations
 
+import time
+
 from audio_pool.numbers import EngineLoad, PoolNumbers, TaskAtWork
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.machine import Machine, Seen
-from audio_pool.pool.tally import Tally
+from audio_pool.pool.requests import RequestTable
+from audio_pool.pool.under_way import under_way
 from audio_pool.scheduler.events import PRIORITIES, Submit
 from audio_pool.scheduler.scheduler import Scheduler
 from audio_pool.scheduler.worker_state import WorkerState
@@ -20,10 +23,10 @@ __all__ = ["NumbersView", "at_work"]
 class NumbersView:
     """Router's thread only."""
 
-    def __init__(self, scheduler: Scheduler, executor: Executor, tally: Tally, machine: Machine) -> None:
+    def __init__(self, scheduler: Scheduler, executor: Executor, requests: RequestTable, machine: Machine) -> None:
         self._scheduler = scheduler
         self._executor = executor
-        self._tally = tally
+        self._requests = requests
         self._machine = machine
 
     def seen(self) -> Seen:
@@ -32,11 +35,12 @@ class NumbersView:
 
     def numbers(self, *, discreet: bool) -> PoolNumbers:
         """Return everything; ``discreet``: nothing of what was asked for."""
-        tally, seen = self._tally, self.seen()
+        tally, seen = self._requests.tally, self.seen()
         return PoolNumbers(
             started=tally.started,
             requests=tally.requests,
             load=self._load(),
+            under_way=() if discreet else under_way(self._scheduler, self._requests, time.monotonic()),
             request_seconds=tally.request_seconds,
             stage_seconds=tally.stage_seconds,
             generate_seconds=tally.generate_seconds,
