@@ -1,7 +1,8 @@
 """A client's connection: uvicorn's, that does not wait for ever and takes no endless head.
 
-Owns: how long a request's head may take and how large it may be; the end of a connection that takes nothing.
-Must not know: requests, bodies (bodies.py).
+Owns: how long a request's head may take and how large it may be; the end of a connection that takes nothing, and of
+one whose answer would not end.
+Must not know: what is asked, bodies (bodies.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from audio_pool.gateway.http_request import ENDLESS
 
 __all__ = ["Connection", "connections_within"]
 
@@ -104,6 +107,12 @@ class Connection(HttpToolsProtocol):
             self._send_timer.cancel()
             self._send_timer = None
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Close it when what is under way has ended: at once, where that has no end."""
+        if self.cycle is not None and self.cycle.scope.get("state", {}).get(ENDLESS):
+            self.transport.close()
+        super().shutdown()
 
     def _look_whether_it_takes(self) -> None:
         unsent = self.transport.get_write_buffer_size()

@@ -17,9 +17,11 @@ from litestar.datastructures import State
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.problems import ClientGone
 
-__all__ = ["Connection", "HttpRequest", "caller_of", "header_of", "request_id_of", "while_connected"]
+__all__ = ["ENDLESS", "Connection", "HttpRequest", "caller_of", "header_of", "request_id_of", "while_connected"]
 
 T = TypeVar("T")
+ENDLESS = "endless"
+"""Set in a request's state, it says that its answer has no end of its own: the gateway's end cuts it."""
 _SOON_S = 0.005
 """What is there within this is answered whoever has gone: to watch a client costs as much as a hit."""
 # Any: users and sessions of the framework, which this product has no use for

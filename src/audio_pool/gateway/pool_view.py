@@ -1,22 +1,21 @@
 """``/v1/engines``, ``/v1/status``, ``/v1/health``, ``/v1/explain``: the pool as its callers may see it.
 
-Owns: the routes, and what is left out for those who are no operators.
-Must not know: how the pool comes by its answers.
+Owns: the routes.
+Must not know: how the pool comes by its answers, what is left out of them (told.py).
 """
 
 from __future__ import annotations
 
 import msgspec
 from litestar import Response, Router, get, post
-from msgspec import structs
 
-from audio_pool.api import EngineReport, Engines, Explanation, Health, PoolStatus, WorkerStatus
+from audio_pool.api import EngineReport, Engines, Explanation, Health, PoolStatus
 from audio_pool.errors import NotFound, nearest_name
 from audio_pool.gateway.asked import SOUND_BODY, asked_of
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.sound_report import json_response
-from audio_pool.gateway.told import without_paths
+from audio_pool.gateway.told import public_health, public_status, without_paths
 
 __all__ = ["router"]
 
@@ -50,7 +49,7 @@ def router(door: Door) -> Router:
     async def status(request: HttpRequest) -> Response[bytes]:
         caller = door.caller(request)
         found = await door.client_of(caller).status()
-        return json_response(_status(found, discreet=not caller.operator))
+        return json_response(public_status(found, discreet=not caller.operator))
 
     @get("/v1/health", summary="Tell whether a sound could be made now", tags=_TAGS, opt=described(
         Answer(200, "State, reasons, engines", Health),
@@ -58,9 +57,7 @@ def router(door: Door) -> Router:
     async def health(request: HttpRequest) -> Response[bytes]:
         caller = door.caller(request)
         found = await door.client_of(caller).health()
-        texts = (found.reasons, found.blockers) if caller.operator else ((), ())
-        reasons, blockers = (tuple(without_paths(text) for text in part) for part in texts)
-        return json_response(structs.replace(found, reasons=reasons, blockers=blockers))
+        return json_response(public_health(found, discreet=not caller.operator))
 
     @post("/v1/explain", status_code=200, summary="Tell why a request would hit or miss", tags=_TAGS, opt=described(
         Answer(200, "What would be offered, what came near, and why", Explanation), body=SOUND_BODY,
@@ -86,22 +83,3 @@ def _without_paths(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_paths(item) for key, item in value.items()}
     return [_without_paths(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _worker(worker: WorkerStatus) -> WorkerStatus:
-    return worker if worker.error is None else structs.replace(worker, error=without_paths(worker.error))
-
-
-def _status(found: PoolStatus, *, discreet: bool) -> PoolStatus:
-    """Return the status as it may be told.
-
-    Args:
-        discreet: without what others' requests came to.
-    """
-    workers = {
-        name: structs.replace(worker, error=None, at_work=()) if discreet else _worker(worker)
-        for name, worker in found.workers.items()
-    }
-    cache = "off" if found.cache == "off" else "on"
-    semantic = found.semantic.partition(":")[0] if discreet else without_paths(found.semantic)
-    return structs.replace(found, workers=workers, cache=cache, semantic=semantic)

@@ -1,6 +1,6 @@
-"""What may be told over HTTP: nothing of where the server's files lie.
+"""What may be told over HTTP: nothing of where the server's files lie, and of others' requests only to operators.
 
-Owns: how paths are taken out of texts, of a sound's metadata, of errors.
+Owns: how paths are taken out of texts, of a sound's metadata, of errors, of the pool's reports.
 Must not know: routes.
 """
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from msgspec import structs
 
+from audio_pool.api import Health, PoolStatus
 from audio_pool.errors import AudioPoolError, CallerError
 from audio_pool.results import Failure, SoundMetadata
 
-__all__ = ["public", "public_error", "public_failure", "without_paths"]
+__all__ = ["public", "public_error", "public_failure", "public_health", "public_status", "without_paths"]
 
 _PATH = re.compile(r"(?<![\w.:/~-])(?:file://|ipc://)?~?(?:/[^\s/'\"`,;:()<>|\\]+){2,}/?")
 """An absolute path of at least two parts: one alone, such as a unit after a slash, is hardly the name of a file."""
@@ -47,6 +48,25 @@ def public_error(error: AudioPoolError) -> AudioPoolError:
 def public_failure(failure: Failure) -> Failure:
     """Do as ``public_error``."""
     return Failure.of(public_error(failure.error()))
+
+
+def public_health(found: Health, *, discreet: bool) -> Health:
+    """Return the pool's health as it may be told; ``discreet``: without errors' words."""
+    texts = ((), ()) if discreet else (found.reasons, found.blockers)
+    reasons, blockers = (tuple(without_paths(text) for text in part) for part in texts)
+    return structs.replace(found, reasons=reasons, blockers=blockers)
+
+
+def public_status(found: PoolStatus, *, discreet: bool) -> PoolStatus:
+    """Return the pool's status as it may be told; ``discreet``: without what others' requests came to."""
+    workers = {
+        name: structs.replace(worker, error=None, at_work=())
+        if discreet
+        else structs.replace(worker, error=None if worker.error is None else without_paths(worker.error))
+        for name, worker in found.workers.items()
+    }
+    semantic = found.semantic.partition(":")[0] if discreet else without_paths(found.semantic)
+    return structs.replace(found, workers=workers, cache="off" if found.cache == "off" else "on", semantic=semantic)
 
 
 def _plain(value: Any) -> Any:  # Any: an engine's own words
