@@ -149,6 +149,7 @@ class Api extends EventTarget {
    */
   async #json(method, path, body, asking) {
     const sent = body === undefined ? undefined : JSON.stringify(body);
+    /** @type {Record<string, string>} */
     const headers = sent === undefined ? {} : { "content-type": "application/json" };
     return this.#answered(method, path, sent, { accept: "application/json", ...headers }, asking, async (answer) =>
       answer.status === 204 ? null : answer.json(),
