@@ -144,6 +144,8 @@ class Engines(PlainMapping, Struct, frozen=True, kw_only=True):
     """The engines of a pool, by name."""
 
     engines: tuple[EngineReport, ...] = ()
+    default: str = ""
+    """What is asked where a request names none: an engine, or ``kind:NAME``."""
 
 
 class AnswersOver(PlainMapping, Struct, frozen=True, kw_only=True):

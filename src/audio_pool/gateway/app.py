@@ -21,7 +21,19 @@ from litestar.types import ASGIApp
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
-from audio_pool.gateway import batches, console, health, jobs, library, live, numbers, openapi, pictures, pool_view
+from audio_pool.gateway import (
+    batches,
+    console,
+    health,
+    jobs,
+    judging,
+    library,
+    live,
+    numbers,
+    openapi,
+    pictures,
+    pool_view,
+)
 from audio_pool.gateway.dialects import (
     elevenlabs,
     elevenlabs_music,
@@ -53,6 +65,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     pictures.router,
     pool_view.router,
     live.router,
+    judging.router,
     openapi.router,
     models.router,
     openai.router,

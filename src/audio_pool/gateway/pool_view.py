@@ -30,7 +30,7 @@ def router(door: Door) -> Router:
     ))  # fmt: skip
     async def engines(request: HttpRequest) -> Response[bytes]:
         found = await door.client_of(door.caller(request)).engines()
-        return json_response(Engines(engines=tuple(_told(engine) for engine in found.engines)))
+        return json_response(Engines(engines=tuple(_told(engine) for engine in found.engines), default=found.default))
 
     @get("/v1/engines/{name:str}", summary="Tell of one engine", tags=_TAGS, opt=described(
         Answer(200, "What it can do", EngineReport),

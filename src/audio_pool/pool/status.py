@@ -165,7 +165,8 @@ class StatusView:
                 EngineReport(**msgspec.structs.asdict(self._infos[name]), state=states.get(name, "not hosted"))
                 for name in sorted(hosted)
                 if name in self._infos
-            )
+            ),
+            default=self._config.defaults.engine,
         )
 
     def _worker(self, name: str, worker: WorkerState, discreet: bool) -> WorkerStatus:
