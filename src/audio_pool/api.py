@@ -18,7 +18,8 @@ from msgspec import UNSET, Struct, UnsetType
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.explanation import ExplainedEntry, Explanation, Making
-from audio_pool.library import HasLibrary, PictureReport
+from audio_pool.library import PictureReport
+from audio_pool.library_api import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping

@@ -1,24 +1,22 @@
 """The vocabulary of the library: kept sounds as those see them who look for one, listen, rate and tag.
 
-Owns: SoundSearch, KeptSound and the other answers, and LibraryApi: the verbs of a pool's and a client's ``library``.
+Owns: SoundSearch, KeptSound and the other answers.
 Must not know: who asks, how sounds are found, where they are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.plain_mapping import PlainMapping
-from audio_pool.results import SoundMetadata
+from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import (
     MAX_LABELS,
     MAX_PROMPT_CHARS,
     BitDepth,
     BitRate,
-    Delivery,
     Format,
     Label,
     Lufs,
@@ -36,10 +34,9 @@ __all__ = [
     "EntryId",
     "EntryIds",
     "FileForm",
-    "HasLibrary",
     "KeptSound",
     "KeptSounds",
-    "LibraryApi",
+    "NotChanged",
     "PictureReport",
     "Rating",
     "SoundFile",
@@ -47,6 +44,7 @@ __all__ = [
     "SoundRemoved",
     "SoundSearch",
     "SoundSort",
+    "SoundsChanged",
     "Tags",
     "Waveform",
 ]
@@ -220,60 +218,17 @@ class SoundRemoved(PlainMapping, Struct, frozen=True, kw_only=True):
     """Its files stay so long, for their paths may just have been delivered."""
 
 
-class LibraryApi(Protocol):
-    """The verbs of ``library`` of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
+class NotChanged(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A sound that a change of many could not be made to."""
 
-    ``namespace`` None is the caller's own, else ``default``; what is another's is answered as what is not there.
-    """
-
-    def search(self, words: str = "", **fields: Any) -> KeptSounds | Awaitable[KeptSounds]:
-        """Get a page of kept sounds.
-
-        Args:
-            words: see SoundSearch.
-            fields: of SoundSearch, e.g. ``meaning="a storm", loop=True, limit=20``.
-        """
-
-    def sound(self, entry: int, *, namespace: str | None = None) -> KeptSound | Awaitable[KeptSound]:
-        """Get one kept sound with its metadata. Raises NotFound."""
-
-    def file(
-        self, entry: int, *, namespace: str | None = None, delivery: Delivery = "path", **form: Any
-    ) -> SoundFile | Awaitable[SoundFile]:
-        """Get a kept sound's file in any format: written by a worker where it is not kept in it yet.
-
-        Args:
-            form: of FileForm, e.g. ``format="ogg"``.
-        """
-
-    def waveform(
-        self, entry: int, *, namespace: str | None = None, buckets: int = 1024
-    ) -> Waveform | Awaitable[Waveform]:
-        """Get the least and greatest samples of a kept sound in up to so many (1..4096) buckets, to draw it by."""
-
-    def tile(
-        self, entry: int, *, namespace: str | None = None, delivery: Delivery = "path"
-    ) -> PictureReport | Awaitable[PictureReport]:
-        """Get a small picture (PNG) of a kept sound, its spectrogram alone: drawn by a worker where there is none yet,
-        behind everything else that waits."""
-
-    def mark(self, entry: int, *, namespace: str | None = None, **marks: Any) -> KeptSound | Awaitable[KeptSound]:
-        """Change what is marked of a kept sound: its rating, tags, pin, or whether it is a favourite.
-
-        Args:
-            marks: of SoundMarks, e.g. ``rating=4, add_tags=["boss"]``.
-
-        Raises:
-            NotFound, Refused.
-        """
-
-    def remove(self, entry: int, *, namespace: str | None = None) -> SoundRemoved | Awaitable[SoundRemoved]:
-        """Remove a kept sound, pinned or not. Raises NotFound, Refused."""
+    id: int
+    error: Failure
 
 
-class HasLibrary(Protocol):
-    """Where kept sounds can be asked about."""
+class SoundsChanged(PlainMapping, Struct, frozen=True, kw_only=True):
+    """The answer to a change of many sounds: each of them is in one of the two."""
 
-    @property
-    def library(self) -> LibraryApi:
-        """Kept sounds: searched, listened to, rated, tagged, removed."""
+    changed: tuple[int, ...] = ()
+    failed: tuple[NotChanged, ...] = ()
+    freed_after_s: float = 0.0
+    """Files of removed ones stay so long, for their paths may just have been delivered."""

@@ -215,6 +215,17 @@ def test_a_key_has_its_own_library_and_changes_no_other(
         told = http.post("/v1/explain", json={"prompt": "a gong of bronze", "duration_s": 0.5}, headers=keys["game"])
         assert gong not in [one["id"] for one in told.json()["entries"]], "it is another's"
         assert http.delete(f"/v1/sounds/{mine}", headers=keys["game"]).status_code == 204
+        for path in ("/v1/cache/eviction", "/v1/cache/duplicates"):
+            answers = [http.get(path, headers=keys[name]).status_code for name in ("game", "guest", "boss")]
+            assert answers == [403, 403, 200], path
+        assert http.get("/v1/cache", headers=keys["game"]).json()["top_prompts"] == []
+        mine = made(http, "a coin falls", headers=keys["game"])
+        many = {"ids": [mine, gong]}
+        for path in ("/v1/sounds/archive", "/v1/sounds/remove"):
+            assert http.post(path, json=many, headers=keys["guest"]).status_code in (403, 404), path
+        assert http.post("/v1/sounds/archive", json=many, headers=keys["game"]).status_code == 404
+        done = http.post("/v1/sounds/remove", json=many, headers=keys["game"]).json()
+        assert done["changed"] == [mine] and [one["id"] for one in done["failed"]] == [gong]
         status = http.get("/v1/status", headers=keys["guest"]).json()
         assert all(worker["at_work"] == [] for worker in status["workers"].values())
         assert http.get("/v1/sounds").status_code == 401

@@ -141,3 +141,28 @@ def test_the_awaiting_client_asks_the_same(pool: AudioPool, bell: int) -> None:
                 await client.library.remove(99_999)
 
     asyncio.run(asked())
+
+
+def test_many_are_changed_and_looked_after_by_whoever_asks(pool: AudioPool, client: AudioClient) -> None:
+    first, second = kept(pool, "a coin falls"), kept(pool, "a coin falls down some stairs")
+    for library in (client.library, pool.library):
+        done = library.mark_many([first, second, 10**9], rating=3)
+        assert done.changed == (first, second) and [one.id for one in done.failed] == [10**9]
+        plan = library.eviction(limit=200)
+        assert {first, second} <= {one.sound.id for one in plan.next} and plan.held_items >= 2
+        assert library.duplicates(by="prompt", limit=5).found == 0
+    assert {one.id for one in pool.library.search(min_rating=3).sounds} >= {first, second}
+    assert client.library.remove_many([first]).changed == (first,)
+    assert pool.library.remove_many([first, second]).changed == (second,)
+
+    async def all_of_it() -> None:
+        async with AsyncAudioClient(pool.endpoint) as connected:
+            assert (await connected.library.mark_many([first], rating=1)).failed[0].error.code == "not_found"
+            assert (await connected.library.remove_many([first], spare_pinned=True)).changed == ()
+            assert (await connected.library.eviction(1)).held_items >= 0
+            assert (await connected.library.duplicates()).found == 0
+
+    asyncio.run(all_of_it())
+    for wrong in ([], [0], [1] * 1001):
+        with pytest.raises(InvalidRequest, match="entries"):
+            client.library.remove_many(wrong)

@@ -18,7 +18,9 @@ from tests.support.requests import engine
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import EngineInfo
+from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
+from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.errands import Errands
@@ -245,7 +247,7 @@ class Routed:
         kept_files = KeptFiles(self.config, self.intake, errands, turns, turns)
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
-            pictures, library, kept_files,
+            pictures, library, kept_files, Bulk(errands, turns), CacheView(errands, turns),
             Hearing(self.config, self.router, self.intake, self.requests, self.files, self.sent_audio),
         )  # fmt: skip
 

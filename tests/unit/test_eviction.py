@@ -11,6 +11,7 @@ from tests.support.cache_sounds import harm, ids_in, sound
 
 from audio_pool.cache import eviction as module
 from audio_pool.cache.eviction import Victim, held_in, victims
+from audio_pool.cache.eviction_plan import coming_eviction
 from audio_pool.cache.limits import Bounds, Limits
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
@@ -384,3 +385,40 @@ def test_the_manager_shows_what_would_go_and_why(opened: Open, tmp_path: Path, c
     assert first["why"] == "max_items" and first["scope"] == "" and first["worth"] > 0
     assert set(first) >= {"cost_s", "hits", "last_used", "quality", "place", "variants", "size_kb", "prompt"}
     assert ids_in(cache.store) == set(ids)
+
+
+def test_what_is_told_to_go_next_is_what_goes_then(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    cache = opened(whole=Bounds(max_items=6), low_water=0.5)
+    ids = [keep(cache, seed=seed, cost_s=10.0 - seed) for seed in range(6)]
+    cache.store.pins.pin([ids[5]])
+    clock.now += DAY
+
+    def told(limit: int = 50) -> list[tuple[int, str]]:
+        plan = coming_eviction(
+            cache.store, cache.eviction.limits, clock.now, limit, is_recent=cache.usage.is_recent
+        )
+        assert (plan.held_items, plan.max_items) == (len(ids_in(cache.store)), cache.eviction.limits.whole.max_items)
+        assert plan.pinned == 1
+        assert (plan.due_items == 0) == all(not one.why for one in plan.next)
+        return [(one.sound.id, one.why) for one in plan.next]
+
+    coming = told()
+    assert coming == [(ids[n], "") for n in (4, 3, 2, 1, 0)], "nothing is too much; the pinned one is never listed"
+    assert told(limit=2) == coming[:2]
+    cache.eviction.limit(Limits(Bounds(max_items=4), low_water=0.5))
+    due = [one for one in told() if one[1]]
+    assert [entry for entry, _ in due] == [entry for entry, _ in coming[:4]] and due[0][1] == "max_items"
+    before = ids_in(cache.store)
+    cache.eviction.work()
+    assert before - ids_in(cache.store) == {entry for entry, _ in due}
+
+
+def test_where_only_ages_are_bounded_the_oldest_are_told_to_go_next(opened: Open, clock: Clock) -> None:
+    cache = opened(ttl_s=10 * DAY)
+    old, fresh = keep(cache, seed=1), 0
+    clock.now += 9 * DAY
+    fresh = keep(cache, seed=2)
+    clock.now += 2 * DAY
+    plan = coming_eviction(cache.store, cache.eviction.limits, clock.now, 5, is_recent=cache.usage.is_recent)
+    assert [(one.sound.id, one.why) for one in plan.next] == [(old, "ttl_days"), (fresh, "")]
+    assert (plan.due_items, plan.ttl_s) == (1, 10 * DAY)

@@ -17,7 +17,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
-        "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "explanation",
+        "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
+        "stock", "explanation",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),

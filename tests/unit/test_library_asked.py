@@ -14,8 +14,8 @@ from tests.support.requests import engine
 from tests.support.routed import Caller, Routed
 
 from audio_pool.errors import Busy, EngineUnavailable, NotFound, Refused
-from audio_pool.library import FileForm, KeptSound, KeptSounds, SoundMarks, SoundSearch
-from audio_pool.pool import library
+from audio_pool.library import FileForm, KeptSound, KeptSounds, SoundMarks, SoundsChanged, SoundSearch
+from audio_pool.pool import bulk, library
 from audio_pool.pool.caller import HOST
 from audio_pool.results import Failure, RenditionReport
 from audio_pool.scheduler import events
@@ -110,6 +110,57 @@ def test_only_operators_and_owners_of_a_namespace_change_what_is_in_it(pool: Rou
     assert removing.reply.kind == "result"
     assert asked(pool, TENANT).body.sounds == ()
     assert [one.id for one in asked(pool, ANYBODY).body.sounds] == [shared]
+
+
+def test_many_are_changed_a_part_at_a_time_and_what_cannot_be_is_told(
+    pool: Routed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "_AT_ONCE", 2)
+    ids = [keep(pool, prompt) for prompt in ("rain", "hail", "snow", "wind")]
+    other = keep(pool, "rain", namespace="game")
+    assert pool.cache is not None
+    pool.cache.store.marks.mark(ids[1], SoundMarks(tags=[f"t{n}" for n in range(32)]))
+    marking = Caller()
+    pool.service.bulk.mark([*ids, other, 10**9, ids[0]], None, SoundMarks(add_tags=["boss"], pinned=True), marking.sink)
+    pool.write()
+    told = marking.reply.body
+    assert isinstance(told, SoundsChanged) and told.changed == (ids[0], ids[2], ids[3])
+    assert {one.id: one.error.code for one in told.failed} == {
+        ids[1]: "bad_request", other: "not_found", 10**9: "not_found"
+    }  # fmt: skip
+    assert pool.cache.store.pins.pinned() == {ids[0], ids[2], ids[3]}, "who has too many tags is not pinned either"
+    removing = Caller()
+    pool.service.bulk.remove(ids, None, removing.sink, spare_pinned=True)
+    pool.write()
+    told = removing.reply.body
+    assert isinstance(told, SoundsChanged) and told.changed == (ids[1],)
+    assert {one.id: one.error.code for one in told.failed} == dict.fromkeys((ids[0], ids[2], ids[3]), "refused")
+    assert [one.id for one in asked(pool).body.sounds] == [ids[3], ids[2], ids[0]]
+    last = Caller()
+    pool.service.bulk.remove(ids, None, last.sink)
+    pool.write()
+    assert isinstance(last.reply.body, SoundsChanged) and len(last.reply.body.changed) == 3
+    assert asked(pool).body.sounds == ()
+
+
+def test_what_is_of_everybodys_sounds_is_for_operators(pool: Routed) -> None:
+    first, second = keep(pool, "rain"), keep(pool, "rain", namespace="game")
+    for ask in (
+        lambda caller, sink: pool.service.cache_view.eviction(5, sink, caller=caller),
+        lambda caller, sink: pool.service.cache_view.duplicates("any", 5, sink, caller=caller),
+    ):
+        for caller in (ANYBODY, TENANT):
+            with pytest.raises(Refused, match="everybody"):
+                ask(caller, Caller().sink)
+    planning, comparing = Caller(), Caller()
+    pool.service.cache_view.eviction(5, planning.sink)
+    pool.service.cache_view.duplicates("any", 5, comparing.sink)
+    pool.write()
+    assert {one.sound.id for one in planning.reply.body.next} == {first, second}
+    assert comparing.reply.body.found == 0, "of two namespaces: neither is one too many"
+    for caller in (ANYBODY,):
+        with pytest.raises(Refused, match="others"):
+            pool.service.bulk.remove([first], None, Caller().sink, caller=caller)
 
 
 def test_only_so_many_questions_are_under_way(pool: Routed) -> None:

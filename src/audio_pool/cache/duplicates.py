@@ -1,6 +1,7 @@
 """Entries that are one too many.
 
-Owns: ``duplicate_groups``: by words and settings, by bytes, by how they sound.
+Owns: ``duplicate_groups``: by words and settings, by bytes, by how they sound; ``found_duplicates``, as operators are
+told of them.
 Must not know: removal; how sound vectors are made.
 """
 
@@ -9,19 +10,21 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Set
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from audio_pool.cache.inventory import Ranked
+from audio_pool.cache.library import kept_sounds
 from audio_pool.cache.likeness import Points, close_pairs
 from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest
+from audio_pool.stock import DuplicateGroup, Duplicates
+from audio_pool.stock import LikenessMethod as Method
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 
-__all__ = ["Group", "Method", "duplicate_groups", "groups_around"]
+__all__ = ["Group", "Method", "duplicate_groups", "found_duplicates", "groups_around"]
 
-Method = Literal["any", "prompt", "sound"]
 _SAME_SOUND = 0.98
 """Least cosine of two unit sound vectors taken for the same sound. CLAP vectors of two takes of one prompt
 lie around 0.6 to 0.95, those of one take in two encodings above 0.99."""
@@ -68,6 +71,26 @@ def duplicate_groups(store: Store, by: Method = "any") -> list[Group]:
                 groups += same
                 gone.update(entry_id for group in same for entry_id in group.ids)
     return groups
+
+
+def found_duplicates(store: Store, by: Method, limit: int) -> Duplicates:
+    """Return so many groups with what is known of their sounds, and figures of all of them. Raises InvalidRequest."""
+    groups = duplicate_groups(store, by)
+    too_many = array("q", (entry_id for group in groups for entry_id in group.ids[1:]))
+    listed = [entry_id for group in groups[:limit] for entry_id in group.ids]
+    namespaces = {item.id: item.namespace for item in store.inventory.items_by_id(listed)}
+    known = kept_sounds(store.library, ((namespace, entry_id) for entry_id, namespace in namespaces.items()))
+    told = []
+    for group in groups[:limit]:
+        there = [known[entry_id] for entry_id in group.ids if entry_id in known]
+        if len(there) > 1:  # somebody may have removed the rest meanwhile
+            told.append(DuplicateGroup(reason=group.reason, keep=there[0], duplicates=tuple(there[1:])))
+    return Duplicates(
+        found=len(groups),
+        duplicates=len(too_many),
+        size_bytes=sum(one.size_bytes for one in store.inventory.chosen(too_many)),
+        groups=tuple(told),
+    )
 
 
 def _equal(

@@ -32,7 +32,7 @@ from audio_pool.cache.uses import Candidate, Reach
 from audio_pool.cache.worth import worth_at
 from audio_pool.errors import StorageError
 
-__all__ = ["Eviction", "Held", "Victim", "held_in", "victims"]
+__all__ = ["Eviction", "Held", "Victim", "held_in", "next_out", "victims"]
 
 _log = logging.getLogger(__name__)
 
@@ -130,15 +130,38 @@ def victims(
     yield from go(_least(store, "", limits.whole, held, limits.low_water, now, is_recent))
 
 
+def next_out(store: Store, limits: Limits, now: float, *, is_recent: Callable[[Candidate], bool]) -> Iterator[Victim]:
+    """Yield what goes now, and then, without a ``why``, what goes first as soon as more is kept or time has passed."""
+    gone: set[int] = set()
+    for one in victims(store, limits, now, is_recent=is_recent):
+        gone.add(one.sound.entry_id)
+        yield one
+    bounded = [name for name, bounds in limits.namespaces.items() if bounds]
+    if limits.whole or not limits:
+        found: Iterator[Candidate] = _by_worth(store, "", now)
+    elif bounded:
+        found = itertools.chain.from_iterable(_by_worth(store, name, now) for name in bounded)
+    else:
+        ageing = [name for name in held_in(store) if name and limits.ttl_of(name) > 0]
+        found = itertools.chain.from_iterable(_by_age(store, name, now) for name in ageing)
+    for sound in found:
+        if sound.entry_id not in gone:
+            yield Victim(sound, "", "", worth_at(sound.rank, sound.place, now), is_recent(sound))
+
+
 def _too_old(
     store: Store, namespace: str, before: float, now: float, is_recent: Callable[[Candidate], bool]
 ) -> Iterator[Victim]:
+    for one in _by_age(store, namespace, before):
+        if not is_recent(one):
+            yield Victim(one, "ttl_days", namespace, worth_at(one.rank, one.place, now))
+
+
+def _by_age(store: Store, namespace: str, before: float) -> Iterator[Candidate]:
     after: Reach | None = None
     while found := store.uses.made_before(namespace, before, after, _WINDOW):
         after = Reach(found[-1].created_at, found[-1].entry_id)
-        for one in found:
-            if not is_recent(one):
-                yield Victim(one, "ttl_days", namespace, worth_at(one.rank, one.place, now))
+        yield from found
 
 
 def _least(
@@ -201,6 +224,11 @@ class Eviction:
         """What may still be kept until it is worth looking."""
         self._quiet_until = 0.0
         self._ages_at = 0.0
+
+    @property
+    def limits(self) -> Limits:
+        """Those that are kept to now."""
+        return self._limits
 
     def limit(self, limits: Limits) -> bool:
         """Keep to these limits from now on; return False where they are what they were."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from audio_pool.library import KeptSound, SoundSort
 
-__all__ = ["Library", "Place", "Wanted", "Words"]
+__all__ = ["Library", "Place", "Wanted", "Words", "kept_sounds"]
 
 
 class Place(NamedTuple):
@@ -60,6 +60,17 @@ class Library(Protocol):
 
     def with_words(self, namespace: str, words: Sequence[str]) -> list[int]:
         """Return the ids of entries in whose prompt each of the words begins a word, read one by one."""
+
+
+def kept_sounds(library: Library, places: Iterable[tuple[str, int]]) -> dict[int, KeptSound]:
+    """Return those of the sounds that exist, by id; each is named by its namespace and id."""
+    ids: dict[str, list[int]] = {}
+    for namespace, entry_id in places:
+        ids.setdefault(namespace, []).append(entry_id)
+    found: dict[int, KeptSound] = {}
+    for namespace, some in ids.items():
+        found |= library.sounds(Wanted(namespace, ids=some))
+    return found
 
 
 class Words(Protocol):

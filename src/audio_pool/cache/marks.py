@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from audio_pool.errors import AudioPoolError
 from audio_pool.library import SoundMarks
 
 __all__ = ["Marked", "Marks"]
@@ -31,6 +32,13 @@ class Marks(Protocol):
 
         Raises:
             NotFound: there is no such entry. InvalidRequest: it would have more tags than an entry may.
+            StorageError: nothing was changed.
+        """
+
+    def mark_many(self, ids: Iterable[int], change: SoundMarks) -> dict[int, AudioPoolError]:
+        """Change the marks of several entries in one transaction; return why not, by the entry that was not changed.
+
+        Raises:
             StorageError: nothing was changed.
         """
 

@@ -419,9 +419,9 @@ class SoundCache:
         self.store.judgements.give(given)
         self.teaching.follow()
 
-    def remove(self, ids: Iterable[int]) -> Removal:
+    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False) -> Removal:
         """Remove entries and their files; from then on no process offers them."""
-        removal = self.store.entries.remove(ids)
+        removal = self.store.entries.remove(ids, spare_pinned=spare_pinned)
         self.spaces.follow(wait=False)
         return removal
 

@@ -88,7 +88,7 @@ class Usage:
             self._recent[entry_id] = uptime_s()
 
     def is_recent(self, sound: Candidate) -> bool:
-        """Return True for a sound that was made or delivered within the grace time; writer's thread only.
+        """Return True for a sound that was made or delivered within the grace time.
 
         What this process did it knows by the machine's uptime, what others did by the clock on the wall: where that
         has been set to another time they are not believed, for else nothing could go until it caught up.

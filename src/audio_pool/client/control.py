@@ -34,8 +34,9 @@ from audio_pool.api import (
     as_request,
 )
 from audio_pool.init_audio import read_sent
-from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, Waveform
+from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, SoundsChanged, Waveform
 from audio_pool.results import AudioResult, Failure
+from audio_pool.stock import Duplicates, EvictionPlan, LikenessMethod
 from audio_pool.transport.client_messages import MAX_WAIT_MS
 from audio_pool.types import Delivery
 
@@ -51,14 +52,18 @@ __all__ = [
     "Question",
     "cancel",
     "clap",
+    "duplicates",
     "echo",
+    "eviction",
     "explain",
     "feedback",
     "job",
     "jobs",
     "mark",
+    "mark_many",
     "new_request_id",
     "remove",
+    "remove_many",
     "result_of",
     "retry",
     "sound",
@@ -213,6 +218,24 @@ def mark(entry: int, namespace: str | None, marks: Mapping[str, Any]) -> Questio
 
 def remove(entry: int, namespace: str | None) -> Question[SoundRemoved]:
     return Question("remove", SoundRemoved, {"entry": entry, "namespace": namespace})
+
+
+def mark_many(entries: Sequence[int], namespace: str | None, marks: Mapping[str, Any]) -> Question[SoundsChanged]:
+    fields = {"entries": list(entries), "namespace": namespace, "marks": dict(marks)}
+    return Question("mark_many", SoundsChanged, fields)
+
+
+def remove_many(entries: Sequence[int], namespace: str | None, spare_pinned: bool) -> Question[SoundsChanged]:
+    fields = {"entries": list(entries), "namespace": namespace, "spare_pinned": spare_pinned}
+    return Question("remove_many", SoundsChanged, fields)
+
+
+def eviction(limit: int) -> Question[EvictionPlan]:
+    return Question("eviction", EvictionPlan, {"limit": limit})
+
+
+def duplicates(by: LikenessMethod, limit: int) -> Question[Duplicates]:
+    return Question("duplicates", Duplicates, {"by": by, "limit": limit})
 
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:

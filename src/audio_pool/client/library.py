@@ -6,13 +6,23 @@ Must not know: sockets, what messages look like (control.py), how an answer is w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from audio_pool.api import PictureReport
 from audio_pool.client import control
 from audio_pool.client.control import QUESTION_TIMEOUT_S, Question
-from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
+from audio_pool.library import (
+    WRITING_TIMEOUT_S,
+    KeptSound,
+    KeptSounds,
+    SoundFile,
+    SoundRemoved,
+    SoundsChanged,
+    Waveform,
+)
+from audio_pool.library_api import LibraryApi
+from audio_pool.stock import Duplicates, EvictionPlan, LikenessMethod
 from audio_pool.types import Delivery
 
 __all__ = ["AsyncClientLibrary", "ClientLibrary"]
@@ -89,6 +99,38 @@ class ClientLibrary(LibraryApi):
         """Remove a kept sound, pinned or not."""
         return self._ask(control.remove(entry, namespace), timeout_s)
 
+    def mark_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **marks: Any,
+    ) -> SoundsChanged:
+        """Change what is marked of many kept sounds; ``marks`` of SoundMarks."""
+        return self._ask(control.mark_many(entries, namespace, marks), timeout_s)
+
+    def remove_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        spare_pinned: bool = False,
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> SoundsChanged:
+        """Remove many kept sounds."""
+        return self._ask(control.remove_many(entries, namespace, spare_pinned), timeout_s)
+
+    def eviction(self, limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S) -> EvictionPlan:
+        """Get what eviction takes now and next."""
+        return self._ask(control.eviction(limit), timeout_s)
+
+    def duplicates(
+        self, by: LikenessMethod = "any", limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Duplicates:
+        """Get sounds that are one too many, in groups."""
+        return self._ask(control.duplicates(by, limit), timeout_s)
+
 
 class AsyncClientLibrary(LibraryApi):
     """As ClientLibrary; every answer is awaited."""
@@ -146,3 +188,35 @@ class AsyncClientLibrary(LibraryApi):
     ) -> SoundRemoved:
         """As ClientLibrary.remove."""
         return await self._ask(control.remove(entry, namespace), timeout_s)
+
+    async def mark_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **marks: Any,
+    ) -> SoundsChanged:
+        """As ClientLibrary.mark_many."""
+        return await self._ask(control.mark_many(entries, namespace, marks), timeout_s)
+
+    async def remove_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        spare_pinned: bool = False,
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> SoundsChanged:
+        """As ClientLibrary.remove_many."""
+        return await self._ask(control.remove_many(entries, namespace, spare_pinned), timeout_s)
+
+    async def eviction(self, limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S) -> EvictionPlan:
+        """As ClientLibrary.eviction."""
+        return await self._ask(control.eviction(limit), timeout_s)
+
+    async def duplicates(
+        self, by: LikenessMethod = "any", limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Duplicates:
+        """As ClientLibrary.duplicates."""
+        return await self._ask(control.duplicates(by, limit), timeout_s)

@@ -22,7 +22,9 @@ from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
 from audio_pool.gateway import (
+    archives,
     batches,
+    cache_view,
     console,
     health,
     jobs,
@@ -33,6 +35,7 @@ from audio_pool.gateway import (
     openapi,
     pictures,
     pool_view,
+    selections,
 )
 from audio_pool.gateway.dialects import (
     elevenlabs,
@@ -62,7 +65,10 @@ ROUTERS: list[Callable[[Door], Router]] = [
     jobs.router,
     batches.router,
     library.router,
+    selections.router,
+    archives.router,
     pictures.router,
+    cache_view.router,
     pool_view.router,
     live.router,
     judging.router,

@@ -25,7 +25,7 @@ from audio_pool.library import EntryId, FileForm, KeptSound, KeptSounds, Rating,
 from audio_pool.types import Name
 from audio_pool.validation import parse
 
-__all__ = ["Within", "entry_of", "kept_file", "router"]
+__all__ = ["Within", "changeable", "entry_of", "kept_file", "router", "told"]
 
 _TAGS = ["Library"]
 

@@ -21,8 +21,10 @@ from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
+from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_limits import limits_of
+from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
@@ -223,6 +225,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         pictures,
         library,
         kept_files,
+        Bulk(asking, turns),
+        CacheView(Errands("questions about the whole cache", requests, cache, inbox.post, most=4), Turns(counter, 4)),
         hearing,
         jobs,
     )

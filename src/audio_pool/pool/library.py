@@ -22,7 +22,7 @@ from audio_pool.pool.meaning import Meaning, Vectors
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.turns import Turns
 
-__all__ = ["Library", "namespace_for"]
+__all__ = ["Library", "namespace_for", "own_namespace"]
 
 _TYPING_S = 0.5
 """So long a search as one types waits for an encoder; what is found by words alone is of more use than waiting."""
@@ -79,7 +79,7 @@ class Library:
         self, entry_id: int, namespace: str | None, marks: SoundMarks, sink: ReplySink, *, caller: Caller = HOST
     ) -> None:
         """Answer with the KeptSound as it is marked now; raises as ``search``, and Refused to who may not."""
-        place = _own(caller, namespace)
+        place = own_namespace(caller, namespace)
 
         def work(cache: SoundCache) -> Reply:
             _told(cache, place, entry_id)
@@ -90,7 +90,7 @@ class Library:
 
     def remove(self, entry_id: int, namespace: str | None, sink: ReplySink, *, caller: Caller = HOST) -> None:
         """Answer with SoundRemoved; raises as ``mark``."""
-        place = _own(caller, namespace)
+        place = own_namespace(caller, namespace)
 
         def work(cache: SoundCache) -> Reply:
             _told(cache, place, entry_id)
@@ -106,7 +106,7 @@ def namespace_for(caller: Caller, given: str | None) -> str:
     return caller.namespace_of(given) or given or "default"
 
 
-def _own(caller: Caller, given: str | None) -> str:
+def own_namespace(caller: Caller, given: str | None) -> str:
     """Return the namespace that a caller changes; only an operator changes one that it shares. Raises Refused."""
     namespace = namespace_for(caller, given)
     if caller.operator or caller.namespace is not None:

@@ -6,7 +6,7 @@ Must not know: how a question is answered (library.py, kept_files.py, pictures.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,14 +14,28 @@ from msgspec import structs
 
 from audio_pool.api import PictureReport
 from audio_pool.errors import InvalidRequest
-from audio_pool.library import WRITING_TIMEOUT_S, KeptSound, KeptSounds, LibraryApi, SoundFile, SoundRemoved, Waveform
+from audio_pool.library import (
+    WRITING_TIMEOUT_S,
+    KeptSound,
+    KeptSounds,
+    SoundFile,
+    SoundRemoved,
+    SoundsChanged,
+    Waveform,
+)
+from audio_pool.library_api import LibraryApi
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.router import Router
 from audio_pool.pool.service import PoolService
+from audio_pool.stock import Duplicates, EvictionPlan, LikenessMethod
 from audio_pool.transport.client_messages import (
     PROTOCOL_VERSION,
+    DuplicatesRequest,
+    EvictionRequest,
+    MarkManyRequest,
     MarkRequest,
+    RemoveManyRequest,
     RemoveRequest,
     SoundFileRequest,
     SoundRequest,
@@ -135,6 +149,56 @@ class PoolLibrary(LibraryApi):
         asked = _checked(RemoveRequest, "remove", {"entry": entry, "namespace": namespace})
         return self._ask(
             SoundRemoved, lambda service, sink: service.library.remove(asked.entry, asked.namespace, sink), timeout_s
+        )[0]
+
+    def mark_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        timeout_s: float = WRITING_TIMEOUT_S,
+        **marks: Any,  # opaque until they are parsed
+    ) -> SoundsChanged:
+        """Change what is marked of many kept sounds; ``marks`` of SoundMarks."""
+        fields = {"entries": list(entries), "namespace": namespace, "marks": marks}
+        asked = _checked(MarkManyRequest, "mark_many", fields)
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.bulk.mark(asked.entries, asked.namespace, asked.marks, sink)
+
+        return self._ask(SoundsChanged, order, timeout_s)[0]
+
+    def remove_many(
+        self,
+        entries: Sequence[int],
+        *,
+        namespace: str | None = None,
+        spare_pinned: bool = False,
+        timeout_s: float = WRITING_TIMEOUT_S,
+    ) -> SoundsChanged:
+        """Remove many kept sounds."""
+        fields = {"entries": list(entries), "namespace": namespace, "spare_pinned": spare_pinned}
+        asked = _checked(RemoveManyRequest, "remove_many", fields)
+
+        def order(service: PoolService, sink: LocalSink) -> None:
+            service.bulk.remove(asked.entries, asked.namespace, sink, spare_pinned=asked.spare_pinned)
+
+        return self._ask(SoundsChanged, order, timeout_s)[0]
+
+    def eviction(self, limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S) -> EvictionPlan:
+        """Get what eviction takes now and next."""
+        asked = _checked(EvictionRequest, "eviction", {"limit": limit})
+        return self._ask(
+            EvictionPlan, lambda service, sink: service.cache_view.eviction(asked.limit, sink), timeout_s
+        )[0]
+
+    def duplicates(
+        self, by: LikenessMethod = "any", limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S
+    ) -> Duplicates:
+        """Get sounds that are one too many, in groups."""
+        asked = _checked(DuplicatesRequest, "duplicates", {"by": by, "limit": limit})
+        return self._ask(
+            Duplicates, lambda service, sink: service.cache_view.duplicates(asked.by, asked.limit, sink), timeout_s
         )[0]
 
 

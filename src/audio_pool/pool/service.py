@@ -14,7 +14,9 @@ from msgspec import structs
 from audio_pool.api import CacheStats, Cancellation, FeedbackNoted, FeedbackVerdict
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, Busy, NotFound, NotSupported
+from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
+from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
@@ -52,6 +54,8 @@ class PoolService:
         pictures: Pictures,
         library: Library,
         kept_files: KeptFiles,
+        bulk: Bulk,
+        cache_view: CacheView,
         hearing: Hearing,
         jobs: DurableJobs | None = None,
     ) -> None:
@@ -63,6 +67,8 @@ class PoolService:
             pictures: of kept sounds.
             library: kept sounds searched and marked.
             kept_files: kept sounds in any format.
+            bulk: many of them changed at once.
+            cache_view: what goes next, what is there twice.
             hearing: CLAP asked.
             jobs: the durable ones; None: this pool keeps none.
         """
@@ -78,6 +84,8 @@ class PoolService:
         self.pictures = pictures
         self.library = library
         self.kept_files = kept_files
+        self.bulk = bulk
+        self.cache_view = cache_view
         self.hearing = hearing
 
     @property

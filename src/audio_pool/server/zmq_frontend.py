@@ -36,15 +36,19 @@ from audio_pool.transport.client_messages import (
     CancelRequest,
     ClapRequest,
     ClientMessage,
+    DuplicatesRequest,
     EchoRequest,
     EnginesRequest,
+    EvictionRequest,
     ExplainRequest,
     FeedbackRequest,
     GenerateRequest,
     HealthRequest,
     JobRequest,
     JobsRequest,
+    MarkManyRequest,
     MarkRequest,
+    RemoveManyRequest,
     RemoveRequest,
     RetryRequest,
     SoundFileRequest,
@@ -239,6 +243,15 @@ class ZmqFrontEnd:
                 service.library.mark(message.entry, message.namespace, message.marks, sink, caller=caller)
             case RemoveRequest():
                 service.library.remove(message.entry, message.namespace, sink, caller=caller)
+            case MarkManyRequest():
+                service.bulk.mark(message.entries, message.namespace, message.marks, sink, caller=caller)
+            case RemoveManyRequest():
+                spare = message.spare_pinned
+                service.bulk.remove(message.entries, message.namespace, sink, spare_pinned=spare, caller=caller)
+            case EvictionRequest():
+                service.cache_view.eviction(message.limit, sink, caller=caller)
+            case DuplicatesRequest():
+                service.cache_view.duplicates(message.by, message.limit, sink, caller=caller)
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

@@ -17,8 +17,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.errors import BadMessage
-from audio_pool.library import MAX_BUCKETS, EntryId, FileForm, SoundMarks, SoundSearch
+from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, RawSamples, SoundMetadata
+from audio_pool.stock import LikenessMethod, Listed
 from audio_pool.tracing import Traceparent
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
@@ -33,16 +34,20 @@ __all__ = [
     "CancelRequest",
     "ClapRequest",
     "ClientMessage",
+    "DuplicatesRequest",
     "EchoRequest",
     "EnginesRequest",
     "ErrorReply",
+    "EvictionRequest",
     "ExplainRequest",
     "FeedbackRequest",
     "GenerateRequest",
     "HealthRequest",
     "JobRequest",
     "JobsRequest",
+    "MarkManyRequest",
     "MarkRequest",
+    "RemoveManyRequest",
     "RemoveRequest",
     "ReplyHead",
     "RetryRequest",
@@ -214,6 +219,35 @@ class RemoveRequest(_Asked, frozen=True, kw_only=True, tag="remove"):
     namespace: Name | None = None
 
 
+class MarkManyRequest(_Asked, frozen=True, kw_only=True, tag="mark_many"):
+    """Changes what is marked of many kept sounds, all alike."""
+
+    entries: EntryIds
+    namespace: Name | None = None
+    marks: SoundMarks
+
+
+class RemoveManyRequest(_Asked, frozen=True, kw_only=True, tag="remove_many"):
+    """Removes many kept sounds."""
+
+    entries: EntryIds
+    namespace: Name | None = None
+    spare_pinned: bool = False
+
+
+class EvictionRequest(_Asked, frozen=True, kw_only=True, tag="eviction"):
+    """Asks which sounds eviction takes now and next."""
+
+    limit: Listed = 50
+
+
+class DuplicatesRequest(_Asked, frozen=True, kw_only=True, tag="duplicates"):
+    """Asks which sounds are one too many."""
+
+    by: LikenessMethod = "any"
+    limit: Listed = 50
+
+
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
@@ -254,6 +288,10 @@ ClientMessage = (
     | WaveformRequest
     | MarkRequest
     | RemoveRequest
+    | MarkManyRequest
+    | RemoveManyRequest
+    | EvictionRequest
+    | DuplicatesRequest
     | EchoRequest
     | ClapRequest
 )

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from audio_pool.cache.marks import Marked
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
-from audio_pool.errors import InvalidRequest, NotFound
+from audio_pool.errors import AudioPoolError, CallerError, InvalidRequest, NotFound
 from audio_pool.library import SoundMarks
 from audio_pool.types import MAX_LABELS
 
@@ -47,17 +47,17 @@ class SqliteMarks:
 
     def mark(self, entry_id: int, change: SoundMarks) -> None:
         with self._database.writing("marking a sound") as db, transaction(db):
-            if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
-                raise NotFound(f"no entry with id {entry_id}; nothing was marked")
-            before = marks_of(db, entry_id)
-            tags = _tags_after(db, entry_id, change)
-            rating = before.rating if change.rating is None else change.rating or None
-            favourite = before.favourite if change.favourite is None else change.favourite
-            after = Marked(rating, favourite, before.tags if tags is None else tags)
-            if after != before:
-                carry_marks(db, entry_id, after)
-            if change.pinned is not None:
-                db.execute(_PIN if change.pinned else _UNPIN, (entry_id,))
+            _mark(db, entry_id, change)
+
+    def mark_many(self, ids: Iterable[int], change: SoundMarks) -> dict[int, AudioPoolError]:
+        failed: dict[int, AudioPoolError] = {}
+        with self._database.writing("marking sounds") as db, transaction(db):
+            for entry_id in ids:
+                try:
+                    _mark(db, entry_id, change)
+                except CallerError as exc:  # raised before anything of this entry is written
+                    failed[entry_id] = exc
+        return failed
 
     def of(self, ids: Iterable[int]) -> dict[int, Marked]:
         wanted = id_list(ids)
@@ -72,6 +72,21 @@ class SqliteMarks:
             entry_id: Marked(rating, bool(favourite), tuple(tags.get(entry_id, ())) if is_retagged else None)
             for entry_id, (rating, favourite, is_retagged) in found.items()
         }
+
+
+def _mark(db: sqlite3.Connection, entry_id: int, change: SoundMarks) -> None:
+    """Change the marks of one entry, inside a transaction. Raises NotFound, InvalidRequest: nothing was written."""
+    if not db.execute("SELECT 1 FROM entries WHERE id = ?", (entry_id,)).fetchone():
+        raise NotFound(f"no entry with id {entry_id}; nothing was marked")
+    before = marks_of(db, entry_id)
+    tags = _tags_after(db, entry_id, change)
+    rating = before.rating if change.rating is None else change.rating or None
+    favourite = before.favourite if change.favourite is None else change.favourite
+    after = Marked(rating, favourite, before.tags if tags is None else tags)
+    if after != before:
+        carry_marks(db, entry_id, after)
+    if change.pinned is not None:
+        db.execute(_PIN if change.pinned else _UNPIN, (entry_id,))
 
 
 def marks_of(db: sqlite3.Connection, entry_id: int) -> Marked:
