@@ -17,7 +17,8 @@ import numpy as np
 from audio_pool.engine_info import Notes
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape
-from audio_pool.worker.mastering import Mastering, RawCandidate
+from audio_pool.worker.mastering import Mastering
+from audio_pool.worker.shaping import RawCandidate
 
 
 def main(folder: Path, out: Path, without: bool) -> None:

@@ -24,7 +24,8 @@ from audio_pool.engines.base import Item, Scorer
 from audio_pool.engines.procedural.engine import ProceduralEngine
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape
-from audio_pool.worker.mastering import Mastering, RawCandidate
+from audio_pool.worker.mastering import Mastering
+from audio_pool.worker.shaping import RawCandidate
 
 RATE = 44_100
 TAIL_S = 1.5

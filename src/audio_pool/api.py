@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from audio_pool.candidates import HasCandidates
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.explanation import ExplainedEntry, Explanation, Making
@@ -328,7 +329,7 @@ def check_timeout(timeout_s: float) -> None:
         raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
-class PoolApi(HasLibrary, Protocol):
+class PoolApi(HasLibrary, HasCandidates, Protocol):
     """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.

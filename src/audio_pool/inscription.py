@@ -27,7 +27,7 @@ _PLAIN = (
     "guidance_scale", "voice", "duration_s", "is_loop", "engine_details", "generation_timestamp",
 )  # fmt: skip
 """Keys that stand in the comment itself, for people and other programs."""
-_OF_THE_REQUEST = ("request_id", "candidates", "timings_ms")
+_OF_THE_REQUEST = ("request_id", "candidates", "candidates_kept", "timings_ms")
 """Keys that say nothing about the sound."""
 _UNSAID = msgspec.to_builtins(SoundMetadata())
 _CANDIDATES = range(1, 17)

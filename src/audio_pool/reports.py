@@ -16,10 +16,12 @@ __all__ = [
     "CacheType",
     "CandidateReport",
     "CandidateVerdict",
+    "ChoiceReport",
     "HighpassReport",
     "HighpassWhy",
     "HitReport",
     "HitRule",
+    "KeptCandidate",
     "LoopReport",
     "PresentSettings",
     "QualityReport",
@@ -86,6 +88,43 @@ class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
     quality: QualityReport | None = None
     clap_similarity: float | None = None
     verdict: CandidateVerdict = "not_chosen"
+
+
+class KeptCandidate(PlainMapping, Struct, frozen=True, kw_only=True):
+    """A candidate that was not chosen and can be heard for a while: finished as the one that was."""
+
+    number: int
+    """Among all ``candidates`` of the sound, from 1."""
+    seed: int
+    """Asked for with ``candidates`` 1 it gives this sound again."""
+    verdict: CandidateVerdict = "not_chosen"
+    quality: QualityReport = QualityReport()
+    clap_similarity: float | None = None
+    duration_s: float = 0.0
+    loudness_lufs: float | None = None
+    true_peak_dbfs: float | None = None
+    loop: LoopReport | None = None
+    format: str = ""
+    size_bytes: int = 0
+    path: str | None = None
+    """Of the pool's own file; None: it is not told."""
+    url: str | UnsetType = UNSET
+    """Over HTTP: where its bytes are."""
+    expires_at: float = 0.0
+    """Seconds since 1970; then it is gone, or sooner where others need the room."""
+
+
+class ChoiceReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Somebody chose the sound among its candidates, in place of the one that the pool had chosen."""
+
+    by: str
+    """Who: a key's name, a user, or who the program says."""
+    at: float
+    """Seconds since 1970."""
+    request_id: str
+    """Of the request that the candidates were made for."""
+    instead_of: int | None = None
+    """Seed of the sound that was kept before; None: none was."""
 
 
 class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):

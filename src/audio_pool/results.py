@@ -20,8 +20,10 @@ from audio_pool.plain_mapping import PlainMapping
 from audio_pool.reports import (
     CacheType,
     CandidateReport,
+    ChoiceReport,
     HighpassReport,
     HitReport,
+    KeptCandidate,
     LoopReport,
     PresentSettings,
     QualityReport,
@@ -149,6 +151,10 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     candidates: tuple[CandidateReport, ...] = ()
     """Of all rounds."""
     candidates_requested: int = 1
+    candidates_kept: tuple[KeptCandidate, ...] | UnsetType = UNSET
+    """Only where they were asked for: those that can be heard for a while."""
+    chosen: ChoiceReport | UnsetType = UNSET
+    """Only of a sound that somebody chose among its candidates."""
     rounds: int = 1
     batch_size: int = 1
     """Sounds generated together with it, itself included."""

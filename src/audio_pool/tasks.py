@@ -142,6 +142,8 @@ class MasteringSpec(Struct, frozen=True, kw_only=True):
     """What is known of the sound before it is made."""
     spill: str = ""
     """A second directory, for when the first takes no files; "": there is none."""
+    keep: bool = False
+    """Finish the candidates that are not chosen, too."""
 
 
 class GeneratePart(Struct, frozen=True, kw_only=True):
@@ -282,6 +284,8 @@ class MasteredSound(Struct, frozen=True, kw_only=True, tag_field="kind", tag="so
     tried: tuple[CandidateReport, ...] = ()
     vectors: dict[str, bytes] = {}
     """float32 [D] by space: what describes the sound; see ``SOUND_PREFIX``."""
+    others: tuple[MasteredSound, ...] = ()
+    """The candidates that were not chosen, where they are to be kept; these have no others."""
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="vectors"):

@@ -117,6 +117,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
     candidates: Candidates | None = None
+    keep_candidates: bool = False
+    """Those of a new sound that are not chosen can be heard, and one of them chosen instead, for a while."""
     voice: Name | None = None
     options: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
     """The engine's own parameters; ``audio-pool engines NAME`` lists them."""

@@ -23,7 +23,8 @@ from audio_pool.inscription import comment_of
 from audio_pool.reports import QualityReport
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape, frames_of
-from audio_pool.worker.mastering import Mastering, RawCandidate, score_of
+from audio_pool.worker.mastering import Mastering, score_of
+from audio_pool.worker.shaping import RawCandidate
 
 NOISE = Notes(expects=frozenset({"noise"}))
 

@@ -20,7 +20,8 @@ from audio_pool.audio import Audio, native
 from audio_pool.engine_info import Notes
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Recipe, Rendition, Shape
-from audio_pool.worker.mastering import Finished, Mastering, RawCandidate
+from audio_pool.worker.mastering import Finished, Mastering
+from audio_pool.worker.shaping import RawCandidate
 
 STEP = 2.0**23
 ONE_SHOTS: dict[str, Audio] = {

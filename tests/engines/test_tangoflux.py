@@ -25,8 +25,8 @@ from audio_pool.results import SoundMetadata
 from audio_pool.tasks import GeneratePart, MasteringSpec, Provenance
 from audio_pool.types import Rendition, Shape
 from audio_pool.worker.checked import CheckedGenerator
-from audio_pool.worker.mastering import RawCandidate, _shape
 from audio_pool.worker.planned import plan_of
+from audio_pool.worker.shaping import RawCandidate, shaped
 from audio_pool.worker.streaming import streamed
 
 RAIN = "rain on a tin roof"
@@ -163,7 +163,7 @@ def test_a_loop_near_thirty_seconds_is_made_of_sound_alone(engine):
     assert not any(warning.startswith("silent_end") for warning in plan.notes.warnings)
     (made,) = engine.generate([plan.item])
     raw = RawCandidate(audio=made, sample_rate=44100, seed=3, looped=False, notes=plan.notes)
-    turn = _shape(raw, shape, found.recipe, "").audio
+    turn = shaped(raw, shape, found.recipe, "").audio
     assert turn.shape[1] == shape.frames
     blocks = np.square(turn[:, : turn.shape[1] // 441 * 441]).sum(axis=0).reshape(-1, 441).mean(axis=1)
     assert blocks.min() > 0.01 * np.median(blocks)

@@ -21,6 +21,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_view import CacheView
+from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.errands import Errands
@@ -31,6 +32,7 @@ from audio_pool.pool.hearing import Hearing
 from audio_pool.pool.helper_threads import Helper, HelperThreads
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.library import Library
@@ -188,6 +190,8 @@ class Routed:
         self.look_ups = None
         if self.keeper is not None:
             self.look_ups = LookUps(self.config, self.inbox, self.requests, self.keeper, self.writer)
+        kept_s = cached.candidates_keep_s if cached.enabled else 0.0
+        candidates = KeptCandidates(kept_s, cached.candidates_bytes)
         self.executor = Executor(
             self.config,
             inbox=self.inbox,
@@ -205,6 +209,7 @@ class Routed:
                 self.config.server.max_inline_bytes,
             ),
             look_ups=self.look_ups,
+            candidates=candidates,
             catching_up=CatchingUp(turns, self.inbox.post),
             making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,
@@ -248,6 +253,7 @@ class Routed:
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
             pictures, library, kept_files, Bulk(errands, turns), CacheView(errands, turns),
+            CandidateFiles(self.config, self.intake, candidates, self.keeper, errands, turns, turns),
             Hearing(self.config, self.router, self.intake, self.requests, self.files, self.sent_audio),
         )  # fmt: skip
 

@@ -320,9 +320,14 @@ class World:
         return self.feed(events.WorkerExited(worker=process.name, incarnation=process.incarnation, reason=reason))
 
     def mastered(
-        self, *, accepted: bool = True, score: float = 0.5, tried: tuple[CandidateReport, ...] | None = None
+        self,
+        *,
+        accepted: bool = True,
+        score: float = 0.5,
+        tried: tuple[CandidateReport, ...] | None = None,
+        others: int = 0,
     ) -> MasteredSound:
-        """A finished sound: its file must be stored or discarded, once."""
+        """A finished sound, and so many that were not chosen: each file must be stored or discarded, once."""
         path = self._file("{}.flac")
         metadata = SoundMetadata(
             prompt="rain", engine_details={"pid": 7, "nested": {"list": [1, 2.5, None]}}, accepted=accepted
@@ -336,7 +341,9 @@ class World:
             delivered=RenditionReport(format="ogg", sample_rate=48_000),
         )
         tried = (report(self._files),) if tried is None else tried
-        return MasteredSound(sound=sound, score=score, tried=tried, vectors={"sound:descriptors": b"\0\0\x80?"})
+        beside = tuple(self.mastered(accepted=accepted, score=score, tried=()) for _ in range(others))
+        vectors = {"sound:descriptors": b"\0\0\x80?"}
+        return MasteredSound(sound=sound, score=score, tried=tried, vectors=vectors, others=beside)
 
     def raw(self) -> RawSounds:
         """Raw candidates in a slot, which must be given back, once; and one that travels inline."""
@@ -378,7 +385,7 @@ class World:
         """
         sent = process.tasks.pop(task).action
         if results is None:
-            results = {job: self._result(sent, more) for job in jobs_of(sent.work)}
+            results = {job: self._result(sent, job, more) for job in jobs_of(sent.work)}
         return self.feed(
             events.TaskDone(
                 worker=process.name,
@@ -389,14 +396,17 @@ class World:
             )
         )
 
-    def _result(self, sent: SendTask, more: dict[str, Any]) -> TaskResult:
+    def _result(self, sent: SendTask, job: int, more: dict[str, Any]) -> TaskResult:
         if "error" in more:
             return Rejected(failure=Failure.of(more["error"]), tried=more.get("tried", ()))
         match sent.work:
             case GenerateWork(master_here=False):
                 return self.raw()
-            case GenerateWork() | MasterWork():
-                return self.mastered(**more)
+            case MasterWork(keep=keep):
+                return self.mastered(others=2 * keep, **more)
+            case GenerateWork(jobs=jobs):
+                keep = next(one.keep for one in jobs if one.job == job)
+                return self.mastered(others=2 * keep, **more)
             case RenderWork():
                 return self.rendered()
             case EmbedWork(encoder=encoder):
@@ -490,11 +500,13 @@ class World:
             case Store():
                 self._refers_to(action.job)
                 assert action.job not in self.storing, "a job's sound is stored once"
-                self._meets(action.sound.sound.path, "stored")
+                for made in (action.sound, *action.losers):
+                    assert not made.others, "each is told of once"
+                    self._meets(made.sound.path, "stored")
                 self.storing[action.job] = action
             case Discard():
-                path = path_of(action.result)
-                if path:
+                others = action.result.others if isinstance(action.result, MasteredSound) else ()
+                for path in filter(None, map(path_of, (action.result, *others))):
                     self._meets(path, "discarded")
             case JobClosed():
                 self._refers_to(action.job)

@@ -25,6 +25,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "steps": (["--steps", "7"], 7),
     "guidance_scale": (["--guidance", "0"], 0.0),
     "candidates": (["--candidates", "3"], 3),
+    "keep_candidates": (["--keep-candidates"], True),
     "voice": (["--voice", "amy"], "amy"),
     "options": (["--option", "a=1", "--option", "b=x=y"], {"a": 1, "b": "x=y"}),
     "init_audio": (["--init-audio", "/a/b.wav"], "/a/b.wav"),

@@ -25,6 +25,7 @@ from audio_pool.api import (
     WorkerStatus,
     as_request,
 )
+from audio_pool.candidates import CandidateChosen, CandidateFile
 from audio_pool.client import control
 from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
@@ -46,6 +47,7 @@ from audio_pool.pool.replies import Body, Reply
 from audio_pool.reports import (
     CandidateReport,
     HitReport,
+    KeptCandidate,
     LoopReport,
     PresentSettings,
     QualityReport,
@@ -316,6 +318,9 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (KeptSound, "A kept sound"),
         (SoundFile, "A sound's file"),
         (Waveform, "A waveform"),
+        (KeptCandidate, "A kept candidate"),
+        (CandidateFile, "A candidate's file"),
+        (CandidateChosen, "A choice"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

@@ -680,6 +680,50 @@ def test_a_failed_gate_is_a_round_and_the_last_word_if_nothing_else_came() -> No
     assert stored.sound.score == 0.1, "the earlier round's passed the gate"
 
 
+def test_candidates_that_are_not_chosen_are_kept_for_whoever_asks() -> None:
+    one = world()
+    one.submit(max_rounds=2, keep=True)
+    assert works(one)[0].jobs[0].keep  # type: ignore[union-attr]
+    finish(one, accepted=False, score=0.1)
+    (stored,) = of(finish(one, score=0.4), Store)
+    # the best of the first round and the two beside it, and the two beside the sound that was chosen
+    assert len(stored.losers) == 5 and 0.1 in {lost.score for lost in stored.losers}
+    store(one)
+    one.check_nothing_is_left()
+
+
+def test_who_joins_before_a_worker_begins_has_them_kept_too_and_later_not() -> None:
+    one = World([plan("w", "tone", credit=1)]).start()
+    one.submit(recipe=recipe(options=(("other", 1),)))
+    first = one.submit(join=1)
+    one.submit(join=1, keep=True)
+    finish(one)
+    store(one)
+    assert works(one)[0].jobs[0].keep  # type: ignore[union-attr]
+    late = one.submit(join=1, keep=True)
+    (stored,) = of(finish(one), Store)
+    assert len(stored.losers) == 2
+    store(one)
+    assert {one.replies[request].kind for request in (first, late)} == {"result"}
+    begun = one.submit(join=2)
+    one.submit(join=2, keep=True)
+    (stored,) = of(finish(one), Store)
+    assert not stored.losers, "a worker had begun"
+    store(one)
+    assert one.replies[begun].kind == "result"
+    one.check_nothing_is_left()
+
+
+def test_candidates_that_nobody_waits_for_any_more_are_given_back() -> None:
+    one = world()
+    request = one.submit(max_rounds=2, keep=True)
+    finish(one, accepted=False, score=0.1)
+    one.cancel(request)
+    one.finish(one.process(), next(iter(one.process().tasks)))
+    one.check_nothing_is_left()
+    assert list(one.fates.values()).count("discarded") == 6
+
+
 def test_rounds_go_through_a_hand_over_too() -> None:
     one = World([plan("maker", roles="generate"), plan("master", "", "master")]).start()
     request = one.submit(max_rounds=3)

@@ -120,11 +120,12 @@ class AnyOrder(RuleBasedStateMachine):
         wants_events=st.booleans(),
         client=st.sampled_from(("", "a", "b", "c")),
         claims=st.sampled_from((None, "here", "elsewhere", "unanswered")),
+        keep=st.booleans(),
     )
     def submit(self, engine: str, join: int | None, steps: int, candidates: int, options: Any, priority: int,
                patience: float | None, size: int, encoders: tuple[str, ...], lookup: bool, near: bool,
                found: HitFile | str | None, rounds: int, wants_events: bool,
-               client: str, claims: str | None) -> int:  # fmt: skip
+               client: str, claims: str | None, keep: bool) -> int:  # fmt: skip
         self.found = found
         if claims is not None:
             self.world.elsewhere = {"rain"} if claims == "elsewhere" else set()
@@ -142,6 +143,7 @@ class AnyOrder(RuleBasedStateMachine):
             events=wants_events,
             client=client,
             claims=claims is not None,
+            keep=keep,
         )
         if self.draining:
             assert request in self.world.replies

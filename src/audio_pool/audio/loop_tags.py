@@ -15,7 +15,7 @@ from pathlib import Path
 
 from audio_pool.errors import InvalidAudio
 
-__all__ = ["flac_with", "loop_tags", "read_loop_tags", "write_loop_tags"]
+__all__ = ["flac_with", "loop_tags", "read_loop_tags", "write_comment", "write_loop_tags"]
 
 _FLAC_COMMENTS = 4
 _FLAC_LAST = 0x80
@@ -40,6 +40,20 @@ def write_loop_tags(path: Path, format: str, start: int, length: int) -> None:
     with beside.open("wb") as file:
         file.writelines(changed)
     os.replace(beside, path)
+
+
+def write_comment(source: Path, target: Path, comment: str) -> None:
+    """Write a FLAC file anew, fsynced, with another ``comment``; all else is as it was.
+
+    Raises:
+        InvalidAudio: it is none, or has no comments. OSError.
+    """
+    data = source.read_bytes()
+    others = [tag for tag in _tags_of(_flac_comments(data)) if tag[:8].lower() != b"comment="]
+    with target.open("xb") as file:
+        file.writelines(flac_with(data, [*others, f"comment={comment}".encode()], instead=True))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def loop_tags(start: int, length: int) -> list[bytes]:
@@ -74,10 +88,10 @@ def _tags_of(body: bytes) -> list[bytes]:
     return tags
 
 
-def _with_tags(body: bytes, tags: list[bytes]) -> bytes:
-    """Return a comment header, without anything after it, with more comments."""
+def _with_tags(body: bytes, tags: list[bytes], *, instead: bool = False) -> bytes:
+    """Return a comment header, without anything after it, with more comments, or with these instead."""
     (vendor,) = struct.unpack_from("<I", body, 0)
-    every = [*_tags_of(body), *tags]
+    every = tags if instead else [*_tags_of(body), *tags]
     return body[: 4 + vendor] + struct.pack("<I", len(every)) + b"".join(struct.pack("<I", len(t)) + t for t in every)
 
 
@@ -100,15 +114,20 @@ def _flac_comments(data: bytes) -> bytes:
     return found[0] if found else b""
 
 
-def flac_with(data: bytes | memoryview, tags: list[bytes]) -> tuple[bytes | memoryview, ...]:
+def flac_with(
+    data: bytes | memoryview, tags: list[bytes], *, instead: bool = False
+) -> tuple[bytes | memoryview, ...]:
     """Add comments to a FLAC file; return the parts of the new one, in order: most of it is the old one's.
+
+    Args:
+        instead: they take the place of those that are there.
 
     Raises:
         InvalidAudio: it has no comments to add to.
     """
     for kind, at, size in _flac_blocks(data):
         if kind & 0x7F == _FLAC_COMMENTS:
-            body = _with_tags(bytes(data[at : at + size]), tags)
+            body = _with_tags(bytes(data[at : at + size]), tags, instead=instead)
             return data[: at - 3], len(body).to_bytes(3, "big") + body, data[at + size :]
     raise InvalidAudio("the FLAC file has no comment block to add loop points to")
 

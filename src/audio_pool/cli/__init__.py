@@ -23,6 +23,7 @@ _COMMANDS = {
     "generate": ("audio_pool.cli.generate", "generate"),
     "variants": ("audio_pool.cli.variants", "variants"),
     "warm": ("audio_pool.cli.warm", "warm"),
+    "choose": ("audio_pool.cli.candidates", "choose"),
     "inspect": ("audio_pool.cli.inspect", "inspect"),
     "prompt": ("audio_pool.cli.prompt", "group"),
     "engines": ("audio_pool.cli.engines", "engines"),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import structs
 
+from audio_pool.cli.candidates import candidate_lines, check_beside, heard, written_beside
 from audio_pool.cli.options import (
     FILE_SECTION,
     POOL_SECTION,
@@ -112,17 +114,20 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     sent = _to_send(fields, options["connect"])
     request = parse(AudioRequest, {"prompt": prompt, **fields})
     check_output(output, overwrite)
+    if request.keep_candidates:
+        check_beside(output, overwrite)
     if spectrogram is not None:
         check_picture(spectrogram, overwrite)
     quiet = as_json or to_stdout
     if request.stream:
         result = _streamed(request, sent, config, options, output, quiet=quiet)
     else:
-        result = deliver(output, _generated(request, sent, config, options, quiet=quiet), copied=found)
+        made, files = _generated(request, sent, config, options, output, quiet=quiet)
+        result = written_beside(deliver(output, made, copied=found), files, gone=config is not None)
     if as_json:
         say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
     else:
-        for line in summary_lines(result, output):
+        for line in (*summary_lines(result, output), *candidate_lines(result, gone=config is not None)):
             say(line, err=to_stdout)
     if spectrogram is not None:  # last: the sound is there even if its picture cannot be drawn
         _draw(result, spectrogram)
@@ -157,18 +162,26 @@ def _to_send(fields: dict[str, Any], server: str | None) -> dict[str, Path]:
 
 
 def _generated(
-    request: AudioRequest, sent: dict[str, Path], config: Config | None, options: dict[str, Any], *, quiet: bool
-) -> AudioResult:
+    request: AudioRequest,
+    sent: dict[str, Path],
+    config: Config | None,
+    options: dict[str, Any],
+    output: Output,
+    *,
+    quiet: bool,
+) -> tuple[AudioResult, Mapping[int, bytes]]:
+    """Return the result, and the files of its candidates that are to be written beside it."""
     kept = None if config is None else _kept(config, request)
     if kept is not None:
-        return kept
+        return kept, {}
     from audio_pool.cli.pools import asked_pool
     from audio_pool.client.progress import ProgressBar
 
     with asked_pool(config, options, quiet=quiet, ready=False) as pool, ProgressBar() as bar:
         try:
             named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
-            return pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named, **sent)
+            result = pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named, **sent)
+            return result, heard(pool, result, output)
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise

@@ -43,6 +43,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     ),
     "seed": _Option(_SOUND, ("--seed",), "The same seed gives the same sound."),
     "candidates": _Option(_SOUND, ("--candidates",), "Make so many and keep the best."),
+    "keep_candidates": _Option(
+        _SOUND, ("--keep-candidates",), "Keep those that are not chosen, too, for a while; with -o beside the sound."
+    ),
     "steps": _Option(_SOUND, ("--steps",), "Inference steps, where the engine has them."),
     "guidance_scale": _Option(_SOUND, ("--guidance",), "Guidance scale, where the engine has it."),
     "negative_prompt": _Option(_SOUND, ("--negative",), "What is not wanted in the sound, where the engine can."),

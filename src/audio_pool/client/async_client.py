@@ -36,6 +36,7 @@ from audio_pool.api import (
     variant_requests,
 )
 from audio_pool.client import control
+from audio_pool.client.candidates import AsyncClientCandidates
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import AsyncClientLibrary
@@ -276,6 +277,11 @@ class AsyncAudioClient(PoolApi):
         connection.offer(frames)  # not taken: it then ends by its timeout
         self._on_readable()
         return await answer
+
+    @property
+    def candidates(self) -> AsyncClientCandidates:
+        """As AudioClient.candidates; awaited."""
+        return AsyncClientCandidates(self._ask)
 
     @property
     def library(self) -> AsyncClientLibrary:

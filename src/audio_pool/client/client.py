@@ -44,6 +44,7 @@ from audio_pool.api import (
     variant_requests,
 )
 from audio_pool.client import control
+from audio_pool.client.candidates import ClientCandidates
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import ClientLibrary
@@ -343,6 +344,11 @@ class AudioClient(PoolApi):
     def library(self) -> ClientLibrary:
         """Kept sounds: searched, listened to, marked; see LibraryApi."""
         return ClientLibrary(self._ask)
+
+    @property
+    def candidates(self) -> ClientCandidates:
+        """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
+        return ClientCandidates(self._ask)
 
     # -- life
 

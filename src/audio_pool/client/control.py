@@ -33,6 +33,7 @@ from audio_pool.api import (
     PoolStatus,
     as_request,
 )
+from audio_pool.candidates import CandidateChosen, CandidateFile, CandidatesKept
 from audio_pool.init_audio import read_sent
 from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, SoundsChanged, Waveform
 from audio_pool.results import AudioResult, Failure
@@ -51,6 +52,9 @@ __all__ = [
     "Frames",
     "Question",
     "cancel",
+    "candidate_file",
+    "candidates",
+    "choose",
     "clap",
     "duplicates",
     "echo",
@@ -236,6 +240,26 @@ def eviction(limit: int) -> Question[EvictionPlan]:
 
 def duplicates(by: LikenessMethod, limit: int) -> Question[Duplicates]:
     return Question("duplicates", Duplicates, {"by": by, "limit": limit})
+
+
+def candidates(request_id: str) -> Question[CandidatesKept]:
+    return Question("candidates", CandidatesKept, {"target": request_id})
+
+
+def candidate_file(
+    request_id: str, number: int, delivery: Delivery, form: Mapping[str, Any]
+) -> Question[CandidateFile]:
+    fields = {"target": request_id, "number": number, "delivery": delivery}
+    return Question(
+        "candidate_file",
+        CandidateFile,
+        {**fields, "form": dict(form)} if form else fields,
+        lambda found, data: structs.replace(found, data=data),
+    )
+
+
+def choose(request_id: str, number: int, by: str) -> Question[CandidateChosen]:
+    return Question("choose", CandidateChosen, {"target": request_id, "number": number, "by": by})
 
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:

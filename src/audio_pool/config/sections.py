@@ -160,6 +160,10 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     """Where a bound is exceeded, so much of it is left."""
     namespaces: dict[Name, NamespaceConfig] = {}
     """Bounds of single namespaces."""
+    candidates_keep_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 900.0
+    """How long candidates that were not chosen can be heard, where a request wants it; 0: none are kept."""
+    candidates_bytes: Bytes = 512 << 20
+    """Of all of them together; beyond it the oldest of whoever has most go first."""
     delivered_grace_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 600.0
     """How long the file of a removed sound stays, because its path may just have been delivered."""
     same_settings: SameSettings = "model"

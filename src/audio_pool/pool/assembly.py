@@ -25,6 +25,7 @@ from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.cache_view import CacheView
+from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
@@ -37,6 +38,7 @@ from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers.local import LocalLauncher
 from audio_pool.pool.library import Library
@@ -149,6 +151,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     sent = SentAudio(
         arena.directory / "sent", largest=config.server.max_sent_audio_bytes, most_bytes=config.queue.max_bytes
     )
+    keep_s = config.cache.candidates_keep_s if cache is not None else 0.0
+    candidates = KeptCandidates(keep_s, config.cache.candidates_bytes)
     look_ups = None if cache is None else LookUps(config, inbox, requests, cache, index)
     executor = Executor(
         config,
@@ -161,6 +165,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         catching_up=CatchingUp(turns, inbox.post),
         making=making,
         look_ups=look_ups,
+        candidates=candidates,
         launcher=launcher,
         processes={worker.name: process_spec(worker, fair_threads) for worker in workers},
         infos=infos,
@@ -178,7 +183,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(writer.shutdown)
     rest.callback(index.shutdown)
     rest.callback(upkeep.shutdown)
-    chores: list[Callable[[], int | None]] = [spill.tidy, *([cache.tend, making.tend] if cache is not None else [])]
+    chores: list[Callable[[], int | None]] = [spill.tidy, candidates.tidy]
+    chores += [cache.tend, making.tend] if cache is not None else []
     rest.callback(Housekeeping(writer, chores).stop)
     files = FileReading(
         reading_threads(),
@@ -227,6 +233,9 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         kept_files,
         Bulk(asking, turns),
         CacheView(Errands("questions about the whole cache", requests, cache, inbox.post, most=4), Turns(counter, 4)),
+        CandidateFiles(
+            config, intake, candidates, cache, Errands("candidates", requests, cache, inbox.post), reader, turns
+        ),
         hearing,
         jobs,
     )

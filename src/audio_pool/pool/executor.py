@@ -22,6 +22,7 @@ from audio_pool.pool.caller import Caller
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
 from audio_pool.pool.look_ups import LookUps, by_space
 from audio_pool.pool.making import Making
@@ -29,7 +30,7 @@ from audio_pool.pool.metadata import as_delivered, rendition_report, result_meta
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.requests import OpenRequest, RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
-from audio_pool.pool.task_builder import BuiltTask, TaskBuilder
+from audio_pool.pool.task_builder import BuiltTask, JobInputs, TaskBuilder
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.reports import CacheType
 from audio_pool.results import Failure, SoundMetadata
@@ -63,6 +64,7 @@ class Executor:
         making: Making,
         catching_up: CatchingUp,
         look_ups: LookUps | None,
+        candidates: KeptCandidates,
         launcher: WorkerLauncher,
         processes: Mapping[str, ProcessSpec],
         infos: dict[str, EngineInfo],
@@ -86,6 +88,7 @@ class Executor:
         self._making = making
         self.catching_up = catching_up
         self._look_ups = look_ups
+        self.candidates = candidates
         self._launcher = launcher
         self._processes = processes
         self._infos = infos
@@ -256,8 +259,11 @@ class Executor:
         metadata = msgspec.structs.replace(sound.metadata, candidates=action.tried, rounds=action.rounds)
         sound = msgspec.structs.replace(sound, metadata=metadata)
         vectors = by_space({**action.vectors, **action.sound.vectors}, self._config)
+        asked = self._requests.get(action.request)
 
         def done(stored: StoredSound | AudioPoolError) -> None:
+            if action.losers:
+                stored = self._with_losers(stored, action, inputs, None if asked is None else asked.caller.client)
             if isinstance(stored, AudioPoolError):
                 self._inbox.post(events.Stored(job=action.job, failure=Failure.of(stored)))
             else:
@@ -265,16 +271,37 @@ class Executor:
 
         self._delivery.store(sound, vectors, inputs.resolved, inputs.request_id, done)
 
+    def _with_losers(
+        self, stored: StoredSound | AudioPoolError, action: actions.Store, inputs: JobInputs, client: str | None
+    ) -> StoredSound | AudioPoolError:
+        """Keep the candidates that were not chosen; nobody's, and those of a sound that is lost, go at once."""
+        if isinstance(stored, AudioPoolError) or client is None:
+            self._delivery.unlink([path for one in action.losers for path in _files_of(one)])
+            return stored
+        losers = [
+            (one.sound, by_space({**action.vectors, **one.vectors}, self._config)) for one in action.losers
+        ]
+        number = self.candidates.take(
+            losers,
+            client=client,
+            namespace=inputs.recipe.namespace,
+            rendition=inputs.resolved.rendition,
+            entry=stored.metadata.entry_id,
+            tried=action.tried,
+            rounds=action.rounds,
+        )
+        return msgspec.structs.replace(stored, candidates=number)
+
     def _discard(self, job: int, result: TaskResult) -> None:
         self._tasks.release(job, result)
         match result:
             case MasteredSound():
-                paths = [result.sound.path, result.sound.delivered_path]
+                paths = _files_of(result)
             case Rendered():
                 paths = [result.path]
             case _:
                 return
-        self._delivery.unlink([path for path in paths if path])
+        self._delivery.unlink(paths)
 
     def _reply(self, action: actions.SendReply) -> None:
         number = action.request
@@ -312,6 +339,9 @@ class Executor:
             times_ms=action.times_ms,
             warnings=(*resolved.warnings, *action.warnings),
         )
+        if resolved.request.keep_candidates:
+            kept = value.candidates if isinstance(value, StoredSound) else 0
+            metadata = self.candidates.told(metadata, kept, open_request.caller, open_request.sink.request_id)
         if isinstance(value, RenderedHit):
             later, caller = self._later(number), open_request.caller
             self._delivery.deliver_rendered(
@@ -336,6 +366,8 @@ class Executor:
             if self._cache is not None:
                 self._cache.current.usage.answered(kind, hit.metadata.timings_ms.generate / 1000, hit.entry.id)
             self.on_answer(resolved, asked.caller)
+            if resolved.request.keep_candidates:
+                metadata = self.candidates.told(metadata, 0, asked.caller, asked.sink.request_id)
             self._deliver(number, asked, path, metadata)
         except BaseException as exc:  # as in ``execute``
             log.exception("answering with a kept sound met a bug")
@@ -388,6 +420,12 @@ class Executor:
 
 def _ignore(*_: int | ResolvedRequest | Caller) -> None:
     """Do nothing: nobody wants to be told."""
+
+
+def _files_of(made: MasteredSound) -> list[str]:
+    """Return the files of a sound and of what was finished beside it."""
+    own = [path for path in (made.sound.path, made.sound.delivered_path) if path is not None]
+    return own + [path for one in made.others for path in _files_of(one)]
 
 
 def _kind(work: TaskWork) -> str:

@@ -269,6 +269,7 @@ class Intake:
                 max_rounds=resolved.max_rounds,
                 stream=request.stream,
                 traced=self._requests.traces is not None,
+                keep=request.keep_candidates and cached and self._config.cache.candidates_keep_s > 0,
             )
         )
         asked.looked_up = None  # a later look-up is to find what has come since

@@ -14,12 +14,15 @@ import secrets
 import time
 from pathlib import Path
 
+from msgspec import structs
+
 from audio_pool.cache.lookup import Hit
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import InvalidRequest, NotFound
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.copying import copy_file
+from audio_pool.pool.kept_candidates import KEPT_ANSWERED, NOT_KEPT
 from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
 from audio_pool.pool.plan import hosted_infos, workers_of
 from audio_pool.pool.resolve import resolve
@@ -28,6 +31,7 @@ from audio_pool.types import AudioRequest, Rendition
 
 __all__ = ["file_of", "kept_sound"]
 
+NO_CANDIDATES = f"{NOT_KEPT}: {KEPT_ANSWERED}"
 _PATIENCE_S = 1.0
 """Where another process writes for longer, a pool waits, and says so."""
 
@@ -81,8 +85,10 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
             f"kept-{secrets.token_hex(8)}",
             cache_type=None,
             times_ms={"lookup": looked_ms, "total": total_ms},
-            warnings=resolved.warnings,
+            warnings=(*resolved.warnings, *([NO_CANDIDATES] if request.keep_candidates else ())),
         )
+        if request.keep_candidates:
+            metadata = structs.replace(metadata, candidates_kept=())
     return AudioResult(request_id=metadata.request_id, path=path, metadata=metadata)
 
 

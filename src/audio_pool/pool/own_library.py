@@ -46,7 +46,7 @@ from audio_pool.transport.client_messages import (
 from audio_pool.types import Delivery
 from audio_pool.validation import parse
 
-__all__ = ["PoolLibrary"]
+__all__ = ["PoolLibrary", "checked"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=msgspec.Struct)
@@ -66,14 +66,14 @@ class PoolLibrary(LibraryApi):
     # opaque fields, until they are parsed
     def search(self, words: str = "", *, timeout_s: float = WRITING_TIMEOUT_S, **fields: Any) -> KeptSounds:
         """Get a page of kept sounds; ``fields`` of SoundSearch."""
-        asked = _checked(SoundsRequest, "search", {"search": {"words": words, **fields}})
+        asked = checked(SoundsRequest, "search", {"search": {"words": words, **fields}})
         return self._ask(KeptSounds, lambda service, sink: service.library.search(asked.search, sink), timeout_s)[0]
 
     def sound(
         self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
     ) -> KeptSound:
         """Get one kept sound with its metadata."""
-        asked = _checked(SoundRequest, "sound", {"entry": entry, "namespace": namespace})
+        asked = checked(SoundRequest, "sound", {"entry": entry, "namespace": namespace})
         return self._ask(
             KeptSound, lambda service, sink: service.library.sound(asked.entry, asked.namespace, sink), timeout_s
         )[0]
@@ -89,7 +89,7 @@ class PoolLibrary(LibraryApi):
     ) -> SoundFile:
         """Get a kept sound's file; ``form`` of FileForm. ``delivery="inline"`` gives it as ``data``."""
         fields = {"entry": entry, "namespace": namespace, "delivery": delivery, "form": form}
-        asked = _checked(SoundFileRequest, "file", fields)
+        asked = checked(SoundFileRequest, "file", fields)
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.kept_files.ask(asked.entry, asked.namespace, asked.form, asked.delivery, sink)
@@ -101,7 +101,7 @@ class PoolLibrary(LibraryApi):
         self, entry: int, *, namespace: str | None = None, buckets: int = 1024, timeout_s: float = WRITING_TIMEOUT_S
     ) -> Waveform:
         """Get the least and greatest samples of a kept sound in up to so many buckets."""
-        asked = _checked(WaveformRequest, "waveform", {"entry": entry, "namespace": namespace, "buckets": buckets})
+        asked = checked(WaveformRequest, "waveform", {"entry": entry, "namespace": namespace, "buckets": buckets})
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.pictures.ask_waveform(asked.entry, asked.namespace, asked.buckets, sink)
@@ -118,7 +118,7 @@ class PoolLibrary(LibraryApi):
     ) -> PictureReport:
         """Get a small picture of a kept sound; ``delivery="inline"`` gives it as ``data``."""
         fields = {"entry": entry, "namespace": namespace, "delivery": delivery, "tile": True}
-        asked = _checked(SpectrogramRequest, "tile", fields)
+        asked = checked(SpectrogramRequest, "tile", fields)
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.pictures.ask(asked.entry, asked.namespace, asked.picture, asked.delivery, sink)
@@ -135,7 +135,7 @@ class PoolLibrary(LibraryApi):
         **marks: Any,  # opaque until they are parsed
     ) -> KeptSound:
         """Change what is marked of a kept sound; ``marks`` of SoundMarks."""
-        asked = _checked(MarkRequest, "mark", {"entry": entry, "namespace": namespace, "marks": marks})
+        asked = checked(MarkRequest, "mark", {"entry": entry, "namespace": namespace, "marks": marks})
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.library.mark(asked.entry, asked.namespace, asked.marks, sink)
@@ -146,7 +146,7 @@ class PoolLibrary(LibraryApi):
         self, entry: int, *, namespace: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
     ) -> SoundRemoved:
         """Remove a kept sound, pinned or not."""
-        asked = _checked(RemoveRequest, "remove", {"entry": entry, "namespace": namespace})
+        asked = checked(RemoveRequest, "remove", {"entry": entry, "namespace": namespace})
         return self._ask(
             SoundRemoved, lambda service, sink: service.library.remove(asked.entry, asked.namespace, sink), timeout_s
         )[0]
@@ -161,7 +161,7 @@ class PoolLibrary(LibraryApi):
     ) -> SoundsChanged:
         """Change what is marked of many kept sounds; ``marks`` of SoundMarks."""
         fields = {"entries": list(entries), "namespace": namespace, "marks": marks}
-        asked = _checked(MarkManyRequest, "mark_many", fields)
+        asked = checked(MarkManyRequest, "mark_many", fields)
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.bulk.mark(asked.entries, asked.namespace, asked.marks, sink)
@@ -178,7 +178,7 @@ class PoolLibrary(LibraryApi):
     ) -> SoundsChanged:
         """Remove many kept sounds."""
         fields = {"entries": list(entries), "namespace": namespace, "spare_pinned": spare_pinned}
-        asked = _checked(RemoveManyRequest, "remove_many", fields)
+        asked = checked(RemoveManyRequest, "remove_many", fields)
 
         def order(service: PoolService, sink: LocalSink) -> None:
             service.bulk.remove(asked.entries, asked.namespace, sink, spare_pinned=asked.spare_pinned)
@@ -187,7 +187,7 @@ class PoolLibrary(LibraryApi):
 
     def eviction(self, limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S) -> EvictionPlan:
         """Get what eviction takes now and next."""
-        asked = _checked(EvictionRequest, "eviction", {"limit": limit})
+        asked = checked(EvictionRequest, "eviction", {"limit": limit})
         return self._ask(
             EvictionPlan, lambda service, sink: service.cache_view.eviction(asked.limit, sink), timeout_s
         )[0]
@@ -196,13 +196,14 @@ class PoolLibrary(LibraryApi):
         self, by: LikenessMethod = "any", limit: int = 50, *, timeout_s: float = WRITING_TIMEOUT_S
     ) -> Duplicates:
         """Get sounds that are one too many, in groups."""
-        asked = _checked(DuplicatesRequest, "duplicates", {"by": by, "limit": limit})
+        asked = checked(DuplicatesRequest, "duplicates", {"by": by, "limit": limit})
         return self._ask(
             Duplicates, lambda service, sink: service.cache_view.duplicates(asked.by, asked.limit, sink), timeout_s
         )[0]
 
 
 # opaque until they are parsed
-def _checked(message: type[T], what: str, fields: Mapping[str, Any]) -> T:
+def checked(message: type[T], what: str, fields: Mapping[str, Any]) -> T:
+    """Return a client's message with these fields, checked as on the wire. Raises InvalidRequest."""
     envelope = {"v": PROTOCOL_VERSION, "request_id": "local"}
     return parse(message, {**envelope, **fields}, error=InvalidRequest, what=what)

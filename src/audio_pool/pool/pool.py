@@ -48,6 +48,7 @@ from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.intake import refuse_durable
+from audio_pool.pool.own_candidates import PoolCandidates
 from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
@@ -423,6 +424,12 @@ class AudioPool(PoolApi):
         """Kept sounds: searched, listened to, marked; see LibraryApi."""
         parts = self._running()
         return PoolLibrary(parts.router, parts.service)
+
+    @property
+    def candidates(self) -> PoolCandidates:
+        """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
+        parts = self._running()
+        return PoolCandidates(parts.router, parts.service)
 
     @property
     def endpoint(self) -> str | None:

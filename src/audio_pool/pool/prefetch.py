@@ -97,6 +97,7 @@ class Prefetch:
             delivery="path",
             prefetch=0,
             stream=False,  # nobody listens to it
+            keep_candidates=False,
         )
         more = structs.replace(resolved, request=request, join_key=None)
         self._under_way[key] = self._under_way.get(key, 0) + 1

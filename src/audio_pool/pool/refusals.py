@@ -107,6 +107,7 @@ def _check_stream(request: AudioRequest) -> None:
     """Refuse what can be done or decided only once all of a sound is there."""
     whole = {
         "candidates": (request.candidates or 1) > 1 and "the best of several is chosen when all are made",
+        "keep_candidates": request.keep_candidates and "there is one candidate",
         "loop": request.loop and "a loop is closed when its end is known",
         "tau_accept_new": request.tau_accept_new is not None and "CLAP hears a sound when all of it has been sent",
         "min_quality": request.min_quality is not None and "it is judged when all of it has been sent",

@@ -18,6 +18,7 @@ from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
@@ -56,6 +57,7 @@ class PoolService:
         kept_files: KeptFiles,
         bulk: Bulk,
         cache_view: CacheView,
+        candidates: CandidateFiles,
         hearing: Hearing,
         jobs: DurableJobs | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class PoolService:
             kept_files: kept sounds in any format.
             bulk: many of them changed at once.
             cache_view: what goes next, what is there twice.
+            candidates: those that were not chosen.
             hearing: CLAP asked.
             jobs: the durable ones; None: this pool keeps none.
         """
@@ -86,6 +89,7 @@ class PoolService:
         self.kept_files = kept_files
         self.bulk = bulk
         self.cache_view = cache_view
+        self.candidates = candidates
         self.hearing = hearing
 
     @property

@@ -143,7 +143,7 @@ class TaskBuilder:
                     job=one.job,
                     recipe=recipe,
                     seeds=seeds,
-                    mastering=self._mastering(inputs, one.round),
+                    mastering=self._mastering(inputs, one.round, one.keep),
                     init_audio=inputs.resolved.request.init_audio,
                     strict=inputs.resolved.request.strict,
                 )
@@ -175,7 +175,7 @@ class TaskBuilder:
             self._sent.hold(resolved.request.init_audio)
         return inputs
 
-    def _mastering(self, inputs: JobInputs, round_: int) -> MasteringSpec:
+    def _mastering(self, inputs: JobInputs, round_: int, keep: bool) -> MasteringSpec:
         resolved = inputs.resolved
         return MasteringSpec(
             shape=resolved.shape,
@@ -186,6 +186,7 @@ class TaskBuilder:
             tau_accept_new=resolved.tau_accept_new,
             min_quality=resolved.min_quality,
             deliver_best=resolved.deliver_best,
+            keep=keep,
             metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
         )
 
@@ -212,7 +213,7 @@ class TaskBuilder:
         task = MasterTask(
             job=work.job,
             recipe=inputs.recipe,
-            mastering=self._mastering(inputs, work.round),
+            mastering=self._mastering(inputs, work.round, work.keep),
             candidates=work.raw.candidates,
             made=work.raw.made,
         )
@@ -332,6 +333,9 @@ def _check_vectors(vectors: Mapping[str, bytes]) -> None:
 
 def _without_odd_vectors(result: MasteredSound, holder: str) -> MasteredSound:
     """The sound without vectors that are none: they cost it being found by meaning, not its caller the sound."""
+    if result.others:
+        others = tuple(_without_odd_vectors(one, holder) for one in result.others)
+        result = msgspec.structs.replace(result, others=others)
     try:
         _check_vectors(result.vectors)
     except BadMessage as exc:

@@ -154,6 +154,8 @@ class Store(Struct, frozen=True, kw_only=True, tag=True):
     """Candidates of all rounds."""
     vectors: dict[str, bytes]
     """float32 [D] of the prompt, by encoder."""
+    losers: tuple[MasteredSound, ...] = ()
+    """Candidates that were not chosen, where somebody wants them."""
 
 
 class Discard(Struct, frozen=True, kw_only=True, tag=True):

@@ -42,6 +42,8 @@ class StoredSound(Struct, frozen=True, kw_only=True, tag=True):
 
     path: str
     metadata: SoundMetadata
+    candidates: int = 0
+    """Under which number the pool keeps those that were not chosen; 0: it keeps none."""
 
 
 class CallReply(Struct, frozen=True, kw_only=True, tag=True):

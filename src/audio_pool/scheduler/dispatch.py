@@ -388,14 +388,15 @@ def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> Ta
     match first.stage:
         case "generate":
             rounds = [
-                JobRound(job=job.job, request=job.requests[0] if job.requests else 0, round=job.round) for job in jobs
+                JobRound(job=one.job, request=one.requests[0] if one.requests else 0, round=one.round, keep=one.keep)
+                for one in jobs
             ]
             stream = first.sound.stream
             master_here = stream or "master" in worker.plan.roles
             return GenerateWork(jobs=tuple(rounds), master_here=master_here, stream=stream)
         case "master":
             assert first.raw is not None
-            return MasterWork(job=first.job, round=first.round, raw=first.raw)
+            return MasterWork(job=first.job, round=first.round, raw=first.raw, keep=first.keep)
         case "embed":
             return EmbedWork(job=first.job, request=request, encoder=need.name)
         case "render":

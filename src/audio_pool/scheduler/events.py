@@ -92,6 +92,8 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     """The sound is sent while it is made: alone, and not again once some of it has been sent."""
     traced: bool = False
     """The times of its stages are wanted."""
+    keep: bool = False
+    """Candidates that are not chosen are wanted, too."""
 
 
 class Call(Struct, frozen=True, kw_only=True, tag=True):

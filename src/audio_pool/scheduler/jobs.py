@@ -78,6 +78,10 @@ class Job(Struct, kw_only=True):
     """The sound to store: accepted, or the best of all rounds."""
     tried: list[CandidateReport] = field(default_factory=list)
     """Candidates of all rounds, for the metadata."""
+    keep: bool = False
+    """Somebody wants to hear the candidates that are not chosen."""
+    losers: list[MasteredSound] = field(default_factory=list)
+    """Those, of all rounds so far."""
     raw: RawSounds | None = None
     """Candidates on their way from generate to master."""
     hit: HitFile | None = None

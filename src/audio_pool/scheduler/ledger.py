@@ -19,7 +19,7 @@ from audio_pool.scheduler.actions import Action, Discard, JobClosed, SendReply
 from audio_pool.scheduler.answers import StoredSound
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.requests import WaitingRequests
-from audio_pool.tasks import TaskResult
+from audio_pool.tasks import MasteredSound, TaskResult
 
 __all__ = ["Ledger", "Sizes"]
 
@@ -63,6 +63,7 @@ class Ledger:
         """Take a request in, for a job."""
         self.requests.add(asked, job.job, joined=joined)
         job.requests.append(asked.request)
+        job.keep = job.keep or (isinstance(asked, events.Submit) and asked.keep)
 
     def refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
         """Answer a request that was not taken in."""
@@ -104,8 +105,8 @@ class Ledger:
 
     def close(self, job: Job) -> None:
         """End a job: out of every table, its leftovers discarded. The only place where a job ends."""
-        self.discard(job, job.best)
-        self.discard(job, job.raw)
+        for left in (job.best, job.raw, *job.losers):
+            self.discard(job, left)
         job.stage, job.tasks = "done", {}
         self._leave_queue(job.job)
         del self.jobs[job.job]
@@ -113,6 +114,20 @@ class Ledger:
         if key is not None and self.by_join_key.get(key) == job.job:
             del self.by_join_key[key]
         self.out.append(JobClosed(job=job.job))
+
+    def lose(self, job: Job, sound: MasteredSound) -> None:
+        """Put a sound that is not chosen among those that are kept, where somebody wants to hear them."""
+        if job.keep:
+            job.losers.append(sound)
+        else:
+            self.discard(job, sound)
+
+    def losers_of(self, job: Job) -> tuple[MasteredSound, ...]:
+        """Hand out what was kept beside the sound that a job has chosen."""
+        if job.best is not None and job.best is not job.chosen:
+            self.lose(job, job.best)
+        losers, job.best, job.losers = tuple(job.losers), None, []
+        return losers
 
     def discard(self, job: Job, result: TaskResult | None) -> None:
         """Give back what a result holds that nobody wants."""

@@ -10,6 +10,8 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+from msgspec import structs
+
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import (
     AudioPoolError,
@@ -226,6 +228,8 @@ class Outcomes:
 
     def _choose(self, job: Job, sound: MasteredSound) -> None:
         """Choose a sound that is good enough, or the best there is after the last round."""
+        job.losers += sound.others
+        sound = structs.replace(sound, others=())
         if sound.sound.accepted:
             job.chosen = sound
             return
@@ -233,7 +237,8 @@ class Outcomes:
             job.best, sound_less = sound, job.best
         else:
             sound_less = sound
-        self._ledger.discard(job, sound_less)
+        if sound_less is not None:
+            self._ledger.lose(job, sound_less)
         self._next_round(job, "quality" if sound.sound.metadata.clap_similarity is None else "similarity")
 
     def _next_round(self, job: Job, why: Literal["gate", "quality", "similarity"]) -> None:

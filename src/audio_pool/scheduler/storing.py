@@ -25,11 +25,9 @@ class Storing:
         self._advance = advance
 
     def store(self, job: Job) -> None:
-        """Have a job's chosen sound kept, and what was not chosen thrown away."""
+        """Have a job's chosen sound kept, and what was not chosen thrown away, or kept for whoever asked for it."""
         chosen = job.chosen
         assert chosen is not None
-        self._ledger.discard(job, job.best if job.best is not chosen else None)
-        job.best = None
         self._ledger.out.append(
             Store(
                 job=job.job,
@@ -38,6 +36,7 @@ class Storing:
                 rounds=job.round + (1 if chosen.sound.accepted else 0),
                 tried=tuple(job.tried),
                 vectors=job.vectors,
+                losers=self._ledger.losers_of(job),
             )
         )
 

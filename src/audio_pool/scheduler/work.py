@@ -29,6 +29,8 @@ class JobRound(Struct, frozen=True, kw_only=True):
     job: int
     request: int
     round: int
+    keep: bool = False
+    """Candidates that are not chosen are wanted, too."""
 
 
 class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
@@ -47,6 +49,8 @@ class MasterWork(Struct, frozen=True, kw_only=True, tag="master"):
     job: int
     round: int
     raw: RawSounds
+    keep: bool = False
+    """Those that are not chosen are wanted, too."""
 
 
 class EmbedWork(Struct, frozen=True, kw_only=True, tag="embed"):

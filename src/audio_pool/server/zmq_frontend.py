@@ -34,6 +34,9 @@ from audio_pool.transport.client_messages import (
     MOST_SENT_FRAMES,
     CacheStatsRequest,
     CancelRequest,
+    CandidateFileRequest,
+    CandidatesRequest,
+    ChooseRequest,
     ClapRequest,
     ClientMessage,
     DuplicatesRequest,
@@ -252,6 +255,14 @@ class ZmqFrontEnd:
                 service.cache_view.eviction(message.limit, sink, caller=caller)
             case DuplicatesRequest():
                 service.cache_view.duplicates(message.by, message.limit, sink, caller=caller)
+            case CandidatesRequest():
+                _answer(sink, service.candidates.of(message.target, caller=caller))
+            case CandidateFileRequest():
+                service.candidates.ask(
+                    message.target, message.number, message.form, message.delivery, sink, caller=caller
+                )
+            case ChooseRequest():
+                service.candidates.choose(message.target, message.number, message.by, sink, caller=caller)
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
+from audio_pool.candidates import CandidateNumber
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, RawSamples, SoundMetadata
@@ -32,6 +33,9 @@ __all__ = [
     "BodyReply",
     "CacheStatsRequest",
     "CancelRequest",
+    "CandidateFileRequest",
+    "CandidatesRequest",
+    "ChooseRequest",
     "ClapRequest",
     "ClientMessage",
     "DuplicatesRequest",
@@ -248,6 +252,31 @@ class DuplicatesRequest(_Asked, frozen=True, kw_only=True, tag="duplicates"):
     limit: Listed = 50
 
 
+class CandidatesRequest(_Asked, frozen=True, kw_only=True, tag="candidates"):
+    """Asks which candidates of one's own request can be heard."""
+
+    target: RequestId
+
+
+class CandidateFileRequest(_Asked, frozen=True, kw_only=True, tag="candidate_file"):
+    """Asks for the file of a candidate: written where there is none yet."""
+
+    target: RequestId
+    number: CandidateNumber
+    form: FileForm | UnsetType = UNSET
+    """Absent: as the request wanted it."""
+    delivery: Delivery = "path"
+
+
+class ChooseRequest(_Asked, frozen=True, kw_only=True, tag="choose"):
+    """Asks that a candidate be kept in place of the sound that is kept."""
+
+    target: RequestId
+    number: CandidateNumber
+    by: Annotated[str, Meta(max_length=64)] = ""
+    """Who chooses, for the record."""
+
+
 class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
@@ -292,6 +321,9 @@ ClientMessage = (
     | RemoveManyRequest
     | EvictionRequest
     | DuplicatesRequest
+    | CandidatesRequest
+    | CandidateFileRequest
+    | ChooseRequest
     | EchoRequest
     | ClapRequest
 )

@@ -10,11 +10,12 @@ needs no crossfade. Then the quality gate, then CLAP where there is a scorer, th
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,52 +23,33 @@ import numpy as np
 from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import nearest_rate
-from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer, Vectors
-from audio_pool.errors import EngineUnavailable, InvalidAudio, QualityError, StorageError
+from audio_pool.errors import AudioPoolError, EngineUnavailable, QualityError, StorageError
 from audio_pool.inscription import comment_of
-from audio_pool.prompts.expectations import names_low_sound, names_noise
-from audio_pool.reports import CandidateReport, CandidateVerdict, HighpassReport, HighpassWhy, LoopReport, QualityReport
+from audio_pool.reports import CandidateReport, LoopReport, QualityReport
 from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
 from audio_pool.types import Recipe, Rendition, Shape
-from audio_pool.worker import files
+from audio_pool.worker import files, shaping
 from audio_pool.worker.beside import Beside
-from audio_pool.worker.closing import Closing, as_made, by_crossfade
+from audio_pool.worker.closing import as_made
 from audio_pool.worker.heap import keep_freed_memory
 from audio_pool.worker.levels import Level, levelled, measured, of_master
+from audio_pool.worker.shaping import RawCandidate, Shaped
 
 if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
-    from audio_pool.audio.quality import Quality
 
-__all__ = [
-    "AllRejected", "Finished", "Mastering", "RawCandidate", "Shaped", "cutoff_of", "described", "score_of",
-    "vectors_of",
-]  # fmt: skip
+__all__ = ["AllRejected", "Finished", "Mastering", "described", "score_of", "vectors_of"]
 
 log = logging.getLogger(__name__)
 
 _FAILED_SCORE = 10.0
 """What the gate gives a sound that failed, at the most."""
 _FULL_SCORE = 100.0
+_NO_SOUND = {"nan", "wrong_length"}
+"""Issues of what nobody can want to hear."""
 _REQUIRES = ("scipy", "soundfile", "soxr")
-_LOW_CUTOFF_HZ = 25.0
-"""Of the high-pass for a kick, thunder, a heartbeat."""
-_FEWER_FRAMES = 2
-"""By how much a native loop's length may miss before it is no loop of the length that was asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawCandidate:
-    """What a generator made of one item: float32 [C, T] at ``sample_rate``."""
-
-    audio: Audio
-    sample_rate: int
-    seed: int
-    looped: bool = False
-    """The engine made it loop natively: T is one turn."""
-    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,24 +58,8 @@ class Finished:
 
     sound: FinishedSound
     vectors: dict[str, Vectors]
-
-
-@dataclass(kw_only=True)
-class Shaped:
-    """A candidate on its way: what it became and what was found."""
-
-    raw: RawCandidate
-    audio: Audio
-    closing: Closing | None = None
-    """How its loop closes; None: it is none, or its engine made it one, and nobody has looked at its joint yet."""
-    quality: Quality
-    highpass: HighpassReport | None = None
-    warnings: list[str] = field(default_factory=list)
-    clap_similarity: float | None = None
-    vector: Vectors | None = None
-    verdict: CandidateVerdict = "not_chosen"
-    loudness: tuple[float, float] | None = None
-    """LUFS and true peak before any gain, once they were measured."""
+    others: tuple[Finished, ...] = ()
+    """The candidates that were not chosen, finished likewise, where they are to be kept."""
 
 
 class AllRejected(QualityError):
@@ -138,6 +104,7 @@ class Mastering:
         min_quality: float = 0.0,
         deliver_best: bool = False,
         gated: bool = True,
+        keep: bool = False,
     ) -> Finished:
         """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
@@ -156,6 +123,8 @@ class Mastering:
             deliver_best: where every candidate failed the gate, deliver the best of them, not accepted, unless none
                 is a sound of the right length.
             gated: False delivers whatever it is, unless it is not finite.
+            keep: finish the others, too, as ``name-candidate-N``: all that are sounds of the right length, whatever
+                the gate says of them.
 
         Raises:
             AllRejected: every candidate failed the gate; names the issues of each.
@@ -167,63 +136,53 @@ class Mastering:
         words = "" if metadata.speech else recipe.prompt
         shaped: list[Shaped] = []
         for raw in candidates:
-            shaped.append(_shape(raw, shape, recipe, words))
+            shaped.append(shaping.shaped(raw, shape, recipe, words))
             # the first among equals wins: nothing that follows can be better
-            if scorer is None and shaped[-1].quality.score >= _FULL_SCORE:
+            if scorer is None and shaped[-1].quality.score >= _FULL_SCORE and not keep:
                 break
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
+        sounds = [one for one in shaped if not _NO_SOUND & set(one.quality.issues)]
         if not passed and deliver_best:
-            passed = [one for one in shaped if not {"nan", "wrong_length"} & set(one.quality.issues)]
+            passed = sounds
         if not passed:
             raise AllRejected(shaped)
+        known = {id(one) for one in passed}
+        kept = [*passed, *(one for one in sounds if id(one) not in known)] if keep else passed
         if scorer is not None:
-            _score(passed, scorer, recipe, shape, rendition)
+            _score(kept, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
-        if _close(best, shape) and scorer is not None:
-            _score([best], scorer, recipe, shape, rendition)
-        accepted = tau_accept_new is None or best.clap_similarity is None or best.clap_similarity >= tau_accept_new
-        accepted = accepted and not (gated and (best.quality.failed or best.quality.score < min_quality))
-        best.verdict = "chosen" if accepted else "best_of_rejected"
-        scored = time.perf_counter()
 
-        audio, level = levelled(best.audio, shape.sample_rate, of_master(rendition), shape.loop, best.loudness)
-        encoding, loop_report = _encoded_and_judged(audio, best, shape)
-        # a limited rendition says it itself
-        kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
-        warnings = (*metadata.warnings, *best.warnings, *kept_low)
-        told = structs.replace(
-            described(metadata, best, shaped, candidates[len(shaped) :], level, shape),
-            tau_accept_new=tau_accept_new,
-            accepted=accepted,
-            loop=loop_report,
-            warnings=tuple(dict.fromkeys(warnings)),
-        )
-        comment = comment_of(recipe, told)
-        vectors = vectors_of(best, audio, shape.sample_rate, scorer)
-        try:
-            written = files.written(audio, shape, rendition, directory, name, comment, level, encoding)
-        except StorageError as exc:
-            if spill is None:
-                raise
-            log.warning("a sound is written elsewhere: %s", exc)
-            written = files.written(audio, shape, rendition, spill, name, comment, level, encoding)
-        master, delivered_path, delivered = written
-        done = time.perf_counter()
-        timings = structs.replace(
-            metadata.timings_ms,
-            score=round((scored - judged) * 1000, 3),
-            master=round((judged - started + done - scored) * 1000, 3),
-        )
-        sound = FinishedSound(
-            path=str(master),
+        def accepted(one: Shaped) -> bool:
+            similar = tau_accept_new is None or one.clap_similarity is None or one.clap_similarity >= tau_accept_new
+            return similar and not (gated and (one.quality.failed or one.quality.score < min_quality))
+
+        finishing = _Finishing(
             recipe=recipe,
-            metadata=structs.replace(told, timings_ms=timings),
-            accepted=accepted,
-            delivered_path=None if delivered_path is None else str(delivered_path),
-            delivered=delivered,
+            shape=shape,
+            rendition=rendition,
+            directory=directory,
+            spill=spill,
+            metadata=structs.replace(metadata, tau_accept_new=tau_accept_new),
+            scorer=scorer,
+            shaped=shaped,
+            unjudged=candidates[len(shaped) :],
+            shape_s=judged - started,
+            score_s=time.perf_counter() - judged,
         )
-        return Finished(sound=sound, vectors=vectors)
+        finishing.close(best)
+        best.verdict = "chosen" if accepted(best) else "best_of_rejected"
+        chosen = finishing.finished(best, name, accepted=accepted(best))
+        others = []
+        for number, one in enumerate(kept if keep else ()):
+            if one is best:
+                continue
+            try:
+                finishing.close(one)
+                others.append(finishing.finished(one, f"{name}-candidate-{number}", accepted=accepted(one)))
+            except AudioPoolError as exc:  # the sound itself is there
+                log.warning("candidate of seed %d is not kept: %s", one.raw.seed, exc)
+        return dataclasses.replace(chosen, others=tuple(others))
 
     def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> RenditionReport:
         """Write another rendition of a kept master: rate, level, codec.
@@ -247,85 +206,65 @@ class Mastering:
         return files.encoded(audio, written_rate, rendition, out, loop, comment, level)
 
 
-# ------------------------------------------------------------------------------------------------- shape
+@dataclass(frozen=True, kw_only=True)
+class _Finishing:
+    """The last steps of each candidate: all are levelled, described and written in the same way."""
 
+    recipe: Recipe
+    shape: Shape
+    rendition: Rendition
+    directory: Path
+    spill: Path | None
+    metadata: SoundMetadata
+    scorer: Scorer | None
+    shaped: Sequence[Shaped]
+    unjudged: Sequence[RawCandidate]
+    shape_s: float
+    score_s: float
 
-def _shape(raw: RawCandidate, shape: Shape, recipe: Recipe, words: str) -> Shaped:
-    """Apply high-pass, resampler and loop to a candidate, then the quality gate.
+    def close(self, one: Shaped) -> None:
+        """Close the loop of a turn as its engine made it."""
+        if _close(one, self.shape) and self.scorer is not None:
+            _score([one], self.scorer, self.recipe, self.shape, self.rendition)
 
-    Args:
-        words: what the sound is to be, "" where they say nothing of it.
-    """
-    from audio_pool.audio import edges, filter, quality
-
-    audio = np.ascontiguousarray(raw.audio, np.float32)
-    if audio.ndim != 2 or not audio.shape[0]:
-        raise InvalidAudio(f"candidate of seed {raw.seed}: given shape {audio.shape}, allowed is [C, T]")
-    if not np.isfinite(audio).all():
-        nan = quality.assess(audio, raw.sample_rate, frames=audio.shape[1], loop=False)
-        return Shaped(raw=raw, audio=audio, quality=nan)
-    turn = shape.frames * raw.sample_rate / shape.sample_rate
-    native = raw.looped and shape.loop and abs(audio.shape[1] - turn) <= _FEWER_FRAMES
-    if shape.loop and not native and raw.notes.made_s is not None:
-        # silence after the sound is no material: the loop is put together of what comes before it
-        audio = audio[:, : max(1, int(raw.notes.made_s * raw.sample_rate))]
-    cutoff, why = cutoff_of(raw, audio, shape, recipe)
-    audio = filter.highpass(audio, raw.sample_rate, cutoff, shape.highpass_order, circular=native)
-    closing: Closing | None = None
-    if native:
-        audio = filter.resample(audio, raw.sample_rate, shape.sample_rate, circular=True, frames=shape.frames)
-    else:
-        audio = filter.resample(audio, raw.sample_rate, shape.sample_rate)
-        if shape.loop:
-            closing = by_crossfade(audio, shape)
-            audio = closing.audio
-        elif not shape.natural_length and abs(audio.shape[1] - shape.frames) <= _FEWER_FRAMES:
-            # the rounding of two rates; anything more is the engine's fault and the gate's business
-            audio = filter.resample(audio, 1, 1, frames=shape.frames)
-    judged = quality.assess(
-        audio,
-        shape.sample_rate,
-        frames=audio.shape[1] if shape.natural_length else shape.frames,
-        loop=shape.loop,
-        expects=raw.notes.expects | ({"noise"} if names_noise(words) else frozenset()),
-        raw=raw.audio,
-        raw_rate=raw.sample_rate,
-    )
-    if not shape.loop:
-        # what the caller gave is not ours to change
-        audio = edges.faded(audio.copy() if np.may_share_memory(audio, raw.audio) else audio, shape.sample_rate)
-    return Shaped(
-        raw=raw,
-        audio=audio,
-        closing=closing,
-        quality=judged,
-        highpass=HighpassReport(hz=cutoff, why=why),
-        warnings=list(closing.warnings) if closing else [],
-    )
-
-
-def cutoff_of(raw: RawCandidate, audio: Audio, shape: Shape, recipe: Recipe) -> tuple[float, HighpassWhy]:
-    """Return the high-pass's cut-off in Hz, 0 for no filter, and what decided it.
-
-    A recipe's own and an engine's notes may lower it, never raise it. Where neither said anything, words and then
-    the spectrum may: at 80 Hz a kick drum is not a kick drum any more.
-    """
-    from audio_pool.audio import lows
-
-    asked, noted = shape.highpass_hz, raw.notes.highpass_hz
-    most = 0.45 * raw.sample_rate
-    if asked is None:
-        return 0.0, "off"
-    if noted is not None and noted < asked:
-        return min(noted, most), "engine"
-    if recipe.highpass_hz is not None:
-        return min(asked, most), "asked"
-    if noted is None and asked > _LOW_CUTOFF_HZ:
-        if names_low_sound(recipe.prompt):
-            return min(_LOW_CUTOFF_HZ, most), "words"
-        if lows.lives_low(audio, raw.sample_rate):
-            return min(_LOW_CUTOFF_HZ, most), "spectrum"
-    return min(asked, most), "configured"
+    def finished(self, one: Shaped, name: str, *, accepted: bool) -> Finished:
+        """Return one candidate as ``directory/name.flac`` and, where asked for, its rendition. Raises StorageError."""
+        started, shape, rendition = time.perf_counter(), self.shape, self.rendition
+        audio, level = levelled(one.audio, shape.sample_rate, of_master(rendition), shape.loop, one.loudness)
+        encoding, loop_report = _encoded_and_judged(audio, one, shape)
+        # a limited rendition says it itself
+        kept_low = () if rendition.limiter else rendition.shortfall(level.rounded_lufs)
+        warnings = (*self.metadata.warnings, *one.warnings, *kept_low)
+        told = structs.replace(
+            described(self.metadata, one, self.shaped, self.unjudged, level, shape),
+            accepted=accepted,
+            loop=loop_report,
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+        comment = comment_of(self.recipe, told)
+        vectors = vectors_of(one, audio, shape.sample_rate, self.scorer)
+        try:
+            written = files.written(audio, shape, rendition, self.directory, name, comment, level, encoding)
+        except StorageError as exc:
+            if self.spill is None:
+                raise
+            log.warning("a sound is written elsewhere: %s", exc)
+            written = files.written(audio, shape, rendition, self.spill, name, comment, level, encoding)
+        master, delivered_path, delivered = written
+        timings = structs.replace(
+            self.metadata.timings_ms,
+            score=round(self.score_s * 1000, 3),
+            master=round((self.shape_s + time.perf_counter() - started) * 1000, 3),
+        )
+        sound = FinishedSound(
+            path=str(master),
+            recipe=self.recipe,
+            metadata=structs.replace(told, timings_ms=timings),
+            accepted=accepted,
+            delivered_path=None if delivered_path is None else str(delivered_path),
+            delivered=delivered,
+        )
+        return Finished(sound=sound, vectors=vectors)
 
 
 # ------------------------------------------------------------------------------------------------- judge

@@ -67,8 +67,9 @@ from audio_pool.worker.checked import (
 from audio_pool.worker.drawing import drawn
 from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.input_files import read_input
-from audio_pool.worker.mastering import AllRejected, Finished, Mastering, RawCandidate, score_of
+from audio_pool.worker.mastering import AllRejected, Finished, Mastering, score_of
 from audio_pool.worker.planned import Planned, plan_of
+from audio_pool.worker.shaping import RawCandidate
 from audio_pool.worker.stream_mastering import Samples
 from audio_pool.worker.streaming import Streamed, streamed
 
@@ -309,6 +310,7 @@ class TaskRunner:
                 min_quality=spec.min_quality,
                 deliver_best=spec.deliver_best,
                 gated=made.gated,
+                keep=spec.keep,
             )
         )
 
@@ -436,12 +438,17 @@ def _result(finish: Callable[[], Finished]) -> MasteredSound | Rejected:
         raise
     except AudioPoolError as exc:
         return Rejected(failure=Failure.of(exc))
+    return _mastered_sound(finished)
+
+
+def _mastered_sound(finished: Finished) -> MasteredSound:
     report = finished.sound.metadata
     return MasteredSound(
         sound=finished.sound,
         score=score_of(report),
         tried=report.candidates,
         vectors={name: _float32_bytes(vector) for name, vector in finished.vectors.items()},
+        others=tuple(map(_mastered_sound, finished.others)),
     )
 
 

@@ -30,8 +30,9 @@ from audio_pool.results import SAMPLE_ENCODINGS, FinishedSound, RenditionReport,
 from audio_pool.tasks import MasteringSpec
 from audio_pool.types import Recipe
 from audio_pool.worker.levels import Level, measured
-from audio_pool.worker.mastering import AllRejected, Finished, RawCandidate, Shaped, cutoff_of, described, vectors_of
+from audio_pool.worker.mastering import AllRejected, Finished, described, vectors_of
 from audio_pool.worker.running_level import RunningLevel
+from audio_pool.worker.shaping import RawCandidate, Shaped, cutoff_of
 
 if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
