@@ -222,7 +222,7 @@ def bounds_of(info: Any) -> list[str]:
     if isinstance(info, msgspec.inspect.BytesType) and info.max_length is not None:
         return [f"0..{info.max_length} bytes"]
     if isinstance(info, msgspec.inspect.ListType):
-        return [f"0..{info.max_length} items", *bounds_of(info.item_type)]
+        return [f"{info.min_length or 0}..{info.max_length} items", *bounds_of(info.item_type)]
     return []
 
 
