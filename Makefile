@@ -1,4 +1,4 @@
-# make demo | test-unit | test | test-http | test-browser | check | bench: each sets up what it needs in .venv from pinned versions.
+# make console | demo | test-unit | test | test-http | test-browser | check | bench: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: demo demo-semantic gallery test-unit test test-http test-browser check bench bench-peers fuzz audit mutants clean
+.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,11 +33,21 @@ $(VENV)/.test: $(VENV)/.torch
 	$(PIP) -e '.[test]'
 	@touch $@
 
+$(VENV)/.console: $(VENV)/.semantic
+	$(PIP) -e '.[http,semantic]'
+	@touch $@
+
 demo: $(VENV)/.light
 	$(BIN)/python examples/demo.py
 
 demo-semantic: $(VENV)/.semantic
 	$(BIN)/python examples/demo.py --semantic
+
+# the page on which sounds are made, heard and found, with the built-in engine; PORT is where
+PORT ?= 8080
+
+console: $(VENV)/.console
+	@$(BIN)/python examples/console.py --port $(PORT)
 
 # every sound of the built-in engine on one page: pictures, single events, loops without a gap
 gallery: $(VENV)/.light
@@ -82,6 +92,10 @@ test-browser: .venv-browser/.test tests/browser/node_modules/.installed
 	AUDIO_POOL_CHROMIUM=$(CHROMIUM) .venv-browser/bin/python -m pytest -q -rs -p no:schemathesis -n auto --maxprocesses 2 \
 		--dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests/browser
 endif
+
+# the pictures of docs/console.md, taken of the real page
+console-pictures: .venv-browser/.test
+	.venv-browser/bin/python scripts/console_pictures.py --chromium $(CHROMIUM)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 __all__ = ["Tab", "opened"]
 
@@ -85,13 +85,29 @@ class Tab:
         self.page: Page = context.new_page()
         self._wrong: list[str] = []
         self._expected: list[re.Pattern[str]] = []
+        self._streams: set[Request] = set()
         self.page.add_init_script(_WATCH)
         self.page.on("console", self._said)
+        self.page.on("request", self._asked)
+        self.page.on("requestfinished", self._ended)
+        self.page.on("requestfailed", self._ended)
         self.page.on("pageerror", lambda error: self._wrong.append(f"exception: {error}"))
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning", "assert"):
             self._wrong.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    def _asked(self, request: Request) -> None:
+        if request.headers.get("accept") == "text/event-stream":
+            self._streams.add(request)
+
+    def _ended(self, request: Request) -> None:
+        self._streams.discard(request)
+
+    def streams(self) -> int:
+        """How many streams of events the page listens to."""
+        self.page.evaluate("() => 0")  # whatever has happened is heard of by then
+        return len(self._streams)
 
     def expects(self, pattern: str) -> None:
         """Take messages of this kind for what the test itself brings about."""

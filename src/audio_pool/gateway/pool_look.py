@@ -67,6 +67,8 @@ class PoolLook(Struct, frozen=True, kw_only=True):
     started: float = 0.0
     """Seconds since 1970."""
     window_s: float = 0.0
+    operator: bool = False
+    """Whoever looks may see what others asked for, and stop it."""
     under_way: tuple[UnderWay, ...] = ()
     """The first that are being made, and the first that wait; for operators."""
     load: tuple[EngineLoad, ...] = ()
@@ -102,6 +104,7 @@ def look_of(
         status=structs.replace(public_status(status, discreet=discreet), numbers=None),
         started=now.started,
         window_s=window_s,
+        operator=not discreet,
         under_way=() if discreet else now.under_way,
         load=now.load,
         worker_bytes=now.worker_bytes,

@@ -1,6 +1,31 @@
 // @ts-check
-/** The view *Live*. */
-import { h, replace } from "./dom.js";
+/**
+ * The view *Live*: what the pool does, second by second, and a sound of anybody's stopped.
+ *
+ * It reads `/v1/live/events`, whose first event has every field of a look, and whose others have those that changed. It
+ * listens while the page is seen, begins anew where the connection breaks, and where nothing has come for SILENT_MS.
+ */
+import { aborted, api, paused, told } from "./api.js";
+import { Columns, share, span } from "./chart.js";
+import { h, icon, replace, uid } from "./dom.js";
+import { ago, count, percent, seconds, size } from "./figures.js";
+import { announce, toast } from "./notice.js";
+
+/** @typedef {Record<string, any>} Look a PoolLook of the gateway (docs/http.md) */
+/** @typedef {{count: number, p50_s: number | null, p99_s: number | null}} Quantiles */
+
+const SILENT_MS = 10_000;
+const PLACES = 120;
+const SCALE = /** @type {[number, number]} */ ([0.0001, 100]);
+const PRIORITIES = ["interactive", "normal", "background"];
+const STATES = /** @type {Record<string, string>} */ ({ ready: "good", degraded: "warn", starting: "warn", draining: "warn", loading: "warn", half_open: "warn", down: "bad", broken: "bad" });
+const CACHE = /** @type {Record<string, string>} */ ({
+  exact: "the same words", canonical: "the same words, written otherwise", semantic: "the same meaning", global: "the same meaning, from another place",
+  joined: "joined one under way", new_generation: "made anew", "": "no sound",
+});
+const LOOKED_FOR = /** @type {Record<string, string>} */ ({ exact: "The same words", semantic: "The same meaning", join: "The same, under way" });
+const FOUND = ["exact", "canonical", "semantic", "global", "joined"];
+const STAGES = /** @type {Record<string, string>} */ ({ lookup: "Looking it up", queue: "Waiting", generate: "Generating", score: "Judging", master: "Mastering", store: "Storing" });
 
 /**
  * @param {HTMLElement} root
@@ -8,6 +33,430 @@ import { h, replace } from "./dom.js";
  * @returns {import("./app.js").View}
  */
 export function view(root, context) {
-  replace(root, h("h1", null, "Live"));
-  return { close() {} };
+  const left = new AbortController();
+  const shown = new Live(root, left.signal);
+  void shown.watch().catch((error) => {
+    if (!aborted(error)) shown.refused(error);
+  });
+  return { close: () => left.abort() };
+}
+
+class Live {
+  /** @type {Look} */
+  #look = {};
+  /** Whether figures are of the last minute, or of all since the pool was started. */
+  #lately = true;
+  /** @type {{at: number, answers: Record<string, number>, waiting: number, started: number}[]} */
+  #past = [];
+  /** @type {string | null} */
+  #state = null;
+
+  /**
+   * @param {HTMLElement} root
+   * @param {AbortSignal} signal
+   */
+  constructor(root, signal) {
+    this.signal = signal;
+    this.head = h("div", { class: "row live-head" });
+    this.reasons = h("div", { class: "stack" });
+    this.figures = h("dl", { class: "figures live-figures" });
+    this.answers = new Columns(["found", "new", "none"], PLACES);
+    this.waiting = new Columns(["waits"], PLACES);
+    this.underWay = new Keyed(h("ul", { class: "live-jobs" }), "request_id", (job) => this.#job(job));
+    this.underWayNote = h("p", { class: "soft" });
+    this.workers = new Keyed(h("ul", { class: "live-workers" }), "name", (worker) => workerCard(worker));
+    this.load = h("div", null);
+    this.cards = h("div", { class: "stack" });
+    this.hits = h("div", null);
+    this.times = h("div", { class: "stack" });
+    this.errors = h("div", null);
+    this.spans = ["Last minute", "Since the start"].map((text, number) =>
+      h("button", { class: "chip", type: "button", "aria-pressed": String(number === 0), onclick: () => this.#choose(number === 0) }, text),
+    );
+    this.body = h(
+      "div", { class: "live-body", hidden: true },
+      this.figures,
+      h("div", { class: "live-charts" },
+        chartCard("Answers", [["found", "found"], ["new", "made"], ["none", "no sound"]], this.answers),
+        chartCard("Waiting", [["waits", "sounds in the queue"]], this.waiting)),
+      h("div", { class: "live-columns" },
+        h("div", { class: "stack" }, section("Workers", this.workers.element), section("Graphics cards and disk", this.cards)),
+        h("div", { class: "stack" }, section("Queue by priority", this.load), section("Under way", this.underWayNote, this.underWay.element))),
+      h("div", { class: "row live-spans", role: "group", "aria-label": "Figures below are of" }, this.spans),
+      h("div", { class: "live-columns" }, section("Found in the cache", this.hits), section("How long it takes", this.times)),
+      section("Last errors", this.errors),
+    );
+    this.waitingBox = h("div", { class: "stack", "aria-hidden": "true" }, [120, 220, 160].map((high) => h("div", { class: "skeleton", style: { height: `${high}px` } })));
+    replace(root, h("div", { class: "row apart" }, h("h1", null, "Live"), this.head), this.reasons, this.waitingBox, this.body);
+  }
+
+  /** Listen until the view is left; while the page is not seen nobody listens. Rejects where the gateway refuses. */
+  async watch() {
+    for (;;) {
+      await seen(this.signal);
+      const turn = new AbortController();
+      const stop = () => turn.abort();
+      const hidden = () => document.hidden && stop();
+      let silence = window.setTimeout(stop, SILENT_MS);
+      this.signal.addEventListener("abort", stop);
+      document.addEventListener("visibilitychange", hidden);
+      try {
+        for await (const { event, data } of api.events("/v1/live/events", { signal: turn.signal })) {
+          clearTimeout(silence);
+          silence = window.setTimeout(stop, SILENT_MS);
+          if (event === "reconnected") this.#look = {};
+          else if (event === "look") this.#take(data);
+        }
+      } catch (error) {
+        this.signal.throwIfAborted();
+        if (!aborted(error)) throw error;
+        this.#look = {};
+      } finally {
+        clearTimeout(silence);
+        this.signal.removeEventListener("abort", stop);
+        document.removeEventListener("visibilitychange", hidden);
+      }
+      await paused(500, this.signal);
+    }
+  }
+
+  /** @param {unknown} error */
+  refused(error) {
+    this.waitingBox.hidden = true;
+    replace(this.reasons, h("div", { class: "note bad", role: "alert" }, icon("warn"), h("p", null, told(error))));
+  }
+
+  /** @param {Look} change */
+  #take(change) {
+    this.#look = { ...this.#look, ...change };
+    const look = this.#look;
+    this.waitingBox.hidden = true;
+    this.body.hidden = look.status === null;
+    this.#showHealth(look);
+    if (look.status === null) return;
+    this.#remember(look);
+    this.#showFigures(look);
+    this.#showCharts();
+    if (change.under_way || change.load) this.#showUnderWay(look);
+    if (change.load) replace(this.load, loadTable(look.load));
+    if (change.status || change.worker_bytes) {
+      const workers = Object.entries(look.status.workers).map(([name, worker]) => ({ name, ...worker, bytes: look.worker_bytes[name] }));
+      this.workers.show(workers);
+    }
+    if (change.gpus || change.disk) replace(this.cards, cardsList(look.gpus, look.disk));
+    this.#showMeasured(look, change);
+    if (change.errors) replace(this.errors, errorList(look.errors));
+  }
+
+  /** @param {Look} look */
+  #showHealth(look) {
+    const { state, reasons = [] } = look.health;
+    const pool = look.status ? [h("small", null, `audio_pool ${look.status.version}, started ${ago(look.started, look.at)}`)] : [];
+    replace(this.head, h("span", { class: `tag ${STATES[state] ?? ""}` }, state), pool);
+    replace(this.reasons, reasons.map((/** @type {string} */ text) => h("div", { class: `note ${state === "down" ? "bad" : ""}` }, icon("warn"), h("p", null, text))));
+    if (this.#state !== null && this.#state !== state) announce(`The pool is ${state}. ${reasons.join(" ")}`);
+    this.#state = state;
+  }
+
+  /** @param {Look} look */
+  #remember(look) {
+    const answers = Object.fromEntries(look.answers.map((/** @type {any} */ one) => [one.cache, one.count]));
+    if (this.#past.length && this.#past[0].started !== look.started) this.#past = [];
+    this.#past.push({ at: look.at, answers, waiting: look.status.waiting, started: look.started });
+    if (this.#past.length > PLACES + 1) this.#past.shift();
+  }
+
+  /** @param {Look} look */
+  #showFigures(look) {
+    const lately = look.answers.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.lately, 0);
+    const found = look.answers.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + (FOUND.includes(one.cache) ? one.lately : 0), 0);
+    const made = look.requests.find((/** @type {any} */ one) => one.name === "new_generation");
+    const figures = [
+      ["Open requests", count(look.status.requests)],
+      ["Waiting", count(look.status.waiting)],
+      ["Answers, last minute", count(lately)],
+      ["Found in the cache", lately ? percent(found / lately) : "–"],
+      ["A new sound, half within", seconds(made?.lately.p50_s ?? made?.ever.p50_s)],
+    ];
+    replace(this.figures, figures.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  }
+
+  #showCharts() {
+    const steps = this.#past.slice(1).map((now, number) => {
+      const before = this.#past[number];
+      const gone = Math.max(1, Math.round(now.at - before.at));
+      const came = (/** @type {string} */ cache) => Math.max(0, (now.answers[cache] ?? 0) - (before.answers[cache] ?? 0)) / gone;
+      return [FOUND.reduce((sum, cache) => sum + came(cache), 0), came("new_generation"), came("")];
+    });
+    const sums = steps.map((values) => values.reduce((sum, value) => sum + value, 0));
+    const last = sums.at(-1) ?? 0;
+    this.answers.show(steps, `Answers a second: now ${round(last)}, at most ${round(Math.max(0, ...sums))} in the last two minutes`);
+    const waits = this.#past.map((one) => one.waiting);
+    this.waiting.show(waits.map((one) => [one]), `Sounds in the queue: now ${waits.at(-1) ?? 0}, at most ${Math.max(0, ...waits)} in the last two minutes`);
+  }
+
+  /** @param {Look} look */
+  #showUnderWay(look) {
+    const all = look.load.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.running + one.waiting, 0);
+    this.underWay.show(look.under_way);
+    const text = !all ? "Nothing is being made." : !look.operator ? `${count(all)} sounds. Which they are, operators are told.` : all > look.under_way.length ? `${count(look.under_way.length)} of ${count(all)} sounds.` : "";
+    this.underWayNote.textContent = text;
+    this.underWayNote.hidden = !text;
+  }
+
+  /** @param {Look} look @param {Look} change */
+  #showMeasured(look, change) {
+    if (change.looked_for || change.answers) replace(this.hits, hitsTable(look, this.#lately));
+    if (change.stages || change.requests) {
+      replace(this.times, timesTable("New sounds, by stage", look.stages, (name) => STAGES[name] ?? name, this.#lately),
+        timesTable("Whole requests", look.requests, (name) => CACHE[name] ?? name, this.#lately));
+    }
+  }
+
+  /** @param {boolean} lately */
+  #choose(lately) {
+    this.#lately = lately;
+    this.spans.forEach((button, number) => button.setAttribute("aria-pressed", String((number === 0) === lately)));
+    this.#showMeasured(this.#look, this.#look);
+  }
+
+  /**
+   * @param {any} first
+   * @returns {Shown}
+   */
+  #job(first) {
+    const title = h("p", { class: "live-prompt", id: uid("job") }, first.prompt);
+    const facts = h("small", null);
+    const bar = h("span", null);
+    const progress = h("div", { class: "progress", role: "progressbar", "aria-labelledby": title.id, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
+    const stop = h("button", { class: "button small", type: "button", "aria-label": `Stop ${first.prompt}` }, icon("stop"), "Stop");
+    stop.addEventListener("click", async () => {
+      stop.disabled = true;
+      try {
+        await api.delete(`/v1/live/${encodeURIComponent(first.request_id)}`, { signal: this.signal });
+        toast(`Stopped: ${first.prompt}`, { kind: "good" });
+      } catch (error) {
+        if (aborted(error)) return;
+        stop.disabled = false;
+        toast(told(error), { kind: "bad" });
+      }
+    });
+    const element = h("li", { class: "card live-job" }, h("div", { class: "live-job-text" }, title, facts, progress), stop);
+    return {
+      element,
+      update: (job) => {
+        const waits = job.stage === "waiting";
+        const others = job.callers > 1 ? `, ${job.callers} wait for it` : "";
+        facts.textContent = `${waits ? "waits" : job.stage}${job.worker ? ` on ${job.worker}` : ""}, ${job.engine}, ${job.priority}, ${seconds(Math.round(job.age_s))}${others}`;
+        progress.classList.toggle("doing", !waits && !job.fraction);
+        if (waits || job.fraction) progress.setAttribute("aria-valuenow", String(Math.round(job.fraction * 100)));
+        else progress.removeAttribute("aria-valuenow");
+        bar.style.setProperty("--part", String(job.fraction));
+      },
+    };
+  }
+}
+
+/** @typedef {{element: HTMLElement, update: (item: any) => void}} Shown */
+
+/** A list whose entries stay the same elements while their items change: what has the focus keeps it. */
+class Keyed {
+  /** @type {Map<string, Shown>} */
+  #shown = new Map();
+
+  /**
+   * @param {HTMLElement} element
+   * @param {string} key
+   * @param {(item: any) => Shown} make
+   */
+  constructor(element, key, make) {
+    this.element = element;
+    this.key = key;
+    this.make = make;
+  }
+
+  /** @param {any[]} items */
+  show(items) {
+    const keys = new Set(items.map((item) => item[this.key]));
+    for (const [key, one] of this.#shown) {
+      if (keys.has(key)) continue;
+      one.element.remove();
+      this.#shown.delete(key);
+    }
+    items.forEach((item, number) => {
+      let one = this.#shown.get(item[this.key]);
+      if (!one) this.#shown.set(item[this.key], (one = this.make(item)));
+      one.update(item);
+      const there = this.element.children[number];
+      if (there !== one.element) this.element.insertBefore(one.element, there ?? null);
+    });
+  }
+}
+
+/**
+ * @param {string} title
+ * @param {...(Node | string)} body
+ */
+function section(title, ...body) {
+  const id = uid("part");
+  return h("section", { class: "stack live-part", "aria-labelledby": id }, h("h2", { id }, title), body);
+}
+
+/**
+ * @param {string} title
+ * @param {string[][]} series class and name of each
+ * @param {Columns} chart
+ */
+function chartCard(title, series, chart) {
+  const id = uid("part");
+  return h(
+    "section", { class: "card live-chart", "aria-labelledby": id },
+    h("div", { class: "row apart" },
+      h("h2", { id }, title),
+      h("div", { class: "row legend-row", "aria-hidden": "true" }, series.map(([kind, name]) => h("small", { class: `key ${kind}` }, name)))),
+    chart.element,
+    h("small", { class: "row apart", "aria-hidden": "true" }, h("span", null, "2 min ago"), h("span", null, "now")),
+  );
+}
+
+/**
+ * @param {any} first
+ * @returns {Shown}
+ */
+function workerCard(first) {
+  const state = h("span", { class: "tag" });
+  const facts = h("small", null);
+  const error = h("p", { class: "live-error" });
+  const work = h("div", { class: "stack live-work" });
+  const element = h("li", { class: "card stack" }, h("div", { class: "row apart" }, h("h3", null, first.name), state), facts, error, work);
+  return {
+    element,
+    update: (worker) => {
+      state.textContent = worker.state;
+      state.className = `tag ${STATES[worker.state] ?? ""}`;
+      const parts = [worker.device, worker.engines.join(", "), worker.bytes ? size(worker.bytes) : "", `${count(worker.jobs_done)} done`];
+      if (worker.incarnation > 1) parts.push(`started ${worker.incarnation} times`);
+      facts.textContent = parts.filter(Boolean).join(" · ");
+      error.textContent = worker.error ?? "";
+      error.hidden = !worker.error;
+      replace(work, worker.at_work.map(workLine));
+      work.hidden = !worker.at_work.length;
+    },
+  };
+}
+
+/** @param {any} task */
+function workLine(task) {
+  const name = [task.stage || task.duties || task.role, task.engine, task.sounds > 1 ? `${task.sounds} sounds` : "", seconds(Math.round(task.busy_s))].filter(Boolean).join(" · ");
+  return h("div", null, h("small", null, name), share(task.fraction, `${percent(task.fraction)} done`, "accent"));
+}
+
+/** @param {any[]} load */
+function loadTable(load) {
+  const rows = PRIORITIES.map((priority) => {
+    const those = load.filter((one) => one.priority === priority);
+    const sum = (/** @type {"running" | "waiting"} */ name) => those.reduce((all, one) => all + one[name], 0);
+    const engines = those.filter((one) => one.waiting).map((one) => `${one.engine} ${one.waiting}`).join(", ");
+    return h("tr", null, h("th", { scope: "row" }, priority), number(sum("running")), number(sum("waiting")), h("td", { class: "wide soft" }, engines));
+  });
+  return table(["Priority", "Being made", "Waiting", ""], rows, [1, 2], "Queue by priority");
+}
+
+/** @param {any[]} gpus @param {any} disk */
+function cardsList(gpus, disk) {
+  const lines = gpus.map((gpu) => {
+    const all = gpu.used_bytes + gpu.free_bytes;
+    return memoryLine(gpu.name, gpu.used_bytes, all);
+  });
+  if (disk.total_bytes) lines.push(memoryLine("Disk of the cache", disk.total_bytes - disk.free_bytes, disk.total_bytes));
+  if (!gpus.length) lines.push(h("p", { class: "soft" }, "No worker is on a graphics card."));
+  return lines;
+}
+
+/** @param {string} name @param {number} used @param {number} all */
+function memoryLine(name, used, all) {
+  const part = used / all;
+  return h("div", null,
+    h("div", { class: "row apart" }, h("span", null, name), h("small", null, `${size(used)} of ${size(all)}`)),
+    share(part, `${percent(part)} used`, part > 0.95 ? "bad" : ""));
+}
+
+/** @param {Look} look @param {boolean} lately */
+function hitsTable(look, lately) {
+  const rows = look.looked_for.map((/** @type {any} */ one) => {
+    const [lookups, hits] = lately ? [one.lookups_lately, one.hits_lately] : [one.lookups, one.hits];
+    const part = lookups ? hits / lookups : null;
+    return h("tr", null, h("th", { scope: "row" }, LOOKED_FOR[one.kind] ?? one.kind), number(lookups), number(hits),
+      h("td", { class: "number" }, percent(part)), h("td", { class: "wide" }, share(part ?? 0, `${percent(part)} found`, "accent")));
+  });
+  if (!rows.length) return h("p", { class: "soft" }, "Nothing has been looked for yet.");
+  const answers = look.answers.filter((/** @type {any} */ one) => (lately ? one.lately : one.count));
+  return h("div", { class: "stack" },
+    table(["Looked for by", "Times", "Found", "Rate", ""], rows, [1, 2, 3], "Found in the cache, by stage"),
+    h("ul", { class: "row" }, answers.map((/** @type {any} */ one) => h("li", { class: "tag" }, `${CACHE[one.cache] ?? one.cache}: ${count(lately ? one.lately : one.count)}`))));
+}
+
+/**
+ * @param {string} title
+ * @param {{name: string, ever: Quantiles, lately: Quantiles}[]} times
+ * @param {(name: string) => string} named
+ * @param {boolean} lately
+ */
+function timesTable(title, times, named, lately) {
+  const rows = times.map((one) => {
+    const { count: many, p50_s: half, p99_s: most } = lately ? one.lately : one.ever;
+    const words = `half within ${seconds(half)}, 99 of 100 within ${seconds(most)}`;
+    return h("tr", null, h("th", { scope: "row" }, named(one.name)), number(many), h("td", { class: "number" }, seconds(half)), h("td", { class: "number" }, seconds(most)),
+      h("td", { class: "wide" }, half !== null && most !== null ? span([half, most], SCALE, words) : ""));
+  });
+  return rows.length ? table([title, "Times", "p50", "p99", ""], rows, [1, 2, 3], title) : h("p", { class: "soft" }, `${title}: none yet.`);
+}
+
+/** @param {any[]} errors */
+function errorList(errors) {
+  if (!errors.length) return h("p", { class: "soft" }, "None since the pool was started.");
+  return h("ul", { class: "stack live-errors" }, errors.map((one) =>
+    h("li", null, h("span", { class: "tag bad" }, one.code), " ", h("small", null, new Date(one.at * 1000).toLocaleTimeString()), one.message ? h("p", null, one.message) : null)));
+}
+
+/**
+ * @param {string[]} heads
+ * @param {Node[]} rows
+ * @param {number[]} numbers columns that hold numbers
+ * @param {string} label
+ */
+function table(heads, rows, numbers, label) {
+  return h("table", { class: "table", "aria-label": label },
+    h("thead", null, h("tr", null, heads.map((text, column) => (text ? h("th", { scope: "col", class: numbers.includes(column) ? "number" : "" }, text) : h("td", { class: "wide" }))))),
+    h("tbody", null, rows));
+}
+
+/** @param {number} value */
+function number(value) {
+  return h("td", { class: "number" }, count(value));
+}
+
+/** @param {number} value */
+function round(value) {
+  return Number(value.toFixed(value < 10 ? 1 : 0));
+}
+
+/**
+ * Resolve once the page is seen.
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function seen(signal) {
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      signal.removeEventListener("abort", look);
+      if (signal.aborted) reject(new DOMException("it is over", "AbortError"));
+      else resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+    look();
+  });
 }
