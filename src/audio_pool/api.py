@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from audio_pool.candidates import HasCandidates
+from audio_pool.craft import Craft, CraftReport
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest
 from audio_pool.explanation import ExplainedEntry, Explanation, Making
@@ -420,6 +421,27 @@ class PoolApi(HasLibrary, HasCandidates, Protocol):
         delivery: Delivery = "path",
     ) -> PictureReport | Awaitable[PictureReport]:
         """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet."""
+
+    def craft(
+        self,
+        craft: Craft,
+        paths: Sequence[str | Path] = (),
+        *,
+        sounds: Sequence[bytes | Path] = (),
+        output_path: str | Path | None = None,
+        delivery: Delivery = "path",
+        **form: Any,
+    ) -> CraftReport | Awaitable[CraftReport]:
+        """Have given sounds worked on: looped, mastered, converted, mixed, put in sequence, or checked.
+
+        Args:
+            craft: what is done, e.g. ``craft.Loop(duration_s=8)``; see ``audio_pool.craft``.
+            paths: files that the pool reads.
+            sounds: files that are read here and sent, or their bytes; they come after ``paths``.
+            output_path: where the result goes; None: where results lie that are not kept.
+            delivery: ``inline`` gives the file as ``data``.
+            form: how it is written; of CraftForm, e.g. ``format="ogg"``, ``target_lufs=-18.0``.
+        """
 
     def clap(
         self,

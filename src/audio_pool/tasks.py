@@ -7,7 +7,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     MasterTask   -> MasteredSound
     EmbedTask    -> Embedded
     RenderTask   -> Rendered
-    DrawTask, EchoTask, ClapTask -> Called
+    DrawTask, CraftTask, EchoTask, ClapTask -> Called
     any of them  -> Rejected
 
 Results are decoded once, where the router reads them; a malformed one is that worker's fault alone.
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from audio_pool.craft import Craft, CraftForm
 from audio_pool.engine_info import Notes
 from audio_pool.reports import CandidateReport, WorkerReport
 from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
@@ -27,10 +28,12 @@ from audio_pool.types import Peaks, Picture, Recipe, Rendition, Shape
 __all__ = [
     "DESCRIPTORS",
     "SOUND_PREFIX",
+    "CallTask",
     "Called",
     "CandidateRef",
     "ClapOperation",
     "ClapTask",
+    "CraftTask",
     "DrawTask",
     "EchoTask",
     "EmbedTask",
@@ -220,6 +223,24 @@ class DrawTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="draw"):
     title: str
 
 
+class CraftTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="craft"):
+    """Work on sounds that were given."""
+
+    job: int = 0
+    craft: Craft
+    form: CraftForm
+    paths: tuple[str, ...] = ()
+    roots: tuple[str, ...] | None = None
+    """Folders beneath which the paths must lie when they are opened; None: anywhere."""
+    sounds: tuple[str, ...] = ()
+    """Paths of sounds that came with the question: files of the pool's own; they come after ``paths``."""
+    out: str
+    """Of the file that is written, without its ending."""
+    highpass_hz: float = 0.0
+    """Of mastering, where the question does not say."""
+    highpass_order: int = 4
+
+
 ClapOperation = Literal["embed", "similarity", "zero-shot"]
 
 
@@ -237,7 +258,9 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     """Paths of sounds that came with the question: files of the pool's own."""
 
 
-Task = GenerateTask | MasterTask | EmbedTask | RenderTask | DrawTask | EchoTask | ClapTask
+CallTask = DrawTask | CraftTask | RenderTask | EchoTask | ClapTask | EmbedTask
+"""What is asked for by itself, without a sound to be made."""
+Task = GenerateTask | MasterTask | EmbedTask | RenderTask | DrawTask | CraftTask | EchoTask | ClapTask
 
 
 # -- how they get on -------------------------------------------------------------------------------
@@ -302,7 +325,7 @@ class Rendered(Struct, frozen=True, kw_only=True, tag_field="kind", tag="rendere
 
 
 class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
-    """The answer to draw, echo or clap."""
+    """The answer to draw, craft, echo or clap."""
 
     body: dict[str, Any]  # opaque on purpose: the caller's own payload, or CLAP's figures
 

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation",
-        "init_audio", "tracing", "trace_record", "plain_mapping", "reports",
+        "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),
@@ -153,8 +153,8 @@ def members(pattern: str) -> list[str]:
 @pytest.mark.parametrize(
     ("who", "only"),
     [
-        ("scheduler*", [*RESULTS, "engine_info", "tasks", "config*", "validation", "trace_record"]),
-        ("tasks", [*RESULTS, "engine_info"]),
+        ("scheduler*", [*RESULTS, "craft", "engine_info", "tasks", "config*", "validation", "trace_record"]),
+        ("tasks", [*RESULTS, "craft", "engine_info"]),
         ("prompts*", ["errors"]),
         ("audio*", ["errors"]),
     ],

@@ -29,6 +29,7 @@ from audio_pool.candidates import CandidateChosen, CandidateFile
 from audio_pool.client import control
 from audio_pool.client.session import ClientSession
 from audio_pool.config import Config
+from audio_pool.craft import CraftForm, CraftReport
 from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Cancelled, InvalidRequest, error_from_code
 from audio_pool.library import FileForm, KeptSound, SoundFile, SoundMarks, SoundSearch, Waveform
 from audio_pool.numbers import (
@@ -282,7 +283,12 @@ def test_every_message_of_a_client_is_told_with_its_fields() -> None:
 
 @pytest.mark.parametrize(
     ("cls", "title"),
-    [(SoundSearch, "A search"), (FileForm, "A file's form"), (SoundMarks, "A change of marks")],
+    [
+        (SoundSearch, "A search"),
+        (FileForm, "A file's form"),
+        (CraftForm, "A craft's form"),
+        (SoundMarks, "A change of marks"),
+    ],
 )
 def test_every_field_of_what_is_asked_of_the_library_is_told(cls: Any, title: str) -> None:
     check_fields(cls, rows(section(title)))
@@ -317,6 +323,7 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (PoolNumbers, "Numbers"),
         (KeptSound, "A kept sound"),
         (SoundFile, "A sound's file"),
+        (CraftReport, "A craft's report"),
         (Waveform, "A waveform"),
         (KeptCandidate, "A kept candidate"),
         (CandidateFile, "A candidate's file"),

@@ -41,6 +41,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import AsyncClientLibrary
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
+from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all_async
@@ -212,6 +213,21 @@ class AsyncAudioClient(PoolApi):
     ) -> Explanation:
         """As AudioClient.explain."""
         return await self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
+
+    async def craft(
+        self,
+        craft: Craft,
+        paths: Sequence[str | Path] = (),
+        *,
+        sounds: Sequence[bytes | Path] = (),
+        output_path: str | Path | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float | None = None,
+        **form: Any,
+    ) -> CraftReport:
+        """As AudioClient.craft."""
+        asked = control.craft(craft, paths, sounds, output_path, delivery, form)
+        return await self._ask(asked, self.timeout_s if timeout_s is None else timeout_s)
 
     async def clap(
         self,

@@ -49,6 +49,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import ClientLibrary
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
+from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
 from audio_pool.pending import Pending, wait_all
@@ -271,6 +272,31 @@ class AudioClient(PoolApi):
     ) -> Explanation:
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
         return self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
+
+    def craft(
+        self,
+        craft: Craft,
+        paths: Sequence[str | Path] = (),
+        *,
+        sounds: Sequence[bytes | Path] = (),
+        output_path: str | Path | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float | None = None,
+        **form: Any,
+    ) -> CraftReport:
+        """Have given sounds worked on: looped, mastered, converted, mixed, put in sequence, or checked.
+
+        Args:
+            craft: what is done, e.g. ``craft.Loop(duration_s=8)``; see ``audio_pool.craft``.
+            paths: files that the server can read.
+            sounds: files that are read here and sent to it, or their bytes; they come after ``paths``.
+            output_path: where the server puts the result; None: where results lie that are not kept.
+            delivery: ``inline`` gives the file as ``data``.
+            timeout_s: None: as long as for a sound.
+            form: how it is written; of CraftForm, e.g. ``format="ogg"``, ``target_lufs=-18.0``.
+        """
+        asked = control.craft(craft, paths, sounds, output_path, delivery, form)
+        return self._ask(asked, self.timeout_s if timeout_s is None else timeout_s)
 
     def clap(
         self,

@@ -34,6 +34,7 @@ from audio_pool.api import (
     as_request,
 )
 from audio_pool.candidates import CandidateChosen, CandidateFile, CandidatesKept
+from audio_pool.craft import Craft, CraftReport
 from audio_pool.init_audio import read_sent
 from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, SoundsChanged, Waveform
 from audio_pool.results import AudioResult, Failure
@@ -56,6 +57,7 @@ __all__ = [
     "candidates",
     "choose",
     "clap",
+    "craft",
     "duplicates",
     "echo",
     "eviction",
@@ -264,6 +266,32 @@ def choose(request_id: str, number: int, by: str) -> Question[CandidateChosen]:
 
 def echo(payload: bytes, worker: str | None) -> Question[EchoAnswer]:
     return Question("echo", dict, {"payload": payload, "worker": worker})
+
+
+def craft(
+    craft: Craft,
+    paths: Sequence[str | Path],
+    sounds: Sequence[bytes | Path],
+    output_path: str | Path | None,
+    delivery: Delivery,
+    form: Mapping[str, Any],
+) -> Question[CraftReport]:
+    sent = [read_sent("sounds", one) for one in sounds]
+    return Question(
+        "craft",
+        CraftReport,
+        {
+            "craft": to_builtins(craft),
+            "form": dict(form),
+            # the server's working directory is not the caller's
+            "paths": [os.path.abspath(path) for path in paths],
+            "sounds": [len(one) for one in sent],
+            "output_path": None if output_path is None else os.path.abspath(output_path),
+            "delivery": delivery,
+        },
+        lambda report, data: structs.replace(report, data=data),
+        sent=b"".join(sent),
+    )
 
 
 def clap(

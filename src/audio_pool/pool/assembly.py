@@ -27,6 +27,7 @@ from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.chunk_feed import CatchingUp
+from audio_pool.pool.crafting import Crafting
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.errands import Errands
@@ -68,6 +69,7 @@ from audio_pool.pool.reembedding import Reembedding
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import SentAudio
+from audio_pool.pool.sent_first import SentFirst
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
@@ -217,7 +219,9 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     pictures = Pictures(intake, Errands("pictures", requests, cache, inbox.post), reader, turns)
     asking = Errands("questions about kept sounds", requests, cache, inbox.post)
     library = Library(asking, Meaning(config, intake, asked), reader, turns)
-    hearing = Hearing(config, router, intake, requests, files, sent)
+    first = SentFirst(router, intake, requests, files, sent)
+    hearing = Hearing(config, first)
+    crafting = Crafting(config, router, intake, requests, first, turns, config.render_dir)
     kept_files = KeptFiles(config, intake, Errands("files", requests, cache, inbox.post), reader, turns)
     service = PoolService(
         config,
@@ -237,6 +241,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
             config, intake, candidates, cache, Errands("candidates", requests, cache, inbox.post), reader, turns
         ),
         hearing,
+        crafting,
         jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None

@@ -1,6 +1,6 @@
 """CLAP asked about texts, files and sounds that came with the question.
 
-Owns: what may be asked, and that the sounds lie in files before a worker is to hear them, until it has.
+Owns: what may be asked.
 Must not know: sockets, how a sound travels, what CLAP does.
 """
 
@@ -11,17 +11,11 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from audio_pool.config import Config
-from audio_pool.errors import AudioPoolError, Busy, EngineUnavailable, InvalidRequest
+from audio_pool.errors import EngineUnavailable, InvalidRequest
 from audio_pool.pool.caller import HOST, Caller
-from audio_pool.pool.intake import Intake
-from audio_pool.pool.reading import FileReading, Turn
-from audio_pool.pool.replies import Reply, ReplySink
-from audio_pool.pool.requests import RequestTable
-from audio_pool.pool.router import Router
-from audio_pool.pool.sent_audio import Frames, SentAudio
-from audio_pool.results import Failure
-from audio_pool.scheduler import events
-from audio_pool.scheduler.actions import ReplyKind
+from audio_pool.pool.replies import ReplySink
+from audio_pool.pool.sent_audio import Frames
+from audio_pool.pool.sent_first import SentFirst
 from audio_pool.tasks import ClapOperation, ClapTask
 
 __all__ = ["Hearing"]
@@ -30,26 +24,10 @@ __all__ = ["Hearing"]
 class Hearing:
     """Router's thread only."""
 
-    def __init__(
-        self,
-        config: Config,
-        router: Router,
-        intake: Intake,
-        requests: RequestTable,
-        files: FileReading,
-        sent: SentAudio,
-    ) -> None:
-        """
-        Args:
-            files: writes what was sent, off the router's thread.
-            sent: keeps it.
-        """
+    def __init__(self, config: Config, first: SentFirst) -> None:
+        """``first`` has what was sent written, and hands the question on."""
         self._config = config
-        self._router = router
-        self._intake = intake
-        self._requests = requests
-        self._files = files
-        self._sent = sent
+        self._first = first
 
     def ask(
         self,
@@ -85,64 +63,6 @@ class Hearing:
             caller.input_roots.check("paths", path)
         roots = caller.input_roots.folders
         task = ClapTask(engine=scorer, operation=operation, texts=texts, paths=paths, roots=roots)
-        if not sounds:
-            return self._intake.call(task, sink, size_bytes=size_bytes, caller=caller)
-        return self._write_first(task, sounds, sink, size_bytes, caller)
-
-    def _write_first(
-        self, task: ClapTask, sounds: Sequence[Frames], sink: ReplySink, size_bytes: int, caller: Caller
-    ) -> int:
-        """Hand the task on once every sound lies in its file."""
-        paths: list[str] = []
-        turns: list[Turn] = []
-        left, number = len(sounds), 0  # 0: not taken in
-
-        def written(found: str | AudioPoolError) -> None:
-            nonlocal left
-            left -= 1
-            if isinstance(found, AudioPoolError):
-                if self._intake.reading.pop(number, None) is not None:
-                    kind: ReplyKind = "busy" if isinstance(found, Busy) else "error"
-                    self._requests.finish(number, Reply(kind=kind, failure=Failure.of(found)))
-            elif not left and self._intake.reading.pop(number, None) is not None:
-                call = events.Call(
-                    request=number,
-                    task=structs.replace(task, sounds=paths),
-                    client=caller.client,
-                    worker="",
-                    size_bytes=size_bytes,
-                )
-                self._router.feed(call)
-
-        def done(found: str | AudioPoolError) -> None:
-            self._router.post(lambda: written(found))
-
-        def release() -> None:
-            for path in paths:
-                self._sent.release(path)
-
-        try:
-            for count, frames in enumerate(sounds, 1):
-                path, open_file = self._sent.take(caller.client, frames, name="sounds")
-                paths.append(path)
-                turns.append(self._files.submit(caller.client, f"sounds: the {count}. that was sent", open_file, done))
-        except BaseException:
-            for turn in turns:
-                turn.give_up()
-            release()
-            raise
-        number = self._requests.open(sink, caller=caller)
-        self._requests[number].on_answered = release
-        self._intake.reading[number] = _Turns(turns)
-        return number
-
-
-class _Turns:
-    """All of one question's."""
-
-    def __init__(self, turns: Sequence[Turn]) -> None:
-        self._turns = turns
-
-    def give_up(self) -> None:
-        for turn in self._turns:
-            turn.give_up()
+        return self._first.call(
+            lambda sent: structs.replace(task, sounds=list(sent)), sounds, sink, size_bytes=size_bytes, caller=caller
+        )

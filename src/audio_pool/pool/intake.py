@@ -28,7 +28,7 @@ from audio_pool.pool.sent_audio import SENT, Frames, SentAudio, opener_of
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import ReplyKind
-from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RenderTask
+from audio_pool.tasks import CallTask
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest, Priority
 from audio_pool.validation import parse
@@ -117,7 +117,7 @@ class Intake:
             request = structs.replace(request, init_audio=SENT)
         self.resolve(request, None if request.init_audio is None else "")
         if request.output_path is not None:
-            _check_output(request.output_path, caller)
+            check_output(request.output_path, caller)
         if request.init_audio is not None and not sent:
             if not request.init_audio.startswith("/"):  # it would be looked for where this process was started
                 raise InvalidRequest(f"init_audio: given {request.init_audio!r}, allowed is an absolute path")
@@ -226,7 +226,7 @@ class Intake:
         """
         request = resolved.request
         if request.output_path is not None:
-            _check_output(request.output_path, caller)
+            check_output(request.output_path, caller)
         if number:
             self._requests[number].resolved = resolved
         else:
@@ -277,7 +277,7 @@ class Intake:
 
     def call(
         self,
-        task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask,
+        task: CallTask,
         sink: ReplySink,
         *,
         worker: str = "",
@@ -439,7 +439,7 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _check_output(path: str, caller: Caller) -> None:
+def check_output(path: str, caller: Caller) -> None:
     """Refuse, before a sound is made, a place where it may not go."""
     caller.output_roots.check("output_path", path)
     if any(char < " " or "\x7f" <= char <= "\x9f" for char in path):

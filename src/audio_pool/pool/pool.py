@@ -41,6 +41,7 @@ from audio_pool.api import (
     variant_requests,
 )
 from audio_pool.config import Config, load_config
+from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.init_audio import read_sent, split_sent
 from audio_pool.pending import Pending, wait_all
@@ -49,6 +50,7 @@ from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.own_candidates import PoolCandidates
+from audio_pool.pool.own_craft import own_craft
 from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
@@ -373,6 +375,23 @@ class AudioPool(PoolApi):
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
         asked = msgspec.to_builtins(as_request(prompt, fields))
         return self._ask(Explanation, lambda parts, sink: parts.service.explaining.ask(asked, sink), timeout_s)
+
+    def craft(
+        self,
+        craft: Craft,
+        paths: Sequence[str | Path] = (),
+        *,
+        sounds: Sequence[bytes | Path] = (),
+        output_path: str | Path | None = None,
+        delivery: Delivery = "path",
+        timeout_s: float | None = None,
+        **form: Any,  # opaque until it is parsed
+    ) -> CraftReport:
+        """Have given sounds worked on; see PoolApi."""
+        parts = self._running()
+        fields = {"craft": craft, "form": form, "paths": paths, "output_path": output_path, "delivery": delivery}
+        wait_s = self.config.limits.task_timeout_s if timeout_s is None else timeout_s
+        return own_craft(parts.router, parts.service, fields, sounds, wait_s)
 
     def clap(
         self,

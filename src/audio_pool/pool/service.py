@@ -19,6 +19,7 @@ from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.candidate_files import CandidateFiles
+from audio_pool.pool.crafting import Crafting
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.explaining import Explaining
 from audio_pool.pool.feedback import Feedback
@@ -59,6 +60,7 @@ class PoolService:
         cache_view: CacheView,
         candidates: CandidateFiles,
         hearing: Hearing,
+        crafting: Crafting,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -73,6 +75,7 @@ class PoolService:
             cache_view: what goes next, what is there twice.
             candidates: those that were not chosen.
             hearing: CLAP asked.
+            crafting: given sounds worked on.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -91,6 +94,7 @@ class PoolService:
         self.cache_view = cache_view
         self.candidates = candidates
         self.hearing = hearing
+        self.crafting = crafting
 
     @property
     def keeps_jobs(self) -> bool:

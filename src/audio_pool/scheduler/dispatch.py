@@ -32,7 +32,7 @@ from audio_pool.scheduler.work import (
 )
 from audio_pool.scheduler.worker_state import HeldTask, WorkerState
 from audio_pool.scheduler.workers import WorkerTable
-from audio_pool.tasks import ClapTask, DrawTask, EmbedTask, RenderTask, Thread
+from audio_pool.tasks import ClapTask, CraftTask, DrawTask, EmbedTask, RenderTask, Thread
 
 __all__ = ["Dispatch"]
 
@@ -286,7 +286,7 @@ class Dispatch:
                 assert isinstance(job.asked, Call)
                 if isinstance(job.asked.task, ClapTask):
                     return Need("engine", job.asked.task.engine, job.suspect)
-                if isinstance(job.asked.task, DrawTask | RenderTask):
+                if isinstance(job.asked.task, DrawTask | CraftTask | RenderTask):
                     return Need("master", "", job.suspect)
                 if isinstance(job.asked.task, EmbedTask):
                     return Need("embed", job.asked.task.engine, job.suspect)

@@ -13,7 +13,7 @@ from audio_pool.results import Chunk, Failure, Progress
 from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.worker_state import WorkerPlan
-from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, LaneReport, RenderTask, TaskResult
+from audio_pool.tasks import CallTask, LaneReport, TaskResult
 from audio_pool.types import Query, Recipe, Rendition
 
 __all__ = [
@@ -100,7 +100,7 @@ class Call(Struct, frozen=True, kw_only=True, tag=True):
     """A small task that is not a sound. It has one caller and no cache."""
 
     request: int
-    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
+    task: CallTask
     client: str = ""
     """Whose share this counts against; empty: nobody's own."""
     worker: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from audio_pool.scheduler.answers import HitFile
-from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, RawSounds, RenderTask, Thread
+from audio_pool.tasks import CallTask, RawSounds, Thread
 
 __all__ = [
     "CallWork",
@@ -73,7 +73,7 @@ class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
     """An echo or CLAP call, a prompt to embed, or a kept sound to draw or to write in another format."""
 
     job: int
-    task: DrawTask | RenderTask | EchoTask | ClapTask | EmbedTask
+    task: CallTask
 
 
 TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork

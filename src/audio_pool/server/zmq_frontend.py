@@ -39,6 +39,7 @@ from audio_pool.transport.client_messages import (
     ChooseRequest,
     ClapRequest,
     ClientMessage,
+    CraftRequest,
     DuplicatesRequest,
     EchoRequest,
     EnginesRequest,
@@ -158,7 +159,7 @@ class ZmqFrontEnd:
     def _sent_with(self, message: ClientMessage, frames: list[bytes]) -> Frames:
         """Return the sound that came with a message, in pieces. Raises BadMessage where none may."""
         sent: list[bytes | memoryview] = [*frames, *self.channel.attached]
-        if sent and not isinstance(message, GenerateRequest | ClapRequest):
+        if sent and not isinstance(message, GenerateRequest | ClapRequest | CraftRequest):
             raise BadMessage(f"a message of {len(sent) + 1} frames; send one msgpack map")
         if len(sent) > MOST_SENT_FRAMES:
             raise BadMessage(f"a sound in {len(sent)} frames, allowed are {MOST_SENT_FRAMES}; send larger ones")
@@ -266,6 +267,18 @@ class ZmqFrontEnd:
             case EchoRequest():
                 worker = message.worker or ""
                 service.echo(message.payload, sink, worker=worker, size_bytes=size_bytes, caller=caller)
+            case CraftRequest():
+                service.crafting.ask(
+                    message.craft,
+                    message.form,
+                    message.paths,
+                    sink,
+                    output_path=message.output_path,
+                    delivery=message.delivery,
+                    sounds=parted(sent, message.sounds),
+                    size_bytes=size_bytes,
+                    caller=caller,
+                )
             case ClapRequest():
                 service.hearing.ask(
                     message.operation,

@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
 from audio_pool.candidates import CandidateNumber
+from audio_pool.craft import MOST_SOUNDS, Craft, CraftForm
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, RawSamples, SoundMetadata
@@ -38,6 +39,7 @@ __all__ = [
     "ChooseRequest",
     "ClapRequest",
     "ClientMessage",
+    "CraftRequest",
     "DuplicatesRequest",
     "EchoRequest",
     "EnginesRequest",
@@ -298,6 +300,18 @@ class ClapRequest(_Asked, frozen=True, kw_only=True, tag="clap"):
     """Bytes of each sound that comes along: their files follow in further frames, one after the other."""
 
 
+class CraftRequest(_Asked, frozen=True, kw_only=True, tag="craft"):
+    """Has given sounds worked on: those at ``paths`` first, then those that came along."""
+
+    craft: Craft
+    form: CraftForm = CraftForm()
+    paths: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=MOST_SOUNDS)] = ()
+    sounds: Annotated[tuple[Annotated[int, Meta(ge=0, le=2**40)], ...], Meta(max_length=MOST_SOUNDS)] = ()
+    """Bytes of each sound that comes along: their files follow in further frames, one after the other."""
+    output_path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    delivery: Delivery = "path"
+
+
 ClientMessage = (
     GenerateRequest
     | CancelRequest
@@ -326,6 +340,7 @@ ClientMessage = (
     | ChooseRequest
     | EchoRequest
     | ClapRequest
+    | CraftRequest
 )
 _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)

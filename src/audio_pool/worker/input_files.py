@@ -6,13 +6,29 @@ Must not know: who named it, what it is for.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
 
 from audio_pool.engines import Audio
 from audio_pool.errors import InvalidAudio, NotFound
 from audio_pool.roots import Roots, file_of
 
-__all__ = ["read_input"]
+__all__ = ["Given", "read_given", "read_input"]
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """A whole file that a caller gave."""
+
+    audio: Audio
+    """float32 [C, T]."""
+    facts: dict[str, Any]  # opaque: as audio/codec.py tells them of any file
+    sha256: str
+    """Of the file, in hex."""
 
 
 def read_input(
@@ -29,18 +45,37 @@ def read_input(
         PathNotAllowed, NotFound, InvalidAudio.
     """
     from audio_pool.audio import codec  # only here: a worker may do without soundfile
-    from audio_pool.audio.codec import InputBound
 
+    with _opened(path, roots, field, alone) as (handle, place):
+        if sha256 is not None and _sha256(handle) != sha256:
+            raise InvalidAudio(f"{field}: {path!r} has changed since it was asked for")
+        return codec.read(place, codec.InputBound(seconds=longest_s))
+
+
+def read_given(path: str, roots: Roots, field: str, longest_s: float, *, alone: bool = False) -> Given:
+    """Read a file that a caller gave, and what its header says; arguments and errors as those of ``read_input``."""
+    from audio_pool.audio import codec
+
+    with _opened(path, roots, field, alone) as (handle, place):
+        audio, _ = codec.read(place, codec.InputBound(seconds=longest_s))
+        return Given(audio=audio, facts=codec.inspect(place), sha256=_sha256(handle))
+
+
+@contextlib.contextmanager
+def _opened(path: str, roots: Roots, field: str, alone: bool) -> Iterator[tuple[int, Path]]:
+    """Give a caller's file, open, and a path by which it is read; errors name it as the caller did."""
     try:
         with roots.opened(field, path) as handle:
-            if sha256 is not None:
-                with open(handle, "rb", closefd=False) as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                        raise InvalidAudio(f"{field}: {path!r} has changed since it was asked for")
             place = file_of(handle)
             try:
-                return codec.read(place, InputBound(seconds=longest_s))
+                yield handle, place
             except (NotFound, InvalidAudio) as exc:
                 raise type(exc)(exc.message.replace(str(place), field if alone else path), hint=exc.hint) from None
     except OSError as exc:
         raise NotFound(f"{field}: {path!r} cannot be read: {exc.strerror}") from None
+
+
+def _sha256(handle: int) -> str:
+    with open(handle, "rb", closefd=False) as file:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()

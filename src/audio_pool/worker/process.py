@@ -27,7 +27,17 @@ from typing import Literal
 
 from audio_pool.errors import AudioPoolError, DeviceLost
 from audio_pool.results import TaskRole
-from audio_pool.tasks import ClapTask, DrawTask, EchoTask, EmbedTask, GenerateTask, MasterTask, RenderTask, Thread
+from audio_pool.tasks import (
+    ClapTask,
+    CraftTask,
+    DrawTask,
+    EchoTask,
+    EmbedTask,
+    GenerateTask,
+    MasterTask,
+    RenderTask,
+    Thread,
+)
 from audio_pool.transport import packing
 from audio_pool.transport.poller import Poller
 from audio_pool.transport.sockets import Channel, dealer
@@ -318,6 +328,8 @@ class Worker:
                 self._answer(channel, run, partial(self.runner.render, task))
             case DrawTask():
                 self._answer(channel, run, partial(self.runner.draw, task))
+            case CraftTask():
+                self._answer(channel, run, partial(self.runner.craft, task))
             case EchoTask():
                 self._answer(channel, run, partial(self.runner.echo, task))
             case ClapTask():

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,18 +26,17 @@ from audio_pool.errors import (
     AudioPoolError,
     DeviceLost,
     EngineUnavailable,
-    InvalidAudio,
     QualityError,
     StorageError,
     WorkerError,
 )
 from audio_pool.reports import Timings, WorkerReport
 from audio_pool.results import Failure, SoundMetadata
-from audio_pool.roots import ANYWHERE, Roots
 from audio_pool.tasks import (
     Called,
     CandidateRef,
     ClapTask,
+    CraftTask,
     DrawTask,
     EchoTask,
     Embedded,
@@ -64,9 +62,10 @@ from audio_pool.worker.checked import (
     check_received,
     unusable,
 )
+from audio_pool.worker.crafting import crafted
 from audio_pool.worker.drawing import drawn
+from audio_pool.worker.hearing import heard
 from audio_pool.worker.hosted import HostedEngines
-from audio_pool.worker.input_files import read_input
 from audio_pool.worker.mastering import AllRejected, Finished, Mastering, score_of
 from audio_pool.worker.planned import Planned, plan_of
 from audio_pool.worker.shaping import RawCandidate
@@ -352,33 +351,14 @@ class TaskRunner:
         drawn(Path(task.master), task.picture, Path(task.out), task.title)
         return Outcome(results={task.job: Called(body={"path": task.out})})
 
+    def craft(self, task: CraftTask) -> Outcome:
+        """Work on sounds that were given."""
+        report = crafted(task, self._max_input_s)
+        return Outcome(results={task.job: Called(body=msgspec.to_builtins(report))})
+
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""
-        scorer = self.engines.scorer(task.engine)
-        texts = scorer.embed_text(task.texts) if task.texts else np.zeros((0, scorer.info.dimensions), np.float32)
-        sounds = []
-        named = [("paths", path, Roots(task.roots)) for path in task.paths]
-        for name, path, roots in (*named, *(("sounds", path, ANYWHERE) for path in task.sounds)):
-            audio, rate = read_input(path, roots, name, self._max_input_s)
-            sounds.append(scorer.embed_audio([audio], rate)[0])
-        sent = [f"sound {number}" for number in range(1, len(task.sounds) + 1)]
-        heard = np.stack(sounds) if sounds else np.zeros((0, scorer.info.dimensions), np.float32)
-        body: dict[str, Any] = {  # opaque: figures for the caller, as docs/protocol.md shows them
-            "model": scorer.info.model,
-            "logit_scale": scorer.logit_scale,
-        }
-        match task.operation:
-            case "embed":
-                body |= {"texts": texts.tolist(), "paths": heard[: len(task.paths)].tolist()}
-                if sent:
-                    body["sounds"] = heard[len(task.paths) :].tolist()
-            case "similarity":
-                everything = np.concatenate([texts, heard])
-                body |= {"of": [*task.texts, *task.paths, *sent], "similarity": (everything @ everything.T).tolist()}
-            case "zero-shot":
-                if not task.texts or not sounds:
-                    raise InvalidAudio("zero-shot: needs at least one text (label) and one path or sound")
-                body |= {"labels": task.texts, "paths": [*task.paths, *sent], "scores": (heard @ texts.T).tolist()}
+        body = heard(self.engines.scorer(task.engine), task, self._max_input_s)
         return Outcome(results={task.job: Called(body=body)})
 
     def _master(self) -> Mastering:
