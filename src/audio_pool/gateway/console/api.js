@@ -21,6 +21,8 @@
  * told(error)   any error as a sentence for people.
  */
 
+import { parse, stringify } from "./json.js";
+
 /** @typedef {Record<string, any>} Json */
 /** @typedef {{signal?: AbortSignal, timeoutMs?: number, headers?: Record<string, string>}} Asking */
 
@@ -148,11 +150,11 @@ class Api extends EventTarget {
    * @param {Asking} [asking]
    */
   async #json(method, path, body, asking) {
-    const sent = body === undefined ? undefined : JSON.stringify(body);
+    const sent = body === undefined ? undefined : stringify(body);
     /** @type {Record<string, string>} */
     const headers = sent === undefined ? {} : { "content-type": "application/json" };
     return this.#answered(method, path, sent, { accept: "application/json", ...headers }, asking, async (answer) =>
-      answer.status === 204 ? null : answer.json(),
+      answer.status === 204 ? null : parse(await answer.text()),
     );
   }
 
@@ -193,10 +195,11 @@ class Api extends EventTarget {
 
   /**
    * @param {string} path
-   * @param {{signal: AbortSignal, last?: string}} asking `last`: the event after which nothing comes
+   * @param {{signal: AbortSignal, last?: string, lost?: () => void}} asking `last`: the event after which nothing comes;
+   *     `lost` is called when the connection breaks, before it begins anew
    * @returns {AsyncGenerator<{event: string, data: any}>}
    */
-  async *events(path, { signal, last }) {
+  async *events(path, { signal, last, lost }) {
     for (let failures = 0, again = false; ; again = true) {
       try {
         for await (const message of this.#stream(path, signal)) {
@@ -214,6 +217,7 @@ class Api extends EventTarget {
         if (!(error instanceof Unreachable) && !(error instanceof Problem && error.status >= 500)) throw error;
       }
       failures += 1;
+      lost?.();
       await paused(Math.min(LONGEST_PAUSE_MS, 500 * 2 ** (failures - 1)) * (0.75 + Math.random() / 2), signal);
     }
   }
@@ -310,7 +314,7 @@ function messageIn(block) {
   if (!data.length) return { event: "comment", data: null };
   const text = data.join("\n");
   try {
-    return { event, data: JSON.parse(text) };
+    return { event, data: parse(text) };
   } catch {
     return { event, data: text };
   }

@@ -8,7 +8,7 @@
  *   context.parameters           URLSearchParams of the hash, as the view was opened
  *   context.keep(parameters)     writes them into the hash without opening the view anew
  *   context.go(name, parameters) opens another view
- *   context.engines()            the engines, asked for once and again when the gateway is back
+ *   context.engines()            {engines, default}: the generators, asked for once and again when the gateway is back
  *   context.title(text)          what the window is called
  *   context.signal               aborted when the view is left: give it to every request
  */
@@ -24,12 +24,13 @@ import { setTheme, theme } from "./theme.js";
  * @property {URLSearchParams} parameters
  * @property {(parameters: URLSearchParams) => void} keep
  * @property {(name: string, parameters?: URLSearchParams) => void} go
- * @property {() => Promise<any[]>} engines
+ * @property {() => Promise<Engines>} engines
  * @property {(text: string) => void} title
  * @property {AbortSignal} signal
  */
 
 /** @typedef {{close: () => void}} View */
+/** @typedef {{engines: any[], default: string}} Engines */
 
 /** @type {Record<string, {label: string, icon: string, load: () => Promise<{view: (root: HTMLElement, context: Context) => View}>}>} */
 const VIEWS = {
@@ -43,7 +44,7 @@ const FIRST = "make";
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 /** @type {{name: string, view: View | null, left: AbortController} | null} */
 let shown = null;
-/** @type {Promise<any[]> | null} */
+/** @type {Promise<Engines> | null} */
 let engines = null;
 
 /** @returns {{name: string, parameters: URLSearchParams}} */
@@ -104,7 +105,7 @@ async function show(focus = true) {
 
 function knownEngines() {
   engines ??= api.get("/v1/engines").then(
-    (told) => told.engines.filter((/** @type {any} */ engine) => engine.kind === "generator"),
+    (told) => ({ ...told, engines: told.engines.filter((/** @type {any} */ engine) => engine.kind === "generator") }),
     (error) => {
       engines = null;
       throw error;

@@ -92,6 +92,11 @@ class Player extends EventTarget {
     return new Clip(buffer, loop);
   }
 
+  /** Within a click: a browser lets a page sound only after one. */
+  unlock() {
+    if (!this.#context) void this.#contextOf(44_100).resume();
+  }
+
   /**
    * Play it from `at`, or from where it was left.
    * @param {Clip} clip

@@ -17,7 +17,7 @@ const ROWS = 96;
 const COLUMNS = 720;
 const FLOOR_DB = -90;
 const LOWEST_HZ = 40;
-const MARKS_HZ = [100, 300, 1000, 3000, 10000];
+const MARKS_HZ = [500, 2000, 5000, 10000];
 const TURN_MS = 12;
 
 /** Stops of the two palettes from nothing to full: red, green, blue. @type {Record<"dark" | "light", number[][]>} */

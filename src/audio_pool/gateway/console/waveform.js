@@ -7,6 +7,8 @@
  *   waveform.show(lanesOf(buffer));  or  waveform.show(lanesOfOutline(json))           // waveform.json of a kept sound
  *   waveform.playhead(0.25);                                                           // null: none
  *
+ * It is drawn as high as there is room, whatever its level; figures say that.
+ *
  * It is a slider to the keyboard and to screen readers. Each lane is one channel: pairs of least and greatest, -1..1.
  */
 import { h } from "./dom.js";
@@ -116,6 +118,8 @@ export class Waveform {
     this.canvas.height = height;
     const style = getComputedStyle(this.canvas);
     const tall = height / Math.max(1, this.lanes.length);
+    const peak = this.lanes.reduce((most, lane) => lane.reduce((peak, value) => Math.max(peak, Math.abs(value)), most), 1e-4);
+    const zoom = (0.46 * tall) / peak;
     this.lanes.forEach((lane, number) => {
       const middle = tall * (number + 0.5);
       ink.fillStyle = style.outlineColor;
@@ -131,8 +135,7 @@ export class Waveform {
           high = Math.max(high, lane[2 * at + 1]);
         }
         if (low > high) continue;
-        const top = middle - (high * tall) / 2.08;
-        ink.fillRect(x, top, 1, Math.max(scale, ((high - low) * tall) / 2.08));
+        ink.fillRect(x, middle - high * zoom, 1, Math.max(scale, (high - low) * zoom));
       }
     });
   }
