@@ -95,6 +95,21 @@ class Gateway(Process):
             raise
 
 
+class Agents(Process):
+    """``audio-pool mcp --http`` on a port that the system chooses; its files lie in ``place/out``."""
+
+    def __init__(self, place: Path, endpoint: str, *, config: str = "", name: str = "agents") -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.toml").write_text(config or "[http]\n")
+        options = ("--connect", endpoint, "--config", str(place / f"{name}.toml"), "--http", "127.0.0.1:0")
+        super().__init__(place / f"{name}.log", "mcp", *options, "--output", str(place / "out"))
+        try:
+            self.url = self.hear("listening")["url"]
+        except BaseException:
+            self.stop()
+            raise
+
+
 @contextlib.contextmanager
 def running(process: Process) -> Iterator[Process]:
     """Stop it at the end, whatever happens."""

@@ -34,6 +34,8 @@ class Asker(Struct, frozen=True, kw_only=True):
     """The only one that is read and written; None: the pool's default."""
     turn: Callable[[], AbstractAsyncContextManager[None]] = _no_turns
     """Waits for, and holds, a place to make a sound in."""
+    elsewhere: bool = False
+    """They are told nothing of where this machine's files lie."""
 
     async def reach(self) -> None:
         """Return if the pool is there, or comes soon. Raises Disconnected, which says what to do."""
@@ -42,8 +44,9 @@ class Asker(Struct, frozen=True, kw_only=True):
         try:
             await self.client.health(timeout_s=_REACH_S)
         except (Disconnected, Timeout):
+            where = "" if self.elsewhere else f" at {self.endpoint}"
             raise Disconnected(
-                f"no pool answers at {self.endpoint}",
+                f"no pool answers{where}",
                 hint="start one with 'audio-pool serve' and call again, or start this server as "
                 "'audio-pool mcp --serve', with a pool of its own",
             ) from None

@@ -37,6 +37,7 @@ from audio_pool.agents.asker import Asker
 from audio_pool.agents.catalogue import LISTED, Listed
 from audio_pool.agents.tools import Tools
 from audio_pool.errors import AudioPoolError, nearest_name
+from audio_pool.gateway.told import public_error
 
 __all__ = ["AskerOf", "agents_server"]
 
@@ -66,11 +67,11 @@ def agents_server(tools: Tools, asker_of: AskerOf) -> Server[Any]:
             near = nearest_name(params.name, list(LISTED))
             hint = f"did you mean {near!r}?" if near else f"there are {', '.join(LISTED)}"
             raise MCPError(INVALID_PARAMS, f"no tool {params.name!r}; {hint}")
+        asker = asker_of(ctx.request)
         try:
-            asker = asker_of(ctx.request)
             return await tools.call(params.name, params.arguments or {}, asker, ctx.session.report_progress)
         except AudioPoolError as exc:
-            return content.failure(exc)
+            return content.failure(public_error(exc) if asker.elsewhere else exc)
         except Exception:
             log.exception("%s", params.name)
             return content.failure(AudioPoolError("this server has met a bug; its log says more"))
@@ -82,7 +83,7 @@ def agents_server(tools: Tools, asker_of: AskerOf) -> Server[Any]:
             await asker.reach()
             page = await asker.client.library.search(limit=_RESOURCES, after=after, namespace=asker.namespace)
         except AudioPoolError as exc:
-            raise _refused(exc) from None
+            raise _refused(exc, asker) from None
         listed = [
             Resource(
                 name=f"sound {one.id}", title=one.prompt, uri=sound_uri(one.id, "wav"), mime_type=MEDIA_TYPES["wav"]
@@ -101,10 +102,11 @@ def agents_server(tools: Tools, asker_of: AskerOf) -> Server[Any]:
         return ListResourceTemplatesResult(resource_templates=[template])
 
     async def read_resource(ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+        asker = asker_of(ctx.request)
         try:
-            data, media = await tools.read(params.uri, asker_of(ctx.request))
+            data, media = await tools.read(params.uri, asker)
         except AudioPoolError as exc:
-            raise _refused(exc) from None
+            raise _refused(exc, asker) from None
         blob = base64.b64encode(data).decode()
         return ReadResourceResult(contents=[BlobResourceContents(uri=params.uri, mime_type=media, blob=blob)])
 
@@ -135,6 +137,7 @@ def _tool(one: Listed) -> Tool:
     )
 
 
-def _refused(error: AudioPoolError) -> MCPError:
+def _refused(error: AudioPoolError, asker: Asker) -> MCPError:
+    error = public_error(error) if asker.elsewhere else error
     hint = f" ({error.hint})" if error.hint else ""
     return MCPError(INVALID_PARAMS, f"{error.code}: {error.message}{hint}")

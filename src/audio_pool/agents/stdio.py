@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import os
 import signal
+from typing import Any
 
+from mcp.server import Server
 from mcp.server.stdio import stdio_server
 
 from audio_pool.agents.asker import Asker
@@ -26,7 +28,7 @@ _LEAVE_S = 2.0
 
 
 async def serve_stdio(endpoint: str, tools: Tools, *, keys: Keys = None) -> None:
-    """Serve until the other end closes the pipe.
+    """Serve until the other end closes the pipe. A signal ends the process.
 
     Args:
         endpoint: of the pool.
@@ -34,30 +36,27 @@ async def serve_stdio(endpoint: str, tools: Tools, *, keys: Keys = None) -> None
     """
     client = AsyncAudioClient(endpoint, keys=keys)
     asker = Asker(client=client, endpoint=endpoint)
-    server = agents_server(tools, lambda _: asker)
-    leaving = asyncio.ensure_future(_left_on_signal(client))
-    try:
-        async with stdio_server() as (incoming, outgoing):  # which turns what others print to standard error
-            await server.run(incoming, outgoing, server.create_initialization_options())
-    finally:
-        leaving.cancel()
-        await _close(client)
-
-
-async def _left_on_signal(client: AsyncAudioClient) -> None:
-    """End the process at a signal: a thread that reads a pipe cannot be woken otherwise."""
     told = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
-    here = asyncio.current_task()
-    for task in asyncio.all_tasks():
-        if task is not here:
-            task.cancel()
-    await asyncio.sleep(0)
-    await _close(client)
-    os._exit(0)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    serving = asyncio.ensure_future(_serve(agents_server(tools, lambda _: asker)))
+    stopping = asyncio.ensure_future(told.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        stopping.cancel()
+        await _close(client)
+        serving.result()
+        return
+    try:
+        await tools.stop(_LEAVE_S)
+        await _close(client)
+    finally:
+        os._exit(0)  # a thread that reads a pipe cannot be woken
+
+
+async def _serve(server: Server[Any]) -> None:
+    async with stdio_server() as (incoming, outgoing):  # which turns what others print to standard error
+        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 async def _close(client: AsyncAudioClient) -> None:

@@ -53,6 +53,7 @@ class Tools:
     def __init__(self, folder: OutputFolder | None, most_audio_bytes: int) -> None:
         self._folder = folder
         self._most_audio_bytes = most_audio_bytes
+        self._calls: set[asyncio.Task[Any]] = set()  # opaque: tasks of the protocol's, each of which calls a tool
         self._by_name: dict[str, Callable[[Asker, Mapping[str, Any], Report], Awaitable[CallToolResult]]] = {
             "text_to_sound_effects": self._text_to_sound_effects,
             "variants": self._variants,
@@ -67,7 +68,21 @@ class Tools:
         """Return what a tool answers. Raises AudioPoolError; KeyError: there is no such tool."""
         tool = self._by_name[name]
         given = {key: value for key, value in arguments.items() if value is not None}
-        return await tool(asker, given, report)
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            return await tool(asker, given, report)
+        finally:
+            self._calls.discard(task)
+
+    async def stop(self, within_s: float) -> None:
+        """Cancel every call that is under way."""
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        if calls:
+            await asyncio.wait(calls, timeout=within_s)
 
     async def read(self, uri: str, asker: Asker) -> tuple[bytes, str]:
         """Return the bytes behind a link, and their media type. Raises NotFound, AudioPoolError."""

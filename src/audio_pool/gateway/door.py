@@ -7,8 +7,6 @@ Must not know: how any dialect reads a request or writes an answer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
@@ -21,15 +19,15 @@ from audio_pool.api import Health
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
 from audio_pool.errors import InvalidRequest, PathNotAllowed, QualityError
+from audio_pool.gateway.accounts import Accounts
 from audio_pool.gateway.batch_jobs import BatchJobs
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import Connection, HttpRequest, caller_of, request_id_of, while_connected
-from audio_pool.gateway.keyring import Keyring, key_in
+from audio_pool.gateway.keyring import Keyring
 from audio_pool.gateway.live_jobs import LiveJobs
 from audio_pool.gateway.live_sound import LiveSound
 from audio_pool.gateway.memory import FileMemory
 from audio_pool.gateway.problems import ClientGone
-from audio_pool.gateway.quota import Quota
 from audio_pool.gateway.ready_files import ReadyFiles
 from audio_pool.gateway.tally import HttpTally
 from audio_pool.gateway.told import public
@@ -56,14 +54,6 @@ class Sound(Struct, frozen=True, kw_only=True):
     metadata: SoundMetadata
 
 
-class _Account:
-    """What a gateway keeps of one key."""
-
-    def __init__(self, client: AsyncAudioClient, quota: Quota) -> None:
-        self.client = client
-        self.quota = quota
-
-
 class Door:
     """One gateway's state.
 
@@ -76,16 +66,13 @@ class Door:
     def __init__(
         self, connect: Callable[[], AsyncAudioClient], settings: HttpConfig, keyring: Keyring | None = None
     ) -> None:
-        self.client = connect()
+        self._accounts = Accounts(connect, keyring)
+        self.client = self._accounts.client
         """For questions, and for sounds where there are no keys."""
         self.settings = settings
         self.services: dict[int, str] = {}
         """By port, the services that are bound."""
         self.tally = HttpTally()
-        self._connect = connect
-        self._keyring = keyring
-        self._accounts: dict[str, _Account] = {}
-        self._closing: set[asyncio.Future[None]] = set()
         self._reaching: dict[AsyncAudioClient, asyncio.Future[Health]] = {}
         self.jobs = LiveJobs(self)
         self.batches = BatchJobs(self, settings.max_count)
@@ -98,9 +85,7 @@ class Door:
         await self.webhooks.close()
         await self.batches.close()
         await self.jobs.close()
-        for account in self._accounts.values():
-            await account.client.close()
-        await self.client.close()
+        await self._accounts.close()
 
     @property
     def clients(self) -> tuple[AsyncAudioClient, ...]:
@@ -110,7 +95,7 @@ class Door:
     @property
     def has_keys(self) -> bool:
         """True where a key must be shown."""
-        return self._keyring is not None
+        return self._accounts.has_keys
 
     async def admit(self, http: Connection, handler: BaseRouteHandler) -> None:
         """Before any route: know who asks, and that there is a pool to ask. Litestar's guard.
@@ -122,12 +107,9 @@ class Door:
         """
         if handler.opt.get("public"):
             return
-        if self._keyring is not None:
-            given = key_in(http.headers.get("authorization", ""), http.headers.get("xi-api-key", ""))
-            caller = http.scope["state"]["caller"] = self._keyring.caller(given)
-            account = self._account(caller)
-            if account is not None:
-                account.quota.count(time.monotonic())
+        if self.has_keys:
+            given = http.headers.get("authorization", ""), http.headers.get("xi-api-key", "")
+            http.scope["state"]["caller"] = self._accounts.admit(*given)
         if not http.scope["path"].startswith(_OF_THE_GATEWAY):
             await self._reach(self.client_of(http.scope["state"]["caller"]))
 
@@ -146,17 +128,6 @@ class Door:
         if not done.cancelled():
             done.exception()  # whoever waited has it
 
-    def _account(self, caller: HttpCaller) -> _Account | None:
-        """Return a key's account; None: there are no keys."""
-        if caller.key is None:
-            return None
-        account = self._accounts.get(caller.mark)
-        if account is None:
-            self._forget_revoked()
-            account = self._accounts[caller.mark] = _Account(self._connect(), Quota(caller.key, time.monotonic()))
-        account.quota.key = caller.key  # what its file says now
-        return account
-
     def caller(self, http: HttpRequest) -> HttpCaller:
         """Return who asks, as the guard recognised it."""
         return caller_of(http)
@@ -169,16 +140,6 @@ class Door:
     def request_id(self, http: HttpRequest) -> str:
         """Return this HTTP request's id: the ``x-request-id`` of its answer, and the pool's name for its sound."""
         return request_id_of(http)
-
-    def _forget_revoked(self) -> None:
-        for mark, account in list(self._accounts.items()):
-            if self._keyring is not None and not self._keyring.knows(account.quota.key) and account.quota.idle:
-                self._close_later(self._accounts.pop(mark).client.close())
-
-    def _close_later(self, work: Awaitable[None]) -> None:
-        closing = asyncio.ensure_future(work)
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
 
     def _next_name(self, http: HttpRequest) -> str:
         """Return the pool's name of a request's next sound: the first has the HTTP request's own."""
@@ -234,7 +195,7 @@ class Door:
         try:
             return _noted(http, sound_of(await self.while_connected(http, asyncio.shield(work))))
         except ClientGone:
-            self._close_later(_ended(work, linger_s))
+            self._accounts.close_later(_ended(work, linger_s))
             raise
         except BaseException:
             work.cancel()
@@ -257,7 +218,7 @@ class Door:
         def leave(result: AudioResult | None) -> None:
             if result is not None:
                 http.scope["state"]["answered"] = result.metadata.engine, result.metadata.cache_type
-            self._close_later(_left(turn))
+            self._accounts.close_later(_left(turn))
 
         stream: SoundStream | None = None
         try:
@@ -274,21 +235,15 @@ class Door:
 
     def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
-        account = self._account(caller)
-        return contextlib.nullcontext() if account is None else account.quota.turn()
+        return self._accounts.turn(caller)
 
     def take(self, caller: HttpCaller) -> Callable[[], None]:
         """Count a sound that the pool is asked for at once; return what ends it. Raises TooMany."""
-        account = self._account(caller)
-        if account is None:
-            return lambda: None
-        account.quota.take()
-        return account.quota.leave
+        return self._accounts.take(caller)
 
     def client_of(self, caller: HttpCaller) -> AsyncAudioClient:
         """Return the connection that a caller's sounds are asked on: to the pool each key is a client of its own."""
-        account = self._account(caller)
-        return self.client if account is None else account.client
+        return self._accounts.client_of(caller)
 
     def admitted(self, request: AudioRequest, http: HttpRequest) -> AudioRequest:
         """Return what the pool is asked for this request.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from litestar.types import ASGIApp
 
 from audio_pool.client.connection import Keys
 from audio_pool.config import HttpConfig
@@ -20,7 +21,7 @@ from audio_pool.errors import AudioPoolError, InvalidConfig
 from audio_pool.gateway.app import create_app
 from audio_pool.gateway.connection import connections_within
 
-__all__ = ["run_gateway"]
+__all__ = ["run_app", "run_gateway"]
 
 _SEND_TIMEOUT_S = 120.0
 _LEAVE_S = 10
@@ -49,11 +50,24 @@ def run_gateway(
     Raises:
         InvalidConfig: TLS files that cannot be read, and what app.py refuses.
     """
+    ports = tuple(int(one.getsockname()[1]) for one in sockets)
+    app = create_app(endpoint, settings, keys=keys, ports=ports)
+    run_app(app, settings, sockets, listening=listening, heeds_interrupt=heeds_interrupt)
+
+
+def run_app(
+    app: ASGIApp,
+    settings: HttpConfig,
+    sockets: list[socket.socket],
+    *,
+    listening: Callable[[], None],
+    heeds_interrupt: bool = True,
+) -> None:
+    """Serve an application until a signal; otherwise as ``run_gateway``."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whoever sends nonsense fills no log
     try:
-        ports = tuple(int(one.getsockname()[1]) for one in sockets)
         config = uvicorn.Config(
-            create_app(endpoint, settings, keys=keys, ports=ports),
+            app,
             loop="uvloop",
             http=connections_within(settings.receive_timeout_s, _SEND_TIMEOUT_S, settings.max_connections),
             ws="none",
@@ -73,7 +87,7 @@ def run_gateway(
     server = _Server(config, listening, heeds_interrupt=heeds_interrupt)
     server.run(sockets=sockets)
     if not server.started:
-        raise AudioPoolError("the gateway did not start; its log says why")
+        raise AudioPoolError("the HTTP server did not start; its log says why")
 
 
 class _Server(uvicorn.Server):
