@@ -180,7 +180,7 @@ def test_the_pool_is_seen_without_its_paths(http: httpx.Client, pool: Pool, gong
 def keyed(pool: Pool) -> Iterator[tuple[Gateway, dict[str, dict[str, str]]]]:
     """A gateway with keys, and the headers of each of them."""
     file, keys = pool.place / "library_keys.json", {}
-    for name, *options in (("game", "--namespace", "game"), ("guest",), ("boss", "--operator")):
+    for name, *options in (("game", "--namespace", "shelf"), ("guest",), ("boss", "--operator")):
         command = [sys.executable, "-m", "audio_pool.cli", "keys", "http", "create", str(file), "--json"]
         done = subprocess.run([*command, "--name", name, *options], capture_output=True, text=True, check=True)
         keys[name] = {"authorization": f"Bearer {json.loads(done.stdout)['key']}"}
@@ -196,7 +196,7 @@ def test_a_key_has_its_own_library_and_changes_no_other(
     with httpx.Client(base_url=gateway.url, timeout=60, trust_env=False) as http:
         mine = made(http, "a coin falls", headers=keys["game"])
         listed = http.get("/v1/sounds", headers=keys["game"]).json()["sounds"]
-        assert [(one["id"], one["namespace"]) for one in listed] == [(mine, "game")]
+        assert [(one["id"], one["namespace"]) for one in listed] == [(mine, "shelf")]
         for path in ("", "/audio", "/waveform.json", "/spectrogram.png"):
             answer = http.get(f"/v1/sounds/{gong}{path}", headers=keys["game"])
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path

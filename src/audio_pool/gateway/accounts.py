@@ -51,6 +51,11 @@ class Accounts:
         await self.client.close()
 
     @property
+    def clients(self) -> tuple[AsyncAudioClient, ...]:
+        """Every connection to the pool."""
+        return (self.client, *(account.client for account in self._accounts.values()))
+
+    @property
     def has_keys(self) -> bool:
         """True where a key must be shown."""
         return self._keyring is not None

@@ -90,7 +90,7 @@ class Door:
     @property
     def clients(self) -> tuple[AsyncAudioClient, ...]:
         """Every connection to the pool."""
-        return (self.client, *(account.client for account in self._accounts.values()))
+        return self._accounts.clients
 
     @property
     def has_keys(self) -> bool:
