@@ -127,16 +127,14 @@ class Tab:
     def slow(self, latency_ms: int = 400, kbit_s: int = 400) -> None:
         """Make the network a slow phone's from now on."""
         rate = kbit_s * 1000 // 8
-        self._network(offline=False, latency=latency_ms, downloadThroughput=rate, uploadThroughput=rate)
+        session = self.context.new_cdp_session(self.page)
+        session.send("Network.enable")
+        conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": rate, "uploadThroughput": rate}
+        session.send("Network.emulateNetworkConditions", conditions)
 
     def offline(self, off: bool = True) -> None:
         """Take the network away, or give it back."""
-        self._network(offline=off, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-
-    def _network(self, **conditions: bool | int) -> None:
-        session = self.context.new_cdp_session(self.page)
-        session.send("Network.enable")
-        session.send("Network.emulateNetworkConditions", conditions)
+        self.context.set_offline(off)
 
     def sideways(self) -> int:
         """Pixels by which the page is wider than its window."""

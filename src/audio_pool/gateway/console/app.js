@@ -227,3 +227,8 @@ window.addEventListener("unhandledrejection", (event) => {
 tabs();
 tools();
 void show(false);
+
+// the other views are there before they are wanted: they open at once, and while the server is away
+window.addEventListener("load", () => {
+  setTimeout(() => Object.values(VIEWS).forEach(({ load }) => load().catch(() => {})), 1000);
+});
