@@ -23,6 +23,7 @@ from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.chunk_feed import CatchingUp
+from audio_pool.pool.crafting import Crafting
 from audio_pool.pool.delivery import Delivery
 from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
@@ -49,6 +50,7 @@ from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import SentAudio
+from audio_pool.pool.sent_first import SentFirst
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.status import StatusView
@@ -250,11 +252,15 @@ class Routed:
         pictures = Pictures(self.intake, drawing, turns, turns)
         library = Library(errands, Meaning(self.config, self.intake, encoders), turns, turns)
         kept_files = KeptFiles(self.config, self.intake, errands, turns, turns)
+        first = SentFirst(self.router, self.intake, self.requests, self.files, self.sent_audio)
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
             pictures, library, kept_files, Bulk(errands, turns), CacheView(errands, turns),
             CandidateFiles(self.config, self.intake, candidates, self.keeper, errands, turns, turns),
-            Hearing(self.config, self.router, self.intake, self.requests, self.files, self.sent_audio),
+            Hearing(self.config, first),
+            Crafting(
+                self.config, self.router, self.intake, self.requests, first, turns, self.config.render_dir
+            ),
         )  # fmt: skip
 
     def close(self) -> None:

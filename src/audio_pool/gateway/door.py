@@ -170,6 +170,8 @@ class Door:
             ClientGone: nobody waits any more.
         """
         asked, caller = self.admitted(request, http), self.caller(http)
+        if asked.keep_candidates:
+            raise InvalidRequest("keep_candidates: given where nobody could hear them; ask POST /v1/sounds for them")
         limit_s = min(self.settings.timeout_s, timeout_s or self.settings.timeout_s)
 
         name = self._next_name(http)

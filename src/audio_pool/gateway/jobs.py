@@ -69,7 +69,7 @@ def job_of(report: JobReport, live: LiveJob | None = None) -> Job:
         expires_at=report.expires_at,
         queue_position=live.accepted.queue_position if open_ and live and live.accepted else None,
         progress=live.progress if open_ and live else None,
-        sound=None if report.metadata is None else report_of(report.metadata, f"{url}/audio"),
+        sound=None if report.metadata is None else report_of(report.metadata, url),
         error=None if report.error is None else public_failure(report.error),
     )
 

@@ -147,14 +147,14 @@ class LiveJobs:
         Raises:
             NotFound: the caller has no such job (any more).
         """
-        client = self._client(job_id, http)
+        client = self.client_of(job_id, http)
         return await while_connected(http, _report(client, job_id, wait_s, inline))
 
     async def happenings(
         self, job_id: str, http: HttpRequest, *, every_s: float
     ) -> AsyncIterator[Happening | None]:
         """Yield what happens to a job until its end, a JobReport; None where nothing did for ``every_s``."""
-        client = self._client(job_id, http)
+        client = self.client_of(job_id, http)
         report = await client.job(job_id)
         if report.state not in FINAL and self.live(job_id) is None:
             yield Accepted()
@@ -173,7 +173,7 @@ class LiveJobs:
 
     async def cancel(self, job_id: str, http: HttpRequest) -> bool:
         """Stop a job for good; False: it has ended already. Raises NotFound."""
-        client = self._client(job_id, http)
+        client = self.client_of(job_id, http)
         cancelled = (await client.cancel(job_id)).cancelled
         if not cancelled:
             await client.job(job_id)
@@ -209,7 +209,8 @@ class LiveJobs:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _client(self, job_id: str, http: HttpRequest) -> AsyncAudioClient:
+    def client_of(self, job_id: str, http: HttpRequest) -> AsyncAudioClient:
+        """Return whom to ask after a job of the caller's. Raises NotFound: it is another's, or none."""
         caller = caller_of(http)
         mine = _ID.fullmatch(job_id) and (caller.operator or job_id.startswith(f"{caller.mark}."))
         if not mine:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import msgspec
 from litestar import Response
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.gateway.accept import JSON
 from audio_pool.gateway.answer import Answer
 from audio_pool.gateway.audio_response import MEDIA_TYPES, Header
-from audio_pool.gateway.told import public, without_paths
+from audio_pool.gateway.told import public, told_candidates, without_paths
 from audio_pool.results import SoundMetadata
 
 __all__ = ["SoundReport", "bytes_answer", "headers_of", "json_answer", "json_response", "report_of"]
@@ -34,10 +34,16 @@ class SoundReport(Struct, frozen=True, kw_only=True):
     metadata: SoundMetadata
 
 
-def report_of(metadata: SoundMetadata, url: str | None = None) -> SoundReport:
-    """Return a sound as JSON tells it; ``url``: where the bytes are, if not at the kept sound's own address."""
-    entry = metadata.entry_id
-    if url is None and entry is not None:
+def report_of(metadata: SoundMetadata, job_url: str | None = None) -> SoundReport:
+    """Return a sound as JSON tells it; ``job_url``: of its job, where the bytes are, and its candidates' if any."""
+    if job_url is not None:
+        told = public(metadata)
+        if told.candidates_kept:
+            kept = told_candidates(told.candidates_kept, f"{job_url}/candidates")
+            told = structs.replace(told, candidates_kept=kept)
+        return SoundReport(id=metadata.entry_id, url=f"{job_url}/audio", metadata=told)
+    entry, url = metadata.entry_id, None
+    if entry is not None:
         url = f"/v1/sounds/{entry}/audio?format={metadata.format}"
         if metadata.namespace != "default":
             url += f"&namespace={metadata.namespace}"

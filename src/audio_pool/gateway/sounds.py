@@ -71,7 +71,8 @@ def handler(door: Door) -> HTTPRouteHandler:
         preference = preference_in(header_of(request, b"prefer"))
         key = idempotency_key(request)
         # what is not kept has an address as a job's only
-        if preference or key or chosen.durable or not (as_bytes or chosen.store):
+        # and so have candidates
+        if preference or key or chosen.durable or chosen.keep_candidates or not (as_bytes or chosen.store):
             return await _as_job(door, request, asked, as_bytes, preference, key, url)
         sound = await door.make(chosen, request, init_audio=asked.init_audio)
         if url is not None:
@@ -166,4 +167,4 @@ def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Answer
     headers = {**headers, "content-location": location}
     if as_bytes and isinstance(report.data, bytes):
         return bytes_answer(report.data, report.metadata, headers)
-    return json_answer(report_of(report.metadata, f"{location}/audio"), headers=headers)
+    return json_answer(report_of(report.metadata, location), headers=headers)

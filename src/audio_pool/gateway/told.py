@@ -9,13 +9,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from audio_pool.api import Health, PoolStatus
 from audio_pool.errors import AudioPoolError, CallerError
+from audio_pool.reports import KeptCandidate
 from audio_pool.results import Failure, SoundMetadata
 
-__all__ = ["public", "public_error", "public_failure", "public_health", "public_status", "without_paths"]
+__all__ = [
+    "public",
+    "public_error",
+    "public_failure",
+    "public_health",
+    "public_status",
+    "told_candidates",
+    "without_paths",
+]
 
 _PATH = re.compile(r"(?<![\w.:/~-])(?:file://|ipc://)?~?(?:/[^\s/'\"`,;:()<>|\\]+){2,}/?")
 """An absolute path of at least two parts: one alone, such as a unit after a slash, is hardly the name of a file."""
@@ -30,11 +39,20 @@ def without_paths(text: str) -> str:
 
 def public(metadata: SoundMetadata) -> SoundMetadata:
     """Return metadata as anybody may have them. What the caller wrote stays as it is."""
+    if metadata.candidates_kept:
+        metadata = structs.replace(metadata, candidates_kept=told_candidates(metadata.candidates_kept))
     return structs.replace(
         metadata,
         model=without_paths(metadata.model),
         warnings=tuple(without_paths(warning) for warning in metadata.warnings),
         engine_details=_plain(metadata.engine_details),
+    )
+
+
+def told_candidates(kept: tuple[KeptCandidate, ...], address: str = "") -> tuple[KeptCandidate, ...]:
+    """Return kept candidates without their paths; ``address``: where those of their sound are, which tells each's."""
+    return tuple(
+        structs.replace(one, path=None, url=f"{address}/{one.number}/audio" if address else UNSET) for one in kept
     )
 
 
