@@ -235,8 +235,9 @@ def test_company_is_found_wherever_in_the_line_it_waits() -> None:
     floor.put(*(floor.sound(steps=10 + number % 3) for number in range(12)))
     batches: list[list[int]] = []
     while len(floor.dispatch.queue):
-        batches += [[one.job for one in task.work.jobs] for task in floor.send()]
-        floor.workers.workers["w"].tasks.clear()
+        for task in floor.send():
+            batches.append([one.job for one in task.work.jobs])
+            floor.workers.release("w", 1, task.task, 1, 5.0)
     assert batches == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12]]
 
 

@@ -246,6 +246,10 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
     """Shared memory for sounds between workers; beyond it they travel inline."""
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 16
     """Most sounds generated in one batch; an engine may do fewer."""
+    batch_window_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 600.0
+    """What is to be made by a worker that is busy stays in the queue, open to company and to whom is more urgent, until
+    shortly before the worker is expected to be done, but no longer than this since it began. An idle one never waits.
+    0: the next task is sent as soon as the worker may hold it."""
 
 
 class ClientConfig(_Section, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "max_requests_per_client",
         "max_bytes_per_client",
         "max_running_per_client",
+        "batch_window_s",
     ),
     "cache": ("max_size_gb", "max_items", "ttl_days", "low_water", "namespaces"),
     "logs": ("format", "max_bytes", "files", "prompts"),

@@ -113,20 +113,28 @@ class Dispatch:
         self.queue.pass_by(need, job.asked.client, job.cost_s)
         return self._hand_out(worker, need, [job], kind, now)
 
-    def send(self, now: float) -> list[SendTask | RecallTask]:
+    def send(self, now: float, new: Job | None = None) -> list[SendTask | RecallTask]:
         """Return tasks for every worker that has room and something to do; they count as held from now on.
 
         Where there is no room, what a worker holds and has not begun is asked back for something more urgent.
+
+        Args:
+            new: a job that has just been put, where nothing else has changed since the last time: the first of the
+                other lines had no room then, and have none now.
         """
+        if new is not None and self._workers.vacancies.open_due(now):
+            new = None
+        only = None if new is None else [self._need_of(new)]
         sent: list[SendTask | RecallTask] = []
         self._kept_free = self._to_keep_free()
         stuck: set[Need] = set()
         while len(self.queue):
             running = self._running()
             barred = self._barred(running)
-            fits = {need: self._free(need, _thread(need), now) for need in self.queue.needs() if need not in stuck}
+            needs = only or self.queue.needs()
+            fits = {need: self._free(need, _thread(need), now) for need in needs if need not in stuck}
             # whose turn it is takes longest to say, and there is seldom room for a second one
-            stuck.update(need for need, fit in fits.items() if not fit and not _may_ask_back(need))
+            stuck.update(need for need, fit in fits.items() if not fit and not self._may_ask_back(need))
             turns = [
                 (turn, need)
                 for need in fits
@@ -166,10 +174,8 @@ class Dispatch:
 
         One at a time for each line; the answer makes room, or the next look finds another.
         """
-        if not _may_ask_back(need):
-            return []
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
-        for worker in self._workers.workers.values():
+        for worker in self._workers.vacancies.with_more_in_hand():
             if worker.state != "ready" or worker.killed or not serves(worker, need):
                 continue
             for held in worker.behind("generate"):
@@ -194,6 +200,12 @@ class Dispatch:
             RecallTask(worker=worker.plan.name, incarnation=worker.incarnation, task=held.task, attempt=held.attempt)
         ]
 
+    def _may_ask_back(self, need: Need) -> bool:
+        """Return True for what something less urgent that a worker holds may give way to."""
+        if need.role != "generate" or need.alone:
+            return False
+        return any(serves(worker, need) for worker in self._workers.vacancies.with_more_in_hand())
+
     def _urgency(self, job: Job) -> float:
         return job.arrival + job.priority * self._ageing_s
 
@@ -203,8 +215,8 @@ class Dispatch:
             return self._free_for_a_suspect(need, now)
         return [
             worker
-            for worker in self._workers.workers.values()
-            if worker.has_room(thread) and serves(worker, need) and worker.plan.name != self._kept_free
+            for worker in self._workers.vacancies.with_room(thread, now)
+            if serves(worker, need) and worker.plan.name != self._kept_free
         ]
 
     def _free_for_a_suspect(self, need: Need, now: float) -> list[WorkerState]:
@@ -334,6 +346,7 @@ class Dispatch:
             alone=need.alone,
             clients=tuple(job.asked.client for job in jobs),
             hang_s=self._estimates.hang_s(kind),
+            expected_s=self._estimates.known_s(kind) if need.role == "generate" else 0.0,
         )
         self._workers.hold(name, held)
         return SendTask(worker=name, incarnation=incarnation, task=task, attempt=attempt, work=work)
@@ -371,11 +384,6 @@ class Dispatch:
             if running is not None:
                 running[others[-1].asked.client] += 1
         return others
-
-
-def _may_ask_back(need: Need) -> bool:
-    """Return True for what something less urgent that a worker holds may give way to."""
-    return need.role == "generate" and not need.alone
 
 
 def _thread(need: Need) -> Thread:

@@ -63,11 +63,15 @@ class Estimates:
 
     def expect(self, kind: TaskKind) -> float:
         """Return how many seconds such a task is expected to take."""
+        return self.known_s(kind) or _FIRST_GUESS_S
+
+    def known_s(self, kind: TaskKind) -> float:
+        """Return how many seconds its like has taken; 0: none was done before."""
         for one in _standing_in(kind):
             known = self._seconds.get(one)
             if known is not None:
                 return max(known, _LEAST_S)
-        return _FIRST_GUESS_S
+        return 0.0
 
     def hang_s(self, kind: TaskKind) -> float:
         """Return how long such a task may go without getting on, before it counts as hung.

@@ -15,13 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
-from audio_pool.errors import (
-    AudioPoolError,
-    Cancelled,
-    Expired,
-    PoolClosed,
-    WorkerDied,
-)
+from audio_pool.errors import AudioPoolError, Cancelled, Expired, PoolClosed, WorkerDied
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply
@@ -59,7 +53,7 @@ class Scheduler:
     ) -> None:
         """``clients``: what is configured for some by name, and for the rest as ``default``."""
         self.limits = limits
-        self.workers = WorkerTable(plans, limits)
+        self.workers = WorkerTable(plans, limits, queue.batch_window_s)
         self.staffing = Staffing(self.workers)
         self._ledger = Ledger(leave_queue=lambda number: self.waiting.remove(number))
         self.requests, self.jobs = self._ledger.requests, self._ledger.jobs
@@ -140,15 +134,18 @@ class Scheduler:
                 | events.RemoveWorker()
             ):
                 self._ledger.out += self.staffing.take(event, now, closing=self.drain_deadline is not None)
+                self.workers.all_changed()
                 self._next_worker_check = now
                 self._fail_unservable()
                 self._dispatch()
             case events.Reconfigure():
-                self.limits = self.workers.limits = self._estimates.limits = self._poison.limits = event.limits
+                self.limits = self._estimates.limits = self._poison.limits = event.limits
+                self.workers.change(event.limits, event.queue.batch_window_s)
                 self._outcomes.limits = self._claims.limits = event.limits
                 self._admission.queue = event.queue
                 self._rules.change(event.queue, event.clients)
                 self._next_worker_check = now
+                self._dispatch()
             case events.Tick():
                 self._next_worker_check = now
         self._pass_time()
@@ -165,7 +162,8 @@ class Scheduler:
         drain = self.drain_deadline
         if drain is not None and drain <= self._ledger.now:
             drain = None  # it has been acted upon: only events change anything now
-        own = self.requests.next_deadline(), self._dues.first()
+        opening = self.workers.vacancies.next_opening() if len(self.waiting) else None
+        own = self.requests.next_deadline(), self._dues.first(), opening
         times = (self.workers.next_deadline(), self.staffing.next_deadline(), drain, *own)
         return min((time for time in times if time is not None), default=None)
 
@@ -334,7 +332,7 @@ class Scheduler:
         if job.suspect and job.stage != "embed":
             self._dues.set(job, self._ledger.now + self.limits.suspect_wait_s)
         self._dispatcher.put(job)
-        self._dispatch()
+        self._ledger.out += self._dispatcher.send(self._ledger.now, job)
 
     def _dispatch(self) -> None:
         if len(self.waiting):
@@ -378,8 +376,8 @@ class Scheduler:
             worker = self.workers.current(ref.worker, ref.incarnation)
             held = worker.tasks.get(task) if worker is not None else None
             wanted = held is not None and any(other != job.job and other in self.jobs for other in held.jobs)
-            if held is not None and not held.cancelled and not wanted:
-                held.cancelled, held.cancelled_at = True, self._ledger.now
+            if worker is not None and held is not None and not held.cancelled and not wanted:
+                self.workers.cancel(worker, held, self._ledger.now)
                 self._ledger.out.append(
                     CancelTask(worker=ref.worker, incarnation=ref.incarnation, task=task, attempt=ref.attempt)
                 )
@@ -422,6 +420,7 @@ class Scheduler:
             self._waited_too_long(self.jobs[number])
         if told := self.staffing.look(now):
             self._ledger.out += told
+            self.workers.all_changed()
             self._next_worker_check = now  # who may come back is started
             self._dispatch()
         if now >= self._next_worker_check:
@@ -431,6 +430,8 @@ class Scheduler:
                 self._outcomes.timed_out(name, held)
             self._ledger.out += kills
             self._ledger.out += self.workers.start(now)
+        if self.workers.vacancies.open_due(now):
+            self._dispatch()
         if self.drain_deadline is not None:
             self._drain(self.drain_deadline)
 

@@ -53,6 +53,8 @@ class HeldTask(Struct, kw_only=True):
     """Whose it is, by job."""
     hang_s: float = math.inf
     """How long it may go without getting on."""
+    expected_s: float = 0.0
+    """What its like has taken; 0: nothing is known."""
     got_on_at: float = 0.0
     """When it was last heard to have got on."""
     progress: Progress | None = None
@@ -148,6 +150,13 @@ class WorkerState(Struct, kw_only=True):
                 return False
             room -= held.thread == thread
         return room > 0
+
+    def head(self, thread: Thread) -> HeldTask | None:
+        """Return the task that a thread is executing; None: it is idle."""
+        for held in self.tasks.values():
+            if held.thread == thread:
+                return held
+        return None
 
     def behind(self, thread: Thread) -> list[HeldTask]:
         """Return the tasks that wait behind the thread's first, in order."""

@@ -19,6 +19,8 @@ from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
 from audio_pool.scheduler.actions import Action, KillWorker, SpawnWorker, StopWorker
 from audio_pool.scheduler.batches import Batching
+from audio_pool.scheduler.vacancies import Vacancies
+from audio_pool.scheduler.worker_dues import WorkerDues
 from audio_pool.scheduler.worker_state import HeldTask, WorkerPlan, WorkerState
 from audio_pool.tasks import LaneReport
 
@@ -33,18 +35,38 @@ _LOADING_SILENCE = 6
 class WorkerTable:
     """All workers. Methods that change something return the actions that follow from it."""
 
-    def __init__(self, plans: Iterable[WorkerPlan], limits: LimitsConfig) -> None:
+    def __init__(self, plans: Iterable[WorkerPlan], limits: LimitsConfig, batch_window_s: float = 0.0) -> None:
         self.limits = limits
         self.workers = {plan.name: WorkerState(plan=plan) for plan in plans}
         self.stopping = False
+        self.vacancies = Vacancies(batch_window_s)
+        self._dues = WorkerDues(self._due_of)
         self._numbers: dict[str, int] = {}
         """How often those were started that are not there any more."""
+        self.all_changed()
+
+    def changed(self, worker: WorkerState) -> None:
+        """Note that a worker is not what it was. Whatever changes one says so, or it is overlooked until its next
+        heartbeat."""
+        self.vacancies.changed(worker)
+        self._dues.changed(worker)
+
+    def all_changed(self) -> None:
+        """Note that any of the workers may not be what it was."""
+        for worker in self.workers.values():
+            self.changed(worker)
+
+    def change(self, limits: LimitsConfig, batch_window_s: float) -> None:
+        """From now on other limits hold."""
+        self.limits, self.vacancies.window_s = limits, batch_window_s
+        self.all_changed()
 
     def add(self, plan: WorkerPlan) -> None:
         """Add a worker, which is down; one of that name that is known stays as it is."""
         if plan.name not in self.workers:
             number = self._numbers.pop(plan.name, 0)
             self.workers[plan.name] = WorkerState(plan=plan, incarnation=number)
+            self.changed(self.workers[plan.name])
 
     def forget(self, name: str) -> None:
         """Forget a worker that has ended. A later one of that name goes on counting: late messages name a number."""
@@ -64,6 +86,7 @@ class WorkerTable:
                 worker.state, worker.killed = "starting", False
                 worker.due = now + self.limits.hello_timeout_s
                 worker.last_sign = now
+                self.changed(worker)
                 actions.append(SpawnWorker(worker=worker.plan.name, incarnation=worker.incarnation))
         return actions
 
@@ -78,6 +101,7 @@ class WorkerTable:
         if worker is None or worker.state != "starting":
             return False
         worker.state, worker.due, worker.last_sign = "loading", now + self.limits.load_timeout_s, now
+        self.changed(worker)
         return True
 
     def on_ready(
@@ -99,6 +123,7 @@ class WorkerTable:
         # until all is there, a failure to load is one of its start
         worker.ever_ready = worker.ever_ready or not coming
         worker.engines, worker.coming, worker.batching = engines, coming, batching
+        self.changed(worker)
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
         """Note why loading failed. The process ends by itself; what is wrong is seldom cured by an early retry."""
@@ -106,6 +131,7 @@ class WorkerTable:
         if worker is not None and (worker.state in ("starting", "loading") or worker.coming):
             worker.state, worker.coming = "loading", frozenset()  # it takes nothing more
             worker.failure = failure
+            self.changed(worker)
             worker.breaker.crashes = max(worker.breaker.crashes, self.limits.max_restarts)
 
     def heartbeat(
@@ -126,10 +152,12 @@ class WorkerTable:
         if worker is None:
             return []
         worker.last_sign = now
-        if not lanes:
-            return []
-        worker.lanes, worker.lanes_at = {lane.thread: lane for lane in lanes}, now
-        return self._lost(worker, known, now)
+        lost = []
+        if lanes:
+            worker.lanes, worker.lanes_at = {lane.thread: lane for lane in lanes}, now
+            lost = self._lost(worker, known, now)
+        self.changed(worker)
+        return lost
 
     def _lost(self, worker: WorkerState, known: frozenset[int], now: float) -> list[HeldTask]:
         """Return the tasks of idle threads of which the worker has known nothing for a while; no longer held.
@@ -183,7 +211,14 @@ class WorkerTable:
         if on_order:
             worker.state, worker.due, worker.failure = "down", None, None
             worker.engines = worker.coming = frozenset()
-            return held
+        else:
+            self._note_end(worker, held, reason, now, counts=counts)
+        self.changed(worker)
+        return held
+
+    def _note_end(self, worker: WorkerState, held: list[HeldTask], reason: str, now: float, *, counts: bool) -> None:
+        """Note why a worker has ended, and when it is started again."""
+        name = worker.plan.name
         if worker.state in ("starting", "loading") and worker.failure is None:
             ended = WorkerStartFailed(f"worker {name!r} ended while {worker.state}: {reason}; see its log")
             worker.failure = Failure.of(ended)
@@ -199,7 +234,6 @@ class WorkerTable:
         else:
             broken, pause = breaker.crash(self.limits)
             worker.state, worker.due = "broken" if broken else "down", now + pause
-        return held
 
     def stop(self, now: float) -> list[Action]:
         """Ask every worker to finish and exit; kill those that are not up yet."""
@@ -217,6 +251,7 @@ class WorkerTable:
                 if not worker.killed:
                     worker.killed = True
                     actions.append(KillWorker(worker=name, incarnation=worker.incarnation, why="the pool stops"))
+            self.changed(worker)
         return actions
 
     @property
@@ -228,7 +263,9 @@ class WorkerTable:
 
     def hold(self, name: str, held: HeldTask) -> None:
         """Note that a task was sent to a worker."""
-        self.workers[name].tasks[held.task] = held
+        worker = self.workers[name]
+        worker.tasks[held.task] = held
+        self.changed(worker)
 
     def release(self, name: str, incarnation: int, task: int, attempt: int, now: float) -> HeldTask | None:
         """Return the task, no longer held; None for a late message of a dead attempt."""
@@ -250,14 +287,19 @@ class WorkerTable:
         self._drop(worker, held, now)
         return held
 
-    @staticmethod
-    def _drop(worker: WorkerState, held: HeldTask, now: float) -> None:
+    def _drop(self, worker: WorkerState, held: HeldTask, now: float) -> None:
         del worker.tasks[held.task]
         worker.last_sign = now
         for other in worker.tasks.values():
             if other.thread == held.thread:
                 other.since = now  # the next of the thread starts now
                 break
+        self.changed(worker)
+
+    def cancel(self, worker: WorkerState, held: HeldTask, now: float) -> None:
+        """Note that nobody wants a task that a worker holds any more."""
+        held.cancelled, held.cancelled_at = True, now
+        self.changed(worker)
 
     def is_running(self, name: str, incarnation: int, task: int) -> bool:
         """Return True if the worker is executing this task, not one before it in the same thread."""
@@ -268,6 +310,9 @@ class WorkerTable:
         """Return the workers to kill because something lasted too long, and the tasks that were the reason."""
         actions: list[Action] = []
         late: list[tuple[str, HeldTask]] = []
+        first = self.next_deadline()
+        if first is None or now < first:
+            return actions, late
         for name, worker in self.workers.items():
             if worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
                 continue
@@ -325,20 +370,21 @@ class WorkerTable:
 
     def next_deadline(self) -> float | None:
         """Return when ``overdue`` or ``start`` has something to do; None: only events change anything."""
-        times: list[float] = []
-        for worker in self.workers.values():
-            if worker.killed:
-                continue
-            if worker.due is not None and not (worker.must_end and worker.state in ("down", "broken")):
-                times.append(worker.due)
-            if worker.state in ("loading", "ready"):
-                times.append(worker.last_sign + self._silence_s(worker))
-            for held in worker.heads():
-                times.append(self._hangs_at(held))
-                ends_by = self._ends_by(worker, held)
-                if ends_by is not None:
-                    times.append(ends_by)
-        return min(times, default=None)
+        return self._dues.first()
+
+    def _due_of(self, worker: WorkerState) -> float:
+        """Return when something is due of a worker as it is; infinity: never."""
+        if worker.killed:
+            return math.inf
+        due = math.inf
+        if worker.due is not None and not (worker.must_end and worker.state in ("down", "broken")):
+            due = worker.due
+        if worker.state in ("loading", "ready"):
+            due = min(due, worker.last_sign + self._silence_s(worker))
+        for held in worker.heads():
+            ends_by = self._ends_by(worker, held)
+            due = min(due, self._hangs_at(held), math.inf if ends_by is None else ends_by)
+        return due
 
     def _ends_by(self, worker: WorkerState, held: HeldTask) -> float | None:
         """Return when a cancelled task must have ended at the latest; None: nobody cancelled it, or it has not begun.
