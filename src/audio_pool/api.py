@@ -27,6 +27,7 @@ from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
 from audio_pool.results import AudioResult, Event, Failure, SoundMetadata
 from audio_pool.sound_stream import SoundStream
+from audio_pool.staffing import HasStaff, LeaseReport
 from audio_pool.tasks import ClapOperation
 from audio_pool.types import MAX_VARIANTS, AudioRequest, Delivery
 from audio_pool.validation import parse
@@ -106,6 +107,8 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     error: str | None = None
     at_work: tuple[TaskAtWork, ...] = ()
     """One for each of its threads that has a task in hand."""
+    gpus: tuple[str, ...] = ()
+    """The devices that it is pinned to, and leaves where they are lent."""
 
 
 class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -132,6 +135,8 @@ class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     arena: dict[str, int] = {}
     strangers_refused: int = 0
     """Messages on the workers' socket that were not a worker's of this pool."""
+    leases: tuple[LeaseReport, ...] = ()
+    """Devices that are lent; none for who is no operator."""
     numbers: PoolNumbers | None = None
     """None unless they were asked for."""
 
@@ -330,7 +335,7 @@ def check_timeout(timeout_s: float) -> None:
         raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
-class PoolApi(HasLibrary, HasCandidates, Protocol):
+class PoolApi(HasLibrary, HasCandidates, HasStaff, Protocol):
     """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.

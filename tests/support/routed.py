@@ -36,6 +36,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.lending import Lending
 from audio_pool.pool.library import Library
 from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
@@ -53,6 +54,7 @@ from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.sent_first import SentFirst
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
+from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.turns import Turns
@@ -194,6 +196,7 @@ class Routed:
             self.look_ups = LookUps(self.config, self.inbox, self.requests, self.keeper, self.writer)
         kept_s = cached.candidates_keep_s if cached.enabled else 0.0
         candidates = KeptCandidates(kept_s, cached.candidates_bytes)
+        processes = {worker.name: process_spec(worker) for worker in workers}
         self.executor = Executor(
             self.config,
             inbox=self.inbox,
@@ -215,7 +218,7 @@ class Routed:
             catching_up=CatchingUp(turns, self.inbox.post),
             making=Making(turns, None),  # its questions would need the writer before every sound
             launcher=self.launcher,
-            processes={worker.name: process_spec(worker) for worker in workers},
+            processes=processes,
             infos=self.infos,
             telemetry=telemetry,
         )
@@ -253,6 +256,13 @@ class Routed:
         library = Library(errands, Meaning(self.config, self.intake, encoders), turns, turns)
         kept_files = KeptFiles(self.config, self.intake, errands, turns, turns)
         first = SentFirst(self.router, self.intake, self.requests, self.files, self.sent_audio)
+        self.lending = Lending(self.router, self.requests)
+        self.staff = Staff(
+            self.config, workers, self.router, self.requests,
+            loads={}, processes=processes, infos=self.infos, encoders=encoders, arena=str(self.arena.directory),
+        )  # fmt: skip
+        self.executor.on_lease, self.executor.on_worker = self.lending.told, self.staff.told
+        self.view.leases = self.lending.reports
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
             pictures, library, kept_files, Bulk(errands, turns), CacheView(errands, turns),
@@ -261,6 +271,8 @@ class Routed:
             Crafting(
                 self.config, self.router, self.intake, self.requests, first, turns, self.config.render_dir
             ),
+            self.lending,
+            self.staff,
         )  # fmt: skip
 
     def close(self) -> None:

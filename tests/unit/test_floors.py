@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation",
-        "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft",
+        "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),

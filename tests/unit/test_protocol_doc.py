@@ -58,6 +58,7 @@ from audio_pool.reports import (
 )
 from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
 from audio_pool.server.outbox import SocketSink
+from audio_pool.staffing import LeaseReport
 from audio_pool.transport import client_messages, packing
 from audio_pool.types import AudioRequest
 from audio_pool.validation import parse
@@ -328,6 +329,7 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (KeptCandidate, "A kept candidate"),
         (CandidateFile, "A candidate's file"),
         (CandidateChosen, "A choice"),
+        (LeaseReport, "A lease"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

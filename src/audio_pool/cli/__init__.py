@@ -43,6 +43,8 @@ _COMMANDS = {
     "jobs": ("audio_pool.cli.jobs", "group"),
     "keys": ("audio_pool.cli.keys", "group"),
     "cache": ("audio_pool.cli.cache", "group"),
+    "lease": ("audio_pool.cli.lease", "group"),
+    "workers": ("audio_pool.cli.workers", "group"),
     "models": ("audio_pool.cli.models", "group"),
     "env": ("audio_pool.cli.env", "group"),
     "clap": ("audio_pool.cli.clap", "group"),

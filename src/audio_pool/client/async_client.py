@@ -41,6 +41,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import AsyncClientLibrary
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
+from audio_pool.client.staff import AsyncClientLeases, AsyncClientWorkers
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
@@ -303,6 +304,16 @@ class AsyncAudioClient(PoolApi):
     def library(self) -> AsyncClientLibrary:
         """As AudioClient.library; awaited."""
         return AsyncClientLibrary(self._ask)
+
+    @property
+    def leases(self) -> AsyncClientLeases:
+        """As AudioClient.leases; awaited."""
+        return AsyncClientLeases(self._ask)
+
+    @property
+    def workers(self) -> AsyncClientWorkers:
+        """As AudioClient.workers; awaited."""
+        return AsyncClientWorkers(self._ask)
 
     # -- life
 

@@ -49,6 +49,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import ClientLibrary
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
+from audio_pool.client.staff import ClientLeases, ClientWorkers
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
@@ -375,6 +376,16 @@ class AudioClient(PoolApi):
     def candidates(self) -> ClientCandidates:
         """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
         return ClientCandidates(self._ask)
+
+    @property
+    def leases(self) -> ClientLeases:
+        """Devices lent to other programs, and returned."""
+        return ClientLeases(self._ask)
+
+    @property
+    def workers(self) -> ClientWorkers:
+        """Workers added, drained and removed while the server runs."""
+        return ClientWorkers(self._ask)
 
     # -- life
 

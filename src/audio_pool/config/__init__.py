@@ -1,6 +1,6 @@
 """The configuration: ``sections`` says what can be set, ``load`` reads it."""
 
-from audio_pool.config.load import load_config
+from audio_pool.config.load import check_config, load_config
 from audio_pool.config.sections import (
     CacheConfig,
     ClientConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "ServiceConfig",
     "SoundConfig",
     "WorkerConfig",
+    "check_config",
     "load_config",
     "process_names",
 ]

@@ -22,7 +22,7 @@ from audio_pool.config.sections import Config, EngineConfig, process_names
 from audio_pool.errors import InvalidConfig, NotFound, nearest_name
 from audio_pool.validation import parse
 
-__all__ = ["load_config"]
+__all__ = ["check_config", "load_config"]
 
 PREFIX = "AUDIO_POOL_"
 _READ_ELSEWHERE = ("AUDIO_POOL_LOG_LEVEL",)
@@ -60,7 +60,7 @@ def load_config(
         raise InvalidConfig(f"{where}: 'workers' is one table; allowed is a list of them: head each with [[workers]]")
     _refuse_renamed(tree, where)
     config = parse(Config, _engines_parted(tree), error=InvalidConfig, what=where)
-    _check(config, where)
+    check_config(config, where)
     return config
 
 
@@ -191,8 +191,8 @@ def _text_value(text: str) -> Any:
     return [part.strip() for part in text[1:-1].split(",")] if text.startswith("[") and text.endswith("]") else text
 
 
-def _check(config: Config, where: str) -> None:
-    """Refuse combinations that no single field can."""
+def check_config(config: Config, where: str) -> None:
+    """Refuse combinations that no single field can. Raises InvalidConfig."""
     names = [name for worker in config.workers for name in process_names(worker)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -42,6 +42,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.lending import Lending
 from audio_pool.pool.library import Library
 from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
@@ -72,6 +73,7 @@ from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.sent_first import SentFirst
 from audio_pool.pool.service import PoolService
 from audio_pool.pool.spill import Spill
+from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.traces import span_feed
@@ -128,9 +130,10 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         refuse_non_commercial([*infos.values(), *(configured(name, config) for name in asked)])
     endpoint = local_endpoint(arena.directory / "workers.sock")
     inbox = Inbox()
+    loads = {worker.name: load_message(worker, config, asked, str(arena.directory)) for worker in workers}
     link = WorkerLink(
         endpoint,
-        {worker.name: load_message(worker, config, asked, str(arena.directory)) for worker in workers},
+        loads,
         # one that is just being started may not be listed yet, but is a child of ours
         lambda name, pid: is_beneath(pid, launcher.pids().get(name, os.getpid())),
     )
@@ -143,6 +146,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         ),
     )
     fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
+    processes = {worker.name: process_spec(worker, fair_threads) for worker in workers}
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
     requests.traces = span_feed(os.environ, rest)
@@ -169,7 +173,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         look_ups=look_ups,
         candidates=candidates,
         launcher=launcher,
-        processes={worker.name: process_spec(worker, fair_threads) for worker in workers},
+        processes=processes,
         infos=infos,
         telemetry=telemetry,
     )
@@ -223,6 +227,19 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     hearing = Hearing(config, first)
     crafting = Crafting(config, router, intake, requests, first, turns, config.render_dir)
     kept_files = KeptFiles(config, intake, Errands("files", requests, cache, inbox.post), reader, turns)
+    lending = Lending(router, requests)
+    staff = Staff(
+        config,
+        workers,
+        router,
+        requests,
+        loads=loads,
+        processes=processes,
+        infos=infos,
+        encoders=asked,
+        arena=str(arena.directory),
+    )
+    executor.on_lease, executor.on_worker, view.leases = lending.told, staff.told, lending.reports
     service = PoolService(
         config,
         router,
@@ -242,6 +259,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         ),
         hearing,
         crafting,
+        lending,
+        staff,
         jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None

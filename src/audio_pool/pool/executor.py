@@ -78,6 +78,10 @@ class Executor:
         """Told of each request for whose sound a worker has been given the work."""
         self.on_answer: Callable[[ResolvedRequest, Caller], None] = _ignore
         """Told of each request whose sound is on its way to its caller."""
+        self.on_lease: Callable[[actions.TellLease], None] = _ignore
+        """Told of what has become of leases."""
+        self.on_worker: Callable[[actions.TellWorker], None] = _ignore
+        """Told of workers that were drained or removed."""
         self._config = config
         self._inbox = inbox
         self._link = link
@@ -170,6 +174,11 @@ class Executor:
                 self._launcher.spawn(self._processes[action.worker], action.incarnation, secret)
             case actions.KillWorker():
                 self._launcher.kill(action.worker, action.incarnation, action.why, at_once=action.at_once)
+            case actions.TellLease():
+                self.on_lease(action)
+            case actions.TellWorker():
+                self.devices.pop(action.worker if action.state == "removed" else "", None)
+                self.on_worker(action)
         return None
 
     # -- workers -----------------------------------------------------------------------------------
@@ -418,7 +427,7 @@ class Executor:
                 usage.answered(kind, spent_s, entry)
 
 
-def _ignore(*_: int | ResolvedRequest | Caller) -> None:
+def _ignore(*_: int | ResolvedRequest | Caller | actions.TellLease | actions.TellWorker) -> None:
     """Do nothing: nobody wants to be told."""
 
 

@@ -28,6 +28,7 @@ from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
     "configured",
+    "devices_of",
     "encoder_infos",
     "encoders_of",
     "former_encoder",
@@ -165,7 +166,15 @@ def worker_plan(worker: WorkerConfig) -> WorkerPlan:
         roles=frozenset(worker.roles),
         credit=worker.credit,
         aux_credit=worker.aux_credit,
+        devices=devices_of(worker),
     )
+
+
+def devices_of(worker: WorkerConfig) -> tuple[str, ...]:
+    """Return the devices that a worker is on and can leave: those that it is pinned to, in a process of its own."""
+    if worker.gpu is None or worker.thread:
+        return ()
+    return tuple(dict.fromkeys(part for part in worker.gpu.split(",") if part))
 
 
 def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> Load:

@@ -52,6 +52,7 @@ from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.own_candidates import PoolCandidates
 from audio_pool.pool.own_craft import own_craft
 from audio_pool.pool.own_library import PoolLibrary
+from audio_pool.pool.own_staff import PoolLeases, PoolWorkers
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
 from audio_pool.pool.reload import Reload, reload_plan
@@ -449,6 +450,18 @@ class AudioPool(PoolApi):
         """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
         parts = self._running()
         return PoolCandidates(parts.router, parts.service)
+
+    @property
+    def leases(self) -> PoolLeases:
+        """Devices lent to other programs, and returned; see LeasesApi."""
+        parts = self._running()
+        return PoolLeases(parts.router, parts.service)
+
+    @property
+    def workers(self) -> PoolWorkers:
+        """Workers added, drained and removed while the pool runs; see WorkersApi."""
+        parts = self._running()
+        return PoolWorkers(parts.router, parts.service)
 
     @property
     def endpoint(self) -> str | None:

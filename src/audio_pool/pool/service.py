@@ -26,11 +26,13 @@ from audio_pool.pool.feedback import Feedback
 from audio_pool.pool.hearing import Hearing
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_files import KeptFiles
+from audio_pool.pool.lending import Lending
 from audio_pool.pool.library import Library
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
+from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
 from audio_pool.results import Failure
 from audio_pool.tasks import EchoTask
@@ -61,6 +63,8 @@ class PoolService:
         candidates: CandidateFiles,
         hearing: Hearing,
         crafting: Crafting,
+        lending: Lending,
+        staff: Staff,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -76,6 +80,8 @@ class PoolService:
             candidates: those that were not chosen.
             hearing: CLAP asked.
             crafting: given sounds worked on.
+            lending: devices lent.
+            staff: workers added and removed.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -95,6 +101,8 @@ class PoolService:
         self.candidates = candidates
         self.hearing = hearing
         self.crafting = crafting
+        self.lending = lending
+        self.staff = staff
 
     @property
     def keeps_jobs(self) -> bool:

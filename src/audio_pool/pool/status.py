@@ -23,6 +23,7 @@ from audio_pool.pool.numbers_view import NumbersView, at_work
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import FrontEnd, Router
 from audio_pool.scheduler.worker_state import WorkerState
+from audio_pool.staffing import LeaseReport
 from audio_pool.transport.arena import Arena
 
 __all__ = ["StatusView"]
@@ -55,6 +56,8 @@ class StatusView:
         """Further parts that may fail: each says how, or "" while all is well."""
         self.embedding: Callable[[], str] = str
         """How far embedding kept sounds anew is; "" where nothing is lacking."""
+        self.leases: Callable[[], tuple[LeaseReport, ...]] = tuple
+        """Devices that are lent."""
         self._config = config
         self._router = router
         self._executor = executor
@@ -86,8 +89,9 @@ class StatusView:
             alive = worker.state == "ready" and not worker.killed and silent_s < most_silent_s
             if worker.state in ("starting", "loading") and worker.failure is None:
                 coming = True
-            elif not alive or worker.breaker.half_open:
-                trouble = worker.condition if discreet else _trouble(worker, silent_s, now)
+            elif not alive or worker.breaker.half_open or not worker.wanted:
+                away = scheduler.staffing.away(worker, now)
+                trouble = worker.condition if discreet else away or _trouble(worker, silent_s, now)
                 reasons.append(f"worker {name!r}: {trouble}")
             for engine in worker.plan.engines:
                 state = worker.condition if alive or worker.state != "ready" else "silent"
@@ -152,6 +156,7 @@ class StatusView:
             clients={**self._summed(lambda front_end: front_end.message_counts), **self.feedback_counts},
             strangers_refused=self._router.link_counts.get("strangers_refused", 0),
             arena=self._arena.stats(),
+            leases=() if discreet else self.leases(),
             numbers=self._numbers.numbers(discreet=discreet) if numbers else None,
         )
 
@@ -176,6 +181,7 @@ class StatusView:
             engines=tuple(sorted(worker.plan.engines)),
             roles=tuple(sorted(worker.plan.roles)),
             device=self._executor.devices.get(name, ""),
+            gpus=worker.plan.devices,
             tasks=len(worker.tasks),
             tasks_done=worker.tasks_done,
             crashes=worker.breaker.crashes,

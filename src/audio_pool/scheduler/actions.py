@@ -208,10 +208,10 @@ class TellLease(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class TellWorker(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker has done what it held (drained), or has ended for good (removed)."""
+    """A worker has done what it held (drained), or has ended for good (removed); closed: the pool stops before."""
 
     worker: str
-    state: Literal["drained", "removed"]
+    state: Literal["drained", "removed", "closed"]
 
 
 Action = (

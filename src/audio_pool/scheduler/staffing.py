@@ -142,7 +142,7 @@ class Staffing:
         ]
 
     def close(self) -> list[Action]:
-        """The pool stops: nobody is left waiting for a device."""
+        """The pool stops: nobody is left waiting for a device or a worker."""
         closed = Failure.of(PoolClosed("the pool is stopping: its devices are free in a moment"))
         actions: list[Action] = []
         for lease in self.leases.values():
@@ -150,6 +150,9 @@ class Staffing:
             actions += [
                 TellLease(asked=number, device=lease.device, state="refused", failure=closed) for number in asked
             ]
+        for worker in self._workers.workers.values():
+            if worker.removed or (worker.drained and not worker.drain_told):
+                actions.append(TellWorker(worker=worker.plan.name, state="closed"))
         return actions
 
     # -- leaving -----------------------------------------------------------------------------------

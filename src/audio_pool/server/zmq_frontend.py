@@ -50,6 +50,8 @@ from audio_pool.transport.client_messages import (
     HealthRequest,
     JobRequest,
     JobsRequest,
+    LeaseRequest,
+    LeaseReturnRequest,
     MarkManyRequest,
     MarkRequest,
     RemoveManyRequest,
@@ -61,6 +63,9 @@ from audio_pool.transport.client_messages import (
     SpectrogramRequest,
     StatusRequest,
     WaveformRequest,
+    WorkerAddRequest,
+    WorkerDrainRequest,
+    WorkerRemoveRequest,
     decode_client,
 )
 from audio_pool.transport.connections import MONITORED, Connections
@@ -289,6 +294,25 @@ class ZmqFrontEnd:
                     size_bytes=size_bytes,
                     caller=caller,
                 )
+            case LeaseRequest():
+                sender = sink.sender if message.while_connected else None
+                service.lending.take(
+                    message.device,
+                    sink,
+                    within_s=message.within_s,
+                    for_s=message.for_s,
+                    holder=message.holder,
+                    caller=caller,
+                    gone=None if sender is None else lambda: sender.gone,
+                )
+            case LeaseReturnRequest():
+                _answer(sink, service.lending.give_back(message.device, caller=caller))
+            case WorkerAddRequest():
+                _answer(sink, service.staff.add(message.worker, like=message.like, caller=caller))
+            case WorkerDrainRequest():
+                service.staff.drain(message.worker, sink, drained=message.drained, caller=caller)
+            case WorkerRemoveRequest():
+                service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)
 
     @property
     def parked(self) -> bool:

@@ -21,6 +21,7 @@ from audio_pool.craft import MOST_SOUNDS, Craft, CraftForm
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
 from audio_pool.results import Failure, RawSamples, SoundMetadata
+from audio_pool.staffing import Device, Holder, LeaseS, WithinS
 from audio_pool.stock import LikenessMethod, Listed
 from audio_pool.tracing import Traceparent
 from audio_pool.types import Delivery, Name, Picture, RequestId
@@ -51,6 +52,8 @@ __all__ = [
     "HealthRequest",
     "JobRequest",
     "JobsRequest",
+    "LeaseRequest",
+    "LeaseReturnRequest",
     "MarkManyRequest",
     "MarkRequest",
     "RemoveManyRequest",
@@ -64,6 +67,9 @@ __all__ = [
     "SpectrogramRequest",
     "StatusRequest",
     "WaveformRequest",
+    "WorkerAddRequest",
+    "WorkerDrainRequest",
+    "WorkerRemoveRequest",
     "decode_client",
 ]
 
@@ -312,6 +318,49 @@ class CraftRequest(_Asked, frozen=True, kw_only=True, tag="craft"):
     delivery: Delivery = "path"
 
 
+class LeaseRequest(_Asked, frozen=True, kw_only=True, tag="lease"):
+    """Asks that every worker leave a device; answered when it is free."""
+
+    device: Device
+    within_s: WithinS = 10.0
+    for_s: LeaseS | None = 600.0
+    """From when it is free; None: until it is returned."""
+    holder: Holder | None = None
+    """A name for who has it; None: the caller's own."""
+    while_connected: bool = False
+    """It also ends when the connection that this came through does."""
+
+
+class LeaseReturnRequest(_Asked, frozen=True, kw_only=True, tag="lease_return"):
+    """Returns a device."""
+
+    device: Device
+
+
+class WorkerAddRequest(_Asked, frozen=True, kw_only=True, tag="worker_add"):
+    """Asks for one more worker."""
+
+    worker: dict[str, Any]  # a WorkerConfig's mapping, checked when it becomes one
+    like: Name | None = None
+    """The worker whose settings it has where ``worker`` says nothing."""
+
+
+class WorkerDrainRequest(_Asked, frozen=True, kw_only=True, tag="worker_drain"):
+    """Asks that a worker take nothing new; answered when it has done what it holds."""
+
+    worker: Name
+    drained: bool = True
+    """False: it is to work again; answered at once."""
+
+
+class WorkerRemoveRequest(_Asked, frozen=True, kw_only=True, tag="worker_remove"):
+    """Asks that a worker do what it holds and end for good; answered when it is gone."""
+
+    worker: Name
+    within_s: WithinS | None = None
+    """After so long it is ended whatever it is at."""
+
+
 ClientMessage = (
     GenerateRequest
     | CancelRequest
@@ -341,6 +390,11 @@ ClientMessage = (
     | EchoRequest
     | ClapRequest
     | CraftRequest
+    | LeaseRequest
+    | LeaseReturnRequest
+    | WorkerAddRequest
+    | WorkerDrainRequest
+    | WorkerRemoveRequest
 )
 _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)
