@@ -25,6 +25,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "remove_many", "entries": [1, 2], "spare_pinned": True},
     {"type": "eviction", "limit": 5},
     {"type": "duplicates", "by": "sound"},
+    {"type": "craft", "craft": {"kind": "check"}, "paths": ["/a.wav"]},
     {"type": "lease", "device": "1", "within_s": 5.0, "holder": "image server", "while_connected": True},
     {"type": "lease_return", "device": "1"},
     {"type": "worker_add", "worker": {"name": "c", "gpu": "1"}, "like": "b"},
