@@ -25,7 +25,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "remove_many", "entries": [1, 2], "spare_pinned": True},
     {"type": "eviction", "limit": 5},
     {"type": "duplicates", "by": "sound"},
-    {"type": "craft", "craft": {"kind": "check"}, "paths": ["/a.wav"]},
+    {"type": "craft", "craft": {"kind": "check"}, "paths": ("/a.wav",)},
     {"type": "candidates", "target": "b"},
     {"type": "candidate_file", "target": "b", "number": 1, "form": {"format": "ogg"}},
     {"type": "choose", "target": "b", "number": 1, "by": "Ann"},
