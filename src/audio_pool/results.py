@@ -45,6 +45,7 @@ __all__ = [
     "Failure",
     "FinishedSound",
     "Progress",
+    "ProgressStage",
     "RawSamples",
     "RenditionReport",
     "SampleEncoding",
@@ -59,6 +60,8 @@ SAMPLE_ENCODINGS: dict[int, SampleEncoding] = {16: "s16le", 24: "s24le", 32: "f3
 SAMPLE_BYTES: dict[SampleEncoding, int] = {"s16le": 2, "s24le": 3, "f32le": 4}
 TaskRole = Literal["generate", "master", "embed", "score"]
 """A task's role, as progress names it."""
+ProgressStage = Literal[TaskRole, "loading"]
+"""What a request is at; ``loading``: it waits for its engine."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -271,11 +274,15 @@ class Accepted(PlainMapping, Struct, frozen=True, kw_only=True):
 class Progress(PlainMapping, Struct, frozen=True, kw_only=True):
     """The body of a ``progress`` event."""
 
-    stage: TaskRole
+    stage: ProgressStage
     done: int = 0
     total: int = 0
     fraction: float = 0.0
     """0..1."""
+    eta_s: float | UnsetType = UNSET
+    """Of ``loading``: in how many seconds the engine is expected to be there."""
+    note: str | UnsetType = UNSET
+    """Of ``loading``: why it cannot begin yet."""
 
 
 class ChunkHead(PlainMapping, Struct, frozen=True, kw_only=True):

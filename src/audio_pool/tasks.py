@@ -8,6 +8,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     EmbedTask    -> Embedded
     RenderTask   -> Rendered
     DrawTask, CraftTask, EchoTask, ClapTask -> Called
+    LoadTask -> Loaded, UnloadTask -> Unloaded: of no job, their results are filed under 0
     any of them  -> Rejected
 
 Results are decoded once, where the router reads them; a malformed one is that worker's fault alone.
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from audio_pool.craft import Craft, CraftForm
-from audio_pool.engine_info import Notes
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.reports import CandidateReport, WorkerReport
 from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.types import Peaks, Picture, Recipe, Rendition, Shape
@@ -42,6 +43,8 @@ __all__ = [
     "GenerateTask",
     "Grant",
     "LaneReport",
+    "LoadTask",
+    "Loaded",
     "MasterTask",
     "MasteredSound",
     "MasteringSpec",
@@ -54,6 +57,8 @@ __all__ = [
     "TaskResult",
     "TensorRef",
     "Thread",
+    "UnloadTask",
+    "Unloaded",
 ]
 
 Thread = Literal["generate", "aux"]
@@ -258,9 +263,21 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     """Paths of sounds that came with the question: files of the pool's own."""
 
 
+class LoadTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="load"):
+    """Load one of the worker's engines."""
+
+    engine: str
+
+
+class UnloadTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="unload"):
+    """Take an engine out of memory."""
+
+    engine: str
+
+
 CallTask = DrawTask | CraftTask | RenderTask | EchoTask | ClapTask | EmbedTask
 """What is asked for by itself, without a sound to be made."""
-Task = GenerateTask | MasterTask | EmbedTask | RenderTask | DrawTask | CraftTask | EchoTask | ClapTask
+Task = GenerateTask | MasterTask | CallTask | LoadTask | UnloadTask
 
 
 # -- how they get on -------------------------------------------------------------------------------
@@ -330,6 +347,22 @@ class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
     body: dict[str, Any]  # opaque on purpose: the caller's own payload, or CLAP's figures
 
 
+class Loaded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="loaded"):
+    """An engine is in memory."""
+
+    info: EngineInfo
+    size_bytes: Annotated[int, Meta(ge=0)]
+    """What the worker has more in its device's memory than before."""
+    device: str = "cpu"
+
+
+class Unloaded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="unloaded"):
+    """An engine is out of memory."""
+
+    freed_bytes: int
+    """What the worker has less than before."""
+
+
 class Rejected(Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
     """No result: why, and the candidates that were tried."""
 
@@ -337,4 +370,4 @@ class Rejected(Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"
     tried: tuple[CandidateReport, ...] = ()
 
 
-TaskResult = RawSounds | MasteredSound | Embedded | Rendered | Called | Rejected
+TaskResult = RawSounds | MasteredSound | Embedded | Rendered | Called | Rejected | Loaded | Unloaded

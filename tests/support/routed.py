@@ -222,7 +222,8 @@ class Routed:
             infos=self.infos,
             telemetry=telemetry,
         )
-        self.scheduler = Scheduler([worker_plan(one) for one in workers], self.config.limits, self.config.queue)
+        plans = [worker_plan(one, self.config) for one in workers]
+        self.scheduler = Scheduler(plans, self.config.limits, self.config.queue)
         self.router = Router(
             self.scheduler, self.executor, used, self.inbox, self.requests, telemetry, HelperThreads(helpers)
         )

@@ -16,7 +16,7 @@ import msgspec
 from tests.support.recipes import RENDITION, recipe
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
-from audio_pool.engine_info import Notes
+from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.errors import AudioPoolError
 from audio_pool.reports import CandidateReport, QualityReport
 from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
@@ -47,7 +47,17 @@ from audio_pool.scheduler.batches import Batching
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.scheduler import Scheduler, Sizes
-from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, MasterWork, RenderWork, TaskWork, thread_of
+from audio_pool.scheduler.work import (
+    CallWork,
+    EmbedWork,
+    GenerateWork,
+    LoadWork,
+    MasterWork,
+    RenderWork,
+    TaskWork,
+    UnloadWork,
+    thread_of,
+)
 from audio_pool.scheduler.worker_state import WorkerPlan
 from audio_pool.tasks import (
     Called,
@@ -56,6 +66,7 @@ from audio_pool.tasks import (
     EchoTask,
     Embedded,
     LaneReport,
+    Loaded,
     MasteredSound,
     Provenance,
     RawSounds,
@@ -63,6 +74,7 @@ from audio_pool.tasks import (
     Rendered,
     TaskResult,
     TensorRef,
+    Unloaded,
 )
 from audio_pool.types import Query, Recipe
 
@@ -137,6 +149,8 @@ class Process:
     incarnation: int
     state: Literal["spawned", "loading", "ready", "dead"] = "spawned"
     tasks: dict[int, Sent] = field(default_factory=dict)
+    memory: set[str] = field(default_factory=set)
+    """Engines that it has loaded, and that no task in its hands takes out."""
     doomed: bool = False
     stopping: bool = False
 
@@ -279,10 +293,13 @@ class World:
         assert process.state == "loading"
         process.state = "ready"
         engines = self.plans[process.name].engines | frozenset(self.hosts.get(process.name, "").split())
+        demanded = self.plans[process.name].on_demand
+        process.memory = set(engines) - {name for name, how in demanded.items() if how.preload is not True}
         ready = events.WorkerReady(
             worker=process.name,
             incarnation=process.incarnation,
             engines=engines,
+            loaded=frozenset(process.memory),
             batching={name: Batching() for name in self.batching & engines},
         )
         self.feed(ready)
@@ -386,6 +403,7 @@ class World:
         sent = process.tasks.pop(task).action
         if results is None:
             results = {job: self._result(sent, job, more) for job in jobs_of(sent.work)}
+            results |= self._of_no_job(process, sent.work)
         return self.feed(
             events.TaskDone(
                 worker=process.name,
@@ -395,6 +413,18 @@ class World:
                 results=results,
             )
         )
+
+    def _of_no_job(self, process: Process, work: TaskWork) -> dict[int, TaskResult]:
+        """What loading an engine or taking it out comes to."""
+        match work:
+            case LoadWork():
+                process.memory.add(work.engine)
+                info = EngineInfo(name=work.engine, role="generator", model="m", licence="", commercial_use=True)
+                return {0: Loaded(info=info, size_bytes=self.plans[process.name].on_demand[work.engine].size_bytes)}
+            case UnloadWork():
+                return {0: Unloaded(freed_bytes=self.plans[process.name].on_demand[work.engine].size_bytes)}
+            case _:
+                return {}
 
     def _result(self, sent: SendTask, job: int, more: dict[str, Any]) -> TaskResult:
         if "error" in more:
@@ -415,6 +445,8 @@ class World:
                 return Called(body={"payload": payload})
             case CallWork():
                 return Called(body={"similarity": [[1.0, 0.5]]})
+            case LoadWork() | UnloadWork():
+                raise AssertionError("a load is of no job")
 
     def fail(self, process: Process, task: int, error: AudioPoolError) -> list[Action]:
         sent = process.tasks.pop(task).action
@@ -570,14 +602,24 @@ class World:
         assert action.attempt <= self.limits.max_attempts
         process.tasks[action.task] = Sent(action)
         thread = thread_of(work)
-        held = sum(1 for sent in process.tasks.values() if thread_of(sent.action.work) == thread)
+        held = sum(
+            1
+            for sent in process.tasks.values()
+            if thread_of(sent.action.work) == thread and not isinstance(sent.action.work, LoadWork | UnloadWork)
+        )
         one = self.plans[action.worker]
         assert held <= (one.credit if thread == "generate" else one.aux_credit), f"{held} tasks on thread {thread}"
         match work:
+            case LoadWork():
+                assert work.engine not in process.memory
+            case UnloadWork():
+                process.memory.remove(work.engine)
             case GenerateWork():
                 assert "generate" in one.roles
                 assert work.master_here == (work.stream or "master" in one.roles)
                 asked = [self.asked[one.request] for one in work.jobs]
+                engine = self.asked[work.jobs[0].request].recipe.engine if work.jobs[0].request else ""
+                assert engine in process.memory or engine not in one.on_demand, f"{engine} is not loaded"
                 recipes = [submit.recipe for submit in asked if isinstance(submit, events.Submit)]
                 assert len(recipes) == len(asked) and all(recipe.engine in one.engines for recipe in recipes)
                 if len(recipes) > 1:
@@ -586,6 +628,10 @@ class World:
                 assert "master" in one.roles
             case EmbedWork():
                 assert {"embed", "score"} & one.roles
+
+    def loaded(self, process: Process) -> frozenset[str]:
+        """What a worker has in memory, as the scheduler sees it."""
+        return self.scheduler.workers.workers[process.name].loaded
 
     def _refers_to(self, job: int) -> None:
         assert job not in self.closed, f"job {job} was closed"
@@ -686,7 +732,13 @@ class World:
 
 
 def jobs_of(work: TaskWork) -> list[int]:
-    return [one.job for one in work.jobs] if isinstance(work, GenerateWork) else [work.job]
+    match work:
+        case GenerateWork():
+            return [one.job for one in work.jobs]
+        case LoadWork() | UnloadWork():
+            return []
+        case _:
+            return [work.job]
 
 
 def _requests_of(work: TaskWork) -> list[int]:

@@ -19,13 +19,11 @@ def hosting_a_tone(**defaults: object) -> Config:
 
 
 def test_one_plan_per_process() -> None:
-    workers = workers_of(
-        config(
-            engines={"tone": {"implementation": "mock"}},
-            workers=[{"name": "w", "engines": ["tone"], "count": 2, "credit": 3, "aux_credit": 5}],
-        )
+    settings = config(
+        engines={"tone": {"implementation": "mock"}},
+        workers=[{"name": "w", "engines": ["tone"], "count": 2, "credit": 3, "aux_credit": 5}],
     )
-    plans = [worker_plan(worker) for worker in workers]
+    plans = [worker_plan(worker, settings) for worker in workers_of(settings)]
     assert [(plan.name, plan.credit, plan.aux_credit) for plan in plans] == [("w-1", 3, 5), ("w-2", 3, 5)]
     assert plans[0].engines == {"tone"} and plans[0].roles == {"generate", "master", "embed", "score"}
 

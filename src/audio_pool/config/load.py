@@ -25,8 +25,9 @@ from audio_pool.validation import parse
 __all__ = ["check_config", "load_config"]
 
 PREFIX = "AUDIO_POOL_"
-_READ_ELSEWHERE = ("AUDIO_POOL_LOG_LEVEL",)
-"""Variables with the prefix that are no key of the configuration: workers read this one when they start."""
+_READ_ELSEWHERE = ("AUDIO_POOL_LOG_LEVEL", "AUDIO_POOL_DEVICE")
+"""Variables with the prefix that are no key of the configuration: workers read the first when they start, the second
+says whose memory a process takes."""
 
 
 def load_config(
@@ -214,7 +215,25 @@ def check_config(config: Config, where: str) -> None:
                         f"{where}: workers: {worker.name!r} has the role 'master' but not 'score'; with cache.scorer "
                         f"{config.cache.scorer!r} whoever masters judges, so give it both"
                     )
+    _check_memory(config, where)
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":
         raise InvalidConfig(f"{where}: defaults.bit_depth 32 is for wav only, given format {config.defaults.format!r}")
+
+
+def _check_memory(config: Config, where: str) -> None:
+    """Refuse engines and devices that come and go where they cannot."""
+    for name in (config.cache.encoder, config.cache.scorer):
+        if config.engines.get(name, EngineConfig()).preload is not True:
+            raise InvalidConfig(
+                f"{where}: engines.{name}.preload: given {config.engines[name].preload!r}, allowed is true: "
+                "[cache] asks it with every request"
+            )
+    for worker in config.workers:
+        if worker.device and worker.device not in config.devices:
+            near = nearest_name(worker.device, config.devices)
+            hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(config.devices)) or 'none'}"
+            raise InvalidConfig(f"{where}: workers: {worker.name!r} names the device {worker.device!r}; {hint}")
+        if worker.device and worker.gpu:
+            raise InvalidConfig(f"{where}: workers: {worker.name!r} has a gpu and a logical device; allowed is one")

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from audio_pool.config.http import HttpConfig, ServiceConfig
+from audio_pool.config.memory import DeviceConfig, MemoryConfig
 from audio_pool.types import (
     BitDepth,
     Candidates,
@@ -41,6 +42,7 @@ __all__ = [
     "ClientConfig",
     "Config",
     "DefaultsConfig",
+    "DeviceConfig",
     "EngineConfig",
     "EngineDefaults",
     "HttpConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "LimitsConfig",
     "LogsConfig",
     "LoudnessProfile",
+    "MemoryConfig",
     "NamespaceConfig",
     "PolicyConfig",
     "QueueConfig",
@@ -221,6 +224,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     """Longest ``init_audio``, or sound to be judged by CLAP; so many seconds of 48 kHz stereo are decoded at most."""
     max_input_bytes: Bytes = 256 << 20
     """Largest ``init_audio``."""
+    memory_wait_s: Seconds = 120.0
+    """A request whose engine is loaded nowhere, and finds no memory, waits so long for some; then it fails."""
     drain_timeout_s: Seconds = 30.0
     term_timeout_s: Seconds = 5.0
 
@@ -350,6 +355,11 @@ class EngineConfig(_Section, frozen=True, kw_only=True):
     kinds: list[Name] | None = None
     """What it is asked for by ``engine = "kind:..."``; None: what the implementation says."""
     defaults: EngineDefaults = EngineDefaults()
+    preload: bool | Literal["auto"] = True
+    """true: loaded when its worker starts, and kept; false: when it is first asked for; "auto": at the start where
+    ``memory.reserve_bytes`` stay free after it. What is not simply kept goes when another needs its room."""
+    keep_alive_s: Seconds | None = None
+    """Taken out of memory when nobody has asked for it for so long; None: only where its room is needed."""
     settings: dict[str, Any] = {}  # opaque: each implementation checks its own
 
 
@@ -362,6 +372,8 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     """What it does: generates candidates, masters the best, embeds texts, scores sounds."""
     gpu: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9,\-]*\Z", max_length=200)] | None = None
     """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
+    device: Name | Literal[""] = ""
+    """A logical device, ``[devices.NAME]``, instead of a GPU; "": the GPU's memory, or the machine's, is meant."""
     python: str = ""
     """Another interpreter; empty: this one."""
     thread: bool = False
@@ -395,6 +407,9 @@ class Config(_Section, frozen=True, kw_only=True):
     logs: LogsConfig = LogsConfig()
     jobs: JobsConfig = JobsConfig()
     policy: PolicyConfig = PolicyConfig()
+    memory: MemoryConfig = MemoryConfig()
+    devices: dict[Name, DeviceConfig] = {}
+    """Logical devices by name."""
     loudness: dict[Name, LoudnessProfile] = {}
     """Profiles of loudness by name, beside or instead of the built-in ones."""
     engines: dict[Name, EngineConfig] = {}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from audio_pool.engine_info import EngineInfo, EngineRole, Notes, OptionInfo, VoiceInfo, missing_modules
+from audio_pool.engines._memory import give_back
 from audio_pool.engines.base import (
     Audio,
     Embedder,
@@ -62,6 +63,7 @@ __all__ = [
     "engine_info",
     "engine_infos",
     "engine_names",
+    "give_back",
     "load_engine",
     "missing_modules",
     "precision_of",

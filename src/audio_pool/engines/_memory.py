@@ -1,13 +1,14 @@
 """Memory that a closed engine gives back.
 
 Owns: ``give_back``.
-Must not know: any engine. Imports torch only where a GPU's memory is meant.
+Must not know: any engine. Imports no torch: where a GPU is in use, somebody has.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 
 __all__ = ["give_back"]
 
@@ -22,9 +23,8 @@ def give_back(device: str = "cpu") -> None:
         device: where the engine computed: "cpu", "cuda:0", ...
     """
     gc.collect()
-    if device.startswith("cuda"):
-        import torch
-
+    torch = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda"):
         torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back at once
     if trim is not None:

@@ -177,7 +177,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         infos=infos,
         telemetry=telemetry,
     )
-    scheduler = Scheduler([worker_plan(worker) for worker in workers], config.limits, config.queue, config.clients)
+    plans = [worker_plan(worker, config, infos) for worker in workers]
+    scheduler = Scheduler(plans, config.limits, config.queue, config.clients)
     helpers = HelperThreads([launcher, writer, index, upkeep])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
     executor.catching_up.call_at = router.call_at

@@ -37,7 +37,7 @@ from audio_pool.results import Failure, SoundMetadata
 from audio_pool.scheduler import actions, events
 from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
 from audio_pool.scheduler.work import CallWork, GenerateWork, TaskWork, thread_of
-from audio_pool.tasks import MasteredSound, Rendered, TaskResult
+from audio_pool.tasks import Loaded, MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
 
@@ -189,6 +189,9 @@ class Executor:
             case events.TaskDone() as done:
                 self._requests.tally.judged(done.results, self._tasks.makes_loop)
                 holder = f"{done.worker}:{done.incarnation}"
+                if isinstance(loaded := done.results.get(0), Loaded):
+                    self._know(loaded.info)
+                    self.devices[done.worker] = loaded.device
                 results = self._tasks.take_outputs(
                     done.task, holder, done.results, received.frames, received.unwritable
                 )
@@ -205,11 +208,18 @@ class Executor:
     def _worker_ready(self, worker: str, ready: Ready) -> None:
         self.devices[worker] = ready.device
         self._requests.tally.loaded(worker, ready.incarnation, len(ready.engines))
-        for name, loaded in ready.engines.items():
-            known = self._infos.get(name)
-            # both names are part of a recipe's identity: they must not change while the pool runs
-            model = known.model if known else loaded.model
-            self._infos[name] = msgspec.structs.replace(loaded, name=name, model=model)
+        for loaded in ready.engines.values():
+            self._know(loaded)
+        for name, info in ready.later.items():
+            if info is not None:
+                self._infos.setdefault(name, info)
+
+    def _know(self, loaded: EngineInfo) -> None:
+        """Note what an engine says of itself that has been loaded."""
+        known = self._infos.get(loaded.name)
+        # both names are part of a recipe's identity: they must not change while the pool runs
+        model = known.model if known else loaded.model
+        self._infos[loaded.name] = msgspec.structs.replace(loaded, model=model)
 
     def worker_exited(self, worker: str, incarnation: int) -> None:
         """Take back what a process held that is gone for sure."""

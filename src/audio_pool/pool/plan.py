@@ -22,7 +22,7 @@ from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, 
 from audio_pool.models.encoders import is_here, pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
-from audio_pool.scheduler.worker_state import WorkerPlan
+from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
 from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.transport.worker_messages import EngineSetup, Load
 
@@ -105,7 +105,14 @@ def encoder_infos(config: Config) -> list[EngineInfo]:
     """Return every engine that could be an encoder: the implementations, and named models of the configuration."""
     own = [name for name, engine in config.engines.items() if engine.implementation is not None]
     names = [*(info.name for info in engine_infos()), *own]
-    return [configured(name, config) for name in names]
+    infos = []
+    for name in names:
+        try:
+            infos.append(configured(name, config))
+        except UnknownEngine:  # another interpreter's, or an error that whoever hosts it meets
+            if name == config.cache.encoder:
+                raise
+    return infos
 
 
 def searched_space(name: str, config: Config) -> str:
@@ -158,12 +165,27 @@ def refuse_non_commercial(infos: list[EngineInfo]) -> None:
             )
 
 
-def worker_plan(worker: WorkerConfig) -> WorkerPlan:
-    """Return what the scheduler needs to know of a worker."""
+def worker_plan(worker: WorkerConfig, config: Config, infos: Mapping[str, EngineInfo] | None = None) -> WorkerPlan:
+    """Return what the scheduler needs to know of a worker.
+
+    Args:
+        infos: what is known of engines before they are loaded.
+    """
+    known, own = infos or {}, config.engines
     return WorkerPlan(
         name=worker.name,
         engines=frozenset(worker.engines),
         roles=frozenset(worker.roles),
+        device=_device(worker),
+        on_demand={
+            name: OnDemand(
+                preload=own[name].preload,
+                keep_alive_s=own[name].keep_alive_s,
+                size_bytes=_told_bytes(own[name], known.get(name)),
+            )
+            for name in worker.engines
+            if name in own and (own[name].preload is not True or own[name].keep_alive_s is not None)
+        },
         credit=worker.credit,
         aux_credit=worker.aux_credit,
         devices=devices_of(worker),
@@ -177,10 +199,22 @@ def devices_of(worker: WorkerConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in worker.gpu.split(",") if part))
 
 
+def _device(worker: WorkerConfig) -> str:
+    """Return whose memory a worker's engines take; workers that say the same share it."""
+    return f"device {worker.device}" if worker.device else f"gpu {worker.gpu}" if worker.gpu else ""
+
+
+def _told_bytes(engine: EngineConfig, info: EngineInfo | None) -> int:
+    """Return what a model takes, from its parameters alone."""
+    half = str(engine.settings.get("dtype", "")) in ("float16", "bfloat16")
+    return 0 if info is None else info.parameters * (2 if half else 4)
+
+
 def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> Load:
     """Return what a worker is told to load."""
     return Load(
         engines={name: _setup(name, config) for name in _hosted(worker, config, encoders)},
+        later=[name for name in worker.engines if name in config.engines and config.engines[name].preload is not True],
         roles=list(worker.roles),
         heartbeat_s=config.limits.heartbeat_s,
         arena=arena,

@@ -135,7 +135,7 @@ class Staff:
         self._loads[worker.name] = load_message(worker, self._config, self._encoders, self._arena)
         self._processes[worker.name] = process_spec(worker, max(1, cores // len(self.settings)))
         log.info("worker %s is added", worker.name)
-        self._router.feed(events.AddWorker(plan=worker_plan(worker)))
+        self._router.feed(events.AddWorker(plan=worker_plan(worker, self._config, self._infos)))
 
     # -- draining and removing ---------------------------------------------------------------------
 

@@ -23,7 +23,16 @@ from audio_pool.pool.resolve import ResolvedRequest, derived_seed
 from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.results import Failure
 from audio_pool.scheduler.actions import SendTask
-from audio_pool.scheduler.work import CallWork, EmbedWork, GenerateWork, JobRound, MasterWork, RenderWork
+from audio_pool.scheduler.work import (
+    CallWork,
+    EmbedWork,
+    GenerateWork,
+    JobRound,
+    LoadWork,
+    MasterWork,
+    RenderWork,
+    UnloadWork,
+)
 from audio_pool.tasks import (
     Called,
     CandidateRef,
@@ -32,6 +41,7 @@ from audio_pool.tasks import (
     GeneratePart,
     GenerateTask,
     Grant,
+    LoadTask,
     MasteredSound,
     MasteringSpec,
     MasterTask,
@@ -40,6 +50,7 @@ from audio_pool.tasks import (
     RenderTask,
     Task,
     TaskResult,
+    UnloadTask,
 )
 from audio_pool.transport.arena import Arena
 from audio_pool.types import Recipe
@@ -128,6 +139,10 @@ class TaskBuilder:
                 return BuiltTask(task=task, request_ids=(open_request.sink.request_id,))
             case RenderWork():
                 return BuiltTask(task=self._render(work), request_ids=self._ids(work.request))
+            case LoadWork():
+                return BuiltTask(task=LoadTask(engine=work.engine))
+            case UnloadWork():
+                return BuiltTask(task=UnloadTask(engine=work.engine))
             case CallWork():
                 return BuiltTask(task=msgspec.structs.replace(work.task, job=work.job))
 

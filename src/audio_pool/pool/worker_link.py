@@ -281,7 +281,9 @@ def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
     return events.WorkerReady(
         worker=worker,
         incarnation=incarnation,
-        engines=frozenset(ready.engines),
+        engines=frozenset(ready.engines) | frozenset(ready.later),
+        loaded=frozenset(ready.engines) if ready.later else None,
+        sizes={name: size for name, size in ready.sizes.items() if size > 0},
         coming=frozenset(ready.coming),
         batching={name: how for name, info in ready.engines.items() if (how := batching_of(info)) is not None},
     )

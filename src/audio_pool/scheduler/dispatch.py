@@ -19,7 +19,7 @@ from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.events import Call
 from audio_pool.scheduler.jobs import Job, TaskRef
 from audio_pool.scheduler.queue import JobQueue, Need, Turn
-from audio_pool.scheduler.serving import may_serve, out_of_order, serves
+from audio_pool.scheduler.serving import may_serve, out_of_order, serves_now
 from audio_pool.scheduler.work import (
     CallWork,
     EmbedWork,
@@ -65,7 +65,7 @@ class Dispatch:
 
     def put(self, job: Job) -> None:
         """Put a job into the queue, or to its new place there."""
-        need = self._need_of(job)
+        need = self.need_of(job)
         job.cost_s = self._estimates.expect(self._kind_of(job, need))
         # its first arrival counts, so that a retry or a later stage does not go to the back
         self.queue.put(
@@ -79,7 +79,7 @@ class Dispatch:
 
     def put_back(self, job: Job) -> None:
         """Note that a job was taken and not begun: its client is not charged for it."""
-        self.queue.give_back(self._need_of(job), job.asked.client, job.cost_s)
+        self.queue.give_back(self.need_of(job), job.asked.client, job.cost_s)
 
     def ahead(self, job: Job) -> int:
         """Estimate how many sounds of the same engine go before this one; 0: it is next, or under way already."""
@@ -102,7 +102,7 @@ class Dispatch:
         if len(self.queue) or job.suspect or self._rules.bounds_running:
             return None
         self._kept_free = ""  # it was for somebody who waited
-        need = self._need_of(job)
+        need = self.need_of(job)
         thread = _thread(need)
         fit = self._free(need, thread, now)
         if not fit:
@@ -124,7 +124,7 @@ class Dispatch:
         """
         if new is not None and self._workers.vacancies.open_due(now):
             new = None
-        only = None if new is None else [self._need_of(new)]
+        only = None if new is None else [self.need_of(new)]
         sent: list[SendTask | RecallTask] = []
         self._kept_free = self._to_keep_free()
         stuck: set[Need] = set()
@@ -176,9 +176,11 @@ class Dispatch:
         """
         latest: tuple[tuple[float, int], WorkerState, HeldTask] | None = None
         for worker in self._workers.vacancies.with_more_in_hand():
-            if worker.state != "ready" or worker.killed or not serves(worker, need):
+            if worker.state != "ready" or worker.killed or not serves_now(worker, need):
                 continue
             for held in worker.behind("generate"):
+                if held.of_no_job:
+                    continue
                 if held.recalled:
                     return []
                 jobs = [self._jobs[job] for job in held.jobs if job in self._jobs]
@@ -204,7 +206,7 @@ class Dispatch:
         """Return True for what something less urgent that a worker holds may give way to."""
         if need.role != "generate" or need.alone:
             return False
-        return any(serves(worker, need) for worker in self._workers.vacancies.with_more_in_hand())
+        return any(serves_now(worker, need) for worker in self._workers.vacancies.with_more_in_hand())
 
     def _urgency(self, job: Job) -> float:
         return job.arrival + job.priority * self._ageing_s
@@ -216,7 +218,7 @@ class Dispatch:
         return [
             worker
             for worker in self._workers.vacancies.with_room(thread, now)
-            if serves(worker, need) and worker.plan.name != self._kept_free
+            if serves_now(worker, need) and worker.plan.name != self._kept_free
         ]
 
     def _free_for_a_suspect(self, need: Need, now: float) -> list[WorkerState]:
@@ -250,7 +252,7 @@ class Dispatch:
 
     def _healthy(self, need: Need) -> list[WorkerState]:
         """Return the workers that serve a line and of which nothing bad is known, or else those that are probed."""
-        ready = [one for one in self._workers.workers.values() if one.ready and serves(one, need)]
+        ready = [one for one in self._workers.workers.values() if one.ready and serves_now(one, need)]
         return [one for one in ready if not one.breaker.half_open] or ready
 
     def hosts(self, engine: str) -> bool:
@@ -266,7 +268,7 @@ class Dispatch:
         """Return why no worker will take the job in its present stage, or not in time; None: one may."""
         if job.stage == "embed":
             return None  # has a time limit of its own, and goes on without
-        need = self._need_of(job)
+        need = self.need_of(job)
         down = []
         for worker in self._workers.workers.values():
             if may_serve(worker, need):
@@ -286,7 +288,12 @@ class Dispatch:
         near = nearest_name(name, self._workers.workers)
         return f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._workers.workers))}"
 
-    def _need_of(self, job: Job) -> Need:
+    def next_task(self) -> int:
+        """Return the number of a task that is about to be sent."""
+        return next(self._tasks)
+
+    def need_of(self, job: Job) -> Need:
+        """Return what a job needs in its present stage."""
         match job.stage:
             case "generate":
                 return Need("generate", job.sound.recipe.engine, job.suspect)
@@ -327,7 +334,7 @@ class Dispatch:
     def _hand_out(self, worker: WorkerState, need: Need, jobs: list[Job], kind: TaskKind, now: float) -> SendTask:
         """Return the task of these jobs for a worker, which counts as held from now on."""
         first = jobs[0]
-        task = next(self._tasks)
+        task = self.next_task()
         attempt = first.failures + 1
         name, incarnation = worker.plan.name, worker.incarnation
         for job in jobs:
@@ -349,6 +356,8 @@ class Dispatch:
             expected_s=self._estimates.known_s(kind) if need.role == "generate" else 0.0,
         )
         self._workers.hold(name, held)
+        if need.name in worker.loaded:
+            worker.used_at[need.name] = now
         return SendTask(worker=name, incarnation=incarnation, task=task, attempt=attempt, work=work)
 
     def _batch_with(

@@ -61,9 +61,9 @@ class Estimates:
                 del self._seconds[next(iter(self._seconds))]
             self._seconds[one] = seconds if known is None else known + _NEWEST * (seconds - known)
 
-    def expect(self, kind: TaskKind) -> float:
-        """Return how many seconds such a task is expected to take."""
-        return self.known_s(kind) or _FIRST_GUESS_S
+    def expect(self, kind: TaskKind, guess_s: float = _FIRST_GUESS_S) -> float:
+        """Return how many seconds such a task is expected to take; ``guess_s``: where nothing is known of its like."""
+        return self.known_s(kind) or guess_s
 
     def known_s(self, kind: TaskKind) -> float:
         """Return how many seconds its like has taken; 0: none was done before."""

@@ -30,6 +30,7 @@ __all__ = [
     "JoinKey",
     "LoadFailed",
     "LookupDone",
+    "MemoryRead",
     "Reconfigure",
     "RemoveWorker",
     "Stored",
@@ -155,6 +156,10 @@ class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
     incarnation: int
     engines: frozenset[str]
     """Names of the engines it hosts."""
+    loaded: frozenset[str] | None = None
+    """Those of them that it has in memory; None: all."""
+    sizes: dict[str, int] = {}
+    """Bytes that those take."""
     coming: frozenset[str] = frozenset()
     """Names of those that it is still loading."""
     batching: dict[str, Batching] = {}
@@ -178,6 +183,13 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
     """One for each thread of tasks; none: the worker says nothing of them."""
     tasks: frozenset[int] = frozenset()
     """All that it has received and not answered."""
+
+
+class MemoryRead(Struct, frozen=True, kw_only=True, tag=True):
+    """What is free on devices was looked at."""
+
+    spare_bytes: dict[str, int | None]
+    """By device: what is free beyond the reserve, less than nothing where that is not whole; None: not known."""
 
 
 class WorkerMisspoke(Struct, frozen=True, kw_only=True, tag=True):
@@ -319,6 +331,7 @@ Event = (
     | WorkerReady
     | LoadFailed
     | Heartbeat
+    | MemoryRead
     | WorkerMisspoke
     | WorkerExited
     | TaskProgress

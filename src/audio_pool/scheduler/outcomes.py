@@ -31,6 +31,7 @@ from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
+from audio_pool.scheduler.loads import Loads
 from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.worker_state import HeldTask
 from audio_pool.scheduler.workers import WorkerTable
@@ -62,6 +63,7 @@ class Outcomes:
         dispatcher: Dispatch,
         estimates: Estimates,
         poison: PoisonRegister,
+        loads: Loads,
         limits: LimitsConfig,
         advance: Callable[[Job], None],
     ) -> None:
@@ -73,6 +75,7 @@ class Outcomes:
         self._estimates = estimates
         self._ledger = ledger
         self._poison = poison
+        self._loads = loads
         self._advance = advance
 
     def done(self, event: events.TaskDone) -> None:
@@ -83,6 +86,9 @@ class Outcomes:
                 self._ledger.out.append(Discard(job=number, result=result))
             return
         self._estimates.learn(held.kind, self._ledger.now - held.since)
+        if held.of_no_job:
+            self._loads.done(event.worker, held, event.results.get(0), self._ledger.now)
+            return
         for number, result in event.results.items():
             if number not in held.jobs:  # of no job of this task: that worker's fault alone
                 self._ledger.out.append(Discard(job=number, result=result))
@@ -102,6 +108,8 @@ class Outcomes:
         held = self._workers.release(event.worker, event.incarnation, event.task, event.attempt, self._ledger.now)
         if held is None:
             return
+        if held.of_no_job:
+            self._loads.failed(event.worker, held, event.failure, self._ledger.now)
         for job in self.jobs_of(held):
             self._poison.clear(job)
             job.mark("work", held.since, self._ledger.now, event.worker, failed=True)
@@ -151,6 +159,8 @@ class Outcomes:
                     )
                 )
             lost = WorkerError(f"worker {event.worker!r} lost a task (tried {held.attempt} times)")
+            if held.of_no_job:
+                self._loads.failed(event.worker, held, Failure.of(lost), now)
             for job in self.jobs_of(held):
                 self.task_lost(job, Failure.of(lost), again=True)
 
@@ -160,11 +170,14 @@ class Outcomes:
         reason = self._workers.why_killed(event.worker, event.incarnation) or event.reason
         counts = not self._at_a_suspect(event.worker, event.incarnation)
         called_off = self._workers.why_called_off(event.worker, event.incarnation)
+        self._loads.exiting(event.worker, event.incarnation)
         tasks = self._workers.on_exit(event.worker, event.incarnation, reason, self._ledger.now, counts=counts)
         killed_for = any(held.timed_out for held in tasks)
         for held in tasks:
             waited = held.thread in running  # behind another task of its thread: not to blame
             running.add(held.thread)
+            if held.of_no_job and not waited and not called_off and (held.timed_out or not killed_for):
+                self._loads.died(event.worker, held, reason, self._ledger.now)
             for job in self.jobs_of(held):
                 job.mark("work", held.since, self._ledger.now, event.worker, failed=True)
                 if called_off:

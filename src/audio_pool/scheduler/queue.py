@@ -27,7 +27,7 @@ from msgspec import Struct, field
 
 from audio_pool.scheduler.shares import FairShares
 
-__all__ = ["JobQueue", "Need", "Turn"]
+__all__ = ["Backlog", "JobQueue", "Need", "Turn"]
 
 
 _LOOKED_AT = 256
@@ -85,6 +85,18 @@ class _Place(NamedTuple):
     need: Need
     client: str
     number: int
+    cost_s: float
+
+
+class Backlog(NamedTuple):
+    """What waits in one line."""
+
+    jobs: int
+    cost_s: float
+    """What all of them are expected to take."""
+
+
+_NOTHING = Backlog(0, 0.0)
 
 
 class JobQueue:
@@ -93,6 +105,7 @@ class JobQueue:
     def __init__(self, ageing_s: float, weight_of: Callable[[str], float] = lambda client: 1.0) -> None:
         self._ageing_s = ageing_s
         self._lines: dict[Need, dict[str, _Line]] = {}
+        self._backlog: dict[Need, Backlog] = {}
         self._place: dict[int, _Place] = {}
         self._count = itertools.count()
         # generating and everything beside it use threads of their own, and so are shared on clocks of their own
@@ -116,7 +129,9 @@ class JobQueue:
             self._shares[generates].join(client, waiting)
         waiting[client] = waiting.get(client, 0) + 1
         number = next(self._count)
-        self._place[job] = _Place(need, client, number)
+        self._place[job] = _Place(need, client, number, cost_s)
+        before = self._backlog.get(need, _NOTHING)
+        self._backlog[need] = Backlog(before.jobs + 1, before.cost_s + cost_s)
         line = self._lines.setdefault(need, {}).setdefault(client, _Line())
         line.living += 1
         urgency = arrival + priority * self._ageing_s
@@ -136,6 +151,11 @@ class JobQueue:
             del lines[place.client]
             if not lines:
                 del self._lines[place.need]
+        backlog = self._backlog[place.need]
+        if backlog.jobs > 1:
+            self._backlog[place.need] = Backlog(backlog.jobs - 1, backlog.cost_s - place.cost_s)
+        else:
+            del self._backlog[place.need]
         waiting = self._waiting[place.need.role == "generate"]
         waiting[place.client] -= 1
         if not waiting[place.client]:
@@ -247,6 +267,15 @@ class JobQueue:
     def needs(self) -> list[Need]:
         """Return the needs in whose lines something waits."""
         return list(self._lines)
+
+    def backlog(self, need: Need) -> Backlog:
+        """Return how much waits in a line."""
+        return self._backlog.get(need, _NOTHING)
+
+    def waiting(self, need: Need) -> list[int]:
+        """Return the jobs of a line, in no order."""
+        lines = self._lines.get(need, {}).values()
+        return [entry.job for line in lines for entry in line.heap if self._waits(entry)]
 
     def all(self) -> list[int]:
         """Return every waiting job."""

@@ -27,6 +27,7 @@ from audio_pool.scheduler.dues import Dues
 from audio_pool.scheduler.estimates import Estimates
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger, Sizes
+from audio_pool.scheduler.loads import Loads
 from audio_pool.scheduler.outcomes import Outcomes
 from audio_pool.scheduler.poison import PoisonRegister
 from audio_pool.scheduler.staffing import Staffing
@@ -67,8 +68,16 @@ class Scheduler:
         self._storing = Storing(self._ledger, self._advance)
         self._claims = Claims(self._ledger, self._dues, limits, self._advance)
         self._poison = PoisonRegister(limits)
+        self._loads = Loads(self.workers, self._dispatcher, self._ledger, self._estimates, limits)
         self._outcomes = Outcomes(
-            self._ledger, self.workers, self._dispatcher, self._estimates, self._poison, limits, self._advance
+            self._ledger,
+            self.workers,
+            self._dispatcher,
+            self._estimates,
+            self._poison,
+            self._loads,
+            limits,
+            self._advance,
         )
         self._next_worker_check = 0.0
 
@@ -106,12 +115,18 @@ class Scheduler:
                 self._outcomes.chunk(event)
             case events.Heartbeat():
                 self._outcomes.heartbeat(event)
+                self._loads.loading_on(event.worker, now)
+                self._dispatch()
+            case events.MemoryRead():
+                self._loads.memory_read(event)
                 self._dispatch()
             case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
             case events.WorkerReady():
-                name, number = event.worker, event.incarnation
-                self.workers.on_ready(name, number, event.engines, event.batching, now, event.coming)
+                name, number, loaded, sizes = event.worker, event.incarnation, event.loaded, event.sizes
+                self.workers.on_ready(
+                    name, number, event.engines, event.batching, now, event.coming, loaded=loaded, sizes=sizes
+                )
                 self._fail_unservable()
                 self._dispatch()
             case events.LoadFailed():
@@ -135,13 +150,14 @@ class Scheduler:
             ):
                 self._ledger.out += self.staffing.take(event, now, closing=self.drain_deadline is not None)
                 self.workers.all_changed()
+                self._loads.look_at_plans()
                 self._next_worker_check = now
                 self._fail_unservable()
                 self._dispatch()
             case events.Reconfigure():
                 self.limits = self._estimates.limits = self._poison.limits = event.limits
                 self.workers.change(event.limits, event.queue.batch_window_s)
-                self._outcomes.limits = self._claims.limits = event.limits
+                self._outcomes.limits = self._claims.limits = self._loads.limits = event.limits
                 self._admission.queue = event.queue
                 self._rules.change(event.queue, event.clients)
                 self._next_worker_check = now
@@ -163,7 +179,7 @@ class Scheduler:
         if drain is not None and drain <= self._ledger.now:
             drain = None  # it has been acted upon: only events change anything now
         opening = self.workers.vacancies.next_opening() if len(self.waiting) else None
-        own = self.requests.next_deadline(), self._dues.first(), opening
+        own = self.requests.next_deadline(), self._dues.first(), opening, self._loads.due
         times = (self.workers.next_deadline(), self.staffing.next_deadline(), drain, *own)
         return min((time for time in times if time is not None), default=None)
 
@@ -325,23 +341,32 @@ class Scheduler:
             if task is not None:
                 self._ledger.out.append(task)
                 return
-        error = error or self._dispatcher.unservable_reason(job, self._ledger.now)
+        error = error or self._unservable_reason(job)
         if error is not None:
             self._ledger.fail_all(job, Failure.of(error))
             return
         if job.suspect and job.stage != "embed":
             self._dues.set(job, self._ledger.now + self.limits.suspect_wait_s)
         self._dispatcher.put(job)
+        self._loads.tell(job, self._dispatcher.need_of(job), self._ledger.now)
         self._ledger.out += self._dispatcher.send(self._ledger.now, job)
+        if self._loads.active:
+            self._loads.arrange(self._ledger.now)
+
+    def _unservable_reason(self, job: Job) -> AudioPoolError | None:
+        now = self._ledger.now
+        return self._dispatcher.unservable_reason(job, now) or self._loads.refusal(job, now)
 
     def _dispatch(self) -> None:
         if len(self.waiting):
             self._ledger.out += self._dispatcher.send(self._ledger.now)
+        if self._loads.active:
+            self._loads.arrange(self._ledger.now)
 
     def _fail_unservable(self) -> None:
         """Answer what waits for a worker that will never take it, after workers have come or gone."""
         for job in [self.jobs[number] for number in self.waiting.all()]:
-            error = self._dispatcher.unservable_reason(job, self._ledger.now)
+            error = self._unservable_reason(job)
             if error is None and job.stage != "embed":
                 error = self._poison.verdict(job, self._ledger.now)  # the same was asked for more than once
             if error is not None:
@@ -423,6 +448,8 @@ class Scheduler:
             self.workers.all_changed()
             self._next_worker_check = now  # who may come back is started
             self._dispatch()
+        if self._loads.due is not None and now >= self._loads.due:
+            self._loads.arrange(now)
         if now >= self._next_worker_check:
             self._next_worker_check = now + _WORKER_CHECK_S
             kills, late = self.workers.overdue(now)

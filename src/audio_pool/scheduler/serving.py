@@ -1,6 +1,6 @@
 """Which worker serves what, from what is known of it; and what a caller is told while none does. Pure.
 
-Owns: ``serves``, ``may_serve``, ``out_of_order``.
+Owns: ``serves``, ``serves_now``, ``may_serve``, ``out_of_order``.
 Must not know: who waits, whose turn it is (dispatch.py).
 """
 
@@ -11,7 +11,10 @@ from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.queue import Need
 from audio_pool.scheduler.worker_state import WorkerState
 
-__all__ = ["may_serve", "out_of_order", "serves"]
+__all__ = ["OF_ENGINES", "may_serve", "out_of_order", "serves", "serves_now"]
+
+OF_ENGINES = ("generate", "embed", "engine")
+"""What is needed of an engine by its name."""
 
 _PATIENCE_S = 10.0
 """How long a request without a deadline waits for a worker that is to be tried again."""
@@ -49,6 +52,11 @@ def serves(worker: WorkerState, need: Need) -> bool:
             return worker.plan.name == need.name
         case "any":
             return True
+
+
+def serves_now(worker: WorkerState, need: Need) -> bool:
+    """Return True if a worker serves that with what it has in memory."""
+    return serves(worker, need) and (need.role not in OF_ENGINES or need.name in worker.loaded)
 
 
 def may_serve(worker: WorkerState, need: Need) -> bool:

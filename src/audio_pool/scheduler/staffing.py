@@ -209,6 +209,8 @@ class Staffing:
         if worker.state != "ready" or worker.killed:
             return
         for held in worker.behind("generate"):
+            if held.of_no_job:
+                continue
             need = Need("generate", held.kind.name)
             others = (one for one in self._workers.workers.values() if one is not worker and one.wanted)
             if not held.recalled and any(may_serve(one, need) and one.state != "broken" for one in others):

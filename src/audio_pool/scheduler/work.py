@@ -16,9 +16,11 @@ __all__ = [
     "EmbedWork",
     "GenerateWork",
     "JobRound",
+    "LoadWork",
     "MasterWork",
     "RenderWork",
     "TaskWork",
+    "UnloadWork",
     "thread_of",
 ]
 
@@ -76,9 +78,22 @@ class CallWork(Struct, frozen=True, kw_only=True, tag="call"):
     task: CallTask
 
 
-TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork
+class LoadWork(Struct, frozen=True, kw_only=True, tag="load"):
+    """An engine to be loaded; of no job."""
+
+    engine: str
+
+
+class UnloadWork(Struct, frozen=True, kw_only=True, tag="unload"):
+    """An engine to be taken out of memory; of no job."""
+
+    engine: str
+
+
+TaskWork = GenerateWork | MasterWork | EmbedWork | RenderWork | CallWork | LoadWork | UnloadWork
 
 
 def thread_of(work: TaskWork) -> Thread:
     """Return which of a worker's threads carries the work out."""
-    return "generate" if isinstance(work, GenerateWork) else "aux"
+    # an engine changes hands where it works: what was sent before it is done by then, what comes after finds it
+    return "generate" if isinstance(work, GenerateWork | LoadWork | UnloadWork) else "aux"

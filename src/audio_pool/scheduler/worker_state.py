@@ -18,9 +18,20 @@ from audio_pool.scheduler.breaker import Breaker
 from audio_pool.scheduler.estimates import TaskKind
 from audio_pool.tasks import LaneReport, Thread
 
-__all__ = ["HeldTask", "WorkerPlan", "WorkerState"]
+__all__ = ["Barred", "HeldTask", "OnDemand", "WorkerPlan", "WorkerState"]
 
 State = Literal["down", "starting", "loading", "ready", "stopping", "gone", "broken"]
+
+
+class OnDemand(Struct, frozen=True, kw_only=True):
+    """How an engine comes and goes that its worker does not simply keep from its start to its end."""
+
+    preload: bool | Literal["auto"] = False
+    """Loaded at the start; ``auto``: where that leaves the reserve of the device's memory free."""
+    keep_alive_s: float | None = None
+    """Taken out once nobody has asked for it for so long; None: only where its room is needed."""
+    size_bytes: int = 0
+    """What it takes, as far as that is told before it is loaded; 0: not known."""
 
 
 class WorkerPlan(Struct, frozen=True, kw_only=True):
@@ -35,6 +46,23 @@ class WorkerPlan(Struct, frozen=True, kw_only=True):
     """Tasks that its other thread may hold."""
     devices: tuple[str, ...] = ()
     """What it is pinned to, by the names that its ``gpu`` has."""
+    device: str = ""
+    """Whose memory its engines take; workers of one device share it. "": nobody else's."""
+    on_demand: Mapping[str, OnDemand] = {}
+    """Those of its engines that come and go."""
+
+
+class Barred(Struct, frozen=True, kw_only=True):
+    """An engine that a worker could not load."""
+
+    failure: Failure
+    until: float
+    """Not tried again before; where it was for memory, as soon as there is more."""
+    tries: int = 1
+    """In a row."""
+    for_memory: bool = False
+    room_bytes: int | None = None
+    """What engines could take when it was tried."""
 
 
 class HeldTask(Struct, kw_only=True):
@@ -67,6 +95,11 @@ class HeldTask(Struct, kw_only=True):
     missed_since: float | None = None
     """Since when its worker has said that it knows nothing of it."""
 
+    @property
+    def of_no_job(self) -> bool:
+        """True for what loads an engine or takes one out: nobody's request ends with it."""
+        return self.kind.role in ("load", "unload")
+
 
 class WorkerState(Struct, kw_only=True):
     """One worker, through all its incarnations."""
@@ -75,6 +108,22 @@ class WorkerState(Struct, kw_only=True):
     state: State = "down"
     incarnation: int = 0
     engines: frozenset[str] = frozenset()
+    """What it hosts: all that it could be asked for."""
+    loaded: frozenset[str] = frozenset()
+    """Those that are in memory, and stay there until a task that takes one out is sent."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """What engines take, as it was measured when they were loaded."""
+    room_bytes: int | None = None
+    """What its engines may take in all; None: not known, or as much as they like."""
+    memory_read: bool = False
+    """What is free has been looked at, whatever came of it."""
+    pinned: set[str] = field(default_factory=set)
+    """Engines that stay in memory whatever comes."""
+    used_at: dict[str, float] = field(default_factory=dict)
+    loaded_at: dict[str, float] = field(default_factory=dict)
+    offered: set[str] = field(default_factory=set)
+    """Engines to be loaded where there is room that have had their chance since its start."""
+    barred: dict[str, Barred] = field(default_factory=dict)
     coming: frozenset[str] = frozenset()
     """Engines that it is still loading while it works."""
     batching: Mapping[str, Batching] = field(default_factory=dict)
@@ -134,6 +183,38 @@ class WorkerState(Struct, kw_only=True):
         return engine in self.coming or (
             self.state in ("starting", "loading") and bool({"embed", "score"} & self.plan.roles)
         )
+
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """The engines that tasks in hand load or take out, in order."""
+        return tuple(held.kind.name for held in self.tasks.values() if held.of_no_job)
+
+    @property
+    def loading(self) -> str:
+        """The engine that a task in hand loads; "": none does."""
+        return next((held.kind.name for held in self.tasks.values() if held.kind.role == "load"), "")
+
+    def size_of(self, engine: str) -> int:
+        """Return what an engine takes: as measured, else as told; 0: nobody knows."""
+        told = self.plan.on_demand.get(engine)
+        return self.sizes.get(engine, told.size_bytes if told is not None else 0)
+
+    @property
+    def taken_bytes(self) -> int:
+        """What its engines take, with those that are being loaded and those that are not out yet."""
+        return sum(self.size_of(engine) for engine in (*self.loaded, *self.changing))
+
+    def may_go(self, engine: str) -> bool:
+        """Return True for an engine that may be taken out unasked."""
+        how = self.plan.on_demand.get(engine)
+        comes_and_goes = how is not None and (how.preload is not True or how.keep_alive_s is not None)
+        return comes_and_goes and engine not in self.pinned
+
+    def empty(self) -> None:
+        """Note that its process is gone, with all that it had in memory."""
+        self.engines = self.loaded = self.coming = frozenset()
+        self.batching = {}
+        self.offered.clear()
 
     def held_by(self, thread: Thread) -> int:
         """Count the tasks of one thread."""

@@ -112,17 +112,32 @@ class WorkerTable:
         batching: Mapping[str, Batching],
         now: float,
         coming: frozenset[str] = frozenset(),
+        *,
+        loaded: frozenset[str] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
-        """Note that a worker has loaded these engines, or what was still coming."""
+        """Note that a worker is ready with these engines, or has loaded what was still coming.
+
+        Args:
+            loaded: those that are in memory; None: all.
+        """
         worker = self.current(name, incarnation)
         if worker is None or not (worker.state == "loading" or (worker.state == "ready" and worker.coming)):
             return
+        # what came and went since it said so for the first time is known better here
+        known_here = worker.plan.on_demand.keys() if worker.state == "ready" else frozenset()
         if worker.state == "loading":
             worker.state, worker.due, worker.last_sign, worker.failure = "ready", None, now, None
-            worker.lanes = {}
+            worker.lanes, worker.loaded = {}, frozenset()
         # until all is there, a failure to load is one of its start
         worker.ever_ready = worker.ever_ready or not coming
-        worker.engines, worker.coming, worker.batching = engines, coming, batching
+        there = engines if loaded is None else loaded
+        new = there - worker.loaded - known_here
+        worker.loaded |= new
+        worker.loaded_at |= dict.fromkeys(new, now)
+        worker.used_at |= dict.fromkeys(new, now)
+        worker.sizes |= sizes or {}
+        worker.engines, worker.coming, worker.batching = engines, coming, {**worker.batching, **batching}
         self.changed(worker)
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:
@@ -210,7 +225,7 @@ class WorkerTable:
             return held
         if on_order:
             worker.state, worker.due, worker.failure = "down", None, None
-            worker.engines = worker.coming = frozenset()
+            worker.empty()
         else:
             self._note_end(worker, held, reason, now, counts=counts)
         self.changed(worker)
@@ -224,7 +239,7 @@ class WorkerTable:
             worker.failure = Failure.of(ended)
         elif worker.state == "ready":
             worker.failure = Failure.of(WorkerDied(f"worker {name!r} died: {reason}"))
-        worker.engines = worker.coming = frozenset()
+        worker.empty()
         breaker = worker.breaker
         if not worker.ever_ready:  # its caller waits for the reason, not for more tries
             breaker.crashes += 1
@@ -290,6 +305,8 @@ class WorkerTable:
     def _drop(self, worker: WorkerState, held: HeldTask, now: float) -> None:
         del worker.tasks[held.task]
         worker.last_sign = now
+        if held.kind.name in worker.loaded:
+            worker.used_at[held.kind.name] = now
         for other in worker.tasks.values():
             if other.thread == held.thread:
                 other.since = now  # the next of the thread starts now
@@ -352,17 +369,21 @@ class WorkerTable:
 
     def why_late(self, held: HeldTask, now: float) -> str:
         """Return in words what a task that has lasted too long has done."""
+        if held.of_no_job:
+            return f"it was loading {held.kind.name!r} for {held.hang_s:g} s"
         if now >= held.since + self.limits.task_timeout_s:
             return f"a task took over {self.limits.task_timeout_s:g} s"
         return f"a task got no further for {held.hang_s:.3g} s"
 
     def _hangs_at(self, held: HeldTask) -> float:
         """Return when a task at work counts as hung: in all, or since it last got on."""
+        if held.of_no_job:
+            return held.since + held.hang_s
         return min(held.since + self.limits.task_timeout_s, max(held.since, held.got_on_at) + held.hang_s)
 
     def _silence_s(self, worker: WorkerState) -> float:
         """Return how long a worker may give no sign of life."""
-        if worker.state == "ready" and not worker.coming:
+        if worker.state == "ready" and not worker.coming and not worker.loading:
             return self.limits.heartbeat_s * self.limits.missed_heartbeats
         if worker.state in ("loading", "ready"):
             return self.limits.heartbeat_s * self.limits.missed_heartbeats * _LOADING_SILENCE

@@ -66,6 +66,8 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
 
     engines: dict[str, EngineSetup]
     """By name."""
+    later: list[str] = []
+    """Those of them that are loaded when a task says so."""
     roles: list[str]
     """Of "generate", "master", "embed", "score"."""
     heartbeat_s: float
@@ -130,6 +132,10 @@ class Ready(Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):
     incarnation: int
     engines: dict[str, EngineInfo]
     """Those that are loaded, by name."""
+    later: dict[str, EngineInfo | None] = {}
+    """Those that can be loaded, with what is known of them before."""
+    sizes: dict[str, int] = {}
+    """Bytes that the loaded ones take, by name."""
     coming: tuple[str, ...] = ()
     """Those that are still being loaded: encoders, for which neither generating nor mastering waits."""
     device: str = "cpu"

@@ -3,25 +3,40 @@
 Owns: in which order they are loaded, which of them gets another's help, what is told of one that is not here.
 Must not know: tasks, sockets, the pool.
 
-Encoders come last and behind: neither generating nor mastering waits for one.
+Encoders come last and behind: neither generating nor mastering waits for one. What is loaded later, or taken out, is so
+on the thread that generates; what other threads read is replaced, not changed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from audio_pool.engine_info import EngineInfo
-from audio_pool.engines import Embedder, Generator, ReadsMeaning, Scorer, Vectors, engine_info, load_engine
+from audio_pool.engines import (
+    Embedder,
+    Generator,
+    ReadsMeaning,
+    Scorer,
+    Vectors,
+    configured_info,
+    engine_info,
+    load_engine,
+)
 from audio_pool.errors import AudioPoolError, EngineUnavailable
+from audio_pool.tasks import Loaded, Unloaded
 from audio_pool.transport.worker_messages import EngineSetup, Load
+from audio_pool.worker import memory
 from audio_pool.worker.checked import CheckedEmbedder, CheckedGenerator, CheckedScorer, checked_info
 from audio_pool.worker.coming_encoder import ComingEncoder
 
 __all__ = ["HostedEngines"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class HostedEngines:
@@ -32,20 +47,31 @@ class HostedEngines:
         self.infos: dict[str, EngineInfo] = {}
         self._worker = worker
         self._generators: dict[str, CheckedGenerator] = {}
-        self._embedders: dict[str, Embedder] = {}
-        self._scorers: dict[str, Scorer] = {}
-        self._readers: list[ReadsMeaning] = []
-        self._coming = ComingEncoder()
+        self._embedders: dict[str, CheckedEmbedder] = {}
+        self._scorers: dict[str, CheckedScorer] = {}
+        self.sizes: dict[str, int] = {}
+        """Bytes that those take which are loaded."""
+        self.later: dict[str, EngineInfo | None] = {}
+        """Those that are loaded when a task says so, as they are known before."""
+        self._load_message: Load | None = None
+        self._coming: ComingEncoder | None = None
+        """Where there is to be an encoder."""
 
     def load(self, load: Load) -> tuple[str, ...]:
-        """Load all but the encoders, whose names are returned for ``load_encoders``. Raises what the first raises."""
-        encoders = tuple(name for name, setup in load.engines.items() if _is_encoder(setup))
-        for name in load.engines:
+        """Load what is there from the start, but the encoders: their names are returned for ``load_encoders``.
+
+        Raises:
+            what the first raises.
+        """
+        self._load_message = load
+        self.later = {name: _known(name, load) for name in load.later}
+        now = [name for name in load.engines if name not in self.later]
+        encoders = tuple(name for name in now if _is_encoder(load.engines[name]))
+        if encoders:  # engines that can read a prompt by its meaning use the one that will be here anyway
+            self._coming = ComingEncoder()
+        for name in now:
             if name not in encoders:
                 self._load(load, name)
-        if encoders:  # engines that can read a prompt by its meaning use the one that will be here anyway
-            for reader in self._readers:
-                reader.use_encoder(self._coming)
         return encoders
 
     def load_encoders(self, load: Load, names: Sequence[str]) -> None:
@@ -54,26 +80,59 @@ class HostedEngines:
             for name in names:
                 self._load(load, name)
         except BaseException as exc:
-            self._coming.fail(exc)
+            if self._coming is not None:
+                self._coming.fail(exc)
             raise
-        if names:
+        if self._coming is not None:
             self._coming.arrive(self._embedders[names[0]])
 
+    def load_one(self, name: str) -> Loaded:
+        """Load an engine that was to come later, or was taken out. Raises what loading it raises."""
+        load = self._load_message
+        if load is None or name not in load.engines:
+            raise self._not_hosted(name)
+        if name not in self.infos:
+            memory.give_back(self.device)  # what is free already is not what this one takes
+            try:
+                self._load(load, name)
+            except BaseException as exc:
+                traceback.clear_frames(exc.__traceback__)  # half a model hangs there
+                memory.give_back(self.device)
+                raise
+        return Loaded(info=self.infos[name], size_bytes=self.sizes.get(name, 0), device=self.device)
+
+    def unload(self, name: str) -> Unloaded:
+        """Take an engine out of memory; that it is not there is no error."""
+        before = memory.taken_bytes()
+        engine = self._generators.get(name) or self._embedders.get(name) or self._scorers.get(name)
+        self._generators = _without(self._generators, name)
+        self._embedders = _without(self._embedders, name)
+        self._scorers = _without(self._scorers, name)
+        self.infos, self.sizes = _without(self.infos, name), _without(self.sizes, name)
+        device = self.device if engine is None else engine.device
+        if engine is not None:
+            engine.close()
+            del engine
+        memory.give_back(device)
+        freed = before.get(device, 0) - memory.taken_bytes().get(device, 0)
+        log.info("took %s out of memory: %d MB", name, freed >> 20)
+        return Unloaded(freed_bytes=freed)
+
     def _load(self, load: Load, name: str) -> None:
-        setup, started = load.engines[name], time.monotonic()
+        setup, started, before = load.engines[name], time.monotonic(), memory.taken_bytes()
         engine = load_engine(
             setup.implementation, setup.settings, name=name, kinds=setup.kinds, models_dir=load.models_dir
         )
         info = checked_info(engine.info, name)
         match info.role, engine:
             case "generator", Generator():
-                self._generators[name] = CheckedGenerator(engine, info)
-                if isinstance(engine, ReadsMeaning):
-                    self._readers.append(engine)
+                self._generators = {**self._generators, name: CheckedGenerator(engine, info)}
+                if isinstance(engine, ReadsMeaning) and self._coming is not None:
+                    engine.use_encoder(self._coming)
             case "embedder", Embedder():
-                self._embedders[name] = CheckedEmbedder(engine, info)
+                self._embedders = {**self._embedders, name: CheckedEmbedder(engine, info)}
             case "scorer", Scorer():
-                self._scorers[name] = CheckedScorer(engine, info)
+                self._scorers = {**self._scorers, name: CheckedScorer(engine, info)}
             case role, _:
                 raise EngineUnavailable(
                     f"engine {name!r} says that it is a {role} and lacks what one has",
@@ -81,6 +140,8 @@ class HostedEngines:
                 )
         self.infos = {**self.infos, name: info}  # replaced, not changed: another thread may be reading it
         self.device = engine.device or self.device
+        size = memory.taken_bytes().get(engine.device, 0) - before.get(engine.device, 0)
+        self.sizes = {**self.sizes, name: max(0, size)}
         log.info("loaded %s in %.2f s", name, time.monotonic() - started)
 
     # -- by name -----------------------------------------------------------------------------------
@@ -112,6 +173,21 @@ class HostedEngines:
 
     def _not_hosted(self, name: str) -> EngineUnavailable:
         return EngineUnavailable(f"worker {self._worker!r} does not host {name!r}; it hosts: {', '.join(self.infos)}")
+
+
+def _known(name: str, load: Load) -> EngineInfo | None:
+    setup = load.engines[name]
+    try:
+        return configured_info(
+            name, setup.implementation, kinds=setup.kinds, settings=setup.settings, models_dir=load.models_dir
+        )
+    except AudioPoolError as exc:  # loading it says so again, to who asks for it
+        log.warning("%s: %s", name, exc)
+        return None
+
+
+def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
+    return {key: value for key, value in mapping.items() if key != name}
 
 
 def _is_encoder(setup: EngineSetup) -> bool:

@@ -27,17 +27,7 @@ from typing import Literal
 
 from audio_pool.errors import AudioPoolError, DeviceLost
 from audio_pool.results import TaskRole
-from audio_pool.tasks import (
-    ClapTask,
-    CraftTask,
-    DrawTask,
-    EchoTask,
-    EmbedTask,
-    GenerateTask,
-    MasterTask,
-    RenderTask,
-    Thread,
-)
+from audio_pool.tasks import EchoTask, EmbedTask, GenerateTask, LoadTask, MasterTask, Thread
 from audio_pool.transport import packing
 from audio_pool.transport.poller import Poller
 from audio_pool.transport.sockets import Channel, dealer
@@ -67,6 +57,7 @@ from audio_pool.worker.failure import failure_of
 from audio_pool.worker.lane import Lane
 from audio_pool.worker.parent import die_with
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
+from audio_pool.worker.small_tasks import carried_out
 from audio_pool.worker.stream_mastering import Samples
 from audio_pool.worker.streaming import Streamed, chunk_frames
 
@@ -246,8 +237,16 @@ class Worker:
         self._send(LoadFailed(incarnation=self.incarnation, failure=failure_of(exc, "loading")))
 
     def _say_ready(self, load_s: float, coming: tuple[str, ...]) -> None:
-        infos, device = self.runner.engines.infos, self.runner.engines.device
-        ready = Ready(incarnation=self.incarnation, engines=infos, coming=coming, device=device, load_s=load_s)
+        hosted = self.runner.engines
+        ready = Ready(
+            incarnation=self.incarnation,
+            engines=hosted.infos,
+            later=hosted.later,
+            sizes=hosted.sizes,
+            coming=coming,
+            device=hosted.device,
+            load_s=load_s,
+        )
         self._send(ready)
 
     # -- the two task threads ----------------------------------------------------------------------
@@ -322,18 +321,8 @@ class Worker:
             case MasterTask():
                 self._progress(channel, run, "master", 0, 1)
                 self._answer(channel, run, partial(self.runner.master, task, frames))
-            case EmbedTask():
-                self._answer(channel, run, partial(self.runner.embed, task))
-            case RenderTask():
-                self._answer(channel, run, partial(self.runner.render, task))
-            case DrawTask():
-                self._answer(channel, run, partial(self.runner.draw, task))
-            case CraftTask():
-                self._answer(channel, run, partial(self.runner.craft, task))
-            case EchoTask():
-                self._answer(channel, run, partial(self.runner.echo, task))
-            case ClapTask():
-                self._answer(channel, run, partial(self.runner.clap, task))
+            case _:
+                self._answer(channel, run, partial(carried_out, self.runner, task))
 
     def _finish(self, run: RunTask, generated: list[Generated] | Streamed) -> tuple[Callable[[], Outcome], str]:
         """Return what is left to do with what was generated, and its name: master it, or hand it over."""
@@ -408,7 +397,8 @@ class Worker:
         if not isinstance(exc, AudioPoolError):
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
         self._docket.close(_key(run))
-        failure = failure_of(exc, type(run.task).__name__)
+        doing = f"loading {run.task.engine}" if isinstance(run.task, LoadTask) else type(run.task).__name__
+        failure = failure_of(exc, doing)
         failed = TaskFailed(incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure)
         channel.send([packing.pack(failed)])
 
