@@ -20,7 +20,8 @@ const OPTIONS = {
   target_lufs: "--lufs",
   loudness_profile: "--loudness",
 };
-const SWITCHES = { loop: ["--loop", "--no-loop"], force: ["--force", ""] };
+/** @type {Record<string, string[]>} */
+const SWITCHES = { loop: ["--loop", "--no-loop"], force: ["--force", ""], keep_candidates: ["--keep-candidates", ""] };
 
 /** @param {string} text for a POSIX shell */
 function quoted(text) {
@@ -65,7 +66,7 @@ export function asCommand(request) {
   const words = ["audio-pool generate", quoted(request.prompt)];
   for (const [name, value] of Object.entries(request)) {
     if (name in OPTIONS) words.push(OPTIONS[name], quoted(String(value)));
-    else if (name === "loop" || name === "force") words.push(SWITCHES[name][value ? 0 : 1]);
+    else if (name in SWITCHES) words.push(SWITCHES[name][value ? 0 : 1]);
     else if (name === "options") for (const [option, one] of Object.entries(value)) words.push("--option", quoted(`${option}=${typeof one === "string" ? one : JSON.stringify(one)}`));
   }
   return [...words, "-o", quoted(fileName(request.prompt, request.format ?? "wav"))].filter(Boolean).join(" ");

@@ -73,7 +73,8 @@ export function view(root, context) {
     player.unlock();
     const { options, ...plain } = request;
     context.keep(new URLSearchParams(Object.entries(plain).map(([name, value]) => [name, String(value)])));
-    const making = new Making({ ...request, ...HEARD_AS });
+    const several = Number(request.candidates) > 1 ? { keep_candidates: true } : {};
+    const making = new Making({ ...request, ...several, ...HEARD_AS });
     session.unshift(making);
     session.splice(MOST).forEach((old) => forget(old));
     add(making, true);
@@ -142,7 +143,7 @@ export function view(root, context) {
 
 /** @param {Json} request @returns {Json} without what this page adds */
 function plain(request) {
-  const { format, bit_depth, ...rest } = request;
+  const { format, bit_depth, keep_candidates, ...rest } = request;
   return rest;
 }
 

@@ -9,6 +9,7 @@
  * card.beside  an empty element below it: for what is made of the same request, such as its other candidates
  */
 import { Problem, aborted, api, told } from "./api.js";
+import { Candidates } from "./candidates.js";
 import { asCommand, asCurl, asPython, copied, fileName } from "./code.js";
 import { open } from "./dialog.js";
 import { h, icon, pending, replace, uid } from "./dom.js";
@@ -50,6 +51,8 @@ export class SoundCard {
     this.autoplay = autoplay;
     /** @type {Stage | null} */
     this.stage = null;
+    /** Those that were not chosen, to be heard against it. @type {Candidates | null} */
+    this.candidates = null;
     this.beside = h("div", { class: "beside" });
     this.left = new AbortController();
     this.said = "";
@@ -183,9 +186,25 @@ export class SoundCard {
       this.body,
       this.stage.element, this.#judged(metadata), this.beside, this.#figures(metadata), this.#warnings(metadata), this.#provenance(metadata),
     );
+    if (metadata.candidates_kept?.length && !this.candidates) {
+      this.candidates = new Candidates({
+        making: this.making, sound, near: () => this.stage?.clip ?? null, onChosen: (chosen) => this.#chosen(chosen),
+        onAgain: (seed) => this.onAgain({ ...this.#plain(), seed, candidates: 1, force: false }),
+      });
+      replace(this.beside, this.candidates.element);
+    }
     announce(`${this.making.request.prompt}: ready, ${seconds(metadata.duration_s)}`);
     if (this.autoplay) void this.stage.play().catch(() => {}); // the stage says what came in the way
     else if (!this.compact && this.element.isConnected) void this.stage.load().catch(() => {});
+  }
+
+  /** Another of its candidates is the kept sound now. @param {Json} sound */
+  #chosen(sound) {
+    this.making.sound = sound;
+    this.stage?.close();
+    this.stage = null;
+    this.autoplay = false;
+    this.#done();
   }
 
   /** @param {Json} metadata */
@@ -397,6 +416,7 @@ export class SoundCard {
     this.left.abort();
     this.seen.disconnect();
     this.making.removeEventListener("change", this.changed);
+    this.candidates?.close();
     this.stage?.close();
   }
 }

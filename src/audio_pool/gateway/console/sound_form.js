@@ -106,7 +106,7 @@ export class SoundForm {
       },
       h("div", { class: "field prompt-field" }, h("label", { htmlFor: this.prompt.id }, "What do you want to hear?"), this.prompt, this.findings),
       this.fields.length, this.#loops(),
-      h("div", { class: "fields who" }, field("Made by", this.engine), field("Candidates", this.candidates, "The best is kept.")),
+      h("div", { class: "fields who" }, field("Made by", this.engine), field("Candidates", this.candidates, "The best is kept; hear the others, too.")),
       this.about, this.more, this.make,
     );
   }
