@@ -88,6 +88,17 @@ def test_a_sound_is_seen_being_made_and_another_waiting_and_both_are_stopped(
         assert http.get(f"/v1/jobs/{job}", headers={"prefer": "wait=60"}).json()["state"] == "cancelled"
 
 
+def test_a_worker_is_drained_and_resumed(open_tab: OpenTab, door: Gateway) -> None:
+    page = open_tab(address=door.url).open("/#live")
+    worker = page.locator(".live-workers > li")
+    page.get_by_role("button", name="Drain w", exact=True).press("Enter")
+    expect(worker.locator(".tag")).to_have_text("drained")
+    resume = page.get_by_role("button", name="Resume w", exact=True)
+    expect(resume).to_be_focused()
+    resume.press("Enter")
+    expect(worker.locator(".tag")).to_have_text("ready")
+
+
 def test_hits_and_times_and_errors_are_counted(open_tab: OpenTab, door: Gateway, http: httpx.Client) -> None:
     page = open_tab(address=door.url).open("/#live")
     expect(page.get_by_text("ready", exact=True).first).to_be_visible()

@@ -91,8 +91,23 @@ def test_keys_that_are_no_operators_see_no_prompts_and_stop_nothing(stage: Serve
             with one.stream("GET", "/v1/live/events") as answer:
                 assert next(looks(answer))["under_way"] == []
             assert one.delete(f"/v1/live/{job['id']}").status_code == 403
+            for order in ("/v1/workers/w/drain", "/v1/workers/w/resume", "/v1/leases"):
+                assert one.post(order, json={"device": "0"}).status_code == 403
+            assert one.delete("/v1/leases/0").status_code == 403
             assert other.delete(f"/v1/live/{job['id']}").json()["cancelled"]
             assert httpx.get(f"{gateway.url}/v1/live/events", trust_env=False).status_code == 401
+
+
+def test_an_operator_drains_and_resumes_workers_and_lends_devices(client: httpx.Client) -> None:
+    drained = client.post("/v1/workers/w/drain").json()
+    assert drained == {"workers": ["w"], "state": "drained"}
+    assert client.get("/v1/live").json()["status"]["workers"]["w"]["state"] == "drained"
+    assert client.post("/v1/workers/w/resume").json()["state"] == "resumed"
+    assert client.post("/v1/workers/nobody/drain").status_code == 404
+    refused = client.post("/v1/leases", json={"device": "7", "within_s": 1})
+    assert refused.status_code == 404 and "7" in refused.json()["detail"], "no worker is on it"
+    assert client.post("/v1/leases", json={"device": "7", "wihtin_s": 1}).status_code == 422
+    assert client.delete("/v1/leases/7").json() == {"device": "7", "returned": False}
 
 
 def test_a_gateway_ends_at_once_though_somebody_watches(stage: Served, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from audio_pool.gateway import (
     pictures,
     pool_view,
     selections,
+    staff,
 )
 from audio_pool.gateway.dialects import (
     elevenlabs,
@@ -75,6 +76,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     pool_view.router,
     craft.router,
     live.router,
+    staff.router,
     judging.router,
     openapi.router,
     models.router,

@@ -84,7 +84,13 @@ def public_status(found: PoolStatus, *, discreet: bool) -> PoolStatus:
         for name, worker in found.workers.items()
     }
     semantic = found.semantic.partition(":")[0] if discreet else without_paths(found.semantic)
-    return structs.replace(found, workers=workers, cache="off" if found.cache == "off" else "on", semantic=semantic)
+    return structs.replace(
+        found,
+        workers=workers,
+        cache="off" if found.cache == "off" else "on",
+        semantic=semantic,
+        leases=() if discreet else found.leases,
+    )
 
 
 def _plain(value: Any) -> Any:  # Any: an engine's own words

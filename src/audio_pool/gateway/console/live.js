@@ -7,7 +7,7 @@
  */
 import { aborted, api, paused, told } from "./api.js";
 import { Columns, share, span } from "./chart.js";
-import { h, icon, replace, uid } from "./dom.js";
+import { h, icon, pending, replace, uid } from "./dom.js";
 import { ago, count, percent, seconds, size } from "./figures.js";
 import { announce, toast } from "./notice.js";
 
@@ -15,10 +15,11 @@ import { announce, toast } from "./notice.js";
 /** @typedef {{count: number, p50_s: number | null, p99_s: number | null}} Quantiles */
 
 const SILENT_MS = 10_000;
+const DRAIN_MS = 300_000;
 const PLACES = 120;
 const SCALE = /** @type {[number, number]} */ ([0.0001, 100]);
 const PRIORITIES = ["interactive", "normal", "background"];
-const STATES = /** @type {Record<string, string>} */ ({ ready: "good", degraded: "warn", starting: "warn", draining: "warn", loading: "warn", half_open: "warn", down: "bad", broken: "bad" });
+const STATES = /** @type {Record<string, string>} */ ({ ready: "good", degraded: "warn", starting: "warn", draining: "warn", loading: "warn", half_open: "warn", drained: "warn", leaving: "warn", lent: "accent", down: "bad", broken: "bad" });
 const CACHE = /** @type {Record<string, string>} */ ({
   exact: "the same words", canonical: "the same words, written otherwise", semantic: "the same meaning", global: "the same meaning, from another place",
   joined: "joined one under way", new_generation: "made anew", "": "no sound",
@@ -64,9 +65,10 @@ class Live {
     this.waiting = new Columns(["waits"], PLACES);
     this.underWay = new Keyed(h("ul", { class: "live-jobs" }), "request_id", (job) => this.#job(job));
     this.underWayNote = h("p", { class: "soft" });
-    this.workers = new Keyed(h("ul", { class: "live-workers" }), "name", (worker) => workerCard(worker));
+    this.workers = new Keyed(h("ul", { class: "live-workers" }), "name", (worker) => this.#worker(worker));
     this.load = h("div", null);
     this.cards = h("div", { class: "stack" });
+    this.leases = new Keyed(h("ul", { class: "live-jobs" }), "device", (lease) => this.#lease(lease));
     this.hits = h("div", null);
     this.times = h("div", { class: "stack" });
     this.errors = h("div", null);
@@ -80,7 +82,7 @@ class Live {
         chartCard("Answers", [["found", "found"], ["new", "made"], ["none", "no sound"]], this.answers),
         chartCard("Waiting", [["waits", "sounds in the queue"]], this.waiting)),
       h("div", { class: "live-columns" },
-        h("div", { class: "stack" }, section("Workers", this.workers.element), section("Graphics cards and disk", this.cards)),
+        h("div", { class: "stack" }, section("Workers", this.workers.element), section("Graphics cards and disk", this.cards, this.leases.element)),
         h("div", { class: "stack" }, section("Queue by priority", this.load), section("Under way", this.underWayNote, this.underWay.element))),
       h("div", { class: "row live-spans", role: "group", "aria-label": "Figures below are of" }, this.spans),
       h("div", { class: "live-columns" }, section("Found in the cache", this.hits), section("How long it takes", this.times)),
@@ -140,8 +142,9 @@ class Live {
     if (change.under_way || change.load) this.#showUnderWay(look);
     if (change.load) replace(this.load, loadTable(look.load));
     if (change.status || change.worker_bytes) {
-      const workers = Object.entries(look.status.workers).map(([name, worker]) => ({ name, ...worker, bytes: look.worker_bytes[name] }));
+      const workers = Object.entries(look.status.workers).map(([name, worker]) => ({ name, ...worker, bytes: look.worker_bytes[name], operator: look.operator }));
       this.workers.show(workers);
+      this.leases.show(look.status.leases ?? []);
     }
     if (change.gpus || change.disk) replace(this.cards, cardsList(look.gpus, look.disk));
     this.#showMeasured(look, change);
@@ -230,17 +233,7 @@ class Live {
     const bar = h("span", null);
     const progress = h("div", { class: "progress", role: "progressbar", "aria-labelledby": title.id, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
     const stop = h("button", { class: "button small", type: "button", "aria-label": `Stop ${first.prompt}` }, icon("stop"), "Stop");
-    stop.addEventListener("click", async () => {
-      stop.disabled = true;
-      try {
-        await api.delete(`/v1/live/${encodeURIComponent(first.request_id)}`, { signal: this.signal });
-        toast(`Stopped: ${first.prompt}`, { kind: "good" });
-      } catch (error) {
-        if (aborted(error)) return;
-        stop.disabled = false;
-        toast(told(error), { kind: "bad" });
-      }
-    });
+    stop.addEventListener("click", () => this.#order(stop, () => api.delete(`/v1/live/${encodeURIComponent(first.request_id)}`, { signal: this.signal }), `Stopped: ${first.prompt}`));
     const element = h("li", { class: "card live-job" }, h("div", { class: "live-job-text" }, title, facts, progress), stop);
     return {
       element,
@@ -254,6 +247,80 @@ class Live {
         bar.style.setProperty("--part", String(job.fraction));
       },
     };
+  }
+
+  /**
+   * @param {any} first
+   * @returns {Shown}
+   */
+  #worker(first) {
+    const path = `/v1/workers/${encodeURIComponent(first.name)}`;
+    const state = h("span", { class: "tag" });
+    const facts = h("small", null);
+    const error = h("p", { class: "live-error" });
+    const work = h("div", { class: "stack live-work" });
+    let drained = false;
+    const button = h("button", { class: "button small", type: "button" });
+    button.addEventListener("click", () => {
+      const [verb, done] = drained ? ["resume", "takes work again"] : ["drain", "is drained: it gets nothing new"];
+      void this.#order(button, () => api.post(`${path}/${verb}`, {}, { signal: this.signal, timeoutMs: DRAIN_MS }), `${first.name} ${done}`);
+    });
+    const element = h("li", { class: "card stack" }, h("div", { class: "row apart" }, h("h3", null, first.name), h("span", { class: "row" }, state, button)), facts, error, work);
+    return {
+      element,
+      update: (worker) => {
+        drained = worker.state === "drained";
+        button.hidden = !worker.operator || !["ready", "half_open", "drained"].includes(worker.state);
+        button.textContent = drained ? "Resume" : "Drain";
+        button.setAttribute("aria-label", `${button.textContent} ${first.name}`);
+        state.textContent = worker.state;
+        state.className = `tag ${STATES[worker.state] ?? ""}`;
+        const parts = [worker.device, worker.engines.join(", "), worker.bytes ? size(worker.bytes) : "", `${count(worker.jobs_done)} done`];
+        if (worker.incarnation > 1) parts.push(`started ${worker.incarnation} times`);
+        facts.textContent = parts.filter(Boolean).join(" · ");
+        error.textContent = worker.error ?? "";
+        error.hidden = !worker.error;
+        replace(work, worker.at_work.map(workLine));
+        work.hidden = !worker.at_work.length;
+      },
+    };
+  }
+
+  /**
+   * A card that is lent to another program.
+   * @param {any} first
+   * @returns {Shown}
+   */
+  #lease(first) {
+    const facts = h("small", null);
+    const back = h("button", { class: "button small", type: "button", "aria-label": `Take back card ${first.device}` }, "Take back");
+    back.addEventListener("click", () => this.#order(back, () => api.delete(`/v1/leases/${encodeURIComponent(first.device)}`, { signal: this.signal }), `Card ${first.device} is taken back`));
+    return {
+      element: h("li", { class: "card live-job" }, h("div", { class: "live-job-text" }, h("p", { class: "live-prompt" }, `Card ${first.device} is lent`), facts), back),
+      update: (lease) => {
+        const until = lease.state === "leaving" ? `free in ${seconds(lease.free_in_s)} at most` : lease.left_s === null ? "until it is returned" : `for ${seconds(Math.round(lease.left_s))} more`;
+        facts.textContent = `to ${lease.holder}, ${until}`;
+      },
+    };
+  }
+
+  /**
+   * Have something done that a button stands for.
+   * @param {HTMLButtonElement} button
+   * @param {() => Promise<any>} work
+   * @param {string} done
+   */
+  async #order(button, work, done) {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    button.setAttribute("aria-disabled", "true"); // not disabled: it would lose the focus
+    try {
+      await pending(button, work());
+      toast(done, { kind: "good" });
+    } catch (error) {
+      if (!aborted(error)) toast(told(error), { kind: "bad" });
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
   }
 }
 
@@ -317,32 +384,6 @@ function chartCard(title, series, chart) {
     chart.element,
     h("small", { class: "row apart", "aria-hidden": "true" }, h("span", null, "2 min ago"), h("span", null, "now")),
   );
-}
-
-/**
- * @param {any} first
- * @returns {Shown}
- */
-function workerCard(first) {
-  const state = h("span", { class: "tag" });
-  const facts = h("small", null);
-  const error = h("p", { class: "live-error" });
-  const work = h("div", { class: "stack live-work" });
-  const element = h("li", { class: "card stack" }, h("div", { class: "row apart" }, h("h3", null, first.name), state), facts, error, work);
-  return {
-    element,
-    update: (worker) => {
-      state.textContent = worker.state;
-      state.className = `tag ${STATES[worker.state] ?? ""}`;
-      const parts = [worker.device, worker.engines.join(", "), worker.bytes ? size(worker.bytes) : "", `${count(worker.jobs_done)} done`];
-      if (worker.incarnation > 1) parts.push(`started ${worker.incarnation} times`);
-      facts.textContent = parts.filter(Boolean).join(" · ");
-      error.textContent = worker.error ?? "";
-      error.hidden = !worker.error;
-      replace(work, worker.at_work.map(workLine));
-      work.hidden = !worker.at_work.length;
-    },
-  };
 }
 
 /** @param {any} task */
