@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +27,7 @@ def config(place: Path, engines: dict[str, dict[str, Any]], **sections: Any) -> 
     """A pool with one worker, whose engines leave a line in a journal whenever they come and go."""
     package = engine_package(place / "package", "weighty")
     worker = {
-        "name": "w", "engines": list(engines), "python": sys.executable,
+        "name": "w", "niceness": 0, "engines": list(engines), "python": sys.executable,
         "env": {"PYTHONPATH": str(package)}, **sections.pop("worker", {}),
     }  # fmt: skip
     common = {"implementation": "weighty", "preload": False, "journal": str(place / "journal")}
@@ -35,6 +38,11 @@ def config(place: Path, engines: dict[str, dict[str, Any]], **sections: Any) -> 
 def journal(place: Path) -> list[str]:
     path = place / "journal"
     return [line.rpartition(" ")[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def held(place: Path, until: int | None = None) -> int:
+    """How many engines were in memory after so many lines of the journal."""
+    return sum(1 if line.startswith("load") else -1 for line in journal(place)[:until])
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +83,82 @@ def test_one_that_cannot_be_loaded_takes_no_others_along(pool: AudioPool) -> Non
         pool.generate("tone", engine="torn", timeout_s=PATIENCE_S)
     assert pool.generate("tone", engine="small", seed=5, timeout_s=PATIENCE_S).metadata.worker.id == "w"
     assert worker_processes()["w"].pid == pid
+
+
+# -- less memory than all of them need ---------------------------------------------------------------
+
+HOG = """
+import sys, time
+import numpy as np
+held = np.ones(int(sys.argv[1]) << 20, np.uint8)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def another_program(device: str, megabytes: int) -> Iterator[None]:
+    """A program on the device that is not the pool's."""
+    environment = {**os.environ, "AUDIO_POOL_DEVICE": device}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOG, str(megabytes)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None and program.stdout.readline() == "held\n"
+            yield
+        finally:
+            program.kill()
+
+
+@pytest.fixture(scope="module")
+def small_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AudioPool, Path]]:
+    """Three engines of 100 MB on a device with room for two of them beside their worker."""
+    place = tmp_path_factory.mktemp("small")
+    resident = _bare_worker_bytes(place)
+    with AudioPool.from_config(
+        config(
+            place,
+            {name: {"megabytes": 100} for name in ("a", "b", "c")},
+            worker={"device": "card"},
+            devices={"card": {"memory_bytes": resident + 290 * MB}},
+            memory={"reserve_bytes": 20 * MB, "read_every_s": 0.1},
+            limits={"memory_wait_s": 60.0},
+        )
+    ) as pool:
+        yield pool, place
+
+
+def _bare_worker_bytes(place: Path) -> int:
+    """What a worker takes that has made a sound and has no engine."""
+    engines = {"d": {"megabytes": 1, "keep_alive_s": 0.1, "journal": ""}}
+    with AudioPool.from_config(config(place / "bare", engines)) as pool:
+        pool.generate("tone", timeout_s=PATIENCE_S)
+        return worker_processes()["w"].memory_info().rss
+
+
+def test_all_engines_are_served_in_less_memory_than_they_need_together(small_device: tuple[AudioPool, Path]) -> None:
+    pool, place = small_device
+    for engine in "abcabbcca":
+        assert pool.generate("tone", engine=engine, force=True, timeout_s=PATIENCE_S).metadata.engine == engine
+    told = journal(place)
+    assert {line for line in told if line.startswith("load")} == {"load a", "load b", "load c"}
+    most = max(held(place, until) for until in range(len(told) + 1))
+    assert most == 2, "three do not fit"
+    before = len(told)
+    several = [pool.submit("tone", engine=engine, force=True, timeout_s=PATIENCE_S) for engine in "abc" * 6]
+    assert [one.result().metadata.engine for one in several] == list("abc" * 6)
+    assert len(journal(place)) - before < 12, "as they came it would be a swap for almost every sound"
+
+
+def test_another_program_gets_its_memory_and_gives_it_back(small_device: tuple[AudioPool, Path]) -> None:
+    pool, place = small_device
+    pool.generate("tone", engine="a", force=True, timeout_s=PATIENCE_S)
+    pool.generate("tone", engine="b", force=True, timeout_s=PATIENCE_S)
+    with another_program("card", 150):
+        eventually(lambda: held(place) == 0, "both have to go")
+        before = len(journal(place))
+        waiting = pool.submit("tone", engine="c", events=True, force=True, timeout_s=PATIENCE_S)
+        note = next(one.body.note for one in waiting.events() if one.type == "progress" and "note" in one.body)
+        assert "c takes" in note and "MB" in note
+        assert "load c" not in journal(place)[before:]
+    assert waiting.result().metadata.engine == "c"

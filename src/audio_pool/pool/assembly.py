@@ -48,6 +48,7 @@ from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
 from audio_pool.pool.meaning import Meaning
+from audio_pool.pool.memory_watch import MemoryWatch
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
@@ -266,12 +267,27 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
+    _watch_memory(config, scheduler, inbox, rest)
     writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread; workers start meanwhile
     if cache is not None:
         index.submit(cache.current.spaces.open)  # not at the first look-up, which would wait for it
     if jobs is not None:
         jobs.journal.start()
     return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)
+
+
+def _watch_memory(config: Config, scheduler: Scheduler, inbox: Inbox, rest: contextlib.ExitStack) -> None:
+    """Have the devices looked at, where any engine comes and goes."""
+    if all(one.preload is True and one.keep_alive_s is None for one in config.engines.values()):
+        return
+
+    def devices() -> list[str]:
+        plans = [worker.plan for worker in list(scheduler.workers.workers.values())]
+        return list(dict.fromkeys(plan.device or plan.name for plan in plans if plan.on_demand))
+
+    watch = MemoryWatch(config.memory, config.devices, devices, inbox.post)
+    rest.callback(watch.stop)
+    watch.start()
 
 
 def _look_after_index(

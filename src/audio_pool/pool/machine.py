@@ -22,7 +22,7 @@ from msgspec import Struct
 from audio_pool import gpu
 from audio_pool.numbers import DiskSpace, GpuMemory
 
-__all__ = ["Machine", "Seen"]
+__all__ = ["Machine", "Seen", "resident_bytes"]
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Machine:
         try:
             self._seen = Seen(
                 disk=_disk(self._place),
-                worker_bytes={name: size for name, pid in self._pids().items() if (size := _resident(pid))},
+                worker_bytes={name: size for name, pid in self._pids().items() if (size := resident_bytes(pid))},
                 gpus=_gpus() if graphics else (),
             )
         except Exception:
@@ -88,7 +88,7 @@ def _disk(place: Path) -> DiskSpace:
     return DiskSpace(free_bytes=usage.free, total_bytes=usage.total)
 
 
-def _resident(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     """Return the bytes of a process that are in memory; 0 where that is not known."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])

@@ -21,6 +21,7 @@ from audio_pool.engines.options import checked_options
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.models.encoders import is_here, pick_encoder
 from audio_pool.pool.launchers import ProcessSpec
+from audio_pool.pool.memory_watch import DEVICE_VARIABLE, card_key, logical_key
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
 from audio_pool.tasks import SOUND_PREFIX
@@ -201,7 +202,7 @@ def devices_of(worker: WorkerConfig) -> tuple[str, ...]:
 
 def _device(worker: WorkerConfig) -> str:
     """Return whose memory a worker's engines take; workers that say the same share it."""
-    return f"device {worker.device}" if worker.device else f"gpu {worker.gpu}" if worker.gpu else ""
+    return logical_key(worker.device) if worker.device else card_key(worker.gpu)
 
 
 def _told_bytes(engine: EngineConfig, info: EngineInfo | None) -> int:
@@ -232,8 +233,8 @@ def process_spec(worker: WorkerConfig, fair_threads: int = 0) -> ProcessSpec:
     return ProcessSpec(
         name=worker.name,
         python=worker.python,
-        gpu=worker.gpu,
-        env=worker.env,
+        gpu="" if worker.device else worker.gpu,  # a logical device is instead of a card
+        env={**worker.env, DEVICE_VARIABLE: worker.device} if worker.device else worker.env,
         threads=worker.threads,
         fair_threads=fair_threads,
         niceness=worker.niceness,

@@ -127,6 +127,9 @@ class Loads:
             case Loaded():
                 self._share(worker, worker.size_of(engine) - result.size_bytes)
                 worker.sizes[engine] = result.size_bytes
+                for other in self._workers.values():
+                    if engine in other.plan.engines:  # better than what is told, until it is loaded there, too
+                        other.sizes.setdefault(engine, result.size_bytes)
                 worker.loaded |= {engine}
                 worker.loaded_at[engine] = worker.used_at[engine] = now
                 worker.barred.pop(engine, None)

@@ -195,9 +195,11 @@ class WorkerState(Struct, kw_only=True):
         return next((held.kind.name for held in self.tasks.values() if held.kind.role == "load"), "")
 
     def size_of(self, engine: str) -> int:
-        """Return what an engine takes: as measured, else as told; 0: nobody knows."""
+        """Return what an engine takes: as measured, as told, or else as much as the largest that was measured."""
+        if engine in self.sizes:
+            return self.sizes[engine]
         told = self.plan.on_demand.get(engine)
-        return self.sizes.get(engine, told.size_bytes if told is not None else 0)
+        return (told.size_bytes if told is not None else 0) or max(self.sizes.values(), default=0)
 
     @property
     def taken_bytes(self) -> int:
