@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser check bench bench-peers fuzz audit mutants clean
+.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser node-types check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -96,6 +96,11 @@ endif
 # the pictures of docs/console.md, taken of the real page
 console-pictures: .venv-browser/.test
 	.venv-browser/bin/python scripts/console_pictures.py --chromium $(CHROMIUM)
+
+# TypeScript's types of the gateway's own API, for examples/node
+node-types: $(VENV)/.test
+	cd examples/node && npm install --no-audit --no-fund --no-package-lock --silent
+	$(BIN)/python scripts/node_types.py
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
 "use strict";
+// @ts-check
 // A client of `audio-pool serve` in Node.js, made from docs/protocol.md: many requests on one socket.
 //
 //   npm install
@@ -11,22 +12,50 @@ const { writeFile } = require("node:fs/promises");
 const { encode, decode } = require("@msgpack/msgpack");
 const { Dealer } = require("zeromq");
 
+// The vocabulary is the gateway's, whose OpenAPI document api.d.ts is made of; the rest is this protocol's alone.
+/** @typedef {import("./api").components["schemas"]} Schemas */
+/**
+ * @typedef {Partial<Omit<Schemas["SoundRequest"], "prompt">> & {delivery?: "path" | "inline" | "raw", durable?: boolean,
+ *   output_path?: string, init_audio?: string}} Options fields of a request, docs/protocol.md, section 4
+ */
+/** @typedef {{code?: string, message?: string, hint?: string, retryable?: boolean, retry_after_ms?: number}} Failure */
+/**
+ * @typedef {{type: "accepted", request_id: string, body: {queue_position: number, joined: boolean}}
+ *   | {type: "progress", request_id: string, body: Schemas["Progress"]}} Event
+ */
+/** @typedef {{path: string, metadata: Schemas["SoundMetadata"], data?: Uint8Array}} Sound */
+/** @typedef {{type: string, request_id: string, path: string, metadata: Schemas["SoundMetadata"], body: any, error?: Failure}} Reply */
+/**
+ * @typedef {{status: Schemas["PoolStatus"], health: Schemas["Health"], engines: Schemas["Engines"],
+ *   cache_stats: Schemas["CacheStats"]}} Answers
+ */
+/** @typedef {{onEvent?: (event: Event) => void, signal?: AbortSignal, timeoutMs: number}} Waiting */
+/**
+ * @typedef {{resolve: (answer: {reply: Reply, data?: Uint8Array}) => void, reject: (error: Error) => void,
+ *   onEvent?: (event: Event) => void, timer: NodeJS.Timeout}} Asked
+ */
+
 /** What a request came to instead of a result. `code` and what to do: docs/protocol.md, section 5. */
 class AudioPoolError extends Error {
+  /** @param {Failure} failure */
   constructor({ code = "internal", message = "", hint = "", retryable = false, retry_after_ms } = {}) {
     super(message || code);
-    Object.assign(this, { code, hint, retryable, retryAfterMs: retry_after_ms });
+    this.code = code;
+    this.hint = hint;
+    this.retryable = retryable;
+    this.retryAfterMs = retry_after_ms;
   }
 }
 
 class AudioClient {
   /**
    * @param {string} endpoint what the server printed, e.g. tcp://127.0.0.1:5555
-   * @param {{curve?: {publicKey: string, secretKey: string, serverKey: string}}} options keys, for a server that has them
+   * @param {{curve?: {publicKey: string, secretKey: string, serverKey: string}}} [options] keys, for a server that has them
    */
   constructor(endpoint, { curve } = {}) {
     this.endpoint = endpoint;
-    this.inFlight = new Map(); // request_id -> {resolve, reject, onEvent, timer}
+    /** @type {Map<string, Asked>} by request_id */
+    this.inFlight = new Map();
     this.closed = false;
     const keys = curve && {
       curvePublicKey: curve.publicKey,
@@ -34,6 +63,7 @@ class AudioClient {
       curveServerKey: curve.serverKey,
     };
     this.socket = new Dealer({ linger: 0, reconnectInterval: 50, reconnectMaxInterval: 2000, ...keys });
+    /** @type {Promise<void>} */
     this.sending = Promise.resolve(); // a socket takes one send at a time
     // replies belong to the connection that asked: once it is gone, none can come; zmq itself reconnects
     this.socket.events.on("disconnect", () => {
@@ -44,14 +74,29 @@ class AudioClient {
     this.#listen();
   }
 
-  /** A finished sound: {path, metadata, data}; data is the file's bytes with delivery "inline", else undefined. */
+  /**
+   * A finished sound; its data are the file's bytes with delivery "inline", else undefined.
+   *
+   * @param {string} prompt
+   * @param {Options} [options]
+   * @param {Partial<Waiting>} [waiting]
+   * @returns {Promise<Sound>}
+   */
   async generate(prompt, options = {}, { timeoutMs = 300_000, onEvent, signal } = {}) {
     const message = { type: "generate", request: { prompt, ...options }, events: onEvent !== undefined };
     const { reply, data } = await this.#ask(message, { timeoutMs, onEvent, signal });
     return { path: reply.path, metadata: reply.metadata, data };
   }
 
-  /** The body of the answer to status, health, engines, cache_stats, or (with fields) feedback. */
+  /**
+   * The body of the answer to status, health, engines, cache_stats, or (with fields) feedback.
+   *
+   * @template {keyof Answers | "feedback"} T
+   * @param {T} type
+   * @param {Record<string, unknown>} [fields]
+   * @param {{timeoutMs?: number}} [waiting]
+   * @returns {Promise<T extends keyof Answers ? Answers[T] : any>}
+   */
   async question(type, fields = {}, { timeoutMs = 10_000 } = {}) {
     const { reply } = await this.#ask({ type, ...fields }, { timeoutMs });
     return reply.body;
@@ -71,17 +116,19 @@ class AudioClient {
     }
   }
 
+  /** @param {Uint8Array} head @param {Uint8Array} [data] */
   #heard(head, data) {
+    /** @type {Reply} */
     let reply;
     try {
-      reply = decode(head, { useBigInt64: true }); // seeds go beyond 2^53
+      reply = /** @type {Reply} */ (decode(head, { useBigInt64: true })); // seeds go beyond 2^53
     } catch {
       return;
     }
     const asked = this.inFlight.get(reply?.request_id);
     if (asked === undefined) return; // a late answer
     if (reply.type === "accepted" || reply.type === "progress") {
-      asked.onEvent?.(reply);
+      asked.onEvent?.(/** @type {Event} */ (/** @type {unknown} */ (reply)));
       return;
     }
     this.#forget(reply.request_id);
@@ -89,6 +136,11 @@ class AudioClient {
     else asked.reject(new AudioPoolError(reply.error ?? { code: reply.type }));
   }
 
+  /**
+   * @param {Record<string, unknown>} message
+   * @param {Waiting} waiting
+   * @returns {Promise<{reply: Reply, data?: Uint8Array}>}
+   */
   #ask(message, { timeoutMs, onEvent, signal }) {
     if (this.closed) return Promise.reject(new AudioPoolError({ code: "closed", message: "the client is closed" }));
     const requestId = randomUUID();
@@ -104,21 +156,25 @@ class AudioClient {
     });
   }
 
+  /** @param {string} target */
   #cancel(target) {
     if (!this.closed) this.#send({ v: 1, type: "cancel", request_id: randomUUID(), target });
   }
 
+  /** @param {Record<string, unknown>} message */
   #send(message) {
     const frame = encode(message, { useBigInt64: true, ignoreUndefined: true });
     // a send that fails (socket closed meanwhile) ends by "disconnected", "closed" or the timeout
     this.sending = this.sending.then(() => this.socket.send(frame)).catch(() => {});
   }
 
+  /** @param {string} requestId */
   #forget(requestId) {
     clearTimeout(this.inFlight.get(requestId)?.timer);
     this.inFlight.delete(requestId);
   }
 
+  /** @param {Failure} error */
   #failAll(error) {
     for (const [requestId, asked] of [...this.inFlight]) {
       this.#forget(requestId);
@@ -127,24 +183,30 @@ class AudioClient {
   }
 }
 
+/** @param {string[]} given of the command line */
 async function main([endpoint, prompt, ...rest]) {
   if (!endpoint || !prompt) {
     console.error('usage: node client.js ENDPOINT "PROMPT" [--duration S] [--loop] [--out FILE]');
     return 2;
   }
+  /** @param {string} name */
   const value = (name) => (rest.includes(name) ? rest[rest.indexOf(name) + 1] : undefined);
   const out = value("--out");
+  /** @type {Options} */
   const options = { loop: rest.includes("--loop"), delivery: out ? "inline" : "path" };
   if (value("--duration")) options.duration_s = Number(value("--duration"));
   const client = new AudioClient(endpoint);
   try {
+    /** @param {Event} event */
     const onEvent = ({ type, body }) => console.error(type, JSON.stringify(body));
     const { path, metadata, data } = await client.generate(prompt, options, { onEvent });
-    if (out) await writeFile(out, data);
+    if (out && data) await writeFile(out, data);
+    /** @param {string} _ @param {unknown} item */
     const plain = (_, item) => (typeof item === "bigint" ? item.toString() : item);
     console.log(JSON.stringify({ path: out ?? path, metadata }, plain));
     return 0;
   } catch (error) {
+    if (!(error instanceof AudioPoolError)) throw error;
     console.error(`${error.code}: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
     return 1;
   } finally {
