@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -209,6 +210,23 @@ def test_a_lease_given_back_while_it_is_left_is_answered(
     go.touch()
     for pending in held:
         pending.result(PATIENCE_S)
+
+
+def test_workers_of_a_changed_configuration_come_and_go_at_a_reload(server: Served, client: AudioClient) -> None:
+    file = server.place / "serve.toml"
+    before = file.read_text()
+    b = before[before.index('[[workers]]\nname = "b"') :].partition("\n\n")[0]
+    try:
+        file.write_text(before + "\n" + b.replace('"b"', '"written"'))
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "written" in client.status().workers, "it is added")
+        with pytest.raises(InvalidConfig, match="there is one named 'written'"):
+            client.workers.add("written", like="a")
+    finally:
+        file.write_text(before)
+    server.signal(signal.SIGHUP)
+    settled(client, "a", "b", "m")
+    assert "written" not in server.workers()
 
 
 # -- the command line --------------------------------------------------------------------------------

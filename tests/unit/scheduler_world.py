@@ -166,11 +166,13 @@ class World:
         plans: list[WorkerPlan],
         hosts: dict[str, str] | None = None,
         clients: dict[str, ClientConfig] | None = None,
+        concurrency: dict[str, int] | None = None,
         **limits: Any,
     ) -> None:
         """
         Args:
             clients: what some of them are entitled to.
+            concurrency: how many workers may be at an engine at a time.
             hosts: worker -> engines that it has when ready, beyond its plan's (encoders).
             limits: fields of LimitsConfig and QueueConfig.
         """
@@ -178,7 +180,8 @@ class World:
         self.limits = msgspec.structs.replace(
             LIMITS, **{name: value for name, value in limits.items() if name not in _QUEUE_FIELDS}
         )
-        self.scheduler = Scheduler(plans, self.limits, self.queue, clients)
+        self.scheduler = Scheduler(plans, self.limits, self.queue, clients, concurrency)
+        self.concurrency = concurrency or {}
         self.rules = ClientRules(self.queue, clients or {})
         self.plans = {one.name: one for one in plans}
         self.hosts = hosts or {}
@@ -659,6 +662,12 @@ class World:
         )
         for worker in scheduler.workers.workers.values():
             assert worker.state != "broken" or worker.due is not None, "a worker that is never tried again"
+        at_it = collections.Counter(
+            head.kind.name
+            for worker in scheduler.workers.workers.values()
+            if (head := worker.head("generate")) is not None
+        )
+        assert all(at_it[engine] <= most for engine, most in self.concurrency.items()), at_it
         assert all(count <= (self.rules.max_running(client) or count) for client, count in running.items())
         assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.states()) <= self.queue.max_bytes
         for request, asked in self.asked.items():

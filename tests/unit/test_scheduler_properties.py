@@ -62,6 +62,7 @@ class AnyOrder(RuleBasedStateMachine):
         max_requests=st.integers(2, 8),
         max_attempts=st.integers(1, 3),
         batching=st.booleans(),
+        concurrency=st.sampled_from(({}, {}, {"tone": 1}, {"hum": 1, "tone": 2})),
         started=st.booleans(),
         bounds=st.sampled_from(
             (
@@ -74,7 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
         ),
     )
     def build(self, pool: str, max_requests: int, max_attempts: int, batching: bool, started: bool,
-              bounds: dict[str, int]) -> None:  # fmt: skip
+              bounds: dict[str, int], concurrency: dict[str, int]) -> None:  # fmt: skip
         plans = _pools()[pool]
         embedder = next(one.name for one in plans if "embed" in one.roles)
         self.world = World(
@@ -88,6 +89,7 @@ class AnyOrder(RuleBasedStateMachine):
             embed_timeout_s=3.0,
             hang_unknown_s=25.0,
             clients={"a": ClientConfig(weight=3.0, max_running=2)},
+            concurrency=concurrency,
             **bounds,
         )
         if batching:

@@ -360,6 +360,8 @@ class EngineConfig(_Section, frozen=True, kw_only=True):
     ``memory.reserve_bytes`` stay free after it. What is not simply kept goes when another needs its room."""
     keep_alive_s: Seconds | None = None
     """Taken out of memory when nobody has asked for it for so long; None: only where its room is needed."""
+    concurrency: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Most sounds, or batches of them, that it generates at a time, on all workers together; 0: no bound."""
     settings: dict[str, Any] = {}  # opaque: each implementation checks its own
 
 

@@ -52,6 +52,7 @@ from audio_pool.pool.memory_watch import MemoryWatch
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
+    concurrency_of,
     configured,
     encoders_of,
     former_encoder,
@@ -179,7 +180,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         telemetry=telemetry,
     )
     plans = [worker_plan(worker, config, infos) for worker in workers]
-    scheduler = Scheduler(plans, config.limits, config.queue, config.clients)
+    scheduler = Scheduler(plans, config.limits, config.queue, config.clients, concurrency_of(config))
     helpers = HelperThreads([launcher, writer, index, upkeep])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
     executor.catching_up.call_at = router.call_at

@@ -28,6 +28,7 @@ from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.transport.worker_messages import EngineSetup, Load
 
 __all__ = [
+    "concurrency_of",
     "configured",
     "devices_of",
     "encoder_infos",
@@ -191,6 +192,11 @@ def worker_plan(worker: WorkerConfig, config: Config, infos: Mapping[str, Engine
         aux_credit=worker.aux_credit,
         devices=devices_of(worker),
     )
+
+
+def concurrency_of(config: Config) -> dict[str, int]:
+    """Return on how many workers an engine may be at work at a time, for those that are bounded."""
+    return {name: engine.concurrency for name, engine in config.engines.items() if engine.concurrency}
 
 
 def devices_of(worker: WorkerConfig) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ from audio_pool.pool.own_craft import own_craft
 from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.own_staff import PoolLeases, PoolWorkers
 from audio_pool.pool.pending_sink import sink_of
+from audio_pool.pool.plan import concurrency_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
 from audio_pool.pool.reload import Reload, reload_plan
 from audio_pool.pool.replies import LocalSink
@@ -181,17 +182,23 @@ class AudioPool(PoolApi):
         """Take over what a changed configuration says and a running pool can change; report the rest.
 
         Raises:
-            PoolClosed: the pool is not running.
+            PoolClosed: the pool is not running. AudioPoolError: a worker that is new cannot be; nothing is changed.
         """
         plan = reload_plan(self.config, config)
 
         def configure(parts: Parts) -> None:
+            parts.service.staff.follow(plan.config, plan.added, plan.removed)
             parts.intake.configure(plan.config)
             changed = plan.config
             if parts.cache is not None:
                 parts.cache.limit(limits_of(changed.cache))
             parts.router.feed(
-                events.Reconfigure(limits=changed.limits, queue=changed.queue, clients=changed.clients)
+                events.Reconfigure(
+                    limits=changed.limits,
+                    queue=changed.queue,
+                    clients=changed.clients,
+                    concurrency=concurrency_of(changed),
+                )
             )
 
         self._on_router(configure)

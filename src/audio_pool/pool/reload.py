@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from audio_pool.config import ClientConfig, Config
+from audio_pool.config import ClientConfig, Config, EngineConfig, WorkerConfig, process_names
 
 __all__ = ["LIVE", "Reload", "reload_plan"]
 
@@ -62,13 +62,18 @@ class Reload(Struct, frozen=True, kw_only=True):
     """Changed keys that are live, as ``section.key``."""
     restart: tuple[str, ...] = ()
     """Changed keys that take effect at the next start."""
+    added: tuple[WorkerConfig, ...] = ()
+    """Workers that there are now, one entry per process."""
+    removed: tuple[str, ...] = ()
+    """Workers that are gone."""
 
 
 def reload_plan(old: Config, new: Config) -> Reload:
     """Return what becomes of ``old`` where the configuration says ``new``."""
     applied: list[str] = []
     restart: list[str] = []
-    sections: dict[str, Struct | dict[str, ClientConfig]] = {}
+    sections: dict[str, Struct | dict[str, ClientConfig] | dict[str, EngineConfig] | list[WorkerConfig]] = {}
+    added, removed = _staff(old, new)
     for section in Config.__struct_fields__:
         was, wanted = getattr(old, section), getattr(new, section)
         if section == "clients":
@@ -76,7 +81,20 @@ def reload_plan(old: Config, new: Config) -> Reload:
                 applied.append(section)
                 sections[section] = wanted
             continue
-        if not isinstance(was, Struct):  # engines, workers
+        if section == "engines":
+            engines = {name: _bounded(one, new.engines.get(name)) for name, one in old.engines.items()}
+            applied += [f"engines.{name}.concurrency" for name, one in engines.items() if one != old.engines[name]]
+            restart += [section] if engines != new.engines else []
+            sections[section] = engines
+            continue
+        if section == "workers":
+            kept = [one for one in _processes(old) if one.name not in removed]
+            applied += [f"workers.{name}" for name in (*(one.name for one in added), *removed)]
+            sections[section] = [*kept, *added] if added or removed else was
+            there = {one.name: one for one in (*kept, *added)}
+            restart += [section] if there != {one.name: one for one in _processes(new)} else []
+            continue
+        if not isinstance(was, Struct):
             restart += [section] if was != wanted else []
             continue
         changed = [key for key in was.__struct_fields__ if getattr(was, key) != getattr(wanted, key)]
@@ -86,5 +104,44 @@ def reload_plan(old: Config, new: Config) -> Reload:
         if live:
             sections[section] = msgspec.structs.replace(was, **{key: getattr(wanted, key) for key in live})
     return Reload(
-        config=msgspec.structs.replace(old, **sections), applied=tuple(applied), restart=tuple(restart)
+        config=msgspec.structs.replace(old, **sections),
+        applied=tuple(applied),
+        restart=tuple(restart),
+        added=added,
+        removed=removed,
     )
+
+
+def _bounded(was: EngineConfig, wanted: EngineConfig | None) -> EngineConfig:
+    """Return an engine's settings with the one among them that takes effect at once."""
+    return was if wanted is None else msgspec.structs.replace(was, concurrency=wanted.concurrency)
+
+
+def _processes(config: Config) -> list[WorkerConfig]:
+    return [
+        msgspec.structs.replace(one, name=name, count=1) for one in config.workers for name in process_names(one)
+    ]
+
+
+def _staff(old: Config, new: Config) -> tuple[tuple[WorkerConfig, ...], tuple[str, ...]]:
+    """Return the workers that come, whose engines are the same as before, and those that go.
+
+    One whose settings have changed stays as it is until the next start, as do all where there were none, or are none
+    now: then there is one that does it all.
+    """
+    if not old.workers or not new.workers:
+        return (), ()
+    was, wanted = _processes(old), _processes(new)
+    before, after = {one.name for one in was}, {one.name for one in wanted}
+    added = [
+        one
+        for one in wanted
+        if one.name not in before
+        and all(_alike(old.engines.get(name), new.engines.get(name)) for name in one.engines)
+    ]
+    return tuple(added), tuple(one.name for one in was if one.name not in after)
+
+
+def _alike(was: EngineConfig | None, wanted: EngineConfig | None) -> bool:
+    return (was and _bounded(was, wanted)) == wanted
+

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -136,6 +136,22 @@ class Staff:
         self._processes[worker.name] = process_spec(worker, max(1, cores // len(self.settings)))
         log.info("worker %s is added", worker.name)
         self._router.feed(events.AddWorker(plan=worker_plan(worker, self._config, self._infos)))
+
+    def follow(self, config: Config, added: Sequence[WorkerConfig], removed: Sequence[str]) -> None:
+        """Take over another configuration, with the workers that come and go by it.
+
+        Raises:
+            InvalidConfig, UnknownEngine, Refused: one that comes cannot be; nothing is changed then.
+        """
+        new = [one for one in added if one.name not in self.settings]  # else it was ordered before it was written down
+        if new:
+            self._check(new)
+        self._config = config
+        for one in new:
+            self.begin(one)
+        for name in removed:
+            if name in self.settings:
+                self.end(name)
 
     # -- draining and removing ---------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from audio_pool.errors import AudioPoolError, EngineUnavailable, NotFound, neare
 from audio_pool.scheduler.actions import RecallTask, SendTask
 from audio_pool.scheduler.batches import pass_key
 from audio_pool.scheduler.clients import ClientRules
+from audio_pool.scheduler.concurrency import EngineBounds
 from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.events import Call
 from audio_pool.scheduler.jobs import Job, TaskRef
@@ -51,7 +52,9 @@ class Dispatch:
         config: QueueConfig,
         rules: ClientRules,
         estimates: Estimates,
+        concurrency: Mapping[str, int] | None = None,
     ) -> None:
+        self.bounds = EngineBounds(concurrency or {}, workers)
         self.queue = JobQueue(config.ageing_s, rules.weight)
         self._workers = workers
         self._jobs = jobs
@@ -150,6 +153,7 @@ class Dispatch:
             else:
                 stuck.add(need)
                 sent += self._recall(need, self._jobs[turn.job])
+        sent += self.bounds.ask_back(self.queue.needs(), now) if self.bounds.bounds else ()
         return sent
 
     def _running(self) -> collections.Counter[str] | None:
@@ -214,12 +218,13 @@ class Dispatch:
     def _free(self, need: Need, thread: Thread, now: float) -> list[WorkerState]:
         """Return the workers that have room for the first of a line."""
         if need.alone:
-            return self._free_for_a_suspect(need, now)
-        return [
+            return self.bounds.within(need, self._free_for_a_suspect(need, now))
+        free = [
             worker
             for worker in self._workers.vacancies.with_room(thread, now)
             if serves_now(worker, need) and worker.plan.name != self._kept_free
         ]
+        return self.bounds.within(need, free) if self.bounds.bounds else free
 
     def _free_for_a_suspect(self, need: Need, now: float) -> list[WorkerState]:
         """Return a worker for what has ended one before: it must do nothing else, and be one that others can spare.

@@ -318,6 +318,8 @@ class Reconfigure(Struct, frozen=True, kw_only=True, tag=True):
     limits: LimitsConfig
     queue: QueueConfig
     clients: dict[str, ClientConfig] = {}
+    concurrency: dict[str, int] = {}
+    """On how many workers an engine may be at work at a time."""
 
 
 Event = (

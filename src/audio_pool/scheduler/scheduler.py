@@ -51,8 +51,9 @@ class Scheduler:
         limits: LimitsConfig,
         queue: QueueConfig,
         clients: Mapping[str, ClientConfig] | None = None,
+        concurrency: Mapping[str, int] | None = None,
     ) -> None:
-        """``clients``: what is configured for some by name, and for the rest as ``default``."""
+        """``clients``: configured by name, and for the rest as ``default``; ``concurrency``: see EngineBounds."""
         self.limits = limits
         self.workers = WorkerTable(plans, limits, queue.batch_window_s)
         self.staffing = Staffing(self.workers)
@@ -61,7 +62,9 @@ class Scheduler:
         self._rules = ClientRules(queue, clients or {})
         self._estimates = Estimates(limits)
         self._admission = Admission(queue, self._rules, self.requests, self.workers, self._estimates)
-        self._dispatcher = Dispatch(self.workers, self.jobs, queue, self._rules, self._estimates)
+        self._dispatcher = Dispatch(
+            self.workers, self.jobs, queue, self._rules, self._estimates, concurrency
+        )
         self.waiting = self._dispatcher.queue
         self.drain_deadline: float | None = None
         self._dues = Dues(self._still_waits)
@@ -160,6 +163,7 @@ class Scheduler:
                 self._outcomes.limits = self._claims.limits = self._loads.limits = event.limits
                 self._admission.queue = event.queue
                 self._rules.change(event.queue, event.clients)
+                self._dispatcher.bounds.bounds = event.concurrency
                 self._next_worker_check = now
                 self._dispatch()
             case events.Tick():
