@@ -665,7 +665,7 @@ class World:
         at_it = collections.Counter(
             head.kind.name
             for worker in scheduler.workers.workers.values()
-            if (head := worker.head("generate")) is not None
+            if (head := worker.head("generate")) is not None and head.kind.role == "generate"
         )
         assert all(at_it[engine] <= most for engine, most in self.concurrency.items()), at_it
         assert all(count <= (self.rules.max_running(client) or count) for client, count in running.items())

@@ -73,4 +73,5 @@ class EngineBounds:
 
 
 def _of(worker: WorkerState, need: Need) -> list[HeldTask]:
-    return [held for held in worker.tasks.values() if held.thread == "generate" and held.kind.name == need.name]
+    kind = need.role, need.name
+    return [held for held in worker.tasks.values() if (held.kind.role, held.kind.name) == kind]
