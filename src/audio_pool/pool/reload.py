@@ -36,6 +36,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "hang_floor_s",
         "hang_unknown_s",
         "cancel_grace_s",
+        "memory_wait_s",
         "drain_timeout_s",
         "term_timeout_s",
     ),
