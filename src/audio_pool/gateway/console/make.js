@@ -13,6 +13,7 @@ import { SoundForm } from "./sound_form.js";
 /** @typedef {import("./api.js").Json} Json */
 
 const KEPT = "audio-pool.session";
+const LINK = "audio-pool.link";
 const MOST = 40;
 /** What the page hears: lossless, or a loop would have a gap. */
 const HEARD_AS = { format: "flac", bit_depth: 24 };
@@ -39,7 +40,8 @@ export function view(root, context) {
 
   const form = new SoundForm({ engines: context.engines, onMake: (request) => make(request), signal: context.signal });
   const given = Object.fromEntries(context.parameters);
-  if (given.prompt) form.fill(given);
+  if (given.prompt && sessionStorage.getItem(LINK) !== location.hash) form.fill(given); // else what was typed since counts
+  sessionStorage.setItem(LINK, location.hash);
 
   const list = h("div", { class: "sounds stack" });
   const empty = h(
@@ -73,6 +75,7 @@ export function view(root, context) {
     player.unlock();
     const { options, ...plain } = request;
     context.keep(new URLSearchParams(Object.entries(plain).map(([name, value]) => [name, String(value)])));
+    sessionStorage.setItem(LINK, location.hash);
     const several = Number(request.candidates) > 1 ? { keep_candidates: true } : {};
     const making = new Making({ ...request, ...several, ...HEARD_AS });
     session.unshift(making);

@@ -69,7 +69,7 @@ export class Making extends EventTarget {
       return total > 1 ? `${label}, ${Math.min(done + 1, total)} of ${total}` : label;
     }
     if (this.place === null) return "Waiting";
-    return this.place === 0 ? "Under way" : `${this.place} ${this.place === 1 ? "sound goes" : "sounds go"} first`;
+    return this.place === 0 ? "Up next" : `${this.place} ${this.place === 1 ? "sound goes" : "sounds go"} first`;
   }
 
   /** How far it is, 0..1; null where that cannot be said. */
