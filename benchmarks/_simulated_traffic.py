@@ -19,6 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from audio_pool.engine_info import EngineInfo
+
+GB = 1 << 30
 ZIPF = 0.9
 PROMPTS = 200_000
 """By model; the rarest are asked for once, if at all."""
@@ -42,6 +45,19 @@ class Model:
     """Candidates of a pass."""
     steps: tuple[int, ...]
     """What is asked for: mostly the first."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of its GPU."""
+        return round(self.memory_gb * GB)
+
+    @property
+    def info(self) -> EngineInfo:
+        """As it tells of itself when it is loaded."""
+        return EngineInfo(
+            name=self.name, role="generator", model=self.name, licence="mit", commercial_use=True,
+            steps=self.steps[0], guidance_scale=7.0, max_batch=self.most,
+        )  # fmt: skip
 
     def pass_s(self, candidates: int, steps: int) -> float:
         """How long a pass takes."""

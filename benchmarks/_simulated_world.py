@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import msgspec
-from benchmarks._simulated_traffic import MODELS, Asked, Model
+from benchmarks._simulated_traffic import GB, MODELS, Asked, Model
 
 from audio_pool.results import FinishedSound, SoundMetadata
 from audio_pool.scheduler import events
@@ -32,8 +32,8 @@ from audio_pool.scheduler.actions import (
 )
 from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.scheduler.batches import Batching
-from audio_pool.scheduler.work import GenerateWork
-from audio_pool.tasks import MasteredSound
+from audio_pool.scheduler.work import GenerateWork, LoadWork, UnloadWork
+from audio_pool.tasks import Loaded, MasteredSound, TaskResult, Unloaded
 from audio_pool.types import Query, Recipe, Rendition
 
 BOOT_S = 3.0
@@ -66,8 +66,8 @@ class Gpu:
     """One GPU and the worker process on it."""
 
     name: str
-    hosts: frozenset[str]
-    """Models that its worker has from its start; the others it may load."""
+    starts_with: frozenset[str]
+    """Models that its worker loads at its start."""
     room_gb: float
     incarnation: int = 0
     up: bool = False
@@ -88,6 +88,12 @@ class Spent:
     up: float = 0.0
     making: float = 0.0
     loading: float = 0.0
+
+    def add(self, seconds: float, up: int, making: int, loading: int) -> None:
+        """Add a time in which so many were so."""
+        self.up += seconds * up
+        self.making += seconds * making
+        self.loading += seconds * loading
 
     @property
     def utilisation(self) -> float:
@@ -113,8 +119,8 @@ class Accounts:
     """Seconds of GPUs by client, by window of time."""
     up: Spent = field(default_factory=Spent)
     """GPU seconds, all of them."""
-    pressed: Spent = field(default_factory=Spent)
-    """Those in which somebody waited."""
+    usable: Spent = field(default_factory=Spent)
+    """Those without which a GPU had nothing to do while nobody waited: an idle GPU counts for each job that waits."""
 
 
 class World:
@@ -147,6 +153,8 @@ class World:
         self._all_waiting = self._up = self._making = self._loading = 0
         self._counted_at = 0.0
         self._rng = random.Random(seed)
+        self._lives = {gpu.name: random.Random(f"{seed} {gpu.name}") for gpu in gpus}
+        """How long each worker lives, whoever decides."""
         self._mtbf_s = mtbf_h * 3600.0
         self._heap: list[tuple[float, int, _Moment, Gpu, int]] = []
         self._count = 0
@@ -195,26 +203,39 @@ class World:
         match moment:
             case "hello":
                 self._feed(events.WorkerHello(worker=name, incarnation=number))
-                load_s = sum(self.models[model].load_s for model in gpu.hosts)
+                load_s = sum(self.models[model].load_s for model in gpu.starts_with)
                 gpu.loads_s += load_s
                 self._at(load_s, "ready", gpu)
                 self._at(BEAT_S, "beat", gpu)
             case "ready":
                 gpu.up, gpu.state = True, "idle"
                 self._count_gpu(up=1)
-                gpu.loaded = dict.fromkeys(gpu.hosts, self.now)
-                engines = gpu.hosts or frozenset(self.models)
-                batching = {name: Batching(most=self.models[name].most) for name in engines}
+                gpu.loaded = dict.fromkeys(gpu.starts_with, self.now)
                 if self._mtbf_s:
-                    self._at(self._rng.expovariate(1.0 / self._mtbf_s), "fails", gpu)
-                self._feed(events.WorkerReady(worker=name, incarnation=number, engines=engines, batching=batching))
+                    self._at(self._lives[name].expovariate(1.0 / self._mtbf_s), "fails", gpu)
+                self._feed(
+                    events.WorkerReady(
+                        worker=name,
+                        incarnation=number,
+                        engines=frozenset(self.models),
+                        loaded=gpu.starts_with,
+                        sizes={one: self.models[one].size_bytes for one in gpu.starts_with},
+                        batching={one: Batching(most=self.models[one].most) for one in gpu.starts_with},
+                    )
+                )
+                spare = round(gpu.room_gb * GB) - sum(self.models[one].size_bytes for one in gpu.loaded)
+                self._feed(events.MemoryRead(spare_bytes={name: spare}))
             case "beat":
                 self._at(BEAT_S, "beat", gpu)
                 self._feed(events.Heartbeat(worker=name, incarnation=number))
             case "loaded":
                 gpu.loaded[self._model_of(gpu).name] = self.now
                 self._count_gpu(loading=-1)
-                self._begin_pass(gpu)
+                if isinstance(gpu.held[0].work, LoadWork):
+                    model = self._model_of(gpu)
+                    self._end_change(gpu, Loaded(info=model.info, size_bytes=model.size_bytes))
+                else:
+                    self._begin_pass(gpu)
             case "ends":
                 self._end_pass(gpu)
             case "fails":
@@ -236,10 +257,10 @@ class World:
     def _count_gpu(self, up: int = 0, making: int = 0, loading: int = 0) -> None:
         """Add the time since the last change to the accounts; so many are up, making and loading more from now on."""
         seconds, self._counted_at = self.now - self._counted_at, self.now
-        for spent in (self.accounts.up, self.accounts.pressed)[: 2 if self._all_waiting else 1]:
-            spent.up += seconds * self._up
-            spent.making += seconds * self._making
-            spent.loading += seconds * self._loading
+        at_work = self._making + self._loading
+        self.accounts.up.add(seconds, self._up, self._making, self._loading)
+        usable = at_work + min(self._up - at_work, self._all_waiting)
+        self.accounts.usable.add(seconds, usable, self._making, self._loading)
         self._up, self._making, self._loading = self._up + up, self._making + making, self._loading + loading
 
     # -- requests ----------------------------------------------------------------------------------
@@ -355,7 +376,12 @@ class World:
         return task.work
 
     def _begin(self, gpu: Gpu) -> None:
-        """Begin the first task that a worker holds: its model's load where it is not in memory, then its pass."""
+        """Begin the first task that a worker holds. A pass of a model that is not in memory begins with its load."""
+        work = gpu.held[0].work
+        if isinstance(work, UnloadWork):
+            del gpu.loaded[work.engine]
+            self._end_change(gpu, Unloaded(freed_bytes=self.models[work.engine].size_bytes))
+            return
         model = self._model_of(gpu)
         if model.name not in gpu.loaded:
             self._make_room(gpu, model)
@@ -369,11 +395,16 @@ class World:
 
     def _model_of(self, gpu: Gpu) -> Model:
         """The model of the first task that a worker holds."""
+        work = gpu.held[0].work
+        if isinstance(work, LoadWork):
+            return self.models[work.engine]
         return self.asked[self._work(gpu.held[0]).jobs[0].request - 1].model
 
     def _make_room(self, gpu: Gpu, model: Model) -> None:
-        """Take out what was used longest ago, as much as the model needs."""
+        """Take out what was used longest ago, as much as the model needs, where nobody has seen to that."""
+        told = isinstance(gpu.held[0].work, LoadWork)
         while gpu.loaded and sum(self.models[one].memory_gb for one in gpu.loaded) + model.memory_gb > gpu.room_gb:
+            assert not told, "a load without room for it"
             del gpu.loaded[min(gpu.loaded, key=lambda one: gpu.loaded[one])]
 
     def _begin_pass(self, gpu: Gpu) -> None:
@@ -390,18 +421,14 @@ class World:
         self._count_gpu(making=1)
         self._at(model.pass_s(candidates, steps) * self._rng.uniform(0.95, 1.05), "ends", gpu)
 
-    def _end_pass(self, gpu: Gpu) -> None:
-        task, accounts = gpu.held.popleft(), self.accounts
-        jobs = self._work(task).jobs
-        seconds = self.now - gpu.begun
-        gpu.made_s += seconds
-        accounts.passes += 1
-        accounts.sounds += len(jobs)
-        served = accounts.served.setdefault(int(self.now / self.window_s), collections.Counter())
-        for job in jobs:
-            served[self._client(job.request)] += seconds / len(jobs)
+    def _end_change(self, gpu: Gpu, result: Loaded | Unloaded) -> None:
+        """The first task that a worker holds, a load or an unload, is done."""
+        self._end(gpu, {0: result})
+
+    def _end(self, gpu: Gpu, results: dict[int, TaskResult]) -> None:
+        """The first task that a worker holds is done; the next one begins."""
+        task = gpu.held.popleft()
         gpu.state = "idle"
-        self._count_gpu(making=-1)
         if gpu.held:
             self._begin(gpu)
         self._feed(
@@ -410,6 +437,19 @@ class World:
                 incarnation=gpu.incarnation,
                 task=task.task,
                 attempt=task.attempt,
-                results={job.job: _SOUND for job in jobs},
+                results=results,
             )
         )
+
+    def _end_pass(self, gpu: Gpu) -> None:
+        task, accounts = gpu.held[0], self.accounts
+        jobs = self._work(task).jobs
+        seconds = self.now - gpu.begun
+        gpu.made_s += seconds
+        accounts.passes += 1
+        accounts.sounds += len(jobs)
+        served = accounts.served.setdefault(int(self.now / self.window_s), collections.Counter())
+        for job in jobs:
+            served[self._client(job.request)] += seconds / len(jobs)
+        self._count_gpu(making=-1)
+        self._end(gpu, {job.job: _SOUND for job in jobs})

@@ -8,11 +8,12 @@ The traffic is of ``_simulated_traffic``, GPUs and workers are of ``_simulated_w
 ``_simulated_rivals``; the pool's policy is ``audio_pool.scheduler`` itself. All have the same cache, joins and batches,
 the same failures and the same work: each different sound is made once.
 
-Columns: ``utilisation`` is the part of the GPUs' time in which sounds were made (of workers that are up), ``pressed``
-the same while somebody waited; ``loads``: models put into memory after the workers' start. Waits are seconds from a
-request to the start of the pass that makes its sound (hits are not counted; they wait for nothing). ``fairness`` is
-Jain's index, (sum x)^2 / (n sum x^2), of the GPU time that clients of one priority got in each quarter of an hour in
-which they all had something waiting throughout: 1 is equal shares, 1/n all for one.
+Columns: ``busy`` is the part of the GPUs' time in which sounds were made (of workers that are up; at night there is
+nothing to do), ``utilisation`` the part of the time that could have been used: an idle GPU counts as wasted for each
+job that waits. ``loads``: models put into memory. Waits are seconds from a request to the start of the pass that
+makes its sound (hits are not counted; they wait for nothing). ``fairness`` is Jain's index, (sum x)^2 / (n sum x^2),
+of the GPU time that clients of one priority got in each quarter of an hour in which they all had something waiting
+throughout: 1 is equal shares, 1/n all for one.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks._simulated_world import BEAT_S, Brain, Gpu, World
 from audio_pool.config import LimitsConfig, QueueConfig
 from audio_pool.scheduler.events import PRIORITIES
 from audio_pool.scheduler.scheduler import Scheduler
-from audio_pool.scheduler.worker_state import WorkerPlan
+from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
 
 POLICIES = ("pool", *RIVALS)
 ROOM_GB = 24.0
@@ -44,33 +45,32 @@ LIMITS = LimitsConfig(
 QUEUE = QueueConfig(max_requests=1_000_000, max_bytes=1 << 40, max_requests_per_client=1_000_000, max_batch=16)
 
 
-def gpus_of(count: int, *, hosts: bool) -> list[Gpu]:
-    """GPUs; with ``hosts`` each has as many models as fit from its start, so that each model has its part of them."""
-    found = []
-    for number in range(count):
-        found.append(Gpu(f"gpu{number}", _share(number, count) if hosts else frozenset(), ROOM_GB))
-    return found
-
-
-def _share(number: int, count: int) -> frozenset[str]:
-    """Two of three models fit: each is left out by as many GPUs as it has less work."""
-    names = [model.name for model in MODELS]
-    return frozenset(names) - {names[number % len(names)]}
+def gpus_of(count: int) -> list[Gpu]:
+    """GPUs whose workers load nothing at their start: two of the three models fit."""
+    return [Gpu(f"gpu{number}", frozenset(), ROOM_GB) for number in range(count)]
 
 
 def brain(policy: str, gpus: list[Gpu]) -> Brain:
     """Whoever decides under this name."""
     if policy != "pool":
         return RIVALS[policy](gpus, MODELS)
+    on_demand = {model.name: OnDemand(preload=False, size_bytes=model.size_bytes) for model in MODELS}
     plans = [
-        WorkerPlan(name=gpu.name, engines=gpu.hosts, roles=frozenset({"generate", "master"}), credit=2) for gpu in gpus
+        WorkerPlan(
+            name=gpu.name,
+            engines=frozenset(on_demand),
+            on_demand=on_demand,
+            roles=frozenset({"generate", "master"}),
+            devices=(gpu.name,),
+        )
+        for gpu in gpus
     ]
     return Scheduler(plans, LIMITS, QUEUE)
 
 
 def simulate(policy: str, asked: Sequence[Asked], gpus: int, seed: int = 1, mtbf_h: float = MTBF_H) -> World:
     """Let one policy have its day."""
-    cards = gpus_of(gpus, hosts=policy == "pool")
+    cards = gpus_of(gpus)
     world = World(brain(policy, cards), asked, cards, seed=seed, mtbf_h=mtbf_h)
     world.run()
     return world
@@ -105,8 +105,9 @@ def row(policy: str, world: World, seconds: float) -> dict[str, Any]:
     assert len(accounts.answers) == len(world.asked) and set(accounts.answers.values()) == {1}
     found: dict[str, Any] = {
         "policy": policy,
-        "utilisation": f"{accounts.up.utilisation:.1%}",
-        "pressed": f"{accounts.pressed.utilisation:.1%}",
+        "utilisation": f"{accounts.usable.utilisation:.1%}",
+        "busy": f"{accounts.up.utilisation:.1%}",
+        "GPU h": round(accounts.up.making / 3600.0),
         "hours": round(world.now / 3600.0, 1),
         "loads": accounts.loads,
         "passes": accounts.passes,

@@ -40,7 +40,7 @@ def test_the_same_seed_is_the_same_day() -> None:
 
 def test_the_pool_keeps_its_gpus_at_work_and_loads_less_than_first_come_first_served() -> None:
     pool, first_come = day("pool").accounts, day("first come").accounts
-    assert pool.pressed.utilisation > 0.85 > first_come.pressed.utilisation
+    assert pool.usable.utilisation > 0.9 > first_come.usable.utilisation
     assert pool.loads < first_come.loads / 2
 
 

@@ -67,6 +67,7 @@ def doctor(config_path: str | None, as_json: bool) -> None:
         *_arena(),
         *_cache(config),
         *_gpus(config),
+        *_placements(config),
         *_extras(),
         *_engines(config, config_path),
         *_addresses(config),
@@ -146,6 +147,15 @@ def _gpus(config: Config) -> Iterator[Finding]:
                     f"gpu {worker.gpu!r} is not there",
                     "set its 'gpu', or \"\" for none",
                 )
+
+
+def _placements(config: Config) -> Iterator[Finding]:
+    """Say what goes where, where the configuration says it."""
+    from audio_pool.cli.placement import placements
+    from audio_pool.gpu import survey
+
+    if config.workers:
+        yield from (Finding(*one) for one in placements(config, survey()))
 
 
 def _extras() -> Iterator[Finding]:

@@ -39,12 +39,15 @@ __all__ = [
     "process_spec",
     "refuse_non_commercial",
     "searched_space",
+    "told_bytes",
     "vector_space",
     "worker_plan",
     "workers_of",
 ]
 
 _NO_ENGINE_CONFIG = EngineConfig()
+_QUANTIZED_BYTES = {"8bit": 1.2, "4bit": 0.9}
+"""Of a parameter, with the layers that stay as they are (docs/small-gpus.md)."""
 
 
 def workers_of(config: Config) -> list[WorkerConfig]:
@@ -183,7 +186,7 @@ def worker_plan(worker: WorkerConfig, config: Config, infos: Mapping[str, Engine
             name: OnDemand(
                 preload=own[name].preload,
                 keep_alive_s=own[name].keep_alive_s,
-                size_bytes=_told_bytes(own[name], known.get(name)),
+                size_bytes=told_bytes(own[name], known.get(name), on_gpu=bool(worker.gpu)),
             )
             for name in worker.engines
             if name in own and (own[name].preload is not True or own[name].keep_alive_s is not None)
@@ -211,10 +214,13 @@ def _device(worker: WorkerConfig) -> str:
     return logical_key(worker.device) if worker.device else card_key(worker.gpu)
 
 
-def _told_bytes(engine: EngineConfig, info: EngineInfo | None) -> int:
-    """Return what a model takes, from its parameters alone."""
-    half = str(engine.settings.get("dtype", "")) in ("float16", "bfloat16")
-    return 0 if info is None else info.parameters * (2 if half else 4)
+def told_bytes(engine: EngineConfig, info: EngineInfo | None, *, on_gpu: bool) -> int:
+    """Return what a model takes, from its parameters alone; 0: not known."""
+    dtype = str(engine.settings.get("dtype", "auto"))
+    quantization = str(engine.settings.get("quantization", "none"))
+    half = dtype in ("float16", "bfloat16") or (dtype == "auto" and on_gpu)
+    each = _QUANTIZED_BYTES.get(quantization, 2.0 if half else 4.0)
+    return 0 if info is None else round(info.parameters * each)
 
 
 def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], arena: str) -> Load:

@@ -9,6 +9,7 @@ with its worker. An engine counts as out from when its unload is sent, as there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from audio_pool.config import LimitsConfig
@@ -33,6 +34,7 @@ __all__ = ["Loads"]
 
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 300.0
+_LOOK_S = 1.0
 _MOST_ALMOST = 0.99
 """Told of a load that takes longer than expected."""
 
@@ -55,26 +57,49 @@ class Loads:
         self._lacking: dict[str, float] = {}
         """Since when engines that somebody waits for have found no memory."""
         self._patience_ends: float | None = None
+        self._look_again = -math.inf
+        self._put_off = False
+        self._seen: frozenset[Need] = frozenset()
         self.look_at_plans()
 
     def look_at_plans(self) -> None:
         """Look whether any engine comes and goes, at the start and when workers have."""
+        self._look_at_once()
         self.active = self.active or any(one.plan.on_demand for one in self._workers.values())
 
     @property
     def due(self) -> float | None:
         """When ``arrange`` is to be asked again at the latest; None: after whatever happens next."""
-        times = [time for time in (self._residency.due, self._patience_ends) if time is not None]
+        put_off = self._look_again if self._put_off else None
+        times = [time for time in (self._residency.due, self._patience_ends, put_off) if time is not None]
         return min(times, default=None)
 
     # -- what is to be done ------------------------------------------------------------------------
 
     def arrange(self, now: float) -> None:
-        """Send what is to be loaded and taken out now."""
+        """Send what is to be loaded and taken out now.
+
+        While every worker is busy, and nobody waits for what nobody waited for before, once a second is often enough.
+        """
+        self._put_off = now < self._look_again and (self.due is None or now < self.due) and not self._pressing(now)
+        if self._put_off:
+            return
+        self._look_again = now + _LOOK_S
+        self._seen = frozenset(self._dispatcher.queue.needs())
         demands = self._demands(now)
         for change in self._residency.changes(demands, now):
             self._carry_out(change, now)
         self._lose_patience(demands, now)
+
+    def _pressing(self, now: float) -> bool:
+        """Return True if a worker has nothing to do, or something is needed that was not at the last look."""
+        if not self._seen.issuperset(self._dispatcher.queue.needs()):
+            return True
+        return any(not one.tasks for one in self._table.vacancies.with_room("generate", now))
+
+    def _look_at_once(self) -> None:
+        """Note that something has changed which the next ``arrange`` must not put off."""
+        self._look_again = -math.inf
 
     def _demands(self, now: float) -> list[Demand]:
         found: dict[str, Demand] = {}
@@ -122,6 +147,7 @@ class Loads:
 
     def done(self, name: str, held: HeldTask, result: TaskResult | None, now: float) -> None:
         """Note that an engine was loaded, or taken out."""
+        self._look_at_once()
         worker, engine = self._workers[name], held.kind.name
         match result:
             case Loaded():
@@ -144,6 +170,7 @@ class Loads:
 
     def failed(self, name: str, held: HeldTask, failure: Failure, now: float) -> None:
         """Note that an engine could not be loaded; who waits for it is told where nobody else can."""
+        self._look_at_once()
         worker, engine = self._workers[name], held.kind.name
         if held.kind.role != "load":
             return
@@ -173,12 +200,14 @@ class Loads:
 
     def exiting(self, name: str, incarnation: int) -> None:
         """Note that a worker is gone, just before its table entry forgets what it had in memory."""
+        self._look_at_once()
         worker = self._table.current(name, incarnation)
         if worker is not None and self.active:
             self._share(worker, worker.taken_bytes)
 
     def memory_read(self, event: events.MemoryRead) -> None:
         """Note what is free on devices. Where a change is in hand the account says more than a look in its middle."""
+        self._look_at_once()
         for device, spare in event.spare_bytes.items():
             sharing = [one for one in self._workers.values() if (one.plan.device or one.plan.name) == device]
             if any(one.changing for one in sharing):

@@ -80,10 +80,20 @@ class Residency:
         """When to ask again, whatever happens until then."""
         self._workers = workers
         self._estimates = estimates
+        # reckoned once for all workers that are looked at
+        self._counted: dict[str, int] = {}
+        self._load_times: dict[str, float] = {}
 
     def changes(self, demands: Collection[Demand], now: float) -> Iterator[Change]:
         """Yield what is to be done, each to be carried out before the next is asked for."""
         self.due = None
+        self._load_times.clear()
+        self._counted.clear()
+        for change in self._found(demands, now):
+            yield change
+            self._counted.clear()
+
+    def _found(self, demands: Collection[Demand], now: float) -> Iterator[Change]:
         wanted = {demand.engine: demand for demand in demands}
         yield from self._relief(wanted)
         for demand in sorted(demands):
@@ -108,10 +118,13 @@ class Residency:
     def _for(self, demand: Demand, wanted: Mapping[str, Demand], now: float) -> list[Change]:
         engine = demand.engine
         copies = self._copies(engine)
-        if copies and demand.cost_s / copies <= _PAYS * self.load_s(engine):
+        if copies and demand.cost_s / copies <= _PAYS * self._load_time(engine):
             return []
+        give_way = {one for one, rival in wanted.items() if one != engine and self._has_to_spare(rival, demand, copies)}
         best: tuple[tuple[float, ...], WorkerState, list[_Place]] | None = None
         for worker in self._workers.values():
+            if copies and not worker.loaded.isdisjoint(wanted) and worker.loaded.isdisjoint(give_way):
+                continue  # before anything that takes longer: most workers are like this
             if not self._may_load(worker, demand, now):
                 continue
             out = self._out_for(worker, demand, copies, wanted, now)
@@ -138,7 +151,29 @@ class Residency:
 
     def _copies(self, engine: str) -> int:
         """Count the workers that have an engine, or will."""
-        return sum(one.ready and (engine in one.loaded or one.loading == engine) for one in self._workers.values())
+        count = self._counted.get(engine)
+        if count is None:
+            workers = self._workers.values()
+            count = sum(one.ready and (engine in one.loaded or one.loading == engine) for one in workers)
+            self._counted[engine] = count
+        return count
+
+    def _load_time(self, engine: str) -> float:
+        """Return what ``load_s`` did when changes were first asked for."""
+        if engine not in self._load_times:
+            self._load_times[engine] = self.load_s(engine)
+        return self._load_times[engine]
+
+    def _has_to_spare(self, rival: Demand, demand: Demand, copies: int) -> bool:
+        """Return True if one copy less of an engine leaves it better off than another is with one copy more.
+
+        Args:
+            copies: of the other, so far; with none it needs no comparison.
+        """
+        if not copies:
+            return True
+        its_copies = self._copies(rival.engine)
+        return its_copies > 1 and demand.cost_s / (copies + 1) > rival.cost_s / (its_copies - 1)
 
     def _may_load(self, worker: WorkerState, demand: Demand, now: float) -> bool:
         """Return True if a load could be sent to a worker now."""
@@ -210,16 +245,15 @@ class Residency:
         """Return True if an engine that somebody waits for may go for another."""
         if rival.level < demand.level or not self._may_leave(worker, rival.engine):
             return False
+        if not self._has_to_spare(rival, demand, copies):
+            return False
         until = worker.loaded_at.get(rival.engine, now) + _RESIDENT * (
-            self.load_s(demand.engine) + self.load_s(rival.engine)
+            self._load_time(demand.engine) + self._load_time(rival.engine)
         )
         if now < until:
             self._again(until)
             return False
-        if not copies:
-            return True
-        its_copies = self._copies(rival.engine)
-        return its_copies > 1 and demand.cost_s / (copies + 1) > rival.cost_s / (its_copies - 1)
+        return True
 
     def _could_load(self, worker: WorkerState, engine: str, now: float) -> bool:
         """Return True if there is room for an engine, or would be without all that may go."""
