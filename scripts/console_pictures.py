@@ -110,11 +110,15 @@ def busy(url: str) -> Iterator[None]:
 
 
 def make(page: Page, url: str) -> None:
-    """Ask for a loop, and wait until it is there."""
+    """Ask for a loop, and wait until it is heard and seen."""
     page.goto(f"{url}/#make")
     page.get_by_role("textbox").first.fill("rain on a tin roof")
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(4000)
+    page.get_by_label("Loop").first.check()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator(".spectrogram canvas").first).to_be_visible()
+    page.wait_for_timeout(2000)  # it is drawn, and plays
+    if page.viewport_size and page.viewport_size["width"] < 700:
+        page.locator(".waveform").first.scroll_into_view_if_needed()
 
 
 def library(page: Page, url: str) -> None:
@@ -146,7 +150,7 @@ def shrink(path: Path) -> None:
     """Write a picture anew with fewer colours, where it is too large for what lies in a repository."""
     if path.stat().st_size > MOST_BYTES:
         with Image.open(path) as picture:
-            few = picture.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            few = picture.convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, which is much")

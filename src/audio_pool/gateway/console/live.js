@@ -124,7 +124,7 @@ class Live {
 
   /** @param {unknown} error */
   refused(error) {
-    this.waitingBox.hidden = true;
+    this.waitingBox.remove();
     replace(this.reasons, h("div", { class: "note bad", role: "alert" }, icon("warn"), h("p", null, told(error))));
   }
 
@@ -132,7 +132,7 @@ class Live {
   #take(change) {
     this.#look = { ...this.#look, ...change };
     const look = this.#look;
-    this.waitingBox.hidden = true;
+    this.waitingBox.remove();
     this.body.hidden = look.status === null;
     this.#showHealth(look);
     if (look.status === null) return;
