@@ -25,6 +25,7 @@ from audio_pool.library_api import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
+from audio_pool.residents import HasModels, ModelReport
 from audio_pool.results import AudioResult, Event, Failure, SoundMetadata
 from audio_pool.sound_stream import SoundStream
 from audio_pool.staffing import HasStaff, LeaseReport
@@ -105,6 +106,10 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     crashes: int = 0
     """In a row, without a finished task."""
     error: str | None = None
+    models: tuple[ModelReport, ...] = ()
+    """Its engines, and whether they are in memory."""
+    room_bytes: int | None = None
+    """What its engines may take in all; None: not known, or as much as they like."""
     at_work: tuple[TaskAtWork, ...] = ()
     """One for each of its threads that has a task in hand."""
     gpus: tuple[str, ...] = ()
@@ -335,7 +340,7 @@ def check_timeout(timeout_s: float) -> None:
         raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
-class PoolApi(HasLibrary, HasCandidates, HasStaff, Protocol):
+class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, Protocol):
     """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +14,14 @@ from typing import Any
 
 import pytest
 from tests.support.bench_pool import settings
+from tests.support.command_line import command
 from tests.support.engine_packages import engine_package
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.worker_processes import worker_processes
 
-from audio_pool import AudioPool
-from audio_pool.errors import EngineError
+from audio_pool import AsyncAudioClient, AudioClient, AudioPool
+from audio_pool.errors import EngineError, InvalidRequest, NotFound
+from audio_pool.residents import ModelsReport
 
 MB = 1 << 20
 LIMITS = {"heartbeat_s": 0.2, "missed_heartbeats": 25, "restart_backoff_s": 0.05}
@@ -58,7 +62,8 @@ def pool(place: Path) -> Iterator[AudioPool]:
         "torn": {"broken": "error"},
         "deadly": {"broken": "exit", "megabytes": 1},
     }
-    with AudioPool.from_config(config(place, engines)) as pool:
+    tree = config(place, engines, server={"bind": f"ipc://{place}/pool.sock"})
+    with AudioPool.from_config(tree, serve=True) as pool:
         yield pool
 
 
@@ -83,6 +88,41 @@ def test_one_that_cannot_be_loaded_takes_no_others_along(pool: AudioPool) -> Non
         pool.generate("tone", engine="torn", timeout_s=PATIENCE_S)
     assert pool.generate("tone", engine="small", seed=5, timeout_s=PATIENCE_S).metadata.worker.id == "w"
     assert worker_processes()["w"].pid == pid
+
+
+def state(report: ModelsReport, engine: str) -> str:
+    return next(one.state for one in report.models if one.engine == engine)
+
+
+def test_models_are_ordered_in_and_out_by_programs_clients_and_commands(pool: AudioPool, place: Path) -> None:
+    assert pool.endpoint is not None
+    pool.models.unload("small")
+    eventually(lambda: state(pool.models.list(), "small") == "out", "it goes")
+    told = command("models", "load", "small", "--connect", pool.endpoint)
+    assert told.returncode == 0 and told.stdout.startswith("small on w: loaded"), told.stderr
+    with AudioClient(pool.endpoint) as client:
+        assert client.models.pin("small").models[0].pinned
+        with pytest.raises(InvalidRequest, match="'small' is pinned"):
+            client.models.unload("small")
+        assert not client.models.unpin("small", worker="w").models[0].pinned
+        with pytest.raises(NotFound, match="did you mean 'small'"):
+            client.models.load("smal")
+        told = command("models", "load", "torn", "--connect", pool.endpoint)
+        assert told.returncode != 0 and "blocks are too many" in told.stderr
+        worker = client.status().workers["w"]
+        by_name = {one.engine: one for one in worker.models}
+        assert (by_name["small"].state, by_name["torn"].state) == ("loaded", "failed")
+        assert "blocks are too many" in (by_name["torn"].error or "")
+
+    async def as_others_do() -> ModelsReport:
+        assert pool.endpoint is not None
+        async with AsyncAudioClient(pool.endpoint) as client:
+            await client.models.unload("small")
+            return await client.models.list()
+
+    assert state(asyncio.run(as_others_do()), "small") in ("leaving", "out")
+    told = command("models", "where", "--json", "--connect", pool.endpoint)
+    assert {one["engine"] for one in json.loads(told.stdout)["models"]} == {"small", "large", "torn", "deadly"}
 
 
 # -- less memory than all of them need ---------------------------------------------------------------

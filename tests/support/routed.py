@@ -42,6 +42,7 @@ from audio_pool.pool.look_ups import LookUps
 from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
 from audio_pool.pool.meaning import Meaning
+from audio_pool.pool.model_orders import ModelOrders
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
@@ -274,6 +275,7 @@ class Routed:
             ),
             self.lending,
             self.staff,
+            ModelOrders(self.router, encoders),
         )  # fmt: skip
 
     def close(self) -> None:

@@ -417,15 +417,19 @@ class World:
             )
         )
 
+    def _size(self, process: Process, engine: str) -> int:
+        told = self.plans[process.name].on_demand.get(engine)
+        return 1 if told is None else told.size_bytes
+
     def _of_no_job(self, process: Process, work: TaskWork) -> dict[int, TaskResult]:
         """What loading an engine or taking it out comes to."""
         match work:
             case LoadWork():
                 process.memory.add(work.engine)
                 info = EngineInfo(name=work.engine, role="generator", model="m", licence="", commercial_use=True)
-                return {0: Loaded(info=info, size_bytes=self.plans[process.name].on_demand[work.engine].size_bytes)}
+                return {0: Loaded(info=info, size_bytes=self._size(process, work.engine))}
             case UnloadWork():
-                return {0: Unloaded(freed_bytes=self.plans[process.name].on_demand[work.engine].size_bytes)}
+                return {0: Unloaded(freed_bytes=self._size(process, work.engine))}
             case _:
                 return {}
 

@@ -34,6 +34,8 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "worker_add", "worker": {"name": "c", "gpu": "1"}, "like": "b"},
     {"type": "worker_drain", "worker": "b", "drained": False},
     {"type": "worker_remove", "worker": "b", "within_s": 1.5},
+    {"type": "models"},
+    {"type": "model_order", "order": "load", "engine": "tone", "worker": "b"},
     {"type": "generate", "request": {"prompt": "rain"}, "events": True},
     {"type": "cancel", "target": "b"},
     {"type": "status"},

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation",
-        "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing",
+        "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*"),
     ("scheduler", "scheduler.*", "engines", "engines.*", "cache", "cache.*", "jobs", "jobs.*"),
@@ -153,7 +153,10 @@ def members(pattern: str) -> list[str]:
 @pytest.mark.parametrize(
     ("who", "only"),
     [
-        ("scheduler*", [*RESULTS, "craft", "engine_info", "tasks", "config*", "validation", "trace_record"]),
+        (
+            "scheduler*",
+            [*RESULTS, "craft", "residents", "engine_info", "tasks", "config*", "validation", "trace_record"],
+        ),
         ("tasks", [*RESULTS, "craft", "engine_info"]),
         ("prompts*", ["errors"]),
         ("audio*", ["errors"]),

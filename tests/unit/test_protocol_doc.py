@@ -56,6 +56,7 @@ from audio_pool.reports import (
     Timings,
     WorkerReport,
 )
+from audio_pool.residents import ModelReport
 from audio_pool.results import Accepted, Failure, Progress, SoundMetadata
 from audio_pool.server.outbox import SocketSink
 from audio_pool.staffing import LeaseReport
@@ -330,6 +331,7 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (CandidateFile, "A candidate's file"),
         (CandidateChosen, "A choice"),
         (LeaseReport, "A lease"),
+        (ModelReport, "A model in memory"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

@@ -353,3 +353,66 @@ def test_engines_that_are_simply_kept_are_never_taken_out() -> None:
     box.sound("a")
     box.run()
     assert box.swaps() == 0
+
+
+# -- by hand -----------------------------------------------------------------------------------------
+
+
+def order(box: Box, what: str, engine: str, worker: str = "") -> None:
+    box.feed(events.OrderModel(order=what, engine=engine, worker=worker))  # type: ignore[arg-type]
+    box.wait(10.0)
+
+
+def test_models_are_loaded_and_taken_out_by_order() -> None:
+    box = Box([on_demand("v"), on_demand("w")]).start()
+    box.room(v=GB, w=GB)
+    order(box, "load", "a")
+    order(box, "load", "a")
+    assert len(box.changes) == 1, "it is there"
+    order(box, "load", "a", "w")
+    assert box.loaded(box.process("v")) == box.loaded(box.process("w")) == {"a"}
+    order(box, "load", "b", "w")
+    assert box.loaded(box.process("w")) == {"b"}, "what nobody keeps goes for it"
+    order(box, "unload", "a")
+    assert box.loaded(box.process("v")) == frozenset()
+    box.sound("a")
+    box.run()
+    assert box.loaded(box.process("v")) == {"a"}, "who asks has it loaded"
+
+
+def test_what_is_pinned_is_loaded_stays_and_comes_back_with_its_worker() -> None:
+    box = Box([on_demand()], memory_wait_s=5.0).start()
+    box.room(w=GB)
+    order(box, "pin", "a")
+    assert box.loaded(box.process()) == {"a"}
+    order(box, "load", "b")
+    assert box.loaded(box.process()) == {"a"} and "b" in box.scheduler.workers.workers["w"].barred
+    box.die(box.process())
+    box.wait(1.0)
+    box.say_hello(box.process())
+    box.get_ready(box.process())
+    box.wait(10.0)
+    assert box.loaded(box.process()) == {"a"}
+    order(box, "unpin", "a")
+    order(box, "load", "b")
+    assert box.loaded(box.process()) == {"b"}
+
+
+def test_an_engine_that_is_simply_kept_goes_by_order_alone_and_comes_when_asked_for() -> None:
+    box = Box([WorkerPlan(name="w", engines=frozenset("a"), roles=ROLES)]).start()
+    assert box.loaded(box.process()) == {"a"}
+    order(box, "unload", "a")
+    assert box.loaded(box.process()) == frozenset()
+    box.sound("a")
+    box.run()
+    assert [kind for _, kind, _ in box.changes] == ["unload", "load"]
+
+
+def test_an_order_waits_until_what_is_at_work_is_done() -> None:
+    box = Box([on_demand()], sound_s=5.0).start()
+    for _ in range(4):
+        box.sound("a")
+    box.run(until=lambda: len(box.order) == 1)
+    order(box, "unload", "a")
+    box.run()
+    assert box.order == ["a"] * 4 and [kind for _, kind, _ in box.changes] == ["load", "unload", "load"]

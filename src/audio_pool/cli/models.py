@@ -14,6 +14,7 @@ import click
 from msgspec import Struct
 
 from audio_pool.cli.command_group import CommandGroup
+from audio_pool.cli.model_orders import COMMANDS
 from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, EngineConfig, load_config
@@ -92,7 +93,11 @@ class _Wanted(Struct, frozen=True, kw_only=True):
 
 @click.group("models", cls=CommandGroup)
 def group() -> None:
-    """Models on disk: list, fetch, find and verify what engines load."""
+    """Models on disk: list, fetch, find and verify what engines load; in a running server's memory: where, load..."""
+
+
+for _command in COMMANDS:
+    group.add_command(_command)
 
 
 _shared = with_options(

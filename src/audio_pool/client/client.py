@@ -48,6 +48,7 @@ from audio_pool.client.candidates import ClientCandidates
 from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import ClientLibrary
+from audio_pool.client.models import ClientModels
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
 from audio_pool.client.staff import ClientLeases, ClientWorkers
 from audio_pool.craft import Craft, CraftReport
@@ -381,6 +382,11 @@ class AudioClient(PoolApi):
     def leases(self) -> ClientLeases:
         """Devices lent to other programs, and returned."""
         return ClientLeases(self._ask)
+
+    @property
+    def models(self) -> ClientModels:
+        """Models in memory: listed, loaded, taken out, kept."""
+        return ClientModels(self._ask)
 
     @property
     def workers(self) -> ClientWorkers:

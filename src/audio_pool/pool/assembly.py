@@ -49,6 +49,7 @@ from audio_pool.pool.machine import Machine
 from audio_pool.pool.making import Making
 from audio_pool.pool.meaning import Meaning
 from audio_pool.pool.memory_watch import MemoryWatch
+from audio_pool.pool.model_orders import ModelOrders
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import (
@@ -264,6 +265,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         crafting,
         lending,
         staff,
+        ModelOrders(router, encoders),
         jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None

@@ -52,6 +52,7 @@ from audio_pool.pool.intake import refuse_durable
 from audio_pool.pool.own_candidates import PoolCandidates
 from audio_pool.pool.own_craft import own_craft
 from audio_pool.pool.own_library import PoolLibrary
+from audio_pool.pool.own_models import PoolModels
 from audio_pool.pool.own_staff import PoolLeases, PoolWorkers
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.plan import concurrency_of
@@ -463,6 +464,12 @@ class AudioPool(PoolApi):
         """Devices lent to other programs, and returned; see LeasesApi."""
         parts = self._running()
         return PoolLeases(parts.router, parts.service)
+
+    @property
+    def models(self) -> PoolModels:
+        """Models in memory: listed, loaded, taken out, kept; see ModelsApi."""
+        parts = self._running()
+        return PoolModels(parts.router, parts.service)
 
     @property
     def workers(self) -> PoolWorkers:

@@ -28,6 +28,7 @@ from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.lending import Lending
 from audio_pool.pool.library import Library
+from audio_pool.pool.model_orders import ModelOrders
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
@@ -65,6 +66,7 @@ class PoolService:
         crafting: Crafting,
         lending: Lending,
         staff: Staff,
+        models: ModelOrders,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -82,6 +84,7 @@ class PoolService:
             crafting: given sounds worked on.
             lending: devices lent.
             staff: workers added and removed.
+            models: loaded and taken out.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -103,6 +106,7 @@ class PoolService:
         self.crafting = crafting
         self.lending = lending
         self.staff = staff
+        self.models = models
 
     @property
     def keeps_jobs(self) -> bool:

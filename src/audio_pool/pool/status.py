@@ -19,6 +19,7 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.model_orders import models_on
 from audio_pool.pool.numbers_view import NumbersView, at_work
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import FrontEnd, Router
@@ -185,6 +186,8 @@ class StatusView:
             tasks=len(worker.tasks),
             tasks_done=worker.tasks_done,
             crashes=worker.breaker.crashes,
+            models=tuple(models_on(worker, time.monotonic(), discreet=discreet)),
+            room_bytes=worker.room_bytes,
             at_work=at_work(worker, time.monotonic()),
             error=None if worker.failure is None else worker.failure.code if discreet else worker.failure.message,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
+from audio_pool.residents import ModelOrder
 from audio_pool.results import Chunk, Failure, Progress
 from audio_pool.scheduler.answers import HitFile, StoredSound
 from audio_pool.scheduler.batches import Batching
@@ -31,6 +32,7 @@ __all__ = [
     "LoadFailed",
     "LookupDone",
     "MemoryRead",
+    "OrderModel",
     "Reconfigure",
     "RemoveWorker",
     "Stored",
@@ -192,6 +194,15 @@ class MemoryRead(Struct, frozen=True, kw_only=True, tag=True):
     """By device: what is free beyond the reserve, less than nothing where that is not whole; None: not known."""
 
 
+class OrderModel(Struct, frozen=True, kw_only=True, tag=True):
+    """Somebody who may wants an engine in a worker's memory, out of it, or kept there."""
+
+    order: ModelOrder
+    engine: str
+    worker: str = ""
+    """Empty: loaded where it disturbs least; else all that host it."""
+
+
 class WorkerMisspoke(Struct, frozen=True, kw_only=True, tag=True):
     """A worker sent what is no message: nothing that it says can be relied on."""
 
@@ -334,6 +345,7 @@ Event = (
     | LoadFailed
     | Heartbeat
     | MemoryRead
+    | OrderModel
     | WorkerMisspoke
     | WorkerExited
     | TaskProgress

@@ -10,7 +10,8 @@ with its worker. An engine counts as out from when its unload is sent, as there 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
 
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import AudioPoolError, OutOfMemory, WorkerDied
@@ -54,6 +55,8 @@ class Loads:
         self._ledger = ledger
         self._estimates = estimates
         self._residency = Residency(workers.workers, estimates)
+        self._orders: dict[tuple[str, str], Literal["load", "unload"]] = {}
+        """What was ordered by hand and is not done: by engine and worker ("": anywhere)."""
         self._lacking: dict[str, float] = {}
         """Since when engines that somebody waits for have found no memory."""
         self._patience_ends: float | None = None
@@ -81,6 +84,8 @@ class Loads:
 
         While every worker is busy, and nobody waits for what nobody waited for before, once a second is often enough.
         """
+        if self._orders:
+            self._follow_orders(now)
         self._put_off = now < self._look_again and (self.due is None or now < self.due) and not self._pressing(now)
         if self._put_off:
             return
@@ -100,6 +105,54 @@ class Loads:
     def _look_at_once(self) -> None:
         """Note that something has changed which the next ``arrange`` must not put off."""
         self._look_again = -math.inf
+
+    def order(self, event: events.OrderModel) -> None:
+        """Note what somebody ordered; it is done as soon as it can be."""
+        self.active = True
+        self._look_at_once()
+        for worker in self._hosts(event.engine, event.worker):
+            if event.order == "pin":
+                worker.pinned.add(event.engine)
+            elif event.order == "unpin":
+                worker.pinned.discard(event.engine)
+            elif event.order == "load":
+                worker.barred.pop(event.engine, None)  # at once, whatever came of it before
+        if event.order != "unpin":
+            what: Literal["load", "unload"] = "unload" if event.order == "unload" else "load"
+            for key in [key for key in self._orders if key[0] == event.engine]:
+                del self._orders[key]
+            self._orders[event.engine, event.worker] = what
+
+    def came_up(self, name: str) -> None:
+        """Note that a worker is ready: what is pinned there comes again."""
+        worker = self._workers.get(name)
+        for engine in worker.pinned - worker.loaded if worker is not None else ():
+            self._orders[engine, name] = "load"
+
+    def _hosts(self, engine: str, worker: str) -> list[WorkerState]:
+        return [one for one in self._workers.values() if engine in one.plan.engines and worker in ("", one.plan.name)]
+
+    def _follow_orders(self, now: float) -> None:
+        for (engine, name), what in list(self._orders.items()):
+            hosts = [one for one in self._hosts(engine, name) if one.ready]
+            there = [one for one in hosts if engine in one.loaded]
+            done = not there and not any(one.loading == engine for one in hosts) if what == "unload" else bool(there)
+            if done or not hosts:
+                del self._orders[engine, name]
+            elif what == "unload":
+                for worker in there:
+                    if self._residency.may_leave(worker, engine):
+                        self._carry_out(Change(worker.plan.name, (engine,)), now)
+            elif not any(one.loading == engine for one in hosts):
+                if any(one.barred.get(engine) for one in hosts):
+                    del self._orders[engine, name]  # it was tried, and is told to have failed
+                    continue
+                changes = self._residency.ordered(engine, hosts, now)
+                for change in changes:
+                    self._carry_out(change, now)
+                if not changes and not self._residency.could_come(engine, hosts, now):
+                    why = self._why_no_memory(engine, hosts)
+                    self._bar(hosts[0], engine, Failure.of(why), now)
 
     def _demands(self, now: float) -> list[Demand]:
         found: dict[str, Demand] = {}
@@ -295,7 +348,8 @@ class Loads:
         self._lacking = {engine: self._lacking.get(engine, now) for engine in lacking}
         self._patience_ends = None
         for engine, since in self._lacking.items():
-            why = self._why_no_memory(lacking[engine])
+            need = lacking[engine].need
+            why = self._why_no_memory(engine, [one for one in self._workers.values() if may_serve(one, need)])
             for job in [one for one in self._waiting(engine) if one.stage != "embed"]:
                 until = max(since, job.queued_at) + self.limits.memory_wait_s
                 if now >= until:
@@ -305,15 +359,14 @@ class Loads:
                 if since == now or job.queued_at == now:
                     self._send_progress(job, Progress(stage="loading", note=why.message))
 
-    def _why_no_memory(self, demand: Demand) -> OutOfMemory:
-        hosts = [one for one in self._workers.values() if one.ready and may_serve(one, demand.need)]
-        most = max(hosts, key=lambda one: one.room_bytes or 0)
-        barred = most.barred.get(demand.engine)
+    def _why_no_memory(self, engine: str, hosts: Collection[WorkerState]) -> OutOfMemory:
+        most = max((one for one in hosts if one.ready), key=lambda one: one.room_bytes or 0)
+        barred = most.barred.get(engine)
         if barred is not None and barred.for_memory:
             error = barred.failure.error()
             return OutOfMemory(error.message, hint=error.hint)
-        needs, room = most.size_of(demand.engine) >> 20, max(0, most.room_bytes or 0) >> 20
+        needs, room = most.size_of(engine) >> 20, max(0, most.room_bytes or 0) >> 20
         return OutOfMemory(
-            f"{demand.engine} takes {needs:,} MB; all engines of worker {most.plan.name!r} may take {room:,} MB now",
+            f"{engine} takes {needs:,} MB; all engines of worker {most.plan.name!r} may take {room:,} MB now",
             hint="it is loaded when there is more: free the device, or lower memory.reserve_bytes",
         )

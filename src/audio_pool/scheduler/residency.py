@@ -16,7 +16,7 @@ A load costs a worker's time, which somebody waits for. So:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from audio_pool.scheduler.estimates import Estimates, TaskKind
@@ -29,6 +29,8 @@ __all__ = ["Change", "Demand", "Residency", "load_kind"]
 _RESIDENT = 4.0
 _FIRST_LOAD_S, _FIRST_BYTES_PER_S = 2.0, 1e9
 """What a load takes of which nothing is known: libraries, then weights from a disk."""
+_ORDERED = -1_000_000
+"""The level of what somebody orders by hand: everything gives way to it."""
 _PAYS = 2.0
 """Times what its load takes that the backlog of each copy must exceed before there is another."""
 
@@ -116,13 +118,28 @@ class Residency:
     # -- for what waits ----------------------------------------------------------------------------
 
     def _for(self, demand: Demand, wanted: Mapping[str, Demand], now: float) -> list[Change]:
-        engine = demand.engine
-        copies = self._copies(engine)
-        if copies and demand.cost_s / copies <= _PAYS * self._load_time(engine):
+        copies = self._copies(demand.engine)
+        if copies and demand.cost_s / copies <= _PAYS * self._load_time(demand.engine):
             return []
+        return self._best(demand, copies, wanted, self._workers.values(), now)
+
+    def ordered(self, engine: str, hosts: Collection[WorkerState], now: float) -> list[Change]:
+        """Return what is to be done so that an engine comes to one of these workers because somebody ordered it."""
+        demand = Demand(_ORDERED, now, engine, Need("engine", engine), 0.0)
+        return self._best(demand, 0, {}, hosts, now)
+
+    def could_come(self, engine: str, hosts: Collection[WorkerState], now: float) -> bool:
+        """Return True if one of these workers has, or could make, room for an engine."""
+        return any(self._could_load(one, engine, now) for one in hosts)
+
+    def _best(
+        self, demand: Demand, copies: int, wanted: Mapping[str, Demand], hosts: Iterable[WorkerState], now: float
+    ) -> list[Change]:
+        """Return what lets an engine come where that disturbs least; nothing where it cannot come now."""
+        engine = demand.engine
         give_way = {one for one, rival in wanted.items() if one != engine and self._has_to_spare(rival, demand, copies)}
         best: tuple[tuple[float, ...], WorkerState, list[_Place]] | None = None
-        for worker in self._workers.values():
+        for worker in hosts:
             if copies and not worker.loaded.isdisjoint(wanted) and worker.loaded.isdisjoint(give_way):
                 continue  # before anything that takes longer: most workers are like this
             if not self._may_load(worker, demand, now):
@@ -215,7 +232,7 @@ class Residency:
         idle, others = [], []
         for one in sharing:
             for engine in one.loaded:
-                if not self._may_leave(one, engine):
+                if not one.may_go(engine) or not self.may_leave(one, engine):
                     continue
                 if engine not in wanted:
                     idle.append(_Place(one.used_at.get(engine, 0.0), one.plan.name, engine, one))
@@ -230,9 +247,10 @@ class Residency:
         return out
 
     def _may_only_be_told(self, worker: WorkerState, engine: str, wanted: Collection[str]) -> bool:
-        """Return True where an engine is only said to take too much, and nobody else is in its way: it is tried."""
+        """Return True where an engine is only said to take too much, and nothing would be beside it: it is tried."""
         alone = not any(one.taken_bytes for one in self._sharing(worker) if one is not worker)
-        return alone and engine not in worker.sizes and not any(one in wanted for one in worker.loaded)
+        stays = any(one in wanted or not worker.may_go(one) for one in worker.loaded)
+        return alone and not stays and engine not in worker.sizes
 
     def _sharing(self, worker: WorkerState) -> list[WorkerState]:
         """Return the workers that share a device's memory, itself included."""
@@ -243,7 +261,7 @@ class Residency:
 
     def _gives_way(self, worker: WorkerState, rival: Demand, demand: Demand, copies: int, now: float) -> bool:
         """Return True if an engine that somebody waits for may go for another."""
-        if rival.level < demand.level or not self._may_leave(worker, rival.engine):
+        if rival.level < demand.level or not worker.may_go(rival.engine) or not self.may_leave(worker, rival.engine):
             return False
         if not self._has_to_spare(rival, demand, copies):
             return False
@@ -273,11 +291,10 @@ class Residency:
         return max(0, worker.taken_bytes + worker.size_of(engine) - worker.room_bytes)
 
     @staticmethod
-    def _may_leave(worker: WorkerState, engine: str) -> bool:
-        """Return True if an engine may be taken out behind what the worker generates: nothing else is at it."""
-        return worker.may_go(engine) and not any(
-            held.thread == "aux" and held.kind.name == engine for held in worker.tasks.values()
-        )
+    def may_leave(worker: WorkerState, engine: str) -> bool:
+        """Return True if an engine can be taken out behind what the worker generates: nothing else is at it."""
+        at_it = (held.thread == "aux" and held.kind.name == engine for held in worker.tasks.values())
+        return not worker.changing and not any(at_it)
 
     # -- for nobody that waits ---------------------------------------------------------------------
 

@@ -123,6 +123,9 @@ class Scheduler:
             case events.MemoryRead():
                 self._loads.memory_read(event)
                 self._dispatch()
+            case events.OrderModel():
+                self._loads.order(event)
+                self._dispatch()
             case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
             case events.WorkerReady():
@@ -130,6 +133,7 @@ class Scheduler:
                 self.workers.on_ready(
                     name, number, event.engines, event.batching, now, event.coming, loaded=loaded, sizes=sizes
                 )
+                self._loads.came_up(name)
                 self._fail_unservable()
                 self._dispatch()
             case events.LoadFailed():

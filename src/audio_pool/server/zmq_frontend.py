@@ -54,6 +54,8 @@ from audio_pool.transport.client_messages import (
     LeaseReturnRequest,
     MarkManyRequest,
     MarkRequest,
+    ModelOrderRequest,
+    ModelsRequest,
     RemoveManyRequest,
     RemoveRequest,
     RetryRequest,
@@ -311,6 +313,11 @@ class ZmqFrontEnd:
                 _answer(sink, service.staff.add(message.worker, like=message.like, caller=caller))
             case WorkerDrainRequest():
                 service.staff.drain(message.worker, sink, drained=message.drained, caller=caller)
+            case ModelsRequest():
+                _answer(sink, service.models.list(caller=caller))
+            case ModelOrderRequest():
+                told = service.models.order(message.order, message.engine, worker=message.worker, caller=caller)
+                _answer(sink, told)
             case WorkerRemoveRequest():
                 service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)
 

@@ -20,6 +20,7 @@ from audio_pool.candidates import CandidateNumber
 from audio_pool.craft import MOST_SOUNDS, Craft, CraftForm
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
+from audio_pool.residents import ModelOrder
 from audio_pool.results import Failure, RawSamples, SoundMetadata
 from audio_pool.staffing import Device, Holder, LeaseS, WithinS
 from audio_pool.stock import LikenessMethod, Listed
@@ -56,6 +57,8 @@ __all__ = [
     "LeaseReturnRequest",
     "MarkManyRequest",
     "MarkRequest",
+    "ModelOrderRequest",
+    "ModelsRequest",
     "RemoveManyRequest",
     "RemoveRequest",
     "ReplyHead",
@@ -361,6 +364,19 @@ class WorkerRemoveRequest(_Asked, frozen=True, kw_only=True, tag="worker_remove"
     """After so long it is ended whatever it is at."""
 
 
+class ModelsRequest(_Asked, frozen=True, kw_only=True, tag="models"):
+    """Asks which engines are in memory, where."""
+
+
+class ModelOrderRequest(_Asked, frozen=True, kw_only=True, tag="model_order"):
+    """Asks that an engine be loaded, taken out, kept or let go; answered with how far that is."""
+
+    order: ModelOrder
+    engine: Name
+    worker: Name | None = None
+    """None: loaded where it disturbs least; else every worker that hosts it."""
+
+
 ClientMessage = (
     GenerateRequest
     | CancelRequest
@@ -395,6 +411,8 @@ ClientMessage = (
     | WorkerAddRequest
     | WorkerDrainRequest
     | WorkerRemoveRequest
+    | ModelsRequest
+    | ModelOrderRequest
 )
 _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)
