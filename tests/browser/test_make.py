@@ -152,6 +152,37 @@ def test_a_place_in_the_queue_is_told_and_a_sound_is_cancelled(
     expect(card(page, second)).to_contain_text("Loudness")
 
 
+def test_many_sounds_under_way_do_not_hold_the_page_up(
+    open_tab: OpenTab, stage_door: Gateway, tmp_path: Path
+) -> None:
+    """A browser has six connections to one server; each sound that is listened to would take one."""
+    page = open_tab(address=stage_door.url).open("/#make")
+    prompts = [f"hold {tmp_path}/{number}" for number in range(8)]
+    for prompt in prompts:
+        write(page, prompt, seconds=0.2, loop=False)
+        page.get_by_role("button", name="Make it").click()
+        expect(card(page, prompt).get_by_role("progressbar")).to_be_visible()
+    expect(card(page, prompts[-1])).to_contain_text("6 sounds go first")
+    assert page.evaluate("() => fetch('/v1/engines').then(answer => answer.status)") == 200
+    for prompt in prompts[1:]:
+        card(page, prompt).get_by_role("button", name="Cancel").click()
+        expect(card(page, prompt)).to_contain_text("Cancelled")
+    (tmp_path / "0").touch()
+    expect(card(page, prompts[0])).to_contain_text("Loudness")
+
+
+def test_what_cannot_be_asked_for_is_shown_where_it_is(open_tab: OpenTab) -> None:
+    page = open_tab().open("/#make")
+    write(page, "rain", seconds=1, loop=False)
+    more(page)
+    page.get_by_label("Seed", exact=True).fill("twelve")
+    more(page)
+    expect(page.get_by_label("Seed", exact=True)).to_be_hidden()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_label("Seed", exact=True)).to_be_focused()
+    expect(page.get_by_role("article")).to_have_count(0)
+
+
 def test_what_went_wrong_is_told(open_tab: OpenTab, stage_door: Gateway) -> None:
     page = open_tab(address=stage_door.url).open("/#make")
     write(page, "fail on purpose", seconds=0.2, loop=False)

@@ -99,6 +99,19 @@ def test_a_link_to_it_may_be_followed_from_any_page_and_to_nothing_else(http: ht
     assert http.post("/", headers=visit).status_code == 403
 
 
+def test_what_the_first_view_needs_is_asked_for_at_once() -> None:
+    """A browser that finds out module by module what it needs makes a slow network's way many times."""
+    page = (FOLDER / "index.html").read_text()
+    todo, needed = ["app.js", "make.js"], set()
+    while todo:
+        name = todo.pop()
+        needed.add(name)
+        imports = re.findall(r'^import .*from "\./([a-z_]+\.js)";$', (FOLDER / name).read_text(), re.MULTILINE)
+        todo += [one for one in imports if one not in needed]
+    linked = set(re.findall(r'<link rel="modulepreload" href="/console/([a-z_]+\.js)">', page))
+    assert linked == needed - {"app.js"}
+
+
 def test_nothing_is_fetched_from_elsewhere_or_written_as_markup() -> None:
     for name in FILES:
         text = (FOLDER / name).read_text()

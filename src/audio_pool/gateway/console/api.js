@@ -29,6 +29,8 @@ import { parse, stringify } from "./json.js";
 const TIMEOUT_MS = 20_000;
 const KEY = "audio-pool.key";
 const LONGEST_PAUSE_MS = 15_000;
+/** A stream that says nothing for so long, not even that it is there, has gone without a word. */
+const SILENT_MS = 60_000;
 
 export class Problem extends Error {
   /**
@@ -228,20 +230,25 @@ class Api extends EventTarget {
    * @returns {AsyncGenerator<{event: string, data: any}>}
    */
   async *#stream(path, signal) {
-    let answer;
+    const given = new AbortController();
+    const give = () => given.abort();
+    signal.addEventListener("abort", give);
+    let watch = setTimeout(give, SILENT_MS);
+    /** @type {ReadableStreamDefaultReader<string> | null} */
+    let reader = null;
     try {
-      answer = await fetch(path, { headers: this.#headers({ accept: "text/event-stream" }), signal, credentials: "omit", cache: "no-store" });
+      signal.throwIfAborted();
+      const headers = this.#headers({ accept: "text/event-stream" });
+      const answer = await fetch(path, { headers, signal: given.signal, credentials: "omit", cache: "no-store" });
       await this.#checked(answer);
-    } catch (error) {
-      throw this.#judged(error, signal);
-    }
-    if (!answer.body) return;
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    try {
+      if (!answer.body) return;
+      reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
       for (;;) {
         const { value, done } = await reader.read();
         if (done) return;
+        clearTimeout(watch);
+        watch = setTimeout(give, SILENT_MS);
         const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
         rest = /** @type {string} */ (blocks.pop());
         for (const block of blocks) yield messageIn(block);
@@ -249,7 +256,9 @@ class Api extends EventTarget {
     } catch (error) {
       throw this.#judged(error, signal);
     } finally {
-      reader.cancel().catch(() => {});
+      clearTimeout(watch);
+      signal.removeEventListener("abort", give);
+      reader?.cancel().catch(() => {});
     }
   }
 

@@ -174,6 +174,7 @@ function askForKey() {
         void show(false);
       },
     },
+    api.key && api.needsKey && h("div", { class: "note bad", role: "alert" }, icon("warn"), h("p", null, "The key that was shown is not known here.")),
     h("p", null, "This gateway lets in who shows a key: the operator makes one with ", h("code", null, "audio-pool keys http create"), "."),
     h("div", { class: "field" }, h("label", { htmlFor: input.id }, "Key"), input),
     h("label", { class: "choice" }, remember, "Remember it on this device"),

@@ -15,6 +15,7 @@ import { SoundForm } from "./sound_form.js";
 const KEPT = "audio-pool.session";
 const LINK = "audio-pool.link";
 const MOST = 40;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 /** What the page hears: lossless, or a loop would have a gap. */
 const HEARD_AS = { format: "flac", bit_depth: 24 };
 const EXAMPLES = [
@@ -86,7 +87,7 @@ export function view(root, context) {
     making.addEventListener("change", keep);
     keep();
     void making.start();
-    if (matchMedia("(max-width: 979px)").matches) cards.get(making)?.element.scrollIntoView({ block: "start", behavior: "smooth" });
+    if (matchMedia("(max-width: 979px)").matches) cards.get(making)?.element.scrollIntoView({ block: "start", behavior: still.matches ? "auto" : "smooth" });
   }
 
   /** @param {Making} making @param {boolean} autoplay */

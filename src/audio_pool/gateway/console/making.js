@@ -24,6 +24,10 @@ const STAGES = {
   master: { label: "Mastering", from: 0.92, to: 1 },
 };
 const LONGEST_PAUSE_S = 30;
+const MOST_STREAMS = 2;
+const LOOK_MS = 1500;
+/** Of all sounds together, at present. */
+let streams = 0;
 /** Codes of refusals that may pass by themselves. */
 const PASSING = new Set(["disconnected", "busy", "server_restarted", "too_many", "closed", "client_gone"]);
 
@@ -38,9 +42,11 @@ export class Making extends EventTarget {
     /** @type {State} */
     this.state = "sending";
     this.lost = false;
+    /** Why it waits to be asked for. */
+    this.waits = "";
     /** Sounds that go before it; null: not known. @type {number | null} */
     this.place = null;
-    /** @type {{stage: string, done: number, total: number, fraction: number, estimate_s?: number} | null} */
+    /** @type {{stage: string, done: number, total: number, fraction: number, eta_s?: number, note?: string} | null} */
     this.progress = null;
     /** The answer: {id, url, metadata}. @type {import("./api.js").Json | null} */
     this.sound = null;
@@ -60,11 +66,12 @@ export class Making extends EventTarget {
 
   /** What it is at, in words. */
   get says() {
-    if (this.lost) return "Waiting for the server";
+    if (this.lost) return this.waits || "Waiting for the server";
     if (this.state === "sending") return "Asking";
     if (this.progress) {
-      const { stage, done, total, estimate_s: left } = this.progress;
+      const { stage, done, total, eta_s: left, note } = this.progress;
       const label = STAGES[stage]?.label ?? stage;
+      if (note) return `${label}, ${note}`;
       if (stage === "loading" && left) return `${label}, about ${Math.ceil(left)} s`;
       return total > 1 ? `${label}, ${Math.min(done + 1, total)} of ${total}` : label;
     }
@@ -121,6 +128,7 @@ export class Making extends EventTarget {
         const passing = error instanceof Unreachable || (error instanceof Problem && PASSING.has(error.code));
         if (!passing) throw error;
         const pause_s = error instanceof Problem && error.retryAfterS ? error.retryAfterS : Math.min(LONGEST_PAUSE_S, 0.5 * 2 ** failures);
+        this.waits = error instanceof Problem && error.code !== "disconnected" ? `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}` : "";
         this.#lose(true);
         await paused(pause_s * 1000, signal);
       }
@@ -130,6 +138,26 @@ export class Making extends EventTarget {
   /** @param {AbortSignal} signal */
   async #follow(signal) {
     while (!this.over) {
+      if (streams < MOST_STREAMS) await this.#hear(signal);
+      else await this.#look(signal);
+    }
+  }
+
+  /** Ask how it stands, now and then: a browser has few connections to one server, and streams keep theirs. @param {AbortSignal} signal */
+  async #look(signal) {
+    try {
+      this.#take(await api.get(`/v1/jobs/${this.jobId}`, { signal }));
+    } catch (error) {
+      if (!(error instanceof Unreachable || (error instanceof Problem && error.status >= 500))) throw error;
+      this.#lose(true);
+    }
+    if (!this.over) await paused(LOOK_MS, signal);
+  }
+
+  /** @param {AbortSignal} signal */
+  async #hear(signal) {
+    streams += 1;
+    try {
       const heard = api.events(`/v1/jobs/${this.jobId}/events`, { signal, last: "done", lost: () => this.#lose(true) });
       for await (const { event, data } of heard) {
         this.lost = false;
@@ -142,12 +170,16 @@ export class Making extends EventTarget {
         } else if (event === "done") this.#take(data);
         else this.#tell();
       }
+    } finally {
+      streams -= 1;
     }
   }
 
   /** Take what is said of the job. @param {import("./api.js").Json} job */
   #take(job) {
     this.lost = false;
+    this.waits = "";
+    if (job.progress) this.progress = job.progress;
     if (job.queue_position !== null) this.place = job.queue_position;
     if (job.state === "done") {
       this.sound = job.sound;

@@ -16,6 +16,7 @@
 
 const VOLUME = "audio-pool.volume";
 const RAMP_S = 0.006;
+const RESUME_MS = 1500;
 
 export class Clip {
   /** @param {AudioBuffer} buffer @param {boolean} loop */
@@ -105,8 +106,12 @@ class Player extends EventTarget {
   async play(clip, { at = clip.at } = {}) {
     this.#leave();
     const context = this.#contextOf(clip.buffer.sampleRate);
-    if (context.state !== "running") await Promise.race([context.resume(), new Promise((later) => setTimeout(later, 500))]);
+    if (context.state !== "running") await Promise.race([context.resume(), new Promise((later) => setTimeout(later, RESUME_MS))]);
     if (context !== this.#context || !this.#output) return; // another one was asked for meanwhile
+    if (context.state !== "running") {
+      this.dispatchEvent(new Event("change")); // the browser lets it sound after a click only
+      return;
+    }
     const from = at >= clip.duration - 0.01 ? 0 : Math.max(0, at);
     this.#leave();
     const wired = wire(context, clip, { at: from, into: this.#output });

@@ -237,15 +237,16 @@ export class SoundCard {
         wrong, why,
         menu([icon("download"), "Download"], files.map((file) => h("button", { class: "button small", type: "button", onclick: () => void this.#download(file) }, file.label))),
         menu([icon("code"), "Copy as"], [
-          h("button", { class: "button small", type: "button", onclick: () => void this.#copy("curl", asCurl(this.#plain(), Boolean(api.key))) }, "curl"),
+          h("button", { class: "button small", type: "button", onclick: () => void this.#copy("curl", asCurl({ ...this.#plain(), format: "wav" }, Boolean(api.key))) }, "curl"),
           h("button", { class: "button small", type: "button", onclick: () => void this.#copy("Python", asPython(this.#plain())) }, "Python"),
-          h("button", { class: "button small", type: "button", onclick: () => void this.#copy("a command", asCommand(this.#plain())) }, "Command line"),
+          h("button", { class: "button small", type: "button", onclick: () => void this.#copy("a command", asCommand({ ...this.#plain(), format: "wav" })) }, "Command line"),
         ]),
         menu([icon("more")], [
+          kept && h("a", { class: "button small", href: `#library?${new URLSearchParams({ words: metadata.prompt })}` }, "Show it in the library"),
           h("button", { class: "button small", type: "button", onclick: () => this.onReuse(this.making.request) }, "Put it into the form"),
           h("button", { class: "button small", type: "button", onclick: () => this.#same(metadata) }, "Put it there with its seed"),
           h("button", { class: "button small", type: "button", onclick: () => this.onDrop() }, "Take away from this list"),
-        ], { label: "More" })),
+        ].filter((item) => item instanceof HTMLElement), { label: "More" })),
       panel);
   }
 

@@ -63,6 +63,7 @@ export class SoundForm {
     this.namespace = h("input", { type: "text", maxLength: 64, placeholder: "default", autocomplete: "off", spellcheck: false });
     this.force = h("input", { type: "checkbox", id: uid("force") });
     this.findings = h("ul", { class: "findings", "aria-live": "polite", "aria-label": "About these words" });
+    this.asks = h("label", { htmlFor: this.prompt.id }, "What do you want to hear?");
     this.about = h("p", { class: "hint" });
     this.own = h("div", { class: "fields" });
     this.fields = {
@@ -104,7 +105,7 @@ export class SoundForm {
         },
         oninput: (/** @type {Event} */ event) => this.#changed(event),
       },
-      h("div", { class: "field prompt-field" }, h("label", { htmlFor: this.prompt.id }, "What do you want to hear?"), this.prompt, this.findings),
+      h("div", { class: "field prompt-field" }, this.asks, this.prompt, this.findings),
       this.fields.length, this.#loops(),
       h("div", { class: "fields who" }, field("Made by", this.engine), field("Candidates", this.candidates, "The best is kept; hear the others, too.")),
       this.about, this.more, this.make,
@@ -225,6 +226,10 @@ export class SoundForm {
     this.fields.voice.hidden = !has("voice");
     this.fields.steps.hidden = !has("steps");
     this.fields.guidance.hidden = !has("guidance_scale");
+    for (const name of /** @type {const} */ (["duration_s", "negative_prompt", "voice", "steps", "guidance_scale"])) {
+      this[name].disabled = !has(name); // what is not shown must not hold the form up
+    }
+    this.asks.textContent = engine?.speech ? "What is to be said?" : "What do you want to hear?";
     if (engine) {
       this.duration_s.min = String(engine.shortest_s);
       this.duration_s.max = String(engine.longest_s);
@@ -293,6 +298,7 @@ export class SoundForm {
       this.kept = {};
     }
     this.more.addEventListener("toggle", () => this.#keep());
+    this.more.addEventListener("invalid", () => (this.more.open = true), true); // or the browser has nowhere to say it
     this.more.open = Boolean(this.kept.more);
     const { more, ...request } = this.kept;
     this.fill(request);
