@@ -30,6 +30,7 @@ from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.audio.filter import resample
 from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
+from audio_pool.audio.stamps import steady
 from audio_pool.audio.storing import ErrorRecorder, storing
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
 
@@ -157,6 +158,7 @@ def write(
         audio = resample(audio, sample_rate, rate, circular=loop)
     with storing(path), _refused(format, rate, audio):
         _encode(path, audio, rate, format, depth, comment, bit_rate)
+        steady(path, format)
         if format == "wav":
             append_chunks(path, audio.shape[1], rate, comment, loop)
         elif loop and format in ("flac", "ogg"):

@@ -13,6 +13,7 @@ import os
 import struct
 from pathlib import Path
 
+from audio_pool.audio.stamps import ogg_crc
 from audio_pool.errors import InvalidAudio
 
 __all__ = ["flac_with", "loop_tags", "read_loop_tags", "write_comment", "write_loop_tags"]
@@ -174,26 +175,5 @@ def _ogg_with(data: bytes, tags: list[bytes]) -> bytes:
         raise InvalidAudio("the comments are too long for loop points to be added on their page")
     head = data[at : at + 22] + b"\0\0\0\0" + bytes([len(table)])
     page = bytearray(head + table + packet + body[size:])
-    struct.pack_into("<I", page, 22, _crc(page))
+    struct.pack_into("<I", page, 22, ogg_crc(page))
     return data[:at] + bytes(page) + data[end:]
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C1_1DB7 if value & 0x8000_0000 else 0)
-        table.append(value & 0xFFFF_FFFF)
-    return tuple(table)
-
-
-_CRC = _crc_table()
-
-
-def _crc(page: bytes | bytearray) -> int:
-    """Compute Ogg's checksum (RFC 3533, section 6): CRC-32 with 0x04c11db7, not reflected, from zero."""
-    value = 0
-    for byte in page:
-        value = ((value << 8) & 0xFFFF_FFFF) ^ _CRC[(value >> 24) ^ byte]
-    return value
