@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -22,6 +23,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from tests.http.conftest import Pool
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.worker_processes import worker_processes
 
 from audio_pool.agents.asker import Asker
 from audio_pool.agents.output_folder import OutputFolder
@@ -236,6 +238,52 @@ def test_with_a_pool_of_its_own_nothing_else_need_run(tmp_path: Path) -> None:
             assert not answer.is_error and list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "rain.wav"]
 
     run(ask())
+
+
+def test_a_pool_of_its_own_ends_with_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    command = [*COMMAND, "--serve", "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        env={**os.environ, "TMPDIR": str(tmp_path / "t")},
+    )  # fmt: skip
+    try:
+        greet(process)
+        asked = {"name": "text_to_sound_effects", "arguments": {"text": "rain", "duration_seconds": 0.5}}
+        say(process, id=2, method="tools/call", params=asked)
+        assert not hear(process, 2)["result"]["isError"]
+        workers = worker_processes(process.pid)
+        assert workers and list((tmp_path / "t").iterdir())
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        assert not list((tmp_path / "t").iterdir())
+        eventually(lambda: not any(one.is_running() for one in workers.values()), "its workers have ended")
+    finally:
+        process.kill()
+        process.wait(PATIENCE_S)
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_words_are_spoken_by_the_voice_that_is_asked_for(tmp_path: Path) -> None:
+    workers = [{"name": "w", "engines": ["stage", "speaker"]}]
+    with Served(tmp_path / "v", workers=workers, brings=("stage", "speaker")).ready() as served:
+
+        async def ask() -> None:
+            async with within(served.endpoint, tmp_path / "out") as client:
+                said = await client.call_tool("speak", {"text": "good morning", "voice": "bern"})
+                data = said.structured_content
+                assert (data["engine"], data["text"]) == ("speaker", "good morning"), words_of(said)
+                with AudioClient(served.endpoint) as asking:
+                    kept = await asyncio.to_thread(asking.library.sound, data["id"])
+                assert kept.voice == "bern" and Path(data["path"]).name == "good_morning.wav"
+                wrong = await client.call_tool("speak", {"text": "good morning", "voice": "albo"})
+                assert wrong.is_error and "did you mean 'alba'" in words_of(wrong), words_of(wrong)
+
+        run(ask())
+        served.signal()
+        served.wait()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -182,6 +183,30 @@ def test_without_keys_only_this_machine_can_be_bound(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "audio_pool.cli", "mcp", "--http", "0.0.0.0:0", "--connect", f"ipc://{tmp_path}/s"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2 and "no keys are set" in done.stderr
+
+
+def test_a_pool_of_its_own_ends_with_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    command = [sys.executable, "-m", "audio_pool.cli", "mcp", "--serve", "--cache-dir", str(tmp_path / "cache")]
+    command += ["--http", "127.0.0.1:0", "--output", str(tmp_path / "out")]
+    env = {**os.environ, "TMPDIR": str(tmp_path / "t")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[1]
+
+            async def ask() -> None:
+                async with Client(url) as client:
+                    made = await client.call_tool("text_to_sound_effects", {"text": "rain", "duration_seconds": 0.5})
+                    assert Path(made.structured_content["path"]).parent == tmp_path / "out"
+
+            run(ask())
+            assert list((tmp_path / "t").iterdir())
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+    assert not list((tmp_path / "t").iterdir())
 
 
 def test_a_key_is_asked_for_and_has_its_own_sounds_and_no_paths(keyed: Agents, keys: Keys, pool: Pool) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from mcp.server import Server
@@ -27,12 +28,15 @@ __all__ = ["serve_stdio"]
 _LEAVE_S = 2.0
 
 
-async def serve_stdio(endpoint: str, tools: Tools, *, keys: Keys = None) -> None:
+async def serve_stdio(
+    endpoint: str, tools: Tools, *, keys: Keys = None, leaving: Callable[[], object] = lambda: None
+) -> None:
     """Serve until the other end closes the pipe. A signal ends the process.
 
     Args:
         endpoint: of the pool.
         keys: CURVE keys for it.
+        leaving: called before a signal ends the process, from where nothing returns.
     """
     client = AsyncAudioClient(endpoint, keys=keys)
     asker = Asker(client=client, endpoint=endpoint)
@@ -50,6 +54,7 @@ async def serve_stdio(endpoint: str, tools: Tools, *, keys: Keys = None) -> None
     try:
         await tools.stop(_LEAVE_S)
         await _close(client)
+        leaving()
     finally:
         os._exit(0)  # a thread that reads a pipe cannot be woken
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,13 +104,16 @@ def mcp(
         ) from None
     client_keys = None if keys is None else ClientKeys.read(Path(keys), "client")
     folder = OutputFolder(output)
-    with _pool(connect, serve, config_path, cache_dir) as endpoint:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # by way of what ends a pool of its own
+    with contextlib.ExitStack() as opened:
+        endpoint = opened.enter_context(_pool(connect, serve, config_path, cache_dir))
         if http is not None:
             _serve_http(endpoint, folder, audio_kib * _KIB, http, config_path, client_keys, as_json=as_json)
             return
         import asyncio
 
-        asyncio.run(serve_stdio(endpoint, Tools(folder, audio_kib * _KIB), keys=client_keys))
+        tools = Tools(folder, audio_kib * _KIB)
+        asyncio.run(serve_stdio(endpoint, tools, keys=client_keys, leaving=opened.close))
 
 
 def _serve_http(
@@ -160,7 +165,7 @@ def _pool(connect: str | None, serve: bool, config_path: str | None, cache_dir: 
     from audio_pool.config import load_config
     from audio_pool.pool.pool import AudioPool
 
-    with tempfile.TemporaryDirectory(prefix="audio_pool-mcp-") as place:
+    with tempfile.TemporaryDirectory(prefix="audio_pool-") as place:
         overrides = {"server": {"bind": f"ipc://{place}/s"}}
         if cache_dir is not None:
             overrides["cache"] = {"dir": cache_dir}
