@@ -80,6 +80,8 @@ class SoundSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     tags: Annotated[list[Tag], Meta(max_length=8)] = []
     """All of them."""
     engine: Name | None = None
+    engines: Annotated[list[Name], Meta(max_length=64)] = []
+    """Made by one of these; none: by any."""
     namespace: Name | None = None
     """None: the caller's own, else ``default``."""
     shortest_s: Length | None = None

@@ -60,6 +60,9 @@ class DuplicateGroup(PlainMapping, Struct, frozen=True, kw_only=True):
     keep: KeptSound
     """The one with the best score, among equals the newest."""
     duplicates: tuple[KeptSound, ...]
+    """At most 20 of them."""
+    more: int = 0
+    """Further ones."""
 
 
 class Duplicates(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import pytest
 from tests.support.cache_sounds import harm, recipe, sound, write_flac
 
 import audio_pool
+from audio_pool.cache import duplicates
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import InvalidRequest, NotFound
@@ -189,6 +190,24 @@ def test_duplicates_by_words_keep_the_best(cache: SoundCache, manager: AudioSema
     assert manager.remove_duplicates(by="prompt", confirm=True, now=True)["removed_items"] == 1
     assert not os.path.exists(path)
     assert manager.find_duplicates(by="prompt") == []
+
+
+def test_operators_are_told_of_duplicates_so_many_at_a_time(
+    cache: SoundCache, manager: AudioSemanticCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_TOLD", 2)
+    rain = [keep(cache, "rain", seed) for seed in range(5)]
+    hail = [keep(cache, "hail", seed, namespace="game") for seed in (7, 8)]
+    told = duplicates.found_duplicates(cache.store, "prompt", 50)
+    assert (told.found, told.duplicates) == (2, 5)
+    first, second = told.groups
+    assert first.keep.id == rain[-1] and [one.id for one in first.duplicates] == rain[3:1:-1] and first.more == 2
+    assert (second.keep.namespace, second.keep.id, second.more) == ("game", hail[1], 0)
+    sizes = {item["id"]: item["file_size_kb"] * 1024 for item in manager.list_cache_items(limit=None)}
+    assert told.size_bytes == sum(sizes[entry] for entry in (*rain[:-1], hail[0]))
+    assert duplicates.found_duplicates(cache.store, "prompt", 1).groups == (first,)
+    with pytest.raises(InvalidRequest, match="by"):
+        duplicates.found_duplicates(cache.store, "luck", 1)  # type: ignore[arg-type]
 
 
 def test_duplicates_keep_a_sound_whose_file_is_there(cache: SoundCache, manager: AudioSemanticCache) -> None:

@@ -130,6 +130,8 @@ def test_what_is_known_of_sounds_narrows_the_search(kept: tuple[SoundCache, list
     assert places(*kept) == [5, 4, 3, 2, 1, 0]
     assert places(*kept, loop=True) == [2, 1]
     assert places(*kept, engine="second") == [4]
+    assert places(*kept, engines=["second", "third"]) == places(*kept, engines=["second"]) == [4]
+    assert list(scores(*kept, text="dog", vectors={SPACE: near(0.0)}, engines=["second"])) == [4]
     assert places(*kept, tags=["first"]) == [1, 0]
     assert places(*kept, tags=["first", "second"]) == []
     assert places(*kept, shortest_s=3.0, longest_s=5.0) == [3]

@@ -33,6 +33,8 @@ _SAME_DESCRIPTORS = 0.5
 are 1 to 2 apart."""
 _SAME_LENGTH = 0.05
 """Relative difference up to which two sounds can be the same."""
+_TOLD = 20
+"""Sounds of a group that operators are told, beside the one to keep."""
 
 Alike = dict[int, list[int]]
 """Entry -> those that are like it."""
@@ -77,14 +79,15 @@ def found_duplicates(store: Store, by: Method, limit: int) -> Duplicates:
     """Return so many groups with what is known of their sounds, and figures of all of them. Raises InvalidRequest."""
     groups = duplicate_groups(store, by)
     too_many = array("q", (entry_id for group in groups for entry_id in group.ids[1:]))
-    listed = [entry_id for group in groups[:limit] for entry_id in group.ids]
+    listed = [entry_id for group in groups[:limit] for entry_id in group.ids[: _TOLD + 1]]
     namespaces = {item.id: item.namespace for item in store.inventory.items_by_id(listed)}
     known = kept_sounds(store.library, ((namespace, entry_id) for entry_id, namespace in namespaces.items()))
     told = []
     for group in groups[:limit]:
-        there = [known[entry_id] for entry_id in group.ids if entry_id in known]
+        there = [known[entry_id] for entry_id in group.ids[: _TOLD + 1] if entry_id in known]
         if len(there) > 1:  # somebody may have removed the rest meanwhile
-            told.append(DuplicateGroup(reason=group.reason, keep=there[0], duplicates=tuple(there[1:])))
+            more = max(0, len(group.ids) - _TOLD - 1)
+            told.append(DuplicateGroup(reason=group.reason, keep=there[0], duplicates=tuple(there[1:]), more=more))
     return Duplicates(
         found=len(groups),
         duplicates=len(too_many),

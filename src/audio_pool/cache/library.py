@@ -30,6 +30,8 @@ class Wanted(NamedTuple):
     """Only these."""
     tags: Sequence[str] = ()
     engine: str | None = None
+    engines: Sequence[str] = ()
+    """One of these; none: any."""
     shortest_s: float | None = None
     longest_s: float | None = None
     loop: bool | None = None

@@ -66,6 +66,7 @@ def search(
         ids=ids,
         tags=asked.tags,
         engine=asked.engine,
+        engines=asked.engines,
         shortest_s=asked.shortest_s,
         longest_s=asked.longest_s,
         loop=asked.loop,
@@ -183,7 +184,8 @@ def _cosines(
     else:
         return None
     index = spaces.of(space)
-    narrow = wanted._replace(engine=None, loop=None, commercial_use=None) != Wanted(wanted.namespace)
+    by_group = wanted._replace(engine=None, engines=(), loop=None, commercial_use=None, tags=tuple(wanted.tags))
+    narrow = by_group != Wanted(wanted.namespace)
     if narrow:  # the nearest of all may be none of these
         ids = store.library.ids(wanted, _COMPARED + 1)
         if len(ids) <= _COMPARED:
@@ -193,6 +195,7 @@ def _cosines(
         return (
             group.namespace == wanted.namespace
             and wanted.engine in (None, group.engine)
+            and (not wanted.engines or group.engine in wanted.engines)
             and wanted.loop in (None, group.loop)
             and wanted.commercial_use in (None, group.commercial)
         )

@@ -101,6 +101,9 @@ def _conditions(wanted: Wanted) -> tuple[str, list[Any]]:  # Any: what SQLite st
     if wanted.ids is not None:
         where.append(f"e.id IN {ID_LIST}")
         found.append(id_list(wanted.ids))
+    if wanted.engines:
+        where.append("e.engine IN (SELECT value FROM json_each(?))")
+        found.append(msgspec.json.encode(list(wanted.engines)).decode())
     for tag in wanted.tags:
         where.append("e.id IN (SELECT entry_id FROM tags WHERE tag = ?)")
         found.append(tag)

@@ -8,7 +8,7 @@
  *   for await (const {event, data} of api.events("/v1/jobs/ID/events", {signal})) …
  *
  * api.get, post, put, patch, delete   JSON there and back; reject with Problem or Unreachable, or AbortError.
- * api.bytes, api.blob, api.objectUrl  a file.
+ * api.bytes, api.blob, api.objectUrl  a file; api.file  one made of what is posted, with its name.
  * api.events     server-sent events, read over fetch so that they carry the key. It begins anew when the connection
  *                breaks, after pauses that grow to 15 s, and ends when `signal` says so, the stream says `last`, or the
  *                gateway refuses. Where it began anew it says so first, as the event "reconnected".
@@ -143,6 +143,18 @@ class Api extends EventTarget {
   /** @param {string} path @param {Asking} [asking] @returns {Promise<string>} */
   async objectUrl(path, asking) {
     return URL.createObjectURL(await this.blob(path, asking));
+  }
+
+  /**
+   * A file that is made of what is sent, and the name it is to be saved under.
+   * @param {string} path @param {unknown} body @param {Asking} [asking] @returns {Promise<{blob: Blob, name: string}>}
+   */
+  async file(path, body, asking) {
+    const headers = { accept: "*/*", "content-type": "application/json" };
+    return this.#answered("POST", path, JSON.stringify(body), headers, asking, async (answer) => ({
+      blob: await answer.blob(),
+      name: /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "",
+    }));
   }
 
   /**
