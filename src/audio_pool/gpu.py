@@ -28,6 +28,7 @@ __all__ = [
     "nvidia_devices",
     "nvidia_memory",
     "parse_bytes",
+    "process_bytes",
     "require_free",
     "shown",
     "survey",
@@ -123,6 +124,42 @@ def _asked(nvml: Any) -> Survey:
             # A card that fell off the bus must not hide the others.
             notes.append(f"nvidia: card {index} does not answer: {exc}")
     return Survey(devices=tuple(devices), notes=tuple(notes))
+
+
+def process_bytes(nvml: Any = None) -> dict[str, dict[int, int]]:
+    """Return what each process has on each of NVIDIA's cards, by UUID and process id; without the cards that cannot
+    tell (drivers of some systems do not, and none tells one container of another's processes).
+
+    Args:
+        nvml: the module ``pynvml`` or one that speaks like it; imported where None.
+    """
+    if nvml is None:
+        try:
+            import pynvml
+        except ImportError:
+            return {}
+        nvml = pynvml
+    found: dict[str, dict[int, int]] = {}
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return {}
+    try:
+        for index in range(int(nvml.nvmlDeviceGetCount())):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            try:
+                running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            except nvml.NVMLError as exc:
+                logger.debug("card %d does not tell its processes: %s", index, exc)
+                continue
+            if all(one.usedGpuMemory is not None for one in running):
+                uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+                found[uuid] = {int(one.pid): int(one.usedGpuMemory) for one in running}
+    except nvml.NVMLError as exc:
+        logger.debug("the cards' processes cannot be asked for: %s", exc)
+    finally:
+        nvml.nvmlShutdown()
+    return found
 
 
 def _text(value: Any) -> str:

@@ -202,3 +202,25 @@ def test_another_program_gets_its_memory_and_gives_it_back(small_device: tuple[A
         assert "c takes" in note and "MB" in note
         assert "load c" not in journal(place)[before:]
     assert waiting.result().metadata.engine == "c"
+
+
+def test_a_device_that_another_program_has_taken_is_left_and_taken_back(tmp_path: Path) -> None:
+    """Its engine is kept whatever comes, so only its process's end gives the memory back."""
+    whole = _bare_worker_bytes(tmp_path) + 120 * MB
+    two = config(
+        tmp_path,
+        {"a": {"megabytes": 60, "preload": True}},
+        worker={"device": "card", "roles": ["generate"]},
+        devices={"card": {"memory_bytes": whole + 100 * MB}},
+        memory={"reserve_bytes": 60 * MB, "read_every_s": 0.1, "leave_after_s": 0.3, "take_back_after_s": 0.3},
+    )
+    two["workers"].append({"name": "m", "roles": ["master"]})
+    with AudioPool.from_config(two) as pool:
+        assert pool.generate("tone", engine="a", force=True, timeout_s=PATIENCE_S).metadata.worker.id
+        with another_program("card", 150):
+            eventually(lambda: [one.state for one in pool.leases.list()] == ["free"], "the device is left")
+            assert pool.leases.list()[0].holder == "other programs" and "w" not in pool.worker_pids()
+            waiting = pool.submit("tone", engine="a", force=True, timeout_s=PATIENCE_S)
+            assert not waiting.done()
+        assert waiting.result().metadata.engine == "a"
+        assert not pool.leases.list()

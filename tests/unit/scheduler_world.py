@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from tests.support.recipes import RENDITION, recipe
 
-from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
+from audio_pool.config import ClientConfig, LimitsConfig, MemoryConfig, QueueConfig
 from audio_pool.engine_info import EngineInfo, Notes
 from audio_pool.errors import AudioPoolError
 from audio_pool.reports import CandidateReport, QualityReport
@@ -101,14 +101,14 @@ Lookup = Callable[[FindExact | FindNear], HitFile | str | None]
 
 
 def plan(
-    name: str = "w", engines: str = "tone", roles: str = ALL_ROLES, devices: str = "", **credits: int
+    name: str = "w", engines: str = "tone", roles: str = ALL_ROLES, devices: str = "", **more: Any
 ) -> WorkerPlan:
     return WorkerPlan(
         name=name,
         engines=frozenset(engines.split()),
         roles=frozenset(roles.split()),
         devices=tuple(devices.split()),
-        **credits,
+        **more,
     )
 
 
@@ -167,12 +167,14 @@ class World:
         hosts: dict[str, str] | None = None,
         clients: dict[str, ClientConfig] | None = None,
         concurrency: dict[str, int] | None = None,
+        memory: MemoryConfig | None = None,
         **limits: Any,
     ) -> None:
         """
         Args:
             clients: what some of them are entitled to.
             concurrency: how many workers may be at an engine at a time.
+            memory: when devices are left because others have taken their memory.
             hosts: worker -> engines that it has when ready, beyond its plan's (encoders).
             limits: fields of LimitsConfig and QueueConfig.
         """
@@ -180,7 +182,7 @@ class World:
         self.limits = msgspec.structs.replace(
             LIMITS, **{name: value for name, value in limits.items() if name not in _QUEUE_FIELDS}
         )
-        self.scheduler = Scheduler(plans, self.limits, self.queue, clients, concurrency)
+        self.scheduler = Scheduler(plans, self.limits, self.queue, clients, concurrency, memory)
         self.concurrency = concurrency or {}
         self.rules = ClientRules(self.queue, clients or {})
         self.plans = {one.name: one for one in plans}

@@ -9,7 +9,16 @@ import pynvml
 import pytest
 
 from audio_pool.errors import InvalidConfig
-from audio_pool.gpu import Memory, amd_devices, amd_memory, nvidia_devices, nvidia_memory, survey, visible
+from audio_pool.gpu import (
+    Memory,
+    amd_devices,
+    amd_memory,
+    nvidia_devices,
+    nvidia_memory,
+    process_bytes,
+    survey,
+    visible,
+)
 
 GIB = 1 << 30
 
@@ -80,6 +89,17 @@ def test_a_driver_that_will_not_start_is_a_note():
     driver.nvmlInit = lambda: (_ for _ in ()).throw(pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED))
     found = nvidia_devices(driver)
     assert found.devices == () and "Driver Not Loaded" in found.notes[0]
+
+
+def test_what_each_process_has_on_a_card_is_told_where_the_driver_tells_it() -> None:
+    driver = Driver(A, B)
+    driver.nvmlDeviceGetComputeRunningProcesses = lambda handle: [
+        SimpleNamespace(pid=7, usedGpuMemory=5 << 20), SimpleNamespace(pid=8, usedGpuMemory=1 << 20)
+    ]  # fmt: skip
+    told = process_bytes(driver)
+    assert told == {uuid: {7: 5 << 20, 8: 1 << 20} for uuid in ("GPU-aaaa-1", "GPU-bbbb-2")} and driver.open == 0
+    driver.nvmlDeviceGetComputeRunningProcesses = lambda handle: [SimpleNamespace(pid=7, usedGpuMemory=None)]
+    assert process_bytes(driver) == {}
 
 
 def amd_card(root: Path, number: int, address: str, **files: str) -> None:

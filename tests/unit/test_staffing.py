@@ -6,6 +6,7 @@ import pytest
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import World, jobs_of, plan
 
+from audio_pool.config import MemoryConfig
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import KillWorker, RecallTask, SendTask, SpawnWorker, StopWorker, TellWorker
@@ -247,6 +248,79 @@ def test_a_pool_that_stops_answers_who_waits_for_a_device() -> None:
     late = world.lease_of(world.lend("0"))
     assert late is not None and late.failure is not None and late.failure.code == "closed"
     world.stop()
+
+
+def test_a_pool_that_stops_while_a_device_is_left_ends_and_does_not_spin() -> None:
+    """The world refuses a deadline that a tick does not move."""
+    world = two()
+    world.lend("1", within_s=2.0, for_s=0.5)
+    world.feed(events.Drain(deadline=world.now))
+    wait(world, 8.0)
+    world.stop()
+
+
+# -- memory that others take ---------------------------------------------------------------------------
+
+GB = 1 << 30
+
+
+def beside_others(take_back_after_s: float = 10.0) -> World:
+    memory = MemoryConfig(leave_after_s=3.0, take_back_after_s=take_back_after_s)
+    plans = [plan("a", devices="0", device="gpu 0"), plan("b", devices="1", device="gpu 1")]
+    return World(plans, memory=memory).start()
+
+
+def read(world: World, seconds: float, *, spare: int, own: int, others: int) -> None:
+    """Let time pass in which device 1 is looked at each second."""
+    until = world.now + seconds
+    while world.now < until:
+        wait(world, 1.0)
+        free, mine, rest = ({"gpu 1": size * GB} for size in (spare, own, others))
+        world.feed(events.MemoryRead(spare_bytes=free, own_bytes=mine, others_bytes=rest))
+
+
+def test_a_device_whose_memory_others_have_taken_is_left_and_taken_back_when_it_is_free() -> None:
+    world = beside_others()
+    read(world, 3.0, spare=-1, own=8, others=14)
+    assert condition(world, "b") == "ready", "a moment's need of others moves nobody"
+    read(world, 1.0, spare=-1, own=8, others=14)
+    assert world.process("b").stopping and condition(world, "b") == "leaving"
+    world.die(world.process("b"), "exit code 0")
+    read(world, 20.0, spare=7, own=0, others=14)
+    assert condition(world, "b") == "lent", "there is room, but not for what it had"
+    read(world, 9.0, spare=8, own=0, others=13)
+    read(world, 1.0, spare=2, own=0, others=19)
+    read(world, 10.0, spare=8, own=0, others=13)
+    assert condition(world, "b") == "lent", "nor does a moment's room"
+    read(world, 2.0, spare=8, own=0, others=13)
+    assert world.process("b").incarnation == 2
+    assert {worker.condition for worker in world.scheduler.workers.workers.values()} == {"ready", "starting"}
+
+
+def test_what_its_own_workers_take_too_much_of_is_no_reason_to_leave_a_device() -> None:
+    world = beside_others()
+    read(world, 20.0, spare=-2, own=22, others=1)
+    assert condition(world, "b") == "ready"
+
+
+def test_a_device_of_which_nobody_knows_whose_its_memory_is_is_not_left() -> None:
+    world = beside_others()
+    for _ in range(10):
+        wait(world, 1.0)
+        world.feed(events.MemoryRead(spare_bytes={"gpu 1": -GB, "gpu 0": None, "gpu 7": -GB}))
+    assert condition(world, "b") == condition(world, "a") == "ready"
+
+
+def test_who_asks_for_a_device_that_others_have_taken_gets_it() -> None:
+    world = beside_others()
+    read(world, 4.0, spare=-1, own=8, others=14)
+    world.die(world.process("b"), "exit code 0")
+    told = world.lease_of(world.lend("1", for_s=5.0))
+    assert told is not None and told.state == "free"
+    read(world, 4.0, spare=9, own=0, others=10)
+    assert condition(world, "b") == "lent"
+    wait(world, 2.0)
+    assert world.process("b").incarnation == 2, "its lease is over, and nothing is short"
 
 
 # -- workers -----------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     for is taken out."""
     read_every_s: Annotated[float, Meta(ge=0.05, le=3600.0)] = 1.0
     """Between two looks at what is free."""
+    leave_after_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] | None = None
+    """A device of which other programs have taken the reserve, for so long, is left by its workers' processes; None:
+    never."""
+    take_back_after_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 30.0
+    """It is taken back when what they had on it has been free, beside the reserve, for so long."""
 
 
 class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

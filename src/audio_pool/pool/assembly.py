@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +181,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         telemetry=telemetry,
     )
     plans = [worker_plan(worker, config, infos) for worker in workers]
-    scheduler = Scheduler(plans, config.limits, config.queue, config.clients, concurrency_of(config))
+    scheduler = Scheduler(plans, config.limits, config.queue, config.clients, concurrency_of(config), config.memory)
     helpers = HelperThreads([launcher, writer, index, upkeep])
     router = Router(scheduler, executor, link, inbox, requests, telemetry, helpers)
     executor.catching_up.call_at = router.call_at
@@ -270,7 +270,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     served_at = _add_front_ends(config, router, service) if serve else None
     router.start()
-    _watch_memory(config, scheduler, inbox, rest)
+    _watch_memory(config, scheduler, launcher.pids, inbox, rest)
     writer.submit(prepare_spelling)  # not at the first unknown word, on the router's thread; workers start meanwhile
     if cache is not None:
         index.submit(cache.current.spaces.open)  # not at the first look-up, which would wait for it
@@ -279,14 +279,26 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     return Parts(router=router, intake=intake, service=service, cache=cache, endpoint=served_at, pids=launcher.pids)
 
 
-def _watch_memory(config: Config, scheduler: Scheduler, inbox: Inbox, rest: contextlib.ExitStack) -> None:
-    """Have the devices looked at, where any engine comes and goes."""
-    if all(one.preload is True and one.keep_alive_s is None for one in config.engines.values()):
+def _watch_memory(
+    config: Config,
+    scheduler: Scheduler,
+    pids: Callable[[], Mapping[str, int]],
+    inbox: Inbox,
+    rest: contextlib.ExitStack,
+) -> None:
+    """Have the devices looked at, where any engine comes and goes, or workers leave what others have taken."""
+    leaves = config.memory.leave_after_s is not None
+    if not leaves and all(one.preload is True and one.keep_alive_s is None for one in config.engines.values()):
         return
 
-    def devices() -> list[str]:
+    def devices() -> dict[str, list[int]]:
         plans = [worker.plan for worker in list(scheduler.workers.workers.values())]
-        return list(dict.fromkeys(plan.device or plan.name for plan in plans if plan.on_demand))
+        running, found = pids(), dict[str, list[int]]()
+        for plan in plans:
+            if plan.on_demand or (leaves and plan.devices):
+                own = found.setdefault(plan.device or plan.name, [])
+                own += [running[plan.name]] if plan.name in running else []
+        return found
 
     watch = MemoryWatch(config.memory, config.devices, devices, inbox.post)
     rest.callback(watch.stop)

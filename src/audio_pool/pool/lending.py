@@ -95,7 +95,8 @@ class Lending:
     def told(self, told: TellLease) -> None:
         """Answer who asked for a lease."""
         if not told.asked:
-            log.info("device %s comes back: its lease has ended", told.device)
+            lent = told.state == "free"
+            log.info("device %s %s", told.device, "is left to others" if lent else "comes back: its lease has ended")
             return
         match told.state:
             case "free":

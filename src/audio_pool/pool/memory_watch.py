@@ -47,13 +47,14 @@ class MemoryWatch:
         self,
         config: MemoryConfig,
         logical: Mapping[str, DeviceConfig],
-        devices: Callable[[], Sequence[str]],
+        devices: Callable[[], Mapping[str, Sequence[int]]],
         post: Callable[[MemoryRead], None],
     ) -> None:
         """
         Args:
             logical: devices by name.
-            devices: keys of those that engines come and go on; asked at each look, from another thread.
+            devices: keys of those that engines, or workers, come and go on, with the ids of this pool's processes
+                there; asked at each look, from another thread.
         """
         self._config = config
         self._logical = logical
@@ -77,38 +78,49 @@ class MemoryWatch:
             try:
                 wanted = self._devices()
                 if wanted:
-                    self._post(MemoryRead(spare_bytes=self.look(wanted)))
+                    self._post(self.look(wanted))
             except Exception:
                 log.exception("the devices' memory could not be looked at")
             self._stopped.wait(self._config.read_every_s)
 
-    def look(self, devices: Sequence[str]) -> dict[str, int | None]:
-        """Return what each device has free beyond the reserve; None: nobody can tell."""
+    def look(self, devices: Mapping[str, Sequence[int]]) -> MemoryRead:
+        """Return what each device has free beyond the reserve, and who has the rest, as far as anybody can tell."""
         cards = gpu.survey().devices if any(one.startswith(_CARD) for one in devices) else ()
+        on_cards = gpu.process_bytes() if cards else {}
         taken = taken_by_logical() if any(one.startswith(_LOGICAL) for one in devices) else {}
-        return {device: self._spare(device, cards, taken) for device in devices}
+        spare: dict[str, int | None] = dict.fromkeys(devices)
+        own: dict[str, int] = {}
+        others: dict[str, int] = {}
+        for device, pids in devices.items():
+            total = free = mine = None
+            if device.startswith(_LOGICAL):
+                name = device.removeprefix(_LOGICAL)
+                known = self._logical.get(name)
+                if known is not None:
+                    total, free = known.memory_bytes, known.memory_bytes - taken.get(name, 0)
+                    mine = sum(map(resident_bytes, pids))
+            elif device.startswith(_CARD):
+                card = _card_of(device.removeprefix(_CARD), cards)
+                if card is not None:
+                    total, free = card.total_bytes, card.free_bytes
+                    by_process = on_cards.get(card.uuid)
+                    mine = None if by_process is None else sum(by_process.get(pid, 0) for pid in pids)
+            if free is not None:
+                spare[device] = free - self._config.reserve_bytes
+            if total is not None and free is not None and mine is not None:
+                own[device], others[device] = mine, max(0, total - free - mine)
+        return MemoryRead(spare_bytes=spare, own_bytes=own, others_bytes=others)
 
-    def _spare(self, device: str, cards: Sequence[gpu.Device], taken: Mapping[str, int]) -> int | None:
-        if device.startswith(_LOGICAL):
-            name = device.removeprefix(_LOGICAL)
-            known = self._logical.get(name)
-            free = None if known is None else known.memory_bytes - taken.get(name, 0)
-        elif device.startswith(_CARD):
-            free = _free_of_card(device.removeprefix(_CARD), cards)
-        else:
-            free = None
-        return None if free is None else free - self._config.reserve_bytes
 
-
-def _free_of_card(setting: str, cards: Sequence[gpu.Device]) -> int | None:
-    """Return what is free on the first card that a worker sees."""
+def _card_of(setting: str, cards: Sequence[gpu.Device]) -> gpu.Device | None:
+    """Return the first card that a worker sees; None: nobody can tell."""
     of_one_vendor = [card for card in cards if card.vendor == cards[0].vendor]
     try:
         seen = gpu.visible(of_one_vendor, setting or os.environ.get("CUDA_VISIBLE_DEVICES"))
     except InvalidConfig as exc:  # its own start says so
         log.debug("%s", exc)
         return None
-    return seen[0].free_bytes if seen else None
+    return seen[0] if seen else None
 
 
 def taken_by_logical(proc: Path = Path("/proc")) -> dict[str, int]:

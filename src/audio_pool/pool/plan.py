@@ -204,7 +204,11 @@ def concurrency_of(config: Config) -> dict[str, int]:
 
 def devices_of(worker: WorkerConfig) -> tuple[str, ...]:
     """Return the devices that a worker is on and can leave: those that it is pinned to, in a process of its own."""
-    if worker.gpu is None or worker.thread:
+    if worker.thread:
+        return ()
+    if worker.device:
+        return (worker.device,)
+    if worker.gpu is None:
         return ()
     return tuple(dict.fromkeys(part for part in worker.gpu.split(",") if part))
 

@@ -198,7 +198,7 @@ class TellLease(Struct, frozen=True, kw_only=True, tag=True):
     """What has become of a lease, for who asked for it."""
 
     asked: int
-    """The request of TakeLease; 0: of the lease's end, for whoever remembers it."""
+    """The request of TakeLease; 0: of none, for the log."""
     device: str
     state: Literal["free", "refused", "ended"]
     failure: Failure | None = None

@@ -192,6 +192,10 @@ class MemoryRead(Struct, frozen=True, kw_only=True, tag=True):
 
     spare_bytes: dict[str, int | None]
     """By device: what is free beyond the reserve, less than nothing where that is not whole; None: not known."""
+    own_bytes: dict[str, int] = {}
+    """What this pool's workers have on a device, where that is known."""
+    others_bytes: dict[str, int] = {}
+    """What all other programs have there, likewise."""
 
 
 class OrderModel(Struct, frozen=True, kw_only=True, tag=True):

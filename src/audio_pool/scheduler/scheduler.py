@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from audio_pool.config import ClientConfig, LimitsConfig, QueueConfig
+from audio_pool.config import ClientConfig, LimitsConfig, MemoryConfig, QueueConfig
 from audio_pool.errors import AudioPoolError, Cancelled, Expired, PoolClosed, WorkerDied
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
@@ -52,11 +52,13 @@ class Scheduler:
         queue: QueueConfig,
         clients: Mapping[str, ClientConfig] | None = None,
         concurrency: Mapping[str, int] | None = None,
+        memory: MemoryConfig | None = None,
     ) -> None:
-        """``clients``: configured by name, and for the rest as ``default``; ``concurrency``: see EngineBounds."""
+        """``clients``: configured by name, and for the rest as ``default``; ``concurrency``: see EngineBounds;
+        ``memory``: see Shortages."""
         self.limits = limits
         self.workers = WorkerTable(plans, limits, queue.batch_window_s)
-        self.staffing = Staffing(self.workers)
+        self.staffing = Staffing(self.workers, memory)
         self._ledger = Ledger(leave_queue=lambda number: self.waiting.remove(number))
         self.requests, self.jobs = self._ledger.requests, self._ledger.jobs
         self._rules = ClientRules(queue, clients or {})
@@ -122,6 +124,10 @@ class Scheduler:
                 self._dispatch()
             case events.MemoryRead():
                 self._loads.memory_read(event)
+                if told := self.staffing.memory_read(event, now):
+                    self._ledger.out += told
+                    self.workers.all_changed()
+                    self._next_worker_check = now
                 self._dispatch()
             case events.OrderModel():
                 self._loads.order(event)

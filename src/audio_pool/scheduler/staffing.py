@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from audio_pool.config import MemoryConfig
 from audio_pool.errors import AudioPoolError, Busy, NotFound, PoolClosed, nearest_name
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
@@ -22,6 +23,7 @@ from audio_pool.scheduler.actions import Action, KillWorker, RecallTask, StopWor
 from audio_pool.scheduler.leases import OTHERS, Lease, LeaseTable
 from audio_pool.scheduler.queue import Need
 from audio_pool.scheduler.serving import may_serve
+from audio_pool.scheduler.shortage import Shortages
 from audio_pool.scheduler.worker_state import WorkerState
 from audio_pool.scheduler.workers import WorkerTable
 
@@ -30,12 +32,16 @@ __all__ = ["Staffing"]
 Order = events.TakeLease | events.EndLease | events.AddWorker | events.DrainWorker | events.RemoveWorker
 
 _DOWN = ("down", "broken", "gone")
+_FOR_OTHERS_S = 10.0
+"""In which a device is left whose memory has been taken."""
 
 
 class Staffing:
     """Methods return the actions that follow."""
 
-    def __init__(self, workers: WorkerTable) -> None:
+    def __init__(self, workers: WorkerTable, memory: MemoryConfig | None = None) -> None:
+        """``memory``: when devices are left because others have taken their memory."""
+        self._shortages = Shortages(memory or MemoryConfig())
         self.leases = LeaseTable()
         self._workers = workers
         self._unsettled = False
@@ -135,7 +141,7 @@ class Staffing:
     @staticmethod
     def _tell(lease: Lease, state: Literal["free", "ended"] = "free") -> list[Action]:
         asked, lease.asked = lease.asked, []
-        numbers = asked if state == "free" else [*asked, 0]
+        numbers = (asked or [0]) if state == "free" else [*asked, 0]  # its end is told in any case
         return [
             TellLease(asked=number, device=lease.device, state=state, begun_again=lease.begun_again)
             for number in numbers
@@ -153,6 +159,29 @@ class Staffing:
         for worker in self._workers.workers.values():
             if worker.removed or (worker.drained and not worker.drain_told):
                 actions.append(TellWorker(worker=worker.plan.name, state="closed"))
+        return actions
+
+    def memory_read(self, event: events.MemoryRead, now: float) -> list[Action]:
+        """Leave devices whose memory other programs have taken, and take those back that have enough again."""
+        actions: list[Action] = []
+        if self._workers.stopping:
+            return actions
+        for key, spare in event.spare_bytes.items():
+            on_it = [one.plan for one in self._workers.workers.values() if one.plan.device == key and one.plan.devices]
+            if not on_it or key not in event.own_bytes:
+                continue
+            device = on_it[0].devices[0]
+            lease = self.leases.get(device)
+            left = lease is not None and lease.holder == OTHERS
+            if lease is not None and (not left or lease.free_at is None):
+                continue  # somebody has asked for it, or it is being left
+            own, others = event.own_bytes[key], event.others_bytes.get(key, 0)
+            match self._shortages.look(key, spare, own, others, now, left=left):
+                case "leave":
+                    order = events.TakeLease(asked=0, device=device, holder=OTHERS, within_s=_FOR_OTHERS_S)
+                    actions += self.take(order, now, closing=False)
+                case "take back":
+                    actions += self.take(events.EndLease(device=device), now, closing=False)
         return actions
 
     # -- leaving -----------------------------------------------------------------------------------
@@ -221,7 +250,7 @@ class Staffing:
 
     def next_deadline(self) -> float | None:
         """Return when ``look`` has something to do; None: only events change anything."""
-        if not self._unsettled:
+        if not self._unsettled or self._workers.stopping:
             return None
         times = list(self.leases.times())
         for worker in self._workers.workers.values():
