@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.support.bench_pool import settings
 from tests.support.command_line import command
@@ -151,16 +152,17 @@ def another_program(device: str, megabytes: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def small_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AudioPool, Path]]:
+def small_device(
+    tmp_path_factory: pytest.TempPathFactory, bare_worker_bytes: int
+) -> Iterator[tuple[AudioPool, Path]]:
     """Three engines of 100 MB on a device with room for two of them beside their worker."""
     place = tmp_path_factory.mktemp("small")
-    resident = _bare_worker_bytes(place)
     with AudioPool.from_config(
         config(
             place,
             {name: {"megabytes": 100} for name in ("a", "b", "c")},
             worker={"device": "card"},
-            devices={"card": {"memory_bytes": resident + 290 * MB}},
+            devices={"card": {"memory_bytes": bare_worker_bytes + 290 * MB}},
             memory={"reserve_bytes": 20 * MB, "read_every_s": 0.1},
             limits={"memory_wait_s": 60.0},
         )
@@ -168,12 +170,14 @@ def small_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Aud
         yield pool, place
 
 
-def _bare_worker_bytes(place: Path) -> int:
+@pytest.fixture(scope="module")
+def bare_worker_bytes(tmp_path_factory: pytest.TempPathFactory) -> int:
     """What a worker takes that has made a sound and has no engine."""
+    place = tmp_path_factory.mktemp("bare")
     engines = {"d": {"megabytes": 1, "keep_alive_s": 0.1, "journal": ""}}
-    with AudioPool.from_config(config(place / "bare", engines)) as pool:
+    with AudioPool.from_config(config(place, engines)) as pool:
         pool.generate("tone", timeout_s=PATIENCE_S)
-        return worker_processes()["w"].memory_info().rss
+        return int(psutil.Process(pool.worker_pids()["w"]).memory_info().rss)
 
 
 def test_all_engines_are_served_in_less_memory_than_they_need_together(small_device: tuple[AudioPool, Path]) -> None:
@@ -204,20 +208,21 @@ def test_another_program_gets_its_memory_and_gives_it_back(small_device: tuple[A
     assert waiting.result().metadata.engine == "c"
 
 
-def test_a_device_that_another_program_has_taken_is_left_and_taken_back(tmp_path: Path) -> None:
+def test_a_device_that_another_program_has_taken_is_left_and_taken_back(
+    tmp_path: Path, bare_worker_bytes: int
+) -> None:
     """Its engine is kept whatever comes, so only its process's end gives the memory back."""
-    whole = _bare_worker_bytes(tmp_path) + 120 * MB
     two = config(
         tmp_path,
         {"a": {"megabytes": 60, "preload": True}},
         worker={"device": "card", "roles": ["generate"]},
-        devices={"card": {"memory_bytes": whole + 100 * MB}},
+        devices={"card": {"memory_bytes": bare_worker_bytes + 240 * MB}},
         memory={"reserve_bytes": 60 * MB, "read_every_s": 0.1, "leave_after_s": 0.3, "take_back_after_s": 0.3},
     )
     two["workers"].append({"name": "m", "roles": ["master"]})
     with AudioPool.from_config(two) as pool:
         assert pool.generate("tone", engine="a", force=True, timeout_s=PATIENCE_S).metadata.worker.id
-        with another_program("card", 150):
+        with another_program("card", 300):
             eventually(lambda: [one.state for one in pool.leases.list()] == ["free"], "the device is left")
             assert pool.leases.list()[0].holder == "other programs" and "w" not in pool.worker_pids()
             waiting = pool.submit("tone", engine="a", force=True, timeout_s=PATIENCE_S)
