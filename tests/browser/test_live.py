@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from tests.browser.axe import stumbles
 from tests.browser.conftest import OpenTab
 from tests.support.gateways import Gateway, running
@@ -17,11 +17,16 @@ from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.gateway.key_file import HttpKey, create_key
 
+WORKERS = [
+    {"name": "w", "engines": ["stage"], "credit": 1},
+    {"name": "spare", "engines": ["second"], "roles": ["generate"], "gpu": "1"},
+]
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A pool whose engine does as its prompt says, e.g. ``hold FILE`` until there is that file."""
-    with Served(tmp_path_factory.mktemp("s")) as served:
+    with Served(tmp_path_factory.mktemp("s"), workers=WORKERS) as served:
         yield served.ready()
         served.signal()
         served.wait()
@@ -48,6 +53,10 @@ def ask(http: httpx.Client, prompt: str, priority: str = "normal") -> str:
     return str(answer.json()["id"])
 
 
+def worker_of(page: Page, name: str) -> Locator:
+    return page.locator(".live-workers > li").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
 def row(page: Page, name: str) -> list[str]:
     """The cells of the row with that heading."""
     return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True)).first.locator(
@@ -69,9 +78,8 @@ def test_a_sound_is_seen_being_made_and_another_waiting_and_both_are_stopped(
     expect(entries.nth(0).get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
     expect(entries.nth(1)).to_contain_text("waits, stage, background")
     assert row(page, "normal")[:2] == ["1", "0"] and row(page, "background")[:2] == ["0", "1"]
-    worker = page.locator(".live-workers > li")
-    expect(worker).to_contain_text("generate · stage")
-    expect(worker.get_by_role("heading")).to_have_text("w")
+    expect(worker_of(page, "w")).to_contain_text("generate · stage")
+    expect(worker_of(page, "spare")).not_to_contain_text("generate ·")
     assert stumbles(page) == []
     # the button stays the same element while its entry is told of anew: who has come to it by the keyboard stays there
     stop = page.get_by_role("button", name="Stop a quiet tone")
@@ -90,13 +98,24 @@ def test_a_sound_is_seen_being_made_and_another_waiting_and_both_are_stopped(
 
 def test_a_worker_is_drained_and_resumed(open_tab: OpenTab, door: Gateway) -> None:
     page = open_tab(address=door.url).open("/#live")
-    worker = page.locator(".live-workers > li")
+    worker = worker_of(page, "w")
     page.get_by_role("button", name="Drain w", exact=True).press("Enter")
     expect(worker.locator(".tag")).to_have_text("drained")
     resume = page.get_by_role("button", name="Resume w", exact=True)
     expect(resume).to_be_focused()
     resume.press("Enter")
     expect(worker.locator(".tag")).to_have_text("ready")
+
+
+def test_a_card_that_is_lent_is_taken_back(open_tab: OpenTab, door: Gateway, http: httpx.Client) -> None:
+    page = open_tab(address=door.url).open("/#live")
+    lent = http.post("/v1/leases", json={"device": "1", "within_s": 5, "holder": "a game"}).json()
+    assert (lent["state"], lent["workers"]) == ("free", ["spare"])
+    expect(worker_of(page, "spare").locator(".tag")).to_have_text("lent")
+    expect(page.get_by_text(re.compile("to a game, for .* more"))).to_be_visible()
+    page.get_by_role("button", name="Take back card 1").click()
+    expect(page.get_by_text("Card 1 is lent")).to_have_count(0)
+    expect(worker_of(page, "spare").locator(".tag")).to_have_text("ready")
 
 
 def test_hits_and_times_and_errors_are_counted(open_tab: OpenTab, door: Gateway, http: httpx.Client) -> None:
@@ -118,7 +137,7 @@ def test_it_listens_while_it_is_shown_and_once(open_tab: OpenTab, door: Gateway)
     tab = open_tab(address=door.url)
     page = tab.open("/#live")
     for _ in range(3):
-        expect(page.locator(".live-workers > li")).to_be_visible()
+        expect(worker_of(page, "w")).to_be_visible()
         eventually(lambda: tab.streams() == 1, "one stream is open")
         page.get_by_role("link", name="Cache", exact=True).click()
         expect(page.locator(".view-cache h1").first).to_be_visible()

@@ -202,7 +202,7 @@ class Live {
   #showUnderWay(look) {
     const all = look.load.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.running + one.waiting, 0);
     this.underWay.show(look.under_way);
-    const text = !all ? "Nothing is being made." : !look.operator ? `${count(all)} sounds. Which they are, operators are told.` : all > look.under_way.length ? `${count(look.under_way.length)} of ${count(all)} sounds.` : "";
+    const text = !all ? "Nothing is being made." : !look.operator || !look.under_way.length ? `${count(all)} sounds. Which they are, operators are told.` : all > look.under_way.length ? `${count(look.under_way.length)} of ${count(all)} sounds.` : "";
     this.underWayNote.textContent = text;
     this.underWayNote.hidden = !text;
   }
