@@ -344,8 +344,11 @@ def test_by_the_keyboard_alone(open_tab: OpenTab) -> None:
         for _ in range(60):
             page.keyboard.press("Tab")
             told = page.evaluate(
-                "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent"
-            )  # noqa: E501
+                """() => {
+                  const one = document.activeElement;
+                  return one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent ?? one.textContent;
+                }"""
+            )
             if told and told.strip().startswith(name):
                 return
         raise AssertionError(f"the Tab key does not lead to {name!r}")
