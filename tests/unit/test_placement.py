@@ -102,8 +102,21 @@ def test_two_workers_of_a_card_have_two_copies(tmp_path: Path) -> None:
     assert "2 x tangoflux 1.9 GB, 2 x ace_step 7.5 GB" in card.told and "18.7 GB" in card.told
 
 
-@pytest.mark.parametrize("name", ["two_gpus", "two_gpus_shared_with_images"])
-def test_the_examples_fit_the_cards_they_are_for(name: str) -> None:
-    found = list(placements(load_config(ROOT / "configs" / f"{name}.toml"), cards(2, 24)))
+def test_the_examples_fit_the_cards_they_are_for() -> None:
+    found = list(placements(load_config(ROOT / "configs" / "two_gpus.toml"), cards(2, 24)))
     assert [one for one in found if one.state == "problem"] == []
     assert {one.device.partition(" (")[0] for one in found} <= {"gpu 0", "gpu 1", "CPU"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "mark", "first"),
+    [
+        ("two_gpus_shared_with_images", cards(2, 24, name="RTX 4090"), "ok  ", None),
+        ("four_gpus", cards(4, 12), "ok  ", None),
+        ("four_gpus", cards(4, 8), "MISS", 1),
+    ],
+)
+def test_the_page_shows_what_is_told(name: str, found: Survey, mark: str, first: int | None) -> None:
+    page = (ROOT / "docs" / "multi-gpu.md").read_text()
+    for one in list(placements(load_config(ROOT / "configs" / f"{name}.toml"), found))[:first]:
+        assert f"{mark}  {one.device}: {one.told}\n" in page

@@ -117,7 +117,8 @@ def _told(device: _Device, devices: Mapping[str, _Device], reserve: int) -> Plac
         unsaid = "; how much memory it has is not known here" if weighty and device.name != "CPU" else ""
         return Placement(device.name, "note" if unsaid else "ok", told + unsaid + where)
     room = device.total_bytes - reserve - WORK_BYTES
-    has = f"of {shown(device.total_bytes)}, {shown(reserve)} of them in reserve and about {shown(WORK_BYTES)} at work"
+    less = f"{shown(reserve)} in reserve and about {shown(WORK_BYTES)} for sounds at work"
+    has = f"of {shown(device.total_bytes)} less {less}"
     largest = max(come_and_go, key=lambda one: one.size_bytes, default=None)
     if kept > room:
         return Placement(
