@@ -15,7 +15,8 @@ import { h } from "./dom.js";
  */
 export function menu(face, items, { label, small = true } = {}) {
   const summary = h("summary", { class: `button ${small ? "small" : ""}`, "aria-label": label ?? null, title: label ?? null }, face);
-  const details = h("details", { class: "menu" }, summary, h("div", null, items));
+  const list = h("div", null, items);
+  const details = h("details", { class: "menu" }, summary, list);
   const close = () => {
     details.open = false;
   };
@@ -23,8 +24,10 @@ export function menu(face, items, { label, small = true } = {}) {
     if (!(event.target instanceof Node && details.contains(event.target))) close();
   };
   details.addEventListener("toggle", () => {
-    if (details.open) document.addEventListener("pointerdown", elsewhere);
-    else document.removeEventListener("pointerdown", elsewhere);
+    if (details.open) {
+      document.addEventListener("pointerdown", elsewhere);
+      list.classList.toggle("leftwards", details.getBoundingClientRect().left + list.offsetWidth > innerWidth - 8);
+    } else document.removeEventListener("pointerdown", elsewhere);
   });
   details.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !details.open) return;

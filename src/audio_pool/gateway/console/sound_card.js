@@ -184,7 +184,7 @@ export class SoundCard {
     replace(this.tags, this.#labels(metadata));
     replace(
       this.body,
-      this.stage.element, this.#judged(metadata), this.beside, this.#figures(metadata), this.#warnings(metadata), this.#provenance(metadata),
+      this.stage.element, this.#judged(metadata), this.#figures(metadata), this.beside, this.#warnings(metadata), this.#provenance(metadata),
     );
     if (metadata.candidates_kept?.length && !this.candidates) {
       this.candidates = new Candidates({
@@ -253,15 +253,15 @@ export class SoundCard {
   /** @param {Json} metadata */
   #figures(metadata) {
     const pairs = [
-      ["Loudness", level(metadata.loudness_lufs, "LUFS")],
-      ["True peak", level(metadata.true_peak_dbfs, "dBFS")],
-      metadata.loop && ["Seam", `${Math.round(metadata.loop.seam_score)} of 100`],
-      ["Quality", `${Math.round(metadata.quality.score)} of 100`],
-      ["Reaches to", hertz(metadata.bandwidth_hz)],
+      ["Loudness", level(metadata.loudness_lufs, "LUFS"), "Of the whole sound, as broadcasters measure it"],
+      ["True peak", level(metadata.true_peak_dbfs, "dBFS"), "The highest point of the wave, between the samples, too"],
+      metadata.loop && ["Seam", `${Math.round(metadata.loop.seam_score)} of 100`, "How well its end goes over into its beginning"],
+      ["Quality", `${Math.round(metadata.quality.score)} of 100`, "What the quality gate says of it"],
+      ["Reaches to", hertz(metadata.bandwidth_hz), "Above this frequency there is nothing"],
       ["File", `${hertz(metadata.sample_rate)}, ${["", "mono", "stereo"][metadata.channels] ?? `${metadata.channels} channels`}`],
       [metadata.cached ? "Found in" : "Made in", seconds(metadata.timings_ms.total / 1000)],
     ].filter(Boolean);
-    return h("dl", { class: "figures" }, pairs.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+    return h("dl", { class: "figures" }, pairs.map(([name, value, title]) => h("div", { title }, h("dt", null, name), h("dd", null, value))));
   }
 
   /** @param {Json} metadata */
