@@ -416,3 +416,15 @@ def test_an_order_waits_until_what_is_at_work_is_done() -> None:
     order(box, "unload", "a")
     box.run()
     assert box.order == ["a"] * 4 and [kind for _, kind, _ in box.changes] == ["load", "unload", "load"]
+
+
+def test_nothing_is_sent_behind_a_load_so_that_who_waits_for_it_may_be_next() -> None:
+    box = Box([on_demand()], load_s=20.0).start()
+    box.sound("a")
+    box.run()
+    box.sound("b")
+    box.wait(5.0)
+    box.sound("a")
+    assert [type(sent.action.work) for sent in box.process().tasks.values()] == [LoadWork]
+    box.run()
+    assert box.order == ["a", "b", "a"]

@@ -184,7 +184,14 @@ class Loads:
         name, incarnation, task = worker.plan.name, worker.incarnation, self._dispatcher.next_task()
         kind = load_kind(work.engine) if isinstance(work, LoadWork) else TaskKind("unload", work.engine)
         held = HeldTask(
-            task=task, attempt=1, thread="generate", jobs=(), since=now, kind=kind, hang_s=self.limits.load_timeout_s
+            task=task,
+            attempt=1,
+            thread="generate",
+            jobs=(),
+            since=now,
+            kind=kind,
+            hang_s=self.limits.load_timeout_s,
+            expected_s=math.inf,  # nothing is sent behind it: whoever it is for may be next
         )
         self._table.hold(name, held)
         self._ledger.out.append(SendTask(worker=name, incarnation=incarnation, task=task, attempt=1, work=work))
