@@ -20,6 +20,7 @@ from audio_pool.pool.caller import HOST
 from audio_pool.results import Failure, RenditionReport
 from audio_pool.scheduler import events
 from audio_pool.tasks import Embedded, EmbedTask, Rejected, Rendered, RenderTask
+from audio_pool.types import Picture
 
 X, Y = np.eye(4, dtype=np.float32)[:2]
 ANYBODY = structs.replace(HOST, operator=False, owner="c", client="c", connection="c")
@@ -213,3 +214,14 @@ def test_without_a_cache_there_is_no_library(tmp_path: Path) -> None:
             off.service.kept_files.ask(1, None, FileForm(), "path", Caller().sink)
     finally:
         off.close()
+
+
+def test_a_tile_is_drawn_behind_everything_else_and_a_picture_that_is_waited_for_is_not(pool: Routed) -> None:
+    entry = keep(pool, "rain")
+    priorities = []
+    for tile in (True, False):
+        pool.service.pictures.ask(entry, None, Picture(tile=tile), "path", Caller().sink)
+        pool.write()
+        job = list(pool.scheduler.jobs.values())[-1]
+        priorities.append(events.PRIORITIES[job.priority])
+    assert priorities == ["background", "normal"]

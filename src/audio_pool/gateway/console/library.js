@@ -30,7 +30,7 @@ export function view(root, context) {
   const many = new Many(shelf, context.signal);
   const grid = new TileGrid({ label: "Kept sounds", listening, tiles });
   grid.plays = localStorage.getItem(PLAYS) !== "no";
-  const detail = new SoundDetail({ listening, many, onChange: (sound) => shelf.put(sound), onClose: () => grid.focus(), go: context.go });
+  const detail = new SoundDetail({ many, onChange: (sound) => shelf.put(sound), onClose: () => grid.focus(), go: context.go });
   /** @type {Record<string, string[]>} */
   let enginesOf = {};
 

@@ -2,18 +2,18 @@
 /**
  * All that is known of one kept sound, with what can be done with it: beside the grid, or before it where that is narrow.
  *
- *   const detail = new SoundDetail({listening, many, onChange: (sound) => …, onClose: () => …});
+ *   const detail = new SoundDetail({many, onChange: (sound) => …, onClose: () => …, go: context.go});
  *   root.append(detail.element);
  *   await detail.show(sound);  detail.hide();
  */
 import { api, aborted, told } from "./api.js";
 import { field, h, icon, replace } from "./dom.js";
 import { ago, hertz, level, seconds, size } from "./figures.js";
-import { Listening, addressOf } from "./listening.js";
+import { addressOf } from "./listening.js";
 import { Many, formats, saveAs, tagsIn } from "./many.js";
 import { toast } from "./notice.js";
 import { Rating } from "./rating.js";
-import { isDark } from "./theme.js";
+import { Stage } from "./stage.js";
 
 /** @typedef {import("./shelf.js").Sound} Sound */
 
@@ -21,11 +21,11 @@ export class SoundDetail {
   /** @type {Sound | null} */
   sound = null;
   #asked = new AbortController();
-  #url = "";
+  /** @type {Stage | null} */
+  #stage = null;
 
-  /** @param {{listening: Listening, many: Many, onChange: (sound: Sound) => void, onClose: () => void, go: (name: string, parameters?: URLSearchParams) => void}} given */
-  constructor({ listening, many, onChange, onClose, go }) {
-    this.listening = listening;
+  /** @param {{many: Many, onChange: (sound: Sound) => void, onClose: () => void, go: (name: string, parameters?: URLSearchParams) => void}} given */
+  constructor({ many, onChange, onClose, go }) {
     this.many = many;
     this.onChange = onChange;
     this.onClose = onClose;
@@ -33,17 +33,11 @@ export class SoundDetail {
     this.element = h("aside", { class: "detail card", "aria-label": "Sound", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Escape") this.hide();
     } });
-    this.themed = () => void this.#picture();
-    document.addEventListener("theme", this.themed);
-    this.heard = () => this.#play();
-    listening.addEventListener("change", this.heard);
   }
 
   close() {
     this.#asked.abort();
-    document.removeEventListener("theme", this.themed);
-    this.listening.removeEventListener("change", this.heard);
-    URL.revokeObjectURL(this.#url);
+    this.#stage?.close();
   }
 
   hide() {
@@ -51,6 +45,7 @@ export class SoundDetail {
     this.element.hidden = true;
     this.sound = null;
     this.#asked.abort();
+    this.#stage?.close();
     this.onClose();
   }
 
@@ -59,12 +54,10 @@ export class SoundDetail {
     this.#asked.abort();
     this.#asked = new AbortController();
     const { signal } = this.#asked;
-    const first = this.sound?.id !== sound.id;
     this.sound = sound;
     this.element.hidden = false;
     this.#draw(sound);
     if (focus) this.title?.focus();
-    if (first) void this.#picture();
     try {
       const whole = await api.get(addressOf(sound, ""), { signal });
       this.sound = { ...whole, score: sound.score };
@@ -84,20 +77,22 @@ export class SoundDetail {
   /** @param {Sound} sound */
   #draw(sound) {
     this.title = h("h2", { tabIndex: -1 }, sound.prompt);
-    this.playButton = h("button", { class: "button primary", type: "button", onclick: () => this.sound && void this.listening.toggle(this.sound) });
+    this.#stage?.close();
+    const stage = new Stage({ label: sound.prompt, url: addressOf(sound, "/audio", { format: "flac" }), loop: sound.is_loop, duration: sound.duration_s, rate: sound.sample_rate });
+    this.#stage = stage;
+    void stage.load().catch(() => {}); // it has told
     this.rating = new Rating({ label: `Rating of ${sound.prompt}`, value: sound.rating, onRate: (stars) => void this.#mark({ rating: stars }) });
     this.favourite = h("button", { class: "button icon-only", type: "button", title: "Favourite (F)", "aria-label": "Favourite", onclick: () => void this.#mark({ favourite: !this.sound?.favourite }) }, icon("heart"));
     this.pin = h("button", { class: "button icon-only", type: "button", title: "Pin (P): no rule removes it", "aria-label": "Pinned", onclick: () => void this.#mark({ pinned: !this.sound?.pinned }) }, icon("pin"));
     this.tags = h("input", { type: "text", autocapitalize: "none", spellcheck: false, onchange: () => void this.#mark({ tags: tagsIn(this.tags?.value ?? "") }) });
-    this.picture = h("img", { class: "detail-picture", alt: "Waveform and spectrogram", width: 1000, height: 500 });
     this.facts = h("div", { class: "stack" }, h("div", { class: "skeleton", style: { height: "120px" } }));
     const format = formats();
     format.setAttribute("aria-label", "Format");
     replace(
       this.element,
       h("header", null, this.title, h("button", { class: "button icon-only", type: "button", "aria-label": "Close", onclick: () => this.hide() }, icon("close"))),
-      this.picture,
-      h("div", { class: "row" }, this.playButton, this.favourite, this.pin, this.rating.element),
+      stage.element,
+      h("div", { class: "row" }, this.favourite, this.pin, this.rating.element),
       field("Tags", this.tags, "Parted by commas."),
       this.facts,
       h("div", { class: "row" }, format, h("button", { class: "button", type: "button", onclick: () => void this.#save(format.value) }, icon("download"), "Download")),
@@ -106,7 +101,6 @@ export class SoundDetail {
         h("button", { class: "button danger", type: "button", onclick: () => void this.#remove() }, icon("trash"), "Remove")),
     );
     this.#marks(sound);
-    this.#play();
   }
 
   /** @param {Sound} sound */
@@ -116,12 +110,6 @@ export class SoundDetail {
     this.favourite.setAttribute("aria-pressed", String(sound.favourite));
     this.pin.setAttribute("aria-pressed", String(sound.pinned));
     if (document.activeElement !== this.tags) this.tags.value = sound.tags.join(", ");
-  }
-
-  #play() {
-    if (!this.playButton || !this.sound) return;
-    const heard = this.listening.heard?.id === this.sound.id;
-    replace(this.playButton, icon(heard ? "stop" : "play"), heard ? "Stop" : this.sound.is_loop ? "Play the loop" : "Play");
   }
 
   /** @param {Sound} sound */
@@ -148,20 +136,6 @@ export class SoundDetail {
       h("dl", { class: "figures" }, figures.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
       warnings.length ? h("p", { class: "hint" }, `Warnings: ${warnings.join("; ")}`) : null,
     );
-  }
-
-  async #picture() {
-    const sound = this.sound;
-    if (!sound || !this.picture) return;
-    const image = this.picture;
-    try {
-      const url = await api.objectUrl(addressOf(sound, "/spectrogram.png", { dark: String(isDark()) }), { signal: this.#asked.signal, timeoutMs: 60_000 });
-      URL.revokeObjectURL(this.#url);
-      this.#url = url;
-      image.src = url;
-    } catch (error) {
-      if (!aborted(error)) image.alt = told(error);
-    }
   }
 
   /** @param {Record<string, unknown>} marks */
