@@ -30,7 +30,7 @@ export function view(root, context) {
   const { signal } = context;
   const listening = new Listening();
   const shelf = new Shelf();
-  const many = new Many(shelf, signal);
+  const many = new Many(shelf, listening, signal);
   const figures = section("What is kept");
   const next = section("What goes next");
   const twice = section("What is there twice");

@@ -27,7 +27,7 @@ export function view(root, context) {
   const shelf = new Shelf();
   const listening = new Listening();
   const tiles = new Tiles();
-  const many = new Many(shelf, context.signal);
+  const many = new Many(shelf, listening, context.signal);
   const grid = new TileGrid({ label: "Kept sounds", listening, tiles });
   grid.plays = localStorage.getItem(PLAYS) !== "no";
   const detail = new SoundDetail({ many, onChange: (sound) => shelf.put(sound), onClose: () => grid.focus(), go: context.go });

@@ -34,6 +34,8 @@ export class Listening extends EventTarget {
   heard = null;
   /** @type {Map<number, Clip>} */
   #clips = new Map();
+  /** Those that are being removed. @type {Set<number>} */
+  #hushed = new Set();
   /** @type {Clip | null} */
   #clip = null;
   #timer = 0;
@@ -55,7 +57,7 @@ export class Listening extends EventTarget {
   /** @param {Kept} sound */
   point(sound) {
     clearTimeout(this.#timer);
-    if (this.heard?.id === sound.id) return;
+    if (this.heard?.id === sound.id || this.#hushed.has(sound.id)) return;
     // before anything was pressed a browser lets no page be heard
     if (!navigator.userActivation?.hasBeenActive) return;
     this.#timer = window.setTimeout(() => void this.play(sound), MOMENT_MS);
@@ -66,6 +68,17 @@ export class Listening extends EventTarget {
     clearTimeout(this.#timer);
     this.#asking.abort();
     if (this.heard && (!sound || this.heard.id === sound.id)) player.stop();
+  }
+
+  /** They are about to be removed: not to be heard by being pointed at any more. @param {Iterable<number>} ids */
+  hush(ids) {
+    this.leave();
+    for (const id of ids) this.#hushed.add(id);
+  }
+
+  /** They stay. @param {Iterable<number>} ids */
+  unhush(ids) {
+    for (const id of ids) this.#hushed.delete(id);
   }
 
   /** @param {Kept} sound */

@@ -2,7 +2,7 @@
 /**
  * What is done to several kept sounds at once: marked, packed, removed. Each says what it came to, and what it did not.
  *
- *   const many = new Many(shelf);
+ *   const many = new Many(shelf, listening, signal);
  *   await many.mark(sounds, {pinned: true}, "Pinned");
  *   await many.remove(sounds);               // asks first, and says what is pinned
  *   await many.download(sounds, "wav");
@@ -24,9 +24,10 @@ export const FORMATS = /** @type {const} */ ([
 ]);
 
 export class Many {
-  /** @param {import("./shelf.js").Shelf} shelf @param {AbortSignal} signal */
-  constructor(shelf, signal) {
+  /** @param {import("./shelf.js").Shelf} shelf @param {import("./listening.js").Listening} listening @param {AbortSignal} signal */
+  constructor(shelf, listening, signal) {
     this.shelf = shelf;
+    this.listening = listening;
     this.signal = signal;
   }
 
@@ -52,7 +53,10 @@ export class Many {
         ? `${which} (${size(sum)}) will be offered to nobody any more.`
         : `${which} (${size(sum)}) will be offered to nobody any more. ${pinned === sounds.length ? (pinned === 1 ? "It is" : "All of them are") : `${count(pinned)} of them ${pinned === 1 ? "is" : "are"}`} pinned.`;
     if (!(await ask({ title: sounds.length === 1 ? "Remove this sound?" : `Remove ${sounds_(sounds.length)}?`, text, yes: pinned ? "Remove, pinned too" : "Remove", danger: true }))) return false;
+    this.listening.hush(sounds.map((one) => one.id));
     const { changed, failed } = await this.#each(sounds, "/v1/sounds/remove", {});
+    const gone = new Set(changed);
+    this.listening.unhush(sounds.map((one) => one.id).filter((id) => !gone.has(id)));
     this.shelf.take(changed);
     this.#tell(`Removed ${sounds_(changed.length)}.`, failed);
     return changed.length > 0;
