@@ -9,7 +9,15 @@ from tests.unit.scheduler_world import World, jobs_of, plan
 from audio_pool.config import MemoryConfig
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
-from audio_pool.scheduler.actions import KillWorker, RecallTask, SendTask, SpawnWorker, StopWorker, TellWorker
+from audio_pool.scheduler.actions import (
+    KillWorker,
+    RecallTask,
+    SendProgress,
+    SendTask,
+    SpawnWorker,
+    StopWorker,
+    TellWorker,
+)
 
 
 def two(**limits: object) -> World:
@@ -140,6 +148,21 @@ def test_jobs_that_no_other_device_makes_wait_and_are_made_when_it_is_back() -> 
     assert "worker 'b' would do it, but device 1 is lent to 'image' for 55 s more" in failure.message
     world.settle()
     assert world.replies[patient].kind == world.replies[other].kind == "result"
+
+
+def test_who_wants_to_hear_is_told_whom_it_waits_for() -> None:
+    world = World([plan("a", "tone", devices="0"), plan("b", "hum", devices="1", credit=1)]).start()
+    made, waited = (world.submit(recipe=recipe("hum"), events=True) for _ in range(2))
+    quiet = world.submit(recipe=recipe("hum"))
+    world.lend("1", within_s=0.0)
+    later = world.submit(recipe=recipe("hum"), events=True)
+    other = world.submit(recipe=recipe("tone"), events=True)
+    world.die(world.process("b"))
+    notes = {
+        one.request: one.body.note for one in world.notices if isinstance(one, SendProgress) and one.body.note
+    }
+    assert set(notes) == {made, waited, later} and quiet not in notes and other not in notes
+    assert all("worker 'b' would do it, but device 1 is lent to 'image'" in str(note) for note in notes.values())
 
 
 def test_a_lease_ends_by_itself_and_the_worker_comes_back() -> None:

@@ -18,6 +18,7 @@ from audio_pool.config import ClientConfig, LimitsConfig, MemoryConfig, QueueCon
 from audio_pool.errors import AudioPoolError, Cancelled, Expired, PoolClosed, WorkerDied
 from audio_pool.results import Accepted, Failure
 from audio_pool.scheduler import events
+from audio_pool.scheduler.absence import Absences
 from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply
 from audio_pool.scheduler.admission import Admission
 from audio_pool.scheduler.claiming import Claims
@@ -68,6 +69,7 @@ class Scheduler:
             self.workers, self.jobs, queue, self._rules, self._estimates, concurrency
         )
         self.waiting = self._dispatcher.queue
+        self._absences = Absences(self.staffing, self.waiting, self._ledger)
         self.drain_deadline: float | None = None
         self._dues = Dues(self._still_waits)
         self._storing = Storing(self._ledger, self._advance)
@@ -167,6 +169,7 @@ class Scheduler:
                 self._next_worker_check = now
                 self._fail_unservable()
                 self._dispatch()
+                self._absences.tell_all()
             case events.Reconfigure():
                 self.limits = self._estimates.limits = self._poison.limits = event.limits
                 self.workers.change(event.limits, event.queue.batch_window_s)
@@ -364,6 +367,7 @@ class Scheduler:
         self._dispatcher.put(job)
         self._loads.tell(job, self._dispatcher.need_of(job), self._ledger.now)
         self._ledger.out += self._dispatcher.send(self._ledger.now, job)
+        self._absences.tell(job)
         if self._loads.active:
             self._loads.arrange(self._ledger.now)
 
@@ -451,10 +455,7 @@ class Scheduler:
     def _pass_time(self) -> None:
         now = self._ledger.now
         for request in self.requests.expired(now):
-            need = self.waiting.need_of(self.requests[request].job)
-            why = self.staffing.held_up(need, now) if need is not None else ""
-            missed = "the deadline passed before the sound was ready"
-            self._drop(request, "expired", Expired(f"{missed}: {why}" if why else missed))
+            self._drop(request, "expired", self._absences.expired(self.requests[request].job))
         for number in self._dues.passed(now):
             self._waited_too_long(self.jobs[number])
         if told := self.staffing.look(now):

@@ -44,6 +44,8 @@ class Staffing:
         self._shortages = Shortages(memory or MemoryConfig())
         self.leases = LeaseTable()
         self._workers = workers
+        self.somebody_away = False
+        """A worker, at least, is not to work now."""
         self._unsettled = False
         """Somebody has to leave, or is to be told of something."""
 
@@ -53,7 +55,15 @@ class Staffing:
         Args:
             closing: the pool takes nothing new.
         """
+        actions = self._take(order, now, closing=closing)
         self._unsettled = True
+        self._look_who_is_away()
+        return actions
+
+    def _look_who_is_away(self) -> None:
+        self.somebody_away = any(not one.wanted for one in self._workers.workers.values())
+
+    def _take(self, order: Order, now: float, *, closing: bool) -> list[Action]:
         workers = self._workers.workers
         match order:
             case events.TakeLease():
@@ -206,6 +216,7 @@ class Staffing:
             if lease.free_at is None and all(one.state in _DOWN for one in self._concerned(lease)):
                 lease.free_at = now
                 actions += self._tell(lease)
+        self._look_who_is_away()
         self._unsettled = bool(self.leases) or any(
             one.removed or (one.drained and not one.drain_told) for one in self._workers.workers.values()
         )
