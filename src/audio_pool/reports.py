@@ -132,6 +132,8 @@ class WorkerReport(PlainMapping, Struct, frozen=True, kw_only=True):
 
     id: str = ""
     device: str = "cpu"
+    peak_memory_bytes: int | UnsetType = UNSET
+    """The most that the worker held of its GPU's memory, or of its logical device's, while it generated it."""
 
 
 class Timings(PlainMapping, Struct, frozen=True, kw_only=True):

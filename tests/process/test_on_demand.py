@@ -208,6 +208,13 @@ def test_another_program_gets_its_memory_and_gives_it_back(small_device: tuple[A
     assert waiting.result().metadata.engine == "c"
 
 
+def test_a_jobs_metadata_tell_the_most_that_its_worker_held(small_device: tuple[AudioPool, Path]) -> None:
+    pool, _ = small_device
+    report = pool.generate("tone", engine="a", force=True, timeout_s=PATIENCE_S).metadata.worker
+    assert isinstance(report.peak_memory_bytes, int)
+    assert report.peak_memory_bytes > 100 * MB, "its weights are among it"
+
+
 def test_a_device_that_another_program_has_taken_is_left_and_taken_back(
     tmp_path: Path, bare_worker_bytes: int
 ) -> None:

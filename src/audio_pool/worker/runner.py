@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -67,6 +67,7 @@ from audio_pool.worker.drawing import drawn
 from audio_pool.worker.hearing import heard
 from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.mastering import AllRejected, Finished, Mastering, score_of
+from audio_pool.worker.memory import Peak
 from audio_pool.worker.planned import Planned, plan_of
 from audio_pool.worker.shaping import RawCandidate
 from audio_pool.worker.stream_mastering import Samples
@@ -123,7 +124,7 @@ class TaskRunner:
     def generate(self, task: GenerateTask, on_step: OnStep) -> list[Generated]:
         """Generate raw candidates for every part in one batch; a part that cannot be generated says why."""
         engine, info = self.engines.generator(task.engine), self.engines.infos[task.engine]
-        started = time.monotonic()
+        started, peak = time.monotonic(), Peak(engine.device)
         generated: list[Generated] = []
         planned: list[list[Planned]] = []
         for part in task.parts:
@@ -139,6 +140,7 @@ class TaskRunner:
         sounds, warnings, most = generate_halving(engine, items, on_step) if items else ([], [], 1)
         shared = iter(engine.shared(items))
         elapsed_ms = round((time.monotonic() - started) * 1000, 3)
+        worker = self._report(peak)
         rest = iter(sounds)
         for one, plans in zip(generated, planned, strict=True):
             one.candidates = [_raw(info, next(rest), plan) for plan in plans]
@@ -149,6 +151,7 @@ class TaskRunner:
             if one.made is not None:
                 one.made = msgspec.structs.replace(
                     one.made,
+                    worker=worker,
                     generate_ms=elapsed_ms,
                     # what ran: an engine parts what cannot share a pass, and memory may have parted it again
                     batch_size=min(most, together),
@@ -174,6 +177,12 @@ class TaskRunner:
             warnings=notes.warnings,
         )
 
+    def _report(self, peak: Peak) -> WorkerReport:
+        most = peak.bytes()
+        return WorkerReport(
+            id=self.name, device=self.engines.device, peak_memory_bytes=msgspec.UNSET if most is None else most
+        )
+
     def stream(self, task: GenerateTask, on_step: OnStep, emit: Callable[[Samples], None]) -> Streamed:
         """Generate and master a task's one sound while its samples are passed on; ``finish_stream`` does the rest.
 
@@ -182,7 +191,8 @@ class TaskRunner:
         """
         if self._mastering is None:  # without the role, too: the samples leave from where they are made
             self._mastering = Mastering()
-        return streamed(
+        peak = Peak(self.engines.device)
+        sound = streamed(
             self.engines.generator(task.engine),
             self.engines.infos[task.engine],
             task.parts[0],
@@ -191,6 +201,9 @@ class TaskRunner:
             on_step=on_step,
             emit=emit,
         )
+        if sound.made is None:
+            return sound
+        return replace(sound, made=msgspec.structs.replace(sound.made, worker=self._report(peak)))
 
     # -- hand-over ---------------------------------------------------------------------------------
 
