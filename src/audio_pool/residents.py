@@ -7,15 +7,28 @@ Must not know: who asks (in this process, over ZMQ), how a model is loaded.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from audio_pool.plain_mapping import PlainMapping
 
-__all__ = ["HasModels", "ModelOrder", "ModelReport", "ModelState", "ModelsApi", "ModelsReport"]
+__all__ = [
+    "HasModels",
+    "ModelId",
+    "ModelOrder",
+    "ModelReport",
+    "ModelRevision",
+    "ModelState",
+    "ModelsApi",
+    "ModelsReport",
+]
 
 ModelOrder = Literal["load", "unload", "pin", "unpin"]
+ModelId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
+"""A hub id, or a directory of the server's machine."""
+ModelRevision = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[A-Za-z0-9._/\-]+\Z")]
+"""A branch, a tag or a commit."""
 ModelState = Literal["loaded", "loading", "leaving", "out", "failed", "down"]
 
 
@@ -76,6 +89,25 @@ class ModelsApi(Protocol):
 
     def unpin(self, engine: str, *, worker: str | None = None) -> ModelsReport | Awaitable[ModelsReport]:
         """Let a pinned engine go again where its room is needed. Raises NotFound, Refused."""
+
+
+    def switch(
+        self, engine: str, model: str, *, revision: str | None = None
+    ) -> ModelsReport | Awaitable[ModelsReport]:
+        """Have another model come in the place of an engine's, while requests are served.
+
+        It is loaded beside the former one where there is room, else after that has gone. From when it is there it makes
+        what is asked for; what was asked for before is still made by the former one. It lasts until the server ends.
+
+        Args:
+            model: a hub id, or a directory of the server's machine.
+
+        Returns:
+            how far it is, under the name that it has in ``list``: ``ENGINE@MODEL``.
+
+        Raises:
+            NotFound, InvalidRequest, Refused.
+        """
 
 
 class HasModels(Protocol):

@@ -39,6 +39,7 @@ __all__ = [
     "EchoTask",
     "EmbedTask",
     "Embedded",
+    "EngineSetup",
     "GeneratePart",
     "GenerateTask",
     "Grant",
@@ -263,10 +264,24 @@ class ClapTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="clap"):
     """Paths of sounds that came with the question: files of the pool's own."""
 
 
+class EngineSetup(Struct, frozen=True, kw_only=True):
+    """One engine to load."""
+
+    implementation: str
+    """The module that implements it; the engine's name is the key that this is filed under, unless ``name`` says."""
+    kinds: tuple[str, ...] | None = None
+    """What the configuration says it is good for; None: what the implementation says."""
+    name: str = ""
+    """What it is asked for by, where it is filed under another key: it has come in the place of another model."""
+    settings: dict[str, Any] = {}  # opaque: each implementation checks its own
+
+
 class LoadTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="load"):
     """Load one of the worker's engines."""
 
     engine: str
+    setup: EngineSetup | None = None
+    """Of one that its ``Load`` did not name."""
 
 
 class UnloadTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="unload"):
@@ -350,6 +365,8 @@ class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
 class Loaded(Struct, frozen=True, kw_only=True, tag_field="kind", tag="loaded"):
     """An engine is in memory."""
 
+    engine: str = ""
+    """As it is filed on its worker."""
     info: EngineInfo
     size_bytes: Annotated[int, Meta(ge=0)]
     """What the worker has more in its device's memory than before."""

@@ -126,6 +126,23 @@ def test_models_are_ordered_in_and_out_by_programs_clients_and_commands(pool: Au
     assert {one["engine"] for one in json.loads(told.stdout)["models"]} == {"small", "large", "torn", "deadly"}
 
 
+def test_a_model_is_switched_while_requests_are_served(pool: AudioPool, place: Path) -> None:
+    assert pool.endpoint is not None
+    former = pool.generate("tone", engine="small", force=True, timeout_s=PATIENCE_S).metadata.model
+    under_way = [pool.submit("tone", engine="small", force=True, timeout_s=PATIENCE_S) for _ in range(6)]
+    told = command("models", "switch", "small", "--model", "owner/other", "--connect", pool.endpoint)
+    assert told.returncode == 0 and told.stdout.startswith("small@owner/other on w: loaded"), told.stderr
+    assert all(one.result().metadata.model == former for one in under_way)
+    switched = pool.generate("tone", engine="small", timeout_s=PATIENCE_S).metadata
+    assert (switched.engine, switched.model, switched.cached) == ("small", "owner/other", False)
+    eventually(lambda: state(pool.models.list(), "small") == "out", "the former one goes")
+    worker_processes()["w"].kill()
+    again = pool.generate("tone", engine="small", force=True, timeout_s=PATIENCE_S).metadata
+    assert again.model == "owner/other", "the next process has it, too"
+    with pytest.raises(InvalidRequest, match="has the model 'owner/other' already"):
+        pool.models.switch("small", "owner/other")
+
+
 # -- less memory than all of them need ---------------------------------------------------------------
 
 HOG = """
@@ -187,7 +204,7 @@ def test_all_engines_are_served_in_less_memory_than_they_need_together(small_dev
     told = journal(place)
     assert {line for line in told if line.startswith("load")} == {"load a", "load b", "load c"}
     most = max(held(place, until) for until in range(len(told) + 1))
-    assert most == 2, "three do not fit"
+    assert most <= 2, "three do not fit"
     before = len(told)
     several = [pool.submit("tone", engine=engine, force=True, timeout_s=PATIENCE_S) for engine in "abc" * 6]
     assert [one.result().metadata.engine for one in several] == list("abc" * 6)
@@ -222,14 +239,14 @@ def test_a_device_that_another_program_has_taken_is_left_and_taken_back(
     two = config(
         tmp_path,
         {"a": {"megabytes": 60, "preload": True}},
-        worker={"device": "card", "roles": ["generate"]},
-        devices={"card": {"memory_bytes": bare_worker_bytes + 240 * MB}},
+        worker={"device": "lone", "roles": ["generate"]},
+        devices={"lone": {"memory_bytes": bare_worker_bytes + 240 * MB}},
         memory={"reserve_bytes": 60 * MB, "read_every_s": 0.1, "leave_after_s": 0.3, "take_back_after_s": 0.3},
     )
     two["workers"].append({"name": "m", "roles": ["master"]})
     with AudioPool.from_config(two) as pool:
         assert pool.generate("tone", engine="a", force=True, timeout_s=PATIENCE_S).metadata.worker.id
-        with another_program("card", 300):
+        with another_program("lone", 300):
             eventually(lambda: [one.state for one in pool.leases.list()] == ["free"], "the device is left")
             assert pool.leases.list()[0].holder == "other programs" and "w" not in pool.worker_pids()
             waiting = pool.submit("tone", engine="a", force=True, timeout_s=PATIENCE_S)

@@ -275,7 +275,9 @@ class Routed:
             ),
             self.lending,
             self.staff,
-            ModelOrders(self.router, encoders),
+            ModelOrders(
+                self.config, self.router, self.executor, loads={}, infos=self.infos, encoders=encoders
+            ),
         )  # fmt: skip
 
     def close(self) -> None:

@@ -628,6 +628,7 @@ class World:
                 assert work.master_here == (work.stream or "master" in one.roles)
                 asked = [self.asked[one.request] for one in work.jobs]
                 engine = self.asked[work.jobs[0].request].recipe.engine if work.jobs[0].request else ""
+                engine = work.engine or engine
                 assert engine in process.memory or engine not in one.on_demand, f"{engine} is not loaded"
                 recipes = [submit.recipe for submit in asked if isinstance(submit, events.Submit)]
                 assert len(recipes) == len(asked) and all(recipe.engine in one.engines for recipe in recipes)

@@ -35,6 +35,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "worker_drain", "worker": "b", "drained": False},
     {"type": "worker_remove", "worker": "b", "within_s": 1.5},
     {"type": "models"},
+    {"type": "model_switch", "engine": "tone", "model": "owner/other", "revision": "main"},
     {"type": "model_order", "order": "load", "engine": "tone", "worker": "b"},
     {"type": "generate", "request": {"prompt": "rain"}, "events": True},
     {"type": "cancel", "target": "b"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.recipes import recipe
 from tests.unit.scheduler_world import Process, World
@@ -428,3 +429,33 @@ def test_nothing_is_sent_behind_a_load_so_that_who_waits_for_it_may_be_next() ->
     assert [type(sent.action.work) for sent in box.process().tasks.values()] == [LoadWork]
     box.run()
     assert box.order == ["a", "b", "a"]
+
+
+# -- another model in the place of one ---------------------------------------------------------------
+
+
+def of_model(box: Box, model: str) -> int:
+    asked = msgspec.structs.replace(recipe("a", seed=len(box.asked)), model=model)
+    return box.submit(recipe=asked, lookup=False, events=True)
+
+
+@pytest.mark.parametrize(("room", "changes"), [(2, ["load", "unload"]), (1, ["unload", "load"])])
+def test_a_model_comes_beside_the_former_or_after_it_and_serving_goes_on(room: int, changes: list[str]) -> None:
+    box = Box([on_demand(engines="a", keep_alive_s=1000.0, preload=True)], load_s=5.0).start()
+    former = recipe("a").model
+    box.room(w=(room - 1) * GB)
+    box.scheduler.workers.workers["w"].sizes["a"] = GB
+    box.room(w=(room - 1) * GB)
+    before = [of_model(box, former) for _ in range(2)]
+    box.feed(events.HostModel(engine="a", model="new", hosted="a@new"))
+    box.run()
+    box.feed(events.RetireModel(hosted="a"))
+    after = of_model(box, "new")
+    box.run()
+    box.wait(1.0)
+    assert all(box.replies[one].kind == "result" for one in (*before, after))
+    assert box.loaded(box.process()) == {"a@new"}
+    assert [kind for _, kind, _ in box.changes] == changes
+    late = of_model(box, former)  # resolved before the switch, and asked for after it
+    box.run()
+    assert box.replies[late].kind == "result"

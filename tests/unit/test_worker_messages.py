@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.recipes import RENDITION, SHAPE, recipe
 
+from audio_pool.craft import CraftForm, Loop
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.errors import BadMessage
 from audio_pool.reports import CandidateReport, QualityReport, WorkerReport
@@ -18,13 +19,17 @@ from audio_pool.tasks import (
     Called,
     CandidateRef,
     ClapTask,
+    CraftTask,
     DrawTask,
     EchoTask,
     Embedded,
     EmbedTask,
+    EngineSetup,
     GeneratePart,
     GenerateTask,
     Grant,
+    Loaded,
+    LoadTask,
     MasteredSound,
     MasteringSpec,
     MasterTask,
@@ -36,6 +41,8 @@ from audio_pool.tasks import (
     Task,
     TaskResult,
     TensorRef,
+    Unloaded,
+    UnloadTask,
 )
 from audio_pool.transport import packing, worker_messages
 from audio_pool.types import Picture
@@ -65,6 +72,10 @@ SOUND = FinishedSound(
     delivered_path="/s.ogg",
     delivered=RenditionReport(format="ogg", sample_rate=48_000),
 )
+INFO = EngineInfo(
+    name="tone", role="generator", model="m", licence="MIT", commercial_use=True,
+    options=(OptionInfo(name="cfg", type="float", low=0.0),),
+)  # fmt: skip
 TASKS: list[Task] = [
     GenerateTask(engine="tone", parts=[PART, PART], master_here=True),
     MasterTask(job=7, recipe=recipe(), mastering=SPEC, candidates=CANDIDATES, made=MADE),
@@ -73,6 +84,9 @@ TASKS: list[Task] = [
     DrawTask(job=7, master="/m", out="/o", picture=Picture(mel_bands=64, highest_hz=8000.0, dark=True), title="rain"),
     EchoTask(job=7, payload=b"\0\xff"),
     ClapTask(job=7, engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
+    CraftTask(job=7, craft=Loop(crossfade_s=0.5), form=CraftForm(), paths=("/p",), out="/o"),
+    LoadTask(engine="tone@m", setup=EngineSetup(implementation="mock", settings={"model": "m"}, name="tone")),
+    UnloadTask(engine="tone"),
 ]
 RESULTS: list[TaskResult] = [
     RawSounds(candidates=CANDIDATES, made=MADE),
@@ -81,11 +95,9 @@ RESULTS: list[TaskResult] = [
     Rendered(path="/o", report=RenditionReport(format="ogg", sample_rate=48_000, loudness_lufs=None)),
     Called(body={"payload": b"\0\xff", "similarity": [[1.0, 0.5]]}),
     Rejected(failure=Failure(code="quality", message="silence", retryable=True), tried=(REPORT,)),
+    Loaded(engine="tone@m", info=INFO, size_bytes=1 << 33, device="cuda:0"),
+    Unloaded(freed_bytes=-1),
 ]
-INFO = EngineInfo(
-    name="tone", role="generator", model="m", licence="MIT", commercial_use=True,
-    options=(OptionInfo(name="cfg", type="float", low=0.0),),
-)  # fmt: skip
 GRANT = Grant(path="/p", slot_bytes=4096, generation=3, owner="a", fresh=True, retire=("/q",))
 TO_WORKER: list[worker_messages.ToWorker] = [
     worker_messages.Load(

@@ -1,4 +1,4 @@
-"""``audio-pool models where | load | unload | pin | unpin``: models in a running server's memory.
+"""``audio-pool models where | load | unload | pin | unpin | switch``: models in a running server's memory.
 
 Owns: how they are shown; that ``load`` waits until the model is there.
 Must not know: how a question travels (client/), what an order takes (scheduler).
@@ -87,7 +87,30 @@ def unpin(
         _show(client.models.unpin(engine, worker=worker, timeout_s=timeout_s), as_json)
 
 
-COMMANDS = (where, load, unload, pin, unpin)
+@click.command("switch")
+@click.argument("engine")
+@click.option("--model", required=True, help="Hub id, or a directory of the server's machine.")
+@click.option("--revision", help="Branch, tag or commit.")
+@_server_options
+def switch(
+    engine: str,
+    model: str,
+    revision: str | None,
+    connect: str | None,
+    keys: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Have another model come in the place of ENGINE's, while requests are served; ends when it is asked.
+
+    It lasts until the server ends: write it into the configuration, too, if it is to stay.
+    """
+    with AudioClient(connect, keys=keys) as client:
+        hosted = client.models.switch(engine, model, revision=revision).models[0].engine
+        _show(_settled(client, hosted, None, timeout_s, ("loaded",)), as_json)
+
+
+COMMANDS = (where, load, unload, pin, unpin, switch)
 
 
 def _settled(

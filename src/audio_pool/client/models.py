@@ -19,6 +19,10 @@ def _order(order: ModelOrder, engine: str, worker: str | None) -> Question[Model
     return Question("model_order", ModelsReport, {"order": order, "engine": engine, "worker": worker})
 
 
+def _switch(engine: str, model: str, revision: str | None) -> Question[ModelsReport]:
+    return Question("model_switch", ModelsReport, {"engine": engine, "model": model, "revision": revision})
+
+
 class ClientModels(ModelsApi):
     """See ModelsApi; every method takes ``timeout_s``."""
 
@@ -44,6 +48,12 @@ class ClientModels(ModelsApi):
     def unpin(self, engine: str, *, worker: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S) -> ModelsReport:
         """Let a pinned engine go again where its room is needed."""
         return self._ask(_order("unpin", engine, worker), timeout_s)
+
+    def switch(
+        self, engine: str, model: str, *, revision: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> ModelsReport:
+        """Have another model come in the place of an engine's, while requests are served."""
+        return self._ask(_switch(engine, model, revision), timeout_s)
 
 
 class AsyncClientModels(ModelsApi):
@@ -79,3 +89,9 @@ class AsyncClientModels(ModelsApi):
     ) -> ModelsReport:
         """As ClientModels.unpin."""
         return await self._ask(_order("unpin", engine, worker), timeout_s)
+
+    async def switch(
+        self, engine: str, model: str, *, revision: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> ModelsReport:
+        """As ClientModels.switch."""
+        return await self._ask(_switch(engine, model, revision), timeout_s)

@@ -265,7 +265,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         crafting,
         lending,
         staff,
-        ModelOrders(router, encoders),
+        ModelOrders(config, router, executor, loads=loads, infos=infos, encoders=encoders),
         jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None

@@ -37,7 +37,7 @@ from audio_pool.results import Failure, SoundMetadata
 from audio_pool.scheduler import actions, events
 from audio_pool.scheduler.answers import CallReply, HitFile, RenderedHit, StoredSound
 from audio_pool.scheduler.work import CallWork, GenerateWork, TaskWork, thread_of
-from audio_pool.tasks import Loaded, MasteredSound, Rendered, TaskResult
+from audio_pool.tasks import EngineSetup, Loaded, MasteredSound, Rendered, TaskResult
 from audio_pool.telemetry import Telemetry
 from audio_pool.transport.worker_messages import CancelTask, Ready, RecallTask, RunTask, Stop
 
@@ -82,6 +82,10 @@ class Executor:
         """Told of what has become of leases."""
         self.on_worker: Callable[[actions.TellWorker], None] = _ignore
         """Told of workers that were drained or removed."""
+        self.on_loaded: Callable[[str], None] = _ignore
+        """Told of each engine that a task has loaded, by what it is filed under."""
+        self.present: dict[str, str] = {}
+        """What engines are filed under on workers, where another model has come in the place of theirs."""
         self._config = config
         self._inbox = inbox
         self._link = link
@@ -97,6 +101,11 @@ class Executor:
         self._processes = processes
         self._infos = infos
         self._telemetry = telemetry
+
+    @property
+    def setups(self) -> dict[str, EngineSetup]:
+        """Of engines that came after the workers were started, by what they are filed under; to be added to."""
+        return self._tasks.setups
 
     def execute(self, action: actions.Action) -> events.Event | None:
         """Execute one action; return the event that answers it at once, if there is one.
@@ -190,7 +199,8 @@ class Executor:
                 self._requests.tally.judged(done.results, self._tasks.makes_loop)
                 holder = f"{done.worker}:{done.incarnation}"
                 if isinstance(loaded := done.results.get(0), Loaded):
-                    self._know(loaded.info)
+                    self.on_loaded(loaded.engine)
+                    self._know(loaded.engine, loaded.info)
                     self.devices[done.worker] = loaded.device
                 results = self._tasks.take_outputs(
                     done.task, holder, done.results, received.frames, received.unwritable
@@ -208,14 +218,16 @@ class Executor:
     def _worker_ready(self, worker: str, ready: Ready) -> None:
         self.devices[worker] = ready.device
         self._requests.tally.loaded(worker, ready.incarnation, len(ready.engines))
-        for loaded in ready.engines.values():
-            self._know(loaded)
+        for engine, loaded in ready.engines.items():
+            self._know(engine, loaded)
         for name, info in ready.later.items():
-            if info is not None:
+            if info is not None and name == info.name:
                 self._infos.setdefault(name, info)
 
-    def _know(self, loaded: EngineInfo) -> None:
-        """Note what an engine says of itself that has been loaded."""
+    def _know(self, hosted: str, loaded: EngineInfo) -> None:
+        """Note what an engine says of itself that has been loaded; not of a model in whose place another has come."""
+        if hosted != self.present.get(loaded.name, loaded.name):
+            return
         known = self._infos.get(loaded.name)
         # both names are part of a recipe's identity: they must not change while the pool runs
         model = known.model if known else loaded.model
@@ -437,7 +449,7 @@ class Executor:
                 usage.answered(kind, spent_s, entry)
 
 
-def _ignore(*_: int | ResolvedRequest | Caller | actions.TellLease | actions.TellWorker) -> None:
+def _ignore(*_: int | str | ResolvedRequest | Caller | actions.TellLease | actions.TellWorker) -> None:
     """Do nothing: nobody wants to be told."""
 
 

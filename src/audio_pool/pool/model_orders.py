@@ -10,13 +10,22 @@ import logging
 import time
 from collections.abc import Iterator
 
-from audio_pool.errors import InvalidRequest, NotFound, nearest_name
+from msgspec import structs
+
+from audio_pool.config import Config, EngineConfig
+from audio_pool.engine_info import EngineInfo
+from audio_pool.engines import configured_info
+from audio_pool.errors import InvalidRequest, NotFound, UnknownEngine, nearest_name
 from audio_pool.pool.caller import HOST, Caller
+from audio_pool.pool.executor import Executor
 from audio_pool.pool.lending import only_operators
+from audio_pool.pool.plan import refuse_non_commercial
 from audio_pool.pool.router import Router
 from audio_pool.residents import ModelOrder, ModelReport, ModelsReport, ModelState
 from audio_pool.scheduler import events
 from audio_pool.scheduler.worker_state import WorkerState
+from audio_pool.tasks import EngineSetup
+from audio_pool.transport.worker_messages import Load
 
 __all__ = ["ModelOrders", "models_on"]
 
@@ -26,10 +35,30 @@ log = logging.getLogger(__name__)
 class ModelOrders:
     """Orders models, and tells where they are."""
 
-    def __init__(self, router: Router, encoders: tuple[str, ...]) -> None:
-        """``encoders``: those that every request needs."""
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        executor: Executor,
+        *,
+        loads: dict[str, Load],
+        infos: dict[str, EngineInfo],
+        encoders: tuple[str, ...],
+    ) -> None:
+        """
+        Args:
+            loads: what each worker is told to load when it starts; changed by a switch, as are ``infos``.
+            encoders: those that every request needs.
+        """
+        self._config = config
         self._router = router
+        self._executor = executor
+        self._loads = loads
+        self._infos = infos
         self._encoders = encoders
+        self._coming: dict[str, EngineInfo] = {}
+        """Models that are to come in the place of others, by what they are filed under."""
+        executor.on_loaded = self._loaded
 
     def list(self, *, caller: Caller = HOST) -> ModelsReport:
         """Return every engine on every worker that hosts it."""
@@ -55,6 +84,67 @@ class ModelOrders:
         log.info("models: %s %s%s", order, engine, f" on {worker}" if worker else "")
         self._router.feed(events.OrderModel(order=order, engine=engine, worker=worker or ""))
         return self._report(engine)
+
+    def switch(self, engine: str, model: str, *, revision: str | None = None, caller: Caller = HOST) -> ModelsReport:
+        """Have another model come in the place of an engine's: from when it is loaded, it makes what is asked for.
+
+        What has been asked of the former one is still made by it. It lasts until the server ends.
+
+        Returns:
+            how far it is, under the name that it is filed under until then.
+
+        Raises:
+            Refused, NotFound. InvalidRequest: no generator; it is that model already.
+        """
+        only_operators(caller, "models")
+        hosts = [one.plan.name for one in self._router.scheduler.workers.workers.values() if engine in one.plan.engines]
+        if not hosts:
+            raise self._not_hosted(engine, None)
+        own = self._config.engines.get(engine, EngineConfig())
+        settings = {key: value for key, value in own.settings.items() if key != "revision"} | {"model": model}
+        settings |= {"revision": revision} if revision else {}
+        implementation, models_dir = own.implementation or engine, self._config.policy.models_dir
+        present = self._infos.get(engine)
+        try:
+            info = configured_info(engine, implementation, kinds=own.kinds, settings=settings, models_dir=models_dir)
+        except UnknownEngine:  # its worker's interpreter alone knows it
+            if present is None:
+                raise
+            info = structs.replace(present, model=model, model_revision=revision or "")
+        if info.role != "generator":
+            raise InvalidRequest(f"engine {engine!r} is a {info.role}; allowed is a generator: kept vectors are of one")
+        if present is not None and present.model == info.model:
+            raise InvalidRequest(f"engine {engine!r} has the model {info.model!r} already")
+        if self._config.policy.commercial_only:
+            refuse_non_commercial([info])
+        hosted = f"{engine}@{info.model}"
+        kinds = None if own.kinds is None else tuple(own.kinds)
+        setup = EngineSetup(implementation=implementation, kinds=kinds, settings=settings, name=engine)
+        self._executor.setups[hosted] = setup
+        for name in hosts:
+            load = self._loads[name]
+            engines = {**load.engines, hosted: setup}
+            self._loads[name] = structs.replace(load, engines=engines, later=[*load.later, hosted])
+        self._coming[hosted] = info
+        log.info("models: %s switches to %s", engine, model)
+        self._router.feed(events.HostModel(engine=engine, model=info.model, hosted=hosted))
+        return self._report(hosted)
+
+    def _loaded(self, hosted: str) -> None:
+        """Note that a task has loaded an engine: what was to come in the place of another is asked from now on."""
+        info = self._coming.pop(hosted, None)
+        if info is None:
+            return
+        former = self._executor.present.get(info.name, info.name)
+        self._executor.present[info.name] = hosted
+        self._infos[info.name] = info
+        for name, load in self._loads.items():
+            if hosted in load.engines:  # a worker that is started again has the new one when it had the former
+                kept = former not in load.later
+                later = [one for one in load.later if one not in (former, *((hosted,) if kept else ()))]
+                self._loads[name] = structs.replace(load, later=[*later, former])
+        log.info("models: %s is %s now", info.name, info.model)
+        self._router.post(events.RetireModel(hosted=former))
 
     def _not_hosted(self, engine: str, worker: str | None) -> NotFound:
         workers = self._router.scheduler.workers.workers

@@ -41,5 +41,11 @@ class PoolModels(ModelsApi):
         """Let a pinned engine go again where its room is needed."""
         return self._order("unpin", engine, worker, timeout_s)
 
+    def switch(
+        self, engine: str, model: str, *, revision: str | None = None, timeout_s: float = QUESTION_TIMEOUT_S
+    ) -> ModelsReport:
+        """Have another model come in the place of an engine's, while requests are served."""
+        return on_router(self._router, lambda: self._models.switch(engine, model, revision=revision), timeout_s)
+
     def _order(self, order: ModelOrder, engine: str, worker: str | None, timeout_s: float) -> ModelsReport:
         return on_router(self._router, lambda: self._models.order(order, engine, worker=worker), timeout_s)

@@ -38,6 +38,7 @@ from audio_pool.tasks import (
     CandidateRef,
     Embedded,
     EmbedTask,
+    EngineSetup,
     GeneratePart,
     GenerateTask,
     Grant,
@@ -101,6 +102,8 @@ class TaskBuilder:
             requests: those that are not answered yet.
             sent: sounds that came with requests; a job's is kept until the job has ended.
         """
+        self.setups: dict[str, EngineSetup] = {}
+        """Of engines that came after the workers were started, by what they are filed under."""
         self._arena = arena
         self._infos = infos
         self._incoming = incoming
@@ -140,7 +143,7 @@ class TaskBuilder:
             case RenderWork():
                 return BuiltTask(task=self._render(work), request_ids=self._ids(work.request))
             case LoadWork():
-                return BuiltTask(task=LoadTask(engine=work.engine))
+                return BuiltTask(task=LoadTask(engine=work.engine, setup=self.setups.get(work.engine)))
             case UnloadWork():
                 return BuiltTask(task=UnloadTask(engine=work.engine))
             case CallWork():
@@ -167,7 +170,7 @@ class TaskBuilder:
                 grants += self._grants(inputs, _holder(action))
         if grants:
             self._granted[action.task] = _holder(action), tuple(grants)
-        engine = parts[0].recipe.engine
+        engine = work.engine or parts[0].recipe.engine
         task = GenerateTask(engine=engine, parts=parts, master_here=work.master_here, stream=work.stream)
         ids = tuple(name for one in work.jobs for name in self._ids(one.request))
         return BuiltTask(task=task, grants=tuple(grants), request_ids=ids)

@@ -34,6 +34,7 @@ from audio_pool.scheduler.work import (
 from audio_pool.scheduler.worker_state import HeldTask, WorkerState
 from audio_pool.scheduler.workers import WorkerTable
 from audio_pool.tasks import ClapTask, CraftTask, DrawTask, EmbedTask, RenderTask, Thread
+from audio_pool.types import Recipe
 
 __all__ = ["Dispatch"]
 
@@ -56,6 +57,8 @@ class Dispatch:
     ) -> None:
         self.bounds = EngineBounds(concurrency or {}, workers)
         self.queue = JobQueue(config.ageing_s, rules.weight)
+        self.hosted_as: dict[tuple[str, str], str] = {}
+        """What models of an engine are filed under on workers, by engine and model, where not by the engine's name."""
         self._workers = workers
         self._jobs = jobs
         self._max_batch = config.max_batch
@@ -89,7 +92,7 @@ class Dispatch:
         running = job.stage == "generate" and bool(job.tasks)
         if isinstance(job.asked, Call) or running or job.stage not in _BEFORE_SOUND:
             return 0
-        need = Need("generate", job.sound.recipe.engine)
+        need = Need("generate", self._hosted(job.sound.recipe))
         return self.queue.ahead(
             need,
             job.job,
@@ -293,6 +296,12 @@ class Dispatch:
         near = nearest_name(name, self._workers.workers)
         return f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._workers.workers))}"
 
+    def _hosted(self, recipe: Recipe) -> str:
+        """Return what the model that makes a recipe is filed under on workers."""
+        if not self.hosted_as:
+            return recipe.engine
+        return self.hosted_as.get((recipe.engine, recipe.model), recipe.engine)
+
     def next_task(self) -> int:
         """Return the number of a task that is about to be sent."""
         return next(self._tasks)
@@ -301,7 +310,7 @@ class Dispatch:
         """Return what a job needs in its present stage."""
         match job.stage:
             case "generate":
-                return Need("generate", job.sound.recipe.engine, job.suspect)
+                return Need("generate", self._hosted(job.sound.recipe), job.suspect)
             case "master" | "render":
                 return Need("master", "", job.suspect)
             case "embed":
@@ -322,7 +331,7 @@ class Dispatch:
     def _kind_of(job: Job, need: Need) -> TaskKind:
         """Return what tasks of the job's present stage, with this need, are like."""
         if job.stage == "generate":
-            return TaskKind.of_sounds(job.sound.recipe)
+            return TaskKind.of_sounds(job.sound.recipe)._replace(name=need.name)
         return TaskKind(job.stage, need.name)
 
     def _send(
@@ -373,7 +382,7 @@ class Dispatch:
         Who is passed over loses little: its turn comes when this pass ends, which would have begun now all the same.
         """
         recipe = first.sound.recipe
-        batching = worker.batching.get(recipe.engine)
+        batching = worker.batching.get(need.name)
         # what failed in a batch goes alone the next time; what is heard while it is made has a pass of its own
         if batching is None or first.failures or need.alone or first.sound.stream:
             return []
@@ -415,7 +424,8 @@ def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> Ta
             ]
             stream = first.sound.stream
             master_here = stream or "master" in worker.plan.roles
-            return GenerateWork(jobs=tuple(rounds), master_here=master_here, stream=stream)
+            engine = "" if need.name == first.sound.recipe.engine else need.name
+            return GenerateWork(engine=engine, jobs=tuple(rounds), master_here=master_here, stream=stream)
         case "master":
             assert first.raw is not None
             return MasterWork(job=first.job, round=first.round, raw=first.raw, keep=first.keep)

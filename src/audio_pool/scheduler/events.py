@@ -28,6 +28,7 @@ __all__ = [
     "EndLease",
     "Event",
     "Heartbeat",
+    "HostModel",
     "JoinKey",
     "LoadFailed",
     "LookupDone",
@@ -35,6 +36,7 @@ __all__ = [
     "OrderModel",
     "Reconfigure",
     "RemoveWorker",
+    "RetireModel",
     "Stored",
     "Submit",
     "TakeLease",
@@ -207,6 +209,22 @@ class OrderModel(Struct, frozen=True, kw_only=True, tag=True):
     """Empty: loaded where it disturbs least; else all that host it."""
 
 
+class HostModel(Struct, frozen=True, kw_only=True, tag=True):
+    """Another model is to come in the place of an engine's: it is loaded, and makes what asks for it."""
+
+    engine: str
+    model: str
+    """As recipes have it."""
+    hosted: str
+    """The name that it is filed under on the workers that host the engine."""
+
+
+class RetireModel(Struct, frozen=True, kw_only=True, tag=True):
+    """What is filed under this name makes only what has been asked of it, and goes."""
+
+    hosted: str
+
+
 class WorkerMisspoke(Struct, frozen=True, kw_only=True, tag=True):
     """A worker sent what is no message: nothing that it says can be relied on."""
 
@@ -350,6 +368,8 @@ Event = (
     | Heartbeat
     | MemoryRead
     | OrderModel
+    | HostModel
+    | RetireModel
     | WorkerMisspoke
     | WorkerExited
     | TaskProgress

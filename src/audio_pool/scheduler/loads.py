@@ -13,6 +13,8 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
+from msgspec import structs
+
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import AudioPoolError, OutOfMemory, WorkerDied
 from audio_pool.results import Failure, Progress
@@ -57,6 +59,8 @@ class Loads:
         self._residency = Residency(workers.workers, estimates)
         self._orders: dict[tuple[str, str], Literal["load", "unload"]] = {}
         """What was ordered by hand and is not done: by engine and worker ("": anywhere)."""
+        self._retired: set[str] = set()
+        """Names of models in whose place others have come."""
         self._lacking: dict[str, float] = {}
         """Since when engines that somebody waits for have found no memory."""
         self._patience_ends: float | None = None
@@ -92,6 +96,8 @@ class Loads:
         self._look_again = now + _LOOK_S
         self._seen = frozenset(self._dispatcher.queue.needs())
         demands = self._demands(now)
+        for change in self._take_out_retired(demands) if self._retired else ():
+            self._carry_out(change, now)
         for change in self._residency.changes(demands, now):
             self._carry_out(change, now)
         self._lose_patience(demands, now)
@@ -123,6 +129,37 @@ class Loads:
                 del self._orders[key]
             self._orders[event.engine, event.worker] = what
 
+    def switch(self, event: events.HostModel | events.RetireModel) -> None:
+        """Note that a model comes in the place of another, or that one has been replaced."""
+        self.active = True
+        self._look_at_once()
+        if isinstance(event, events.RetireModel):
+            self._retired.add(event.hosted)
+            for worker in self._hosts(event.hosted, ""):
+                worker.pinned.discard(event.hosted)
+            return
+        self._retired.discard(event.hosted)
+        self._dispatcher.hosted_as[event.engine, event.model] = event.hosted
+        for worker in self._hosts(event.engine, ""):
+            plan = worker.plan
+            how = plan.on_demand.get(event.engine)
+            coming = plan.on_demand if how is None else {**plan.on_demand, event.hosted: how}
+            worker.plan = structs.replace(plan, engines=plan.engines | {event.hosted}, on_demand=coming)
+            if event.engine in worker.engines:
+                worker.engines |= {event.hosted}
+            worker.barred.pop(event.hosted, None)
+            if event.engine in worker.pinned:
+                worker.pinned.add(event.hosted)
+        self._orders[event.hosted, ""] = "load"
+
+    def _take_out_retired(self, demands: Collection[Demand]) -> Iterator[Change]:
+        """Yield what goes because another model has come in its place, once nobody waits for it any more."""
+        wanted = {demand.engine for demand in demands}
+        for worker in self._workers.values():
+            for engine in self._retired & worker.loaded - wanted:
+                if worker.ready and self._residency.may_leave(worker, engine):
+                    yield Change(worker.plan.name, (engine,))
+
     def came_up(self, name: str) -> None:
         """Note that a worker is ready: what is pinned there comes again."""
         worker = self._workers.get(name)
@@ -134,10 +171,13 @@ class Loads:
 
     def _follow_orders(self, now: float) -> None:
         for (engine, name), what in list(self._orders.items()):
-            hosts = [one for one in self._hosts(engine, name) if one.ready]
+            every = self._hosts(engine, name)
+            hosts = [one for one in every if one.ready]
             there = [one for one in hosts if engine in one.loaded]
             done = not there and not any(one.loading == engine for one in hosts) if what == "unload" else bool(there)
-            if done or not hosts:
+            if every and not hosts:
+                continue  # until one is up
+            if done or not every:
                 del self._orders[engine, name]
             elif what == "unload":
                 for worker in there:

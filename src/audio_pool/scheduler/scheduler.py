@@ -134,6 +134,9 @@ class Scheduler:
             case events.OrderModel():
                 self._loads.order(event)
                 self._dispatch()
+            case events.HostModel() | events.RetireModel():
+                self._loads.switch(event)
+                self._dispatch()
             case events.WorkerHello():
                 self.workers.on_hello(event.worker, event.incarnation, now)
             case events.WorkerReady():

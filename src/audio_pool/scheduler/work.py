@@ -38,6 +38,8 @@ class JobRound(Struct, frozen=True, kw_only=True):
 class GenerateWork(Struct, frozen=True, kw_only=True, tag="generate"):
     """Candidates for one batch of jobs."""
 
+    engine: str = ""
+    """What their model is filed under on workers; empty: as the recipes name it."""
     jobs: tuple[JobRound, ...]
     master_here: bool
     """The worker masters what it generates."""

@@ -56,6 +56,7 @@ from audio_pool.transport.client_messages import (
     MarkRequest,
     ModelOrderRequest,
     ModelsRequest,
+    ModelSwitchRequest,
     RemoveManyRequest,
     RemoveRequest,
     RetryRequest,
@@ -317,6 +318,9 @@ class ZmqFrontEnd:
                 _answer(sink, service.models.list(caller=caller))
             case ModelOrderRequest():
                 told = service.models.order(message.order, message.engine, worker=message.worker, caller=caller)
+                _answer(sink, told)
+            case ModelSwitchRequest():
+                told = service.models.switch(message.engine, message.model, revision=message.revision, caller=caller)
                 _answer(sink, told)
             case WorkerRemoveRequest():
                 service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)

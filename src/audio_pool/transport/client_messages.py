@@ -20,7 +20,7 @@ from audio_pool.candidates import CandidateNumber
 from audio_pool.craft import MOST_SOUNDS, Craft, CraftForm
 from audio_pool.errors import BadMessage
 from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
-from audio_pool.residents import ModelOrder
+from audio_pool.residents import ModelId, ModelOrder, ModelRevision
 from audio_pool.results import Failure, RawSamples, SoundMetadata
 from audio_pool.staffing import Device, Holder, LeaseS, WithinS
 from audio_pool.stock import LikenessMethod, Listed
@@ -58,6 +58,7 @@ __all__ = [
     "MarkManyRequest",
     "MarkRequest",
     "ModelOrderRequest",
+    "ModelSwitchRequest",
     "ModelsRequest",
     "RemoveManyRequest",
     "RemoveRequest",
@@ -377,6 +378,14 @@ class ModelOrderRequest(_Asked, frozen=True, kw_only=True, tag="model_order"):
     """None: loaded where it disturbs least; else every worker that hosts it."""
 
 
+class ModelSwitchRequest(_Asked, frozen=True, kw_only=True, tag="model_switch"):
+    """Asks that another model come in the place of an engine's; answered with how far that is."""
+
+    engine: Name
+    model: ModelId
+    revision: ModelRevision | None = None
+
+
 ClientMessage = (
     GenerateRequest
     | CancelRequest
@@ -413,6 +422,7 @@ ClientMessage = (
     | WorkerRemoveRequest
     | ModelsRequest
     | ModelOrderRequest
+    | ModelSwitchRequest
 )
 _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)

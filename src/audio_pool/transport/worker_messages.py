@@ -10,7 +10,7 @@ decode is that worker's fault alone.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage
 from audio_pool.results import Failure, SampleEncoding, TaskRole
-from audio_pool.tasks import Grant, LaneReport, Task, TaskResult
+from audio_pool.tasks import EngineSetup, Grant, LaneReport, Task, TaskResult
 
 __all__ = [
     "WORKER_PROTOCOL",
@@ -49,16 +49,6 @@ WORKER_PROTOCOL = 3
 
 
 # -- router -> worker ------------------------------------------------------------------------------
-
-
-class EngineSetup(Struct, frozen=True, kw_only=True):
-    """One engine to load."""
-
-    implementation: str
-    """The module that implements it; the engine's name is the key that this is filed under."""
-    kinds: tuple[str, ...] | None = None
-    """What the configuration says it is good for; None: what the implementation says."""
-    settings: dict[str, Any] = {}  # opaque: each implementation checks its own
 
 
 class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):

@@ -27,8 +27,8 @@ from audio_pool.engines import (
     load_engine,
 )
 from audio_pool.errors import AudioPoolError, EngineUnavailable
-from audio_pool.tasks import Loaded, Unloaded
-from audio_pool.transport.worker_messages import EngineSetup, Load
+from audio_pool.tasks import EngineSetup, Loaded, Unloaded
+from audio_pool.transport.worker_messages import Load
 from audio_pool.worker import memory
 from audio_pool.worker.checked import CheckedEmbedder, CheckedGenerator, CheckedScorer, checked_info
 from audio_pool.worker.coming_encoder import ComingEncoder
@@ -86,9 +86,15 @@ class HostedEngines:
         if self._coming is not None:
             self._coming.arrive(self._embedders[names[0]])
 
-    def load_one(self, name: str) -> Loaded:
-        """Load an engine that was to come later, or was taken out. Raises what loading it raises."""
+    def load_one(self, name: str, setup: EngineSetup | None = None) -> Loaded:
+        """Load an engine that was to come later, or was taken out. Raises what loading it raises.
+
+        Args:
+            setup: of one that was not known when the worker started.
+        """
         load = self._load_message
+        if load is not None and setup is not None:
+            load.engines[name] = setup
         if load is None or name not in load.engines:
             raise self._not_hosted(name)
         if name not in self.infos:
@@ -99,7 +105,7 @@ class HostedEngines:
                 traceback.clear_frames(exc.__traceback__)  # half a model hangs there
                 memory.give_back(self.device)
                 raise
-        return Loaded(info=self.infos[name], size_bytes=self.sizes.get(name, 0), device=self.device)
+        return Loaded(engine=name, info=self.infos[name], size_bytes=self.sizes.get(name, 0), device=self.device)
 
     def unload(self, name: str) -> Unloaded:
         """Take an engine out of memory; that it is not there is no error."""
@@ -121,9 +127,13 @@ class HostedEngines:
     def _load(self, load: Load, name: str) -> None:
         setup, started, before = load.engines[name], time.monotonic(), memory.taken_bytes()
         engine = load_engine(
-            setup.implementation, setup.settings, name=name, kinds=setup.kinds, models_dir=load.models_dir
+            setup.implementation,
+            setup.settings,
+            name=setup.name or name,
+            kinds=setup.kinds,
+            models_dir=load.models_dir,
         )
-        info = checked_info(engine.info, name)
+        info = checked_info(engine.info, setup.name or name)
         match info.role, engine:
             case "generator", Generator():
                 self._generators = {**self._generators, name: CheckedGenerator(engine, info)}
@@ -179,7 +189,11 @@ def _known(name: str, load: Load) -> EngineInfo | None:
     setup = load.engines[name]
     try:
         return configured_info(
-            name, setup.implementation, kinds=setup.kinds, settings=setup.settings, models_dir=load.models_dir
+            setup.name or name,
+            setup.implementation,
+            kinds=setup.kinds,
+            settings=setup.settings,
+            models_dir=load.models_dir,
         )
     except AudioPoolError as exc:  # loading it says so again, to who asks for it
         log.warning("%s: %s", name, exc)

@@ -40,6 +40,6 @@ def carried_out(runner: TaskRunner, task: SmallTask) -> Outcome:
         case ClapTask():
             return runner.clap(task)
         case LoadTask():
-            return Outcome(results={0: runner.engines.load_one(task.engine)})
+            return Outcome(results={0: runner.engines.load_one(task.engine, task.setup)})
         case UnloadTask():
             return Outcome(results={0: runner.engines.unload(task.engine)})
