@@ -211,6 +211,14 @@ def test_opentelemetry_is_imported_by_those_alone_who_make_spans_and_only_when_t
         assert not any(name.startswith("opentelemetry") for name in tops), f"{module} imports it when it is loaded"
 
 
+def test_the_protocol_of_agents_is_imported_by_their_tools_alone_and_not_by_what_lists_them() -> None:
+    using = {module for module, path in MODULES.items() if libraries(path) & {"mcp", "mcp_types"}}
+    assert "agents.server" in using and using <= set(members("agents.*"))
+    for module in ("cli.mcp", "agents.catalogue", "agents.output_folder", "gateway.app"):
+        for other in closure(module, at_load=True):
+            assert not libraries(MODULES[other], at_load=True) & {"mcp", "mcp_types"}, f"{module} loads {other}"
+
+
 def test_the_scheduler_knows_no_clock_no_chance_and_no_socket() -> None:
     impure = {"time", "datetime", "random", "secrets", "os", "socket", "threading", "asyncio", "pathlib", "logging"}
     for module in members("scheduler*"):

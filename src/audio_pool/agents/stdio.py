@@ -26,6 +26,8 @@ from audio_pool.errors import AudioPoolError
 __all__ = ["serve_stdio"]
 
 _LEAVE_S = 2.0
+_LONGEST_S = 600.0
+"""How long a sound may take; agents' clients have limits of their own."""
 
 
 async def serve_stdio(
@@ -38,7 +40,7 @@ async def serve_stdio(
         keys: CURVE keys for it.
         leaving: called before a signal ends the process, from where nothing returns.
     """
-    client = AsyncAudioClient(endpoint, keys=keys)
+    client = AsyncAudioClient(endpoint, timeout_s=_LONGEST_S, keys=keys)
     asker = Asker(client=client, endpoint=endpoint)
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

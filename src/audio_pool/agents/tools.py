@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_types import CallToolResult
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from audio_pool.agents import content
 from audio_pool.agents.addresses import MEDIA_TYPES, sound_in, sound_uri
@@ -31,6 +31,7 @@ from audio_pool.agents.making import Fields, made
 from audio_pool.agents.output_folder import OutputFolder, stem_and_format
 from audio_pool.agents.progress_notes import Report
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError
+from audio_pool.gateway.told import public
 from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.validation import parse
 
@@ -200,13 +201,12 @@ class Tools:
         return _KeptFile(file.data if isinstance(file.data, bytes) else b"", form, metadata)
 
 
-class _KeptFile:
+class _KeptFile(Struct, frozen=True):
     """A kept sound's file."""
 
-    def __init__(self, data: bytes, form: str, metadata: SoundMetadata) -> None:
-        self.data = data
-        self.form = form
-        self.metadata = metadata
+    data: bytes
+    form: str
+    metadata: SoundMetadata
 
 
 def _told(metadata: SoundMetadata, form: str, data: bytes, path: Path | None) -> SoundFile:
@@ -218,7 +218,7 @@ def _told(metadata: SoundMetadata, form: str, data: bytes, path: Path | None) ->
             hint="let the pool keep sounds (cache.enabled), or run this server where its files are wanted",
         )
     uri = sound_uri(metadata.entry_id, form)
-    return SoundFile.of(metadata, form=form, size_bytes=len(data), uri=uri, path=None)
+    return SoundFile.of(public(metadata), form=form, size_bytes=len(data), uri=uri, path=None)
 
 
 def _asked_like(metadata: SoundMetadata) -> dict[str, Any]:
