@@ -364,6 +364,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have every worker leave a device */
+        post: operations["post_lend__v1_leases"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{device}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Return a device to its workers */
+        delete: operations["delete_give_back__v1_leases_device"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/live": {
         parameters: {
             query?: never;
@@ -674,6 +708,40 @@ export interface paths {
         get: operations["get_status__v1_status"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a worker nothing new */
+        post: operations["post_drain__v1_workers_name_drain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers/{name}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a drained worker work again */
+        post: operations["post_resume__v1_workers_name_resume"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1060,7 +1128,13 @@ export interface components {
             reason: string;
             /** @description The one with the best score, among equals the newest. */
             keep: components["schemas"]["KeptSound"];
+            /** @description At most 20 of them. */
             duplicates: components["schemas"]["KeptSound"][];
+            /**
+             * @description Further ones.
+             * @default 0
+             */
+            more?: number;
         };
         /**
          * Duplicates
@@ -1740,6 +1814,28 @@ export interface components {
             by_meaning?: boolean;
         };
         /**
+         * LeaseAsked
+         * @description A device that is wanted.
+         */
+        LeaseAsked: {
+            device: string;
+            /**
+             * @description What is at work there may end in this time, else it is begun again elsewhere.
+             * @default 10
+             */
+            within_s?: number;
+            /**
+             * @description How long, from when it is free; null: until it is returned. Who asks again has it longer.
+             * @default 600
+             */
+            for_s?: number | null;
+            /**
+             * @description A name for who has it; null: the gateway's.
+             * @default null
+             */
+            holder?: string | null;
+        };
+        /**
          * LeaseReport
          * @description A device that is lent.
          */
@@ -1771,6 +1867,15 @@ export interface components {
              * @default 0
              */
             begun_again?: number;
+        };
+        /**
+         * LeaseReturned
+         * @description The answer to a return.
+         */
+        LeaseReturned: {
+            device: string;
+            /** @description False: it was not lent. */
+            returned: boolean;
         };
         /**
          * Leaver
@@ -1857,6 +1962,44 @@ export interface components {
              * @default false
              */
             spare_pinned?: boolean;
+        };
+        /**
+         * ModelReport
+         * @description One engine on one worker that hosts it.
+         */
+        ModelReport: {
+            engine: string;
+            worker: string;
+            /**
+             * @description leaving: it is being taken out; out: it is loaded when it is asked for; failed: it could not be loaded, which is tried again; down: its worker is not up.
+             * @enum {unknown}
+             */
+            state: "down" | "failed" | "leaving" | "loaded" | "loading" | "out";
+            /**
+             * @description What it takes, or took when it was loaded last; 0: not known.
+             * @default 0
+             */
+            memory_bytes?: number;
+            /**
+             * @description It stays in memory whatever comes.
+             * @default false
+             */
+            pinned?: boolean;
+            /**
+             * @description Since it was last asked for; null: it is not in memory.
+             * @default null
+             */
+            idle_s?: number | null;
+            /**
+             * @description Why it could not be loaded.
+             * @default null
+             */
+            error?: string | null;
+            /**
+             * @description When that is tried again, at the latest.
+             * @default null
+             */
+            retry_in_s?: number | null;
         };
         /**
          * NotChanged
@@ -3044,6 +3187,16 @@ export interface components {
             /** @default null */
             error?: string | null;
             /**
+             * @description Its engines, and whether they are in memory.
+             * @default []
+             */
+            models?: components["schemas"]["ModelReport"][];
+            /**
+             * @description What its engines may take in all; null: not known, or as much as they like.
+             * @default null
+             */
+            room_bytes?: number | null;
+            /**
              * @description One for each of its threads that has a task in hand.
              * @default []
              */
@@ -3053,6 +3206,15 @@ export interface components {
              * @default []
              */
             gpus?: string[];
+        };
+        /**
+         * WorkersOrdered
+         * @description What has become of workers that something was ordered of.
+         */
+        WorkersOrdered: {
+            workers: string[];
+            /** @enum {unknown} */
+            state: "drained" | "lent" | "removed" | "resumed" | "starting";
         };
     };
     responses: never;
@@ -4001,6 +4163,70 @@ export interface operations {
             };
         };
     };
+    post_lend__v1_leases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LeaseAsked"];
+            };
+        };
+        responses: {
+            /** @description It is free: its memory, too */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseReport"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_give_back__v1_leases_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description They come back */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseReturned"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_look__v1_live: {
         parameters: {
             query?: never;
@@ -4137,6 +4363,8 @@ export interface operations {
                 /** @description All of them. */
                 tags?: string[];
                 engine?: string;
+                /** @description Made by one of these; none: by any. */
+                engines?: string[];
                 /** @description null: the caller's own, else `default`. */
                 namespace?: string;
                 shortest_s?: number;
@@ -5269,6 +5497,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PoolStatus"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_drain__v1_workers_name_drain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It has done what it held, and stays up */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkersOrdered"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_resume__v1_workers_name_resume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It takes what comes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkersOrdered"];
                 };
             };
             /** @description What came in the way */
