@@ -86,6 +86,11 @@ def test_who_has_never_seen_it_makes_loops_finds_and_rates_a_sound(open_tab: Ope
     eventually(lambda: not kept(http, "calm forest birdsong")[0].get("rating"), "the rating is taken back")
     sound.get_by_role("button", name="Pause").click()
     expect(sound.get_by_role("button", name="Play calm")).to_be_visible()
+    sound.locator("summary[aria-label=More]").click()
+    sound.get_by_role("link", name="Show it in the library").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Library")
+    expect(page.get_by_role("searchbox")).to_have_value("calm forest with birdsong")
+    expect(page.locator("main")).to_contain_text("calm forest with birdsong")
 
 
 def test_everything_that_the_engine_lets_one_choose_is_asked_for(open_tab: OpenTab, http: httpx.Client) -> None:

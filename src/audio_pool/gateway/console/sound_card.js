@@ -92,7 +92,8 @@ export class SoundCard {
     this.element.classList.toggle("compact", compact);
     this.fold.setAttribute("aria-expanded", String(!compact));
     this.fold.setAttribute("aria-label", `${compact ? "Show" : "Hide"} all of ${this.making.request.prompt}`);
-    if (!compact) void this.stage?.load().catch(() => {});
+    if (compact) this.stage?.release();
+    else void this.stage?.load().catch(() => {});
   }
 
   #show() {
@@ -242,12 +243,19 @@ export class SoundCard {
           h("button", { class: "button small", type: "button", onclick: () => void this.#copy("a command", asCommand({ ...this.#plain(), format: "wav" })) }, "Command line"),
         ]),
         menu([icon("more")], [
-          kept && h("a", { class: "button small", href: `#library?${new URLSearchParams({ words: metadata.prompt })}` }, "Show it in the library"),
+          kept && h("a", { class: "button small", href: `#library?${this.#search(metadata)}` }, "Show it in the library"),
           h("button", { class: "button small", type: "button", onclick: () => this.onReuse(this.making.request) }, "Put it into the form"),
           h("button", { class: "button small", type: "button", onclick: () => this.#same(metadata) }, "Put it there with its seed"),
           h("button", { class: "button small", type: "button", onclick: () => this.onDrop() }, "Take away from this list"),
         ].filter((item) => item instanceof HTMLElement), { label: "More" })),
       panel);
+  }
+
+  /** Where the library shows it. @param {Json} metadata */
+  #search(metadata) {
+    const parameters = new URLSearchParams({ text: metadata.prompt });
+    if (metadata.namespace !== "default") parameters.set("namespace", metadata.namespace);
+    return parameters;
   }
 
   /** @param {Json} metadata */

@@ -112,6 +112,15 @@ export class Stage {
     this.#show();
   }
 
+  /** Give back what its samples take, which is much of a long sound; they are fetched again when they are wanted. */
+  release() {
+    if (!this.clip || player.isPlaying(this.clip)) return;
+    this.clip = null;
+    this.loading = null;
+    this.clips.clear();
+    this.#show();
+  }
+
   /** @param {number} part 0..1 */
   async seek(part) {
     const clip = this.clip ?? (await this.load());
