@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from audio_pool.config import ClientConfig, LimitsConfig, MemoryConfig, QueueConfig
-from audio_pool.errors import AudioPoolError, Cancelled, Expired, PoolClosed, WorkerDied
-from audio_pool.results import Accepted, Failure
+from audio_pool.errors import AudioPoolError, Cancelled, PoolClosed, WorkerDied
+from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.absence import Absences
-from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendAccepted, SendReply
+from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendReply
 from audio_pool.scheduler.admission import Admission
+from audio_pool.scheduler.arrivals import Arrivals
 from audio_pool.scheduler.claiming import Claims
 from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
@@ -72,6 +73,10 @@ class Scheduler:
         self._absences = Absences(self.staffing, self.waiting, self._ledger)
         self.drain_deadline: float | None = None
         self._dues = Dues(self._still_waits)
+        self._arrivals = Arrivals(
+            self._ledger, self._admission, self._dispatcher, self._dues, limits,
+            closed=lambda: self.drain_deadline is not None, advance=self._advance,
+        )  # fmt: skip
         self._storing = Storing(self._ledger, self._advance)
         self._claims = Claims(self._ledger, self._dues, limits, self._advance)
         self._poison = PoisonRegister(limits)
@@ -96,9 +101,9 @@ class Scheduler:
         self._ledger.now = now
         match event:
             case events.Submit():
-                self._submit(event)
+                self._arrivals.submit(event)
             case events.Call():
-                self._call(event)
+                self._arrivals.call(event)
             case events.Cancel():
                 self._drop(event.request, "cancelled", Cancelled("cancelled by its caller"))
             case events.LookupDone():
@@ -177,7 +182,7 @@ class Scheduler:
                 self.limits = self._estimates.limits = self._poison.limits = event.limits
                 self.workers.change(event.limits, event.queue.batch_window_s)
                 self._outcomes.limits = self._claims.limits = self._loads.limits = event.limits
-                self._admission.queue = event.queue
+                self._admission.queue, self._arrivals.limits = event.queue, event.limits
                 self._rules.change(event.queue, event.clients)
                 self._dispatcher.bounds.bounds = event.concurrency
                 self._next_worker_check = now
@@ -255,79 +260,6 @@ class Scheduler:
             case "done":
                 self._ledger.reply_all(job)
 
-    # -- arrivals ----------------------------------------------------------------------------------
-
-    def _submit(self, asked: events.Submit) -> None:
-        if self.drain_deadline is not None:
-            self._ledger.refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
-            return
-        if asked.deadline is not None and asked.deadline <= self._ledger.now:
-            self._ledger.refuse(asked.request, Expired("the deadline had passed on arrival"), kind="expired")
-            return
-        joined = self._ledger.by_join_key.get(asked.join_key) if asked.join_key is not None else None
-        if joined is not None:
-            self._join(self.jobs[joined], asked)
-            return
-        job = self._ledger.open(asked)
-        self._ledger.add_request(job, asked, joined=False)
-        if asked.join_key is not None:
-            self._ledger.by_join_key[asked.join_key] = job.job
-        if asked.lookup or self._admit(job):
-            self._advance(job)
-
-    def _call(self, asked: events.Call) -> None:
-        if self.drain_deadline is not None:
-            self._ledger.refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
-            return
-        job = self._ledger.open(asked)
-        self._ledger.add_request(job, asked, joined=False)
-        if not self._too_full(job):
-            self._advance(job)
-
-    def _join(self, job: Job, asked: events.Submit) -> None:
-        busy = self._admission.refusal(asked.client, self._ledger.now, asked.size_bytes)
-        if busy is not None:
-            self._ledger.refuse(asked.request, busy, kind="busy")
-            return
-        self._ledger.add_request(job, asked, joined=True)
-        if asked.priority < job.priority:
-            job.priority = asked.priority
-            if job.job in self.waiting:
-                self._dispatcher.put(job)
-        self._send_accepted(job, asked.request)
-
-    def _admit(self, job: Job) -> bool:
-        """Let a job that needs a worker in, and note which vectors it awaits; False: it was turned away."""
-        if self._too_full(job):
-            return False
-        for request in job.requests:
-            self._send_accepted(job, request)
-        encoders = job.sound.encoders
-        hosted = {name for name in encoders if self._dispatcher.hosts(name)}
-        coming = {name for name in encoders if name not in hosted and self._dispatcher.awaits(name)}
-        job.missing = hosted | coming if self.limits.await_encoder else hosted
-        for name in encoders:
-            if name not in job.missing:
-                why = f"{name!r} is still being loaded" if name in coming else f"no worker that hosts {name!r} is ready"
-                job.warnings.append(f"semantic_unavailable: {why}")
-        if job.missing:
-            self._dues.set(job, self._ledger.now + self.limits.embed_timeout_s)
-        return True
-
-    def _too_full(self, job: Job) -> bool:
-        """Turn a job away if the queue is full; asked only when it is about to wait for a worker."""
-        busy = self._admission.refusal(job.asked.client, self._ledger.now)
-        if busy is None:
-            return False
-        self._ledger.fail_all(job, Failure.of(busy), kind="busy")
-        return True
-
-    def _send_accepted(self, job: Job, request: int) -> None:
-        state = self.requests[request]
-        if state.events:
-            body = Accepted(queue_position=self._dispatcher.ahead(job), joined=state.joined)
-            self._ledger.out.append(SendAccepted(request=request, body=body))
-
     # -- look-ups --------------------------------------------------------------------
 
     def _lookup_done(self, event: events.LookupDone) -> None:
@@ -341,9 +273,9 @@ class Scheduler:
             job.value = event.hit
         elif event.hit is not None:
             job.hit = event.hit
-            if self._too_full(job):
+            if self._arrivals.too_full(job):
                 return
-        elif job.stage == "lookup" and not self._admit(job):
+        elif job.stage == "lookup" and not self._arrivals.admit(job):
             return
         self._advance(job)
 
