@@ -59,6 +59,8 @@ class ProgressBar:
 def _shown(body: Accepted | Progress | Chunk) -> tuple[str, float]:
     """Return what is being done, and how much of it is done, 0..1."""
     match body:
+        case Progress(stage="loading", note=str(note)):
+            return f"waiting: {note[:60]}", 0.0
         case Progress(stage=stage, fraction=fraction):
             return stage, min(1.0, max(0.0, fraction))
         case Chunk():

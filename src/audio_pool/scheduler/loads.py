@@ -77,6 +77,8 @@ class Loads:
     @property
     def due(self) -> float | None:
         """When ``arrange`` is to be asked again at the latest; None: after whatever happens next."""
+        if not self.active:
+            return None
         put_off = self._look_again if self._put_off else None
         times = [time for time in (self._residency.due, self._patience_ends, put_off) if time is not None]
         return min(times, default=None)
@@ -320,8 +322,10 @@ class Loads:
 
     def refusal(self, job: Job, now: float) -> AudioPoolError | None:
         """Return why no worker will load what a job needs, though one is up that should; None: one has it, or may."""
+        if not self.active or job.stage == "embed":
+            return None
         need = self._dispatcher.need_of(job)
-        if not self.active or need.role not in OF_ENGINES or job.stage == "embed":
+        if need.role not in OF_ENGINES:
             return None
         last: tuple[float, Barred] | None = None
         for worker in self._workers.values():
