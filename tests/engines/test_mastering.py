@@ -587,3 +587,58 @@ def test_what_is_said_is_as_long_as_it_is_and_compared_with_nothing(mastering, t
             [raw(white(2 * RATE)[:1], notes=notes)], recipe=recipe_for(2.0, prompt="white noise"), shape=shape,
             rendition=rendition_for(), directory=tmp_path, name="hiss", metadata=said,
         )  # fmt: skip
+
+
+def test_what_is_not_chosen_is_finished_in_the_same_way_where_it_is_to_be_kept(mastering, tmp_path):
+    dull, bright = pink(2 * RATE), white(2 * RATE)
+    # the first and the third are as loud as the one that is chosen, by far, before their gain
+    broken = raw(np.full((2, 2 * RATE), np.nan, np.float32), seed=4)
+    clipped = raw(np.clip(8 * dull, -1.0, 1.0), seed=5)
+    candidates = [raw(dull * 0.1, seed=1), raw(bright, seed=2), raw(dull, seed=3), broken, clipped]
+    wanted = rendition_for("ogg", 44_100)
+    ear = Ear()
+    kept = finish(mastering, tmp_path, candidates, 2, scorer=ear, rendition=wanted, keep=True)
+    assert kept.sound.metadata.seed == 2 and kept.sound.metadata.clap_similarity is not None
+    others = {one.sound.metadata.seed: one for one in kept.others}
+    assert set(others) == {1, 3, 5}, "what is no sound is not kept; what the gate refuses may please the ear"
+    for seed in (1, 3):
+        one = others[seed]
+        told = one.sound.metadata
+        audio, rate = codec.read(Path(one.sound.path))
+        assert told.loudness_lufs == pytest.approx(loudness.loudness_lufs(audio, rate), abs=0.05)
+        assert told.loudness_lufs == pytest.approx(kept.sound.metadata.loudness_lufs, abs=0.1)
+        assert told.clap_similarity is not None and set(one.vectors) == set(kept.vectors)
+        assert one.sound.delivered is not None and one.sound.delivered.format == "ogg"
+        assert Path(one.sound.delivered_path).read_bytes().startswith(b"OggS")
+        assert [one.seed for one in told.candidates] == [1, 2, 3, 4, 5]
+    verdicts = {one.seed: one.verdict for one in kept.sound.metadata.candidates}
+    assert verdicts == {1: "not_chosen", 2: "chosen", 3: "not_chosen", 4: "failed_gate", 5: "failed_gate"}
+    assert others[1].sound.accepted and not others[5].sound.accepted
+    names = {Path(one.sound.path).name for one in kept.others}
+    assert len(names) == 3 and "sound.flac" not in names
+
+
+def test_whether_others_are_kept_makes_no_difference_to_the_sound(mastering, tmp_path):
+    candidates = [raw(white(RATE), seed=1), raw(pink(RATE), seed=2)]
+    for name, keep in (("one", False), ("other", True)):
+        (tmp_path / name).mkdir()
+        made = finish(mastering, tmp_path / name, candidates, 1, keep=keep)
+        assert made.sound.metadata.seed == 1 and len(made.others) == keep
+    one, other = (codec.read(tmp_path / name / "sound.flac")[0] for name in ("one", "other"))
+    assert np.array_equal(one, other)
+
+
+def test_a_candidate_that_no_disk_takes_costs_nobody_the_sound(mastering, tmp_path, monkeypatch):
+    from audio_pool.worker import files
+
+    write, written = files.written, []
+
+    def full(audio, shape, rendition, directory, name, *rest):
+        written.append(name)
+        if name != "sound":
+            raise StorageError("the disk is full")
+        return write(audio, shape, rendition, directory, name, *rest)
+
+    monkeypatch.setattr(files, "written", full)
+    made = finish(mastering, tmp_path, [raw(white(RATE), seed=1), raw(pink(RATE), seed=2)], 1, keep=True)
+    assert made.sound.metadata.seed == 1 and made.others == () and len(written) == 2

@@ -4,13 +4,16 @@ clients."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+from tests.support.command_line import command
 
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.client import AudioClient
@@ -94,6 +97,8 @@ def test_they_are_heard_by_their_path_or_inline_and_in_any_format(
     async def heard() -> str | None:
         async with AsyncAudioClient(pool.endpoint) as other:  # the same user: its own
             await other.candidates.of(rain.request_id)
+            with pytest.raises(NotFound):
+                await other.candidates.choose(rain.request_id, 9)
             return (await other.candidates.file(rain.request_id, number)).path
 
     assert asyncio.run(heard()) == path
@@ -162,12 +167,30 @@ def test_who_joins_hears_them_only_where_he_asks(client: AudioClient) -> None:
         client.candidates.of(results[1].request_id)
 
 
+def test_the_command_writes_them_beside_the_sound_and_keeps_one_instead(pool: AudioPool, tmp_path: Path) -> None:
+    assert pool.endpoint is not None
+    asked = ["generate", "a wooden wheel", "--duration", "0.5", "--candidates", "3", "--keep-candidates"]
+    done = command(*asked, "--connect", pool.endpoint, "-o", str(tmp_path / "wheel.wav"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "wheel.candidate-2.wav",
+        "wheel.candidate-3.wav",
+        "wheel.wav",
+    ]
+    told = re.search(r"audio-pool choose (\S+) NUMBER", done.stdout)
+    assert told is not None and "candidate 2: seed " in done.stdout
+    refused = command(*asked, "--connect", pool.endpoint, "-o", str(tmp_path / "wheel.wav"))
+    assert refused.returncode == 2 and "already" in refused.stderr
+    heard = samples(tmp_path / "wheel.candidate-3.wav")
+    chosen = command("choose", told[1], "3", "--by", "Ada", "--connect", pool.endpoint, "--json")
+    assert chosen.returncode == 0, chosen.stderr
+    assert json.loads(chosen.stdout)["metadata"]["chosen"]["by"] == "Ada"
+    again = pool.generate("a wooden wheel", duration_s=0.5, candidates=3)
+    assert again.metadata.cached and np.array_equal(samples(again.path), heard)
+
+
 def test_they_go_with_the_pool_and_nothing_else_does(tmp_path: Path) -> None:
-    tree = {"cache": {"dir": str(tmp_path / "cache"), "encoder": "off", "candidates_keep_s": 0.0}}
-    with AudioPool.from_config(tree) as none:
-        told = none.generate("rain", **RAIN).metadata
-        assert told.candidates_kept == () and any("candidates_keep_s" in one for one in told.warnings)
-    tree["cache"]["candidates_keep_s"] = 900.0
+    tree = {"cache": {"dir": str(tmp_path / "cache"), "encoder": "off"}}
     with AudioPool.from_config(tree) as pool:
         made = pool.generate("wind", **RAIN)
         assert len(kept_of(made)) == 2 and all(os.path.isfile(path) for path in kept_of(made).values())

@@ -248,6 +248,25 @@ def test_a_choice_that_the_disk_does_not_take_changes_nothing(
     assert reply.body is not None and len(list(pool.incoming.iterdir())) == before
 
 
+def test_a_pool_may_keep_none_and_says_so(tmp_path: Path) -> None:
+    cache = {"candidates_keep_s": 0.0}
+    none = Routed(tmp_path, defaults={"engine": "tone", "format": "flac"}, cache=cache).start()
+    try:
+        asker = ask(none)
+        task = none.run().task
+        assert isinstance(task, GenerateTask) and not task.parts[0].mastering.keep
+        path = write_flac(Path(task.parts[0].mastering.directory) / "a.flac", 1)
+        metadata = structs.replace(task.parts[0].mastering.metadata, engine="tone", sample_rate=44_100)
+        made = FinishedSound(path=str(path), recipe=task.parts[0].recipe, metadata=metadata, accepted=True)
+        none.done({task.parts[0].job: MasteredSound(sound=made, score=1.0)})
+        none.write()
+        told = asker.reply.metadata
+        assert told is not None and told.candidates_kept == ()
+        assert any("candidates_keep_s" in one for one in told.warnings)
+    finally:
+        none.close()
+
+
 def test_files_that_nobody_waits_for_are_gone(pool: Routed) -> None:
     asker = ask(pool)
     results = finished(pool)

@@ -142,15 +142,12 @@ class Mastering:
                 break
         judged = time.perf_counter()
         passed = [one for one in shaped if not one.quality.failed or not (gated or "nan" in one.quality.issues)]
-        sounds = [one for one in shaped if not _NO_SOUND & set(one.quality.issues)]
         if not passed and deliver_best:
-            passed = sounds
+            passed = [one for one in shaped if not _NO_SOUND & set(one.quality.issues)]
         if not passed:
             raise AllRejected(shaped)
-        known = {id(one) for one in passed}
-        kept = [*passed, *(one for one in sounds if id(one) not in known)] if keep else passed
         if scorer is not None:
-            _score(kept, scorer, recipe, shape, rendition)
+            _score(passed, scorer, recipe, shape, rendition)
         best = max(passed, key=lambda one: one.quality.score if one.clap_similarity is None else one.clap_similarity)
 
         def accepted(one: Shaped) -> bool:
@@ -174,10 +171,12 @@ class Mastering:
         best.verdict = "chosen" if accepted(best) else "best_of_rejected"
         chosen = finishing.finished(best, name, accepted=accepted(best))
         others = []
-        for number, one in enumerate(kept if keep else ()):
-            if one is best:
+        for number, one in enumerate(shaped if keep else (), 1):
+            if one is best or _NO_SOUND & set(one.quality.issues):
                 continue
             try:
+                if scorer is not None and one.clap_similarity is None:  # the gate refused it; the ear may not
+                    _score([one], scorer, recipe, shape, rendition)
                 finishing.close(one)
                 others.append(finishing.finished(one, f"{name}-candidate-{number}", accepted=accepted(one)))
             except AudioPoolError as exc:  # the sound itself is there

@@ -234,7 +234,9 @@ export class Candidates {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const target = event.target instanceof Element ? event.target : null;
     if (target?.closest(TYPING) || target?.closest("dialog")) return;
-    const inside = target !== null && this.element.contains(target);
+    const among = target?.closest(".candidates") ?? null;
+    if (among && among !== this.element) return;
+    const inside = among !== null;
     if (!inside && !this.#heard() && !player.isPlaying(this.near())) return;
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (step && target?.closest(OWN_ARROWS)) return;
