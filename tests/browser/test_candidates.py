@@ -5,20 +5,30 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.axe import stumbles
-from tests.browser.browsing import Tab
+from tests.browser.browsing import Tab, opened
 from tests.browser.conftest import OpenTab
-from tests.support.gateways import Gateway
+from tests.support.gateways import Gateway, Pool, running
 from tests.support.waiting import PATIENCE_S, eventually
 
 SECONDS = 2.0
+STOPS = """
+window.__stopped = [];
+const stop = AudioBufferSourceNode.prototype.stop;
+AudioBufferSourceNode.prototype.stop = function (...when) {
+  window.__stopped.push(when[0] ?? this.context.currentTime);
+  return stop.apply(this, when);
+};
+"""
+"""Notes until when each buffer that is left is heard."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +74,7 @@ def kept(http: httpx.Client, words: str) -> dict[str, Any]:
 
 def test_keys_switch_between_them_at_the_same_place_and_equally_loud(open_tab: OpenTab, http: httpx.Client) -> None:
     tab = open_tab()
+    tab.page.add_init_script(STOPS)
     page = tab.open("/#make")
     beside = side_by_side(page, "rain on a tin roof")
     beside.get_by_role("button", name="Candidate 2", exact=False).first.click()
@@ -75,6 +86,9 @@ def test_keys_switch_between_them_at_the_same_place_and_equally_loud(open_tab: O
     page.keyboard.press("ArrowLeft")
     expect(beside.locator(".candidate.heard")).to_contain_text("Candidate 3")
     *_, second, third, first, again = starts(tab)
+    stops = page.evaluate("() => window.__stopped")[-3:]
+    for stopped, started in zip(stops, (third, first, again), strict=True):
+        assert stopped > started["when"], "one is heard until the next is"
     for before, after in ((second, third), (third, first), (first, again)):
         place = (before["at"] + after["when"] - before["when"]) % after["length"]
         apart = abs(place - after["at"])
@@ -160,3 +174,25 @@ def test_on_a_phone_in_the_dark_they_stand_below_each_other(open_tab: OpenTab) -
     beside = side_by_side(page, "a slow heartbeat", loop=False, count=2)
     expect(beside.locator(".candidate").first).to_be_visible()
     assert tab.sideways() <= 0 and stumbles(page) == []
+
+
+def test_one_that_is_kept_no_longer_is_made_again_by_its_seed(browser: Browser, tmp_path: Path) -> None:
+    pool = Pool(tmp_path / "p", config='[cache]\nencoder = "off"\ncandidates_keep_s = 4.0\n')
+    with running(pool):
+        pool.hear("ready")
+        gateway = Gateway(pool.place, pool.endpoint)
+        with running(gateway), opened(browser, gateway.url) as tab:
+            tab.expects("404")
+            page = tab.open("/#make")
+            side_by_side(page, "rain")
+            page.reload()
+            beside = page.get_by_role("region", name="Side by side: rain")
+            second = beside.get_by_role("listitem").nth(1)
+            expect(second).to_contain_text("Make it again")
+            seed = second.locator(".whole dd").inner_text()
+            second.get_by_role("button", name="Make it again").click()
+            expect(page.get_by_role("article")).to_have_count(2)
+            again = page.get_by_role("article").first
+            expect(again.get_by_role("radiogroup")).to_be_visible()
+            again.get_by_text("How it was made").click()
+            expect(again.get_by_role("row", name="Seed")).to_contain_text(seed)
