@@ -121,6 +121,20 @@ def make(page: Page, url: str) -> None:
         page.locator(".waveform").first.scroll_into_view_if_needed()
 
 
+def candidates(page: Page, url: str) -> None:
+    """Three of one request beside each other, the second of which is heard."""
+    page.goto(f"{url}/#make")
+    page.get_by_label("What do you want to hear?").fill("a gate creaks in the wind")
+    page.get_by_label("Candidates", exact=True).fill("3")
+    page.get_by_label("What do you want to hear?").press("Enter")
+    beside = page.get_by_role("region", name="Side by side: a gate creaks in the wind")
+    expect(beside.get_by_role("listitem")).to_have_count(3, timeout=60_000)
+    beside.get_by_role("button", name="Candidate 2").first.click()
+    expect(beside.locator(".candidate.heard")).to_be_visible()
+    page.wait_for_timeout(1000)
+    beside.evaluate("shown => shown.scrollIntoView({block: 'end'})")
+
+
 def library(page: Page, url: str) -> None:
     """The grid of what is kept."""
     page.goto(f"{url}/#library")
@@ -143,7 +157,9 @@ def cache(page: Page, url: str) -> None:
     page.wait_for_timeout(3000)
 
 
-VIEWS: dict[str, Callable[[Page, str], None]] = {"make": make, "library": library, "live": live, "cache": cache}
+VIEWS: dict[str, Callable[[Page, str], None]] = {
+    "make": make, "candidates": candidates, "library": library, "live": live, "cache": cache
+}  # fmt: skip
 
 
 def shrink(path: Path) -> None:
