@@ -214,6 +214,16 @@ def test_affinity_then_a_second_copy_where_the_backlog_pays_for_it() -> None:
     assert sorted(box.changes) == [("v", "load", "a"), ("w", "load", "a")]
 
 
+def test_a_single_sound_has_its_engine_loaded_once() -> None:
+    box = Box([on_demand("v"), on_demand("w")], load_s=0.05, sound_s=1.0).start()
+    box.sound("b")
+    box.run()  # from now on it is known that loads are quick
+    box.load_s = 3.0
+    box.sound("a")
+    box.run()
+    assert [engine for _, _, engine in box.changes] == ["b", "a"]
+
+
 def test_two_models_on_two_cards_find_one_each_and_stay_there() -> None:
     box = Box([on_demand("v"), on_demand("w")], load_s=5.0, sound_s=1.0).start()
     box.room(v=GB, w=GB)

@@ -203,10 +203,12 @@ class Loads:
             turn = queue.first(need, now) if need.role in OF_ENGINES else None
             if turn is None:
                 continue
-            cost_s = queue.backlog(need).cost_s
-            one = Demand(turn.level, self._ledger.jobs[turn.job].arrival, need.name, need, cost_s)
+            jobs, cost_s = queue.backlog(need)
+            one = Demand(turn.level, self._ledger.jobs[turn.job].arrival, need.name, need, cost_s, jobs)
             other = found.get(need.name)
-            found[need.name] = one if other is None else min(one, other)._replace(cost_s=cost_s + other.cost_s)
+            if other is not None:
+                one = min(one, other)._replace(cost_s=cost_s + other.cost_s, jobs=jobs + other.jobs)
+            found[need.name] = one
         return list(found.values())
 
     def _carry_out(self, change: Change, now: float) -> None:

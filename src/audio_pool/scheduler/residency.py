@@ -46,6 +46,8 @@ class Demand(NamedTuple):
     need: Need
     cost_s: float
     """What all of it is expected to take."""
+    jobs: int = 1
+    """How many they are."""
 
 
 class Change(NamedTuple):
@@ -121,6 +123,8 @@ class Residency:
         copies = self._copies(demand.engine)
         if copies and demand.cost_s / copies <= _PAYS * self._load_time(demand.engine):
             return []
+        if copies and demand.jobs <= sum(one.loading == demand.engine for one in self._workers.values()):
+            return []  # each of them finds one that is about to be there
         return self._best(demand, copies, wanted, self._workers.values(), now)
 
     def ordered(self, engine: str, hosts: Collection[WorkerState], now: float) -> list[Change]:
