@@ -31,6 +31,8 @@ _COMMANDS = {
     "mix": ("audio_pool.cli.craft", "mix"),
     "sequence": ("audio_pool.cli.craft", "sequence"),
     "check": ("audio_pool.cli.craft", "check"),
+    "pack": ("audio_pool.cli.pack", "group"),
+    "batch": ("audio_pool.cli.batch", "batch"),
     "prompt": ("audio_pool.cli.prompt", "group"),
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),

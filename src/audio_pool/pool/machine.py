@@ -14,13 +14,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from audio_pool import gpu
 from audio_pool.numbers import DiskSpace, GpuMemory
+
+if TYPE_CHECKING:  # not loaded for a command that finds its sound kept
+    from concurrent.futures import Executor
 
 __all__ = ["Machine", "Seen", "resident_bytes"]
 

@@ -85,7 +85,8 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
     work = _worked(task, given, written_rate)
     rendition, level = _level(task, work, format_, rate, first["bit_depth"])
     out = Path(f"{task.out}.{format_}")
-    comment = first["comment"] if isinstance(craft, Convert | Master) else ""
+    kept = first["comment"] if isinstance(craft, Convert | Master) else ""
+    comment = kept if task.form.comment is None else task.form.comment
     out.parent.mkdir(parents=True, exist_ok=True)
     wrote = encoded(work.audio, written_rate, rendition, out, work.loop, comment, level)
     work.warnings += wrote.warnings
