@@ -18,9 +18,10 @@ TAKES_S = 10.0
 JUST_BEFORE_S = TAKES_S - 0.5
 
 
-def world(workers: str = "w", batch_window_s: float = 600.0) -> World:
+def world(workers: str = "w", batch_window_s: float = 600.0, ageing_s: float = 30.0) -> World:
     """A pool that has learnt how long a sound takes, by one that each of its workers has made."""
-    one = World([plan(name) for name in workers.split()], batch_window_s=batch_window_s, heartbeat_s=60.0)
+    plans = [plan(name) for name in workers.split()]
+    one = World(plans, batch_window_s=batch_window_s, ageing_s=ageing_s, heartbeat_s=60.0)
     one.batching = frozenset({"tone"})
     one.start()
     for _ in workers.split():
@@ -157,3 +158,19 @@ def test_a_limit_that_shrinks_is_heeded_at_once() -> None:
     ask(one)
     one.feed(events.Reconfigure(limits=events.LimitsConfig(heartbeat_s=1.0, missed_heartbeats=2), queue=one.queue))
     assert one.scheduler.next_deadline() == one.now + 2.0
+
+
+def test_who_joins_a_flood_more_urgently_has_turns_of_its_own() -> None:
+    one = world(batch_window_s=0.0, ageing_s=1.0)
+    for number in range(8):
+        one.submit(recipe=recipe(prompt=f"old {number}", steps=number + 10), client="flood", priority=2)
+    one.pass_time(25.0)  # all of them have aged beyond what is urgent now
+    shared = one.submit(recipe=recipe(prompt="shared"), join=1, client="flood", priority=2)
+    joiner = one.submit(recipe=recipe(prompt="shared"), join=1, client="person", priority=0)
+    made: list[int] = []
+    for _ in range(2):  # a turn of the flood, which has waited for it, and one of the other
+        finish(one)
+        made += [request for task in held(one) for request in task]
+    assert shared in made, "not behind all that the first client asked for long before"
+    job = next(job for job in one.scheduler.jobs.values() if shared in job.requests)
+    assert joiner in job.requests and job.client == "person", "and is that client's to pay for"

@@ -82,6 +82,8 @@ class Arrivals:
         self._ledger.add_request(job, asked, joined=True)
         if asked.priority < job.priority:
             job.priority = asked.priority
+            if not job.tasks:  # among the first client's own it would wait behind all that came long before
+                job.joined_by = asked.client
             if job.job in self._dispatcher.queue:
                 self._dispatcher.put(job)
         self._send_accepted(job, asked.request)

@@ -79,13 +79,13 @@ class Dispatch:
             job.job,
             priority=job.priority,
             arrival=job.arrival,
-            client=job.asked.client,
+            client=job.client,
             cost_s=job.cost_s,
         )
 
     def put_back(self, job: Job) -> None:
         """Note that a job was taken and not begun: its client is not charged for it."""
-        self.queue.give_back(self.need_of(job), job.asked.client, job.cost_s)
+        self.queue.give_back(self.need_of(job), job.client, job.cost_s)
 
     def ahead(self, job: Job) -> int:
         """Estimate how many sounds of the same engine go before this one; 0: it is next, or under way already."""
@@ -98,7 +98,7 @@ class Dispatch:
             job.job,
             priority=job.priority,
             arrival=job.arrival,
-            client=job.asked.client,
+            client=job.client,
             cost_s=self._estimates.expect(TaskKind.of_sounds(job.sound.recipe)),
         )
 
@@ -116,7 +116,7 @@ class Dispatch:
         worker = fit[0] if len(fit) == 1 else min(fit, key=lambda worker: worker.held_by(thread))
         kind = self._kind_of(job, need)
         job.cost_s = self._estimates.expect(kind)
-        self.queue.pass_by(need, job.asked.client, job.cost_s)
+        self.queue.pass_by(need, job.client, job.cost_s)
         return self._hand_out(worker, need, [job], kind, now)
 
     def send(self, now: float, new: Job | None = None) -> list[SendTask | RecallTask]:
@@ -365,7 +365,7 @@ class Dispatch:
             since=now,
             kind=kind,
             alone=need.alone,
-            clients=tuple(job.asked.client for job in jobs),
+            clients=tuple(job.client for job in jobs),
             hang_s=self._estimates.hang_s(kind),
             expected_s=self._estimates.known_s(kind) if need.role == "generate" else 0.0,
         )
@@ -391,7 +391,7 @@ class Dispatch:
             return []
         key, bound = pass_key(recipe, batching), self._rules.max_running
         if running is not None:
-            running[first.asked.client] += 1
+            running[first.client] += 1
 
         def size(number: int) -> int:
             other = self._jobs[number]
@@ -405,7 +405,7 @@ class Dispatch:
         for number in self.queue.take_alike(need, now, room, size, may_take):
             others.append(self._jobs[number])
             if running is not None:
-                running[others[-1].asked.client] += 1
+                running[others[-1].client] += 1
         return others
 
 

@@ -65,6 +65,8 @@ class Job(Struct, kw_only=True):
     stage: Stage = "new"
     requests: list[int] = field(default_factory=list)
     priority: int = 1
+    joined_by: str | None = None
+    """The client that joined it more urgently than it was asked for: it has that one's turns from then on."""
     failures: int = 0
     """Times its worker died under it."""
     suspect: bool = False
@@ -120,6 +122,11 @@ class Job(Struct, kw_only=True):
         if self.marks is None:
             return ()
         return (*self.marks, Mark(self.stage, "cut", self.stage_at, now))
+
+    @property
+    def client(self) -> str:
+        """Whose turns it has, and who is charged for it."""
+        return self.asked.client if self.joined_by is None else self.joined_by
 
     @property
     def sound(self) -> Submit:
