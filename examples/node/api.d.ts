@@ -3157,6 +3157,8 @@ export interface components {
             id?: string;
             /** @default cpu */
             device?: string;
+            /** @description The most that the worker held of its GPU's memory, or of its logical device's, while it generated it. */
+            peak_memory_bytes?: number;
         };
         /**
          * WorkerStatus
