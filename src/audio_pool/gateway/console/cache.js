@@ -7,7 +7,7 @@ import { bars } from "./bars.js";
 import { h, icon, pending, replace } from "./dom.js";
 import { ago, count, percent, seconds, size } from "./figures.js";
 import { Listening, addressOf } from "./listening.js";
-import { Many, sounds_ } from "./many.js";
+import { Many, soundCount } from "./many.js";
 import { announce, toast } from "./notice.js";
 import { Shelf } from "./shelf.js";
 
@@ -99,9 +99,9 @@ export function view(root, context) {
       plan.max_bytes ? size(plan.max_bytes) : null,
       plan.ttl_s ? `${Number((plan.ttl_s / 86_400).toFixed(1))} days` : null,
     ].filter(Boolean);
-    const held = `${sounds_(plan.held_items)}, ${size(plan.held_bytes)} are held`;
+    const held = `${soundCount(plan.held_items)}, ${size(plan.held_bytes)} are held`;
     const bound = bounds.length ? `at most ${bounds.join(", ")} may be.` : "there is no bound, so nothing ever goes. With one, these would go first.";
-    const due = plan.due_items ? `${sounds_(plan.due_items)} (${size(plan.due_bytes)}) go now, down to ${Math.round(plan.low_water * 100)} % of the bound.` : bounds.length ? "Nothing is too much now; these go first when more is kept." : "";
+    const due = plan.due_items ? `${soundCount(plan.due_items)} (${size(plan.due_bytes)}) go now, down to ${Math.round(plan.low_water * 100)} % of the bound.` : bounds.length ? "Nothing is too much now; these go first when more is kept." : "";
     const part = plan.max_bytes ? plan.held_bytes / plan.max_bytes : plan.max_items ? plan.held_items / plan.max_items : 0;
     replace(
       next.body,
@@ -177,7 +177,7 @@ export function view(root, context) {
     const doomed = new Map();
     const remove = h("button", { class: "button danger", type: "button", onclick: () => void pending(remove, removed()) }, icon("trash"), h("span", null));
     const counted = () => {
-      replace(/** @type {HTMLElement} */ (remove.lastElementChild), `Remove ${sounds_(doomed.size)}`);
+      replace(/** @type {HTMLElement} */ (remove.lastElementChild), `Remove ${soundCount(doomed.size)}`);
       remove.disabled = doomed.size === 0;
     };
     async function removed() {
@@ -195,7 +195,7 @@ export function view(root, context) {
       twice.body,
       h("div", { class: "row" }, by, found.found ? remove : null),
       found.found
-        ? h("p", null, `${groups} with ${sounds_(found.duplicates)} too many, ${size(found.size_bytes)}.${first}`)
+        ? h("p", null, `${groups} with ${soundCount(found.duplicates)} too many, ${size(found.size_bytes)}.${first}`)
         : h("p", { class: "soft" }, "Nothing is there twice."),
       h("ul", { class: "stack" }, found.groups.map((/** @type {Group} */ group) => groupOf(group, doomed, counted))),
     );

@@ -5,7 +5,7 @@
 import { h, field, icon, pending, replace, soon } from "./dom.js";
 import { announce } from "./notice.js";
 import { Listening } from "./listening.js";
-import { FORMATS, Many, formats, sounds_, tagsIn } from "./many.js";
+import { Many, formats, soundCount, tagsIn } from "./many.js";
 import { Shelf } from "./shelf.js";
 import { SoundDetail } from "./sound_detail.js";
 import { TileGrid } from "./tile_grid.js";
@@ -155,7 +155,7 @@ export function view(root, context) {
     }
     if (there) {
       const words = shelf.byMeaning === false ? ", by words alone: no encoder compares meanings here" : shelf.byMeaning ? ", by words and meaning" : "";
-      status.textContent = `${shelf.whole ? sounds_(there) : `${sounds_(there)}, and more`}${words}`;
+      status.textContent = `${shelf.whole ? soundCount(there) : `${soundCount(there)}, and more`}${words}`;
     } else if (!shelf.busy) {
       status.textContent = "No sound";
       const looking = Object.values(written()).some(Boolean);
@@ -235,11 +235,11 @@ export function view(root, context) {
   grid.addEventListener("choose", () => {
     const n = grid.chosen.size;
     bar.hidden = n === 0;
-    number.textContent = `${sounds_(n)} selected`;
+    number.textContent = `${soundCount(n)} selected`;
     pinLabel.textContent = n && grid.meant.every((one) => one.pinned) ? "Take pin off" : "Pin";
     said(n);
   });
-  const said = soon(300, (/** @type {number} */ n) => announce(n ? `${sounds_(n)} selected` : "Nothing is selected"));
+  const said = soon(300, (/** @type {number} */ n) => announce(n ? `${soundCount(n)} selected` : "Nothing is selected"));
 
   replace(
     root,

@@ -39,7 +39,7 @@ export class Many {
   async mark(sounds, marks, done) {
     const { changed, failed } = await this.#each(sounds, "/v1/sounds/mark", { marks });
     for (const id of changed) this.shelf.change(id, (now) => marked(now, marks)); // as it is now: others may be under way
-    this.#tell(`${done} ${sounds_(changed.length)}.`, failed);
+    this.#tell(`${done} ${soundCount(changed.length)}.`, failed);
   }
 
   /** @param {Sound[]} sounds @returns {Promise<boolean>} whether they are gone */
@@ -47,18 +47,18 @@ export class Many {
     if (!sounds.length) return false;
     const pinned = sounds.filter((one) => one.pinned).length;
     const sum = sounds.reduce((all, one) => all + one.size_bytes, 0);
-    const which = sounds.length === 1 ? `“${sounds[0].prompt}”` : sounds_(sounds.length);
+    const which = sounds.length === 1 ? `“${sounds[0].prompt}”` : soundCount(sounds.length);
     const text =
       pinned === 0
         ? `${which} (${size(sum)}) will be offered to nobody any more.`
         : `${which} (${size(sum)}) will be offered to nobody any more. ${pinned === sounds.length ? (pinned === 1 ? "It is" : "All of them are") : `${count(pinned)} of them ${pinned === 1 ? "is" : "are"}`} pinned.`;
-    if (!(await ask({ title: sounds.length === 1 ? "Remove this sound?" : `Remove ${sounds_(sounds.length)}?`, text, yes: pinned ? "Remove, pinned too" : "Remove", danger: true }))) return false;
+    if (!(await ask({ title: sounds.length === 1 ? "Remove this sound?" : `Remove ${soundCount(sounds.length)}?`, text, yes: pinned ? "Remove, pinned too" : "Remove", danger: true }))) return false;
     this.listening.hush(sounds.map((one) => one.id));
     const { changed, failed } = await this.#each(sounds, "/v1/sounds/remove", {});
     const gone = new Set(changed);
     this.listening.unhush(sounds.map((one) => one.id).filter((id) => !gone.has(id)));
     this.shelf.take(changed);
-    this.#tell(`Removed ${sounds_(changed.length)}.`, failed);
+    this.#tell(`Removed ${soundCount(changed.length)}.`, failed);
     return changed.length > 0;
   }
 
@@ -83,7 +83,7 @@ export class Many {
           if (await pending(save, this.#archive(sounds, asked))) dialog.close();
         },
       },
-      h("p", null, `A ZIP of ${sounds_(sounds.length)}: files named by their prompts, and pack.json, which says what each is: loop points, loudness, licence, and how to make it again.`),
+      h("p", null, `A ZIP of ${soundCount(sounds.length)}: files named by their prompts, and pack.json, which says what each is: loop points, loudness, licence, and how to make it again.`),
       field("Name", name), field("Version", version), field("Format", format, "WAV and FLAC keep loops exact."),
       h("div", { class: "row end" }, save),
     );
@@ -109,7 +109,7 @@ export class Many {
       field("Add tags", add, "Parted by commas."), field("Take tags away", remove, "Parted by commas."),
       h("div", { class: "row end" }, h("button", { class: "button primary", type: "submit" }, "Tag")),
     );
-    const dialog = open(`Tag ${sounds_(sounds.length)}`, [form]);
+    const dialog = open(`Tag ${soundCount(sounds.length)}`, [form]);
     add.focus();
   }
 
@@ -127,7 +127,7 @@ export class Many {
       const namespace = namespaceOf(sounds);
       const { blob, name } = await api.file(`/v1/sounds/archive${namespace}`, { ids: sounds.map((one) => one.id), ...how }, { signal: this.signal, timeoutMs: MAKING_MS });
       saveAs(blob, name || "sounds.zip");
-      toast(`${sounds_(sounds.length)} in ${name}, ${size(blob.size)}.`, { kind: "good" });
+      toast(`${soundCount(sounds.length)} in ${name}, ${size(blob.size)}.`, { kind: "good" });
       return true;
     } catch (error) {
       if (!aborted(error)) toast(told(error), { kind: "bad" });
@@ -161,7 +161,7 @@ export class Many {
   #tell(done, failed) {
     if (!failed.length) {
       if (!/ no sounds?\.$/.test(done)) toast(done, { kind: "good" });
-    } else toast(`${done} ${sounds_(failed.length)} could not be: ${failed[0].error.message}${failed.length > 1 ? ", …" : ""}`, { kind: "bad" });
+    } else toast(`${done} ${soundCount(failed.length)} could not be: ${failed[0].error.message}${failed.length > 1 ? ", …" : ""}`, { kind: "bad" });
   }
 }
 
@@ -192,7 +192,7 @@ function marked(sound, marks) {
 }
 
 /** @param {number} n */
-export function sounds_(n) {
+export function soundCount(n) {
   return n === 0 ? "no sound" : n === 1 ? "1 sound" : `${count(n)} sounds`;
 }
 
