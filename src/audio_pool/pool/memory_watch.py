@@ -18,26 +18,15 @@ from pathlib import Path
 from audio_pool import gpu
 from audio_pool.config import DeviceConfig, MemoryConfig
 from audio_pool.errors import InvalidConfig
+from audio_pool.pool.device_keys import CARD, DEVICE_VARIABLE, LOGICAL
 from audio_pool.pool.machine import resident_bytes
 from audio_pool.scheduler.events import MemoryRead
 
-__all__ = ["DEVICE_VARIABLE", "MemoryWatch", "card_key", "logical_key"]
+__all__ = ["MemoryWatch"]
 
 log = logging.getLogger(__name__)
 
-DEVICE_VARIABLE = "AUDIO_POOL_DEVICE"
-_CARD, _LOGICAL = "gpu ", "device "
 _JOIN_S = 5.0
-
-
-def card_key(setting: str | None) -> str:
-    """Return the device of a worker with this ``gpu``: the first card that it sees; "" where that is none."""
-    return _CARD if setting is None else f"{_CARD}{setting.split(',')[0]}" if setting else ""
-
-
-def logical_key(name: str) -> str:
-    """Return a logical device's key among all devices."""
-    return f"{_LOGICAL}{name}"
 
 
 class MemoryWatch:
@@ -85,22 +74,22 @@ class MemoryWatch:
 
     def look(self, devices: Mapping[str, Sequence[int]]) -> MemoryRead:
         """Return what each device has free beyond the reserve, and who has the rest, as far as anybody can tell."""
-        cards = gpu.survey().devices if any(one.startswith(_CARD) for one in devices) else ()
+        cards = gpu.survey().devices if any(one.startswith(CARD) for one in devices) else ()
         on_cards = gpu.process_bytes() if cards else {}
-        taken = taken_by_logical() if any(one.startswith(_LOGICAL) for one in devices) else {}
+        taken = taken_by_logical() if any(one.startswith(LOGICAL) for one in devices) else {}
         spare: dict[str, int | None] = dict.fromkeys(devices)
         own: dict[str, int] = {}
         others: dict[str, int] = {}
         for device, pids in devices.items():
             total = free = mine = None
-            if device.startswith(_LOGICAL):
-                name = device.removeprefix(_LOGICAL)
+            if device.startswith(LOGICAL):
+                name = device.removeprefix(LOGICAL)
                 known = self._logical.get(name)
                 if known is not None:
                     total, free = known.memory_bytes, known.memory_bytes - taken.get(name, 0)
                     mine = sum(map(resident_bytes, pids))
-            elif device.startswith(_CARD):
-                card = _card_of(device.removeprefix(_CARD), cards)
+            elif device.startswith(CARD):
+                card = _card_of(device.removeprefix(CARD), cards)
                 if card is not None:
                     total, free = card.total_bytes, card.free_bytes
                     by_process = on_cards.get(card.uuid)

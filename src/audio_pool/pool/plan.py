@@ -20,8 +20,8 @@ from audio_pool.engines import configured_info, engine_info, engine_infos, preci
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.models.encoders import is_here, pick_encoder
+from audio_pool.pool.device_keys import DEVICE_VARIABLE, card_key, logical_key
 from audio_pool.pool.launchers import ProcessSpec
-from audio_pool.pool.memory_watch import DEVICE_VARIABLE, card_key, logical_key
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
 from audio_pool.tasks import SOUND_PREFIX
