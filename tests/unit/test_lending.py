@@ -102,3 +102,14 @@ def test_who_waits_for_a_drained_worker_is_told_that_it_was_resumed(pool: Routed
     pool.staff.drain("a", resume.sink, drained=False)
     for caller in (drain, resume):
         assert caller.reply.body == WorkersOrdered(workers=("a",), state="resumed")
+
+
+def test_a_worker_like_another_has_what_was_set_of_it(tmp_path: Path) -> None:
+    workers = [{"name": "a", "engines": ["procedural"], "gpu": "0", "credit": 1}]
+    pool = Routed(tmp_path, workers=workers, defaults={"engine": "procedural"})
+    try:
+        assert pool.staff.add({"name": "b", "gpu": "1"}, like="a").workers == ("b",)
+        assert pool.staff.settings["b"] == structs.replace(pool.staff.settings["a"], name="b", gpu="1")
+        assert pool.scheduler.workers.workers["b"].plan.devices == ("1",)
+    finally:
+        pool.close()

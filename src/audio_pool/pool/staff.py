@@ -99,7 +99,9 @@ class Staff:
             raise PoolClosed("the pool is stopping and takes no new workers")
         base: dict[str, Any] = {}  # opaque, as the fields
         if like is not None:
-            base = {**msgspec.to_builtins(self._setting(like)), "count": 1}
+            usual = msgspec.to_builtins(WorkerConfig(name=like))  # what nobody has set is not given either
+            own = msgspec.to_builtins(self._setting(like))
+            base = {key: value for key, value in own.items() if value != usual[key]}
         worker = parse(WorkerConfig, {**base, **fields}, error=InvalidConfig, what="worker")
         added = [structs.replace(worker, name=name, count=1) for name in process_names(worker)]
         self._check(added)
