@@ -29,6 +29,8 @@ OUT = Path(__file__).parents[1] / "docs" / "pictures"
 MOST_BYTES = 150_000
 START_S = 60.0
 
+Shoot = Callable[[], object]
+"""Takes the picture of a page as it is now."""
 KEPT = (
     "rain on a tin roof", "distant thunder", "slow footsteps on gravel", "a campfire crackles", "wind in tall grass",
     "a stream over stones", "crickets at night", "an old door creaks", "a clock ticks", "waves on a beach",
@@ -109,7 +111,7 @@ def busy(url: str) -> Iterator[None]:
                 pass  # it has ended
 
 
-def make(page: Page, url: str) -> None:
+def make(page: Page, url: str, shoot: Shoot) -> None:
     """Ask for a loop, and wait until it is heard and seen."""
     page.goto(f"{url}/#make")
     page.get_by_role("textbox").first.fill("rain on a tin roof")
@@ -119,9 +121,10 @@ def make(page: Page, url: str) -> None:
     page.wait_for_timeout(2000)  # it is drawn, and plays
     if page.viewport_size and page.viewport_size["width"] < 700:
         page.locator(".waveform").first.scroll_into_view_if_needed()
+    shoot()
 
 
-def candidates(page: Page, url: str) -> None:
+def candidates(page: Page, url: str, shoot: Shoot) -> None:
     """Three of one request beside each other, the second of which is heard."""
     page.goto(f"{url}/#make")
     page.get_by_label("What do you want to hear?").fill("a gate creaks in the wind")
@@ -133,15 +136,17 @@ def candidates(page: Page, url: str) -> None:
     expect(beside.locator(".candidate.heard")).to_be_visible()
     page.wait_for_timeout(1000)
     beside.evaluate("shown => shown.scrollIntoView({block: 'end'})")
+    shoot()
 
 
-def library(page: Page, url: str) -> None:
+def library(page: Page, url: str, shoot: Shoot) -> None:
     """The grid of what is kept."""
     page.goto(f"{url}/#library")
-    page.wait_for_timeout(3000)
+    page.wait_for_load_state("networkidle")  # every tile has its picture
+    shoot()
 
 
-def live(page: Page, url: str) -> None:
+def live(page: Page, url: str, shoot: Shoot) -> None:
     """The pool at work."""
     page.goto(f"{url}/#live")
     with busy(url):
@@ -149,27 +154,28 @@ def live(page: Page, url: str) -> None:
         page.wait_for_timeout(12_000)  # columns to look at
         page.get_by_role("button", name="Since the start").click()
         page.evaluate("() => window.scrollTo(0, 0)")
+        shoot()
 
 
-def cache(page: Page, url: str) -> None:
+def cache(page: Page, url: str, shoot: Shoot) -> None:
     """What takes room, and what would go."""
     page.goto(f"{url}/#cache")
-    page.wait_for_timeout(3000)
+    page.wait_for_load_state("networkidle")
+    shoot()
 
 
-VIEWS: dict[str, Callable[[Page, str], None]] = {
+VIEWS: dict[str, Callable[[Page, str, Shoot], None]] = {
     "make": make, "candidates": candidates, "library": library, "live": live, "cache": cache
 }  # fmt: skip
 
 
 def shrink(path: Path) -> None:
     """Write a picture anew with fewer colours, where it is too large for what lies in a repository."""
-    if path.stat().st_size > MOST_BYTES:
-        with Image.open(path) as picture:
-            few = picture.convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
-    if path.stat().st_size > MOST_BYTES:
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, which is much")
+    for colours in (256, 128, 64):
+        if path.stat().st_size > MOST_BYTES:
+            with Image.open(path) as picture:
+                few = picture.convert("RGB").quantize(colours, kmeans=1, dither=Image.Dither.NONE)
+            few.save(path, optimize=True)
 
 
 def take(browser: Browser, url: str, name: str, *, dark: bool, width: int, height: int, to: Path) -> None:
@@ -181,8 +187,7 @@ def take(browser: Browser, url: str, name: str, *, dark: bool, width: int, heigh
     )
     page = context.new_page()
     page.on("console", lambda said: print(f"{name}: {said.type}: {said.text}"))
-    VIEWS[name](page, url)
-    page.screenshot(path=to)
+    VIEWS[name](page, url, lambda: page.screenshot(path=to))
     context.close()
     shrink(to)
     print(f"{to.name}: {to.stat().st_size / 1000:.0f} kB")
