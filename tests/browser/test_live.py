@@ -57,6 +57,10 @@ def worker_of(page: Page, name: str) -> Locator:
     return page.locator(".live-workers > li").filter(has=page.get_by_role("heading", name=name, exact=True))
 
 
+def state_of(page: Page, name: str) -> Locator:
+    return worker_of(page, name).locator(".tag").first
+
+
 def row(page: Page, name: str) -> list[str]:
     """The cells of the row with that heading."""
     return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True)).first.locator(
@@ -98,24 +102,41 @@ def test_a_sound_is_seen_being_made_and_another_waiting_and_both_are_stopped(
 
 def test_a_worker_is_drained_and_resumed(open_tab: OpenTab, door: Gateway) -> None:
     page = open_tab(address=door.url).open("/#live")
-    worker = worker_of(page, "w")
+    state = state_of(page, "w")
     page.get_by_role("button", name="Drain w", exact=True).press("Enter")
-    expect(worker.locator(".tag")).to_have_text("drained")
+    expect(state).to_have_text("drained")
     resume = page.get_by_role("button", name="Resume w", exact=True)
     expect(resume).to_be_focused()
     resume.press("Enter")
-    expect(worker.locator(".tag")).to_have_text("ready")
+    expect(state).to_have_text("ready")
+
+
+def test_a_model_is_taken_out_and_loaded_and_kept(open_tab: OpenTab, door: Gateway) -> None:
+    page = open_tab(address=door.url).open("/#live")
+    worker = worker_of(page, "w")
+    worker.get_by_text("1 of 1 models in memory").click()
+    page.get_by_role("button", name="Unload stage").click()
+    expect(worker.get_by_text("0 of 1 models in memory")).to_be_visible()
+    page.get_by_role("button", name="Load stage").click()
+    expect(worker.get_by_text("1 of 1 models in memory")).to_be_visible()
+    keep = worker.get_by_role("button", name="Keep stage in memory")
+    keep.click()
+    expect(keep).to_have_attribute("aria-pressed", "true")
+    expect(worker.get_by_role("button", name="Unload stage")).to_be_hidden()
+    keep.click()
+    expect(keep).to_have_attribute("aria-pressed", "false")
+    assert stumbles(page) == []
 
 
 def test_a_card_that_is_lent_is_taken_back(open_tab: OpenTab, door: Gateway, http: httpx.Client) -> None:
     page = open_tab(address=door.url).open("/#live")
     lent = http.post("/v1/leases", json={"device": "1", "within_s": 5, "holder": "a game"}).json()
     assert (lent["state"], lent["workers"]) == ("free", ["spare"])
-    expect(worker_of(page, "spare").locator(".tag")).to_have_text("lent")
+    expect(state_of(page, "spare")).to_have_text("lent")
     expect(page.get_by_text(re.compile("to a game, for .* more"))).to_be_visible()
     page.get_by_role("button", name="Take back card 1").click()
     expect(page.get_by_text("Card 1 is lent")).to_have_count(0)
-    expect(worker_of(page, "spare").locator(".tag")).to_have_text("ready")
+    expect(state_of(page, "spare")).to_have_text("ready")
 
 
 def test_hits_and_times_and_errors_are_counted(open_tab: OpenTab, door: Gateway, http: httpx.Client) -> None:

@@ -91,8 +91,8 @@ def test_keys_that_are_no_operators_see_no_prompts_and_stop_nothing(stage: Serve
             with one.stream("GET", "/v1/live/events") as answer:
                 assert next(looks(answer))["under_way"] == []
             assert one.delete(f"/v1/live/{job['id']}").status_code == 403
-            for order in ("/v1/workers/w/drain", "/v1/workers/w/resume", "/v1/leases"):
-                assert one.post(order, json={"device": "0"}).status_code == 403
+            for order in ("workers/w/drain", "workers/w/resume", "workers/w/models/stage/pin", "leases"):
+                assert one.post(f"/v1/{order}", json={"device": "0"}).status_code == 403
             assert one.delete("/v1/leases/0").status_code == 403
             assert other.delete(f"/v1/live/{job['id']}").json()["cancelled"]
             assert httpx.get(f"{gateway.url}/v1/live/events", trust_env=False).status_code == 401
@@ -104,6 +104,11 @@ def test_an_operator_drains_and_resumes_workers_and_lends_devices(client: httpx.
     assert client.get("/v1/live").json()["status"]["workers"]["w"]["state"] == "drained"
     assert client.post("/v1/workers/w/resume").json()["state"] == "resumed"
     assert client.post("/v1/workers/nobody/drain").status_code == 404
+    pinned = client.post("/v1/workers/w/models/stage/pin").json()["models"]
+    assert [(one["engine"], one["worker"], one["pinned"]) for one in pinned] == [("stage", "w", True)]
+    assert client.post("/v1/workers/w/models/stage/unload").status_code == 422, "it is pinned"
+    assert client.post("/v1/workers/w/models/stage/unpin").status_code == 200
+    assert client.post("/v1/workers/w/models/stage/eat").status_code == 404
     refused = client.post("/v1/leases", json={"device": "7", "within_s": 1})
     assert refused.status_code == 404 and "7" in refused.json()["detail"], "no worker is on it"
     assert client.post("/v1/leases", json={"device": "7", "wihtin_s": 1}).status_code == 422

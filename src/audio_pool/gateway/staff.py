@@ -1,7 +1,7 @@
-"""``/v1/workers/{name}/…`` and ``/v1/leases``: workers drained and resumed, devices lent and returned, by operators.
+"""``/v1/workers/{name}/…`` and ``/v1/leases``: workers, their models, and devices ordered by operators.
 
 Owns: the routes.
-Must not know: how a device is left, what a worker does until it is drained.
+Must not know: how a device is left, what a worker does until it is drained, which models go for another.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from litestar import Response, Router, delete, post
 from msgspec import Struct
 
 from audio_pool.client.async_client import AsyncAudioClient
-from audio_pool.errors import Refused
+from audio_pool.errors import NotFound, Refused
 from audio_pool.gateway.asked import json_object
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.sound_report import json_response
+from audio_pool.gateway.told import public_model
+from audio_pool.residents import ModelsReport
 from audio_pool.staffing import Device, Holder, LeaseReport, LeaseReturned, LeaseS, WithinS, WorkersOrdered
 from audio_pool.validation import parse
 
@@ -54,6 +56,17 @@ def router(door: Door) -> Router:
     async def resume(request: HttpRequest, name: str) -> Response[bytes]:
         return json_response(await operated(request).workers.resume(name))
 
+    @post("/v1/workers/{name:str}/models/{engine:str}/{order:str}", status_code=200, tags=_TAGS,
+          summary="Load a model (load), take it out (unload), keep it whatever comes (pin), or no longer (unpin)",
+          opt=described(Answer(200, "What has become of it so far", ModelsReport)))  # fmt: skip
+    async def order(request: HttpRequest, name: str, engine: str, order: str) -> Response[bytes]:
+        models = operated(request).models
+        orders = {"load": models.load, "unload": models.unload, "pin": models.pin, "unpin": models.unpin}
+        if order not in orders:
+            raise NotFound(f"there is no order {order!r:.80}; allowed is one of {', '.join(orders)}")
+        told = await orders[order](engine, worker=name)
+        return json_response(ModelsReport(models=tuple(public_model(one) for one in told.models)))
+
     @post("/v1/leases", status_code=200, summary="Have every worker leave a device", tags=_TAGS,
           opt=described(Answer(200, "It is free: its memory, too", LeaseReport), body=LeaseAsked))  # fmt: skip
     async def lend(request: HttpRequest) -> Response[bytes]:
@@ -66,4 +79,4 @@ def router(door: Door) -> Router:
     async def give_back(request: HttpRequest, device: str) -> Response[bytes]:
         return json_response(await operated(request).leases.give_back(device))
 
-    return Router("/", route_handlers=[drain, resume, lend, give_back])
+    return Router("/", route_handlers=[drain, resume, order, lend, give_back])

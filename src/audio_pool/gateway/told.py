@@ -11,9 +11,10 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
-from audio_pool.api import Health, PoolStatus
+from audio_pool.api import Health, PoolStatus, WorkerStatus
 from audio_pool.errors import AudioPoolError, CallerError
 from audio_pool.reports import KeptCandidate
+from audio_pool.residents import ModelReport
 from audio_pool.results import Failure, SoundMetadata
 
 __all__ = [
@@ -77,20 +78,28 @@ def public_health(found: Health, *, discreet: bool) -> Health:
 
 def public_status(found: PoolStatus, *, discreet: bool) -> PoolStatus:
     """Return the pool's status as it may be told; ``discreet``: without what others' requests came to."""
-    workers = {
-        name: structs.replace(worker, error=None, at_work=())
-        if discreet
-        else structs.replace(worker, error=None if worker.error is None else without_paths(worker.error))
-        for name, worker in found.workers.items()
-    }
     semantic = found.semantic.partition(":")[0] if discreet else without_paths(found.semantic)
     return structs.replace(
         found,
-        workers=workers,
+        workers={name: _worker(worker, discreet) for name, worker in found.workers.items()},
         cache="off" if found.cache == "off" else "on",
         semantic=semantic,
         leases=() if discreet else found.leases,
     )
+
+
+def _worker(worker: WorkerStatus, discreet: bool) -> WorkerStatus:
+    return structs.replace(
+        worker,
+        error=None if discreet or worker.error is None else without_paths(worker.error),
+        at_work=() if discreet else worker.at_work,
+        models=tuple(public_model(model, discreet=discreet) for model in worker.models),
+    )
+
+
+def public_model(model: ModelReport, *, discreet: bool = False) -> ModelReport:
+    """Return a model as it may be told; ``discreet``: without errors' words."""
+    return structs.replace(model, error=None if discreet or model.error is None else without_paths(model.error))
 
 
 def _plain(value: Any) -> Any:  # Any: an engine's own words

@@ -6,27 +6,21 @@
  * listens while the page is seen, begins anew where the connection breaks, and where nothing has come for SILENT_MS.
  */
 import { aborted, api, paused, told } from "./api.js";
-import { Columns, share, span } from "./chart.js";
+import { Columns } from "./chart.js";
 import { h, icon, pending, replace, uid } from "./dom.js";
 import { ago, count, percent, seconds, size } from "./figures.js";
+import { Keyed } from "./keyed.js";
+import { CACHE, STAGES, cardsList, errorList, hitsTable, loadTable, round, timesTable, workLine } from "./live_tables.js";
 import { announce, toast } from "./notice.js";
 
+/** @typedef {import("./keyed.js").Shown} Shown */
 /** @typedef {Record<string, any>} Look a PoolLook of the gateway (docs/http.md) */
-/** @typedef {{count: number, p50_s: number | null, p99_s: number | null}} Quantiles */
 
 const SILENT_MS = 10_000;
 const DRAIN_MS = 300_000;
 const PLACES = 120;
-const SCALE = /** @type {[number, number]} */ ([0.0001, 100]);
-const PRIORITIES = ["interactive", "normal", "background"];
-const STATES = /** @type {Record<string, string>} */ ({ ready: "good", degraded: "warn", starting: "warn", draining: "warn", loading: "warn", half_open: "warn", drained: "warn", leaving: "warn", lent: "accent", down: "bad", broken: "bad" });
-const CACHE = /** @type {Record<string, string>} */ ({
-  exact: "the same words", canonical: "the same words, written otherwise", semantic: "the same meaning", global: "the same meaning, from another place",
-  joined: "joined one under way", new_generation: "made anew", "": "no sound",
-});
-const LOOKED_FOR = /** @type {Record<string, string>} */ ({ exact: "The same words", semantic: "The same meaning", join: "The same, under way" });
+const STATES = /** @type {Record<string, string>} */ ({ ready: "good", degraded: "warn", starting: "warn", draining: "warn", loading: "warn", half_open: "warn", drained: "warn", leaving: "warn", lent: "accent", loaded: "good", failed: "bad", down: "bad", broken: "bad" });
 const FOUND = ["exact", "canonical", "semantic", "global", "joined"];
-const STAGES = /** @type {Record<string, string>} */ ({ lookup: "Looking it up", queue: "Waiting", generate: "Generating", score: "Judging", master: "Mastering", store: "Storing" });
 
 /**
  * @param {HTMLElement} root
@@ -259,13 +253,16 @@ class Live {
     const facts = h("small", null);
     const error = h("p", { class: "live-error" });
     const work = h("div", { class: "stack live-work" });
+    const models = new Keyed(h("ul", { class: "stack" }), "engine", (model) => this.#model(first.name, model));
+    const summary = h("summary", null);
+    const inMemory = h("details", { class: "live-models" }, summary, models.element);
     let drained = false;
     const button = h("button", { class: "button small", type: "button" });
     button.addEventListener("click", () => {
       const [verb, done] = drained ? ["resume", "takes work again"] : ["drain", "is drained: it gets nothing new"];
       void this.#order(button, () => api.post(`${path}/${verb}`, {}, { signal: this.signal, timeoutMs: DRAIN_MS }), `${first.name} ${done}`);
     });
-    const element = h("li", { class: "card stack" }, h("div", { class: "row apart" }, h("h3", null, first.name), h("span", { class: "row" }, state, button)), facts, error, work);
+    const element = h("li", { class: "card stack" }, h("div", { class: "row apart" }, h("h3", null, first.name), h("span", { class: "row" }, state, button)), facts, error, work, inMemory);
     return {
       element,
       update: (worker) => {
@@ -280,8 +277,46 @@ class Live {
         facts.textContent = parts.filter(Boolean).join(" · ");
         error.textContent = worker.error ?? "";
         error.hidden = !worker.error;
+        const known = worker.models ?? [];
+        summary.textContent = `${known.filter((/** @type {any} */ one) => one.state === "loaded").length} of ${known.length} models in memory`;
+        models.show(known.map((/** @type {any} */ one) => ({ ...one, operator: worker.operator })));
+        inMemory.hidden = !known.length;
         replace(work, worker.at_work.map(workLine));
         work.hidden = !worker.at_work.length;
+      },
+    };
+  }
+
+  /**
+   * A model on a worker.
+   * @param {string} worker
+   * @param {any} first
+   * @returns {Shown}
+   */
+  #model(worker, first) {
+    const path = `/v1/workers/${encodeURIComponent(worker)}/models/${encodeURIComponent(first.engine)}`;
+    const state = h("span", { class: "tag" });
+    const facts = h("small", null);
+    const order = (/** @type {string} */ verb) => () => api.post(`${path}/${verb}`, {}, { signal: this.signal });
+    /** @type {any} */
+    let now = first;
+    const load = h("button", { class: "button small", type: "button" });
+    load.addEventListener("click", () => void this.#order(load, now.state === "loaded" ? order("unload") : order("load"), `${first.engine}: ${now.state === "loaded" ? "taken out" : "being loaded"}`));
+    const pin = h("button", { class: "button small", type: "button", "aria-label": `Keep ${first.engine} in memory` }, icon("pin"), "Keep");
+    pin.addEventListener("click", () => void this.#order(pin, now.pinned ? order("unpin") : order("pin"), `${first.engine}: ${now.pinned ? "no longer kept whatever comes" : "kept whatever comes"}`));
+    return {
+      element: h("li", { class: "row apart" }, h("div", null, h("span", { class: "row" }, first.engine, state), facts), h("span", { class: "row" }, pin, load)),
+      update: (model) => {
+        now = model;
+        state.textContent = model.state;
+        state.className = `tag ${STATES[model.state] ?? ""}`;
+        const idle = model.idle_s !== null && model.idle_s !== undefined ? `asked for ${seconds(Math.round(model.idle_s))} ago` : "";
+        facts.textContent = [model.memory_bytes ? size(model.memory_bytes) : "", idle, model.error ?? ""].filter(Boolean).join(" · ");
+        load.textContent = model.state === "loaded" ? "Unload" : "Load";
+        load.setAttribute("aria-label", `${load.textContent} ${first.engine}`);
+        load.hidden = !model.operator || !["loaded", "out", "failed"].includes(model.state) || (model.pinned && model.state === "loaded");
+        pin.hidden = !model.operator || model.state === "down";
+        pin.setAttribute("aria-pressed", String(model.pinned));
       },
     };
   }
@@ -324,42 +359,6 @@ class Live {
   }
 }
 
-/** @typedef {{element: HTMLElement, update: (item: any) => void}} Shown */
-
-/** A list whose entries stay the same elements while their items change: what has the focus keeps it. */
-class Keyed {
-  /** @type {Map<string, Shown>} */
-  #shown = new Map();
-
-  /**
-   * @param {HTMLElement} element
-   * @param {string} key
-   * @param {(item: any) => Shown} make
-   */
-  constructor(element, key, make) {
-    this.element = element;
-    this.key = key;
-    this.make = make;
-  }
-
-  /** @param {any[]} items */
-  show(items) {
-    const keys = new Set(items.map((item) => item[this.key]));
-    for (const [key, one] of this.#shown) {
-      if (keys.has(key)) continue;
-      one.element.remove();
-      this.#shown.delete(key);
-    }
-    items.forEach((item, number) => {
-      let one = this.#shown.get(item[this.key]);
-      if (!one) this.#shown.set(item[this.key], (one = this.make(item)));
-      one.update(item);
-      const there = this.element.children[number];
-      if (there !== one.element) this.element.insertBefore(one.element, there ?? null);
-    });
-  }
-}
-
 /**
  * @param {string} title
  * @param {...(Node | string)} body
@@ -384,102 +383,6 @@ function chartCard(title, series, chart) {
     chart.element,
     h("small", { class: "row apart", "aria-hidden": "true" }, h("span", null, "2 min ago"), h("span", null, "now")),
   );
-}
-
-/** @param {any} task */
-function workLine(task) {
-  const name = [task.stage || task.duties || task.role, task.engine, task.sounds > 1 ? `${task.sounds} sounds` : "", seconds(Math.round(task.busy_s))].filter(Boolean).join(" · ");
-  return h("div", null, h("small", null, name), share(task.fraction, `${percent(task.fraction)} done`, "accent"));
-}
-
-/** @param {any[]} load */
-function loadTable(load) {
-  const rows = PRIORITIES.map((priority) => {
-    const those = load.filter((one) => one.priority === priority);
-    const sum = (/** @type {"running" | "waiting"} */ name) => those.reduce((all, one) => all + one[name], 0);
-    const engines = those.filter((one) => one.waiting).map((one) => `${one.engine} ${one.waiting}`).join(", ");
-    return h("tr", null, h("th", { scope: "row" }, priority), number(sum("running")), number(sum("waiting")), h("td", { class: "wide soft" }, engines));
-  });
-  return table(["Priority", "Being made", "Waiting", ""], rows, [1, 2], "Queue by priority");
-}
-
-/** @param {any[]} gpus @param {any} disk */
-function cardsList(gpus, disk) {
-  const lines = gpus.map((gpu) => {
-    const all = gpu.used_bytes + gpu.free_bytes;
-    return memoryLine(gpu.name, gpu.used_bytes, all);
-  });
-  if (disk.total_bytes) lines.push(memoryLine("Disk of the cache", disk.total_bytes - disk.free_bytes, disk.total_bytes));
-  if (!gpus.length) lines.push(h("p", { class: "soft" }, "No worker is on a graphics card."));
-  return lines;
-}
-
-/** @param {string} name @param {number} used @param {number} all */
-function memoryLine(name, used, all) {
-  const part = used / all;
-  return h("div", null,
-    h("div", { class: "row apart" }, h("span", null, name), h("small", null, `${size(used)} of ${size(all)}`)),
-    share(part, `${percent(part)} used`, part > 0.95 ? "bad" : ""));
-}
-
-/** @param {Look} look @param {boolean} lately */
-function hitsTable(look, lately) {
-  const rows = look.looked_for.map((/** @type {any} */ one) => {
-    const [lookups, hits] = lately ? [one.lookups_lately, one.hits_lately] : [one.lookups, one.hits];
-    const part = lookups ? hits / lookups : null;
-    return h("tr", null, h("th", { scope: "row" }, LOOKED_FOR[one.kind] ?? one.kind), number(lookups), number(hits),
-      h("td", { class: "number" }, percent(part)), h("td", { class: "wide" }, share(part ?? 0, `${percent(part)} found`, "accent")));
-  });
-  if (!rows.length) return h("p", { class: "soft" }, "Nothing has been looked for yet.");
-  const answers = look.answers.filter((/** @type {any} */ one) => (lately ? one.lately : one.count));
-  return h("div", { class: "stack" },
-    table(["Looked for by", "Times", "Found", "Rate", ""], rows, [1, 2, 3], "Found in the cache, by stage"),
-    h("ul", { class: "row" }, answers.map((/** @type {any} */ one) => h("li", { class: "tag" }, `${CACHE[one.cache] ?? one.cache}: ${count(lately ? one.lately : one.count)}`))));
-}
-
-/**
- * @param {string} title
- * @param {{name: string, ever: Quantiles, lately: Quantiles}[]} times
- * @param {(name: string) => string} named
- * @param {boolean} lately
- */
-function timesTable(title, times, named, lately) {
-  const rows = times.map((one) => {
-    const { count: many, p50_s: half, p99_s: most } = lately ? one.lately : one.ever;
-    const words = `half within ${seconds(half)}, 99 of 100 within ${seconds(most)}`;
-    return h("tr", null, h("th", { scope: "row" }, named(one.name)), number(many), h("td", { class: "number" }, seconds(half)), h("td", { class: "number" }, seconds(most)),
-      h("td", { class: "wide" }, half !== null && most !== null ? span([half, most], SCALE, words) : ""));
-  });
-  return rows.length ? table([title, "Times", "p50", "p99", ""], rows, [1, 2, 3], title) : h("p", { class: "soft" }, `${title}: none yet.`);
-}
-
-/** @param {any[]} errors */
-function errorList(errors) {
-  if (!errors.length) return h("p", { class: "soft" }, "None since the pool was started.");
-  return h("ul", { class: "stack live-errors" }, errors.map((one) =>
-    h("li", null, h("span", { class: "tag bad" }, one.code), " ", h("small", null, new Date(one.at * 1000).toLocaleTimeString()), one.message ? h("p", null, one.message) : null)));
-}
-
-/**
- * @param {string[]} heads
- * @param {Node[]} rows
- * @param {number[]} numbers columns that hold numbers
- * @param {string} label
- */
-function table(heads, rows, numbers, label) {
-  return h("table", { class: "table", "aria-label": label },
-    h("thead", null, h("tr", null, heads.map((text, column) => (text ? h("th", { scope: "col", class: numbers.includes(column) ? "number" : "" }, text) : h("td", { class: "wide" }))))),
-    h("tbody", null, rows));
-}
-
-/** @param {number} value */
-function number(value) {
-  return h("td", { class: "number" }, count(value));
-}
-
-/** @param {number} value */
-function round(value) {
-  return Number(value.toFixed(value < 10 ? 1 : 0));
 }
 
 /**
