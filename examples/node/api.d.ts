@@ -731,6 +731,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workers/{name}/models/{engine}/{order}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Load a model (load), take it out (unload), keep it whatever comes (pin), or no longer (unpin) */
+        post: operations["post_order__v1_workers_name_models_engine_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workers/{name}/resume": {
         parameters: {
             query?: never;
@@ -2000,6 +2017,14 @@ export interface components {
              * @default null
              */
             retry_in_s?: number | null;
+        };
+        /**
+         * ModelsReport
+         * @description The engines of a pool and where they are.
+         */
+        ModelsReport: {
+            /** @default [] */
+            models?: components["schemas"]["ModelReport"][];
         };
         /**
          * NotChanged
@@ -5530,6 +5555,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WorkersOrdered"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_order__v1_workers_name_models_engine_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                engine: string;
+                order: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has become of it so far */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelsReport"];
                 };
             };
             /** @description What came in the way */
