@@ -22,6 +22,7 @@ from audio_pool.engines import (
     load_engine,
 )
 from audio_pool.errors import EngineUnavailable, InvalidConfig, InvalidRequest, UnknownEngine
+from audio_pool.packs.source_type import digital_source_type
 
 SOURCE = Path(__file__).parents[2] / "src" / "audio_pool"
 COMMIT = "ab" * 20
@@ -233,9 +234,6 @@ ALLOWED = {
     "server/image_server.py": {"mock"},  # an older protocol's strategies
     "cache/policy.py": {"minilm", "bge"},  # measured figures, by encoder
     "cli/doctor.py": {"clap", "kokoro", "piper"},  # extras of this package
-    # what is computed by rules is another kind of source than what was learnt, in IPTC's words
-    "packs/archive.py": {"procedural"},
-    "packs/exports/plain.py": {"procedural"},
     # the first services' APIs are named after their engines, and foreign names of models mean some by default
     "config/http.py": {"audioldm2", "stable_audio"},
     "gateway/dialects/names.py": {"audioldm2", "stable_audio", "ace_step"},
@@ -260,6 +258,13 @@ def literals(path: Path) -> set[str]:
     return {
         node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     } & NAMES
+
+
+def test_who_has_no_trained_model_names_itself_as_its_model() -> None:
+    for info in engine_infos():
+        if info.role == "generator":
+            told = digital_source_type(info.implementation or info.name, info.model)
+            assert told.endswith("/trainedAlgorithmicMedia") == bool(info.parameters), info.name
 
 
 def test_names_of_single_engines_stand_only_in_their_own_files() -> None:

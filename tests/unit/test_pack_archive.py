@@ -13,7 +13,8 @@ from audio_pool.results import SoundMetadata
 
 
 def told(prompt: str, **changes: Any) -> SoundMetadata:
-    known = {"engine": "procedural", "implementation": "procedural", "format": "wav", "base_seed": 7}
+    made_by = dict.fromkeys(("engine", "implementation", "model"), "procedural")
+    known = {**made_by, "format": "wav", "base_seed": 7}
     return SoundMetadata(prompt=prompt, duration_s=2.0, sample_rate=44_100, channels=2, **{**known, **changes})
 
 
@@ -43,7 +44,8 @@ def test_no_two_files_have_a_name_and_none_has_one_that_windows_keeps_for_itself
 
 def test_the_manifest_says_what_each_sound_is_and_how_it_came_to_be() -> None:
     loop = told("rain", is_loop=True, loop=LoopReport(seam_score=97.0), loudness_lufs=-23.0, true_peak_dbfs=-1.5)
-    lossy = told("hail", is_loop=True, format="ogg", engine="flux", implementation="tangoflux", licence="CC-BY-4.0")
+    flux = {"engine": "flux", "implementation": "tangoflux", "model": "a/b", "licence": "CC-BY-4.0"}
+    lossy = told("hail", is_loop=True, format="ogg", **flux)
     labelled = told("a bell", labels={"category": "BELLS", "game": "harbour"}, commercial_use=True)
     with zipfile.ZipFile(io.BytesIO(packed((b"a", loop), (b"b", lossy), (b"c", labelled)))) as opened:
         pack = json.loads(opened.read(MANIFEST))

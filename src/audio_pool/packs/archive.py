@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from audio_pool import __version__
 from audio_pool.packs.names import slug
+from audio_pool.packs.source_type import digital_source_type
 from audio_pool.results import SoundMetadata
 from audio_pool.types import Label
 
@@ -31,7 +32,6 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _LOSSLESS = ("wav", "flac")
 _DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))])
 """Names that no file of Windows may have."""
-_SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
 class PackLoop(Struct, frozen=True, kw_only=True):
@@ -206,7 +206,7 @@ def _item(stem: str, file: str, metadata: SoundMetadata, sha256: str, rating: in
             implementation=metadata.implementation,
             model=metadata.model,
             model_revision=metadata.model_revision,
-            digital_source_type=_source(metadata.implementation),
+            digital_source_type=digital_source_type(metadata.implementation, metadata.model),
             created_at=metadata.generation_timestamp,
             sha256=sha256,
         ),
@@ -229,12 +229,6 @@ def _recipe(metadata: SoundMetadata) -> dict[str, Any]:  # opaque: as its engine
         "options": metadata.options,
     }
     return {name: value for name, value in asked.items() if value not in (None, "", {})}
-
-
-def _source(implementation: str) -> str:
-    if not implementation or implementation == "imported":
-        return ""
-    return _SOURCES + ("algorithmicMedia" if implementation == "procedural" else "trainedAlgorithmicMedia")
 
 
 class _Window(io.RawIOBase):

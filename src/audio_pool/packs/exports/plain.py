@@ -13,12 +13,12 @@ import msgspec
 
 from audio_pool.packs.exports import BuiltPack, copied
 from audio_pool.packs.pack_lock import LockedFile
+from audio_pool.packs.source_type import digital_source_type
 
 __all__ = ["MANIFEST", "export", "manifest_of", "written_manifest"]
 
 MANIFEST = "pack.json"
 _LOSSLESS = ("wav", "flac")
-_SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 Json = dict[str, Any]  # opaque: as it is written
 
 
@@ -54,7 +54,6 @@ def _file(one: LockedFile) -> Json:
     loop = None
     if one.is_loop:
         loop = {"start": 0, "end": one.frames, "exact": one.format in _LOSSLESS, "seam_score": one.seam_score}
-    generated = "algorithmicMedia" if one.implementation == "procedural" else "trainedAlgorithmicMedia"
     return {
         "file": one.file,
         "variant": one.variant,
@@ -73,6 +72,6 @@ def _file(one: LockedFile) -> Json:
             "model": one.model,
             "model_revision": one.model_revision,
             "licence": one.licence,
-            "digital_source_type": _SOURCES + generated,
+            "digital_source_type": digital_source_type(one.implementation, one.model),
         },
     }
