@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("worker", "worker.*", "client", "client.*"),
     ("pool", "pool.*", "monitoring", "monitoring.*"),
     ("server", "server.*"),
-    ("pool.pool", "pool.assembly"),
+    ("pool.pool", "pool.assembly", "pool.own_rooms"),
     ("packs", "packs.*", "gateway", "gateway.*"),
     ("exchange", "exchange.*", "agents", "agents.*"),
     ("generator",),

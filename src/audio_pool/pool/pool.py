@@ -49,11 +49,8 @@ from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.intake import refuse_durable
-from audio_pool.pool.own_candidates import PoolCandidates
 from audio_pool.pool.own_craft import own_craft
-from audio_pool.pool.own_library import PoolLibrary
-from audio_pool.pool.own_models import PoolModels
-from audio_pool.pool.own_staff import PoolLeases, PoolWorkers
+from audio_pool.pool.own_rooms import OwnRooms
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.plan import concurrency_of
 from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
@@ -85,7 +82,7 @@ _ENVELOPE = {"v": PROTOCOL_VERSION, "request_id": "local"}
 """What a message has beside its own fields; they are checked the same here as on the wire."""
 
 
-class AudioPool(PoolApi):
+class AudioPool(OwnRooms, PoolApi):
     """Sound on demand. Use it as a context manager, or call ``start`` and ``stop``.
 
     All methods may be called from any thread.
@@ -446,36 +443,6 @@ class AudioPool(PoolApi):
 
         report, data = answer_of(parts.router, PictureReport, order, timeout_s)
         return report if data is None else structs.replace(report, data=data)
-
-    @property
-    def library(self) -> PoolLibrary:
-        """Kept sounds: searched, listened to, marked; see LibraryApi."""
-        parts = self._running()
-        return PoolLibrary(parts.router, parts.service)
-
-    @property
-    def candidates(self) -> PoolCandidates:
-        """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
-        parts = self._running()
-        return PoolCandidates(parts.router, parts.service)
-
-    @property
-    def leases(self) -> PoolLeases:
-        """Devices lent to other programs, and returned; see LeasesApi."""
-        parts = self._running()
-        return PoolLeases(parts.router, parts.service)
-
-    @property
-    def models(self) -> PoolModels:
-        """Models in memory: listed, loaded, taken out, kept; see ModelsApi."""
-        parts = self._running()
-        return PoolModels(parts.router, parts.service)
-
-    @property
-    def workers(self) -> PoolWorkers:
-        """Workers added, drained and removed while the pool runs; see WorkersApi."""
-        parts = self._running()
-        return PoolWorkers(parts.router, parts.service)
 
     @property
     def endpoint(self) -> str | None:

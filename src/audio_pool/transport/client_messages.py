@@ -10,21 +10,43 @@ docs/protocol.md describes all of them for other languages.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.api import ClapOperation, FeedbackVerdict, JobState
-from audio_pool.candidates import CandidateNumber
 from audio_pool.craft import MOST_SOUNDS, Craft, CraftForm
 from audio_pool.errors import BadMessage
-from audio_pool.library import MAX_BUCKETS, EntryId, EntryIds, FileForm, SoundMarks, SoundSearch
-from audio_pool.residents import ModelId, ModelOrder, ModelRevision
+from audio_pool.library import EntryId
 from audio_pool.results import Failure, RawSamples, SoundMetadata
-from audio_pool.staffing import Device, Holder, LeaseS, WithinS
-from audio_pool.stock import LikenessMethod, Listed
 from audio_pool.tracing import Traceparent
+from audio_pool.transport.asked import Asked
+from audio_pool.transport.kept_sound_messages import (
+    CandidateFileRequest,
+    CandidatesRequest,
+    ChooseRequest,
+    MarkManyRequest,
+    MarkRequest,
+    RemoveManyRequest,
+    RemoveRequest,
+    SoundFileRequest,
+    SoundRequest,
+    SoundsRequest,
+    WaveformRequest,
+)
+from audio_pool.transport.operator_messages import (
+    DuplicatesRequest,
+    EvictionRequest,
+    LeaseRequest,
+    LeaseReturnRequest,
+    ModelOrderRequest,
+    ModelsRequest,
+    ModelSwitchRequest,
+    WorkerAddRequest,
+    WorkerDrainRequest,
+    WorkerRemoveRequest,
+)
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
 
@@ -92,16 +114,7 @@ T = TypeVar("T")
 # -- client -> server ------------------------------------------------------------------------------
 
 
-class _Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """What every message has."""
-
-    v: Literal[1]
-    request_id: RequestId
-    token: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
-    """Shows a server on this machine that its own user asks; see transport/token.py."""
-
-
-class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
+class GenerateRequest(Asked, frozen=True, kw_only=True, tag="generate"):
     """Asks for a sound. The bytes of one to start from may follow, in frames of their own."""
 
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
@@ -112,28 +125,28 @@ class GenerateRequest(_Asked, frozen=True, kw_only=True, tag="generate"):
     """A ``path`` of an earlier result whose bytes the client still has: that file is not sent inline again."""
 
 
-class CancelRequest(_Asked, frozen=True, kw_only=True, tag="cancel"):
+class CancelRequest(Asked, frozen=True, kw_only=True, tag="cancel"):
     """Asks that the request ``target`` be cancelled."""
 
     target: RequestId
 
 
-class StatusRequest(_Asked, frozen=True, kw_only=True, tag="status"):
+class StatusRequest(Asked, frozen=True, kw_only=True, tag="status"):
     """Asks what the pool is doing."""
 
     numbers: bool = False
 
 
-class HealthRequest(_Asked, frozen=True, kw_only=True, tag="health"): ...
+class HealthRequest(Asked, frozen=True, kw_only=True, tag="health"): ...
 
 
-class EnginesRequest(_Asked, frozen=True, kw_only=True, tag="engines"): ...
+class EnginesRequest(Asked, frozen=True, kw_only=True, tag="engines"): ...
 
 
-class CacheStatsRequest(_Asked, frozen=True, kw_only=True, tag="cache_stats"): ...
+class CacheStatsRequest(Asked, frozen=True, kw_only=True, tag="cache_stats"): ...
 
 
-class JobRequest(_Asked, frozen=True, kw_only=True, tag="job"):
+class JobRequest(Asked, frozen=True, kw_only=True, tag="job"):
     """Asks what has become of a durable job of one's own; waits for its end, if it is to."""
 
     target: RequestId
@@ -141,7 +154,7 @@ class JobRequest(_Asked, frozen=True, kw_only=True, tag="job"):
     delivery: Delivery = "path"
 
 
-class JobsRequest(_Asked, frozen=True, kw_only=True, tag="jobs"):
+class JobsRequest(Asked, frozen=True, kw_only=True, tag="jobs"):
     """Asks for one's own durable jobs, the newest first."""
 
     states: Annotated[list[JobState], Meta(max_length=6)] = []
@@ -149,13 +162,13 @@ class JobsRequest(_Asked, frozen=True, kw_only=True, tag="jobs"):
     before: float | None = None
 
 
-class RetryRequest(_Asked, frozen=True, kw_only=True, tag="retry"):
+class RetryRequest(Asked, frozen=True, kw_only=True, tag="retry"):
     """Asks that a durable job of one's own that ended without a sound be done again."""
 
     target: RequestId
 
 
-class FeedbackRequest(_Asked, frozen=True, kw_only=True, tag="feedback"):
+class FeedbackRequest(Asked, frozen=True, kw_only=True, tag="feedback"):
     """The caller's judgement of a result: ``wrong`` and ``right`` decide future look-ups, all are counted."""
 
     target: RequestId
@@ -163,7 +176,7 @@ class FeedbackRequest(_Asked, frozen=True, kw_only=True, tag="feedback"):
     comment: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
+class ExplainRequest(Asked, frozen=True, kw_only=True, tag="explain"):
     """Asks why a request would hit or miss; nothing is made."""
 
     request: dict[str, Any]  # an AudioRequest's mapping, checked when it becomes one
@@ -171,7 +184,7 @@ class ExplainRequest(_Asked, frozen=True, kw_only=True, tag="explain"):
     """False: sounds of other namespaces are not named, though this client may see them."""
 
 
-class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
+class SpectrogramRequest(Asked, frozen=True, kw_only=True, tag="spectrogram"):
     """Asks for a picture of a kept sound: drawn where there is none yet."""
 
     entry: EntryId
@@ -190,113 +203,14 @@ class SpectrogramRequest(_Asked, frozen=True, kw_only=True, tag="spectrogram"):
         return Picture(mel_bands=self.mel_bands, highest_hz=self.highest_hz, dark=self.dark)
 
 
-class SoundsRequest(_Asked, frozen=True, kw_only=True, tag="sounds"):
-    """Asks for a page of kept sounds."""
-
-    search: SoundSearch = SoundSearch()
-
-
-class SoundRequest(_Asked, frozen=True, kw_only=True, tag="sound"):
-    """Asks for what is known of one kept sound."""
-
-    entry: EntryId
-    namespace: Name | None = None
-
-
-class SoundFileRequest(_Asked, frozen=True, kw_only=True, tag="sound_file"):
-    """Asks for a kept sound's file in a format: written where there is none yet."""
-
-    entry: EntryId
-    namespace: Name | None = None
-    form: FileForm = FileForm()
-    delivery: Delivery = "path"
-
-
-class WaveformRequest(_Asked, frozen=True, kw_only=True, tag="waveform"):
-    """Asks for the least and greatest samples of a kept sound, to draw it by."""
-
-    entry: EntryId
-    namespace: Name | None = None
-    buckets: Annotated[int, Meta(ge=1, le=MAX_BUCKETS)] = 1024
-
-
-class MarkRequest(_Asked, frozen=True, kw_only=True, tag="mark"):
-    """Changes what is marked of a kept sound."""
-
-    entry: EntryId
-    namespace: Name | None = None
-    marks: SoundMarks
-
-
-class RemoveRequest(_Asked, frozen=True, kw_only=True, tag="remove"):
-    """Removes a kept sound."""
-
-    entry: EntryId
-    namespace: Name | None = None
-
-
-class MarkManyRequest(_Asked, frozen=True, kw_only=True, tag="mark_many"):
-    """Changes what is marked of many kept sounds, all alike."""
-
-    entries: EntryIds
-    namespace: Name | None = None
-    marks: SoundMarks
-
-
-class RemoveManyRequest(_Asked, frozen=True, kw_only=True, tag="remove_many"):
-    """Removes many kept sounds."""
-
-    entries: EntryIds
-    namespace: Name | None = None
-    spare_pinned: bool = False
-
-
-class EvictionRequest(_Asked, frozen=True, kw_only=True, tag="eviction"):
-    """Asks which sounds eviction takes now and next."""
-
-    limit: Listed = 50
-
-
-class DuplicatesRequest(_Asked, frozen=True, kw_only=True, tag="duplicates"):
-    """Asks which sounds are one too many."""
-
-    by: LikenessMethod = "any"
-    limit: Listed = 50
-
-
-class CandidatesRequest(_Asked, frozen=True, kw_only=True, tag="candidates"):
-    """Asks which candidates of one's own request can be heard."""
-
-    target: RequestId
-
-
-class CandidateFileRequest(_Asked, frozen=True, kw_only=True, tag="candidate_file"):
-    """Asks for the file of a candidate: written where there is none yet."""
-
-    target: RequestId
-    number: CandidateNumber
-    form: FileForm | UnsetType = UNSET
-    """Absent: as the request wanted it."""
-    delivery: Delivery = "path"
-
-
-class ChooseRequest(_Asked, frozen=True, kw_only=True, tag="choose"):
-    """Asks that a candidate be kept in place of the sound that is kept."""
-
-    target: RequestId
-    number: CandidateNumber
-    by: Annotated[str, Meta(max_length=64)] = ""
-    """Who chooses, for the record."""
-
-
-class EchoRequest(_Asked, frozen=True, kw_only=True, tag="echo"):
+class EchoRequest(Asked, frozen=True, kw_only=True, tag="echo"):
     """Sends ``payload`` through the scheduler and a worker and back: measures the path."""
 
     payload: Annotated[bytes, Meta(max_length=1 << 16)] = b""
     worker: Name | None = None
 
 
-class ClapRequest(_Asked, frozen=True, kw_only=True, tag="clap"):
+class ClapRequest(Asked, frozen=True, kw_only=True, tag="clap"):
     """CLAP as a service: vectors, similarities, or labels with scores.
 
     ``embed`` answers one vector per text, path and sound; ``similarity`` the matrix of all against all;
@@ -310,7 +224,7 @@ class ClapRequest(_Asked, frozen=True, kw_only=True, tag="clap"):
     """Bytes of each sound that comes along: their files follow in further frames, one after the other."""
 
 
-class CraftRequest(_Asked, frozen=True, kw_only=True, tag="craft"):
+class CraftRequest(Asked, frozen=True, kw_only=True, tag="craft"):
     """Has given sounds worked on: those at ``paths`` first, then those that came along."""
 
     craft: Craft
@@ -320,70 +234,6 @@ class CraftRequest(_Asked, frozen=True, kw_only=True, tag="craft"):
     """Bytes of each sound that comes along: their files follow in further frames, one after the other."""
     output_path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     delivery: Delivery = "path"
-
-
-class LeaseRequest(_Asked, frozen=True, kw_only=True, tag="lease"):
-    """Asks that every worker leave a device; answered when it is free."""
-
-    device: Device
-    within_s: WithinS = 10.0
-    for_s: LeaseS | None = 600.0
-    """From when it is free; None: until it is returned."""
-    holder: Holder | None = None
-    """A name for who has it; None: the caller's own."""
-    while_connected: bool = False
-    """It also ends when the connection that this came through does."""
-
-
-class LeaseReturnRequest(_Asked, frozen=True, kw_only=True, tag="lease_return"):
-    """Returns a device."""
-
-    device: Device
-
-
-class WorkerAddRequest(_Asked, frozen=True, kw_only=True, tag="worker_add"):
-    """Asks for one more worker."""
-
-    worker: dict[str, Any]  # a WorkerConfig's mapping, checked when it becomes one
-    like: Name | None = None
-    """The worker whose settings it has where ``worker`` says nothing."""
-
-
-class WorkerDrainRequest(_Asked, frozen=True, kw_only=True, tag="worker_drain"):
-    """Asks that a worker take nothing new; answered when it has done what it holds."""
-
-    worker: Name
-    drained: bool = True
-    """False: it is to work again; answered at once."""
-
-
-class WorkerRemoveRequest(_Asked, frozen=True, kw_only=True, tag="worker_remove"):
-    """Asks that a worker do what it holds and end for good; answered when it is gone."""
-
-    worker: Name
-    within_s: WithinS | None = None
-    """After so long it is ended whatever it is at."""
-
-
-class ModelsRequest(_Asked, frozen=True, kw_only=True, tag="models"):
-    """Asks which engines are in memory, where."""
-
-
-class ModelOrderRequest(_Asked, frozen=True, kw_only=True, tag="model_order"):
-    """Asks that an engine be loaded, taken out, kept or let go; answered with how far that is."""
-
-    order: ModelOrder
-    engine: Name
-    worker: Name | None = None
-    """None: loaded where it disturbs least; else every worker that hosts it."""
-
-
-class ModelSwitchRequest(_Asked, frozen=True, kw_only=True, tag="model_switch"):
-    """Asks that another model come in the place of an engine's; answered with how far that is."""
-
-    engine: Name
-    model: ModelId
-    revision: ModelRevision | None = None
 
 
 ClientMessage = (
