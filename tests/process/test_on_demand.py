@@ -62,6 +62,7 @@ def pool(place: Path) -> Iterator[AudioPool]:
         "large": {"megabytes": 120, "keep_alive_s": 0.5},
         "torn": {"broken": "error"},
         "deadly": {"broken": "exit", "megabytes": 1},
+        "lame": {"broken": "error", "preload": True, "mended": str(place / "mended"), "journal": ""},
     }
     tree = config(place, engines, server={"bind": f"ipc://{place}/pool.sock"})
     with AudioPool.from_config(tree, serve=True) as pool:
@@ -89,6 +90,24 @@ def test_one_that_cannot_be_loaded_takes_no_others_along(pool: AudioPool) -> Non
         pool.generate("tone", engine="torn", timeout_s=PATIENCE_S)
     assert pool.generate("tone", engine="small", seed=5, timeout_s=PATIENCE_S).metadata.worker.id == "w"
     assert worker_processes()["w"].pid == pid
+
+
+def test_one_that_fails_at_the_start_takes_no_others_along_and_is_told_until_it_is_mended(
+    pool: AudioPool, place: Path
+) -> None:
+    assert pool.generate("tone", engine="small", timeout_s=PATIENCE_S).metadata.worker.id == "w"
+    health = pool.health()
+    assert health.state == "degraded" and not health.blockers
+    reason = next(one for one in health.reasons if "'lame'" in one)
+    assert "blocks are too many" in reason
+    assert (health.engines["lame"], health.engines["small"]) == ("failed", "ready")
+    assert next(one for one in pool.models.list().models if one.engine == "lame").state == "failed"
+    with pytest.raises(EngineError, match="blocks are too many"):
+        pool.generate("tone", engine="lame", timeout_s=PATIENCE_S)
+    (place / "mended").touch()
+    pool.models.load("lame")
+    assert pool.generate("tone", engine="lame", timeout_s=PATIENCE_S).metadata.engine == "lame"
+    assert not any("'lame'" in one for one in pool.health().reasons)
 
 
 def state(report: ModelsReport, engine: str) -> str:
@@ -123,7 +142,7 @@ def test_models_are_ordered_in_and_out_by_programs_clients_and_commands(pool: Au
 
     assert state(asyncio.run(as_others_do()), "small") in ("leaving", "out")
     told = command("models", "where", "--json", "--connect", pool.endpoint)
-    assert {one["engine"] for one in json.loads(told.stdout)["models"]} == {"small", "large", "torn", "deadly"}
+    assert {one["engine"] for one in json.loads(told.stdout)["models"]} == {"small", "large", "torn", "deadly", "lame"}
 
 
 def test_a_model_is_switched_while_requests_are_served(pool: AudioPool, place: Path) -> None:

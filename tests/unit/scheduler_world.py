@@ -294,17 +294,27 @@ class World:
         process.state = "loading"
         self.feed(events.WorkerHello(worker=process.name, incarnation=process.incarnation))
 
-    def get_ready(self, process: Process) -> None:
+    def get_ready(
+        self, process: Process, failed: dict[str, Failure] | None = None, coming: Iterable[str] = ()
+    ) -> None:
+        """
+        Args:
+            failed: what it could not load, of its plan's.
+            coming: what it is still loading.
+        """
         assert process.state == "loading"
         process.state = "ready"
         engines = self.plans[process.name].engines | frozenset(self.hosts.get(process.name, "").split())
         demanded = self.plans[process.name].on_demand
         process.memory = set(engines) - {name for name, how in demanded.items() if how.preload is not True}
+        process.memory -= (failed or {}).keys()
         ready = events.WorkerReady(
             worker=process.name,
             incarnation=process.incarnation,
             engines=engines,
             loaded=frozenset(process.memory),
+            failed=failed or {},
+            coming=frozenset(coming),
             batching={name: Batching() for name in self.batching & engines},
         )
         self.feed(ready)

@@ -11,6 +11,7 @@ from tests.support.recipes import recipe
 from tests.unit.scheduler_world import Process, World
 
 from audio_pool.errors import EngineError, OutOfMemory
+from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import Action, SendProgress, SendTask
 from audio_pool.scheduler.work import GenerateWork, LoadWork, UnloadWork
@@ -314,6 +315,35 @@ def test_a_load_that_failed_is_tried_again_after_a_growing_pause() -> None:
     other = box.sound("b")
     box.run()
     assert box.replies[other].kind == "result", "its worker serves the others"
+
+
+def test_what_could_not_be_loaded_at_the_start_is_tried_again_and_the_others_are_served() -> None:
+    box = Box([WorkerPlan(name="w", engines=frozenset(("a", "b")), roles=ROLES)])
+    box.feed(events.Tick())
+    box.say_hello(process := box.process())
+    box.get_ready(process, failed={"b": Failure.of(EngineError("no weights"))})
+    box.sound("a")
+    refused = box.sound("b")
+    failure = box.replies[refused].failure
+    assert failure is not None and failure.message == "no weights" and failure.retry_after_ms == 5000
+    box.run()
+    box.wait(5.0)
+    box.sound("b")
+    box.run()
+    assert box.changes == [("w", "load", "b")] and box.order == ["a", "b"]
+    assert not box.scheduler.workers.workers["w"].barred
+    box.check_nothing_is_left()
+
+
+def test_a_model_that_comes_in_another_s_place_is_not_forgotten_when_an_encoder_arrives() -> None:
+    box = Box([WorkerPlan(name="w", engines=frozenset("a"), roles=ROLES)], load_s=1.0)
+    box.feed(events.Tick())
+    box.say_hello(process := box.process())
+    box.get_ready(process, coming=["clap"])
+    box.feed(events.HostModel(engine="a", model="other", hosted="a@other"))
+    box.feed(events.WorkerReady(worker="w", incarnation=1, engines=frozenset(("a", "clap"))))
+    assert box.scheduler.workers.workers["w"].engines == {"a", "a@other", "clap"}
+    box.run(until=lambda: "a@other" in box.loaded(process))
 
 
 def test_a_worker_that_dies_of_a_load_comes_back_for_the_others() -> None:

@@ -150,6 +150,15 @@ def test_an_engine_that_cannot_be_loaded(load: Loader) -> None:
         load("gated", gated={"rooom": 3})
 
 
+def test_an_engine_that_cannot_be_loaded_takes_no_others_along(load: Loader) -> None:
+    engines = load("gatet", "gated", "listener", listener={"rooom": 3}).engines
+    assert set(engines.infos) == {"gated"} and set(engines.later) == {"gatet", "listener"}
+    assert "did you mean 'gated'" in engines.failed["gatet"].message
+    assert "rooom" in engines.failed["listener"].message
+    with pytest.raises(UnknownEngine):
+        engines.load_one("gatet")
+
+
 def test_an_engine_that_is_not_what_it_says_is_refused(load: Loader, tmp_path: Path) -> None:
     module = tmp_path / "package" / "liar_engine.py"
     module.write_text((tmp_path / "package" / "reader_engine.py").read_text().replace('"embedder"', '"scorer"'))

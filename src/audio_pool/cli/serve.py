@@ -178,7 +178,11 @@ def _announce(pool: AudioPool, manager: ServiceManager, as_json: bool) -> None:
         pool.wait_ready()
         # What is there now stays: a collection of all of it would hold every thread up for tens of milliseconds.
         gc.freeze()
-        _print_event(as_json, "ready", pool.endpoint)
+        health = pool.health()
+        without = "failed" in health.engines.values()
+        if without:  # it works without one of its engines
+            say(f"degraded: {'; '.join(health.reasons)}", err=True)
+        _print_event(as_json, "degraded" if without else "ready", pool.endpoint)
         manager.ready()
     except PoolClosed:
         return  # it was stopped before

@@ -96,6 +96,12 @@ class StatusView:
                 reasons.append(f"worker {name!r}: {trouble}")
             for engine in worker.plan.engines:
                 state = worker.condition if alive or worker.state != "ready" else "silent"
+                barred = worker.barred.get(engine) if alive and engine not in worker.loaded else None
+                if barred is not None:
+                    state = "failed" if state == "ready" else state
+                    if self._is_asked(engine):
+                        why = barred.failure.code if discreet else barred.failure.message
+                        reasons.append(f"engine {engine!r} on worker {name!r} could not be loaded: {why}")
                 if engines.get(engine) != "ready":
                     engines[engine] = state
         if self._cache is not None and self._cache.trouble:
@@ -116,6 +122,11 @@ class StatusView:
             instance=self.instance,
             blockers=tuple(self._blockers(engines, masters=masters, now=now)),
         )
+
+    def _is_asked(self, hosted: str) -> bool:
+        """Return False for a model that has not come in the place of another, or in whose place another has come."""
+        name = hosted.partition("@")[0]
+        return hosted == self._executor.present.get(name, name)
 
     def _blockers(self, engines: Mapping[str, str], *, masters: bool, now: float) -> Iterator[str]:
         """Yield what keeps every new sound from being made and kept."""

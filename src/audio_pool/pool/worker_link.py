@@ -278,12 +278,15 @@ def _sender(identity: bytes) -> tuple[str, int, str, str]:
 def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
     still = f", still loading {', '.join(ready.coming)}" if ready.coming else ""
     log.info("worker %s has loaded %s in %.2f s%s", worker, ", ".join(ready.engines) or "nothing", ready.load_s, still)
+    for name, failure in ready.failed.items():
+        log.warning("worker %s works without %s: %s", worker, name, failure.message)
     return events.WorkerReady(
         worker=worker,
         incarnation=incarnation,
         engines=frozenset(ready.engines) | frozenset(ready.later),
         loaded=frozenset(ready.engines) if ready.later else None,
         sizes={name: size for name, size in ready.sizes.items() if size > 0},
+        failed=ready.failed,
         coming=frozenset(ready.coming),
         batching={name: how for name, info in ready.engines.items() if (how := batching_of(info)) is not None},
     )

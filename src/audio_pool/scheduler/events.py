@@ -164,6 +164,8 @@ class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
     """Those of them that it has in memory; None: all."""
     sizes: dict[str, int] = {}
     """Bytes that those take."""
+    failed: dict[str, Failure] = {}
+    """Why it could not load some that it was to have in memory from its start."""
     coming: frozenset[str] = frozenset()
     """Names of those that it is still loading."""
     batching: dict[str, Batching] = {}

@@ -162,10 +162,20 @@ class Loads:
                 if worker.ready and self._residency.may_leave(worker, engine):
                     yield Change(worker.plan.name, (engine,))
 
-    def came_up(self, name: str) -> None:
-        """Note that a worker is ready: what is pinned there comes again."""
-        worker = self._workers.get(name)
-        for engine in worker.pinned - worker.loaded if worker is not None else ():
+    def came_up(self, name: str, incarnation: int, failed: Mapping[str, Failure], now: float) -> None:
+        """Note that a worker is ready: what is pinned there comes again.
+
+        Args:
+            failed: what it was to have loaded, and why it could not: tried again like any load that failed.
+        """
+        worker = self._table.current(name, incarnation)
+        if worker is None or worker.state != "ready":
+            return
+        for engine, failure in failed.items():
+            self.active = True  # from now on an engine of this worker comes, if it does not go
+            self._look_at_once()
+            self._bar(worker, engine, failure, now)
+        for engine in worker.pinned - worker.loaded:
             self._orders[engine, name] = "load"
 
     def _hosts(self, engine: str, worker: str) -> list[WorkerState]:

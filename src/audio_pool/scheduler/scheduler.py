@@ -149,7 +149,7 @@ class Scheduler:
                 self.workers.on_ready(
                     name, number, event.engines, event.batching, now, event.coming, loaded=loaded, sizes=sizes
                 )
-                self._loads.came_up(name)
+                self._loads.came_up(name, number, event.failed, now)
                 self._fail_unservable()
                 self._dispatch()
             case events.LoadFailed():

@@ -125,7 +125,7 @@ class WorkerTable:
         if worker is None or not (worker.state == "loading" or (worker.state == "ready" and worker.coming)):
             return
         # what came and went since it said so for the first time is known better here
-        known_here = worker.plan.on_demand.keys() if worker.state == "ready" else frozenset()
+        known_here = worker.engines if worker.state == "ready" else frozenset()
         if worker.state == "loading":
             worker.state, worker.due, worker.last_sign, worker.failure = "ready", None, now, None
             worker.lanes, worker.loaded = {}, frozenset()
@@ -137,7 +137,10 @@ class WorkerTable:
         worker.loaded_at |= dict.fromkeys(new, now)
         worker.used_at |= dict.fromkeys(new, now)
         worker.sizes |= sizes or {}
-        worker.engines, worker.coming, worker.batching = engines, coming, {**worker.batching, **batching}
+        for engine in new:
+            worker.barred.pop(engine, None)
+        worker.engines, worker.coming = engines | known_here, coming
+        worker.batching = {**worker.batching, **batching}
         self.changed(worker)
 
     def on_load_failed(self, name: str, incarnation: int, failure: Failure) -> None:

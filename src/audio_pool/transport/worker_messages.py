@@ -124,6 +124,8 @@ class Ready(Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):
     """Those that are loaded, by name."""
     later: dict[str, EngineInfo | None] = {}
     """Those that can be loaded, with what is known of them before."""
+    failed: dict[str, Failure] = {}
+    """Those of them that were to be there from the start, and why they are not; told once."""
     sizes: dict[str, int] = {}
     """Bytes that the loaded ones take, by name."""
     coming: tuple[str, ...] = ()

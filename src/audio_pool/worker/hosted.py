@@ -26,12 +26,14 @@ from audio_pool.engines import (
     engine_info,
     load_engine,
 )
-from audio_pool.errors import AudioPoolError, EngineUnavailable
+from audio_pool.errors import AudioPoolError, DeviceLost, EngineUnavailable
+from audio_pool.results import Failure
 from audio_pool.tasks import EngineSetup, Loaded, Unloaded
 from audio_pool.transport.worker_messages import Load
 from audio_pool.worker import memory
 from audio_pool.worker.checked import CheckedEmbedder, CheckedGenerator, CheckedScorer, checked_info
 from audio_pool.worker.coming_encoder import ComingEncoder
+from audio_pool.worker.failure import failure_of
 
 __all__ = ["HostedEngines"]
 
@@ -53,6 +55,8 @@ class HostedEngines:
         """Bytes that those take which are loaded."""
         self.later: dict[str, EngineInfo | None] = {}
         """Those that are loaded when a task says so, as they are known before."""
+        self.failed: dict[str, Failure] = {}
+        """Why those could not be loaded that were to be there from the start; they are tried again like later ones."""
         self._load_message: Load | None = None
         self._coming: ComingEncoder | None = None
         """Where there is to be an encoder."""
@@ -60,8 +64,10 @@ class HostedEngines:
     def load(self, load: Load) -> tuple[str, ...]:
         """Load what is there from the start, but the encoders: their names are returned for ``load_encoders``.
 
+        One that cannot be loaded takes no others along: it is among ``failed``, and counts as one that comes later.
+
         Raises:
-            what the first raises.
+            what the first raised, where nothing is left to work with. DeviceLost.
         """
         self._load_message = load
         self.later = {name: _known(name, load) for name in load.later}
@@ -69,9 +75,21 @@ class HostedEngines:
         encoders = tuple(name for name in now if _is_encoder(load.engines[name]))
         if encoders:  # engines that can read a prompt by its meaning use the one that will be here anyway
             self._coming = ComingEncoder()
+        first: BaseException | None = None
         for name in now:
-            if name not in encoders:
+            if name in encoders:
+                continue
+            try:
                 self._load(load, name)
+            except DeviceLost:
+                raise
+            except BaseException as exc:  # SystemExit, too, whatever an engine's library thinks of it
+                log.error("%s could not be loaded", name, exc_info=exc)
+                self.failed[name], first = failure_of(exc, "loading"), first or exc
+                self._let_go(exc)
+        if first is not None and not self.infos and not self.later:
+            raise first
+        self.later |= {name: _known(name, load) for name in self.failed}
         return encoders
 
     def load_encoders(self, load: Load, names: Sequence[str]) -> None:
@@ -102,8 +120,7 @@ class HostedEngines:
             try:
                 self._load(load, name)
             except BaseException as exc:
-                traceback.clear_frames(exc.__traceback__)  # half a model hangs there
-                memory.give_back(self.device)
+                self._let_go(exc)
                 raise
         return Loaded(engine=name, info=self.infos[name], size_bytes=self.sizes.get(name, 0), device=self.device)
 
@@ -123,6 +140,11 @@ class HostedEngines:
         freed = before.get(device, 0) - memory.taken_bytes().get(device, 0)
         log.info("took %s out of memory: %d MB", name, freed >> 20)
         return Unloaded(freed_bytes=freed)
+
+    def _let_go(self, exc: BaseException) -> None:
+        """Free what a load that failed has left."""
+        traceback.clear_frames(exc.__traceback__)  # half a model hangs there
+        memory.give_back(self.device)
 
     def _load(self, load: Load, name: str) -> None:
         setup, started, before = load.engines[name], time.monotonic(), memory.taken_bytes()

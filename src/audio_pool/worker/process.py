@@ -212,7 +212,7 @@ class Worker:
         except BaseException as exc:  # SystemExit, too: it would end this thread in silence
             self._load_failed(exc)
             return
-        self._say_ready(load_s, coming)
+        self._say_ready(load_s, coming, first=True)
         self._threads = [threading.current_thread(), aux]
         if coming:
             threading.Thread(target=self._load_encoders, args=(load, coming), name="encoders", daemon=True).start()
@@ -230,18 +230,19 @@ class Worker:
         except BaseException as exc:
             self._load_failed(exc)
             return
-        self._say_ready(time.monotonic() - started, ())
+        self._say_ready(time.monotonic() - started, (), first=False)
 
     def _load_failed(self, exc: BaseException) -> None:
         log.error("loading failed", exc_info=exc)
         self._send(LoadFailed(incarnation=self.incarnation, failure=failure_of(exc, "loading")))
 
-    def _say_ready(self, load_s: float, coming: tuple[str, ...]) -> None:
+    def _say_ready(self, load_s: float, coming: tuple[str, ...], *, first: bool) -> None:
         hosted = self.runner.engines
         ready = Ready(
             incarnation=self.incarnation,
             engines=hosted.infos,
             later=hosted.later,
+            failed=hosted.failed if first else {},
             sizes=hosted.sizes,
             coming=coming,
             device=hosted.device,
