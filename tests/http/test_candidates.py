@@ -124,6 +124,10 @@ def test_no_other_key_hears_or_chooses_them(keyed: tuple[httpx.Client, list[dict
     # nor by an id of his own that ends as hers
     forged = job.replace(job.split("/")[-1].split(".")[0], hashlib.sha256(b"x").hexdigest()[:16])
     assert client.get(f"{forged}/candidates", headers=others[0]).status_code == 404
+    judgement = {"target": sound["metadata"]["request_id"], "verdict": "wrong"}
+    for other in others:
+        assert client.post("/v1/feedback", json=judgement, headers=other).status_code == 404
+    assert client.post("/v1/feedback", json={**judgement, "verdict": "good"}, headers=ada).json()["noted"]
     number = sound["metadata"]["candidates_kept"][0]["number"]
     chosen = client.post(f"{job}/candidates/{number}/choose", headers=ada).json()
     assert chosen["sound"]["metadata"]["chosen"]["by"] == "ada" and chosen["sound"]["metadata"]["namespace"] == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tests.support.gateways import Gateway, running
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
 
-from audio_pool.gateway.key_file import HttpKey, create_key
+from audio_pool.gateway.key_file import HttpKey, create_key, revoke_key
 
 
 def looks(answer: httpx.Response) -> Iterator[dict]:
@@ -96,6 +97,13 @@ def test_keys_that_are_no_operators_see_no_prompts_and_stop_nothing(stage: Serve
             assert one.delete("/v1/leases/0").status_code == 403
             assert other.delete(f"/v1/live/{job['id']}").json()["cancelled"]
             assert httpx.get(f"{gateway.url}/v1/live/events", trust_env=False).status_code == 401
+            with other.stream("GET", "/v1/live/events") as answer:
+                told = looks(answer)
+                assert next(told)["operator"]
+                revoke_key(keys, "boss")
+                rest = sum(1 for _ in itertools.islice(told, 60))
+                assert rest < 60, "it ends: what is under way is told to nobody whose key has gone"
+            assert other.get("/v1/live").status_code == 401
 
 
 def test_an_operator_drains_and_resumes_workers_and_lends_devices(client: httpx.Client) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import socket
 import zipfile
 
 import httpx
 import pytest
 import soundfile
+from tests.support.waiting import PATIENCE_S, eventually
 
-from .conftest import Pool
+from audio_pool.gateway.key_file import HttpKey, create_key
+
+from .conftest import Gateway, Pool, running
 from .test_library import found, made
 
 
@@ -81,3 +86,47 @@ def test_many_are_removed_at_once_but_for_pinned_ones(http: httpx.Client, three:
     assert [one["id"] for one in told["failed"]] == three[:2] and told["failed"][0]["error"]["code"] == "refused"
     assert http.get(f"/v1/sounds/{three[2]}/audio").status_code == 404
     assert http.post("/v1/sounds/remove", json={"ids": three}).json()["changed"] == three[:2]
+
+
+def test_slow_readers_of_one_key_leave_room_for_another(pool: Pool) -> None:
+    file = pool.place / "archive_keys.json"
+
+    def key(name: str) -> dict[str, str]:
+        made = create_key(file, lambda sha256: HttpKey(name=name, sha256=sha256, namespace=name))
+        return {"authorization": f"Bearer {made}"}
+
+    greedy, other = key("greedy"), key("other")
+    gateway = Gateway(pool.place, pool.endpoint, config=f'[http]\nkeys_file = "{file}"\n', name="archives")
+    with running(gateway), httpx.Client(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
+
+        def kept(key: dict[str, str], duration_s: float) -> int:
+            asked = {"prompt": "surf", "duration_s": duration_s}
+            answer = client.post("/v1/sounds", json=asked, headers={**key, "accept": "application/json"})
+            entry: int = answer.json()["metadata"]["entry_id"]
+            return entry
+
+        large, small = kept(greedy, 30.0), kept(other, 0.2)
+        body = json.dumps({"ids": [large], "format": "wav", "sample_rate": 96_000}).encode()
+        address = httpx.URL(gateway.url)
+        head = f"POST /v1/sounds/archive HTTP/1.1\r\nhost: {address.netloc.decode()}\r\ncontent-length: {len(body)}\r\n"
+        asked = f"{head}authorization: {greedy['authorization']}\r\n\r\n".encode() + body
+        with contextlib.ExitStack() as opened:
+            readers = [
+                opened.enter_context(socket.create_connection((address.host, address.port), PATIENCE_S))
+                for _ in range(10)
+            ]
+            for one in readers:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            for one in readers:
+                one.sendall(asked)
+            codes = sorted(one.recv(12).decode().split()[1] for one in readers)
+            assert codes == ["200"] * 3 + ["429"] * 7
+            assert client.post("/v1/sounds/archive", json={"ids": [small]}, headers=other).status_code == 200
+
+        def again() -> bool:
+            refused = client.post("/v1/sounds/archive", json={"ids": [10**9]}, headers=greedy)
+            return refused.status_code == 404
+
+        eventually(again, "who has gone holds no place")
+        for _ in range(4):  # nor does what was refused
+            assert again()

@@ -75,6 +75,10 @@ class Accounts:
             account.quota.count(time.monotonic())
         return caller
 
+    def stands(self, caller: HttpCaller) -> bool:
+        """Return whether a caller that was admitted would be so now, with the same rights."""
+        return self._keyring is None or (caller.key is not None and self._keyring.stands(caller.key))
+
     def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
         account = self._account(caller)

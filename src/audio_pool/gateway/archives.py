@@ -12,6 +12,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import weakref
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from audio_pool.gateway.audio_response import Message, Receive, Send, content_di
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
 from audio_pool.gateway.library import Within
+from audio_pool.gateway.problems import TooMany
 from audio_pool.gateway.query import query_of
 from audio_pool.gateway.told import public
 from audio_pool.library import MAX_CHOSEN, MAX_PAGE, EntryId, FileForm, KeptSound, SoundFile
@@ -41,6 +43,9 @@ _AHEAD = 2
 """Files that are got before the one in hand has been taken: a worker may have to write each."""
 _MOST = 8
 """Archives under way at a time."""
+_MOST_EACH = 3
+"""Of them, of one key: who reads slowly leaves room for others."""
+_BUSY_MS = 5000
 _TOLD = 5
 """Missing sounds that an error names."""
 
@@ -57,7 +62,7 @@ class PackAsked(FileForm, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def router(door: Door) -> Router:
     """Return the route."""
-    under_way: set[_Making] = set()
+    under_way: weakref.WeakSet[_Making] = weakref.WeakSet()
 
     @post("/v1/sounds/archive", status_code=200, summary="Get several kept sounds as one ZIP", tags=["Library"],
           opt=described(
@@ -69,11 +74,21 @@ def router(door: Door) -> Router:
         asked = parse(PackAsked, json_object(await request.body()))
         caller = door.caller(request)
         namespace, library = caller.namespace_of(within.namespace), door.client_of(caller).library
+        whose = "" if caller.key is None else caller.mark
+        if whose and sum(one.whose == whose for one in under_way) >= _MOST_EACH:
+            raise TooMany(
+                f"{_MOST_EACH} archives of this key are under way, allowed are {_MOST_EACH}", retry_after_ms=_BUSY_MS
+            )
         if len(under_way) >= _MOST:
-            raise Busy(f"{_MOST} archives are under way, allowed are {_MOST}", retry_after_ms=5000)
-        ids = list(dict.fromkeys(asked.ids))
-        known = await door.while_connected(request, _known(library, ids, namespace))
-        return _ArchiveAnswer(_Making(library, asked, namespace, known), under_way)
+            raise Busy(f"{_MOST} archives are under way, allowed are {_MOST}", retry_after_ms=_BUSY_MS)
+        making = _Making(library, asked, namespace, whose)
+        under_way.add(making)  # before anything is waited for: many may be asked for at once
+        try:
+            await door.while_connected(request, making.find())
+        except BaseException:
+            under_way.discard(making)
+            raise
+        return _ArchiveAnswer(making, under_way)
 
     return Router("/", route_handlers=[archive])
 
@@ -94,14 +109,21 @@ async def _known(library: AsyncClientLibrary, ids: list[int], namespace: str) ->
 class _Making:
     """One archive on its way."""
 
-    def __init__(
-        self, library: AsyncClientLibrary, asked: PackAsked, namespace: str, known: dict[int, KeptSound]
-    ) -> None:
+    def __init__(self, library: AsyncClientLibrary, asked: PackAsked, namespace: str, whose: str) -> None:
+        """
+        Args:
+            whose: the mark of the key that it is for; "": there are no keys.
+        """
         self.name = f"{slug(asked.name)}.zip"
+        self.whose = whose
         self._library = library
         self._asked = asked
         self._namespace = namespace
-        self._known = known
+        self._known: dict[int, KeptSound] = {}
+
+    async def find(self) -> None:
+        """Ask what is known of the sounds. Raises NotFound where one is not there."""
+        self._known = await _known(self._library, list(dict.fromkeys(self._asked.ids)), self._namespace)
 
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """Yield the archive. Raises AudioPoolError: there is no more of it."""
@@ -142,7 +164,7 @@ class _Making:
 class _ArchiveAnswer(Response[bytes]):
     """An archive as an answer; a Response to the framework, and an ASGI application."""
 
-    def __init__(self, making: _Making, under_way: set[_Making]) -> None:
+    def __init__(self, making: _Making, under_way: weakref.WeakSet[_Making]) -> None:
         super().__init__(b"")
         self._making = making
         self._under_way = under_way
@@ -153,7 +175,6 @@ class _ArchiveAnswer(Response[bytes]):
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Send it, until the client goes away."""
-        self._under_way.add(self._making)
         sending = asyncio.ensure_future(self._send(send))
         gone = asyncio.ensure_future(_gone(receive))
         try:

@@ -235,6 +235,10 @@ class Door:
             leave(None)
             raise
 
+    def stands(self, caller: HttpCaller) -> bool:
+        """Return whether a caller that was admitted would be so now: what has no end is told no longer than that."""
+        return self._accounts.stands(caller)
+
     def turn(self, caller: HttpCaller) -> AbstractAsyncContextManager[None]:
         """Return what waits for, and holds, a place of the caller's to make a sound in. Raises TooMany."""
         return self._accounts.turn(caller)

@@ -14,6 +14,7 @@ from litestar import Response, Router, post
 from msgspec import Meta, Struct
 
 from audio_pool.api import EngineReport, FeedbackNoted, FeedbackVerdict
+from audio_pool.errors import NotFound
 from audio_pool.gateway.asked import json_object
 from audio_pool.gateway.described import Answer, described
 from audio_pool.gateway.door import Door, HttpRequest
@@ -75,7 +76,10 @@ def router(door: Door) -> Router:
     ))  # fmt: skip
     async def feedback(request: HttpRequest) -> Response[bytes]:
         given = parse(Judgement, json_object(await request.body()))
-        client = door.client_of(door.caller(request))
+        caller = door.caller(request)
+        if door.jobs.of_another(given.target, caller):
+            raise NotFound(f"there is no job {given.target!r:.80} of yours", hint="judge what you asked for yourself")
+        client = door.client_of(caller)
         return json_response(await client.feedback(given.target, given.verdict, given.comment))
 
     @post("/v1/prompts/check", status_code=200, summary="Say what is against a prompt", tags=["Pool"], opt=described(

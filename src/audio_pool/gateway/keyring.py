@@ -71,6 +71,11 @@ class Keyring:
             raise Unauthenticated("the key that was given is not known here", hint=_HINT)
         return HttpCaller(name=found.name, namespace=found.namespace, operator=found.operator, key=found)
 
+    def stands(self, key: HttpKey) -> bool:
+        """Return True if a key is in the file still, with the very rights that it came with."""
+        self._look()
+        return self._by_hash.get(key.sha256) == key
+
     def knows(self, key: HttpKey) -> bool:
         """Return True if a key is still in the file."""
         return key.sha256 in self._by_hash

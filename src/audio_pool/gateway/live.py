@@ -6,7 +6,7 @@ Must not know: what is seen (pool_look.py), how often the pool is asked (pool_wa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from litestar import Response, Router, delete, get
@@ -45,7 +45,9 @@ def router(door: Door) -> Router:
     async def events(request: HttpRequest) -> ServerSentEvent:
         request.scope["state"][ENDLESS] = True
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return ServerSentEvent(_messages(watch, discreet=not door.caller(request).operator), headers=headers)
+        caller = door.caller(request)
+        told = _messages(watch, discreet=not caller.operator, stands=lambda: door.stands(caller))
+        return ServerSentEvent(told, headers=headers)
 
     @delete("/v1/live/{request_id:str}", status_code=200, summary="Stop anybody's sound", tags=_TAGS, opt=described(
         Answer(200, "It ends as cancelled", Cancellation),
@@ -62,7 +64,12 @@ def router(door: Door) -> Router:
     return Router("/", route_handlers=[look, events, cancel])
 
 
-async def _messages(watch: PoolWatch, *, discreet: bool) -> AsyncIterator[ServerSentEventMessage]:
+async def _messages(
+    watch: PoolWatch, *, discreet: bool, stands: Callable[[], bool]
+) -> AsyncIterator[ServerSentEventMessage]:
+    """Yield what is seen for as long as whoever looks may: a key that is revoked, or loses rights, has to ask anew."""
     yield ServerSentEventMessage(data=None, retry=_RETRY_MS)
     async for change in watch.changes(discreet=discreet):
+        if not stands():
+            return
         yield ServerSentEventMessage(event="look", data=msgspec.json.encode(change))

@@ -212,10 +212,14 @@ class LiveJobs:
     def client_of(self, job_id: str, http: HttpRequest) -> AsyncAudioClient:
         """Return whom to ask after a job of the caller's. Raises NotFound: it is another's, or none."""
         caller = caller_of(http)
-        mine = _ID.fullmatch(job_id) and (caller.operator or job_id.startswith(f"{caller.mark}."))
-        if not mine:
+        if not _ID.fullmatch(job_id) or self.of_another(job_id, caller):
             raise NotFound(f"there is no job {job_id!r:.80} of yours", hint="it may have been too long ago")
         return self._asking.client_of(caller)
+
+    @staticmethod
+    def of_another(name: str, caller: HttpCaller) -> bool:
+        """Return whether a name is that of a job which is none of the caller's; an operator's key has all."""
+        return bool(_ID.fullmatch(name)) and not (caller.operator or name.startswith(f"{caller.mark}."))
 
     def _begin(self, job_id: str, asked: AudioRequest, init_audio: bytes, caller: HttpCaller) -> LiveJob:
         leave = self._asking.take(caller)

@@ -239,6 +239,9 @@ class _Window(io.RawIOBase):
         self._taken = 0
         self._part = io.BytesIO()
 
+    def __del__(self) -> None:
+        """Stay open: an archive that was given up writes its end when it goes, and complains where it cannot."""
+
     def take(self) -> bytes:
         """Return what was written since, and forget it."""
         data = self._part.getvalue()
