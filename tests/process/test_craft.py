@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def test_the_commands_work_on_files_and_folders_and_list_what_failed(
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.flac")) == [
         "a.flac", "b.flac", "deep/c.flac",
     ]  # fmt: skip
+    # a recording's ending is not always that of a format: what comes of it is what its own ending says
+    shutil.copy(tmp_path / "out/a.flac", tmp_path / "first.aif")
+    soundfile.write(tmp_path / "second.oga", np.zeros(RATE) + 0.1, RATE, format="OGG")
+    soundfile.write(tmp_path / "third.wav", np.zeros(RATE) + 0.1, RATE, format="FLAC")
+    sources = [str(tmp_path / name) for name in ("first.aif", "second.oga", "third.wav")]
+    named = runner.invoke(main, ["convert", *sources])
+    assert named.exit_code == 0, named.output
+    for name, format_ in (("first.convert.wav", "WAV"), ("second.convert.ogg", "OGG"), ("third.convert.wav", "WAV")):
+        assert soundfile.info(tmp_path / name).format == format_, name
     # a server's workers
     connect = ["--connect", pool.endpoint or ""]
     mixed = runner.invoke(

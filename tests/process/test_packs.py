@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioClient, AudioPool
@@ -18,10 +19,10 @@ from audio_pool.audio import codec
 from audio_pool.cli import main
 from audio_pool.config import CacheConfig, Config, ServerConfig
 from audio_pool.errors import Conflict
-from audio_pool.packs.batch import make_list
+from audio_pool.packs.batch import make_list, write_report
 from audio_pool.packs.pack_build import Built, build
 from audio_pool.packs.pack_check import check
-from audio_pool.packs.pack_lock import read_lock
+from audio_pool.packs.pack_lock import read_lock, write_lock
 from audio_pool.packs.pack_manifest import read_manifest
 from audio_pool.packs.pack_plan import plan_of
 from audio_pool.packs.prompt_list import prompt_lines
@@ -130,6 +131,45 @@ def test_a_failure_is_listed_and_the_rest_is_done(pool: AudioPool, tmp_path: Pat
     built(pool, noisy)
     hum = next(one for one in read_lock(noisy).files if one.item == "hum")
     assert hum.warnings[-1].startswith("noise_floor: ")
+    (noisy / "sounds/sound/hum.flac").unlink()
+    assert built(pool, noisy, frozen=True).made == ["sound/hum.flac"]
+    small(noisy, (noisy / "pack.toml").read_text().replace("seed = 2", 'seed = 2\nversion = "2.0.0"'))
+    with pytest.raises(Conflict, match=r"frozen: the pack would be small 2\.0\.0"):
+        built(pool, noisy, frozen=True)
+
+
+def test_what_is_somebodys_stays_his(pool: AudioPool, tmp_path: Path) -> None:
+    folder = small(tmp_path / "p")
+    sounds = folder / "sounds/sound"
+    sounds.mkdir(parents=True)
+    (sounds / "click_02.ogg").write_bytes(b"mine")  # it was never built
+    first = built(pool, folder)
+    assert [one.file for one in first.failed] == ["sound/click_02.ogg"] and "was not built" in first.failed[0].message
+    (sounds / "hum.flac").write_bytes(b"mine, too")
+    small(folder, SMALL.replace('"deep engine hum"', '"high engine hum"'))
+    assert built(pool, folder).edited == ["sound/hum.flac"]
+    small(folder, SMALL.replace('name = "hum"', 'name = "drone"'))
+    gone = built(pool, folder)
+    assert gone.removed == [] and gone.edited == ["sound/hum.flac"]
+    assert [(sounds / name).read_bytes() for name in ("click_02.ogg", "hum.flac")] == [b"mine", b"mine, too"]
+    assert built(pool, folder, overwrite=True).made == ["sound/click_02.ogg"]
+    # what a killed build has written and not locked is its own
+    whole = (folder / "pack.lock").read_bytes()
+    lock = read_lock(folder)
+    assert lock is not None
+    write_lock(folder, structs.replace(lock, files=lock.files[1:]))
+    assert built(pool, folder).made == [lock.files[0].file] and (folder / "pack.lock").read_bytes() == whole
+
+
+def test_one_build_at_a_time_in_a_folder(pool: AudioPool, tmp_path: Path) -> None:
+    folder, met = small(tmp_path / "p"), []
+
+    def another(_: Built) -> None:
+        with pytest.raises(Conflict, match="another build is under way"):
+            built(pool, folder)
+        met.append(True)
+
+    assert built(pool, folder, on_progress=another).made and met
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir()))
@@ -187,3 +227,10 @@ def test_a_list_is_made_into_a_folder_with_a_report(pool: AudioPool, tmp_path: P
     assert (out / "dog_bark.ogg").read_bytes() != (out / "dog_bark_02.ogg").read_bytes()
     again = make_list(pool, prompt_lines(tmp_path / "list.csv", {"format": "ogg"}), out, "wav")
     assert [row.status for row in again] == ["there", "there", "failed"]
+    (tmp_path / "list.txt").write_text("dog bark\ndog bark\ndog bark 02\n=1+1\n")
+    rows = make_list(pool, prompt_lines(tmp_path / "list.txt", {"format": "ogg", "duration_s": 0.4}), out, "wav")
+    assert [(row.file, row.status) for row in rows] == [
+        ("dog_bark.ogg", "there"), ("dog_bark_02.ogg", "there"), ("dog_bark_02_02.ogg", "made"), ("1_1.ogg", "made"),
+    ]  # fmt: skip
+    with write_report(out, rows).open(newline="") as file:  # no spreadsheet reckons with what somebody asked for
+        assert [row["prompt"] for row in csv.DictReader(file)][2:] == ["dog bark 02", "'=1+1"]

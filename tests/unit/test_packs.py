@@ -136,6 +136,7 @@ class TestManifest:
             (TEXT.replace('prompt = "wind"', 'prompt = "wind"\nnames = "{nam}"'), "with {nam}, allowed are"),
             (TEXT.replace("variants = 2", 'variants = 2\nnames = "{name}"'), "add {nn}"),
             (TEXT.replace("target_lufs = -24", "target_lufs = 24"), "target_lufs"),
+            (TEXT.replace('format = "wav"', 'format = "pcm"'), "allowed are formats with a header"),
             ("[pack", "pack.toml"),
         ],
     )  # fmt: skip
@@ -145,11 +146,14 @@ class TestManifest:
 
     def test_the_example_and_a_list_are_manifests(self, tmp_path: Path) -> None:
         assert len(wanted_files(manifest(tmp_path / "a", EXAMPLE.replace("{name}", "x")))) == 4
-        (tmp_path / "l.csv").write_text('prompt,duration_s,loop\n"rain, ""heavy""",4,true\nrain heavy,2,\ndog,,\n')
+        (tmp_path / "l.csv").write_text(
+            'prompt,duration_s,loop,seed,crossfade_s\n"rain, ""heavy""",4,true,,\nrain heavy,2,,,\ndog,,,41,0.2\n'
+        )
         text = manifest_of_lines("mine", prompt_lines(tmp_path / "l.csv", {}))
         files = wanted_files(manifest(tmp_path / "b", text))
         assert [one.file for one in files] == ["sound/rain_heavy.ogg", "sound/rain_heavy_2.ogg", "sound/dog.ogg"]
         assert files[0].request == {"prompt": 'rain, "heavy"', "duration_s": 4.0, "loop": True}
+        assert (files[2].seed, files[2].request["crossfade_s"]) == (41, 0.2)
 
 
 class TestPlan:
@@ -174,6 +178,7 @@ class TestPlan:
         }  # fmt: skip
         assert steps["step/mud_01.wav"].why == (
             "prompt: 'footstep in mud, in a cave' -> 'footstep in deep mud, in a cave'",
+            "somebody changed the file: without --overwrite it is left alone",
         )
 
     def test_another_name_alone_is_no_new_sound(self, tmp_path: Path) -> None:
@@ -203,6 +208,47 @@ class TestPlan:
         assert list(differences(lock, odd)) == ["~ step/drip.wav: measured otherwise"]
         fewer = msgspec.structs.replace(lock, files=lock.files[1:])
         assert list(differences(fewer, lock)) == [f"+ {lock.files[0].file}"]
+
+    def test_a_name_that_somebodys_file_has_is_not_taken(self, tmp_path: Path) -> None:
+        made = manifest(tmp_path)
+        lock = locked(tmp_path, made)
+        (tmp_path / "sounds/sound/storm.wav").write_bytes(b"mine")
+        storm = manifest(tmp_path, TEXT.replace('name = "wind"', 'name = "storm"\nseed = 3'))
+        taken = next(one for one in wanted_files(storm) if one.item == "storm")
+        wind = next(one for one in lock.files if one.item == "wind")
+        same = msgspec.structs.replace(wind, asked=taken.asked)
+        lock = msgspec.structs.replace(lock, files=(*(one for one in lock.files if one is not wind), same))
+        assert {step.file: step.kind for step in plan_of(storm, lock, tmp_path)}["sound/storm.wav"] == "make"
+        (tmp_path / "sounds/sound/storm.wav").unlink()
+        assert {step.file: step.kind for step in plan_of(storm, lock, tmp_path)}["sound/storm.wav"] == "rename"
+
+    def test_a_pack_that_becomes_commercial_has_nothing_left_that_may_not_be(self, tmp_path: Path) -> None:
+        made = manifest(tmp_path)
+        lock = locked(tmp_path, made)
+        files = (msgspec.structs.replace(lock.files[0], commercial_use=False), *lock.files[1:])
+        lock = msgspec.structs.replace(lock, files=files)
+        assert {step.kind for step in plan_of(made, lock, tmp_path)} == {"keep"}
+        sold = manifest(tmp_path, TEXT.replace("seed = 5", "seed = 5\ncommercial = true"))
+        changed = [step for step in plan_of(sold, lock, tmp_path) if step.kind != "keep"]
+        assert [(step.file, step.kind) for step in changed] == [(lock.files[0].file, "remake")]
+        assert "commercial" in changed[0].why[0] and any("commercial" in line for line in check(tmp_path, sold, lock))
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("file", "../../run.sh"), ("file", "/etc/passwd"), ("file", "a/../../b.wav"), ("item", "../x"),
+            ("class", 'x"\n'), ("recipe", "'\n  x: 1"), ("frames", 0),
+        ],
+    )  # fmt: skip
+    def test_a_lock_names_nothing_outside_its_pack(
+        self, tmp_path: Path, field: str, value: str | int
+    ) -> None:
+        locked(tmp_path, manifest(tmp_path))
+        tree = json.loads((tmp_path / "pack.lock").read_text())
+        tree["files"][0][field] = value
+        (tmp_path / "pack.lock").write_text(json.dumps(tree))
+        with pytest.raises(InvalidRequest, match=rf"pack\.lock: .*{field}"):
+            read_lock(tmp_path)
 
     def test_a_lock_that_is_none_is_refused(self, tmp_path: Path) -> None:
         for text, said in (("{", "not JSON"), ('{"version": 9}', "given version 9"), ('{"version": 1}', "name")):
@@ -331,6 +377,11 @@ class TestExports:
         flac = built_pack(tmp_path / "p", made, locked(tmp_path / "p", made))
         with pytest.raises(InvalidRequest, match="Godot imports wav, ogg, mp3"):
             export("godot", flac, tmp_path / "g")
+        assert not any((tmp_path / "g").iterdir())  # nothing is in the way of the next
+        two = (pack.files[0], msgspec.structs.replace(pack.files[0], file=pack.files[0].file.replace(".wav", ".ogg")))
+        for target in ("unreal", "wwise"):
+            with pytest.raises(InvalidRequest, match="would both be"):
+                export(target, msgspec.structs.replace(pack, files=two), tmp_path / target)
         (tmp_path / "p/sounds/step/drip.flac").unlink()
         with pytest.raises(NotFound, match="is not as it was built"):
             built_pack(tmp_path / "p", made, read_lock(tmp_path / "p"))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -22,6 +23,7 @@ from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, CallerError, InvalidRequest, NotFound
 from audio_pool.replacement import replacing
 from audio_pool.roots import ANYWHERE
+from audio_pool.types import FORMATS
 
 if TYPE_CHECKING:
     from audio_pool.client.client import AudioClient
@@ -92,7 +94,9 @@ def target_of(source: Path, within: Path, craft: str, output: Path | None, alone
         InvalidRequest: several results for one file's name.
     """
     ending = f".{format_}" if format_ else source.suffix
-    if ending.lower() not in (".wav", ".flac", ".ogg", ".opus", ".mp3", ".pcm", ".ulaw", ".alaw"):
+    if ending.lower() == ".oga":
+        ending = ".ogg"
+    if _format_of(ending) is None:
         ending = ".wav"
     if output is None:
         return source.with_name(f"{source.stem}.{craft}{ending}")
@@ -101,6 +105,10 @@ def target_of(source: Path, within: Path, craft: str, output: Path | None, alone
             raise InvalidRequest(f"--output: given {str(output)!r}, a file, for several; allowed is a folder")
         return output / within.with_suffix(ending)
     return output
+
+
+def _format_of(ending: str) -> str | None:
+    return next((format_ for format_ in FORMATS if ending.lower() == f".{format_}"), None)
 
 
 def jobs_of(craft: Craft, given: Sequence[Path], options: Mapping[str, Any]) -> list[Job]:
@@ -123,7 +131,7 @@ def jobs_of(craft: Craft, given: Sequence[Path], options: Mapping[str, Any]) -> 
         for source, within in files
     ]
     targets = [job.target for job in jobs if job.target is not None]
-    twice = next((path for path in targets if targets.count(path) > 1), None) if len(targets) < 10_000 else None
+    twice = next((path for path, count in Counter(targets).items() if count > 1), None)
     if twice is not None:
         raise InvalidRequest(f"--output: several of the given files would become {twice}; give them one by one")
     check_replaceable(targets, options["overwrite"], "--output")
@@ -186,6 +194,8 @@ def _one(
     pool: AudioPool | AudioClient, job: Job, form: Mapping[str, Any], far: bool, timeout_s: float
 ) -> Done:
     files = [path.absolute() for path in job.files]
+    if job.target is not None and "format" not in form:  # what is in a file is what its ending says
+        form = {**form, "format": _format_of(job.target.suffix)}
     try:
         if far:
             report = pool.craft(job.craft, sounds=files, delivery="inline", timeout_s=timeout_s, **form)

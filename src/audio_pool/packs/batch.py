@@ -26,6 +26,7 @@ __all__ = ["REPORT", "Row", "make_list", "write_report"]
 
 REPORT = "report.csv"
 _SLACK_S = 10.0
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Pool(Protocol):
@@ -134,12 +135,18 @@ def write_report(out: Path, rows: Sequence[Row]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Row.__struct_fields__)
-        writer.writerows([getattr(row, name) for name in Row.__struct_fields__] for row in rows)
+        writer.writerows([_cell(getattr(row, name)) for name in Row.__struct_fields__] for row in rows)
     return path
 
 
+def _cell(value: str | float | None) -> str | float | None:
+    """Return what a table may have in a cell: a text that a spreadsheet would take for a formula begins with a '."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+
+
 def _named(lines: Iterable[PromptLine], out: Path, default_format: str) -> Iterable[tuple[PromptLine, Path]]:
-    used: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    used: set[str] = set()
     asked: dict[str, int] = {}
     for line in lines:
         request = line.request
@@ -151,8 +158,12 @@ def _named(lines: Iterable[PromptLine], out: Path, default_format: str) -> Itera
                 # the same words once more: another sound of them
                 line = line._replace(request=structs.replace(request, variant=asked[request.prompt]))
         stem = slug(line.prompt)
-        used[stem] = used.get(stem, 0) + 1
-        yield line, out / f"{stem}{'' if used[stem] == 1 else f'_{used[stem]:02d}'}.{ending}"
+        number = numbers.get(stem, 0) + 1
+        while (name := stem if number == 1 else f"{stem}_{number:02d}") in used:  # "rain" twice, and "rain 02"
+            number += 1
+        numbers[stem] = number
+        used.add(name)
+        yield line, out / f"{name}.{ending}"
 
 
 def _put(target: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ they are kept; their files are written anew, so that nothing in them depends on 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -124,12 +125,29 @@ def build(
         Conflict: frozen, and the plan would change something. OSError: the folder cannot be written.
     """
     changing = [step for step in steps if step.kind not in ("keep", "restore")]
+    named = (manifest.pack.name, manifest.pack.version)
+    if frozen and lock is not None and (lock.name, lock.pack_version) != named:
+        raise Conflict(f"frozen: the pack would be {named[0]} {named[1]}, and is {lock.name} {lock.pack_version}")
     if frozen and changing:
         raise Conflict(
             f"frozen: {changing[0].file} would be another ({changing[0].kind}), and {len(changing) - 1} more",
             hint="'audio-pool pack plan' shows them; build without --frozen to take them in",
         )
-    work = _Work(pool, folder, manifest, lock, here=here, timeout_s=timeout_s)
+    with _alone_in(folder):
+        work = _Work(pool, folder, manifest, lock, here=here, timeout_s=timeout_s, overwrite=overwrite)
+        _carry_out(work, steps, frozen=frozen, overwrite=overwrite, at_once=at_once, on_progress=on_progress)
+        return work.built
+
+
+def _carry_out(
+    work: _Work,
+    steps: Sequence[Step],
+    *,
+    frozen: bool,
+    overwrite: bool,
+    at_once: int,
+    on_progress: Callable[[Built], object],
+) -> None:
     work.tidy(steps)
     todo = [step for step in steps if step.kind in ("make", "remake", "restore")]
     for step in steps:
@@ -146,20 +164,44 @@ def build(
             for future in as_completed(futures):
                 future.result()
                 on_progress(work.built)
-        except KeyboardInterrupt:
-            work.built.interrupted = True
+        except BaseException as exc:
             work.stop()
             for future in futures:
                 future.cancel()
+            if not isinstance(exc, KeyboardInterrupt):
+                raise
+            work.built.interrupted = True
     work.write()
-    return work.built
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a pack's folder, so that two builds do not write one lock. Raises Conflict: another build is under way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"{folder}: another build is under way in it", hint="wait until it has ended") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 class _Work:
     """One build; ``make`` may be called from several threads."""
 
     def __init__(
-        self, pool: _Pool, folder: Path, manifest: Manifest, lock: Lock | None, *, here: bool, timeout_s: float
+        self,
+        pool: _Pool,
+        folder: Path,
+        manifest: Manifest,
+        lock: Lock | None,
+        *,
+        here: bool,
+        timeout_s: float,
+        overwrite: bool,
     ) -> None:
         self._pool = pool
         self._folder = folder
@@ -167,6 +209,7 @@ class _Work:
         self._manifest = manifest
         self._here = here
         self._timeout_s = timeout_s
+        self._overwrite = overwrite
         self._lock = threading.Lock()
         self._locked = {} if lock is None else lock.by_file()
         self._flying: set[Pending] = set()
@@ -186,10 +229,12 @@ class _Work:
                 self.built.renamed.append(step.file)
             elif step.kind == "remove" and step.locked is not None:
                 path = self._sounds / step.file
-                if sha256_of(path) == step.locked.sha256:  # what somebody changed is his
+                found = sha256_of(path)
+                if found == step.locked.sha256:
                     path.unlink()
                 self._locked.pop(step.file, None)
-                self.built.removed.append(step.file)
+                told = self.built.removed if found in (None, step.locked.sha256) else self.built.edited
+                told.append(step.file)  # what somebody changed is his
         self.write()
 
     def write(self) -> None:
@@ -215,18 +260,38 @@ class _Work:
             locked, data, cached = self._made(step.wanted, step.locked if step.kind == "restore" else None)
             if frozen and step.locked is not None and locked != step.locked:
                 raise Conflict(f"frozen: made is not what the lock has: {_first_difference(step.locked, locked)}")
+            if self._is_somebodys(step, locked):
+                with self._lock:
+                    self.built.edited.append(step.file)
+                return
             self._put(step.file, data)
-        except AudioPoolError as exc:
+        except (AudioPoolError, OSError) as exc:
             if self._stopped:
                 return
+            wrong = exc if isinstance(exc, AudioPoolError) else StorageError(str(exc))
             with self._lock:
-                self.built.failed.append(Failed(file=step.file, code=exc.code, message=exc.message))
+                self.built.failed.append(Failed(file=step.file, code=wrong.code, message=wrong.message))
             return
         with self._lock:
             self._locked[step.file] = locked
             self.built.made.append(step.file)
             self.built.there_already += cached
             self.write()
+
+    def _is_somebodys(self, step: Step, made: LockedFile) -> bool:
+        """Return whether what lies in a file's place was changed by somebody; what a killed build left was not.
+
+        Raises:
+            Conflict: it was never built at all.
+        """
+        path = self._sounds / step.file
+        known = {made.sha256, None if step.locked is None else step.locked.sha256}
+        found = None if self._overwrite else sha256_of(path)
+        if found is None or found in known:
+            return False
+        if step.locked is None:
+            raise Conflict(f"{path} is there, and was not built", hint="--overwrite replaces it")
+        return True
 
     def _made(self, wanted: Wanted, as_locked: LockedFile | None) -> tuple[LockedFile, bytes, bool]:
         """Return what is to be locked, the file, and whether the cache had its sound."""
@@ -242,7 +307,7 @@ class _Work:
                 return best
         assert best is not None, "it was tried once at least"
         limit = wanted.max_noise_floor_dbfs
-        if as_locked is None and limit is not None:
+        if limit is not None:
             warning = f"noise_floor: {_floor(best[0]):.1f} dBFS, wanted are {limit:.1f} at the most"
             best = (structs.replace(best[0], warnings=(*best[0].warnings, warning)), *best[1:])
         return best

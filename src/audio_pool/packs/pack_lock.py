@@ -3,38 +3,44 @@
 Owns: the lock's fields, reading and writing it.
 Must not know: how a pack is built or compared.
 
-It says nothing of when and where: the same pack, built twice, has the same lock, byte by byte.
+It says nothing of when and where: the same pack, built twice, has the same lock, byte by byte. It comes with packs of
+others, and its names become paths and parts of scripts: they are held to what a manifest may give.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from audio_pool.errors import InvalidRequest
+from audio_pool.packs.pack_manifest import ItemName
 
 __all__ = ["LOCK", "Lock", "LockedFile", "read_lock", "write_lock"]
 
 LOCK = "pack.lock"
 _VERSION = 1
+FileName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]*(/[a-z0-9][a-z0-9_.\-]*)*\Z")]
+"""Within the pack's folder of sounds, and never out of it."""
+Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]*\Z")]
+Count = Annotated[int, Meta(ge=1)]
 
 
 class LockedFile(Struct, frozen=True, kw_only=True):
     """One file as it was built."""
 
-    file: str
-    item: str
-    class_: str = msgspec.field(name="class")
-    variant: int
+    file: FileName
+    item: ItemName
+    class_: ItemName = msgspec.field(name="class")
+    variant: Count
     asked: dict[str, Any]  # opaque: fields of a request and a form
     """What was asked for; where that is the same, it need not be built again."""
     seed: int
     """As it was drawn in the end: another than asked for where that one's noise floor was too high."""
-    recipe: str
+    recipe: Hex
     """Identity of the recipe, in hex: of everything that decides what the sound is, the model's revision included."""
     engine: str
     implementation: str
@@ -42,12 +48,12 @@ class LockedFile(Struct, frozen=True, kw_only=True):
     model_revision: str
     licence: str
     commercial_use: bool
-    sha256: str
+    sha256: Hex
     """Of the file, in hex."""
-    format: str
-    sample_rate: int
-    channels: int
-    frames: int
+    format: Annotated[str, Meta(pattern=r"\A[a-z]+\Z")]
+    sample_rate: Count
+    channels: Count
+    frames: Count
     is_loop: bool
     seam_score: float | None
     loudness_lufs: float | None
@@ -62,7 +68,7 @@ class Lock(Struct, frozen=True, kw_only=True):
     """All of a ``pack.lock``."""
 
     version: int = _VERSION
-    name: str
+    name: ItemName
     pack_version: str
     files: tuple[LockedFile, ...] = ()
     """By name."""

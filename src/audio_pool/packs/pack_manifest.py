@@ -23,6 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.packs.names import slug
 from audio_pool.types import (
+    HEADERLESS,
     MAX_SEED,
     MAX_VARIANTS,
     BitDepth,
@@ -206,6 +207,11 @@ def _of_item(manifest: Manifest, item: Item) -> Iterator[Wanted]:
     prompt = ", ".join(text for text in (item.prompt, *dict.fromkeys(words)) if text)
     rate = {"sample_rate": form["sample_rate"]} if "sample_rate" in form else {}
     extension = form.setdefault("format", "ogg")
+    if extension in HEADERLESS:
+        raise InvalidRequest(
+            f"format: given {extension!r} for {item.name!r}, allowed are formats with a header",
+            hint="its rate, channels and loop points could be read by nobody; 'wav' has them all",
+        )
     if "target_lufs" in form:  # one loudness for all of a class, also where one has higher peaks
         form.setdefault("limiter", True)
     for variant in range(1, item.variants + 1):

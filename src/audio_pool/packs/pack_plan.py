@@ -45,27 +45,40 @@ def plan_of(manifest: Manifest, lock: Lock | None, folder: Path) -> list[Step]:
     wanted = wanted_files(manifest)
     names = {one.file for one in wanted}
     left = {file: one for file, one in known.items() if file not in names}
-    steps = [_step_of(one, known.get(one.file), left, sounds) for one in wanted]
+    commercial = manifest.pack.commercial
+    steps = [_step_of(one, known.get(one.file), left, sounds, commercial) for one in wanted]
     steps += [Step(kind="remove", file=file, locked=one) for file, one in sorted(left.items())]
     return steps
 
 
-def _step_of(wanted: Wanted, locked: LockedFile | None, left: dict[str, LockedFile], sounds: Path) -> Step:
+def _step_of(
+    wanted: Wanted, locked: LockedFile | None, left: dict[str, LockedFile], sounds: Path, commercial: bool
+) -> Step:
     if locked is None:
-        former = next((one for one in left.values() if one.asked == wanted.asked), None)
+        former = None
+        if not (sounds / wanted.file).exists():  # what somebody has put there is not replaced
+            former = next((one for one in left.values() if _is_as_wanted(one, wanted, commercial)), None)
         if former is not None and sha256_of(sounds / former.file) == former.sha256:
             del left[former.file]
             return Step(kind="rename", file=wanted.file, wanted=wanted, locked=former, why=(f"was {former.file}",))
         return Step(kind="make", file=wanted.file, wanted=wanted)
-    why = tuple(changed_fields(locked.asked, wanted.asked))
-    if why:
-        return Step(kind="remake", file=wanted.file, wanted=wanted, locked=locked, why=why)
     found = sha256_of(sounds / wanted.file)
+    if not _is_as_wanted(locked, wanted, commercial):
+        why = tuple(changed_fields(locked.asked, wanted.asked))
+        if commercial and not locked.commercial_use:
+            why += (f"commercial: engine {locked.engine!r} may not be used so",)
+        if found not in (None, locked.sha256):
+            why += ("somebody changed the file: without --overwrite it is left alone",)
+        return Step(kind="remake", file=wanted.file, wanted=wanted, locked=locked, why=why)
     if found is None:
         return Step(kind="restore", file=wanted.file, wanted=wanted, locked=locked, why=("the file is gone",))
     kind: StepKind = "keep" if found == locked.sha256 else "edited"
     why = () if kind == "keep" else ("its bytes are others than those that were built",)
     return Step(kind=kind, file=wanted.file, wanted=wanted, locked=locked, why=why)
+
+
+def _is_as_wanted(locked: LockedFile, wanted: Wanted, commercial: bool) -> bool:
+    return locked.asked == wanted.asked and (locked.commercial_use or not commercial)
 
 
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:  # fields of requests and forms

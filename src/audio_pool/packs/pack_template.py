@@ -14,7 +14,7 @@ import msgspec
 
 from audio_pool.errors import InvalidRequest
 from audio_pool.packs.names import slug
-from audio_pool.packs.pack_manifest import Sound
+from audio_pool.packs.pack_manifest import Item
 from audio_pool.packs.prompt_list import PromptLine
 
 __all__ = ["EXAMPLE", "manifest_of_lines", "name_of"]
@@ -55,6 +55,7 @@ variants = 3
 _KEPT = (
     "engine", "negative_prompt", "duration_s", "loop", "steps", "guidance_scale", "candidates", "voice", "format",
     "sample_rate", "bit_depth", "bit_rate", "target_lufs", "true_peak_dbfs", "highpass_hz", "tags", "options",
+    "loop_method", "crossfade_s", "min_quality", "limiter", "seed",
 )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def manifest_of_lines(name: str, lines: Iterable[PromptLine]) -> str:
         if isinstance(line.request, InvalidRequest):
             raise InvalidRequest(f"line {line.number}: {line.request.message}")
         fields = msgspec.to_builtins(line.request)
-        known = {key: fields[key] for key in _KEPT if key in fields and key in Sound.__struct_fields__}
+        known = {key: fields[key] for key in _KEPT if fields.get(key) is not None and key in Item.__struct_fields__}
         told = {"name": _unused(line.prompt, used), "prompt": line.request.prompt, **known}
         blocks.append("[[items]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in told.items()))
     if len(blocks) == 1:

@@ -20,7 +20,7 @@ from audio_pool.packs.pack_lock import Lock, LockedFile
 from audio_pool.packs.pack_manifest import Manifest
 from audio_pool.packs.pack_plan import sha256_of
 
-__all__ = ["TARGETS", "BuiltPack", "Exporter", "built_pack", "copied", "export"]
+__all__ = ["TARGETS", "BuiltPack", "Exporter", "built_pack", "copied", "export", "wav_names"]
 
 TARGETS = ("plain", "godot", "unity", "unreal", "wwise", "fmod", "audiosprite", "howler")
 """Names of exports; ``howler`` is a sprite in howler's words."""
@@ -82,7 +82,25 @@ def export(target: str, pack: BuiltPack, out: Path, *, guard: bool = False) -> l
     out.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"audio_pool.packs.exports.{target}")
     exporter: Exporter = module
-    return exporter.export(pack, out, guard=guard)
+    try:
+        return exporter.export(pack, out, guard=guard)
+    except BaseException:  # half an export is none, and would be in the next one's way
+        for path in out.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def wav_names(pack: BuiltPack) -> dict[str, str]:
+    """Return each file's name as a WAV. Raises InvalidRequest: two would have the same."""
+    names: dict[str, str] = {}
+    used: dict[str, str] = {}
+    for one in pack.files:
+        name = Path(one.file).with_suffix(".wav").as_posix()
+        other = used.setdefault(name, one.file)
+        if other != one.file:
+            raise InvalidRequest(f"{other} and {one.file} would both be {name}; change 'names'")
+        names[one.file] = name
+    return names
 
 
 def copied(pack: BuiltPack, one: LockedFile, out: Path, name: str | None = None) -> Path:

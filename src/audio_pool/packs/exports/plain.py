@@ -43,7 +43,7 @@ def manifest_of(pack: BuiltPack) -> Json:
         "version": pack.version,
         "licences": licences,
         "items": [
-            {"id": item, "class": files[0].class_, "prompt": files[0].asked["prompt"],
+            {"id": item, "class": files[0].class_, "prompt": files[0].asked.get("prompt", ""),
              "tags": files[0].asked.get("tags", []), "files": [_file(one) for one in files]}
             for item, files in pack.variants()
         ],

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from audio_pool.audio import codec
-from audio_pool.packs.exports import BuiltPack
+from audio_pool.packs.exports import BuiltPack, wav_names
 from audio_pool.packs.exports.plain import written_manifest
 
 __all__ = ["export"]
@@ -56,10 +56,11 @@ def export(pack: BuiltPack, out: Path, *, guard: bool = False) -> list[Path]:
     """Write every sound as a 16-bit WAV, which is what Unreal makes of whatever it is given, and the script."""
     written: list[Path] = []
     sounds = []
+    names = wav_names(pack)
     for one in pack.files:
         source = pack.sounds / one.file
         audio, rate = codec.read(source)
-        name = str(Path(one.file).with_suffix(".wav"))
+        name = names[one.file]
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         codec.write(target, audio, rate, "wav", 16, codec.inspect(source)["comment"], one.is_loop)

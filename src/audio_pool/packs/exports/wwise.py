@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audio_pool.audio import codec, filter
-from audio_pool.packs.exports import BuiltPack
+from audio_pool.packs.exports import BuiltPack, wav_names
 from audio_pool.packs.exports.plain import written_manifest
 
 __all__ = ["export"]
@@ -27,13 +27,14 @@ def export(pack: BuiltPack, out: Path, *, guard: bool = False) -> list[Path]:
     """Write every sound as a 24-bit WAV, and the table; variants are within a random container."""
     written: list[Path] = []
     rows = ["\t".join(_HEAD)]
+    names = wav_names(pack)
     for item, files in pack.variants():
         for one in files:
             source = pack.sounds / one.file
             audio, rate = codec.read(source)
             if rate > _HIGHEST_HZ:
                 audio, rate = filter.resample(audio, rate, _HIGHEST_HZ, circular=one.is_loop), _HIGHEST_HZ
-            name = Path(one.file).with_suffix(".wav")
+            name = Path(names[one.file])
             target = out / name
             target.parent.mkdir(parents=True, exist_ok=True)
             codec.write(target, audio, rate, "wav", 24, codec.inspect(source)["comment"], one.is_loop)
