@@ -225,7 +225,9 @@ class TestPlan:
     def test_a_pack_that_becomes_commercial_has_nothing_left_that_may_not_be(self, tmp_path: Path) -> None:
         made = manifest(tmp_path)
         lock = locked(tmp_path, made)
-        files = (msgspec.structs.replace(lock.files[0], commercial_use=False), *lock.files[1:])
+        files = (msgspec.structs.replace(lock.files[0], commercial_use=False, format="mp3"), *lock.files[1:])
+        write_lock(tmp_path, msgspec.structs.replace(lock, files=files))
+        assert read_lock(tmp_path) is not None  # every format's name is one that a lock may have
         lock = msgspec.structs.replace(lock, files=files)
         assert {step.kind for step in plan_of(made, lock, tmp_path)} == {"keep"}
         sold = manifest(tmp_path, TEXT.replace("seed = 5", "seed = 5\ncommercial = true"))

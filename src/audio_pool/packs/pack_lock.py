@@ -50,7 +50,7 @@ class LockedFile(Struct, frozen=True, kw_only=True):
     commercial_use: bool
     sha256: Hex
     """Of the file, in hex."""
-    format: Annotated[str, Meta(pattern=r"\A[a-z]+\Z")]
+    format: Annotated[str, Meta(pattern=r"\A[a-z0-9]+\Z")]
     sample_rate: Count
     channels: Count
     frames: Count
