@@ -418,7 +418,8 @@ class World:
         sent = process.tasks.pop(task).action
         if results is None:
             results = {job: self._result(sent, job, more) for job in jobs_of(sent.work)}
-            results |= self._of_no_job(process, sent.work)
+            if attempt is None:
+                results |= self._of_no_job(process, sent.work)
         return self.feed(
             events.TaskDone(
                 worker=process.name,

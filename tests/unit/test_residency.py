@@ -13,7 +13,7 @@ from tests.unit.scheduler_world import Process, World
 from audio_pool.errors import EngineError, OutOfMemory
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
-from audio_pool.scheduler.actions import Action, SendProgress, SendTask
+from audio_pool.scheduler.actions import Action, RecallTask, SendProgress, SendTask
 from audio_pool.scheduler.work import GenerateWork, LoadWork, UnloadWork
 from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
 
@@ -499,3 +499,29 @@ def test_a_model_comes_beside_the_former_or_after_it_and_serving_goes_on(room: i
     late = of_model(box, former)  # resolved before the switch, and asked for after it
     box.run()
     assert box.replies[late].kind == "result"
+
+
+def test_a_model_that_has_come_in_a_bounded_engine_s_place_shares_its_bound() -> None:
+    box = Box([on_demand("v", "a"), on_demand("w", "a")], sound_s=5.0, concurrency={"a": 1}).start()
+    box.feed(events.HostModel(engine="a", model="new", hosted="a@new"))
+    for name in "vw":
+        order(box, "load", "a@new", name)
+    for name in "vw":
+        box.run(until=lambda name=name: "a@new" in box.loaded(box.process(name)))  # type: ignore[misc]
+    for _ in range(4):
+        of_model(box, "new")
+    assert sum(bool(box.process(name).tasks) for name in "vw") == 1
+    box.run()
+    box.check_nothing_is_left()
+
+
+def test_nothing_is_asked_back_for_a_worker_that_has_not_loaded_what_it_needs() -> None:
+    box = Box([on_demand("v"), on_demand("w")], load_s=20.0, sound_s=5.0, concurrency={"a": 1}).start()
+    for engine in "ab":
+        order(box, "load", engine, "v")
+        box.run(until=lambda engine=engine: engine in box.loaded(box.process("v")))  # type: ignore[misc]
+    for engine in "baa":
+        box.sound(engine)
+    assert len(box.process("v").tasks) == 2 and not box.process("w").tasks
+    box.run()
+    assert not [one for one in box.actions if isinstance(one, RecallTask)], "it would come and go until the first ends"

@@ -372,8 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.check_nothing_is_left()
 
 
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(
+SETTINGS = settings(
     max_examples=300,
     stateful_step_count=50,
     deadline=None,
@@ -382,3 +381,6 @@ TestAnyOrder.settings = settings(
     phases=[phase for phase in Phase if phase is not Phase.explain],  # it would outlast the time that a test has
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = SETTINGS

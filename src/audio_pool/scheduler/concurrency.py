@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from audio_pool.scheduler.actions import RecallTask
 from audio_pool.scheduler.queue import Need
-from audio_pool.scheduler.serving import serves
+from audio_pool.scheduler.serving import serves_now
 from audio_pool.scheduler.worker_state import HeldTask, WorkerState
 from audio_pool.scheduler.workers import WorkerTable
 
@@ -28,13 +28,19 @@ class EngineBounds:
     def __init__(self, bounds: Mapping[str, int], workers: WorkerTable) -> None:
         self.bounds = dict(bounds)
         self._workers = workers
+        self._models_of: dict[str, str] = {}
+        """Engines in whose place other models have come, by what those are filed under."""
+
+    def come_in_place(self, hosted: str, engine: str) -> None:
+        """Note that what is filed under a name shares the bound of an engine."""
+        self._models_of[hosted] = self._models_of.get(engine, engine)
 
     def within(self, need: Need, fit: list[WorkerState]) -> list[WorkerState]:
         """Return those of the workers with room to which the bound lets a task go."""
         if not fit or not self._bounds(need):
             return fit
         at_it = self._at(need)
-        return fit if len(at_it) < self.bounds[need.name] else [one for one in fit if one.plan.name in at_it]
+        return fit if len(at_it) < self._bound(need) else [one for one in fit if one.plan.name in at_it]
 
     def ask_back(self, waiting: Iterable[Need], now: float) -> list[RecallTask]:
         """Ask back what waits in a worker behind something else while an idle one could begin it."""
@@ -44,10 +50,10 @@ class EngineBounds:
                 continue
             at_it = self._at(need)
             idle = (one for one in self._workers.vacancies.with_room("generate", now) if one.head("generate") is None)
-            if len(at_it) < self.bounds[need.name] or not any(serves(one, need) for one in idle):
+            if len(at_it) < self._bound(need) or not any(serves_now(one, need) for one in idle):
                 continue
             for worker in at_it.values():
-                own = _of(worker, need)
+                own = self._of(worker, need)
                 if own[0] is worker.head("generate") or worker.killed or worker.state != "ready":
                     continue
                 for held in own:
@@ -65,13 +71,19 @@ class EngineBounds:
         return asked
 
     def _bounds(self, need: Need) -> bool:
-        return need.role == "generate" and self.bounds.get(need.name, 0) > 0
+        return need.role == "generate" and self._bound(need) > 0
+
+    def _bound(self, need: Need) -> int:
+        return self.bounds.get(self._models_of.get(need.name, need.name), 0)
 
     def _at(self, need: Need) -> dict[str, WorkerState]:
         """Return the workers that hold any of an engine, by name."""
-        return {name: one for name, one in self._workers.workers.items() if one.tasks and _of(one, need)}
+        return {name: one for name, one in self._workers.workers.items() if one.tasks and self._of(one, need)}
 
-
-def _of(worker: WorkerState, need: Need) -> list[HeldTask]:
-    kind = need.role, need.name
-    return [held for held in worker.tasks.values() if (held.kind.role, held.kind.name) == kind]
+    def _of(self, worker: WorkerState, need: Need) -> list[HeldTask]:
+        names, engine = self._models_of, self._models_of.get(need.name, need.name)
+        return [
+            held
+            for held in worker.tasks.values()
+            if held.kind.role == need.role and names.get(held.kind.name, held.kind.name) == engine
+        ]

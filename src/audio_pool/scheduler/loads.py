@@ -142,6 +142,7 @@ class Loads:
             return
         self._retired.discard(event.hosted)
         self._dispatcher.hosted_as[event.engine, event.model] = event.hosted
+        self._dispatcher.bounds.come_in_place(event.hosted, event.engine)
         for worker in self._hosts(event.engine, ""):
             plan = worker.plan
             how = plan.on_demand.get(event.engine)
