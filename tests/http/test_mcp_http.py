@@ -234,6 +234,11 @@ def test_a_key_is_asked_for_and_has_its_own_sounds_and_no_paths(keyed: Agents, k
             assert base64.b64decode(read.contents[0].blob) == base64.b64decode(answer.content[2].data)
             with pytest.raises(MCPError, match="not_found"):
                 await client.read_resource((pool.place / "pool.toml").as_uri())
+            many = await client.call_tool("variants", {"text": word, "count": 10, "duration_seconds": 0.5})
+            links = [block.uri for block in many.content if block.type == "resource_link"]
+            assert 1 <= len(links) < 10 and f"{10 - len(links)} more left out" in words_of(many), words_of(many)
+            for uri in links:
+                await client.read_resource(uri)
         async with with_key(keyed.url, other) as client:
             found = await client.call_tool("search_sounds", {"words": word})
             assert found.structured_content["sounds"] == []

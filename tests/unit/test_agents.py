@@ -34,7 +34,7 @@ def test_a_file_has_the_ending_of_what_is_in_it(file_name, form, meant) -> None:
 @pytest.mark.parametrize(
     ("file_name", "form"),
     [("boss.mp3", "wav"), ("boss.aiff", None), ("../boss", None), ("a/b.wav", None), (".boss", None), ("a\0", None),
-     ("..", None), ("a\\b", None)],
+     ("..", None), ("a\\b", None), ("é" * 101, None)],
 )  # fmt: skip
 def test_a_name_that_would_lie_or_leave_the_folder_is_refused(file_name, form) -> None:
     with pytest.raises(InvalidRequest, match=r"file_name: given .*(allowed|agree)"):
@@ -62,6 +62,7 @@ def test_nothing_but_sounds_of_the_folder_is_read(tmp_path: Path) -> None:
         (tmp_path / "secret.wav").as_uri(), f"{inside}/../secret.wav", f"{inside}/%2e%2e/secret.wav",
         f"{inside}/notes.txt", f"{inside}/link.wav", f"{inside}/pipe.wav", f"{inside}/folder.wav", f"{inside}/none.wav",
         f"file://elsewhere{tmp_path}/out/rain.wav", "http://127.0.0.1/rain.wav", "", "audio-pool://sounds/x.wav",
+        f"{inside}/rain%00.wav", f"{inside}/{'x' * 5000}.wav", "file://[",
     ):  # fmt: skip
         with pytest.raises(NotFound, match="no sound of this server"):
             folder.read(uri)

@@ -27,17 +27,22 @@ class Heard(Struct, frozen=True):
     form: str
 
 
-def sounds(files: Sequence[SoundFile], heard: Sequence[Heard | None], *, several: bool) -> CallToolResult:
+def sounds(
+    files: Sequence[SoundFile], heard: Sequence[Heard | None], *, several: bool, dropped: int = 0
+) -> CallToolResult:
     """Return the answer about files.
 
     Args:
         heard: one for each file; None: it does not fit.
         several: the answer's data is a list, even of one.
+        dropped: further sounds that no link leads to.
     """
     silent = sum(1 for one in heard if one is None)
     lines = [file.line for file in files]
     if silent:
         lines.append("(too long to be sent along as audio: read the link)")
+    if dropped:
+        lines.append(f"({dropped} more left out: of the same words the pool keeps no more, see its max_per_prompt)")
     blocks: list[ContentBlock] = [TextContent(text="\n".join(lines))]
     blocks += [_link(file) for file in files]
     for one in heard:

@@ -23,6 +23,8 @@ __all__ = ["OutputFolder", "stem_and_format"]
 _ENDING = re.compile(r"\.([A-Za-z][A-Za-z0-9]{1,4})\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
 _MOST_READ = 64 * 1024 * 1024
+_LONGEST_BYTES = 200
+"""A file system takes 255; the rest is left to a number and the ending."""
 
 
 def stem_and_format(text: str, file_name: str | None, form: FileFormat | None) -> tuple[str, str]:
@@ -41,6 +43,9 @@ def stem_and_format(text: str, file_name: str | None, form: FileFormat | None) -
         raise InvalidRequest(
             f"file_name: given {file_name!r}, allowed is a name without a folder that does not begin with a dot"
         )
+    size = len(file_name.encode(errors="replace"))
+    if size > _LONGEST_BYTES:
+        raise InvalidRequest(f"file_name: given {size} bytes of UTF-8, allowed are {_LONGEST_BYTES}; a shorter name")
     found = _ENDING.search(file_name)
     if found is None:
         return file_name, form or "wav"
@@ -77,10 +82,13 @@ class OutputFolder:
         Raises:
             NotFound: nothing is there, or it lies elsewhere, or it is no sound: all say the same.
         """
-        parts = urlsplit(uri)
+        missing = NotFound(f"{uri:.300}: no sound of this server", hint="read the links that its tools answer with")
+        try:
+            parts = urlsplit(uri)
+        except ValueError:  # it is no address at all
+            raise missing from None
         path = Path(unquote(parts.path))
         media = MEDIA_TYPES.get(path.suffix.removeprefix("."))
-        missing = NotFound(f"{uri}: no sound of this server", hint="read the links that its tools answer with")
         if parts.scheme != "file" or parts.netloc or path.parent != self.folder or media is None:
             raise missing
         try:
@@ -89,5 +97,5 @@ class OutputFolder:
                 if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_READ:
                     raise missing
                 return file.read(), media
-        except OSError:
+        except (OSError, ValueError):  # a name with a NUL in it is none
             raise missing from None

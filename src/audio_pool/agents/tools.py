@@ -130,7 +130,9 @@ class Tools:
             asker, [{**fields, "format": form, "variant": number} for number in range(1, count + 1)], report
         )
         others = [one for one in results if one.metadata.entry_id is None or one.metadata.entry_id != asked.sound_id]
-        return await self._answer(asker, others[: asked.count], stem, form, several=True)
+        others = others[: asked.count]
+        stay = others if self._folder else await self._that_stay(asker, others)
+        return await self._answer(asker, stay, stem, form, several=True, dropped=len(others) - len(stay))
 
     async def _search_sounds(self, asker: Asker, given: Mapping[str, Any], report: Report) -> CallToolResult:
         asked = parse(SearchSounds, given, what="search_sounds")
@@ -157,6 +159,21 @@ class Tools:
         result = AudioResult(request_id="", path="", metadata=kept.metadata, data=kept.data)
         return await self._answer(asker, [result], stem, form, several=False)
 
+    async def _that_stay(self, asker: Asker, results: Sequence[AudioResult]) -> list[AudioResult]:
+        """Return those that a link can lead to: of the same words a pool keeps a few, and lets others go for them.
+
+        Raises StorageError: none of them.
+        """
+        ids = [one.metadata.entry_id for one in results if one.metadata.entry_id is not None]
+        kept: set[int] = set()
+        if ids:
+            page = await asker.client.library.search(ids=ids, limit=len(ids), namespace=asker.namespace)
+            kept = {one.id for one in page.sounds}
+        stay = [one for one in results if one.metadata.entry_id in kept]
+        if results and not stay:
+            raise _not_kept()
+        return stay
+
     # -- files
 
     async def _made_one(self, asker: Asker, fields: Fields, stem: str, report: Report) -> CallToolResult:
@@ -165,7 +182,7 @@ class Tools:
         return await self._answer(asker, results, stem, str(fields["format"]), several=False)
 
     async def _answer(
-        self, asker: Asker, results: Sequence[AudioResult], stem: str, form: str, *, several: bool
+        self, asker: Asker, results: Sequence[AudioResult], stem: str, form: str, *, several: bool, dropped: int = 0
     ) -> CallToolResult:
         files = []
         for result in results:
@@ -174,7 +191,7 @@ class Tools:
             files.append(_told(result.metadata, form, data, path))
         room = self._most_audio_bytes // len(results)
         heard = [await self._heard(asker, result, form, room) for result in results] if room else []
-        return content.sounds(files, heard, several=several)
+        return content.sounds(files, heard, several=several, dropped=dropped)
 
     async def _heard(self, asker: Asker, result: AudioResult, form: str, room: int) -> Heard | None:
         """Return a sound as it goes along with an answer; None: it has no room, however it is written."""
@@ -213,12 +230,16 @@ def _told(metadata: SoundMetadata, form: str, data: bytes, path: Path | None) ->
     if path is not None:
         return SoundFile.of(metadata, form=form, size_bytes=len(data), uri=path.as_uri(), path=str(path))
     if metadata.entry_id is None:
-        raise StorageError(
-            "the sound is not kept by the pool, so that no link can lead to it",
-            hint="let the pool keep sounds (cache.enabled), or run this server where its files are wanted",
-        )
+        raise _not_kept()
     uri = sound_uri(metadata.entry_id, form)
     return SoundFile.of(public(metadata), form=form, size_bytes=len(data), uri=uri, path=None)
+
+
+def _not_kept() -> StorageError:
+    return StorageError(
+        "the sound is not kept by the pool, so that no link can lead to it",
+        hint="let the pool keep sounds (cache.enabled), or run this server where its files are wanted",
+    )
 
 
 def _asked_like(metadata: SoundMetadata) -> dict[str, Any]:
