@@ -19,6 +19,13 @@ from tests.support.gateways import Gateway, Pool, running
 
 COUNT = 10_000
 OpenLibrary = Callable[..., Tab]
+_COUNT_URLS = """
+window.__urls = new Set();
+const {createObjectURL: create, revokeObjectURL: revoke} = URL;
+URL.createObjectURL = blob => { const url = create.call(URL, blob); window.__urls.add(url); return url; };
+URL.revokeObjectURL = url => { window.__urls.delete(url); revoke.call(URL, url); };
+"""
+"""Notes the addresses of pictures and files that the page holds in memory."""
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +172,40 @@ def test_sounds_are_judged_by_the_keyboard_alone(library: OpenLibrary) -> None:
     dialog.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
     assert asked(page, "/v1/sounds?text=take+7012")["sounds"] == []
+
+
+def test_what_another_tab_has_removed_goes_once_it_is_touched(library: OpenLibrary) -> None:
+    tab = library("?text=wind+8")
+    tab.expects("404")
+    page = tab.page
+    there = asked(page, "/v1/sounds?text=wind+8&limit=3")["sounds"]
+    shown = [one["prompt"] for one in there]
+    assert page.request.post(f"{tab.address}/v1/sounds/remove", data={"ids": [one["id"] for one in there]}).ok
+    said = page.locator("#toasts")
+    cells(page).first.focus()
+    page.keyboard.press("4")
+    expect(said).to_contain_text(f"“{shown[0]}” has been removed meanwhile.")
+    expect(cells(page).first).to_contain_text(shown[1])
+    page.keyboard.press("Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(said).to_contain_text("Removed 1 sound.")
+    expect(cells(page).first).to_contain_text(shown[2])
+    cells(page).first.click()
+    expect(said).to_contain_text(f"“{shown[2]}” has been removed meanwhile.")
+    expect(page.get_by_role("complementary", name="Sound")).to_be_hidden()
+
+
+def test_pictures_are_given_back_when_the_view_is_left(library: OpenLibrary) -> None:
+    tab = library()
+    page = tab.page
+    page.add_init_script(_COUNT_URLS)
+    page.reload()
+    for width in (700, 1280, 600):  # laid out anew while they are on their way
+        page.set_viewport_size({"width": width, "height": 800})
+    expect(page.locator(".tile-picture[src]").first).to_be_visible()
+    page.evaluate("() => { location.hash = '#live'; }")
+    expect(page.get_by_role("heading", name="Live")).to_be_visible()
+    assert page.evaluate("() => [...window.__urls]") == []
 
 
 def test_many_are_selected_by_click_shift_and_keyboard_and_changed_at_once(library: OpenLibrary) -> None:

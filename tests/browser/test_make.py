@@ -249,6 +249,34 @@ def test_a_sound_is_taken_along_in_any_format_and_as_code(
     subprocess.run([sys.executable, "-c", script], **run)
 
 
+def test_words_that_begin_with_a_dash_are_no_option(open_tab: OpenTab, pool: Pool, tmp_path: Path) -> None:
+    tab = open_tab()
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = tab.open("/#make")
+    sound = made(page, "-5 degrees of wind", seconds=0.5, loop=False)
+    sound.locator("summary", has_text="Copy as").click()
+    sound.get_by_role("button", name="Command line").click()
+    command = str(eventually(lambda: page.evaluate("() => navigator.clipboard.readText()"), "it is copied"))
+    words = shlex.split(command)
+    at = words.index("--")
+    ours = [sys.executable, "-m", "audio_pool.cli", *words[1:at], "--connect", pool.endpoint, "--json", *words[at:]]
+    told = subprocess.run(ours, capture_output=True, timeout=PATIENCE_S, cwd=tmp_path, check=True)
+    assert json.loads(told.stdout)["cached"] is True
+
+
+def test_a_prompt_of_two_thousand_letters_leaves_room_for_its_sound(open_tab: OpenTab) -> None:
+    tab = open_tab(width=320, height=640)
+    page = tab.open("/#make")
+    expect(page.get_by_role("button", name="Make it")).to_be_in_viewport(ratio=1.0)
+    tabs = page.get_by_role("navigation").bounding_box()
+    button = page.get_by_role("button", name="Make it").bounding_box()
+    assert tabs and button and button["y"] + button["height"] <= tabs["y"], "not behind the tabs"
+    sound = made(page, "rain " * 399 + "drop", seconds=0.5, loop=False)
+    title = sound.get_by_role("heading").first.bounding_box()
+    assert title and title["height"] < 120
+    assert tab.sideways() <= 0
+
+
 def test_a_page_that_is_loaded_anew_has_what_was_typed_and_made(open_tab: OpenTab) -> None:
     page = open_tab().open("/#make")
     made(page, "a creaking door", seconds=0.6, loop=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_a_picture_goes_with_its_sound_and_a_lost_one_is_drawn_anew(pool: AudioP
         assert verify(cache._store).problems == []
     with pytest.raises(NotFound, match="no entry"):
         client.spectrogram(entry)
+
+
+def test_a_sound_that_is_removed_while_it_is_drawn_is_not_there(pool: AudioPool, client: AudioClient) -> None:
+    entries = [kept(pool, f"thunder, number {number}") for number in range(6)]
+    with ThreadPoolExecutor(len(entries)) as threads:
+        asked = [threads.submit(pool.spectrogram, entry, dark=True, timeout_s=60.0) for entry in entries]
+        for entry in reversed(entries):
+            client.library.remove(entry)
+        errors = [one.exception() for one in asked]
+    assert {type(error) for error in errors} <= {NotFound, type(None)}, "nothing is wrong with what keeps them"
 
 
 def test_another_namespaces_entries_and_nonsense_are_refused(pool: AudioPool, client: AudioClient) -> None:

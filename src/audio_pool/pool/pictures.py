@@ -118,7 +118,7 @@ class Pictures:
         store = cache.store
         entry = store.entries.entry(asked.entry_id)
         if entry is None or entry.recipe.namespace != asked.namespace:
-            raise NotFound(f"namespace {asked.namespace!r} has no entry {asked.entry_id}")
+            raise _no_entry(asked)
         kept = store.renditions.find(asked.entry_id, asked.picture)
         if kept is not None:
             return asked.answer(store.blobs.path_of(kept.file))
@@ -144,7 +144,14 @@ class Pictures:
         """Put a picture beside its entry. On the writer's thread."""
         if not Path(out).is_file():
             raise WorkerError("the worker says that it drew, and there is no picture")
+        if cache.store.entries.entry(asked.entry_id) is None:  # while it was drawn
+            Path(out).unlink(missing_ok=True)
+            raise _no_entry(asked)
         return asked.answer(cache.store.renditions.put(asked.entry_id, asked.picture, out))
+
+
+def _no_entry(asked: _Asked) -> NotFound:
+    return NotFound(f"namespace {asked.namespace!r} has no entry {asked.entry_id}")
 
 
 def _read(entry_id: int, path: str) -> bytes:

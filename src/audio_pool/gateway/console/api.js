@@ -43,7 +43,8 @@ export class Problem extends Error {
     this.name = "Problem";
     this.status = status;
     this.code = String(body.code ?? "");
-    this.hint = String(body.hint ?? "");
+    // the server speaks to programs of this one
+    this.hint = this.code === "unauthenticated" ? "the key button at the top takes one" : String(body.hint ?? "");
     this.retryable = Boolean(body.retryable);
     this.retryAfterS = retryAfterS;
   }

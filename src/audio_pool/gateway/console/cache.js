@@ -135,7 +135,7 @@ export function view(root, context) {
       { class: "leaver" },
       playButton(sound),
       h("div", { class: "leaver-what" },
-        h("p", { class: "leaver-prompt" }, sound.prompt),
+        h("p", { class: "leaver-prompt prompt-title" }, sound.prompt),
         h("p", { class: "soft" },
           [`worth ${amount(one.worth)}`, size(sound.size_bytes), sound.hits ? `used ${count(sound.hits)} times` : "never used again", `kept ${ago(sound.created_at)}`, sound.namespace === "default" ? null : sound.namespace].filter(Boolean).join(" · "))),
       why ? h("span", { class: "tag warn" }, why) : null,
@@ -207,7 +207,7 @@ export function view(root, context) {
     return h(
       "li",
       { class: "twice" },
-      h("h3", null, group.keep.prompt),
+      h("h3", { class: "prompt-title" }, group.keep.prompt),
       h("p", { class: "hint" }, `${group.reason}${group.keep.namespace === "default" ? "" : ` in ${group.keep.namespace}`}`),
       h("ul", null, [group.keep, ...group.duplicates].map((sound, at) => {
         const goes = at > 0 && !sound.pinned;
@@ -220,7 +220,7 @@ export function view(root, context) {
         return h("li", { class: "leaver" },
           playButton(sound),
           h("div", { class: "leaver-what" },
-            h("p", null, at === 0 ? "The best of them" : sound.prompt === group.keep.prompt ? "One more" : sound.prompt),
+            h("p", { class: "prompt-title" }, at === 0 ? "The best of them" : sound.prompt === group.keep.prompt ? "One more" : sound.prompt),
             h("p", { class: "soft" }, [sound.quality === null ? null : `quality ${Math.round(sound.quality)}`, sound.clap_similarity === null ? null : `CLAP ${sound.clap_similarity.toFixed(2)}`, seconds(sound.duration_s), size(sound.size_bytes), sound.hits ? `used ${count(sound.hits)} times` : null, `kept ${ago(sound.created_at)}`].filter(Boolean).join(" · "))),
           sound.pinned ? h("span", { class: "tag accent" }, icon("pin"), "pinned") : null,
           h("label", { class: "choice" }, box, "Remove"));
@@ -250,6 +250,10 @@ export function view(root, context) {
   };
   all();
   document.addEventListener("back", all);
+  listening.addEventListener("gone", () => {
+    toast("It has been removed meanwhile.");
+    all();
+  });
 
   return {
     close() {

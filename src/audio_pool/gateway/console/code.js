@@ -63,13 +63,16 @@ export function asPython(request) {
 
 /** @param {Json} request */
 export function asCommand(request) {
-  const words = ["audio-pool generate", quoted(request.prompt)];
+  const prompt = quoted(request.prompt);
+  const dashed = request.prompt.startsWith("-"); // it would be taken for an option
+  const words = ["audio-pool generate", dashed ? "" : prompt];
   for (const [name, value] of Object.entries(request)) {
     if (name in OPTIONS) words.push(OPTIONS[name], quoted(String(value)));
     else if (name in SWITCHES) words.push(SWITCHES[name][value ? 0 : 1]);
     else if (name === "options") for (const [option, one] of Object.entries(value)) words.push("--option", quoted(`${option}=${typeof one === "string" ? one : JSON.stringify(one)}`));
   }
-  return [...words, "-o", quoted(fileName(request.prompt, request.format ?? "wav"))].filter(Boolean).join(" ");
+  words.push("-o", quoted(fileName(request.prompt, request.format ?? "wav")), dashed ? `-- ${prompt}` : "");
+  return words.filter(Boolean).join(" ");
 }
 
 /** Put text on the clipboard, which browsers keep for pages they trust. @param {string} text @returns {Promise<boolean>} */

@@ -207,6 +207,8 @@ export function view(root, context) {
     return many.mark(meant, { pinned: !all }, all ? "No pin any more:" : "Pinned");
   }
 
+  listening.addEventListener("gone", (event) => many.gone([/** @type {CustomEvent<Sound>} */ (event).detail]));
+
   // -- what is selected
 
   const how = formats();

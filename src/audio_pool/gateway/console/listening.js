@@ -6,12 +6,13 @@
  *   listening.point(sound);  listening.leave(sound);   // heard after a moment, so that nobody who passes hears all
  *   listening.toggle(sound);                           // a button
  *   listening.addEventListener("change", …);           // listening.heard: the sound that plays, or null
+ *   listening.addEventListener("gone", …);             // detail: a sound that is kept no more
  *   listening.part                                     // 0..1 of it, for a playhead
  *   listening.close();
  *
  * A file is the master, decoded once; the last ones are kept.
  */
-import { api, aborted, told } from "./api.js";
+import { Problem, api, aborted, told } from "./api.js";
 import { toast } from "./notice.js";
 import { player } from "./player.js";
 
@@ -101,7 +102,8 @@ export class Listening extends EventTarget {
       await player.play(clip);
       if (player.isPlaying(clip)) this.#tell(sound, clip);
     } catch (error) {
-      if (!aborted(error)) toast(told(error), { kind: "bad" });
+      if (error instanceof Problem && error.code === "not_found") this.dispatchEvent(new CustomEvent("gone", { detail: sound }));
+      else if (!aborted(error)) toast(told(error), { kind: "bad" });
     }
   }
 

@@ -222,7 +222,7 @@ class Live {
    * @returns {Shown}
    */
   #job(first) {
-    const title = h("p", { class: "live-prompt", id: uid("job") }, first.prompt);
+    const title = h("p", { class: "live-prompt prompt-title", id: uid("job") }, first.prompt);
     const facts = h("small", null);
     const bar = h("span", null);
     const progress = h("div", { class: "progress", role: "progressbar", "aria-labelledby": title.id, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);

@@ -37,7 +37,8 @@ export class Many {
    * @param {string} done what is said then, before how many
    */
   async mark(sounds, marks, done) {
-    const { changed, failed } = await this.#each(sounds, "/v1/sounds/mark", { marks });
+    const { changed, failed, missing } = await this.#each(sounds, "/v1/sounds/mark", { marks });
+    this.gone(sounds.filter((one) => missing.includes(one.id)));
     for (const id of changed) this.shelf.change(id, (now) => marked(now, marks)); // as it is now: others may be under way
     this.#tell(`${done} ${soundCount(changed.length)}.`, failed);
   }
@@ -54,12 +55,21 @@ export class Many {
         : `${which} (${size(sum)}) will be offered to nobody any more. ${pinned === sounds.length ? (pinned === 1 ? "It is" : "All of them are") : `${count(pinned)} of them ${pinned === 1 ? "is" : "are"}`} pinned.`;
     if (!(await ask({ title: sounds.length === 1 ? "Remove this sound?" : `Remove ${soundCount(sounds.length)}?`, text, yes: pinned ? "Remove, pinned too" : "Remove", danger: true }))) return false;
     this.listening.hush(sounds.map((one) => one.id));
-    const { changed, failed } = await this.#each(sounds, "/v1/sounds/remove", {});
+    const { changed, failed, missing } = await this.#each(sounds, "/v1/sounds/remove", {});
+    changed.push(...missing); // gone is what they are to be
     const gone = new Set(changed);
     this.listening.unhush(sounds.map((one) => one.id).filter((id) => !gone.has(id)));
     this.shelf.take(changed);
     this.#tell(`Removed ${soundCount(changed.length)}.`, failed);
     return changed.length > 0;
+  }
+
+  /** Somebody else has removed them. @param {Sound[]} sounds */
+  gone(sounds) {
+    const listed = sounds.filter((one) => this.shelf.sounds.some((other) => other.id === one.id));
+    if (!listed.length) return;
+    this.shelf.take(listed.map((one) => one.id));
+    toast(listed.length === 1 ? `“${listed[0].prompt.slice(0, 80)}” has been removed meanwhile.` : `${soundCount(listed.length)} have been removed meanwhile.`);
   }
 
   /** @param {Sound[]} sounds @param {string} format */
@@ -140,16 +150,20 @@ export class Many {
    * @param {Sound[]} sounds
    * @param {string} path
    * @param {Record<string, unknown>} rest
-   * @returns {Promise<{changed: number[], failed: {id: number, error: {message: string}}[]}>}
+   * @returns {Promise<{changed: number[], failed: {id: number, error: {message: string}}[], missing: number[]}>} `missing`:
+   *     those that are kept no more
    */
   async #each(sounds, path, rest) {
-    const done = { changed: /** @type {number[]} */ ([]), failed: /** @type {any[]} */ ([]) };
+    const done = { changed: /** @type {number[]} */ ([]), failed: /** @type {any[]} */ ([]), missing: /** @type {number[]} */ ([]) };
     try {
       for (let at = 0; at < sounds.length; at += MOST) {
         const part = sounds.slice(at, at + MOST);
         const answer = await api.post(path + namespaceOf(part), { ids: part.map((one) => one.id), ...rest }, { signal: this.signal, timeoutMs: 60_000 });
         done.changed.push(...answer.changed);
-        done.failed.push(...answer.failed);
+        for (const one of answer.failed) {
+          if (one.error.code === "not_found") done.missing.push(one.id);
+          else done.failed.push(one);
+        }
       }
     } catch (error) {
       if (!aborted(error)) toast(told(error), { kind: "bad" });

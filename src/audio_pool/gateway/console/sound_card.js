@@ -64,7 +64,7 @@ export class SoundCard {
     /** While it is under way. @type {{bar: HTMLElement, says: HTMLElement, elapsed: HTMLElement, cancel: HTMLButtonElement} | null} */
     this.way = null;
     const id = uid("sound");
-    this.title = h("h3", { id }, making.request.prompt);
+    this.title = h("h3", { id, class: "prompt-title" }, making.request.prompt);
     this.tags = h("div", { class: "row tags" });
     this.fold = h("button", { class: "button icon-only", type: "button", onclick: () => (this.compact = !this.compact) }, icon("chevron"));
     this.body = h("div", { class: "stack" });

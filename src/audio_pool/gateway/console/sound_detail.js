@@ -6,7 +6,7 @@
  *   root.append(detail.element);
  *   await detail.show(sound);  detail.hide();
  */
-import { api, aborted, told } from "./api.js";
+import { Problem, api, aborted, told } from "./api.js";
 import { field, h, icon, replace } from "./dom.js";
 import { ago, hertz, level, seconds, size } from "./figures.js";
 import { addressOf } from "./listening.js";
@@ -63,8 +63,17 @@ export class SoundDetail {
       this.sound = { ...whole, score: sound.score };
       this.#known(whole);
     } catch (error) {
+      if (this.#gone(sound, error)) return;
       if (!aborted(error)) replace(this.facts ?? this.element, h("p", { class: "note bad" }, told(error)));
     }
+  }
+
+  /** Take away what somebody else has removed. @param {Sound} sound @param {unknown} error @returns {boolean} whether it is that */
+  #gone(sound, error) {
+    if (!(error instanceof Problem && error.code === "not_found")) return false;
+    if (this.sound?.id === sound.id) this.hide();
+    this.many.gone([sound]);
+    return true;
   }
 
   /** Only what has changed. @param {Sound} sound */
@@ -76,7 +85,7 @@ export class SoundDetail {
 
   /** @param {Sound} sound */
   #draw(sound) {
-    this.title = h("h2", { tabIndex: -1 }, sound.prompt);
+    this.title = h("h2", { class: "prompt-title", tabIndex: -1 }, sound.prompt);
     this.#stage?.close();
     const stage = new Stage({ label: sound.prompt, url: addressOf(sound, "/audio", { format: "flac" }), loop: sound.is_loop, duration: sound.duration_s, rate: sound.sample_rate });
     this.#stage = stage;
@@ -147,6 +156,7 @@ export class SoundDetail {
       this.onChange(now);
       this.refresh(now);
     } catch (error) {
+      if (this.#gone(sound, error)) return;
       toast(told(error), { kind: "bad" });
       this.#marks(sound);
     }
@@ -160,7 +170,7 @@ export class SoundDetail {
       const blob = await api.blob(addressOf(sound, "/audio", { format }), { timeoutMs: 60_000 });
       saveAs(blob, `${sound.prompt.slice(0, 60).replace(/[^\p{L}\p{N} ._-]+/gu, "_") || "sound"}.${format}`);
     } catch (error) {
-      if (!aborted(error)) toast(told(error), { kind: "bad" });
+      if (!aborted(error) && !this.#gone(sound, error)) toast(told(error), { kind: "bad" });
     }
   }
 

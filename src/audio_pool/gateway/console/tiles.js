@@ -62,9 +62,10 @@ export class Tiles {
   async #fetch(image, sound) {
     this.#underWay += 1;
     try {
-      const url = await api.objectUrl(addressOf(sound, "/tile.png"), { signal: this.#left.signal });
-      if (this.#left.signal.aborted) URL.revokeObjectURL(url);
-      else this.#keep(sound.id, url);
+      const fetched = await api.blob(addressOf(sound, "/tile.png"), { signal: this.#left.signal });
+      if (this.#left.signal.aborted) return;
+      // a grid that was laid out anew meanwhile has asked for it twice
+      const url = this.#urls.get(sound.id) ?? this.#keep(sound.id, URL.createObjectURL(fetched));
       if (image.dataset.sound === String(sound.id)) image.src = url;
     } catch (error) {
       if (!aborted(error) && error instanceof Problem && error.retryable) {
@@ -78,7 +79,7 @@ export class Tiles {
     }
   }
 
-  /** @param {number} id @param {string} url */
+  /** @param {number} id @param {string} url @returns {string} */
   #keep(id, url) {
     this.#urls.set(id, url);
     for (const [old, its] of this.#urls) {
@@ -86,5 +87,6 @@ export class Tiles {
       URL.revokeObjectURL(its);
       this.#urls.delete(old);
     }
+    return url;
   }
 }
