@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from litestar import Litestar
+
+from audio_pool.client.async_client import AsyncAudioClient
+from audio_pool.config import HttpConfig
+from audio_pool.gateway import openapi
+from audio_pool.gateway.door import Door
 
 from .conftest import Gateway, Pool, running
 
@@ -71,6 +79,25 @@ def test_a_long_plan_has_sections_as_long_as_they_may_be(http: httpx.Client) -> 
         plan = http.post("/v1/music/plan", json={"prompt": "a march", "music_length_ms": length_ms}).json()
         lengths = [section["duration_ms"] for section in plan["sections"]]
         assert sum(lengths) == length_ms and all(3_000 <= one <= 120_000 for one in lengths), lengths
+
+
+def test_it_is_made_once_and_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def document(*_: object, **__: object) -> Json:
+        threads.append(threading.current_thread())
+        return {"openapi": "3.1.0"}
+
+    monkeypatch.setattr(openapi, "document", document)
+
+    async def ask() -> None:
+        app = Litestar([openapi.router(Door(AsyncAudioClient, HttpConfig()))], openapi_config=None)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+            answers = await asyncio.gather(*(client.get("/schema/openapi.json") for _ in range(5)))
+        assert [answer.json() for answer in answers] == [{"openapi": "3.1.0"}] * 5
+
+    asyncio.run(ask())
+    assert len(threads) == 1 and threads[0] is not threading.current_thread()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("schemathesis") is None, reason="schemathesis is not installed")

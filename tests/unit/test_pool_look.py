@@ -150,3 +150,15 @@ def test_a_pool_that_goes_is_down_and_one_that_comes_back_is_counted_anew() -> N
         await changes.aclose()
 
     asyncio.run(look())
+
+
+def test_who_asks_without_end_has_nothing_more_kept() -> None:
+    async def look() -> None:
+        told = Told()
+        watch = PoolWatch(told)
+        for _ in range(50):
+            told.turns.put_nowait(None)
+            await watch.look(discreet=True)
+        assert told.asked == 50 and watch.kept < 50
+
+    asyncio.run(look())

@@ -9,6 +9,7 @@ that are bytes.
 
 from __future__ import annotations
 
+import asyncio
 import http
 import re
 import types
@@ -42,13 +43,16 @@ _SECRETS: Json = {
 
 def router(door: Door) -> Router:
     """Return the route."""
-    made: list[bytes] = []
+    made: list[asyncio.Future[bytes]] = []
+
+    def make(routes: Sequence[object]) -> bytes:
+        return msgspec.json.encode(document(routes, keys=door.has_keys))
 
     @get("/schema/openapi.json", opt={"public": True, "undocumented": True}, summary="This API, for programs")
     async def openapi(request: HttpRequest) -> Response[bytes]:
-        if not made:
-            made.append(msgspec.json.encode(document(request.app.routes, keys=door.has_keys)))
-        return Response(made[0], media_type="application/vnd.oai.openapi+json")
+        if not made:  # it takes a second, in which others are answered
+            made.append(asyncio.ensure_future(asyncio.to_thread(make, request.app.routes)))
+        return Response(await asyncio.shield(made[0]), media_type="application/vnd.oai.openapi+json")
 
     return Router("/", route_handlers=[openapi])
 

@@ -26,6 +26,8 @@ _EVERY_S = 1.0
 _ANSWER_S = 3.0
 """A pool that says nothing within this is taken for gone."""
 _LATELY_S = 60.0
+_NOTED_S = 0.5
+"""Who asks more often than that is told as much, and has no more kept."""
 Change = dict[str, msgspec.Raw]
 """Parts of a PoolLook, by field, as JSON."""
 
@@ -68,6 +70,11 @@ class PoolWatch:
     def asking(self) -> bool:
         """True while the pool is asked, because somebody looks."""
         return self._asking is not None
+
+    @property
+    def kept(self) -> int:
+        """How many of the pool's answers are kept to compare with."""
+        return len(self._said)
 
     async def look(self, *, discreet: bool) -> PoolLook:
         """Return the pool as it is now."""
@@ -134,7 +141,8 @@ class PoolWatch:
         """Keep what the pool says for a while; return the oldest of the same start."""
         if self._said and self._said[-1].instance != said.instance:
             self._said.clear()  # another start has counted less
-        self._said.append(said)
+        if not self._said or said.at - self._said[-1].at >= _NOTED_S:
+            self._said.append(said)
         while said.at - self._said[0].at > _LATELY_S:
             self._said.popleft()
         return self._said[0]
