@@ -65,6 +65,7 @@ def test_a_file_is_named_or_sent_and_its_result_put_or_sent(pool: AudioPool, pla
         assert [one.name for one in sent.given] == [str(a), "sound 1", "sound 2"]
         assert sent.given[1].sha256 == sent.given[2].sha256
         assert not leftovers(place)  # what was delivered lies nowhere else
+        assert len(client.craft(Mix(), sounds=[b] * 64, delivery="inline", format="mp3").given) == 64
         assert client.craft(Check(), sounds=[b]).path is None
         kept = client.craft(Convert(), [b], format="wav")  # no place was named: it stays where such results go
         assert kept.path is not None and Path(kept.path).parent == place / "renders"

@@ -156,6 +156,9 @@ def test_what_is_no_sound_or_not_alike_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "six.wav", np.zeros((RATE, 6)) + 0.1, RATE)
     with pytest.raises(InvalidAudio, match=r"given sounds with 2, 6 channels"):
         craft(tmp_path, Mix(), tmp_path / "six.wav", given(tmp_path, pink(RATE)))
+    with pytest.raises(InvalidRequest, match=r"format: given mp3 for 6 channels, allowed are 2"):
+        craft(tmp_path, Convert(), tmp_path / "six.wav", format="mp3")
+    assert craft(tmp_path, Convert(), tmp_path / "six.wav", format="mp3", mono=True).channels == 1
     soundfile.write(tmp_path / "nan.wav", np.full((RATE, 1), np.nan), RATE, subtype="FLOAT")
     with pytest.raises(InvalidAudio, match=r"nan\.wav: given a sound with"):
         craft(tmp_path, Check(), tmp_path / "nan.wav")

@@ -42,3 +42,6 @@ def test_a_hang_is_many_times_what_its_like_took_within_bounds() -> None:
         kind = TaskKind("generate", f"of {seconds}", 8, 0)
         estimates.learn(kind, seconds)
         assert estimates.hang_s(kind) == hang_s
+    craft = TaskKind("craft", "master")  # of a second, and then of ten minutes
+    estimates.learn(craft, 0.1)
+    assert estimates.hang_s(craft) == 120.0

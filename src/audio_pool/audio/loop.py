@@ -221,13 +221,18 @@ def _extended(audio: Audio, needed: int, sample_rate: int) -> Audio:
     """Lengthen the material to ``needed`` by repeating parts of itself where they continue it best."""
     if audio.shape[1] < 8:
         return np.pad(audio, ((0, 0), (0, needed - audio.shape[1])), mode="edge" if audio.size else "constant")
-    source, length = audio, audio.shape[1]
+    source, total = audio, audio.shape[1]
+    length = total
     overlap = max(2, min(length // 4, round(0.5 * sample_rate)))
-    while audio.shape[1] < needed:
-        end = audio[:, -overlap:]
+    out = np.empty((len(audio), needed + length), audio.dtype)  # at once: a short sound has many parts
+    out[:, :length] = source
+    while total < needed:
+        end = out[:, total - overlap : total]
         rho = correlations(end, source[:, : max(length // 2, overlap) + overlap])
         # early places give the longest addition; a better match must be worth it
         at = int(np.argmax(rho - 0.05 * np.arange(len(rho)) / len(rho)))
-        joint = blend(end, source[:, at : at + overlap])
-        audio = np.concatenate([audio[:, :-overlap], joint, source[:, at + overlap :]], axis=1)
-    return audio[:, :needed]
+        out[:, total - overlap : total] = blend(end, source[:, at : at + overlap])
+        rest = source[:, at + overlap :]
+        out[:, total : total + rest.shape[1]] = rest
+        total += rest.shape[1]
+    return out[:, :needed]

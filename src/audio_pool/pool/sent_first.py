@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from audio_pool.errors import AudioPoolError, Busy
+from audio_pool.errors import AudioPoolError, Busy, PoolClosed
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.reading import FileReading, Turn
@@ -62,20 +62,36 @@ class SentFirst:
         if not sounds:
             return self._intake.call(task_of(()), sink, size_bytes=size_bytes, caller=caller)
         paths: list[str] = []
-        turns: list[Turn] = []
-        left, number = len(sounds), 0  # 0: not taken in
+        opens: list[Callable[[], int]] = []
+        turn: list[Turn] = []
+        number, written_now = 0, 0  # 0: not taken in
+
+        def submit() -> None:
+            """Have the next one written: one by one, for a client may have only so many wait."""
+            name = f"sounds: the {written_now + 1}. that was sent"
+            turn[:] = [self._files.submit(caller.client, name, opens[written_now], done)]
 
         def written(found: str | AudioPoolError) -> None:
-            nonlocal left
-            left -= 1
-            if isinstance(found, AudioPoolError):
-                if self._intake.reading.pop(number, None) is not None:
-                    kind: ReplyKind = "busy" if isinstance(found, Busy) else "error"
-                    self._requests.finish(number, Reply(kind=kind, failure=Failure.of(found)))
-            elif not left and self._intake.reading.pop(number, None) is not None:
-                task = task_of(tuple(paths))
-                call = events.Call(request=number, task=task, client=caller.client, worker="", size_bytes=size_bytes)
-                self._router.feed(call)
+            nonlocal written_now
+            if number not in self._intake.reading:
+                return  # nobody wants it any more
+            written_now += 1
+            try:
+                if isinstance(found, AudioPoolError):
+                    raise found
+                if written_now < len(paths):
+                    submit()
+                    return
+            except (AudioPoolError, RuntimeError) as exc:  # RuntimeError: nothing is read any more
+                told = exc if isinstance(exc, AudioPoolError) else PoolClosed("the pool has stopped")
+                kind: ReplyKind = "busy" if isinstance(told, Busy) else "error"
+                del self._intake.reading[number]
+                self._requests.finish(number, Reply(kind=kind, failure=Failure.of(told)))
+                return
+            del self._intake.reading[number]
+            task = task_of(tuple(paths))
+            call = events.Call(request=number, task=task, client=caller.client, worker="", size_bytes=size_bytes)
+            self._router.feed(call)
 
         def done(found: str | AudioPoolError) -> None:
             self._router.post(lambda: written(found))
@@ -85,27 +101,26 @@ class SentFirst:
                 self._sent.release(path)
 
         try:
-            for count, frames in enumerate(sounds, 1):
+            for frames in sounds:
                 path, open_file = self._sent.take(caller.client, frames, name="sounds")
                 paths.append(path)
-                turns.append(self._files.submit(caller.client, f"sounds: the {count}. that was sent", open_file, done))
+                opens.append(open_file)
+            submit()
         except BaseException:
-            for turn in turns:
-                turn.give_up()
             release()
             raise
         number = self._requests.open(sink, caller=caller)
         self._requests[number].on_answered = release
-        self._intake.reading[number] = _Turns(turns)
+        self._intake.reading[number] = _Latest(turn)
         return number
 
 
-class _Turns:
-    """All of one question's."""
+class _Latest:
+    """The one of a question's sounds that is being written."""
 
-    def __init__(self, turns: Sequence[Turn]) -> None:
-        self._turns = turns
+    def __init__(self, turn: Sequence[Turn]) -> None:
+        self._turn = turn
 
     def give_up(self) -> None:
-        for turn in self._turns:
+        for turn in self._turn:
             turn.give_up()

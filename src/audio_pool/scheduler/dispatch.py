@@ -332,6 +332,8 @@ class Dispatch:
         """Return what tasks of the job's present stage, with this need, are like."""
         if job.stage == "generate":
             return TaskKind.of_sounds(job.sound.recipe)._replace(name=need.name)
+        if isinstance(job.asked, Call) and isinstance(job.asked.task, CraftTask):
+            return TaskKind("craft", str(job.asked.task.craft.__struct_config__.tag))
         return TaskKind(job.stage, need.name)
 
     def _send(

@@ -18,6 +18,8 @@ __all__ = ["Estimates", "TaskKind"]
 _MOST_KINDS = 1024
 _NEWEST = 0.2
 """Weight of the newest task in a moving average."""
+_UNLIKE = ("craft",)
+"""Roles whose tasks say nothing of the next: a given sound lasts a second or ten minutes, as its reader finds out."""
 _FIRST_GUESS_S = 1.0
 _LEAST_S = 0.001
 """Nothing is for nothing: who asks for it again and again has turns like others."""
@@ -81,6 +83,6 @@ class Estimates:
         """
         limits = self.limits
         known = self._seconds.get(kind)
-        if known is None:
+        if known is None or kind.role in _UNLIKE:
             return min(limits.task_timeout_s, max(limits.hang_floor_s, limits.hang_unknown_s))
         return min(limits.task_timeout_s, max(limits.hang_floor_s, limits.hang_factor * known))

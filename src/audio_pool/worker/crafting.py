@@ -41,6 +41,7 @@ _SHORTEST_S = 0.05
 _NO_LIMIT_DB = 200.0
 """A true peak that nothing reaches: the level is not to change."""
 _WRITABLE = ("wav", "flac", "ogg", "opus", "mp3")
+_MOST_CHANNELS = {"mp3": 2, "flac": 8}
 _LOW_HZ = 25.0
 """Cut-off for a sound that lives below the usual one."""
 _FRAME_S = 0.05
@@ -82,6 +83,13 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
     if isinstance(craft, Check):
         return _judged(_check(given[0], craft), task, told, _form_of(given[0]))
     written_rate = nearest_rate(format_, rate)
+    most = _MOST_CHANNELS.get(format_)
+    channels = max(len(one.audio) for one in given)
+    if most is not None and channels > most and not task.form.mono:
+        raise InvalidRequest(
+            f"format: given {format_} for {channels} channels, allowed are {most} in it",
+            hint="ask for mono, or for wav",
+        )
     work = _worked(task, given, written_rate)
     rendition, level = _level(task, work, format_, rate, first["bit_depth"])
     out = Path(f"{task.out}.{format_}")
@@ -111,8 +119,13 @@ def _read(task: CraftTask, longest_s: float) -> list[Given]:
     given: list[Given] = []
     left = _MOST_S
     for name, path, roots in places:
-        one = read_given(path, roots, name, min(longest_s, left), alone=roots is ANYWHERE)
         shown = path if name == "paths" else name
+        try:
+            one = read_given(path, roots, name, min(longest_s, left), alone=roots is ANYWHERE)
+        except InvalidAudio as exc:
+            if left >= longest_s:
+                raise
+            raise InvalidAudio(exc.message, hint=f"all together may have {_MOST_S:,.0f} s") from None
         if wrong := unusable(one.audio):
             raise InvalidAudio(f"{shown}: given a sound with {wrong}", hint="samples lie between -1 and 1")
         if one.audio.shape[1] < _SHORTEST_S * one.facts["sample_rate"]:
