@@ -99,7 +99,8 @@ class StatusView:
                 barred = worker.barred.get(engine) if alive and engine not in worker.loaded else None
                 if barred is not None:
                     state = "failed" if state == "ready" else state
-                    if self._is_asked(engine):
+                    elsewhere = any(one.ready and engine in one.loaded for one in workers.values())
+                    if self._is_asked(engine) and not elsewhere:
                         why = barred.failure.code if discreet else barred.failure.message
                         reasons.append(f"engine {engine!r} on worker {name!r} could not be loaded: {why}")
                 if engines.get(engine) != "ready":

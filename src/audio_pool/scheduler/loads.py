@@ -292,12 +292,15 @@ class Loads:
         self._share(worker, worker.size_of(engine))
         self._bar(worker, engine, failure, now)
 
-    def _bar(self, worker: WorkerState, engine: str, failure: Failure, now: float) -> None:
+    def _bar(
+        self, worker: WorkerState, engine: str, failure: Failure, now: float, *, again_at_once: bool = False
+    ) -> None:
         before = worker.barred.get(engine)
         tries = before.tries + 1 if before is not None else 1
+        pause_s = 0.0 if again_at_once else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (tries - 1))
         worker.barred[engine] = Barred(
             failure=failure,
-            until=now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (tries - 1)),
+            until=now + pause_s,
             tries=tries,
             for_memory=failure.code == OutOfMemory.code,
             room_bytes=worker.room_bytes,
@@ -308,10 +311,18 @@ class Loads:
                 self._ledger.fail_all(job, Failure.of(error))
 
     def died(self, name: str, held: HeldTask, reason: str, now: float) -> None:
-        """Note that a worker ended while it loaded an engine: the next one begins with the others."""
+        """Note that a worker ended while it loaded an engine.
+
+        As often as a sound is made again whose worker has died it is tried again at once; then the next process begins
+        with the others.
+        """
         if held.kind.role == "load":
+            barred = (one.barred.get(held.kind.name) for one in self._workers.values())
+            tries = 1 + sum(one.tries for one in barred if one is not None)
+            again = tries < self.limits.max_attempts and not held.timed_out
             what = f"worker {name!r} died while it loaded {held.kind.name!r}: {reason}"
-            self._bar(self._workers[name], held.kind.name, Failure.of(WorkerDied(what, hint="its log says more")), now)
+            dead = WorkerDied(what, hint="its log says more")
+            self._bar(self._workers[name], held.kind.name, Failure.of(dead), now, again_at_once=again)
 
     def exiting(self, name: str, incarnation: int) -> None:
         """Note that a worker is gone, just before its table entry forgets what it had in memory."""
