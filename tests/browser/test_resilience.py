@@ -45,8 +45,9 @@ def test_a_gateway_that_is_killed_is_missed_and_taken_up_again(flaky: OpenTab, p
         tab = flaky(address=first.url)
         page = tab.open("/#live")
         expect(page.locator(".live-workers > li")).to_be_visible()
+        page.mouse.wheel(0, 2000)
         kill(first)
-        expect(page.get_by_text(GONE)).to_be_visible()
+        expect(page.get_by_text(GONE)).to_be_in_viewport()  # however far one has scrolled
         expect(page.locator(".live-workers > li")).to_be_visible(), "what was known stays to be seen"
         with running(again(first, pool)):
             expect(page.get_by_text(GONE)).to_have_count(0)

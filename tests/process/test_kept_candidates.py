@@ -138,6 +138,9 @@ def test_a_choice_takes_the_place_of_what_was_kept_and_can_be_taken_back(client:
     back = client.candidates.choose(made.request_id, former.number)
     assert back.replaced == chosen.entry
     assert client.generate("a door creaks", **{**RAIN, "loop": False}).metadata.seed == told.seed
+    assert client.feedback(made.request_id, "wrong").effect == "denied", "of the one that is kept now"
+    anew = client.generate("a door creaks", **{**RAIN, "loop": False})
+    assert not anew.metadata.cached and anew.metadata.entry_id != back.entry
 
 
 def test_a_hit_says_that_it_has_none_or_gives_those_that_are_kept_still(client: AudioClient, rain: AudioResult) -> None:

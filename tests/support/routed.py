@@ -268,7 +268,9 @@ class Routed:
         self.service = PoolService(
             self.config, self.router, self.intake, self.requests, self.view, self.figures, feedback, explaining,
             pictures, library, kept_files, Bulk(errands, turns), CacheView(errands, turns),
-            CandidateFiles(self.config, self.intake, candidates, self.keeper, errands, turns, turns),
+            CandidateFiles(
+                self.config, self.intake, candidates, self.requests.delivered, self.keeper, errands, turns, turns
+            ),
             Hearing(self.config, first),
             Crafting(
                 self.config, self.router, self.intake, self.requests, first, turns, self.config.render_dir

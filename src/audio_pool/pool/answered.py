@@ -47,6 +47,12 @@ class Answered:
             metadata.namespace, query, query if prompt is None else prompt, metadata.entry_id, metadata.cache_type
         )
 
+    def replace(self, owner: str, request_id: str, entry_id: int) -> None:
+        """Another sound is kept for a request now: a candidate of its own, which has been chosen."""
+        key = (owner, request_id)
+        if key in self._known:
+            self._known[key] = self._known[key]._replace(entry_id=entry_id)
+
     def find(self, owner: str, request_id: str, *, anybody: bool = False) -> Delivered | None:
         """Return what was delivered for an owner's request; with ``anybody`` else the latest one of that name."""
         found = self._known.get((owner, request_id))

@@ -259,7 +259,14 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         Bulk(asking, turns),
         CacheView(Errands("questions about the whole cache", requests, cache, inbox.post, most=4), Turns(counter, 4)),
         CandidateFiles(
-            config, intake, candidates, cache, Errands("candidates", requests, cache, inbox.post), reader, turns
+            config,
+            intake,
+            candidates,
+            requests.delivered,
+            cache,
+            Errands("candidates", requests, cache, inbox.post),
+            reader,
+            turns,
         ),
         hearing,
         crafting,

@@ -33,6 +33,7 @@ from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, InvalidAudio, NotFound
 from audio_pool.inscription import comment_of
 from audio_pool.library import FileForm
+from audio_pool.pool.answered import Answered
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.copying import copy_file
 from audio_pool.pool.errands import Errand, Errands, failed
@@ -73,6 +74,7 @@ class CandidateFiles:
         config: Config,
         intake: Intake,
         kept: KeptCandidates,
+        answered: Answered,
         cache: CacheKeeper | None,
         errands: Errands,
         reader: Turns,
@@ -81,6 +83,7 @@ class CandidateFiles:
         self._config = config
         self._intake = intake
         self._kept = kept
+        self._answered = answered
         self._cache = cache
         self._errands = errands
         self._reader = reader
@@ -230,10 +233,18 @@ class CandidateFiles:
         trial = self._kept.trial(caller, target)
         candidate = self._kept.candidate(trial, number)
         chooser = by or caller.owner
+        errand = self._errands.begin(sink, caller)
+
+        def end(reply: Reply) -> None:
+            if isinstance(reply.body, CandidateChosen):  # what is judged of the request from now on is this one
+                self._answered.replace(caller.owner, target, reply.body.entry)
+            self._errands.end(errand, reply)
+
         self._errands.do(
-            self._errands.begin(sink, caller),
+            errand,
             self._writer,
             lambda cache: self._chosen(cache, target, trial, candidate, chooser),
+            end=end,
             bounded=False,
         )
 
