@@ -147,13 +147,16 @@ class TestManifest:
     def test_the_example_and_a_list_are_manifests(self, tmp_path: Path) -> None:
         assert len(wanted_files(manifest(tmp_path / "a", EXAMPLE.replace("{name}", "x")))) == 4
         (tmp_path / "l.csv").write_text(
-            'prompt,duration_s,loop,seed,crossfade_s\n"rain, ""heavy""",4,true,,\nrain heavy,2,,,\ndog,,,41,0.2\n'
+            'prompt,duration_s,loop,seed,crossfade_s\n"rain, ""heavy""",4,true,,\nrain heavy,2,,,\ndog \x7f,,,41,0.2\n'
         )
         text = manifest_of_lines("mine", prompt_lines(tmp_path / "l.csv", {}))
         files = wanted_files(manifest(tmp_path / "b", text))
         assert [one.file for one in files] == ["sound/rain_heavy.ogg", "sound/rain_heavy_2.ogg", "sound/dog.ogg"]
         assert files[0].request == {"prompt": 'rain, "heavy"', "duration_s": 4.0, "loop": True}
         assert (files[2].seed, files[2].request["crossfade_s"]) == (41, 0.2)
+        (line, *_) = prompt_lines(tmp_path / "l.csv", {})
+        with pytest.raises(InvalidRequest, match=r"over 10,000 lines"):
+            manifest_of_lines("mine", [line] * 10_001)
 
 
 class TestPlan:

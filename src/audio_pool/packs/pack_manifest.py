@@ -50,9 +50,21 @@ from audio_pool.types import (
 )
 from audio_pool.validation import parse
 
-__all__ = ["MANIFEST", "Fields", "Item", "Manifest", "PackSection", "Sound", "Wanted", "read_manifest", "wanted_files"]
+__all__ = [
+    "MANIFEST",
+    "MOST_ITEMS",
+    "Fields",
+    "Item",
+    "Manifest",
+    "PackSection",
+    "Sound",
+    "Wanted",
+    "read_manifest",
+    "wanted_files",
+]
 
 MANIFEST = "pack.toml"
+MOST_ITEMS = 10_000
 ItemName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[a-z0-9][a-z0-9_]*\Z")]
 _PLACES = ("class", "name", "n", "nn")
 _FILE = re.compile(r"[a-z0-9][a-z0-9_.\-]*(/[a-z0-9][a-z0-9_.\-]*)*")
@@ -129,7 +141,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pack: PackSection
     defaults: Sound = Sound()
     classes: dict[ItemName, Sound] = {}
-    items: Annotated[list[Item], Meta(min_length=1, max_length=10_000)]
+    items: Annotated[list[Item], Meta(min_length=1, max_length=MOST_ITEMS)]
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

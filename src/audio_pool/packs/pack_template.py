@@ -14,7 +14,7 @@ import msgspec
 
 from audio_pool.errors import InvalidRequest
 from audio_pool.packs.names import slug
-from audio_pool.packs.pack_manifest import Item
+from audio_pool.packs.pack_manifest import MOST_ITEMS, Item
 from audio_pool.packs.prompt_list import PromptLine
 
 __all__ = ["EXAMPLE", "manifest_of_lines", "name_of"]
@@ -66,33 +66,35 @@ def manifest_of_lines(name: str, lines: Iterable[PromptLine]) -> str:
         InvalidRequest: a line is no request, or there is none.
     """
     blocks = [f'[pack]\nname = {json.dumps(name)}\nversion = "1.0.0"\nseed = 1\n']
-    used: set[str] = set()
+    used: dict[str, int] = {}
     for line in lines:
         if isinstance(line.request, InvalidRequest):
             raise InvalidRequest(f"line {line.number}: {line.request.message}")
         fields = msgspec.to_builtins(line.request)
         known = {key: fields[key] for key in _KEPT if fields.get(key) is not None and key in Item.__struct_fields__}
         told = {"name": _unused(line.prompt, used), "prompt": line.request.prompt, **known}
+        if len(blocks) > MOST_ITEMS:
+            raise InvalidRequest(f"the list has over {MOST_ITEMS:,} lines, the most that a pack may have")
         blocks.append("[[items]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in told.items()))
     if len(blocks) == 1:
         raise InvalidRequest("the list has no line that asks for a sound")
     return "\n".join(blocks)
 
 
-def _unused(prompt: str, used: set[str]) -> str:
+def _unused(prompt: str, used: dict[str, int]) -> str:
     stem = "".join(char for char in slug(prompt, 40) if char.isascii()).strip("_") or "sound"
-    name, number = stem, 1
+    name = stem
     while name in used:
-        number += 1
-        name = f"{stem}_{number}"
-    used.add(name)
+        used[stem] += 1
+        name = f"{stem}_{used[stem]}"
+    used[name] = 1
     return name
 
 
 def _toml(value: object) -> str:  # opaque: a checked field of a request
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON may have as it is
 
 
 def name_of(folder: Path) -> str:
