@@ -8,6 +8,7 @@ journal or another machine would need. Whatever happens, ``feed`` holds the sche
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -236,7 +237,22 @@ class World:
             assert not isinstance(event, events.Tick), "a deadline that a tick does not move: the loop would spin"
             done += self.feed(events.Tick())  # as the router does
         self._hold_to_limits()
+        self._recount()
         return done
+
+    def _recount(self) -> None:
+        """Whatever has changed a worker has said so: what is counted as they change is what is there."""
+        table = self.scheduler.workers
+        workers = table.workers.values()
+        for engine in {engine for one in workers for engine in one.engines | one.plan.engines}:
+            having = sum(one.ready and (engine in one.loaded or one.loading == engine) for one in workers)
+            assert table.census.having(engine) == having, engine
+            assert table.census.loading(engine) == sum(one.ready and one.loading == engine for one in workers), engine
+            assert table.census.largest(engine) == max(one.size_of(engine) for one in workers), engine
+        over = [one for one in workers if one.ready and one.taken_bytes > (one.room_bytes or math.inf)]
+        assert [one for one in table.census.over() if one.room_bytes] == over
+        resting = [one for one in workers if one.state in ("down", "broken")]
+        assert all(any(one is other for other in table.census.at_rest()) for one in resting)
 
     def pass_time(self, seconds: float) -> list[Action]:
         self.now += seconds

@@ -113,7 +113,7 @@ class Dispatch:
         fit = self._free(need, thread, now)
         if not fit:
             return None
-        worker = fit[0] if len(fit) == 1 else min(fit, key=lambda worker: worker.held_by(thread))
+        worker = _least_held(fit, thread)
         kind = self._kind_of(job, need)
         job.cost_s = self._estimates.expect(kind)
         self.queue.pass_by(need, job.client, job.cost_s)
@@ -151,7 +151,7 @@ class Dispatch:
             turn, need = turns[0] if len(turns) == 1 else min(turns, key=lambda one: (one[1].alone, one))
             fit, thread = fits[need], _thread(need)
             if fit:
-                worker = fit[0] if len(fit) == 1 else min(fit, key=lambda worker: worker.held_by(thread))
+                worker = _least_held(fit, thread)
                 sent.append(self._send(worker, need, turn, now, running))
             else:
                 stuck.add(need)
@@ -191,12 +191,12 @@ class Dispatch:
                 if held.recalled:
                     return []
                 jobs = [self._jobs[job] for job in held.jobs if job in self._jobs]
+                if any(
+                    job.priority <= waiting.priority or job.recalls >= _MOST_RECALLS or job.failures for job in jobs
+                ):
+                    continue
                 urgency = min((self._urgency(job) for job in jobs), default=0.0), held.task
-                gives_way = all(
-                    job.priority > waiting.priority and job.recalls < _MOST_RECALLS and job.failures == 0
-                    for job in jobs
-                )
-                if gives_way and urgency[0] > self._urgency(waiting) and (latest is None or urgency > latest[0]):
+                if urgency[0] > self._urgency(waiting) and (latest is None or urgency > latest[0]):
                     latest = urgency, worker, held
         if latest is None:
             return []
@@ -413,6 +413,13 @@ class Dispatch:
 
 def _thread(need: Need) -> Thread:
     return "generate" if need.role == "generate" else "aux"
+
+
+def _least_held(fit: list[WorkerState], thread: Thread) -> WorkerState:
+    """Return the first that holds as little as any."""
+    return next((one for one in fit if not one.tasks or not one.held_by(thread)), None) or min(
+        fit, key=lambda worker: worker.held_by(thread)
+    )
 
 
 def _work_of(first: Job, jobs: list[Job], need: Need, worker: WorkerState) -> TaskWork:

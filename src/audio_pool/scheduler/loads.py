@@ -56,7 +56,7 @@ class Loads:
         self._dispatcher = dispatcher
         self._ledger = ledger
         self._estimates = estimates
-        self._residency = Residency(workers.workers, estimates)
+        self._residency = Residency(workers.workers, workers.census, estimates)
         self._orders: dict[tuple[str, str], Literal["load", "unload"]] = {}
         """What was ordered by hand and is not done: by engine and worker ("": anywhere)."""
         self._retired: set[str] = set()
@@ -108,7 +108,7 @@ class Loads:
         """Return True if a worker has nothing to do, or something is needed that was not at the last look."""
         if not self._seen.issuperset(self._dispatcher.queue.needs()):
             return True
-        return any(not one.tasks for one in self._table.vacancies.with_room("generate", now))
+        return self._table.vacancies.any_idle(now)
 
     def _look_at_once(self) -> None:
         """Note that something has changed which the next ``arrange`` must not put off."""
@@ -151,6 +151,7 @@ class Loads:
             if event.engine in worker.engines:
                 worker.engines |= {event.hosted}
             worker.barred.pop(event.hosted, None)
+            self._table.changed(worker)
             if event.engine in worker.pinned:
                 worker.pinned.add(event.hosted)
         self._orders[event.hosted, ""] = "load"
@@ -159,7 +160,7 @@ class Loads:
         """Yield what goes because another model has come in its place, once nobody waits for it any more."""
         wanted = {demand.engine for demand in demands}
         for worker in self._workers.values():
-            for engine in self._retired & worker.loaded - wanted:
+            for engine in sorted(self._retired & worker.loaded - wanted):
                 if worker.ready and self._residency.may_leave(worker, engine):
                     yield Change(worker.plan.name, (engine,))
 
@@ -176,7 +177,7 @@ class Loads:
             self.active = True  # from now on an engine of this worker comes, if it does not go
             self._look_at_once()
             self._bar(worker, engine, failure, now)
-        for engine in worker.pinned - worker.loaded:
+        for engine in sorted(worker.pinned - worker.loaded):
             self._orders[engine, name] = "load"
 
     def _hosts(self, engine: str, worker: str) -> list[WorkerState]:
@@ -257,6 +258,7 @@ class Loads:
             shares = other is not worker and worker.plan.device and other.plan.device == worker.plan.device
             if shares and other.room_bytes is not None:
                 other.room_bytes += more_bytes
+                self._table.changed(other)
 
     # -- what has come of it -----------------------------------------------------------------------
 
@@ -271,6 +273,7 @@ class Loads:
                 for other in self._workers.values():
                     if engine in other.plan.engines:  # better than what is told, until it is loaded there, too
                         other.sizes.setdefault(engine, result.size_bytes)
+                        self._table.changed(other)
                 worker.loaded |= {engine}
                 worker.loaded_at[engine] = worker.used_at[engine] = now
                 worker.barred.pop(engine, None)
@@ -341,6 +344,7 @@ class Loads:
             for worker in sharing:
                 worker.memory_read = True
                 worker.room_bytes = None if spare is None else spare + worker.taken_bytes
+                self._table.changed(worker)
 
     # -- who waits ---------------------------------------------------------------------------------
 
@@ -392,6 +396,8 @@ class Loads:
 
     def _progress(self, engine: str, now: float) -> Progress | None:
         """Return how far the load is that will be done first; None: none is under way."""
+        if not self._table.census.loading(engine):
+            return None
         expected_s = self._residency.load_s(engine)
         since = [
             # one that waits behind other work has not begun

@@ -111,6 +111,8 @@ class JobQueue:
         # generating and everything beside it use threads of their own, and so are shared on clocks of their own
         self._shares = {True: FairShares(weight_of, ageing_s), False: FairShares(weight_of, ageing_s)}
         self._waiting: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        self._firsts: dict[tuple[Need, float], Turn | None] = {}
+        """What ``first`` has said since anything changed here."""
 
     def __len__(self) -> int:
         return len(self._place)
@@ -123,6 +125,7 @@ class JobQueue:
     ) -> None:
         """Add a job, or move one that waits already. ``cost_s``: what it is expected to take."""
         self.remove(job)
+        self._firsts.clear()
         generates = need.role == "generate"
         waiting = self._waiting[generates]
         if client not in waiting:
@@ -145,6 +148,7 @@ class JobQueue:
         place = self._place.pop(job, None)
         if place is None:
             return False
+        self._firsts.clear()
         lines = self._lines[place.need]
         lines[place.client].living -= 1
         if not lines[place.client].living:
@@ -164,14 +168,22 @@ class JobQueue:
 
     def first(self, need: Need, now: float, barred: Collection[str] = ()) -> Turn | None:
         """Return whose turn it is in a line; None where none waits that may have it. ``barred``: clients."""
-        shares = self._shares[need.role == "generate"]
+        if barred:
+            return self._first(need, now, barred)
+        key = need, now
+        if key not in self._firsts:
+            self._firsts[key] = self._first(need, now)
+        return self._firsts[key]
+
+    def _first(self, need: Need, now: float, barred: Collection[str] = ()) -> Turn | None:
+        shares, ageing_s = self._shares[need.role == "generate"], self._ageing_s
         best: Turn | None = None
         for client, line in self._lines.get(need, {}).items():
             if client in barred:
                 continue
             head = self._head(line)
-            waited_s = now - max(head.arrival, line.served_at)
-            level = math.ceil(head.priority - waited_s / self._ageing_s)
+            since = line.served_at if line.served_at > head.arrival else head.arrival
+            level = math.ceil(head.priority - (now - since) / ageing_s)
             if best is None or level <= best.level:
                 turn = Turn(level, shares.start(client), head.urgency, head.number, head.job, client)
                 if best is None or turn < best:
@@ -184,7 +196,7 @@ class JobQueue:
         taken = heapq.heappop(line.heap)
         line.served_at = now
         self.remove(turn.job)  # the line too, where that was its last: the next in it has not waited either
-        self._shares[need.role == "generate"].charge(turn.client, taken.cost_s)
+        self._charge(need, turn.client, taken.cost_s)
 
     def take_alike(
         self,
@@ -222,17 +234,21 @@ class JobQueue:
                 if self._head(lines[client]).number == entry.number:
                     lines[client].served_at = now  # else its first still waits, and company is no turn of its own
                 self.remove(entry.job)
-                shares.charge(client, entry.cost_s)
+                self._charge(need, client, entry.cost_s)
                 yield entry.job
 
     def pass_by(self, need: Need, client: str, cost_s: float) -> None:
         """Charge a client for a job that goes at once, as ``put`` and ``take`` would; asked where nobody waits."""
-        shares = self._shares[need.role == "generate"]
-        shares.join(client, ())
-        shares.charge(client, cost_s)
+        self._shares[need.role == "generate"].join(client, ())
+        self._charge(need, client, cost_s)
+
+    def _charge(self, need: Need, client: str, cost_s: float) -> None:
+        self._firsts.clear()
+        self._shares[need.role == "generate"].charge(client, cost_s)
 
     def give_back(self, need: Need, client: str, cost_s: float) -> None:
         """Take back what a client was charged for a job that was taken and not begun."""
+        self._firsts.clear()
         self._shares[need.role == "generate"].refund(client, cost_s)
 
     def ahead(

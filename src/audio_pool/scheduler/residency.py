@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from audio_pool.scheduler.census import Census
 from audio_pool.scheduler.estimates import Estimates, TaskKind
 from audio_pool.scheduler.queue import Need
 from audio_pool.scheduler.serving import serves
@@ -79,25 +80,19 @@ def load_kind(engine: str) -> TaskKind:
 class Residency:
     """Decides; whoever asks carries out."""
 
-    def __init__(self, workers: Mapping[str, WorkerState], estimates: Estimates) -> None:
+    def __init__(self, workers: Mapping[str, WorkerState], census: Census, estimates: Estimates) -> None:
         self.due: float | None = None
         """When to ask again, whatever happens until then."""
         self._workers = workers
+        self._census = census
         self._estimates = estimates
         # reckoned once for all workers that are looked at
-        self._counted: dict[str, int] = {}
         self._load_times: dict[str, float] = {}
 
     def changes(self, demands: Collection[Demand], now: float) -> Iterator[Change]:
         """Yield what is to be done, each to be carried out before the next is asked for."""
         self.due = None
         self._load_times.clear()
-        self._counted.clear()
-        for change in self._found(demands, now):
-            yield change
-            self._counted.clear()
-
-    def _found(self, demands: Collection[Demand], now: float) -> Iterator[Change]:
         wanted = {demand.engine: demand for demand in demands}
         yield from self._relief(wanted)
         for demand in sorted(demands):
@@ -107,12 +102,12 @@ class Residency:
 
     def load_s(self, engine: str) -> float:
         """Return what loading an engine is expected to take."""
-        size = max((one.size_of(engine) for one in self._workers.values()), default=0)
-        return self._estimates.expect(load_kind(engine), _FIRST_LOAD_S + size / _FIRST_BYTES_PER_S)
+        first_s = _FIRST_LOAD_S + self._census.largest(engine) / _FIRST_BYTES_PER_S
+        return self._estimates.expect(load_kind(engine), first_s)
 
     def lacks_memory(self, demand: Demand, now: float) -> bool:
         """Return True if no worker that is up has, or could make, room for an engine that is loaded nowhere."""
-        if self._copies(demand.engine):
+        if self._census.having(demand.engine):
             return False
         hosts = [one for one in self._workers.values() if one.ready and serves(one, demand.need)]
         return bool(hosts) and not any(self._could_load(one, demand.engine, now) for one in hosts)
@@ -120,10 +115,10 @@ class Residency:
     # -- for what waits ----------------------------------------------------------------------------
 
     def _for(self, demand: Demand, wanted: Mapping[str, Demand], now: float) -> list[Change]:
-        copies = self._copies(demand.engine)
+        copies = self._census.having(demand.engine)
         if copies and demand.cost_s / copies <= _PAYS * self._load_time(demand.engine):
             return []
-        if copies and demand.jobs <= sum(one.loading == demand.engine for one in self._workers.values()):
+        if copies and demand.jobs <= self._census.loading(demand.engine):
             return []  # each of them finds one that is about to be there
         return self._best(demand, copies, wanted, self._workers.values(), now)
 
@@ -170,15 +165,6 @@ class Residency:
         names = dict.fromkeys(one.worker.plan.name for one in out)
         return [Change(name, tuple(one.engine for one in out if one.worker.plan.name == name)) for name in names]
 
-    def _copies(self, engine: str) -> int:
-        """Count the workers that have an engine, or will."""
-        count = self._counted.get(engine)
-        if count is None:
-            workers = self._workers.values()
-            count = sum(one.ready and (engine in one.loaded or one.loading == engine) for one in workers)
-            self._counted[engine] = count
-        return count
-
     def _load_time(self, engine: str) -> float:
         """Return what ``load_s`` did when changes were first asked for."""
         if engine not in self._load_times:
@@ -193,7 +179,7 @@ class Residency:
         """
         if not copies:
             return True
-        its_copies = self._copies(rival.engine)
+        its_copies = self._census.having(rival.engine)
         return its_copies > 1 and demand.cost_s / (copies + 1) > rival.cost_s / (its_copies - 1)
 
     def _may_load(self, worker: WorkerState, demand: Demand, now: float) -> bool:
@@ -235,7 +221,7 @@ class Residency:
             return None
         idle, others = [], []
         for one in sharing:
-            for engine in one.loaded:
+            for engine in sorted(one.loaded):  # whatever order they are hashed in
                 if not one.may_go(engine) or not self.may_leave(one, engine):
                     continue
                 if engine not in wanted:
@@ -305,7 +291,7 @@ class Residency:
     def _relief(self, wanted: Collection[str]) -> Iterator[Change]:
         """Yield what goes because others than this pool need the memory."""
         eased: set[str] = set()
-        for worker in self._workers.values():
+        for worker in self._census.over():
             room, device = worker.room_bytes, worker.plan.device or worker.plan.name
             if room is None or not worker.ready or device in eased or worker.taken_bytes <= room:
                 continue
@@ -328,7 +314,7 @@ class Residency:
                 yield Change(name, (engine,))
 
     def _kept_long_enough(self, wanted: Collection[str], now: float) -> Iterator[Change]:
-        for worker in self._workers.values():
+        for worker in self._census.keeping():
             if not worker.ready or worker.changing:
                 continue
             for engine, how in worker.plan.on_demand.items():
@@ -344,7 +330,7 @@ class Residency:
 
     def _offers(self) -> Iterator[Change]:
         """Yield what is loaded ahead where there is room, each once for each start of its worker."""
-        for worker in self._workers.values():
+        for worker in self._census.offering():
             if not worker.ready or not worker.memory_read or worker.changing:
                 continue
             for engine, how in worker.plan.on_demand.items():

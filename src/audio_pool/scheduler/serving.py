@@ -56,6 +56,8 @@ def serves(worker: WorkerState, need: Need) -> bool:
 
 def serves_now(worker: WorkerState, need: Need) -> bool:
     """Return True if a worker serves that with what it has in memory."""
+    if need.role == "generate":  # the same, for what is asked most
+        return need.name in worker.loaded and need.name in worker.engines and "generate" in worker.plan.roles
     return serves(worker, need) and (need.role not in OF_ENGINES or need.name in worker.loaded)
 
 

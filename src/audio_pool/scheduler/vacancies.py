@@ -31,6 +31,8 @@ class Vacancies:
         self.window_s = window_s
         # more than have room, never fewer: who has none is dropped when that is seen
         self._open: dict[Thread, dict[str, WorkerState]] = {"generate": {}, "aux": {}}
+        self._fresh: dict[str, WorkerState] = {}
+        """Those that have changed since who generates was looked at."""
         self._crowded: dict[str, WorkerState] = {}
         self._opening: list[tuple[float, str]] = []
         self._shut: dict[str, tuple[float, WorkerState]] = {}
@@ -43,6 +45,7 @@ class Vacancies:
         self._order.setdefault(name, len(self._order))
         for open_ones in self._open.values():
             open_ones[name] = worker
+        self._fresh[name] = worker
         if len(worker.tasks) > 1:
             self._crowded[name] = worker
 
@@ -51,20 +54,37 @@ class Vacancies:
         self.open_due(now)
         found, shut = [], []
         for name, worker in self._open[thread].items():
-            if not worker.has_room(thread):
-                shut.append(name)
-            elif (opens_at := self._opens_at(worker, thread)) > now:
-                shut.append(name)
-                if self._shut.get(name) != (opens_at, worker):
-                    self._shut[name] = opens_at, worker
-                    heapq.heappush(self._opening, (opens_at, name))
-            else:
+            if self._may_be_sent(name, worker, thread, now):
                 found.append(worker)
+            else:
+                shut.append(name)
         for name in shut:
             del self._open[thread][name]
+        if thread == "generate":
+            self._fresh.clear()
         if len(found) > 1:
             found.sort(key=lambda worker: self._order[worker.plan.name])
         return found
+
+    def any_idle(self, now: float) -> bool:
+        """Return True if a worker that generates may be sent a task now, and has none."""
+        self.open_due(now)
+        fresh, self._fresh = self._fresh, {}
+        for name, worker in fresh.items():  # when these open is to be known, too
+            if name in self._open["generate"] and not self._may_be_sent(name, worker, "generate", now):
+                del self._open["generate"][name]
+        return any(not worker.tasks and worker.has_room("generate") for worker in self._open["generate"].values())
+
+    def _may_be_sent(self, name: str, worker: WorkerState, thread: Thread, now: float) -> bool:
+        """Return True if one more task may be sent now; when it opens is noted of one that is closed."""
+        if not worker.has_room(thread):
+            return False
+        if not worker.tasks or (opens_at := self._opens_at(worker, thread)) <= now:
+            return True
+        if self._shut.get(name) != (opens_at, worker):
+            self._shut[name] = opens_at, worker
+            heapq.heappush(self._opening, (opens_at, name))
+        return False
 
     def with_more_in_hand(self) -> Iterator[WorkerState]:
         """Yield the workers that hold more than one task."""
@@ -84,7 +104,7 @@ class Vacancies:
         while self._opening and self._opening[0][0] <= now:
             _, name = heapq.heappop(self._opening)
             if name in self._shut:  # looked at once more: meanwhile it may be at another task
-                self._open["generate"][name] = self._shut.pop(name)[1]
+                self._open["generate"][name] = self._fresh[name] = self._shut.pop(name)[1]
                 opened = True
         return opened
 

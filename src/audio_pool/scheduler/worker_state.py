@@ -166,7 +166,7 @@ class WorkerState(Struct, kw_only=True):
     @property
     def ready(self) -> bool:
         """True if it is up and at work, and not about to be ended."""
-        return self.state == "ready" and not self.killed and self.wanted
+        return self.state == "ready" and not (self.killed or self.lent or self.drained or self.removed)
 
     @property
     def wanted(self) -> bool:
@@ -187,12 +187,17 @@ class WorkerState(Struct, kw_only=True):
     @property
     def changing(self) -> tuple[str, ...]:
         """The engines that tasks in hand load or take out, in order."""
-        return tuple(held.kind.name for held in self.tasks.values() if held.of_no_job)
+        if not self.tasks:
+            return ()
+        return tuple([held.kind.name for held in self.tasks.values() if held.kind.role in ("load", "unload")])
 
     @property
     def loading(self) -> str:
         """The engine that a task in hand loads; "": none does."""
-        return next((held.kind.name for held in self.tasks.values() if held.kind.role == "load"), "")
+        for held in self.tasks.values():
+            if held.kind.role == "load":
+                return held.kind.name
+        return ""
 
     def size_of(self, engine: str) -> int:
         """Return what an engine takes: as measured, as told, or else as much as the largest that was measured."""

@@ -19,6 +19,7 @@ from audio_pool.errors import WorkerDied, WorkerStartFailed
 from audio_pool.results import Failure
 from audio_pool.scheduler.actions import Action, KillWorker, SpawnWorker, StopWorker
 from audio_pool.scheduler.batches import Batching
+from audio_pool.scheduler.census import Census
 from audio_pool.scheduler.vacancies import Vacancies
 from audio_pool.scheduler.worker_dues import WorkerDues
 from audio_pool.scheduler.worker_state import HeldTask, WorkerPlan, WorkerState
@@ -40,6 +41,7 @@ class WorkerTable:
         self.workers = {plan.name: WorkerState(plan=plan) for plan in plans}
         self.stopping = False
         self.vacancies = Vacancies(batch_window_s)
+        self.census = Census(self.workers)
         self._dues = WorkerDues(self._due_of)
         self._numbers: dict[str, int] = {}
         """How often those were started that are not there any more."""
@@ -49,6 +51,7 @@ class WorkerTable:
         """Note that a worker is not what it was. Whatever changes one says so, or it is overlooked until its next
         heartbeat."""
         self.vacancies.changed(worker)
+        self.census.changed(worker)
         self._dues.changed(worker)
 
     def all_changed(self) -> None:
@@ -71,13 +74,14 @@ class WorkerTable:
     def forget(self, name: str) -> None:
         """Forget a worker that has ended. A later one of that name goes on counting: late messages name a number."""
         self._numbers[name] = self.workers.pop(name).incarnation
+        self.census.forget(name)
 
     # -- life --------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
         """Start every worker that is down and due."""
         actions: list[Action] = []
-        for worker in self.workers.values():
+        for worker in self.census.at_rest():
             down = worker.state in ("down", "broken") and not worker.must_end
             if down and not self.stopping and (worker.due is None or now >= worker.due):
                 if worker.state == "broken":
@@ -199,6 +203,7 @@ class WorkerTable:
         if worker is None or worker.killed or worker.state not in ("starting", "loading", "ready", "stopping"):
             return []
         worker.killed, worker.misspoke = True, f"it sent what is no message ({reason})"
+        self.changed(worker)
         return [KillWorker(worker=name, incarnation=incarnation, why=worker.misspoke, at_once=True)]
 
     def why_killed(self, name: str, incarnation: int) -> str:
@@ -357,6 +362,7 @@ class WorkerTable:
                     why, at_once = f"a task went on for {now - held.cancelled_at:.1f} s after its cancel", True
             if why:
                 worker.killed = True
+                self.changed(worker)
                 kill = KillWorker(worker=name, incarnation=worker.incarnation, why=why, at_once=at_once)
                 actions.append(kill)
         return actions, late
