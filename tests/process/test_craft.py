@@ -17,8 +17,9 @@ from tests.support.waiting import PATIENCE_S, eventually
 from audio_pool import AsyncAudioClient, AudioClient, AudioPool
 from audio_pool.audio import codec
 from audio_pool.cli import main
+from audio_pool.cli.crafting import Job, done
 from audio_pool.config import CacheConfig, Config, ServerConfig, WorkerConfig
-from audio_pool.craft import Check, Convert, CraftReport, Loop, Mix, Sequence
+from audio_pool.craft import Check, Convert, CraftReport, Loop, Master, Mix, Sequence
 from audio_pool.errors import AudioPoolError, InvalidAudio, InvalidRequest, PathNotAllowed
 
 RATE = 22_050
@@ -149,3 +150,16 @@ def test_the_commands_work_on_files_and_folders_and_list_what_failed(
     ):
         refused = runner.invoke(main, wrong)
         assert refused.exit_code == 2 and said in refused.output, wrong
+
+
+def test_who_interrupts_does_not_wait_for_what_is_in_hand(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).standard_normal(60 * 48_000) / 10, 48_000)
+    long, short = Job(Master(), (tmp_path / "long.wav",), tmp_path / "out.wav"), Job(Check(), (place / "in/a.wav",))
+    options = {"connect": None, "config_path": None, "jobs": 1, "timeout_s": PATIENCE_S}
+    told = done([short, long], {}, options, quiet=True)
+    assert next(told).job is short
+    told.close()  # as an interrupt does
+    assert not (tmp_path / "out.wav").exists()

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def jobs_of(craft: Craft, given: Sequence[Path], options: Mapping[str, Any]) -> 
 
 def done(
     jobs: Sequence[Job], form: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Yield what each job came to, as they end.
 
     Args:
@@ -149,16 +149,16 @@ def done(
     """
     count = options["jobs"] or min(len(jobs), os.cpu_count() or 1)
     shown = _Progress(len(jobs), quiet=quiet)
-    with _workers(options, count) as (pool, far), ThreadPoolExecutor(count) as threads:
+    with _workers(options, count) as (pool, far):
+        threads = ThreadPoolExecutor(count)
         try:
             futures = [threads.submit(_one, pool, job, form, far, options["timeout_s"]) for job in jobs]
             for number, future in enumerate(as_completed(futures), 1):
                 shown(number)
                 yield future.result()
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
         finally:
+            # who interrupts does not wait for the files that are in hand: they end with the pool, or the connection
+            threads.shutdown(wait=False, cancel_futures=True)
             shown.clear()
 
 
