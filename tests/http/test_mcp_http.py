@@ -251,6 +251,25 @@ def test_a_key_is_asked_for_and_has_its_own_sounds_and_no_paths(keyed: Agents, k
     assert not (keyed.log.parent / "out").exists()
 
 
+def test_a_key_that_opens_sessions_without_end_loses_its_own(keyed: Agents, keys: Keys) -> None:
+    many, few = keys.create("many"), keys.create("few-sessions")
+    with httpx.Client(headers=ACCEPTS, timeout=PATIENCE_S, trust_env=False) as http:
+        eventually(lambda: http.post(keyed.url, json=[], headers=few).status_code == 400, "the keys are known")
+
+        def lists(key: dict[str, str], session: dict[str, str]) -> int:
+            return http.post(keyed.url, json=message(2, "tools/list"), headers={**key, **session}).status_code
+
+        http.headers.update(few)
+        others = greeted(http, keyed.url)
+        http.headers.update(many)
+        kept, idle = greeted(http, keyed.url), greeted(http, keyed.url)
+        for _ in range(99):
+            assert lists(many, kept) == 200
+            greeted(http, keyed.url)
+        assert lists(many, idle) == 404, "it was used least lately of a hundred and one"
+        assert lists(many, kept) == lists(few, others) == 200
+
+
 def test_a_keys_quota_counts(keyed: Agents, keys: Keys) -> None:
     few = keys.create("few", rate=2)
     with httpx.Client(headers=ACCEPTS | few, timeout=PATIENCE_S, trust_env=False) as http:

@@ -26,6 +26,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from audio_pool.agents.asker import Asker
 from audio_pool.agents.server import agents_server
+from audio_pool.agents.sessions import Sessions
 from audio_pool.agents.tools import Tools
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.connection import Keys
@@ -41,6 +42,8 @@ __all__ = ["PATH", "create_agents_app"]
 PATH = "/mcp"
 _MOST_MESSAGE_BYTES = 1 << 20
 _MOST_SESSIONS = 1000
+_MOST_SESSIONS_EACH = 100
+"""Of one key."""
 _IDLE_S = 1800.0
 # Any: users and sessions of the framework, which this product has no use for
 _Http = ASGIConnection[Any, Any, Any, State]
@@ -83,9 +86,12 @@ def create_agents_app(
         max_sessions=_MOST_SESSIONS,
     )
 
+    each = Sessions(sessions.handle_request, _MOST_SESSIONS_EACH)
+
     @asgi(PATH, is_mount=True, copy_scope=True)
     async def protocol(scope: Scope, receive: Receive, send: Send) -> None:
-        await sessions.handle_request(scope, receive, send)
+        caller: HttpCaller = scope["state"]["caller"]
+        await each.answer("" if caller.key is None else caller.mark, scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def connected(app: Litestar) -> AsyncIterator[None]:
