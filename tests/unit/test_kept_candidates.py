@@ -112,6 +112,16 @@ def test_the_oldest_of_whoever_has_most_go_first(tmp_path: Path) -> None:
         assert len(table.told(number, str(number)).candidates_kept) == there  # type: ignore[arg-type]
 
 
+def test_of_one_who_asks_for_many_the_oldest_of_the_fullest_namespace_go_first(tmp_path: Path) -> None:
+    size = os.stat(write_flac(tmp_path / "one.flac", 1)).st_size
+    (tmp_path / "one.flac").unlink()
+    table = Table(tmp_path, most_bytes=round(3.5 * size))
+    polite = table.take(1, client="gateway", namespace="polite")
+    flood = [table.take(client="gateway", namespace="flood") for _ in range(3)]
+    for number, there in zip((polite, *flood), (1, 0, 0, 2), strict=True):
+        assert len(table.told(number, str(number)).candidates_kept) == there  # type: ignore[arg-type]
+
+
 def test_of_more_than_there_is_room_for_the_best_are_kept(tmp_path: Path) -> None:
     size = os.stat(write_flac(tmp_path / "one.flac", 1)).st_size
     (tmp_path / "one.flac").unlink()

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -229,11 +229,12 @@ class KeptCandidates:
         _unlink([path for trial in gone for one in trial.candidates.values() for path in one.paths])
 
     def _oldest_of_most(self) -> int:
-        shares: dict[str, int] = {}
-        for one in self._trials.values():
-            shares[one.client] = shares.get(one.client, 0) + one.size_bytes
-        most = max(shares, key=lambda client: shares[client])
-        return next(number for number, one in self._trials.items() if one.client == most)
+        """Return the trial that goes first: of whoever has most, in the namespace of theirs that has most."""
+        whose = _fullest((one.client, one) for one in self._trials.values())
+        where = _fullest((one.namespace, one) for one in self._trials.values() if one.client == whose)
+        return next(
+            number for number, one in self._trials.items() if (one.client, one.namespace) == (whose, where)
+        )
 
     def _drop(self, number: int) -> Trial:
         trial = self._trials.pop(number)
@@ -349,6 +350,14 @@ class KeptCandidates:
             there = ", ".join(map(str, sorted(trial.candidates))) or "none"
         kept = "" if trial.entry is None else f"; the kept sound is entry {trial.entry}"
         raise NotFound(f"there is no candidate {number} to be heard, there are {there}{kept}")
+
+
+def _fullest(trials: Iterable[tuple[str, Trial]]) -> str:
+    """Return the name whose trials have most bytes."""
+    shares: dict[str, int] = {}
+    for name, one in trials:
+        shares[name] = shares.get(name, 0) + one.size_bytes
+    return max(shares, key=lambda name: shares[name])
 
 
 def _worth(sound: FinishedSound) -> float:
