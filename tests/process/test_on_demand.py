@@ -272,3 +272,14 @@ def test_a_device_that_another_program_has_taken_is_left_and_taken_back(
             assert not waiting.done()
         assert waiting.result().metadata.engine == "a"
         assert not pool.leases.list()
+
+
+def test_one_that_ends_its_worker_at_the_start_takes_no_others_along_for_long(tmp_path: Path) -> None:
+    kept = {"megabytes": 1, "preload": True}
+    tree = config(
+        tmp_path, {"deadly": {**kept, "broken": "exit"}, "well": kept}, limits={"breaker_s": 0.1, "breaker_max_s": 0.1}
+    )
+    with AudioPool.from_config(tree).start(wait=False) as pool:
+        eventually(lambda: pool.health().engines.get("well") == "ready" and journal(tmp_path), "it is loaded by itself")
+        assert pool.generate("tone", engine="well", timeout_s=PATIENCE_S).metadata.engine == "well"
+        eventually(lambda: any("'deadly'" in one for one in pool.health().reasons), "who was to blame is told")

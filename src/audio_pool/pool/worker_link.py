@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.errors import BadMessage, WorkerStartFailed
 from audio_pool.results import SAMPLE_BYTES, Chunk, Failure, Progress
@@ -74,6 +74,8 @@ class _Peer:
     """Until all threads can be addressed."""
     pid: int = 0
     """The process that said hello; 0 where zmq does not know."""
+    settled: bool = False
+    """It has said what has come of its start."""
 
 
 class WorkerLink:
@@ -100,6 +102,8 @@ class WorkerLink:
         self._senders: dict[bytes, tuple[str, int, str]] = {}
         """Routing ids that have proved whose they are: worker, incarnation, thread. Until a secret changes."""
         self._tell_at = 0.0
+        self._one_by_one: set[str] = set()
+        """Workers that have ended while they loaded."""
 
     def close(self) -> None:
         """Close the socket."""
@@ -189,6 +193,8 @@ class WorkerLink:
         peer = self._peers.get(worker)
         if peer is not None and peer.incarnation == incarnation:
             del self._peers[worker]
+            if not peer.settled:  # one of its engines may be to blame: the next process says which
+                self._one_by_one.add(worker)
 
     def _events_of(
         self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: list[bytes], pid: int
@@ -210,8 +216,9 @@ class WorkerLink:
             case Hello():
                 yield from self._on_hello(worker, incarnation, message)
             case Ready():
-                peer.ready = message
+                peer.ready, peer.settled = message, True
             case LoadFailed():
+                peer.settled = True
                 event = events.LoadFailed(worker=worker, incarnation=incarnation, failure=message.failure)
                 yield Received(event=event)
                 self.send(worker, incarnation, "control", Stop())  # it has been read: the process may end
@@ -264,7 +271,10 @@ class WorkerLink:
             self.send(worker, incarnation, "control", Stop())
             return
         log.debug("worker %s: Python %s, pid %d", worker, hello.python, hello.pid)
-        self.send(worker, incarnation, "control", self._loads[worker])
+        load = self._loads[worker]
+        if worker in self._one_by_one:
+            load = structs.replace(load, one_by_one=True)
+        self.send(worker, incarnation, "control", load)
 
 
 def _sender(identity: bytes) -> tuple[str, int, str, str]:

@@ -165,7 +165,7 @@ class Loads:
                     yield Change(worker.plan.name, (engine,))
 
     def came_up(self, name: str, incarnation: int, failed: Mapping[str, Failure], now: float) -> None:
-        """Note that a worker is ready: what is pinned there comes again.
+        """Note that a worker is ready: what is pinned there, or was to be there from the start, comes.
 
         Args:
             failed: what it was to have loaded, and why it could not: tried again like any load that failed.
@@ -177,7 +177,9 @@ class Loads:
             self.active = True  # from now on an engine of this worker comes, if it does not go
             self._look_at_once()
             self._bar(worker, engine, failure, now)
-        for engine in sorted(worker.pinned - worker.loaded):
+        missing = worker.lacking_from_start - worker.barred.keys() - self._retired
+        self.active = self.active or bool(missing)  # it loads one by one, because it has ended while it loaded
+        for engine in sorted((worker.pinned - worker.loaded) | missing):
             self._orders[engine, name] = "load"
 
     def _hosts(self, engine: str, worker: str) -> list[WorkerState]:

@@ -217,6 +217,12 @@ class WorkerState(Struct, kw_only=True):
         comes_and_goes = how is not None and (how.preload is not True or how.keep_alive_s is not None)
         return comes_and_goes and engine not in self.pinned
 
+    @property
+    def lacking_from_start(self) -> frozenset[str]:
+        """The engines that are to be in memory from its start, and are not."""
+        later = {name for name, how in self.plan.on_demand.items() if how.preload is not True}
+        return (self.plan.engines & self.engines) - self.loaded - later
+
     def empty(self) -> None:
         """Note that its process is gone, with all that it had in memory."""
         self.engines = self.loaded = self.coming = frozenset()

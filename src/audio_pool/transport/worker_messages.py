@@ -58,6 +58,8 @@ class Load(Struct, frozen=True, kw_only=True, tag_field="type", tag="load"):
     """By name."""
     later: list[str] = []
     """Those of them that are loaded when a task says so."""
+    one_by_one: bool = False
+    """All that generate are, where there are several: this worker has ended before while it loaded."""
     roles: list[str]
     """Of "generate", "master", "embed", "score"."""
     heartbeat_s: float

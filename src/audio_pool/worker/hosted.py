@@ -70,7 +70,11 @@ class HostedEngines:
             what the first raised, where nothing is left to work with. DeviceLost.
         """
         self._load_message = load
-        self.later = {name: _known(name, load) for name in load.later}
+        later = load.later
+        if load.one_by_one:
+            makers = [name for name in load.engines if not _is_encoder(load.engines[name])]
+            later = makers if len(makers) > 1 else later
+        self.later = {name: _known(name, load) for name in later}
         now = [name for name in load.engines if name not in self.later]
         encoders = tuple(name for name in now if _is_encoder(load.engines[name]))
         if encoders:  # engines that can read a prompt by its meaning use the one that will be here anyway
