@@ -273,8 +273,9 @@ class Loads:
                 self._share(worker, worker.size_of(engine) - result.size_bytes)
                 worker.sizes[engine] = result.size_bytes
                 for other in self._workers.values():
-                    if engine in other.plan.engines:  # better than what is told, until it is loaded there, too
-                        other.sizes.setdefault(engine, result.size_bytes)
+                    # better than what is told, until it is loaded there, too
+                    if engine in other.plan.engines and engine not in other.sizes:
+                        other.sizes[engine] = result.size_bytes
                         self._table.changed(other)
                 worker.loaded |= {engine}
                 worker.loaded_at[engine] = worker.used_at[engine] = now

@@ -31,6 +31,8 @@ class Vacancies:
         self.window_s = window_s
         # more than have room, never fewer: who has none is dropped when that is seen
         self._open: dict[Thread, dict[str, WorkerState]] = {"generate": {}, "aux": {}}
+        self._found: dict[Thread, tuple[float, list[WorkerState]]] = {}
+        """What ``with_room`` has said, and when, since anything changed."""
         self._fresh: dict[str, WorkerState] = {}
         """Those that have changed since who generates was looked at."""
         self._crowded: dict[str, WorkerState] = {}
@@ -46,12 +48,16 @@ class Vacancies:
         for open_ones in self._open.values():
             open_ones[name] = worker
         self._fresh[name] = worker
+        self._found.clear()
         if len(worker.tasks) > 1:
             self._crowded[name] = worker
 
     def with_room(self, thread: Thread, now: float) -> list[WorkerState]:
         """Return the workers to which one more task may be sent now, in the order in which they came to be."""
         self.open_due(now)
+        last = self._found.get(thread)
+        if last is not None and last[0] == now:
+            return last[1]
         found, shut = [], []
         for name, worker in self._open[thread].items():
             if self._may_be_sent(name, worker, thread, now):
@@ -64,6 +70,7 @@ class Vacancies:
             self._fresh.clear()
         if len(found) > 1:
             found.sort(key=lambda worker: self._order[worker.plan.name])
+        self._found[thread] = now, found
         return found
 
     def any_idle(self, now: float) -> bool:
@@ -105,6 +112,7 @@ class Vacancies:
             _, name = heapq.heappop(self._opening)
             if name in self._shut:  # looked at once more: meanwhile it may be at another task
                 self._open["generate"][name] = self._fresh[name] = self._shut.pop(name)[1]
+                self._found.pop("generate", None)
                 opened = True
         return opened
 
