@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+from tests.support.gateways import Gateway, running
+from tests.support.served import Served
+from tests.support.waiting import PATIENCE_S
+
+from audio_pool.gateway.key_file import HttpKey, create_key
 
 RATE = 22_050
 
@@ -61,3 +67,17 @@ def test_what_is_wrong_is_a_problem_that_says_what_is_allowed(http: httpx.Client
         assert answer.status_code in (status, 422), (said, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
         assert said in answer.json()["detail"], answer.text
+
+
+def test_it_is_one_of_the_sounds_that_a_key_may_have_under_way(stage: Served, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    key = create_key(keys, lambda sha256: HttpKey(name="one", sha256=sha256, concurrency=1, queue=0))
+    with running(Gateway(tmp_path, stage.endpoint, config=f'[http]\nkeys_file = "{keys}"\n')) as gateway:
+        assert isinstance(gateway, Gateway)
+        headers = {"authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=gateway.url, headers=headers, timeout=PATIENCE_S, trust_env=False) as client:
+            held = {"prompt": f"hold {tmp_path}/never"}
+            job = client.post("/v1/sounds", json=held, headers={"prefer": "respond-async"}).json()
+            refused = post(client, {"kind": "check"}, noise())
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many")
+            assert client.delete(f"/v1/jobs/{job['id']}").status_code < 300

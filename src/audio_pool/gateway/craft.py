@@ -76,12 +76,16 @@ def router(door: Door) -> Router:
         choices = accepted(header_of(request, b"accept"))
         asked, sounds = await _read(request)
         form, as_bytes = _form_of(asked, choices, request)
-        client = door.client_of(door.caller(request))
-        work = client.craft(
-            asked.craft, sounds=sounds, delivery="inline", timeout_s=door.settings.timeout_s,
-            **msgspec.to_builtins(form),
-        )  # fmt: skip
-        report = await door.while_connected(request, work)
+        caller = door.caller(request)
+
+        async def worked() -> CraftReport:
+            async with door.turn(caller):
+                return await door.client_of(caller).craft(
+                    asked.craft, sounds=sounds, delivery="inline", timeout_s=door.settings.timeout_s,
+                    **msgspec.to_builtins(form),
+                )  # fmt: skip
+
+        report = await door.while_connected(request, worked())
         data = report.data if isinstance(report.data, bytes) else None
         report = structs.replace(report, data=UNSET)
         if data is None or not as_bytes:
