@@ -31,6 +31,7 @@ import { Spectrogram } from "./spectrogram.js";
  * @property {boolean} gone its file can be had no more
  * @property {Clip | null} clip
  * @property {Promise<Clip> | null} loading
+ * @property {AbortController | null} getting
  * @property {Spectrogram} picture
  * @property {HTMLElement} element
  * @property {HTMLButtonElement} hear
@@ -63,6 +64,8 @@ export class Candidates {
     this.order = [];
     /** Heard last. @type {One | null} */
     this.last = null;
+    /** Until one is chosen, nothing is fetched. @type {Promise<unknown> | null} */
+    this.choosing = null;
     this.repeatButton = h("button", { class: "button small", type: "button", "aria-pressed": this.repeats, onclick: () => this.#repeat(!this.repeats) }, icon("loop"), "Repeat");
     this.blindButton = h("button", { class: "button small", type: "button", "aria-pressed": false, onclick: () => this.#veil(!this.blind) }, icon("no"), "Blind");
     this.list = h("ol", { class: "candidate-list" });
@@ -104,7 +107,7 @@ export class Candidates {
     const rest = h("div", { class: "stack" });
     const element = h("li", { class: "candidate" }, hear, picture.element, rest, keep);
     /** @type {One} */
-    const one = { number: told.number, told, url: told.url, kept, gone: false, clip: null, loading: null, picture, element, hear, rest, keep };
+    const one = { number: told.number, told, url: told.url, kept, gone: false, clip: null, loading: null, getting: null, picture, element, hear, rest, keep };
     hear.addEventListener("click", () => void this.#hear(one, true));
     keep.addEventListener("click", () => void (one.gone ? this.onAgain(one.told.seed) : this.#choose(one)));
     this.all.push(one);
@@ -174,7 +177,10 @@ export class Candidates {
 
   /** @param {One} one */
   async #fetch(one) {
-    const bytes = await pending(one.hear, api.bytes(one.url, { signal: this.left.signal, timeoutMs: 120_000 }));
+    await this.choosing;
+    one.getting = new AbortController();
+    const signal = AbortSignal.any([this.left.signal, one.getting.signal]);
+    const bytes = await pending(one.hear, api.bytes(one.url, { signal, timeoutMs: 120_000 }));
     const clip = await player.decode(bytes, { loop: this.repeats, rate: this.metadata.sample_rate });
     one.clip = clip;
     this.#match(one);
@@ -355,6 +361,9 @@ export class Candidates {
       return;
     }
     const before = this.all.find((other) => other.kept);
+    let chosenNow = () => {};
+    this.choosing = new Promise((resolve) => (chosenNow = () => resolve(undefined)));
+    for (const other of this.all) if (!other.clip) other.getting?.abort(); // where it lies is about to be another place
     try {
       const chosen = await pending(one.keep, api.post(`${this.#address()}/${one.number}/choose`, {}, { signal: this.left.signal }));
       this.#take(chosen.sound, chosen.candidates);
@@ -366,6 +375,9 @@ export class Candidates {
       if (aborted(error)) return;
       toast(`It was not kept: ${told(error)}`, { kind: "bad" });
       if (error instanceof Problem && error.status === 404) void this.#refresh(null);
+    } finally {
+      chosenNow();
+      void this.#loadAll();
     }
   }
 
