@@ -101,9 +101,11 @@ class Player extends EventTarget {
   /**
    * Play it from `at`, or from where it was left.
    * @param {Clip} clip
-   * @param {{at?: number}} [how]
+   * @param {{at?: number, since?: number}} [how] `since`: when it was there, on the clock of what played until now; time
+   *   that passes until it begins counts.
    */
-  async play(clip, { at = clip.at } = {}) {
+  async play(clip, { at = clip.at, since } = {}) {
+    const former = this.#context;
     this.#leave();
     const context = this.#contextOf(clip.buffer.sampleRate);
     if (context.state !== "running") await Promise.race([context.resume(), new Promise((later) => setTimeout(later, RESUME_MS))]);
@@ -112,11 +114,14 @@ class Player extends EventTarget {
       this.dispatchEvent(new Event("change")); // the browser lets it sound after a click only
       return;
     }
-    const from = at >= clip.duration - 0.01 ? 0 : Math.max(0, at);
     this.#leave();
-    const wired = wire(context, clip, { at: from, into: this.#output });
+    const now = context.currentTime;
+    const gone = since === undefined || context !== former ? at : at + (now - since);
+    const place = clip.loop ? gone % clip.duration : gone;
+    const from = place >= clip.duration - 0.01 ? 0 : Math.max(0, place);
+    const wired = wire(context, clip, { at: from, into: this.#output, when: now });
     this.#wired = wired;
-    this.#startedAt = context.currentTime;
+    this.#startedAt = now;
     this.#startedFrom = from;
     this.current = clip;
     this.playing = true;
@@ -128,8 +133,9 @@ class Player extends EventTarget {
 
   /** Play another clip from the same place. @param {Clip} clip */
   async swap(clip) {
-    const at = this.current ? this.position(this.current) : 0;
-    await this.play(clip, { at: clip.loop ? at % clip.duration : Math.min(at, clip.duration) });
+    const since = this.playing ? this.#context?.currentTime : undefined;
+    const at = this.current ? this.position(this.current, since) : 0;
+    await this.play(clip, { at, since });
   }
 
   /** @param {Clip} clip */
@@ -168,10 +174,10 @@ class Player extends EventTarget {
     return this.playing && clip !== null && clip !== undefined && this.current === clip;
   }
 
-  /** Seconds within a clip. @param {Clip} clip */
-  position(clip) {
-    if (!this.isPlaying(clip) || !this.#context) return clip.at;
-    const since = this.#context.currentTime - this.#startedAt + this.#startedFrom;
+  /** Seconds within a clip. @param {Clip} clip @param {number} [time] on its context's clock; now */
+  position(clip, time = this.#context?.currentTime) {
+    if (!this.isPlaying(clip) || time === undefined) return clip.at;
+    const since = time - this.#startedAt + this.#startedFrom;
     return clip.loop ? since % clip.duration : Math.min(since, clip.duration);
   }
 
