@@ -162,6 +162,21 @@ def test_a_model_is_switched_while_requests_are_served(pool: AudioPool, place: P
         pool.models.switch("small", "owner/other")
 
 
+def test_a_model_that_cannot_be_loaded_takes_nobodys_place(pool: AudioPool) -> None:
+    assert pool.endpoint is not None
+    former = pool.generate("tone", engine="small", force=True, timeout_s=PATIENCE_S).metadata.model
+    under_way = [pool.submit("tone", engine="small", force=True, timeout_s=PATIENCE_S) for _ in range(4)]
+    told = command("models", "switch", "small", "--model", "owner/broken", "--connect", pool.endpoint)
+    assert told.returncode == 1 and "owner/broken has no weights" in told.stdout + told.stderr, told
+    after = pool.generate("tone", engine="small", force=True, timeout_s=PATIENCE_S).metadata
+    assert after.model == former and all(one.result().metadata.model == former for one in under_way)
+    pool.models.switch("small", "owner/third")  # it is in nobody's way
+    eventually(
+        lambda: pool.generate("tone", engine="small", force=True, timeout_s=PATIENCE_S).metadata.model == "owner/third",
+        "a better one comes",
+    )
+
+
 # -- less memory than all of them need ---------------------------------------------------------------
 
 HOG = """

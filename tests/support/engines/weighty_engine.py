@@ -1,7 +1,7 @@
 """``weighty``: a tone generator that takes so many megabytes, in blocks that the C library keeps on its heap.
 
 ``broken`` says how its load ends: "memory" as on a full device, "error", or "exit" with its process; a file named
-``mended`` cures it.
+``mended`` cures it. A model whose name ends with "/broken" cannot be loaded.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Weighty(mock.MockEngine):
 
 
 def load(info: EngineInfo, settings: Settings) -> Weighty:
+    if settings.model.endswith("/broken"):
+        raise EngineError(f"{settings.model} has no weights")
     if settings.broken and not (settings.mended and Path(settings.mended).exists()):
         weights = [np.ones(64 << 10, np.uint8) for _ in range(16 * settings.megabytes)]
         if settings.broken == "exit":
