@@ -216,6 +216,8 @@ def check_config(config: Config, where: str) -> None:
                         f"{config.cache.scorer!r} whoever masters judges, so give it both"
                     )
     _check_memory(config, where)
+    if refusal := config.provenance.refusal():
+        raise InvalidConfig(f"{where}: {refusal}")
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":

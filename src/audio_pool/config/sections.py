@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from audio_pool.config.http import HttpConfig, ServiceConfig
+from audio_pool.config.loudness import LoudnessProfile
 from audio_pool.config.memory import DeviceConfig, MemoryConfig
+from audio_pool.config.provenance import ProvenanceConfig
 from audio_pool.types import (
     BitDepth,
     Candidates,
@@ -25,7 +27,6 @@ from audio_pool.types import (
     Label,
     Lufs,
     Match,
-    Measure,
     Name,
     OnQualityFailure,
     OptionalText,
@@ -53,6 +54,7 @@ __all__ = [
     "MemoryConfig",
     "NamespaceConfig",
     "PolicyConfig",
+    "ProvenanceConfig",
     "QueueConfig",
     "ServerConfig",
     "ServiceConfig",
@@ -100,18 +102,6 @@ class SoundConfig(_Section, frozen=True, kw_only=True):
     highpass_cutoff_hz: Annotated[float, Meta(ge=1.0, le=1000.0)] = 80.0
     highpass_filter_order: Annotated[int, Meta(ge=1, le=8)] = 4
     tail_duration_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 1.5
-
-
-class LoudnessProfile(_Section, frozen=True, kw_only=True):
-    """``[loudness.NAME]``: the level that a place of use wants."""
-
-    target_lufs: Lufs = -23.0
-    true_peak_dbfs: PeakDb = -2.0
-    one_shots: Measure = "integrated"
-    """What the target of a sound that does not loop is measured by: all of it, or its loudest three seconds."""
-    mono: Literal["never", "one_shots", "always"] = "never"
-    """Sounds that are placed in space are mono."""
-    limiter: bool = False
 
 
 class NamespaceConfig(_Section, frozen=True, kw_only=True):
@@ -410,6 +400,7 @@ class Config(_Section, frozen=True, kw_only=True):
     jobs: JobsConfig = JobsConfig()
     policy: PolicyConfig = PolicyConfig()
     memory: MemoryConfig = MemoryConfig()
+    provenance: ProvenanceConfig = ProvenanceConfig()
     devices: dict[Name, DeviceConfig] = {}
     """Logical devices by name."""
     loudness: dict[Name, LoudnessProfile] = {}

@@ -1,0 +1,45 @@
+"""``[provenance]``: what sound files tell of where they come from.
+
+Owns: the section's keys, their defaults and bounds, and which of them go together.
+Must not know: how tags are written, files signed or sounds recognised.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["ProvenanceConfig"]
+
+ProviderName = Annotated[str, Meta(max_length=256, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
+FilePath = Annotated[str, Meta(max_length=4096, pattern=r"\A[^\x00]*\Z")]
+
+
+class ProvenanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What sound files tell of where they come from, beside the plain tags that all of them have."""
+
+    aigc: bool = False
+    """Write the key ``AIGC`` of China's GB 45438-2025 into every file; ``content_producer`` is needed."""
+    content_producer: ProviderName = ""
+    """Whoever runs the pool, as ``AIGC`` is to name him: a name, or the code that he is registered by."""
+    content_propagator: ProviderName = ""
+    """Whoever hands the files on, likewise; empty: not said."""
+    sign: Literal["off", "auto", "on"] = "off"
+    """Sign files by C2PA: never, where it can be done, or always (a file that cannot be signed is an error)."""
+    certificate: FilePath = ""
+    """The certificate's chain, a PEM file."""
+    private_key: FilePath = ""
+    """The certificate's private key, a PEM file."""
+    fingerprint: bool = True
+    """Keep a fingerprint of each sound, by which ``audio-pool verify`` recognises it after it was changed."""
+
+    def refusal(self) -> str:
+        """Return what is wrong with the section as a whole, naming the key; "" where nothing is."""
+        if self.sign != "off" or self.certificate or self.private_key:
+            return "provenance.sign, certificate, private_key: this version does not sign files; leave them out"
+        if not self.fingerprint:
+            return "provenance.fingerprint: this version keeps no fingerprints, so there is nothing to turn off"
+        if self.aigc or self.content_producer or self.content_propagator:
+            return "provenance.aigc, content_producer, content_propagator: this version does not write AIGC"
+        return ""
