@@ -5,6 +5,7 @@ With pytest-xdist this is so for each of its workers, so that tests in parallel 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -29,3 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[variable] = str(home / variable.lower())
     for variable in _ONE_THREAD:
         os.environ.setdefault(variable, "1")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what was collected out of the garbage collector's sight: eleven thousand tests cost 1.6 s at each look."""
+    gc.collect()
+    gc.freeze()
