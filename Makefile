@@ -1,4 +1,4 @@
-# make console | demo | test-unit | test | test-http | test-browser | check | bench: each sets up what it needs in .venv from pinned versions.
+# make console | demo | test-unit | test | test-http | test-browser | test-cluster | check | bench: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --n
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser node-types check bench bench-peers fuzz audit mutants clean
+.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser test-cluster node-types check bench bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -93,6 +93,22 @@ test-browser: .venv-browser/.test tests/browser/node_modules/.installed
 		--dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests/browser
 endif
 
+# several machines: PostgreSQL, an object store and Ray, real ones that the tests start; in an environment of its own
+# (Ray alone is 70 MB to fetch and 240 MB on the disk)
+POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+
+.venv-cluster/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-cluster]'
+	@touch $@
+
+test-cluster: .venv-cluster/.test
+ifeq ($(POSTGRES),)
+	@echo "test-cluster: without PostgreSQL, its tests are skipped; apt-get install postgresql, or make test-cluster POSTGRES=FOLDER"
+endif
+	AUDIO_POOL_POSTGRES=$(POSTGRES) .venv-cluster/bin/python -m pytest -q -rs -n auto --maxprocesses 2 --dist loadfile \
+		--no-loadscope-reorder --max-worker-restart 0 tests/cluster
+
 # the pictures of docs/console.md, taken of the real page
 console-pictures: .venv-browser/.test
 	.venv-browser/bin/python scripts/console_pictures.py --chromium $(CHROMIUM)
@@ -144,4 +160,4 @@ audit: $(VENV)/.test .venv-audit/.audit
 	$(BIN)/python -m pytest -q tests/unit/test_no_execution.py tests/process/test_no_execution.py
 
 clean:
-	rm -rf $(VENV) .venv-http .venv-browser tests/browser/node_modules .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out
+	rm -rf $(VENV) .venv-http .venv-browser .venv-cluster tests/browser/node_modules .venv-peers .venv-fuzz .venv-audit .fuzz demo_out bench_out out

@@ -1,8 +1,8 @@
 """How the tests are laid out: what each folder holds, and what a unit test never does.
 
 ``unit`` needs no other process, socket or pause; ``process`` starts processes; ``engines`` loads models;
-``gpu`` needs a GPU; ``http`` needs the gateway's clients and ``browser`` a browser; ``support`` is what they share and
-holds no tests.
+``gpu`` needs a GPU; ``http`` needs the gateway's clients, ``browser`` a browser and ``cluster`` a database server, an
+object store or Ray; ``support`` is what they share and holds no tests.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 FOLDERS = {"unit", "process", "engines", "gpu"}
-OWN_RUNS = {"http", "browser"}
-"""Folders with an environment and a make target of their own: `make test-http`, `make test-browser`."""
+OWN_RUNS = {"http", "browser", "cluster"}
+"""Folders with an environment and a make target of their own: `make test-http`, `make test-browser`..."""
 MODULES = {"asyncio.subprocess", "multiprocessing", "psutil", "pty", "socket", "socketserver", "subprocess", "zmq"}
 CALLS = {"sleep", "fork", "forkpty", "kill", "killpg", "popen", "posix_spawn", "system", "create_subprocess_exec"}
 
