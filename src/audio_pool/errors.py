@@ -21,6 +21,7 @@ Must not know: anything else of the package.
     |   |-- OutOfMemory           out_of_memory
     |   |-- DeviceLost            device_lost       no more work in this process: its GPU answers with errors only
     |   `-- QualityError          quality           every candidate failed the quality gate
+    |-- SigningFailed             signing_failed  a file was to be signed, and is not: it is not delivered unsigned
     |-- WorkerError               worker_failed
     |   |-- WorkerDied            worker_died
     |   |   `-- Poisoned          poisoned          this very request has ended workers, and is not tried for a while
@@ -66,6 +67,7 @@ __all__ = [
     "QualityError",
     "Refused",
     "ServerRestarted",
+    "SigningFailed",
     "StorageError",
     "Timeout",
     "UnknownEngine",
@@ -172,6 +174,12 @@ class DeviceLost(EngineError):
 class QualityError(EngineError):
     code = "quality"
     retryable = True
+
+
+class SigningFailed(AudioPoolError):
+    """Its key, its certificate or its library is not as it was when signing was turned on."""
+
+    code = "signing_failed"
 
 
 class WorkerError(AudioPoolError):

@@ -54,6 +54,7 @@ __all__ = [
     "Rejected",
     "RenderTask",
     "Rendered",
+    "Seal",
     "Task",
     "TaskResult",
     "TensorRef",
@@ -132,6 +133,19 @@ class Provenance(Struct, frozen=True, kw_only=True):
     generate_ms: float = 0.0
     batch_size: int = 1
     warnings: tuple[str, ...] = ()
+
+
+class Seal(Struct, frozen=True, kw_only=True):
+    """What files are signed with: where it lies, never the key itself."""
+
+    certificate: str
+    """Absolute path of the chain, as the signing machine sees it."""
+    private_key: str
+    """Absolute path; only the worker's user reads it."""
+    fingerprint: str
+    """First digits of the certificate's SHA-256, in hex: another in its place signs nothing."""
+    issuer: str = ""
+    """Organisation that it names."""
 
 
 class MasteringSpec(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from audio_pool.engines import (
     load_engine,
 )
 from audio_pool.errors import EngineUnavailable, InvalidConfig, InvalidRequest, UnknownEngine
-from audio_pool.packs.source_type import digital_source_type
+from audio_pool.source_type import digital_source_type
 
 SOURCE = Path(__file__).parents[2] / "src" / "audio_pool"
 COMMIT = "ab" * 20

@@ -13,6 +13,7 @@ import os
 import struct
 from pathlib import Path
 
+from audio_pool.audio.id3 import ID3_HEAD_BYTES, id3_bytes
 from audio_pool.audio.stamps import ogg_crc
 from audio_pool.errors import InvalidAudio
 
@@ -65,6 +66,8 @@ def loop_tags(start: int, length: int) -> list[bytes]:
 def read_loop_tags(path: Path, format: str) -> tuple[int, int] | None:
     """Return start and length in frames, or None where a FLAC or Ogg Vorbis file says nothing of a loop."""
     with path.open("rb") as file:
+        if format == "flac":
+            file.seek(id3_bytes(file.read(ID3_HEAD_BYTES)))
         data = file.read(1 << 18)
     body = _flac_comments(data) if format == "flac" else _ogg_comments(data)
     found = dict(tag.upper().split(b"=", 1) for tag in _tags_of(body) if b"=" in tag)

@@ -37,6 +37,7 @@ _EXTRAS = {
     "gpu": (("pynvml",), "free memory of NVIDIA GPUs, all processes counted"),
     "hub": (("huggingface_hub",), "fetching models"),
     "http": (("litestar", "uvicorn", "httptools", "uvloop", "httpx"), "the HTTP door"),
+    "c2pa": (("c2pa", "cryptography"), "files signed by C2PA, and signatures read"),
     "metrics": (("prometheus_client",), "numbers for Prometheus"),
     "otel": (("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"), "traces"),
 }

@@ -70,6 +70,7 @@ _STATUS: dict[str, int] = {
     "internal": 500,
     "bad_token": 503,
     "engine_unavailable": 503,
+    "signing_failed": 503,
     "out_of_memory": 503,
     "device_lost": 503,
     "worker_failed": 503,

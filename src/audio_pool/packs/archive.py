@@ -19,8 +19,8 @@ from msgspec import Struct
 
 from audio_pool import __version__
 from audio_pool.packs.names import slug
-from audio_pool.packs.source_type import digital_source_type
 from audio_pool.results import SoundMetadata
+from audio_pool.source_type import digital_source_type
 from audio_pool.types import Label
 
 __all__ = ["MANIFEST", "Archive", "Pack", "PackItem", "PackLicence", "PackLoop", "PackProvenance"]

@@ -13,7 +13,7 @@ import msgspec
 
 from audio_pool.packs.exports import BuiltPack, copied
 from audio_pool.packs.pack_lock import LockedFile
-from audio_pool.packs.source_type import digital_source_type
+from audio_pool.source_type import digital_source_type
 
 __all__ = ["MANIFEST", "export", "manifest_of", "written_manifest"]
 
