@@ -238,6 +238,8 @@ class FinishedSound(Struct, frozen=True, kw_only=True):
     """The rendition the caller asked for, where it is not the master itself."""
     delivered: RenditionReport | None = None
     """What that rendition changes."""
+    fingerprint: bytes = b""
+    """What it is known by after it was changed; b"": none was made."""
 
 
 class RawSamples(PlainMapping, Struct, frozen=True, kw_only=True):

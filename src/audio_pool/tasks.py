@@ -167,6 +167,8 @@ class MasteringSpec(Struct, frozen=True, kw_only=True):
     """A second directory, for when the first takes no files; "": there is none."""
     keep: bool = False
     """Finish the candidates that are not chosen, too."""
+    fingerprint: bool = True
+    """Make a fingerprint of the sound."""
 
 
 class GeneratePart(Struct, frozen=True, kw_only=True):

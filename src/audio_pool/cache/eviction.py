@@ -273,7 +273,8 @@ class Eviction:
         assert self._run is not None
         batch = list(itertools.islice(self._run, _AT_ONCE))
         if batch:
-            removal = self._store.entries.remove([one.sound.entry_id for one in batch], spare_pinned=True)
+            ids = [one.sound.entry_id for one in batch]
+            removal = self._store.entries.remove(ids, spare_pinned=True, remembered=True)
             self._taken = Held(self._taken.items + removal.items, self._taken.size_bytes + removal.freed_bytes)
         if len(batch) == _AT_ONCE:
             return True

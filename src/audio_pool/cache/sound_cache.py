@@ -32,6 +32,7 @@ from audio_pool.cache.judgements import Given
 from audio_pool.cache.lately import Lately
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import Hit, HitType, Lookup, figure, offer, refused
+from audio_pool.cache.noted import noted_of
 from audio_pool.cache.policy import Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length, of_nearest_prompts
 from audio_pool.cache.settings import filters_of
@@ -393,7 +394,7 @@ class SoundCache:
         entry = self.store.entries.put(sound, vectors, replace=replace, preferred=standing != "variant")
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
-            self.store.entries.remove(surplus_ids)
+            self.store.entries.remove(surplus_ids, remembered=True)
         self.usage.kept(entry.id)
         self.eviction.kept(entry.size_bytes)
         self.spaces.follow(wait=False)
@@ -405,6 +406,7 @@ class SoundCache:
 
     def _aside(self, sound: FinishedSound) -> Entry:
         path = self.set_aside(sound.path)
+        self.store.registry.note([noted_of(sound, Path(path), self._now())])
         return Entry(
             id=None,
             path=path,

@@ -27,6 +27,7 @@ from audio_pool.cache.library import Library, Words
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.marks import Marks
 from audio_pool.cache.pins import Pins
+from audio_pool.cache.registry import Registry
 from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
 from audio_pool.cache.uses import Uses
@@ -105,13 +106,14 @@ class Entries(Protocol):
             InvalidAudio: the file is missing, or is not FLAC.
         """
 
-    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False) -> Removal:
+    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False, remembered: bool = False) -> Removal:
         """Remove entries, their renditions, vectors and files; these last until the grace is over.
 
         An unknown id is passed over. The figures count what the files give back then.
 
         Args:
             spare_pinned: those that are pinned when it comes to it stay.
+            remembered: the registry goes on knowing that they were made here; otherwise it forgets them, too.
 
         Raises:
             StorageError: those already removed stay removed.
@@ -335,6 +337,10 @@ class Store(Protocol):
     @property
     def inventory(self) -> Inventory:
         """The whole, for management."""
+
+    @property
+    def registry(self) -> Registry:
+        """Which sounds were made here."""
 
     @property
     def seen(self) -> Seen:

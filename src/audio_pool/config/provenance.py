@@ -33,13 +33,13 @@ class ProvenanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The certificate's private key, a PEM file."""
     fingerprint: bool = True
     """Keep a fingerprint of each sound, by which ``audio-pool verify`` recognises it after it was changed."""
+    remembered: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
+    """Sounds that are known to be made here after they were evicted; what somebody removes is forgotten at once."""
 
     def refusal(self) -> str:
         """Return what is wrong with the section as a whole, naming the key; "" where nothing is."""
         if self.sign != "off" or self.certificate or self.private_key:
             return "provenance.sign, certificate, private_key: this version does not sign files; leave them out"
-        if not self.fingerprint:
-            return "provenance.fingerprint: this version keeps no fingerprints, so there is nothing to turn off"
         if self.aigc or self.content_producer or self.content_propagator:
             return "provenance.aigc, content_producer, content_propagator: this version does not write AIGC"
         return ""

@@ -7,6 +7,7 @@ Must not know: what callers ask (pool.py), how any part does its work.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
+from audio_pool.errors import StorageError
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.bulk import Bulk
@@ -96,6 +98,8 @@ from audio_pool.transport.keys import ServerKeys
 
 __all__ = ["Parts", "assemble"]
 
+log = logging.getLogger(__name__)
+
 _PATIENCE_S = 5.0
 """How long keeping a sound waits for another process that writes to the cache; then it is delivered unkept."""
 
@@ -169,7 +173,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         link=link,
         requests=requests,
         cache=cache,
-        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests, sent),
+        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests, sent, config.provenance.fingerprint),
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
         catching_up=CatchingUp(turns, inbox.post),
         making=making,
@@ -383,7 +387,7 @@ def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | Non
         return None
 
     def opened(blobs: BlobStore | None) -> SoundCache:
-        return SoundCache(
+        cache = SoundCache(
             config.cache_dir,
             max_per_prompt=config.cache.max_per_prompt,
             cap_strategy=config.cache.cap_strategy,
@@ -393,6 +397,11 @@ def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | Non
             patience_s=_PATIENCE_S,
             blobs=blobs,
         )
+        try:
+            cache.store.registry.settle(config.provenance.remembered)
+        except StorageError as exc:  # a disk that is full: what is kept can be offered all the same
+            log.warning("%s; as many sounds are remembered as before", exc)
+        return cache
 
     cache = CacheKeeper(opened)
     rest.callback(cache.close)

@@ -93,6 +93,7 @@ class TaskBuilder:
         spill: Path,
         requests: Mapping[int, OpenRequest],
         sent: SentAudio,
+        fingerprint: bool = True,
     ) -> None:
         """
         Args:
@@ -101,6 +102,7 @@ class TaskBuilder:
             spill: where they are written when that one takes none.
             requests: those that are not answered yet.
             sent: sounds that came with requests; a job's is kept until the job has ended.
+            fingerprint: have one made of each sound.
         """
         self.setups: dict[str, EngineSetup] = {}
         """Of engines that came after the workers were started, by what they are filed under."""
@@ -108,6 +110,7 @@ class TaskBuilder:
         self._infos = infos
         self._incoming = incoming
         self._spill = str(spill)
+        self._fingerprint = fingerprint
         self._requests = requests
         self._sent = sent
         self._inputs: dict[int, JobInputs] = {}
@@ -205,6 +208,7 @@ class TaskBuilder:
             min_quality=resolved.min_quality,
             deliver_best=resolved.deliver_best,
             keep=keep,
+            fingerprint=self._fingerprint,
             metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
         )
 

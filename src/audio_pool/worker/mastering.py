@@ -40,7 +40,7 @@ from audio_pool.worker.shaping import RawCandidate, Shaped
 if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
 
-__all__ = ["AllRejected", "Finished", "Mastering", "described", "score_of", "vectors_of"]
+__all__ = ["AllRejected", "Finished", "Mastering", "described", "fingerprint_of", "score_of", "vectors_of"]
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Mastering:
                 hint="install them for this worker's interpreter, or take the role 'master' from it",
             )
         keep_freed_memory()
-        from audio_pool.audio import bandwidth, descriptors, filter, loudness, master_file, quality  # noqa: F401
+        from audio_pool.audio import bandwidth, descriptors, filter, fingerprint, loudness, master_file, quality  # noqa: F401
 
     def finish(
         self,
@@ -105,6 +105,7 @@ class Mastering:
         deliver_best: bool = False,
         gated: bool = True,
         keep: bool = False,
+        fingerprint: bool = True,
     ) -> Finished:
         """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
@@ -125,6 +126,7 @@ class Mastering:
             gated: False delivers whatever it is, unless it is not finite.
             keep: finish the others, too, as ``name-candidate-N``: all that are sounds of the right length, whatever
                 the gate says of them.
+            fingerprint: make what the sound is known by after it was changed.
 
         Raises:
             AllRejected: every candidate failed the gate; names the issues of each.
@@ -166,6 +168,7 @@ class Mastering:
             unjudged=candidates[len(shaped) :],
             shape_s=judged - started,
             score_s=time.perf_counter() - judged,
+            fingerprint=fingerprint,
         )
         finishing.close(best)
         best.verdict = "chosen" if accepted(best) else "best_of_rejected"
@@ -220,6 +223,7 @@ class _Finishing:
     unjudged: Sequence[RawCandidate]
     shape_s: float
     score_s: float
+    fingerprint: bool
 
     def close(self, one: Shaped) -> None:
         """Close the loop of a turn as its engine made it."""
@@ -242,6 +246,7 @@ class _Finishing:
         )
         comment = comment_of(self.recipe, told)
         vectors = vectors_of(one, audio, shape.sample_rate, self.scorer)
+        known_by = fingerprint_of(audio, shape) if self.fingerprint else b""
         try:
             written = files.written(audio, shape, rendition, self.directory, name, comment, level, encoding)
         except StorageError as exc:
@@ -262,6 +267,7 @@ class _Finishing:
             accepted=accepted,
             delivered_path=None if delivered_path is None else str(delivered_path),
             delivered=delivered,
+            fingerprint=known_by,
         )
         return Finished(sound=sound, vectors=vectors)
 
@@ -293,6 +299,12 @@ def vectors_of(best: Shaped, audio: Audio, sample_rate: int, scorer: Scorer | No
     if scorer is not None and best.vector is not None:
         vectors[SOUND_PREFIX + scorer.info.name] = best.vector
     return vectors
+
+
+def fingerprint_of(audio: Audio, shape: Shape) -> bytes:
+    from audio_pool.audio.fingerprint import fingerprint
+
+    return fingerprint(audio, shape.sample_rate, loop=shape.loop).to_bytes()
 
 
 # ------------------------------------------------------------------------------------------------ master

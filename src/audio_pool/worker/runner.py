@@ -323,6 +323,7 @@ class TaskRunner:
                 deliver_best=spec.deliver_best,
                 gated=made.gated,
                 keep=spec.keep,
+                fingerprint=spec.fingerprint,
             )
         )
 

@@ -30,7 +30,7 @@ from audio_pool.results import SAMPLE_ENCODINGS, FinishedSound, RenditionReport,
 from audio_pool.tasks import MasteringSpec
 from audio_pool.types import Recipe
 from audio_pool.worker.levels import Level, measured
-from audio_pool.worker.mastering import AllRejected, Finished, described, vectors_of
+from audio_pool.worker.mastering import AllRejected, Finished, described, fingerprint_of, vectors_of
 from audio_pool.worker.running_level import RunningLevel
 from audio_pool.worker.shaping import RawCandidate, Shaped, cutoff_of
 
@@ -234,6 +234,7 @@ class StreamMastering:
             accepted=told.accepted,
             delivered_path=str(beside),
             delivered=self._report(level),
+            fingerprint=fingerprint_of(audio, shape) if spec.fingerprint else b"",
         )
         return Finished(sound=sound, vectors=vectors_of(one, audio, shape.sample_rate, scorer))
 

@@ -166,6 +166,7 @@ def _teach(store: SqliteStore, rows: Salvage) -> None:
     """Take over what was judged of pairs and measured of encoders, where the cache says nothing of it."""
     known = {_pair(one.given) for one in store.judgements.since(0)}
     store.judgements.give(one for one in rows.judgements() if one.entry_id is None and _pair(one) not in known)
+    store.registry.note(one for one in rows.gone() if not any(map(store.registry.with_file, one.files)))
     for measured in rows.calibrations():
         if store.calibrations.at_070(measured.space) is None:
             store.calibrations.keep(measured)

@@ -31,10 +31,12 @@ from audio_pool.cache.entry import (
 )
 from audio_pool.cache.files import DiskFull, storage_errors
 from audio_pool.cache.marks import Marked
+from audio_pool.cache.noted import samples_of
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.database import ID_LIST, Database, id_list, transaction
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
 from audio_pool.cache.sqlite.marks import carry_marks, marks_of
+from audio_pool.cache.sqlite.registry import forget, register, trim
 from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.sqlite.sources import file_source, is_there, source_of
@@ -184,6 +186,7 @@ class SqliteEntries:
             values = columns_of(sound, file, self._blobs.origin_of(source), size, digest)
             values["preferred"] = preferred
             values["created_at"] = _not_before_the_last(db, values["created_at"])
+            samples = samples_of(source)
             placement = self._blobs.place(source, file)
             try:
                 with transaction(db):
@@ -197,6 +200,8 @@ class SqliteEntries:
                         marked = marks_of(db, newest.id)
                         self._delete(db, [newest.id])
                     entry_id = insert(db, values, sound, vectors)
+                    made_at = values["created_at"]
+                    register(db, entry_id, sound, samples, [digest], made_at=made_at)
                     if was_pinned:
                         db.execute("INSERT INTO pins VALUES (?)", (entry_id,))
                     if marked != Marked():
@@ -238,6 +243,9 @@ class SqliteEntries:
         if one.entry_id is not None:
             values["id"] = one.entry_id
         entry_id = insert(db, values, one.sound, one.vectors)
+        hashes = [one.sha256, *(rendition[3] for rendition in one.renditions)]
+        samples = samples_of(Path(self._blobs.path_of(one.file)))
+        register(db, entry_id, one.sound, samples, hashes, made_at=one.created_at)
         db.execute("DELETE FROM leaving WHERE file = ?", (one.file,))
         if one.source:
             file_source(db, entry_id, one.source)
@@ -253,26 +261,31 @@ class SqliteEntries:
 
     # -- removing
 
-    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False) -> Removal:
+    def remove(self, ids: Iterable[int], *, spare_pinned: bool = False, remembered: bool = False) -> Removal:
         wanted = sorted(set(ids))
         total = Removal()
         for start in range(0, len(wanted), _REMOVE_AT_ONCE):
             part = wanted[start : start + _REMOVE_AT_ONCE]
             try:
-                total = total.and_also(self._remove(part, spare_pinned=spare_pinned))
+                total = total.and_also(self._remove(part, spare_pinned=spare_pinned, remembered=remembered))
             except DiskFull:
                 if not self._database.spend_reserve():
                     raise
-                total = total.and_also(self._remove(part, spare_pinned=spare_pinned))
+                total = total.and_also(self._remove(part, spare_pinned=spare_pinned, remembered=remembered))
         return total
 
-    def _remove(self, ids: Sequence[int], fate: Fate = "unlink", *, spare_pinned: bool = False) -> Removal:
+    def _remove(
+        self, ids: Sequence[int], fate: Fate = "unlink", *, spare_pinned: bool = False, remembered: bool = True
+    ) -> Removal:
         with self._database.writing("removing sounds") as db:
             with transaction(db):
                 if spare_pinned:  # asked in the transaction: it may have been pinned a moment ago
                     pinned = set(db.execute(f"SELECT entry_id FROM pins WHERE entry_id IN {ID_LIST}", (id_list(ids),)))
                     ids = [entry_id for entry_id in ids if (entry_id,) not in pinned]
+                if not remembered:
+                    forget(db, ids)
                 items, files = self._delete(db, ids, fate)
+                trim(db)
             removal = self._leaving.counted(files)._replace(items=items)
             self._leaving.pass_over(db)
             db.execute(f"PRAGMA incremental_vacuum({_PAGES_BACK})").fetchall()

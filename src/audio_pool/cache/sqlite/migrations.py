@@ -25,6 +25,7 @@ from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.given_sounds import tell_apart
 from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.marks import TABLES as MARKS
+from audio_pool.cache.sqlite.registry import TABLES as REGISTRY
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.seen import SEEN
 from audio_pool.cache.sqlite.sources import TABLES as SOURCES
@@ -285,6 +286,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (_PARSES,),
     (MARKS,),
     (),  # sounds made of given ones are told apart, before it
+    (REGISTRY,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 _GRADUALLY: Mapping[int, Callable[[sqlite3.Connection], object]] = {

@@ -17,6 +17,7 @@ import msgspec
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.sqlite.database import ID_LIST, WITHIN, Database, id_list, transaction, within
 from audio_pool.cache.sqlite.leaving import Fate, SqliteLeaving
+from audio_pool.cache.sqlite.registry import another_file
 from audio_pool.cache.store import KeptRendition
 from audio_pool.errors import StorageError
 from audio_pool.types import Peaks, Picture, Rendition
@@ -58,6 +59,7 @@ class SqliteRenditions:
                     if older is not None:
                         self._replace(db, KeptRendition._make(older))
                     db.execute(f"INSERT INTO renditions ({KEPT}) VALUES (?, ?, ?, ?, ?)", (*at, file, size, digest))
+                    another_file(db, entry_id, digest)
             except _KeptAlready as exc:
                 self._blobs.discard(file)
                 self._blobs.settle(placement)

@@ -22,6 +22,8 @@ from audio_pool.cache.calibration import Measured
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.judgements import Given, Judged
 from audio_pool.cache.marks import Marked
+from audio_pool.cache.registry import Noted
+from audio_pool.cache.sqlite.registry import gone_in
 from audio_pool.cache.store import Adopted
 from audio_pool.results import FinishedSound
 
@@ -76,17 +78,26 @@ class Salvage:
                 found.append(msgspec.json.decode(report, type=Measured))
         return found
 
+    def gone(self) -> list[Noted]:
+        """Return the sounds that are remembered though they are not kept any more, the oldest first."""
+        files: dict[int, list[bytes]] = {}
+        for number, sha256 in self._try(_GONE_FILES, ()):
+            files.setdefault(number, []).append(sha256)
+        return gone_in((*row, files.get(row[0], [])) for row in self._try(_GONE, ()))
+
     def entries(self) -> Iterator[Saved]:
         """Yield every entry whose row can be read, by id."""
         pins = {row[0] for row in self._try("SELECT entry_id FROM pins", ())}
         preferred = {row[0] for row in self._try("SELECT id FROM entries WHERE preferred > 0", ())}
         marked = _marked(self._try(_MARKS, ()), self._try(_TAGS, ()))
+        recognised = bool(self._try("SELECT 1 FROM fingerprints LIMIT 1", ()))
         last = max((self._greatest(sql) for sql in _GREATEST), default=0)
         for first in range(1, last + 1, _AT_ONCE):
             ids = (first, min(first + _AT_ONCE, last + 1))
             provenance = {row[0]: row[1:] for row in self._between(_PROVENANCE, *ids)}
             vectors = list(self._between(_VECTORS, *ids))
             renditions = list(self._between(_RENDITIONS, *ids))
+            known_by = dict(self._between(_FINGERPRINTS, *ids)) if recognised else {}
             uses = {row[0]: row[1:] for row in self._between(_USES, *ids) if _is_use(row)}
             for row in self._between(_ENTRIES, *ids):
                 if _is_sane(row):
@@ -99,6 +110,9 @@ class Salvage:
                         leads = row[0] in preferred or saved.adopted.sound.metadata.forced
                         adopted = saved.adopted._replace(hits=hits, last_used=last_used, preferred=leads)
                         adopted = adopted._replace(marked=marked.get(row[0], Marked()))
+                        if isinstance(print_ := known_by.get(row[0]), bytes):
+                            sound = msgspec.structs.replace(adopted.sound, fingerprint=print_)
+                            adopted = adopted._replace(sound=sound)
                         saved = saved._replace(adopted=adopted)
                     yield saved
 
@@ -133,6 +147,15 @@ _PROVENANCE = "SELECT entry_id, recipe, metadata FROM provenance WHERE entry_id 
 _VECTORS = "SELECT entry_id, encoder, data FROM vectors WHERE entry_id >= ? AND entry_id < ?"
 _RENDITIONS = "SELECT * FROM renditions WHERE entry_id >= ? AND entry_id < ?"
 _USES = "SELECT entry_id, hits, last_used FROM uses WHERE entry_id >= ? AND entry_id < ? AND hits > 0"
+_FINGERPRINTS = (
+    "SELECT entry_id, data FROM registry JOIN fingerprints ON sound = registry.id"
+    " WHERE entry_id >= ? AND entry_id < ?"
+)
+_GONE = (
+    "SELECT registry.id, namespace, made, samples, data FROM registry LEFT JOIN fingerprints ON sound = registry.id"
+    " WHERE entry_id IS NULL ORDER BY registry.id"
+)
+_GONE_FILES = "SELECT sound, sha256 FROM registry_files JOIN registry ON sound = registry.id WHERE entry_id IS NULL"
 _MARKS = "SELECT entry_id, rating, favourite, retagged FROM marks"
 _TAGS = "SELECT entry_id, tag FROM tags WHERE entry_id IN (SELECT entry_id FROM marks WHERE retagged = 1)"
 _GREATEST = (

@@ -31,6 +31,7 @@ from audio_pool.cache.sqlite.library import SqliteLibrary
 from audio_pool.cache.sqlite.marks import SqliteMarks
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, has_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
+from audio_pool.cache.sqlite.registry import SqliteRegistry
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.seen import SqliteSeen
 from audio_pool.cache.sqlite.sources import SqliteSources
@@ -92,6 +93,7 @@ class SqliteStore:
         sums = SqliteSums(self.database)
         self.vectors = SqliteVectors(self.database, sums)
         self.renditions = SqliteRenditions(self.database, self.blobs, self.leaving)
+        self.registry = SqliteRegistry(self.database, self.blobs)
         self.pins = SqlitePins(self.database)
         self.marks = SqliteMarks(self.database)
         self.library = SqliteLibrary(self.database)
