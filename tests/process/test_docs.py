@@ -169,13 +169,13 @@ def test_every_command_has_help() -> None:
 
 def test_every_key_of_the_configuration_is_documented_with_its_default() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
-    sections = dict(re.findall(r"^## \[+(\w+)\]+\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## \[+([\w.]+)\]+\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
     kinds = {
         field.name: field.type
         for field in msgspec.structs.fields(config.Config)
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
     }
-    kinds["workers"] = config.WorkerConfig
+    kinds["workers"], kinds["cache.objects"] = config.WorkerConfig, config.ObjectsConfig
     for section, kind in kinds.items():
         told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", sections[section], flags=re.MULTILINE))
         assert set(told) == set(kind.__struct_fields__), section
@@ -210,6 +210,8 @@ def _shown(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, msgspec.Struct):
+        return "`{}`"  # a section within one
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
-        "stock", "candidates", "explanation", "origin",
+        "stock", "candidates", "explanation", "origin", "object_settings",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
         "source_type",
     ),
@@ -157,7 +157,8 @@ def members(pattern: str) -> list[str]:
     [
         (
             "scheduler*",
-            [*RESULTS, "craft", "residents", "engine_info", "tasks", "config*", "validation", "trace_record"],
+            [*RESULTS, "craft", "residents", "engine_info", "tasks", "config*", "object_settings", "validation",
+             "trace_record"],
         ),
         ("tasks", [*RESULTS, "craft", "engine_info"]),
         ("prompts*", ["errors"]),

@@ -1,7 +1,7 @@
 """The interface to the place of the cache's files: masters, renditions, renders, files in the making.
 
 Owns: the protocol BlobStore.
-Must not know: rows, recipes, sound. The implementation is files.py; an object store is a module beside it.
+Must not know: rows, recipes, sound. The implementations are files.py and objects/files.py.
 
 A kept file has a name relative to the store, e.g. ``audio/ab/KEY.flac``; a name is used once.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from audio_pool.errors import NotFound, StorageError
 
 __all__ = ["BlobStore", "Neighbours", "Placement", "Render"]
 
@@ -71,6 +73,32 @@ class BlobStore(Protocol):
 
     def is_whole(self, file: str, size_bytes: int) -> bool:
         """Return True where a regular file of this size is there."""
+
+    @property
+    def remote(self) -> bool:
+        """True where files may be elsewhere than here, and are brought."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be kept or brought for now, as far as it is known unasked; "" where all is well."""
+
+    def elsewhere(self, file: str) -> bool:
+        """Return True where a file that is not here can be brought, as far as is known."""
+
+    def bring(self, file: str, size_bytes: int) -> None:
+        """Have a file here, as a whole; wait for it. Raises NotFound: it is gone; StorageError."""
+
+    def bring_soon(self, file: str, size_bytes: int, done: Callable[[StorageError | NotFound | None], None]) -> None:
+        """Have a file here; ``done`` gets None then, or what ``bring`` would raise, on another thread mostly."""
+
+    def belongs_to(self, store_id: str) -> None:
+        """Take note of the store whose files these are."""
+
+    def name_for(self, folder: str, digest: bytes, suffix: str) -> str:
+        """Return a new name for a file of these bytes (their SHA-256), in ``audio`` or ``renditions``."""
+
+    def send_ahead(self, paths: list[str], then: Callable[[], None]) -> None:
+        """Do what takes long of placing these files, beside everything else; then go on."""
 
     def state_of(self, file: str, size_bytes: int) -> int | None:
         """Return a number that is another once the file was changed; None where no regular file of this size is."""

@@ -187,6 +187,32 @@ class LocalFiles:
 
     # -- reading
 
+    remote = False
+    trouble = ""
+
+    def elsewhere(self, file: str) -> bool:
+        """Return False: what is not here is nowhere."""
+        return False
+
+    def bring(self, file: str, size_bytes: int) -> None:
+        """Do nothing: a file that is not here is gone."""
+
+    def bring_soon(self, file: str, size_bytes: int, done: Callable[[StorageError | NotFound | None], None]) -> None:
+        """Call ``done``."""
+        done(None)
+
+    def belongs_to(self, store_id: str) -> None:
+        """Do nothing: the directory is the store's."""
+
+    def name_for(self, folder: str, digest: bytes, suffix: str) -> str:
+        """Return a new name that no file has had."""
+        key = secrets.token_hex(16)
+        return f"{folder}/{key[:2]}/{key}{suffix}"
+
+    def send_ahead(self, paths: list[str], then: Callable[[], None]) -> None:
+        """Go on: a move takes no time."""
+        then()
+
     def path_of(self, file: str) -> str:
         """Return the absolute path of the file."""
         return f"{self.location}/{file}"

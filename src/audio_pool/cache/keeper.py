@@ -78,7 +78,7 @@ class CacheKeeper:
     @property
     def trouble(self) -> str:
         """Why sounds are not kept, or look-ups fail; "" where all is well."""
-        return self._unkept or self._unread
+        return self._unkept or self._unread or self.current.store.blobs.trouble
 
     @property
     def takes_sounds(self) -> bool:

@@ -121,6 +121,7 @@ class SoundCache:
         self.eviction = Eviction(self.store, self.usage, limits, now)
         self.teaching = Teaching(self.store)
         self._lately = Lately(self.store, self._trust)
+        self.kept_rendition = self._lately.rendition
         self._bags = Bags()
         self.near_off = ""
         """The reason why nothing is found by meaning (faiss is missing), or ""."""

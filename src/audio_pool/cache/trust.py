@@ -137,7 +137,9 @@ class Trust:
     def _looks_well(self, file: str, size_bytes: int, what: int | KeptRendition) -> bool:
         blobs = self._store.blobs
         state = blobs.state_of(file, size_bytes)
-        if state is None or file in self._damaged:
+        if state is None:
+            return file not in self._damaged and blobs.elsewhere(file)
+        if file in self._damaged:
             return False
         if self._seen.get(file) == state:
             return True
@@ -168,7 +170,7 @@ class Trust:
             else:
                 left -= what.size_bytes
                 fault = fault_in_rendition(self._store, what)
-                if fault and not fault.missing and not fault.unread:
+                if fault and not fault.missing and not fault.unread and not self._is_copy(file):
                     self._damaged.add(file)
                     self._store.renditions.drop(what.entry_id, what.spec, damaged=True)
                     _log.warning("a rendition of entry %d is removed: %s", what.entry_id, fault.detail)
@@ -183,12 +185,21 @@ class Trust:
         if kept is None:
             return 0
         fault = fault_in(self._store, kept)
-        if fault and not fault.missing and not fault.unread:
+        if fault and not fault.missing and not fault.unread and not self._is_copy(kept.file):
             self._damaged.add(kept.file)
             if self._may_take():
                 self._store.entries.expel([entry_id])
                 _log.warning("entry %d is removed: its file %s", entry_id, fault.detail)
         return kept.size_bytes
+
+    def _is_copy(self, file: str) -> bool:
+        """Return True for a damaged copy of what is elsewhere: it goes to quarantine, the next offer brings another."""
+        if not self._store.blobs.elsewhere(file):
+            return False
+        place = self._store.blobs.quarantine(file)
+        self._seen.pop(file, None)
+        _log.warning("the copy %s was damaged; it lies in %s now, and is fetched again", file, place)
+        return True
 
     def _may_take(self) -> bool:
         """Return False where so much is damaged that another disk lies there: it is a miss, and its rows stay."""

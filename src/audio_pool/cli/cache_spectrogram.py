@@ -62,9 +62,13 @@ def _picture(store: SqliteStore, entry_id: int, picture: Picture) -> tuple[str, 
         raise NotFound(f"no entry with id {entry_id}")
     kept = store.renditions.find(entry_id, picture)
     if kept is not None:
+        store.blobs.bring(kept.file, kept.size_bytes)
         return store.blobs.path_of(kept.file), False
     from audio_pool.worker.drawing import drawn
 
+    master = store.checks.master(entry_id)
+    if master is not None:
+        store.blobs.bring(master.file, master.size_bytes)
     out = store.blobs.incoming / f"{secrets.token_hex(12)}.png"
     drawn(Path(entry.path), picture, out, entry.recipe.prompt)
     return store.renditions.put(entry_id, picture, out), True

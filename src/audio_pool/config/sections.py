@@ -17,6 +17,7 @@ from audio_pool.config.http import HttpConfig, ServiceConfig
 from audio_pool.config.loudness import LoudnessProfile
 from audio_pool.config.memory import DeviceConfig, MemoryConfig
 from audio_pool.config.provenance import ProvenanceConfig
+from audio_pool.object_settings import ObjectsConfig
 from audio_pool.types import (
     BitDepth,
     Candidates,
@@ -53,6 +54,7 @@ __all__ = [
     "LoudnessProfile",
     "MemoryConfig",
     "NamespaceConfig",
+    "ObjectsConfig",
     "PolicyConfig",
     "ProvenanceConfig",
     "QueueConfig",
@@ -121,6 +123,9 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     """Empty: ``$XDG_CACHE_HOME/audio_pool`` or ``~/.cache/audio_pool``."""
     render_dir: str = ""
     """Where results that are not kept go; empty: ``dir/renders``."""
+    blobs: Annotated[str, Meta(pattern=r"\A((s3|gs|az|file)://[^\s@?#]+)?\Z", max_length=1000)] = ""
+    """The object store that holds the sounds, s3://BUCKET/PREFIX, gs://, az:// or file://; empty: ``dir`` does."""
+    objects: ObjectsConfig = ObjectsConfig()
     match: Match = "tolerant"
     duration_tolerance: Unit = 0.2
     encoder: Name = "auto"

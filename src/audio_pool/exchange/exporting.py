@@ -33,7 +33,7 @@ from audio_pool.cache.entry import Entry, Vector
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.marks import Marked
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.errors import AudioPoolError, InvalidRequest
+from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError
 from audio_pool.exchange.checksums import Checksums
 from audio_pool.exchange.manifest import ExportFormat, begin, complete
 from audio_pool.exchange.plain_files import json_at, replacing, write_json
@@ -211,7 +211,7 @@ def _write_one(
     if is_new:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as part:
-            why = _copied(Path(entry.path), part, kept)
+            why = _brought(store, kept) or _copied(Path(entry.path), part, kept)
             if not why and target.suffix == ".wav":
                 why = _decoded(part, entry)
             if why:
@@ -227,6 +227,15 @@ def _write_one(
         write_json(beside, told)
     files = ((file, told["file_sha256"]), (str(Path(file).with_suffix(".json")), _digest(beside)))
     return _Written(entry, file, size, kept.sha256, is_new, files)
+
+
+def _brought(store: SqliteStore, kept: KeptFile) -> str:
+    """Have a master here; return why it does not come."""
+    try:
+        store.blobs.bring(kept.file, kept.size_bytes)
+    except (NotFound, StorageError) as exc:
+        return exc.message
+    return ""
 
 
 def _digest(path: Path) -> str:

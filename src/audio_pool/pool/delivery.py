@@ -88,7 +88,16 @@ class Delivery:
             if self._cache is not None:
                 self._cache.current.eviction.relieve()
 
-        self._order("", work, done)
+        keeps = self._cache is not None and self._cache.takes_sounds and resolved.request.store and sound.accepted
+        paths = [path for path in (sound.path, sound.delivered_path) if path]
+        self._ahead(paths if keeps else [], lambda: self._order("", work, done))
+
+    def _ahead(self, paths: list[str], then: Callable[[], None]) -> None:
+        """Have done beside the writer what takes long of keeping these files; then go on."""
+        if self._cache is None or not paths:
+            then()
+        else:
+            self._cache.current.store.blobs.send_ahead(paths, then)
 
     def _store(
         self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest
@@ -199,7 +208,10 @@ class Delivery:
             else:
                 later(self._deliver_now(resolved.request, path, metadata, roots))
 
-        self._order(client, work, _as_reply(later), bounded=False)  # or the rendition would be left lying
+        def order() -> None:  # without bounds, or the rendition would be left lying
+            self._order(client, work, _as_reply(later), bounded=False)
+
+        self._ahead([made] if self._cache is not None and self._cache.takes_sounds else [], order)
 
     def _keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> str:
         assert self._cache is not None

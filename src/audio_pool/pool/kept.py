@@ -19,7 +19,8 @@ from msgspec import structs
 from audio_pool.cache.lookup import Hit
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
-from audio_pool.errors import InvalidRequest, NotFound
+from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound
+from audio_pool.pool.bringing import absent_file
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.copying import copy_file
 from audio_pool.pool.kept_candidates import KEPT_ANSWERED, NOT_KEPT
@@ -71,6 +72,12 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
         path = None if hit is None else file_of(cache, hit, resolved.rendition)
         if hit is None or hit.entry.id is None or path is None:
             return None
+        absent = absent_file(cache, hit, resolved.rendition)
+        if absent is not None:
+            try:
+                cache.store.blobs.bring(absent.file, absent.size_bytes)
+            except AudioPoolError:  # a pool makes it anew, and says why
+                return None
         if not _is_sound(cache, hit, resolved.rendition):
             return None
         looked_ms = (time.monotonic() - started) * 1000

@@ -18,7 +18,8 @@ from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Lookup
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
-from audio_pool.errors import AudioPoolError, StorageError
+from audio_pool.errors import AudioPoolError, NotFound, StorageError
+from audio_pool.pool.bringing import absent_file, bring
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.kept import file_of
 from audio_pool.pool.plan import vector_space
@@ -49,17 +50,17 @@ class LookUps:
         self._cache = cache
         self._index = index
 
-    def exact(self, action: FindExact) -> events.LookupDone:
-        """Look for the same words, unless that was done on arrival."""
+    def exact(self, action: FindExact) -> events.LookupDone | None:
+        """Look for the same words, unless that was done on arrival; None: it is posted when its file is here."""
         asked = self._requests[action.request]
         resolved, client = asked.sound, asked.caller.client
         known, asked.looked_up = asked.looked_up, None
         cache = self._cache.current  # one opening for the whole look-up: its ids mean nothing in another
         try:
             if known is not None:
-                return self._done(action.job, known.cache, known.lookup, resolved.rendition)
+                return self._answered(action.job, known.cache, known.lookup, resolved.rendition)
             lookup = cache.find_exact(resolved.recipe, resolved.query, client)
-            return self._done(action.job, cache, lookup, resolved.rendition)
+            return self._answered(action.job, cache, lookup, resolved.rendition)
         except Exception as exc:  # a broken cache must not stop new sounds, still less the router
             return self._unreadable(action.job, exc)
 
@@ -74,10 +75,11 @@ class LookUps:
             try:
                 vectors = by_space(action.vectors, self._config)
                 lookup = cache.find_near(resolved.recipe, resolved.query, vectors, client)
-                found = self._done(action.job, cache, lookup, resolved.rendition)
+                found = self._answered(action.job, cache, lookup, resolved.rendition)
             except Exception as exc:
                 found = self._unreadable(action.job, exc)
-            self._inbox.post(found)
+            if found is not None:
+                self._inbox.post(found)
 
         self._index.submit(look)
 
@@ -95,6 +97,32 @@ class LookUps:
         else:
             log.error("look-up failed: %s", exc, exc_info=exc)
         return events.LookupDone(job=job, warning=f"cache_unreadable: {exc}")
+
+    def _answered(
+        self, job: int, cache: SoundCache, lookup: Lookup, rendition: Rendition
+    ) -> events.LookupDone | None:
+        """Return the answer; None: the hit's file is brought first, by other threads, and the answer posted then."""
+        hit = lookup.hit
+        absent = None if hit is None or hit.entry.id is None else absent_file(cache, hit, rendition)
+        if absent is None:
+            return self._done(job, cache, lookup, rendition)
+
+        def brought(exc: StorageError | NotFound | None) -> None:
+            try:
+                found = self._done(job, cache, lookup, rendition) if exc is None else self._unbrought(job, exc)
+            except Exception as bug:
+                found = self._unreadable(job, bug)
+            self._inbox.post(found)
+
+        bring(cache, absent, brought)
+        return None
+
+    def _unbrought(self, job: int, exc: StorageError | NotFound) -> events.LookupDone:
+        """Return the miss that a hit is whose file does not come."""
+        if isinstance(exc, NotFound):
+            return events.LookupDone(job=job, warning=f"hit_vanished: {exc}")
+        self._cache.unreadable(exc)
+        return events.LookupDone(job=job, warning=f"hit_unreachable: {exc}")
 
     def _done(self, job: int, cache: SoundCache, lookup: Lookup, rendition: Rendition) -> events.LookupDone:
         hit = lookup.hit

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Hit
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.pool.bringing import absent_file
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.kept import file_of
 from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
@@ -86,6 +87,7 @@ class ReadyHits:
             ready.cache is cache
             and cache.found_again(ready.hit, ready.version)
             and file_of(cache, ready.hit, asked.sound.rendition) == ready.path
+            and absent_file(cache, ready.hit, asked.sound.rendition) is None
         )
 
     def _look(self, asked: OpenRequest, key: bytes) -> _Ready | None:
@@ -94,7 +96,7 @@ class ReadyHits:
         lookup = cache.find_exact(resolved.recipe, resolved.query, asked.caller.client)
         hit = lookup.hit
         path = None if hit is None or hit.entry.id is None else file_of(cache, hit, resolved.rendition)
-        if hit is None or path is None:
+        if hit is None or path is None or absent_file(cache, hit, resolved.rendition) is not None:
             asked.looked_up = LookedUp(cache, lookup)
             return None
         told = as_delivered(hit.metadata, resolved.rendition, rendition_report(hit.metadata, resolved.rendition))

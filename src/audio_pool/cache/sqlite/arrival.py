@@ -6,7 +6,6 @@ Must not know: where the masters come from.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +34,7 @@ def arrive(store: SqliteStore, batch: Sequence[Arrived]) -> list[bool]:
     placed: list[tuple[Adopted, Placement]] = []
     try:
         for source, one in batch:
-            key = secrets.token_hex(16)
-            file = f"audio/{key[:2]}/{key}.flac"
+            file = store.blobs.name_for("audio", one.sha256, ".flac")
             origin = store.blobs.origin_of(source)
             fresh = one._replace(file=file, entry_id=None, origin=origin, renditions=())
             placed.append((fresh, store.blobs.place(source, file)))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -181,8 +180,7 @@ class SqliteEntries:
             if kept is not None and not replace:
                 source.unlink(missing_ok=True)
                 return kept
-            key = secrets.token_hex(16)
-            file = f"audio/{key[:2]}/{key}.flac"
+            file = self._blobs.name_for("audio", digest, ".flac")
             values = columns_of(sound, file, self._blobs.origin_of(source), size, digest)
             values["preferred"] = preferred
             values["created_at"] = _not_before_the_last(db, values["created_at"])

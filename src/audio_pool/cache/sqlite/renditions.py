@@ -7,7 +7,6 @@ Must not know: how one is made, what counts as a hit.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,14 +41,15 @@ class SqliteRenditions:
         spec = _spec(rendition)
         found = self._database.query(f"{_KEPT} WHERE entry_id = ? AND spec = ?", (entry_id, spec))
         kept = KeptRendition._make(found[0]) if found else None
-        return kept if kept is not None and self._blobs.is_whole(kept.file, kept.size_bytes) else None
+        if kept is None or self._blobs.is_whole(kept.file, kept.size_bytes) or self._blobs.elsewhere(kept.file):
+            return kept
+        return None
 
     def put(self, entry_id: int, rendition: Rendition | Picture | Peaks, source: Path | str) -> str:
-        key = secrets.token_hex(16)
-        file = f"renditions/{key[:2]}/{key}.{rendition.format}"
         at = (entry_id, _spec(rendition))
         with self._database.writing("keeping a rendition") as db:
             digest, size = _hashed(Path(source))
+            file = self._blobs.name_for("renditions", digest, f".{rendition.format}")
             placement = self._blobs.place(Path(source), file)
             try:
                 with transaction(db):

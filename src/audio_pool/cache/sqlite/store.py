@@ -14,7 +14,7 @@ import sqlite3
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.files import LocalFiles
+from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.sqlite.calibrations import SqliteCalibrations
 from audio_pool.cache.sqlite.changes import SqliteChanges
 from audio_pool.cache.sqlite.checks import SqliteChecks
@@ -80,7 +80,7 @@ class SqliteStore:
             StorageError: it cannot be read, or a newer version of this package wrote it.
         """
         root = Path(os.path.abspath(directory))
-        self.blobs = blobs or LocalFiles(directory, create=create, renders=render_dir)
+        self.blobs = blobs or open_files(directory, create=create, renders=render_dir)
         self.location = str(root)
         self.index_dir = root / "index"
         self._file = str(root / FILE)
@@ -111,6 +111,7 @@ class SqliteStore:
         self.sources = SqliteSources(self.database)
         found = self.database.query("SELECT value FROM facts WHERE name = 'store_id'")
         self.store_id = found[0][0] if found else ""
+        self.blobs.belongs_to(self.store_id)
         self.words = SqliteWords(self.index_dir, self.store_id, self.changes, self.library)
 
     def _settle_graces(self, grace_s: float | None) -> None:

@@ -1,0 +1,1 @@
+"""Sounds in an object store: the second implementation of ``cache/blobs.py``. Nothing here is imported without one."""

@@ -1,0 +1,41 @@
+"""The files of a cache directory, opened: here, or in the object store that the directory names.
+
+Owns: which of both it is. Loads nothing of the other.
+Must not know: rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.files import LocalFiles
+from audio_pool.cache.objects.place import ObjectPlace, read_place, write_place
+
+__all__ = ["open_files"]
+
+
+def open_files(
+    directory: Path | str,
+    *,
+    create: bool = True,
+    renders: Path | str | None = None,
+    place: ObjectPlace | None = None,
+) -> BlobStore:
+    """Return the files of a cache directory.
+
+    Args:
+        place: where a configuration has them; it is written down in the directory. None: as the directory says.
+
+    Raises:
+        NotFound, StorageError; EngineUnavailable: obstore is not installed.
+    """
+    told = place or read_place(directory)
+    if told is None:
+        return LocalFiles(directory, create=create, renders=renders)
+    from audio_pool.cache.objects.files import ObjectFiles  # obstore, where it is asked for
+
+    files = ObjectFiles(directory, told, create=create, renders=renders)
+    if place is not None:
+        write_place(files.root, place)
+    return files
