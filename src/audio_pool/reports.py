@@ -26,12 +26,16 @@ __all__ = [
     "PresentSettings",
     "QualityReport",
     "RefusedReport",
+    "Rung",
     "StreamReport",
     "Timings",
     "WorkerReport",
 ]
 
-CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined"]
+CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global", "joined", "looser"]
+Rung = Literal["exact", "near", "made", "looser", "built_in"]
+"""How an answer came about that had to be there in time, the best first: kept, near by the usual rules, made as it was
+asked for; a looser match, a sound of the built-in engine."""
 CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 
 
@@ -148,7 +152,7 @@ class Timings(PlainMapping, Struct, frozen=True, kw_only=True):
     total: float = 0.0
 
 
-HitRule = Literal["recipe", "text", "canonical", "confirmed", "words", "cosine", "sound"]
+HitRule = Literal["recipe", "text", "canonical", "confirmed", "words", "cosine", "sound", "like"]
 
 
 class RefusedReport(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -28,7 +28,9 @@ from audio_pool.scheduler.actions import (
     Claim,
     Discard,
     FindExact,
+    FindLooser,
     FindNear,
+    ForgetRequest,
     JobClosed,
     KillWorker,
     RecallTask,
@@ -97,7 +99,7 @@ _ACTIONS = msgspec.msgpack.Decoder(Action)
 _JOBS = msgspec.msgpack.Decoder(Job)
 _QUEUE_FIELDS = {one.name for one in msgspec.structs.fields(QueueConfig)}
 
-Lookup = Callable[[FindExact | FindNear], HitFile | str | None]
+Lookup = Callable[[FindExact | FindNear | FindLooser], HitFile | str | None]
 """A look-up's answer: a hit, a warning, or nothing."""
 
 
@@ -191,6 +193,12 @@ class World:
         self.batching: frozenset[str] = frozenset()
         self.now = 100.0
         self.on_lookup: Lookup = lambda _: None
+        self.on_looser: Lookup = lambda _: None
+        self.in_time: dict[int, events.AskInTime] = {}
+        """Requests that are to be answered in time."""
+        self.part_of: dict[int, int] = {}
+        """Request -> the one that it is part of."""
+        self.forgotten: set[int] = set()
         self.processes: dict[tuple[str, int], Process] = {}
         self.asked: dict[int, events.Submit | events.Call] = {}
         self.replies: dict[int, SendReply] = {}
@@ -268,6 +276,51 @@ class World:
         self.asked[asked.request] = asked
         self.feed(asked)
         return asked.request
+
+    def ask_in_time(
+        self,
+        *,
+        within_s: float | None = None,
+        stand_in: Recipe | None = None,
+        looser: bool = True,
+        at_once: bool = False,
+        upgrade: bool = False,
+        join: int | None = None,
+        **fields: Any,
+    ) -> int:
+        """Ask for the best there is by a deadline; return the request's number.
+
+        Args:
+            stand_in: what the built-in engine would make; None: there is none, and only a looser match stands in.
+            join: as for ``submit``, for both parts.
+            fields: of the sound as it is asked for.
+        """
+        fields.setdefault("recipe", recipe())
+        self._requests += 3
+        request, wanted, other = self._requests - 2, self._requests - 1, self._requests
+        makes = stand_in is not None
+        own = None if join is None else join_key(fields["recipe"], join)
+        others = None if join is None else join_key(stand_in or fields["recipe"], join)
+        key = others and msgspec.structs.replace(others, stands_in=True)
+        standing = events.Submit(
+            request=other, recipe=stand_in or fields["recipe"], client=fields.get("client", ""), priority=0,
+            join_key=key, stands_in=True, looser=looser, makes=makes, near=False,
+        )  # fmt: skip
+        asked = events.AskInTime(
+            request=request,
+            wanted=events.Submit(request=wanted, join_key=own, **fields),
+            stand_in=standing if makes or looser else None,
+            deadline=None if within_s is None else self.now + within_s,
+            at_once=at_once,
+            upgrade=upgrade,
+        )
+        self.in_time[request] = asked
+        self.asked[request] = self.asked[wanted] = asked.wanted
+        self.part_of[wanted] = request
+        if asked.stand_in is not None:
+            self.asked[other], self.part_of[other] = asked.stand_in, request
+        self.feed(asked)
+        return request
 
     def call(self, *, task: EchoTask | ClapTask | None = None, **fields: Any) -> int:
         self._requests += 1
@@ -537,6 +590,18 @@ class World:
                 if isinstance(found, str):
                     return events.LookupDone(job=action.job, warning=found)
                 return events.LookupDone(job=action.job, hit=found)
+            case FindLooser():
+                self._refers_to(action.job)
+                found = self.on_looser(action)
+                if isinstance(found, str):
+                    return events.LookupDone(job=action.job, warning=found)
+                return events.LookupDone(job=action.job, hit=found)
+            case ForgetRequest():
+                assert action.request in self.part_of and action.request not in self.replies
+                assert action.request not in self.forgotten, "forgotten twice"
+                self.forgotten.add(action.request)
+                if action.made is not None and self.fates[action.made.path] != "delivered":
+                    self._meets(action.made.path, "delivered")
             case Claim():
                 self._refers_to(action.job)
                 asked = self.asked[action.request]
@@ -613,6 +678,17 @@ class World:
     def _reply(self, action: SendReply) -> None:
         assert action.request not in self.replies, f"request {action.request} was answered twice"
         asked = self.asked[action.request]
+        whole = self.part_of.get(action.request)
+        if whole is not None:
+            assert self.replies[whole].upgrade == action.request, "only a better sound is heard of, after the first one"
+            assert action.request not in self.forgotten
+        promised = self.in_time.get(action.request)
+        if promised is not None:
+            assert promised.deadline is None or self.now <= promised.deadline + 1.0, "an answer after the deadline"
+            assert (action.rung is not None) == (action.kind == "result")
+            if action.upgrade:
+                assert promised.upgrade and action.upgrade == promised.wanted.request
+                assert action.rung in ("looser", "built_in")
         assert (action.kind == "result") == (action.failure is None) == (action.value is not None)
         match action.value:
             case RenderedHit(path=path):
@@ -705,7 +781,11 @@ class World:
         assert all(count <= (self.rules.max_running(client) or count) for client, count in running.items())
         assert sizes.bytes == sum(one.size_bytes for one in scheduler.requests.states()) <= self.queue.max_bytes
         for request, asked in self.asked.items():
-            if request not in self.replies:
+            if request in self.in_time:
+                assert (request in scheduler.ladders) == (request not in self.replies), f"request {request} is lost"
+            elif request in self.forgotten or self.part_of.get(request) in scheduler.ladders:
+                pass  # nobody hears of it
+            elif request not in self.replies:
                 assert request in scheduler.requests, f"request {request} is lost"
                 assert asked.deadline is None or asked.deadline > self.now, f"request {request} outlives its deadline"
 
@@ -723,7 +803,7 @@ class World:
                     break
                 self.send_heartbeats()
                 self.pass_time(max(0.0, deadline - self.now) if deadline - self.now < 0.5 else 0.5)
-        waiting = set(self.asked) - set(self.replies)
+        waiting = set(self.asked) - set(self.replies) - self.forgotten
         left = [job for job in self.scheduler.jobs.values() if waiting & set(job.requests)]
         assert not waiting, f"requests {waiting} wait for ever: {left}, {self.scheduler.workers.workers}"
 
@@ -767,7 +847,8 @@ class World:
         assert scheduler.requests.clients == 0
         assert scheduler.idle and scheduler.sizes() == Sizes(0, 0, 0, 0, 0, 0)
         assert not any(worker.tasks for worker in scheduler.workers.workers.values() if worker.state != "ready")
-        assert set(self.replies) == set(self.asked)
+        assert not set(self.replies) & self.forgotten
+        assert set(self.replies) | self.forgotten == set(self.asked)
         assert self.answered_leases == self.leases_asked
         assert self.opened == self.closed == set(range(1, len(self.closed) + 1)), "jobs are numbered from 1"
         assert not [path for path, fate in self.fates.items() if fate == "held"], self.fates

@@ -1649,7 +1649,7 @@ def test_sizes_count_everything_that_is_under_way() -> None:
     one.submit(join=1, size_bytes=10, deadline=one.now + 50.0)
     one.submit(join=1, size_bytes=20)
     one.submit(join=2, size_bytes=30)
-    assert one.scheduler.sizes() == (3, 2, 1, 2, 1, 60) and not one.scheduler.idle
+    assert one.scheduler.sizes() == (3, 2, 1, 2, 1, 60, 0) and not one.scheduler.idle
     one.settle()
     one.check_nothing_is_left()
 

@@ -86,6 +86,9 @@ class DefaultsConfig(_Section, frozen=True, kw_only=True):
     candidates: Candidates = 1
     format: Format = "wav"
     bit_depth: BitDepth = 16
+    stand_in: Name = "auto"
+    """Engine that stands in where a sound cannot be there in time. ``auto``: the built-in one, where it is hosted;
+    ``off``: none."""
 
 
 class SoundConfig(_Section, frozen=True, kw_only=True):
@@ -234,6 +237,8 @@ class QueueConfig(_Section, frozen=True, kw_only=True):
     """Of one client; 0: four times as many as are left free. What the program itself asks for is not bounded."""
     max_bytes_per_client: Annotated[int, Meta(ge=0)] = 0
     """Of one client's requests; 0: four times what is left free."""
+    max_upgrades_per_client: Annotated[int, Meta(ge=0, le=1_000_000)] = 32
+    """Better sounds under way for one client's requests that were answered in time by something else; 0: none."""
     max_running_per_client: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """Tasks of one client that workers may hold at once; 0: as many as its turns give it."""
     reading_files: Count = 16

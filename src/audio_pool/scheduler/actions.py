@@ -10,9 +10,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from audio_pool.reports import CacheType, CandidateReport
+from audio_pool.reports import CacheType, CandidateReport, Rung
 from audio_pool.results import Accepted, Chunk, Failure, Progress
-from audio_pool.scheduler.answers import ReplyValue
+from audio_pool.scheduler.answers import RenderedHit, ReplyValue
 from audio_pool.scheduler.work import TaskWork
 from audio_pool.tasks import MasteredSound, TaskResult
 from audio_pool.trace_record import Mark
@@ -24,7 +24,9 @@ __all__ = [
     "Discard",
     "Doubt",
     "FindExact",
+    "FindLooser",
     "FindNear",
+    "ForgetRequest",
     "JobClosed",
     "KillWorker",
     "RecallTask",
@@ -41,7 +43,8 @@ __all__ = [
     "TellWorker",
 ]
 
-ReplyKind = Literal["result", "error", "cancelled", "expired", "busy"]
+ReplyKind = Literal["result", "error", "cancelled", "expired", "busy", "upgraded"]
+"""``upgraded`` is a result that is better than the one before it."""
 
 
 class SendReply(Struct, frozen=True, kw_only=True, tag=True):
@@ -57,6 +60,27 @@ class SendReply(Struct, frozen=True, kw_only=True, tag=True):
     warnings: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     """Of its job's stages, where they are wanted."""
+    rung: Rung | None = None
+    """How the answer came about, where it had to be there in time; None: nobody was in a hurry."""
+    upgrade: int = 0
+    """The request under which a better sound is announced; 0: none is made."""
+
+
+class FindLooser(Struct, frozen=True, kw_only=True, tag=True):
+    """Look for a kept sound that is like the one asked for, short of what would be a hit; answered by LookupDone."""
+
+    job: int
+    request: int
+    vectors: dict[str, bytes]
+    """float32 [D] of the prompt, by encoder."""
+
+
+class ForgetRequest(Struct, frozen=True, kw_only=True, tag=True):
+    """Part of another request that needs no answer: whatever is remembered of it can go."""
+
+    request: int
+    made: RenderedHit | None = None
+    """A rendition that was made for it, to be kept beside its master."""
 
 
 class SendAccepted(Struct, frozen=True, kw_only=True, tag=True):
@@ -221,6 +245,8 @@ Action = (
     | SendChunk
     | FindExact
     | FindNear
+    | FindLooser
+    | ForgetRequest
     | Claim
     | SendTask
     | CancelTask

@@ -6,7 +6,7 @@ Must not know: a job's way from there (scheduler.py: it is handed to ``advance``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from audio_pool.config import LimitsConfig
 from audio_pool.errors import Expired, PoolClosed
@@ -45,8 +45,12 @@ class Arrivals:
         self._closed = closed
         self._advance = advance
 
-    def submit(self, asked: events.Submit) -> None:
-        """Take a request for a sound in, join it to one of its kind, or turn it away."""
+    def submit(self, asked: events.Submit, vectors: Mapping[str, bytes] | None = None) -> None:
+        """Take a request for a sound in, join it to one of its kind, or turn it away.
+
+        Args:
+            vectors: float32 [D] of its prompt, by encoder, where they are known already.
+        """
         if self._closed():
             self._ledger.refuse(asked.request, PoolClosed("the pool is stopping and takes no new requests"))
             return
@@ -61,6 +65,7 @@ class Arrivals:
         self._ledger.add_request(job, asked, joined=False)
         if asked.join_key is not None:
             self._ledger.by_join_key[asked.join_key] = job.job
+        job.vectors.update(vectors or {})
         if asked.lookup or self.admit(job):
             self._advance(job)
 

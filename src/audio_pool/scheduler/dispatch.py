@@ -92,7 +92,10 @@ class Dispatch:
         running = job.stage == "generate" and bool(job.tasks)
         if isinstance(job.asked, Call) or running or job.stage not in _BEFORE_SOUND:
             return 0
-        need = Need("generate", self._hosted(job.sound.recipe))
+        return self.ahead_of(Need("generate", self.hosted(job.sound.recipe)), job)
+
+    def ahead_of(self, need: Need, job: Job) -> int:
+        """Estimate how many of a line go before a job that waits there, or is about to."""
         return self.queue.ahead(
             need,
             job.job,
@@ -296,7 +299,7 @@ class Dispatch:
         near = nearest_name(name, self._workers.workers)
         return f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._workers.workers))}"
 
-    def _hosted(self, recipe: Recipe) -> str:
+    def hosted(self, recipe: Recipe) -> str:
         """Return what the model that makes a recipe is filed under on workers."""
         if not self.hosted_as:
             return recipe.engine
@@ -310,7 +313,7 @@ class Dispatch:
         """Return what a job needs in its present stage."""
         match job.stage:
             case "generate":
-                return Need("generate", self._hosted(job.sound.recipe), job.suspect)
+                return Need("generate", self.hosted(job.sound.recipe), job.suspect)
             case "master" | "render":
                 return Need("master", "", job.suspect)
             case "embed":
@@ -370,6 +373,7 @@ class Dispatch:
             clients=tuple(job.client for job in jobs),
             hang_s=self._estimates.hang_s(kind),
             expected_s=self._estimates.known_s(kind) if need.role == "generate" else 0.0,
+            sound_s=_seconds_of(jobs) if need.role == "generate" else 0.0,
         )
         self._workers.hold(name, held)
         if need.name in worker.loaded:
@@ -409,6 +413,10 @@ class Dispatch:
             if running is not None:
                 running[others[-1].client] += 1
         return others
+
+
+def _seconds_of(jobs: list[Job]) -> float:
+    return sum([job.sound.recipe.duration_s * job.sound.recipe.candidates for job in jobs])
 
 
 def _thread(need: Need) -> Thread:

@@ -20,6 +20,7 @@ from audio_pool.types import Query, Recipe, Rendition
 __all__ = [
     "PRIORITIES",
     "AddWorker",
+    "AskInTime",
     "Call",
     "Cancel",
     "Claimed",
@@ -66,6 +67,10 @@ class JoinKey(Struct, frozen=True, kw_only=True):
     deliver_best: bool = False
     store: bool = True
     stream: bool = False
+    stands_in: bool = False
+    """Of what stands in for another sound: it may be a looser match of it."""
+    like: Recipe | None = None
+    """The other sound."""
 
 
 class Submit(Struct, frozen=True, kw_only=True, tag=True):
@@ -99,6 +104,30 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     """The times of its stages are wanted."""
     keep: bool = False
     """Candidates that are not chosen are wanted, too."""
+    stands_in: bool = False
+    """It stands in for another sound, and is made when it is time for that (ladders.py)."""
+    looser: bool = False
+    """Look for a kept sound that is like the other one, short of what would be a hit; only where it stands in."""
+    makes: bool = True
+    """False: nothing here can make what stands in."""
+
+
+class AskInTime(Struct, frozen=True, kw_only=True, tag=True):
+    """A request that wants the best there is by its deadline, or something at once and the real sound later.
+
+    The sound as it is asked for is another request, and so is what may stand in for it: see ladders.py.
+    """
+
+    request: int
+    wanted: Submit
+    """As it is asked for; its number is that of the better sound, where that is announced later."""
+    stand_in: Submit | None = None
+    deadline: float | None = None
+    """On the scheduler's clock."""
+    at_once: bool = False
+    """Whatever is at hand is the answer."""
+    upgrade: bool = False
+    """Where something stands in, the sound as it is asked for is made all the same, and announced."""
 
 
 class Call(Struct, frozen=True, kw_only=True, tag=True):
@@ -359,6 +388,7 @@ class Reconfigure(Struct, frozen=True, kw_only=True, tag=True):
 
 Event = (
     Submit
+    | AskInTime
     | Call
     | Cancel
     | LookupDone

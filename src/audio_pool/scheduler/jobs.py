@@ -5,6 +5,7 @@ Must not know: what moves a job from one stage to the next (scheduler.py), who g
 
     lookup -> embed -> near -> claim -> recheck -> generate -> master -> store -> done
        `-> render -> done  (a hit whose file has another format)          call -> done  (echo, CLAP)
+    looser -> held -> lookup -> generate ...  (what stands in for another sound: ladders.py)
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from audio_pool.trace_record import Mark, Part
 __all__ = ["Claiming", "Job", "RequestState", "Stage", "TaskRef"]
 
 Stage = Literal[
-    "new", "lookup", "embed", "near", "claim", "recheck", "render", "generate", "master", "store", "call", "done"
+    "new", "lookup", "embed", "near", "claim", "recheck", "render", "generate", "master", "store", "call", "done",
+    "looser", "held",
 ]  # fmt: skip
 
 
@@ -36,6 +38,7 @@ class RequestState(Struct, kw_only=True):
     size_bytes: int
     joined: bool
     client: str
+    priority: int = 1
 
 
 class TaskRef(Struct, frozen=True, kw_only=True):
@@ -100,6 +103,10 @@ class Job(Struct, kw_only=True):
     """How it goes about claiming its sound."""
     cost_s: float = 1.0
     """What its present stage is expected to take: what its client is charged for it."""
+    released: bool = False
+    """Of what stands in for another sound: it is time to make it."""
+    begun_at: float | None = None
+    """When a worker began with it for the first time."""
     streamed: bool = False
     """Some of its sound has been sent: it cannot be made again as if nothing had been."""
     tasks: dict[int, TaskRef] = field(default_factory=dict)

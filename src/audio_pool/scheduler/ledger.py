@@ -33,6 +33,8 @@ class Sizes(NamedTuple):
     joinable: int
     deadlines: int
     bytes: int
+    in_time: int = 0
+    """Requests that are to be answered in time, and better sounds under way for those that were."""
 
 
 class Ledger:
@@ -46,6 +48,8 @@ class Ledger:
         self.out: list[Action] = []
         """What has been decided and not handed out yet."""
         self.now = 0.0
+        self.on_reply: dict[int, Callable[[SendReply], None]] = {}
+        """Who gets a request's final reply in place of its caller: it is part of another request."""
         self._leave_queue = leave_queue
         self._numbers = itertools.count(1)
 
@@ -67,7 +71,7 @@ class Ledger:
 
     def refuse(self, request: int, error: AudioPoolError, kind: Literal["error", "expired", "busy"] = "error") -> None:
         """Answer a request that was not taken in."""
-        self.out.append(SendReply(request=request, kind=kind, failure=Failure.of(error)))
+        self._hand_over(SendReply(request=request, kind=kind, failure=Failure.of(error)))
 
     def reply_all(self, job: Job) -> None:
         """Answer every request of a job with what it came to."""
@@ -101,7 +105,14 @@ class Ledger:
     def final(self, reply: SendReply) -> None:
         """Send a final reply. The only place where a request ends."""
         self.requests.remove(reply.request)
-        self.out.append(reply)
+        self._hand_over(reply)
+
+    def _hand_over(self, reply: SendReply) -> None:
+        taker = self.on_reply.pop(reply.request, None) if self.on_reply else None
+        if taker is None:
+            self.out.append(reply)
+        else:
+            taker(reply)
 
     def close(self, job: Job) -> None:
         """End a job: out of every table, its leftovers discarded. The only place where a job ends."""

@@ -29,6 +29,7 @@ from audio_pool.scheduler.actions import CancelTask, Discard, Doubt, SendChunk, 
 from audio_pool.scheduler.answers import CallReply, RenderedHit
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.estimates import Estimates
+from audio_pool.scheduler.forecasts import Forecasts
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
 from audio_pool.scheduler.loads import Loads
@@ -62,6 +63,7 @@ class Outcomes:
         workers: WorkerTable,
         dispatcher: Dispatch,
         estimates: Estimates,
+        forecasts: Forecasts,
         poison: PoisonRegister,
         loads: Loads,
         limits: LimitsConfig,
@@ -73,6 +75,7 @@ class Outcomes:
         self._workers = workers
         self._dispatcher = dispatcher
         self._estimates = estimates
+        self._forecasts = forecasts
         self._ledger = ledger
         self._poison = poison
         self._loads = loads
@@ -86,6 +89,7 @@ class Outcomes:
                 self._ledger.out.append(Discard(job=number, result=result))
             return
         self._estimates.learn(held.kind, self._ledger.now - held.since)
+        self._forecasts.task_done(held, self._ledger.now)
         if held.of_no_job:
             self._loads.done(event.worker, held, event.results.get(0), self._ledger.now)
             return
@@ -99,6 +103,8 @@ class Outcomes:
                 self._ledger.out.append(Discard(job=number, result=result))
             else:
                 self._poison.clear(job)
+                if held.sound_s and job.begun_at is None:
+                    job.begun_at = held.since
                 failed = isinstance(result, Rejected)
                 job.mark("work", held.since, self._ledger.now, event.worker, failed=failed)
                 self.take_result(job, result)

@@ -68,6 +68,7 @@ class WaitingRequests:
             size_bytes=asked.size_bytes,
             joined=joined,
             client=asked.client,
+            priority=asked.priority,
         )
         self.bytes += asked.size_bytes
         share = self._by_client.get(asked.client)

@@ -19,7 +19,7 @@ from audio_pool.errors import AudioPoolError, Cancelled, PoolClosed, WorkerDied
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.absence import Absences
-from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindNear, SendReply
+from audio_pool.scheduler.actions import Action, CancelTask, FindExact, FindLooser, FindNear, SendReply
 from audio_pool.scheduler.admission import Admission
 from audio_pool.scheduler.arrivals import Arrivals
 from audio_pool.scheduler.claiming import Claims
@@ -27,7 +27,9 @@ from audio_pool.scheduler.clients import ClientRules
 from audio_pool.scheduler.dispatch import Dispatch
 from audio_pool.scheduler.dues import Dues
 from audio_pool.scheduler.estimates import Estimates
+from audio_pool.scheduler.forecasts import Forecasts
 from audio_pool.scheduler.jobs import Job
+from audio_pool.scheduler.ladders import Ladders
 from audio_pool.scheduler.ledger import Ledger, Sizes
 from audio_pool.scheduler.loads import Loads
 from audio_pool.scheduler.outcomes import Outcomes
@@ -77,7 +79,14 @@ class Scheduler:
             self._ledger, self._admission, self._dispatcher, self._dues, limits,
             closed=lambda: self.drain_deadline is not None, advance=self._advance,
         )  # fmt: skip
-        self._storing = Storing(self._ledger, self._advance)
+        self._forecasts = Forecasts(self.workers, self._dispatcher)
+        self.ladders = Ladders(
+            self._ledger, self._arrivals, self._dispatcher, self._forecasts, queue,
+            end=lambda request: self._drop(request, "cancelled", Cancelled("nobody waits for it any more")),
+            advance=self._advance, why_late=self._absences.expired,
+            closed=lambda: self.drain_deadline is not None,
+        )  # fmt: skip
+        self._storing = Storing(self._ledger, self._forecasts, self._advance)
         self._claims = Claims(self._ledger, self._dues, limits, self._advance)
         self._poison = PoisonRegister(limits)
         self._loads = Loads(self.workers, self._dispatcher, self._ledger, self._estimates, limits)
@@ -86,6 +95,7 @@ class Scheduler:
             self.workers,
             self._dispatcher,
             self._estimates,
+            self._forecasts,
             self._poison,
             self._loads,
             limits,
@@ -104,6 +114,10 @@ class Scheduler:
                 self._arrivals.submit(event)
             case events.Call():
                 self._arrivals.call(event)
+            case events.AskInTime():
+                self.ladders.ask(event)
+            case events.Cancel() if event.request in self.ladders:
+                self.ladders.cancel(event.request)
             case events.Cancel():
                 self._drop(event.request, "cancelled", Cancelled("cancelled by its caller"))
             case events.LookupDone():
@@ -183,6 +197,7 @@ class Scheduler:
                 self.workers.change(event.limits, event.queue.batch_window_s)
                 self._outcomes.limits = self._claims.limits = self._loads.limits = event.limits
                 self._admission.queue, self._arrivals.limits = event.queue, event.limits
+                self.ladders.queue = event.queue
                 self._rules.change(event.queue, event.clients)
                 self._dispatcher.bounds.bounds = event.concurrency
                 self._next_worker_check = now
@@ -204,7 +219,7 @@ class Scheduler:
         if drain is not None and drain <= self._ledger.now:
             drain = None  # it has been acted upon: only events change anything now
         opening = self.workers.vacancies.next_opening() if len(self.waiting) else None
-        own = self.requests.next_deadline(), self._dues.first(), opening, self._loads.due
+        own = self.requests.next_deadline(), self._dues.first(), opening, self._loads.due, self.ladders.next_time()
         times = (self.workers.next_deadline(), self.staffing.next_deadline(), drain, *own)
         return min((time for time in times if time is not None), default=None)
 
@@ -226,7 +241,8 @@ class Scheduler:
         """Count everything that is remembered, for leak checks."""
         deadlines = self.requests.deadlines + len(self._dues)
         joinable, waiting = len(self._ledger.by_join_key), len(self.waiting)
-        return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self.requests.bytes)
+        in_time = len(self.ladders) + self.ladders.upgrades
+        return Sizes(len(self.requests), len(self.jobs), waiting, joinable, deadlines, self.requests.bytes, in_time)
 
     def has_started(self, job: int) -> bool:
         """Return True once a worker is executing this job.
@@ -234,7 +250,7 @@ class Scheduler:
         False during look-up, in the queue, or queued behind another task of the same worker thread.
         """
         one = self.jobs[job]
-        if job in self.waiting or one.stage in ("lookup", "embed", "near", "claim", "recheck"):
+        if job in self.waiting or one.stage in ("lookup", "embed", "near", "claim", "recheck", "looser", "held"):
             return False
         running = [self.workers.is_running(ref.worker, ref.incarnation, task) for task, ref in one.tasks.items()]
         return any(running) or not running
@@ -257,14 +273,18 @@ class Scheduler:
                 self._enqueue(job)
             case "store":
                 self._storing.store(job)
+            case "looser":
+                self._ledger.out.append(FindLooser(job=job.job, request=request, vectors=job.vectors))
             case "done":
                 self._ledger.reply_all(job)
+        if len(self.ladders):
+            self.ladders.moved(job)
 
     # -- look-ups --------------------------------------------------------------------
 
     def _lookup_done(self, event: events.LookupDone) -> None:
         job = self.jobs.get(event.job)
-        if job is None or job.stage not in ("lookup", "near", "recheck"):
+        if job is None or job.stage not in ("lookup", "near", "recheck", "looser"):
             return
         if event.warning:
             job.warnings.append(event.warning)
@@ -409,6 +429,7 @@ class Scheduler:
             self._ledger.out += self.workers.start(now)
         if self.workers.vacancies.open_due(now):
             self._dispatch()
+        self.ladders.look()
         if self.drain_deadline is not None:
             self._drain(self.drain_deadline)
 
@@ -419,5 +440,6 @@ class Scheduler:
                 if job.stage == "store" and not job.requests:
                     continue
                 self._ledger.fail_all(job, closed)
+            self.ladders.look()
         if self.idle and not self.workers.stopping:
             self._ledger.out += self.workers.stop(self._ledger.now)

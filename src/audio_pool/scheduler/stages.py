@@ -21,7 +21,11 @@ def next_stage(job: Job) -> Stage:
     if job.hit is not None:
         return "render"  # found, in another format than asked for
     asked = job.asked
+    if asked.stands_in and not job.released:
+        return "looser" if job.stage == "new" and asked.looser else "held"
     match job.stage:
+        case "held" if asked.lookup:
+            return "lookup"
         case "new" if asked.lookup:
             return "lookup"  # the same words?
         case "new" | "lookup" | "embed" if job.missing:

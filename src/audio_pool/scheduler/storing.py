@@ -11,6 +11,7 @@ from collections.abc import Callable
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import Store
+from audio_pool.scheduler.forecasts import Forecasts
 from audio_pool.scheduler.jobs import Job
 from audio_pool.scheduler.ledger import Ledger
 
@@ -20,8 +21,9 @@ __all__ = ["Storing"]
 class Storing:
     """Orders jobs' sounds to be kept, and hears where they are."""
 
-    def __init__(self, ledger: Ledger, advance: Callable[[Job], None]) -> None:
+    def __init__(self, ledger: Ledger, forecasts: Forecasts, advance: Callable[[Job], None]) -> None:
         self._ledger = ledger
+        self._forecasts = forecasts
         self._advance = advance
 
     def store(self, job: Job) -> None:
@@ -50,4 +52,5 @@ class Storing:
             self._ledger.fail_all(job, event.failure or unknown)
         else:
             job.value = event.sound
+            self._forecasts.job_done(job, self._ledger.now)
             self._advance(job)

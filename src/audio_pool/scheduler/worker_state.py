@@ -83,6 +83,8 @@ class HeldTask(Struct, kw_only=True):
     """How long it may go without getting on."""
     expected_s: float = 0.0
     """What its like has taken; 0: nothing is known."""
+    sound_s: float = 0.0
+    """Seconds of sound that it generates, every candidate counted."""
     got_on_at: float = 0.0
     """When it was last heard to have got on."""
     progress: Progress | None = None
