@@ -19,7 +19,7 @@ from audio_pool.types import Recipe
 
 __all__ = ["Hit", "HitType", "Lookup", "figure", "offer", "refused"]
 
-HitType = Literal["exact", "canonical", "semantic", "global"]
+HitType = Literal["exact", "canonical", "semantic", "global", "looser"]
 
 
 class Hit(Struct, frozen=True, kw_only=True):

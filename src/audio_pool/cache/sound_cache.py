@@ -111,7 +111,7 @@ class SoundCache:
             directory, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
         )
         self._cap = VariantCap(self.store, max_per_prompt, cap_strategy, now)
-        self._now = now
+        self.now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
         self.prepare = self.spaces.prepare
@@ -226,7 +226,7 @@ class SoundCache:
         unfit = tuple(verdict.reason for verdict in verdicts if verdict.unfit)
         accepted = {verdict.entry_id: verdict for verdict in verdicts if verdict.accepted}
         scores = {one.entry_id: one.clap if one.clap is not None else one.cosine for one in accepted.values()}
-        found = self._present([rows[entry_id] for entry_id in accepted], recipe, query, scores, client)
+        found = self.present([rows[entry_id] for entry_id in accepted], recipe, query, scores, client)
         if found is None:
             return Lookup(refused=unfit)
         row, entry = found
@@ -239,7 +239,7 @@ class SoundCache:
             _TYPES[verdict.rule],
             verdict.rule or "words",
             verdict.reason,
-            self._now(),
+            self.now(),
             cosine=figure(verdict.cosine),
             clap=verdict.clap,
             nearest_refused=None if nearest is None else refused(nearest, rows[nearest.entry_id]),
@@ -317,7 +317,7 @@ class SoundCache:
         reason: str,
         client: str = "",
     ) -> Lookup:
-        found = self._present(rows, recipe, query, {row.id: row.score for row in rows}, client)
+        found = self.present(rows, recipe, query, {row.id: row.score for row in rows}, client)
         if found is None:
             return _MISS
         row, entry = found
@@ -325,11 +325,11 @@ class SoundCache:
         told = f"{reason}: {row.prompt!r}"
         # no draw, no bag, no number, no other rule that failed before
         alone = len(rows) == 1 and cache_type == "exact" and not query.shuffle and query.variant is None
-        hit = offer(entry, row, recipe, cache_type, rule, told, self._now(), similarity=similarity, alone=alone)
+        hit = offer(entry, row, recipe, cache_type, rule, told, self.now(), similarity=similarity, alone=alone)
         return Lookup(hit=hit)
 
-    def _present(
-        self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float], client: str
+    def present(
+        self, rows: Sequence[Row], recipe: Recipe, query: Query, scores: Mapping[int, float], client: str = ""
     ) -> tuple[Row, Entry] | None:
         """Return one of the rows whose file is there: the nearest in length; among equals a draw by score."""
         left = list(rows)
@@ -413,7 +413,7 @@ class SoundCache:
             path=path,
             recipe=sound.recipe,
             metadata=sound.metadata,
-            created_at=self._now(),
+            created_at=self.now(),
             size_bytes=os.stat(path).st_size,
         )
 
