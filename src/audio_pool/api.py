@@ -54,6 +54,7 @@ __all__ = [
     "KeptOver",
     "Making",
     "OnEvent",
+    "OnUpgrade",
     "PictureReport",
     "PoolApi",
     "PoolStatus",
@@ -76,6 +77,7 @@ ClapAnswer = dict[str, Any]
 Asked = str | AudioRequest | Mapping[str, Any]
 """Words, a whole request, or the mapping of one (of any values: they are checked)."""
 OnEvent = Callable[[Event], object]
+OnUpgrade = Callable[[AudioResult], object]
 
 
 class Health(PlainMapping, Struct, frozen=True, kw_only=True):
@@ -347,7 +349,13 @@ class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, Protocol):
     """
 
     def generate(
-        self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        on_event: OnEvent | None = None,
+        on_upgrade: OnUpgrade | None = None,
+        **fields: Any,
     ) -> AudioResult | Awaitable[AudioResult]:
         """Make or find a sound, and wait for it. Whoever stops waiting cancels the request.
 
@@ -355,6 +363,7 @@ class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, Protocol):
             prompt: words, or a whole request.
             timeout_s: seconds until Timeout is raised.
             on_event: called with each event, e.g. a ProgressBar.
+            on_upgrade: called with the better sound, where the answer stands in for one.
             fields: of AudioRequest, e.g. ``duration_s=8, loop=True``.
         """
 

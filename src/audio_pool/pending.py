@@ -52,6 +52,8 @@ class Pending(concurrent.futures.Future[AudioResult]):
         """
         super().__init__()
         self.request_id = request_id
+        self.upgraded: Pending | None = None
+        """The better sound, from when the result is there: where one was asked for, and is being made."""
         self._on_cancel = on_cancel
         self._cancel_asked = False
         self._goes_on = goes_on
@@ -117,6 +119,14 @@ class Pending(concurrent.futures.Future[AudioResult]):
             raise Timeout(f"no sound within {timeout_s:g} s", hint="raise timeout_s, or see status()") from None
         finally:
             self._abandon()
+
+    def call_when_upgraded(self, on_upgrade: Callable[[AudioResult], object]) -> None:
+        """Have something called with the better sound once it is there; not where none is made, or it fails.
+
+        It is called in the thread that delivers. To be asked once the result is there.
+        """
+        if self.upgraded is not None:
+            self.upgraded.add_done_callback(lambda done: None if done.exception() else on_upgrade(done.result()))
 
     def cancel(self) -> bool:
         """Ask for the end of the work; ``result`` then raises Cancelled. False where it is done already."""

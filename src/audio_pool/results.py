@@ -27,6 +27,7 @@ from audio_pool.reports import (
     LoopReport,
     PresentSettings,
     QualityReport,
+    Rung,
     StreamReport,
     Timings,
     WorkerReport,
@@ -149,6 +150,14 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """Hits only."""
     requested_prompt: str | UnsetType = UNSET
     """Hits only: the words of this request."""
+    approximate: bool | UnsetType = UNSET
+    """Only of answers that had to be there in time: whether it stands in for what was asked for."""
+    rung: Rung | UnsetType = UNSET
+    """Likewise: how it came about."""
+    upgrade_id: str | UnsetType = UNSET
+    """Only where a better sound is being made: the request under which it is announced, and can be cancelled."""
+    upgrade_of: str | UnsetType = UNSET
+    """Only of a better sound: the request that it is the answer to."""
     clap_similarity: float | None = None
     """None where no CLAP is configured."""
     candidates: tuple[CandidateReport, ...] = ()

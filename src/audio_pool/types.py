@@ -184,6 +184,13 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     priority: Priority = "normal"
     deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
     """Milliseconds from arrival after which the answer is ``expired``."""
+    best_by_deadline: bool = False
+    """By ``deadline_ms`` the best there is by then: where the sound is not ready, a looser match or the built-in
+    engine's, marked ``approximate``."""
+    stand_in: bool = False
+    """Whatever is at hand at once, and the sound as it is asked for later, as with ``upgrade``."""
+    upgrade: bool = False
+    """Where something stands in, the sound as it is asked for is made all the same, and announced as ``upgraded``."""
     delivery: SoundDelivery = "path"
     """``raw``: its samples as 32-bit floats, with the answer."""
     stream: bool = False

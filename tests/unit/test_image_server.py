@@ -63,6 +63,7 @@ EVERY = {
     "temperature": 0.5, "tau_use": 0.3, "tau_accept_new": 0.2, "tau_prompt_sem": 0.9, "priority": "background",
     "deadline_ms": 500, "output_path": "/b.ogg", "metadata": {"scene": 3}, "tags": ["calm"], "durable": True,
     "stream": True, "replace": True, "variant": 2, "shuffle": True, "prefetch": 2,
+    "best_by_deadline": True, "stand_in": True, "upgrade": True,
 }  # fmt: skip
 
 

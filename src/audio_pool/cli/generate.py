@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,13 +122,15 @@ def generate(prompt: str, as_json: bool, overwrite: bool, spectrogram: Path | No
     if request.stream:
         result = _streamed(request, sent, config, options, output, quiet=quiet)
     else:
-        made, files = _generated(request, sent, config, options, output, quiet=quiet)
-        result = written_beside(deliver(output, made, copied=found), files, gone=config is not None)
-    if as_json:
-        say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
-    else:
-        for line in (*summary_lines(result, output), *candidate_lines(result, gone=config is not None)):
-            say(line, err=to_stdout)
+
+        def tell(made: AudioResult, files: Mapping[int, bytes]) -> AudioResult:
+            result = written_beside(deliver(output, made, copied=found), files, gone=config is not None)
+            _say(result, output, as_json=as_json, gone=config is not None)
+            return result
+
+        result = _generated(request, sent, config, options, output, tell, quiet=quiet)
+    if request.stream:
+        _say(result, output, as_json=as_json, gone=config is not None)
     if spectrogram is not None:  # last: the sound is there even if its picture cannot be drawn
         _draw(result, spectrogram)
 
@@ -167,21 +169,33 @@ def _generated(
     config: Config | None,
     options: dict[str, Any],
     output: Output,
+    tell: Callable[[AudioResult, Mapping[int, bytes]], AudioResult],
     *,
     quiet: bool,
-) -> tuple[AudioResult, Mapping[int, bytes]]:
-    """Return the result, and the files of its candidates that are to be written beside it."""
+) -> AudioResult:
+    """Tell of the result, and of the better one where that is waited for; return what was told last.
+
+    Args:
+        tell: gets a result, and the files of its candidates that are to be written beside it.
+    """
     kept = None if config is None else _kept(config, request)
     if kept is not None:
-        return kept, {}
+        return tell(kept, {})
     from audio_pool.cli.pools import asked_pool
     from audio_pool.client.progress import ProgressBar
 
     with asked_pool(config, options, quiet=quiet, ready=False) as pool, ProgressBar() as bar:
         try:
-            named = {} if options["request_id"] is None else {"request_id": options["request_id"]}
-            result = pool.generate(request, timeout_s=options["timeout_s"], on_event=bar, **named, **sent)
-            return result, heard(pool, result, output)
+            named: dict[str, Any] = dict(sent)
+            if options["request_id"] is not None:
+                named["request_id"] = options["request_id"]
+            pending = pool.submit(request, events=True, timeout_s=options["timeout_s"], **named)
+            made = pending.wait(on_event=bar)
+            result = tell(made, heard(pool, made, output))
+            if pending.upgraded is not None:
+                better = pending.upgraded.wait(options["timeout_s"], on_event=bar)
+                result = tell(better, heard(pool, better, output))
+            return result
         except Timeout as exc:
             exc.hint = exc.hint.replace("timeout_s", "--timeout")
             raise
@@ -204,6 +218,16 @@ def _streamed(
         stream = pool.stream(request, timeout_s=options["timeout_s"], **sent)
         result = write_stream(output, stream, request.format or "wav")
     return result if output.kind == "stdout" else structs.replace(result, path=str(output.path))
+
+
+def _say(result: AudioResult, output: Output, *, as_json: bool, gone: bool) -> None:
+    """Print what is known of a result; where standard output carries the sound, on standard error."""
+    to_stdout = output.kind == "stdout"
+    if as_json:
+        say_json({"path": "-" if to_stdout else result.path, **result.metadata}, err=to_stdout)
+        return
+    for line in (*summary_lines(result, output), *candidate_lines(result, gone=gone)):
+        say(line, err=to_stdout)
 
 
 def _kept(config: Config, request: AudioRequest) -> AudioResult | None:
@@ -244,6 +268,10 @@ def summary_lines(result: AudioResult, output: Output | None = None) -> list[str
     came = f"from the cache ({data.hit_reason})" if data.cached else f"new, made by {data.engine}"
     # what ``cache show``, ``pin`` and ``delete --id`` want to know
     kept = "" if data.entry_id is None else f", entry {data.entry_id}"
+    if data.approximate is True:
+        likeness = "" if data.cache_similarity is None else f" to {data.cache_similarity:.2f}"
+        like = f"like {data.matched_prompt!r}{likeness}" if data.rung == "looser" else "by the built-in engine"
+        came += f", approximate: {like};"
     # None where there is none: silence, or under 400 ms
     level = "" if data.loudness_lufs is None else f", {data.loudness_lufs:.1f} LUFS"
     level += "" if data.true_peak_dbfs is None else f", true peak {data.true_peak_dbfs:.1f} dBFS"

@@ -121,6 +121,15 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
     "deadline_ms": _Option(
         _QUEUE, ("--deadline",), "Seconds after which the sound is not wanted any more.", scale=1000.0
     ),
+    "best_by_deadline": _Option(
+        _QUEUE,
+        ("--best-by-deadline",),
+        "By the deadline the best there is by then: a looser match, or the built-in engine's sound.",
+    ),
+    "upgrade": _Option(
+        _QUEUE, ("--upgrade",), "Where something stands in, wait for the sound itself, and print that, too."
+    ),
+    "stand_in": _Option(_QUEUE, ("--stand-in",), "Whatever is at hand at once, and the sound itself later."),
     "durable": _Option(
         _QUEUE, ("--durable",), "With --connect: done even if the server dies; 'audio-pool jobs' tells of it."
     ),

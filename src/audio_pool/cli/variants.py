@@ -35,7 +35,7 @@ __all__ = ["NOT_OPTIONS", "variants"]
 NOT_OPTIONS = (
     "output_path", "priority", "deadline_ms", "match", "any_engine", "duration_tolerance", "temperature",
     "variant_seed", "shuffle", "variant", "prefetch", "tau_use", "tau_prompt_sem", "durable", "stream",
-    "keep_candidates",
+    "keep_candidates", "best_by_deadline", "upgrade", "stand_in",
 )  # fmt: skip
 """Fields of a request that are of no use here: each take has a seed of its own, which matches only itself."""
 

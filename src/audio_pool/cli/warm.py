@@ -36,7 +36,7 @@ __all__ = ["NOT_OPTIONS", "warm"]
 NOT_OPTIONS = (
     "output_path", "delivery", "force", "store", "seed", "init_audio", "init_strength", "mask_start_s",
     "mask_end_s", "extend_s", "deadline_ms", "durable", "keep_candidates",
-    "variant", "variant_seed", "shuffle", "temperature", "prefetch",
+    "variant", "variant_seed", "shuffle", "temperature", "prefetch", "best_by_deadline", "upgrade", "stand_in",
 )  # fmt: skip
 """Fields of a request that are of no use for every line alike; a line may have them."""
 _TOLD = 20

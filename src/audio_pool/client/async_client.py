@@ -29,6 +29,7 @@ from audio_pool.api import (
     Jobs,
     JobState,
     OnEvent,
+    OnUpgrade,
     PictureReport,
     PoolApi,
     PoolStatus,
@@ -80,11 +81,20 @@ class AsyncAudioClient(PoolApi):
     # -- sounds
 
     async def generate(
-        self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        on_event: OnEvent | None = None,
+        on_upgrade: OnUpgrade | None = None,
+        **fields: Any,
     ) -> AudioResult:
         """As AudioClient.generate. Cancelling the task cancels the request."""
         pending = self.submit(prompt, events=on_event is not None, timeout_s=timeout_s, **fields)
-        return await pending.wait_async(on_event=on_event)
+        result = await pending.wait_async(on_event=on_event)
+        if on_upgrade is not None:
+            pending.call_when_upgraded(on_upgrade)
+        return result
 
     def submit(
         self,
@@ -114,6 +124,9 @@ class AsyncAudioClient(PoolApi):
             sent=sent,
             traceparent=trace,
             known=known,
+            better=lambda better: Pending(
+                better, lambda: self._cancel(better), delivered_by=self._thread, goes_on=True
+            ),
         )
         if frames:
             connection.offer(frames)  # not taken: it then ends by its timeout

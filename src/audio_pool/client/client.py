@@ -36,6 +36,7 @@ from audio_pool.api import (
     Jobs,
     JobState,
     OnEvent,
+    OnUpgrade,
     PictureReport,
     PoolApi,
     PoolStatus,
@@ -102,7 +103,13 @@ class AudioClient(PoolApi):
     # -- sounds
 
     def generate(
-        self, prompt: Asked, *, timeout_s: float | None = None, on_event: OnEvent | None = None, **fields: Any
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        on_event: OnEvent | None = None,
+        on_upgrade: OnUpgrade | None = None,
+        **fields: Any,
     ) -> AudioResult:
         """Make or find a sound, and wait for it. Whoever stops waiting cancels the request.
 
@@ -110,6 +117,8 @@ class AudioClient(PoolApi):
             prompt: words, or a whole AudioRequest.
             timeout_s: seconds until Timeout is raised and the request cancelled.
             on_event: called in this thread with each accepted and progress event, e.g. a ProgressBar.
+            on_upgrade: called in the client's own thread with the better sound, where ``upgrade`` or ``stand_in``
+                asked for one and the answer stands in for it.
             fields: of AudioRequest: duration_s, loop, seed, delivery, ...; and ``request_id``, as for ``submit``.
                 ``init_audio`` as text names a file where the server is; as bytes, or a Path of here, it is sent.
 
@@ -117,7 +126,10 @@ class AudioClient(PoolApi):
             InvalidRequest, Timeout, Disconnected, Busy, ...: see errors.py.
         """
         pending = self.submit(prompt, events=on_event is not None, timeout_s=timeout_s, **fields)
-        return pending.wait(on_event=on_event)
+        result = pending.wait(on_event=on_event)
+        if on_upgrade is not None:
+            pending.call_when_upgraded(on_upgrade)
+        return result
 
     def submit(
         self,
@@ -148,13 +160,7 @@ class AudioClient(PoolApi):
         check_timeout(timeout_s)
         name = new_request_id() if request_id is None else check_request_id(request_id)
         trace = asked_traceparent(traceparent)
-        pending = Pending(
-            name,
-            lambda: self._cancel(name),
-            patience_s=timeout_s + _GRACE_S,
-            delivered_by=self._thread.ident or 0,
-            goes_on=request.durable,
-        )
+        pending = self._pending(name, timeout_s + _GRACE_S, goes_on=request.durable)
         with self._lock:
             self._check_open()
             frames = self._session.submit(
@@ -166,9 +172,19 @@ class AudioClient(PoolApi):
                 sent=sent,
                 traceparent=trace,
                 known=known,
+                better=lambda better: self._pending(better, None, goes_on=True),
             )
         self._send(frames)
         return pending
+
+    def _pending(self, name: str, patience_s: float | None, *, goes_on: bool) -> Pending:
+        return Pending(
+            name,
+            lambda: self._cancel(name),
+            patience_s=patience_s,
+            delivered_by=self._thread.ident or 0,
+            goes_on=goes_on,
+        )
 
     def variants(
         self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any

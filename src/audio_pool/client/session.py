@@ -61,6 +61,7 @@ _ERROR = msgspec.msgpack.Decoder(ErrorReply)
 _ACCEPTED = msgspec.msgpack.Decoder(BodyReply[Accepted])
 _PROGRESS = msgspec.msgpack.Decoder(BodyReply[Progress])
 _CHUNK = msgspec.msgpack.Decoder(BodyReply[ChunkHead])
+_RESULTS = ("result", "upgraded")
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -85,6 +86,8 @@ class _InFlight(Generic[T]):
     on_error: Callable[[AudioPoolError], None]
     on_event: Callable[[Event], None] | None = None
     durable: bool = False
+    better: tuple[Pending, Callable[[str], Pending]] | None = None
+    """Of a sound: who waits for it, and how the better one is waited for."""
 
 
 class _Code(Struct, frozen=True):
@@ -138,6 +141,7 @@ class ClientSession:
         sent: bytes = b"",
         traceparent: str = "",
         known: str = "",
+        better: Callable[[str], Pending] | None = None,
     ) -> Frames:
         """Take on a generate under the id of its ``pending``, which gets its replies: the frames to send now, if any.
 
@@ -145,6 +149,7 @@ class ClientSession:
             sent: the sound to start from, where it goes with the request.
             traceparent: of the trace that it belongs to; "": none.
             known: the ``path`` of an earlier result whose bytes are still there.
+            better: makes what the better sound is waited for by, given its id; None: nobody waits for one.
 
         Raises:
             InvalidRequest: the id is in flight already, or ``timeout_s`` is not positive.
@@ -156,7 +161,8 @@ class ClientSession:
             token=self.token or UNSET,
             request=_request_fields(request),
             traceparent=traceparent or UNSET,
-            events=events or resumed is not None,  # whether it was accepted decides what a lost one comes to
+            # a better sound is announced to who hears events; whether it was accepted decides what a lost one comes to
+            events=events or resumed is not None or request.upgrade or request.stand_in,
             known=known or UNSET,
         )
         entry = _InFlight(
@@ -167,6 +173,7 @@ class ClientSession:
             on_error=pending.on_error,
             on_event=pending.on_event if events else None,
             durable=request.durable,
+            better=None if better is None else (pending, better),
         )
         self._add(pending.request_id, entry, now)
         pieces = _pieces(sent)
@@ -271,7 +278,7 @@ class ClientSession:
         del self._in_flight[head.request_id]
         self._forget(head.request_id)
         try:
-            result = entry.decode(frames) if head.type == "result" else _decode_error(head.type, frames[0])
+            result = entry.decode(frames) if head.type in _RESULTS else _decode_error(head.type, frames[0])
         except _UNDECODABLE as exc:
             what = "a result" if head.type == "result" else "an error"
             result = BadMessage(
@@ -280,7 +287,25 @@ class ClientSession:
         if isinstance(result, AudioPoolError):
             entry.on_error(result)
         else:
+            if entry.better is not None and isinstance(result, AudioResult):
+                self._await_better(result, entry, *entry.better)
             entry.on_result(result)
+
+    def _await_better(
+        self, result: AudioResult, entry: _InFlight[T], first: Pending, better: Callable[[str], Pending]
+    ) -> None:
+        """Take on the better sound that a result announces, before anybody sees that."""
+        name = result.metadata.upgrade_id
+        if isinstance(name, str) and name not in self._in_flight:
+            pending = first.upgraded = better(name)
+            self._in_flight[name] = _InFlight(
+                kind="upgrade",
+                timeout_s=entry.timeout_s,
+                decode=_decode_sound,
+                on_result=pending.on_result,
+                on_error=pending.on_error,
+                on_event=pending.on_event,
+            )  # without a deadline: it lets everybody else go first
 
     def expire(self, now: float) -> list[Frames]:
         """End what has waited too long; the frames to send, so that nobody works for it any more."""

@@ -213,6 +213,14 @@ class Delivery:
 
         self._ahead([made] if self._cache is not None and self._cache.takes_sounds else [], order)
 
+    def keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> None:
+        """Keep a rendition that has just been made of a hit, for who asks for it next."""
+
+        def work() -> None:
+            self._keep_rendition(hit, resolved, made)
+
+        self._order("", work, lambda _: None, bounded=False)
+
     def _keep_rendition(self, hit: HitFile, resolved: ResolvedRequest, made: str) -> str:
         assert self._cache is not None
         cache = self._cache.current

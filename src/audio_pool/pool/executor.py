@@ -21,6 +21,7 @@ from audio_pool.errors import AudioPoolError
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.delivery import Delivery
+from audio_pool.pool.in_time import told_in_time
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.launchers import ProcessSpec, WorkerLauncher
@@ -124,7 +125,7 @@ class Executor:
         match action:
             case actions.SendReply():
                 self._requests.finish(action.request, Reply(kind="error", failure=failure))
-            case actions.FindExact() | actions.FindNear():
+            case actions.FindExact() | actions.FindNear() | actions.FindLooser():
                 return events.LookupDone(job=action.job, warning=f"cache_unreadable: {failure.message}")
             case actions.Claim():
                 return events.Claimed(job=action.job, mine=True)
@@ -161,6 +162,11 @@ class Executor:
             case actions.FindNear():
                 assert self._look_ups is not None
                 self._look_ups.near(action)
+            case actions.FindLooser():
+                assert self._look_ups is not None
+                self._look_ups.looser(action)
+            case actions.ForgetRequest():
+                self._forget(action)
             case actions.CancelTask():
                 cancel = CancelTask(task_id=action.task, attempt=action.attempt)
                 self._link.send(action.worker, action.incarnation, "control", cancel)
@@ -370,6 +376,7 @@ class Executor:
             times_ms=action.times_ms,
             warnings=(*resolved.warnings, *action.warnings),
         )
+        metadata = told_in_time(metadata, action, self._requests)
         if resolved.request.keep_candidates:
             kept = value.candidates if isinstance(value, StoredSound) else 0
             metadata = self.candidates.told(metadata, kept, open_request.caller, open_request.sink.request_id)
@@ -380,6 +387,13 @@ class Executor:
             )
             return
         self._deliver(number, open_request, path, metadata)
+
+    def _forget(self, action: actions.ForgetRequest) -> None:
+        """Forget a part of a request; a rendition that was made for it is there for who asks next."""
+        asked = self._requests.forget(action.request)
+        if asked is not None and action.made is not None:
+            made = action.made
+            self._delivery.keep_rendition(made.hit, asked.sound, made.path)
 
     def answer_hit(
         self, number: int, asked: OpenRequest, hit: Hit, path: str, metadata: SoundMetadata, took_ms: float

@@ -18,6 +18,7 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidRequest, NotSupported
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.chunk_feed import CatchingUp, ChunkFeed
+from audio_pool.pool.in_time import InTime, Upgraded, wants_in_time
 from audio_pool.pool.reading import FileReading
 from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import Reply, ReplySink
@@ -82,6 +83,7 @@ class Intake:
         self._ready = ready
         self._sent = sent
         self._catching_up = catching_up
+        self._in_time = InTime(requests, infos)
         self.reading: dict[int, Reading] = {}
         """Requests whose files are being read or written before they are handed on."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
@@ -133,18 +135,20 @@ class Intake:
         timeout_s: float | None = None,
         caller: Caller = HOST,
         sent: Frames = (),
+        upgraded: Upgraded | None = None,
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
 
         Args:
             caller: whose request it is, and what they may do.
             sent: the sound to start from, where it came with the request.
+            upgraded: who hears of a better sound than the first one.
 
         Raises:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
         if request.init_audio is not None or sent:
-            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller, sent)
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller, sent, upgraded)
         return self.submit_resolved(
             self.resolve(request),
             sink,
@@ -152,6 +156,7 @@ class Intake:
             size_bytes=size_bytes,
             timeout_s=timeout_s,
             caller=caller,
+            upgraded=upgraded,
         )
 
     def submit_fields(
@@ -164,6 +169,7 @@ class Intake:
         caller: Caller = HOST,
         sent: Frames = (),
         known: str = "",
+        upgraded: Upgraded | None = None,
     ) -> int:
         """Do as ``submit``, from the fields of a client's message.
 
@@ -182,7 +188,9 @@ class Intake:
             request = parse(AudioRequest, fields)
             refuse_durable(request)
             if request.init_audio is not None or sent:
-                return self._read_first(request, sink, events_wanted, size_bytes, caller=caller, sent=sent)
+                return self._read_first(
+                    request, sink, events_wanted, size_bytes, caller=caller, sent=sent, upgraded=upgraded
+                )
             resolved = self.resolve(request)
             by_name = request.engine is None or not request.engine.startswith("kind:")
             if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
@@ -199,6 +207,7 @@ class Intake:
             caller=caller,
             key=key,
             known=known,
+            upgraded=upgraded,
         )
 
     def submit_resolved(
@@ -214,6 +223,7 @@ class Intake:
         arrival: float | None = None,
         key: bytes = b"",
         known: str = "",
+        upgraded: Upgraded | None = None,
     ) -> int:
         """Take a resolved request in; where a kept sound answers it, it is answered when this returns.
 
@@ -223,6 +233,7 @@ class Intake:
             number, arrival: of a request that was registered before.
             key: of the fields that it came in, where what they resolve to is remembered.
             known: a file that the caller has already.
+            upgraded: who hears of a better sound than the first one.
         """
         request = resolved.request
         if request.output_path is not None:
@@ -251,27 +262,31 @@ class Intake:
         by_meaning = resolved.query.match != "strict" and not resolved.query.speech
         recipe = resolved.recipe
         any_will_do = recipe.seed is None and recipe.init_audio_sha256 is None and request.variant is None
-        self._router.feed(
-            events.Submit(
-                request=number,
-                recipe=recipe,
-                client=caller.client,
-                join_key=resolved.join_key,
-                priority=events.PRIORITIES.index(request.priority),
-                deadline=min(deadlines, default=None),
-                events=events_wanted,
-                size_bytes=size_bytes,
-                lookup=cached and not request.force,
-                # a stream does not wait for another pool's sound
-                claims=cached and request.store and not request.force and not request.stream,
-                near=by_meaning and any_will_do,
-                encoders=self._encoders if cached and by_meaning else (),
-                max_rounds=resolved.max_rounds,
-                stream=request.stream,
-                traced=self._requests.traces is not None,
-                keep=request.keep_candidates and cached and self._config.cache.candidates_keep_s > 0,
-            )
+        submitted = events.Submit(
+            request=number,
+            recipe=recipe,
+            client=caller.client,
+            join_key=resolved.join_key,
+            priority=events.PRIORITIES.index(request.priority),
+            deadline=min(deadlines, default=None),
+            events=events_wanted,
+            size_bytes=size_bytes,
+            lookup=cached and not request.force,
+            # a stream does not wait for another pool's sound
+            claims=cached and request.store and not request.force and not request.stream,
+            near=by_meaning and any_will_do,
+            encoders=self._encoders if cached and by_meaning else (),
+            max_rounds=resolved.max_rounds,
+            stream=request.stream,
+            traced=self._requests.traces is not None,
+            keep=request.keep_candidates and cached and self._config.cache.candidates_keep_s > 0,
         )
+        if wants_in_time(request):
+            parts = self._in_time.take_apart(submitted, resolved, self._config, asked.sink, caller, upgraded)
+            self._router.feed(parts)
+            self._in_time.taken(parts)
+        else:
+            self._router.feed(submitted)
         asked.looked_up = None  # a later look-up is to find what has come since
         return number
 
@@ -353,6 +368,7 @@ class Intake:
         timeout_s: float | None = None,
         caller: Caller = HOST,
         sent: Frames = (),
+        upgraded: Upgraded | None = None,
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.check(request, caller, sent)  # what is refused anyway is refused before a byte is read
@@ -389,6 +405,7 @@ class Intake:
                 caller=caller,
                 number=number,
                 arrival=arrival,
+                upgraded=upgraded,
             )
 
         def too_late() -> None:

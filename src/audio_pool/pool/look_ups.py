@@ -1,6 +1,6 @@
 """The look-ups that the scheduler orders: a job's sound, looked for among those kept.
 
-Owns: what FindExact and FindNear come to. A cache that cannot be read is a miss with a warning.
+Owns: what FindExact, FindNear and FindLooser come to. A cache that cannot be read is a miss with a warning.
 Must not know: what fits a request (cache/), what a hit or a miss leads to (scheduler).
 """
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Lookup
+from audio_pool.cache.looser import find_looser
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, NotFound, StorageError
@@ -26,7 +27,7 @@ from audio_pool.pool.plan import vector_space
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest
 from audio_pool.scheduler import events
-from audio_pool.scheduler.actions import FindExact, FindNear
+from audio_pool.scheduler.actions import FindExact, FindLooser, FindNear
 from audio_pool.scheduler.answers import HitFile
 from audio_pool.types import Rendition
 
@@ -80,6 +81,23 @@ class LookUps:
                 found = self._unreadable(action.job, exc)
             if found is not None:
                 self._inbox.post(found)
+
+        self._index.submit(look)
+
+    def looser(self, action: FindLooser) -> None:
+        """Have a sound looked for that is like the one asked for, on the index thread."""
+        asked = self._requests[action.request]
+        like, rendition = asked.likened_to or asked.sound, asked.sound.rendition
+        cache = self._cache.current
+
+        def look() -> None:
+            try:
+                vectors = by_space(action.vectors, self._config)
+                lookup = find_looser(cache, like.recipe, like.query, vectors)
+                found = self._done(action.job, cache, lookup, rendition)
+            except Exception as exc:
+                found = self._unreadable(action.job, exc)
+            self._inbox.post(found)
 
         self._index.submit(look)
 

@@ -33,6 +33,7 @@ from audio_pool.api import (
     FeedbackVerdict,
     Health,
     OnEvent,
+    OnUpgrade,
     PictureReport,
     PoolApi,
     PoolStatus,
@@ -265,18 +266,29 @@ class AudioPool(OwnRooms, PoolApi):
         own_deadline_s = request.deadline_ms / 1000 if request.deadline_ms is not None else math.inf
         sink = sink_of(pending, timeout_s if timeout_s is not None and timeout_s < own_deadline_s else None)
 
+        def better(request_id: str, its_number: int) -> LocalSink:
+            pending.upgraded = Pending(
+                request_id,
+                lambda: parts.router.post(lambda: parts.intake.cancel(its_number)),
+                patience_s=self.patience_s,
+                delivered_by=parts.router.thread_id,
+                goes_on=True,
+            )
+            return sink_of(pending.upgraded, None)
+
         def take_in() -> None:
             try:
                 intake = parts.intake
                 if resolved is not None:
                     taken = intake.submit_resolved(
-                        resolved, sink, events_wanted=events, timeout_s=timeout_s, caller=caller
+                        resolved, sink, events_wanted=events, timeout_s=timeout_s, caller=caller, upgraded=better
                     )
                 else:
                     frames = [sent] if sent else ()
                     taken = intake.submit(
-                        request, sink, events_wanted=events, timeout_s=timeout_s, sent=frames, caller=caller
-                    )
+                        request, sink, events_wanted=events, timeout_s=timeout_s, sent=frames, caller=caller,
+                        upgraded=better,
+                    )  # fmt: skip
                 number.append(taken)
             except Exception as exc:  # a bug, too, must not leave the caller waiting
                 pending.on_error(parts.service.refusal(exc))
@@ -292,6 +304,7 @@ class AudioPool(OwnRooms, PoolApi):
         *,
         timeout_s: float | None = None,
         on_event: OnEvent | None = None,
+        on_upgrade: OnUpgrade | None = None,
         **fields: Any,  # opaque until as_request has checked them
     ) -> AudioResult:
         """Ask for a sound and wait for it.
@@ -299,20 +312,33 @@ class AudioPool(OwnRooms, PoolApi):
         Args:
             timeout_s: the longest wait; None: as long as the configured limits let a request live.
             on_event: called in this thread with each accepted and progress event.
+            on_upgrade: called in another thread, with the better sound, where the answer stands in for one.
 
         Raises:
             Timeout: the sound was not there in time (the work is cancelled).
             AudioPoolError: what went wrong.
         """
         limit = self._limit(timeout_s)
-        return self.submit(prompt, events=on_event is not None, **fields).wait(limit, on_event)
+        pending = self.submit(prompt, events=on_event is not None, **fields)
+        result = pending.wait(limit, on_event)
+        if on_upgrade is not None:
+            pending.call_when_upgraded(on_upgrade)
+        return result
 
     async def agenerate(
-        self, prompt: Asked, *, timeout_s: float | None = None, **fields: Any  # opaque, as generate's
+        self,
+        prompt: Asked,
+        *,
+        timeout_s: float | None = None,
+        on_upgrade: OnUpgrade | None = None,
+        **fields: Any,  # opaque, as generate's
     ) -> AudioResult:
         """Do as ``generate``, for asyncio. Cancelling the task cancels the work."""
-        limit = self._limit(timeout_s)
-        return await self.submit(prompt, **fields).wait_async(limit)
+        limit, pending = self._limit(timeout_s), self.submit(prompt, **fields)
+        result = await pending.wait_async(limit)
+        if on_upgrade is not None:
+            pending.call_when_upgraded(on_upgrade)
+        return result
 
     def variants(
         self, prompt: Asked, count: int, *, timeout_s: float | None = None, **fields: Any  # opaque, as generate's

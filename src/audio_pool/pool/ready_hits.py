@@ -18,6 +18,7 @@ from audio_pool.cache.lookup import Hit
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.pool.bringing import absent_file
 from audio_pool.pool.executor import Executor
+from audio_pool.pool.in_time import wants_in_time
 from audio_pool.pool.kept import file_of
 from audio_pool.pool.metadata import as_delivered, rendition_report, result_metadata
 from audio_pool.pool.requests import LookedUp, OpenRequest
@@ -101,6 +102,8 @@ class ReadyHits:
             return None
         told = as_delivered(hit.metadata, resolved.rendition, rendition_report(hit.metadata, resolved.rendition))
         told = result_metadata(told, resolved, "", cache_type=None, times_ms={}, warnings=resolved.warnings)
+        if wants_in_time(resolved.request):
+            told = structs.replace(told, approximate=False, rung="exact")
         ready = _Ready(cache, version, hit, path, told)
         if key and hit.alone:
             if len(self._ready) >= _MOST:

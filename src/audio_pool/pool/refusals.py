@@ -11,7 +11,26 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import InvalidRequest, NotSupported, Refused, nearest_name
 from audio_pool.types import MAX_PROMPT_CHARS, STREAMABLE, AudioRequest
 
-__all__ = ["check", "check_written"]
+__all__ = ["check", "check_in_time", "check_written"]
+
+
+def check_in_time(request: AudioRequest) -> None:
+    """Raise InvalidRequest for wishes that exclude each other."""
+    early = request.best_by_deadline or request.stand_in
+    if request.best_by_deadline and request.deadline_ms is None:
+        raise InvalidRequest("best_by_deadline: given without deadline_ms", hint="say by when: deadline_ms")
+    if request.upgrade and not early:
+        raise InvalidRequest("upgrade: given without best_by_deadline or stand_in, whose answers alone can be bettered")
+    if early and request.stream:
+        raise InvalidRequest("stream: what is sent while it is made cannot be replaced; leave out best_by_deadline")
+    if request.stand_in and request.strict:
+        raise InvalidRequest("stand_in: given with strict, which takes nothing that is not quite what was asked for")
+    if request.durable and (request.upgrade or request.stand_in):
+        field = "stand_in" if request.stand_in else "upgrade"
+        raise InvalidRequest(
+            f"{field}: given with durable, whose one result waits to be fetched",
+            hint="leave durable out: the better sound is found in the cache by asking again",
+        )
 
 
 def check_written(request: AudioRequest, config: Config) -> None:
@@ -39,6 +58,7 @@ def check(request: AudioRequest, info: EngineInfo, config: Config, loop: bool) -
     Raises:
         NotSupported, InvalidRequest, Refused: what was given, what is allowed.
     """
+    check_in_time(request)
     duration_s = request.duration_s
     if duration_s is not None and not info.natural_length and not info.shortest_s <= duration_s <= info.longest_s:
         raise InvalidRequest(

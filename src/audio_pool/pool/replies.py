@@ -15,7 +15,7 @@ from audio_pool.results import Accepted, Chunk, Failure, Progress, RawSamples, S
 from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.tasks import Called
 
-__all__ = ["Body", "LocalSink", "Reply", "ReplySink"]
+__all__ = ["Body", "LocalSink", "Reply", "ReplySink", "UnheardSink"]
 
 Body = Called | Struct
 """The answer to a question: echo's or CLAP's called body, or a report of api.py."""
@@ -76,4 +76,20 @@ class LocalSink(Struct, frozen=True, kw_only=True):
         """Pass a part of the sound on: what the caller has not looked at yet is in its own memory."""
         if self.on_event is not None:
             self.on_event(chunk)
+        return True
+
+
+class UnheardSink(Struct, frozen=True):
+    """Nobody hears of this request."""
+
+    request_id: str
+
+    def finish(self, reply: Reply) -> None:
+        """Drop it."""
+
+    def notify(self, body: Accepted | Progress) -> None:
+        """Drop it."""
+
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Drop it."""
         return True

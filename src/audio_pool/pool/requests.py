@@ -66,6 +66,10 @@ class OpenRequest(Struct, kw_only=True):
     """The traceparent of the trace that it belongs to; "": none."""
     marks: tuple[Mark, ...] = ()
     """Of its job's stages, where they are wanted."""
+    is_part: bool = False
+    """It is part of another request, and heard of by nobody until that is answered."""
+    likened_to: ResolvedRequest | None = None
+    """What it stands in for."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
     known: str = ""
@@ -123,8 +127,12 @@ class RequestTable(dict[int, OpenRequest]):
 
         Durable jobs are not among them: they belong to their owners.
         """
-        named = ((number, one) for number, one in self.items() if not one.question and not one.of_durable_job)
+        named = ((number, one) for number, one in self.items() if not (one.question or one.of_durable_job))
         return next((number for number, one in named if one.sink.request_id == request_id), 0)
+
+    def forget(self, number: int) -> OpenRequest | None:
+        """Take out a part of another request, which needs no answer; None: it is not there."""
+        return self.pop(number, None)
 
     def finish(self, number: int, reply: Reply) -> None:
         """Send the final reply, once. The only place where one leaves."""

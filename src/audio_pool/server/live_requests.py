@@ -6,7 +6,7 @@ Must not know: sockets, messages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from audio_pool.errors import InvalidRequest
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
-from audio_pool.pool.replies import Reply, ReplySink
+from audio_pool.pool.replies import Reply, ReplySink, UnheardSink
 from audio_pool.pool.sent_audio import Frames
 from audio_pool.results import Accepted, Chunk, Progress
 
@@ -52,12 +52,14 @@ class LiveRequests:
         size_bytes: int,
         sent: Frames = (),
         known: str = "",
+        better: Callable[[str], ReplySink] | None = None,
     ) -> None:
         """Take a request for a sound in.
 
         Args:
             sent: the sound to start from, where it came with the request.
             known: a file that the caller has already.
+            better: gives a sink under another name for a better sound than the first one; None: nobody hears of it.
 
         Raises:
             InvalidRequest: the connection has a request of that name in flight.
@@ -77,10 +79,19 @@ class LiveRequests:
                 caller=caller,
                 sent=sent,
                 known=known,
+                upgraded=lambda request_id, number: self._better(caller, request_id, number, better),
             )
         except BaseException:
             self._live.pop(key, None)
             raise
+
+    def _better(
+        self, caller: Caller, request_id: str, number: int, better: Callable[[str], ReplySink] | None
+    ) -> ReplySink:
+        """Return the sink of a better sound, which can be cancelled by its own name from now on."""
+        key = caller.connection, request_id
+        self._live[key] = _Live(caller.owner, number)
+        return _TrackedSink(UnheardSink(request_id) if better is None else better(request_id), self, key)
 
     def number_of(self, caller: Caller, request_id: str) -> int:
         """Return the number of a caller's own request: of this connection, else of the same owner; 0: there is none."""

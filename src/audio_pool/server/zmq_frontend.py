@@ -199,6 +199,7 @@ class ZmqFrontEnd:
                     size_bytes=size_bytes,
                     sent=sent,
                     known=message.known or "",
+                    better=(lambda name: structs.replace(sink, request_id=name)) if events_wanted else None,
                 )
             case CancelRequest():
                 if service.keeps_jobs and service.jobs.cancel(caller, message.target, sink):
