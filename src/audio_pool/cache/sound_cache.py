@@ -407,7 +407,7 @@ class SoundCache:
 
     def _aside(self, sound: FinishedSound) -> Entry:
         path = self.set_aside(sound.path)
-        self.store.registry.note([noted_of(sound, Path(path), self._now())])
+        self.store.registry.note([noted_of(sound, Path(path), self.now())])
         return Entry(
             id=None,
             path=path,
