@@ -25,8 +25,8 @@ class Made(PlainMapping, Struct, frozen=True, kw_only=True):
     """What is remembered of a sound that was made here: no words of its prompt."""
 
     recipe_id: str
-    made_at: float
-    """Seconds since 1970."""
+    made_at: float = 0.0
+    """Seconds since 1970; 0: not known."""
     engine: str = ""
     model: str = ""
     model_revision: str = ""
@@ -55,6 +55,9 @@ class Declared(PlainMapping, Struct, frozen=True, kw_only=True):
     made_by: str = ""
     """The software."""
     recipe_id: str = ""
+    engine: str = ""
+    model: str = ""
+    licence: str = ""
     digital_source_type: str = ""
     aigc: bool = False
     """It carries the label of GB 45438-2025."""
@@ -76,6 +79,8 @@ class Changes(PlainMapping, Struct, frozen=True, kw_only=True):
     """... and ends there."""
     turns: float | UnsetType = UNSET
     """Of a loop: how many times it comes round."""
+    rotated_s: float | UnsetType = UNSET
+    """Of a loop: where in it the file begins."""
     within_s: float | UnsetType = UNSET
     """It is a part of something longer, from there on."""
     sample_rate: int | UnsetType = UNSET
@@ -101,6 +106,8 @@ class Changes(PlainMapping, Struct, frozen=True, kw_only=True):
             told.append(f"trimmed ({self.from_s:.2f}..{self.to_s:.2f} s are left)")
         if isinstance(self.turns, float):
             told.append(f"looped ({self.turns:.2f} turns)")
+        if isinstance(self.rotated_s, float):
+            told.append(f"begins elsewhere (at {self.rotated_s:.2f} s)")
         if isinstance(self.within_s, float):
             told.append(f"part of something longer (from {self.within_s:.2f} s)")
         if isinstance(self.sample_rate, int):

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "errors", "types", "engine_info", "results", "api", "pending", "sound_stream", "tasks", "validation", "config",
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
-        "stock", "candidates", "explanation", "origin", "object_settings",
+        "stock", "candidates", "explanation", "origin", "object_settings", "heard",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
         "source_type",
     ),

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from audio_pool.audio import Audio
 from audio_pool.audio.kernels import window_powers
 
-__all__ = ["HOP_S", "PHASES", "Fingerprint", "Marks", "Probe", "fingerprint", "probe"]
+__all__ = ["HOP_S", "PHASES", "Fingerprint", "Marks", "Probe", "fingerprint", "folded", "probe"]
 
 HOP_S = 0.03
 """Between frames."""
@@ -119,7 +119,7 @@ def probe(audio: Audio, sample_rate: int) -> Probe:
 
 
 def _marks(audio: Audio, rate: int, phases: int, loop: bool) -> tuple[Words, Words]:
-    mono = _folded(audio)
+    mono = folded(audio)
     size, length = round(_WINDOW_S * rate), mono.shape[1]
     step = HOP_S / phases * rate
     count = math.ceil(length / step) if loop else 1 + int(length / step)
@@ -141,7 +141,7 @@ def _marks(audio: Audio, rate: int, phases: int, loop: bool) -> tuple[Words, Wor
     return rises.astype(np.uint32), falls.astype(np.uint32)
 
 
-def _folded(audio: Audio) -> Audio:
+def folded(audio: Audio) -> Audio:
     """Return one channel, [1, T], which a fold to mono leaves as it is."""
     if len(audio) == 1:
         return audio

@@ -31,6 +31,8 @@ _SHORT = 34
 """Frames: of a sound that is no longer, every word is filed."""
 _MOST_ASKED = 60_000
 """Words of one sound that are looked for; of a longer one, every second or third is."""
+_FEW_ASKED = 6_000
+"""Words of a sound, some seconds, up to which those that differ in one band are looked for, too."""
 _COMMON = 4_000
 """A word that so many places have tells nothing."""
 _MOST_VOTES = 4_000_000
@@ -114,6 +116,8 @@ class FingerprintIndex:
             every = -(-len(row) // _MOST_ASKED)
             row, group = row[::every], group[::every]
         asked = words[row, group]
+        if len(asked) <= _FEW_ASKED:
+            asked, row = _with_near(asked, row)
         places = [self._places(part, asked, row) for part in self._parts]
         votes = np.concatenate(places) if places else np.zeros(0, np.int64)
         if not len(votes):
@@ -141,6 +145,19 @@ class FingerprintIndex:
         offsets = np.repeat(rows, counts) - part.frames[at].astype(np.int64) * PHASES
         votes: npt.NDArray[np.int64] = part.numbers[at].astype(np.int64) << 32 | (offsets + _MIDDLE)
         return votes
+
+
+def _with_near(words: Numbers, rows: npt.NDArray[np.int64]) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    """Return words and all that have one mark less or more, each with its row."""
+    bands = np.where(words >> 22 == len(_GROUPS) - 1, _GROUPS[-1][1], _GROUPS[0][1])
+    near, at = [words], [rows]
+    for band in range(max(count for _, count in _GROUPS)):
+        rise, fall = np.uint32(1 << (band + 11)), np.uint32(1 << band)
+        marked = words & (rise | fall) != 0
+        inside = band < bands
+        near += [words[marked] & ~(rise | fall), words[inside & ~marked] | rise, words[inside & ~marked] | fall]
+        at += [rows[marked], rows[inside & ~marked], rows[inside & ~marked]]
+    return np.concatenate(near), np.concatenate(at)
 
 
 def _words(marks: Marks) -> tuple[Words, npt.NDArray[np.uint8]]:

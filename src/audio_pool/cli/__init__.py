@@ -31,6 +31,7 @@ _COMMANDS = {
     "mix": ("audio_pool.cli.craft", "mix"),
     "sequence": ("audio_pool.cli.craft", "sequence"),
     "check": ("audio_pool.cli.craft", "check"),
+    "verify": ("audio_pool.cli.verify", "verify"),
     "pack": ("audio_pool.cli.pack", "group"),
     "batch": ("audio_pool.cli.batch", "batch"),
     "prompt": ("audio_pool.cli.prompt", "group"),
