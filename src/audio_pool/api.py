@@ -25,6 +25,7 @@ from audio_pool.library_api import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
+from audio_pool.presets import HasPresets
 from audio_pool.residents import HasModels, ModelReport
 from audio_pool.results import AudioResult, Event, Failure, SoundMetadata
 from audio_pool.sound_stream import SoundStream
@@ -342,7 +343,7 @@ def check_timeout(timeout_s: float) -> None:
         raise InvalidRequest(f"timeout_s: given {timeout_s!r}, allowed is a positive number of seconds")
 
 
-class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, Protocol):
+class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, HasPresets, Protocol):
     """The verbs of AudioPool, AudioClient and AsyncAudioClient; the last one's answers are awaited.
 
     Every method raises an AudioPoolError (errors.py) where there is no answer.

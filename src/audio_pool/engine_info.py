@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from audio_pool.scene import Wording
 from audio_pool.types import Label
 
 __all__ = [
@@ -143,6 +144,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """Rank where the pool chooses among engines of one role by itself, greatest first; 0: never chosen unasked."""
     parameters: int = 0
     """Of the default model, all its parts; 0: it has none. Each takes 4 bytes at float32, 2 at half precision."""
+    wording: Wording = Wording()
+    """How it is told of a scene, for presets."""
     tips: tuple[str, ...] = ()
     """How to word prompts for it, a sentence each."""
     summary: str = ""

@@ -6,7 +6,7 @@ Must not know: who makes a report; the whole, which is ``results.py: SoundMetada
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -24,6 +24,8 @@ __all__ = [
     "KeptCandidate",
     "LoopReport",
     "PresentSettings",
+    "PresetType",
+    "PresetUse",
     "QualityReport",
     "RefusedReport",
     "Rung",
@@ -36,6 +38,7 @@ CacheType = Literal["new_generation", "exact", "canonical", "semantic", "global"
 Rung = Literal["exact", "near", "made", "looser", "built_in"]
 """How an answer came about that had to be there in time, the best first: kept, near by the usual rules, made as it was
 asked for; a looser match, a sound of the built-in engine."""
+PresetType = Literal["prompt", "generation_parameters"]
 CandidateVerdict = Literal["chosen", "not_chosen", "best_of_rejected", "failed_gate", "not_judged"]
 
 
@@ -190,3 +193,16 @@ class PresentSettings(PlainMapping, Struct, frozen=True, kw_only=True):
     tau_use: float
     tau_prompt_sem: float
     tau_accept_new: float | None
+
+
+class PresetUse(PlainMapping, Struct, frozen=True, kw_only=True):
+    """What became of a preset in one request."""
+
+    id: str
+    type: PresetType
+    priority: int
+    revision: str
+    """Of what it said then."""
+    contributed: dict[str, Any] = {}  # opaque: words by where they stand, values by their field
+    left_out: dict[str, str] = {}
+    """What of it did not count, and why."""

@@ -26,6 +26,7 @@ from audio_pool.reports import (
     KeptCandidate,
     LoopReport,
     PresentSettings,
+    PresetUse,
     QualityReport,
     Rung,
     StreamReport,
@@ -197,6 +198,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     labels: dict[str, Label] = {}
     tags: tuple[str, ...] = ()
+    presets: tuple[PresetUse, ...] | UnsetType = UNSET
+    """Only where the request named some: what each contributed. The words and values are in the sound's own fields."""
     forced: bool = False
     """It was made in place of what was kept: offered before others of its words and settings."""
 

@@ -67,6 +67,13 @@ EngineName = Annotated[str, Meta(min_length=1, max_length=69, pattern=r"\A(kind:
 Label = str | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 """One scalar of a caller's labels or an engine's options."""
 Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
+PresetId = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*\Z"),
+]
+"""Any name without control characters: ``old radio``."""
+MAX_PRESETS_NAMED = 16
+"""Presets that one request may be made with."""
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[\x21-\x7e]+\Z")]
 Duration = Annotated[float, Meta(ge=MIN_DURATION_S, le=MAX_DURATION_S)]
 Seed = Annotated[int, Meta(ge=0, le=MAX_SEED)]
@@ -122,6 +129,8 @@ class AudioRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     voice: Name | None = None
     options: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
     """The engine's own parameters; ``audio-pool engines NAME`` lists them."""
+    presets: Annotated[list[PresetId], Meta(max_length=MAX_PRESETS_NAMED)] = []
+    """Ids of kept sets of words and parameters; what the request itself says is stronger."""
     init_audio: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     """Absolute path of an audio file to start from, readable by the worker."""
     init_strength: Unit | None = None

@@ -46,6 +46,8 @@ from audio_pool.pool.model_orders import ModelOrders
 from audio_pool.pool.numbers_view import NumbersView
 from audio_pool.pool.pictures import Pictures
 from audio_pool.pool.plan import process_spec, worker_plan, workers_of
+from audio_pool.pool.preset_book import PresetBook
+from audio_pool.pool.presets import PresetDesk
 from audio_pool.pool.reading import FileReading
 from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import LocalSink, Reply
@@ -237,9 +239,11 @@ class Routed:
             client_bytes=queue.reading_bytes,
         )
         ready = None if self.keeper is None else ReadyHits(self.executor, self.keeper)
+        presets = PresetBook({}, lambda: None if self.keeper is None else self.keeper.current.store.presets)
         self.intake = Intake(
             self.config, self.router, self.requests, self.infos, encoders, self.files, ready, self.sent_audio,
             self.executor.catching_up,
+            presets,
         )  # fmt: skip
         self.machine = Machine(root, self.launcher.pids, self.writer)
         numbers = NumbersView(self.scheduler, self.executor, self.requests, self.machine)
@@ -280,6 +284,7 @@ class Routed:
             ModelOrders(
                 self.config, self.router, self.executor, loads={}, infos=self.infos, encoders=encoders
             ),
+            PresetDesk(presets, errands, turns, turns, self.infos),
         )  # fmt: skip
 
     def close(self) -> None:

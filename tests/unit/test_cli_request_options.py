@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "keep_candidates": (["--keep-candidates"], True),
     "voice": (["--voice", "amy"], "amy"),
     "options": (["--option", "a=1", "--option", "b=x=y"], {"a": 1, "b": "x=y"}),
+    "presets": (["--preset", "horror", "--preset", "old radio"], ["horror", "old radio"]),
     "init_audio": (["--init-audio", "/a/b.wav"], "/a/b.wav"),
     "init_strength": (["--init-strength", "0.5"], 0.5),
     "mask_start_s": (["--mask-start", "1.5"], 1.5),

@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation", "origin", "object_settings", "heard",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
-        "source_type",
+        "source_type", "scene", "presets",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*",
      "signing", "signing.*"),
@@ -157,10 +157,12 @@ def members(pattern: str) -> list[str]:
     [
         (
             "scheduler*",
-            [*RESULTS, "craft", "residents", "engine_info", "tasks", "config*", "object_settings", "validation",
-             "trace_record"],
+            [
+                *RESULTS, "craft", "residents", "scene", "presets", "engine_info", "tasks", "config*",
+                "object_settings", "validation", "trace_record",
+            ],
         ),
-        ("tasks", [*RESULTS, "craft", "engine_info"]),
+        ("tasks", [*RESULTS, "craft", "scene", "engine_info"]),
         ("prompts*", ["errors"]),
         ("audio*", ["errors"]),
     ],

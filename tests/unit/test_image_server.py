@@ -52,7 +52,7 @@ def test_what_is_left_out_is_the_pools_default() -> None:
 EVERY = {
     "negative_prompt": "wind", "duration_s": 3.5, "loop": True, "engine": "kind:music", "seed": 7, "steps": 20,
     "guidance_scale": 4.5, "candidates": 2, "keep_candidates": True,
-    "voice": "anna", "options": {"top_k": 50}, "init_audio": "/a.wav",
+    "voice": "anna", "options": {"top_k": 50}, "presets": ["horror"], "init_audio": "/a.wav",
     "init_strength": 0.5, "mask_start_s": 1.0, "mask_end_s": 2.0, "extend_s": 1.0,
     "loop_method": "native", "sample_rate": 48_000, "rendition_rate": 24_000,
     "format": "ogg", "bit_rate": 96, "bit_depth": 24, "target_lufs": -20.0,

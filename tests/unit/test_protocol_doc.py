@@ -45,6 +45,7 @@ from audio_pool.numbers import (
 )
 from audio_pool.pending import Pending
 from audio_pool.pool.replies import Body, Reply
+from audio_pool.presets import Preset
 from audio_pool.reports import (
     CandidateReport,
     HitReport,
@@ -332,6 +333,7 @@ def check_report(cls: Any, documented: dict[str, str]) -> None:
         (CandidateChosen, "A choice"),
         (LeaseReport, "A lease"),
         (ModelReport, "A model in memory"),
+        (Preset, "A preset"),
     ],
 )
 def test_every_key_of_a_report_is_told_with_its_type(cls: Any, title: str) -> None:

@@ -27,6 +27,7 @@ from audio_pool.cache.library import Library, Words
 from audio_pool.cache.making import MakingClaims
 from audio_pool.cache.marks import Marks
 from audio_pool.cache.pins import Pins
+from audio_pool.cache.presets import KeptPresets
 from audio_pool.cache.registry import Registry
 from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
@@ -313,6 +314,10 @@ class Store(Protocol):
     @property
     def marks(self) -> Marks:
         """What people mark of sounds."""
+
+    @property
+    def presets(self) -> KeptPresets:
+        """Named sets of words and parameters."""
 
     @property
     def library(self) -> Library:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "pack": ("audio_pool.cli.pack", "group"),
     "batch": ("audio_pool.cli.batch", "batch"),
     "prompt": ("audio_pool.cli.prompt", "group"),
+    "presets": ("audio_pool.cli.presets", "group"),
     "engines": ("audio_pool.cli.engines", "engines"),
     "serve": ("audio_pool.cli.serve", "serve"),
     "gateway": ("audio_pool.cli.gateway", "gateway"),

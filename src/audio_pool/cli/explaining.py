@@ -21,6 +21,7 @@ from audio_pool.engines import Embedder, Engine, Scorer, load_engine
 from audio_pool.models.encoders import pick_encoder
 from audio_pool.pool.metadata import present_settings
 from audio_pool.pool.plan import configured, encoder_infos, hosted_infos, vector_space, workers_of
+from audio_pool.pool.preset_book import PresetBook, presets_of
 from audio_pool.pool.resolve import resolve
 from audio_pool.tasks import SOUND_PREFIX
 from audio_pool.types import AudioRequest
@@ -56,11 +57,13 @@ def explained(
     infos = hosted_infos(workers_of(config), config)
     if not name.startswith("kind:") and name not in infos:  # asked what if a worker had it
         infos[name] = configured(name, config)
-    resolved = resolve(asked, config, infos)
     cache = SoundCache(directory, create=False)
     try:
-        used, vectors, warnings = _vectors(cache, asked.prompt, encoder, config)
-        vectors |= _scorers(cache, asked.prompt, config)
+        presets = PresetBook(presets_of(config), lambda: cache.store.presets).named(asked.presets)
+        resolved = resolve(asked, config, infos, presets=presets)
+        prompt = resolved.recipe.prompt
+        used, vectors, warnings = _vectors(cache, prompt, encoder, config)
+        vectors |= _scorers(cache, prompt, config)
         found = explain(cache, resolved.recipe, resolved.query, vectors)
     finally:
         cache.close()

@@ -20,7 +20,7 @@ from audio_pool.cli.options import FILE_SECTION, F, SectionedOption, with_option
 from audio_pool.errors import InvalidRequest
 from audio_pool.types import AudioRequest, Label
 
-__all__ = ["REQUEST_OPTIONS", "request_fields", "request_options"]
+__all__ = ["REQUEST_OPTIONS", "request_fields", "request_options", "scalars"]
 
 _SOUND, _FILE, _CACHE, _QUEUE = "The sound", FILE_SECTION, "The cache", "The queue"
 
@@ -55,6 +55,9 @@ REQUEST_OPTIONS: Mapping[str, _Option] = {
         ("--option",),
         "One of the engine's own parameters, which 'audio-pool engines NAME' lists. Repeatable. VALUE: a number, true, "
         'false, or text; "..." in quotes is always text.',
+    ),
+    "presets": _Option(
+        _SOUND, ("--preset",), "A kept set of words or parameters; 'audio-pool presets list' shows them. Repeatable."
     ),
     "init_audio": _Option(
         _SOUND, ("--init-audio",), "A sound file to start from, where the engine can; sent to a server at tcp://."
@@ -218,8 +221,8 @@ def request_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         if value is None or value == () or name == "output_path":
             continue
         if name in ("options", "metadata"):
-            value = _scalars(value, found.names[0])
-        elif name == "tags":
+            value = scalars(value, found.names[0])
+        elif name in ("tags", "presets"):
             value = list(value)
         elif name == "bit_depth":
             value = int(value)
@@ -248,7 +251,8 @@ def _moments(text: str) -> tuple[float, float]:
         raise InvalidRequest(f"--mask: given {text!r}, allowed is START:END in seconds, e.g. 1.5:3") from None
 
 
-def _scalars(pairs: Sequence[str], option: str) -> dict[str, Label]:
+def scalars(pairs: Sequence[str], option: str) -> dict[str, Label]:
+    """Return what was given as NAME=VALUE. Raises InvalidRequest."""
     found: dict[str, Label] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

@@ -42,6 +42,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import AsyncClientLibrary
 from audio_pool.client.models import AsyncClientModels
+from audio_pool.client.presets import AsyncClientPresets
 from audio_pool.client.session import ClientSession, check_request_id, new_request_id
 from audio_pool.client.staff import AsyncClientLeases, AsyncClientWorkers
 from audio_pool.craft import Craft, CraftReport
@@ -328,6 +329,11 @@ class AsyncAudioClient(PoolApi):
     def models(self) -> AsyncClientModels:
         """As AudioClient.models; awaited."""
         return AsyncClientModels(self._ask)
+
+    @property
+    def presets(self) -> AsyncClientPresets:
+        """As AudioClient.presets; awaited."""
+        return AsyncClientPresets(self._ask)
 
     @property
     def workers(self) -> AsyncClientWorkers:

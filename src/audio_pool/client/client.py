@@ -50,6 +50,7 @@ from audio_pool.client.connection import Connection, Keys
 from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
 from audio_pool.client.library import ClientLibrary
 from audio_pool.client.models import ClientModels
+from audio_pool.client.presets import ClientPresets
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
 from audio_pool.client.staff import ClientLeases, ClientWorkers
 from audio_pool.craft import Craft, CraftReport
@@ -403,6 +404,11 @@ class AudioClient(PoolApi):
     def models(self) -> ClientModels:
         """Models in memory: listed, loaded, taken out, kept."""
         return ClientModels(self._ask)
+
+    @property
+    def presets(self) -> ClientPresets:
+        """Named sets of words and parameters: listed, set, removed."""
+        return ClientPresets(self._ask)
 
     @property
     def workers(self) -> ClientWorkers:

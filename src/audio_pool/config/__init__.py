@@ -1,6 +1,7 @@
 """The configuration: ``sections`` says what can be set, ``load`` reads it."""
 
 from audio_pool.config.load import check_config, load_config
+from audio_pool.config.presets import PresetConfig
 from audio_pool.config.sections import (
     CacheConfig,
     ClientConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "NamespaceConfig",
     "ObjectsConfig",
     "PolicyConfig",
+    "PresetConfig",
     "ProvenanceConfig",
     "QueueConfig",
     "ServerConfig",

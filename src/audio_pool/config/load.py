@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.config.sections import Config, EngineConfig, process_names
-from audio_pool.errors import InvalidConfig, NotFound, nearest_name
+from audio_pool.errors import InvalidConfig, InvalidRequest, NotFound, nearest_name
 from audio_pool.validation import parse
 
 __all__ = ["check_config", "load_config"]
@@ -218,6 +218,11 @@ def check_config(config: Config, where: str) -> None:
     _check_memory(config, where)
     if refusal := config.provenance.refusal():
         raise InvalidConfig(f"{where}: {refusal}")
+    for name, preset in config.presets.items():
+        try:
+            preset.preset(name)
+        except InvalidRequest as exc:
+            raise InvalidConfig(f"{where}: presets.{name}: {exc.message}") from None
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":

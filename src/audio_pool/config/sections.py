@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from audio_pool.config.http import HttpConfig, ServiceConfig
 from audio_pool.config.loudness import LoudnessProfile
 from audio_pool.config.memory import DeviceConfig, MemoryConfig
+from audio_pool.config.presets import PresetConfig
 from audio_pool.config.provenance import ProvenanceConfig
 from audio_pool.object_settings import ObjectsConfig
 from audio_pool.types import (
@@ -32,6 +33,7 @@ from audio_pool.types import (
     OnQualityFailure,
     OptionalText,
     PeakDb,
+    PresetId,
     Quality,
     SameSettings,
     SampleRate,
@@ -415,6 +417,8 @@ class Config(_Section, frozen=True, kw_only=True):
     """Logical devices by name."""
     loudness: dict[Name, LoudnessProfile] = {}
     """Profiles of loudness by name, beside or instead of the built-in ones."""
+    presets: dict[PresetId, PresetConfig] = {}
+    """Named sets of words and parameters, beside or instead of the built-in ones."""
     engines: dict[Name, EngineConfig] = {}
     """Named models, and settings of engines under their own names."""
     workers: list[WorkerConfig] = []

@@ -22,6 +22,7 @@ from audio_pool.engines._opening import Opened, load_pipeline, open_model
 from audio_pool.engines._samplers import FLOW, sampler_option
 from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._wording import MUSIC_TAGS
 from audio_pool.engines.base import Item
 from audio_pool.errors import InvalidRequest, NotSupported
 
@@ -114,6 +115,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     parameters=4_000_000_000,
+    wording=MUSIC_TAGS,
     tips=(
         "The prompt is tags: genre, instruments, mood, voice ('dream pop, warm synths, female vocal').",
         "Words to sing go into options.lyrics, with [verse] and [chorus]; tempo, key and metre into bpm, keyscale, "

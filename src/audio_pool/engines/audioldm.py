@@ -16,6 +16,7 @@ from audio_pool.engines._mel_diffusion import ETA, MelDiffusion
 from audio_pool.engines._opening import load_pipeline, open_model
 from audio_pool.engines._samplers import NOISE, sampler_option
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._wording import QUALITY_CAPTION
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     parameters=400_000_000,
+    wording=QUALITY_CAPTION,
     tips=(
         'Name the source and the place: "a car engine idling in a garage".',
         '"high quality" and "clear" in the prompt help, "low quality" in negative_prompt, too.',

@@ -20,6 +20,7 @@ from audio_pool.engines._opening import Opened, load_pipeline, open_model, readi
 from audio_pool.engines._samplers import NOISE, sampler_option
 from audio_pool.engines._texts import bound_tokens
 from audio_pool.engines._torch import TorchSettings, no_bars
+from audio_pool.engines._wording import QUALITY_CAPTION
 from audio_pool.errors import EngineUnavailable
 from audio_pool.models.weights import missing_model
 
@@ -53,6 +54,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     parameters=1_100_000_000,
+    wording=QUALITY_CAPTION,
     tips=(
         'Name the source and the place: "a car engine idling in a garage".',
         'negative_prompt = "low quality, average quality" makes it clearer.',

@@ -27,6 +27,7 @@ from audio_pool.engines._settings import Device, ModelSettings
 from audio_pool.engines._speech.pronouncing import Pronouncer
 from audio_pool.engines._speech.speaking import PAUSE, SPEED, Say, SpeakingEngine
 from audio_pool.engines._speech.voice_model import VoiceModel, VoiceRun
+from audio_pool.engines._wording import SPOKEN
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable, InvalidConfig, nearest_name
 from audio_pool.types import Label
@@ -52,6 +53,7 @@ INFO = EngineInfo(
     extra="kokoro",
     files=("onnx/model.onnx", "voices/[ab]*.bin", "config.json", "tokenizer.json"),
     parameters=82_000_000,
+    wording=SPOKEN,
     tips=(
         "Write what is to be said, with its punctuation: a comma is a breath, a question mark a rise.",
         "Spell a name as it sounds where the voice misreads it: 'Shivawn' for Siobhan.",

@@ -22,6 +22,7 @@ from audio_pool.engines._paste import fitted
 from audio_pool.engines._samplers import FLOW, SHIFT, sampler_option
 from audio_pool.engines._texts import truncations
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._wording import SPOKEN
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     parameters=1_000_000_000,
+    wording=SPOKEN,
     tips=(
         "The prompt is what is said, word for word, in Chinese or English.",
         "A duration is heeded: much less or more than the words take makes hurried or dragging speech.",

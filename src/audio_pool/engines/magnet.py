@@ -33,6 +33,7 @@ from audio_pool.engines._paste import Stretch
 from audio_pool.engines._texts import truncations
 from audio_pool.engines._ticker import Ticker
 from audio_pool.engines._token_drawing import Window, windows
+from audio_pool.engines._wording import MUSIC
 from audio_pool.engines.base import Audio, Item, OnStep
 from audio_pool.errors import InvalidRequest
 
@@ -66,6 +67,7 @@ INFO = EngineInfo(
     requires=("torch", "transformers", "yaml", "sentencepiece"),
     extra="musicgen",
     parameters=590_000_000,
+    wording=MUSIC,
     tips=(
         "Music: name the genre, the instruments, the mood and the tempo: 'funky groove with electric piano playing "
         "blue chords, 100 BPM'.",

@@ -23,6 +23,7 @@ from audio_pool.engines._opening import Opened, open_model, reading_errors
 from audio_pool.engines._token_drawing import Window
 from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings, no_bars
+from audio_pool.engines._wording import MUSIC
 from audio_pool.models.weights import missing_model
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ INFO = EngineInfo(
         "README.md",
     ),
     parameters=590_000_000,
+    wording=MUSIC,
     tips=(
         "Name the style, the instruments, the tempo and the mood: 'slow lo-fi hip hop, warm electric piano, 80 bpm'.",
         "It makes music without words: sung or spoken lyrics come out as gibberish.",

@@ -27,6 +27,7 @@ from audio_pool.engines._speech.english import spoken_titles
 from audio_pool.engines._speech.phonemizer import Phonemizer
 from audio_pool.engines._speech.speaking import PAUSE, SPEED, Say, SpeakingEngine
 from audio_pool.engines._speech.voice_model import VoiceModel
+from audio_pool.engines._wording import SPOKEN
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable, InvalidConfig, nearest_name
 from audio_pool.types import Label
@@ -60,6 +61,7 @@ INFO = EngineInfo(
     extra="piper",
     files=tuple(f"en/en_US/ljspeech/medium/{name}" for name in ("*.onnx", "*.onnx.json", "MODEL_CARD")),
     parameters=20_000_000,
+    wording=SPOKEN,
     tips=(
         "Write in the language of the voice, with its punctuation.",
         "Write words of another language as they sound in the voice's own.",

@@ -23,6 +23,7 @@ from audio_pool.engines._texts import bound_tokens, truncations
 from audio_pool.engines._torch import TorchSettings
 from audio_pool.engines._windowed import Decoding, WindowedDiffusion
 from audio_pool.engines._windows import Layout
+from audio_pool.engines._wording import TAGS
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers", "torchsde"),
     extra="diffusers",
     parameters=1_320_000_000,
+    wording=TAGS,
     tips=(
         'Details of production help: instruments, tempo ("120 BPM"), "field recording", "stereo".',
         'negative_prompt = "low quality" makes it clearer.',

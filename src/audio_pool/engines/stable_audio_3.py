@@ -25,6 +25,7 @@ from audio_pool.engines._samplers import FLOW, sampler_option
 from audio_pool.engines._texts import truncations
 from audio_pool.engines._told import part_config
 from audio_pool.engines._torch import TorchSettings
+from audio_pool.engines._wording import TAGS
 from audio_pool.engines.base import Item
 from audio_pool.errors import EngineUnavailable
 
@@ -73,6 +74,7 @@ INFO = EngineInfo(
     requires=("torch", "diffusers", "transformers"),
     extra="diffusers",
     parameters=2_000_000_000,
+    wording=TAGS,
     tips=(
         "Name genre, instruments, mood and tempo in BPM for music; source, action and place for effects.",
         "The distilled model has its guidance built in: leave guidance_scale at 1 and steps at 8.",

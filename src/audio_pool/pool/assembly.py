@@ -69,6 +69,8 @@ from audio_pool.pool.plan import (
     workers_of,
 )
 from audio_pool.pool.prefetch import Prefetch
+from audio_pool.pool.preset_book import PresetBook, presets_of
+from audio_pool.pool.presets import PresetDesk
 from audio_pool.pool.process_tree import is_beneath
 from audio_pool.pool.reading import FileReading, reading_threads
 from audio_pool.pool.ready_hits import ReadyHits
@@ -209,7 +211,8 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     rest.callback(files.close)
     ready = None if cache is None else ReadyHits(executor, cache)
-    intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up)
+    presets = PresetBook(presets_of(config), lambda: None if cache is None else cache.current.store.presets)
+    intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up, presets)
     if look_ups is not None:
         executor.on_answer = Prefetch(config.cache, intake, look_ups.count_kept, inbox.post).answered
     looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")
@@ -278,6 +281,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         lending,
         staff,
         ModelOrders(config, router, executor, loads=loads, infos=infos, encoders=encoders),
+        PresetDesk(presets, asking, reader, turns, infos),
         jobs,
     )
     served_at = _add_front_ends(config, router, service) if serve else None

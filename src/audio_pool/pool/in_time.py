@@ -195,7 +195,7 @@ class InTime:
         if resolved.query.speech or request.init_audio is not None or recipe.edit is not UNSET:
             return None
         plain = structs.replace(
-            request,
+            resolved.unmerged or request,  # presets have other words for this engine
             engine=info.name,
             duration_s=min(max(recipe.duration_s, info.shortest_s), info.longest_s),
             loop=recipe.loop,
@@ -222,6 +222,6 @@ class InTime:
             store=request.store and resolved.query.same_settings != "any",
         )
         try:
-            return resolve(plain, config, self._infos)
+            return resolve(plain, config, self._infos, presets=resolved.named)
         except AudioPoolError:  # it cannot do that: nothing stands in
             return None

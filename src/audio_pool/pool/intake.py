@@ -19,6 +19,7 @@ from audio_pool.errors import AudioPoolError, Busy, Cancelled, Expired, InvalidR
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.chunk_feed import CatchingUp, ChunkFeed
 from audio_pool.pool.in_time import InTime, Upgraded, wants_in_time
+from audio_pool.pool.preset_book import PresetBook, presets_of
 from audio_pool.pool.reading import FileReading
 from audio_pool.pool.ready_hits import ReadyHits
 from audio_pool.pool.replies import Reply, ReplySink
@@ -64,6 +65,7 @@ class Intake:
         ready: ReadyHits | None,
         sent: SentAudio,
         catching_up: CatchingUp,
+        presets: PresetBook,
     ) -> None:
         """
         Args:
@@ -73,6 +75,7 @@ class Intake:
             ready: answers what is kept; None where there is no cache.
             sent: keeps the sounds that come with requests.
             catching_up: sends streams' callers what they have not got of a finished sound.
+            presets: what requests are made with.
         """
         self._config = config
         self._router = router
@@ -84,6 +87,7 @@ class Intake:
         self._sent = sent
         self._catching_up = catching_up
         self._in_time = InTime(requests, infos)
+        self._presets = presets
         self.reading: dict[int, Reading] = {}
         """Requests whose files are being read or written before they are handed on."""
         self._resolved: dict[bytes, ResolvedRequest] = {}
@@ -92,6 +96,7 @@ class Intake:
     def configure(self, config: Config) -> None:
         """Resolve by another configuration from now on."""
         self._config = config
+        self._presets.configure(presets_of(config))
         self._forget()
 
     def resolve(self, request: AudioRequest, init_sha256: str | None = None) -> ResolvedRequest:
@@ -100,8 +105,14 @@ class Intake:
         Raises:
             CallerError: the request cannot be carried out by this pool.
         """
-        infos = dict(self._infos)
-        return resolve(request, self._config, infos, ready=self._ready_engines(request), init_sha256=init_sha256)
+        return resolve(
+            request,
+            self._config,
+            dict(self._infos),
+            ready=self._ready_engines(request),
+            init_sha256=init_sha256,
+            presets=self._presets.named(request.presets) if request.presets else (),
+        )
 
     def check(self, request: AudioRequest, caller: Caller, sent: Frames = ()) -> None:
         """Return if the request could be taken in now.
@@ -192,8 +203,9 @@ class Intake:
                     request, sink, events_wanted, size_bytes, caller=caller, sent=sent, upgraded=upgraded
                 )
             resolved = self.resolve(request)
-            by_name = request.engine is None or not request.engine.startswith("kind:")
-            if by_name and 0 < len(key) <= _LONGEST_REMEMBERED:
+            lasting = request.engine is None or not request.engine.startswith("kind:")
+            lasting = lasting and not request.presets  # anybody may change them at any moment
+            if lasting and 0 < len(key) <= _LONGEST_REMEMBERED:
                 if len(self._resolved) >= _MOST_REMEMBERED:
                     self._resolved.clear()
                 self._resolved[key] = resolved

@@ -27,6 +27,7 @@ from audio_pool.pool.kept_candidates import KEPT_ANSWERED, NOT_KEPT
 from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
 from audio_pool.pool.plan import hosted_infos, workers_of
 from audio_pool.pool.resolve import resolve
+from audio_pool.presets import Preset
 from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest, Rendition
 
@@ -52,7 +53,8 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
     started = time.monotonic()
     if not _may_be_kept(config, request):
         return None
-    resolved = resolve(request, config, hosted_infos(workers_of(config), config))
+    infos = hosted_infos(workers_of(config), config)
+    resolved = None if request.presets else resolve(request, config, infos)  # refused before anything is opened
     with contextlib.ExitStack() as rest:
         try:
             cache = SoundCache(
@@ -68,6 +70,8 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
         except NotFound:
             return None
         rest.callback(cache.close)
+        if resolved is None:
+            resolved = resolve(request, config, infos, presets=_presets(config, cache, request))
         hit = cache.find_exact(resolved.recipe, resolved.query).hit
         path = None if hit is None else file_of(cache, hit, resolved.rendition)
         if hit is None or hit.entry.id is None or path is None:
@@ -97,6 +101,13 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
         if request.keep_candidates:
             metadata = structs.replace(metadata, candidates_kept=())
     return AudioResult(request_id=metadata.request_id, path=path, metadata=metadata)
+
+
+def _presets(config: Config, cache: SoundCache, request: AudioRequest) -> list[Preset]:
+    """Return what the request names. Raises NotFound."""
+    from audio_pool.pool.preset_book import PresetBook, presets_of  # the others wait for no preset to be read
+
+    return PresetBook(presets_of(config), lambda: cache.store.presets).named(request.presets)
 
 
 def _is_sound(cache: SoundCache, hit: Hit, rendition: Rendition) -> bool:

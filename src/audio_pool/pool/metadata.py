@@ -78,6 +78,7 @@ def result_metadata(
             warnings=every_warning,
             labels=request.metadata,
             tags=tuple(request.tags),
+            presets=resolved.presets,
         )
     return structs.replace(
         stored,
@@ -90,6 +91,7 @@ def result_metadata(
         warnings=every_warning,
         labels={**stored.labels, **request.metadata} if request.metadata else stored.labels,
         tags=tuple(dict.fromkeys((*stored.tags, *request.tags))) if request.tags else stored.tags,
+        presets=resolved.presets,
     )
 
 

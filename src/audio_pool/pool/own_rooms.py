@@ -12,6 +12,7 @@ from audio_pool.pool.assembly import Parts
 from audio_pool.pool.own_candidates import PoolCandidates
 from audio_pool.pool.own_library import PoolLibrary
 from audio_pool.pool.own_models import PoolModels
+from audio_pool.pool.own_presets import PoolPresets
 from audio_pool.pool.own_staff import PoolLeases, PoolWorkers
 
 __all__ = ["OwnRooms"]
@@ -43,6 +44,12 @@ class OwnRooms(ABC):
         """Models in memory: listed, loaded, taken out, kept; see ModelsApi."""
         parts = self._running()
         return PoolModels(parts.router, parts.service)
+
+    @property
+    def presets(self) -> PoolPresets:
+        """Named sets of words and parameters: listed, set, removed; see PresetsApi."""
+        parts = self._running()
+        return PoolPresets(parts.router, parts.service)
 
     @property
     def workers(self) -> PoolWorkers:

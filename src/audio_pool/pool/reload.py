@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from audio_pool.config import ClientConfig, Config, EngineConfig, WorkerConfig, process_names
+from audio_pool.config import ClientConfig, Config, EngineConfig, PresetConfig, WorkerConfig, process_names
 
 __all__ = ["LIVE", "Reload", "reload_plan"]
 
@@ -73,11 +73,13 @@ def reload_plan(old: Config, new: Config) -> Reload:
     """Return what becomes of ``old`` where the configuration says ``new``."""
     applied: list[str] = []
     restart: list[str] = []
-    sections: dict[str, Struct | dict[str, ClientConfig] | dict[str, EngineConfig] | list[WorkerConfig]] = {}
+    sections: dict[
+        str, Struct | dict[str, ClientConfig] | dict[str, EngineConfig] | dict[str, PresetConfig] | list[WorkerConfig]
+    ] = {}
     added, removed = _staff(old, new)
     for section in Config.__struct_fields__:
         was, wanted = getattr(old, section), getattr(new, section)
-        if section == "clients":
+        if section in ("clients", "presets"):
             if was != wanted:
                 applied.append(section)
                 sections[section] = wanted

@@ -7,7 +7,7 @@ Must not know: the scheduler, sockets, files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
@@ -15,8 +15,11 @@ from audio_pool.config import Config, EngineDefaults, LoudnessProfile
 from audio_pool.engine_info import EngineInfo
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, UnknownEngine, nearest_name
+from audio_pool.pool.preset_merging import merged
 from audio_pool.pool.refusals import check
+from audio_pool.presets import Preset
 from audio_pool.prompts.speaking_time import seconds_to_say
+from audio_pool.reports import PresetUse
 from audio_pool.scheduler.events import JoinKey
 from audio_pool.types import (
     ANY_LENGTH,
@@ -60,6 +63,12 @@ class ResolvedRequest(Struct, frozen=True, kw_only=True):
     deliver_best: bool
     max_rounds: int
     warnings: tuple[str, ...]
+    presets: tuple[PresetUse, ...] | UnsetType = UNSET
+    """What became of those that the request names."""
+    named: tuple[Preset, ...] = ()
+    """Those presets, as they were then."""
+    unmerged: AudioRequest | None = None
+    """The request without what they say; None: it names none."""
 
 
 def resolve(
@@ -69,6 +78,7 @@ def resolve(
     *,
     ready: Collection[str] = (),
     init_sha256: str | None = None,
+    presets: Sequence[Preset] = (),
 ) -> ResolvedRequest:
     """Return what the request means under this configuration.
 
@@ -79,6 +89,7 @@ def resolve(
         engines: info of the engines that workers host, in the order of the configuration.
         ready: names of those that a ready worker hosts, for ``engine = "kind:..."``.
         init_sha256: of the file ``request.init_audio``, where there is one.
+        presets: those that the request names.
 
     Raises:
         UnknownEngine, NotSupported, InvalidRequest, Refused: what was given, what is allowed.
@@ -87,6 +98,13 @@ def resolve(
     defaults, sound = config.defaults, config.sound
     info = _engine(request.engine or defaults.engine, engines, ready)
     own = config.engines[info.name].defaults if info.name in config.engines else _NO_DEFAULTS
+    uses: tuple[PresetUse, ...] = ()
+    told: tuple[str, ...] = ()
+    unmerged = request if presets else None
+    assert bool(presets) == bool(request.presets), "they are looked up by who takes the request in"
+    if presets:
+        with_presets = merged(request, presets, info, own.negative_prompt or "")
+        request, uses, told = with_presets.request, with_presets.uses, with_presets.warnings
     loop = _loop(request, config, info)
     warnings = check(request, info, config, loop)
     sample_rate = request.sample_rate or sound.sample_rate
@@ -157,7 +175,10 @@ def resolve(
         deliver_best=deliver_best,
         # fresh seeds are not what an explicit seed asks for
         max_rounds=1 if exact or request.stream else config.limits.max_rounds,
-        warnings=warnings,
+        warnings=warnings + told,
+        presets=uses or UNSET,
+        named=tuple(presets),
+        unmerged=unmerged,
     )
 
 

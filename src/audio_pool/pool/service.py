@@ -30,6 +30,7 @@ from audio_pool.pool.lending import Lending
 from audio_pool.pool.library import Library
 from audio_pool.pool.model_orders import ModelOrders
 from audio_pool.pool.pictures import Pictures
+from audio_pool.pool.presets import PresetDesk
 from audio_pool.pool.replies import Body, Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -67,6 +68,7 @@ class PoolService:
         lending: Lending,
         staff: Staff,
         models: ModelOrders,
+        presets: PresetDesk,
         jobs: DurableJobs | None = None,
     ) -> None:
         """
@@ -85,6 +87,7 @@ class PoolService:
             lending: devices lent.
             staff: workers added and removed.
             models: loaded and taken out.
+            presets: listed, set and removed.
             jobs: the durable ones; None: this pool keeps none.
         """
         self.intake = intake
@@ -107,6 +110,7 @@ class PoolService:
         self.lending = lending
         self.staff = staff
         self.models = models
+        self.presets = presets
 
     @property
     def keeps_jobs(self) -> bool:

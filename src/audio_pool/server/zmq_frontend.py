@@ -57,6 +57,10 @@ from audio_pool.transport.client_messages import (
     ModelOrderRequest,
     ModelsRequest,
     ModelSwitchRequest,
+    PresetRemoveRequest,
+    PresetRequest,
+    PresetSetRequest,
+    PresetsRequest,
     RemoveManyRequest,
     RemoveRequest,
     RetryRequest,
@@ -323,6 +327,14 @@ class ZmqFrontEnd:
             case ModelSwitchRequest():
                 told = service.models.switch(message.engine, message.model, revision=message.revision, caller=caller)
                 _answer(sink, told)
+            case PresetsRequest():
+                service.presets.page(message, sink, caller=caller)
+            case PresetRequest():
+                service.presets.preset(message.id, sink, caller=caller)
+            case PresetSetRequest():
+                service.presets.set(message, sink, caller=caller)
+            case PresetRemoveRequest():
+                service.presets.remove(message, sink, caller=caller)
             case WorkerRemoveRequest():
                 service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)
 

@@ -47,6 +47,12 @@ from audio_pool.transport.operator_messages import (
     WorkerDrainRequest,
     WorkerRemoveRequest,
 )
+from audio_pool.transport.preset_messages import (
+    PresetRemoveRequest,
+    PresetRequest,
+    PresetSetRequest,
+    PresetsRequest,
+)
 from audio_pool.types import Delivery, Name, Picture, RequestId
 from audio_pool.validation import parse
 
@@ -82,6 +88,10 @@ __all__ = [
     "ModelOrderRequest",
     "ModelSwitchRequest",
     "ModelsRequest",
+    "PresetRemoveRequest",
+    "PresetRequest",
+    "PresetSetRequest",
+    "PresetsRequest",
     "RemoveManyRequest",
     "RemoveRequest",
     "ReplyHead",
@@ -273,6 +283,10 @@ ClientMessage = (
     | ModelsRequest
     | ModelOrderRequest
     | ModelSwitchRequest
+    | PresetsRequest
+    | PresetRequest
+    | PresetSetRequest
+    | PresetRemoveRequest
 )
 _CLIENT_TYPES: dict[str, type[ClientMessage]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)

@@ -25,6 +25,7 @@ from audio_pool.cache.sqlite.folders import LOOKED
 from audio_pool.cache.sqlite.given_sounds import tell_apart
 from audio_pool.cache.sqlite.leaving import BY_TIME
 from audio_pool.cache.sqlite.marks import TABLES as MARKS
+from audio_pool.cache.sqlite.presets import TABLES as PRESETS
 from audio_pool.cache.sqlite.registry import TABLES as REGISTRY
 from audio_pool.cache.sqlite.rows import made_columns
 from audio_pool.cache.sqlite.seen import SEEN
@@ -287,6 +288,7 @@ _STEPS: tuple[tuple[_Step, ...], ...] = (
     (MARKS,),
     (),  # sounds made of given ones are told apart, before it
     (REGISTRY,),
+    (PRESETS,),
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 _GRADUALLY: Mapping[int, Callable[[sqlite3.Connection], object]] = {

@@ -195,6 +195,7 @@ def _salvage(root: Path, store: SqliteStore, work: Path, report: Rebuilt) -> set
         judged = salvage.judgements()
         store.judgements.give(one for one in judged if one.entry_id is None or store.checks.exists(one.entry_id))
         store.registry.note(salvage.gone())
+        store.presets.restore(salvage.presets())
         for measured in salvage.calibrations():
             store.calibrations.keep(measured)
         store.leaving.let_go(file for file in leaving if file not in known)

@@ -23,8 +23,11 @@ from audio_pool.cache.entry import read_stored
 from audio_pool.cache.judgements import Given, Judged
 from audio_pool.cache.marks import Marked
 from audio_pool.cache.registry import Noted
+from audio_pool.cache.sqlite.presets import preset_of
 from audio_pool.cache.sqlite.registry import gone_in
 from audio_pool.cache.store import Adopted
+from audio_pool.errors import AudioPoolError
+from audio_pool.presets import Preset, PresetMetadata, checked_preset
 from audio_pool.results import FinishedSound
 
 __all__ = ["Salvage", "Saved"]
@@ -84,6 +87,17 @@ class Salvage:
         for number, sha256 in self._try(_GONE_FILES, ()):
             files.setdefault(number, []).append(sha256)
         return gone_in((*row, files.get(row[0], [])) for row in self._try(_GONE, ()))
+
+    def presets(self) -> list[Preset]:
+        """Return the presets that can be read."""
+        found = []
+        for row in self._try("SELECT id, type, priority, set_at, engines, content FROM presets", ()):
+            # a damaged page may hold anything
+            with contextlib.suppress(msgspec.MsgspecError, AudioPoolError, TypeError, ValueError):
+                preset = preset_of(row)
+                metadata = msgspec.convert(msgspec.to_builtins(preset.metadata), PresetMetadata)
+                found.append(checked_preset(_fields(preset), metadata=metadata))
+        return found
 
     def entries(self) -> Iterator[Saved]:
         """Yield every entry whose row can be read, by id."""
@@ -183,6 +197,10 @@ def _is_sane(row: tuple[Any, ...]) -> bool:
 
 def _is_use(row: tuple[Any, ...]) -> bool:
     return isinstance(row[1], int) and 0 < row[1] < 1 << 53 and isinstance(row[2], float)
+
+
+def _fields(preset: Preset) -> dict[str, Any]:
+    return {"id": preset.id, "type": preset.type, "content": preset.content, "engines": list(preset.engines)}
 
 
 def _marked(marks: Iterable[tuple[Any, ...]], tags: Iterable[tuple[Any, ...]]) -> dict[int, Marked]:

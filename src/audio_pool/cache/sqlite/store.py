@@ -31,6 +31,7 @@ from audio_pool.cache.sqlite.library import SqliteLibrary
 from audio_pool.cache.sqlite.marks import SqliteMarks
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION, fill_unfilled, has_unfilled, migrate, version_of
 from audio_pool.cache.sqlite.pins import SqlitePins
+from audio_pool.cache.sqlite.presets import SqlitePresets
 from audio_pool.cache.sqlite.registry import SqliteRegistry
 from audio_pool.cache.sqlite.renditions import SqliteRenditions
 from audio_pool.cache.sqlite.seen import SqliteSeen
@@ -96,6 +97,7 @@ class SqliteStore:
         self.registry = SqliteRegistry(self.database, self.blobs)
         self.pins = SqlitePins(self.database)
         self.marks = SqliteMarks(self.database)
+        self.presets = SqlitePresets(self.database)
         self.library = SqliteLibrary(self.database)
         self.judgements = SqliteJudgements(self.database)
         self.calibrations = SqliteCalibrations(self.database)

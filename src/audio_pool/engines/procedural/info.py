@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo, OptionInfo
+from audio_pool.engines.procedural.wording import WORDING
 
 __all__ = ["INFO", "LAYERS", "MOST_LAYERS", "SPACE", "Settings"]
 
@@ -49,6 +50,7 @@ INFO = EngineInfo(
     extend=True,
     loop=True,
     options=(LAYERS, SPACE),
+    wording=WORDING,
     tips=(
         "Name what sounds and how: \"slow heavy footsteps on gravel\"; up to eight sounds at a time.",
         "Name the place (\"in a cave\", \"outside\", \"far away\"): it decides the space around the sound.",

@@ -1,0 +1,67 @@
+"""Presets as a file: written to be read by people, taken in as a whole or not at all.
+
+Owns: the format of ``presets.json``.
+Must not know: where presets are kept, who may set them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from audio_pool.errors import InvalidRequest, NotFound
+from audio_pool.presets import MAX_PRESETS, Preset, checked_preset
+from audio_pool.replacement import replacing
+
+__all__ = ["NAME", "read_presets", "text_of", "write_presets"]
+
+NAME = "presets.json"
+_LARGEST_BYTES = 128 << 20
+
+
+def text_of(presets: Iterable[Preset]) -> str:
+    """Return a file's text."""
+    found = [msgspec.to_builtins(preset) for preset in presets]
+    return json.dumps({"presets": found}, ensure_ascii=False, indent=2) + "\n"
+
+
+def read_presets(path: Path) -> list[Preset]:
+    """Return the presets of a file, every one checked.
+
+    Raises:
+        NotFound: there is no such file. InvalidRequest: it is none of presets; which of them is wrong, and why.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise InvalidRequest(f"{path}: is larger than any file of presets")
+        tree = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {str(path)!r}") from None
+    except (OSError, ValueError, RecursionError) as exc:
+        raise InvalidRequest(f"{path}: cannot be read as JSON: {exc}") from None
+    fields: Any = tree.get("presets") if isinstance(tree, dict) else None
+    if not isinstance(fields, list) or len(fields) > MAX_PRESETS:
+        raise InvalidRequest(f'{path}: allowed is {{"presets": [...]}} with up to {MAX_PRESETS:,} presets')
+    return [_checked(path, number, one) for number, one in enumerate(fields)]
+
+
+def _checked(path: Path, number: int, fields: Any) -> Preset:
+    try:
+        return checked_preset(fields)
+    except InvalidRequest as exc:
+        raise InvalidRequest(f"{path}: presets[{number}]: {exc.message}") from None
+
+
+def write_presets(path: Path, presets: Sequence[Preset]) -> None:
+    """Write a file, in the place of what is there. Raises OSError, StorageError."""
+    folder = os.open(path.parent, os.O_DIRECTORY)
+    try:
+        with replacing(folder, path.name, str(path)) as file:
+            file.write(text_of(presets).encode())
+    finally:
+        os.close(folder)
