@@ -41,7 +41,7 @@ class ObjectsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A request whose sound is not here waits so long for it; then it is made anew."""
     threads: Annotated[int, Meta(ge=1, le=64)] = 8
     """Sounds on their way there, and as many on their way here, at a time."""
-    orphan_grace_s: Annotated[float, Meta(ge=0.0, le=31_536_000.0)] = 86_400.0
+    orphan_grace_s: Annotated[float, Meta(ge=120.0, le=31_536_000.0)] = 86_400.0
     """An object that no entry names is put aside when it is so old, and deleted when it has lain aside for so long."""
     collect_every_s: Annotated[float, Meta(ge=1.0, le=31_536_000.0)] = 21_600.0
     """Between two looks for such objects, by whichever of the servers; a look lists every object."""

@@ -49,7 +49,7 @@ def test_commands_that_remove_are_those_the_page_says() -> None:
         name for name, command in group.commands.items() if any("--dry-run" in param.opts for param in command.params)
     }
     part = PAGE[PAGE.index("## Removing") : PAGE.index("## Checking")]
-    assert removing == {*re.findall(r"^### (\S+)", part, re.MULTILINE), "verify"}
+    assert removing == {*re.findall(r"^### (\S+)", part, re.MULTILINE), "verify", "gc"}
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:

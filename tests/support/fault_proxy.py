@@ -29,6 +29,8 @@ class FaultProxy:
         self.delay_s = 0.3
         self.lost: set[str] = set()
         self.requests = 0
+        self.held = 0
+        """Answers that wait, since ``hold`` was set."""
         self._live: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -49,6 +51,7 @@ class FaultProxy:
             self._break_off()
         if mode == "hold":
             self._released.clear()
+            self.held = 0
         if mode == "gone" and self._listener is not None:
             self._stop_listening()
         elif mode != "gone" and self._listener is None:
@@ -124,6 +127,8 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while data := server.recv(_BLOCK):
                 if self.mode == "hold":
+                    with self._lock:
+                        self.held += 1
                     self._released.wait()
                 if self.mode == "slow":
                     time.sleep(self.delay_s)

@@ -8,7 +8,7 @@ A kept file has a name relative to the store, e.g. ``audio/ab/KEY.flac``; a name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -81,6 +81,13 @@ class BlobStore(Protocol):
     @property
     def trouble(self) -> str:
         """Why nothing can be kept or brought for now, as far as it is known unasked; "" where all is well."""
+
+    @property
+    def lost(self) -> Sequence[str]:
+        """What was asked for elsewhere lately, and is not there."""
+
+    def is_copy(self, file: str) -> bool:
+        """Return True for a file whose bytes are elsewhere: what lies here is a copy."""
 
     def elsewhere(self, file: str) -> bool:
         """Return True where a file that is not here can be brought, as far as is known."""

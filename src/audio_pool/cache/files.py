@@ -24,7 +24,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -188,7 +188,19 @@ class LocalFiles:
     # -- reading
 
     remote = False
-    trouble = ""
+    @property
+    def trouble(self) -> str:
+        """Return "": of a directory it is known when it is used."""
+        return ""
+
+    @property
+    def lost(self) -> Sequence[str]:
+        """Return nothing: what is not here is seen by looking."""
+        return ()
+
+    def is_copy(self, file: str) -> bool:
+        """Return False: files lie here alone."""
+        return False
 
     def elsewhere(self, file: str) -> bool:
         """Return False: what is not here is nowhere."""

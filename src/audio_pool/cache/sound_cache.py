@@ -33,6 +33,7 @@ from audio_pool.cache.lately import Lately
 from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import Hit, HitType, Lookup, figure, offer, refused
 from audio_pool.cache.noted import noted_of
+from audio_pool.cache.objects.opening import upkeep_of
 from audio_pool.cache.policy import Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length, of_nearest_prompts
 from audio_pool.cache.settings import filters_of
@@ -114,6 +115,7 @@ class SoundCache:
         self.now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
+        self._upkeep = upkeep_of(self.store)
         self.prepare = self.spaces.prepare
         self._trust = Trust(self.store)
         self.doubt = self._trust.doubt
@@ -146,6 +148,7 @@ class SoundCache:
     def tidy(self) -> None:
         """Do what is due for the indexes and the keys; may take minutes, for a thread that nobody waits for."""
         self.spaces.tidy()
+        self._upkeep()
         self.store.renew_keys(_KEYS_AT_ONCE)
 
     def tend(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.listing import changed_ns, is_settled, listed
 from audio_pool.cache.store import KeptRendition, Store
-from audio_pool.cache.trust import fault_in, fault_in_rendition
+from audio_pool.cache.trust import Fault, fault_in, fault_in_rendition
 from audio_pool.errors import EngineUnavailable, StorageError
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ _CAUSES: dict[str, tuple[str, str, str]] = {
     "missing_file": ("masters", "is the disk or directory of audio/ mounted?", "mount it, or bring the files back"),
     "damaged_file": ("masters", "is the right disk mounted at audio/, and is it healthy?", "look at it"),
     "missing_rendition": ("renditions", "is the disk or directory of renditions/ mounted?", "mount it"),
+    "missing_object": ("masters", "is it the right bucket and prefix?", "bring the objects back"),
     "orphan_file": ("files", _FOREIGN, "audio-pool cache rebuild makes rows of masters"),
     "unreadable_entry": ("entries", "did a newer version of audio_pool write them?", "upgrade, or rebuild"),
 }
@@ -55,7 +56,8 @@ class Problem:
 
     kind: str
     """missing_file, damaged_file, orphan_file, orphan_rendition, dangling_link, stale_incoming, missing_rendition,
-    damaged_rendition, orphan_rows, unreadable_entry, odd_vectors, wrong_sums, damaged_database, stale_index."""
+    damaged_rendition, damaged_copy, orphan_copy, missing_object, damaged_object, orphan_object, orphan_rows,
+    unreadable_entry, odd_vectors, wrong_sums, damaged_database, stale_index."""
     what: str
     """The file, entry or table."""
     detail: str
@@ -208,10 +210,23 @@ def _masters(store: Store, report: Report, scope: _Scope, folder: str) -> None:
     for kept in store.checks.masters_in(folder):
         report.entries += 1
         fault = fault_in(store, kept, content=not scope.quick)
-        if fault and store.checks.exists(kept.entry_id):
+        if fault and store.blobs.is_copy(kept.file):
+            _copy(store, report, kept, fault)
+        elif fault and store.checks.exists(kept.entry_id):
             kind = "missing_file" if fault.missing else "damaged_file"
             problem = Problem(kind, kept.file, f"entry {kept.entry_id}: {fault.detail}")
             report.found(problem, partial(_without_master, store, kept, scope.quick), loses=True)
+
+
+def _copy(store: Store, report: Report, kept: KeptFile | KeptRendition, fault: Fault) -> None:
+    """Note a damaged copy of what is elsewhere; it need not be here at all."""
+    if not fault.missing:
+        problem = Problem("damaged_copy", kept.file, f"entry {kept.entry_id}: {fault.detail}; it can be fetched again")
+        report.found(problem, partial(_set_copy_apart, store, kept.file))
+
+
+def _set_copy_apart(store: Store, file: str) -> None:
+    store.blobs.quarantine(file)
 
 
 def _without_master(store: Store, kept: KeptFile, quick: bool) -> int:
@@ -227,7 +242,9 @@ def _expel(store: Store, entry_id: int) -> int:
 def _renditions(store: Store, report: Report, scope: _Scope, folder: str) -> None:
     for kept in store.renditions.within(folder):
         fault = fault_in_rendition(store, kept, content=not scope.quick)
-        if fault and kept in store.renditions.of(kept.entry_id):
+        if fault and store.blobs.is_copy(kept.file):
+            _copy(store, report, kept, fault)
+        elif fault and kept in store.renditions.of(kept.entry_id):
             kind = "missing_rendition" if fault.missing else "damaged_rendition"
             problem = Problem(kind, kept.file, f"entry {kept.entry_id}: a rendition: {fault.detail}")
             report.found(problem, partial(_drop, store, kept, scope.quick))
@@ -251,7 +268,9 @@ def _orphans(store: Store, report: Report, folder: str, named: bool) -> list[str
         # it is gone, so: row first, file second.
         if file in known or store.blobs.in_flight(file) or store.checks.knows(file):
             continue
-        if store.blobs.exists(file):
+        if store.blobs.is_copy(file):
+            report.found(Problem("orphan_copy", file, "no entry knows this copy"), partial(store.blobs.discard, file))
+        elif store.blobs.exists(file):
             kind = "orphan_file" if _is_master(file) else "orphan_rendition"
             report.found(Problem(kind, file, "no entry knows this file"), partial(_set_apart, store, file))
         elif store.blobs.is_odd(file):
@@ -343,8 +362,16 @@ def _discard(path: Path) -> int:
     return size
 
 
+def _objects(store: Store, report: Report, scope: _Scope) -> None:
+    if store.blobs.remote:
+        from audio_pool.cache.objects.verify import objects_amiss  # obstore, where it is asked for
+
+        for problem, run, loses in objects_amiss(store):
+            report.found(Problem(*problem), run, loses=loses)
+
+
 _CHECKS = (
-    _database, _files, _incoming, _rows, _unreadable, _vectors, _sums, _indexes
+    _database, _files, _objects, _incoming, _rows, _unreadable, _vectors, _sums, _indexes
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from audio_pool.cli.cache_calibrate import calibrate
 from audio_pool.cli.cache_command import Json, cache_command, date, show, size, table, when
 from audio_pool.cli.cache_eviction import plan_eviction
 from audio_pool.cli.cache_fingerprint import fingerprint
+from audio_pool.cli.cache_gc import gc
 from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_list import list_items
 from audio_pool.cli.cache_marks import favourite, rate, tag
@@ -48,7 +49,7 @@ def group() -> None:
 
 for _one in (
     stats, report, list_items, search, show_entry, rate, tag, favourite, pin, unpin, deny, confirm, judged, calibrate,
-    plan_eviction, import_command, export_command, spectrogram, fingerprint,
+    plan_eviction, import_command, export_command, spectrogram, fingerprint, gc,
 ):  # fmt: skip
     group.add_command(_one)
 

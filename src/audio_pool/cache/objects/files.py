@@ -21,9 +21,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from audio_pool.cache.blobs import Placement
 from audio_pool.cache.carrying import READ_ONLY, carry
@@ -49,13 +50,21 @@ _UNSURE_AFTER_S = 60.0
 _LEAST_SPARE_S = 5.0
 
 
+class _Sent(NamedTuple):
+    """An object that was stored for a row to come."""
+
+    there: bool
+    """It was there already."""
+    begun: float
+
+
 class ObjectFiles(LocalFiles):
     """See ``blobs.BlobStore``. Threads may share it."""
 
     remote = True
 
     @property
-    def trouble(self) -> str:  # type: ignore[override]  # of a directory it is known when it is used
+    def trouble(self) -> str:
         """Why nothing is asked of the store for now."""
         return self.bucket.trouble
 
@@ -80,10 +89,10 @@ class ObjectFiles(LocalFiles):
         self._store_id = ""
         self._prefix_claimed = False
         self._lost: dict[str, float] = {}
-        self._sent: dict[str, bool] = {}
-        """Objects that were stored ahead of their row, and whether they were there already."""
-        self._existed: dict[str, float] = {}
-        """Files in place whose object must be looked for when the row is there, and since when."""
+        self._sent: dict[str, _Sent] = {}
+        """Objects that were stored ahead of their row."""
+        self._placed: dict[str, _Sent] = {}
+        """Files in place whose row is not there yet."""
         self._asked: dict[str, list[Callable[[StorageError | NotFound | None], None]]] = {}
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
@@ -142,6 +151,9 @@ class ObjectFiles(LocalFiles):
         """Return True where the file has a copy, or can be fetched as far as is known."""
         return super().exists(file) or self.elsewhere(file)
 
+    def is_copy(self, file: str) -> bool:
+        return content_of(file) is not None
+
     def elsewhere(self, file: str) -> bool:
         """Return True where the file can be fetched, as far as is known."""
         content = content_of(file)
@@ -151,7 +163,7 @@ class ObjectFiles(LocalFiles):
         return lost is None or time.monotonic() - lost > _LOST_S
 
     @property
-    def lost(self) -> list[str]:
+    def lost(self) -> Sequence[str]:
         """Objects that were asked for lately and were not there."""
         return [key for key, since in list(self._lost.items()) if time.monotonic() - since <= _LOST_S]
 
@@ -180,16 +192,17 @@ class ObjectFiles(LocalFiles):
     def _send_one_ahead(self, path: Path) -> None:
         with path.open("rb") as file:
             content = Content(hashlib.file_digest(file, "sha256").hexdigest(), path.suffix)
-        there = self._send(path, content)
+        sent = self._send(path, content)
         if len(self._sent) >= _MOST_SENT:
             self._sent.clear()
-        self._sent[content.key] = there
+        self._sent[content.key] = sent
 
-    def _send(self, source: Path, content: Content) -> bool:
+    def _send(self, source: Path, content: Content) -> _Sent:
         self.claim_prefix()
+        begun = time.monotonic()
         there = self.bucket.put(content.key, source, content.sha256)
         self._lost.pop(content.key, None)
-        return there
+        return _Sent(there, begun)
 
     def place(self, source: Path, file: str) -> Placement:
         """Store the object, and move the file into place; see ``LocalFiles.place``.
@@ -200,10 +213,7 @@ class ObjectFiles(LocalFiles):
         if content is None:
             return super().place(source, file)
         with storage_errors("keeping a sound", self.location):
-            there = self._sent.pop(content.key, None)
-            begun = time.monotonic()
-            if there is None:
-                there = self._send(source, content)
+            sent = self._sent.pop(content.key, None) or self._send(source, content)
             mark = self._mark(file)
             final = self.root / file
             try:
@@ -212,7 +222,7 @@ class ObjectFiles(LocalFiles):
             except BaseException:
                 mark.unlink(missing_ok=True)
                 raise
-        self._existed[file] = 0.0 if there else begun
+        self._placed[file] = sent
         self.copies.added(final.stat().st_size)
         return Placement(mark, file, source)
 
@@ -223,9 +233,9 @@ class ObjectFiles(LocalFiles):
         asks for rows before that, and again after; so either it sees this row, or the object is seen to be gone here.
         """
         super().settle(placement)
-        since = self._existed.pop(placement.file, None)
+        sent = self._placed.pop(placement.file, None)
         content = content_of(placement.file)
-        if content is None or since is None or (since and time.monotonic() - since < _UNSURE_AFTER_S):
+        if content is None or sent is None or not (sent.there or time.monotonic() - sent.begun > _UNSURE_AFTER_S):
             return
         try:
             if self.bucket.look(content.key) is None:
@@ -235,7 +245,7 @@ class ObjectFiles(LocalFiles):
 
     def withdraw(self, placement: Placement) -> None:
         """Undo ``place``; the object stays until it is collected."""
-        self._existed.pop(placement.file, None)
+        self._placed.pop(placement.file, None)
         super().withdraw(placement)
 
     def discard(self, file: str) -> int:
@@ -338,11 +348,10 @@ class ObjectFiles(LocalFiles):
 
     def _out_of_trash(self, content: Content) -> None:
         """Take an object out of what was put aside: a row names it after all."""
-        try:
-            self.bucket.copy(trash_of(content.key), content.key)
-        except Missing:
-            return
-        _log.warning("%s had been put aside, and is needed", content.key)
+        aside = list(self.bucket.list(trash_of(content.key)))
+        if aside:
+            self.bucket.copy(aside[-1].key, content.key)
+            _log.warning("%s had been put aside, and is needed", content.key)
 
     def _gone(self, file: str, content: Content, what: str) -> NotFound | StorageError:
         """Return the error for an object that is not there, or is damaged, and remember it."""

@@ -6,13 +6,26 @@ Must not know: rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.objects.place import ObjectPlace, read_place, write_place
+from audio_pool.cache.store import Store
 
-__all__ = ["open_files"]
+__all__ = ["open_files", "upkeep_of"]
+
+
+def upkeep_of(store: Store) -> Callable[[], None]:
+    """Return what is to be done for a store's files now and then."""
+    if not store.blobs.remote:
+        return lambda: None
+    from audio_pool.cache.objects.files import ObjectFiles
+    from audio_pool.cache.objects.upkeep import ObjectUpkeep
+
+    assert isinstance(store.blobs, ObjectFiles)
+    return ObjectUpkeep(store, store.blobs).work
 
 
 def open_files(

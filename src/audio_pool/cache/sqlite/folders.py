@@ -47,6 +47,8 @@ class SqliteFolders:
         Args:
             at_once: masters looked for in folders that have changed; of the rest it is what was seen last.
         """
+        if self._blobs.remote:
+            return len(self._blobs.lost)
         total, left, seen = 0, at_once, []
         for folder, entries, then_ns, entries_then, missing_then in self._database.query(_KNOWN):
             now_ns = changed_ns(self._blobs.path_of(folder))
