@@ -30,8 +30,9 @@ import soundfile
 
 from audio_pool.audio import Audio, filter
 from audio_pool.audio.chromaprint import Raw, bit_error_rate, chromaprint, is_installed
-from audio_pool.audio.fingerprint import Fingerprint, fingerprint, probe
+from audio_pool.audio.fingerprint import fingerprint, probe
 from audio_pool.audio.fingerprint_index import FingerprintIndex
+from audio_pool.audio.marks import Fingerprint
 from audio_pool.audio.overlay import FEWEST_MARKS, Likeness, every_offset, likeness
 from audio_pool.engines.base import Item
 from audio_pool.engines.procedural.engine import ProceduralEngine

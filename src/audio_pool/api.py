@@ -23,6 +23,7 @@ from audio_pool.explanation import ExplainedEntry, Explanation, Making
 from audio_pool.library import PictureReport
 from audio_pool.library_api import HasLibrary
 from audio_pool.numbers import PoolNumbers, TaskAtWork
+from audio_pool.origin import VerifyReport
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
 from audio_pool.presets import HasPresets
@@ -441,6 +442,17 @@ class PoolApi(HasLibrary, HasCandidates, HasStaff, HasModels, HasPresets, Protoc
         delivery: Delivery = "path",
     ) -> PictureReport | Awaitable[PictureReport]:
         """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet."""
+
+    def verify(
+        self, path: str | Path | None = None, *, sound: bytes | Path | None = None, namespace: str | None = None
+    ) -> VerifyReport | Awaitable[VerifyReport]:
+        """Ask where a file comes from: whether it was made here, when and by what, and what was changed since.
+
+        Args:
+            path: a file that the pool reads.
+            sound: a file that is read here and sent, or its bytes.
+            namespace: whose sounds may be told by their prompt and entry; None: all that may be named here.
+        """
 
     def craft(
         self,

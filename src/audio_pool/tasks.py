@@ -7,7 +7,7 @@ Must not know: sockets, how a task is carried out (worker/runner.py), when it is
     MasterTask   -> MasteredSound
     EmbedTask    -> Embedded
     RenderTask   -> Rendered
-    DrawTask, CraftTask, EchoTask, ClapTask -> Called
+    DrawTask, CraftTask, TraceTask, EchoTask, ClapTask -> Called
     LoadTask -> Loaded, UnloadTask -> Unloaded: of no job, their results are filed under 0
     any of them  -> Rejected
 
@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 
 from audio_pool.craft import Craft, CraftForm
 from audio_pool.engine_info import EngineInfo, Notes
+from audio_pool.heard import Against
 from audio_pool.reports import CandidateReport, WorkerReport
 from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.types import Peaks, Picture, Recipe, Rendition, Shape
@@ -59,6 +60,7 @@ __all__ = [
     "TaskResult",
     "TensorRef",
     "Thread",
+    "TraceTask",
     "UnloadTask",
     "Unloaded",
 ]
@@ -263,6 +265,24 @@ class CraftTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="craft"
     highpass_order: int = 4
 
 
+class TraceTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="trace"):
+    """Read a file whose origin is asked for, or compare it with kept sounds."""
+
+    job: int = 0
+    path: str = ""
+    """"": it is the one that was sent."""
+    roots: tuple[str, ...] | None = None
+    """Folders beneath which the path must lie when it is opened; None: anywhere."""
+    sounds: tuple[str, ...] = ()
+    """Path of the sound that came with the question: a file of the pool's own."""
+    name: str
+    """As the answer names it."""
+    certificate: str = ""
+    """Path of the chain that files are signed under here; "": they are not."""
+    against: tuple[Against, ...] = ()
+    """None: it is only read."""
+
+
 ClapOperation = Literal["embed", "similarity", "zero-shot"]
 
 
@@ -306,7 +326,7 @@ class UnloadTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="unloa
     engine: str
 
 
-CallTask = DrawTask | CraftTask | RenderTask | EchoTask | ClapTask | EmbedTask
+CallTask = DrawTask | CraftTask | TraceTask | RenderTask | EchoTask | ClapTask | EmbedTask
 """What is asked for by itself, without a sound to be made."""
 Task = GenerateTask | MasterTask | CallTask | LoadTask | UnloadTask
 
@@ -373,7 +393,7 @@ class Rendered(Struct, frozen=True, kw_only=True, tag_field="kind", tag="rendere
 
 
 class Called(Struct, frozen=True, kw_only=True, tag_field="kind", tag="called"):
-    """The answer to draw, craft, echo or clap."""
+    """The answer to draw, craft, trace, echo or clap."""
 
     body: dict[str, Any]  # opaque on purpose: the caller's own payload, or CLAP's figures
 

@@ -25,7 +25,7 @@ LONG_S = 600.0
 """Of a sound that is not made before it is cancelled."""
 VERBS = (
     "generate", "variants", "submit", "cancel", "engines", "health", "status", "cache_stats", "feedback", "explain",
-    "clap", "craft", "spectrogram", "stream",
+    "clap", "craft", "verify", "spectrogram", "stream",
 )  # fmt: skip
 
 

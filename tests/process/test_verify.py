@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +13,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from tests.support.registered import bursts, keep, write
+from tests.support.waiting import PATIENCE_S
 
+from audio_pool import AsyncAudioClient, AudioClient, AudioPool
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cli.verify import verify
+from audio_pool.config import CacheConfig, Config, ServerConfig, WorkerConfig
+from audio_pool.errors import Busy, InvalidAudio, InvalidRequest, NotFound, PathNotAllowed
 
 
 class Kept(NamedTuple):
@@ -101,3 +107,75 @@ def test_a_folder_is_gone_through_and_said_in_words(kept: Kept) -> None:
     assert "a.wav: made here on 20" in said.stdout and "by procedural, seed 2" in said.stdout
     assert "changed since: loudness (-6.0 dB), tags stripped" in said.stdout
     assert "b.wav: not known here" in said.stdout
+
+
+@pytest.fixture(scope="module")
+def pool(kept: Kept) -> Iterator[AudioPool]:
+    allowed = kept.folder / "allowed"
+    allowed.mkdir()
+    config = Config(
+        cache=CacheConfig(dir=str(kept.cache), encoder="off"),
+        server=ServerConfig(bind=f"ipc://{kept.folder}/s.sock", input_roots=[str(allowed)]),
+        workers=[WorkerConfig(name="reader", roles=["master"])],
+    )
+    with AudioPool(config, serve=True) as pool:
+        yield pool
+
+
+def test_a_server_is_asked_by_path_and_by_what_is_sent_and_by_every_door(pool: AudioPool, kept: Kept) -> None:
+    quiet = write(kept.folder / "allowed" / "quiet.wav", bursts(51, 2.5) * 0.5)
+    with AudioClient(pool.endpoint, timeout_s=PATIENCE_S) as client:
+        named = client.verify(quiet)
+        sent = client.verify(sound=quiet)
+        assert (named.name, sent.name) == (str(quiet), "quiet.wav")
+        assert client.verify(sound=quiet.read_bytes()).name == "the sound that was sent"
+        for told in (named, sent, pool.verify(quiet), pool.verify(sound=quiet.read_bytes())):
+            assert (told.verdict, told.by, told.sha256) == ("made_here", "fingerprint", named.sha256)
+            assert told.origin is not None and told.origin.prompt == "a gong"
+            assert told.changes.told() == ["loudness (-6.0 dB)", "tags stripped"]
+        whole = client.verify(sound=kept.gong)
+        assert (whole.by, whole.certain) == ("file", True)
+        other = client.verify(sound=kept.gong, namespace="somebody else's")
+        assert other.origin is not None and (other.verdict, other.origin.seed) == ("made_here", None)
+        assert "a gong" not in repr(other)
+    code = CliRunner().invoke(verify, [str(quiet), "--connect", pool.endpoint, "--json"])
+    assert (code.exit_code, msgspec.json.decode(code.stdout)[0]["changed"][0]) == (0, "loudness (-6.0 dB)")
+
+
+def test_a_server_says_what_is_wrong_with_a_file_and_goes_on(pool: AudioPool, kept: Kept, tmp_path: Path) -> None:
+    foreign = write(kept.folder / "allowed" / "foreign.wav", bursts(62))
+    (kept.folder / "allowed" / "link.wav").symlink_to(kept.gong)
+    os.mkfifo(kept.folder / "allowed" / "pipe.wav")
+    with AudioClient(pool.endpoint, timeout_s=PATIENCE_S) as client:
+        for path, error in (
+            (kept.gong, PathNotAllowed),
+            (kept.folder / "allowed" / "link.wav", PathNotAllowed),
+            (kept.folder / "allowed" / "pipe.wav", InvalidAudio),
+            (kept.folder / "allowed" / "nothing.wav", NotFound),
+        ):
+            with pytest.raises(error):
+                client.verify(path)
+        with pytest.raises(InvalidRequest):
+            client.verify()
+        with pytest.raises(InvalidAudio):
+            client.verify(sound=b"no sound at all")
+        assert client.verify(foreign).verdict == "unknown"
+
+
+def test_one_client_has_so_many_files_verified_at_a_time_and_another_is_served(pool: AudioPool) -> None:
+    data = Path(write(Path(pool.config.cache.dir).parent / "long.wav", bursts(63, 4.0))).read_bytes()
+
+    async def flood() -> list[object]:
+        async with AsyncAudioClient(pool.endpoint, timeout_s=PATIENCE_S) as one, AsyncAudioClient(
+            pool.endpoint, timeout_s=PATIENCE_S
+        ) as other:
+            many = [one.verify(sound=data) for _ in range(12)]
+            told = await asyncio.gather(*many, other.verify(sound=data), return_exceptions=True)
+            assert (await one.verify(sound=data)).verdict == "unknown"  # what was refused takes no place
+            return list(told)
+
+    told = asyncio.run(flood())
+    assert not isinstance(told[-1], Exception)
+    refused = [one for one in told[:-1] if isinstance(one, Exception)]
+    assert all(isinstance(one, Busy) for one in refused)
+    assert len(refused) <= 8

@@ -61,6 +61,7 @@ from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.turns import Turns
+from audio_pool.pool.verifying import Verifying
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import Accepted, Progress
 from audio_pool.scheduler import events
@@ -279,6 +280,7 @@ class Routed:
             Crafting(
                 self.config, self.router, self.intake, self.requests, first, turns, self.config.render_dir
             ),
+            Verifying(self.config, first, errands, turns),
             self.lending,
             self.staff,
             ModelOrders(

@@ -7,8 +7,9 @@ import pytest
 
 from audio_pool.audio import Audio, filter
 from audio_pool.audio.chromaprint import bit_error_rate, chromaprint, is_installed
-from audio_pool.audio.fingerprint import Fingerprint, Probe, fingerprint, probe
+from audio_pool.audio.fingerprint import fingerprint, probe
 from audio_pool.audio.fingerprint_index import FingerprintIndex
+from audio_pool.audio.marks import Fingerprint, Probe
 from audio_pool.audio.overlay import FEWEST_MARKS, Likeness, every_offset, likeness
 
 RATE = 44_100

@@ -26,6 +26,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "eviction", "limit": 5},
     {"type": "duplicates", "by": "sound"},
     {"type": "craft", "craft": {"kind": "check"}, "paths": ("/a.wav",)},
+    {"type": "verify", "path": "/a.wav", "namespace": "game"},
     {"type": "candidates", "target": "b"},
     {"type": "candidate_file", "target": "b", "number": 1, "form": {"format": "ogg"}},
     {"type": "choose", "target": "b", "number": 1, "by": "Ann"},

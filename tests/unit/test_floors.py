@@ -158,11 +158,11 @@ def members(pattern: str) -> list[str]:
         (
             "scheduler*",
             [
-                *RESULTS, "craft", "residents", "scene", "presets", "engine_info", "tasks", "config*",
-                "object_settings", "validation", "trace_record",
+                *RESULTS, "craft", "heard", "origin", "residents", "scene", "presets", "engine_info", "tasks",
+                "config*", "object_settings", "validation", "trace_record",
             ],
         ),
-        ("tasks", [*RESULTS, "craft", "scene", "engine_info"]),
+        ("tasks", [*RESULTS, "craft", "heard", "origin", "scene", "engine_info"]),
         ("prompts*", ["errors"]),
         ("audio*", ["errors"]),
     ],

@@ -1,7 +1,7 @@
 """Fingerprints: what a sound is known by after its level, rate, codec, ends or channels were changed.
 
 Owns: how a sound becomes marks in time and frequency.
-Must not know: how fingerprints are compared (audio/overlay.py), where they are kept.
+Must not know: how they are compared (audio/overlay.py), where they are kept.
 
 A mark says that from one frame to the next a band rose or fell against the band above it, after Haitsma and Kalker,
 "A Highly Robust Audio Fingerprinting System" (2002). Theirs has a bit for every cell; here a cell that says nothing
@@ -11,21 +11,16 @@ has no mark, so that silence, a steady tone and what lies under a codec's noise 
 from __future__ import annotations
 
 import math
-import struct
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
 from audio_pool.audio.kernels import window_powers
+from audio_pool.audio.marks import HOP_S, PHASES, Fingerprint, Probe, Words
 
-__all__ = ["HOP_S", "PHASES", "Fingerprint", "Marks", "Probe", "fingerprint", "folded", "probe"]
+__all__ = ["fingerprint", "folded", "probe"]
 
-HOP_S = 0.03
-"""Between frames."""
-PHASES = 4
-"""A probe has so many frames a hop: it may begin anywhere between two frames of what it is compared with."""
 _WINDOW_S = 0.06
 """Its bins lie at the same frequencies at every rate, and at the usual ones its length has small factors."""
 _BANDS = 33
@@ -38,10 +33,6 @@ _LEAST_DB = 1.8
 _OUT_OF_PHASE = 0.01
 """Share of the channels' power in their sum under which the louder channel alone is taken."""
 _SMALLEST_POWER = 1e-14
-_HEAD = struct.Struct("<Bd")
-_VERSION = 1
-
-Words = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.int64]
 
 
@@ -54,51 +45,6 @@ def _bounds() -> Places:
 
 _BOUNDS = _bounds()
 _BITS = np.uint32(1) << np.arange(_BANDS - 1, dtype=np.uint32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Marks:
-    """Marks of frames in order: bit b of a word is band b against band b + 1."""
-
-    rises: Words
-    """[N]."""
-    falls: Words
-    """[N]."""
-
-    @property
-    def count(self) -> int:
-        """Number of all marks; a sound with few of them cannot be told from others."""
-        return int(np.bitwise_count(self.rises | self.falls).sum())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fingerprint(Marks):
-    """A kept sound's marks, a frame every ``HOP_S``."""
-
-    turn_s: float = 0.0
-    """Of a loop: one turn, after which its first frame comes again; 0: it is none."""
-
-    def to_bytes(self) -> bytes:
-        """Return it as it is kept: 8 bytes a frame, and 9 more."""
-        words = np.concatenate([self.rises, self.falls]).astype("<u4")
-        return _HEAD.pack(_VERSION, self.turn_s) + words.tobytes()
-
-    @staticmethod
-    def from_bytes(data: bytes) -> Fingerprint | None:
-        """Return what was kept; None where it is of another version, or damaged."""
-        if len(data) <= _HEAD.size or (len(data) - _HEAD.size) % 8:
-            return None
-        version, turn_s = _HEAD.unpack_from(data)
-        if version != _VERSION or not 0.0 <= turn_s < 86_400.0:
-            return None
-        words = np.frombuffer(data, "<u4", offset=_HEAD.size).astype(np.uint32)
-        half = len(words) // 2
-        return Fingerprint(rises=words[:half], falls=words[half:], turn_s=turn_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe(Marks):
-    """The marks of a sound that is looked for, ``PHASES`` frames every ``HOP_S``."""
 
 
 def fingerprint(audio: Audio, sample_rate: int, *, loop: bool = False) -> Fingerprint:

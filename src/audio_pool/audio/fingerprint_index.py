@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audio_pool.audio.fingerprint import PHASES, Fingerprint, Marks, Probe, Words
+from audio_pool.audio.marks import PHASES, Fingerprint, Marks, Probe, Words
 
 __all__ = ["Candidate", "FingerprintIndex"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio_pool.audio.fingerprint import HOP_S, PHASES, Fingerprint, Probe
+from audio_pool.audio.marks import HOP_S, PHASES, Fingerprint, Probe
 
 __all__ = ["FEWEST_MARKS", "Likeness", "every_offset", "likeness", "steps_in_a_turn"]
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import UNSET, structs
 
-from audio_pool.audio.fingerprint import Fingerprint, Probe
 from audio_pool.audio.fingerprint_index import FingerprintIndex
+from audio_pool.audio.marks import Fingerprint, Probe
 from audio_pool.audio.overlay import FEWEST_MARKS, Likeness, likeness
 from audio_pool.cache.registry import Registered
 from audio_pool.cache.store import Store

@@ -22,11 +22,13 @@ from audio_pool.cli.options import (
     SectionedCommand,
     cache_dir_option,
     config_option,
+    connect_option,
     json_option,
+    keys_option,
 )
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, load_config
-from audio_pool.errors import AudioPoolError
+from audio_pool.errors import AudioPoolError, InvalidRequest
 from audio_pool.origin import VerifyReport
 
 __all__ = ["verify"]
@@ -36,23 +38,32 @@ _Ask = Callable[[Path], VerifyReport]
 
 @click.command(cls=SectionedCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.0, min_open=True), default=60.0, show_default=True,
+    help="Seconds to wait for a server's answer to each file.",
+)  # fmt: skip
 @json_option
 @cache_dir_option
 @config_option
+@connect_option
+@keys_option
 def verify(
     files: tuple[Path, ...],
+    timeout_s: float,
     as_json: bool,
     cache_dir: str | None,
     config_path: str | None,
+    connect: str | None,
+    keys: Any,
 ) -> None:
     """Say of each of FILES (or of a folder's sounds) whether it was made here, when, by what, and what was changed.
 
-    The cache directory is asked, whether a server runs on it or not. Exit codes: 0 all were made
+    Without --connect the cache directory is asked, whether a server runs on it or not. Exit codes: 0 all were made
     here, 1 one is not known, 2 one cannot be read, or wrong usage.
     """
     worst = 0
     listed: list[dict[str, Any]] = []  # JSON, as documented in docs/provenance.md
-    with _asking(cache_dir, config_path) as ask:
+    with _asking(cache_dir, config_path, connect, keys, timeout_s) as ask:
         for path, _ in sound_files(files):
             try:
                 report = ask(path)
@@ -114,8 +125,21 @@ def _known_by(report: VerifyReport) -> str:
 
 
 @contextlib.contextmanager
-def _asking(cache_dir: str | None, config_path: str | None) -> Iterator[_Ask]:
-    """Give what answers for one file."""
+def _asking(
+    cache_dir: str | None, config_path: str | None, connect: str | None, keys: Any, timeout_s: float
+) -> Iterator[_Ask]:
+    """Give what answers for one file: a server, or this process."""
+    if connect is not None:
+        from audio_pool.client.client import AudioClient
+
+        if config_path is not None or cache_dir is not None:
+            raise InvalidRequest("--config, --cache-dir: given with --connect, where the server's own count")
+        with AudioClient(connect, keys=keys) as client:
+            here = connect.startswith("ipc://")
+            yield lambda path: client.verify(
+                path if here else None, sound=None if here else path, timeout_s=timeout_s
+            )
+        return
     config = load_config(config_path)
     from audio_pool.cache.recognition import Recognition
     from audio_pool.cache.sqlite.store import SqliteStore

@@ -48,6 +48,7 @@ from audio_pool.client.staff import AsyncClientLeases, AsyncClientWorkers
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
+from audio_pool.origin import VerifyReport
 from audio_pool.pending import Pending, wait_all_async
 from audio_pool.results import AudioResult
 from audio_pool.tracing import asked_traceparent
@@ -229,6 +230,19 @@ class AsyncAudioClient(PoolApi):
     ) -> Explanation:
         """As AudioClient.explain."""
         return await self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
+
+    async def verify(
+        self,
+        path: str | Path | None = None,
+        *,
+        sound: bytes | Path | None = None,
+        namespace: str | None = None,
+        timeout_s: float | None = None,
+    ) -> VerifyReport:
+        """As AudioClient.verify."""
+        return await self._ask(
+            control.verify(path, sound, namespace), self.timeout_s if timeout_s is None else timeout_s
+        )
 
     async def craft(
         self,

@@ -56,6 +56,7 @@ from audio_pool.client.staff import ClientLeases, ClientWorkers
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
+from audio_pool.origin import VerifyReport
 from audio_pool.pending import Pending, wait_all
 from audio_pool.results import AudioResult
 from audio_pool.tracing import asked_traceparent
@@ -291,6 +292,28 @@ class AudioClient(PoolApi):
     ) -> Explanation:
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
         return self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
+
+    def verify(
+        self,
+        path: str | Path | None = None,
+        *,
+        sound: bytes | Path | None = None,
+        namespace: str | None = None,
+        timeout_s: float | None = None,
+    ) -> VerifyReport:
+        """Ask where a file comes from: whether it was made here, when and by what, and what was changed since.
+
+        Args:
+            path: a file that the server reads.
+            sound: a file that is read here and sent, or its bytes.
+            namespace: whose sounds may be told by their prompt and entry; None: all that this client may name.
+
+        Raises:
+            InvalidAudio, NotFound, PathNotAllowed: the file. Busy: too many of this client's are under way.
+        """
+        return self._ask(
+            control.verify(path, sound, namespace), self.timeout_s if timeout_s is None else timeout_s
+        )
 
     def craft(
         self,

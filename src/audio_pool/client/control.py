@@ -37,6 +37,7 @@ from audio_pool.candidates import CandidateChosen, CandidateFile, CandidatesKept
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.init_audio import read_sent
 from audio_pool.library import KeptSound, KeptSounds, SoundFile, SoundRemoved, SoundsChanged, Waveform
+from audio_pool.origin import VerifyReport
 from audio_pool.results import AudioResult, Failure
 from audio_pool.stock import Duplicates, EvictionPlan, LikenessMethod
 from audio_pool.transport.client_messages import MAX_WAIT_MS
@@ -78,6 +79,7 @@ __all__ = [
     "spectrogram",
     "status",
     "tile",
+    "verify",
     "waveform",
 ]
 
@@ -292,6 +294,19 @@ def craft(
         lambda report, data: structs.replace(report, data=data),
         sent=b"".join(sent),
     )
+
+
+def verify(path: str | Path | None, sound: bytes | Path | None, namespace: str | None) -> Question[VerifyReport]:
+    name = sound.name if isinstance(sound, Path) else ""
+    sent = b"" if sound is None else read_sent("sound", sound)
+    fields = {
+        # the server's working directory is not the caller's
+        "path": None if path is None else os.path.abspath(path),
+        "sound": None if sound is None else len(sent),
+        "name": name,
+        "namespace": namespace,
+    }
+    return Question("verify", VerifyReport, fields, sent=sent)
 
 
 def clap(

@@ -86,6 +86,7 @@ from audio_pool.pool.status import StatusView
 from audio_pool.pool.task_builder import TaskBuilder
 from audio_pool.pool.traces import span_feed
 from audio_pool.pool.turns import Turns
+from audio_pool.pool.verifying import Verifying
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.pool.writer import Writer
 from audio_pool.prompts.spelling import prepare as prepare_spelling
@@ -238,6 +239,10 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     first = SentFirst(router, intake, requests, files, sent)
     hearing = Hearing(config, first)
     crafting = Crafting(config, router, intake, requests, first, turns, config.render_dir)
+    knower = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-recognition")
+    rest.callback(knower.shutdown)
+    origins = Errands("files to be verified", requests, cache, inbox.post, most=16)
+    verifying = Verifying(config, first, origins, Turns(knower, config.queue.max_requests))
     kept_files = KeptFiles(config, intake, Errands("files", requests, cache, inbox.post), reader, turns)
     lending = Lending(router, requests)
     staff = Staff(
@@ -278,6 +283,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         ),
         hearing,
         crafting,
+        verifying,
         lending,
         staff,
         ModelOrders(config, router, executor, loads=loads, infos=infos, encoders=encoders),

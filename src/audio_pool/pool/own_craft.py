@@ -17,6 +17,7 @@ from msgspec import structs
 from audio_pool.craft import CraftReport
 from audio_pool.errors import InvalidRequest
 from audio_pool.init_audio import read_sent
+from audio_pool.origin import VerifyReport
 from audio_pool.pool.questions import answer_of
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.router import Router
@@ -24,7 +25,7 @@ from audio_pool.pool.service import PoolService
 from audio_pool.transport.client_messages import PROTOCOL_VERSION, CraftRequest
 from audio_pool.validation import parse
 
-__all__ = ["own_craft"]
+__all__ = ["own_craft", "own_verify"]
 
 
 def own_craft(
@@ -58,3 +59,22 @@ def own_craft(
 
     report, data = answer_of(router, CraftReport, order, timeout_s)
     return report if data is None else structs.replace(report, data=data)
+
+
+def own_verify(
+    router: Router,
+    service: PoolService,
+    path: str | Path | None,
+    sound: bytes | Path | None,
+    namespace: str | None,
+    timeout_s: float,
+) -> VerifyReport:
+    """Ask where a file comes from, and wait. Raises what is wrong with it."""
+    sent = [] if sound is None else [[read_sent("sound", sound)]]
+    name = sound.name if isinstance(sound, Path) else ""
+    absolute = None if path is None else os.path.abspath(path)
+
+    def order(sink: LocalSink) -> None:
+        service.verifying.ask(absolute, sink, name=name, sounds=sent, namespace=namespace)
+
+    return answer_of(router, VerifyReport, order, timeout_s)[0]

@@ -45,12 +45,13 @@ from audio_pool.config import Config, load_config
 from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import InvalidRequest, PoolClosed, Timeout, WorkerStartFailed
 from audio_pool.init_audio import read_sent, split_sent
+from audio_pool.origin import VerifyReport
 from audio_pool.pending import Pending, wait_all
 from audio_pool.pool.assembly import Parts, assemble
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.intake import refuse_durable
-from audio_pool.pool.own_craft import own_craft
+from audio_pool.pool.own_craft import own_craft, own_verify
 from audio_pool.pool.own_rooms import OwnRooms
 from audio_pool.pool.pending_sink import sink_of
 from audio_pool.pool.plan import concurrency_of
@@ -407,6 +408,19 @@ class AudioPool(OwnRooms, PoolApi):
         """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
         asked = msgspec.to_builtins(as_request(prompt, fields))
         return self._ask(Explanation, lambda parts, sink: parts.service.explaining.ask(asked, sink), timeout_s)
+
+    def verify(
+        self,
+        path: str | Path | None = None,
+        *,
+        sound: bytes | Path | None = None,
+        namespace: str | None = None,
+        timeout_s: float | None = None,
+    ) -> VerifyReport:
+        """Ask where a file comes from; see PoolApi."""
+        parts = self._running()
+        wait_s = self.config.limits.task_timeout_s if timeout_s is None else timeout_s
+        return own_verify(parts.router, parts.service, path, sound, namespace, wait_s)
 
     def craft(
         self,

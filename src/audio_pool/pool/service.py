@@ -36,6 +36,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
 from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
+from audio_pool.pool.verifying import Verifying
 from audio_pool.results import Failure
 from audio_pool.tasks import EchoTask
 
@@ -65,6 +66,7 @@ class PoolService:
         candidates: CandidateFiles,
         hearing: Hearing,
         crafting: Crafting,
+        verifying: Verifying,
         lending: Lending,
         staff: Staff,
         models: ModelOrders,
@@ -84,6 +86,7 @@ class PoolService:
             candidates: those that were not chosen.
             hearing: CLAP asked.
             crafting: given sounds worked on.
+            verifying: where given files come from.
             lending: devices lent.
             staff: workers added and removed.
             models: loaded and taken out.
@@ -107,6 +110,7 @@ class PoolService:
         self.candidates = candidates
         self.hearing = hearing
         self.crafting = crafting
+        self.verifying = verifying
         self.lending = lending
         self.staff = staff
         self.models = models

@@ -33,7 +33,7 @@ from audio_pool.scheduler.work import (
 )
 from audio_pool.scheduler.worker_state import HeldTask, WorkerState
 from audio_pool.scheduler.workers import WorkerTable
-from audio_pool.tasks import ClapTask, CraftTask, DrawTask, EmbedTask, RenderTask, Thread
+from audio_pool.tasks import ClapTask, CraftTask, DrawTask, EmbedTask, RenderTask, Thread, TraceTask
 from audio_pool.types import Recipe
 
 __all__ = ["Dispatch"]
@@ -322,7 +322,7 @@ class Dispatch:
                 assert isinstance(job.asked, Call)
                 if isinstance(job.asked.task, ClapTask):
                     return Need("engine", job.asked.task.engine, job.suspect)
-                if isinstance(job.asked.task, DrawTask | CraftTask | RenderTask):
+                if isinstance(job.asked.task, DrawTask | CraftTask | TraceTask | RenderTask):
                     return Need("master", "", job.suspect)
                 if isinstance(job.asked.task, EmbedTask):
                     return Need("embed", job.asked.task.engine, job.suspect)
@@ -337,6 +337,8 @@ class Dispatch:
             return TaskKind.of_sounds(job.sound.recipe)._replace(name=need.name)
         if isinstance(job.asked, Call) and isinstance(job.asked.task, CraftTask):
             return TaskKind("craft", str(job.asked.task.craft.__struct_config__.tag))
+        if isinstance(job.asked, Call) and isinstance(job.asked.task, TraceTask):
+            return TaskKind("craft", "trace")
         return TaskKind(job.stage, need.name)
 
     def _send(

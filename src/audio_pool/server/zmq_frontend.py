@@ -69,6 +69,7 @@ from audio_pool.transport.client_messages import (
     SoundsRequest,
     SpectrogramRequest,
     StatusRequest,
+    VerifyRequest,
     WaveformRequest,
     WorkerAddRequest,
     WorkerDrainRequest,
@@ -171,7 +172,7 @@ class ZmqFrontEnd:
     def _sent_with(self, message: ClientMessage, frames: list[bytes]) -> Frames:
         """Return the sound that came with a message, in pieces. Raises BadMessage where none may."""
         sent: list[bytes | memoryview] = [*frames, *self.channel.attached]
-        if sent and not isinstance(message, GenerateRequest | ClapRequest | CraftRequest):
+        if sent and not isinstance(message, GenerateRequest | ClapRequest | CraftRequest | VerifyRequest):
             raise BadMessage(f"a message of {len(sent) + 1} frames; send one msgpack map")
         if len(sent) > MOST_SENT_FRAMES:
             raise BadMessage(f"a sound in {len(sent)} frames, allowed are {MOST_SENT_FRAMES}; send larger ones")
@@ -289,6 +290,16 @@ class ZmqFrontEnd:
                     output_path=message.output_path,
                     delivery=message.delivery,
                     sounds=parted(sent, message.sounds),
+                    size_bytes=size_bytes,
+                    caller=caller,
+                )
+            case VerifyRequest():
+                service.verifying.ask(
+                    message.path,
+                    sink,
+                    name=message.name,
+                    sounds=parted(sent, () if message.sound is None else (message.sound,)),
+                    namespace=message.namespace,
                     size_bytes=size_bytes,
                     caller=caller,
                 )

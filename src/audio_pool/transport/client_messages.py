@@ -102,6 +102,7 @@ __all__ = [
     "SoundsRequest",
     "SpectrogramRequest",
     "StatusRequest",
+    "VerifyRequest",
     "WaveformRequest",
     "WorkerAddRequest",
     "WorkerDrainRequest",
@@ -246,6 +247,18 @@ class CraftRequest(Asked, frozen=True, kw_only=True, tag="craft"):
     delivery: Delivery = "path"
 
 
+class VerifyRequest(Asked, frozen=True, kw_only=True, tag="verify"):
+    """Asks where a file comes from: that at ``path``, or the one that comes along."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    sound: Annotated[int, Meta(ge=1, le=2**40)] | None = None
+    """Bytes of the sound that comes along: its file follows in further frames."""
+    name: Annotated[str, Meta(max_length=4096)] = ""
+    """Of that, in the answer."""
+    namespace: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """Whose sounds may be told by their prompt and entry; None: all that the client may name."""
+
+
 ClientMessage = (
     GenerateRequest
     | CancelRequest
@@ -275,6 +288,7 @@ ClientMessage = (
     | EchoRequest
     | ClapRequest
     | CraftRequest
+    | VerifyRequest
     | LeaseRequest
     | LeaseReturnRequest
     | WorkerAddRequest

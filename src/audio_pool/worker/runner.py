@@ -53,6 +53,7 @@ from audio_pool.tasks import (
     Rendered,
     RenderTask,
     TaskResult,
+    TraceTask,
 )
 from audio_pool.transport.tensors import HEADER_BYTES, SlotReader, SlotWriter, from_frames, to_frames
 from audio_pool.transport.worker_messages import Load
@@ -69,6 +70,7 @@ from audio_pool.worker.hosted import HostedEngines
 from audio_pool.worker.mastering import AllRejected, Finished, Mastering, score_of
 from audio_pool.worker.memory import Peak
 from audio_pool.worker.planned import Planned, plan_of
+from audio_pool.worker.recognizing import traced
 from audio_pool.worker.shaping import RawCandidate
 from audio_pool.worker.stream_mastering import Samples
 from audio_pool.worker.streaming import Streamed, streamed
@@ -369,6 +371,10 @@ class TaskRunner:
         """Work on sounds that were given."""
         report = crafted(task, self._max_input_s)
         return Outcome(results={task.job: Called(body=msgspec.to_builtins(report))})
+
+    def trace(self, task: TraceTask) -> Outcome:
+        """Read a file whose origin is asked for, or compare it with kept sounds."""
+        return Outcome(results={task.job: Called(body=traced(task))})
 
     def clap(self, task: ClapTask) -> Outcome:
         """Return vectors, similarities, or labels with scores, for texts and files."""

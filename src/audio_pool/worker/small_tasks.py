@@ -15,6 +15,7 @@ from audio_pool.tasks import (
     EmbedTask,
     LoadTask,
     RenderTask,
+    TraceTask,
     UnloadTask,
 )
 from audio_pool.worker.runner import Outcome, TaskRunner
@@ -35,6 +36,8 @@ def carried_out(runner: TaskRunner, task: SmallTask) -> Outcome:
             return runner.draw(task)
         case CraftTask():
             return runner.craft(task)
+        case TraceTask():
+            return runner.trace(task)
         case EchoTask():
             return runner.echo(task)
         case ClapTask():
