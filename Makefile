@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# One process per core; a file's tests stay together and in order, so that they share what they load.
+# Three processes for two cores, for tests wait as much as they work: four at most, by memory. A file's tests stay
+# together and in order, so that they share what they load.
 # A test that hangs ends its process (its stacks are printed before): the others go on, and the run fails.
-PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (len(os.sched_getaffinity(0)) * 3 + 1) // 2))')
+PYTEST = $(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
@@ -68,7 +70,7 @@ test: $(VENV)/.test
 	@touch $@
 
 test-http: .venv-http/.test
-	.venv-http/bin/python -m pytest -q -rs -p no:schemathesis -n auto --maxprocesses 4 --dist loadfile \
+	.venv-http/bin/python -m pytest -q -rs -p no:schemathesis -n $(TESTERS) --dist loadfile \
 		--no-loadscope-reorder --max-worker-restart 0 tests/http
 
 # the console by a real browser, in an environment of its own
