@@ -449,6 +449,42 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List presets */
+        get: operations["get_listed__v1_presets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/presets/{preset_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell what a preset says */
+        get: operations["get_show__v1_presets_preset_id"];
+        /** Set a preset */
+        put: operations["put_set___v1_presets_preset_id"];
+        post?: never;
+        /** Remove a kept preset */
+        delete: operations["delete_remove__v1_presets_preset_id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/prompts/check": {
         parameters: {
             query?: never;
@@ -1369,6 +1405,61 @@ export interface components {
              */
             parameters?: number;
             /**
+             * @description How it is told of a scene, for presets.
+             * @default {
+             *       "listens": true,
+             *       "templates": {
+             *         "weather": "{}",
+             *         "time": "at {}",
+             *         "place": "in {a}",
+             *         "space": "{} acoustics",
+             *         "mood": "{} mood",
+             *         "distance": "{}",
+             *         "period": "{} style"
+             *       },
+             *       "known": {
+             *         "time": {
+             *           "night": {
+             *             "words": "at night"
+             *           },
+             *           "morning": {
+             *             "words": "in the morning"
+             *           },
+             *           "evening": {
+             *             "words": "in the evening"
+             *           },
+             *           "day": {
+             *             "words": "by day"
+             *           }
+             *         },
+             *         "distance": {
+             *           "far": {
+             *             "words": "in the distance"
+             *           },
+             *           "distant": {
+             *             "words": "in the distance"
+             *           },
+             *           "near": {
+             *             "words": "close up"
+             *           },
+             *           "close": {
+             *             "words": "close up"
+             *           }
+             *         },
+             *         "place": {
+             *           "outdoors": {
+             *             "words": "outdoors"
+             *           },
+             *           "underwater": {
+             *             "words": "underwater"
+             *           }
+             *         }
+             *       },
+             *       "always": ""
+             *     }
+             */
+            wording?: components["schemas"]["Wording"];
+            /**
              * @description How to word prompts for it, a sentence each.
              * @default []
              */
@@ -1461,7 +1552,7 @@ export interface components {
              * @description The rule that accepted it.
              * @default null
              */
-            rule?: ("canonical" | "confirmed" | "cosine" | "recipe" | "sound" | "text" | "words") | null;
+            rule?: ("canonical" | "confirmed" | "cosine" | "like" | "recipe" | "sound" | "text" | "words") | null;
             /** @default null */
             cosine?: number | null;
             /** @default null */
@@ -1643,9 +1734,9 @@ export interface components {
         HitReport: {
             entry_id: number;
             /** @enum {unknown} */
-            stage: "canonical" | "exact" | "global" | "joined" | "new_generation" | "semantic";
+            stage: "canonical" | "exact" | "global" | "joined" | "looser" | "new_generation" | "semantic";
             /** @enum {unknown} */
-            rule: "canonical" | "confirmed" | "cosine" | "recipe" | "sound" | "text" | "words";
+            rule: "canonical" | "confirmed" | "cosine" | "like" | "recipe" | "sound" | "text" | "words";
             /**
              * @description Of the words; null where they were not compared by their meaning.
              * @default null
@@ -2102,6 +2193,21 @@ export interface components {
             version?: string;
         };
         /**
+         * Phrase
+         * @description What one aspect of a scene comes to for an engine.
+         */
+        Phrase: {
+            /** @default  */
+            words?: string;
+            /**
+             * @description The engine's own parameters.
+             * @default {}
+             */
+            options?: {
+                [key: string]: string | number | boolean | null;
+            };
+        };
+        /**
          * PoolLook
          * @description A pool at one time. ``lately``: within the last ``window_s``; ``ever``: since the pool was started.
          */
@@ -2373,6 +2479,128 @@ export interface components {
             tau_use: number;
             tau_prompt_sem: number;
             tau_accept_new: number | null;
+        };
+        /**
+         * Preset
+         * @description A named set of words, or of parameters. From outside it comes by ``checked_preset``.
+         */
+        Preset: {
+            id: string;
+            /** @enum {unknown} */
+            type: "generation_parameters" | "prompt";
+            /** @description Of Words, or of Parameters. */
+            content: Record<string, never>;
+            /**
+             * @description Names of engines and `kind:NAME` that it is meant for; (): all.
+             * @default []
+             */
+            engines?: string[];
+            /**
+             * @default {
+             *       "source": "user",
+             *       "priority": 50,
+             *       "timestamp": 0
+             *     }
+             */
+            metadata?: components["schemas"]["PresetMetadata"];
+        };
+        /**
+         * PresetBody
+         * @description What a preset is to say; what is told of one may be sent back.
+         */
+        PresetBody: {
+            /** @enum {unknown} */
+            type: "generation_parameters" | "prompt";
+            /** @description Of a `prompt`: before, after, negative, scene; else fields of a request that decide what a sound is. */
+            content: Record<string, never>;
+            /**
+             * @description Names of engines and `kind:NAME` that it is for; none: all.
+             * @default []
+             */
+            engines?: string[];
+            /**
+             * @description Where two presets say something about the same thing, the higher counts; null: 50.
+             * @default null
+             */
+            priority?: number | null;
+            /**
+             * @description As in the address.
+             * @default null
+             */
+            id?: string | null;
+            /**
+             * @description Only its priority counts.
+             * @default null
+             */
+            metadata?: components["schemas"]["PresetMetadata"] | null;
+        };
+        /**
+         * PresetMetadata
+         * @description Where a preset comes from, and how strong it is.
+         */
+        PresetMetadata: {
+            /**
+             * @description `built-in`: it comes with the program; `config`: `[presets.NAME]`; `user`: it is kept in the store.
+             * @default user
+             * @enum {unknown}
+             */
+            source?: "built-in" | "config" | "user";
+            /**
+             * @description 0..100. Where two presets of a request say something about the same thing, the higher counts.
+             * @default 50
+             */
+            priority?: number;
+            /**
+             * @description Seconds since 1970 when it was set; 0: it comes with the program or its configuration.
+             * @default 0
+             */
+            timestamp?: number;
+        };
+        /**
+         * PresetPage
+         * @description Some presets, in the order of their ids.
+         */
+        PresetPage: {
+            /** @default [] */
+            presets?: components["schemas"]["Preset"][];
+            /**
+             * @description Ask for those after this id next; null: there are no more.
+             * @default null
+             */
+            following?: string | null;
+        };
+        /**
+         * PresetRemoved
+         * @description A preset that is kept no more.
+         */
+        PresetRemoved: {
+            id: string;
+            /**
+             * @description Where the one of the same id comes from that is in force again; null: there is none.
+             * @default null
+             */
+            uncovered?: ("built-in" | "config" | "user") | null;
+        };
+        /**
+         * PresetUse
+         * @description What became of a preset in one request.
+         */
+        PresetUse: {
+            id: string;
+            /** @enum {unknown} */
+            type: "generation_parameters" | "prompt";
+            priority: number;
+            /** @description Of what it said then. */
+            revision: string;
+            /** @default {} */
+            contributed?: Record<string, never>;
+            /**
+             * @description What of it did not count, and why.
+             * @default {}
+             */
+            left_out?: {
+                [key: string]: string;
+            };
         };
         /**
          * Problem
@@ -2648,7 +2876,7 @@ export interface components {
              * @default new_generation
              * @enum {unknown}
              */
-            cache_type?: "canonical" | "exact" | "global" | "joined" | "new_generation" | "semantic";
+            cache_type?: "canonical" | "exact" | "global" | "joined" | "looser" | "new_generation" | "semantic";
             /** @default null */
             hit_reason?: string | null;
             /** @default null */
@@ -2668,6 +2896,17 @@ export interface components {
             present_settings?: components["schemas"]["PresentSettings"];
             /** @description Hits only: the words of this request. */
             requested_prompt?: string;
+            /** @description Only of answers that had to be there in time: whether it stands in for what was asked for. */
+            approximate?: boolean;
+            /**
+             * @description Likewise: how it came about.
+             * @enum {unknown}
+             */
+            rung?: "built_in" | "exact" | "looser" | "made" | "near";
+            /** @description Only where a better sound is being made: the request under which it is announced, and can be cancelled. */
+            upgrade_id?: string;
+            /** @description Only of a better sound: the request that it is the answer to. */
+            upgrade_of?: string;
             /**
              * @description null where no CLAP is configured.
              * @default null
@@ -2765,6 +3004,8 @@ export interface components {
             };
             /** @default [] */
             tags?: string[];
+            /** @description Only where the request named some: what each contributed. The words and values are in the sound's own fields. */
+            presets?: components["schemas"]["PresetUse"][];
             /**
              * @description It was made in place of what was kept: offered before others of its words and settings.
              * @default false
@@ -2831,6 +3072,11 @@ export interface components {
             options?: {
                 [key: string]: string | number | boolean | null;
             };
+            /**
+             * @description Ids of kept sets of words and parameters; what the request itself says is stronger.
+             * @default []
+             */
+            presets?: string[];
             /**
              * @description 0 keeps the initial audio, 1 ignores it.
              * @default null
@@ -2978,6 +3224,21 @@ export interface components {
              * @default null
              */
             deadline_ms?: number | null;
+            /**
+             * @description By `deadline_ms` the best there is by then: where the sound is not ready, a looser match or the built-in engine's, marked `approximate`.
+             * @default false
+             */
+            best_by_deadline?: boolean;
+            /**
+             * @description Whatever is at hand at once, and the sound as it is asked for later, as with `upgrade`.
+             * @default false
+             */
+            stand_in?: boolean;
+            /**
+             * @description Where something stands in, the sound as it is asked for is made all the same, and announced as `upgraded`.
+             * @default false
+             */
+            upgrade?: boolean;
             /**
              * @description Send the sound in chunks while it is made: one candidate, no loop, its level decided by its first seconds.
              * @default false
@@ -3172,6 +3433,32 @@ export interface components {
             version?: number;
             /** @default 16 */
             bits?: number;
+        };
+        /**
+         * Wording
+         * @description How one engine is told of a scene.
+         */
+        Wording: {
+            /**
+             * @description False: words added to its prompt would not describe the sound but be spoken.
+             * @default true
+             */
+            listens?: boolean;
+            /** @description By aspect; `{}` stands for the value, `{a}` for the value behind its article. One that is missing means nothing to the engine. */
+            templates?: {
+                [key: string]: string;
+            };
+            /** @description By aspect, then by value in small letters: what stands instead of the template. */
+            known?: {
+                [key: string]: {
+                    [key: string]: components["schemas"]["Phrase"];
+                };
+            };
+            /**
+             * @description Words that every scene's prompt ends with.
+             * @default
+             */
+            always?: string;
         };
         /**
          * WorkerReport
@@ -4331,6 +4618,175 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Cancellation"];
                 };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_listed__v1_presets: {
+        parameters: {
+            query?: {
+                /** @description Those of this type alone. */
+                type?: "generation_parameters" | "prompt";
+                /** @description Those that suit it, or `kind:NAME`, alone. */
+                engine?: string;
+                /** @description Those whose ids come after this one. */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of them, in the order of their ids */
+            200: {
+                headers: {
+                    link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetPage"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_show__v1_presets_preset_id: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description An ETag that is known */
+                "if-none-match"?: string;
+            };
+            path: {
+                preset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preset */
+            200: {
+                headers: {
+                    etag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preset"];
+                };
+            };
+            /** @description It has not changed */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_set___v1_presets_preset_id: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Its ETag: only where it still says that */
+                "if-match"?: string;
+                /** @description *: only where there is none of this id */
+                "if-none-match"?: string;
+            };
+            path: {
+                preset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresetBody"];
+            };
+        };
+        responses: {
+            /** @description As it is kept; it counts from the next request on */
+            200: {
+                headers: {
+                    etag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preset"];
+                };
+            };
+            /** @description The preset says something else now */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_remove__v1_presets_preset_id: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Its ETag: only where it still says that */
+                "if-match"?: string;
+            };
+            path: {
+                preset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is kept no more; one that it stood before counts again */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetRemoved"];
+                };
+            };
+            /** @description The preset says something else now */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description What came in the way */
             default: {

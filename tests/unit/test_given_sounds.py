@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.support.cache_sounds import harm, recipe, sound
 from audio_pool.cache.explain import explain
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.sqlite.presets import TABLES as PRESETS
+from audio_pool.cache.sqlite.registry import TABLES as REGISTRY
 from audio_pool.cache.verify import verify
 from audio_pool.types import Edit, Query
 
@@ -84,7 +87,8 @@ def test_those_of_an_earlier_version_are_told_apart_at_the_next_opening_for_inde
     cache = SoundCache(directory)
     given, plain = keep(cache, seed=1, **OWN), keep(cache, "wind in the trees", Y, seed=2)
     cache.close()
-    harm(directory, "UPDATE entries SET extras = ''", "PRAGMA user_version = 17")
+    later = [f"DROP TABLE {name}" for name in re.findall(r"CREATE TABLE (\w+)", PRESETS + REGISTRY)]
+    harm(directory, *reversed(later), "UPDATE entries SET extras = ''", "PRAGMA user_version = 17")
     # an index of before has it among all others
     cache = SoundCache(directory)
     assert offered(cache) == set() and offered(cache, **OWN) == {given}

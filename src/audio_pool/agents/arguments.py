@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.library import MAX_PAGE
-from audio_pool.types import MAX_PROMPT_CHARS, MAX_SEED, MAX_SPOKEN_CHARS
+from audio_pool.types import MAX_PRESETS_NAMED, MAX_PROMPT_CHARS, MAX_SEED, MAX_SPOKEN_CHARS, PresetId
 
 __all__ = [
     "LONGEST_S",
@@ -70,6 +70,14 @@ Engine = Annotated[
         description="A model of the pool, or kind:NAME, e.g. kind:music. Left out: the pool's default.",
     ),
 ]
+Presets = Annotated[
+    list[PresetId],
+    Meta(
+        max_length=MAX_PRESETS_NAMED,
+        description="Names of the pool's presets to make it with, e.g. 'horror', 'old radio', 'cave'. An unknown name "
+        "is answered with the nearest.",
+    ),
+]
 SoundId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The id of a kept sound, as other tools tell it.")]
 
 
@@ -81,6 +89,7 @@ class TextToSoundEffects(Struct, frozen=True, kw_only=True, forbid_unknown_field
     format: Form | UnsetType = UNSET
     file_name: FileName | UnsetType = UNSET
     engine: Engine | UnsetType = UNSET
+    presets: Presets | UnsetType = UNSET
 
 
 class Variants(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +101,7 @@ class Variants(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: Form | UnsetType = UNSET
     file_name: FileName | UnsetType = UNSET
     engine: Engine | UnsetType = UNSET
+    presets: Presets | UnsetType = UNSET
 
 
 class SearchSounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -102,7 +102,12 @@ class Tools:
         asked = parse(TextToSoundEffects, given, what="text_to_sound_effects")
         stem, form = stem_and_format(asked.text, _or_none(asked.file_name), _form(asked.format))
         fields = _given(
-            prompt=asked.text, duration_s=asked.duration_seconds, loop=asked.loop, seed=asked.seed, engine=asked.engine
+            prompt=asked.text,
+            duration_s=asked.duration_seconds,
+            loop=asked.loop,
+            seed=asked.seed,
+            engine=asked.engine,
+            presets=asked.presets,
         )
         return await self._made_one(asker, {**fields, "format": form}, stem, report)
 
@@ -125,7 +130,10 @@ class Tools:
             count += 1  # it may be among them itself
         text = str(like["prompt"])
         stem, form = stem_and_format(text, _or_none(asked.file_name), _form(asked.format))
-        fields = {**like, **_given(duration_s=asked.duration_seconds, loop=asked.loop, engine=asked.engine)}
+        given_fields = _given(
+            duration_s=asked.duration_seconds, loop=asked.loop, engine=asked.engine, presets=asked.presets
+        )
+        fields = {**like, **given_fields}
         results = await made(
             asker, [{**fields, "format": form, "variant": number} for number in range(1, count + 1)], report
         )

@@ -33,7 +33,7 @@ from audio_pool.cli.terminal import say, say_json
 from audio_pool.client.client import AudioClient
 from audio_pool.config import Config, load_config
 from audio_pool.errors import InvalidRequest, NotFound, StorageError
-from audio_pool.exchange.preset_file import read_presets, text_of, write_presets
+from audio_pool.exchange.preset_file import read_presets, tree_of, write_presets
 from audio_pool.pool.plan import hosted_infos, workers_of
 from audio_pool.pool.preset_book import PresetBook, presets_of
 from audio_pool.pool.presets import suiting_of
@@ -261,7 +261,7 @@ def export_command(shelf: _Shelf, as_json: bool, output: Path | None, all_: bool
     """Write the kept presets as JSON, for 'import'."""
     presets = [one for one in _all(shelf, None, None) if all_ or one.metadata.source == "user"]
     if output is None:
-        click.echo(text_of(presets), nl=False)
+        say_json(tree_of(presets), indent=2)
         return
     write_presets(output, presets)
     if as_json:

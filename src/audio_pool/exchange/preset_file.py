@@ -18,16 +18,15 @@ from audio_pool.errors import InvalidRequest, NotFound
 from audio_pool.presets import MAX_PRESETS, Preset, checked_preset
 from audio_pool.replacement import replacing
 
-__all__ = ["NAME", "read_presets", "text_of", "write_presets"]
+__all__ = ["NAME", "read_presets", "tree_of", "write_presets"]
 
 NAME = "presets.json"
 _LARGEST_BYTES = 128 << 20
 
 
-def text_of(presets: Iterable[Preset]) -> str:
-    """Return a file's text."""
-    found = [msgspec.to_builtins(preset) for preset in presets]
-    return json.dumps({"presets": found}, ensure_ascii=False, indent=2) + "\n"
+def tree_of(presets: Iterable[Preset]) -> dict[str, Any]:  # JSON
+    """Return what a file of presets says."""
+    return {"presets": [msgspec.to_builtins(preset) for preset in presets]}
 
 
 def read_presets(path: Path) -> list[Preset]:
@@ -62,6 +61,6 @@ def write_presets(path: Path, presets: Sequence[Preset]) -> None:
     folder = os.open(path.parent, os.O_DIRECTORY)
     try:
         with replacing(folder, path.name, str(path)) as file:
-            file.write(text_of(presets).encode())
+            file.write(json.dumps(tree_of(presets), ensure_ascii=False, indent=2).encode() + b"\n")
     finally:
         os.close(folder)

@@ -37,6 +37,7 @@ from audio_pool.gateway import (
     openapi,
     pictures,
     pool_view,
+    presets,
     selections,
     staff,
 )
@@ -77,6 +78,7 @@ ROUTERS: list[Callable[[Door], Router]] = [
     craft.router,
     live.router,
     staff.router,
+    presets.router,
     judging.router,
     openapi.router,
     models.router,
