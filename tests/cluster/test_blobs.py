@@ -20,11 +20,13 @@ from tests.support.object_server import KEYS, ObjectServer, served
 from tests.support.waiting import eventually
 
 from audio_pool.cache.files import LocalFiles
+from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.objects.bucket import Bucket, Missing, Unreachable
 from audio_pool.cache.objects.files import ObjectFiles
 from audio_pool.cache.objects.names import content_of
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace, read_place
+from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidConfig, NotFound, StorageError
 from audio_pool.types import Rendition
@@ -296,6 +298,27 @@ def test_stored_ahead_of_its_row_a_sound_is_placed_without_asking_again(server: 
     with pytest.raises(StorageError):
         store.entries.put(late, {})
     store.close()
+
+
+def test_backups_bring_what_is_not_here(server: ObjectServer, tmp_path: Path) -> None:
+    place = server.place()
+    store = opened(tmp_path / "cache", place)
+    kept = [store.entries.put(sound(store.blobs.incoming, f"sound {n}", seed=n), {}) for n in range(3)]
+    contents = sorted(Path(entry.path).read_bytes() for entry in kept)
+    for entry in kept:
+        Path(entry.path).unlink()
+    store.close()
+    copied = backup(tmp_path / "cache", tmp_path / "all.tar")
+    assert (copied.entries, copied.skipped) == (3, [])
+    restore(tmp_path / "all.tar", tmp_path / "local")
+    with AudioSemanticCache(tmp_path / "local") as local:
+        assert local.verify()["ok"]
+        there = sorted(Path(item["path"]).read_bytes() for item in local.list_cache_items())
+    assert there == contents
+    with AudioSemanticCache(tmp_path / "cache") as cache:
+        assert cache.get_cache_stats().missing_files == 0
+        for item in cache.list_cache_items():
+            assert item["file_exists"]
 
 
 def test_a_folder_is_an_object_store_like_any_other(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from msgspec import UNSET, structs
 from audio_pool.audio.fingerprint_index import FingerprintIndex
 from audio_pool.audio.marks import Fingerprint, Probe
 from audio_pool.audio.overlay import FEWEST_MARKS, Likeness, likeness
+from audio_pool.cache.bringing import bring_entry_if_it_can_be
 from audio_pool.cache.registry import Registered
 from audio_pool.cache.store import Store
 from audio_pool.heard import Against, Compared, Heard
@@ -115,8 +116,9 @@ class Recognition:
 
     def _against(self, known: Registered, offsets_s: tuple[float, ...] = ()) -> Against | None:
         entry = None if known.entry_id is None else self._store.entries.entry(known.entry_id)
-        if entry is None:
+        if entry is None or known.entry_id is None:
             return None
+        bring_entry_if_it_can_be(self._store, known.entry_id)
         return Against(number=known.number, master=entry.path, loop=known.made.is_loop, offsets_s=offsets_s)
 
     # -- the verdict

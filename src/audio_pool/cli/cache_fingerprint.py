@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from audio_pool.cache.bringing import bring_entry_if_it_can_be
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli.cache_command import show
 from audio_pool.cli.options import cache_dir_option, json_option, with_options
@@ -43,6 +44,7 @@ def fingerprint(forget_gone: bool, cache_dir: str | None, as_json: bool) -> None
             found = []
             for one in batch:
                 after = one.entry_id
+                bring_entry_if_it_can_be(store, after)
                 try:
                     audio, rate = codec.read(Path(one.path))
                     found.append((one.entry_id, marks_of(audio, rate, loop=one.loop).to_bytes()))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli.cache_command import show
 from audio_pool.cli.options import cache_dir_option, json_option, overwrite_option, with_options
@@ -66,9 +67,7 @@ def _picture(store: SqliteStore, entry_id: int, picture: Picture) -> tuple[str, 
         return store.blobs.path_of(kept.file), False
     from audio_pool.worker.drawing import drawn
 
-    master = store.checks.master(entry_id)
-    if master is not None:
-        store.blobs.bring(master.file, master.size_bytes)
+    bring_entry(store, entry_id)
     out = store.blobs.incoming / f"{secrets.token_hex(12)}.png"
     drawn(Path(entry.path), picture, out, entry.recipe.prompt)
     return store.renditions.put(entry_id, picture, out), True

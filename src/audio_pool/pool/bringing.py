@@ -6,17 +6,16 @@ Must not know: where it comes from (cache/blobs.py), what counts as a hit, socke
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 from audio_pool.cache.lookup import Hit
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.errors import AudioPoolError, NotFound, StorageError
+from audio_pool.errors import NotFound, StorageError
 from audio_pool.pool.metadata import is_master
 from audio_pool.types import Rendition
 
-__all__ = ["Absent", "absent_file", "bring", "bring_entry", "bring_entry_if_it_can_be"]
+__all__ = ["Absent", "absent_file", "bring"]
 
 
 class Absent(NamedTuple):
@@ -40,18 +39,3 @@ def absent_file(cache: SoundCache, hit: Hit, rendition: Rendition) -> Absent | N
 def bring(cache: SoundCache, absent: Absent, done: Callable[[StorageError | NotFound | None], None]) -> None:
     """Have it brought; ``done`` is called on another thread, mostly."""
     cache.store.blobs.bring_soon(absent.file, absent.size_bytes, done)
-
-
-def bring_entry(cache: SoundCache, entry_id: int) -> None:
-    """Have an entry's master here; waits. Raises NotFound, StorageError."""
-    if not cache.store.blobs.remote:
-        return
-    master = cache.store.checks.master(entry_id)
-    if master is not None:
-        cache.store.blobs.bring(master.file, master.size_bytes)
-
-
-def bring_entry_if_it_can_be(cache: SoundCache, entry_id: int) -> None:
-    """Likewise; whoever reads it finds out that it is not there."""
-    with contextlib.suppress(AudioPoolError):
-        bring_entry(cache, entry_id)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from audio_pool.audio import stored_samples
+from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
@@ -114,6 +115,7 @@ class Delivery:
                 aside = structs.replace(sound, path=entry.path)
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)
             wanted = structs.replace(wanted, entry_id=entry.id)
+            bring_entry(self._cache.current.store, entry.id)  # another server may have kept the same one meanwhile
             path = entry.path
             if sound.delivered_path is not None and request.stream:
                 # its level was decided by its first seconds: who asks for this rendition later gets it as it should be

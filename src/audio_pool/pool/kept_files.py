@@ -21,12 +21,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct, structs
 
+from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, InvalidAudio, NotFound, WorkerError
 from audio_pool.library import FileForm, SoundFile
-from audio_pool.pool.bringing import bring_entry
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands, failed
 from audio_pool.pool.intake import Intake
@@ -112,7 +112,7 @@ class KeptFiles:
         if entry is None or entry.recipe.namespace != asked.namespace:
             raise NotFound(f"namespace {asked.namespace!r} has no entry {asked.entry_id}")
         rendition = self._rendition(entry, asked.written)
-        bring_entry(cache, asked.entry_id)
+        bring_entry(cache.store, asked.entry_id)
         if is_master(entry.metadata, rendition):
             master = cache.store.checks.master(asked.entry_id)
             return self._answer(asked, entry, rendition, entry.path, b"" if master is None else master.sha256)

@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from audio_pool.api import PictureReport
 from audio_pool.audio.peaks import decode, fewer
+from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import NotFound, WorkerError
 from audio_pool.library import Waveform
-from audio_pool.pool.bringing import bring_entry
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands
 from audio_pool.pool.intake import Intake
@@ -124,7 +124,7 @@ class Pictures:
         if kept is not None:
             store.blobs.bring(kept.file, kept.size_bytes)
             return asked.answer(store.blobs.path_of(kept.file))
-        bring_entry(cache, asked.entry_id)
+        bring_entry(cache.store, asked.entry_id)
         out = cache.incoming / f"{secrets.token_hex(12)}.{asked.picture.format}"
         task = DrawTask(master=entry.path, out=str(out), picture=asked.picture, title=entry.recipe.prompt)
         return lambda: self._draw(asked, task)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audio_pool.cache.bringing import bring_entry_if_it_can_be
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.store import Vector
 from audio_pool.errors import AudioPoolError, CallerError, Poisoned
-from audio_pool.pool.bringing import bring_entry_if_it_can_be
 from audio_pool.pool.replies import LocalSink, Reply
 from audio_pool.tasks import SOUND_PREFIX, Called, ClapTask, Embedded, EmbedTask
 
@@ -138,7 +138,7 @@ class Reembedding:
                 if not of_sounds:
                     batch.append((entry_id, EmbedTask(job=0, engine=engine, text=prompt)))
                 elif (entry := cache.store.entries.entry(entry_id)) is not None:
-                    bring_entry_if_it_can_be(cache, entry_id)
+                    bring_entry_if_it_can_be(cache.store, entry_id)
                     batch.append((entry_id, ClapTask(engine=engine, operation="embed", texts=[], paths=[entry.path])))
         return batch
 

@@ -18,12 +18,12 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct, structs
 
+from audio_pool.cache.bringing import bring_entry_if_it_can_be
 from audio_pool.cache.recognition import Recognition, Suspect
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, Busy, InvalidRequest, WorkerError
 from audio_pool.heard import Compared, Heard
-from audio_pool.pool.bringing import bring_entry_if_it_can_be
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands, Next, failed
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
@@ -151,7 +151,7 @@ class Verifying:
                 return self._verdict(cache, asked, heard, suspects, ())
             for one in suspects:
                 if one.against is not None and one.known.entry_id is not None:
-                    bring_entry_if_it_can_be(cache, one.known.entry_id)
+                    bring_entry_if_it_can_be(cache.store, one.known.entry_id)
             task = structs.replace(asked.task, against=against)
             return lambda: self._go_on(
                 asked, lambda: self._call(asked, task, lambda _, found: self._compared(asked, heard, suspects, found))

@@ -27,9 +27,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import Adopted, text_digest
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.judgements import Given
+from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
@@ -91,23 +93,33 @@ def backup(directory: Path | str, target: Path | str) -> Copied:
 
 def _copy(root: Path, snapshot: Path, tar: tarfile.TarFile, report: Copied) -> None:
     with (
+        contextlib.ExitStack() as rest,
         contextlib.closing(sqlite3.connect(f"{(root / FILE).as_uri()}?mode=ro", uri=True)) as live,
         contextlib.closing(sqlite3.connect(snapshot, isolation_level=None)) as copy,
     ):
         live.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
         copy.execute("PRAGMA foreign_keys = ON")
-        _copy_masters(root, live, copy, tar, report)
+        files = open_files(root, create=False)
+        rest.callback(files.release)
+        _copy_masters(files, root, live, copy, tar, report)
         for table in _LEFT_OUT:
             copy.execute(f"DELETE FROM {table}")
     tar.add(snapshot, FILE)
 
 
 def _copy_masters(
-    root: Path, live: sqlite3.Connection, copy: sqlite3.Connection, tar: tarfile.TarFile, report: Copied
+    files: BlobStore,
+    root: Path,
+    live: sqlite3.Connection,
+    copy: sqlite3.Connection,
+    tar: tarfile.TarFile,
+    report: Copied,
 ) -> None:
     for entry_id, name, size in copy.execute("SELECT id, file, size_bytes FROM entries ORDER BY id").fetchall():
         try:
+            with contextlib.suppress(NotFound):  # seen in the next line
+                files.bring(name, size)
             with (root / name).open("rb") as file:
                 found = tar.gettarinfo(arcname=name, fileobj=file)
                 if found.size == size and found.isreg():
@@ -121,6 +133,8 @@ def _copy_masters(
                 copy.execute("DELETE FROM entries WHERE id = ?", (entry_id,))  # removed meanwhile
                 continue
             why = "its file is gone"
+        except StorageError as exc:
+            why = exc.message
         report.skipped.append((name, why))
 
 
