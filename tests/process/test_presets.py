@@ -18,8 +18,14 @@ from audio_pool import AsyncAudioClient, AudioClient, AudioPool
 from audio_pool.cache.presets import Expected
 from audio_pool.cache.sqlite.rebuild import rebuild
 from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cli.pack import group as pack_group
 from audio_pool.cli.presets import group
 from audio_pool.errors import Conflict, InvalidRequest, NotFound
+from audio_pool.packs.pack_build import Built, build
+from audio_pool.packs.pack_check import check
+from audio_pool.packs.pack_lock import read_lock
+from audio_pool.packs.pack_manifest import read_manifest
+from audio_pool.packs.pack_plan import plan_of
 from audio_pool.presets import MAX_PRESETS, Preset, checked_preset
 
 PATIENCE_S = 60.0
@@ -246,3 +252,48 @@ def test_commands_beside_a_running_server_and_by_it(
     assert "in a hall" in told("show", "by hand")
     file.write_text('{"presets": [{"id": "x", "type": "prompt", "content": {"namespace": "y"}}]}')
     assert "presets[0]: preset 'x': content" in told("import", str(file), fails=True)
+
+
+def test_a_pack_notices_that_a_preset_says_something_else(
+    pool: AudioPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIO_POOL_CACHE_DIR", str(pool.config.cache_dir))
+    told("set", "level one", "--after", "in a hall")
+    told("set", "faint", "--field", "duration_s=0.3")
+    (tmp_path / "pack.toml").write_text(
+        '[pack]\nname = "p"\n[defaults]\npresets = ["level one", "faint"]\nformat = "wav"\n'
+        '[[items]]\nname = "knock"\nprompt = "a knock"\n'
+        '[[items]]\nname = "bell"\nprompt = "a bell"\npresets = ["faint"]\n'
+    )
+
+    def planned() -> dict[str, tuple[str, list[str]]]:
+        done = CliRunner().invoke(pack_group, ["plan", str(tmp_path), "--json"])
+        assert done.exit_code == 0, done.output
+        return {one["file"]: (one["step"], one["why"]) for one in json.loads(done.stdout)}
+
+    def built() -> Built:
+        manifest, lock = read_manifest(tmp_path), read_lock(tmp_path)
+        said = {name: pool.presets.get(name).revision for name in ("level one", "faint")}
+        return build(pool, tmp_path, manifest, lock, plan_of(manifest, lock, tmp_path, said))
+
+    assert {step for step, _ in planned().values()} == {"make"}
+    assert sorted(built().made) == ["sound/bell.wav", "sound/knock.wav"]
+    assert {step for step, _ in planned().values()} == {"keep"}
+    lock = read_lock(tmp_path)
+    assert lock is not None and lock.by_file()["sound/knock.wav"].frames == round(0.3 * 44_100)
+    told("set", "level one", "--after", "outdoors")
+    assert planned() == {
+        "sound/knock.wav": ("remake", ["presets: 'level one' says something else now"]),
+        "sound/bell.wav": ("keep", []),
+    }
+    assert list(check(tmp_path, read_manifest(tmp_path), lock)) == [], "the files are those of the lock"
+    manifest = read_manifest(tmp_path)
+    stale = plan_of(manifest, lock, tmp_path, {"level one": "of before", "faint": pool.presets.get("faint").revision})
+    failed = build(pool, tmp_path, manifest, lock, stale).failed
+    assert [(one.file, one.code) for one in failed] == [("sound/knock.wav", "conflict")], "it was changed meanwhile"
+    assert built().made == ["sound/knock.wav"]
+    (tmp_path / "pack.toml").write_text(
+        '[pack]\nname = "p"\n[[items]]\nname = "x"\nprompt = "y"\npresets = ["level on"]\n'
+    )
+    wrong = CliRunner().invoke(pack_group, ["plan", str(tmp_path)])
+    assert "did you mean 'level one'" in str(wrong.exception)

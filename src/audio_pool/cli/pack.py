@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from audio_pool.packs.exports import TARGETS
 if TYPE_CHECKING:
     from audio_pool.packs.pack_build import Built
     from audio_pool.packs.pack_lock import Lock
+    from audio_pool.packs.pack_manifest import Manifest
 
 __all__ = ["group"]
 
@@ -68,14 +70,15 @@ def import_(list_file: Path, folder: Path) -> None:
 
 @group.command("plan")
 @_folder
-@json_option
-def plan(folder: Path, as_json: bool) -> None:
-    """Show what a build of FOLDER would do; nothing is made."""
+@with_options(json_option, config_option, cache_dir_option, connect_option, keys_option)
+def plan(folder: Path, as_json: bool, **options: Any) -> None:
+    """Show what a build of FOLDER would do; nothing is made. Presets that it names are those of the pool's cache."""
     from audio_pool.packs.pack_lock import read_lock
     from audio_pool.packs.pack_manifest import read_manifest
     from audio_pool.packs.pack_plan import plan_of
 
-    steps = plan_of(read_manifest(folder), read_lock(folder), folder)
+    manifest = read_manifest(folder)
+    steps = plan_of(manifest, read_lock(folder), folder, _revisions(manifest, options))
     if as_json:
         say_json([{"file": one.file, "step": one.kind, "why": list(one.why)} for one in steps])
         return
@@ -113,7 +116,7 @@ def build(
     from audio_pool.packs.pack_plan import plan_of
 
     manifest, lock = read_manifest(folder), read_lock(folder)
-    steps = plan_of(manifest, lock, folder)
+    steps = plan_of(manifest, lock, folder, _revisions(manifest, options))
     todo = sum(step.kind in ("make", "remake", "restore") or (overwrite and step.kind == "edited") for step in steps)
     shown = _Progress(todo, quiet=as_json)
     options["engine"] = None
@@ -192,6 +195,20 @@ def diff(before: Path, now: Path) -> None:
         say(line)
     if found:
         sys.exit(1)
+
+
+def _revisions(manifest: Manifest, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the presets say that a manifest names. Raises NotFound."""
+    from audio_pool.packs.pack_manifest import wanted_files
+
+    named = dict.fromkeys(name for wanted in wanted_files(manifest) for name in wanted.presets)
+    if not named:
+        return {}
+    from audio_pool.cli.presets import preset_shelf
+
+    places = ("connect", "keys", "config_path", "cache_dir")
+    with preset_shelf(*(options[place] for place in places)) as shelf:
+        return {name: shelf.get(name).revision for name in named}
 
 
 def _lock_of(folder: Path) -> Lock:

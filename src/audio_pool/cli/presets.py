@@ -47,7 +47,7 @@ from audio_pool.presets import (
     checked_preset,
 )
 
-__all__ = ["group"]
+__all__ = ["group", "preset_shelf"]
 
 
 class _Shelf(Protocol):
@@ -106,9 +106,17 @@ class _Own:
 
 
 @contextmanager
-def _shelf(
-    connect: str | None, keys: str | None, config_path: str | None, cache_dir: str | None, *, create: bool
+def preset_shelf(
+    connect: str | None, keys: str | None, config_path: str | None, cache_dir: str | None, *, create: bool = False
 ) -> Iterator[_Shelf]:
+    """Open where presets are: a server's at ``connect``, else a cache directory's.
+
+    Args:
+        create: make the directory where it does not exist; else there are those of the program and the configuration.
+
+    Raises:
+        InvalidRequest: both are given. StorageError: it cannot be opened.
+    """
     if connect is not None:
         if config_path is not None or cache_dir is not None:
             raise InvalidRequest("--connect: given with --config or --cache-dir; give either")
@@ -144,7 +152,7 @@ def _command(*, create: bool = False) -> Callable[[Callable[..., None]], Callabl
             as_json: bool,
             **options: Any,  # click's: a command's own
         ) -> None:
-            with _shelf(connect, keys, config_path, cache_dir, create=create) as shelf:
+            with preset_shelf(connect, keys, config_path, cache_dir, create=create) as shelf:
                 function(shelf, as_json, **options)
 
         return opened

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from audio_pool.api import Asked
 from audio_pool.audio import Audio, codec
@@ -316,6 +316,9 @@ class _Work:
         level: Fields = {name: wanted.form[name] for name in ("target_lufs", "true_peak_dbfs") if name in wanted.form}
         result = self._sound({**wanted.request, **level, "seed": seed, "format": "flac", "bit_depth": 24})
         told = result.metadata
+        said = {} if told.presets is UNSET else {use.id: use.revision for use in told.presets}
+        if wanted.said and said != wanted.said:
+            raise Conflict("presets: one was changed while the pack was built", hint="build again: the plan is another")
         if self._manifest.pack.commercial and not told.commercial_use:
             raise Refused(
                 f"engine {told.engine!r} ({told.licence or 'licence unknown'}) may not be used commercially",

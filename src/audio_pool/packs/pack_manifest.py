@@ -22,8 +22,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.errors import InvalidRequest, NotFound, nearest_name
 from audio_pool.packs.names import slug
+from audio_pool.presets import normal_id
 from audio_pool.types import (
     HEADERLESS,
+    MAX_PRESETS_NAMED,
     MAX_SEED,
     MAX_VARIANTS,
     BitDepth,
@@ -41,6 +43,7 @@ from audio_pool.types import (
     Name,
     OptionalText,
     PeakDb,
+    PresetId,
     Prompt,
     Quality,
     SampleRate,
@@ -53,6 +56,7 @@ from audio_pool.validation import parse
 __all__ = [
     "MANIFEST",
     "MOST_ITEMS",
+    "PRESETS_SAID",
     "Fields",
     "Item",
     "Manifest",
@@ -64,6 +68,8 @@ __all__ = [
 ]
 
 MANIFEST = "pack.toml"
+PRESETS_SAID = "presets_said"
+"""Where a lock has the revisions of a file's presets, among what was asked."""
 MOST_ITEMS = 10_000
 ItemName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[a-z0-9][a-z0-9_]*\Z")]
 _PLACES = ("class", "name", "n", "nn")
@@ -88,6 +94,7 @@ class Sound(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     candidates: Candidates | UnsetType = UNSET
     voice: Name | UnsetType = UNSET
     options: Annotated[dict[Name, Label], Meta(max_length=32)] | UnsetType = UNSET
+    presets: Annotated[list[PresetId], Meta(max_length=MAX_PRESETS_NAMED)] | UnsetType = UNSET
     highpass_hz: Highpass | UnsetType = UNSET
     min_quality: Quality | UnsetType = UNSET
     tags: Annotated[list[Tag], Meta(max_length=32)] | UnsetType = UNSET
@@ -158,12 +165,20 @@ class Wanted(Struct, frozen=True, kw_only=True):
     form: Fields
     """Of a CraftForm."""
     max_noise_floor_dbfs: float | None
+    said: dict[str, str] = {}
+    """Revisions of its presets, by id: what they say now."""
+
+    @property
+    def presets(self) -> list[str]:
+        """Ids of its presets, each once."""
+        return list(dict.fromkeys(normal_id(name) for name in self.request.get("presets", ())))
 
     @property
     def asked(self) -> Fields:
         """Everything that decides what is in the file; equal where it need not be made anew."""
         floor = {} if self.max_noise_floor_dbfs is None else {"max_noise_floor_dbfs": self.max_noise_floor_dbfs}
-        return {"seed": self.seed, **self.request, **self.form, **floor}
+        said = {PRESETS_SAID: self.said} if self.said else {}
+        return {"seed": self.seed, **self.request, **self.form, **floor, **said}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.packs.pack_lock import Lock, LockedFile
-from audio_pool.packs.pack_manifest import Manifest, Wanted, wanted_files
+from audio_pool.packs.pack_manifest import PRESETS_SAID, Manifest, Wanted, wanted_files
 
 __all__ = ["Step", "StepKind", "changed_fields", "differences", "plan_of", "sha256_of"]
 
@@ -34,21 +34,34 @@ class Step(Struct, frozen=True, kw_only=True):
     """What is different, e.g. ``duration_s: 8 -> 10``."""
 
 
-def plan_of(manifest: Manifest, lock: Lock | None, folder: Path) -> list[Step]:
+def plan_of(
+    manifest: Manifest, lock: Lock | None, folder: Path, revisions: Mapping[str, str] | None = None
+) -> list[Step]:
     """Return a step for every file, in the manifest's order; then for those that are to go.
 
     Args:
         folder: of the pack, where its folder of sounds lies.
+        revisions: of presets, by id: a file is made anew where one of its presets says something else; None: they are
+            taken to say what they said when it was made.
     """
     known = {} if lock is None else lock.by_file()
     sounds = folder / manifest.pack.out
-    wanted = wanted_files(manifest)
+    wanted = [_with_presets(one, known.get(one.file), revisions) for one in wanted_files(manifest)]
     names = {one.file for one in wanted}
     left = {file: one for file, one in known.items() if file not in names}
     commercial = manifest.pack.commercial
     steps = [_step_of(one, known.get(one.file), left, sounds, commercial) for one in wanted]
     steps += [Step(kind="remove", file=file, locked=one) for file, one in sorted(left.items())]
     return steps
+
+
+def _with_presets(wanted: Wanted, locked: LockedFile | None, revisions: Mapping[str, str] | None) -> Wanted:
+    if not wanted.presets:
+        return wanted
+    if revisions is not None:
+        return structs.replace(wanted, said={name: revisions[name] for name in wanted.presets})
+    before = {} if locked is None else locked.asked.get(PRESETS_SAID, {})
+    return structs.replace(wanted, said=before if set(before) == set(wanted.presets) else {})
 
 
 def _step_of(
@@ -84,7 +97,10 @@ def _is_as_wanted(locked: LockedFile, wanted: Wanted, commercial: bool) -> bool:
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:  # fields of requests and forms
     """Yield what is different, field by field."""
     for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
+        if name == PRESETS_SAID and name in before and name in now:
+            said, says = before[name], now[name]
+            yield from (f"presets: {one!r} says something else now" for one in says if said.get(one) != says[one])
+        elif before.get(name) != now.get(name):
             yield f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
 
 

@@ -25,7 +25,7 @@ from audio_pool.types import AudioRequest
 __all__ = ["PromptLine", "prompt_lines"]
 
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(AudioRequest)}
-_AS_JSON = ("options", "metadata", "tags")
+_AS_JSON = ("options", "metadata", "tags", "presets")
 """Fields whose cell is JSON."""
 
 
